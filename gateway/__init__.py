@@ -1,0 +1,1 @@
+"""An event-driven gateway between national qualification registries and European platforms."""

@@ -1,0 +1,1 @@
+"""Try a connector or mapping file without Kafka."""

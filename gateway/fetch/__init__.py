@@ -1,0 +1,1 @@
+"""Get pages of records from a registry. Knows protocols, knows no Kafka."""

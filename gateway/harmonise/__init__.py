@@ -1,0 +1,1 @@
+"""Raw record to harmonised record: pure, total, explained."""

@@ -1,0 +1,1 @@
+"""To Kafka: topics, events, transactions."""

@@ -1,0 +1,1 @@
+"""Harmonised record to wire documents: pure and byte-stable."""

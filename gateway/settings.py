@@ -1,0 +1,42 @@
+"""Settings from the environment (``GATEWAY_*``). Nothing else in the gateway reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and how to reach them. Every field is ``GATEWAY_<NAME>`` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    kafka_bootstrap: str = ""
+    """``host:port[,host:port]`` of a Kafka cluster; empty means the broker that ``gateway kafka start`` runs here."""
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca_file: Path | None = None
+    kafka_cert_file: Path | None = None
+    kafka_key_file: Path | None = None
+    kafka_replication: int = 1
+    """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
+
+    stage: Literal["production", "acceptance"] = "production"
+    """Which ``url`` of each connector is called."""
+    connectors: Path = Path("connectors")
+    mappings: Path = Path("mappings")
+    secrets_dir: Path = Path("secrets")
+    """A secret ``{secret: name}`` is the file ``<secrets_dir>/<name>``, re-read when it changes."""
+    data_dir: Path = Path(".gateway")
+    """The local broker's data, logs and jars."""
+    pseudonym_key: SecretStr = SecretStr("")
+    """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

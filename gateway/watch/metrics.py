@@ -1,0 +1,68 @@
+"""Every metric of the gateway, in one table.
+
+Prefix ``gateway_``, base units, ``_total`` on counters. Labels come from configuration files and closed lists of codes, never
+from payloads, so their number is bounded. A test holds this file against every rule and dashboard in ``deploy/``.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+"""The gateway's own registry: a test can make assertions without the process-wide default."""
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"gateway_{name}", text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"gateway_{name}", text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Histogram:
+    return Histogram(f"gateway_{name}", text, labels, registry=REGISTRY, buckets=_SECONDS)
+
+
+# --- polling a registry
+POLLS = _counter("polls", "Polls of a stream by outcome: ok, retry, halt, fenced", "connector", "stream", "outcome")
+POLL_DURATION = _histogram("poll_duration_seconds", "One poll, from cursor to the last commit", "connector", "stream")
+RECEIVED = _counter("records_received", "Records a registry served", "connector", "stream")
+RECORDS = _counter(
+    "records", "How records ended: accepted, rejected, unchanged, deleted; their sum equals received", "connector", "stream", "outcome"
+)
+CURSOR_TIMESTAMP = _gauge("cursor_timestamp_seconds", "How far a stream has been read, as Unix time; lag = time() - it", "connector", "stream")
+LAST_SUCCESS = _gauge("last_success_timestamp_seconds", "When a poll last ended well, as Unix time", "connector", "stream")
+POLL_INTERVAL = _gauge("poll_interval_seconds", "The stream's configured 'every'", "connector", "stream")
+
+# --- talking to a registry
+REQUESTS = _counter("registry_requests", "Requests by status class: 2xx 3xx 4xx 5xx error", "connector", "status_class")
+REQUEST_DURATION = _histogram("registry_request_duration_seconds", "One request with its whole reply", "connector")
+RETRIES = _counter("retries", "Requests tried again, by cause", "connector", "cause")
+RATE_LIMIT_WAIT = _counter("rate_limit_wait_seconds", "Seconds spent waiting for a registry's rate limit or quiet hours", "connector")
+BREAKER_STATE = _gauge("breaker_state", "Circuit breaker of a registry: 0 closed, 1 half-open, 2 open", "connector")
+CERTIFICATE_EXPIRY = _gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires, as Unix time", "connector", "use")
+
+# --- harmonising
+REJECTIONS = _counter("rejections", "Rejected records by reason and target field", "connector", "stream", "reason", "field")
+ISSUES = _counter("issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code")
+TABLE_LOOKUPS = _counter("table_lookups", "Lookups in mapping tables", "country", "table", "version")
+UNMAPPED = _counter("unmapped_values", "Values a table does not know; the values are in `gateway coverage`", "country", "table")
+COVERAGE = _gauge("mapping_coverage_ratio", "Share of target fields that a stream maps, 0-1", "connector", "stream")
+BATCH_DURATION = _histogram("batch_duration_seconds", "One harmonised batch, from fetch to commit", "partition")
+TABLE_EXPIRY = _gauge("table_expiry_timestamp_seconds", "When the table version in force ends, as Unix time", "country", "table")
+
+# --- Kafka
+PUBLISH_BLOCKED = _gauge("publish_blocked_seconds", "For how long nothing could be committed; 0 when healthy", "role")
+LAST_COMMIT = _gauge("last_commit_timestamp_seconds", "When a role last committed a transaction, as Unix time", "role")
+PRODUCERS_REPLACED = _counter("producers_replaced", "Transactional producers discarded and started anew, by cause", "role", "cause")
+FENCED = _counter("fenced", "Times another instance had taken over", "role")
+CONSUMER_LAG = _gauge("consumer_lag_records", "Raw records waiting to be harmonised", "partition")
+
+# --- the process
+CONFIG_INFO = _gauge("config_info", "Always 1; says which configuration runs", "connector", "digest", "language")
+CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
+OWNED = _gauge("connectors_owned", "Connectors this worker polls")
+BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
