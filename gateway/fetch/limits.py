@@ -1,0 +1,123 @@
+"""How fast, how many at once and when a registry may be called: one budget per registry, shared by all its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from gateway.errors import RetryLater
+from gateway.watch import metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Hours in which a registry asks not to be called; may run over midnight. ``start == end`` means the whole day."""
+
+    start: time
+    end: time
+    zone: ZoneInfo
+
+    def remaining(self, now: datetime) -> float:
+        """Return the seconds until calls are allowed again, 0 when they are allowed now."""
+        local = now.astimezone(self.zone)
+        clock = local.time()
+        inside = self.start <= clock < self.end if self.start < self.end else (clock >= self.start or clock < self.end)
+        if not inside:
+            return 0.0
+        end = local.replace(hour=self.end.hour, minute=self.end.minute, second=self.end.second, microsecond=0)
+        if end <= local:
+            end = (end + timedelta(days=1)).replace(hour=self.end.hour, minute=self.end.minute)
+        return max(1.0, end.timestamp() - local.timestamp())
+
+
+class Budget:
+    """The shared allowance of one registry: ``rate`` requests per second, ``concurrency`` at once, none in quiet hours."""
+
+    def __init__(
+        self,
+        connector: str,
+        *,
+        rate: float | None = None,
+        concurrency: int = 1,
+        quiet: Quiet | None = None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._connector = connector
+        self._interval = 1 / rate if rate else 0.0
+        self._slots = asyncio.Semaphore(concurrency)
+        self._quiet = quiet
+        self._now = now
+        self._next = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody call before ``seconds`` from now: a registry said ``Retry-After``."""
+        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a place and for the rate, then hold the place.
+
+        Raises :class:`~gateway.errors.RetryLater` (``QUIET_HOURS``) rather than sleep through the registry's closed hours.
+        """
+        if self._quiet and (closed := self._quiet.remaining(self._now())):
+            raise RetryLater("QUIET_HOURS", f"{self._connector}: the registry asks not to be called now", after=closed)
+        async with self._slots:
+            clock = asyncio.get_running_loop().time
+            turn = max(self._next, clock())
+            self._next = turn + self._interval
+            if (wait := turn - clock()) > 0:
+                metrics.RATE_LIMIT_WAIT.labels(self._connector).inc(wait)
+                await asyncio.sleep(wait)
+            yield
+
+
+class Breaker:
+    """Stops calling a registry that keeps failing, and lets one probe through after a pause that doubles.
+
+    Metric ``gateway_breaker_state``: 0 closed, 1 half-open, 2 open.
+    """
+
+    def __init__(self, connector: str, *, threshold: int = 8, pause: float = 30.0, longest: float = 600.0) -> None:
+        self._connector = connector
+        self._threshold = threshold
+        self._first_pause = self._pause = pause
+        self._longest = longest
+        self._failures = 0
+        self._open_until: float | None = None
+        self._probing = False
+        self._tell(0)
+
+    def admit(self, now: float) -> None:
+        """Return when a request may go out; raise :class:`~gateway.errors.RetryLater` (``BREAKER_OPEN``) when not."""
+        if self._open_until is None:
+            return
+        if now < self._open_until or self._probing:
+            after = max(1.0, self._open_until - now)
+            raise RetryLater("BREAKER_OPEN", f"{self._connector}: not called for {after:.0f} s after repeated failures", after=after)
+        self._probing = True
+        self._tell(1)
+
+    def succeeded(self) -> None:
+        """Close: the registry answers."""
+        self._failures, self._open_until, self._probing, self._pause = 0, None, False, self._first_pause
+        self._tell(0)
+
+    def failed(self, now: float) -> None:
+        """Count a failure of the registry (never one of ours); open after enough of them in a row."""
+        self._failures += 1
+        if self._probing:
+            self._pause = min(self._pause * 2, self._longest)
+        if self._probing or self._failures >= self._threshold:
+            self._open_until, self._probing = now + self._pause, False
+            self._tell(2)
+
+    def abandoned(self) -> None:
+        """Forget a probe that was cancelled before it could answer."""
+        self._probing = False
+
+    def _tell(self, state: int) -> None:
+        metrics.BREAKER_STATE.labels(self._connector).set(state)

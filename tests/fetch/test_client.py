@@ -1,0 +1,290 @@
+"""The HTTP client against a real loopback server that misbehaves in every way a registry does."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+import zlib
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from misbehaving import Asked, Server, always, in_turn, raw, reply
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch import redact
+from gateway.fetch.auth import ApiKey, Basic, OAuth2
+from gateway.fetch.client import Allowance, Call, Line, Transport, origin
+from gateway.fetch.limits import Breaker, Quiet
+from gateway.watch import metrics
+
+QUICK = {"timeout": 1.0, "attempts": 1, "wait_initial": 0.01}
+
+
+def transport(server: Server, line: Line | None = None, **limits: object) -> Transport:
+    return Transport("test", Allowance(**{**QUICK, **limits}), line or Line(), {origin(server.url)})
+
+
+def get(answer, path: str = "/", *, line: Line | None = None, **limits: object):
+    """Send one GET; return (body bytes, verdict, server) or raise what the client raised."""
+
+    async def run():
+        async with Server(answer) as server, transport(server, line, **limits) as client:
+            reply, verdict = await client.send(Call("GET", server.url + path, label="GET /x"))
+            with_body = reply.body.read(), reply.body.proved
+            reply.body.close()
+            return with_body, verdict, server
+
+    return asyncio.run(run())
+
+
+def refused(answer, kind: type[Exception], reason: str, **limits: object) -> Exception:
+    with pytest.raises(kind) as caught:
+        get(answer, **limits)
+    assert caught.value.reason == reason
+    assert "CANARY" not in str(caught.value)
+    return caught.value
+
+
+def test_a_plain_reply_arrives_whole():
+    (body, proved), verdict, server = get(always(b'{"a":1}', content_type="application/json"))
+    assert (body, proved, verdict.outcome) == (b'{"a":1}', True, "ok")
+    assert server.asked[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize(
+    ("encode", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (zlib.compress, "deflate"),
+        (lambda b: zlib.compressobj(wbits=-15).compress(b) + b"", None),
+        (lambda b: gzip.compress(b[:5]) + gzip.compress(b[5:]), "gzip"),
+    ],
+)
+def test_compressed_replies_are_read(encode, encoding):
+    data = b"0123456789" * 30_000
+    if encoding is None:
+        raw_deflate = zlib.compressobj(wbits=-15)
+        body, encoding = raw_deflate.compress(data) + raw_deflate.flush(), "deflate"
+    else:
+        body = encode(data)
+    (got, proved), _, _ = get(always(body, content_encoding=encoding))
+    assert got == data
+    assert proved
+
+
+GZ = gzip.compress(b"CANARY" * 5000)
+TRUNCATED = {
+    "content-length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nCANARY"),
+    "chunked": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nCANARY\r\n"),
+    "gzip without its end": always(GZ[: len(GZ) // 2], content_encoding="gzip"),
+    "gzip without its checksum": always(GZ[:-8], content_encoding="gzip"),
+    "gzip with a wrong checksum": always(GZ[:-8] + b"\0" * 8, content_encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("how", TRUNCATED)
+def test_a_truncated_body_is_never_taken_for_whole(how):
+    refused(TRUNCATED[how], RetryLater, "INCOMPLETE_BODY")
+
+
+def test_a_body_that_ends_with_the_connection_is_not_proved_whole():
+    (body, proved), _, _ = get(raw(b"HTTP/1.1 200 OK\r\n\r\n[1,2"))
+    assert (body, proved) == (b"[1,2", False)
+
+
+def test_size_limits_hold_before_and_after_decompression():
+    refused(always(b"x" * 2000), Halt, "LIMIT_BYTES", max_response=1000)
+    bomb = gzip.compress(b"\0" * 30_000_000)
+    refused(always(bomb, content_encoding="gzip"), Halt, "LIMIT_DECODED", max_decoded=1_000_000)
+    refused(always(b"x", content_encoding="br"), Halt, "ENCODING")
+
+
+def test_slow_loris_meets_the_deadline():
+    started = time.monotonic()
+    refused(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 99, pause=0.1), RetryLater, "TIMEOUT", timeout=0.5)
+    refused(raw(*[b"H"] * 99, pause=0.1), RetryLater, "TIMEOUT", timeout=0.5)
+    assert time.monotonic() - started < 3
+
+
+def test_a_redirect_is_refused_and_names_only_the_host():
+    error = refused(always(status=302, location="https://elsewhere.example/?id=CANARY"), Halt, "REDIRECT_REFUSED")
+    assert "elsewhere.example" in str(error)
+
+
+def test_a_foreign_host_is_never_called():
+    async def run():
+        async with Server(always(b"x")) as server, Server(always(b"y")) as other, transport(server) as client:
+            with pytest.raises(Halt) as caught:
+                await client.send(Call("GET", other.url + "/CANARY-12345678"))
+            assert caught.value.reason == "CURSOR_FOREIGN"
+            assert "12345678" not in str(caught.value)
+            assert other.asked == []
+
+    asyncio.run(run())
+
+
+def test_transient_failures_are_repeated_and_counted():
+    before = metrics.RETRIES.labels("test", "HTTP_500")._value.get()
+    (body, _), _, server = get(in_turn(always(status=500), always(status=500), always(b"good")), attempts=4)
+    assert body == b"good"
+    assert len(server.asked) == 3
+    assert metrics.RETRIES.labels("test", "HTTP_500")._value.get() == before + 2
+
+
+def test_retry_after_is_honoured():
+    started = time.monotonic()
+    (body, _), _, _ = get(in_turn(always(status=429, retry_after="1"), always(b"good")), attempts=2)
+    assert body == b"good"
+    assert time.monotonic() - started >= 1.0
+
+
+def test_a_long_retry_after_is_handed_to_the_caller():
+    error = refused(always(status=503, retry_after="1800"), RetryLater, "BUSY", attempts=5)
+    assert error.after == 1800
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "DENIED"), (403, "DENIED"), (404, "HTTP_404"), (410, "HTTP_410"), (400, "HTTP_400")])
+def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
+    asked = []
+
+    async def answer(request: Asked, writer: asyncio.StreamWriter) -> None:
+        asked.append(request)
+        reply(writer, b"CANARY", status)
+
+    refused(answer, Halt, reason, attempts=5)
+    assert len(asked) == 1
+
+
+def test_nobody_listens():
+    async def run():
+        client = Transport("test", Allowance(**QUICK), Line(), {"http://127.0.0.1:1", "http://no-such-host.invalid:80"})
+        async with client:
+            for url, reason in (("http://127.0.0.1:1/", "CONNECT_FAILED"), ("http://no-such-host.invalid/", "DNS_FAILED")):
+                with pytest.raises(RetryLater) as caught:
+                    await client.send(Call("GET", url))
+                assert caught.value.reason == reason
+
+    asyncio.run(run())
+
+
+def test_the_breaker_opens_probes_and_closes():
+    breaker = Breaker("test", threshold=2, pause=10)
+    breaker.failed(0)
+    breaker.admit(0)
+    breaker.failed(0)
+    with pytest.raises(RetryLater, match="not called for 9 s"):
+        breaker.admit(1)
+    assert metrics.BREAKER_STATE.labels("test")._value.get() == 2
+    breaker.admit(11)
+    with pytest.raises(RetryLater):
+        breaker.admit(11)  # one probe at a time
+    breaker.failed(11)
+    with pytest.raises(RetryLater, match="20 s"):
+        breaker.admit(11)
+    breaker.admit(40)
+    breaker.succeeded()
+    breaker.admit(40)
+    assert metrics.BREAKER_STATE.labels("test")._value.get() == 0
+
+
+def test_rate_and_concurrency_are_shared():
+    running = peak = 0
+
+    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        reply(writer, b"x")
+
+    async def run():
+        async with Server(answer) as server, transport(server, rate=20.0, concurrency=2) as client:
+            started = time.monotonic()
+            await asyncio.gather(*(client.send(Call("GET", server.url)) for _ in range(10)))
+            assert time.monotonic() - started >= 9 / 20
+            assert peak <= 2
+
+    asyncio.run(run())
+
+
+def test_quiet_hours_over_midnight_and_by_zone():
+    zone = ZoneInfo("Europe/Amsterdam")
+    day = Quiet(datetime(2026, 1, 1, 7).time(), datetime(2026, 1, 1, 19).time(), zone)
+    assert day.remaining(datetime(2026, 1, 5, 5, 30, tzinfo=UTC)) == 0
+    assert day.remaining(datetime(2026, 1, 5, 17, 30, tzinfo=UTC)) == 1800
+    night = Quiet(datetime(2026, 1, 1, 22).time(), datetime(2026, 1, 1, 6).time(), zone)
+    assert night.remaining(datetime(2026, 1, 5, 21, 30, tzinfo=UTC)) == 7.5 * 3600
+    assert night.remaining(datetime(2026, 1, 5, 4, 0, tzinfo=UTC)) == 3600
+    assert night.remaining(datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) == 0
+
+
+def test_basic_and_api_key_travel_as_they_should():
+    _, _, server = get(always(b"x"), line=Line(Basic(lambda: "u", lambda: "p:ä")))
+    assert server.asked[0].headers["authorization"] == "Basic dTpwOsOk"
+    _, _, server = get(always(b"x"), "/a?b=1", line=Line(ApiKey(lambda: "k y", parameter="key")))
+    assert server.asked[0].target == "/a?b=1&key=k+y"
+
+
+def oauth(server: Server) -> OAuth2:
+    return OAuth2(server.url + "/token", lambda: "id", lambda: "sec", scope=("a", "b"))
+
+
+def test_oauth2_gets_keeps_and_renews_a_token():
+    tokens = iter(["one", "two", "three"])
+    good = "one"
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.target == "/token":
+            assert asked.headers["authorization"] == "Basic aWQ6c2Vj"
+            assert asked.body == b"grant_type=client_credentials&scope=a+b"
+            reply(writer, json.dumps({"access_token": next(tokens), "expires_in": 3600}).encode())
+        elif asked.headers["authorization"] == f"Bearer {good}":
+            reply(writer, b"data")
+        else:
+            reply(writer, b"", 401)
+
+    async def run():
+        nonlocal good
+        async with Server(answer) as server, transport(server) as client:
+            client._line = Line(oauth(server))
+            for _ in range(2):
+                got, _ = await client.send(Call("GET", server.url + "/d"))
+                assert got.body.read() == b"data"
+            assert sum(a.target == "/token" for a in server.asked) == 1
+            good = "two"
+            await client.send(Call("GET", server.url + "/d"))
+            assert sum(a.target == "/token" for a in server.asked) == 2
+            good = "none"
+            with pytest.raises(Halt) as caught:
+                await client.send(Call("GET", server.url + "/d"))
+            assert caught.value.reason == "DENIED"
+            assert sum(a.target == "/token" for a in server.asked) == 3
+
+    asyncio.run(run())
+
+
+def test_a_refused_token_names_the_code_and_not_the_body():
+    async def run():
+        async with Server(always(b'{"error":"invalid_client","error_description":"CANARY"}', 401)) as server, transport(server) as client:
+            client._line = Line(oauth(server))
+            with pytest.raises(Halt, match="invalid_client") as caught:
+                await client.send(Call("GET", server.url))
+            assert caught.value.reason == "TOKEN_REFUSED"
+            assert "CANARY" not in str(caught.value)
+
+    asyncio.run(run())
+
+
+def test_redaction_keeps_the_shape_and_hides_people_and_keys():
+    shown = redact.url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
+    assert shown == "https://r.example/v2/students/***?since=2026-01-01&apikey=***&name=***"
+    assert redact.headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
+        "Authorization": "***",
+        "X-API-Key": "***",
+        "Accept": "a",
+        "X-Own": "***",
+    }
