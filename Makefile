@@ -1,0 +1,48 @@
+# Every target makes .venv when it is missing or older than the lock file.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check bench golden schemas lock faults fuzz clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.venv/installed: requirements-dev.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: .venv/installed  ## two registries, a real Kafka, 2,000 records, and what came out
+	@$(BIN)/gateway demo
+
+test: .venv/installed  ## everything that must be green: unit, property, Kafka, connectors (under 15 minutes)
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+check: .venv/installed  ## style, types, layers, connectors, mapping tables, generated files
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/gateway check connectors mappings
+	@$(BIN)/gateway schema --check
+
+bench: .venv/installed  ## records per second and CPU-seconds per million records, as a table
+	@$(BIN)/python -m bench
+
+golden: .venv/installed  ## write the golden files anew; review the difference
+	@$(BIN)/python -m pytest -q tests --update-golden
+
+schemas: .venv/installed  ## write schemas/ and the generated documentation anew
+	@$(BIN)/gateway schema
+
+faults: .venv/installed  ## the long fault run: 100 kills, broker kills, freezes
+	@$(BIN)/python -m pytest -q -m slow tests/faults
+
+lock: .venv/installed  ## renew the locked development dependencies
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --group dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## remove what was built or started here
+	@-$(BIN)/gateway kafka wipe --yes
+	@rm -rf .venv .gateway .mypy_cache .ruff_cache .pytest_cache .hypothesis
