@@ -1,0 +1,200 @@
+"""XML from strangers: no DOCTYPE, no entities, no network, bounded depth and size, names that comments cannot cut.
+
+A document is either refused with a reason or complete. Large ones are cut into records while they stream, and no record is
+handed out before the document's end was seen.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from lxml import etree
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch.body import IN_MEMORY, Body
+
+MAX_DEPTH = 200
+MAX_ELEMENTS = 20_000_000
+_ALLOWED = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
+_DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_FIRST_TAG = re.compile(rb"<[A-Za-z_]")
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_BOM_NAMES = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def charset(head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False) -> str:
+    """Return the one encoding a body has; raise ``ENCODING`` or ``ENCODING_CONFLICT`` rather than guess.
+
+    The connector's own ``charset`` wins. Otherwise byte order mark, transport and XML declaration have to agree.
+    """
+    if configured:
+        return _known(configured)
+    mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
+    declared = _DECLARED.search(head[:512]) if xml else None
+    said = [_known(name) for name in (mark, transport, declared and declared[1].decode("ascii")) if name]
+    distinct = {"utf-8" if name == "ascii" else name for name in said}
+    if len(distinct) > 1:
+        raise Halt("ENCODING_CONFLICT", f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one")
+    return distinct.pop() if distinct else "utf-8"
+
+
+def _known(name: str) -> str:
+    try:
+        found = codecs.lookup(name).name
+    except LookupError:
+        found = ""
+    if found not in _ALLOWED:
+        raise Halt("ENCODING", f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252")
+    return found
+
+
+def refuse_other_content(body: Body, where: str) -> None:
+    """Raise when a body is empty or a web page: neither is ever "no records"."""
+    head = body.head(2048)
+    if not head.strip():
+        raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content; this is not taken for an empty result")
+    if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
+        raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: a web page came instead of data (maintenance, or the wrong url)")
+
+
+def parse(body: Body, *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> etree._Element:
+    """Return the root of a complete document."""
+    root, _ = _run(body, None, transport=transport, configured=configured, where=where)
+    return root
+
+
+def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
+    """Return the root of a complete document that is in memory."""
+    return parse(Body.of(data), where=where)
+
+
+@dataclass(slots=True)
+class Cut:
+    """A large document without its records, and the records beside it."""
+
+    root: etree._Element
+    _spool: Records
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give each record as a document of its own, in order."""
+        return iter(self._spool)
+
+
+class Records:
+    """Serialised records, in memory or on disk."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        self.count = 0
+
+    def add(self, record: bytes) -> None:
+        """Append one record."""
+        self._file.write(struct.pack(">I", len(record)) + record)
+        self.count += 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while head := self._file.read(4):
+            yield self._file.read(struct.unpack(">I", head)[0])
+        self._file.close()
+
+
+def cut(body: Body, tags: Iterable[str], *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> Cut:
+    """Cut the outermost elements named ``tags`` (Clark notation) out of a document, in bounded memory."""
+    root, spool = _run(body, frozenset(tags), transport=transport, configured=configured, where=where)
+    return Cut(root, spool)
+
+
+def _run(
+    body: Body, tags: frozenset[str] | None, *, transport: str | None, configured: str | None, where: str
+) -> tuple[etree._Element, Records]:
+    refuse_other_content(body, where)
+    head = body.head(65_536)
+    name = charset(head, transport, configured, xml=True)
+    _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
+    parser = etree.XMLPullParser(
+        events=("start", "end"),
+        encoding=name,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    cutter = _Cutter(tags, where)
+    try:
+        for piece in body.chunks():
+            parser.feed(piece)
+            cutter.take(parser.read_events())
+        root = parser.close()
+    except etree.XMLSyntaxError as error:
+        raise _syntax(error, body, where) from None
+    cutter.take(parser.read_events())
+    if root.getroottree().docinfo.internalDTD is not None:
+        _refuse_doctype(b"<!DOCTYPE", where)
+    return root, cutter.records
+
+
+class _Cutter:
+    def __init__(self, tags: frozenset[str] | None, where: str) -> None:
+        self._tags = tags
+        self._where = where
+        self._depth = 0
+        self._elements = 0
+        self._inside = 0
+        self.records = Records()
+
+    def take(self, events: Iterable[Any]) -> None:
+        for event, element in events:
+            if event == "start":
+                self._depth += 1
+                self._elements += 1
+                if self._depth == 1 and element.getroottree().docinfo.internalDTD is not None:
+                    _refuse_doctype(b"<!DOCTYPE", self._where)
+                if self._depth > MAX_DEPTH:
+                    raise Halt("LIMIT_DEPTH", f"{self._where}: elements are nested deeper than {MAX_DEPTH}")
+                if self._elements > MAX_ELEMENTS:
+                    raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
+                if self._tags and element.tag in self._tags:
+                    self._inside += 1
+            else:
+                self._depth -= 1
+                if self._tags and element.tag in self._tags:
+                    self._inside -= 1
+                    if self._inside == 0:
+                        self._cut(element)
+
+    def _cut(self, element: etree._Element) -> None:
+        parent = element.getparent()
+        if parent is None:
+            return
+        self.records.add(etree.tostring(element, encoding="utf-8", with_tail=False))
+        parent.remove(element)
+
+
+def _refuse_doctype(prolog: bytes, where: str) -> None:
+    if b"<!DOCTYPE" in prolog:
+        raise Halt("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
+
+
+def _syntax(error: etree.XMLSyntaxError, body: Body, where: str) -> Exception:
+    line, column = error.position
+    text = str(error).lower()
+    if "encoding" in text or "utf-8" in text:
+        return Halt(
+            "ENCODING", f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one"
+        )
+    if "depth" in text:
+        return Halt("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
+    if "huge" in text or "too long" in text:
+        return Halt("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
+    reason = "XML_MALFORMED" if body.proved else "INCOMPLETE_BODY"
+    return RetryLater(reason, f"{where}: the XML is not well-formed or not complete at line {line}, column {column}")

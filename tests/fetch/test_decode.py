@@ -1,0 +1,187 @@
+"""Bytes to documents: what is refused, what is complete, what costs how much memory."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import io
+import json
+import tracemalloc
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import Halt, RetryLater, StreamError
+from gateway.fetch import decode, xml
+from gateway.fetch.body import Body
+
+
+def body(data: bytes | str, *, proved: bool = True) -> Body:
+    return Body.of(data.encode() if isinstance(data, str) else data, proved=proved)
+
+
+def refused(kind, reason, act, *args, **named):
+    def drained():
+        made = act(*args, **named)
+        return list(made) if hasattr(made, "__next__") else made
+
+    with pytest.raises(kind) as caught:
+        drained()
+    assert caught.value.reason == reason, caught.value
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "reason"),
+    [
+        ("<!DOCTYPE a><a/>", Halt, "XML_FORBIDDEN_DTD"),
+        ('<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>', Halt, "XML_FORBIDDEN_DTD"),
+        ("<!--" + "x" * 70_000 + "--><!DOCTYPE a [<!ENTITY e 'CANARY'>]><a>&e;</a>", Halt, "XML_FORBIDDEN_DTD"),
+        ("<a>" * 250 + "</a>" * 250, Halt, "LIMIT_DEPTH"),
+        ("<a>" * 2000 + "</a>" * 2000, Halt, "LIMIT_DEPTH"),
+        ("<a><b>CANARY</a>", RetryLater, "XML_MALFORMED"),
+        ("<a><b>CANARY</b>", RetryLater, "XML_MALFORMED"),
+        ("<a/><b/>", RetryLater, "XML_MALFORMED"),
+        ("<a>" + "x" * 10_100_000 + "</a>", Halt, "LIMIT_TEXT"),
+        ("", RetryLater, "EMPTY_BODY"),
+        (" \r\n ", RetryLater, "EMPTY_BODY"),
+        ("<!DOCTYPE html><html><body>CANARY</body></html>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
+        ("<HTML>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
+        ('<?xml version="1.0" encoding="UTF-7"?><a/>', Halt, "ENCODING"),
+        ('<?xml version="1.0" encoding="klingon"?><a/>', Halt, "ENCODING"),
+        ("<a/>".encode("utf-16"), Halt, "ENCODING"),
+        (b"<a>M\xfcller</a>", Halt, "ENCODING"),
+        (b'<?xml version="1.0" encoding="UTF-8"?><a>M\xfcller</a>', Halt, "ENCODING"),
+        ("<a>&#0;</a>", RetryLater, "XML_MALFORMED"),
+        ("plain CANARY", RetryLater, "XML_MALFORMED"),
+    ],
+)
+def test_xml_that_is_refused(document, kind, reason):
+    refused(kind, reason, xml.parse, body(document))
+
+
+def test_an_unproved_document_that_stops_is_incomplete():
+    refused(RetryLater, "INCOMPLETE_BODY", xml.parse, body("<a><b/>", proved=False))
+    assert xml.parse(body("<a><b/></a>", proved=False)).tag == "a"
+
+
+def test_charsets_agree_or_are_configured():
+    latin = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode("latin-1")
+    assert xml.parse(body(latin)).text == "Müller"
+    refused(Halt, "ENCODING_CONFLICT", xml.parse, body(latin), transport="utf-8")
+    wrong = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode()
+    assert xml.parse(body(wrong), transport="utf-8", configured="utf-8").text == "Müller"
+    assert xml.parse(body("\ufeff<a>é</a>")).text == "é"
+    assert xml.parse(body("<a/>"), transport="us-ascii").tag == "a"
+
+
+def test_comments_and_instructions_do_not_cut_a_name():
+    root = xml.parse(body("<a>Mül<?x y?>ler<!-- c --> Junior</a>"))
+    assert root.text == "Müller Junior"
+    assert root.xpath("string()") == "Müller Junior"
+
+
+def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
+    record = "<r xmlns='urn:x'><id>{}</id><t>" + "x" * 900 + "</t></r>"
+    parts = ["<all><meta>7</meta>", *(record.format(i) for i in range(20_000)), "<more>no</more></all>"]
+    big = body("".join(parts))
+    tracemalloc.start()
+    made = xml.cut(big, ["{urn:x}r"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12_000_000
+    assert [e.tag for e in made.root] == ["meta", "more"]
+    records = list(made)
+    assert len(records) == 20_000
+    assert b"<id>19999</id>" in records[-1]
+    refused(RetryLater, "XML_MALFORMED", xml.cut, body("".join(parts[:-1])), ["{urn:x}r"])
+
+
+def test_records_of_the_same_name_inside_records_stay_inside():
+    made = xml.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), ["p"])
+    assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "reason"),
+    [
+        ('{"a":1,"a":2}', Halt, "JSON_DUPLICATE_KEY"),
+        ('{"a":NaN}', Halt, "JSON_NUMBER"),
+        ('{"a":1e999}', Halt, "JSON_NUMBER"),
+        ('{"a":' + "9" * 5000 + "}", Halt, "JSON_NUMBER"),
+        ("[" * 100_000 + "]" * 100_000, Halt, "LIMIT_DEPTH"),
+        ('{"a":"CANARY"', RetryLater, "JSON_MALFORMED"),
+        ('{"a":1} x', RetryLater, "JSON_MALFORMED"),
+        ("", RetryLater, "EMPTY_BODY"),
+        ("<html>CANARY</html>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
+        (b'{"a":"\xff"}', Halt, "ENCODING"),
+        ('{"a":1}'.encode("utf-16"), Halt, "ENCODING"),
+    ],
+)
+def test_json_that_is_refused(document, kind, reason):
+    refused(kind, reason, decode.read_json, body(document), "x")
+
+
+def test_json_that_is_read():
+    assert decode.read_json(body("\ufeff[1.5]"), "x") == [1.5]
+    assert decode.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {"u": "http://x"}
+    refused(RetryLater, "INCOMPLETE_BODY", decode.read_json, body("[1,", proved=False), "x")
+
+
+def test_a_lone_surrogate_survives_as_an_escape():
+    value = decode.json_value('{"n":"\\ud800"}', "x")
+    assert json.loads(decode.dump_json(value)) == value
+    assert decode.dump_json({"n": "é"}) == '{"n":"é"}'.encode()
+
+
+@given(st.binary(max_size=300))
+def test_decoders_are_total(data):
+    for act in (xml.parse, lambda b: decode.read_json(b, "x"), lambda b: list(decode.read_csv(b, decode.Table(), "x"))):
+        with contextlib.suppress(StreamError):
+            act(body(data) if data else body(b" "))
+
+
+def test_csv_rows():
+    table = decode.Table(separator=";")
+    rows = list(decode.read_csv(body('a;b\r\n1;"x;\ny"\r\n\r\n2\r\n3;4;5\r\n'), table, "x"))
+    assert rows == [
+        {"a": "1", "b": "x;\ny"},
+        {"a": "2", "_malformed": "2 cells expected, 1 found"},
+        {"a": "3", "b": "4", "_malformed": "2 cells expected, 3 found"},
+    ]
+    latin = decode.Table(charset="iso-8859-1", columns=("n",), skip=1)
+    assert list(decode.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [{"n": "Müller"}]
+    refused(RetryLater, "INCOMPLETE_BODY", decode.read_csv, body("a\n1\n", proved=False), table, "x")
+    refused(Halt, "CSV_HEADER", decode.read_csv, body("a;a\n1;2\n"), table, "x")
+    refused(RetryLater, "CSV_MALFORMED", decode.read_csv, body('a;b\n1;"CANARY\n'), table, "x")
+    refused(Halt, "ENCODING", decode.read_csv, body(b"a\nM\xfc\n"), table, "x")
+
+
+def archive(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, data in files.items():
+            z.writestr(name.replace("__", "/").replace("_dot_", "."), data)
+    return out.getvalue()
+
+
+def test_zip_files_by_name():
+    data = archive(d__a_dot_csv=b"1", b_dot_csv=b"2", c_dot_txt=b"3")
+    got = [(name, part.read()) for name, part in decode.unzip(body(data), ("*.csv",), 100, "x")]
+    assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
+    refused(RetryLater, "FILE_MISSING", decode.unzip, body(data), ("*.xml",), 100, "x")
+    refused(Halt, "LIMIT_DECODED", decode.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
+    refused(RetryLater, "ZIP_MALFORMED", decode.unzip, body(data[:-30]), ("*.csv",), 100, "x")
+    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", decode.unzip, body("<html>"), ("*",), 100, "x")
+
+
+def test_base64_and_gzip():
+    packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
+    plain = decode.gunzip(decode.unbase64(body(packed), 10_000, "x"), 10_000, "x")
+    assert plain.read() == b"<a/>" * 50
+    refused(RetryLater, "BASE64_MALFORMED", decode.unbase64, body("CANARY!"), 100, "x")
+    refused(RetryLater, "INCOMPLETE_BODY", decode.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
+    refused(Halt, "LIMIT_DECODED", decode.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")
