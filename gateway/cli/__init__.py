@@ -1,1 +1,19 @@
-"""The `gateway` command: prints and exit codes, one module a group of commands."""
+"""The ``gateway`` command: prints and exit codes, one module a group of commands."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import run
+from gateway.cli.kafka import kafka_app
+
+app = typer.Typer(
+    name="gateway",
+    help="Between national qualification registries and European platforms, on Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(kafka_app, name="kafka")
+run.register(app)

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from gateway.errors import IntegrityStop, Unavailable
+from gateway.publish.connection import admin
+from gateway.settings import Settings
+
 DAY_MS = 86_400_000
 
 
@@ -47,3 +54,47 @@ TOPICS: tuple[Topic, ...] = (
     RAW, CURSORS, DIGESTS, QUALIFICATIONS, OPPORTUNITIES, CREDENTIALS, STUDENT_STATUS, CARDS, POINTERS, PROVIDERS, REJECTIONS, COMMANDS,
     NOTIFICATIONS,
 )
+
+
+def settings_of(topic: Topic) -> dict[str, str]:
+    """Return the topic's configuration as Kafka names it."""
+    found = {"cleanup.policy": "compact" if topic.compacted else "delete", "max.message.bytes": str(topic.max_bytes)}
+    if topic.compacted:
+        # A tombstone outlives any reader's downtime of a week; a segment closes each day so that erased records go.
+        found |= {"delete.retention.ms": str(7 * DAY_MS), "segment.ms": str(DAY_MS), "max.compaction.lag.ms": str(7 * DAY_MS)}
+    else:
+        found["retention.ms"] = str((topic.days or 7) * DAY_MS)
+    return found
+
+
+async def apply(settings: Settings) -> list[str]:
+    """Create the topics that are missing; return their names."""
+    client = await admin(settings)
+    try:
+        present = set(await client.list_topics())
+        missing = [topic for topic in TOPICS if topic.name not in present]
+        await client.create_topics([
+            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(topic)) for topic in missing
+        ])
+        return [topic.name for topic in missing]
+    finally:
+        await client.close()
+
+
+async def verify(settings: Settings) -> None:
+    """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here."""
+    client = await admin(settings)
+    try:
+        found = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics([topic.name for topic in TOPICS]) if one["partitions"]}
+        missing = [topic.name for topic in TOPICS if topic.name not in found]
+        if missing:
+            raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
+        replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
+        policies = {entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for reply in replies for entry in reply.resources}
+    finally:
+        await client.close()
+    for topic in TOPICS:
+        if topic.compacted and "compact" not in (policies.get(topic.name) or ""):
+            raise IntegrityStop(f"{topic.name}: cleanup.policy is {policies.get(topic.name)}, must be compact; the gateway's state would be deleted")
+        if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
+            raise IntegrityStop(f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition")

@@ -1,0 +1,192 @@
+"""Ask a registry for what is new and write it down: cursor → window → pages → one transaction each.
+
+A page's raw records, their digests and the new position are written in ONE transaction, so a crash at any moment leaves the
+stream either before the page or after it. A page that cannot be read moves nothing. A page of more than
+``TRANSACTION_RECORDS`` records is written in several transactions and the position moves with the last one: the digests of the
+first ones make a second reading of them ``unchanged``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from gateway import fetch
+from gateway.fetch import Page, Window
+from gateway.fetch.client import Client
+from gateway.language.connector import Connector, Cursor as CursorRule
+from gateway.publish.ledger import Entry, Ledger
+from gateway.records import Raw
+from gateway.watch import metrics
+
+TRANSACTION_RECORDS = 1_000
+TRANSACTION_BYTES = 4 * 1024 * 1024
+GONE = bytes(16)
+"""The digest of a record that the registry no longer has."""
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a stream stands, as stored on ``gateway.cursors.v1``.
+
+    ``since``: everything the registry changed before it is durable. ``start``, ``until`` and ``position``: the window that is
+    being read and the page inside it where a restart resumes. ``watermark``: the newest change seen in that window.
+    """
+
+    since: datetime | None = None
+    start: datetime | None = None
+    until: datetime | None = None
+    position: str = ""
+    watermark: datetime | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one poll received and how it went on; counts durable records only."""
+
+    received: int = 0
+    unchanged: int = 0
+    written: int = 0
+    pages: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+def digest(raw: Raw) -> bytes:
+    """Return 16 bytes that change when anything a rule can read changes."""
+    if raw.body is None:
+        return GONE
+    state = hashlib.blake2b(raw.body, digest_size=16)
+    for name in sorted(raw.context):
+        state.update(b"\x00" + name.encode() + b"\x00" + raw.context[name].encode())
+    state.update(b"\x01" + raw.kind.encode())
+    return state.digest()
+
+
+def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]:
+    """Cut the time from the cursor to ``now`` into the windows the stream asks for.
+
+    An interrupted window comes first and unchanged, so that its page position stays meaningful.
+    """
+    until = now - rule.delay
+    since = cursor.since
+    if cursor.position and cursor.until:
+        yield Window(since=cursor.start, until=cursor.until)
+        since = cursor.until
+    start = since - rule.overlap if since else rule.start_at
+    if rule.window is None or start is None:
+        if start is None or start < until:
+            yield Window(since=start, until=until)
+        return
+    while start < until:
+        end = min(start + rule.window, until)
+        yield Window(since=start, until=end)
+        start = end
+
+
+async def poll_once(connector: Connector, name: str, client: Client, ledger: Ledger, now: datetime) -> Tally:
+    """Read one stream up to ``now``. Whatever the answer counts is durable."""
+    rule = connector.streams[name].cursor
+    tally = Tally()
+    stored = await ledger.open()
+    cursor = msgspec.json.decode(stored, type=Cursor) if stored else Cursor()
+    for window in windows(rule, cursor, now):
+        resume = "" if rule.scan else cursor.position
+        async for page in fetch.pages(connector, name, window, client, position=resume):
+            cursor = advance(cursor, window, page, watermarked=rule.field is not None)
+            await _write(ledger, page, cursor, tally)
+        metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set((cursor.since or window.until).timestamp())
+    metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
+    return tally
+
+
+def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool) -> Cursor:
+    """Return the cursor after ``page``: inside the window, or past it when this was its last page."""
+    watermark = max(filter(None, (cursor.watermark, page.watermark)), default=None)
+    if not page.last:
+        return Cursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
+    if watermarked:
+        return Cursor(since=max(filter(None, (cursor.since, watermark)), default=None))
+    return Cursor(since=window.until)
+
+
+async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> None:
+    """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
+    entries, unchanged = changes(page.raws, ledger.known)
+    received = len(page.raws)
+    tally.seen.update(raw.native_id for raw in page.raws)
+    if page.complete:
+        gone = [entry for entry in vanished(ledger, tally.seen) if entry.raw.native_id not in tally.seen]
+        entries += gone
+        received += len(gone)
+    encoded = msgspec.json.encode(cursor)
+    parts = list(split(entries)) or [[]]
+    for part in parts[:-1]:
+        await ledger.write(part, None)
+        _count(ledger, tally, received=len(part), written=len(part))
+    await ledger.write(parts[-1], encoded)
+    before = sum(map(len, parts[:-1]))
+    _count(ledger, tally, received=received - before, written=len(parts[-1]), unchanged=unchanged)
+    tally.pages += 1
+
+
+def changes(raws: Iterable[Raw], known: dict[str, bytes]) -> tuple[list[Entry], int]:
+    """Split a page into entries worth writing and the number of records that say nothing new.
+
+    A record older than the one already known is not new: a registry that serves an old version after a newer one must not
+    turn a credential back.
+    """
+    entries: dict[str, Entry] = {}
+    unchanged = 0
+    for raw in raws:
+        entry = Entry(raw, digest(raw), raw.changed_at)
+        previous = entries.get(raw.native_id)
+        before = previous.value if previous else known.get(raw.native_id)
+        if before is not None and not entry.supersedes(before):
+            unchanged += 1
+        elif previous:
+            unchanged += 1  # two versions on one page: the last one stands for both
+            entries[raw.native_id] = entry
+        else:
+            entries[raw.native_id] = entry
+    return list(entries.values()), unchanged
+
+
+def vanished(ledger: Ledger, seen: set[str]) -> list[Entry]:
+    """Return deletions for known records that a complete scan did not show."""
+    return [
+        Entry(Raw(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None), GONE, None)
+        for native_id, value in ledger.known.items()
+        if native_id not in seen and value[:16] != GONE
+    ]
+
+
+def split(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Cut entries into parts that fit one transaction."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        length = len(entry.raw.body or b"")
+        if part and (len(part) >= TRANSACTION_RECORDS or size + length > TRANSACTION_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += length
+    if part:
+        yield part
+
+
+def _count(ledger: Ledger, tally: Tally, *, received: int, written: int, unchanged: int = 0) -> None:
+    tally.received += received
+    tally.written += written
+    tally.unchanged += unchanged
+    metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(received)
+    if unchanged:
+        metrics.RECORDS.labels(ledger.connector, ledger.stream, "unchanged").inc(unchanged)
+
+
+def utc_now() -> datetime:
+    """Return the time of the machine, with zone."""
+    return datetime.now(UTC)

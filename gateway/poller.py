@@ -1,0 +1,90 @@
+"""Keep one connector's streams polled: at their interval, on command, and again after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import Fenced, Halt, RetryLater
+from gateway.poll import poll_once
+from gateway.publish.ledger import Ledger
+from gateway.watch import metrics
+
+if TYPE_CHECKING:
+    from gateway.fetch.client import Client
+    from gateway.language.connector import Connector
+    from gateway.settings import Settings
+
+log = structlog.get_logger()
+
+FIRST_RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 300.0
+HALTED_RETRY_SECONDS = 60.0
+"""A stream that needs a person is still tried, slowly: the registry may have been mended meanwhile."""
+
+
+class StreamPoller:
+    """One stream of one connector. :meth:`run` returns only when cancelled."""
+
+    def __init__(self, settings: Settings, connector: Connector, stream: str, client: Client) -> None:
+        self.connector = connector
+        self.stream = stream
+        self.paused = False
+        self._client = client
+        self._ledger = Ledger(settings, connector.connector, stream)
+        self._wake = asyncio.Event()
+        self._failures = 0
+
+    def wake(self) -> None:
+        """Poll now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll for ever; close the producer on the way out."""
+        every = self.connector.streams[self.stream].every.total_seconds()
+        metrics.POLL_INTERVAL.labels(self.connector.connector, self.stream).set(every)
+        try:
+            while True:
+                delay = every if self.paused else await self.poll(every)
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), delay)
+        finally:
+            await self._ledger.close()
+
+    async def poll(self, every: float) -> float:
+        """Poll once and return the seconds to wait before the next time."""
+        name = self.connector.connector
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream):
+            try:
+                tally = await poll_once(self.connector, self.stream, self._client, self._ledger, datetime.now(UTC))
+            except RetryLater as error:
+                return self._failed("retry", error.reason, str(error), self._backoff(error.after))
+            except Halt as error:
+                return self._failed("halt", error.reason, str(error), max(every, HALTED_RETRY_SECONDS))
+            except Fenced as error:
+                return self._failed("fenced", "fenced", str(error), self._backoff(None))
+            finally:
+                metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
+            self._failures = 0
+            metrics.POLLS.labels(name, self.stream, "ok").inc()
+            if tally.received:
+                log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
+            return every
+
+    def _failed(self, outcome: str, reason: str, text: str, delay: float) -> float:
+        metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()
+        log.warning("poll failed", outcome=outcome, reason=reason, error=text, next_try_seconds=round(delay, 1))
+        return delay
+
+    def _backoff(self, after: float | None) -> float:
+        self._failures += 1
+        delay = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10))
+        return max(delay * random.uniform(0.5, 1.0), after or 0.0)  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,68 @@
+"""How to reach Kafka: every client of the gateway takes its arguments from here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from gateway.errors import UsageError, Unavailable
+from gateway.settings import Settings
+
+logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its DEBUG lines print keys and values of every record
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def bootstrap(settings: Settings) -> str:
+    """Return the addresses of the brokers."""
+    if not settings.kafka_bootstrap:
+        raise Unavailable("no Kafka: start one here with `gateway kafka start`, or set GATEWAY_KAFKA_BOOTSTRAP to host:port of a cluster")
+    return settings.kafka_bootstrap
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """Return a context that verifies the broker's name and certificate, with the client's own certificate when one is given."""
+    context = ssl.create_default_context(cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.kafka_cert_file:
+        context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file)
+    return context
+
+
+def arguments(settings: Settings) -> dict[str, Any]:
+    """Return the connection arguments that every aiokafka client understands."""
+    servers = bootstrap(settings)
+    if settings.kafka_security in {"PLAINTEXT", "SASL_PLAINTEXT"} and settings.stage == "production":
+        for server in servers.split(","):
+            if server.rsplit(":", 1)[0] not in LOOPBACK:
+                raise UsageError(
+                    f"{server}: {settings.kafka_security} to another machine is refused in the production stage; "
+                    "set GATEWAY_KAFKA_SECURITY to SASL_SSL or SSL"
+                )
+    found: dict[str, Any] = {"bootstrap_servers": servers, "security_protocol": settings.kafka_security}
+    if "SSL" in settings.kafka_security:
+        found["ssl_context"] = ssl_context(settings)
+    if settings.kafka_security.startswith("SASL"):
+        found |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return found
+
+
+async def admin(settings: Settings, seconds: float = 8.0) -> AIOKafkaAdminClient:
+    """Return a started admin client, or say within ``seconds`` which address does not answer."""
+    given = arguments(settings)
+    client = AIOKafkaAdminClient(**given, request_timeout_ms=15_000)
+    try:
+        await asyncio.wait_for(client.start(), seconds)
+    except (TimeoutError, KafkaError, OSError) as error:
+        await client.close()
+        raise Unavailable(f"no Kafka answers at {given['bootstrap_servers']} ({type(error).__name__}); is it running, is the address right?") from None
+    return client

@@ -1,0 +1,134 @@
+"""The worker process: Faust assigns connectors to workers and carries commands; pollers and the stage do the work.
+
+Faust touches no record. It owns partitions of ``gateway.commands.v1``; a connector belongs to the worker that holds its partition, so
+one registry is polled by one worker and its limits hold over all of them. Faust runs inside our own event loop, with its web server
+off, and every start and stop has a time limit: an idle Faust worker may hang on stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import faust
+import structlog
+
+from gateway import control
+from gateway.errors import Finding, Unavailable
+from gateway.fetch.client import Client
+from gateway.fetch.secrets import Secrets
+from gateway.language.connector import Connector
+from gateway.poller import StreamPoller
+from gateway.publish.topics import COMMANDS
+from gateway.settings import Settings
+from gateway.watch import metrics
+
+log = structlog.get_logger()
+
+START_SECONDS = 60.0
+STOP_SECONDS = 8.0
+
+
+def partition_of(connector: str, partitions: int) -> int:
+    """Return the partition of ``gateway.commands.v1`` that a connector belongs to."""
+    return zlib.crc32(connector.encode()) % partitions
+
+
+class Pollers:
+    """The connectors this worker owns, each with one HTTP client and one task a stream."""
+
+    def __init__(self, settings: Settings, connectors: dict[str, Connector]) -> None:
+        self._settings = settings
+        self._connectors = connectors
+        self._secrets = Secrets(settings.secrets_dir)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.streams: dict[str, list[StreamPoller]] = {}
+
+    async def own(self, names: set[str]) -> None:
+        """Start what is newly owned and stop what is not owned any more."""
+        for name in [name for name in self._tasks if name not in names]:
+            await self._stop(name)
+        for name in sorted(names - self._tasks.keys()):
+            self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
+        metrics.OWNED.set(len(self._tasks))
+
+    async def stop(self) -> None:
+        """Stop every poller; what is in flight is committed or left to be read again."""
+        await self.own(set())
+
+    def apply(self, command: control.Command) -> bool:
+        """Carry out a command; return whether it concerned a stream of this worker."""
+        streams = [one for one in self.streams.get(command.connector, []) if command.stream in {"", one.stream}]
+        for stream in streams:
+            match command:
+                case control.Pause():
+                    stream.paused = True
+                case control.Resume():
+                    stream.paused = False
+                    stream.wake()
+                case control.Poll():
+                    stream.wake()
+        return bool(streams)
+
+    async def _run(self, name: str) -> None:
+        connector = self._connectors[name]
+        async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
+            self.streams[name] = [StreamPoller(self._settings, connector, stream, client) for stream in connector.streams]
+            for stream in self.streams[name]:
+                group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
+
+    async def _stop(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        self.streams.pop(name, None)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError, BaseExceptionGroup):
+            await asyncio.wait_for(task, STOP_SECONDS)
+
+
+def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]], Awaitable[None]], handle: Callable[[bytes], None]) -> Any:
+    """Return the Faust app of the control plane. ``handle`` must be total."""
+    app = faust.App(
+        "gateway-control",
+        broker=[f"kafka://{address}" for address in bootstrap.split(",")],
+        store="memory://",
+        datadir=str(Path(gettempdir()) / "gateway-control"),
+        web_enabled=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="latest",
+        broker_session_timeout=10,
+        broker_heartbeat_interval=2,
+        broker_credentials=_credentials(settings),
+        autodiscover=False,
+    )
+    topic = app.topic(COMMANDS.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name="commands")
+    async def on_command(stream: Any) -> None:
+        async for value in stream:
+            handle(value)
+
+    @app.on_partitions_assigned.connect
+    async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
+        await assigned({one.partition for one in assignment if one.topic == COMMANDS.name})
+
+    return app
+
+
+def _credentials(settings: Settings) -> Any:
+    from gateway.publish.transactions import ssl_context
+
+    if settings.kafka_security == "PLAINTEXT":
+        return None
+    if settings.kafka_security == "SSL":
+        return faust.SSLCredentials(context=ssl_context(settings))
+    return faust.SASLCredentials(
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=ssl_context(settings) if settings.kafka_security == "SASL_SSL" else None,
+    )
