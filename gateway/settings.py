@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     secrets_dir: Path = Path("secrets")
     """A secret ``{secret: name}`` is the file ``<secrets_dir>/<name>``, re-read when it changes."""
     data_dir: Path = Path(".gateway")
-    """The local broker's data, logs and jars."""
+    """The local broker's data and logs."""
+    jar_cache: Path = Path("~/.cache/qualification-gateway")
+    """Where the local broker's jars are kept, for every broker of this user."""
+    jar_mirror: str = ""
+    """URL of a Maven repository to fetch them from instead of the usual one."""
     pseudonym_key: SecretStr = SecretStr("")
     """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
     metrics_host: str = "127.0.0.1"

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gateway.errors import Unavailable
+from gateway.errors import StorageError, Unavailable
 
 LOCK = Path(__file__).with_name("kafka-jars.lock")
 TRIES = 3
-MIRROR = "GATEWAY_JAR_MIRROR"
-"""Environment variable: the URL of a Maven repository to use instead of the resolver's default."""
+JAR_CACHE = Path("~/.cache/qualification-gateway")
+"""Jars are kept here for every broker of this user."""
 
 
-def fetch_jars(cache: Path) -> list[Path]:
-    """Return the paths of every jar of the lock file, downloaded into ``cache`` where missing, each checksum verified."""
+def fetch_jars(cache: Path, mirror: str = "") -> list[Path]:
+    """Return the paths of every jar of the lock file, downloaded into ``cache`` where missing, each checksum verified.
+
+    ``mirror`` is the URL of a Maven repository to use instead of the resolver's default. Raises ``Unavailable`` when one cannot be
+    had, and ``StorageError`` when ``cache`` cannot be written.
+    """
     wanted = [line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
     folder = cache / "jars"
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [(name, digest) for name, digest in wanted if not _is_good(folder / _file_name(name), digest)]
-    if missing:
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda item: _fetch(item[0], item[1], cache, folder), missing))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [(name, digest) for name, digest in wanted if not _is_good(folder / _file_name(name), digest)]
+        pool = ThreadPoolExecutor(max_workers=8)
+        try:
+            for done in [pool.submit(_fetch, name, digest, cache, folder, mirror) for name, digest in missing]:
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder}: the broker's jars cannot be kept here ({error.strerror})") from None
     return [folder / _file_name(name) for name, _ in wanted]
 
 
@@ -36,15 +46,14 @@ def _is_good(path: Path, digest: str) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def _fetch(name: str, digest: str, cache: Path, folder: Path) -> None:
+def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> None:
     try:
         from jgo.maven import MavenContext, PythonResolver
     except ImportError:
         raise Unavailable(
-            "the local Kafka needs its jars, and the package that fetches them is not installed: pip install 'qualification-gateway[local]', "
+            "the local Kafka needs its jars and the package that fetches them: pip install 'qualification-gateway[local]', "
             "or set GATEWAY_KAFKA_BOOTSTRAP to a cluster you have"
         ) from None
-    mirror = os.environ.get(MIRROR)
     repository = MavenContext(
         repo_cache=cache / "maven", resolver=PythonResolver(), remote_repos={"central": mirror} if mirror else None, timeout=30
     )
@@ -58,9 +67,9 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path) -> None:
             continue
         if _is_good(path, digest):
             partial = folder / (_file_name(name) + ".part")
-            partial.write_bytes(path.read_bytes())
+            shutil.move(path, partial)
             partial.replace(folder / _file_name(name))
             return
         path.unlink(missing_ok=True)
         cause = ValueError("its checksum differs from the lock file")
-    raise Unavailable(f"{name} could not be fetched ({cause}); check the network, or set {MIRROR} to a Maven mirror you reach")
+    raise Unavailable(f"{name} could not be fetched ({cause}); check the network, or set GATEWAY_JAR_MIRROR to a Maven mirror you reach")

@@ -1,13 +1,13 @@
 """A real Apache Kafka on this machine: one KRaft node on loopback, without Docker.
 
-Two brokers on one data directory wedge each other, so the launcher holds a lock on the directory, hands it to the broker
-process and reuses a broker that is alive. A broker started by :func:`running` ends with the process that started it.
+Two brokers on one data directory wedge each other, so the launcher locks the directory, hands the lock to the broker process
+and reuses a broker that is alive: whoever can take the lock knows that no broker runs there. A broker that is not ``detached``
+ends with the process that started it, however that process ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -15,8 +15,8 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from gateway.errors import StorageError, Unavailable
-from gateway.local.jars import fetch_jars
+from gateway.local.jars import JAR_CACHE, fetch_jars
 
 START_SECONDS = 40
 """A start after a kill takes 12-15 s: the broker waits for its own old session to end."""
@@ -32,12 +32,15 @@ STOP_SECONDS = 30
 OLDEST_JAVA = 17
 HEAP = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 CLUSTER_ID = "Z2F0ZXdheS1sb2NhbC0xMg"
-PR_SET_PDEATHSIG = 1
+_HELD: list[int] = []
+OWN_FILES = ("broker.json", "broker.log", "server.properties", "lock")
+WATCHDOG = 'read -r _; kill -TERM "$0" 2>/dev/null'
+"""Ends the broker when its standard input does: the other end of that pipe is held by the process that asked for the broker."""
 
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
@@ -76,35 +79,58 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
 
-def start(data: Path, port: int | None = None, *, detached: bool = True) -> Broker:
+def start(data: Path, port: int | None = None, *, detached: bool = True, jar_cache: Path = JAR_CACHE, mirror: str = "") -> Broker:
     """Start a broker on ``data`` and return once it answers; reuse the one that runs there already.
 
-    ``detached`` leaves it running after this process; otherwise it ends with this process, whatever ends it.
+    ``detached`` leaves it running after this process; otherwise it ends with this process, whatever ends it. Without ``port`` it
+    listens where it did last time, or on a free port. Raises ``Unavailable`` when Java or the jars cannot be had, ``port`` is
+    taken or the broker does not come up, and ``StorageError`` when ``data`` cannot be written.
     """
+    data = data.expanduser().absolute()
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with _open_lock(data) as lock:
+            if _try_lock(lock):
+                return _start(data, port, lock, detached=detached, jar_cache=jar_cache, mirror=mirror)
+        broker = status(data)
+        if broker and _answers(broker.port):
+            if port and port != broker.port:
+                raise Unavailable(f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out")
+            return broker
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{data}: another process holds this directory and no broker answers; see {data}/broker.log")
+        time.sleep(0.1)
+
+
+def _start(data: Path, port: int | None, lock: IO[str], *, detached: bool, jar_cache: Path, mirror: str) -> Broker:
+    chosen = _choose_port(port) if port else _usual_port(data)
+    (data / "broker.json").unlink(missing_ok=True)
+    classpath = os.pathsep.join(map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror)))
+    java = find_java()
+    _format(data, java, classpath, chosen)
+    process = _launch(data, java, classpath, lock)
+    if not detached:
+        _watch(process.pid)
+    broker = Broker(pid=process.pid, port=chosen, data=str(data))
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "lock").open("a+")
-    except OSError as error:
-        raise StorageError(f"{data}: the broker's data cannot be kept here ({error.strerror}); name another with --data") from None
-    with lock:
-        if not _try_lock(lock):
-            return _reuse(data, port)
-        chosen = _choose_port(port)
-        java, jars = find_java(), fetch_jars(data.parent / "kafka-jars" if data.name == "kafka" else data / "cache")
-        classpath = os.pathsep.join(map(str, jars))
-        _format(data, java, classpath, chosen)
-        process = _launch(data, java, classpath, lock, detached=detached)
-        broker = Broker(pid=process.pid, port=chosen, data=str(data))
-        (data / "broker.json").write_text(json.dumps(asdict(broker)))
         _wait_until_up(broker, process)
-        return broker
+        partial = data / "broker.json.part"
+        partial.write_text(json.dumps(asdict(broker)))
+        partial.replace(data / "broker.json")
+    except BaseException:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        raise
+    return broker
 
 
 def status(data: Path) -> Broker | None:
     """Return the broker that runs on ``data``, or ``None``."""
+    data = data.expanduser().absolute()
     if not (data / "lock").exists():
         return None
-    with (data / "lock").open("a+") as lock:
+    with _open_lock(data) as lock:
         if _try_lock(lock):
             return None
     with contextlib.suppress(OSError, ValueError, TypeError):
@@ -113,34 +139,42 @@ def status(data: Path) -> Broker | None:
 
 
 def stop(data: Path) -> bool:
-    """Stop the broker on ``data`` and wait for it; say whether one was running."""
+    """Stop the broker on ``data`` in good order and wait until it is gone; say whether one was running."""
     broker = status(data)
     if broker is None:
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(broker.pid, signal.SIGTERM)
+    _signal(broker.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while status(data) is not None:
         if time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(broker.pid, signal.SIGKILL)
+            _signal(broker.pid, signal.SIGKILL)
             deadline += STOP_SECONDS
         _reap(broker.pid)
         time.sleep(0.05)
+    _reap(broker.pid)
     return True
 
 
 def wipe(data: Path) -> None:
-    """Stop the broker and delete everything it keeps on ``data``."""
+    """Stop the broker and delete everything it keeps on ``data``; a file it did not make is left, with its folder."""
+    data = data.expanduser().absolute()
     stop(data)
-    shutil.rmtree(data, ignore_errors=True)
+    try:
+        if (data / "logs" / "meta.properties").exists():
+            shutil.rmtree(data / "logs")
+        for name in OWN_FILES:
+            (data / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            data.rmdir()
+    except OSError as error:
+        raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from None
 
 
 @contextlib.contextmanager
-def running(data: Path, port: int | None = None) -> Iterator[Broker]:
+def running(data: Path, port: int | None = None, *, jar_cache: Path = JAR_CACHE, mirror: str = "") -> Iterator[Broker]:
     """Run a broker for the length of a block; one that ran before is left running."""
     before = status(data)
-    broker = start(data, port, detached=False)
+    broker = start(data, port, detached=False, jar_cache=jar_cache, mirror=mirror)
     try:
         yield broker
     finally:
@@ -166,6 +200,14 @@ def find_java() -> str:
     )
 
 
+def _open_lock(data: Path) -> IO[str]:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        return (data / "lock").open("a+")
+    except OSError as error:
+        raise StorageError(f"{data}: the broker's data cannot be kept here ({error.strerror}); name another with --data") from None
+
+
 def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,17 +216,11 @@ def _try_lock(lock: IO[str]) -> bool:
     return True
 
 
-def _reuse(data: Path, port: int | None) -> Broker:
-    """Wait for the broker that holds the lock: another start may be under way."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        broker = status(data)
-        if broker and _answers(broker.port):
-            if port and port != broker.port:
-                raise Unavailable(f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out")
-            return broker
-        time.sleep(0.1)
-    raise Unavailable(f"{data}: another process holds this directory and no broker answers; see {data}/broker.log")
+def _usual_port(data: Path) -> int:
+    """Return the port of the last start where it is free, so that clients find the broker again after a restart."""
+    with contextlib.suppress(OSError, ValueError, TypeError, Unavailable):
+        return _choose_port(Broker(**json.loads((data / "broker.json").read_text())).port)
+    return _choose_port(None)
 
 
 def _choose_port(port: int | None) -> int:
@@ -198,58 +234,71 @@ def _choose_port(port: int | None) -> int:
 
 
 def _format(data: Path, java: str, classpath: str, port: int) -> None:
-    """Write the configuration; format the storage the first time. The controller's port is fixed by the first start."""
+    """Write the configuration, and format the storage the first time."""
     properties = data / "server.properties"
-    remembered = data / "controller.port"
-    if not remembered.exists():
-        remembered.write_text(str(_choose_port(None)))
-    controller = int(remembered.read_text())
-    properties.write_text(PROPERTIES.format(port=port, controller=controller, logs=data / "logs"))
+    properties.write_text(PROPERTIES.format(port=port, controller=_choose_port(None), logs=data / "logs"))
     if (data / "logs" / "meta.properties").exists():
         return
-    command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER_ID, "-c", str(properties)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    command = [java, *HEAP, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command, no shell
     if done.returncode:
-        raise StorageError(f"{data}: the broker's storage could not be formatted: {done.stderr.strip().splitlines()[-1:]}")
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise StorageError(f"{data}: the broker's storage could not be formatted: {' '.join(last)}")
 
 
-def _launch(data: Path, java: str, classpath: str, lock: IO[str], *, detached: bool) -> subprocess.Popen[bytes]:
-    command = [java, *HEAP, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath, "kafka.Kafka", str(data / "server.properties")]
-    with (data / "broker.log").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[lock.fileno()],
-            start_new_session=detached,
-            preexec_fn=None if detached else _die_with_parent,  # noqa: PLW1509
+def _launch(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.Popen[bytes]:
+    """Start the broker in a session of its own, so that Ctrl-C reaches the gateway first, and give it the lock."""
+    command = [
+        java,
+        *HEAP,
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+        classpath,
+        "kafka.Kafka",
+        str(data / "server.properties"),
+    ]
+    with (data / "broker.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True
         )
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _watch(pid: int) -> None:
+    """End the broker when this process ends. The write end of the pipe stays open, on purpose, as long as this process lives."""
+    ours, theirs = os.pipe()
+    subprocess.Popen(["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True)  # noqa: S603 - our own command
+    os.close(ours)
+    _HELD.append(theirs)
 
 
 def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Unavailable(f"the broker ended at once with code {process.returncode}; the last lines of {broker.data}/broker.log say why")
+            raise Unavailable(
+                f"the broker ended at once with code {process.returncode}; the last lines of {broker.data}/broker.log say why"
+            )
         if _answers(broker.port):
             return
         time.sleep(0.05)
-    process.kill()
     raise Unavailable(f"the broker did not answer on port {broker.port} within {START_SECONDS} s; see {broker.data}/broker.log")
 
 
 def _answers(port: int) -> bool:
+    """Say whether a broker answers an ApiVersions request: the port alone opens before it serves anybody."""
+    request = struct.pack(">hhih", 18, 0, 1, -1)
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.settimeout(2)
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return len(connection.recv(8)) > 0
     except OSError:
         return False
-    return True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _reap(pid: int) -> None:

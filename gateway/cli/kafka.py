@@ -1,0 +1,67 @@
+"""``gateway kafka``: a real single-node Kafka on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+kafka_app = typer.Typer(help="A real single-node Apache Kafka on this machine, on loopback, without Docker.", no_args_is_help=True)
+
+Data = Annotated[Path | None, typer.Option(help="Directory the broker keeps its data in  [default: GATEWAY_DATA_DIR/kafka]")]
+
+
+def _data(data: Path | None) -> Path:
+    from gateway.settings import Settings
+
+    return data or Settings().data_dir / "kafka"
+
+
+@kafka_app.command()
+def start(
+    data: Data = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1  [default: the last one, or a free one]")] = None,
+) -> None:
+    """Start the broker, or find the one that runs already; it stays until `gateway kafka stop`."""
+    from gateway.local import kafka
+    from gateway.settings import Settings
+
+    settings = Settings()
+    broker = kafka.start(_data(data), port, jar_cache=settings.jar_cache, mirror=settings.jar_mirror)
+    print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
+    print("stop it with: gateway kafka stop" + (f" --data {data}" if data else ""))
+
+
+@kafka_app.command()
+def stop(data: Data = None) -> None:
+    """Stop the broker in good order and wait until it is gone."""
+    from gateway.local import kafka
+
+    place = _data(data)
+    print("Kafka has stopped" if kafka.stop(place) else f"no Kafka was running on {place}")
+
+
+@kafka_app.command()
+def status(data: Data = None) -> None:
+    """Say whether the broker runs, and where; exit code 4 when it does not."""
+    from gateway.errors import Unavailable
+    from gateway.local import kafka
+
+    place = _data(data)
+    broker = kafka.status(place)
+    if broker is None:
+        raise Unavailable(f"no Kafka runs on {place}; start it with: gateway kafka start")
+    print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
+
+
+@kafka_app.command()
+def wipe(data: Data = None, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False) -> None:
+    """Stop the broker and delete every topic and record it keeps."""
+    from gateway.local import kafka
+
+    place = _data(data)
+    if not yes:
+        typer.confirm(f"Delete every topic and record in {place}?", abort=True)
+    kafka.wipe(place)
+    print(f"{place} is empty")
