@@ -1,1 +1,34 @@
-"""What a connector or mapping file may say. No I/O beyond reading the file, no Kafka, no HTTP."""
+"""What a configuration may say: no network, no clock; files are read, and mistakes come back with file, line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.errors import ConfigError, Finding
+from gateway.language.connector import Connector
+from gateway.language.document import Document, read
+from gateway.language.shape import shape
+
+
+def load_connector(path: Path | str) -> Connector:
+    """Return the connector a file describes; raises :class:`~gateway.errors.ConfigError` with every finding."""
+    connector, findings = connector_of(read(path))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if connector is None or errors:
+        raise ConfigError(errors or findings)
+    return connector
+
+
+def connector_of(document: Document) -> tuple[Connector | None, list[Finding]]:
+    """Return the connector of a document, or ``None``, and what is wrong or odd about it."""
+    findings = list(document.findings)
+    if any(finding.severity == "error" for finding in findings):
+        return None, findings
+    connector, more = shape(Connector, document)
+    if connector is not None:
+        connector._digest = document.digest  # noqa: SLF001 - the file's own digest, set once where it is read
+        connector._folder = str(Path(document.file).parent)  # noqa: SLF001
+    return connector, findings + more
+
+
+__all__ = ["Connector", "connector_of", "load_connector"]

@@ -1,0 +1,141 @@
+"""The small words of the language: names, durations, sizes, rates, moments, secrets."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+T = TypeVar("T")
+
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+"""A YAML sequence, kept as a tuple."""
+
+
+class Model(BaseModel):
+    """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+
+class OneOf(Model):
+    """A block of which exactly one key may be given: the key says what kind it is."""
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse none and refuse two."""
+        given = [name for name in type(self).model_fields if getattr(self, name) not in (None, False)]
+        if len(given) != 1:
+            names = ", ".join(sorted(field.alias or name for name, field in type(self).model_fields.items()))
+            said = " and ".join(given) or "none"
+            raise ValueError(f"give exactly one of {names}; found {said}")
+
+    @property
+    def kind(self) -> str:
+        """The name of the one key that was given."""
+        return next(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
+
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZE = re.compile(r"(\d+) ?(B|kB|KB|MB|GB)")
+_BYTES = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_RATE = re.compile(r"(\d+)/(s|min|h|d)")
+_PER = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
+        return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        return int(found[1]) * _BYTES[found[2]]
+    raise ValueError("a size is a number and one of B kB MB GB, such as 20MB")
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, str) and (found := _RATE.fullmatch(value)) and int(found[1]):
+        return int(found[1]) / _PER[found[2]]
+    raise ValueError("a rate is a number of requests per s, min, h or d, such as 5/s or 30/min")
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    raise ValueError("a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z")
+
+
+def _zone(value: object) -> str:
+    try:
+        ZoneInfo(str(value))
+    except (ValueError, OSError, KeyError):
+        raise ValueError("a zone is a name of the IANA time zone database, such as Europe/Brussels or UTC") from None
+    return str(value)
+
+
+def _quiet(value: object) -> str:
+    text = str(value)
+    found = re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d (\S+)", text)
+    if not found:
+        raise ValueError("quiet hours are two times and a zone, such as 07:00-19:00 Europe/Brussels")
+    _zone(found[3])
+    return text
+
+
+def _text_of(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "examples": [example]})
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), _text_of(r"\d+(ms|s|m|h|d|w)", "15m")]
+Size = Annotated[int, BeforeValidator(_size), _text_of(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
+Rate = Annotated[float, BeforeValidator(_rate), _text_of(r"\d+/(s|min|h|d)", "5/s")]
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
+]
+Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
+Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=60)]
+"""Lower case letters, digits, hyphens and underscores."""
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""A name that can stand in ``{name}`` and ``$name``."""
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+"""XPath 1.0 where the payload is XML, JMESPath where it is JSON, a column name where it is CSV; ``$name`` reads what was kept."""
+Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value), Field(strict=False)]
+"""One text or several."""
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$")]
+
+
+class Secret(Model):
+    """A secret by name, never by value: a file under the secrets directory, or ``GATEWAY_SECRET_<NAME>``."""
+
+    secret: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$"),
+        Field(description="Name of the secret; a file below the secrets directory"),
+    ]
+
+
+TextOrSecret = str | Secret
+Hidden = Annotated[bytes, PlainSerializer(lambda _value: "hidden")]

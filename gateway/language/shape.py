@@ -1,0 +1,185 @@
+"""From a document to a model, with our own words for what does not fit: what was expected, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.errors import Finding
+from gateway.language.document import Document, Path_
+
+M = TypeVar("M", bound=BaseModel)
+
+_EXPECTED = {
+    "string_type": ("wrong-type", "expected a text; put it in quotes"),
+    "int_type": ("wrong-type", "expected a whole number, without quotes"),
+    "bool_type": ("wrong-type", "expected true or false, without quotes"),
+    "dict_type": ("wrong-type", "expected keys and values"),
+    "tuple_type": ("wrong-type", "expected a sequence: [a, b] or lines that begin with '- '"),
+    "list_type": ("wrong-type", "expected a sequence: [a, b] or lines that begin with '- '"),
+    "model_type": ("wrong-type", "expected keys and values"),
+    "model_attributes_type": ("wrong-type", "expected keys and values"),
+    "float_type": ("wrong-type", "expected a number"),
+}
+
+
+def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
+    """Validate a document; returns the model, or the findings that say why there is none."""
+    if not isinstance(document.value, Mapping):
+        return None, [
+            document.finding("wrong-type", (), "expected keys and values at the top of the file; `gateway new` writes an example")
+        ]
+    try:
+        return model.model_validate(document.value), []
+    except ValidationError as error:
+        findings: dict[tuple[int, int, str, str], Finding] = {}
+        for detail in _concise(error.errors(include_url=False, include_input=False)):
+            finding = _finding(model, document, detail)
+            findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
+        return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
+
+
+def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Drop what only repeats: alternatives of a union at a place where another alternative got further."""
+    deepest: dict[Path_, int] = {}
+    plain = [(_place(detail["loc"]), detail) for detail in details]
+    for place, _ in plain:
+        for length in range(len(place)):
+            deepest[place[:length]] = max(deepest.get(place[:length], 0), len(place))
+    return [detail for place, detail in plain if place not in deepest or detail["type"] == "value_error"]
+
+
+def _place(loc: tuple[int | str, ...]) -> Path_:
+    """Keep what stands in the file; drop the names pydantic adds for unions, functions and models."""
+    return tuple(
+        part
+        for part in loc
+        if isinstance(part, int)
+        or not (part == "[key]" or re.search(r"[\[\](]", part) or (part[:1].isupper() and part.isidentifier()) or part in _TYPES)
+    )
+
+
+_TYPES = {"str", "int", "bool", "float", "bytes"}
+
+
+def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -> Finding:
+    place = _existing(document.value, _place(detail["loc"]))
+    kind, context = detail["type"], detail.get("ctx", {})
+    if _looks_secret(model, detail):
+        return document.finding(
+            "literal-secret", place, "write {secret: NAME}, never the value; the value is a file below the secrets directory", key=False
+        )
+    if kind == "extra_forbidden":
+        return _unknown(model, document, place)
+    if kind == "missing":
+        name = str(_place(detail["loc"])[-1])
+        about = _description(model, _place(detail["loc"]))
+        return document.finding("missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it")
+    if kind in _EXPECTED:
+        code, text = _EXPECTED[kind]
+        return document.finding(code, place, text, key=False)
+    if kind == "literal_error":
+        return document.finding("unknown-word", place, f"expected {context.get('expected')}{_near(document, place, context)}", key=False)
+    if kind == "string_pattern_mismatch":
+        about = _description(model, _place(detail["loc"]))
+        return document.finding(
+            "bad-text", place, f"does not fit {context.get('pattern')}{f' ({about})' if about else ''}; write it so", key=False
+        )
+    if kind == "value_error":
+        message = str(context.get("error", detail["msg"])).removeprefix("Value error, ")
+        return document.finding(_code(message), place, message, key=_code(message) != "bad-value")
+    if kind in {"too_short", "tuple_too_short"}:
+        about = _description(model, _place(detail["loc"]))
+        return document.finding("too-few", place, f"at least {context.get('min_length')} needed ({about})")
+    return document.finding(kind.replace("_", "-"), place, _lower(detail["msg"]), key=False)
+
+
+def _code(message: str) -> str:
+    if message.startswith("give exactly one of"):
+        return "one-of"
+    if "needs" in message or "belong together" in message or message.startswith("give "):
+        return "incomplete"
+    if message.startswith("there is no cast"):
+        return "unknown-cast"
+    return "bad-value"
+
+
+def _existing(value: Any, place: Path_) -> Path_:
+    """Cut a place to the part that stands in the file, so that a bare text taken for a rule keeps its own place."""
+    here: list[str | int] = []
+    for part in place:
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            break
+        here.append(part)
+    return tuple(here)
+
+
+def _unknown(model: type[BaseModel], document: Document, place: Path_) -> Finding:
+    name = str(place[-1])
+    known = _keys(model, place[:-1])
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean '{near[0]}'?" if near else (f"known here: {', '.join(sorted(known))}" if known else "remove it")
+    return document.finding("unknown-key", place, f"'{name}' is not known here; {hint}")
+
+
+def _near(document: Document, place: Path_, context: Mapping[str, Any]) -> str:
+    value: Any = document.value
+    for part in place:
+        value = value[part]
+    words = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+    near = difflib.get_close_matches(str(value), words, 1, 0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _field(models: list[type[BaseModel]], name: str | int) -> list[Any]:
+    return [field for model in models for attribute, field in model.model_fields.items() if name in {field.alias or attribute}]
+
+
+def _walk(model: type[BaseModel], place: Path_) -> tuple[list[type[BaseModel]], list[Any]]:
+    models: list[type[BaseModel]] = [model]
+    fields: list[Any] = []
+    for part in place:
+        found = _field(models, part)
+        if found:
+            fields = found
+            models = [inner for field in found for inner in _models(field.annotation)]
+        elif not fields:
+            return [], []
+    return models, fields
+
+
+def _keys(model: type[BaseModel], place: Path_) -> set[str]:
+    models, _ = _walk(model, place)
+    return {field.alias or name for inner in models for name, field in inner.model_fields.items()}
+
+
+def _description(model: type[BaseModel], place: Path_) -> str:
+    _, fields = _walk(model, place)
+    return (fields[0].description or "").split(";")[0] if fields else ""
+
+
+def _looks_secret(model: type[BaseModel], detail: ErrorDetails) -> bool:
+    if detail["type"] not in {"model_type", "model_attributes_type", "extra_forbidden"}:
+        return False
+    _, fields = _walk(model, _place(detail["loc"]))
+    names = {inner.__name__ for field in fields for inner in _models(field.annotation)}
+    return detail["type"] != "extra_forbidden" and names == {"Secret"}
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
