@@ -19,11 +19,11 @@ import faust
 import structlog
 
 from gateway import control
-from gateway.errors import Finding, Unavailable
 from gateway.fetch.client import Client
-from gateway.fetch.secrets import Secrets
+from gateway.fetch.secrets import FileSecrets
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
+from gateway.publish.connection import ssl_context
 from gateway.publish.topics import COMMANDS
 from gateway.settings import Settings
 from gateway.watch import metrics
@@ -45,7 +45,7 @@ class Pollers:
     def __init__(self, settings: Settings, connectors: dict[str, Connector]) -> None:
         self._settings = settings
         self._connectors = connectors
-        self._secrets = Secrets(settings.secrets_dir)
+        self._secrets = FileSecrets(settings.secrets_dir)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.streams: dict[str, list[StreamPoller]] = {}
 
@@ -120,8 +120,6 @@ def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]],
 
 
 def _credentials(settings: Settings) -> Any:
-    from gateway.publish.transactions import ssl_context
-
     if settings.kafka_security == "PLAINTEXT":
         return None
     if settings.kafka_security == "SSL":

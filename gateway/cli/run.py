@@ -1,0 +1,79 @@
+"""``gateway run`` and ``gateway topics``: the worker process and what it needs first."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.errors import UsageError
+from gateway.settings import Settings
+
+ROLES = ("poll", "harmonise")
+
+topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=True)
+
+
+def settings_here() -> Settings:
+    """Return the settings with the broker that runs on this machine filled in where none is configured."""
+    from gateway.local import kafka
+
+    settings = Settings()
+    if not settings.kafka_bootstrap and (broker := kafka.status(settings.data_dir / "kafka")):
+        settings = settings.model_copy(update={"kafka_bootstrap": broker.bootstrap})
+    return settings
+
+
+def run_loop(coroutine: object) -> object:
+    """Run a coroutine on the fast event loop."""
+    import uvloop
+
+    return uvloop.run(coroutine)  # type: ignore[arg-type]
+
+
+@topics_app.command("apply")
+def apply_topics() -> None:
+    """Create the topics that are missing."""
+    from gateway.publish import topics
+
+    settings = settings_here()
+    created = asyncio.run(topics.apply(settings))
+    for name in created:
+        print(f"created {name}")
+    print(f"{len(topics.TOPICS) - len(created)} were there already, {len(created)} created")
+
+
+@topics_app.command("verify")
+def verify_topics() -> None:
+    """Say whether every topic is there as declared."""
+    from gateway.publish import topics
+
+    asyncio.run(topics.verify(settings_here()))
+    print(f"all {len(topics.TOPICS)} topics are there as declared")
+
+
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Connectors to run; all when none is named.")] = None,
+    roles: Annotated[str, typer.Option(help="Comma-separated: poll, harmonise.")] = "poll,harmonise",
+    connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
+) -> None:
+    """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
+    from gateway.process import run_worker
+    from gateway.watch.logs import configure_logs
+
+    settings = settings_here()
+    if connectors is not None:
+        settings = settings.model_copy(update={"connectors": connectors})
+    wanted = set(filter(None, roles.split(",")))
+    if unknown := wanted - set(ROLES):
+        raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
+    configure_logs(settings)
+    run_loop(run_worker(settings, names or [], wanted))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    app.command("run")(run)
+    app.add_typer(topics_app, name="topics")
