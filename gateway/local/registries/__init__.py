@@ -1,0 +1,14 @@
+"""Stand-in registries on loopback: they speak real protocols over real sockets and hold fictional people.
+
+    >>> registry = await soap_credits.start(records=1_000)
+    >>> registry.url, registry.add("degrees", 5), registry.misbehave("too_many", times=2)
+    >>> registry.ledger  # every record of every well-formed reply
+
+``python -m gateway.local.registries rest_catalogue --records 1000`` runs one by itself.
+"""
+
+from gateway.local.registries.server import Registry
+from gateway.local.registries.stock import Served
+from gateway.local.registries.trouble import KINDS, Trouble
+
+__all__ = ["KINDS", "Registry", "Served", "Trouble"]

@@ -1,0 +1,187 @@
+"""A REST JSON catalogue of programmes and courses: page numbers with ``hasNextPage``, a bearer token, and no way to ask what changed.
+
+A record that was deleted is simply no longer there, so a reader has to compare complete scans.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import uuid
+from datetime import date, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from gateway.local.registries.people import FICTION, SUBJECTS, Institution, flaw, institutions, revised
+from gateway.local.registries.server import Registry
+from gateway.local.registries.stock import Entry, Stock
+from gateway.local.registries.trouble import Trouble
+
+TOKEN = "demo-token"  # noqa: S105 - nothing is secret on loopback
+PATH = "/catalogue/v1"
+PAGE_SIZE = 100
+PAGE_SIZES = (10, 20, 50, 100, 250)
+FLAWS = ("unknown level", "no title", "impossible date", "level conflict")
+_IDENTITIES = uuid.UUID("6d1f0f52-33a6-4d0b-9a3a-5a6f0c2f7e11")
+
+_FICTION = FICTION["rest"]
+_INSTITUTIONS = institutions("rest")
+_FIRST_CODE = 30_000
+
+
+async def start(
+    host: str = "127.0.0.1", port: int = 0, *, records: int = 0, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE
+) -> Catalogue:
+    """Start a service that holds ``records`` in all: half programmes, half courses."""
+    registry = Catalogue(seed=seed, token=token, page_size=page_size)
+    registry.stocks["programmes"].fill(records // 2)
+    registry.stocks["courses"].fill(records - records // 2)
+    return await registry.start(host, port)
+
+
+class Catalogue(Registry):
+    """Two streams: ``programmes`` and ``courses``."""
+
+    def __init__(self, *, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE) -> None:
+        super().__init__({stream: Stock(stream, seed, _Name(seed, stream)) for stream in ("programmes", "courses")})
+        self._token = token
+        self._page_size = page_size
+        self._found: dict[str, tuple[int, list[Entry]]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Two collections."""
+        return [web.get(f"{PATH}/{{stream:programmes|courses}}", self._get)]
+
+    def content(self, stream: str, entry: Entry) -> bytes:
+        """Give one record as a JSON object."""
+        record = _programme(self.stocks[stream], entry) if stream == "programmes" else _course(self.stocks[stream], entry)
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {self._token}".encode()):
+            return web.json_response({"status": 401, "title": "Unauthorized"}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        stream = request.match_info["stream"]
+        try:
+            page, size = int(request.query.get("pageNumber", "1")), int(request.query.get("pageSize", str(self._page_size)))
+        except ValueError:
+            page, size = 0, 0
+        if page < 1 or size not in (*PAGE_SIZES, self._page_size):
+            return web.json_response({"status": 400, "title": "pageNumber or pageSize is not allowed"}, status=400)
+        trouble = self.trouble(stream)
+        if trouble is not None and trouble.kind == "error_inside":
+            return web.json_response({"status": 503, "title": "Temporarily unavailable"})
+        return await self.reply(request, trouble, self._page(stream, page, size, trouble))
+
+    def _page(self, stream: str, page: int, size: int, trouble: Trouble | None) -> web.Response:
+        found = self._standing(stream)
+        pages = max(1, -(-len(found) // size))
+        shown, more = page, page < pages
+        match trouble.kind if trouble else "":
+            case "repeated_page":
+                shown = max(1, page - 1)
+            case "loop":
+                shown, more = (page - 1) % pages + 1, True
+            case "empty_page":
+                shown, more = pages + 1, True
+        items = b",".join(self.serve(stream, found[(shown - 1) * size : shown * size], trouble))
+        head = json.dumps(
+            {"pageSize": size, "pageNumber": page, "hasPreviousPage": page > 1, "hasNextPage": more, "totalPages": pages},
+        ).encode()
+        return web.Response(body=head[:-1] + b', "items": [' + items + b"]}", content_type="application/json")
+
+    def _standing(self, stream: str) -> list[Entry]:
+        revision = self.stocks[stream].revision
+        if self._found.get(stream, (None,))[0] != revision:
+            self._found[stream] = (revision, list(self.stocks[stream].alive()))
+        return self._found[stream][1]
+
+
+def _programme(stock: Stock, entry: Entry) -> dict[str, Any]:
+    dice = stock.dice(entry.number)
+    subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS)
+    kind = dice.choice(_FICTION["programmes"])
+    level, eqf, code = kind["level"], kind["eqf"], str(_FIRST_CODE + entry.number)
+    names = {language: f"{kind['names'][language]} {subject.names[language]}" for language in _FICTION["languages"]}
+    begins: date | str = date(2014 + dice.randrange(10), 9, 1)
+    match flaw(dice, FLAWS):
+        case "unknown level":
+            level = "6++"
+        case "no title":
+            names = {}
+        case "impossible date":
+            begins = "2022-06-31"
+        case "level conflict":
+            eqf += 1
+    return {
+        "programmeId": stock.name(entry.number),
+        "primaryCode": {"codeType": "programmeCode", "code": code},
+        "name": _texts(revised(names, entry.version)),
+        "description": _texts({"en": f"A programme about {subject.names['en'].lower()} for people who like to find out."}),
+        "levelOfQualification": level,
+        "eqfLevel": eqf,
+        "sector": kind["sector"],
+        "studyLoad": {"studyLoadUnit": kind["unit"], "value": kind["load"]},
+        "fieldsOfStudy": subject.isced_f,
+        "learningOutcomes": [_texts({"en": outcome}) for outcome in subject.outcomes],
+        "teachingLanguage": dice.choice(("nld", "eng")),
+        "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
+        "link": f"https://www.{where.domain}/programmes/{code}",
+        "organization": _organization(where),
+        "validFrom": str(begins),
+        "validTo": None,
+    }
+
+
+def _course(stock: Stock, entry: Entry) -> dict[str, Any]:
+    dice = stock.dice(entry.number)
+    subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS[:2])
+    names = {language: f"Module {subject.names[language]}" for language in _FICTION["languages"]}
+    level = dice.choice(("6", "6", "7"))
+    begins: date | str = date(2024, 9, 2) + timedelta(weeks=dice.randrange(100))
+    match flaw(dice, FLAWS[:3]):
+        case "unknown level":
+            level = "intermediate"
+        case "no title":
+            names = {}
+        case "impossible date":
+            begins = "2025-11-31"
+    return {
+        "courseId": stock.name(entry.number),
+        "primaryCode": {"codeType": "identifier", "code": f"M-{entry.number + 1:05d}"},
+        "name": _texts(revised(names, entry.version)),
+        "description": _texts({"en": f"An introduction to {subject.names['en'].lower()}."}),
+        "levelOfQualification": level,
+        "studyLoad": {"studyLoadUnit": "ects", "value": dice.choice((2.5, 5, 7.5, 15))},
+        "fieldsOfStudy": subject.isced_f,
+        "learningOutcomes": [_texts({"en": outcome}) for outcome in subject.outcomes],
+        "admissionRequirements": _texts({"en": "Secondary education"}),
+        "teachingLanguage": dice.choice(("nld", "eng")),
+        "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
+        "microCredential": dice.random() < 0.3,  # noqa: PLR2004
+        "link": f"https://www.{where.domain}/courses/M-{entry.number + 1:05d}",
+        "organization": _organization(where),
+        "firstStartDate": str(begins),
+    }
+
+
+def _texts(texts: dict[str, str]) -> list[dict[str, str]]:
+    return [{"language": language, "value": value} for language, value in texts.items()]
+
+
+def _organization(where: Institution) -> dict[str, Any]:
+    return {
+        "organizationId": where.code,
+        "name": _texts(where.names),
+        "countryCode": _FICTION["country"],
+        "otherCodes": [{"codeType": "schac_home", "code": where.domain}, {"codeType": "pic", "code": where.pic}],
+        "link": f"https://www.{where.domain}",
+    }
+
+
+class _Name:
+    def __init__(self, seed: int, stream: str) -> None:
+        self._prefix = f"{seed}:{stream}:"
+
+    def __call__(self, number: int) -> str:
+        return str(uuid.uuid5(_IDENTITIES, self._prefix + str(number)))

@@ -1,0 +1,237 @@
+"""A SOAP 1.1 document/literal service of degrees, credits and enrolments: time windows, page numbers, credentials in the body.
+
+Its description is ``soap_credits.wsdl`` beside this file, served at ``?wsdl``. A deletion is a record with ``deleted="true"``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
+
+from aiohttp import web
+from lxml import etree
+
+from gateway.local.registries.people import FICTION, SUBJECTS, Institution, Person, flaw, institutions, person, revised
+from gateway.local.registries.server import Registry
+from gateway.local.registries.stock import Entry, Stock
+from gateway.local.registries.trouble import Trouble
+
+NAMESPACE = "urn:example:student-records:1"
+WSDL = Path(__file__).with_suffix(".wsdl")
+PATH = "/student-records"
+USER = "demo"
+KEY = "demo-key"
+"""What the caller has to write in the body; nothing is secret on loopback."""
+PAGE_SIZE = 100
+ITEMS = {"degrees": "degree", "credits": "credit", "enrolments": "enrolment"}
+FLAWS = ("unknown level", "no title", "impossible date", "level conflict", "before the framework")
+
+_SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+
+_FICTION = FICTION["soap"]
+_INSTITUTIONS = institutions("soap")
+
+
+async def start(
+    host: str = "127.0.0.1", port: int = 0, *, records: int = 0, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE
+) -> StudentRecords:
+    """Start a service that holds ``records`` in all: two fifths degrees, two fifths credits, the rest enrolments."""
+    registry = StudentRecords(seed=seed, key=key, page_size=page_size)
+    degrees = records * 2 // 5
+    for stream, count in (("degrees", degrees), ("credits", degrees), ("enrolments", records - 2 * degrees)):
+        registry.stocks[stream].fill(count)
+    return await registry.start(host, port)
+
+
+class StudentRecords(Registry):
+    """Three streams: ``degrees``, ``credits``, ``enrolments``."""
+
+    def __init__(self, *, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE) -> None:
+        super().__init__({stream: Stock(stream, seed, _Name(stream[0].upper())) for stream in ITEMS})
+        self._key = key
+        self._page_size = page_size
+        self._found: dict[str, tuple[tuple[int, datetime, datetime], list[Entry]]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """One address for all operations, and the description."""
+        return [web.post(PATH, self._post), web.get(PATH, self._describe)]
+
+    def content(self, stream: str, entry: Entry) -> bytes:
+        """Give one record as an XML element."""
+        if entry.deleted:
+            return _element(stream, self.stocks[stream].name(entry.number), entry, "", deleted="true").encode()
+        return _enrolment(self.stocks[stream], entry) if stream == "enrolments" else _achievement(self.stocks[stream], entry)
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        text = WSDL.read_text(encoding="utf-8").replace(f"http://127.0.0.1{PATH}", self.url + PATH)
+        return web.Response(text=text, content_type="text/xml") if "wsdl" in request.query_string.lower() else web.Response(status=405)
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        try:
+            asked = etree.fromstring(await request.read(), _PARSER).find(f"{{{_SOAP}}}Body/*")
+        except etree.XMLSyntaxError:
+            return _fault("Client", "the request is not XML")
+        operation = etree.QName(asked).localname.removesuffix("Request") if asked is not None else ""
+        stream = operation.lower()
+        if asked is None or stream not in self.stocks or etree.QName(asked).namespace != NAMESPACE:
+            return _fault("Client", f"no operation {operation!r}")
+        if (_text(asked, "caller/user"), _text(asked, "caller/key")) != (USER, self._key):
+            return _fault("Client.Forbidden", "the caller is not known")
+        try:
+            window = _instant(_text(asked, "search/changedFrom")), _instant(_text(asked, "search/changedUntil"))
+            page, size = int(_text(asked, "search/page")), min(int(_text(asked, "search/pageSize") or self._page_size), self._page_size)
+        except ValueError:
+            return _fault("Client", "search is not understood")
+        trouble = self.trouble(stream)
+        if trouble is not None and trouble.kind == "error_inside":
+            return web.Response(text=_envelope(_FAULT.format("Server.Busy", "too many requests at once")), content_type="text/xml")
+        return await self.reply(request, trouble, self._page(operation, self._search(stream, *window), page, size, trouble))
+
+    def _page(self, operation: str, found: list[Entry], page: int, size: int, trouble: Trouble | None) -> web.Response:
+        pages = max(1, -(-len(found) // size))
+        shown, more = page, page < pages
+        match trouble.kind if trouble else "":
+            case "repeated_page":
+                shown = max(1, page - 1)
+            case "loop":
+                shown, more = (page - 1) % pages + 1, True
+            case "empty_page":
+                shown, more = pages + 1, True
+        contents = self.serve(operation.lower(), found[(shown - 1) * size : shown * size], trouble)
+        head = f"<t:page><t:number>{page}</t:number><t:records>{len(found)}</t:records><t:more>{str(more).lower()}</t:more></t:page>"
+        body = f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}{b"".join(contents).decode()}</t:{operation}Response>'
+        return web.Response(text=_envelope(body), content_type="text/xml")
+
+    def _search(self, stream: str, since: datetime, until: datetime) -> list[Entry]:
+        """Give the entries of a window; the last window of each stream is remembered while nothing changes."""
+        asked = (self.stocks[stream].revision, since, until)
+        if self._found.get(stream, (None,))[0] != asked:
+            self._found[stream] = (asked, list(self.stocks[stream].changed_between(since, until)))
+        return self._found[stream][1]
+
+
+def _achievement(stock: Stock, entry: Entry) -> bytes:
+    dice = stock.dice(entry.number)
+    who, where, subject = person(dice), dice.choice(_INSTITUTIONS), dice.choice(SUBJECTS)
+    wrong = flaw(dice, FLAWS)
+    degree = dice.choice(_FICTION["degrees"])
+    points, level, kind = degree["points"], degree["level"], "degree"
+    names = {language: f"{degree['names'][language]}, {subject.names[language]}" for language in _FICTION["languages"]}
+    if stock.stream == "credits":
+        points, kind = dice.choice((1, 3, 5, 10)), dice.choice(("course", "course", "micro"))
+        names = {language: subject.names[language] for language in _FICTION["languages"]}
+    names = revised(names, entry.version)
+    awarded: date | str = date(2018, 1, 8) + timedelta(days=dice.randrange(2400))
+    eqf = level
+    match wrong:
+        case "unknown level":
+            level = "9"
+        case "no title":
+            names = {}
+        case "impossible date":
+            awarded = "2021-02-30"
+        case "level conflict":
+            eqf = str(int(level) - 1)
+        case "before the framework":
+            awarded = date(2009, 5, 29)
+    parts = [
+        _student(who, where, stock.name(entry.number)),
+        _institution("awardedBy", where),
+        *(_text_in("name", language, name) for language, name in names.items()),
+        _level(level, eqf),
+        _plain("field", subject.isced_f),
+        _extent(points),
+        *(_text_in("outcome", "en", outcome) for outcome in subject.outcomes),
+        _plain("language", dice.choice(_FICTION["languages"])),
+        f'<t:grade scale="0-5">{dice.randrange(1, 6)}</t:grade>',
+        _plain("awarded", str(awarded)),
+        _plain("consent", str(dice.random() < 0.5).lower()),  # noqa: PLR2004
+    ]
+    return _element(stock.stream, stock.name(entry.number), entry, "".join(parts), kind=kind).encode()
+
+
+def _enrolment(stock: Stock, entry: Entry) -> bytes:
+    dice = stock.dice(entry.number)
+    who, where = person(dice), dice.choice(_INSTITUTIONS)
+    wrong = flaw(dice, ("unknown level", "impossible date", "unknown state"))
+    begins = date(dice.choice((2023, 2024, 2025)), 8, 1)
+    until = "2026-13-31" if wrong == "impossible date" else str(begins + timedelta(days=364))
+    state = "7" if wrong == "unknown state" else dice.choice(("1", "1", "1", "2", "3")) if entry.version == 1 else "3"
+    level = "9" if wrong == "unknown level" else dice.choice(("6", "6", "7", "8"))
+    parts = [
+        _student(who, where, stock.name(entry.number)),
+        _institution("institution", where),
+        _plain("state", state),
+        _plain("from", str(begins)),
+        _plain("until", until),
+        _level(level),
+        _plain("consent", str(dice.random() < 0.9).lower()),  # noqa: PLR2004
+    ]
+    return _element(stock.stream, stock.name(entry.number), entry, "".join(parts)).encode()
+
+
+def _level(level: str, eqf: str = "") -> str:
+    declared = f" eqf={quoteattr(eqf)}" if eqf else ""
+    return f"<t:level framework={quoteattr(_FICTION['framework'])}{declared}>{escape(level)}</t:level>"
+
+
+def _extent(points: int) -> str:
+    return f'<t:extent unit={quoteattr(_FICTION["unit"])} sector="HE">{points}</t:extent>'
+
+
+def _student(who: Person, where: Institution, code: str) -> str:
+    esi = f"urn:schac:personalUniqueCode:int:esi:{where.domain}:{code.lower()}"
+    return (
+        f"<t:student>{_plain('nationalNumber', who.number)}{_plain('esi', esi)}{_plain('givenName', who.given)}"
+        f"{_plain('familyName', who.family)}{_plain('birthDate', str(who.born))}</t:student>"
+    )
+
+
+def _institution(tag: str, where: Institution) -> str:
+    names = "".join(_text_in("name", language, name) for language, name in where.names.items())
+    facts = _plain("country", _FICTION["country"]) + _plain("schac", where.domain) + _plain("pic", where.pic)
+    return f"<t:{tag} code={quoteattr(where.code)}>{names}{facts}</t:{tag}>"
+
+
+def _element(stream: str, identifier: str, entry: Entry, content: str, **attributes: str) -> str:
+    changed = entry.changed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    facts = {"id": identifier, "version": str(entry.version), "changed": changed, **attributes}
+    return f"<t:{ITEMS[stream]} {' '.join(f'{name}={quoteattr(value)}' for name, value in facts.items())}>{content}</t:{ITEMS[stream]}>"
+
+
+def _plain(tag: str, value: str) -> str:
+    return f"<t:{tag}>{escape(value)}</t:{tag}>"
+
+
+def _text_in(tag: str, language: str, value: str) -> str:
+    return f'<t:{tag} lang="{language}">{escape(value)}</t:{tag}>'
+
+
+def _text(asked: etree._Element, path: str) -> str:
+    return asked.findtext("/".join(f"{{{NAMESPACE}}}{step}" for step in path.split("/"))) or ""
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _envelope(body: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="{_SOAP}"><s:Body>{body}</s:Body></s:Envelope>'
+
+
+_FAULT = "<s:Fault><faultcode>s:{}</faultcode><faultstring>{}</faultstring></s:Fault>"
+
+
+def _fault(code: str, text: str) -> web.Response:
+    return web.Response(status=500, text=_envelope(_FAULT.format(code, escape(text))), content_type="text/xml")
+
+
+class _Name:
+    def __init__(self, letter: str) -> None:
+        self._letter = letter
+
+    def __call__(self, number: int) -> str:
+        return f"{self._letter}-{number + 1:06d}"
