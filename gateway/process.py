@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -13,67 +13,90 @@ import structlog
 from gateway import control
 from gateway.deliver import Deliver
 from gateway.errors import Finding
-from gateway.fleet import Fleet, load_fleet
+from gateway.fleet import Fleet
 from gateway.publish import topics
 from gateway.publish.connection import bootstrap
 from gateway.publish.topics import COMMANDS
 from gateway.settings import Settings
 from gateway.stage import Stage
-from gateway.watch.health import Health
+from gateway.watch.health import HealthServer
+from gateway.watch.page import Snapshot
 from gateway.worker import START_SECONDS, STOP_SECONDS, Pollers, build_app, partition_of
 
 log = structlog.get_logger()
 
 
-async def run_worker(settings: Settings, names: list[str], roles: set[str], *, stop: asyncio.Event | None = None) -> None:
-    """Run until SIGTERM, SIGINT or ``stop``. Fails before the first poll when something it needs is missing."""
-    fleet = load_fleet(settings, names)
-    await topics.verify(settings)
-    stopping = stop or asyncio.Event()
-    started = time.monotonic()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stopping.set)
-    async with Health(settings) as health, asyncio.TaskGroup() as group:
-        log.info("started", connectors=len(fleet.connectors), roles=",".join(sorted(roles)), metrics=health.url)
-        if "harmonise" in roles:
-            group.create_task(_harmonise(settings, fleet, stopping), name="harmonise")
-        if "poll" in roles:
-            group.create_task(_poll(settings, fleet, stopping), name="poll")
-        await stopping.wait()
-        log.info("stopping", after_seconds=round(time.monotonic() - started, 1))
+@dataclass(slots=True)
+class Worker:
+    """One worker process. :meth:`run` ends on SIGTERM, on SIGINT, or after :meth:`stop`."""
 
+    settings: Settings
+    fleet: Fleet
+    roles: frozenset[str]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+    pollers: Pollers | None = None
+    _ready: set[str] = field(default_factory=set)
 
-async def _harmonise(settings: Settings, fleet: Fleet, stopping: asyncio.Event) -> None:
-    deliver = Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode())
-    stage = Stage(settings, deliver, deliver.shrink)
-    work = asyncio.create_task(stage.run())
-    waiting = asyncio.create_task(stopping.wait())
-    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    stage.stop()
-    await asyncio.wait_for(work, STOP_SECONDS)
+    def stop(self) -> None:
+        """Finish what is in flight, then end."""
+        self.stopping.set()
 
+    async def run(self) -> None:
+        """Work until stopped. Fails before the first poll when something it needs is missing."""
+        await topics.verify(self.settings)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.stop)
+        checks = {role: (lambda role=role: "" if role in self._ready else "starting") for role in sorted(self.roles)}
+        async with HealthServer(self.settings, checks, self._snapshot) as health, asyncio.TaskGroup() as group:
+            self.url = health.url
+            log.info("started", connectors=len(self.fleet.connectors), roles=",".join(sorted(self.roles)), metrics=self.url)
+            if "harmonise" in self.roles:
+                group.create_task(self._harmonise(), name="harmonise")
+            if "poll" in self.roles:
+                group.create_task(self._poll(), name="poll")
+            await self.stopping.wait()
+            log.info("stopping")
 
-async def _poll(settings: Settings, fleet: Fleet, stopping: asyncio.Event) -> None:
-    pollers = Pollers(settings, fleet.connectors)
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            stage=self.settings.stage,
+            roles=tuple(sorted(self.roles)),
+            titles={name: connector.title for name, connector in self.fleet.connectors.items()},
+        )
 
-    async def assigned(partitions: set[int]) -> None:
-        await pollers.own({name for name in fleet.connectors if partition_of(name, COMMANDS.partitions) in partitions})
+    async def _harmonise(self) -> None:
+        deliver = Deliver(self.fleet.harmonisers.get, self.settings.pseudonym_key.get_secret_value().encode())
+        stage = Stage(self.settings, deliver, deliver.shrink)
+        work = asyncio.create_task(stage.run())
+        waiting = asyncio.create_task(self.stopping.wait())
+        self._ready.add("harmonise")
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        stage.stop()
+        await asyncio.wait_for(work, STOP_SECONDS)
 
-    def handle(value: bytes) -> None:
-        command = control.decode(value)
-        if isinstance(command, Finding):
-            log.warning("bad command", reason=command.message)
-        elif pollers.apply(command):
-            log.info("command", command=type(command).__name__.lower(), connector=command.connector, stream=command.stream)
+    async def _poll(self) -> None:
+        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors)
 
-    app: Any = build_app(settings, bootstrap(settings), assigned, handle)
-    try:
-        await asyncio.wait_for(app.start(), START_SECONDS)
-        await stopping.wait()
-    finally:
-        await pollers.stop()
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(app.stop(), STOP_SECONDS)
+        async def assigned(partitions: set[int]) -> None:
+            await pollers.own({name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in partitions})
+
+        def handle(value: bytes) -> None:
+            command = control.decode(value)
+            if isinstance(command, Finding):
+                log.warning("bad command", reason=command.message)
+            elif pollers.apply(command):
+                log.info("command", command=type(command).__name__.lower(), connector=command.connector, stream=command.stream)
+
+        app: Any = build_app(self.settings, bootstrap(self.settings), assigned, handle)
+        try:
+            await asyncio.wait_for(app.start(), START_SECONDS)
+            self._ready.add("poll")
+            await self.stopping.wait()
+        finally:
+            await pollers.stop()
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(app.stop(), STOP_SECONDS)

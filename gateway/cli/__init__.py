@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import run
+from gateway.cli import demo, run
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -17,3 +17,4 @@ app = typer.Typer(
 )
 app.add_typer(kafka_app, name="kafka")
 run.register(app)
+demo.register(app)

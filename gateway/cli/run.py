@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.read import read
 from gateway.errors import UsageError
 from gateway.settings import Settings
 
@@ -60,7 +61,8 @@ def run(
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
-    from gateway.process import run_worker
+    from gateway.fleet import load_fleet
+    from gateway.process import Worker
     from gateway.watch.logs import configure_logs
 
     settings = settings_here()
@@ -70,10 +72,12 @@ def run(
     if unknown := wanted - set(ROLES):
         raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
     configure_logs(settings)
-    run_loop(run_worker(settings, names or [], wanted))
+    fleet = load_fleet(settings, names)
+    run_loop(Worker(settings, fleet, frozenset(wanted)).run())
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("run")(run)
+    topics_app.command("read")(read)
     app.add_typer(topics_app, name="topics")

@@ -1,0 +1,256 @@
+"""``gateway demo``: two registries of different protocols, a real Kafka, the gateway, and what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from gateway.errors import Unavailable
+from gateway.fleet import Fleet, load_fleet
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.language.connector import Connector
+    from gateway.local.registries import Registry
+    from gateway.process import Worker
+
+console = Console()
+PATIENCE_SECONDS = 90.0
+OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
+
+
+@dataclass(slots=True)
+class Stand:
+    """One stand-in registry of the demo and the connector that reads it."""
+
+    connector: str
+    registry: Registry
+    secrets: dict[str, str]
+    finished: float = 0.0
+
+
+@dataclass(slots=True)
+class Count:
+    """How the records of one connector ended, from the metrics."""
+
+    received: int = 0
+    ended: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """The invariant: every record received has ended."""
+        return self.received == sum(self.ended.values())
+
+
+def demo(
+    records: Annotated[int, typer.Option(min=10, max=1_000_000, help="Records that the two registries hold together.")] = 2_400,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given.")] = None,
+) -> None:
+    """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
+    from gateway.cli.run import run_loop
+    from gateway.watch.logs import configure_logs
+
+    with contextlib.ExitStack() as stack:
+        place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
+        settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
+        configure_logs(settings)
+        if not settings.kafka_bootstrap:
+            settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, place / "kafka")})
+        run_loop(_demo(settings, place, records, keep=keep))
+
+
+def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
+    from gateway.local import kafka
+
+    started = time.monotonic()
+    with console.status("starting Apache Kafka (the first time fetches its jars)"):
+        broker = stack.enter_context(kafka.running(data))
+    console.print(f"Apache Kafka on {broker.bootstrap} [dim]({time.monotonic() - started:.1f} s)[/]")
+    return str(broker.bootstrap)
+
+
+async def _demo(settings: Settings, place: Path, records: int, *, keep: bool) -> None:
+    from gateway.local.registries import rest_catalogue, soap_credits
+    from gateway.process import Worker
+    from gateway.publish import topics
+
+    await topics.apply(settings)
+    async with await soap_credits.start(records=records // 2) as soap, await rest_catalogue.start(records=records - records // 2) as rest:
+        stands = [
+            Stand("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
+            Stand("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
+        ]
+        settings = settings.model_copy(
+            update={"secrets_dir": write_secrets(place / "secrets", stands), "pseudonym_key": _demo_key(), "connectors": connectors_here()}
+        )
+        fleet = relocate(load_fleet(settings, [stand.connector for stand in stands]), stands)
+        for stand in stands:
+            console.print(f"registry {stand.connector}: {fleet.connectors[stand.connector].title} [dim]{stand.registry.url}[/]")
+        worker = Worker(settings, fleet, frozenset({"poll", "harmonise"}))
+        running = asyncio.create_task(worker.run())
+        try:
+            await _watch(running, stands)
+            await _show(settings, worker)
+            if keep:
+                console.print("\nrunning until Ctrl-C")
+                await asyncio.wait({running, asyncio.create_task(worker.stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            worker.stop()
+            await asyncio.wait_for(running, 20)
+
+
+def connectors_here() -> Path:
+    """Return the folder of the demo connectors: the configured one where it holds them, else the one beside the package."""
+    configured = Settings().connectors
+    if (configured / "demo-soap.yaml").exists():
+        return configured
+    return Path(__file__).parents[2] / "connectors"
+
+
+def _demo_key() -> Any:
+    from pydantic import SecretStr
+
+    return SecretStr("a key for the demo only, never for people")
+
+
+def write_secrets(folder: Path, stands: list[Stand]) -> Path:
+    """Write the stand-ins' credentials as secret files and return their folder."""
+    for stand in stands:
+        for name, value in stand.secrets.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(value)
+            path.chmod(0o600)
+    return folder
+
+
+def relocate(fleet: Fleet, stands: list[Stand]) -> Fleet:
+    """Return the fleet with each connector pointed at its stand-in instead of the address in its file."""
+    connectors = {stand.connector: at_address(fleet.connectors[stand.connector], stand.registry.url) for stand in stands}
+    return Fleet(connectors=connectors, harmonisers=fleet.harmonisers, tables=fleet.tables)
+
+
+def at_address(connector: Connector, base: str) -> Connector:
+    """Return the connector with the scheme, host and port of its addresses replaced by ``base``."""
+    for name in ("rest", "soap", "file"):
+        protocol = getattr(connector, name)
+        if protocol is not None:
+            url = protocol.url
+            moved = {stage: base + urlsplit(address).path for stage, address in url.model_dump(exclude_none=True).items()}
+            return connector.model_copy(update={name: protocol.model_copy(update={"url": url.model_copy(update=moved)})})
+    return connector
+
+
+def counts() -> dict[str, Count]:
+    """Read the counts of every connector from the metrics."""
+    from gateway.watch.metrics import REGISTRY
+
+    found: dict[str, Count] = {}
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            count = found.setdefault(sample.labels.get("connector", ""), Count())
+            number = int(sample.value)
+            if sample.name == "gateway_records_received_total":
+                count.received += number
+            elif sample.name == "gateway_records_total":
+                outcome = sample.labels["outcome"]
+                count.ended[outcome] = count.ended.get(outcome, 0) + number
+            elif sample.name == "gateway_rejections_total":
+                reason = f"{sample.labels['field']}: {sample.labels['reason']}"
+                count.reasons[reason] = count.reasons.get(reason, 0) + number
+    return found
+
+
+def table(stands: list[Stand], started: float) -> Table:
+    """Draw the live table."""
+    drawn = Table(box=None, pad_edge=False)
+    drawn.add_column("registry")
+    for name in ("received", *OUTCOMES, "records/s"):
+        drawn.add_column(name, justify="right")
+    drawn.add_column("rejected because")
+    found = counts()
+    for stand in stands:
+        count = found.get(stand.connector, Count())
+        seconds = (stand.finished or time.monotonic()) - started
+        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]))
+        numbers = [count.received, *(count.ended.get(outcome, 0) for outcome in OUTCOMES), round(count.received / max(seconds, 0.001))]
+        drawn.add_row(stand.connector, *map(str, numbers), reasons)
+    return drawn
+
+
+async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
+    """Show the table until every record the registries hold was received and has ended."""
+    started = time.monotonic()
+    with Live(table(stands, started), console=console, refresh_per_second=4, transient=False) as live:
+        while time.monotonic() - started < PATIENCE_SECONDS:
+            if running.done():
+                await running
+                raise Unavailable("the worker ended before the records did")
+            found = counts()
+            for stand in stands:
+                count = found.get(stand.connector, Count())
+                held = sum(len(stand.registry.standing(stream)) for stream in stand.registry.stocks)
+                if not stand.finished and count.received >= held and count.balanced:
+                    stand.finished = time.monotonic()
+            live.update(table(stands, started))
+            if all(stand.finished for stand in stands):
+                break
+            await asyncio.sleep(0.1)
+    total = Count()
+    for stand in stands:
+        count = counts().get(stand.connector, Count())
+        total.received += count.received
+        for outcome, number in count.ended.items():
+            total.ended[outcome] = total.ended.get(outcome, 0) + number
+    sum_text = " + ".join(f"{total.ended.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
+    console.print(f"\n{total.received} received = {sum_text}: [bold]{'true' if total.balanced else 'FALSE'}[/]")
+    if not total.balanced or not all(stand.finished for stand in stands):
+        raise Unavailable(f"not every record ended within {PATIENCE_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics")
+
+
+async def _show(settings: Settings, worker: Worker) -> None:
+    """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
+    from gateway.cli.read import read_topic
+
+    for topic, heading in (("europass.credentials.v1", "one harmonised record"), ("gateway.rejections.v1", "one rejection")):
+        async for record in read_topic(settings, topic, limit=1):
+            console.print(f"\n[bold]{heading}[/] from {topic}, key {record.key.decode()}")
+            console.print_json(_shortened(json.loads(record.value)))
+            headers = dict(record.headers)
+            if "provenance" in headers:
+                console.print("[bold]why[/]: its provenance header")
+                console.print_json(headers["provenance"].decode())
+    console.print(f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]")
+    console.print("subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:")
+    console.print(f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} gateway topics read europass.credentials.v1", soft_wrap=True)
+    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t europass.credentials.v1 -X isolation.level=read_committed", soft_wrap=True)
+
+
+def _shortened(value: Any, *, longest: int = 120) -> str:
+    def short(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: short(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [short(inner) for inner in item]
+        return item[:longest] + "…" if isinstance(item, str) and len(item) > longest else item
+
+    return json.dumps(short(value), ensure_ascii=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the command line."""
+    app.command("demo")(demo)
