@@ -107,7 +107,7 @@ class Paging(OneOf):
 def _paging(value: object) -> object:
     if value == "none":
         return {"none": True}
-    if value in {"link_header", "page_number", "atom"}:
+    if isinstance(value, str) and value in {"link_header", "page_number", "atom"}:
         return {value: {}}
     if isinstance(value, dict) and isinstance(value.get("next_url"), str):
         return {**value, "next_url": {"from": value["next_url"]}}
