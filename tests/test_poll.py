@@ -1,0 +1,94 @@
+"""Cutting time into windows, telling new from known, and moving a cursor: all pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.fetch import Page, Window
+from gateway.language.connector import Cursor as CursorRule
+from gateway.poll import GONE, Cursor, advance, changes, digest, split, windows
+from gateway.publish.ledger import Entry
+from gateway.records import Raw
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def raw(native_id: str, body: bytes | None = b"{}", changed_at: datetime | None = None, **more: object) -> Raw:
+    return Raw(connector="c", stream="s", native_id=native_id, body=body, changed_at=changed_at, **more)
+
+
+def page(**fields: object) -> Page:
+    return Page(**({"raws": (), "position": "", "last": True, "watermark": None, "complete": False} | fields))
+
+
+class TestWindows:
+    def test_a_stream_never_read_starts_at_its_start(self):
+        rule = CursorRule(window=timedelta(days=10), start=datetime(2026, 2, 1, tzinfo=UTC))
+        found = list(windows(rule, Cursor(), NOW))
+        assert found[0] == Window(since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC))
+        assert found[-1].until == NOW
+        assert all(before.until == after.since for before, after in zip(found, found[1:], strict=False))
+
+    def test_overlap_is_read_again_and_delay_is_left_alone(self):
+        rule = CursorRule(field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2))
+        (found,) = windows(rule, Cursor(since=NOW - timedelta(days=1)), NOW)
+        assert found == Window(since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2))
+
+    def test_an_interrupted_window_is_resumed_unchanged(self):
+        rule = CursorRule(window=timedelta(days=1), start=datetime(2026, 2, 1, tzinfo=UTC))
+        start, until = NOW - timedelta(days=2), NOW - timedelta(days=1)
+        found = list(windows(rule, Cursor(since=start, start=start, until=until, position="7"), NOW))
+        assert found[0] == Window(since=start, until=until)
+        assert found[1].since == until
+
+
+class TestChanges:
+    def test_the_same_content_again_is_unchanged(self):
+        first = raw("1")
+        known = {"1": Entry(first, digest(first), None).value}
+        assert changes([first], known) == ([], 1)
+
+    def test_an_older_version_after_a_newer_one_is_not_news(self):
+        newer = raw("1", b'{"a":2}', NOW)
+        known = {"1": Entry(newer, digest(newer), NOW).value}
+        assert changes([raw("1", b'{"a":1}', NOW - timedelta(days=1))], known) == ([], 1)
+
+    def test_context_is_content(self):
+        assert digest(raw("1", context={"a": "1"})) != digest(raw("1", context={"a": "2"}))
+        assert digest(raw("1", body=None)) == GONE
+
+    def test_a_deletion_is_written_once(self):
+        gone = raw("1", body=None)
+        entries, _ = changes([gone], {})
+        assert [entry.raw for entry in entries] == [gone]
+        assert changes([gone], {"1": entries[0].value}) == ([], 1)
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=3)), max_size=30))
+    def test_every_record_is_either_written_or_unchanged(self, served: list[tuple[str, bytes]]):
+        entries, unchanged = changes([raw(name, body) for name, body in served], {})
+        assert len(entries) + unchanged == len(served)
+        assert len({entry.raw.native_id for entry in entries}) == len(entries)
+
+    @given(st.lists(st.integers(0, 6_000_000), max_size=20))
+    def test_parts_keep_order_and_lose_nothing(self, sizes: list[int]):
+        entries = [Entry(raw(str(number), bytes(size)), GONE, None) for number, size in enumerate(sizes)]
+        parts = list(split(entries))
+        assert [entry for part in parts for entry in part] == entries
+        assert all(parts)
+
+
+class TestAdvance:
+    def test_inside_a_window_only_the_position_moves(self):
+        window = Window(since=NOW - timedelta(days=1), until=NOW)
+        moved = advance(Cursor(since=window.since), window, page(position="2", last=False, watermark=NOW), watermarked=True)
+        assert moved == Cursor(since=window.since, start=window.since, until=NOW, position="2", watermark=NOW)
+
+    def test_a_watermark_comes_from_the_registry_not_from_our_clock(self):
+        seen = NOW - timedelta(hours=5)
+        window = Window(since=None, until=NOW)
+        assert advance(Cursor(), window, page(watermark=seen), watermarked=True) == Cursor(since=seen)
+        assert advance(Cursor(since=seen), window, page(), watermarked=True) == Cursor(since=seen)
+        assert advance(Cursor(), window, page(), watermarked=False) == Cursor(since=NOW)
