@@ -33,7 +33,9 @@ RECEIVED = _counter("records_received", "Records a registry served", "connector"
 RECORDS = _counter(
     "records", "How records ended: accepted, rejected, unchanged, deleted; their sum equals received", "connector", "stream", "outcome"
 )
-CURSOR_TIMESTAMP = _gauge("cursor_timestamp_seconds", "How far a stream has been read, as Unix time; lag = time() - it", "connector", "stream")
+CURSOR_TIMESTAMP = _gauge(
+    "cursor_timestamp_seconds", "How far a stream has been read, as Unix time; lag = time() - it", "connector", "stream"
+)
 LAST_SUCCESS = _gauge("last_success_timestamp_seconds", "When a poll last ended well, as Unix time", "connector", "stream")
 POLL_INTERVAL = _gauge("poll_interval_seconds", "The stream's configured 'every'", "connector", "stream")
 

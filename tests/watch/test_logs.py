@@ -1,0 +1,160 @@
+"""Whatever is logged, by us or by a library, shows no payload, no secret and no person."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import RetryLater
+from gateway.settings import Settings
+from gateway.watch import logs
+
+CANARY = "CANARY-Maija-Meikäläinen-010190"
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """The log as parsed lines; everything is put back afterwards."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    out = io.StringIO()
+
+    def read() -> list[dict]:
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    read.text = out.getvalue
+    logs.configure(Settings(log_format="json", log_level="DEBUG", kafka_password="hunter2-hunter2"), out)
+    yield read
+    root.handlers[:] = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logs._secrets.clear()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "body",
+        "payload",
+        "native_id",
+        "raw",
+        "holder",
+        "esi",
+        "given_name",
+        "birth_date",
+        "api_key",
+        "client_secret",
+        "password",
+        "Authorization",
+        "headers",
+    ],
+)
+def test_fields_are_masked_by_name(lines, name):
+    structlog.get_logger("t").info("read", **{name: CANARY})
+    assert CANARY not in lines.text()
+    assert lines()[0][name] == "***"
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("Authorization: Bearer abcdef.ghijkl", "abcdef.ghijkl"),
+        ("GET https://registry.example/people?personId=010190-123A", "010190-123A"),
+        ("https://user:pa55word@registry.example/", "pa55word"),
+        ("urn:schac:personalUniqueCode:int:esi:fi:1234567", "1234567"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "MIIE"),
+        ("the password is hunter2-hunter2, really", "hunter2-hunter2"),
+    ],
+)
+def test_texts_are_masked_by_shape(lines, text, gone):
+    structlog.get_logger("t").info(text, error=text, inner={"note": [text]})
+    assert gone not in lines.text()
+
+
+def test_numbers_and_codes_stay(lines):
+    structlog.get_logger("t").info(
+        "polled", records=12, reason="level_unknown", field="eqf_level", url="https://registry.example/v5/programs"
+    )
+    line = lines()[0]
+    assert (line["records"], line["reason"], line["field"]) == (12, "level_unknown", "eqf_level")
+    assert line["url"] == "https://registry.example/v5/programs"
+
+
+def test_context_is_on_every_line_and_libraries_share_the_form(lines):
+    with structlog.contextvars.bound_contextvars(connector="xx-demo", stream="awards", poll_id="p1"):
+        structlog.get_logger("gateway.poll").info("polled")
+        logging.getLogger("aiokafka.producer").info("joined %s", "group")
+    for line in lines():
+        assert (line["connector"], line["stream"], line["poll_id"]) == ("xx-demo", "awards", "p1")
+        assert {"event", "level", "logger", "timestamp"} <= line.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "quiet", "heard"),
+    [
+        ("zeep.transports", "info", "warning"),
+        ("httpx2", "info", "warning"),
+        ("aiokafka.conn", "debug", "info"),
+        ("faust.app", "debug", "info"),
+    ],
+)
+def test_libraries_that_log_payloads_cannot_be_turned_up(lines, name, quiet, heard):
+    library = logging.getLogger(name)
+    library.setLevel(logging.DEBUG)
+    getattr(library, quiet)(CANARY)
+    assert not lines()
+    getattr(library, heard)("connection lost")
+    assert lines()[0]["event"] == "connection lost"
+    library.setLevel(logging.NOTSET)
+
+
+def test_an_exception_shows_types_and_places_but_not_what_a_library_quoted(lines):
+    try:
+        try:
+            int(CANARY)
+        except ValueError as error:
+            raise RetryLater("timeout", "no answer within 30 s") from error
+    except RetryLater:
+        structlog.get_logger("t").exception("poll failed")
+    text = lines.text()
+    assert CANARY not in text
+    assert "RetryLater: no answer within 30 s" in text
+    assert "builtins.ValueError: (text withheld" in text
+    assert "test_logs.py" in text
+
+
+def test_an_exception_group_shows_its_members(lines):
+    try:
+        raise ExceptionGroup("two", [OSError("disk full"), ValueError(CANARY)])  # noqa: TRY301
+    except ExceptionGroup:
+        logging.getLogger("t").exception("stopped")
+    assert "disk full" in lines.text()
+    assert CANARY not in lines.text()
+
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), _anything, max_size=5))
+def test_redaction_is_total(event):
+    json.dumps(logs.redact(None, "info", dict(event)), default=str)
+
+
+def test_console_form_is_for_terminals():
+    out = io.StringIO()
+    logs.configure(Settings(log_format="console"), out)
+    structlog.get_logger("t").info("hello", connector="xx-demo")
+    structlog.reset_defaults()
+    assert "hello" in out.getvalue()
+    assert not out.getvalue().startswith("{")
