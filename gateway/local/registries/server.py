@@ -62,6 +62,11 @@ class Registry(ABC):
         """Answer well from now on."""
         self._troubles.clear()
 
+    @property
+    def held(self) -> int:
+        """How many records stand now, in all streams."""
+        return sum(map(len, self.stocks.values()))
+
     def standing(self, stream: str) -> dict[str, str]:
         """Give the digest of every record that stands now, by identifier: what a reader that has caught up must know."""
         stock = self._stock(stream)
