@@ -178,3 +178,19 @@ class Connector(Model):
                 raise ValueError(f"stream {name} needs request or export, and not both")
             if self.push is not None and (stream.request or stream.export):
                 raise ValueError(f"stream {name}: a push connector asks nothing; leave request and export out")
+
+
+def payload_kind(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:
+    """Return what the stream's expressions read: the last step of ``decode`` decides, else the protocol."""
+    for chain in (stream.expand.decode if stream.expand and not stream.expand.into else (), stream.decode):
+        for step in reversed(chain):
+            name = step if isinstance(step, str) else step.kind.rstrip("_")
+            if name in {"xml", "atom", "signed"}:
+                return "xml"
+            if name == "json":
+                return "json"
+            if name == "csv":
+                return "csv"
+    if connector.soap is not None or (connector.push is not None and connector.push.protocol == "soap"):
+        return "xml"
+    return "json"
