@@ -203,8 +203,7 @@ async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
             found = counts()
             for stand in stands:
                 count = found.get(stand.connector, Count())
-                held = sum(len(stand.registry.standing(stream)) for stream in stand.registry.stocks)
-                if not stand.finished and count.received >= held and count.balanced:
+                if not stand.finished and count.received >= stand.registry.held and count.balanced:
                     stand.finished = time.monotonic()
             live.update(table(stands, started))
             if all(stand.finished for stand in stands):
