@@ -38,7 +38,7 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field=
 
 Command = Poll | Pause | Resume
 
-_DECODER = msgspec.json.Decoder(Command)
+_DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def decode(value: bytes | None) -> Command | Finding:

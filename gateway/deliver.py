@@ -47,7 +47,9 @@ class Deliver:
     def shrink(self, record: ConsumerRecord) -> Result:
         """Return the rejection that stands for a record whose documents do not fit their topic."""
         raw = raw_from(record.key, record.value, record.headers)
-        return self._reject(record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes"))
+        return self._reject(
+            record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes")
+        )
 
     def _accept(self, raw: Raw, outcome: Accepted, documents: tuple[Document, ...]) -> Result:
         outgoing = [self._outgoing(document, raw, outcome.provenance) for document in documents]

@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from gateway import fetch
 from gateway.fetch import Page, Window
 from gateway.fetch.client import Client
-from gateway.language.connector import Connector, Cursor as CursorRule
+from gateway.language.asking import Cursor as CursorRule
+from gateway.language.connector import Connector
 from gateway.publish.ledger import Entry, Ledger
 from gateway.records import Raw
 from gateway.watch import metrics
@@ -88,7 +89,7 @@ def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]
 
 async def poll_once(connector: Connector, name: str, client: Client, ledger: Ledger, now: datetime) -> Tally:
     """Read one stream up to ``now``. Whatever the answer counts is durable."""
-    rule = connector.streams[name].cursor
+    rule = connector.streams[name].cursor or CursorRule(scan=True)
     tally = Tally()
     stored = await ledger.open()
     cursor = msgspec.json.decode(stored, type=Cursor) if stored else Cursor()
@@ -185,8 +186,3 @@ def _count(ledger: Ledger, tally: Tally, *, received: int, written: int, unchang
     metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(received)
     if unchanged:
         metrics.RECORDS.labels(ledger.connector, ledger.stream, "unchanged").inc(unchanged)
-
-
-def utc_now() -> datetime:
-    """Return the time of the machine, with zone."""
-    return datetime.now(UTC)

@@ -115,7 +115,9 @@ class Learning(Struct, frozen=True, kw_only=True):
     """What qualifications, opportunities, credentials and their parts say alike."""
 
     id: Annotated[str, about("The registry's own identifier, unique within its stream")]
-    iri: Annotated[str, about("Persistent IRI of the record, derived from connector and id unless the connector says how", derived=True)] = ""
+    iri: Annotated[
+        str, about("Persistent IRI of the record, derived from connector and id unless the connector says how", derived=True)
+    ] = ""
     title: Annotated[LangMap, about("Title by language", source="Annex I element 2, ELM dc:title")] = {}
     description: Annotated[LangMap, about("Description by language")] = {}
     nqf_framework: Annotated[str | None, about("Short key of the national framework in mappings/<country>.yaml")] = None
@@ -127,15 +129,15 @@ class Learning(Struct, frozen=True, kw_only=True):
     credit_amount: Annotated[Decimal | None, about("National credits as written")] = None
     credit_unit: Annotated[str | None, about("Unit of credit_amount: a unit key in mappings/<country>.yaml")] = None
     credit_sector: Annotated[str | None, about("HE | VET | GEN", source="R19")] = None
-    credit_points: Annotated[Decimal | None, about("ECTS credit points, exact until one rounding to 2 places", derived=True, source="R17-R19")] = None
+    credit_points: Annotated[
+        Decimal | None, about("ECTS credit points, exact until one rounding to 2 places", derived=True, source="R17-R19")
+    ] = None
     workload_hours: Annotated[Decimal | None, about("Notional workload in hours of 60 minutes", source="Annex I element 7")] = None
     duration_months: Annotated[int | None, about("Nominal duration in months", source="ELM elm:maximumDuration")] = None
     isced_f: Annotated[tuple[str, ...], about("ISCED-F 2013 codes of 2, 3 or 4 digits", source="ELM elm:ISCEDFCode")] = ()
     languages: Annotated[tuple[str, ...], about("Languages of instruction and assessment, BCP 47")] = ()
     learning_outcomes: Annotated[tuple[LearningOutcome, ...], about("Learning outcomes", source="Annex I element 6")] = ()
-    mode: Annotated[
-        str | None, about("online | blended | presential | workbased | project | research", source="Annex I element 10")
-    ] = None
+    mode: Annotated[str | None, about("online | blended | presential | workbased | project | research", source="Annex I element 10")] = None
     setting: Annotated[str | None, about("formal | non_formal")] = None
     entry_requirement: Annotated[LangMap, about("Prerequisites by language", source="Annex I optional element 1")] = {}
     partial: Annotated[bool | None, about("True when stackable towards a larger qualification", source="Annex I optional element 4")] = None
@@ -175,9 +177,9 @@ class Part(Learning, frozen=True, kw_only=True):
 class Credential(Learning, frozen=True, kw_only=True):
     """Something a person was awarded: diploma, certificate, transcript of records or micro-credential."""
 
-    kind: Annotated[
-        Literal["diploma", "certificate", "transcript", "micro_credential"], about("What sort of credential it is")
-    ] = "certificate"
+    kind: Annotated[Literal["diploma", "certificate", "transcript", "micro_credential"], about("What sort of credential it is")] = (
+        "certificate"
+    )
     holder: Annotated[Holder, about("Whose it is", personal=True, source="Annex I element 1")] = Holder()
     awarded_on: Annotated[date | None, about("Date of the award; the date tables and quality assurance are judged at")] = None
     issued_at: Annotated[datetime | None, about("When the document was issued", source="Annex I element 5")] = None
@@ -205,7 +207,9 @@ class StudentStatus(Struct, frozen=True, kw_only=True):
     eqf_declared: int | None = None
     eqf_level: Annotated[int | None, about("5-8", derived=True)] = None
     degree_programme: Annotated[bool, about("False for open studies and micro-credential learners: then no academic level")] = True
-    esc_agreement: Annotated[bool, about("True when the student agreed; otherwise nothing is published", source="ESC Router MRAP.7")] = False
+    esc_agreement: Annotated[bool, about("True when the student agreed; otherwise nothing is published", source="ESC Router MRAP.7")] = (
+        False
+    )
     changed_at: datetime | None = None
 
 

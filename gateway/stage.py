@@ -1,26 +1,32 @@
 """Raw topic → harmonised topics, exactly once.
 
-One transactional producer per input partition (``harmonise-<topic>-<partition>``): outputs and consumed offsets in one
-transaction. On assignment the producer is started first, which fences the previous owner and ends its transaction; only then is the
-committed offset read and sought. Batches fetched before an assignment, or before a failure, are dropped **and** sought again.
+One transactional producer per input partition (``<group>-<topic>-<partition>``): outputs and the consumed offset in one transaction.
+A partition is taken in this order: start its producer, which fences the previous owner and ends its transaction; read the committed
+offset; seek. Only records that were fetched after that are processed. Whatever was fetched before a rebalance or a failure is dropped
+**and** its partition taken anew: dropping without seeking would lose records.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from gateway.errors import Fenced, RetryLater
+from gateway.errors import Denied, Fenced, RetryLater
 from gateway.publish.connection import arguments
+from gateway.publish.rejections import rejection
 from gateway.publish.topics import RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional
+from gateway.records import Raw, Rejected
 from gateway.settings import Settings
 from gateway.watch import metrics
 
@@ -28,14 +34,21 @@ log = structlog.get_logger()
 
 GROUP = "harmonise"
 BATCH_RECORDS = 2_000
+SLICE = 100
+"""After so many records the event loop gets its turn: heartbeats, and the pollers of the same process."""
 POLL_MS = 200
+POSITION_SECONDS = 10.0
+STOP_SECONDS = 8.0
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 10.0
+FENCED_SECONDS = 3.0
+"""Longer than a heartbeat: an instance that lost its membership learns so before it would fence its successor in turn."""
+BLOCKED_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Result:
-    """What one raw record became. ``count`` says how it ended: labels of ``gateway_records_total`` and, for rejections, more."""
+    """What one raw record became. ``outcome``, ``reason``, ``field`` and ``issues`` are counted once it is committed."""
 
     outgoing: list[Outgoing]
     connector: str
@@ -49,35 +62,36 @@ class Result:
 Process = Callable[[ConsumerRecord], Result]
 """Pure and total: a raw record from the topic to what is to be written."""
 
-Shrink = Callable[[ConsumerRecord], Result]
-"""What to write instead when the output of a record does not fit its topic: a rejection."""
-
 
 @dataclass(slots=True)
-class _Partition:
-    """One owned input partition: its producer and whether its position was read after fencing."""
+class _Lane:
+    """One owned input partition: its producer, and since when its records have been waiting for a commit."""
 
     transactional: Transactional
     ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
-    held: set[int] = field(default_factory=set)
+    since: float = 0.0
+    large: set[int] = field(default_factory=set)
+    """Offsets of records whose documents do not fit their topic."""
 
 
 class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Consume, harmonise, produce. :meth:`run` returns when :meth:`stop` was called and the last batch is committed."""
+    """Consume, process, produce. :meth:`run` returns when :meth:`stop` was called and the last batch is committed.
 
-    def __init__(self, settings: Settings, process: Process, shrink: Shrink, *, topic: str = RAW.name, group: str = GROUP) -> None:
+    ``shrink`` says what is written for a record whose documents do not fit their topic: a rejection.
+    """
+
+    def __init__(self, settings: Settings, process: Process, shrink: Process, *, topic: str = RAW.name, group: str = GROUP) -> None:
         self._settings = settings
         self._process = process
         self._shrink = shrink
         self._topic = topic
         self._group = group
-        self._owned: dict[TopicPartition, _Partition] = {}
+        self._lanes: dict[TopicPartition, _Lane] = {}
         self._lock = asyncio.Lock()
         self._generation = 0
         self._stopping = False
-        self._blocked_since = 0.0
         self.committed = 0
         self.consumer: AIOKafkaConsumer | None = None
 
@@ -86,150 +100,212 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = True
 
     async def run(self) -> None:
-        """Work until stopped. A broker that is away is waited for; nothing is dropped."""
-        self.consumer = AIOKafkaConsumer(
-            **arguments(self._settings),
-            group_id=self._group,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
-            max_poll_interval_ms=120_000,
-        )
-        self.consumer.subscribe([self._topic], listener=self)
-        await self.consumer.start()
+        """Work until stopped. A broker that is away is waited for; nothing is dropped.
+
+        Raises :class:`~gateway.errors.Denied` when Kafka refuses this principal before anything could be committed.
+        """
+        watch = asyncio.create_task(self._watch(), name="stage watch")
         try:
-            while not self._stopping:
-                await self._round(self.consumer)
+            consumer = await self._connect()
+            while consumer is not None and not self._stopping:
+                await self._round(consumer)
         finally:
+            watch.cancel()
             await asyncio.shield(self._close())
 
+    async def _connect(self) -> AIOKafkaConsumer | None:
+        """Return a consumer that has reached the brokers; ``None`` when stopped before."""
+        delay = FIRST_RETRY_SECONDS
+        while not self._stopping:
+            consumer = AIOKafkaConsumer(
+                **arguments(self._settings),
+                group_id=self._group,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=4 * 1024 * 1024,
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=2_000,
+                max_poll_interval_ms=120_000,
+            )
+            self.consumer = consumer
+            consumer.subscribe([self._topic], listener=self)
+            try:
+                await consumer.start()
+            except (KafkaError, OSError) as error:
+                log.warning("stage cannot reach Kafka", error=type(error).__name__, next_try_seconds=delay)
+                await consumer.stop()
+                await asyncio.sleep(delay)
+                delay = min(LONGEST_RETRY_SECONDS, delay * 2)
+            else:
+                return consumer
+        return None
+
     async def _close(self) -> None:
-        for owned in self._owned.values():
-            await owned.transactional.discard()
+        await asyncio.gather(*(lane.transactional.discard() for lane in self._lanes.values()))
+        self._lanes.clear()
         if self.consumer is not None:
-            await asyncio.wait_for(self.consumer.stop(), 8)
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(self.consumer.stop(), STOP_SECONDS)
 
     async def _round(self, consumer: AIOKafkaConsumer) -> None:
-        generation = self._generation
+        """Take what has to be taken, fetch, and deliver each partition's records in a transaction of its own, side by side."""
+        async with self._lock:
+            generation = self._generation
+            await self._take_all(consumer)
         try:
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
         except KafkaError as error:
-            self._blocked(error)
+            log.warning("stage cannot fetch", error=type(error).__name__)
             await asyncio.sleep(FIRST_RETRY_SECONDS)
             return
         async with self._lock:
-            if generation != self._generation:
-                return  # fetched for an older assignment; the new one has sought its own position
-            await self._recover(consumer)
+            deliveries = []
             for place, records in fetched.items():
-                owned = self._owned.get(place)
-                if owned is not None and owned.ready and records:
-                    await self._deliver(consumer, place, owned, records)
+                lane = self._lanes.get(place)
+                if lane is None:
+                    continue  # not ours any more: its new owner reads on from the committed offset
+                if lane.ready and generation == self._generation:
+                    deliveries.append(self._deliver(consumer, place, lane, records))
+                else:
+                    lane.ready = False
+            await _all(deliveries)
 
-    async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, owned: _Partition, records: Sequence[ConsumerRecord]) -> None:
-        started = time.perf_counter()
-        process, shrink, held = self._process, self._shrink, owned.held
-        results = [shrink(record) if record.offset in held else process(record) for record in records]
+    async def _take_all(self, consumer: AIOKafkaConsumer) -> None:
+        now = time.monotonic()
+        await _all([self._take(consumer, place, lane) for place, lane in self._lanes.items() if not lane.ready and now >= lane.retry_at])
+
+    async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane) -> None:
+        """Fence, then read the committed offset, then seek."""
+        try:
+            await lane.transactional.fence()
+            async with asyncio.timeout(POSITION_SECONDS):
+                position = await consumer.committed(place)
+                if position is None:
+                    await consumer.seek_to_beginning(place)
+                else:
+                    consumer.seek(place, position)
+        except (RetryLater, Fenced, Denied, KafkaError, TimeoutError) as error:
+            self._failed(place, lane, error)
+        else:
+            lane.ready = True
+
+    async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane, records: Sequence[ConsumerRecord]) -> None:
+        started = time.monotonic()
+        lane.since = lane.since or started
+        results = await self._results(lane, records)
         outgoing = [one for result in results for one in result.outgoing]
         try:
-            await owned.transactional.write(outgoing, {place: records[-1].offset + 1}, self._group)
+            await lane.transactional.write(outgoing, {place: records[-1].offset + 1}, self._group)
         except RecordTooLarge as error:
-            held |= _origins(records, results, error.indexes)
-            owned.ready = False
-            return
-        except (RetryLater, Fenced) as error:
-            owned.ready = False
-            owned.failures += 1
-            owned.retry_at = time.monotonic() + min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(owned.failures, 8))
-            self._blocked(error)
-            return
-        held.clear()
-        owned.failures = 0
-        self._blocked_since = 0.0
-        self.committed += len(records)
-        count(results)
-        _observe(consumer, place, records[-1].offset, time.perf_counter() - started)
+            lane.large |= _origins(records, results, error.indexes)
+            lane.ready = False
+        except (RetryLater, Fenced, Denied) as error:
+            self._failed(place, lane, error)
+        else:
+            lane.large.clear()
+            lane.failures, lane.since = 0, 0.0
+            self.committed += len(records)
+            count(results)
+            partition = str(place.partition)
+            metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)
+            with contextlib.suppress(KafkaError):  # the partition may be on its way to another member
+                metrics.CONSUMER_LAG.labels(partition).set(max(0, (consumer.highwater(place) or 0) - await consumer.position(place)))
 
-    async def _recover(self, consumer: AIOKafkaConsumer) -> None:
-        """Give every partition that lost its producer a new one, and read its position again."""
-        for place, owned in self._owned.items():
-            if not owned.ready and time.monotonic() >= owned.retry_at:
-                await self._take(consumer, place, owned)
+    async def _results(self, lane: _Lane, records: Sequence[ConsumerRecord]) -> list[Result]:
+        process, shrink, large = self._process, self._shrink, lane.large
+        results: list[Result] = []
+        for start in range(0, len(records), SLICE):
+            part = records[start : start + SLICE]
+            try:
+                results += (
+                    [shrink(record) if record.offset in large else process(record) for record in part] if large else map(process, part)
+                )
+            except Exception:  # noqa: BLE001 - processing is total; should it not be, the record that breaks it is rejected, not retried for ever
+                del results[start:]
+                results += [broken(record, process) for record in part]
+            await asyncio.sleep(0)
+        return results
 
-    async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, owned: _Partition) -> None:
-        try:
-            await owned.transactional.fence()
-            position = await consumer.committed(place)
-            if position is None:
-                await consumer.seek_to_beginning(place)
-            else:
-                consumer.seek(place, position)
-        except (RetryLater, Fenced, KafkaError) as error:
-            owned.failures += 1
-            owned.retry_at = time.monotonic() + min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(owned.failures, 8))
-            self._blocked(error)
-            return
-        owned.ready = True
+    def _failed(self, place: TopicPartition, lane: _Lane, error: Exception) -> None:
+        """Give the partition up until it is taken again, later each time."""
+        if isinstance(error, Denied) and not self.committed:
+            raise error
+        lane.ready = False
+        lane.failures += 1
+        lane.since = lane.since or time.monotonic()
+        delay = FIRST_RETRY_SECONDS * 2 ** min(lane.failures - 1, 8)
+        if isinstance(error, Fenced):
+            delay += FENCED_SECONDS
+        lane.retry_at = time.monotonic() + min(LONGEST_RETRY_SECONDS, delay)
+        log.warning("stage waits", partition=place.partition, error=str(error) or type(error).__name__, next_try_seconds=round(delay, 1))
+
+    async def _watch(self) -> None:
+        """Keep ``gateway_publish_blocked_seconds`` true, whatever else is stuck."""
+        while True:
+            oldest = min((lane.since for lane in self._lanes.values() if lane.since), default=0.0)
+            blocked = time.monotonic() - oldest if oldest else 0.0
+            metrics.PUBLISH_BLOCKED.labels("harmonise").set(blocked if blocked > BLOCKED_SECONDS else 0)
+            await asyncio.sleep(1)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch in hand finish, then let go of the producers."""
         async with self._lock:
             self._generation += 1
-            for place in revoked:
-                owned = self._owned.pop(place, None)
-                if owned is not None:
-                    await owned.transactional.discard()
+            lanes = [self._lanes.pop(place) for place in revoked if place in self._lanes]
+            await asyncio.gather(*(lane.transactional.discard() for lane in lanes))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Fence first, then read and seek each position."""
+        """Note what is owned now; the next round takes it."""
         async with self._lock:
             self._generation += 1
             for place in assigned:
-                owned = _Partition(Transactional(self._settings, f"{self._group}-{place.topic}-{place.partition}", "harmonise"))
-                self._owned[place] = owned
-                if self.consumer is not None:
-                    await self._take(self.consumer, place, owned)
+                self._lanes[place] = _Lane(Transactional(self._settings, f"{self._group}-{place.topic}-{place.partition}", "harmonise"))
 
-    def _blocked(self, error: Exception) -> None:
-        now = time.monotonic()
-        self._blocked_since = self._blocked_since or now
-        metrics.PUBLISH_BLOCKED.labels("harmonise").set(now - self._blocked_since)
-        log.warning("stage waits", error=str(error) or type(error).__name__)
+
+def broken(record: ConsumerRecord, process: Process) -> Result:
+    """Return the result of ``process``, or a rejection that names the kind of exception and never what the record holds."""
+    try:
+        return process(record)
+    except Exception as error:
+        key = (record.key or b"").decode(errors="replace")
+        connector, _, native_id = key.partition("|")
+        frame = traceback.extract_tb(error.__traceback__)[-1]  # the message of an exception may quote the record
+        place = f"{record.topic}-{record.partition}@{record.offset}"
+        log.error(
+            "record breaks the gateway", record=place, error=type(error).__name__, where=f"{Path(frame.filename).name}:{frame.lineno}"
+        )  # noqa: TRY400
+        rejected = Rejected(stage="decode", field="", reason="internal_error", detail=type(error).__name__)
+        raw = Raw(connector=connector, stream="", native_id=native_id, body=None)
+        outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
+        return Result([outgoing], connector, "", "rejected", reason=rejected.reason)
 
 
 def count(results: Iterable[Result]) -> None:
-    """Add committed results to the metrics: one call a batch, grouped, so that the hot path pays little."""
-    ended = Counter((result.connector, result.stream, result.outcome) for result in results)
-    for labels, number in ended.items():
+    """Add committed results to the metrics, grouped, so that the hot path pays little."""
+    for labels, number in Counter((one.connector, one.stream, one.outcome) for one in results).items():
         metrics.RECORDS.labels(*labels).inc(number)
-    for result in results:
-        if result.reason:
-            metrics.REJECTIONS.labels(result.connector, result.stream, result.reason, result.field).inc()
-        for code in result.issues:
-            metrics.ISSUES.labels(result.connector, result.stream, code).inc()
+    for labels4, number in Counter((one.connector, one.stream, one.reason, one.field) for one in results if one.reason).items():
+        metrics.REJECTIONS.labels(*labels4).inc(number)
+    for labels, number in Counter((one.connector, one.stream, code) for one in results for code in one.issues).items():
+        metrics.ISSUES.labels(*labels).inc(number)
+
+
+async def _all(work: list[Coroutine[None, None, None]]) -> None:
+    """Let every piece of work end, then raise the first failure."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _origins(records: Sequence[ConsumerRecord], results: Sequence[Result], indexes: Iterable[int]) -> set[int]:
     """Return the offsets of the records whose outputs stand at ``indexes`` of the flattened output."""
-    wanted = sorted(indexes)
+    wanted = set(indexes)
     offsets: set[int] = set()
     start = 0
     for record, result in zip(records, results, strict=True):
         end = start + len(result.outgoing)
-        if any(start <= index < end for index in wanted):
+        if not wanted.isdisjoint(range(start, end)):
             offsets.add(record.offset)
         start = end
     return offsets
-
-
-def _observe(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int, seconds: float) -> None:
-    partition = str(place.partition)
-    metrics.BATCH_DURATION.labels(partition).observe(seconds)
-    metrics.PUBLISH_BLOCKED.labels("harmonise").set(0)
-    metrics.LAST_COMMIT.labels("harmonise").set(time.time())
-    end = consumer.highwater(place)
-    if end is not None:
-        metrics.CONSUMER_LAG.labels(partition).set(max(0, end - offset - 1))

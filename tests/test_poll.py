@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fetch import Page, Window
-from gateway.language.connector import Cursor as CursorRule
+from gateway.language.asking import Cursor as CursorRule
 from gateway.poll import GONE, Cursor, advance, changes, digest, split, windows
 from gateway.publish.ledger import Entry
 from gateway.records import Raw
@@ -30,7 +31,7 @@ class TestWindows:
         found = list(windows(rule, Cursor(), NOW))
         assert found[0] == Window(since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC))
         assert found[-1].until == NOW
-        assert all(before.until == after.since for before, after in zip(found, found[1:], strict=False))
+        assert all(before.until == after.since for before, after in pairwise(found))
 
     def test_overlap_is_read_again_and_delay_is_left_alone(self):
         rule = CursorRule(field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2))

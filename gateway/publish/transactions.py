@@ -8,17 +8,20 @@ Rules, each measured with aiokafka 0.14:
 3. After any failure, timeout or cancellation the producer is discarded, never used again, and the position is read again. An
    exception from a commit does not say that the transaction was aborted.
 4. Begin, commit, abort and stop have a time limit; aiokafka gives them none.
+5. A position is read up to the high watermark, not up to the last stable offset: another stream's open transaction on the same
+   partition would hide what this one committed after it began.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -36,11 +39,17 @@ from gateway.settings import Settings
 from gateway.watch import metrics
 
 START_SECONDS = 20.0
-COMMIT_SECONDS = 20.0
+COMMIT_SECONDS = 15.0
 STOP_SECONDS = 5.0
-TRANSACTION_TIMEOUT_MS = 15_000
+READ_SECONDS = 60.0
+"""How long a read may make no progress; longer than any other instance can hold a transaction open."""
+TRANSACTION_TIMEOUT_MS = 20_000
 """How long a dead instance can hold back every read_committed reader of its partitions."""
 BATCH_BYTES = 262_144
+SMALL_BATCH_BYTES = 16_384
+REQUEST_BYTES = 16_777_216
+"""No broker is asked to take a record larger than this: some close the connection instead of answering."""
+ONE_BY_ONE = 0
 REFUSALS = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -48,13 +57,18 @@ REFUSALS = (
     TransactionalIdAuthorizationFailed,
 )
 HEADERS = list[tuple[str, bytes]]
+_Batch = tuple[tuple[str, int], Any, list[int]]
+"""Topic and partition, the filled batch, and the places of its records in the list that was given."""
 
 
-class RecordTooLarge(Exception):  # noqa: N818 - it is a fact about a record, handled by the caller
-    """A record does not fit its topic; ``indexes`` are its places in the list that was given."""
+class RecordTooLarge(Exception):
+    """A record does not fit its topic; ``indexes`` are its places in the list that was given.
+
+    Without indexes it is not known yet which one: the next try sends the records of that topic one by one and finds out.
+    """
 
     def __init__(self, indexes: list[int]) -> None:
-        super().__init__(f"{len(indexes)} records do not fit their topic")
+        super().__init__(f"{len(indexes) or 'some'} records do not fit their topic")
         self.indexes = indexes
 
 
@@ -85,6 +99,7 @@ class Transactional:
         self._role = role
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
+        self._batch_bytes: dict[str, int] = {}
 
     @property
     def ready(self) -> bool:
@@ -99,7 +114,7 @@ class Transactional:
             transactional_id=self.transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,
-            max_request_size=16_777_216,
+            max_request_size=REQUEST_BYTES,
             retry_backoff_ms=20,
             request_timeout_ms=15_000,
         )
@@ -126,12 +141,12 @@ class Transactional:
                 if offsets:
                     await producer.send_offsets_to_transaction(offsets, group)
                 await producer.commit_transaction()
-        except RecordTooLarge:
-            await self._abort(producer)
-            raise
         except BaseException as error:
             await self.discard()
             raise self._translate(error, "commit") from error
+        metrics.LAST_COMMIT.labels(self._role).set(time.time())
+        for topic in [topic for topic, size in self._batch_bytes.items() if size == ONE_BY_ONE]:
+            self._batch_bytes[topic] = SMALL_BATCH_BYTES
 
     async def discard(self) -> None:
         """Drop the producer without any claim about its last transaction."""
@@ -140,47 +155,69 @@ class Transactional:
             await _stop(producer)
 
     async def _send(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
+        """Send every record in batches of one topic and partition, in order, and await them all."""
         grouped: dict[tuple[str, int], list[int]] = {}
+        counts = self._partitions
         for index, record in enumerate(records):
-            count = self._partitions.get(record.topic) or await self._count(producer, record.topic)
-            partition = record.partition if record.partition is not None else zlib.crc32(record.key) % count
-            grouped.setdefault((record.topic, partition), []).append(index)
-        futures: list[tuple[Any, list[int]]] = []
-        for (topic, partition), indexes in grouped.items():
-            batch, held = producer.create_batch(), []
-            for index in indexes:
-                record = records[index]
-                if batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
-                    if held:
-                        futures.append((await producer.send_batch(batch, topic, partition=partition), held))
-                    batch, held = producer.create_batch(), []
-                    if batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
-                        future = await self._send_alone(producer, record, partition, index)
-                        futures.append((future, [index]))
-                        continue
-                held.append(index)
-            if held:
-                futures.append((await producer.send_batch(batch, topic, partition=partition), held))
-        await _await_all(futures)
+            partition = record.partition
+            if partition is None:
+                count = counts.get(record.topic) or await self._count(producer, record.topic)
+                partition = zlib.crc32(record.key) % count
+            place = (record.topic, partition)
+            if place in grouped:
+                grouped[place].append(index)
+            else:
+                grouped[place] = [index]
+        sent = [one for place, indexes in grouped.items() for one in self._batches(producer, records, place, indexes)]
+        futures = []
+        for (topic, partition), batch, _ in sent:
+            future = await producer.send_batch(batch, topic, partition=partition)
+            future.add_done_callback(_notice)
+            futures.append(future)
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        self._judge(results, sent)
 
-    async def _send_alone(self, producer: AIOKafkaProducer, record: Outgoing, partition: int, index: int) -> Any:
-        """Send a record that is larger than a batch; the broker or the client may find it too large."""
-        try:
-            return await producer.send(record.topic, value=record.value, key=record.key, partition=partition, headers=list(record.headers))
-        except MessageSizeTooLargeError:
-            raise RecordTooLarge([index]) from None
+    def _batches(
+        self, producer: AIOKafkaProducer, records: Sequence[Outgoing], place: tuple[str, int], indexes: list[int]
+    ) -> Iterator[_Batch]:
+        """Yield filled batches with the places of their records. The first record of a batch always fits, whatever its size."""
+        limit = self._batch_bytes.get(place[0])
+        batch = producer.create_batch()
+        held: list[int] = []
+        for index in indexes:
+            record = records[index]
+            value = record.value
+            if value is not None and len(value) > REQUEST_BYTES - SMALL_BATCH_BYTES:
+                raise RecordTooLarge([index])
+            full = limit is not None and held and batch.size() + len(value or b"") > limit
+            if full or batch.append(key=record.key, value=value, timestamp=None, headers=record.headers) is None:
+                yield place, batch, held
+                batch, held = producer.create_batch(), []
+                batch.append(key=record.key, value=value, timestamp=None, headers=record.headers)
+            held.append(index)
+        if held:
+            yield place, batch, held
+
+    def _judge(self, results: Sequence[Any], sent: Sequence[_Batch]) -> None:
+        """Raise when one batch failed. A batch of several that is too large does not say which of them is: send them one by one."""
+        large: list[int] = []
+        unclear = False
+        for result, ((topic, _), _, held) in zip(results, sent, strict=True):
+            if isinstance(result, MessageSizeTooLargeError):
+                if len(held) == 1:
+                    large += held
+                else:
+                    self._batch_bytes[topic] = ONE_BY_ONE
+                    unclear = True
+            elif isinstance(result, BaseException):
+                raise result
+        if unclear or large:
+            raise RecordTooLarge([] if unclear else large)
 
     async def _count(self, producer: AIOKafkaProducer, topic: str) -> int:
         found = len(await producer.partitions_for(topic))
         self._partitions[topic] = found
         return found
-
-    async def _abort(self, producer: AIOKafkaProducer) -> None:
-        """Abort, then discard all the same: a producer is never used after a failed send."""
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(producer.abort_transaction(), STOP_SECONDS)
-        await self.discard()
-        metrics.PRODUCERS_REPLACED.labels(self._role, "record_too_large").inc()
 
     def _translate(self, error: BaseException, what: str) -> BaseException:
         if isinstance(error, ProducerFenced | InvalidProducerEpoch):
@@ -189,55 +226,82 @@ class Transactional:
             return Fenced(f"{self.transactional_id}: another instance took over, or the transaction outlived its time limit")
         if isinstance(error, REFUSALS):
             return Denied(f"{self.transactional_id}: Kafka refuses this principal ({type(error).__name__}); see the ACLs in deploy/")
-        if isinstance(error, TimeoutError | KafkaError | OSError):
+        if isinstance(error, RecordTooLarge):
+            metrics.PRODUCERS_REPLACED.labels(self._role, "record_too_large").inc()
+        if isinstance(error, TimeoutError | KafkaError | OSError | AssertionError | KeyError):  # the last two: aiokafka's own confusions
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
         return error
 
 
-async def _await_all(futures: list[tuple[Any, list[int]]]) -> None:
-    """Await every future of a transaction; report records that are too large together, any other failure at once."""
-    results = await asyncio.gather(*(future for future, _ in futures), return_exceptions=True)
-    large: list[int] = []
-    for result, (_, indexes) in zip(results, futures, strict=True):
-        if isinstance(result, MessageSizeTooLargeError):
-            large += indexes
-        elif isinstance(result, BaseException):
-            raise result
-    if large:
-        raise RecordTooLarge(large)
+def _notice(future: asyncio.Future[Any]) -> None:
+    """Mark a failure as seen: the transaction has failed already when nobody asks for it."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(Exception):
+    """Close a producer in a bounded time: what it still wants to send is of no use, since its transaction will not be ended by it."""
+    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka waits for ever for a broker that is away; pinned version
+    try:
         await asyncio.wait_for(producer.stop(), STOP_SECONDS)
+    except Exception:  # noqa: BLE001 - whatever it says, this producer is not used again
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait([sender], timeout=1)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(producer.client.close(), 1)
 
 
 async def read_partition(settings: Settings, topic: str, partition: int, prefixes: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
     """Return the latest committed value of every key of one partition of a compacted topic; a tombstone removes its key.
 
-    ``prefixes`` keeps only keys that begin with one of them.
+    ``prefixes`` keeps only keys that begin with one of them. Whatever was committed before the call is seen: an open transaction of
+    somebody else is waited for. Raises :class:`~gateway.errors.RetryLater` when the broker does not serve it.
     """
     wanted = tuple(prefixes) if prefixes is not None else None
     found: dict[bytes, bytes] = {}
-    consumer = AIOKafkaConsumer(
-        **arguments(settings), isolation_level="read_committed", auto_offset_reset="earliest", enable_auto_commit=False, group_id=None
-    )
-    await asyncio.wait_for(consumer.start(), START_SECONDS)
     try:
-        place = TopicPartition(topic, partition)
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        await consumer.seek_to_beginning(place)
-        while await consumer.position(place) < end:
-            for records in (await consumer.getmany(timeout_ms=500, max_records=10_000)).values():
-                for record in records:
-                    if wanted is not None and not record.key.startswith(wanted):
-                        continue
-                    if record.value is None:
-                        found.pop(record.key, None)
-                    else:
-                        found[record.key] = record.value
-    finally:
-        await asyncio.wait_for(consumer.stop(), STOP_SECONDS)
+        async for record in _read_to_end(settings, TopicPartition(topic, partition)):
+            if wanted is not None and not record.key.startswith(wanted):
+                continue
+            if record.value is None:
+                found.pop(record.key, None)
+            else:
+                found[record.key] = record.value
+    except REFUSALS as error:
+        raise Denied(f"{topic}: Kafka refuses this principal ({type(error).__name__}); see the ACLs in deploy/") from error
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise RetryLater("kafka", f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})") from error
     return found
+
+
+async def _read_to_end(settings: Settings, place: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+    consumer = AIOKafkaConsumer(
+        **arguments(settings),
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        await asyncio.wait_for(consumer.start(), START_SECONDS)
+        consumer.assign([place])
+        await asyncio.wait_for(consumer.seek_to_beginning(place), START_SECONDS)
+        end: int | None = None
+        deadline = time.monotonic() + READ_SECONDS
+        while end is None or await consumer.position(place) < end:
+            before = await consumer.position(place)
+            for records in (await consumer.getmany(timeout_ms=200, max_records=5_000)).values():
+                for record in records:
+                    yield record
+            if end is None:
+                end = consumer.highwater(place)
+            if await consumer.position(place) > before:
+                deadline = time.monotonic() + READ_SECONDS
+            elif time.monotonic() > deadline:
+                raise TimeoutError
+    finally:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(consumer.stop(), STOP_SECONDS)
