@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ MOST_ROWS = 200
 
 OPEN = 2
 """The value of ``gateway_breaker_state`` when a registry is not called."""
+
+NBSP = "\N{NO-BREAK SPACE}"
 
 Stream = tuple[str, str]
 
@@ -135,8 +138,9 @@ def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tup
         title = snapshot.titles.get(stream[0], "")
         rows.append(
             [
-                f'<th scope="row"><code>{escape(stream[0])}</code>' + (f"<small>{escape(title)}</small>" if title else "") + "</th>",
-                f"<td><code>{escape(stream[1])}</code></td>",
+                f'<th scope="row"><code>{escape(stream[0])} <wbr>{escape(stream[1])}</code>'
+                + (f" <small>{escape(title)}</small>" if title else "")
+                + "</th>",
                 f'<td class="{level}">{_MARKS[level]} {escape(words)}</td>',
                 _ago(cursors.get(stream), now),
                 f"<td>{_duration(intervals[stream])}</td>" if stream in intervals else _NONE,
@@ -144,14 +148,14 @@ def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tup
                 *(_cell(ended.get((*stream, outcome))) for outcome in OUTCOMES),
             ]
         )
-    heads = ("Connector", "Stream", "State", "Read up to", "Every", "Received", *map(str.capitalize, OUTCOMES))
+    heads = ("Connector and stream", "State", "Read up to", "Every", "Received", *map(str.capitalize, OUTCOMES))
     return _table(
         "streams",
         "Connectors and their streams",
         heads,
         rows,
         empty="No stream has been polled or harmonised here yet.",
-        numbers=range(5, 10),
+        numbers=range(4, 9),
     )
 
 
@@ -208,7 +212,7 @@ def _mapping(readings: Readings, now: float) -> str:
     rows = []
     for place in sorted({*lookups, *unmapped}):
         found, missing = lookups.get(place, 0), unmapped.get(place, 0)
-        share = f'<td class="n">{max(0.0, 1 - missing / found):.1%}</td>' if found else _NONE
+        share = f'<td class="n">{_floor_percent(found - missing, found)}</td>' if found else _NO_NUMBER
         rows.append(
             [
                 f'<th scope="row">{escape(place[0])}</th>',
@@ -232,7 +236,7 @@ def _kafka(readings: Readings, now: float) -> str:
     for (role,) in sorted({*commits, *blocked, *replaced}):
         seconds = blocked.get((role,), 0)
         level, words = ("bad", f"blocked for {_duration(seconds)}") if seconds else ("good", "writing")
-        waiting = _cell(lag) if role == "harmonise" else _NONE
+        waiting = _cell(lag if role == "harmonise" else None)
         rows.append(
             [
                 f'<th scope="row">{escape(role)}</th>',
@@ -266,7 +270,7 @@ def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[
 
 
 def _cell(value: float | None) -> str:
-    return _NONE if value is None else f'<td class="n">{_number(value)}</td>'
+    return _NO_NUMBER if value is None else f'<td class="n">{_number(value)}</td>'
 
 
 def _ago(when: float | None, now: float) -> str:
@@ -292,11 +296,16 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{_number(number)} {one if number == 1 else many}"
 
 
+def _floor_percent(part: float, whole: float) -> str:
+    """Return a share that says 100 % only when nothing is missing."""
+    return f"{math.floor(max(0.0, part / whole) * 1000) / 10:g}{NBSP}%"
+
+
 def _duration(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size or seconds == size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds / size:.0f}{NBSP}{unit}"
+    return f"{seconds:.0f}{NBSP}s"
 
 
 def _instant(when: float) -> str:
@@ -314,6 +323,7 @@ _MARKS = {
 }
 _BREAKERS = {0.0: ("good", "closed"), 1.0: ("plain", "half-open: probing"), 2.0: ("bad", "open: not called")}
 _NONE = '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
+_NO_NUMBER = _NONE.replace('"none"', '"n none"', 1)
 _RIGHT = ' class="n"'
 
 STYLE = files("gateway.watch").joinpath("page.css").read_text("utf-8")

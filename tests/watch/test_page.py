@@ -82,10 +82,10 @@ def cells(tree, section: str) -> list[list[str]]:
 
 def test_streams_show_state_freshness_and_counts(tree):
     first, second, third = cells(tree, "streams")
-    assert first[:5] == ["aa-awardsRegister of <awards> & diplomas", "credentials", "✓ fresh", "2 min ago", "5 min"]
-    assert first[5:] == ["1 204 332", "1 204 000", "32", "300", "·none"]
-    assert second[2] == "▲ failing: no answer within 30 s"
-    assert third[2] == "▲ registry not answering"
+    assert first[:4] == ["aa-awards credentials Register of <awards> & diplomas", "✓ fresh", "2 min ago", "5 min"]
+    assert first[4:] == ["1 204 332", "1 204 000", "32", "300", "·none"]
+    assert second[1] == "▲ failing: no answer within 30 s"
+    assert third[1] == "▲ registry not answering"
 
 
 def test_rejections_are_sorted_by_number(tree):
@@ -94,7 +94,7 @@ def test_rejections_are_sorted_by_number(tree):
 
 def test_registries_tables_and_kafka(tree):
     assert cells(tree, "registries")[0] == ["aa-awards", "✓ closed", "12 103", "3", "3", "7 min", "24 January 2027 (soon)"]
-    assert cells(tree, "mapping")[0] == ["AA", "levels", "1 204 000", "30", "100.0%", "19 February 2028"]
+    assert cells(tree, "mapping")[0] == ["AA", "levels", "1 204 000", "30", "99.9 %", "19 February 2028"]
     assert cells(tree, "kafka")[0] == ["harmonise", "▲ blocked for 95 s", "2 s ago", "0", "1 412"]
 
 
@@ -110,7 +110,7 @@ def test_late_is_what_the_alert_calls_stale(cursor, every, paused, words):
     Gauge("gateway_cursor_timestamp_seconds", "x", ["connector", "stream"], registry=registry).labels("aa", "s").set(NOW - cursor)
     Gauge("gateway_poll_interval_seconds", "x", ["connector", "stream"], registry=registry).labels("aa", "s").set(every)
     tree = html.fromstring(render(registry, Snapshot(paused=frozenset({("aa", "s")} if paused else ())), NOW))
-    assert cells(tree, "streams")[0][2].endswith(words)
+    assert cells(tree, "streams")[0][1].endswith(words)
 
 
 def test_an_empty_worker_says_so_instead_of_showing_empty_tables():
