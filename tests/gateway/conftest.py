@@ -1,0 +1,147 @@
+"""A broker, two stand-in registries and the real `gateway run` in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from gateway.local import kafka
+from gateway.local.registries import rest_catalogue, soap_credits
+from gateway.publish import topics
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+HARMONISED = ("europass.qualifications.v1", "europass.learning-opportunities.v1", "europass.credentials.v1", "esc.student-status.v1")
+
+
+@dataclass
+class Site:
+    """Everything one test needs to run the gateway as an operator would."""
+
+    folder: Path
+    bootstrap: str
+    services: dict[str, str]
+    environment: dict[str, str]
+    running: list[subprocess.Popen] = field(default_factory=list)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        log = (self.folder / f"worker-{len(self.running)}.log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", *arguments],
+            env=self.environment | environment,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+        )
+        self.running.append(process)
+        return process
+
+    def log(self, number: int = 0) -> str:
+        return (self.folder / f"worker-{number}.log").read_text()
+
+    def control(self, connector: str, what: str, **words: object) -> object:
+        request = urllib.request.Request(
+            f"{self.services[connector]}/_control/{what}", json.dumps(words).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)
+
+    def ledger(self, connector: str) -> list[dict]:
+        with urllib.request.urlopen(f"{self.services[connector]}/_control/ledger") as reply:
+            return json.load(reply)
+
+    def read(self, *names: str, isolation: str = "read_committed") -> list:
+        return asyncio.run(read_all(self.bootstrap, names, isolation))
+
+
+async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> list:
+    """Read topics as a subscriber that knows nothing of ours would."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation, auto_offset_reset="earliest", group_id=None)
+    await consumer.start()
+    found = []
+    try:
+        await consumer.topics()
+        places = [TopicPartition(name, number) for name in names for number in consumer.partitions_for_topic(name) or ()]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            await consumer.seek_to_beginning(place)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for records in (await consumer.getmany(timeout_ms=300, max_records=5000)).values():
+                found += records
+    finally:
+        await consumer.stop()
+    return found
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+    """A broker of this module's own: the gateway's topic names are fixed."""
+    with kafka.running(tmp_path_factory.mktemp("broker") / "kafka") as found:
+        asyncio.run(topics.apply(Settings(kafka_bootstrap=found.bootstrap)))
+        yield found
+
+
+def start_service(name: str, records: int) -> tuple[subprocess.Popen, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.local.registries", name, "--records", str(records)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    line = process.stdout.readline()
+    return process, line.split(" at ")[1].split(" ")[0]
+
+
+@pytest.fixture
+def site(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Two registries holding the asked number of records each, connectors that point at them, and secrets."""
+    records = getattr(request, "param", 600)
+    soap, soap_url = start_service("soap_credits", records)
+    rest, rest_url = start_service("rest_catalogue", records)
+    connectors = tmp_path / "connectors"
+    connectors.mkdir()
+    for name, url in (("demo-soap", soap_url), ("demo-rest", rest_url)):
+        text = (ROOT / "connectors" / f"{name}.yaml").read_text()
+        port = text.split("http://127.0.0.1:")[1].split("/")[0]
+        (connectors / f"{name}.yaml").write_text(text.replace(f"http://127.0.0.1:{port}", url).replace("every: 10s", "every: 1s"))
+    (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
+    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
+        secret = tmp_path / "secrets" / name
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text(value)
+        secret.chmod(0o600)
+    environment = os.environ | {
+        "GATEWAY_KAFKA_BOOTSTRAP": broker.bootstrap,
+        "GATEWAY_CONNECTORS": str(connectors),
+        "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
+        "GATEWAY_SECRETS_DIR": str(tmp_path / "secrets"),
+        "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
+        "GATEWAY_METRICS_PORT": "0",
+        "GATEWAY_LOG_FORMAT": "json",
+    }
+    found = Site(tmp_path, broker.bootstrap, {"demo-soap": soap_url, "demo-rest": rest_url}, environment)
+    yield found
+    for process in [*found.running, soap, rest]:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in [*found.running, soap, rest]:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def versions(records: list) -> Counter:
+    """Count each event by its stable id and key."""
+    return Counter((record.topic, record.key, dict(record.headers)["ce_id"]) for record in records)
