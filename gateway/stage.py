@@ -267,14 +267,13 @@ def broken(record: ConsumerRecord, process: Process) -> Result:
     """Return the result of ``process``, or a rejection that names the kind of exception and never what the record holds."""
     try:
         return process(record)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         key = (record.key or b"").decode(errors="replace")
         connector, _, native_id = key.partition("|")
         frame = traceback.extract_tb(error.__traceback__)[-1]  # the message of an exception may quote the record
         place = f"{record.topic}-{record.partition}@{record.offset}"
-        log.error(
-            "record breaks the gateway", record=place, error=type(error).__name__, where=f"{Path(frame.filename).name}:{frame.lineno}"
-        )  # noqa: TRY400
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        log.error("record breaks the gateway", record=place, error=type(error).__name__, where=where)  # noqa: TRY400 - no traceback, see above
         rejected = Rejected(stage="decode", field="", reason="internal_error", detail=type(error).__name__)
         raw = Raw(connector=connector, stream="", native_id=native_id, body=None)
         outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from gateway.errors import UsageError, Unavailable
+from gateway.errors import Unavailable, UsageError
 from gateway.settings import Settings
 
 logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its DEBUG lines print keys and values of every record
@@ -64,5 +64,7 @@ async def admin(settings: Settings, seconds: float = 8.0) -> AIOKafkaAdminClient
         await asyncio.wait_for(client.start(), seconds)
     except (TimeoutError, KafkaError, OSError) as error:
         await client.close()
-        raise Unavailable(f"no Kafka answers at {given['bootstrap_servers']} ({type(error).__name__}); is it running, is the address right?") from None
+        raise Unavailable(
+            f"no Kafka answers at {given['bootstrap_servers']} ({type(error).__name__}); is it running, is the address right?"
+        ) from None
     return client

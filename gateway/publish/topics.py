@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import ClusterAuthorizationFailedError, NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from gateway.errors import IntegrityStop, Unavailable
+from gateway.errors import Denied, IntegrityStop, Unavailable
 from gateway.publish.connection import admin
 from gateway.settings import Settings
 
@@ -34,24 +35,62 @@ class Topic:
 
 
 RAW = Topic(
-    "gateway.raw.v1", "connector|native id", "Records as last received", personal=True, writers=("poll",), readers=("harmonise", "operator"),
+    "gateway.raw.v1",
+    "connector|native id",
+    "Records as last received",
+    personal=True,
+    writers=("poll",),
+    readers=("harmonise", "operator"),
     max_bytes=5_242_880,
 )
 CURSORS = Topic("gateway.cursors.v1", "connector|stream", "Where each stream stands", writers=("poll",), readers=("poll", "operator"))
-DIGESTS = Topic("gateway.digests.v1", "connector|stream|native id", "Digest of each record", writers=("poll",), readers=("poll", "operator"))
+DIGESTS = Topic(
+    "gateway.digests.v1", "connector|stream|native id", "Digest of each record", writers=("poll",), readers=("poll", "operator")
+)
 QUALIFICATIONS = Topic("europass.qualifications.v1", "persistent IRI", "ELM LOQ JSON-LD: qualifications", readers=("europass",))
-OPPORTUNITIES = Topic("europass.learning-opportunities.v1", "persistent IRI", "ELM LOQ JSON-LD: courses and programmes", readers=("europass",))
-CREDENTIALS = Topic("europass.credentials.v1", "credential id", "Unsealed European Digital Credentials", personal=True, readers=("europass",))
-STUDENT_STATUS = Topic("esc.student-status.v1", "pseudonymous hash", "Enrolment of a student at an institution", personal=True, readers=("esc",))
+OPPORTUNITIES = Topic(
+    "europass.learning-opportunities.v1", "persistent IRI", "ELM LOQ JSON-LD: courses and programmes", readers=("europass",)
+)
+CREDENTIALS = Topic(
+    "europass.credentials.v1", "credential id", "Unsealed European Digital Credentials", personal=True, readers=("europass",)
+)
+STUDENT_STATUS = Topic(
+    "esc.student-status.v1", "pseudonymous hash", "Enrolment of a student at an institution", personal=True, readers=("esc",)
+)
 CARDS = Topic("esc.cards.v1", "ESCN", "Life of a European Student Card", personal=True, readers=("esc",))
 POINTERS = Topic("esc.credential-pointers.v1", "credential id", "That a credential exists, and where", personal=True, readers=("esc",))
-PROVIDERS = Topic("reference.providers.v1", "provider id", "Trusted providers and their quality assurance", readers=("harmonise", "europass", "esc"))
-REJECTIONS = Topic("gateway.rejections.v1", "as raw", "Why a record was rejected; no payload", compacted=False, days=90, readers=("operator",))
-COMMANDS = Topic("gateway.commands.v1", "connector", "What operators and timers ask for", compacted=False, days=7, writers=("operator", "control"), readers=("control",))
-NOTIFICATIONS = Topic("gateway.notifications.v1", "connector", "What happened", compacted=False, days=7, writers=("control",), readers=("operator",))
+PROVIDERS = Topic(
+    "reference.providers.v1", "provider id", "Trusted providers and their quality assurance", readers=("harmonise", "europass", "esc")
+)
+REJECTIONS = Topic(
+    "gateway.rejections.v1", "as raw", "Why a record was rejected; no payload", compacted=False, days=90, readers=("operator",)
+)
+COMMANDS = Topic(
+    "gateway.commands.v1",
+    "connector",
+    "What operators and timers ask for",
+    compacted=False,
+    days=7,
+    writers=("operator", "control"),
+    readers=("control",),
+)
+NOTIFICATIONS = Topic(
+    "gateway.notifications.v1", "connector", "What happened", compacted=False, days=7, writers=("control",), readers=("operator",)
+)
 
 TOPICS: tuple[Topic, ...] = (
-    RAW, CURSORS, DIGESTS, QUALIFICATIONS, OPPORTUNITIES, CREDENTIALS, STUDENT_STATUS, CARDS, POINTERS, PROVIDERS, REJECTIONS, COMMANDS,
+    RAW,
+    CURSORS,
+    DIGESTS,
+    QUALIFICATIONS,
+    OPPORTUNITIES,
+    CREDENTIALS,
+    STUDENT_STATUS,
+    CARDS,
+    POINTERS,
+    PROVIDERS,
+    REJECTIONS,
+    COMMANDS,
     NOTIFICATIONS,
 )
 
@@ -73,9 +112,15 @@ async def apply(settings: Settings) -> list[str]:
     try:
         present = set(await client.list_topics())
         missing = [topic for topic in TOPICS if topic.name not in present]
-        await client.create_topics([
-            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(topic)) for topic in missing
-        ])
+        wanted = [NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(topic)) for topic in missing]
+        reply = await client.create_topics(wanted)
+        for name, code, *_ in reply.topic_errors:
+            if code not in {NoError.errno, TopicAlreadyExistsError.errno}:
+                kind = for_code(code)
+                error = Denied if issubclass(kind, TopicAuthorizationFailedError | ClusterAuthorizationFailedError) else Unavailable
+                raise error(
+                    f"{name}: Kafka does not create it ({kind.__name__}); replication {settings.kafka_replication} needs as many brokers"
+                )
         return [topic.name for topic in missing]
     finally:
         await client.close()
@@ -85,16 +130,26 @@ async def verify(settings: Settings) -> None:
     """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here."""
     client = await admin(settings)
     try:
-        found = {one["topic"]: len(one["partitions"]) for one in await client.describe_topics([topic.name for topic in TOPICS]) if one["partitions"]}
+        found = {
+            one["topic"]: len(one["partitions"])
+            for one in await client.describe_topics([topic.name for topic in TOPICS])
+            if one["partitions"]
+        }
         missing = [topic.name for topic in TOPICS if topic.name not in found]
         if missing:
             raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
         replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
-        policies = {entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for reply in replies for entry in reply.resources}
+        policies = {
+            entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for reply in replies for entry in reply.resources
+        }
     finally:
         await client.close()
     for topic in TOPICS:
         if topic.compacted and "compact" not in (policies.get(topic.name) or ""):
-            raise IntegrityStop(f"{topic.name}: cleanup.policy is {policies.get(topic.name)}, must be compact; the gateway's state would be deleted")
+            raise IntegrityStop(
+                f"{topic.name}: cleanup.policy is {policies.get(topic.name)}, must be compact; the gateway's state would be deleted"
+            )
         if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
-            raise IntegrityStop(f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition")
+            raise IntegrityStop(
+                f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
+            )

@@ -28,6 +28,7 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
     ProducerFenced,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -46,10 +47,9 @@ READ_SECONDS = 60.0
 TRANSACTION_TIMEOUT_MS = 20_000
 """How long a dead instance can hold back every read_committed reader of its partitions."""
 BATCH_BYTES = 262_144
-SMALL_BATCH_BYTES = 16_384
+SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
 """No broker is asked to take a record larger than this: some close the connection instead of answering."""
-ONE_BY_ONE = 0
 REFUSALS = (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -64,7 +64,7 @@ _Batch = tuple[tuple[str, int], Any, list[int]]
 class RecordTooLarge(Exception):
     """A record does not fit its topic; ``indexes`` are its places in the list that was given.
 
-    Without indexes it is not known yet which one: the next try sends the records of that topic one by one and finds out.
+    Without indexes it is not known yet which one: the next tries send smaller batches and find out.
     """
 
     def __init__(self, indexes: list[int]) -> None:
@@ -100,6 +100,9 @@ class Transactional:
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._batch_bytes: dict[str, int] = {}
+        """Topics that refused a batch of several records, with the size that is tried now."""
+        self._refused_bytes: dict[str, int] = {}
+        """Topics that refused a single record, with the size of the smallest one, until the next commit."""
 
     @property
     def ready(self) -> bool:
@@ -145,8 +148,7 @@ class Transactional:
             await self.discard()
             raise self._translate(error, "commit") from error
         metrics.LAST_COMMIT.labels(self._role).set(time.time())
-        for topic in [topic for topic, size in self._batch_bytes.items() if size == ONE_BY_ONE]:
-            self._batch_bytes[topic] = SMALL_BATCH_BYTES
+        self._refused_bytes.clear()
 
     async def discard(self) -> None:
         """Drop the producer without any claim about its last transaction."""
@@ -169,6 +171,10 @@ class Transactional:
             else:
                 grouped[place] = [index]
         sent = [one for place, indexes in grouped.items() for one in self._batches(producer, records, place, indexes)]
+        if large := [
+            held[0] for (topic, _), batch, held in sent if len(held) == 1 and batch.size() >= self._refused_bytes.get(topic, REQUEST_BYTES)
+        ]:
+            raise RecordTooLarge(large)
         futures = []
         for (topic, partition), batch, _ in sent:
             future = await producer.send_batch(batch, topic, partition=partition)
@@ -186,33 +192,30 @@ class Transactional:
         held: list[int] = []
         for index in indexes:
             record = records[index]
-            value = record.value
-            if value is not None and len(value) > REQUEST_BYTES - SMALL_BATCH_BYTES:
-                raise RecordTooLarge([index])
-            full = limit is not None and held and batch.size() + len(value or b"") > limit
-            if full or batch.append(key=record.key, value=value, timestamp=None, headers=record.headers) is None:
+            full = limit is not None and held and batch.size() + len(record.value or b"") > limit
+            if full or batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
                 yield place, batch, held
                 batch, held = producer.create_batch(), []
-                batch.append(key=record.key, value=value, timestamp=None, headers=record.headers)
+                batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
             held.append(index)
         if held:
             yield place, batch, held
 
     def _judge(self, results: Sequence[Any], sent: Sequence[_Batch]) -> None:
-        """Raise when one batch failed. A batch of several that is too large does not say which of them is: send them one by one."""
-        large: list[int] = []
-        unclear = False
-        for result, ((topic, _), _, held) in zip(results, sent, strict=True):
-            if isinstance(result, MessageSizeTooLargeError):
-                if len(held) == 1:
-                    large += held
-                else:
-                    self._batch_bytes[topic] = ONE_BY_ONE
-                    unclear = True
-            elif isinstance(result, BaseException):
+        """Raise when one batch failed. A batch of several that is too large does not say which of them is: smaller ones are tried next."""
+        refused = [one for result, one in zip(results, sent, strict=True) if isinstance(result, MessageSizeTooLargeError)]
+        for result in results:
+            if isinstance(result, MessageSizeTooLargeError) or not isinstance(result, BaseException):
+                continue
+            if not (refused and isinstance(result, OutOfOrderSequenceNumber)):  # batches behind a refused one are out of order
                 raise result
-        if unclear or large:
-            raise RecordTooLarge([] if unclear else large)
+        for (topic, _), batch, held in refused:
+            if len(held) == 1:
+                self._refused_bytes[topic] = min(batch.size(), self._refused_bytes.get(topic, batch.size()))
+            else:
+                self._batch_bytes[topic] = max(SMALLEST_BATCH_BYTES, min(batch.size(), self._batch_bytes.get(topic, BATCH_BYTES)) // 2)
+        if refused:
+            raise RecordTooLarge([held[0] for _, _, held in refused if len(held) == 1])
 
     async def _count(self, producer: AIOKafkaProducer, topic: str) -> int:
         found = len(await producer.partitions_for(topic))

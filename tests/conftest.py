@@ -1,0 +1,77 @@
+"""What every test may ask for: a real Kafka (one a run), names of its own on it, and the reference material."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Addresses of a real Kafka: ``GATEWAY_TEST_KAFKA`` where set, else a broker of this run that ends with it."""
+    given = os.environ.get("GATEWAY_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    from gateway.local import kafka
+
+    try:
+        with kafka.running(tmp_path_factory.mktemp("kafka") / "data", mirror=os.environ.get("GATEWAY_JAR_MIRROR", "")) as broker:
+            yield broker.bootstrap
+    except GatewayError as error:
+        pytest.fail(f"the tests need a Kafka: {error}; or set GATEWAY_TEST_KAFKA", pytrace=False)
+
+
+@pytest.fixture
+def settings(kafka_bootstrap: str) -> Settings:
+    """Settings that reach the tests' Kafka."""
+    return Settings(kafka_bootstrap=kafka_bootstrap, stage="acceptance")
+
+
+@pytest.fixture
+def name() -> str:
+    """A name nobody else uses: prefix of topics, groups and transactional ids of one test."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def create_topic(kafka_bootstrap: str) -> Callable[..., Awaitable[str]]:
+    """``await create_topic(name, partitions=1, **config)``; configuration keys with ``_`` for ``.``."""
+
+    async def create(topic: str, partitions: int = 1, **config: Any) -> str:
+        from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+        client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+        await client.start()
+        try:
+            wanted = NewTopic(topic, partitions, 1, topic_configs={key.replace("_", "."): str(value) for key, value in config.items()})
+            reply = await client.create_topics([wanted])
+            assert reply.topic_errors[0][1] == 0, reply
+            async with asyncio.timeout(10):
+                while not (await client.describe_topics([topic]))[0]["partitions"]:
+                    await asyncio.sleep(0.05)
+        finally:
+            await client.close()
+        return topic
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The reference material: real payloads, schemas, tables."""
+    found = Path(os.environ.get("GATEWAY_REFERENCE", ROOT.parent / "shared" / "reference"))
+    if not found.is_dir():
+        pytest.skip(f"no reference material at {found}; set GATEWAY_REFERENCE")
+    return found
