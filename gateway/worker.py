@@ -112,7 +112,7 @@ def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]],
         async for value in stream:
             handle(value)
 
-    @app.on_partitions_assigned.connect
+    @app.on_partitions_assigned.connect  # type: ignore[arg-type]
     async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
         await assigned({one.partition for one in assignment if one.topic == COMMANDS.name})
 

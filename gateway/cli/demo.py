@@ -62,12 +62,12 @@ def demo(
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
     from gateway.cli.run import run_loop
-    from gateway.watch.logs import configure_logs
+    from gateway.watch import logs
 
     with contextlib.ExitStack() as stack:
         place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
-        configure_logs(settings)
+        logs.configure(settings)
         if not settings.kafka_bootstrap:
             settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, place / "kafka")})
         run_loop(_demo(settings, place, records, keep=keep))

@@ -63,7 +63,7 @@ def run(
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
     from gateway.fleet import load_fleet
     from gateway.process import Worker
-    from gateway.watch.logs import configure_logs
+    from gateway.watch import logs
 
     settings = settings_here()
     if connectors is not None:
@@ -71,7 +71,7 @@ def run(
     wanted = set(filter(None, roles.split(",")))
     if unknown := wanted - set(ROLES):
         raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
-    configure_logs(settings)
+    logs.configure(settings)
     fleet = load_fleet(settings, names)
     run_loop(Worker(settings, fleet, frozenset(wanted)).run())
 
