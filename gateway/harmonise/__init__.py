@@ -1,1 +1,195 @@
-"""Raw record to harmonised record: pure, total, explained."""
+"""Raw record in, harmonised record or a reason out: pure, total, and decided at load.
+
+``Harmoniser(raw)`` never raises: whatever the bytes are, the answer is :class:`~gateway.records.Accepted`,
+:class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. No network, clock, environment or file is touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.errors import ConfigError, Finding
+from gateway.harmonise.mapper import Compiler, Problem, Refused, State, Step, Surroundings, apply
+from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.language.conditions import matcher
+from gateway.language.connector import Connector, Stream, payload_kind
+from gateway.language.targets import REQUIRED, record_type
+from gateway.records import Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The compiled rules of one kind of record."""
+
+    emits: str
+    steps: tuple[Step, ...]
+    skip: str = ""
+
+
+class Harmoniser:
+    """Harmonises the raw records of one connector. Build it once; it is safe to share."""
+
+    def __init__(self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Any = None) -> None:
+        self.connector = connector
+        self._tables = tables
+        self._tables_digest = str(getattr(tables, "digest", ""))
+        self._providers = providers
+        self._enrich = _enrichment(tables)
+        self._streams: dict[str, _StreamPrograms] = {}
+        problems: list[Problem] = []
+        for name, stream in connector.streams.items():
+            made = _StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key))
+            problems += [
+                Problem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
+            ]
+            self._streams[name] = made
+        if problems:
+            raise ConfigError(
+                [
+                    Finding(connector.connector, 0, 0, problem.code, ".".join(map(str, problem.place)), problem.message)
+                    for problem in problems
+                ]
+            )
+
+    def __call__(self, raw: Raw) -> Outcome:
+        """Return how the record ends."""
+        try:
+            return self._harmonise(raw)
+        except Refused as error:
+            return self._rejected(error.stage, error.field, error.reason, error.detail)
+        except PayloadError as error:
+            return self._rejected("decode", "", error.reason, f"expected {error.detail}")
+        except Exception as error:  # noqa: BLE001 - the promise is that no record stops the stream; the type says where to look
+            return self._rejected("map", "", "internal_error", type(error).__name__)
+
+    def _rejected(self, stage: str, field: str, reason: str, detail: str = "") -> Rejected:
+        return Rejected(
+            stage=stage, field=field, reason=reason, detail=detail, config_digest=self.connector.digest, tables_digest=self._tables_digest
+        )
+
+    def _harmonise(self, raw: Raw) -> Outcome:
+        programs = self._streams.get(raw.stream)
+        if programs is None:
+            return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
+        if raw.body is None:
+            return Withheld(reason="deleted")
+        program = programs.of(raw.kind)
+        if program is None:
+            return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")
+        if program.skip:
+            return self._rejected("map", "kind", "kind_skipped", program.skip)
+        state = State()
+        apply(program.steps, programs.read(raw), programs.context(raw), state)
+        return self._accept(raw, program, state)
+
+    def _accept(self, raw: Raw, program: Program, state: State) -> Outcome:
+        values = state.values
+        values.setdefault("id", raw.native_id)
+        if raw.changed_at is not None:
+            values.setdefault("changed_at", raw.changed_at)
+        for name in REQUIRED[program.emits]:
+            if not values.get(name):
+                return self._rejected("map", name, "missing", "expected a value; the registry sent none where the rule looks")
+        lookups: tuple[Lookup, ...] = tuple(state.lookups)
+        issues: tuple[Issue, ...] = tuple(state.issues)
+        if self._enrich is not None:
+            answer = self._enrich(values, country=self.connector.country, emits=program.emits, tables=self._tables)
+            if isinstance(answer, Rejected):
+                return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
+            values, more_lookups, more_issues = answer
+            lookups += tuple(more_lookups)
+            issues += tuple(more_issues)
+        try:
+            record = msgspec.convert(values, type=record_type(program.emits))
+        except msgspec.ValidationError as error:
+            return self._rejected("map", _place_of(error), "wrong_type", "expected what gateway/records.py says of this field")
+        if program.emits in {"student_status", "card"} and not record.esc_agreement:
+            return Withheld(reason="no_agreement")
+        return Accepted(
+            record=record,
+            provenance=Provenance(
+                connector=raw.connector,
+                stream=raw.stream,
+                config_digest=self.connector.digest,
+                tables_digest=self._tables_digest,
+                lookups=lookups,
+                issues=issues,
+            ),
+        )
+
+
+class _StreamPrograms:
+    """The programs of one stream, one a kind."""
+
+    def __init__(self, around: Surroundings) -> None:
+        stream = around.stream
+        self.payload = payload_kind(around.connector, stream)
+        self.media_type = "application/xml" if self.payload == "xml" else "application/json"
+        compiler = Compiler(around)
+        self._kinds: list[tuple[Any, Program]] = []
+        self._known: dict[str, Program | None] = {}
+        self._single: Program | None = None
+        if stream.kinds:
+            for name, kind in stream.kinds.items():
+                emits = kind.emits or stream.emits
+                place = ("kinds", name, "map")
+                own = compiler.steps(kind.map, record_type(emits), place) if not kind.skip else []
+                shared = {target: rule for target, rule in stream.map.items() if target not in kind.map}
+                common = compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
+                steps = tuple(sorted((*common, *own), key=lambda step: step.late))
+                self._kinds.append((matcher((name,)), Program(emits, steps, kind.skip or "")))
+        else:
+            self._single = Program(stream.emits, tuple(compiler.steps(stream.map, record_type(stream.emits), ("map",))))
+        self.problems = list(dict.fromkeys(compiler.problems))
+        self.reads = frozenset(compiler.reads)
+
+    def of(self, kind: str) -> Program | None:
+        """Return the program for a kind of record."""
+        if self._single is not None:
+            return self._single
+        if kind not in self._known:
+            if len(self._known) > 1_000:  # noqa: PLR2004 - kinds come from payloads: do not let them fill the memory
+                self._known.clear()
+            self._known[kind] = next((program for fits, program in self._kinds if fits(kind)), None)
+        return self._known[kind]
+
+    def read(self, raw: Raw) -> Any:
+        """Return the payload as expressions read it."""
+        if raw.media_type != self.media_type:
+            raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
+        return xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
+
+    @staticmethod
+    def context(raw: Raw) -> dict[str, Any]:
+        """Return what rules read as ``$name``."""
+        return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
+
+
+def problems(connector: Connector, stream: Stream, tables: Any, key: bytes) -> tuple[list[Problem], frozenset[str]]:
+    """Return what is wrong with a stream's rules, and the names of the payload they read."""
+    made = _StreamPrograms(Surroundings(connector, stream, tables, key))
+    return made.problems, made.reads
+
+
+def _enrichment(tables: Any) -> Any:
+    """Return the rules that add levels, credits and judgements, or ``None`` without tables: then records hold what was mapped."""
+    if tables is None:
+        return None
+    try:
+        return importlib.import_module("gateway.harmonise.rules").enrich
+    except ModuleNotFoundError as error:
+        if error.name != "gateway.harmonise.rules":
+            raise
+        return None
+
+
+def _place_of(error: msgspec.ValidationError) -> str:
+    _, _, place = str(error).rpartition("`$.")
+    return place.rstrip("`") if place and len(place) < 80 else ""  # noqa: PLR2004
+
+
+__all__ = ["Harmoniser", "problems"]

@@ -1,0 +1,85 @@
+"""Codes to values: a table of the connector's own file, or a dated one of ``mappings/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from gateway.language.mapping_rules import LocalTable
+from gateway.records import Issue, Lookup
+
+if TYPE_CHECKING:
+    from gateway.harmonise.mapper import State
+
+Tabled = Callable[[Any, Any], Any]
+"""A function of a value and the record's state; ``None`` means nothing is known."""
+
+
+class LocalLookup:
+    """A table under ``tables:`` of the connector file."""
+
+    def __init__(self, table: LocalTable, name: str, field: str, connector: str, digest: str) -> None:
+        self._map = table.map
+        self._unmapped = table.unmapped
+        self._name, self._field, self._source, self._digest = name, field, connector, digest
+
+    def __call__(self, code: str, state: State) -> Any:
+        """Return the value of a code; notes the row that answered."""
+        if code in self._map:
+            state.lookups.append(
+                Lookup(field=self._field, table=self._name, version=self._digest, row=code, source=f"connector {self._source}")
+            )
+            return self._map[code]
+        return unmapped(self._unmapped, self._name, self._field, state)
+
+
+class RemoteLookup:
+    """A code table of the country, or of the EU, read at the record's date."""
+
+    def __init__(self, tables: Any, country: str, name: str, field: str, dates: tuple[tuple[str, ...], ...]) -> None:
+        self._tables, self._country, self._name, self._field, self._dates = tables, country, name, field, dates
+
+    @property
+    def known(self) -> bool:
+        """Whether the table exists; true where there are no tables to ask."""
+        has = getattr(self._tables, "has_code", None)
+        return True if has is None else bool(has(self._country, self._name))
+
+    def __call__(self, code: str, state: State) -> Any:
+        """Return the value of a code at the record's date; notes the row that answered."""
+        found = self._tables.code(self._country, self._name, code, self._on(state.values))
+        value = getattr(found, "value", None)
+        if found is None or getattr(found, "reason", ""):
+            return unmapped("reject", self._name, self._field, state, getattr(found, "reason", "") or "unmapped")
+        state.lookups.append(
+            Lookup(
+                field=self._field,
+                table=self._name,
+                version=str(getattr(found, "version", "")),
+                row=str(getattr(found, "row", code)),
+                source=str(getattr(found, "source", "")),
+            )
+        )
+        return value
+
+    def _on(self, values: dict[str, Any]) -> date | None:
+        for path in self._dates:
+            here: Any = values
+            for part in path:
+                here = here.get(part) if isinstance(here, dict) else None
+            if here is not None:
+                return here.date() if hasattr(here, "date") else here  # type: ignore[no-any-return]
+        return None
+
+
+def unmapped(policy: str, table: str, field: str, state: State, reason: str = "unmapped") -> None:
+    """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.mapper.Refused`."""
+    if policy == "null":
+        return
+    if policy == "flag":
+        state.issues.append(Issue(code="unmapped", field=field, message=f"not in table {table}"))
+        return
+    from gateway.harmonise.mapper import Refused
+
+    raise Refused("table", field, reason, f"expected a code of table {table}")

@@ -1,0 +1,526 @@
+"""Rules to closures, once; then a record at a time from payload to plain typed values.
+
+Inside a rule the order is fixed: from → as → table → default. Nothing found is ``None`` and takes the default; several values
+where one is meant, a value that cannot be read, and a code that is in no table are three different refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from gateway.harmonise import casts
+from gateway.harmonise.casts import CastError, Convert
+from gateway.harmonise.lookup import LocalLookup, RemoteLookup, Tabled
+from gateway.harmonise.privacy import pseudonymiser
+from gateway.language.conditions import record_test
+from gateway.language.connector import Connector, Stream, payload_kind
+from gateway.language.expressions import Context, ExpressionError, Run, compile_expression, is_element, text_of
+from gateway.language.mapping_rules import Languages, Rule, Split
+from gateway.language.targets import Target, UnknownTarget, target
+from gateway.language.template import Template, parse
+from gateway.records import Issue, Lookup
+
+
+class Refused(Exception):  # noqa: N818 - it is how a record leaves the mapper, not a fault of ours
+    """One target cannot be filled, so the record is rejected."""
+
+    def __init__(self, stage: str, field: str, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.stage, self.field, self.reason, self.detail = stage, field, reason, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake in a rule, found while compiling. ``place`` is relative to the stream."""
+
+    code: str
+    place: tuple[str | int, ...]
+    message: str
+    column: int = 0
+    severity: str = "error"
+
+
+@dataclass(slots=True)
+class State:
+    """What is collected for one record."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lookups: list[Lookup] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+
+Fill = Callable[[Any, Context, State], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rules of one stream have in common."""
+
+    connector: Connector
+    stream: Stream
+    tables: Any
+    key: bytes
+
+    @property
+    def nulls(self) -> frozenset[str]:
+        """Texts that mean nothing is known."""
+        return frozenset({"", *(text.strip() for text in self.stream.null_values)})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One target and how it is filled."""
+
+    path: tuple[str, ...]
+    fill: Fill
+    late: bool
+    """Filled after the others, because it reads a table at the date of another target."""
+
+
+class Compiler:
+    """Turns the rules of one stream into steps; mistakes end in ``problems``."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.kind = payload_kind(around.connector, around.stream)
+        self.namespaces = around.connector.protocol.namespaces
+        self.nulls = around.nulls
+        self.zone = around.stream.zone
+        self.problems: list[Problem] = []
+        self.reads: set[str] = set()
+
+    def steps(self, rules: Mapping[str, Rule], owner: type[Any], place: tuple[str | int, ...]) -> list[Step]:
+        """Compile a ``map``. Steps that read other targets come last."""
+        made: list[Step] = []
+        for name, rule in rules.items():
+            here = (*place, name)
+            try:
+                found = target(owner, name)
+            except UnknownTarget as error:
+                self._problem("unknown-field", here, str(error))
+                continue
+            if found.derived:
+                self._problem("derived-field", here, f"the gateway itself fills '{name}'; map what it is derived from")
+                continue
+            self._privacy(found, rule, here)
+            fill = self._rule(rule, found, here)
+            late = rule.table is not None and rule.table not in self.around.connector.tables
+            made.append(Step(found.path, fill, late))
+            if rule.framework is not None:
+                made.append(Step(("nqf_framework",), lambda _node, _context, _state, text=rule.framework: text, late=False))
+        return sorted(made, key=lambda step: step.late)
+
+    def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
+        self.problems.append(Problem(code, place, message, column))
+
+    def _privacy(self, found: Target, rule: Rule, place: tuple[str | int, ...]) -> None:
+        name = ".".join(found.path)
+        alternatives = rule.first_of or ()
+        protected = rule.pseudonym or rule.basis or (alternatives and all(inner.pseudonym or inner.basis for inner in alternatives))
+        if found.personal and not protected and rule.const is None and found.sort != "structs":
+            word = "pseudonym: KIND" if found.path[-1] == "pseudonym" else "basis: WHY IT MAY LEAVE"
+            self._problem("personal-field", place, f"'{name}' is personal; add {word} to the rule, or leave it out")
+        if found.path[-1] == "pseudonym" and rule.basis:
+            self._problem("personal-field", place, f"'{name}' carries a pseudonym; write pseudonym: KIND instead of basis")
+
+    # one rule -----------------------------------------------------------------------------------------------------
+
+    def _rule(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+        fill = self._source(rule, found, place)
+        if rule.when is not None:
+            fill = self._guarded(rule, fill, (*place, "when"))
+        if rule.default is not None:
+            fill = self._defaulted(rule, fill, found, place)
+        return fill
+
+    def _source(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+        name = ".".join(found.path)
+        if rule.const is not None:
+            value = self._literal(rule.const, found, (*place, "const"))
+            return lambda _node, _context, _state: value
+        if rule.first_of is not None:
+            return _first(
+                [self._rule(_inherit(inner, rule), found, (*place, "first_of", index)) for index, inner in enumerate(rule.first_of)]
+            )
+        if rule.each is not None:
+            return self._list(rule, found, place)
+        if found.sort in {"struct", "structs", "dictionary"}:
+            self._problem("wrong-rule", place, _needs(found))
+            return _nothing
+        if rule.languages is not None:
+            if found.sort != "languages":
+                self._problem("wrong-rule", place, f"'{name}' is one text, not one a language; use from")
+            return self._languages(rule, rule.languages, name, (*place, "languages"))
+        if found.sort == "languages":
+            self._problem("language-needed", place, f"'{name}' is a text a language; write {name}.en: EXPR or {{languages: …}}")
+            return _nothing
+        return self._value(rule, found, place)
+
+    def _value(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+        name = ".".join(found.path)
+        convert = self._convert(rule, found, place, name)
+        if rule.join is not None:
+            return self._joined(rule, convert, place)
+        if rule.as_ is not None and rule.as_.split is not None:
+            return self._split(rule, rule.as_.split, name, place)
+        run = self._expression(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
+        nulls = self.nulls
+        if found.sort == "texts":
+            return _many(run, convert, nulls)
+        if self.kind != "xml" and (key := _single_key(rule.from_ or "")) is not None and rule.pick is None:
+            return _member(key, convert, nulls, run, name)
+        return _single(run, convert, nulls, name, rule.pick)
+
+    def _expression(self, text: str, place: tuple[str | int, ...]) -> Run:
+        try:
+            select = compile_expression(self.kind, text, self.namespaces)
+        except ExpressionError as error:
+            self._problem(error.code, place, str(error), error.column)
+            return lambda _node, _context: []
+        self.reads |= select.reads
+        for variable in select.variables - set(self.around.stream.keep) - set(self.around.stream.for_each) - _PROVIDED:
+            known = ", ".join(f"${known}" for known in sorted({*self.around.stream.keep, *self.around.stream.for_each, *_PROVIDED}))
+            self._problem("unknown-name", place, f"${variable} is kept nowhere; add it under keep (known: {known})")
+        return select.run
+
+    def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Tabled:
+        """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
+        finish = self._finish(found)
+        first: Convert | None = None
+        if rule.as_ is not None and rule.as_.split is None:
+            try:
+                first = casts.compile_cast(rule.as_, self.zone)
+            except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
+                self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
+                return lambda value, _state: value
+        lookup = self._lookup(rule, found, place, name) if rule.table is not None else None
+        secret = pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None
+        drop = rule.invalid == "drop"
+
+        def convert(value: Any, state: State) -> Any:
+            try:
+                if first is not None:
+                    value = first(value)
+                if lookup is not None:
+                    value = lookup(casts.text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
+                    if value is None:
+                        return None
+                if secret is not None:
+                    value = secret(casts.text(value))
+                return finish(value)
+            except CastError as error:
+                if drop:
+                    state.issues.append(Issue(code="invalid_value", field=name))
+                    return None
+                raise Refused("map", name, error.reason, f"expected {error.expected}") from None
+
+        if first is None and lookup is None and secret is None and not drop:
+            return _plainly(finish, name)
+        return convert
+
+    def _finish(self, found: Target) -> Convert:
+        if found.cast:
+            return casts.simple(found.cast, self.zone)
+        if found.sort == "choice":
+            return _choice(found.choices)
+        made = {
+            "text": casts.text, "texts": casts.text, "integer": casts.integer, "decimal": casts.decimal, "boolean": casts.boolean,
+        }.get(found.sort)  # fmt: skip
+        if made is not None:
+            return made
+        if found.sort == "date":
+            return _keep(date, casts.dates(self.zone), but=datetime)
+        return _keep(datetime, casts.moments(None, self.zone))
+
+    def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
+        try:
+            if found.sort == "texts":
+                return tuple(map(self._finish(found), value if isinstance(value, tuple | list) else (value,)))
+            if found.sort == "languages" and isinstance(value, dict):
+                return {str(tag): casts.text(text) for tag, text in value.items()}
+            if found.sort in {"struct", "structs", "dictionary", "languages"}:
+                self._problem("wrong-rule", place, _needs(found))
+                return None
+            return self._finish(found)(value)
+        except CastError as error:
+            self._problem("wrong-type", place, f"'{'.'.join(found.path)}' expects {error.expected}")
+            return None
+
+    def _defaulted(self, rule: Rule, fill: Fill, found: Target, place: tuple[str | int, ...]) -> Fill:
+        value = self._literal(rule.default, found, (*place, "default"))
+
+        def run(node: Any, context: Context, state: State) -> Any:
+            made = fill(node, context, state)
+            return value if made is None else made
+
+        return run
+
+    def _guarded(self, rule: Rule, fill: Fill, place: tuple[str | int, ...]) -> Fill:
+        condition = rule.when
+        if condition is None or condition.path is None:
+            self._problem("wrong-rule", place, "a rule looks at its record: give path")
+            return fill
+        self._expression(condition.path, (*place, "path"))
+        try:
+            fits = record_test(condition, self.kind, self.namespaces)
+        except ExpressionError:
+            return fill
+        return lambda node, context, state: fill(node, context, state) if fits(node, context) else None
+
+    def _lookup(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Tabled:
+        table = str(rule.table)
+        connector = self.around.connector
+        if table in connector.tables:
+            return LocalLookup(connector.tables[table], table, name, connector.connector, connector.digest)
+        remote = RemoteLookup(self.around.tables, connector.country, table, name, _date_path(rule.at))
+        if not remote.known:
+            self._problem(
+                "unknown-table",
+                (*place, "table"),
+                f"'{table}' is neither under tables nor in mappings/{connector.country.lower()}.yaml; add it",
+            )
+        return remote
+
+    def _joined(self, rule: Rule, convert: Tabled, place: tuple[str | int, ...]) -> Fill:
+        parts = rule.join
+        nulls = self.nulls
+        if isinstance(parts, dict):
+            runs = {name: self._expression(text, (*place, "join", name)) for name, text in parts.items()}
+            shape: Template | None = parse(rule.text) if rule.text is not None else None
+            for name in (shape.names if shape else frozenset()) - set(runs):
+                self._problem("unknown-name", (*place, "text"), f"{{{name}}} is not under join; it has {', '.join(runs)}")
+
+            def templated(node: Any, context: Context, state: State) -> Any:
+                texts = {name: texts[0] for name, run in runs.items() if (texts := _texts(run(node, context), nulls))}
+                if shape is None:
+                    return convert(rule.with_.join(texts.values()), state) if texts else None
+                return convert(shape.fill(texts), state) if shape.names <= set(texts) else None
+
+            return templated
+        listed = [self._expression(text, (*place, "join", index)) for index, text in enumerate(parts or ())]
+
+        def joined(node: Any, context: Context, state: State) -> Any:
+            texts = [text for run in listed for text in _texts(run(node, context), nulls)]
+            return convert(rule.with_.join(texts), state) if texts else None
+
+        return joined
+
+    def _split(self, rule: Rule, split: Split, name: str, place: tuple[str | int, ...]) -> Fill:
+        inside = self._expression(rule.from_, (*place, "from")) if rule.from_ else None
+        runs = [
+            self._expression(text, (*place, "as", "split", key)) if text else None
+            for key, text in (("year", split.year), ("month", split.month), ("day", split.day))
+        ]
+        nulls = self.nulls
+
+        def run(node: Any, context: Context, _state: State) -> Any:
+            if inside is not None:
+                found = inside(node, context)
+                if not found:
+                    return None
+                node = found[0]
+            texts = [_texts(part(node, context), nulls) if part else [] for part in runs]
+            if not texts[0]:
+                return None
+            try:
+                return casts.whole_date(*(text[0] if text else "" for text in texts))
+            except CastError as error:
+                raise Refused("map", name, error.reason, f"expected {error.expected}") from None
+
+        return run
+
+    def _list(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+        if found.sort != "structs" or found.struct is None:
+            self._problem("wrong-rule", place, f"'{'.'.join(found.path)}' is not a list of items; each and map do not fit")
+            return _nothing
+        run = self._expression(rule.each or ".", (*place, "each"))
+        steps = self.steps(rule.map or {}, found.struct, (*place, "map"))
+        name = found.path[-1]
+
+        def fill(node: Any, context: Context, state: State) -> Any:
+            made = []
+            for item in run(node, context):
+                values: dict[str, Any] = {}
+                inner = State(values, state.lookups, state.issues)
+                apply(steps, item, context, inner, prefix=name)
+                if values:
+                    made.append(values)
+            return made or None
+
+        return fill
+
+    def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Fill:
+        from gateway.harmonise.texts import language_map
+
+        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else casts.text
+        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._expression(text, (*place, key)))
+
+
+_PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "party"})
+
+
+def apply(steps: Iterable[Step], node: Any, context: Context, state: State, prefix: str = "") -> None:
+    """Fill ``state.values``; raises :class:`Refused`."""
+    values = state.values
+    for step in steps:
+        try:
+            value = step.fill(node, context, state)
+        except Refused as error:
+            if prefix:
+                error.field = f"{prefix}.{error.field}"
+            raise
+        if value is None:
+            continue
+        path = step.path
+        if len(path) == 1:
+            name = path[0]
+            if type(value) is dict and type(values.get(name)) is dict:
+                values[name] = {**value, **values[name]}
+            else:
+                values[name] = value
+        else:
+            place = values
+            for part in path[:-1]:
+                place = place.setdefault(part, {})
+            if type(value) is dict and type(place.get(path[-1])) is dict:
+                value = {**value, **place[path[-1]]}
+            place[path[-1]] = value
+
+
+# pieces of closures -----------------------------------------------------------------------------------------------------
+
+
+def _nothing(_node: Any, _context: Context, _state: State) -> Any:
+    return None
+
+
+def _needs(found: Target) -> str:
+    name = ".".join(found.path)
+    return {
+        "struct": f"'{name}' has parts; write {name}.PART: EXPR, one line a part",
+        "structs": f"'{name}' is a list of items; write {{each: EXPR, map: {{…}}}}",
+        "dictionary": f"'{name}' has named entries; write {name}.NAME: EXPR",
+        "languages": f"'{name}' is a text a language; write {name}.en: or {{languages: …}}",
+    }.get(found.sort, f"'{name}' cannot be filled so")
+
+
+def _single_key(text: str) -> str | None:
+    return text if text.isidentifier() else None
+
+
+def _keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
+    def finish(value: Any) -> Any:
+        return value if isinstance(value, kind) and not (but and isinstance(value, but)) else convert(value)
+
+    return finish
+
+
+def _choice(choices: tuple[str, ...]) -> Convert:
+    allowed = frozenset(choices)
+
+    def finish(value: Any) -> str:
+        found = casts.text(value)
+        if found not in allowed:
+            raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
+        return found
+
+    return finish
+
+
+def _plainly(finish: Convert, name: str) -> Tabled:
+    def convert(value: Any, _state: State) -> Any:
+        try:
+            return finish(value)
+        except CastError as error:
+            raise Refused("map", name, error.reason, f"expected {error.expected}") from None
+
+    return convert
+
+
+def _empty(value: Any, nulls: frozenset[str]) -> bool:
+    if type(value) is str:
+        return value.strip() in nulls
+    if type(value) is dict or type(value) is list or type(value) is bool:
+        return False
+    return text_of(value).strip() in nulls
+
+
+def _texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
+    return [text for value in values if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls]
+
+
+def _single(run: Run, convert: Tabled, nulls: frozenset[str], name: str, pick: str | None) -> Fill:
+    def fill(node: Any, context: Context, state: State) -> Any:
+        found = run(node, context)
+        if not found:
+            return None
+        if len(found) > 1:
+            found = [value for value in found if not _empty(value, nulls)]
+            if not found:
+                return None
+            if len(found) > 1 and pick is None:
+                raise Refused("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
+            value = found[-1 if pick == "last" else 0]
+        else:
+            value = found[0]
+        if is_element(value):
+            value = text_of(value)
+        return None if _empty(value, nulls) else convert(value, state)
+
+    return fill
+
+
+def _member(key: str, convert: Tabled, nulls: frozenset[str], run: Run, name: str) -> Fill:
+    """Read one key of a JSON object: the commonest rule of all."""
+    slow = _single(run, convert, nulls, name, None)
+
+    def fill(node: Any, context: Context, state: State) -> Any:
+        value = node.get(key) if type(node) is dict else None
+        if value is None:
+            return None
+        if type(value) is str:
+            return None if value.strip() in nulls else convert(value, state)
+        return slow(node, context, state)
+
+    return fill
+
+
+def _many(run: Run, convert: Tabled, nulls: frozenset[str]) -> Fill:
+    def fill(node: Any, context: Context, state: State) -> Any:
+        made: dict[Any, None] = {}
+        for value in run(node, context):
+            for item in value if type(value) is list else (value,):
+                if item is not None and not _empty(item, nulls) and (one := convert(item, state)) is not None:
+                    made[one] = None
+        return tuple(made) or None
+
+    return fill
+
+
+def _first(fills: list[Fill]) -> Fill:
+    def fill(node: Any, context: Context, state: State) -> Any:
+        for attempt in fills:
+            if (value := attempt(node, context, state)) is not None:
+                return value
+        return None
+
+    return fill
+
+
+def _inherit(inner: Rule, outer: Rule) -> Rule:
+    """A rule inside ``first_of`` keeps the outer conversion, table and protection where it says nothing of its own."""
+    changes = {
+        name: getattr(outer, name)
+        for name in ("as_", "table", "at", "pseudonym", "basis")
+        if getattr(inner, name) is None and getattr(outer, name)
+    }
+    if inner.const is not None:
+        changes = {name: value for name, value in changes.items() if name in {"pseudonym", "basis"}}
+    return inner.model_copy(update=changes) if changes else inner
+
+
+def _date_path(at: str | None) -> tuple[tuple[str, ...], ...]:
+    return (tuple(at.split(".")),) if at else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))

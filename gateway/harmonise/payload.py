@@ -1,0 +1,97 @@
+"""Bytes to something expressions can read: strict, bounded, and never surprising."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from lxml import etree
+
+MAX_DEPTH = 100
+MAX_BYTES = 20_000_000
+
+_decode_json = msgspec.json.Decoder().decode
+_encode_json = msgspec.json.Encoder().encode
+
+
+class PayloadError(ValueError):
+    """The bytes are not what they should be. ``reason`` is a stable code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def json_value(body: bytes) -> Any:
+    """Return a JSON value. Duplicate keys, ``NaN``, bytes that are not UTF-8 and more than 100 levels are refused."""
+    _bounded(body)
+    try:
+        value = _decode_json(body)
+    except RecursionError:
+        raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        raise PayloadError("not_json", "one JSON value in UTF-8") from None
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels")
+    if len(_encode_json(value)) != len(body):  # written otherwise than compactly, or with something that did not survive
+        return _slowly(body)
+    return value
+
+
+def _slowly(body: bytes) -> Any:
+    try:
+        return json.loads(body, object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant)
+    except PayloadError:
+        raise
+    except RecursionError:
+        raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels") from None
+    except ValueError:
+        raise PayloadError("not_json", "one JSON value in UTF-8") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise PayloadError("duplicate_key", "each key once in a JSON object")
+    return made
+
+
+def _no_constant(_name: str) -> Any:
+    raise PayloadError("not_json", "JSON has no NaN and no Infinity")
+
+
+def _depth(value: Any) -> int:
+    deepest, pending = 0, [(value, 1)]
+    while pending:
+        item, level = pending.pop()
+        deepest = max(deepest, level)
+        if type(item) is dict:
+            pending += [(child, level + 1) for child in item.values()]
+        elif type(item) is list:
+            pending += [(child, level + 1) for child in item]
+    return deepest
+
+
+_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True, recover=False
+)
+
+
+def xml_element(body: bytes) -> Any:
+    """Return the root element. A DOCTYPE is refused; comments and processing instructions never cut a text in two."""
+    _bounded(body)
+    try:
+        root = etree.fromstring(body, _PARSER)
+    except (etree.XMLSyntaxError, ValueError):
+        raise PayloadError("not_xml", "one well-formed XML element") from None
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise PayloadError("doctype", "XML without a DOCTYPE")
+    return root
+
+
+def _bounded(body: bytes) -> None:
+    if len(body) > MAX_BYTES:
+        raise PayloadError("too_large", f"at most {MAX_BYTES} bytes for one record")

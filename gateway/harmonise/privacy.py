@@ -1,0 +1,28 @@
+"""Personal values leave as a keyed pseudonym, or on a named legal basis, or not at all."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import unicodedata
+from collections.abc import Callable
+
+MIN_KEY = 32
+"""Bytes a pseudonym key must have."""
+
+
+def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
+    """Return a function from an identifier to its pseudonym.
+
+    The same identifier of the same kind in the same country has the same pseudonym under one key, whatever registry it came
+    from; nothing can be told from a pseudonym without the key. ``kind`` is what the rule's ``pseudonym:`` says.
+    """
+    if len(key) < MIN_KEY:
+        raise ValueError(f"the pseudonym key needs at least {MIN_KEY} bytes")
+    prefix = f"{country}\x00{kind}\x00".encode()
+
+    def pseudonym(identifier: str) -> str:
+        plain = unicodedata.normalize("NFKC", identifier).strip().upper().encode()
+        return base64.urlsafe_b64encode(hmac.digest(key, prefix + plain, "sha256")).rstrip(b"=").decode()
+
+    return pseudonym
