@@ -64,6 +64,7 @@ class LevelMatch(Struct, frozen=True, kw_only=True):
     referenced_year: int | None = None
     uri: str | None = None
     framework_uri: str | None = None
+    cycle: str | None = None
     note: str = ""
     normalised: bool = False
 
@@ -82,6 +83,7 @@ class NoLevel(Struct, frozen=True, kw_only=True):
     referenced_year: int | None = None
     uri: str | None = None
     framework_uri: str | None = None
+    cycle: str | None = None
     note: str = ""
     hint: str = ""
     frameworks: tuple[str, ...] = ()
@@ -211,6 +213,7 @@ def _answer(row: str, framework: Framework, version: Version, level: Level) -> L
         "referenced_year": level.referenced or version.referenced,
         "uri": level.uri,
         "framework_uri": framework.uri,
+        "cycle": level.cycle,
         "note": level.note or framework.note or "",
     }
     if relation not in ISSUING:

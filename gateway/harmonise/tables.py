@@ -31,7 +31,7 @@ class CodeMatch(Struct, frozen=True, kw_only=True):
 
 
 class NoCode(Struct, frozen=True, kw_only=True):
-    """A code table says nothing: country_unknown, table_unknown, code_unknown, date_required or not_in_force."""
+    """A code table says nothing: table_unknown, code_unknown, date_required or not_in_force."""
 
     reason: str
     table: str = ""
@@ -77,12 +77,14 @@ class Tables:
     def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCode:
         """Return what a code table of the country, or else of the EU, says for a code."""
         system = self._levels.system(country)
-        if system is None:
-            return NoCode(reason="country_unknown", table=name)
         for owner in (system, "EU"):
             if versions := self._codes.get((owner, name)):
                 return _code(owner, name, versions, value, on)
         return NoCode(reason="table_unknown", table=name)
+
+    def has_code(self, country: str, name: str) -> bool:
+        """Tell whether the country, or else the EU, has a code table of this name."""
+        return any((owner, name) in self._codes for owner in (self._levels.system(country), "EU"))
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, for checking and showing a grade; nothing here converts one."""

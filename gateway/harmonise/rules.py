@@ -1,0 +1,390 @@
+"""The rules R1-R20 on a harmonised record: what is added from tables, what is noted, what is refused. Nothing is inferred.
+
+Every rule ends in a code of :data:`RULES`, the one table of them, or in a reason a table gave (:class:`NoLevelReason` as it is,
+:class:`NoCreditsReason` after ``credits_``). Three rules need no code, because the way the record is built keeps them: a level is never
+made from a title, a cycle, ISCED or an amount of credits (R3); a part never takes the level of the whole (R15); every value
+of a table travels with its row (R18).
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.harmonise.credits import CreditMatch, NoCredits, NoCreditsReason
+from gateway.harmonise.levels import LevelMatch, NoLevel, NoLevelReason
+from gateway.harmonise.tables import Tables
+from gateway.records import Issue, Lookup, Rejected
+
+
+class Code(StrEnum):
+    """Every code a rule can end in. Values are metric labels: stable, and no others."""
+
+    EQF_CONFLICT = "eqf_conflict"
+    EQF_OUT_OF_RANGE = "eqf_out_of_range"
+    EQF_DECLARED_UNSUPPORTED = "eqf_declared_unsupported"
+    LEVEL_LETTERS = "level_letters_normalised"
+    NQF_URI_MISSING = "nqf_uri_missing"
+    CYCLE_DIFFERS = "cycle_and_level_differ"
+    CREDITS_NOT_POSITIVE = "credits_not_positive"
+    CREDIT_UNIT_MISSING = "credit_unit_missing"
+    WORKLOAD_NOT_POSITIVE = "workload_not_positive"
+    DATES_UNORDERED = "dates_unordered"
+    CREDITS_A_YEAR_HIGH = "credits_a_year_high"
+    CREDITS_A_YEAR_IMPOSSIBLE = "credits_a_year_impossible"
+    HOURS_UNUSUAL = "hours_per_credit_unusual"
+    HOURS_IMPOSSIBLE = "hours_per_credit_impossible"
+    CREDITS_UNUSUAL = "credits_unusual_for_cycle"
+    NOT_ASSESSED = "credits_without_assessment"
+    MICRO_INCOMPLETE = "micro_element_missing"
+    MICRO_UNIDENTIFIED = "micro_not_identified"
+    MICRO_LARGE = "micro_credential_large"
+    GRADE_WITHOUT_SCALE = "grade_without_scale"
+    GRADE_OUTSIDE_SCALE = "grade_outside_scale"
+    GRADE_SCALE_OBSOLETE = "grade_scale_obsolete"
+    PARTS_DIFFER = "parts_do_not_add_up"
+    ACADEMIC_LEVEL = "academic_level_out_of_range"
+
+
+class Rule(Struct, frozen=True):
+    """One line of the table: which rule of the specification, whether it refuses the record or notes an issue, and what it says."""
+
+    rule: str
+    kind: str
+    says: str
+
+
+RULES: dict[str, Rule] = {
+    NoLevelReason.FRAMEWORK_REQUIRED: Rule("R2", "reject", "A bare number without its framework is ambiguous in this country"),
+    NoLevelReason.NOT_IN_FORCE: Rule("R1 R6", "reject for an award, else issue", "The framework did not hold on this day"),
+    **{
+        reason: Rule("R1 R5 R20", "issue", "No EQF level is stated; the national level stays")
+        for reason in NoLevelReason
+        if reason not in {NoLevelReason.FRAMEWORK_REQUIRED, NoLevelReason.NOT_IN_FORCE}
+    },
+    **{f"credits_{reason}": Rule("R18 R19", "issue", "No ECTS value is stated; the national credits stay") for reason in NoCreditsReason},
+    Code.EQF_CONFLICT: Rule("R4", "reject", "The registry declares another EQF level than the table row states"),
+    Code.EQF_OUT_OF_RANGE: Rule("R6", "reject", "A declared EQF level is a whole number from 1 to 8"),
+    Code.EQF_DECLARED_UNSUPPORTED: Rule("R4 R5", "issue", "The registry declares an EQF level and no table row states one"),
+    Code.LEVEL_LETTERS: Rule("R1", "issue", "Letters of another script that look like Latin ones were read as Latin"),
+    Code.NQF_URI_MISSING: Rule("R18", "issue", "The EU list has no concept for this national level: notation only"),
+    Code.CYCLE_DIFFERS: Rule("R12", "issue", "The declared cycle usually stands at another EQF level; both stay as they are"),
+    Code.CREDITS_NOT_POSITIVE: Rule("R6", "reject", "An amount of credits is above 0"),
+    Code.CREDIT_UNIT_MISSING: Rule("R18", "issue", "An amount of credits without its unit means nothing"),
+    Code.WORKLOAD_NOT_POSITIVE: Rule("R6", "reject", "Hours of work are above 0"),
+    Code.DATES_UNORDERED: Rule("R6", "reject", "A first day comes before a last day, a birth before an award"),
+    Code.CREDITS_A_YEAR_HIGH: Rule("R7", "issue", "More than 60 ECTS credits a year"),
+    Code.CREDITS_A_YEAR_IMPOSSIBLE: Rule("R7", "reject", "More than 90 ECTS credits a year"),
+    Code.HOURS_UNUSUAL: Rule("R8", "issue", "Hours for one ECTS credit are more than a tenth outside the country's range"),
+    Code.HOURS_IMPOSSIBLE: Rule("R8", "reject", "Hours for one ECTS credit are outside 18 to 40"),
+    Code.CREDITS_UNUSUAL: Rule("R9 R10 R11", "issue", "ECTS credits of the whole award are unusual for its cycle"),
+    Code.NOT_ASSESSED: Rule("R13", "reject", "ECTS credits are given for assessed outcomes, not for attendance"),
+    Code.MICRO_INCOMPLETE: Rule("R14", "issue", "A mandatory element of a micro-credential is missing"),
+    Code.MICRO_UNIDENTIFIED: Rule("R14", "reject", "A micro-credential names its learner, title, awarding body and date"),
+    Code.MICRO_LARGE: Rule("R14", "issue", "A micro-credential of more than 60 ECTS credits"),
+    Code.GRADE_WITHOUT_SCALE: Rule("R16", "issue", "A grade without its scale cannot be read by others"),
+    Code.GRADE_OUTSIDE_SCALE: Rule("R16", "issue", "The grade is not a value of its scale"),
+    Code.GRADE_SCALE_OBSOLETE: Rule("R16", "issue", "The ECTS rank scale A-F is obsolete; carried, not interpreted"),
+    Code.PARTS_DIFFER: Rule("R17", "issue", "The parts' ECTS credits do not add up to the whole"),
+    Code.ACADEMIC_LEVEL: Rule("R5", "issue", "An enrolment's academic level is EQF 5 to 8; this one is not published"),
+}
+"""Code, rule, kind and meaning. The only codes that :func:`enrich` uses."""
+
+ECTS_RANKS = "ECTS grading scale (A-E, FX, F)"
+_CYCLE_EQF = {"short": 5, "first": 6, "second": 7, "third": 8}
+_CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60, 120), (270, 420))}
+_LEARNING = {"qualification", "learning_opportunity", "credential"}
+_YEAR_HIGH, _YEAR_IMPOSSIBLE = 60, 90
+_HOURS_LEAST, _HOURS_MOST = 18, 40
+
+Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
+
+
+class _Refused(Exception):
+    def __init__(self, rejected: Rejected) -> None:
+        super().__init__(rejected.reason)
+        self.rejected = rejected
+
+
+def enrich(values: dict[str, Any], *, country: str, emits: str, tables: Tables) -> Enriched | Rejected:
+    """Add what tables state and judge the whole. ``values`` stays as it was; the answer holds a new mapping, lookups and issues."""
+    work = _Work(country, tables)
+    try:
+        if emits in _LEARNING:
+            made = work.learning(values, emits)
+        elif emits == "student_status":
+            made = work.status(values)
+        else:
+            return values, (), ()
+    except _Refused as refused:
+        return refused.rejected
+    return made, tuple(work.lookups), tuple(work.issues)
+
+
+class _Work:
+    """The rules on one record."""
+
+    __slots__ = ("country", "issues", "lookups", "tables")
+
+    def __init__(self, country: str, tables: Tables) -> None:
+        self.country = country
+        self.tables = tables
+        self.lookups: list[Lookup] = []
+        self.issues: list[Issue] = []
+
+    # what kinds of record have to keep -----------------------------------------------------------------------------------------
+
+    def learning(self, values: dict[str, Any], emits: str) -> dict[str, Any]:
+        """Qualifications, opportunities and credentials, with their parts."""
+        made = dict(values)
+        award = emits == "credential"
+        on = _award_day(made) if award else made.get("valid_until")
+        self._dates(made)
+        self._level(made, "", on, award=award)
+        credit = self._credits(made, "", on or made.get("valid_from"))
+        if award:
+            self._grade(made.get("assessment"), "")
+        if parts := made.get("parts"):
+            made["parts"] = tuple([self._part(part, f"parts[{index}].", on) for index, part in enumerate(parts)])
+            self._sum(made)
+        micro = made.get("micro") or made.get("kind") == "micro_credential"
+        if micro:
+            self._micro(made, credit, award=award)
+        elif credit and (emits == "qualification" or made.get("kind") == "diploma"):
+            self._size(made, credit)
+        return made
+
+    def status(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Enrolments: only degree programmes have a level, and it is EQF 5 to 8 (ESC Router)."""
+        made = dict(values)
+        self._dates(made)
+        if made.get("degree_programme", True):
+            self._level(made, "", made.get("valid_from") or made.get("valid_until"), award=False)
+            eqf = made.get("eqf_level")
+            if eqf is not None and eqf < _CYCLE_EQF["short"]:
+                del made["eqf_level"]
+                self._issue(Code.ACADEMIC_LEVEL, "eqf_level")
+        made.pop("nqf_uri", None)
+        return made
+
+    def _part(self, part: dict[str, Any], prefix: str, award: date | None) -> dict[str, Any]:
+        made = dict(part)
+        on = made.get("awarded_on") or award
+        self._dates(made, prefix)
+        self._level(made, prefix, on, award=True)
+        self._credits(made, prefix, on)
+        self._grade(made.get("assessment"), prefix)
+        return made
+
+    # levels: R1-R6, R12, R18, R20 ----------------------------------------------------------------------------------------------
+
+    def _level(self, made: dict[str, Any], prefix: str, on: date | None, *, award: bool) -> None:
+        declared = made.get("eqf_declared")
+        if declared is not None and not 1 <= declared <= 8:  # noqa: PLR2004 - the EQF has eight levels
+            raise _refused("rule", f"{prefix}eqf_declared", Code.EQF_OUT_OF_RANGE, f"declared {declared}; expected 1 to 8")
+        level = made.get("nqf_level")
+        if level:
+            self._stated(made, level, prefix, on, award=award)
+        if declared is not None and made.get("eqf_level") is None:
+            self._issue(Code.EQF_DECLARED_UNSUPPORTED, f"{prefix}eqf_declared", f"declared {declared}; no table row states a level")
+
+    def _stated(self, made: dict[str, Any], level: str, prefix: str, on: date | None, *, award: bool) -> None:
+        framework = made.get("nqf_framework") or None
+        answer = self.tables.level(self.country, framework, level, on)
+        if not award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
+            answer = self.tables.level(self.country, framework, level, made.get("valid_from"))
+        self._note(f"{prefix}eqf_level", answer.framework, answer, answer.relation, answer.referenced_year)
+        if answer.framework and framework is None:
+            made["nqf_framework"] = answer.framework
+        if answer.normalised:
+            self._issue(Code.LEVEL_LETTERS, f"{prefix}nqf_level")
+        if answer.uri:
+            made["nqf_uri"] = answer.uri
+        elif answer.row:
+            self._issue(Code.NQF_URI_MISSING, f"{prefix}nqf_uri", f"{answer.row}: published with its notation only")
+        if isinstance(answer, NoLevel):
+            self._unstated(answer, prefix, on, award=award)
+        elif award and on is None:
+            self._issue(NoLevelReason.DATE_REQUIRED, f"{prefix}eqf_level", f"{answer.row}: an award without its date takes no level")
+        else:
+            self._mapped(made, answer, prefix)
+
+    def _unstated(self, answer: NoLevel, prefix: str, on: date | None, *, award: bool) -> None:
+        reason = answer.reason
+        if reason is NoLevelReason.FRAMEWORK_REQUIRED:
+            known = ", ".join(answer.frameworks)
+            raise _refused("table", f"{prefix}nqf_level", reason, f"level {answer.level} alone is ambiguous; name its framework: {known}")
+        if reason is NoLevelReason.NOT_IN_FORCE and award and on is not None:
+            raise _refused(
+                "rule", f"{prefix}nqf_framework", reason, f"{answer.row} did not hold on the day of the award ({answer.version})"
+            )
+        self._issue(reason, f"{prefix}eqf_level", f"{answer.row or answer.level}: {RULES[reason].says}")
+
+    def _mapped(self, made: dict[str, Any], answer: LevelMatch, prefix: str) -> None:
+        declared = made.get("eqf_declared")
+        if declared is not None and declared != answer.eqf:
+            raise _refused(
+                "rule",
+                f"{prefix}eqf_declared",
+                Code.EQF_CONFLICT,
+                f"the registry declares EQF {declared}; {answer.row} ({answer.version}) states EQF {answer.eqf}",
+            )
+        made["eqf_level"] = answer.eqf
+        cycle = made.get("cycle")
+        if cycle is not None and cycle != answer.cycle and _CYCLE_EQF.get(cycle) != answer.eqf:
+            self._issue(Code.CYCLE_DIFFERS, f"{prefix}cycle", f"{cycle} cycle beside EQF {answer.eqf}")
+
+    # credits and hours: R6-R8, R13, R18, R19 -----------------------------------------------------------------------------------
+
+    def _credits(self, made: dict[str, Any], prefix: str, on: date | None) -> CreditMatch | None:
+        hours = made.get("workload_hours")
+        if hours is not None and not (hours.is_finite() and hours > 0):
+            raise _refused("rule", f"{prefix}workload_hours", Code.WORKLOAD_NOT_POSITIVE, "expected more than 0 hours")
+        amount = made.get("credit_amount")
+        if amount is None:
+            return None
+        if not (amount.is_finite() and amount > 0):
+            raise _refused("rule", f"{prefix}credit_amount", Code.CREDITS_NOT_POSITIVE, "expected an amount above 0")
+        unit = made.get("credit_unit")
+        if not unit:
+            self._issue(Code.CREDIT_UNIT_MISSING, f"{prefix}credit_unit")
+            return None
+        answer = self.tables.credits(self.country, unit, amount, made.get("credit_sector"), on)
+        self._note(f"{prefix}credit_points", "credits", answer, answer.conversion, None)
+        if isinstance(answer, NoCredits):
+            self._issue(f"credits_{answer.reason}", f"{prefix}credit_points", f"{answer.row or unit}: the national credits stay")
+            return None
+        if (made.get("assessment") or {}).get("kind") == "attendance":
+            raise _refused("rule", f"{prefix}assessment.kind", Code.NOT_ASSESSED, "expected a form of assessment beside ECTS credits")
+        made["credit_points"] = answer.points
+        self._year(made, answer, prefix)
+        if hours is not None:
+            self._hours(hours, answer, prefix)
+        return answer
+
+    def _year(self, made: dict[str, Any], credit: CreditMatch, prefix: str) -> None:
+        months = made.get("duration_months")
+        if not months or months < 0:
+            return
+        years = max(1, -(-(months - 2) // 12))
+        if credit.exact > _YEAR_IMPOSSIBLE * years:
+            detail = f"{credit.points} ECTS credits in {months} months; at most {_YEAR_IMPOSSIBLE} a year"
+            raise _refused("rule", f"{prefix}credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
+        if credit.exact > _YEAR_HIGH * years:
+            self._issue(Code.CREDITS_A_YEAR_HIGH, f"{prefix}credit_points", f"{credit.points} ECTS credits in {months} months")
+
+    def _hours(self, hours: Decimal, credit: CreditMatch, prefix: str) -> None:
+        each = Fraction(hours) / credit.exact
+        if not _HOURS_LEAST <= each <= _HOURS_MOST:
+            detail = f"{float(each):.1f} hours for one ECTS credit; expected {_HOURS_LEAST} to {_HOURS_MOST}"
+            raise _refused("rule", f"{prefix}workload_hours", Code.HOURS_IMPOSSIBLE, detail)
+        if credit.hours and not credit.hours[0] * 9 / 10 <= each <= credit.hours[1] * 11 / 10:
+            self._issue(Code.HOURS_UNUSUAL, f"{prefix}workload_hours", f"{float(each):.1f} hours for one ECTS credit ({credit.row})")
+
+    # the whole: R6, R9-R11, R14, R16, R17 ---------------------------------------------------------------------------------------
+
+    def _dates(self, made: dict[str, Any], prefix: str = "") -> None:
+        for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
+            begin, end = made.get(first), made.get(last)
+            if begin is not None and end is not None and begin > end:
+                raise _refused("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
+        awarded, born = made.get("awarded_on"), (made.get("holder") or {}).get("birth_date")
+        if awarded is not None and born is not None and born >= awarded:
+            raise _refused("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
+
+    def _size(self, made: dict[str, Any], credit: CreditMatch) -> None:
+        ranges = _CYCLE_CREDITS.get(made.get("cycle") or "")
+        if ranges and not any(least <= credit.exact <= most for least, most in ranges):
+            self._issue(Code.CREDITS_UNUSUAL, "credit_points", f"{credit.points} ECTS credits, {made['cycle']} cycle")
+
+    def _sum(self, made: dict[str, Any]) -> None:
+        whole = made.get("credit_points")
+        points = [part.get("credit_points") for part in made["parts"]]
+        if whole is None or None in points:
+            return
+        if abs(sum(points) - whole) > Decimal("0.01") * len(points):
+            self._issue(Code.PARTS_DIFFER, "parts", f"parts add up to {sum(points)}, the whole says {whole}")
+
+    def _micro(self, made: dict[str, Any], credit: CreditMatch | None, *, award: bool) -> None:
+        if award:
+            for field, present in _identified(made).items():
+                if not present:
+                    raise _refused("rule", field, Code.MICRO_UNIDENTIFIED, "expected a value: a micro-credential cannot do without it")
+        for field in _MICRO_ELEMENTS:
+            if not _there(made, field):
+                self._issue(Code.MICRO_INCOMPLETE, field)
+        if credit and credit.exact > _YEAR_HIGH:
+            self._issue(Code.MICRO_LARGE, "credit_points", f"{credit.points} ECTS credits")
+
+    def _grade(self, assessment: dict[str, Any] | None, prefix: str) -> None:
+        if not assessment or not assessment.get("grade"):
+            return
+        name = assessment.get("grading_scale")
+        if not name:
+            self._issue(Code.GRADE_WITHOUT_SCALE, f"{prefix}assessment.grading_scale")
+            return
+        if name == ECTS_RANKS:
+            self._issue(Code.GRADE_SCALE_OBSOLETE, f"{prefix}assessment.grading_scale")
+        scale = self.tables.grading_scale(self.country, name)
+        values = scale.values if scale else ()
+        if len(values) > 1 and not any("-" in value[1:] for value in values) and assessment["grade"] not in values:
+            self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
+
+    # notes ----------------------------------------------------------------------------------------------------------------------
+
+    def _issue(self, code: str, field: str, message: str = "") -> None:
+        self.issues.append(Issue(code=str(code), field=field, message=message))
+
+    def _note(
+        self, field: str, table: str, answer: LevelMatch | NoLevel | CreditMatch | NoCredits, relation: str, referenced: int | None
+    ) -> None:
+        self.lookups.append(
+            Lookup(
+                field=field,
+                table=f"{self.country}/{table}" if table else self.country,
+                version=answer.version,
+                row=answer.row,
+                source=answer.source,
+                confidence=answer.confidence,
+                relation=relation,
+                referenced_year=referenced,
+                reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
+            )
+        )
+
+
+_MICRO_ELEMENTS = (
+    "learning_outcomes", "workload_hours", "assessment.kind", "mode", "accreditation", "awarding_body.country",
+)  # fmt: skip
+
+
+def _identified(made: dict[str, Any]) -> dict[str, bool]:
+    return {
+        "holder": bool(made.get("holder")),
+        "title": bool(made.get("title")),
+        "awarding_body": bool(made.get("awarding_body") or made.get("issuer")),
+        "awarded_on": _award_day(made) is not None,
+    }
+
+
+def _there(made: dict[str, Any], field: str) -> bool:
+    if field == "workload_hours" and made.get("credit_amount"):
+        return True
+    here: Any = made
+    for part in field.split("."):
+        here = here.get(part) if isinstance(here, dict) else None
+    return bool(here)
+
+
+def _award_day(made: dict[str, Any]) -> date | None:
+    found = made.get("awarded_on") or made.get("issued_at")
+    return found.date() if isinstance(found, datetime) else found
+
+
+def _refused(stage: str, field: str, reason: str, detail: str) -> _Refused:
+    return _Refused(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
