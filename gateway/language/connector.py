@@ -117,6 +117,9 @@ class Stream(Model):
         description="Values around a record, for rules as $name: XPath seen from the record, JMESPath seen from the outermost step's item ($root: the reply)",
     )
     id: Words = Field(description="Native id, of one or several parts joined by /")
+    id_key: Secret | None = Field(
+        None, description="Where the native id names a person: it leaves as a keyed hash under this secret, so that no topic key holds it"
+    )
     version: Expression | None = Field(None, description="Version of the record")
     changed_at: Expression | None = Field(None, description="When the registry changed it: the watermark")
     deleted: When | None = Field(None, description="A record that fits is gone")
