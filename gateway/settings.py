@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     kafka_replication: int = 1
     """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
 
+    instance: str = ""
+    """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it."""
     stage: Literal["production", "acceptance"] = "production"
     """Which ``url`` of each connector is called."""
     connectors: Path = Path("connectors")

@@ -82,12 +82,22 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
     ``shrink`` says what is written for a record whose documents do not fit their topic: a rejection.
     """
 
-    def __init__(self, settings: Settings, process: Process, shrink: Process, *, topic: str = RAW.name, group: str = GROUP) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        process: Process,
+        shrink: Process,
+        *,
+        topic: str = RAW.name,
+        group: str = GROUP,
+        batch: int = BATCH_RECORDS,
+    ) -> None:
         self._settings = settings
         self._process = process
         self._shrink = shrink
         self._topic = topic
         self._group = group
+        self._batch = batch
         self._lanes: dict[TopicPartition, _Lane] = {}
         self._lock = asyncio.Lock()
         self._generation = 0
@@ -120,6 +130,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer = AIOKafkaConsumer(
                 **arguments(self._settings),
                 group_id=self._group,
+                group_instance_id=self._settings.instance or None,
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
@@ -154,7 +165,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             generation = self._generation
             await self._take_all(consumer)
         try:
-            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
         except KafkaError as error:
             log.warning("stage cannot fetch", error=type(error).__name__)
             await asyncio.sleep(FIRST_RETRY_SECONDS)

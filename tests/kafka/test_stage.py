@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from reading import fill, read_all
+from stage_process import Doubling
+
+from gateway.local import kafka
+from gateway.publish import topics
+from gateway.publish.topics import REJECTIONS
+from gateway.settings import Settings
+from gateway.stage import Result, Stage
+from gateway.watch import metrics
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+Create = Callable[..., Awaitable[str]]
+ROOT = Path(__file__).parents[2]
+KEYS = 97
+
+
+def records(start: int, count: int) -> list[tuple[bytes, bytes | None]]:
+    return [(b"k%d" % (number % KEYS), b"k%d:%d" % (number % KEYS, number)) for number in range(start, start + count)]
+
+
+class World:
+    """Topics of one test and what a subscriber sees on them."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self.bootstrap = bootstrap
+        self.group = name
+        self.raw, self.out, self.rejects = f"{name}-raw", f"{name}-out", f"{name}-rejects"
+        self.written = 0
+
+    async def write(self, count: int) -> None:
+        await fill(self.bootstrap, self.raw, records(self.written, count))
+        self.written += count
+
+    @contextlib.asynccontextmanager
+    async def load(self) -> AsyncIterator[None]:
+        """Keep writing for the length of a block."""
+
+        async def feed() -> None:
+            while not stop.is_set():
+                await self.write(1_000)
+                await asyncio.sleep(0.15)
+
+        stop = asyncio.Event()
+        feeding = asyncio.create_task(feed())
+        try:
+            yield
+        finally:
+            stop.set()
+            await feeding
+
+    def stage(self, settings: Settings, batch: int = 300) -> Stage:
+        process = Doubling(self.out, self.rejects)
+        return Stage(settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch)
+
+    async def spawn(self, instance: str = "") -> asyncio.subprocess.Process:
+        command = [sys.executable, str(Path(__file__).with_name("stage_process.py"))]
+        arguments = [self.bootstrap, self.raw, self.out, self.rejects, self.group, instance]
+        return await asyncio.create_subprocess_exec(
+            *command, *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+        )
+
+    async def check_every_record_ended_once_in_order(self) -> None:
+        """The oracle: recomputed from what was written, never from what the stage says."""
+        out, rejects = await read_all(self.bootstrap, self.out), await read_all(self.bootstrap, self.rejects)
+        originals = [record for record in out if not record.key.startswith(b"copy-")]
+        ended = Counter(record.value for record in originals) + Counter(record.value for record in rejects)
+        expected = Counter(value for _, value in records(0, self.written))
+        assert sum(expected.values()) == self.written
+        lost, doubled = expected - ended, ended - expected
+        assert not lost and not doubled, f"lost {sum(lost.values())}, doubled {sum(doubled.values())} of {self.written}"
+        assert all(record.value.endswith(b"7") for record in rejects)
+        copies = Counter(record.value for record in out if record.key.startswith(b"copy-"))
+        assert copies == Counter(record.value for record in originals), "a transaction was torn"
+        by_key: dict[bytes, list[int]] = defaultdict(list)
+        for record in out:
+            by_key[record.key].append(int(record.value.split(b":")[1]))
+        assert all(numbers == sorted(numbers) for numbers in by_key.values()), "out of order within a key"
+
+
+@pytest.fixture
+def world(kafka_bootstrap: str, name: str) -> World:
+    return World(kafka_bootstrap, name)
+
+
+async def make(world: World, create_topic: Create, **config: int) -> None:
+    await create_topic(world.raw, 4)
+    await create_topic(world.out, 3, **config)
+    await create_topic(world.rejects, 1)
+
+
+@contextlib.asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(stage.run())
+    try:
+        yield task
+    finally:
+        stage.stop()
+        await asyncio.wait_for(task, 20)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def committed(process: asyncio.subprocess.Process, at_least: int, seconds: float = 40) -> int:
+    assert process.stdout
+    async with asyncio.timeout(seconds):
+        while line := await process.stdout.readline():
+            if int(line) >= at_least:
+                return int(line)
+    raise AssertionError(f"the stage ended with code {process.returncode}")
+
+
+def test_sigkill_ten_times_under_load(world: World, create_topic: Create) -> None:
+    seed = random.randrange(1_000_000)
+    print("seed", seed)
+    chance = random.Random(seed)
+
+    async def scenario() -> None:
+        await make(world, create_topic)
+        async with world.load():
+            for _ in range(10):
+                process = await world.spawn(instance="worker-0")
+                await committed(process, 1)
+                await asyncio.sleep(chance.uniform(0, 0.5))
+                process.kill()
+                await process.wait()
+        assert world.written >= 10_000, "not enough load for the test to mean anything"
+        last = await world.spawn(instance="worker-0")
+        await _drained(world)
+        last.terminate()
+        assert await asyncio.wait_for(last.wait(), 20) == 0
+        await world.check_every_record_ended_once_in_order()
+
+    asyncio.run(scenario())
+
+
+async def _drained(world: World, seconds: float = 60) -> None:
+    """Wait until the group has committed every input partition to its end."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    consumer = AIOKafkaConsumer(bootstrap_servers=world.bootstrap, group_id=world.group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        places = [TopicPartition(world.raw, number) for number in range(4)]
+        async with asyncio.timeout(seconds):
+            ends = await consumer.end_offsets(places)
+            while any([(await consumer.committed(place) or 0) < ends[place] for place in places]):
+                await asyncio.sleep(0.1)
+    finally:
+        await consumer.stop()
+
+
+def test_members_that_come_and_go_in_mid_batch(world: World, settings: Settings, create_topic: Create) -> None:
+    async def scenario() -> None:
+        await make(world, create_topic)
+        await world.write(3_000)
+        first, second, third = (world.stage(settings) for _ in range(3))
+        async with running(first):
+            await until(lambda: first.committed > 500)
+            async with world.load():
+                async with running(second):
+                    await until(lambda: second.committed > 500)
+                    async with running(third):
+                        await until(lambda: third.committed > 300)
+                    await until(lambda: second.committed > 2_000)
+            await _drained(world)
+        assert first.committed + second.committed + third.committed == world.written
+        await world.check_every_record_ended_once_in_order()
+
+    asyncio.run(scenario())
+
+
+def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(world: World, settings: Settings, create_topic: Create) -> None:
+    async def scenario() -> None:
+        await make(world, create_topic)
+        await world.write(4_000)
+        frozen = await world.spawn()
+        await committed(frozen, 600)
+        frozen.send_signal(signal.SIGSTOP)
+        successor = world.stage(settings)
+        async with running(successor):
+            await until(lambda: successor.committed > 300, 40)
+            await world.write(2_000)
+            frozen.send_signal(signal.SIGCONT)
+            await world.write(2_000)
+            await _drained(world)
+            frozen.terminate()
+            assert await asyncio.wait_for(frozen.wait(), 20) == 0
+        await world.check_every_record_ended_once_in_order()
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: str) -> None:
+    async def scenario(broker: kafka.Broker) -> None:
+        world = World(broker.bootstrap, name)
+        await _create(world)
+        await world.write(5_000)
+        stage = world.stage(Settings(kafka_bootstrap=broker.bootstrap), batch=100)
+        async with running(stage):
+            await until(lambda: stage.committed > 300)
+            psutil.Process(broker.pid).kill()
+            await until(lambda: kafka.status(tmp_path / "data") is None)
+            started = time.monotonic()
+            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) > 0, 40)
+            assert time.monotonic() - started < 30
+            await asyncio.to_thread(kafka.start, tmp_path / "data", detached=False)
+            await until(lambda: stage.committed >= world.written, 60)
+        assert metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) == 0
+        await world.check_every_record_ended_once_in_order()
+
+    try:
+        asyncio.run(scenario(kafka.start(tmp_path / "data", detached=False)))
+    finally:
+        kafka.stop(tmp_path / "data")
+
+
+async def _create(world: World) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    client = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
+    await client.start()
+    await client.create_topics([NewTopic(world.raw, 4, 1), NewTopic(world.out, 3, 1), NewTopic(world.rejects, 1, 1)])
+    await client.close()
+
+
+def test_a_record_too_large_for_its_topic_is_rejected_and_its_neighbours_are_not(
+    world: World, settings: Settings, create_topic: Create
+) -> None:
+    async def scenario() -> None:
+        await make(world, create_topic, max_message_bytes=30_000)
+        await world.write(500)
+        large = [(b"k%d" % number, b"k%d:%d:" % (number, number) + b"x" * 60_000) for number in (3, 4, 5)]
+        await fill(world.bootstrap, world.raw, large)
+        await world.write(500)
+        stage = world.stage(settings)
+        before = _rejected()
+        async with running(stage):
+            await until(lambda: stage.committed >= 1_003)
+        rejected = [record.value for record in await read_all(world.bootstrap, world.rejects) if record.value.endswith(b"x")]
+        assert sorted(value.split(b":")[0] for value in rejected) == [b"k3", b"k4", b"k5"]
+        assert len(await read_all(world.bootstrap, world.out)) == 2 * 900
+        assert _rejected() - before == 103
+
+    asyncio.run(scenario())
+
+
+def _rejected() -> float:
+    return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": "c", "stream": "s", "outcome": "rejected"}) or 0
+
+
+def test_a_tombstone_deletes_what_was_published(world: World, settings: Settings, create_topic: Create) -> None:
+    async def scenario() -> None:
+        await make(world, create_topic)
+        await fill(world.bootstrap, world.raw, [(b"k1", b"k1:1"), (b"k1", None)])
+        stage = world.stage(settings)
+        async with running(stage):
+            await until(lambda: stage.committed >= 2)
+        assert [record.value for record in await read_all(world.bootstrap, world.out) if record.key == b"k1"] == [b"k1:1", None]
+
+    asyncio.run(scenario())
+
+
+def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
+    world: World, settings: Settings, create_topic: Create, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Breaking(Doubling):
+        def __call__(self, record):
+            if record.value == b"k9:9":
+                raise KeyError(record.value)
+            return super().__call__(record)
+
+    async def scenario() -> None:
+        await topics.apply(settings)
+        await topics.verify(settings)
+        await make(world, create_topic)
+        await world.write(40)
+        process = Breaking(world.out, world.rejects)
+        stage = Stage(settings, process, process.shrink, topic=world.raw, group=world.group)
+        async with running(stage):
+            await until(lambda: stage.committed >= 40)
+        found = [record for record in await read_all(world.bootstrap, REJECTIONS.name) if world.raw.encode() in record.value]
+        assert len(found) == 1
+        assert b'"reason":"internal_error"' in found[0].value
+        assert b"KeyError" in found[0].value
+        assert b"k9:9" not in found[0].value
+        assert "k9:9" not in caplog.text
+        assert len(await read_all(world.bootstrap, world.out)) == 2 * 35
+
+    asyncio.run(scenario())
+
+
+def test_results_are_counted_once_each() -> None:
+    from gateway.stage import count
+
+    count([Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")])
+    value = metrics.REGISTRY.get_sample_value
+    assert value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"}) == 3
+    assert value("gateway_rejections_total", {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"}) == 1
+    assert value("gateway_issues_total", {"connector": "cc", "stream": "ss", "code": "level-by-proxy"}) == 3
