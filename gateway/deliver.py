@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import msgspec
 from aiokafka import ConsumerRecord
 
 from gateway import render
 from gateway.harmonise import Harmoniser
+from gateway.language.connector import Stream
 from gateway.publish.events import document_headers, raw_from
 from gateway.publish.rejections import rejection
 from gateway.publish.transactions import Outgoing
-from gateway.records import Accepted, Document, Provenance, Raw, Rejected, Withheld
+from gateway.records import Document, Provenance, Raw, Rejected, Withheld
+from gateway.render import Rendered
 from gateway.stage import Result
 
 UNKNOWN_CONNECTOR = "unknown_connector"
@@ -28,21 +32,24 @@ class Deliver:
         """Return what the record becomes."""
         raw = raw_from(record.key, record.value, record.headers)
         harmoniser = self._harmoniser(raw.connector)
-        if harmoniser is None:
+        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
+        if harmoniser is None or stream is None:
             return self._reject(record, raw, Rejected(stage="decode", field="connector", reason=UNKNOWN_CONNECTOR))
-        stream = harmoniser.connector.streams.get(raw.stream)
         if raw.body is None:
-            emits = stream.emits if stream else ""
-            return self._delete(raw, emits, stream.iri if stream else None)
+            return self._delete(raw, stream)
         outcome = harmoniser(raw)
         if isinstance(outcome, Withheld):
-            return self._delete(raw, stream.emits if stream else "", stream.iri if stream else None)
+            return self._delete(raw, stream)
         if isinstance(outcome, Rejected):
             return self._reject(record, raw, outcome)
-        documents = render.render(outcome, raw=raw, audience_key=self._audience_key)
-        if isinstance(documents, Rejected):
-            return self._reject(record, raw, documents)
-        return self._accept(raw, outcome, documents)
+        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        country = harmoniser.connector.country
+        rendered = render.render(outcome, raw, template=stream.iri, country=country, at=at, audience_key=self._audience_key)
+        if isinstance(rendered, Rejected):
+            provenance = outcome.provenance
+            digests = {"config_digest": provenance.config_digest, "tables_digest": provenance.tables_digest}
+            return self._reject(record, raw, msgspec.structs.replace(rendered, **digests))
+        return self._accept(raw, rendered)
 
     def shrink(self, record: ConsumerRecord) -> Result:
         """Return the rejection that stands for a record whose documents do not fit their topic."""
@@ -51,13 +58,15 @@ class Deliver:
             record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes")
         )
 
-    def _accept(self, raw: Raw, outcome: Accepted, documents: tuple[Document, ...]) -> Result:
-        outgoing = [self._outgoing(document, raw, outcome.provenance) for document in documents]
-        issues = tuple(issue.code for issue in outcome.provenance.issues)
+    def _accept(self, raw: Raw, rendered: Rendered) -> Result:
+        provenance = rendered.provenance
+        outgoing = [self._outgoing(document, raw, provenance) for document in rendered.documents]
+        issues = tuple(issue.code for issue in provenance.issues)
         return Result(outgoing, raw.connector, raw.stream, "accepted", issues=issues)
 
-    def _delete(self, raw: Raw, emits: str, iri: str | None) -> Result:
-        documents = render.tombstones(emits, raw.connector, raw.native_id, iri, audience_key=self._audience_key)
+    def _delete(self, raw: Raw, stream: Stream) -> Result:
+        emits = {stream.emits, *(kind.emits for kind in stream.kinds.values() if kind.emits)}
+        documents = render.tombstones(emits, raw, template=stream.iri, audience_key=self._audience_key)
         return Result([self._outgoing(document, raw, None) for document in documents], raw.connector, raw.stream, "deleted")
 
     def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected) -> Result:

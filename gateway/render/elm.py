@@ -1,0 +1,158 @@
+"""Pieces of the European Learning Model that every document shares: organisations, outcomes, credits, notes.
+
+Nested ids derive from the root's id; a piece the record does not hold is left out, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from gateway.records import Accreditation, Learning, LearningOutcome, Organisation
+from gateway.render import vocab
+from gateway.render.identity import nested
+
+Node = dict[str, Any]
+
+ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
+UNKNOWN_LANGUAGE = "und"
+
+
+def put(node: Node, **fields: Any) -> Node:
+    """Add the fields that hold something and return the node."""
+    for name, value in fields.items():
+        if value not in (None, {}, [], (), ""):
+            node[name] = value
+    return node
+
+
+def number(value: Decimal | None) -> str | None:
+    """Return a decimal as ELM wants a credit point: a plain string without trailing zeros."""
+    if value is None:
+        return None
+    return format(value.normalize(), "f")
+
+
+def hours(value: Decimal | None) -> str | None:
+    """Return hours as an XML duration; a fraction becomes minutes."""
+    if value is None:
+        return None
+    minutes = int((value * 60).to_integral_value())
+    whole, rest = divmod(minutes, 60)
+    return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
+
+
+def organisation(body: Organisation | None, root: str, role: str) -> Node | None:
+    """Return an organisation with its location, or ``None`` when it has neither a name nor an identifier."""
+    if body is None or not (body.name or body.identifiers):
+        return None
+    place = vocab.country(body.country)
+    node: Node = {"id": nested(root, role), "type": "Organisation"}
+    put(node, legalName=body.name)
+    identifiers = [
+        {"id": nested(root, role, scheme), "type": "Identifier", "notation": value, "schemeName": scheme}
+        for scheme, value in sorted(body.identifiers.items())
+        if scheme != "eidas"
+    ]
+    put(node, identifier=identifiers)
+    if "eidas" in body.identifiers and place:
+        node["eIDASIdentifier"] = {
+            "id": nested(root, role, "eidas"),
+            "type": "LegalIdentifier",
+            "notation": body.identifiers["eidas"],
+            "spatial": place,
+        }
+    if place:
+        address = {"id": nested(root, role, "address"), "type": "Address", "countryCode": place}
+        node["location"] = {"id": nested(root, role, "location"), "type": "Location", "address": address}
+    return put(node, homepage=web(body.homepage, root, role, "homepage"))
+
+
+def web(url: str | None, root: str, *path: str) -> Node | None:
+    """Return a web resource."""
+    return {"id": nested(root, *path), "type": "WebResource", "contentUrl": url} if url else None
+
+
+def outcomes(found: Iterable[LearningOutcome], root: str, *, scheme: bool) -> list[Node]:
+    """Return learning outcomes; ``scheme`` says whether ESCO concepts name their scheme (EDC demands it, LOQ rejects it)."""
+    nodes = []
+    for index, outcome in enumerate(found, 1):
+        node: Node = {"id": nested(root, "outcome", index), "type": "LearningOutcome"}
+        put(node, title=outcome.title)
+        if outcome.kind:
+            node["dcType"] = vocab.snb("skill-type", outcome.kind)
+        skills = [
+            vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if scheme else {"id": uri, "type": "Concept"}
+            for uri in outcome.esco
+        ]
+        nodes.append(put(node, relatedESCOSkill=skills))
+    return nodes
+
+
+def credit(record: Learning, root: str) -> Node | None:
+    """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
+    points = number(record.credit_points)
+    if points is None:
+        return None
+    return {"id": nested(root, "credit"), "type": "CreditPoint", "framework": vocab.snb("education-credit", vocab.ECTS), "point": points}
+
+
+def note(text: dict[str, str], root: str, *path: str | int) -> Node | None:
+    """Return a note in several languages."""
+    return {"id": nested(root, *path), "type": "Note", "noteLiteral": text} if text else None
+
+
+def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None) -> list[Node]:
+    """Return the accreditations that name their agency and kind; others cannot be said in ELM."""
+    nodes = []
+    for index, one in enumerate(found, 1):
+        agency = organisation(one.agency, root, f"agency-{index}")
+        if agency is None or one.kind not in vocab.ACCREDITATIONS or not one.title:
+            continue
+        node: Node = {
+            "id": nested(root, "accreditation", index),
+            "type": "Accreditation",
+            "dcType": vocab.snb("accreditation", vocab.ACCREDITATIONS[one.kind]),
+            "title": one.title,
+            "accreditingAgent": agency,
+        }
+        put(node, organisation=holder, report=web(one.report, root, "report", str(index)))
+        if one.valid_from:
+            node["dateIssued"] = f"{one.valid_from}T00:00:00Z"
+        if one.valid_until:
+            node["expiryDate"] = f"{one.valid_until}T00:00:00Z"
+        nodes.append(node)
+    return nodes
+
+
+def specification(record: Learning, root: str, *, scheme: bool) -> Node:
+    """Return what a qualification or achievement specification says about learning, levels and workload."""
+    node: Node = {"title": record.title}
+    put(
+        node,
+        description=record.description,
+        thematicArea=[vocab.snb("isced-f", code) for code in record.isced_f if code in vocab.ISCED_F],
+        language=[found for tag in record.languages if (found := vocab.language(tag))],
+        learningOutcome=outcomes(record.learning_outcomes, root, scheme=scheme),
+        creditPoint=credit(record, root),
+        volumeOfLearning=hours(record.workload_hours),
+        maximumDuration=f"P{record.duration_months}M" if record.duration_months else None,
+        entryRequirement=note(record.entry_requirement, root, "entry"),
+        homepage=web(record.homepage, root, "homepage"),
+    )
+    if record.mode in vocab.MODES:
+        node["mode"] = vocab.snb("learning-assessment", vocab.MODES[record.mode])
+    if record.setting in vocab.SETTINGS:
+        node["learningSetting"] = vocab.snb("learning-setting", vocab.SETTINGS[record.setting])
+    return node
+
+
+def levels(record: Learning) -> Node:
+    """Return the EQF and national level concepts the record holds."""
+    found: Node = {}
+    if record.eqf_level is not None:
+        found["eqfLevel"] = vocab.snb("eqf", str(record.eqf_level))
+    if record.nqf_uri:
+        found["nqfLevel"] = vocab.concept(record.nqf_uri, f"{vocab.SNB}/qdr/25831c2")
+    return found

@@ -1,0 +1,98 @@
+"""Catalogue entries as ELM LOQ JSON-LD: qualifications, achievement specifications, learning opportunities. No personal data."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
+from gateway.render import elm, vocab
+from gateway.render.elm import Node, put
+from gateway.render.identity import nested
+
+_EXTRA: Final = {
+    "id": "@id",
+    "type": "@type",
+    "contentUrl": {"@id": "elm:contentUrl", "@type": "xsd:anyURI"},
+    "modified": {"@id": "dc:modified", "@type": "xsd:dateTime"},
+    "defaultLanguage": {"@id": "elm:defaultLanguage", "@type": "@id"},
+}
+CONTEXT: Final[list[Any]] = ["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA]
+"""There is no LOQ context: the EDC one, and the terms it lacks."""
+
+
+def missing(record: Learning) -> Rejected | None:
+    """Return why a catalogue entry cannot be published: LOQ demands a title, a field of education and an outcome."""
+    if not record.title:
+        return Rejected(stage="render", field="title", reason="missing")
+    if not record.isced_f:
+        return Rejected(stage="render", field="isced_f", reason="missing", detail="LOQ demands at least one ISCED-F code; none is invented")
+    if not record.learning_outcomes:
+        return Rejected(stage="render", field="learning_outcomes", reason="missing", detail="LOQ demands an outcome; none is invented")
+    return None
+
+
+def qualification(record: Qualification) -> Node | Rejected:
+    """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
+    if rejected := missing(record):
+        return rejected
+    levels = elm.levels(record)
+    complete = "eqfLevel" in levels and "nqfLevel" in levels
+    node: Node = {"@context": CONTEXT, "id": record.iri, "type": "Qualification" if complete else "LearningAchievementSpecification"}
+    node |= elm.specification(record, record.iri, scheme=False)
+    if complete:
+        node |= levels
+        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, None))
+    elif "language" not in node:
+        return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
+    identifier = record.code or record.id
+    node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": identifier}
+    body = elm.organisation(record.awarding_body, record.iri, "awarding-body")
+    if body is not None and "location" in body and "legalName" in body:
+        node["awardingOpportunity"] = {
+            "id": nested(record.iri, "awarding"),
+            "type": "AwardingOpportunity",
+            "learningAchievementSpecification": record.iri,
+            "awardingBody": body,
+        }
+    return _dated(node, record)
+
+
+def opportunity(record: LearningOpportunity) -> Node | Rejected:
+    """Return a LearningOpportunity with what it leads to."""
+    if rejected := missing(record):
+        return rejected
+    tag = record.languages[0] if record.languages else next(iter(record.title))
+    default = vocab.language(tag)
+    if default is None:
+        return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
+    if record.homepage is None:
+        return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
+    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider")
+    if provider is None or "location" not in provider or "legalName" not in provider:
+        return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
+    root = nested(record.iri, "specification")
+    levels = elm.levels(record)
+    complete = "eqfLevel" in levels and "nqfLevel" in levels
+    specification: Node = {"id": root, "type": "Qualification" if complete else "LearningAchievementSpecification"}
+    specification |= elm.specification(record, root, scheme=False)
+    if complete:
+        specification |= levels
+    node: Node = {
+        "@context": CONTEXT,
+        "id": record.iri,
+        "type": "LearningOpportunity",
+        "title": record.title,
+        "defaultLanguage": default,
+        "providedBy": provider,
+        "homepage": elm.web(record.homepage, record.iri, "homepage"),
+        "learningAchievementSpecification": specification,
+    }
+    put(node, description=record.description, duration=f"P{record.duration_months}M" if record.duration_months else None)
+    node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": record.id}
+    return _dated(node, record)
+
+
+def _dated(node: Node, record: Learning) -> Node:
+    if record.changed_at:
+        node["modified"] = record.changed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return node

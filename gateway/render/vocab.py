@@ -1,0 +1,78 @@
+"""The concepts of EU vocabularies that documents refer to, as ready-made nodes.
+
+SHACL wants each concept typed and in its scheme inside the document itself, because vocabularies are not loaded with it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+_DATA: Final[dict[str, Any]] = json.loads(Path(__file__).with_name("vocab.json").read_text(encoding="utf-8"))
+COUNTRIES: Final[dict[str, str]] = _DATA["country"]
+"""ISO 3166-1 alpha-2 to the EU authority code."""
+LANGUAGES: Final[dict[str, str]] = _DATA["language"]
+"""ISO 639-1 to the EU authority code."""
+ISCED_F: Final[frozenset[str]] = frozenset(_DATA["isced_f"])
+
+SNB: Final = "http://data.europa.eu/snb"
+AUTHORITY: Final = "http://publications.europa.eu/resource/authority"
+
+MODES: Final = {
+    "online": "920fbb3cbe",
+    "blended": "e92d221e4d",
+    "presential": "9191af2ed9",
+    "workbased": "729f3bed4b",
+    "project": "7813801c77",
+    "research": "ed4c557045",
+}
+ASSESSMENTS: Final = {
+    "written": "6e6cb2cc78",
+    "oral": "d30284d7df",
+    "marked_assignment": "2939dae15f",
+    "continuous": "3484bd7e51",
+    "portfolio": "4f03b91c0e",
+    "project": "795dac4096",
+    "practical": "6a4db9f11d",
+    "quiz": "b1b68f6735",
+    "artefact": "de4d165a6c",
+    "attendance": "7331eb4762",
+    "peer": "19a2e5e671",
+}
+SUPERVISION: Final = {"unsupervised": "c598449d64", "supervised_with_id": "70be69aaf9"}
+SETTINGS: Final = {"formal": "6fd4685715", "non_formal": "e207a81fc7"}
+ACCREDITATIONS: Final = {"licence": "003293d2ce", "institutional": "bb4618238e", "programme": "820101cba6"}
+ECTS: Final = "6fcec5c5af"
+GENERIC_CREDENTIAL: Final = "e34929035b"
+SHORT_LEARNING_PROGRAMME: Final = "74a4a268e8"
+
+
+@lru_cache(maxsize=4096)
+def snb(vocabulary: str, code: str) -> dict[str, Any]:
+    """Return a concept of a ``data.europa.eu/snb`` vocabulary. Callers must not change it."""
+    return concept(f"{SNB}/{vocabulary}/{code}", f"{SNB}/{vocabulary}/25831c2")
+
+
+@lru_cache(maxsize=1024)
+def concept(uri: str, scheme: str) -> dict[str, Any]:
+    """Return a typed concept in its scheme. Callers must not change it."""
+    return {"id": uri, "type": "Concept", "inScheme": {"id": scheme, "type": "ConceptScheme"}}
+
+
+def country(code: str | None) -> dict[str, Any] | None:
+    """Return the country concept of an ISO 3166-1 alpha-2 code, or ``None`` when the vocabulary has none."""
+    found = COUNTRIES.get((code or "").upper()[:2])
+    return concept(f"{AUTHORITY}/country/{found}", f"{AUTHORITY}/country") if found else None
+
+
+def language(tag: str | None) -> dict[str, Any] | None:
+    """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
+    found = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
+    return concept(f"{AUTHORITY}/language/{found}", f"{AUTHORITY}/language") if found else None
+
+
+def file_type(code: str) -> dict[str, Any]:
+    """Return a file-type concept."""
+    return concept(f"{AUTHORITY}/file-type/{code}", f"{AUTHORITY}/file-type")
