@@ -39,7 +39,7 @@ class Doubling:
         return Result([Outgoing(self.rejects, record.key, record.value[:40], [])], "c", "s", "rejected", reason="test")
 
 
-async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str) -> None:
+async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str) -> None:  # noqa: PLR0917
     process = Doubling(out, rejects)
     stage = Stage(
         Settings(kafka_bootstrap=bootstrap, instance=instance, stage="acceptance"),
