@@ -77,6 +77,8 @@ class Harmoniser:
             return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
         if raw.body is None:
             return Withheld(reason="deleted")
+        if raw.native_id.startswith("?"):
+            return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
         program = programs.of(raw.kind)
         if program is None:
             return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")

@@ -43,15 +43,19 @@ class RemoteLookup:
     @property
     def known(self) -> bool:
         """Whether the table exists; true where there are no tables to ask."""
-        has = getattr(self._tables, "has_code", None)
-        return True if has is None else bool(has(self._country, self._name))
+        if self._tables is None:
+            return True
+        return getattr(self._tables.code(self._country, self._name, "", None), "reason", "") not in {"table_unknown", "country_unknown"}
 
     def __call__(self, code: str, state: State) -> Any:
         """Return the value of a code at the record's date; notes the row that answered."""
+        if self._tables is None:
+            return unmapped("reject", self._name, self._field, state, "no_tables")
         found = self._tables.code(self._country, self._name, code, self._on(state.values))
         value = getattr(found, "value", None)
         if found is None or getattr(found, "reason", ""):
-            return unmapped("reject", self._name, self._field, state, getattr(found, "reason", "") or "unmapped")
+            reason = getattr(found, "reason", "") or "unmapped"
+            return unmapped("reject", self._name, self._field, state, "unmapped" if reason == "code_unknown" else reason)
         state.lookups.append(
             Lookup(
                 field=self._field,

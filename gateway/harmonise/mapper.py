@@ -359,7 +359,7 @@ class Compiler:
         return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._expression(text, (*place, key)))
 
 
-_PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "party"})
+_PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})
 
 
 def apply(steps: Iterable[Step], node: Any, context: Context, state: State, prefix: str = "") -> None:

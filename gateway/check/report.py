@@ -1,0 +1,98 @@
+"""Findings for people (text with a caret), for programs (JSON), for pull requests (GitHub) and for code scanning (SARIF)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from gateway.errors import Finding
+
+Format = Literal["text", "json", "github", "sarif"]
+
+
+def write(findings: Sequence[Finding], form: Format = "text") -> str:
+    """Return the findings in a form."""
+    return {"text": text, "json": as_json, "github": github, "sarif": sarif}[form](findings)
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """One line a finding, the source line, and a caret under the column."""
+    sources: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(
+            str(finding)
+            if finding.severity == "error"
+            else str(finding).replace(f" {finding.code}:", f" {finding.severity}: {finding.code}:", 1)
+        )
+        if finding.line:
+            source = sources.setdefault(finding.file, _source(finding.file))
+            if finding.line <= len(source):
+                code = source[finding.line - 1].replace("\t", " ")
+                lines += [f"    {code}", f"    {' ' * (finding.column - 1)}^"]
+    return "\n".join(lines)
+
+
+def _source(file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """Return a JSON array."""
+    return json.dumps([_plain(finding) for finding in findings], ensure_ascii=False, indent=2)
+
+
+def _plain(finding: Finding) -> dict[str, str | int]:
+    return {name: getattr(finding, name) for name in ("file", "line", "column", "code", "path", "message", "severity")}
+
+
+def github(findings: Sequence[Finding]) -> str:
+    """Return workflow commands that annotate a pull request."""
+    levels = {"error": "error", "warning": "warning"}
+    return "\n".join(
+        f"::{levels.get(finding.severity, 'notice')} file={_property(finding.file)},line={finding.line or 1},col={finding.column or 1},"
+        f"title={_property(finding.code)}::{_data((finding.path + ': ' if finding.path else '') + finding.message)}"
+        for finding in findings
+    )
+
+
+def _data(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: str) -> str:
+    return _data(value).replace(":", "%3A").replace(",", "%2C")
+
+
+def sarif(findings: Sequence[Finding]) -> str:
+    """Return SARIF 2.1.0."""
+    levels = {"error": "error", "warning": "warning"}
+    results = [
+        {
+            "ruleId": finding.code,
+            "level": levels.get(finding.severity, "note"),
+            "message": {"text": (finding.path + ": " if finding.path else "") + finding.message},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": Path(finding.file).as_posix()},
+                        "region": {"startLine": max(finding.line, 1), "startColumn": max(finding.column, 1)},
+                    }
+                }
+            ],
+        }
+        for finding in findings
+    ]
+    rules = [{"id": code} for code in sorted({finding.code for finding in findings})]
+    driver = {"name": "gateway check", "rules": rules}
+    log = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }
+    return json.dumps(log, ensure_ascii=False, indent=2)

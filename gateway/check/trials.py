@@ -1,0 +1,228 @@
+"""Run the tests inside a connector file: a payload and its record or rejection, or an exchange and what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from lxml import etree
+
+from gateway.check.exchange import ENCODE, Failed, play
+from gateway.check.expressions import TEST_KEY
+from gateway.errors import ConfigError, Finding
+from gateway.fetch.decode import Document as Payload
+from gateway.fetch.selecting import Expressions, Item, Selector
+from gateway.harmonise import Harmoniser
+from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.harmonise.privacy import pseudonymiser
+from gateway.language.connector import Connector, payload_kind
+from gateway.language.document import Document, Path_
+from gateway.language.examples import Example
+from gateway.language.mapping_rules import Rule, Rules
+from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
+
+
+def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
+    """Give every test that does not come out as it says."""
+    try:
+        harmonise = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)
+    except ConfigError:
+        return
+    for name, stream in connector.streams.items():
+        for index, example in enumerate(stream.tests):
+            place: Path_ = ("streams", name, "tests", index)
+            if example.exchange is not None:
+                yield from _exchanged(connector, document, name, example, place)
+            else:
+                yield from _harmonised(connector, document, name, example, place, harmonise)
+
+
+def raw_of(connector: Connector, name: str, example: Example) -> Raw:
+    """Return the raw record a test gives, with id, kind and time read from it as fetching would."""
+    stream = connector.streams[name]
+    kind = payload_kind(connector, stream)
+    if isinstance(example.given, str) and kind == "xml":
+        body = example.given.strip().encode()
+        node: Any = xml_element(body)
+        body = etree.tostring(node, encoding="utf-8")
+    else:
+        body = example.given.encode() if isinstance(example.given, str) else ENCODE(example.given)
+        node = json_value(body)
+    selector = Selector(
+        connector.connector, name, stream, Expressions(connector.protocol.namespaces), lambda secret: f"secret {secret}".encode()
+    )
+    document = Payload(kind, node, "")
+    made = next(selector.raws(Item(document.kind, node, node, node, dict(example.context))))
+    changes: dict[str, Any] = {"body": body}
+    if example.native_id is not None:
+        changes["native_id"] = example.native_id
+    elif made.native_id.startswith("?") and not made.body:
+        changes["native_id"] = "test"
+    if example.kind:
+        changes["kind"] = example.kind
+    return msgspec.structs.replace(made, **changes)
+
+
+def _harmonised(
+    connector: Connector, document: Document, name: str, example: Example, place: Path_, harmonise: Harmoniser
+) -> Iterator[Finding]:
+    try:
+        outcome: Outcome = harmonise(raw_of(connector, name, example))
+    except PayloadError as error:
+        outcome = Rejected(stage="decode", field="", reason=error.reason, detail=error.detail)
+    for inner, message in compare(connector, name, example, outcome):
+        yield document.finding("test-failed", (*place, *inner), f"{example.name}: {message}")
+
+
+def compare(connector: Connector, name: str, example: Example, outcome: Outcome) -> Iterator[tuple[Path_, str]]:
+    """Give each difference between what a test expects and what came out, with its place inside the test."""
+    if example.expect_rejected is not None:
+        expected = example.expect_rejected
+        if not isinstance(outcome, Rejected):
+            yield ("expect_rejected",), f"expected a rejection with reason {expected.reason}, got {_said(outcome)}"
+            return
+        for key in ("reason", "field", "stage"):
+            wanted, got = getattr(expected, key), getattr(outcome, key)
+            if wanted is not None and wanted != got:
+                yield ("expect_rejected", key), f"{key} is '{got}', expected '{wanted}' ({outcome.detail})"
+        return
+    if example.expect_withheld is not None:
+        if not isinstance(outcome, Withheld) or outcome.reason != example.expect_withheld:
+            yield ("expect_withheld",), f"expected to be withheld because of {example.expect_withheld}, got {_said(outcome)}"
+        return
+    key = "expect" if example.expect is not None else "expect_some"
+    if not isinstance(outcome, Accepted):
+        yield (key,), f"expected a record, got {_said(outcome)}"
+        return
+    pseudonyms = _Pseudonyms(connector, name)
+    record = plain(outcome.record)
+    expected_record = example.expect if example.expect is not None else (example.expect_some or {})
+    yield from (((key, *where), text) for where, text in _differences(expected_record, record, (), pseudonyms))
+    if example.expect is not None:
+        for field in record.keys() - example.expect.keys():
+            yield (key,), f"the record also has {field}: {_shown(record[field])}; add it, or use expect_some"
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return a record as plain values, without what is empty or says nothing."""
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, msgspec.Struct):
+            fields = {
+                field.name: made
+                for field in msgspec.structs.fields(value)
+                if (made := stripped(getattr(value, field.name))) not in (None, {}, [], "")
+                and not (getattr(value, field.name) is False and field.default is False)
+            }
+            return fields
+        if isinstance(value, tuple | list):
+            return [stripped(item) for item in value]
+        if isinstance(value, dict):
+            return {key: stripped(item) for key, item in value.items()}
+        return value
+
+    return stripped(record)  # type: ignore[no-any-return]
+
+
+def _differences(expected: Any, got: Any, where: Path_, pseudonyms: _Pseudonyms) -> Iterator[tuple[Path_, str]]:
+    if isinstance(expected, Mapping) and isinstance(got, dict | type(None)):
+        for key, value in expected.items():
+            yield from _differences(value, (got or {}).get(key), (*where, key), pseudonyms)
+        if isinstance(got, dict) and where:
+            for key in got.keys() - expected.keys():
+                yield where, f"{'.'.join(map(str, where))} also has {key}: {_shown(got[key])}"
+    elif isinstance(expected, list | tuple) and isinstance(got, list):
+        if len(expected) != len(got):
+            yield where, f"{'.'.join(map(str, where))} has {len(got)} items, expected {len(expected)}"
+            return
+        for index, (one, other) in enumerate(zip(expected, got, strict=True)):
+            yield from _differences(one, other, (*where, index), pseudonyms)
+    elif not _equal(expected, got, where, pseudonyms):
+        yield where, f"{'.'.join(map(str, where))} is {_shown(got)}, expected {_shown(expected)}"
+
+
+_PSEUDONYM = re.compile(r"pseudonym\((.*)\)", re.DOTALL)
+
+
+def _equal(expected: Any, got: Any, where: Path_, pseudonyms: _Pseudonyms) -> bool:
+    if isinstance(expected, str) and (found := _PSEUDONYM.fullmatch(expected)):
+        return got in pseudonyms.of(where, found[1])
+    if expected is None:
+        return got in (None, False, {}, [])
+    if expected is False:
+        return got in (None, False)
+    if isinstance(got, bool) or isinstance(expected, bool):
+        return expected is got
+    if isinstance(got, Decimal | int):
+        try:
+            return Decimal(str(expected)) == got
+        except InvalidOperation:
+            return False
+    if isinstance(got, datetime):
+        try:
+            moment = datetime.fromisoformat(str(expected))
+        except ValueError:
+            return False
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) == got
+    if isinstance(got, date):
+        return str(expected) == got.isoformat()
+    return bool(expected == got)
+
+
+class _Pseudonyms:
+    """Pseudonyms under the key of tests, for what a test writes as ``pseudonym(value)``."""
+
+    def __init__(self, connector: Connector, name: str) -> None:
+        self._country = connector.country[:2]
+        stream = connector.streams[name]
+        self._rules: list[Rules] = [stream.map, *(kind.map for kind in stream.kinds.values())]
+
+    def of(self, where: Path_, value: str) -> set[str]:
+        """Return what the value becomes under each rule that may have filled the place."""
+        target = ".".join(str(part) for part in where if not isinstance(part, int))
+        kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in _kinds(rule)}
+        return {pseudonymiser(TEST_KEY, self._country, kind)(value) for kind in kinds}
+
+
+def _kinds(rule: Rule) -> Iterator[str]:
+    if rule.pseudonym:
+        yield rule.pseudonym
+    for inner in rule.first_of or ():
+        yield from _kinds(inner)
+
+
+def _said(outcome: Outcome) -> str:
+    if isinstance(outcome, Rejected):
+        at = f" at {outcome.field}" if outcome.field else ""
+        return f"a rejection: {outcome.reason}{at} ({outcome.detail or outcome.stage})"
+    return f"a withheld record ({outcome.reason})" if isinstance(outcome, Withheld) else "a record"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return "nothing" if value is None else str(value) if isinstance(value, Decimal) else repr(value)
+
+
+def _exchanged(connector: Connector, document: Document, name: str, example: Example, place: Path_) -> Iterator[Finding]:
+    try:
+        raws = asyncio.run(play(connector, name, example))
+    except Failed as error:
+        yield document.finding("test-failed", (*place, *error.place), f"{example.name}: {error}", key=False)
+        return
+    ids = [raw.native_id for raw in raws]
+    if example.expect_records is not None and len(raws) != example.expect_records:
+        yield document.finding(
+            "test-failed", (*place, "expect_records"), f"{example.name}: {len(raws)} records arrive, expected {example.expect_records}"
+        )
+    if example.expect_ids is not None and tuple(ids) != tuple(example.expect_ids):
+        yield document.finding(
+            "test-failed",
+            (*place, "expect_ids"),
+            f"{example.name}: {', '.join(ids) or 'nothing'} arrive, expected {', '.join(example.expect_ids)}",
+        )
