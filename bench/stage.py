@@ -1,0 +1,122 @@
+"""The stage, topic → topic, exactly once, on a real broker: what the engine costs with work that costs nothing.
+
+Each record (1.2 KB with the headers of a raw record) becomes one document with CloudEvents headers. CPU seconds are those of the
+stage's process alone, client library included; the broker runs beside it on the same machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from gateway.local import kafka
+from gateway.publish.events import raw_headers
+from gateway.publish.transactions import Outgoing
+from gateway.records import Raw
+from gateway.settings import Settings
+from gateway.stage import Process, Result, Stage
+
+RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
+PARTITIONS = 4
+BODY = b'{"primaryCode":"%d","name":[{"language":"en","value":"' + b"A programme of study, described at length. " * 26 + b'"}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run cost."""
+
+    name: str
+    records: int
+    seconds: float
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        million = 1_000_000 / self.records
+        return f"{self.name:<44} {self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """The broker of ``GATEWAY_TEST_KAFKA``, or one that lives as long as the benchmark."""
+    given = os.environ.get("GATEWAY_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder, kafka.running(Path(folder) / "kafka") as started:
+        yield started.bootstrap
+
+
+class Copying:
+    """As cheap as processing can be: the value, its key and six headers go on."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+
+    def __call__(self, record: ConsumerRecord) -> Result:
+        """Return one document."""
+        return Result([Outgoing(self.topic, record.key, record.value, list(record.headers))], "bench", "programmes", "accepted")
+
+
+async def prepare(bootstrap: str, name: str, count: int) -> None:
+    """Create the two topics and fill the first."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    await client.create_topics([NewTopic(f"{name}-in", PARTITIONS, 1), NewTopic(f"{name}-out", PARTITIONS, 1)])
+    await client.close()
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=262_144)
+    await producer.start()
+    place, batches = 0, [producer.create_batch() for _ in range(PARTITIONS)]
+    for number in range(count):
+        raw = Raw(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
+        while batches[place].append(key=raw.key.encode(), value=raw.body, timestamp=None, headers=raw_headers(raw)) is None:
+            await producer.send_batch(batches[place], f"{name}-in", partition=place)
+            batches[place] = producer.create_batch()
+        place = (place + 1) % PARTITIONS
+    for place, batch in enumerate(batches):
+        await producer.send_batch(batch, f"{name}-in", partition=place)
+    await producer.stop()
+
+
+async def measure(settings: Settings, topic: str, process: Process, count: int, title: str) -> Measured:
+    """Run a stage until it has committed ``count`` records; what happens before the first commit is not measured."""
+    stage = Stage(settings, process, process, topic=topic, group=uuid.uuid4().hex)
+    running = asyncio.create_task(stage.run())
+    while not stage.committed:
+        await asyncio.sleep(0.01)
+    first, started, cpu = stage.committed, time.perf_counter(), time.process_time()
+    while stage.committed < count:
+        await asyncio.sleep(0.02)
+    measured = Measured(title, stage.committed - first, time.perf_counter() - started, time.process_time() - cpu)
+    stage.stop()
+    await running
+    return measured
+
+
+async def _run(bootstrap: str) -> None:
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
+    await prepare(bootstrap, name, RECORDS)
+    for turn in range(3):
+        print(await measure(settings, f"{name}-in", Copying(f"{name}-out"), RECORDS, f"stage, topic to topic, run {turn + 1}"), flush=True)
+
+
+def main() -> None:
+    """Print one line a run."""
+    import uvloop
+
+    with broker() as bootstrap:
+        uvloop.run(_run(bootstrap))
+
+
+if __name__ == "__main__":
+    main()
