@@ -8,43 +8,40 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from gateway.errors import UsageError
 from gateway.settings import Settings
 
 
 async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:
-    """Yield the committed records of a topic that are there now, at most ``limit`` of them, partition by partition."""
+    """Yield the committed records of a topic that are there now, at most ``limit`` of them; in order within a partition."""
     from gateway.publish.connection import arguments
 
     consumer = AIOKafkaConsumer(
-        **arguments(settings), isolation_level="read_committed", auto_offset_reset="earliest", enable_auto_commit=False, group_id=None
+        topic,
+        **arguments(settings),
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
     )
     await consumer.start()
     given = 0
     try:
-        numbers = consumer.partitions_for_topic(topic) or await _known(consumer, topic)
-        for place in sorted(TopicPartition(topic, number) for number in numbers):
-            consumer.assign([place])
-            end = (await consumer.end_offsets([place]))[place]
-            await consumer.seek_to_beginning(place)
-            while await consumer.position(place) < end:
-                for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
-                    for record in records:
-                        yield record
-                        given += 1
-                        if limit and given >= limit:
-                            return
+        names = await consumer.topics()
+        if topic not in names:
+            raise UsageError(f"no topic {topic}; there are: {', '.join(sorted(names)) or 'none'}")
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
+                for record in records:
+                    yield record
+                    given += 1
+                    if limit and given >= limit:
+                        return
     finally:
         await consumer.stop()
-
-
-async def _known(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    names = await consumer.topics()
-    if topic not in names:
-        raise UsageError(f"no topic {topic}; there are: {', '.join(sorted(names)) or 'none'}")
-    return set(consumer.partitions_for_topic(topic) or ())
 
 
 def read(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from gateway.local import kafka
 from gateway.local.registries import rest_catalogue, soap_credits
@@ -68,17 +68,14 @@ class Site:
 
 async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> list:
     """Read topics as a subscriber that knows nothing of ours would."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation, auto_offset_reset="earliest", group_id=None)
+    consumer = AIOKafkaConsumer(
+        *names, bootstrap_servers=bootstrap, isolation_level=isolation, auto_offset_reset="earliest", enable_auto_commit=False, group_id=None
+    )
     await consumer.start()
     found = []
     try:
-        await consumer.topics()
-        places = [TopicPartition(name, number) for name in names for number in consumer.partitions_for_topic(name) or ()]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        for place in places:
-            await consumer.seek_to_beginning(place)
-        while any([await consumer.position(place) < ends[place] for place in places]):
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
             for records in (await consumer.getmany(timeout_ms=300, max_records=5000)).values():
                 found += records
     finally:
