@@ -73,7 +73,7 @@ def _comparable(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
 
 
 def _answer(response: Response) -> httpx2.Response:
-    headers = dict(response.headers)
+    headers = {name.lower(): value for name, value in response.headers.items()}
     if response.json_ is not None:
         content = ENCODE(response.json_)
         headers.setdefault("content-type", "application/json")
@@ -107,7 +107,8 @@ def _open(connector: Connector) -> Connector:
             }
             if name == "soap":
                 changes["security"] = None
-            made = connector.model_copy(update={name: block.model_copy(update=changes)})
+            streams = {key: stream.model_copy(update={"id_key": None}) for key, stream in connector.streams.items()}
+            made = connector.model_copy(update={name: block.model_copy(update=changes), "streams": streams})
             made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a copy of the same file
             return made
     return connector

@@ -120,7 +120,7 @@ def _check_prefixes(text: str, namespaces: Mapping[str, str]) -> None:
 
 
 def _xml_reads(text: str) -> frozenset[str]:
-    return frozenset(part for part in re.findall(_NAME, _QUOTED.sub("", text)) if part not in {"text", "local-name", "name"})
+    return frozenset(re.findall(rf"{_NAME}(?![\w.-]*\()", _QUOTED.sub("", text)))
 
 
 def _xml_walk(text: str, namespaces: Mapping[str, str]) -> Run | None:
