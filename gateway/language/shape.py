@@ -38,7 +38,10 @@ def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
         return model.model_validate(document.value), []
     except ValidationError as error:
         findings: dict[tuple[int, int, str, str], Finding] = {}
-        for detail in _concise(error.errors(include_url=False, include_input=False)):
+        details = error.errors(include_url=False, include_input=False)
+        for detail in details:
+            detail["loc"] = _marked(document.value, detail["loc"])
+        for detail in _concise(details):
             finding = _finding(model, document, detail)
             findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
         return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
@@ -54,12 +57,31 @@ def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
     return [detail for place, detail in plain if place not in deepest or detail["type"] == "value_error"]
 
 
+class _Key(str):
+    """A key that stands in the file, so that one written in capitals is not taken for a name pydantic added."""
+
+    __slots__ = ()
+
+
+def _marked(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    made: list[int | str] = []
+    for part in loc:
+        if isinstance(value, Mapping) and part in value:
+            made.append(_Key(part))
+            value = value[part]
+        else:
+            made.append(part)
+            if isinstance(part, int) and isinstance(value, list) and part < len(value):
+                value = value[part]
+    return tuple(made)
+
+
 def _place(loc: tuple[int | str, ...]) -> Path_:
     """Keep what stands in the file; drop the names pydantic adds for unions, functions and models."""
     return tuple(
         part
         for part in loc
-        if isinstance(part, int)
+        if isinstance(part, int | _Key)
         or not (part == "[key]" or re.search(r"[\[\](]", part) or (part[:1].isupper() and part.isidentifier()) or part in _TYPES)
     )
 
