@@ -1,4 +1,5 @@
 """The credit traps, each with where the fact is stated."""
+# ruff: noqa: PLR0917
 
 from __future__ import annotations
 
