@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from decimal import Decimal as D
+from decimal import Decimal
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_r2_a_bare_number_is_rejected_where_it_is_ambiguous(tables):
 def test_r3_nothing_is_inferred(tables):
     made, lookups, _ = run(
         tables,
-        {"title": {"en": "Bachelor"}, "cycle": "first", "isced_f": ("0611",), "credit_amount": D(180), **ECTS, "awarded_on": DAY},
+        {"title": {"en": "Bachelor"}, "cycle": "first", "isced_f": ("0611",), "credit_amount": Decimal(180), **ECTS, "awarded_on": DAY},
     )
     assert "eqf_level" not in made
     assert "nqf_level" not in made
@@ -108,9 +108,9 @@ def test_r5_r18_rows_that_state_nothing(tables, country, framework, level, on, c
     ("values", "reason", "field"),
     [
         ({"eqf_declared": 9}, "eqf_out_of_range", "eqf_declared"),
-        ({"credit_amount": D(0), **ECTS}, "credits_not_positive", "credit_amount"),
-        ({"credit_amount": D("NaN"), **ECTS}, "credits_not_positive", "credit_amount"),
-        ({"workload_hours": D(-1)}, "workload_not_positive", "workload_hours"),
+        ({"credit_amount": Decimal(0), **ECTS}, "credits_not_positive", "credit_amount"),
+        ({"credit_amount": Decimal("NaN"), **ECTS}, "credits_not_positive", "credit_amount"),
+        ({"workload_hours": Decimal(-1)}, "workload_not_positive", "workload_hours"),
         ({"valid_from": DAY, "valid_until": date(2019, 1, 1)}, "dates_unordered", "valid_until"),
         ({"starts_on": DAY, "ends_on": date(2019, 1, 1)}, "dates_unordered", "ends_on"),
         ({"awarded_on": DAY, "holder": {"birth_date": date(2021, 1, 1)}}, "dates_unordered", "awarded_on"),
@@ -135,17 +135,21 @@ def test_r6_days_that_are_about_right_are_left_to_people(tables):
     ("amount", "months", "code"), [(60, 12, None), (180, 33, None), (75, 12, "credits_a_year_high"), (90, 12, "credits_a_year_high")]
 )
 def test_r7_credits_a_year(tables, amount, months, code):
-    found = codes(run(tables, {"credit_amount": D(amount), "duration_months": months, **ECTS, "awarded_on": DAY}))
+    found = codes(run(tables, {"credit_amount": Decimal(amount), "duration_months": months, **ECTS, "awarded_on": DAY}))
     assert ("credits_a_year_high" in found) == bool(code)
 
 
 def test_r7_more_than_90_a_year(tables):
-    assert refused(run(tables, {"credit_amount": D(91), "duration_months": 12, **ECTS}))[0] == "credits_a_year_impossible"
+    assert refused(run(tables, {"credit_amount": Decimal(91), "duration_months": 12, **ECTS}))[0] == "credits_a_year_impossible"
 
 
 def test_r8_hours_for_a_credit_in_the_countrys_own_range(tables):
     def hours(country, unit, amount, hours):
-        return run(tables, {"credit_amount": D(amount), "credit_unit": unit, "credit_sector": "HE", "workload_hours": D(hours)}, country)
+        return run(
+            tables,
+            {"credit_amount": Decimal(amount), "credit_unit": unit, "credit_sector": "HE", "workload_hours": Decimal(hours)},
+            country,
+        )
 
     assert codes(hours("IE", "ECTS", 5, 100)) == set()
     assert codes(hours("UK-ENI", "CATS", 10, 100)) == set()
@@ -165,7 +169,7 @@ def test_r8_hours_for_a_credit_in_the_countrys_own_range(tables):
     ],
 )
 def test_r9_r10_r11_size_is_a_warning_only(tables, cycle, amount, unusual):
-    answer = run(tables, {"kind": "diploma", "cycle": cycle, "credit_amount": D(amount), **ECTS, "awarded_on": DAY})
+    answer = run(tables, {"kind": "diploma", "cycle": cycle, "credit_amount": Decimal(amount), **ECTS, "awarded_on": DAY})
     assert ("credits_unusual_for_cycle" in codes(answer)) == unusual
 
 
@@ -175,7 +179,7 @@ def test_r11_r12_norway_6_1_is_eqf_6_and_a_short_cycle(tables):
         "nqf_framework": "NKR",
         "nqf_level": "6.1",
         "cycle": "short",
-        "credit_amount": D(120),
+        "credit_amount": Decimal(120),
         **ECTS,
         "awarded_on": DAY,
     }
@@ -195,7 +199,7 @@ def test_r12_a_level_makes_no_cycle(tables):
 
 
 def test_r13_attendance_gives_no_credits(tables):
-    values = {"credit_amount": D(3), **ECTS, "assessment": {"kind": "attendance"}}
+    values = {"credit_amount": Decimal(3), **ECTS, "assessment": {"kind": "attendance"}}
     assert refused(run(tables, values)) == ("credits_without_assessment", "assessment.kind")
 
 
@@ -203,12 +207,12 @@ def test_r14_micro_credentials(tables):
     whole = {
         "kind": "micro_credential", "holder": {"full_name": "A"}, "title": {"en": "x"}, "awarding_body": {"country": "IE"}, "awarded_on": DAY,
         "learning_outcomes": ({"title": {"en": "y"}},), "assessment": {"kind": "quiz"}, "mode": "online",
-        "accreditation": ({"kind": "programme"},), "credit_amount": D(5), **ECTS,
+        "accreditation": ({"kind": "programme"},), "credit_amount": Decimal(5), **ECTS,
     }  # fmt: skip
     assert codes(run(tables, whole)) == set()
     answer = run(tables, {key: value for key, value in whole.items() if key not in {"mode", "accreditation"}})
     assert {issue.field for issue in answer[2]} == {"mode", "accreditation"}
-    assert codes(run(tables, whole | {"credit_amount": D(61)})) == {"micro_credential_large"}
+    assert codes(run(tables, whole | {"credit_amount": Decimal(61)})) == {"micro_credential_large"}
     for field in ("holder", "title", "awarding_body", "awarded_on"):
         assert refused(run(tables, {key: value for key, value in whole.items() if key != field})) == ("micro_not_identified", field)
 
@@ -239,17 +243,17 @@ def test_r16_no_message_holds_the_grade(tables):
 
 @pytest.mark.parametrize(("amounts", "differ"), [((60, 120), False), ((60, 100), True)])
 def test_r17_parts_add_up(tables, amounts, differ):
-    parts = tuple({"id": str(index), "credit_amount": D(amount), **ECTS} for index, amount in enumerate(amounts))
-    found = codes(run(tables, {"credit_amount": D(180), **ECTS, "awarded_on": DAY, "parts": parts}))
+    parts = tuple({"id": str(index), "credit_amount": Decimal(amount), **ECTS} for index, amount in enumerate(amounts))
+    found = codes(run(tables, {"credit_amount": Decimal(180), **ECTS, "awarded_on": DAY, "parts": parts}))
     assert ("parts_do_not_add_up" in found) == differ
 
 
 def test_r17_rounded_parts_add_up(tables):
     parts = tuple(
-        {"id": str(n), "credit_amount": D(1), "credit_unit": "studiepunt (before 2002)", "credit_sector": "HE"} for n in range(42)
+        {"id": str(n), "credit_amount": Decimal(1), "credit_unit": "studiepunt (before 2002)", "credit_sector": "HE"} for n in range(42)
     )
     values = {
-        "credit_amount": D(42),
+        "credit_amount": Decimal(42),
         "credit_unit": "studiepunt (before 2002)",
         "credit_sector": "HE",
         "awarded_on": date(2001, 6, 1),
@@ -262,7 +266,7 @@ def test_r17_rounded_parts_add_up(tables):
 
 @pytest.mark.parametrize("sector", ["VET", "GEN"])
 def test_r19_other_sectors_never_give_ects(tables, sector):
-    made, _, _ = answer = run(tables, {"credit_amount": D(10), "credit_unit": "ECTS", "credit_sector": sector, "awarded_on": DAY})
+    made, _, _ = answer = run(tables, {"credit_amount": Decimal(10), "credit_unit": "ECTS", "credit_sector": sector, "awarded_on": DAY})
     assert codes(answer) == {"credits_not_higher_education"}
     assert "credit_points" not in made
     assert made["credit_amount"] == 10
