@@ -1,0 +1,247 @@
+"""Which saved replies of which registry are served to which stream, and how; used by the golden test and the Kafka test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from gateway.fetch import Window, pages
+from gateway.fetch.client import Client
+from gateway.language import load_connector
+from gateway.language.asking import Request
+from gateway.language.connector import Connector, Rest
+from gateway.language.wire import Url
+from gateway.local.registries.replay import Replay, Saved
+from gateway.records import Raw
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", ROOT / ".." / "shared" / "reference")).resolve()
+REGISTRIES = REFERENCE / "registries"
+WINDOW = Window(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One saved reply: served so that ``stream`` of ``connector`` gets to read it."""
+
+    connector: str
+    stream: str
+    file: str
+    replies: Callable[[bytes, str], list[Saved]]
+    subjects: dict[str, list[str]] = field(default_factory=dict)
+    adapt: Callable[[Connector], Connector] = lambda connector: connector
+
+
+def soap(data: bytes, _: str) -> list[Saved]:
+    return [Saved(data, "text/xml; charset=utf-8", "POST")]
+
+
+def fault(data: bytes, _: str) -> list[Saved]:
+    return [Saved(data, "text/xml; charset=utf-8", "POST", status=500)]
+
+
+def in_envelope(data: bytes, _: str) -> list[Saved]:
+    """The mock stores what is inside the Body."""
+    inside = data.decode().split("?>", 1)[-1] if data.startswith(b"<?xml") else data.decode()
+    body = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{inside}</s:Body></s:Envelope>'
+    return [Saved(body.encode(), "text/xml; charset=utf-8", "POST")]
+
+
+def posted_json(data: bytes, _: str) -> list[Saved]:
+    return [Saved(data, method="POST")]
+
+
+def got(media_type: str) -> Callable[[bytes, str], list[Saved]]:
+    return lambda data, _: [Saved(data, media_type)]
+
+
+def with_token(data: bytes, _: str) -> list[Saved]:
+    """OAuth 2 first; a page that says there is more is followed by an empty one."""
+    token = Saved(b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}', method="POST", target="/token")
+    return [token, Saved(data, target=".*pageNumber=1.*"), Saved(b'{"hasNextPage": false, "items": []}')]
+
+
+def numbers_first(data: bytes, _: str) -> list[Saved]:
+    numbers = (REGISTRIES / "finland/ytr/ytr-modifiedSince-ssns.json").read_bytes()
+    return [Saved(numbers), Saved(b"[" + data + b"]", method="POST")]
+
+
+def listed_first(data: bytes, _: str) -> list[Saved]:
+    return [Saved(b'{"data": [{"id": 515491}], "sivu": 0, "sivuja": 1}', target=".*perusteet.*"), Saved(data)]
+
+
+def archive(data: bytes, url: str) -> list[Saved]:
+    """The feed's links lead to its own host; the document before it is empty."""
+    here = data.replace(b"https://api.mit-integration.ladok.se:443", url.encode())
+    empty = b'<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:id:256258</id><updated>2017-01-01T00:00:00Z</updated></feed>'
+    kind = "application/atom+xml"
+    return [Saved(here, kind, target=".*recent"), Saved(here, kind, target=".*256259"), Saved(empty, kind)]
+
+
+def change_first(code: str) -> Callable[[bytes, str], list[Saved]]:
+    space = "http://duo.nl/schema/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4"
+    change = (
+        f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><d:r xmlns:d="{space}"><d:paginering><d:pagina>1</d:pagina>'
+        f"<d:aantalPaginas>1</d:aantalPaginas></d:paginering><d:requestGoedgekeurd>true</d:requestGoedgekeurd><d:gewijzigde_AangebodenOpleiding>"
+        f"<d:aangebodenOpleidingCode>{code}</d:aangebodenOpleidingCode><d:soortWijziging>WIJZIGING</d:soortWijziging></d:gewijzigde_AangebodenOpleiding>"
+        "</d:r></s:Body></s:Envelope>"
+    )
+    return lambda data, _: [Saved(change.encode(), "text/xml", "POST", holds="peildatumtijdMutaties"), Saved(data, "text/xml", "POST")]
+
+
+def institution_first(data: bytes, _: str) -> list[Saved]:
+    reports = (REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json").read_bytes()
+    listed = b'{"count": 1, "results": [{"id": 792, "deqar_id": "DEQARINST0792"}]}'
+    return [Saved(reports, target=".*/reports/.*"), Saved(data, target=".*/institutions/792/"), Saved(listed)]
+
+
+def pulled(connector: Connector) -> Connector:
+    """The same rules for a message that is not pushed, not compressed and not signed."""
+    push = connector.push
+    assert push is not None
+    rest = Rest(url=Url(production="http://replay.example"), namespaces=push.namespaces)
+    streams = {
+        name: stream.model_copy(update={"request": Request(get="/results"), "decode": ("xml",)})
+        for name, stream in connector.streams.items()
+    }
+    return connector.model_copy(update={"push": None, "rest": rest, "streams": streams})
+
+
+def pulled_base64(connector: Connector) -> Connector:
+    made = pulled(connector)
+    return made.model_copy(
+        update={"streams": {name: stream.model_copy(update={"decode": ("base64", "xml")}) for name, stream in made.streams.items()}}
+    )
+
+
+FINLAND, LED, RIO = "registries/finland", "registries/belgium-flanders-led/soap", "registries/netherlands/rio/soap"
+VIRTA = [f"{FINLAND}/virta/OpiskelijanKaikkiTiedotResponse-{n}.xml" for n in ("100193-948U", "101291-954C", "160980-9606", "290492-9455")]
+KOSKI = ["osaamismerkki-microcredential", "jotpa-continuous-learning", "vet-qualification", "matriculation", "language-test-yki"]
+LED_REPLIES = [
+    "experience-certificates",
+    "vks-level-6-and-7",
+    "24-proofs",
+    "two-proofs",
+    "fault-too-many-concurrent",
+    "fault-nested-nodata-filtered",
+    "fault-other",
+    "notfound",
+]
+RIO_REPLIES = {"2": "4c358c84-dfc3-4a30-874e-0b70db15638b", "particulier": "bd6cb46b-3f4e-49c2-a1f7-e24ae82b0672", "notfound": "b"}
+OOAPI = {
+    "education-specification": "education-specifications", "program": "programs", "course": "courses",
+    "program-offerings": "offerings", "course-offerings": "offerings", "integration-program-offerings-0": "offerings",
+}  # fmt: skip
+
+CASES: list[Case] = [
+    *(Case("fi-virta", "achievements", file, soap, {"person": ["1"]}) for file in VIRTA),
+    *(
+        Case("fi-koski", stream, f"{FINLAND}/koski/koski-oppija-{name}.json", posted_json, {"person": ["1"]})
+        for name in KOSKI
+        for stream in ("achievements", "transcripts")
+    ),
+    Case("fi-koski-xroad", "study-rights", f"{FINLAND}/koski/xroad-opintoOikeudet-response.xml", soap, {"person": ["1"]}),
+    Case("fi-koski-xroad", "study-rights", f"{FINLAND}/koski/xroad-opintoOikeudet-fault.xml", fault, {"person": ["1"]}),
+    *(Case("fi-ytr", "examinations", f"{FINLAND}/ytr/ytr-student-{version}.json", numbers_first) for version in ("v0", "v1")),
+    Case("fi-eperusteet", "requirements", f"{FINLAND}/eperusteet/peruste-erikoisammattitutkinto.json", listed_first),
+    *(
+        Case("nl-ooapi", stream, f"registries/netherlands/ooapi/samples/{name}.json", with_token, {"program": ["9a01"]})
+        for name, stream in OOAPI.items()
+    ),
+    *(
+        Case("nl-rio", "offers", f"{RIO}/opvragen_aangebodenOpleiding-{name}-response.xml", change_first(code))
+        for name, code in RIO_REPLIES.items()
+    ),
+    *(Case("be-led", "certificates", f"{LED}/GeefBewijs-response-{name}.xml", in_envelope, {"person": ["1"]}) for name in LED_REPLIES),
+    Case("se-ladok", "courses", "registries/sweden-ladok/uppfoljning-atom-feed-256259.xml", archive),
+    Case("fr-rncp", "certifications", "registries/france-rncp/export-fiches-csv-2024-02-22.sample.zip", got("application/zip")),
+    Case("eu-emrex", "results", "registries/emrex-elmo/elmo-1.7-example.xml", got("application/xml"), adapt=pulled),
+    Case("eu-emrex", "results", "registries/emrex-elmo/no-emrex-test-signed.xml", got("application/xml"), adapt=pulled),
+    Case("eu-emrex", "results", "registries/emrex-elmo/no-emrex-test-signed.b64", got("text/plain"), adapt=pulled_base64),
+    Case("eu-eche", "charters", "providers/eche/eche-list-2026-04-08.csv", got("text/csv")),
+    Case("eu-deqar", "institutions", "providers/deqar/institution-by-identifier-schac.response.json", institution_first),
+]
+
+NOT_READ = {
+    f"{FINLAND}/ytr/ytr-modifiedSince-ssns.json": "served before both students",
+    f"{FINLAND}/virta/OpintosuorituksetRequest.xml": "a request",
+    f"{FINLAND}/koski/xroad-opintoOikeudet-request.xml": "a request",
+    f"{LED}/GeefBewijs-request.xml": "a request",
+    f"{LED}/RegistreerBewijs-response-ok.xml": "acknowledges a message that suppliers send to the register",
+    f"{LED}/RegistreerMutatieBewijs-response-notfound.xml": "acknowledges a message that suppliers send to the register",
+    **{f"{RIO}/{name}-request.xml": "a request" for name in (
+        "aanleveren_opleidingseenheid", "opvragen_aangebodenOpleiding-2", "opvragen_aangebodenOpleiding-notfound",
+        "opvragen_aangebodenOpleiding-particulier", "opvragen_opleidingsrelaties", "opvragen_rioIdentificatiecode-notfound")},
+    f"{RIO}/aanleveren_opleidingseenheid-response.xml": "acknowledges a message that institutions send to the register",
+    f"{RIO}/opvragen_opleidingsrelaties-response.xml": "relations between units: nothing of them is harmonised",
+    f"{RIO}/opvragen_rioIdentificatiecode-notfound-response.xml": "answers an operation the connector does not use",
+    "registries/sweden-ladok/KursUppdateradEvent.json": "the same event as in the feed, in a form the feed does not have",
+    "registries/sweden-ladok/KursUppdateradEvent.xml": "one entry's content, served inside the feed",
+    "registries/sweden-ladok/event-c7c55433.json": "one entry's content, served inside the feed",
+    "registries/sweden-ladok/event-c7c55433.xml": "one entry's content, served inside the feed",
+    "registries/sweden-ladok/event-c9cd06d7.json": "one entry's content, served inside the feed",
+    "registries/sweden-ladok/event-c9cd06d7.xml": "one entry's content, served inside the feed",
+    "registries/france-rncp/bcn-N_FORMATION_DIPLOME.sample.csv": "a code list of another register",
+    "registries/france-rncp/bcn-N_NIVEAU_FORMATION_DIPLOME.sample.csv": "a code list of another register",
+    "registries/emrex-elmo/legacy-0.x-norway.xml": "the format before 1.0, which no result service sends any more",
+    "registries/emrex-elmo/legacy-0.x-nested-finland.xml": "the format before 1.0, which no result service sends any more",
+    "registries/emrex-elmo/own-catalog.xml": "an XML catalogue",
+}  # fmt: skip
+
+
+def here(connector: Connector, url: str) -> Connector:
+    """Point a connector at a replay: no TLS, no message security, any token endpoint at the same place."""
+    name = next(name for name in ("rest", "soap", "file") if getattr(connector, name) is not None)
+    block = getattr(connector, name)
+    update: dict[str, object] = {"url": Url(production=url), "tls": None}
+    if name == "soap":
+        update |= {"security": None, "addressing": block.addressing and block.addressing.model_copy(update={"check_relates_to": False})}
+    if block.auth and block.auth.oauth2_client_credentials:
+        oauth = block.auth.oauth2_client_credentials.model_copy(update={"token_url": url + "/token"})
+        update["auth"] = block.auth.model_copy(update={"oauth2_client_credentials": oauth})
+    streams = {
+        key: stream.model_copy(
+            update={
+                "for_each": {
+                    loop: each.model_copy(
+                        update={
+                            "in_": each.in_.model_copy(
+                                update={"parties": {p: v.model_copy(update={"tls": None}) for p, v in each.in_.parties.items()}}
+                            )
+                        }
+                    )
+                    if each.in_.parties
+                    else each
+                    for loop, each in stream.for_each.items()
+                }
+            }
+        )
+        for key, stream in connector.streams.items()
+    }
+    block = block.model_copy(update={**update, "limits": block.limits.model_copy(update={"rate": None, "attempts": 1})})
+    return connector.model_copy(update={name: block, "streams": streams})
+
+
+def secret(name: str) -> bytes:
+    return b"1" if name.endswith("persons") else f"secret of {quote(name)}".encode()
+
+
+def connector_for(case: Case) -> Connector:
+    return case.adapt(load_connector(ROOT / "connectors" / f"{case.connector}.yaml"))
+
+
+async def read(case: Case) -> list[Raw]:
+    """Serve the saved reply over HTTP and return what the stream reads of it."""
+    data = (REFERENCE / case.file).read_bytes()
+    replay = Replay([])
+    async with await replay.start():
+        replay._saved.extend(case.replies(data, replay.url))
+        connector = here(connector_for(case), replay.url)
+        async with Client(connector, secret, "production") as client:
+            return [
+                raw async for page in pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None) for raw in page.raws
+            ]
