@@ -168,7 +168,7 @@ class Compiler:
             return self._split(rule, rule.as_.split, name, place)
         run = self._expression(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
         nulls = self.nulls
-        if found.sort == "texts":
+        if found.sort in {"texts", "integers"}:
             return _many(run, convert, nulls)
         if self.kind != "xml" and (key := _single_key(rule.from_ or "")) is not None and rule.pick is None:
             return _member(key, convert, nulls, run, name)
@@ -227,7 +227,7 @@ class Compiler:
         if found.sort == "choice":
             return _choice(found.choices)
         made = {
-            "text": casts.text, "texts": casts.text, "integer": casts.integer, "decimal": casts.decimal, "boolean": casts.boolean,
+            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer, "decimal": casts.decimal, "boolean": casts.boolean,
         }.get(found.sort)  # fmt: skip
         if made is not None:
             return made
@@ -237,7 +237,7 @@ class Compiler:
 
     def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
         try:
-            if found.sort == "texts":
+            if found.sort in {"texts", "integers"}:
                 return tuple(map(self._finish(found), value if isinstance(value, tuple | list) else (value,)))
             if found.sort == "languages" and isinstance(value, dict):
                 return {str(tag): casts.text(text) for tag, text in value.items()}
