@@ -1,11 +1,11 @@
 """Try a connector file without Kafka: syntax → shape → names → expressions → envelope → inline tests → coverage.
 
-Each stage runs only when the one before found no error, so the first list a person sees is about causes, not consequences.
+A mistake does not hide the others: what is wrong is left out and the rest is checked. Tests run for streams without mistakes, so
+that no finding is only the consequence of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,9 @@ from gateway.language import connector_of
 from gateway.language.connector import Connector
 from gateway.language.document import Document, read
 
-Stage = Callable[[Connector, Document, Any], Iterator[Finding]]
-
-STAGES: tuple[tuple[str, Stage], ...] = (
-    ("names", names.findings),
-    ("expressions", expressions.findings),
-    ("envelope", envelope.findings),
-    ("tests", trials.findings),
-    ("coverage", coverage.findings),
-)
-
 
 def check(path: Path | str, tables: Any = None) -> list[Finding]:
-    """Return everything that is wrong or odd about a connector file; an empty list means it may be plugged in.
+    """Return everything that is wrong or odd about a connector file; without an error it may be plugged in.
 
     ``tables`` is a :class:`~gateway.harmonise.tables.Tables`; without it, levels and credits are not judged and tests that need
     them fail.
@@ -37,14 +27,32 @@ def check(path: Path | str, tables: Any = None) -> list[Finding]:
 
 def check_document(document: Document, tables: Any = None) -> list[Finding]:
     """As :func:`check`, for a document that was read already."""
-    connector, found = connector_of(document)
-    if connector is None:
-        return found
-    for _name, stage in STAGES:
-        found += stage(connector, document, tables)
-        if any(finding.severity == "error" for finding in found):
-            break
-    return sorted(found, key=lambda finding: (finding.line, finding.column))
+    connector, found = connector_of(document, leniently=True)
+    if connector is not None:
+        for stage in (names.findings, expressions.findings, envelope.findings):
+            found += stage(connector, document, tables)
+        sound = _sound(connector, found)
+        if sound is not None:
+            found += trials.findings(sound, document, tables)
+        if not _errors(found):
+            found += coverage.findings(connector, document, tables)
+    unique = {(finding.line, finding.column, finding.code, finding.message): finding for finding in found}
+    return sorted(unique.values(), key=lambda finding: (finding.line, finding.column))
 
 
-__all__ = ["STAGES", "check", "check_document"]
+def _errors(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def _sound(connector: Connector, findings: list[Finding]) -> Connector | None:
+    """Return the connector with the streams that have no mistake, or ``None``."""
+    broken = {parts[1] for finding in _errors(findings) if (parts := finding.path.split("."))[0] == "streams" and len(parts) > 1}
+    left = {name: stream for name, stream in connector.streams.items() if name not in broken}
+    if any(finding.path.split(".")[0] == "tables" for finding in _errors(findings)) or not left:
+        return None
+    made = connector.model_copy(update={"streams": left})
+    made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a part of the same file
+    return made
+
+
+__all__ = ["check", "check_document"]

@@ -23,7 +23,8 @@ def findings(connector: Connector, document: Document, _tables: Any) -> Iterator
     """Give operations and parameters the WSDL does not have, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None
-    if isinstance(block, Soap) and block.wsdl:
+    absent = isinstance(block, Soap) and bool(block.wsdl) and not (Path(connector.folder) / str(block.wsdl)).is_file()
+    if isinstance(block, Soap) and block.wsdl and not absent:
         try:
             wsdl = Wsdl(Path(connector.folder) / block.wsdl, block.service, block.port)
         except ConfigError as error:
@@ -33,6 +34,8 @@ def findings(connector: Connector, document: Document, _tables: Any) -> Iterator
         for where, request in requests(stream):
             place = ("streams", name, *where)
             if request.operation is not None:
+                if absent:
+                    continue  # said already
                 if wsdl is None:
                     yield document.finding("missing-key", (*place, "operation"), "operation needs soap.wsdl; add it, or use envelope")
                     continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.errors import ConfigError, Finding
 from gateway.language.connector import Connector
 from gateway.language.document import Document, read
-from gateway.language.shape import shape
+from gateway.language.shape import salvage, shape
 
 
 def load_connector(path: Path | str) -> Connector:
@@ -19,12 +19,17 @@ def load_connector(path: Path | str) -> Connector:
     return connector
 
 
-def connector_of(document: Document) -> tuple[Connector | None, list[Finding]]:
-    """Return the connector of a document, or ``None``, and what is wrong or odd about it."""
+def connector_of(document: Document, *, leniently: bool = False) -> tuple[Connector | None, list[Finding]]:
+    """Return the connector of a document, or ``None``, and what is wrong or odd about it.
+
+    ``leniently``: a connector of what is left without the mistakes, so that a check can go on; never to be run.
+    """
     findings = list(document.findings)
-    if any(finding.severity == "error" for finding in findings):
+    if not leniently and any(finding.severity == "error" for finding in findings):
         return None, findings
-    connector, more = shape(Connector, document)
+    if document.value is None:
+        return None, findings
+    connector, more = (salvage if leniently else shape)(Connector, document)
     if connector is not None:
         connector._digest = document.digest  # noqa: SLF001 - the file's own digest, set once where it is read
         connector._folder = str(Path(document.file).parent)  # noqa: SLF001

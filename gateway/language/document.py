@@ -114,10 +114,8 @@ def parse(data: bytes, file: str = "<text>") -> Document:
         document.findings.append(Finding(file, line, column, "not-utf-8", "", "this byte is not UTF-8; save the file as UTF-8"))
         return document
     document.findings += _characters(document)
-    if document.findings:
-        return document
     try:
-        node = _compose(document)
+        node = _compose(document, _readable(document.text))
         if node is not None:
             document.value = _Builder(document).build(node, (), 0)
         elif not document.findings:
@@ -145,13 +143,21 @@ def _characters(document: Document) -> Iterator[Finding]:
             )
 
 
-def _compose(document: Document) -> Node | None:
+def _readable(text: str) -> str:
+    """Replace what is a finding already, so that the rest of the file can be read, too."""
+    lines = text.removeprefix("\ufeff").splitlines()
+    indented = (line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t") for line in lines)
+    return _CONTROL.sub(" ", "\n".join(indented) + "\n")
+
+
+def _compose(document: Document, text: str) -> Node | None:
     yaml = YAML(typ="rt", pure=True)
     yaml.version = "1.2"  # type: ignore[assignment]
     documents = 0
+    aliased = False
     event: Event
     depth = 0
-    for event in yaml.parse(document.text):
+    for event in yaml.parse(text):
         mark = event.start_mark
         line, column = mark.line + 1, mark.column + 1
         if isinstance(event, DocumentStartEvent):
@@ -167,14 +173,15 @@ def _compose(document: Document) -> Node | None:
             document.findings.append(Finding(document.file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
             return None
         if isinstance(event, AliasEvent):
+            aliased = True
             document.findings.append(Finding(document.file, line, column, "alias", "", "aliases (*name) are not read; write the value out"))
         elif getattr(event, "anchor", None):
             document.findings.append(Finding(document.file, line, column, "anchor", "", "anchors (&name) are not read; remove it"))
-    if document.findings:
+    if aliased:
         return None
     yaml = YAML(typ="rt", pure=True)
     yaml.version = "1.2"  # type: ignore[assignment]
-    return yaml.compose(document.text)  # type: ignore[no-any-return]
+    return yaml.compose(text)  # type: ignore[no-any-return]
 
 
 def _syntax(file: str, error: MarkedYAMLError) -> Finding:

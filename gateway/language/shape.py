@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Mapping
@@ -45,6 +46,49 @@ def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
             finding = _finding(model, document, detail)
             findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
         return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
+
+
+def salvage(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
+    """As :func:`shape`, and where there are mistakes, a model of what is left without them, so that the rest can be checked, too."""
+    made, findings = shape(model, document)
+    if made is not None or not isinstance(document.value, Mapping):
+        return made, findings
+    value = copy.deepcopy(document.value)
+    for _attempt in range(30):
+        try:
+            return model.model_validate(value), findings
+        except ValidationError as error:
+            for detail in _concise(error.errors(include_url=False, include_input=False)):
+                _mend(model, value, detail)
+        if not value:
+            break
+    return None, findings
+
+
+def _at(value: Any, place: Path_) -> Any:
+    for part in place:
+        value = value[part]
+    return value
+
+
+def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
+    """Put something that fits where one thing can be meant, else take it out."""
+    place = _existing(value, _place(detail["loc"]))
+    if not place:
+        return
+    instead: Any = None
+    if detail["type"] == "literal_error":
+        words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
+        instead = next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
+    elif _looks_secret(model, detail):
+        instead = {"secret": "mended"}
+    elif detail["type"] == "string_pattern_mismatch" and place == ("country",):
+        instead = "XX"
+    value = _at(value, place[:-1])
+    if instead is not None or isinstance(value, list):
+        value[place[-1]] = instead
+    else:
+        value.pop(place[-1], None)
 
 
 def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -154,9 +198,7 @@ def _unknown(model: type[BaseModel], document: Document, place: Path_) -> Findin
 
 
 def _near(document: Document, place: Path_, context: Mapping[str, Any]) -> str:
-    value: Any = document.value
-    for part in place:
-        value = value[part]
+    value = _at(document.value, place)
     words = re.findall(r"'([^']+)'", str(context.get("expected", "")))
     near = difflib.get_close_matches(str(value), words, 1, 0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

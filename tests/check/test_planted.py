@@ -1,0 +1,128 @@
+"""Every mistake a person makes in a connector file is reported with file, line, column, code and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.check import check
+from gateway.harmonise.tables import Tables
+
+HERE = Path(__file__).parent
+GOOD = (HERE / "good.yaml").read_text()
+TABLES = Tables.load(HERE.parents[1] / "mappings")
+
+MISTAKES = [
+    # what is written, what it should have been, the code, and a part of the remedy
+    ("every: 15m", "evry: 15m", "unknown-key", "did you mean 'every'"),
+    ("every: 15m", "every: 15 minutes", "bad-value", "such as 15m"),
+    ("emits: credential", "emits: credentials", "unknown-word", "did you mean 'credential'"),
+    ("  limits: {rate: 5/s", "\tlimits: {rate: 5/s", "tab", "two spaces"),
+    ("password: {secret: good/password}", "password: hunter2", "literal-secret", "write {secret: NAME}"),
+    ('"t:school[1]"', '"t:school["', "bad-expression", "check brackets"),
+    ('"//t:award"', '"//q:award"', "undefined-prefix", "add it under namespaces"),
+    ('"t:school[1]"', '"upper-case(t:school)"', "unknown-function", "XPath 1.0"),
+    ("table: kind", "table: knd", "unknown-table", "add it"),
+    ("start: 2020-01-01", "start: 2020-13-01", "bad-value", "such as 2019-01-01"),
+    ("page: 1}", "page: 012}", "leading-zero", 'write "012"'),
+    ("title: A registry", "title: Twice\ntitle: A registry", "duplicate-key", "remove one"),
+    ("operation: ListAwards\n", "operation: ListAward\n", "unknown-operation", "it has ListAwards"),
+    ("body: {from: \"{since", "body: {fro: \"{since", "bad-request", "fro"),
+    ("kind: diploma\n", "kind: certificate\n", "test-failed", "expected 'certificate'"),
+    ("nb: Fagbrev}", "nb: Svennebrev}", "test-failed", "expected 'Svennebrev'"),
+    ('expect_ids: ["1", "2"]', 'expect_ids: ["1", "3"]', "test-failed", "expected 1, 3"),
+    ("body_contains: [2026-01-01,", "body_contains: [2026-01-02,", "test-failed", "does not hold"),
+    ("      kind: {from:", "      eqf_levle: t:level\n      kind: {from:", "unknown-field", "did you mean 'eqf_level'"),
+    ("      kind: {from:", "      eqf_level: t:level\n      kind: {from:", "derived-field", "map what it is derived from"),
+    ('{from: "t:person", pseudonym: national-id}', '"t:person"', "personal-field", "pseudonym: KIND"),
+    (", basis: award document}", "}", "personal-field", "basis"),
+    ("title: {languages: {each", "title: \"t:title\"\n      description: {languages: {each", "language-needed", "title.en"),
+    ('as: {date: "%d.%m.%Y"}', "as: dat", "unknown-cast", "there are"),
+    ('page: "{page}"', 'page: "{pge}"', "unknown-placeholder", "did you mean 'page'"),
+    ("to: \"{until:%Y-%m-%d}\", page: \"{page}\"}", "to: \"{until:%Y-%m-%d}\", page: 1}", "unused-placeholder", "{page}"),
+    ("country: \"NO\"", "country: Norway", "bad-text", "ISO 3166"),
+    ("connector: good", "connector: better", "wrong-name", "name both alike"),
+    ("wsdl: good.wsdl", "wsdl: god.wsdl", "missing-file", "put it there"),
+    ("connector: good", "connector: &name good", "anchor", "remove it"),
+    ("owner: {name: Tests, contact: tests@example.org}\n", "", "missing-key", "add it"),
+    ("language: 1", "language: 2", "unknown-word", "expected 1"),
+    ("soap:\n", "rest: {url: {production: \"https://x.example\"}}\nsoap:\n", "one-of", "give exactly one"),
+    ("  limits: {rate", "limits: {rate", "bad-yaml", "indentation"),
+    ("    every: 15m", "  every: 15m", "bad-yaml", "indentation"),
+    ("    emits: provider\n", "    emits: provider\n    limits: {rate: 1/s}\n", "unknown-key", "known here"),
+    ('{from: "t:person", pseudonym', '{from: "$nobody", pseudonym', "unknown-name", "add it under keep"),
+    ("title: A registry for tests", "title: A registry: for tests", "bad-yaml", "quotes"),
+    ("cursor: {window: 30d, start: 2020-01-01}", "cursor: {window: 30d}", "incomplete", "start"),
+    ("paging: {page_number:", "paging: {page_numbr:", "unknown-key", "did you mean 'page_number'"),
+    ("title: A registry for tests", "title: A registry\u202e for tests", "control-character", "remove it"),
+    ("basis: award document}", "basis: award document, pick: middle}", "bad-value", "first or last"),
+]  # fmt: skip
+
+
+def planted(tmp_path: Path, old: str, new: str) -> Path:
+    assert old in GOOD, old
+    shutil.copy(HERE / "good.wsdl", tmp_path)
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD.replace(old, new, 1))
+    return file
+
+
+def test_the_file_without_mistakes_is_clean() -> None:
+    assert check(HERE / "good.yaml", TABLES) == []
+
+
+@pytest.mark.parametrize(("old", "new", "code", "remedy"), MISTAKES, ids=[f"{m[2]}-{n}" for n, m in enumerate(MISTAKES)])
+def test_a_mistake_is_reported_where_it_is(tmp_path: Path, old: str, new: str, code: str, remedy: str) -> None:
+    file = planted(tmp_path, old, new)
+    findings = check(file, TABLES)
+    assert [finding.code for finding in findings if finding.code == code], [str(finding) for finding in findings]
+    finding = next(finding for finding in findings if finding.code == code)
+    assert finding.file == str(file)
+    assert remedy in finding.message, finding
+    lines = file.read_text().splitlines()
+    assert 1 <= finding.column <= len(lines[finding.line - 1])
+    first = len(GOOD[: GOOD.index(old)].splitlines()) or 1
+    assert first - 2 <= finding.line <= first + 1 + new.count("\n") + 2 * (code == "bad-yaml") or code in {
+        "missing-key",
+        "test-failed",
+        "one-of",
+    }, finding
+    others = [other for other in findings if other.code != code and other.severity == "error"]
+    assert len(others) <= 1, [str(other) for other in others]
+
+
+def test_one_file_with_many_mistakes_reports_them_all(tmp_path: Path) -> None:
+    shutil.copy(HERE / "good.wsdl", tmp_path)
+    text = GOOD
+    planted_codes: list[str] = []
+    for old, new, code, _remedy in MISTAKES:
+        if (
+            code
+            in {
+                "tab",
+                "bad-yaml",
+                "anchor",
+                "missing-file",
+                "unknown-operation",
+                "test-failed",
+                "one-of",
+                "missing-key",
+                "control-character",
+            }
+            or old not in text
+        ):
+            continue
+        text = text.replace(old, new, 1)
+        planted_codes.append(code)
+    (tmp_path / "good.yaml").write_text(text)
+    found = [finding.code for finding in check(tmp_path / "good.yaml", TABLES)]
+    for code in set(planted_codes):
+        assert found.count(code) >= planted_codes.count(code), (code, found)
+    assert len(planted_codes) >= 20
+
+
+def test_norway_is_norway(tmp_path: Path) -> None:
+    file = planted(tmp_path, 'country: "NO"', "country: NO")
+    assert check(file, TABLES) == []
