@@ -15,7 +15,8 @@ def main() -> None:
     from gateway.errors import ConfigError, GatewayError
 
     try:
-        app(standalone_mode=False, prog_name="gateway")
+        code = app(standalone_mode=False, prog_name="gateway")
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

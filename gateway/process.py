@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,11 +36,15 @@ class Worker:
     roles: frozenset[str]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
+    stopped_by: int = 0
     pollers: Pollers | None = None
     _ready: set[str] = field(default_factory=set)
 
-    def stop(self) -> None:
-        """Finish what is in flight, then end."""
+    def stop(self, number: int = 0) -> None:
+        """Finish what is in flight, then end; ``number`` is the signal that asked for it. A second signal ends at once."""
+        if number and self.stopped_by:
+            os._exit(128 + number)  # nothing is lost: what was not committed is read again
+        self.stopped_by = number
         self.stopping.set()
 
     async def run(self) -> None:
@@ -48,7 +53,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.stop)
+                loop.add_signal_handler(number, self.stop, number)
         checks = {role: (lambda role=role: "" if role in self._ready else "starting") for role in sorted(self.roles)}
         async with HealthServer(self.settings, checks, self._snapshot) as health, asyncio.TaskGroup() as group:
             self.url = health.url

@@ -273,7 +273,7 @@ EMITS: dict[str, type[Any]] = {
 """What a connector's stream may emit, by the word its file uses."""
 
 
-class Issue(Struct, frozen=True, kw_only=True):
+class Issue(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something a subscriber should know about an accepted record. ``code`` is stable and a metric label."""
 
     code: str
@@ -281,7 +281,7 @@ class Issue(Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Lookup(Struct, frozen=True, kw_only=True):
+class Lookup(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One table that was read for a record: what was asked, which row answered, and the row's legal source."""
 
     field: str
@@ -295,7 +295,7 @@ class Lookup(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Provenance(Struct, frozen=True, kw_only=True):
+class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a record came about; travels in one compact JSON header, ``provenance``. Holds no personal data."""
 
     connector: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def demo(
         place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
         logs.configure(settings)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a new broker has no group coordinator in its first second
         if not settings.kafka_bootstrap:
             settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, place / "kafka")})
         run_loop(_demo(settings, place, records, keep=keep))

@@ -73,7 +73,10 @@ def run(
         raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
     logs.configure(settings)
     fleet = load_fleet(settings, names)
-    run_loop(Worker(settings, fleet, frozenset(wanted)).run())
+    worker = Worker(settings, fleet, frozenset(wanted))
+    run_loop(worker.run())
+    if worker.stopped_by:
+        raise typer.Exit(128 + worker.stopped_by)
 
 
 def register(app: typer.Typer) -> None:

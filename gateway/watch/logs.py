@@ -68,8 +68,9 @@ _SHAPES = (
     (re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"), "\N{REPLACEMENT CHARACTER}"),
 )
 _FLOORS = {
+    **dict.fromkeys(("faust", "mode"), logging.WARNING),  # a page of lines for every start and stop
     **dict.fromkeys(("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING),  # at INFO they log whole URLs, at DEBUG bodies
-    **dict.fromkeys(("aiokafka", "kafka", "faust", "mode", "aiohttp", "asyncio"), logging.INFO),
+    **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),
 }
 _SAFE_ERRORS: tuple[type[BaseException], ...] = (GatewayError, OSError, TimeoutError, ImportError, MemoryError, RecursionError)
 _secrets: set[str] = set()

@@ -83,10 +83,10 @@ async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> li
     return found
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
-    """A broker of this module's own: the gateway's topic names are fixed."""
-    with kafka.running(tmp_path_factory.mktemp("broker") / "kafka") as found:
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
+    """A broker of this test's own: the gateway's topic names are fixed, and its cursors must not outlive the registries."""
+    with kafka.running(tmp_path / "kafka") as found:
         asyncio.run(topics.apply(Settings(kafka_bootstrap=found.bootstrap)))
         yield found
 

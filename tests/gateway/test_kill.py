@@ -75,10 +75,13 @@ def test_a_second_worker_takes_over_and_the_same_content_is_unchanged(site: Site
 
 @pytest.mark.timeout(60)
 def test_sigterm_drains_and_ends_well(site: Site):
-    """A stop in the middle of the work ends within ten seconds with exit code 0."""
+    """A stop in the middle of the work ends within ten seconds, and the exit code names the signal."""
     process = site.run()
-    time.sleep(3)
+    deadline = time.monotonic() + 20
+    while '"started"' not in site.log() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.5)
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0, site.log()
+    assert process.wait(15) == 128 + signal.SIGTERM, site.log()
     assert time.monotonic() - started < 10

@@ -102,7 +102,7 @@ def test_context_is_on_every_line_and_libraries_share_the_form(lines):
         ("zeep.transports", "info", "warning"),
         ("httpx2", "info", "warning"),
         ("aiokafka.conn", "debug", "info"),
-        ("faust.app", "debug", "info"),
+        ("faust.app", "info", "warning"),
     ],
 )
 def test_libraries_that_log_payloads_cannot_be_turned_up(lines, name, quiet, heard):
