@@ -186,7 +186,9 @@ class LocalTable(Model):
     """A code table of this file alone."""
 
     map: dict[str, str | int | bool | None] = Field(description="Registry's code to harmonised value; codes are always text")
-    unmapped: str = Field("reject", description="reject, null or flag: what happens to a code that is not in the table")
+    unmapped: Annotated[str, BeforeValidator(lambda value: "null" if value is None else value)] = Field(
+        "reject", description="reject, null or flag: what happens to a code that is not in the table"
+    )
     country: CountryCode | None = Field(None, description="Country, when not the connector's")
 
     def model_post_init(self, _context: Any, /) -> None:
