@@ -43,7 +43,6 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 10.0
 FENCED_SECONDS = 3.0
 """Longer than a heartbeat: an instance that lost its membership learns so before it would fence its successor in turn."""
-BLOCKED_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -65,13 +64,12 @@ Process = Callable[[ConsumerRecord], Result]
 
 @dataclass(slots=True)
 class _Lane:
-    """One owned input partition: its producer, and since when its records have been waiting for a commit."""
+    """One owned input partition: its producer, and when it may be taken again after a failure."""
 
     transactional: Transactional
     ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
-    since: float = 0.0
     large: set[int] = field(default_factory=set)
     """Offsets of records whose documents do not fit their topic."""
 
@@ -114,13 +112,11 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
 
         Raises :class:`~gateway.errors.Denied` when Kafka refuses this principal before anything could be committed.
         """
-        watch = asyncio.create_task(self._watch(), name="stage watch")
         try:
             consumer = await self._connect()
             while consumer is not None and not self._stopping:
                 await self._round(consumer)
         finally:
-            watch.cancel()
             await asyncio.shield(self._close())
 
     async def _connect(self) -> AIOKafkaConsumer | None:
@@ -203,7 +199,6 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane, records: Sequence[ConsumerRecord]) -> None:
         started = time.monotonic()
-        lane.since = lane.since or started
         results = await self._results(lane, records)
         outgoing = [one for result in results for one in result.outgoing]
         try:
@@ -215,7 +210,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             self._failed(place, lane, error)
         else:
             lane.large.clear()
-            lane.failures, lane.since = 0, 0.0
+            lane.failures = 0
             self.committed += len(records)
             count(results)
             partition = str(place.partition)
@@ -244,20 +239,11 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             raise error
         lane.ready = False
         lane.failures += 1
-        lane.since = lane.since or time.monotonic()
         delay = FIRST_RETRY_SECONDS * 2 ** min(lane.failures - 1, 8)
         if isinstance(error, Fenced):
             delay += FENCED_SECONDS
         lane.retry_at = time.monotonic() + min(LONGEST_RETRY_SECONDS, delay)
         log.warning("stage waits", partition=place.partition, error=str(error) or type(error).__name__, next_try_seconds=round(delay, 1))
-
-    async def _watch(self) -> None:
-        """Keep ``gateway_publish_blocked_seconds`` true, whatever else is stuck."""
-        while True:
-            oldest = min((lane.since for lane in self._lanes.values() if lane.since), default=0.0)
-            blocked = time.monotonic() - oldest if oldest else 0.0
-            metrics.PUBLISH_BLOCKED.labels("harmonise").set(blocked if blocked > BLOCKED_SECONDS else 0)
-            await asyncio.sleep(1)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch in hand finish, then let go of the producers."""

@@ -19,6 +19,7 @@ import contextlib
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -42,6 +43,7 @@ from gateway.watch import metrics
 START_SECONDS = 20.0
 COMMIT_SECONDS = 15.0
 STOP_SECONDS = 5.0
+BLOCKED_SECONDS = 2.0
 READ_SECONDS = 60.0
 """How long a read may make no progress; longer than any other instance can hold a transaction open."""
 TRANSACTION_TIMEOUT_MS = 20_000
@@ -59,6 +61,10 @@ REFUSALS = (
 HEADERS = list[tuple[str, bytes]]
 _Batch = tuple[tuple[str, int], Any, list[int]]
 """Topic and partition, the filled batch, and the places of its records in the list that was given."""
+
+
+_WAITING: dict[str, dict[str, float]] = {}
+"""By role and transactional id: since when somebody has wanted to commit and could not."""
 
 
 class RecordTooLarge(Exception):
@@ -97,6 +103,9 @@ class Transactional:
         self.transactional_id = transactional_id
         self._settings = settings
         self._role = role
+        if role not in _WAITING:
+            _WAITING[role] = {}
+            metrics.PUBLISH_BLOCKED.labels(role).set_function(partial(_blocked_seconds, role))
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._batch_bytes: dict[str, int] = {}
@@ -111,7 +120,8 @@ class Transactional:
 
     async def fence(self) -> None:
         """Start a new producer: the previous owner of this id can commit nothing any more. Read positions only after this."""
-        await self.discard()
+        await self._drop()
+        self._wait()
         producer = AIOKafkaProducer(
             **arguments(self._settings),
             transactional_id=self.transactional_id,
@@ -127,6 +137,7 @@ class Transactional:
             await _stop(producer)
             raise self._translate(error, "start") from error
         self._producer = producer
+        self._go_on()
 
     async def write(self, records: Sequence[Outgoing], offsets: dict[TopicPartition, int] | None = None, group: str = "") -> None:
         """Write ``records`` and, for a consumer, its new offsets in one transaction. Returns once it is committed.
@@ -137,6 +148,7 @@ class Transactional:
         producer = self._producer
         if producer is None:
             raise RetryLater("not_fenced", f"{self.transactional_id}: the producer was discarded")
+        self._wait()
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await producer.begin_transaction()
@@ -145,16 +157,27 @@ class Transactional:
                     await producer.send_offsets_to_transaction(offsets, group)
                 await producer.commit_transaction()
         except BaseException as error:
-            await self.discard()
+            await self._drop()
             raise self._translate(error, "commit") from error
         metrics.LAST_COMMIT.labels(self._role).set(time.time())
         self._refused_bytes.clear()
+        self._go_on()
 
     async def discard(self) -> None:
-        """Drop the producer without any claim about its last transaction."""
+        """Let go of this id: drop the producer without any claim about its last transaction."""
+        self._go_on()
+        await self._drop()
+
+    async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
+
+    def _wait(self) -> None:
+        _WAITING[self._role].setdefault(self.transactional_id, time.monotonic())
+
+    def _go_on(self) -> None:
+        _WAITING[self._role].pop(self.transactional_id, None)
 
     async def _send(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
         """Send every record in batches of one topic and partition, in order, and await them all."""
@@ -235,6 +258,12 @@ class Transactional:
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
         return error
+
+
+def _blocked_seconds(role: str) -> float:
+    """Return for how long the longest-waiting id of a role has waited; a commit that takes its usual time is not waiting."""
+    blocked = time.monotonic() - min(_WAITING[role].values(), default=time.monotonic())
+    return blocked if blocked > BLOCKED_SECONDS else 0.0
 
 
 def _notice(future: asyncio.Future[Any]) -> None:

@@ -6,12 +6,15 @@ Input: key ``k<number>``, value ``<key>:<sequence>``; a sequence that ends in 7 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import uuid
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from gateway.publish.transactions import Outgoing
+from gateway.publish import transactions
+from gateway.publish.transactions import Outgoing, Transactional
 from gateway.settings import Settings
 from gateway.stage import Result, Stage
 
@@ -39,7 +42,39 @@ class Doubling:
         return Result([Outgoing(self.rejects, record.key, record.value[:40], [])], "c", "s", "rejected", reason="test")
 
 
-async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str) -> None:  # noqa: PLR0917
+def plant(defect: str) -> None:
+    """Break the stage on purpose, to prove that the tests see it; and stop on SIGUSR1 just before the next commit."""
+    stop_before_commit = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal stop_before_commit
+        stop_before_commit = True
+
+    commit = AIOKafkaProducer.commit_transaction
+
+    async def stopping(producer: AIOKafkaProducer) -> None:
+        nonlocal stop_before_commit
+        if stop_before_commit:
+            stop_before_commit = False
+            os.kill(os.getpid(), signal.SIGSTOP)
+        await commit(producer)
+
+    signal.signal(signal.SIGUSR1, on_signal)
+    AIOKafkaProducer.commit_transaction = stopping
+    if defect == "random-id":
+        fence = Transactional.fence
+
+        async def fence_nobody(transactional: Transactional) -> None:
+            transactional.transactional_id = uuid.uuid4().hex
+            await fence(transactional)
+
+        Transactional.fence = fence_nobody  # type: ignore[method-assign]
+        transactions.COMMIT_SECONDS = 60.0
+        transactions.TRANSACTION_TIMEOUT_MS = 60_000
+
+
+async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:  # noqa: PLR0917
+    plant(defect)
     process = Doubling(out, rejects)
     stage = Stage(
         Settings(kafka_bootstrap=bootstrap, instance=instance, stage="acceptance"),

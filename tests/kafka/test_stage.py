@@ -66,9 +66,9 @@ class World:
         process = Doubling(self.out, self.rejects)
         return Stage(settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch)
 
-    async def spawn(self, instance: str = "") -> asyncio.subprocess.Process:
+    async def spawn(self, instance: str = "", defect: str = "") -> asyncio.subprocess.Process:
         command = [sys.executable, str(Path(__file__).with_name("stage_process.py"))]
-        arguments = [self.bootstrap, self.raw, self.out, self.rejects, self.group, instance]
+        arguments = [self.bootstrap, self.raw, self.out, self.rejects, self.group, instance, defect]
         return await asyncio.create_subprocess_exec(
             *command, *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
         )
@@ -192,7 +192,8 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(world: World, settin
         await world.write(4_000)
         frozen = await world.spawn()
         await committed(frozen, 600)
-        frozen.send_signal(signal.SIGSTOP)
+        frozen.send_signal(signal.SIGUSR1)  # stops itself between sending and committing
+        await until(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED)
         successor = world.stage(settings)
         async with running(successor):
             await until(lambda: successor.committed > 300, 40)
@@ -314,3 +315,27 @@ def test_results_are_counted_once_each() -> None:
     assert value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"}) == 3
     assert value("gateway_rejections_total", {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"}) == 1
     assert value("gateway_issues_total", {"connector": "cc", "stream": "ss", "code": "level-by-proxy"}) == 3
+
+
+def test_the_oracle_sees_what_a_random_transactional_id_would_do(world: World, settings: Settings, create_topic: Create) -> None:
+    """A planted defect: with an id of its own, a frozen worker is not fenced and doubles what its successor did."""
+
+    async def scenario() -> None:
+        await make(world, create_topic)
+        await world.write(3_000)
+        frozen = await world.spawn(defect="random-id")
+        await committed(frozen, 600)
+        frozen.send_signal(signal.SIGUSR1)  # stops itself between sending and committing: SIGSTOP at the worst moment
+        await until(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED)
+        successor = world.stage(settings)
+        async with running(successor):
+            await until(lambda: successor.committed > 300, 40)
+            await _drained(world)
+            frozen.send_signal(signal.SIGCONT)
+            await asyncio.sleep(3)
+            frozen.kill()
+            await frozen.wait()
+        with pytest.raises(AssertionError, match=r"lost 0, doubled [1-9]"):
+            await world.check_every_record_ended_once_in_order()
+
+    asyncio.run(scenario())
