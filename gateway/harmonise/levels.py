@@ -167,8 +167,7 @@ class Levels:
         if framework is None:
             owners = self._owners.get((system, level), ())
             if len(owners) > 1 or (system in self._bare and level.isascii() and level.isdigit()):
-                known = owners or tuple(sorted(self._frameworks[system]))
-                return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=known)
+                return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=tuple(sorted(self._frameworks[system])))
             if not owners:
                 return NoLevel(reason=NoLevelReason.LEVEL_UNKNOWN, level=level)
             framework = owners[0]

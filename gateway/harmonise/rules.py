@@ -59,15 +59,45 @@ class Rule(Struct, frozen=True):
     says: str
 
 
+_NO_LEVEL = {
+    NoLevelReason.COUNTRY_UNKNOWN: "There is no table for this country",
+    NoLevelReason.FRAMEWORK_UNKNOWN: "The country's tables do not have this framework",
+    NoLevelReason.LEVEL_UNKNOWN: "The framework does not have this level",
+    NoLevelReason.DATE_REQUIRED: "The level depends on the day of the award, which is not known",
+    NoLevelReason.REVIEW_DATES: "The day is within a year of a change whose day is only about right; a person has to decide",
+    NoLevelReason.BELOW_EQF: "The level lies below EQF 1",
+    NoLevelReason.UNUSED: "The level is in a list but not in the country",
+    NoLevelReason.SPLIT: "The level covers several EQF levels; the kind of award decides",
+    NoLevelReason.INDIRECT: "The framework has cycles and is tied to the EQF only through the QF-EHEA",
+    NoLevelReason.NOT_REFERENCED: "The framework was never referenced to the EQF",
+    NoLevelReason.COMPARISON: "The framework was compared with the EQF, which binds nobody",
+    NoLevelReason.NO_CORRESPONDENCE: "No rule ties this older or lower level to the EQF",
+    NoLevelReason.UNSURE: "The row is not certain enough to state a level",
+}
+_NO_CREDITS = {
+    NoCreditsReason.COUNTRY_UNKNOWN: "There is no table for this country",
+    NoCreditsReason.UNIT_UNKNOWN: "The country's table does not have this unit",
+    NoCreditsReason.AMOUNT_NOT_POSITIVE: "The amount is not a number above 0",
+    NoCreditsReason.NOT_HIGHER_EDUCATION: "Credits of vocational or general education are not ECTS",
+    NoCreditsReason.SECTOR_REQUIRED: "Several units share this name; the sector is needed",
+    NoCreditsReason.SECTOR_MISMATCH: "The unit does not belong to this sector",
+    NoCreditsReason.DATE_REQUIRED: "Several units share this name; the day is needed",
+    NoCreditsReason.YEAR_NORM_REQUIRED: "Several units share this name on this day; the units of one full-time year are needed",
+    NoCreditsReason.NOT_IN_FORCE: "The unit did not hold on this day",
+    NoCreditsReason.HOURS_ONLY: "The unit's hours are known, but nobody declares it to be ECTS",
+    NoCreditsReason.INSTITUTIONAL: "Each institution has its own table for this unit",
+    NoCreditsReason.NOT_CONVERTIBLE: "The unit does not measure workload as ECTS does",
+    NoCreditsReason.UNSURE: "The row is not certain enough to state a value",
+}
+
 RULES: dict[str, Rule] = {
     NoLevelReason.FRAMEWORK_REQUIRED: Rule("R2", "reject", "A bare number without its framework is ambiguous in this country"),
     NoLevelReason.NOT_IN_FORCE: Rule("R1 R6", "reject for an award, else issue", "The framework did not hold on this day"),
+    **{reason: Rule("R1 R5 R18 R20", "issue", f"{says}: no EQF level, the national level stays") for reason, says in _NO_LEVEL.items()},
     **{
-        reason: Rule("R1 R5 R20", "issue", "No EQF level is stated; the national level stays")
-        for reason in NoLevelReason
-        if reason not in {NoLevelReason.FRAMEWORK_REQUIRED, NoLevelReason.NOT_IN_FORCE}
+        f"credits_{reason}": Rule("R18 R19", "issue", f"{says}: no ECTS value, the national credits stay")
+        for reason, says in _NO_CREDITS.items()
     },
-    **{f"credits_{reason}": Rule("R18 R19", "issue", "No ECTS value is stated; the national credits stay") for reason in NoCreditsReason},
     Code.EQF_CONFLICT: Rule("R4", "reject", "The registry declares another EQF level than the table row states"),
     Code.EQF_OUT_OF_RANGE: Rule("R6", "reject", "A declared EQF level is a whole number from 1 to 8"),
     Code.EQF_DECLARED_UNSUPPORTED: Rule("R4 R5", "issue", "The registry declares an EQF level and no table row states one"),

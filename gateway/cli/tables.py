@@ -1,0 +1,298 @@
+"""``gateway level``, ``credits``, ``coverage``: ask the mapping tables; the answer, its source, or the reason there is none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.harmonise.tables import CreditMatch, LevelMatch, NoCredits, NoLevel, Tables
+
+app = typer.Typer(help="Ask the mapping tables.", no_args_is_help=True)
+
+Mappings = Annotated[Path | None, typer.Option("--mappings", help="Directory of the mapping tables  [default: GATEWAY_MAPPINGS]")]
+On = Annotated[str | None, typer.Option("--on", help="Day the document was awarded, such as 2020-06-30")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
+ASKED = ("country", "framework", "level", "date")
+ANSWERED = ("eqf_level", "reason", "table_version", "source")
+
+
+@app.command()
+def level(  # noqa: PLR0917
+    country: Annotated[str | None, typer.Argument(help="Country or part of one: IE, BE-FL, UK-SCT")] = None,
+    framework: Annotated[str | None, typer.Argument(help='Framework key; "" when the document does not say')] = None,
+    nqf_level: Annotated[str | None, typer.Argument(metavar="LEVEL", help="National level exactly as written")] = None,
+    on: On = None,
+    batch: Annotated[Path | None, typer.Option("--batch", help="CSV with columns country,framework,level,date; answers every row")] = None,
+    mappings: Mappings = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say which EQF level a national level has on a day, who states it, or why there is none."""
+    from gateway.errors import UsageError
+
+    if batch is not None:
+        if country is not None:
+            raise UsageError("give COUNTRY FRAMEWORK LEVEL or --batch FILE.csv, not both")
+        _batch(batch, _tables(mappings), as_json=as_json)
+        return
+    if country is None or nqf_level is None:
+        raise UsageError('expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 (framework "" when unknown)')
+    tables, day = _tables(mappings), _day(on)
+    found = tables.level(country, framework or None, nqf_level, day)
+    if as_json:
+        _print_json(_level_facts(found, country, tables, day))
+    else:
+        _show(_headline(found, country, nqf_level, day), _level_lines(found, tables))
+
+
+@app.command()
+def credits(  # noqa: A001, PLR0917 - the command is called so
+    country: Annotated[str, typer.Argument(help="Country or part of one")],
+    unit: Annotated[str, typer.Argument(help="Unit as documents write it: KP, hp, CATS, ECTS")],
+    amount: Annotated[str, typer.Argument(help="How many")],
+    sector: Annotated[str | None, typer.Option("--sector", help="HE, VET or GEN")] = None,
+    on: On = None,
+    per_year: Annotated[int | None, typer.Option("--per-year", help="Units of one full-time year; tells units of one name apart")] = None,
+    mappings: Mappings = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many ECTS credits an amount of a national unit is, who states it, or why nobody does."""
+    from gateway.errors import UsageError
+
+    if sector not in {None, "HE", "VET", "GEN"}:
+        raise UsageError(f"--sector is HE, VET or GEN; found {sector}")
+    try:
+        number = Decimal(amount)
+    except InvalidOperation:
+        raise UsageError(f"AMOUNT is a number, such as 60 or 7.5; found {amount}") from None
+    tables, day = _tables(mappings), _day(on)
+    found = tables.credits(country, unit, number, sector, day, per_year=per_year)
+    if as_json:
+        _print_json(_credit_facts(found, country, number, tables))
+    else:
+        _show(_credit_headline(found, number, unit), _credit_lines(found, tables))
+
+
+@app.command()
+def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
+    """Say, a country a line, how many levels and units have an answer, and how old the oldest version in force is."""
+    tables = _tables(mappings)
+    rows = [_covered(mapping) for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country) if mapping.frameworks]
+    if as_json:
+        _print_json({"tables_digest": tables.digest, "systems": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "System", "Frameworks", "Levels", "with EQF", "Units", "with ECTS", "Oldest in force", title=f"Mapping tables {tables.digest}"
+    )
+    for row in rows:
+        table.add_row(
+            row["country"], " ".join(row["frameworks"]), str(row["levels"]), str(row["levels_with_eqf"]), str(row["units"]),
+            str(row["units_with_ects"]), row["oldest_in_force"] or "",
+        )  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+# what is printed ----------------------------------------------------------------------------------------------------------------
+
+
+def _tables(mappings: Path | None) -> Tables:
+    from gateway.harmonise.tables import Tables
+
+    return Tables.load(mappings or Settings().mappings)
+
+
+def _day(text: str | None) -> date | None:
+    from gateway.errors import UsageError
+
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--on is a day, such as 2020-06-30; found {text}") from None
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def _show(headline: str, lines: dict[str, str]) -> None:
+    print(headline)
+    for name, text in lines.items():
+        if text:
+            print(f"  {name:<12} {text}")
+
+
+def _reason(reason: str, prefix: str = "") -> str:
+    from gateway.harmonise.rules import RULES
+
+    return f"{reason} ({RULES[prefix + reason].says})"
+
+
+def _headline(found: LevelMatch | NoLevel, country: str, asked: str, day: date | None) -> str:
+    from gateway.harmonise.levels import LevelMatch
+
+    what = " ".join(filter(None, (country, found.framework, asked, f"on {day}" if day else "")))
+    return f"{what}: EQF {found.eqf}" if isinstance(found, LevelMatch) else f"{what}: no EQF level"
+
+
+def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
+    from gateway.harmonise.levels import NoLevel
+
+    return {
+        "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
+        "frameworks": ", ".join(found.frameworks) if isinstance(found, NoLevel) else "",
+        "for people": f"perhaps {found.hint.replace('|', ' or ')}; never published" if isinstance(found, NoLevel) and found.hint else "",
+        "row": found.row,
+        "version": found.version,
+        "relation": found.relation + (f", referenced {found.referenced_year}" if found.referenced_year else ""),
+        "confidence": found.confidence,
+        "source": found.source,
+        "EU concept": found.uri or ("none in the EU list" if found.row else ""),
+        "note": found.note,
+        "letters": "look-alike letters were read as Latin" if found.normalised else "",
+        "tables": tables.digest,
+    }
+
+
+def _level_facts(found: LevelMatch | NoLevel, country: str, tables: Tables, day: date | None) -> dict[str, Any]:
+    import msgspec
+
+    facts = msgspec.to_builtins(found)
+    return {"country": country, "on": day, "eqf_level": facts.pop("eqf", None), **facts, "tables_digest": tables.digest}
+
+
+def _credit_headline(found: CreditMatch | NoCredits, amount: Decimal, unit: str) -> str:
+    from gateway.harmonise.credits import CreditMatch
+
+    if isinstance(found, CreditMatch):
+        exact = "" if found.exact * 100 == found.points * 100 else f" (exactly {found.exact})"
+        return f"{amount} {unit}: {found.points} ECTS credits{exact}"
+    return f"{amount} {unit}: no ECTS value"
+
+
+def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, str]:
+    from gateway.harmonise.credits import NoCredits
+
+    none = isinstance(found, NoCredits)
+    hours = None if isinstance(found, NoCredits) else found.hours
+    return {
+        "why": _reason(found.reason, "credits_") if isinstance(found, NoCredits) else "",
+        "units": ", ".join(found.units) if isinstance(found, NoCredits) and len(found.units) > 1 else "",
+        "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one",
+        "hours": _range(hours) if hours else "",
+        "row": found.row,
+        "version": found.version,
+        "confidence": found.confidence,
+        "source": found.source,
+        "note": found.note,
+        "tables": tables.digest,
+    }
+
+
+def _range(hours: tuple[Fraction, Fraction]) -> str:
+    least, most = (f"{float(value):.4g}" for value in hours)
+    return f"{least if least == most else f'{least} to {most}'} for one ECTS credit"
+
+
+def _credit_facts(found: CreditMatch | NoCredits, country: str, amount: Decimal, tables: Tables) -> dict[str, Any]:
+    facts = {name: getattr(found, name) for name in found.__struct_fields__}
+    if facts.get("hours"):
+        facts["hours"] = [float(hours) for hours in facts["hours"]]
+    return {"country": country, "amount": amount, "points": None, **facts, "tables_digest": tables.digest}
+
+
+def _covered(mapping: Any) -> dict[str, Any]:
+    from gateway.language.mapping import ISSUING
+
+    rows = [(version, row) for framework in mapping.frameworks.values() for version in framework.versions for row in version.levels]
+    stated = [
+        row for version, row in rows
+        if row.eqf and (row.relation or version.relation) in ISSUING and (row.confidence or version.confidence) != "unsure"
+    ]  # fmt: skip
+    started = [version.from_ for version, _ in rows if version.from_ and not version.until]
+    return {
+        "country": mapping.country,
+        "frameworks": list(mapping.frameworks),
+        "levels": len(rows),
+        "levels_with_eqf": len(stated),
+        "units": len(mapping.credits),
+        "units_with_ects": sum(1 for unit in mapping.credits if unit.ects and unit.confidence != "unsure" and unit.sector in {"HE", "ALL"}),
+        "oldest_in_force": min(started).isoformat() if started else None,
+    }
+
+
+# a file of questions --------------------------------------------------------------------------------------------------------------
+
+
+def _batch(path: Path, tables: Tables, *, as_json: bool) -> None:
+    names, rows = _questions(path)
+    answers = [{**row, **_answer(row, tables)} for row in rows]
+    if as_json:
+        _print_json({"tables_digest": tables.digest, "answers": answers})
+    else:
+        columns = [*names, *(name for name in ANSWERED if name not in names)]
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(answers)
+    stated = sum(1 for answer in answers if answer["eqf_level"])
+    print(f"{len(answers)} questions, {stated} with an EQF level; tables {tables.digest}", file=sys.stderr)
+    if any(answer["reason"] == "bad_date" for answer in answers):
+        raise typer.Exit(1)
+
+
+def _questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
+    from gateway.errors import StorageError, UsageError
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8; save the file as UTF-8") from None
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
+    names = list(reader.fieldnames or ())
+    if missing := [name for name in ASKED if name not in names]:
+        raise UsageError(f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(ASKED)}")
+    return names, ({name: value or "" for name, value in row.items() if name is not None} for row in reader)
+
+
+def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
+    from gateway.harmonise.levels import LevelMatch
+
+    try:
+        day = date.fromisoformat(row["date"]) if row["date"] else None
+    except ValueError:
+        return dict.fromkeys(ANSWERED, "") | {"reason": "bad_date"}
+    found = tables.level(row["country"], row["framework"] or None, row["level"], day)
+    stated = isinstance(found, LevelMatch)
+    return {
+        "eqf_level": str(found.eqf) if isinstance(found, LevelMatch) else "",
+        "reason": "" if stated else str(getattr(found, "reason", "")),
+        "table_version": found.version,
+        "source": found.source,
+    }
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    for command in app.registered_commands:
+        parent.registered_commands.append(command)
