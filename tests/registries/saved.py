@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,8 +52,13 @@ def in_envelope(data: bytes, _: str) -> list[Saved]:
     return [Saved(body.encode(), "text/xml; charset=utf-8", "POST")]
 
 
-def posted_json(data: bytes, _: str) -> list[Saved]:
-    return [Saved(data, method="POST")]
+def numbered(data: bytes, _: str) -> list[Saved]:
+    """The saved learners are what schools send; the register gives each person and study right its number before it passes them on."""
+    learner = json.loads(data)
+    learner["henkilö"]["oid"] = "1.2.246.562.24.00000000001"
+    for number, right in enumerate(learner["opiskeluoikeudet"]):
+        right |= {"oid": f"1.2.246.562.15.0000000000{number}", "versionumero": 1}
+    return [Saved(json.dumps([learner]).encode(), method="POST")]
 
 
 def got(media_type: str) -> Callable[[bytes, str], list[Saved]]:
@@ -94,7 +100,9 @@ def change_first(code: str) -> Callable[[bytes, str], list[Saved]]:
 
 
 def institution_first(data: bytes, _: str) -> list[Saved]:
-    reports = (REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json").read_bytes()
+    """The saved reports are another institution's; they are served as this one's."""
+    saved = (REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json").read_bytes()
+    reports = saved.replace(b'"id": 382', b'"id": 792')
     listed = b'{"count": 1, "results": [{"id": 792, "deqar_id": "DEQARINST0792"}]}'
     return [Saved(reports, target=".*/reports/.*"), Saved(data, target=".*/institutions/792/"), Saved(listed)]
 
@@ -140,7 +148,7 @@ OOAPI = {
 CASES: list[Case] = [
     *(Case("fi-virta", "achievements", file, soap, {"person": ["1"]}) for file in VIRTA),
     *(
-        Case("fi-koski", stream, f"{FINLAND}/koski/koski-oppija-{name}.json", posted_json, {"person": ["1"]})
+        Case("fi-koski", stream, f"{FINLAND}/koski/koski-oppija-{name}.json", numbered, {"person": ["1"]})
         for name in KOSKI
         for stream in ("achievements", "transcripts")
     ),
