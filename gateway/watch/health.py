@@ -11,6 +11,7 @@ import errno
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +38,14 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def gateway_release() -> str:
+    """Return the version of the gateway that is installed."""
+    try:
+        return version("qualification-gateway")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class HealthServer:
@@ -68,6 +77,7 @@ class HealthServer:
 
     async def start(self) -> None:
         """Open the port, or raise :class:`~gateway.errors.Unavailable` that names it."""
+        metrics.BUILD_INFO.labels(gateway_release()).set(1)
         app = web.Application(middlewares=[_guard])
         app.add_routes(
             [

@@ -55,6 +55,8 @@ _PAYLOAD_NAMES = {
     "headers",
     "cookies",
     "input",
+    "args",
+    "kwargs",
     "row",
     "node",
     "element",

@@ -79,14 +79,15 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     sections += [section(readings, now) for section in (_registries, _mapping, _kafka)]
     return _PAGE.format(
         style=STYLE,
-        about=_about(snapshot, now),
+        about=_about(readings, snapshot, now),
         summary=_summary(readings, states),
         sections="\n".join(sections),
     )
 
 
-def _about(snapshot: Snapshot, now: float) -> str:
-    facts = [f"release {snapshot.release}" if snapshot.release else "", f"{snapshot.stage} registries" if snapshot.stage else ""]
+def _about(readings: Readings, snapshot: Snapshot, now: float) -> str:
+    release = snapshot.release or next((version for (version,) in readings.by("gateway_build_info", "version")), "")
+    facts = [f"release {release}" if release else "", f"{snapshot.stage} registries" if snapshot.stage else ""]
     facts += ["roles " + " and ".join(snapshot.roles) if snapshot.roles else "", f"as of {_instant(now)}"]
     return " · ".join(escape(fact) for fact in facts if fact)
 
@@ -134,8 +135,10 @@ def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tup
     received = readings.by("gateway_records_received_total", "connector", "stream")
     ended = readings.by("gateway_records_total", "connector", "stream", "outcome")
     rows = []
+    titled: set[str] = set()
     for stream, (level, words) in states.items():
-        title = snapshot.titles.get(stream[0], "")
+        title = "" if stream[0] in titled else snapshot.titles.get(stream[0], "")
+        titled.add(stream[0])
         rows.append(
             [
                 f'<th scope="row"><code>{escape(stream[0])} <wbr>{escape(stream[1])}</code>'
