@@ -13,22 +13,31 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from datetime import time as clock_time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import httpx2
 import stamina
 
 from gateway.errors import Halt, RetryLater
 from gateway.fetch import tls
-from gateway.fetch.auth import Auth, Open
+from gateway.fetch.auth import ApiKey, Auth, Basic, Bearer, OAuth2, Open
 from gateway.fetch.body import Body, collect
 from gateway.fetch.exchange import Call, Judge, Reply, Verdict, by_status, retry_after
 from gateway.fetch.limits import Breaker, Budget, Quiet
 from gateway.fetch.redact import url as redacted
+from gateway.fetch.secrets import Secrets
+from gateway.fetch.secrets import text as secret_text
+from gateway.fetch.soap import Wsdl
+from gateway.language import wire as language
+from gateway.language.connector import Connector, Push, Soap
+from gateway.language.scalars import Secret
 from gateway.watch import metrics
 
 for _name in ("httpx2", "httpcore2", "zeep"):
@@ -72,14 +81,14 @@ class Transport:
         line: Line,
         hosts: set[str],
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self.connector = connector
         self.allowance = allowance
         self._hosts = hosts
-        self._now = now
-        self._line = line
-        self._budget = Budget(connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=now)
+        self.now = now or _now
+        self.line = line
+        self._budget = Budget(connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now)
         self._breaker = Breaker(connector)
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
 
@@ -95,8 +104,10 @@ class Transport:
         """Let calls go to the origin of ``url`` too: it comes from the configuration, never from a reply."""
         self._hosts.add(origin(url))
 
-    async def send(self, call: Call, judge: Judge = by_status, *, line: Line | None = None) -> tuple[Reply, Verdict]:
-        """Send a call until its reply is ``ok``, ``empty`` or ``halve_window`` and return both.
+    async def send(self, call: Call | Callable[[], Call], judge: Judge = by_status, *, line: Line | None = None) -> tuple[Reply, Verdict]:
+        """Send a call until its reply is ``ok``, ``empty``, ``halve_window`` or ``restart_window`` and return both.
+
+        A callable makes the call anew for each attempt: signed messages carry the time of their making.
 
         ``judge`` says what a reply means. What stays transient after all attempts is :class:`~gateway.errors.RetryLater`; what a
         person has to mend is :class:`~gateway.errors.Halt`. The caller closes ``reply.body``.
@@ -111,7 +122,8 @@ class Transport:
             wait_jitter=limit.wait_initial,
         ):
             with attempt:
-                return await self._once(call, judge, line or self._line)
+                made = call if isinstance(call, Call) else call()
+                return await self._once(made, judge, line or self.line)
         raise AssertionError  # pragma: no cover - retry_context returns or raises
 
     def _again(self, error: Exception) -> bool | float:
@@ -145,12 +157,13 @@ class Transport:
                 self._breaker.failed(clock())
             else:
                 self._breaker.succeeded()
-        if verdict.outcome in {"ok", "empty", "halve_window"}:
+        if verdict.outcome not in {"retry", "denied", "stop"}:
             return reply, verdict
         reply.body.close()
         text = f"{where}: {verdict.message or verdict.reason}"
         if verdict.outcome == "retry":
-            after = retry_after(reply.headers, self._now())
+            after = retry_after(reply.headers, self.now())
+            after = verdict.after if after is None else after
             if after is not None:
                 self._budget.hold(min(after, self.allowance.patience))
             raise RetryLater(verdict.reason or "BUSY", text, after=after)
@@ -161,7 +174,7 @@ class Transport:
     async def _authenticated(self, call: Call, line: Line, where: str) -> Reply:
         if not call.authenticated:
             return await self._exchange(call, None, where)
-        flow = line.auth.flow(call, self._now())
+        flow = line.auth.flow(call, self.now())
         step = next(flow)
         while True:
             reply = await self._exchange(step, step_tls(line, step, call), where)
@@ -218,7 +231,7 @@ class Transport:
     def _client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
         if context not in self._clients:
             self._clients[context] = httpx2.AsyncClient(
-                verify=context or self._line.tls or tls.context(self.connector),
+                verify=context or self.line.tls or tls.context(self.connector),
                 follow_redirects=False,
                 trust_env=False,
                 http2=False,
@@ -262,4 +275,119 @@ async def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
         yield piece
 
 
-__all__ = ["Allowance", "Call", "Line", "Reply", "Transport", "Verdict", "origin", "replace"]
+class Client(Transport):
+    """The client of one connector: built from its file, its secrets and the stage.
+
+    ``base`` is the address that is called, ``secrets`` what ``{secret: name}`` means here.
+    """
+
+    def __init__(
+        self, connector: Connector, secrets: Secrets, stage: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        block = connector.protocol
+        self.block = block
+        self.secrets = secrets
+        self.stage = stage
+        self._tls = None if isinstance(block, Push) else block.tls
+        self.base = "" if isinstance(block, Push) else _address(connector.connector, block.url, stage)
+        hosts = set() if isinstance(block, Push) else {origin(self.base), *(_host_origin(host, self.base) for host in block.hosts)}
+        super().__init__(connector.connector, allowance_of(block.limits), Line(), hosts, now=now)
+        self.line = self.line_of(None if isinstance(block, Push) else block.auth, self._tls)
+        self._wsdls: dict[Path, Wsdl] = {}
+        self._parties: dict[str, Line] = {}
+
+    def line_of(self, auth: language.Auth | None, own: language.Tls | None) -> Line:
+        """Return how to reach a party with these credentials and this certificate."""
+        return Line(self._auth(auth), self._context(own))
+
+    def party_line(self, name: str, auth: language.Auth | None, own: language.Tls | None) -> Line:
+        """Return the line of one institution, made once so that its token and connections are kept."""
+        if name not in self._parties:
+            self._parties[name] = self.line_of(auth, own)
+        return self._parties[name]
+
+    def wsdl(self, folder: Path, block: Soap) -> Wsdl:
+        """Return the connector's WSDL, loaded once."""
+        path = folder / (block.wsdl or "")
+        if path not in self._wsdls:
+            self._wsdls[path] = Wsdl(path, block.service, block.port)
+        return self._wsdls[path]
+
+    def _context(self, own: language.Tls | None) -> ssl.SSLContext | None:
+        if own is None:
+            return None
+        given = {
+            name: self.secrets(found.secret) for name in ("authorities", "certificate", "key", "password") if (found := getattr(own, name))
+        }
+        bundle = self.secrets(own.pkcs12.secret) if own.pkcs12 else None
+        return tls.context(self.connector, pkcs12_bundle=bundle, **given)
+
+    def _auth(self, auth: language.Auth | None) -> Auth:
+        if auth is None:
+            return Open()
+        if auth.basic:
+            return Basic(self._text(auth.basic.username), self._text(auth.basic.password))
+        if auth.bearer:
+            return Bearer(self._text(auth.bearer.token))
+        if auth.api_key:
+            return ApiKey(self._text(auth.api_key.value), auth.api_key.header or "", auth.api_key.query or "")
+        if auth.oauth2_client_credentials is None:
+            raise AssertionError
+        return self._oauth(auth.oauth2_client_credentials)
+
+    def _oauth(self, rule: language.OAuth2) -> OAuth2:
+        url = rule.token_url if isinstance(rule.token_url, str) else _address(self.connector, rule.token_url, self.stage)
+        self.allow(url)
+        key = rule.private_key.secret if rule.private_key else None
+        return OAuth2(
+            url,
+            self._text(rule.client_id),
+            self._text(rule.client_secret) if rule.client_secret else None,
+            assertion_key=(lambda: self.secrets(key)) if key else None,
+            key_id=rule.key_id or "",
+            algorithm=rule.algorithm,
+            audience=rule.audience or "",
+            scope=rule.scope,
+            parameters=tuple(rule.parameters.items()),
+            in_body=rule.credentials_in == "body",
+            tls=self._context(rule.tls),
+        )
+
+    def _text(self, source: str | Secret) -> Callable[[], str]:
+        return (lambda: source) if isinstance(source, str) else (lambda: secret_text(self.secrets, source.secret))
+
+
+def allowance_of(limits: language.Limits) -> Allowance:
+    """Return the allowance a connector's ``limits`` ask for."""
+    return Allowance(
+        rate=limits.rate,
+        concurrency=limits.concurrency,
+        timeout=limits.timeout.total_seconds(),
+        max_response=limits.max_response,
+        max_decoded=limits.max_decoded,
+        quiet=quiet_of(limits.quiet) if limits.quiet else None,
+        attempts=limits.attempts,
+        patience=limits.patience.total_seconds(),
+    )
+
+
+def quiet_of(text: str) -> Quiet:
+    """Return the quiet hours ``07:00-19:00 Europe/Brussels`` means."""
+    hours, _, zone = text.partition(" ")
+    start, _, end = hours.partition("-")
+    return Quiet(clock_time.fromisoformat(start), clock_time.fromisoformat(end), ZoneInfo(zone))
+
+
+def _address(connector: str, url: language.Url, stage: str) -> str:
+    found = url.at(stage)
+    if found is None:
+        raise Halt("URL_MISSING", f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production")
+    return found
+
+
+def _host_origin(host: str, base: str) -> str:
+    return origin(host if "://" in host else f"{urlsplit(base).scheme}://{host}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -32,9 +32,9 @@ _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 @dataclass(slots=True)
 class Document:
-    """One decoded document. ``root`` is an element (``xml``) or a plain JSON value (``json``); ``name`` is its file's, if any."""
+    """One decoded document. ``root`` is an element (``xml``), a JSON value or the rows of a table; ``name`` is its file's, if any."""
 
-    kind: Literal["xml", "json"]
+    kind: Literal["xml", "json", "csv"]
     root: Any
     name: str = ""
 
@@ -156,7 +156,7 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
         raise Halt("JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits") from None
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason

@@ -11,7 +11,7 @@ from typing import Literal
 
 from gateway.fetch.body import Body
 
-Outcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window"]
+Outcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Verdict:
     outcome: Outcome
     reason: str = ""
     message: str = ""
+    after: float | None = None
 
 
 Judge = Callable[[Reply], Verdict]

@@ -250,7 +250,7 @@ def test_oauth2_gets_keeps_and_renews_a_token():
     async def run():
         nonlocal good
         async with Server(answer) as server, transport(server) as client:
-            client._line = Line(oauth(server))
+            client.line = Line(oauth(server))
             for _ in range(2):
                 got, _ = await client.send(Call("GET", server.url + "/d"))
                 assert got.body.read() == b"data"
@@ -270,7 +270,7 @@ def test_oauth2_gets_keeps_and_renews_a_token():
 def test_a_refused_token_names_the_code_and_not_the_body():
     async def run():
         async with Server(always(b'{"error":"invalid_client","error_description":"CANARY"}', 401)) as server, transport(server) as client:
-            client._line = Line(oauth(server))
+            client.line = Line(oauth(server))
             with pytest.raises(Halt, match="invalid_client") as caught:
                 await client.send(Call("GET", server.url))
             assert caught.value.reason == "TOKEN_REFUSED"

@@ -1,0 +1,91 @@
+"""Outer loops: institutions, subjects in batches, lists a registry gives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from gateway.errors import Halt
+from gateway.fetch.client import Client, Line
+from gateway.fetch.dialogue import Dialogue
+from gateway.fetch.rest import Filler
+from gateway.fetch.secrets import text as secret_text
+from gateway.fetch.selecting import text_of
+from gateway.language.asking import Each, Party
+from gateway.language.connector import Push, Stream
+
+Subjects = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One combination of the loops' values: what requests see, what records keep, and whom to ask."""
+
+    values: Mapping[str, Any]
+    context: Mapping[str, str]
+    base: str | None = None
+    line: Line | None = None
+    separator: str = ","
+
+
+async def turns(stream: Stream, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> list[Turn]:
+    """Return the combinations in order, outermost loop first; a stream without loops has one."""
+    made = [Turn({}, {})]
+    for name, each in stream.for_each.items():
+        made = [turn async for outer in _each(made) async for turn in _inner(outer, name, each, dialogue, client, subjects)]
+    return made
+
+
+async def _each(turns_: list[Turn]) -> AsyncIterator[Turn]:
+    for turn in turns_:
+        yield turn
+
+
+async def _inner(outer: Turn, name: str, each: Each, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> AsyncIterator[Turn]:
+    if each.in_.parties is not None and not (subjects and name in subjects):
+        for party_name, party in each.in_.parties.items():
+            yield _party(outer, name, party_name, party, client)
+        return
+    values = iter(await _values(outer, name, each, dialogue, client, subjects))
+    while batch := tuple(islice(values, each.batch)):
+        value: Any = batch if each.batch > 1 else batch[0]
+        context = {**outer.context, name: each.separator.join(batch)}
+        yield Turn({**outer.values, name: value}, context, outer.base, outer.line, each.separator)
+
+
+async def _values(outer: Turn, name: str, each: Each, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> Sequence[str]:
+    loop = each.in_
+    if subjects is not None and name in subjects:
+        return subjects[name]
+    if loop.values is not None:
+        return loop.values
+    if loop.secret is not None:
+        lines = secret_text(client.secrets, loop.secret).splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if loop.table is not None:
+        table = dialogue.connector.tables.get(loop.table)
+        return tuple(map(str, getattr(table, "map", None) or ()))
+    if loop.request is not None:
+        answered = await dialogue.ask(loop.request.request, outer.values, base=outer.base, line=outer.line)
+        looked = (dialogue.expressions(document.kind, loop.request.select)(document.root, {}) for document in answered.reading.documents)
+        return list(dict.fromkeys(text for found in looked for value in found if (text := text_of(value))))
+    raise Halt(
+        "SUBJECTS_MISSING", f"{dialogue.where}: the values of the loop {name!r} come from stream {loop.stream!r}, which has seen none yet"
+    )
+
+
+def _party(outer: Turn, name: str, party_name: str, party: Party, client: Client) -> Turn:
+    filler = Filler(client.secrets)
+    block = client.block
+    base = party.url.at(client.stage) if party.url else outer.base
+    if party.url and base is None:
+        raise Halt("URL_MISSING", f"{client.connector}: {party_name} has no url for the stage {client.stage!r}")
+    if base is not None:
+        client.allow(base)
+    line = outer.line
+    if (party.auth or party.tls) and not isinstance(block, Push):
+        line = client.party_line(party_name, party.auth or block.auth, party.tls or block.tls)
+    variables = {key: filler.text(value, {}) for key, value in party.variables.items()}
+    return Turn({**outer.values, name: party_name, **variables}, {**outer.context, name: party_name}, base, line, outer.separator)

@@ -1,0 +1,321 @@
+"""From one page to the next, for every way registries have of saying so.
+
+A pager is a generator without I/O: it yields what to ask for, is sent what came back, and ends. ``Ask.state`` is what a restart
+needs to ask for that page again. A link seen before, a page served twice and a total that was not reached are errors, never an end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urljoin
+
+from lxml import etree
+
+from gateway.errors import Halt, RetryLater
+
+State = dict[str, Any]
+Look = Callable[[Any], list[Any]]
+"""A compiled expression: a document's root in, the values found out."""
+
+MAX_EMPTY = 50
+_LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[^;,\"=]+(?:=(?:\"[^\"]*\"|[^;,\"]*))?)*)")
+_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^;,\s\"]+))", re.IGNORECASE)
+_ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What to ask for next: variables for the request's template, or a whole URL.
+
+    ``probe``: the page is only looked at to find the way; its records come later.
+    """
+
+    state: State
+    variables: dict[str, Any] = field(default_factory=dict)
+    url: str | None = None
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a pager may know of a page: its decoded document, its links, how many records it held and their digest."""
+
+    root: Any
+    url: str
+    count: int
+    digest: str = ""
+    links: tuple[str, ...] = ()
+
+
+Steps = Generator[Ask, Seen, None]
+Pager = Callable[[State | None], Steps]
+
+
+class Watch:
+    """Notices loops and repeated pages during one run."""
+
+    def __init__(self) -> None:
+        self._places: set[str] = set()
+        self._previous = ""
+        self._pages: set[str] = set()
+        self._empty = 0
+
+    def going_to(self, place: str) -> None:
+        """Raise ``CURSOR_LOOP`` when a page is about to be asked for a second time."""
+        if place in self._places:
+            raise Halt("CURSOR_LOOP", "the registry's next page is one that was read before; the paging does not end")
+        self._places.add(place)
+
+    def saw(self, seen: Seen) -> None:
+        """Raise ``PAGE_REPEATED`` when the same records come twice in a row, ``CURSOR_LOOP`` when they come again later or never end."""
+        if seen.count and seen.digest and seen.digest == self._previous:
+            raise RetryLater("PAGE_REPEATED", "the registry served the same page twice; the records of the second one are missing")
+        if seen.count and seen.digest in self._pages:
+            raise Halt("CURSOR_LOOP", "the registry serves pages again that were read before; the paging does not end")
+        if seen.count and seen.digest:
+            self._pages.add(seen.digest)
+        self._previous = seen.digest
+        self._empty = 0 if seen.count else self._empty + 1
+        if self._empty > MAX_EMPTY:
+            raise Halt("CURSOR_LOOP", f"{MAX_EMPTY} empty pages in a row, and the registry says there are more")
+
+
+def single(_: State | None) -> Steps:
+    """One page is all there is."""
+    yield Ask({"page": 0})
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A change feed that is asked again from its newest position until nothing new comes."""
+
+    position: Callable[[], str]
+
+    def __call__(self, state: State | None) -> Steps:
+        """Ask until the position stays where it is."""
+        number = int(state["page"]) if state else 0
+        while True:
+            before = self.position()
+            seen = yield Ask({"page": number})
+            if not seen.count or self.position() == before:
+                return
+            number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHeader:
+    """The next URL is in the ``Link`` header (RFC 8288)."""
+
+    relation: str = "next"
+
+    def __call__(self, state: State | None) -> Steps:
+        """Follow links until there is none."""
+        return _follow(state, lambda seen: link(seen.links, self.relation))
+
+
+@dataclass(frozen=True, slots=True)
+class NextUrl:
+    """The next URL is in the reply's document."""
+
+    look: Look
+
+    def __call__(self, state: State | None) -> Steps:
+        """Follow URLs until there is none."""
+        return _follow(state, lambda seen: first_text(self.look(seen.root)))
+
+
+def _follow(state: State | None, find: Callable[[Seen], str | None]) -> Steps:
+    watch = Watch()
+    url = state.get("url") if state else None
+    while True:
+        watch.going_to(url or "")
+        seen = yield Ask({"url": url} if url else {}, url=url)
+        watch.saw(seen)
+        found = find(seen)
+        if not found:
+            return
+        url = urljoin(seen.url, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The reply names a token that asks for the next page. The first request has none."""
+
+    look: Look
+    more: Look | None = None
+
+    def __call__(self, state: State | None) -> Steps:
+        """Pass tokens back until there is none; a token that repeats is the end only when nothing came with it."""
+        watch = Watch()
+        token = state.get("token") if state else None
+        while True:
+            watch.going_to(token or "")
+            seen = yield Ask({"token": token} if token else {}, {"cursor": token} if token else {})
+            found = first_text(self.look(seen.root))
+            if not found or (self.more is not None and not truth(self.more(seen.root))) or (found == token and not seen.count):
+                return
+            watch.saw(seen)
+            token = found
+
+
+@dataclass(frozen=True, slots=True)
+class PageNumber:
+    """Pages are counted from ``start``. Whatever stop signs the reply has are read; without any, an empty page ends it."""
+
+    start: int = 1
+    more: Look | None = None
+    pages: Look | None = None
+    total: Look | None = None
+    size: int | None = None
+
+    def __call__(self, state: State | None) -> Steps:
+        """Count up until a stop sign."""
+        watch = Watch()
+        page = int(state["page"]) if state else self.start
+        got = int(state.get("got", 0)) if state else 0
+        while True:
+            seen = yield Ask({"page": page, "got": got}, {"page": page, **({"size": self.size} if self.size else {})})
+            watch.saw(seen)
+            got += seen.count
+            if self._ended(seen, page, got):
+                return
+            page += 1
+
+    def _ended(self, seen: Seen, page: int, got: int) -> bool:
+        if self.more is not None:
+            return not truth(self.more(seen.root))
+        if self.pages is not None:
+            return page - self.start + 1 >= number(self.pages(seen.root), "the number of pages")
+        return counted_out(seen, got, self.total, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """Pages are asked for by how many records to skip."""
+
+    size: int
+    start: int = 0
+    total: Look | None = None
+
+    def __call__(self, state: State | None) -> Steps:
+        """Skip ahead by what was received until a stop sign."""
+        watch = Watch()
+        offset = int(state["offset"]) if state else self.start
+        while True:
+            seen = yield Ask({"offset": offset}, {"offset": offset, "size": self.size})
+            watch.saw(seen)
+            offset += seen.count
+            if counted_out(seen, offset - self.start, self.total, self.size):
+                return
+
+
+def counted_out(seen: Seen, got: int, total: Look | None, size: int | None) -> bool:
+    """Return whether counting says that the last page was reached; raise ``COUNT_MISMATCH`` when it stops short of its total."""
+    if total is not None:
+        expected = number(total(seen.root), "the total")
+        if got >= expected:
+            return True
+        if seen.count == 0 or (size and seen.count < size):
+            raise RetryLater("COUNT_MISMATCH", f"the registry says there are {expected} records and served {got}")
+        return False
+    return seen.count == 0 or (size is not None and seen.count < size)
+
+
+@dataclass(frozen=True, slots=True)
+class AtomArchive:
+    """An archived Atom feed (RFC 5005): walk back to where the window starts, then read forward, oldest first."""
+
+    since: datetime | None = None
+    """Where the window starts; without one, from the first archive on."""
+    previous: str = "prev-archive"
+    most: int = 10_000
+
+    def __call__(self, state: State | None) -> Steps:
+        """Find the oldest feed that matters, then follow ``next-archive``."""
+        watch = Watch()
+        back: list[str | None] = []
+        url = state.get("url") if state else None
+        if url is None:
+            watch_back = Watch()
+            while True:
+                watch_back.going_to(url or "")
+                seen = yield Ask({}, url=url, probe=True)
+                back.append(url)
+                if len(back) > self.most:
+                    raise Halt("CURSOR_LOOP", f"more than {self.most} archive documents without an end; raise paging.atom.max_documents")
+                earlier = _atom_link(seen, self.previous)
+                if not earlier or self._reached(seen.root):
+                    break
+                url = earlier
+            back.pop()
+        while True:
+            watch.going_to(url or "")
+            seen = yield Ask({"url": url} if url else {}, url=url)
+            onward = _atom_link(seen, "next-archive")
+            if onward:
+                url = onward
+            elif back:
+                url = back.pop()
+            else:
+                return
+            if back and url == back[-1]:
+                back.pop()
+
+    def _reached(self, root: etree._Element) -> bool:
+        stamps = [text for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry")) if text]
+        return bool(self.since and stamps and min(map(_instant, stamps)) < self.since)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Halt("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _atom_link(seen: Seen, relation: str) -> str | None:
+    for element in seen.root.findall(f"{_ATOM}link"):
+        if element.get("rel") == relation and (target := element.get("href")):
+            return urljoin(seen.url, str(target))
+    return None
+
+
+def link(headers: Sequence[str], relation: str) -> str | None:
+    """Return the target of the first ``Link`` with this relation."""
+    for header in headers:
+        for target, parameters in _LINK.findall(header):
+            for quoted, bare in _REL.findall(parameters):
+                if relation in (quoted or bare).lower().split():
+                    return str(target)
+    return None
+
+
+def first_text(values: list[Any]) -> str | None:
+    """Return the first value as text, ``None`` when there is nothing."""
+    for value in values:
+        text = "".join(map(str, value.itertext())) if isinstance(value, etree._Element) else value  # noqa: SLF001 - lxml has no public name for it
+        if text is not None and text is not False and str(text).strip():
+            return str(text).strip()
+    return None
+
+
+def truth(values: list[Any]) -> bool:
+    """Return whether a stop sign says that there is more."""
+    if values and isinstance(values[0], bool):
+        return values[0]
+    text = first_text(values)
+    return text is not None and text.lower() not in {"false", "0", "no", "n"}
+
+
+def number(values: list[Any], what: str) -> int:
+    """Return a whole number a reply states; raise ``COUNT_MISSING`` when it does not."""
+    text = first_text(values)
+    try:
+        return int(float(text)) if text else int("")
+    except (ValueError, OverflowError):
+        raise RetryLater("COUNT_MISSING", f"the reply does not state {what}, although the connector reads it there") from None
