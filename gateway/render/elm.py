@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from gateway.records import Accreditation, Learning, LearningOutcome, Organisation
 from gateway.render import vocab
@@ -16,7 +16,20 @@ from gateway.render.identity import nested
 Node = dict[str, Any]
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
-UNKNOWN_LANGUAGE = "und"
+
+class Style(NamedTuple):
+    """Where the two profiles differ for the same fact."""
+
+    url: str
+    """The term for a web resource's address: the two contexts spell it differently."""
+    esco_scheme: bool
+    """Whether an ESCO concept names its scheme: one profile demands it, the other's vocabulary shapes reject the real one."""
+    back_reference: bool
+    """Whether an accreditation must name the organisation it is about."""
+
+
+LOQ: Final = Style(url="contentUrl", esco_scheme=False, back_reference=True)
+EDC: Final = Style(url="contentURL", esco_scheme=True, back_reference=False)
 
 
 def put(node: Node, **fields: Any) -> Node:
@@ -43,7 +56,7 @@ def hours(value: Decimal | None) -> str | None:
     return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
 
 
-def organisation(body: Organisation | None, root: str, role: str) -> Node | None:
+def organisation(body: Organisation | None, root: str, role: str, style: Style) -> Node | None:
     """Return an organisation with its location, or ``None`` when it has neither a name nor an identifier."""
     if body is None or not (body.name or body.identifiers):
         return None
@@ -66,16 +79,16 @@ def organisation(body: Organisation | None, root: str, role: str) -> Node | None
     if place:
         address = {"id": nested(root, role, "address"), "type": "Address", "countryCode": place}
         node["location"] = {"id": nested(root, role, "location"), "type": "Location", "address": address}
-    return put(node, homepage=web(body.homepage, root, role, "homepage"))
+    return put(node, homepage=web(body.homepage, style, root, role, "homepage"))
 
 
-def web(url: str | None, root: str, *path: str) -> Node | None:
+def web(url: str | None, style: Style, root: str, *path: str) -> Node | None:
     """Return a web resource."""
-    return {"id": nested(root, *path), "type": "WebResource", "contentUrl": url} if url else None
+    return {"id": nested(root, *path), "type": "WebResource", style.url: url} if url else None
 
 
-def outcomes(found: Iterable[LearningOutcome], root: str, *, scheme: bool) -> list[Node]:
-    """Return learning outcomes; ``scheme`` says whether ESCO concepts name their scheme (EDC demands it, LOQ rejects it)."""
+def outcomes(found: Iterable[LearningOutcome], root: str, style: Style) -> list[Node]:
+    """Return learning outcomes with the ESCO skills they name."""
     nodes = []
     for index, outcome in enumerate(found, 1):
         node: Node = {"id": nested(root, "outcome", index), "type": "LearningOutcome"}
@@ -83,7 +96,7 @@ def outcomes(found: Iterable[LearningOutcome], root: str, *, scheme: bool) -> li
         if outcome.kind:
             node["dcType"] = vocab.snb("skill-type", outcome.kind)
         skills = [
-            vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if scheme else {"id": uri, "type": "Concept"}
+            vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if style.esco_scheme else {"id": uri, "type": "Concept"}
             for uri in outcome.esco
         ]
         nodes.append(put(node, relatedESCOSkill=skills))
@@ -103,12 +116,14 @@ def note(text: dict[str, str], root: str, *path: str | int) -> Node | None:
     return {"id": nested(root, *path), "type": "Note", "noteLiteral": text} if text else None
 
 
-def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None) -> list[Node]:
-    """Return the accreditations that name their agency and kind; others cannot be said in ELM."""
-    nodes = []
+def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None, style: Style) -> list[Node]:
+    """Return the accreditations that can be said in ELM: those that name their agency and kind and, in a catalogue, their holder."""
+    nodes: list[Node] = []
+    if style.back_reference and (holder is None or "legalName" not in holder or "location" not in holder):
+        return nodes
     for index, one in enumerate(found, 1):
-        agency = organisation(one.agency, root, f"agency-{index}")
-        if agency is None or one.kind not in vocab.ACCREDITATIONS or not one.title:
+        agency = organisation(one.agency, root, f"agency-{index}", style)
+        if agency is None or "location" not in agency or "legalName" not in agency or one.kind not in vocab.ACCREDITATIONS or not one.title:
             continue
         node: Node = {
             "id": nested(root, "accreditation", index),
@@ -117,7 +132,7 @@ def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None
             "title": one.title,
             "accreditingAgent": agency,
         }
-        put(node, organisation=holder, report=web(one.report, root, "report", str(index)))
+        put(node, organisation=holder if style.back_reference else None, report=web(one.report, style, root, "report", str(index)))
         if one.valid_from:
             node["dateIssued"] = f"{one.valid_from}T00:00:00Z"
         if one.valid_until:
@@ -126,7 +141,7 @@ def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None
     return nodes
 
 
-def specification(record: Learning, root: str, *, scheme: bool) -> Node:
+def specification(record: Learning, root: str, style: Style) -> Node:
     """Return what a qualification or achievement specification says about learning, levels and workload."""
     node: Node = {"title": record.title}
     put(
@@ -134,12 +149,12 @@ def specification(record: Learning, root: str, *, scheme: bool) -> Node:
         description=record.description,
         thematicArea=[vocab.snb("isced-f", code) for code in record.isced_f if code in vocab.ISCED_F],
         language=[found for tag in record.languages if (found := vocab.language(tag))],
-        learningOutcome=outcomes(record.learning_outcomes, root, scheme=scheme),
+        learningOutcome=outcomes(record.learning_outcomes, root, style),
         creditPoint=credit(record, root),
         volumeOfLearning=hours(record.workload_hours),
         maximumDuration=f"P{record.duration_months}M" if record.duration_months else None,
         entryRequirement=note(record.entry_requirement, root, "entry"),
-        homepage=web(record.homepage, root, "homepage"),
+        homepage=web(record.homepage, style, root, "homepage"),
     )
     if record.mode in vocab.MODES:
         node["mode"] = vocab.snb("learning-assessment", vocab.MODES[record.mode])

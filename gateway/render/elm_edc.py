@@ -21,12 +21,12 @@ def credential(record: Credential) -> Node | Rejected:
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
     root = record.iri
-    body = elm.organisation(record.awarding_body, root, "awarding-body")
+    body = elm.organisation(record.awarding_body, root, "awarding-body", elm.EDC)
     if body is None or "legalName" not in body or "location" not in body:
         return Rejected(
             stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
         )
-    issuer = elm.organisation(record.issuer, root, "issuer") or body
+    issuer = elm.organisation(record.issuer, root, "issuer", elm.EDC) or body
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
@@ -105,20 +105,20 @@ def _achievement(record: Learning, body: Node, root: str, assessment: Assessment
 
 
 def _part(part: Part, body: Node, root: str) -> Node:
-    own = elm.organisation(part.awarding_body, root, "awarding-body") or body
+    own = elm.organisation(part.awarding_body, root, "awarding-body", elm.EDC) or body
     return _achievement(part, own, root, part.assessment, part.awarded_on)
 
 
 def _specification(record: Learning, root: str) -> Node:
     levels = elm.levels(record)
     node: Node = {"id": nested(root, "specification"), "type": "Qualification" if levels else "LearningAchievementSpecification"}
-    node |= elm.specification(record, nested(root, "specification"), scheme=True)
+    node |= elm.specification(record, nested(root, "specification"), elm.EDC)
     node |= levels
     if record.partial is not None and levels:
         node["isPartialQualification"] = record.partial
     if record.micro:
         node["dcType"] = vocab.snb("learning-opportunity", vocab.SHORT_LEARNING_PROGRAMME)
-    return put(node, accreditation=elm.accreditation(record.accreditation, root, None))
+    return put(node, accreditation=elm.accreditation(record.accreditation, root, None, elm.EDC))
 
 
 def _assessment(assessment: Assessment | None, process: str, root: str) -> Node | None:

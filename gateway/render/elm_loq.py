@@ -37,16 +37,16 @@ def qualification(record: Qualification) -> Node | Rejected:
         return rejected
     levels = elm.levels(record)
     complete = "eqfLevel" in levels and "nqfLevel" in levels
+    body = elm.organisation(record.awarding_body, record.iri, "awarding-body", elm.LOQ)
     node: Node = {"@context": CONTEXT, "id": record.iri, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    node |= elm.specification(record, record.iri, scheme=False)
+    node |= elm.specification(record, record.iri, elm.LOQ)
     if complete:
         node |= levels
-        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, None))
+        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, body, elm.LOQ))
     elif "language" not in node:
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
     identifier = record.code or record.id
     node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": identifier}
-    body = elm.organisation(record.awarding_body, record.iri, "awarding-body")
     if body is not None and "location" in body and "legalName" in body:
         node["awardingOpportunity"] = {
             "id": nested(record.iri, "awarding"),
@@ -67,14 +67,14 @@ def opportunity(record: LearningOpportunity) -> Node | Rejected:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
     if record.homepage is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
-    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider")
+    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider", elm.LOQ)
     if provider is None or "location" not in provider or "legalName" not in provider:
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     root = nested(record.iri, "specification")
     levels = elm.levels(record)
     complete = "eqfLevel" in levels and "nqfLevel" in levels
     specification: Node = {"id": root, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    specification |= elm.specification(record, root, scheme=False)
+    specification |= elm.specification(record, root, elm.LOQ)
     if complete:
         specification |= levels
     node: Node = {
@@ -84,7 +84,7 @@ def opportunity(record: LearningOpportunity) -> Node | Rejected:
         "title": record.title,
         "defaultLanguage": default,
         "providedBy": provider,
-        "homepage": elm.web(record.homepage, record.iri, "homepage"),
+        "homepage": elm.web(record.homepage, elm.LOQ, record.iri, "homepage"),
         "learningAchievementSpecification": specification,
     }
     put(node, description=record.description, duration=f"P{record.duration_months}M" if record.duration_months else None)
