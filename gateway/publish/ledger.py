@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.errors import RetryLater
 from gateway.publish.events import raw_headers
+from gateway.publish.rejections import rejection
 from gateway.publish.topics import CURSORS, DIGESTS, RAW
-from gateway.publish.transactions import Outgoing, Transactional, partition_for, read_partition
-from gateway.records import Raw
+from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
+from gateway.records import Raw, Rejected
 from gateway.settings import Settings
+from gateway.watch import metrics
+
+TOO_LARGE = Rejected(stage="size", field="body", reason="too_large", detail=f"larger than max.message.bytes of {RAW.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Ledger:
         self._name = f"{connector}|{stream}".encode()
         self._transactional = Transactional(settings, f"poll-{connector}-{stream}", "poll")
         self._cursor: bytes | None = None
+        self._large: set[tuple[str, bytes]] = set()
 
     async def open(self) -> bytes | None:
         """Make sure this instance owns the stream; return its cursor, or ``None`` when it was never read."""
@@ -56,21 +62,41 @@ class Ledger:
         return self._cursor
 
     async def write(self, entries: list[Entry], cursor: bytes | None) -> None:
-        """Write raw records, their digests and the cursor in one transaction; afterwards :attr:`known` includes them."""
-        records = []
-        for entry in entries:
-            raw = entry.raw
-            records.append(Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw)))
-            key = self._name + b"|" + raw.native_id.encode()
-            records.append(Outgoing(DIGESTS.name, key, entry.value, [], partition_for(self._name, DIGESTS.partitions)))
+        """Write raw records, their digests and the cursor in one transaction; afterwards :attr:`known` includes them.
+
+        A record that does not fit its topic ends as a rejection in the same transaction. It is found by trying: the first time this
+        raises :class:`~gateway.errors.RetryLater`, and the page is read and written again.
+        """
+        if not entries and cursor in {None, self._cursor}:
+            return
+        records = [record for entry in entries for record in self._records(entry)]
         if cursor is not None:
             records.append(Outgoing(CURSORS.name, self._name, cursor, [], partition_for(self._name, CURSORS.partitions)))
-        if not records or (not entries and cursor == self._cursor):
-            return
-        await self._transactional.write(records)
+        try:
+            await self._transactional.write(records)
+        except RecordTooLarge as error:
+            self._large |= {(entry.raw.native_id, entry.digest) for entry in (entries[index // 2] for index in error.indexes)}
+            raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None
         self._cursor = cursor if cursor is not None else self._cursor
         for entry in entries:
             self.known[entry.raw.native_id] = entry.value
+        self._count_large(entries)
+
+    def _records(self, entry: Entry) -> tuple[Outgoing, Outgoing]:
+        """Return the raw record, or the rejection in its place, and the digest."""
+        raw = entry.raw
+        key = self._name + b"|" + raw.native_id.encode()
+        digest = Outgoing(DIGESTS.name, key, entry.value, [], partition_for(self._name, DIGESTS.partitions))
+        if (raw.native_id, entry.digest) in self._large:
+            return rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
+        return Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw)), digest
+
+    def _count_large(self, entries: list[Entry]) -> None:
+        large = {(entry.raw.native_id, entry.digest) for entry in entries} & self._large
+        if large:
+            metrics.RECORDS.labels(self.connector, self.stream, "rejected").inc(len(large))
+            metrics.REJECTIONS.labels(self.connector, self.stream, TOO_LARGE.reason, TOO_LARGE.field).inc(len(large))
+            self._large -= large
 
     async def close(self) -> None:
         """Let go of the producer."""

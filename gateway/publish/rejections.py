@@ -24,7 +24,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     tables_digest: str
     raw: dict[str, str | int]
-    """Where the raw record is: topic, partition, offset."""
+    """Where the raw record is: topic, partition, offset; -1 when it did not fit the topic and is nowhere."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -45,9 +45,10 @@ def rejection(rejected: Rejected, raw: Raw, *, topic: str, partition: int, offse
             raw={"topic": topic, "partition": partition, "offset": offset},
         )
     )
+    place = (topic, str(partition), str(offset)) if offset >= 0 else (raw.key, raw.version, raw.body)
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(topic, str(partition), str(offset), rejected.config_digest, rejected.tables_digest).encode()),
+        ("ce_id", event_id(*place, rejected.config_digest, rejected.tables_digest).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.rejected.v1"),
         ("ce_dataschema", SCHEMA.encode()),

@@ -1,0 +1,40 @@
+"""A real process that writes the pages of an imaginary registry through the ledger, so that tests can kill it.
+
+Page ``n`` holds records ``n*50`` to ``n*50+49``; the cursor is the number of the next page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+
+from gateway.publish.ledger import Entry, Ledger
+from gateway.records import Raw
+from gateway.settings import Settings
+
+PAGE = 50
+
+
+def page(connector: str, number: int) -> list[Entry]:
+    found = []
+    for native_id in range(number * PAGE, (number + 1) * PAGE):
+        body = b'{"id":%d}' % native_id
+        raw = Raw(connector=connector, stream="s", native_id=str(native_id), body=body)
+        found.append(Entry(raw, hashlib.blake2b(body, digest_size=16).digest(), None))
+    return found
+
+
+async def main(bootstrap: str, connector: str, pages: str) -> None:
+    ledger = Ledger(Settings(kafka_bootstrap=bootstrap, stage="acceptance"), connector, "s")
+    number = int(await ledger.open() or b"0")
+    assert len(ledger.known) == number * PAGE, (len(ledger.known), number)
+    while number < int(pages):
+        await ledger.write(page(connector, number), b"%d" % (number + 1))
+        number += 1
+        print(number, flush=True)
+    await ledger.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from aiokafka import ConsumerRecord
+from poll_process import PAGE, page
+from reading import read_all
+
+from gateway.errors import Fenced, RetryLater
+from gateway.publish import topics
+from gateway.publish.events import raw_from
+from gateway.publish.ledger import Entry, Ledger
+from gateway.publish.topics import DIGESTS, RAW, REJECTIONS
+from gateway.records import Raw
+from gateway.settings import Settings
+from gateway.watch import metrics
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+ROOT = Path(__file__).parents[2]
+
+
+async def of(settings: Settings, topic: str, prefix: str) -> list[ConsumerRecord]:
+    return [record for record in await read_all(settings.kafka_bootstrap, topic) if record.key.decode().startswith(prefix)]
+
+
+def entry(connector: str, native_id: str, body: bytes | None, digest: bytes = b"d" * 16) -> Entry:
+    return Entry(Raw(connector=connector, stream="s", native_id=native_id, body=body), digest, None)
+
+
+def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topics.apply(settings)
+        first = Ledger(settings, name, "s")
+        assert await first.open() is None
+        await first.write([entry(name, "1", b"{}"), entry(name, "2", b"{}", b"e" * 16)], b"page 1")
+        await first.write([], b"page 2")
+        await first.close()
+        second = Ledger(settings, name, "s")
+        assert await second.open() == b"page 2"
+        assert {native_id: value[:16] for native_id, value in second.known.items()} == {"1": b"d" * 16, "2": b"e" * 16}
+        await second.close()
+        assert {raw_from(record.key, record.value, record.headers).native_id for record in await of(settings, RAW.name, name)} == {"1", "2"}
+
+    asyncio.run(scenario())
+
+
+def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topics.apply(settings)
+        first, second = Ledger(settings, name, "s"), Ledger(settings, name, "s")
+        await first.open()
+        await first.write(page(name, 0), b"1")
+        assert await second.open() == b"1"
+        with pytest.raises(Fenced):
+            await first.write(page(name, 1), b"2")
+        await second.write(page(name, 1), b"2")
+        await second.close()
+        assert max(Counter(record.key for record in await of(settings, RAW.name, name)).values()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topics.apply(settings)
+        one, other = Ledger(settings, name, "s"), Ledger(settings, name, "s2")
+        await one.open()
+        await one.write([entry(name, "1", b"{}")], b"one")
+        assert await other.open() is None
+        assert other.known == {}
+        await other.write([entry(name, "9", b"{}")], b"other")
+        await one.write([entry(name, "2", b"{}")], b"one again")
+        await one.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, name: str) -> None:
+    def rejected() -> float:
+        return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": name, "stream": "s", "outcome": "rejected"}) or 0
+
+    async def scenario() -> None:
+        await topics.apply(settings)
+        ledger = Ledger(settings, name, "s")
+        entries = [entry(name, "small", b"{}"), entry(name, "large", b"x" * 6_000_000), entry(name, "last", b"{}")]
+        reasons: list[str] = []
+        for _ in range(4):
+            await ledger.open()
+            try:
+                await ledger.write(entries, b"next")
+            except RetryLater as error:
+                reasons.append(error.reason)
+            else:
+                break
+        assert set(reasons) == {"record_too_large"}
+        assert rejected() == 1
+        assert await ledger.open() == b"next"
+        await ledger.close()
+        assert [record.key.decode() for record in await of(settings, RAW.name, name)] == [f"{name}|small", f"{name}|last"]
+        found = await of(settings, REJECTIONS.name, name)
+        assert [record.key.decode() for record in found] == [f"{name}|large"]
+        assert b'"stage":"size"' in found[0].value
+        assert len(found[0].value) < 1_000
+        assert len(await of(settings, DIGESTS.name, name)) == 3
+
+    asyncio.run(scenario())
+
+
+def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str) -> None:
+    chance = random.Random(7)
+    pages = 400
+
+    async def spawn() -> asyncio.subprocess.Process:
+        command = [sys.executable, str(Path(__file__).with_name("poll_process.py")), settings.kafka_bootstrap, name, str(pages)]
+        return await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+
+    async def scenario() -> None:
+        await topics.apply(settings)
+        ended = 0
+        for _ in range(10):
+            process = await spawn()
+            assert process.stdout
+            if not await process.stdout.readline():
+                ended += 1
+                continue
+            await asyncio.sleep(chance.uniform(0, 0.3))
+            process.kill()
+            await process.wait()
+        assert ended <= 2, "the pages were written before the kills: the test means nothing"
+        last = await spawn()
+        await asyncio.wait_for(last.communicate(), 60)
+        assert last.returncode == 0
+        seen = [int(raw_from(record.key, record.value, record.headers).native_id) for record in await of(settings, RAW.name, name)]
+        assert len(seen) == len(set(seen)) == pages * PAGE
+
+    asyncio.run(scenario())

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.publish.events import document_headers, event_id, raw_from, raw_headers
+from gateway.publish.rejections import rejection
+from gateway.records import Document, Provenance, Raw, Rejected
+
+WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
+RAWS = st.builds(
+    Raw,
+    connector=st.from_regex(r"[a-z]{2}-[a-z0-9-]{1,12}", fullmatch=True),
+    stream=st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True),
+    native_id=WORDS,
+    body=st.none() | st.binary(max_size=50),
+    media_type=st.sampled_from(["application/json", "application/xml"]),
+    kind=WORDS,
+    context=st.dictionaries(WORDS, WORDS, max_size=3),
+    changed_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+    version=WORDS,
+)
+
+
+@given(RAWS)
+def test_a_raw_record_comes_back_as_it_was(raw: Raw) -> None:
+    assert raw_from(raw.key.encode(), raw.body, raw_headers(raw)) == raw
+
+
+@given(RAWS)
+def test_headers_follow_cloudevents_and_hold_no_body(raw: Raw) -> None:
+    headers = dict(raw_headers(raw))
+    assert headers["ce_specversion"] == b"1.0"
+    assert all(headers[name] for name in ("ce_id", "ce_source", "ce_type", "content-type"))
+    assert all(name == name.lower() for name in headers)
+
+
+def test_an_id_repeats_with_its_content_and_only_then() -> None:
+    assert event_id("a", b"b", None) == event_id("a", b"b", None)
+    assert event_id("ab", b"c") != event_id("a", b"bc")
+    assert event_id("a", None) != event_id("a", b"")
+
+
+def test_a_document_says_where_it_comes_from() -> None:
+    raw = Raw(connector="xx-registry", stream="degrees", native_id="7", body=b"{}", changed_at=datetime(2026, 1, 2, tzinfo=UTC))
+    document = Document(
+        topic="t", key="k", value=b"{}", type="eu.europass.credential.changed.v1", subject="k", schema="https://example.org/s.json"
+    )
+    headers = dict(document_headers(document, raw, Provenance(connector="xx-registry", stream="degrees", config_digest="abc")))
+    assert headers["ce_source"] == b"/connectors/xx-registry/degrees"
+    assert headers["ce_time"] == b"2026-01-02T00:00:00Z"
+    assert msgspec.json.decode(headers["provenance"])["config_digest"] == "abc"
+
+
+def test_a_rejection_names_the_place_and_never_the_payload() -> None:
+    raw = Raw(connector="xx-registry", stream="degrees", native_id="7", body=b'{"name":"Canary Person"}')
+    rejected = Rejected(stage="map", field="title", reason="missing", config_digest="c1", tables_digest="t1")
+    out = rejection(rejected, raw, topic="gateway.raw.v1", partition=2, offset=41)
+    value = msgspec.json.decode(out.value or b"")
+    assert value["raw"] == {"topic": "gateway.raw.v1", "partition": 2, "offset": 41}
+    assert (value["stage"], value["field"], value["reason"], value["config_digest"]) == ("map", "title", "missing", "c1")
+    assert b"Canary" not in (out.value or b"") + b"".join(header for _, header in out.headers)
+    again = rejection(rejected, raw, topic="gateway.raw.v1", partition=2, offset=41)
+    assert dict(again.headers)["ce_id"] == dict(out.headers)["ce_id"]
+    nowhere = {
+        dict(rejection(rejected, Raw(connector="c", stream="s", native_id=one, body=b""), topic="t", partition=-1, offset=-1).headers)[
+            "ce_id"
+        ]
+        for one in "ab"
+    }
+    assert len(nowhere) == 2
