@@ -8,20 +8,13 @@ import sys
 
 def main() -> None:
     """Entry point of the ``gateway`` command."""
-    import click
     from pydantic import ValidationError
 
     from gateway.cli import app
     from gateway.errors import ConfigError, GatewayError
 
     try:
-        code = app(standalone_mode=False, prog_name="gateway")
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app(prog_name="gateway")
     except ConfigError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)  # noqa: T201

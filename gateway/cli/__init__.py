@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, demo, run
+from gateway.cli import connectors, demo, run, tables
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -19,3 +19,4 @@ app.add_typer(kafka_app, name="kafka")
 run.register(app)
 demo.register(app)
 connectors.register(app)
+tables.register(app)

@@ -61,7 +61,8 @@ def run(
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
-    from gateway.fleet import load_fleet
+    from gateway.fetch.secrets import FileSecrets
+    from gateway.fleet import load_fleet, require_secrets
     from gateway.process import Worker
     from gateway.watch import logs
 
@@ -73,6 +74,8 @@ def run(
         raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
     logs.configure(settings)
     fleet = load_fleet(settings, names)
+    if "poll" in wanted:
+        require_secrets(fleet, FileSecrets(settings.secrets_dir))
     worker = Worker(settings, fleet, frozenset(wanted))
     run_loop(worker.run())
     if worker.stopped_by:

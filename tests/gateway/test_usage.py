@@ -1,0 +1,103 @@
+"""Wrong use answers with one clear line and its exit code; no traceback, no guess."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEY = "a key for tests only, never for people"
+
+
+def gateway(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        env=clean | {"GATEWAY_PSEUDONYM_KEY": KEY, "GATEWAY_METRICS_PORT": "0"} | environment,
+        check=False,
+    )
+
+
+def says(done: subprocess.CompletedProcess, code: int, *words: str) -> None:
+    assert done.returncode == code, done
+    lines = done.stderr.strip().splitlines()
+    assert "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+    assert len(lines) == 1, lines
+
+
+def test_no_arguments_show_help_and_are_wrong_use():
+    done = gateway()
+    assert done.returncode == 2
+    assert "Commands" in done.stdout + done.stderr
+
+
+def test_an_unknown_connector_lists_the_known():
+    says(gateway("run", "nope"), 2, "nope", "demo-rest")
+
+
+def test_a_missing_secret_names_the_file_and_the_variable(tmp_path: Path):
+    says(gateway("run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path)), 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
+
+
+def test_a_missing_pseudonym_key_says_how_to_make_one():
+    says(gateway("run", "demo-rest", GATEWAY_PSEUDONYM_KEY="short"), 2, "GATEWAY_PSEUDONYM_KEY", "openssl rand")
+
+
+def test_no_broker_names_what_to_start(tmp_path: Path):
+    done = gateway("topics", "verify", GATEWAY_DATA_DIR=str(tmp_path))
+    says(done, 4, "gateway kafka start", "GATEWAY_KAFKA_BOOTSTRAP")
+
+
+def test_a_broker_that_does_not_answer_is_named():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    done = gateway("topics", "verify", GATEWAY_KAFKA_BOOTSTRAP=address)
+    assert done.returncode == 4
+    assert address in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_yaml_names_line_and_column(tmp_path: Path):
+    (tmp_path / "xx-bad.yaml").write_text("language: 1\nconnector: xx-bad\n\tcountry: SE\n")
+    done = gateway("run", GATEWAY_CONNECTORS=str(tmp_path))
+    assert done.returncode == 3
+    assert f"{tmp_path}/xx-bad.yaml:3:1:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_an_unreadable_file_is_named(tmp_path: Path):
+    (tmp_path / "xx-bad.yaml").write_text("language: 1\n")
+    (tmp_path / "xx-bad.yaml").chmod(0)
+    says(gateway("run", GATEWAY_CONNECTORS=str(tmp_path)), 3, "xx-bad.yaml")
+
+
+def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path):
+    (tmp_path / "xx-bad.yaml").mkdir()
+    done = gateway("run", GATEWAY_CONNECTORS=str(tmp_path))
+    assert done.returncode in {3, 74}
+    assert "xx-bad.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.kafka
+def test_a_port_in_use_is_named_before_any_poll(site):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        process = site.run(GATEWAY_METRICS_PORT=port)
+        assert process.wait(30) == 4
+        assert f"port {port} on 127.0.0.1 is in use" in site.log()
+        assert not site.read("gateway.raw.v1")
