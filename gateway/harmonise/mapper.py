@@ -110,7 +110,7 @@ class Compiler:
             late = rule.table is not None and rule.table not in self.around.connector.tables
             made.append(Step(found.path, fill, late))
             if rule.framework is not None:
-                made.append(Step(("nqf_framework",), lambda _node, _context, _state, text=rule.framework: text, late=False))
+                made.append(Step(("nqf_framework",), _framework(rule.framework), late))
         return sorted(made, key=lambda step: step.late)
 
     def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
@@ -395,6 +395,11 @@ def apply(steps: Iterable[Step], node: Any, context: Context, state: State, pref
 
 def _nothing(_node: Any, _context: Context, _state: State) -> Any:
     return None
+
+
+def _framework(name: str) -> Fill:
+    """A framework is only said of a level that is there."""
+    return lambda _node, _context, state: name if state.values.get("nqf_level") else None
 
 
 def _needs(found: Target) -> str:

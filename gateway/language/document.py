@@ -1,6 +1,6 @@
 """Read YAML a person wrote: YAML 1.2 words only, every value with its line and column, and every trap a finding.
 
-``NO`` is Norway, ``on`` is a word, ``2026-01-01`` is a text. Anchors, tags, tabs, duplicate keys, numbers with leading zeros,
+``NO``, ``on`` and ``2026-01-01`` are texts. Anchors, tags, tabs, duplicate keys, numbers with leading zeros,
 several documents, control characters and files that are too large or too deep are findings, not surprises.
 """
 

@@ -121,7 +121,12 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_
 """A name that can stand in ``{name}`` and ``$name``."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 """XPath 1.0 where the payload is XML, JMESPath where it is JSON, a column name where it is CSV; ``$name`` reads what was kept."""
-Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value), Field(strict=False)]
+Words = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(strict=False),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 """One text or several."""
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$")]
