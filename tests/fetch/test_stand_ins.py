@@ -35,7 +35,7 @@ async def read(connector, stream: str, window: Window = ALL, *, secrets=SECRETS,
         client.allowance = type(client.allowance)(
             **{name: getattr(client.allowance, name) for name in client.allowance.__slots__ if name not in {"wait_initial", "timeout"}},
             wait_initial=0.01,
-            timeout=3.0,
+            timeout=1.0,
         )
         return [page async for page in pages(connector, stream, window, client, position=position)]
 
@@ -134,7 +134,7 @@ def test_a_passing_misbehaviour_costs_nothing(tmp_path, name, kind):
 def test_a_lasting_misbehaviour_has_a_reason(tmp_path, name, kind, error, reason):
     async def case():
         async with await (rest_catalogue if name == "demo-rest" else soap_credits).start(records=350) as registry:
-            registry.misbehave(kind, times=None, skip=1)
+            registry.misbehave(kind, times=None, skip=1, seconds=10)
             with pytest.raises(error) as caught:
                 await read(connector(tmp_path, name, registry.url), "programmes" if name == "demo-rest" else "degrees")
             assert caught.value.reason in reason
