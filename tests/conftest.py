@@ -18,9 +18,15 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Addresses of a real Kafka: ``GATEWAY_TEST_KAFKA`` where set, else a broker of this run that ends with it."""
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Addresses of a real Kafka: ``GATEWAY_TEST_KAFKA`` where set, else a broker of this run that ends with it.
+
+    ``GATEWAY_TEST_KAFKA=testcontainers`` runs the same tests on a container.
+    """
     given = os.environ.get("GATEWAY_TEST_KAFKA")
+    if given == "testcontainers":
+        yield request.getfixturevalue("container_bootstrap")
+        return
     if given:
         yield given
         return
@@ -31,6 +37,24 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield broker.bootstrap
     except GatewayError as error:
         pytest.fail(f"the tests need a Kafka: {error}; or set GATEWAY_TEST_KAFKA", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def container_bootstrap() -> Iterator[str]:
+    """Address of a Kafka in a container; skips with the reason where no Docker engine answers."""
+    import docker
+    from docker.errors import DockerException
+    from testcontainers.community.kafka import KafkaContainer
+
+    try:
+        docker.from_env().ping()
+    except DockerException as error:
+        pytest.skip(f"no Docker engine answers ({type(error).__name__})")
+    container = KafkaContainer(os.environ.get("GATEWAY_TEST_KAFKA_IMAGE", "confluentinc/cp-kafka:8.0.0")).with_kraft()
+    container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1").with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
+    container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+    with container:
+        yield container.get_bootstrap_server()
 
 
 @pytest.fixture

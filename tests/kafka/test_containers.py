@@ -1,0 +1,37 @@
+"""The same promises on a broker that somebody else built: runs where a Docker engine answers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+from reading import read_all
+
+from gateway.publish import topics
+from gateway.publish.ledger import Ledger
+from gateway.publish.topics import RAW
+from gateway.settings import Settings
+
+
+@pytest.mark.kafka
+def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: str) -> None:
+    from poll_process import PAGE, page
+
+    settings = Settings(kafka_bootstrap=container_bootstrap, stage="acceptance")
+    name = f"t{uuid.uuid4().hex[:10]}"
+
+    async def scenario() -> None:
+        await topics.apply(settings)
+        await topics.verify(settings)
+        ledger = Ledger(settings, name, "s")
+        await ledger.open()
+        await ledger.write(page(name, 0), b"1")
+        await ledger.close()
+        again = Ledger(settings, name, "s")
+        assert await again.open() == b"1"
+        assert len(again.known) == PAGE
+        await again.close()
+        assert len([record for record in await read_all(container_bootstrap, RAW.name) if record.key.decode().startswith(name)]) == PAGE
+
+    asyncio.run(scenario())
