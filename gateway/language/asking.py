@@ -222,7 +222,9 @@ class Join(Model):
 
     into: Identifier = Field(description="The record gets the joined ones under this name")
     decode: Decode = Field((), description='Where the second list is, from the same reply: [zip, "*parts*.csv", csv]')
-    request: Request | None = Field(None, description="A request that gives the second list; with {id}, the record's own key, it is asked for each record")
+    request: Request | None = Field(
+        None, description="A request that gives the second list; with {id}, the record's own key, it is asked for each record"
+    )
     records: Expression | None = Field(None, description="The second list inside what was decoded")
     key: Expression = Field(description="The key inside a record of the second list")
     to: Expression = Field(description="The key inside our record")

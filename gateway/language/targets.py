@@ -18,7 +18,19 @@ from gateway.records import EMITS, LangMap
 TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
 
 Sort = Literal[
-    "text", "integer", "decimal", "boolean", "date", "datetime", "choice", "languages", "texts", "integers", "structs", "struct", "dictionary"
+    "text",
+    "integer",
+    "decimal",
+    "boolean",
+    "date",
+    "datetime",
+    "choice",
+    "languages",
+    "texts",
+    "integers",
+    "structs",
+    "struct",
+    "dictionary",
 ]
 
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -116,7 +128,11 @@ def _classify(kind: Any) -> Target:
         return Target((), "dictionary")
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
-        return Target((), "structs", struct=inner) if isinstance(inner, type) and issubclass(inner, Struct) else Target((), "integers" if inner is int else "texts")
+        return (
+            Target((), "structs", struct=inner)
+            if isinstance(inner, type) and issubclass(inner, Struct)
+            else Target((), "integers" if inner is int else "texts")
+        )
     if isinstance(kind, type) and issubclass(kind, Struct):
         return Target((), "struct", struct=kind)
     raise TypeError(f"no target can have the type {kind}")
