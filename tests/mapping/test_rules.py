@@ -10,7 +10,8 @@ import pytest
 
 from gateway.harmonise.credits import NoCreditsReason
 from gateway.harmonise.levels import NoLevelReason
-from gateway.harmonise.rules import RULES, Code, enrich
+from gateway.harmonise.rulebook import RULES, Code
+from gateway.harmonise.rules import enrich
 from gateway.records import Rejected
 
 DAY = date(2020, 6, 1)
