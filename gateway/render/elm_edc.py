@@ -8,12 +8,17 @@ from typing import Any, Final
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
 from gateway.render.elm import Node, put
-from gateway.render.identity import nested
+from gateway.render.identity import escaped, nested
 
 CONTEXT: Final = ["https://www.w3.org/2018/credentials/v1", "http://data.europa.eu/snb/model/context/edc-ap"]
 SCHEMA: Final = {"id": "http://data.europa.eu/snb/model/ap/edc-generic-full", "type": "ShaclValidator2017"}
 PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A transparent pixel: the profile demands a rendered image, and whoever seals the credential draws the real one."""
+
+ASSESSMENT_TITLE: Final = {"en": "Assessment"}
+"""The profile wants a title; this one says no more than what the node is."""
+NO_LANGUAGE: Final = "en"
+"""A name and a grade are in no language; the model wants a tag, and two-letter ones only."""
 
 
 def credential(record: Credential) -> Node | Rejected:
@@ -66,14 +71,13 @@ def instant(value: datetime) -> str:
 
 def _subject(holder: Holder, root: str) -> Node:
     node: Node = {"id": holder.esi or nested(root, "holder"), "type": "Person"}
-    und = "en"  # a name is in no language; the model wants a tag
     if holder.given_name:
-        node["givenName"] = {und: holder.given_name}
+        node["givenName"] = {NO_LANGUAGE: holder.given_name}
     if holder.family_name:
-        node["familyName"] = {und: holder.family_name}
+        node["familyName"] = {NO_LANGUAGE: holder.family_name}
     full = holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
     if full:
-        node["fullName"] = {und: full}
+        node["fullName"] = {NO_LANGUAGE: full}
     if holder.birth_date:
         node["dateOfBirth"] = day(holder.birth_date)
     if holder.esi:
@@ -92,13 +96,14 @@ def _achievement(record: Learning, body: Node, root: str, assessment: Assessment
         process["awardingDate"] = day(awarded)
     node: Node = {"id": nested(root, "achievement"), "type": "LearningAchievement", "title": record.title, "awardedBy": process}
     put(node, description=record.description, creditReceived=elm.credit(record, nested(root, "received")))
-    node["specifiedBy"] = _specification(record, root)
-    proof = _assessment(assessment, process["id"], root)
-    if proof:
-        node["provenBy"] = proof
+    node["specifiedBy"] = specified = _specification(record, root)
+    if assessment and assessment.grade:
+        node["provenBy"] = _assessment(assessment, assessment.grade, process, root)
+    elif assessment and (planned := _assessment_specification(assessment, root)):
+        specified["provenBy"] = planned
     parts = getattr(record, "parts", ())
     if parts:
-        node["hasPart"] = [_part(part, body, nested(root, "part", part.id)) for part in parts]
+        node["hasPart"] = [_part(part, body, nested(root, "part", escaped(part.id))) for part in parts]
     if isinstance(record, Credential):
         put(node, additionalNote=elm.note(record.further_information, root, "further"))
     return node
@@ -121,29 +126,31 @@ def _specification(record: Learning, root: str) -> Node:
     return put(node, accreditation=elm.accreditation(record.accreditation, root, None, elm.EDC))
 
 
-def _assessment(assessment: Assessment | None, process: str, root: str) -> Node | None:
-    """Return the assessment when the registry states a grade: the profile has no assessment without one."""
-    if assessment is None or not assessment.grade:
-        return None
-    title = assessment.title or {"en": "Assessment"}
-    grade = f"{assessment.grade} ({assessment.grading_scale})" if assessment.grading_scale else assessment.grade
+def _assessment(assessment: Assessment, grade: str, process: Node, root: str) -> Node:
+    """Return a result with its grade as the registry writes it; the profile knows no result without one."""
+    shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
     node: Node = {
         "id": nested(root, "assessment"),
         "type": "LearningAssessment",
-        "title": title,
+        "title": assessment.title or ASSESSMENT_TITLE,
         "awardedBy": process,
-        "grade": {"id": nested(root, "grade"), "type": "Note", "noteLiteral": {"en": grade}},
+        "grade": {"id": nested(root, "grade"), "type": "Note", "noteLiteral": {NO_LANGUAGE: shown}},
     }
     if assessment.supervision in vocab.SUPERVISION:
         node["idVerification"] = vocab.snb("supervision-verification", vocab.SUPERVISION[assessment.supervision])
-    if assessment.kind in vocab.ASSESSMENTS:
-        node["specifiedBy"] = {
-            "id": nested(root, "assessment", "specification"),
-            "type": "LearningAssessmentSpecification",
-            "title": title,
-            "dcType": vocab.snb("assessment", vocab.ASSESSMENTS[assessment.kind]),
-        }
-    return node
+    return put(node, specifiedBy=_assessment_specification(assessment, root))
+
+
+def _assessment_specification(assessment: Assessment, root: str) -> Node | None:
+    """Return how results are established, which can be said without a grade."""
+    if assessment.kind not in vocab.ASSESSMENTS:
+        return None
+    return {
+        "id": nested(root, "assessment", "specification"),
+        "type": "LearningAssessmentSpecification",
+        "title": assessment.title or ASSESSMENT_TITLE,
+        "dcType": vocab.snb("assessment", vocab.ASSESSMENTS[assessment.kind]),
+    }
 
 
 def _display(record: Credential, root: str) -> Node:
