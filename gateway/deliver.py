@@ -17,6 +17,7 @@ from gateway.publish.transactions import Outgoing
 from gateway.records import Document, Provenance, Raw, Rejected, Withheld
 from gateway.render import Rendered
 from gateway.stage import Result
+from gateway.watch import lookups
 
 UNKNOWN_CONNECTOR = "unknown_connector"
 
@@ -41,7 +42,7 @@ class Deliver:
         if isinstance(outcome, Withheld):
             return self._delete(raw, stream)
         if isinstance(outcome, Rejected):
-            return self._reject(record, raw, outcome)
+            return self._reject(record, raw, outcome, harmoniser.connector.country)
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
         country = harmoniser.connector.country
         rendered = render.render(outcome, raw, template=stream.iri, country=country, at=at, audience_key=self._audience_key)
@@ -49,7 +50,7 @@ class Deliver:
             provenance = outcome.provenance
             digests = {"config_digest": provenance.config_digest, "tables_digest": provenance.tables_digest}
             return self._reject(record, raw, msgspec.structs.replace(rendered, **digests))
-        return self._accept(raw, rendered)
+        return self._accept(raw, rendered, country)
 
     def shrink(self, record: ConsumerRecord) -> Result:
         """Return the rejection that stands for a record whose documents do not fit their topic."""
@@ -58,20 +59,29 @@ class Deliver:
             record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes")
         )
 
-    def _accept(self, raw: Raw, rendered: Rendered) -> Result:
+    def _accept(self, raw: Raw, rendered: Rendered, country: str) -> Result:
         provenance = rendered.provenance
         outgoing = [self._outgoing(document, raw, provenance) for document in rendered.documents]
         issues = tuple(issue.code for issue in provenance.issues)
-        return Result(outgoing, raw.connector, raw.stream, "accepted", issues=issues)
+        return Result(
+            outgoing,
+            raw.connector,
+            raw.stream,
+            "accepted",
+            issues=issues,
+            used=lookups.used(country, provenance.lookups),
+            missing=lookups.missing(country, provenance.lookups, provenance.issues),
+        )
 
     def _delete(self, raw: Raw, stream: Stream) -> Result:
         emits = {stream.emits, *(kind.emits for kind in stream.kinds.values() if kind.emits)}
         documents = render.tombstones(emits, raw, template=stream.iri, audience_key=self._audience_key)
         return Result([self._outgoing(document, raw, None) for document in documents], raw.connector, raw.stream, "deleted")
 
-    def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected) -> Result:
+    def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected, country: str = "") -> Result:
         outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
-        return Result([outgoing], raw.connector, raw.stream, "rejected", reason=rejected.reason, field=rejected.field)
+        missing = lookups.missing(country, (), (), rejected)
+        return Result([outgoing], raw.connector, raw.stream, "rejected", reason=rejected.reason, field=rejected.field, missing=missing)
 
     @staticmethod
     def _outgoing(document: Document, raw: Raw, provenance: Provenance | None) -> Outgoing:

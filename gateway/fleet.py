@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import msgspec
 from pydantic import BaseModel
 
 from gateway.errors import ConfigError, Finding, Halt, UsageError
@@ -13,8 +16,10 @@ from gateway.harmonise import Harmoniser
 from gateway.harmonise.privacy import MIN_KEY
 from gateway.harmonise.tables import Tables
 from gateway.language import load_connector
-from gateway.language.connector import Connector
+from gateway.language.connector import Connector, Stream
+from gateway.language.mapping import Version
 from gateway.language.scalars import Secret
+from gateway.records import EMITS
 from gateway.settings import Settings
 from gateway.watch import metrics
 
@@ -62,11 +67,51 @@ def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
         raise UsageError(f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}")
     key = settings.pseudonym_key.get_secret_value().encode()
     if len(key) < MIN_KEY:
-        raise UsageError(f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY} bytes; make one with `openssl rand -base64 32` and keep it")
+        raise UsageError(
+            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY} bytes; make one with `openssl rand -base64 32` and keep it"
+        )
     harmonisers = {name: Harmoniser(connector, tables, pseudonym_key=key) for name, connector in connectors.items()}
-    for connector in connectors.values():
-        metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
+    announce(connectors.values(), tables, datetime.now(UTC).date())
     return Fleet(connectors=connectors, harmonisers=harmonisers, tables=tables)
+
+
+def announce(connectors: Collection[Connector], tables: Tables, today: date) -> None:
+    """Say in metrics which configuration runs, how much of its target each stream maps, and when tables end without a successor."""
+    metrics.CONFIG_INFO.clear()
+    metrics.COVERAGE.clear()
+    metrics.TABLE_EXPIRY.clear()
+    for connector in connectors:
+        metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
+        for name, stream in connector.streams.items():
+            metrics.COVERAGE.labels(connector.connector, name).set(coverage(stream))
+    countries = {connector.country for connector in connectors}
+    for mapping in tables.mappings:
+        if mapping.country not in countries:
+            continue
+        for key, framework in mapping.frameworks.items():
+            if last := last_day(framework.versions, today):
+                end = datetime.combine(last + timedelta(days=1), time(), UTC)
+                metrics.TABLE_EXPIRY.labels(mapping.country, key).set(end.timestamp())
+
+
+def coverage(stream: Stream) -> float:
+    """Return the share of the target's fields that a stream maps; what the gateway derives by itself does not count."""
+    kinds = [stream.map, *(kind.map for kind in stream.kinds.values())]
+    mapped = {target.partition(".")[0] for rules in kinds for target in rules}
+    hints = get_type_hints(EMITS[stream.emits], include_extras=True)
+    fields = {name for name, hint in hints.items() if not _derived(hint)} - {"id"}
+    return len(mapped & fields) / len(fields)
+
+
+def last_day(versions: Iterable[Version], today: date) -> date | None:
+    """Return the last day on which any version holds that has begun or will begin; ``None`` when there is no end, or it is past."""
+    ends = [version.until for version in versions]
+    last = max((end for end in ends if end), default=None)
+    return None if last is None or None in ends or last < today else last
+
+
+def _derived(kind: object) -> bool:
+    return any(isinstance(mark, msgspec.Meta) and (mark.extra or {}).get("derived") for mark in get_args(kind)[1:])
 
 
 def secret_names(value: object) -> set[str]:

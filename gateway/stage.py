@@ -47,7 +47,7 @@ FENCED_SECONDS = 3.0
 
 @dataclass(slots=True)
 class Result:
-    """What one raw record became. ``outcome``, ``reason``, ``field`` and ``issues`` are counted once it is committed."""
+    """What one raw record became. Everything but ``outgoing`` is counted once it is committed."""
 
     outgoing: list[Outgoing]
     connector: str
@@ -56,6 +56,10 @@ class Result:
     reason: str = ""
     field: str = ""
     issues: tuple[str, ...] = ()
+    used: tuple[tuple[str, str, str], ...] = ()
+    """Table versions read: country, table, version."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """Values no table knows: country, table."""
 
 
 Process = Callable[[ConsumerRecord], Result]
@@ -285,6 +289,10 @@ def count(results: Iterable[Result]) -> None:
         metrics.REJECTIONS.labels(*labels4).inc(number)
     for labels, number in Counter((one.connector, one.stream, code) for one in results for code in one.issues).items():
         metrics.ISSUES.labels(*labels).inc(number)
+    for used, number in Counter(used for one in results for used in one.used).items():
+        metrics.TABLE_LOOKUPS.labels(*used).inc(number)
+    for missing, number in Counter(missing for one in results for missing in one.missing).items():
+        metrics.UNMAPPED.labels(*missing).inc(number)
 
 
 async def _all(work: list[Coroutine[None, None, None]]) -> None:

@@ -1,0 +1,45 @@
+"""Which mapping tables a record used and which of its values none of them knows, as labels whose number is bounded.
+
+A registry's own words never become a label: a table is named by its row's version, or, where no table answered, by what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.records import Issue, Lookup, Rejected
+
+UNKNOWN = frozenset({"level_unknown", "framework_unknown", "unit_unknown", "code_unknown", "unmapped"})
+"""Reasons that mean: the value is in no table. Other reasons mean that a table answers, and says there is no equivalent."""
+
+_ASKED_FOR = {"eqf_level": "levels", "nqf_level": "levels", "nqf_framework": "levels", "credit_points": "credits", "credit_unit": "credits"}
+
+Used = tuple[str, str, str]
+"""Country, table, version."""
+Missing = tuple[str, str]
+"""Country, table or what was asked for."""
+
+
+def used(country: str, lookups: Iterable[Lookup]) -> tuple[Used, ...]:
+    """Return the table versions that were read."""
+    return tuple((country, _bare(one.table), one.version) for one in lookups if one.version)
+
+
+def missing(country: str, lookups: Iterable[Lookup], issues: Iterable[Issue] = (), rejected: Rejected | None = None) -> tuple[Missing, ...]:
+    """Return the places where a value was in no table, one for each value."""
+    found = [(country, _bare(one.table) if one.version else asked_for(one.field)) for one in lookups if one.reason in UNKNOWN]
+    found += [(country, asked_for(issue.field)) for issue in issues if issue.code == "unmapped"]
+    if rejected and rejected.stage == "table" and rejected.reason in UNKNOWN:
+        found.append((country, asked_for(rejected.field)))
+    return tuple(found)
+
+
+def asked_for(field: str) -> str:
+    """Return the kind of table that a target field is looked up in; the field itself when it has one of its own."""
+    name = field.rpartition(".")[2]
+    return _ASKED_FOR.get(name, name)
+
+
+def _bare(table: str) -> str:
+    """Return a table's name without the country in front."""
+    return table.rpartition("/")[2] or table

@@ -1,0 +1,33 @@
+"""Lookups become labels that are bounded: never a registry's own words."""
+
+from __future__ import annotations
+
+from gateway.records import Issue, Lookup, Rejected
+from gateway.watch.lookups import missing, used
+
+
+def lookup(field="eqf_level", table="AA/AAQF", version="2024", reason=""):
+    return Lookup(field=field, table=table, version=version, row="r", source="s", reason=reason)
+
+
+def test_a_table_that_answered_is_named_with_its_version():
+    assert used("AA", [lookup(), lookup("credit_points", "AA/credits", "2025")]) == (("AA", "AAQF", "2024"), ("AA", "credits", "2025"))
+
+
+def test_a_table_that_says_there_is_no_equivalent_was_used_and_misses_nothing():
+    found = [lookup(reason="split_level")]
+    assert used("AA", found) == (("AA", "AAQF", "2024"),)
+    assert missing("AA", found) == ()
+
+
+def test_a_value_in_no_table_is_counted_under_what_was_asked_for():
+    stranger = lookup(table="AA/whatever the registry wrote", version="", reason="framework_unknown")
+    assert used("AA", [stranger]) == ()
+    assert missing("AA", [stranger, lookup(reason="level_unknown")]) == (("AA", "levels"), ("AA", "AAQF"))
+
+
+def test_flagged_and_rejected_values_count_too():
+    assert missing("AA", (), [Issue(code="unmapped", field="parts.mode"), Issue(code="other", field="x")]) == (("AA", "mode"),)
+    assert missing("AA", (), (), Rejected(stage="table", field="nqf_level", reason="unmapped")) == (("AA", "levels"),)
+    assert missing("AA", (), (), Rejected(stage="table", field="nqf_level", reason="framework_required")) == ()
+    assert missing("AA", (), (), Rejected(stage="cast", field="nqf_level", reason="unmapped")) == ()
