@@ -13,13 +13,13 @@ from uuid import uuid4
 from lxml import etree
 
 from gateway.errors import ConfigError, Halt, RetryLater, StreamError
-from gateway.fetch import rest, soap
+from gateway.fetch import rest, soap, xmldsig
 from gateway.fetch.client import Client, Line, origin
 from gateway.fetch.exchange import Call, Outcome, Reply, Verdict, by_status
 from gateway.fetch.reading import Reader, Reading
 from gateway.fetch.selecting import Expressions
 from gateway.fetch.wsse import Guard
-from gateway.language.asking import Decode, Request
+from gateway.language.asking import Decode, Decoder, Request
 from gateway.language.conditions import matcher, values_test
 from gateway.language.connector import Connector, Protocol, Push, Soap
 from gateway.language.wire import Answer
@@ -202,9 +202,16 @@ class Dialogue:
             self.expressions,
             self.protocol.limits.max_decoded,
             self.where,
+            verify=self.verified,
             checked=lambda root: self._checked(root, turn),
         )
         return reader.read(reply)
+
+    def verified(self, data: bytes, options: Decoder | None) -> bytes:
+        """Return a document whose enveloped signature holds, as the ``signed`` step demands it."""
+        rule = options.signed if options else None
+        trust = xmldsig.certificates(self.client.secrets(rule.trust.secret), f"{rule.trust.secret!r}") if rule and rule.trust else []
+        return xmldsig.enveloped(data, trust, self.now(), self.where)
 
     def _checked(self, root: etree._Element, turn: _Turn) -> etree._Element:
         """Return the envelope to read: only what is signed, when signatures are asked for."""

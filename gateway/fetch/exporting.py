@@ -34,9 +34,7 @@ async def exported(rule: Export, dialogue: Dialogue, values: Mapping[str, Any], 
         if failed(state):
             raise RetryLater("EXPORT_FAILED", f"{dialogue.where}: the registry says that its export failed")
         if not pending(state):
-            raise Halt(
-                "EXPORT_STATE", f"{dialogue.where}: the export is in a state the connector does not name under pending, done or failed"
-            )
+            raise Halt("EXPORT_STATE", f"{dialogue.where}: the connector does not name the state the export is in")
         if loop.time() + rule.every.total_seconds() > deadline:
             raise RetryLater("EXPORT_LATE", f"{dialogue.where}: the export was not ready within {rule.within}")
         await asyncio.sleep(rule.every.total_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,52 +14,48 @@ from gateway.fetch.expanding import added
 from gateway.fetch.loops import Turn
 from gateway.fetch.reading import Reading
 from gateway.fetch.selecting import Item, text_of
-from gateway.language.asking import Join, Request
-from gateway.language.template import parse
+from gateway.language.asking import Join
 
 
 async def joined(rules: Sequence[Join], items: list[Item], answered: Answered, dialogue: Dialogue, turn: Turn) -> list[Item]:
     """Return the items with the records of every joined list inside them; each list is read once, or for each item where it asks {id}."""
     for rule in rules:
-        if rule.request is not None and _asks_for_each(rule.request):
-            items = await _each(rule, rule.request, items, dialogue, turn)
-            continue
-        reading = await _second(rule, answered, dialogue, turn)
-        index = _index(rule, reading, dialogue)
-        made = []
-        for item in items:
-            key = _first(dialogue, item.kind, rule.to, item.node)
-            found = index.get(key, []) if key else []
-            if not rule.many and len(found) > 1:
-                raise RetryLater(
-                    "JOIN_AMBIGUOUS", f"{dialogue.where}: several records of {rule.into!r} have the same key, and one is expected"
-                )
-            made.append(replace(item, node=added(item.node, rule.into, found, many=rule.many)))
-        items = made
+        items = await (_each(rule, items, dialogue, turn) if _per_record(rule) else _once(rule, items, answered, dialogue, turn))
     return items
 
 
-def _asks_for_each(request: Request) -> bool:
-    return "id" in parse(request.model_dump_json()).names
+async def _once(rule: Join, items: list[Item], answered: Answered, dialogue: Dialogue, turn: Turn) -> list[Item]:
+    index = _index(rule, await _second(rule, answered, dialogue, turn), dialogue)
+    return [_with(rule, item, index.get(_first(dialogue, item.kind, rule.to, item.node), []), dialogue) for item in items]
 
 
-async def _each(rule: Join, request: Request, items: list[Item], dialogue: Dialogue, turn: Turn) -> list[Item]:
-    """Ask the second list of every item by its own key; as many at once as the registry allows."""
-    width = max(1, dialogue.protocol.limits.concurrency)
+async def _each(rule: Join, items: list[Item], dialogue: Dialogue, turn: Turn) -> list[Item]:
+    """Ask for the joined records of one record after another; concurrency is the registry's own limit."""
+
+    async def one(item: Item) -> Item:
+        key = _first(dialogue, item.kind, rule.to, item.node)
+        if not key or rule.request is None:
+            return _with(rule, item, [], dialogue)
+        got = await dialogue.ask(rule.request, {**turn.values, "id": key}, chain=rule.decode, base=turn.base, line=turn.line)
+        got.close()
+        return _with(rule, item, _index(rule, got.reading, dialogue).get(key, []), dialogue)
+
     made: list[Item] = []
+    width = max(1, dialogue.protocol.limits.concurrency)
     for start in range(0, len(items), width):
-        made += await asyncio.gather(*(_one(rule, request, item, dialogue, turn) for item in items[start : start + width]))
+        made += await asyncio.gather(*map(one, items[start : start + width]))
     return made
 
 
-async def _one(rule: Join, request: Request, item: Item, dialogue: Dialogue, turn: Turn) -> Item:
-    key = "" if item.gone else _first(dialogue, item.kind, rule.to, item.node)
-    if not key:
-        return item
-    values = {**turn.values, **item.context, "id": key}
-    got = await dialogue.ask(request, values, chain=rule.decode, base=turn.base, line=turn.line)
-    found = _index(rule, got.reading, dialogue).get(key, [])
+def _with(rule: Join, item: Item, found: list[Any], dialogue: Dialogue) -> Item:
+    if not rule.many and len(found) > 1:
+        raise RetryLater("JOIN_AMBIGUOUS", f"{dialogue.where}: several records of {rule.into!r} share a key, one is expected")
     return replace(item, node=added(item.node, rule.into, found, many=rule.many))
+
+
+def _per_record(rule: Join) -> bool:
+    """Return whether a join's request names the record it is for."""
+    return rule.request is not None and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
 
 
 async def _second(rule: Join, answered: Answered, dialogue: Dialogue, turn: Turn) -> Reading:

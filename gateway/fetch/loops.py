@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -34,46 +34,52 @@ async def turns(stream: Stream, dialogue: Dialogue, client: Client, subjects: Su
     """Return the combinations in order, outermost loop first; a stream without loops has one."""
     made = [Turn({}, {})]
     for name, each in stream.for_each.items():
-        made = [turn async for outer in _each(made) async for turn in _inner(outer, name, each, dialogue, client, subjects)]
+        made = [turn for outer in made for turn in await _Loop(name, each, dialogue, client, subjects or {}).inside(outer)]
     return made
 
 
-async def _each(turns_: list[Turn]) -> AsyncIterator[Turn]:
-    for turn in turns_:
-        yield turn
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    name: str
+    each: Each
+    dialogue: Dialogue
+    client: Client
+    subjects: Subjects
 
+    async def inside(self, outer: Turn) -> list[Turn]:
+        """Return the turns of this loop inside one turn of the loops around it."""
+        name, each = self.name, self.each
+        if each.in_.parties is not None and name not in self.subjects:
+            return [_party(outer, name, party_name, party, self.client) for party_name, party in each.in_.parties.items()]
+        values, made = iter(await self._values(outer)), []
+        while batch := tuple(islice(values, each.batch)):
+            value: Any = batch if each.batch > 1 else batch[0]
+            context = {**outer.context, name: each.separator.join(batch)}
+            made.append(Turn({**outer.values, name: value}, context, outer.base, outer.line, each.separator))
+        return made
 
-async def _inner(outer: Turn, name: str, each: Each, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> AsyncIterator[Turn]:
-    if each.in_.parties is not None and not (subjects and name in subjects):
-        for party_name, party in each.in_.parties.items():
-            yield _party(outer, name, party_name, party, client)
-        return
-    values = iter(await _values(outer, name, each, dialogue, client, subjects))
-    while batch := tuple(islice(values, each.batch)):
-        value: Any = batch if each.batch > 1 else batch[0]
-        context = {**outer.context, name: each.separator.join(batch)}
-        yield Turn({**outer.values, name: value}, context, outer.base, outer.line, each.separator)
-
-
-async def _values(outer: Turn, name: str, each: Each, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> Sequence[str]:
-    loop = each.in_
-    if subjects is not None and name in subjects:
-        return subjects[name]
-    if loop.values is not None:
-        return loop.values
-    if loop.secret is not None:
-        lines = secret_text(client.secrets, loop.secret).splitlines()
-        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if loop.table is not None:
-        table = dialogue.connector.tables.get(loop.table)
-        return tuple(map(str, getattr(table, "map", None) or ()))
-    if loop.request is not None:
-        answered = await dialogue.ask(loop.request.request, outer.values, base=outer.base, line=outer.line)
-        looked = (dialogue.expressions(document.kind, loop.request.select)(document.root, {}) for document in answered.reading.documents)
-        return list(dict.fromkeys(text for found in looked for value in found if (text := text_of(value))))
-    raise Halt(
-        "SUBJECTS_MISSING", f"{dialogue.where}: the values of the loop {name!r} come from stream {loop.stream!r}, which has seen none yet"
-    )
+    async def _values(self, outer: Turn) -> Sequence[str]:
+        loop, dialogue = self.each.in_, self.dialogue
+        if self.name in self.subjects:
+            return self.subjects[self.name]
+        if loop.values is not None:
+            return loop.values
+        if loop.secret is not None:
+            lines = secret_text(self.client.secrets, loop.secret).splitlines()
+            return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if loop.table is not None:
+            table = dialogue.connector.tables.get(loop.table)
+            return tuple(map(str, getattr(table, "map", None) or ()))
+        if loop.request is not None:
+            answered = await dialogue.ask(loop.request.request, outer.values, base=outer.base, line=outer.line)
+            looked = (
+                dialogue.expressions(document.kind, loop.request.select)(document.root, {}) for document in answered.reading.documents
+            )
+            return list(dict.fromkeys(text for found in looked for value in found if (text := text_of(value))))
+        raise Halt(
+            "SUBJECTS_MISSING",
+            f"{dialogue.where}: the values of the loop {self.name!r} come from stream {loop.stream!r}, which has seen none yet",
+        )
 
 
 def _party(outer: Turn, name: str, party_name: str, party: Party, client: Client) -> Turn:

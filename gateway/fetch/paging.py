@@ -231,6 +231,9 @@ class AtomArchive:
 
     since: datetime | None = None
     """Where the window starts; without one, from the first archive on."""
+    last_seen: str = ""
+    """The entry the last poll ended with; the walk back ends where it stands."""
+    entry_id: Look | None = None
     previous: str = "prev-archive"
     most: int = 10_000
 
@@ -266,6 +269,8 @@ class AtomArchive:
                 back.pop()
 
     def _reached(self, root: etree._Element) -> bool:
+        if self.last_seen and self.entry_id is not None:
+            return any(first_text(self.entry_id(entry)) == self.last_seen for entry in root.iter(f"{_ATOM}entry"))
         stamps = [text for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry")) if text]
         return bool(self.since and stamps and min(map(_instant, stamps)) < self.since)
 

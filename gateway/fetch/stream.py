@@ -162,9 +162,7 @@ class _StreamReader:
                 place.pager, place.skip = None, 0
             except _Restart:
                 if restarted:
-                    raise RetryLater(
-                        "CURSOR_EXPIRED", f"{self._where}: the registry asks to start the window again, twice in a row"
-                    ) from None
+                    raise RetryLater("CURSOR_EXPIRED", f"{self._where}: the registry asks twice to start the window again") from None
                 restarted, place.pager, place.skip = True, None, 0
             else:
                 return
@@ -211,6 +209,9 @@ class _StreamReader:
 
     def _items(self, answered: Answered, turn: Turn) -> list[Item]:
         items = [item for document in answered.reading.documents for item in self._selector.items(document, turn.context)]
+        if self._stream.paging.atom and self._feed:
+            known = [number for number, item in enumerate(items) if self._selector.position(item) == self._feed]
+            items = items[known[-1] + 1 :] if known else items
         if len(items) > self._max_records:
             raise Halt("LIMIT_RECORDS", f"{self._where}: more than {self._max_records} records in one reply")
         return items
@@ -282,7 +283,8 @@ class _StreamReader:
     def _pager(self, window: Window) -> paging.Pager:
         if self._cursor.feed and self._stream.paging.none:
             return paging.Changes(lambda: self._feed)
-        return pager_of(self._stream.paging, self._dialogue.expressions, self._kind(), window)
+        feed = self._feed if self._cursor.feed else ""
+        return pager_of(self._stream.paging, self._dialogue.expressions, self._kind(), window, feed)
 
     def _kind(self) -> Callable[[Any], str]:
         table = any(step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode)
@@ -303,7 +305,7 @@ class _Restart(Exception):
     """The registry no longer knows the place we stood at."""
 
 
-def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], window: Window) -> paging.Pager:
+def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], window: Window, feed: str = "") -> paging.Pager:  # noqa: PLR0911 - one return a way of paging
     """Return the pager a connector's ``paging`` asks for."""
 
     def look(text: str | None) -> paging.Look | None:
@@ -314,7 +316,8 @@ def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str],
     if rule.next_url:
         return paging.NextUrl(_given(look(rule.next_url.from_)))
     if rule.atom:
-        return paging.AtomArchive(window.since and window.since.astimezone(UTC), rule.atom.previous, rule.atom.max_documents)
+        since = window.since and window.since.astimezone(UTC)
+        return paging.AtomArchive(since, feed, look(rule.atom.entry_id), rule.atom.previous, rule.atom.max_documents)
     if rule.cursor:
         return paging.Token(_given(look(rule.cursor.from_)), look(rule.cursor.more))
     if rule.page_number:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 
 from gateway.errors import Halt
+from gateway.fetch import xml
 
 DS = "http://www.w3.org/2000/09/xmldsig#"
 EXC = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -253,3 +254,35 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate, now: dat
     except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature):
         return False
     return constraints.ca and authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
+
+
+def enveloped(data: bytes, trust: Sequence[x509.Certificate], now: datetime, where: str) -> bytes:
+    """Verify the signature inside a document over the whole of it, and return the document's bytes untouched.
+
+    With ``trust`` the signer has to be one of these certificates or issued by one; without it, only that the document was not
+    changed since the certificate it shows signed it. Raises :class:`Refused`.
+    """
+    root = xml.parse_bytes(data, where=where)
+    signatures = list(root.iter(f"{{{DS}}}Signature"))
+    if len(signatures) != 1:
+        raise Refused("SIGNATURE_ABSENT", f"{where}: a document needs exactly one signature, this one has {len(signatures)}")
+    shown = _shown(signatures[0])
+    if trust:
+        keys = vouched(trust, shown, now)
+    elif shown is not None:
+        keys = [shown.public_key()]
+    else:
+        raise Refused("SIGNATURE_UNTRUSTED", f"{where}: the signature shows no certificate, and none is configured")
+    if referenced(root, signatures[0], keys) != [root]:
+        raise Refused("SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document")
+    return data
+
+
+def _shown(signature: etree._Element) -> x509.Certificate | None:
+    found = signature.find(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate")
+    if found is None:
+        return None
+    try:
+        return x509.load_der_x509_certificate(_decoded(found))
+    except ValueError:
+        raise Refused("SIGNATURE_MALFORMED", "the certificate in the signature cannot be read") from None
