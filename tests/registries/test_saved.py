@@ -55,7 +55,13 @@ def ending(case: Case, tables: Tables) -> dict[str, object]:
         else:
             ends[f"withheld: {outcome.reason}"] += 1
     assert sum(ends.values()) == len(raws)
-    return {"records": len(raws), **dict(sorted(ends.items())), **({"issues": dict(sorted(issues.items()))} if issues else {})}
+    ids = len({raw.native_id for raw in raws})
+    return {
+        "records": len(raws),
+        **({"ids": ids} if ids < len(raws) else {}),
+        **dict(sorted(ends.items())),
+        **({"issues": dict(sorted(issues.items()))} if issues else {}),
+    }
 
 
 def name(case: Case) -> str:

@@ -136,6 +136,6 @@ def test_a_signed_question_about_one_person():
 )
 def test_a_reply_that_cannot_be_trusted_gives_no_record(how, keys, spoil):
     with pytest.raises(StreamError) as caught:
-        read(RIO, NAMED, keys=keys, spoil=lambda reply: spoil(reply))
+        read(RIO, NAMED, keys=keys, spoil=spoil)
     assert isinstance(caught.value, Halt | RetryLater)
     assert caught.value.reason.startswith(("SIGNATURE", "UNTRUSTED", "CERTIFICATE"))
