@@ -1,9 +1,9 @@
 """The rules R1-R20 on a harmonised record: what is added from tables, what is noted, what is refused. Nothing is inferred.
 
-Every rule ends in a code of :data:`gateway.harmonise.rulebook.RULES`, the one table of them, or in a reason a table gave (:class:`NoLevelReason` as it is,
-:class:`NoCreditsReason` after ``credits_``). Three rules need no code, because the way the record is built keeps them: a level is never
-made from a title, a cycle, ISCED or an amount of credits (R3); a part never takes the level of the whole (R15); every value
-of a table travels with its row (R18).
+Every rule ends in a code of :data:`gateway.harmonise.rulebook.RULES`, the one table of them, or in a reason a table gave
+(:class:`NoLevelReason` as it is, :class:`NoCreditsReason` after ``credits_``). Three rules need no code, because the way the
+record is built keeps them: a level is never made from a title, a cycle, ISCED or an amount of credits (R3); a part never takes
+the level of the whole (R15); every value of a table travels with its row (R18).
 """
 
 from __future__ import annotations
@@ -196,10 +196,10 @@ class _Work:
         if not months or months < 0:
             return
         years = max(1, -(-(months - 2) // 12))
-        if credit.exact > _YEAR_IMPOSSIBLE * years:
+        if credit.points > _YEAR_IMPOSSIBLE * years:
             detail = f"{credit.points} ECTS credits in {months} months; at most {_YEAR_IMPOSSIBLE} a year"
             raise _refused("rule", f"{prefix}credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
-        if credit.exact > _YEAR_HIGH * years:
+        if credit.points > _YEAR_HIGH * years:
             self._issue(Code.CREDITS_A_YEAR_HIGH, f"{prefix}credit_points", f"{credit.points} ECTS credits in {months} months")
 
     def _hours(self, hours: Decimal, credit: CreditMatch, prefix: str) -> None:
@@ -223,7 +223,7 @@ class _Work:
 
     def _size(self, made: dict[str, Any], credit: CreditMatch) -> None:
         ranges = _CYCLE_CREDITS.get(made.get("cycle") or "")
-        if ranges and not any(least <= credit.exact <= most for least, most in ranges):
+        if ranges and not any(least <= credit.points <= most for least, most in ranges):
             self._issue(Code.CREDITS_UNUSUAL, "credit_points", f"{credit.points} ECTS credits, {made['cycle']} cycle")
 
     def _sum(self, made: dict[str, Any]) -> None:
@@ -242,7 +242,7 @@ class _Work:
         for field in _MICRO_ELEMENTS:
             if not _there(made, field):
                 self._issue(Code.MICRO_INCOMPLETE, field)
-        if credit and credit.exact > _YEAR_HIGH:
+        if credit and credit.points > _YEAR_HIGH:
             self._issue(Code.MICRO_LARGE, "credit_points", f"{credit.points} ECTS credits")
 
     def _grade(self, assessment: dict[str, Any] | None, prefix: str) -> None:
