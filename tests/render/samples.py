@@ -74,10 +74,20 @@ LEARNING = {
     "changed_at": CHANGED,
 }
 HOLDER = Holder(
-    pseudonym="p-1", esi=ESI, given_name="Aino", family_name="Esimerkki", birth_date=date(1990, 1, 2), email="aino@student.university.example"
+    pseudonym="p-1",
+    esi=ESI,
+    given_name="Aino",
+    family_name="Esimerkki",
+    birth_date=date(1990, 1, 2),
+    email="aino@student.university.example",
 )
 ASSESSED = Assessment(
-    title={"en": "Written examination"}, kind="written", supervision="supervised_with_id", grade="4", grading_scale="0-5", assessed_on=date(2026, 5, 20)
+    title={"en": "Written examination"},
+    kind="written",
+    supervision="supervised_with_id",
+    grade="4",
+    grading_scale="0-5",
+    assessed_on=date(2026, 5, 20),
 )
 AWARD = LEARNING | {"holder": HOLDER, "awarded_on": date(2026, 5, 30), "assessment": ASSESSED, "holder_consent": True}
 
@@ -140,7 +150,14 @@ RECORDS: dict[str, Record] = {
         changed_at=CHANGED,
     ),
     "status-ended": StudentStatus(
-        id="S-2", holder=HOLDER, institution=BODY, ended=True, valid_until=date(2026, 6, 15), eqf_level=5, esc_agreement=True, changed_at=CHANGED
+        id="S-2",
+        holder=HOLDER,
+        institution=BODY,
+        ended=True,
+        valid_until=date(2026, 6, 15),
+        eqf_level=5,
+        esc_agreement=True,
+        changed_at=CHANGED,
     ),
     "card": Card(
         id="K-1",
