@@ -64,7 +64,7 @@ def _ratio(value: object) -> Fraction:
 
 def _number(value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("expected a number of hours, such as 25 or 26.67")
+        raise ValueError("expected a number of hours, such as 25 or 26.67")  # noqa: TRY004 - pydantic reports ValueError
     return Fraction(str(value))
 
 
