@@ -1,7 +1,8 @@
-"""The stage, topic → topic, exactly once, on a real broker: what the engine costs with work that costs nothing.
+"""The stage, topic → topic, exactly once, on a real broker.
 
-Each record (1.2 KB with the headers of a raw record) becomes one document with CloudEvents headers. CPU seconds are those of the
-stage's process alone, client library included; the broker runs beside it on the same machine.
+``copying`` is what the engine costs with work that costs nothing: each record of 1.2 KB goes on with its headers. ``harmonising`` does
+the real work on records of the two stand-in registries. CPU seconds are those of the stage's process alone, client library included;
+the broker runs beside it on the same machine.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from bench.harmonise import gather
 from gateway.local import kafka
+from gateway.publish import topics
 from gateway.publish.events import raw_headers
 from gateway.publish.transactions import Outgoing
 from gateway.records import Raw
@@ -27,6 +31,7 @@ from gateway.settings import Settings
 from gateway.stage import Process, Result, Stage
 
 RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
+RUNS = 2
 PARTITIONS = 4
 BODY = b'{"primaryCode":"%d","name":[{"language":"en","value":"' + b"A programme of study, described at length. " * 26 + b'"}]}'
 
@@ -42,12 +47,12 @@ class Measured:
 
     def __str__(self) -> str:
         million = 1_000_000 / self.records
-        return f"{self.name:<44} {self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
+        return f"{self.name:<62} {self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
 
 
 @contextmanager
 def broker() -> Iterator[str]:
-    """The broker of ``GATEWAY_TEST_KAFKA``, or one that lives as long as the benchmark."""
+    """Lend the broker of ``GATEWAY_TEST_KAFKA``, or one that lives as long as the benchmark."""
     given = os.environ.get("GATEWAY_TEST_KAFKA")
     if given:
         yield given
@@ -67,24 +72,29 @@ class Copying:
         return Result([Outgoing(self.topic, record.key, record.value, list(record.headers))], "bench", "programmes", "accepted")
 
 
-async def prepare(bootstrap: str, name: str, count: int) -> None:
-    """Create the two topics and fill the first."""
+async def prepare(bootstrap: str, name: str, raws: Iterable[Raw]) -> None:
+    """Create two topics and fill the first."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await client.start()
     await client.create_topics([NewTopic(f"{name}-in", PARTITIONS, 1), NewTopic(f"{name}-out", PARTITIONS, 1)])
     await client.close()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=262_144)
     await producer.start()
-    place, batches = 0, [producer.create_batch() for _ in range(PARTITIONS)]
-    for number in range(count):
-        raw = Raw(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
+    batches = [producer.create_batch() for _ in range(PARTITIONS)]
+    for number, raw in enumerate(raws):
+        place = number % PARTITIONS
         while batches[place].append(key=raw.key.encode(), value=raw.body, timestamp=None, headers=raw_headers(raw)) is None:
             await producer.send_batch(batches[place], f"{name}-in", partition=place)
             batches[place] = producer.create_batch()
-        place = (place + 1) % PARTITIONS
     for place, batch in enumerate(batches):
         await producer.send_batch(batch, f"{name}-in", partition=place)
     await producer.stop()
+
+
+def same(count: int) -> Iterator[Raw]:
+    """Yield ``count`` records of 1.2 KB."""
+    for number in range(count):
+        yield Raw(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
 
 
 async def measure(settings: Settings, topic: str, process: Process, count: int, title: str) -> Measured:
@@ -103,11 +113,19 @@ async def measure(settings: Settings, topic: str, process: Process, count: int, 
 
 
 async def _run(bootstrap: str) -> None:
-    name = f"bench-{uuid.uuid4().hex[:8]}"
     settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
-    await prepare(bootstrap, name, RECORDS)
-    for turn in range(3):
-        print(await measure(settings, f"{name}-in", Copying(f"{name}-out"), RECORDS, f"stage, topic to topic, run {turn + 1}"), flush=True)
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    await prepare(bootstrap, name, same(RECORDS))
+    for turn in range(RUNS):
+        title = f"stage, copying, run {turn + 1}"
+        print(await measure(settings, f"{name}-in", Copying(f"{name}-out"), RECORDS, title), flush=True)
+    await topics.apply(settings)
+    deliver, raws = await gather()
+    count = RECORDS // 5
+    await prepare(bootstrap, f"{name}-real", islice(cycle(raws), count))
+    for turn in range(RUNS):
+        title = f"stage, harmonising two registries, run {turn + 1}"
+        print(await measure(settings, f"{name}-real-in", deliver, count, title), flush=True)
 
 
 def main() -> None:

@@ -1,0 +1,92 @@
+"""Harmonise alone: raw record → documents with headers, no Kafka. The raw records come from the two stand-in registries of the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.cli.demo import Stand, connectors_here, relocate, write_secrets
+from gateway.deliver import Deliver
+from gateway.fetch import pages
+from gateway.fetch.client import Client
+from gateway.fetch.secrets import FileSecrets
+from gateway.fleet import Fleet, load_fleet
+from gateway.local.registries import rest_catalogue, soap_credits
+from gateway.poll import Cursor, windows
+from gateway.publish.events import raw_headers
+from gateway.publish.topics import RAW
+from gateway.records import Raw
+from gateway.settings import Settings
+
+RECORDS = 2_000
+ROUNDS = 3
+KEY = "a key for measuring only, never for people"
+
+
+@dataclass(slots=True)
+class Fetched:
+    """A raw record as it stands on its topic, without the broker between."""
+
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    topic: str = RAW.name
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 1_767_225_600_000
+
+
+async def gather(records: int = RECORDS) -> tuple[Deliver, list[Raw]]:
+    """Return what turns raw records into results, and ``records`` raw records polled from the stand-ins."""
+    with tempfile.TemporaryDirectory() as folder:
+        half = records // 2
+        async with await soap_credits.start(records=half) as soap, await rest_catalogue.start(records=records - half) as rest:
+            stands = [
+                Stand("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
+                Stand("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
+            ]
+            secrets = write_secrets(Path(folder), stands)
+            settings = Settings().model_copy(update={"secrets_dir": secrets, "connectors": connectors_here(), "pseudonym_key": _secret()})
+            fleet = relocate(load_fleet(settings, [stand.connector for stand in stands]), stands)
+            raws = await _poll(fleet, FileSecrets(secrets))
+    return Deliver(fleet.harmonisers.get, KEY.encode()), raws
+
+
+async def _poll(fleet: Fleet, secrets: FileSecrets) -> list[Raw]:
+    found: list[Raw] = []
+    for connector in fleet.connectors.values():
+        async with Client(connector, secrets, "production") as client:
+            for name, stream in connector.streams.items():
+                for window in windows(stream.cursor, Cursor(), datetime.now(UTC)):
+                    async for page in pages(connector, name, window, client):
+                        found += page.raws
+    return found
+
+
+def _secret() -> object:
+    from pydantic import SecretStr
+
+    return SecretStr(KEY)
+
+
+def main() -> None:
+    """Print one line a connector."""
+    deliver, raws = asyncio.run(gather())
+    for connector in sorted({raw.connector for raw in raws}):
+        records = [Fetched(raw.key.encode(), raw.body, tuple(raw_headers(raw))) for raw in raws if raw.connector == connector]
+        best = float("inf")
+        for _ in range(ROUNDS):
+            started = time.process_time()
+            results = [deliver(record) for record in records]
+            best = min(best, time.process_time() - started)
+        documents = sum(len(result.outgoing) for result in results)
+        title = f"harmonise and render, {connector}, {documents / len(records):.1f} documents each"
+        print(f"{title:<62} {len(records) / best:>9,.0f} records/s {best / len(records) * 1e6:>8.1f} CPU-s/million", flush=True)
+
+
+if __name__ == "__main__":
+    main()
