@@ -1,4 +1,3 @@
-# ruff: noqa: INP001
 """What rendering one record costs: microseconds and bytes, a row per kind. Run with ``python bench/render.py``."""
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ def measure(name: str) -> tuple[float, int]:
 
 def main() -> None:
     """Print the table."""
-    print(f"{'record':24} {'µs':>8} {'bytes':>8}")  # noqa: T201
+    print(f"{'record':24} {'µs':>8} {'bytes':>8}")
     for name in samples.RECORDS:
         cost, size = measure(name)
-        print(f"{name:24} {cost:8.1f} {size:8}")  # noqa: T201
+        print(f"{name:24} {cost:8.1f} {size:8}")
 
 
 if __name__ == "__main__":
