@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gateway.errors import Finding
-from gateway.language.document import Document, Path_
+from gateway.language.document import Document, Path_, read
 from gateway.language.mapping import ISSUING, CreditUnit, Dated, Framework, Level, Mapping, Version, files, read_mapping
 
 
@@ -149,3 +149,10 @@ def _credits(units: tuple[CreditUnit, ...], document: Document) -> Iterator[Find
             elif not apart and unit.per_year == other.per_year and {unit.unit, *unit.also} & {other.unit, *other.also}:
                 text = f"shares a name with {other.unit}, on the same days, in the same sector: nothing tells them apart"
                 yield document.finding("units-alike", ("credits", index, "unit"), text, severity="warning")
+
+
+def holds_mappings(path: Path) -> bool:
+    """Tell whether a directory holds mapping files rather than connector files, so that one command checks both."""
+    first = next(files(path), None) if path.is_dir() else None
+    value = read(first).value if first else None
+    return isinstance(value, dict) and "connector" not in value and "country" in value

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.check.mappings import check_mappings
+from gateway.check.mappings import check_mappings, holds_mappings
 
 HEAD = "country: XX\nname: X\nframeworks:\n  A:\n    name: A\n    versions:\n"
 VERSION = "      - {from: 2010-01-01, until: 2015-12-31, relation: referenced, confidence: verified, source: law, levels: [%s]}\n"
@@ -58,3 +58,11 @@ def test_two_files_of_one_country(tmp_path):
 
 def test_an_empty_directory(tmp_path):
     assert [finding.code for finding in check_mappings(tmp_path)] == ["no-mappings"]
+
+
+def test_directories_of_mappings_and_of_connectors_are_told_apart(tmp_path):
+    root = Path(__file__).parents[2]
+    assert holds_mappings(root / "mappings")
+    assert not holds_mappings(root / "connectors")
+    assert not holds_mappings(root / "mappings" / "ie.yaml")
+    assert not holds_mappings(tmp_path)
