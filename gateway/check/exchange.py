@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -89,13 +90,13 @@ def _answer(response: Response) -> httpx2.Response:
 class Scripted(Client):
     """A client whose every call is answered by a script instead of a registry."""
 
-    script: Script
+    script: Callable[[httpx2.Request], httpx2.Response]
 
     def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
         return httpx2.AsyncClient(transport=httpx2.MockTransport(self.script), follow_redirects=False, trust_env=False)
 
 
-def _open(connector: Connector) -> Connector:
+def offline(connector: Connector, *, ids_as_written: bool = True) -> Connector:
     """Return the connector without credentials, certificates and waiting: an exchange shows requests, not secrets."""
     for name in ("rest", "soap", "file"):
         block = getattr(connector, name)
@@ -107,7 +108,8 @@ def _open(connector: Connector) -> Connector:
             }
             if name == "soap":
                 changes["security"] = None
-            streams = {key: stream.model_copy(update={"id_key": None}) for key, stream in connector.streams.items()}
+            ids: dict[str, Any] = {"id_key": None} if ids_as_written else {}
+            streams = {key: stream.model_copy(update=ids) for key, stream in connector.streams.items()}
             made = connector.model_copy(update={name: block.model_copy(update=changes), "streams": streams})
             made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a copy of the same file
             return made
@@ -116,7 +118,7 @@ def _open(connector: Connector) -> Connector:
 
 async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
     """Return the raw records of an exchange; raises :class:`Failed`."""
-    opened = _open(connector)
+    opened = offline(connector)
     now = example.now or example.until or datetime(2026, 1, 1, tzinfo=UTC)
     cursor = connector.streams[name].cursor
     since = example.since
@@ -125,7 +127,7 @@ async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
     elif cursor is not None:
         since = cursor.start_at
     client = Scripted(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
-    client.script = Script(client.base, example.exchange or ())
+    client.script = script = Script(client.base, example.exchange or ())
     window = Window(since, example.until or now)
     raws: list[Raw] = []
     try:
@@ -133,10 +135,10 @@ async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
             async for page in pages(opened, name, window, client, subjects=dict(example.subjects) or None):
                 raws += page.raws
     except StreamError as error:
-        raise client.script.failure or Failed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
-    if client.script.failure:
-        raise client.script.failure
-    if client.script.position < len(example.exchange or ()):
-        left = (example.exchange or ())[client.script.position]
-        raise Failed(("exchange", client.script.position), f"the stream never asks {left.request}")
+        raise script.failure or Failed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
+    if script.failure:
+        raise script.failure
+    if script.position < len(example.exchange or ()):
+        left = (example.exchange or ())[script.position]
+        raise Failed(("exchange", script.position), f"the stream never asks {left.request}")
     return raws

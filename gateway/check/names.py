@@ -20,6 +20,9 @@ def findings(connector: Connector, document: Document, _tables: Any) -> Iterator
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
         yield document.finding("wrong-name", ("connector",), f"the file is called {stem}; name both alike", key=False)
+    for number, line in enumerate(document.text.splitlines(), 1):
+        if (column := line.find("TODO")) >= 0:
+            yield Finding(document.file, number, column + 1, "todo", "", "decide this, then remove the word TODO", "warning")
     block = connector.protocol
     if isinstance(block, Soap) and block.wsdl and not (Path(connector.folder) / block.wsdl).is_file():
         yield document.finding("missing-file", ("soap", "wsdl"), f"{block.wsdl} is not beside this file; put it there", key=False)

@@ -185,15 +185,15 @@ class _Pseudonyms:
     def of(self, where: Path_, value: str) -> set[str]:
         """Return what the value becomes under each rule that may have filled the place."""
         target = ".".join(str(part) for part in where if not isinstance(part, int))
-        kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in _kinds(rule)}
+        kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in pseudonym_kinds(rule)}
         return {pseudonymiser(TEST_KEY, self._country, kind)(value) for kind in kinds}
 
 
-def _kinds(rule: Rule) -> Iterator[str]:
+def pseudonym_kinds(rule: Rule) -> Iterator[str]:
     if rule.pseudonym:
         yield rule.pseudonym
     for inner in rule.first_of or ():
-        yield from _kinds(inner)
+        yield from pseudonym_kinds(inner)
 
 
 def _said(outcome: Outcome) -> str:

@@ -63,6 +63,109 @@ def check(
         raise typer.Exit(1)
 
 
+Sample = Annotated[list[Path] | None, typer.Option("--sample", help="A saved reply; several are answered in order")]
+Stream = Annotated[str | None, typer.Option("--stream", help="The stream  [default: the first]")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many records to show")]
+
+_PREVIEW_KEY = b"the key of previews, never of a gateway"
+
+
+def _stream_of(connector: Any, stream: str | None) -> str:
+    from gateway.errors import UsageError
+
+    if stream is not None and stream not in connector.streams:
+        raise UsageError(f"{connector.connector} has no stream {stream!r}; it has {', '.join(connector.streams)}")
+    return stream or next(iter(connector.streams))
+
+
+def _shown(file: Path, stream: str | None, sample: list[Path] | None, limit: int) -> Any:
+    import asyncio
+
+    from gateway.check import preview as previewing
+    from gateway.fetch.client import Client
+    from gateway.fetch.secrets import FileSecrets
+    from gateway.harmonise import Harmoniser
+    from gateway.language import load_connector
+
+    settings = Settings()
+    connector = load_connector(file)
+    name = _stream_of(connector, stream)
+    harmonise = Harmoniser(connector, tables_here(), pseudonym_key=_PREVIEW_KEY)
+    client: Client
+    if sample:
+        connector, client = previewing.sample_client(connector, sample)
+    else:
+        client = Client(connector, FileSecrets(settings.secrets_dir), settings.stage)
+    return asyncio.run(previewing.shown(connector, name, client, harmonise, limit))
+
+
+def preview(
+    file: Annotated[Path, typer.Argument(help="Connector file")],
+    stream: Stream = None,
+    sample: Sample = None,
+    limit: Limit = 5,
+    *,
+    save_test: Annotated[
+        bool, typer.Option("--save-test", help="Write the first record as a test into the file, personal values replaced")
+    ] = False,
+) -> None:
+    """Show what a connector makes of a saved reply, or of the registry itself; publishes nothing, masks personal values."""
+    from gateway.check import preview as previewing
+    from gateway.language import load_connector
+
+    items = _shown(file, stream, sample, limit)
+    for item in items:
+        print("\n".join(previewing.lines(item)))
+    print(f"{len(items)} {'record' if len(items) == 1 else 'records'}" if items else "no record: check request and records")
+    if save_test and items:
+        from gateway.check.saving import save
+
+        connector = load_connector(file)
+        name = _stream_of(connector, stream)
+        line = save(file, connector, name, items[0].raw, tables_here())
+        print(f"test written: {file}:{line}; read it before you commit it")
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="Connector file as it was")],
+    new: Annotated[Path, typer.Argument(help="Connector file as it shall be")],
+    stream: Stream = None,
+    sample: Sample = None,
+    limit: Limit = 100,
+) -> None:
+    """Show which records a change of a connector alters; exit code 1 when there are any."""
+    from gateway.check import preview as previewing
+
+    changes = list(previewing.differences(_shown(old, stream, sample, limit), _shown(new, stream, sample, limit)))
+    print("\n".join(changes) if changes else "no record changes")
+    if changes:
+        raise typer.Exit(1)
+
+
+def new(
+    country: Annotated[str, typer.Argument(help="ISO 3166-1 country, such as IE")],
+    protocol: Annotated[str, typer.Argument(help="rest, soap or file")],
+    name: Annotated[str, typer.Option("--name", help="What the registry is called, in lower case")] = "registry",
+    sample: Annotated[
+        Path | None, typer.Option("--sample", help="A saved reply: records and fields are guessed from it, and the guess written down")
+    ] = None,
+    wsdl: Annotated[Path | None, typer.Option("--wsdl", help="A WSDL beside which the file is written")] = None,
+    openapi: Annotated[Path | None, typer.Option("--openapi", help="An OpenAPI file: address and paths are taken from it")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Directory  [default: GATEWAY_CONNECTORS]")] = None,
+) -> None:
+    """Write a connector file that checks, to start from; what is guessed or missing is marked TODO."""
+    from gateway.check.scaffold import write
+    from gateway.errors import UsageError
+
+    if protocol not in {"rest", "soap", "file"}:
+        raise UsageError(f"no protocol {protocol!r}; there are rest, soap and file (push is described in connectors/README.md)")
+    made = write(country, protocol, name, out or Settings().connectors, sample=sample, wsdl=wsdl, openapi=openapi)
+    print(f"{made} written; search it for TODO, then: gateway check {made}")
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("check")(check)
+    app.command("new")(new)
+    app.command("preview")(preview)
+    app.command("diff")(diff)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import ConfigError, Finding
-from gateway.harmonise.mapper import Compiler, Problem, Refused, State, Step, Surroundings, apply
+from gateway.harmonise.mapper import Compiler, Problem, Refused, State, Step, Surroundings, Watch, apply
 from gateway.harmonise.payload import PayloadError, json_value, xml_element
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
@@ -33,7 +33,9 @@ class Program:
 class Harmoniser:
     """Harmonises the raw records of one connector. Build it once; it is safe to share."""
 
-    def __init__(self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Any = None) -> None:
+    def __init__(
+        self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Any = None, watch: Watch | None = None
+    ) -> None:
         self.connector = connector
         self._tables = tables
         self._tables_digest = str(getattr(tables, "digest", ""))
@@ -42,7 +44,7 @@ class Harmoniser:
         self._streams: dict[str, _StreamPrograms] = {}
         problems: list[Problem] = []
         for name, stream in connector.streams.items():
-            made = _StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key))
+            made = _StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key), watch)
             problems += [
                 Problem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
             ]
@@ -127,11 +129,11 @@ class Harmoniser:
 class _StreamPrograms:
     """The programs of one stream, one a kind."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, watch: Watch | None = None) -> None:
         stream = around.stream
         self.payload = payload_kind(around.connector, stream)
         self.media_type = "application/xml" if self.payload == "xml" else "application/json"
-        compiler = Compiler(around)
+        compiler = Compiler(around, watch)
         self._kinds: list[tuple[Any, Program]] = []
         self._known: dict[str, Program | None] = {}
         self._single: Program | None = None

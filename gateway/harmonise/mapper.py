@@ -53,6 +53,8 @@ class State:
 
 
 Fill = Callable[[Any, Context, State], Any]
+Watch = Callable[[list[Any], bool], None]
+"""Told what each expression of a rule found, and whether the rule protects a personal value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +85,16 @@ class Step:
 class Compiler:
     """Turns the rules of one stream into steps; mistakes end in ``problems``."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, watch: Watch | None = None) -> None:
         self.around = around
+        self.watch = watch
         self.kind = payload_kind(around.connector, around.stream)
         self.namespaces = around.connector.protocol.namespaces
         self.nulls = around.nulls
         self.zone = around.stream.zone
         self.problems: list[Problem] = []
         self.reads: set[str] = set()
+        self.protected = False
 
     def steps(self, rules: Mapping[str, Rule], owner: type[Any], place: tuple[str | int, ...]) -> list[Step]:
         """Compile a ``map``. Steps that read other targets come last."""
@@ -106,6 +110,7 @@ class Compiler:
                 self._problem("derived-field", here, f"the gateway itself fills '{name}'; map what it is derived from")
                 continue
             self._privacy(found, rule, here)
+            self.protected = found.personal or bool(rule.pseudonym or rule.basis)
             fill = self._rule(rule, found, here)
             late = rule.table is not None and rule.table not in self.around.connector.tables
             made.append(Step(found.path, fill, late))
@@ -184,7 +189,7 @@ class Compiler:
         for variable in select.variables - set(self.around.stream.keep) - set(self.around.stream.for_each) - _PROVIDED:
             known = ", ".join(f"${known}" for known in sorted({*self.around.stream.keep, *self.around.stream.for_each, *_PROVIDED}))
             self._problem("unknown-name", place, f"${variable} is kept nowhere; add it under keep (known: {known})")
-        return select.run
+        return select.run if self.watch is None else _watched(select.run, self.watch, protected=self.protected)
 
     def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Tabled:
         """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
@@ -391,6 +396,15 @@ def apply(steps: Iterable[Step], node: Any, context: Context, state: State, pref
 
 
 # pieces of closures -----------------------------------------------------------------------------------------------------
+
+
+def _watched(run: Run, watch: Watch, *, protected: bool) -> Run:
+    def watched(node: Any, context: Context) -> list[Any]:
+        found = run(node, context)
+        watch(found, protected)
+        return found
+
+    return watched
 
 
 def _nothing(_node: Any, _context: Context, _state: State) -> Any:

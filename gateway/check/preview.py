@@ -1,0 +1,159 @@
+"""Show what a connector makes of a reply: from a saved sample, or from the registry itself; nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from gateway.check.exchange import Scripted, offline
+from gateway.check.trials import plain
+from gateway.errors import StorageError
+from gateway.fetch import Window, pages
+from gateway.fetch.client import Client
+from gateway.harmonise import Harmoniser
+from gateway.language.connector import Connector
+from gateway.language.targets import UnknownTarget, target
+from gateway.records import Accepted, Outcome, Raw, Rejected
+
+_TYPES = {".json": "application/json", ".xml": "text/xml; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".zip": "application/zip"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One record on its way: as served, and how it ended."""
+
+    raw: Raw
+    outcome: Outcome
+
+
+class Samples:
+    """Answers every request with the next saved reply; the last one stays."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._replies = [(_read(file), _TYPES.get(file.suffix.lower(), "")) for file in files]
+        self._next = 0
+
+    def __call__(self, _request: httpx2.Request) -> httpx2.Response:
+        """Answer."""
+        body, media_type = self._replies[min(self._next, len(self._replies) - 1)]
+        self._next += 1
+        headers = {"content-length": str(len(body)), **({"content-type": media_type} if media_type else {})}
+        return httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(body))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connector, Client]:
+    """Return the connector without credentials and a client that answers from files."""
+    opened = offline(connector, ids_as_written=False)
+    client = Scripted(opened, lambda secret: f"secret {secret}".encode(), "production")
+    client.script = Samples(files)
+    return opened, client
+
+
+async def records(connector: Connector, name: str, client: Client, limit: int) -> AsyncIterator[Raw]:
+    """Give the first records of a stream, at most ``limit``, from its first page that has any."""
+    cursor = connector.streams[name].cursor
+    now = datetime.now(UTC)
+    loops = {loop: ("sample",) for loop, each in connector.streams[name].for_each.items() if each.in_.secret or each.in_.stream}
+    window = Window(cursor.start_at if cursor else None, now)
+    given = 0
+    async with client:
+        async for page in pages(connector, name, window, client, subjects=loops if isinstance(client, Scripted) else None):
+            for raw in page.raws:
+                yield raw
+                given += 1
+                if given >= limit:
+                    return
+            if given:
+                return
+
+
+async def shown(connector: Connector, name: str, client: Client, harmonise: Harmoniser, limit: int) -> list[Shown]:
+    """Return the first records with their outcomes."""
+    return [Shown(raw, harmonise(raw)) async for raw in records(connector, name, client, limit)]
+
+
+def lines(item: Shown) -> Iterator[str]:
+    """Give a record as people read it; personal values are masked."""
+    raw, outcome = item.raw, item.outcome
+    kind = f" kind {raw.kind}" if raw.kind else ""
+    if raw.body is None:
+        yield f"{raw.native_id}{kind}: gone"
+        return
+    if isinstance(outcome, Accepted):
+        yield f"{raw.native_id}{kind}: accepted"
+        for path, value in flat(plain(outcome.record)):
+            yield f"    {path} = {masked(type(outcome.record), path, value)}"
+        for lookup in outcome.provenance.lookups:
+            yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"
+        for issue in outcome.provenance.issues:
+            yield f"    issue {issue.code} at {issue.field}"
+    elif isinstance(outcome, Rejected):
+        yield f"{raw.native_id}{kind}: rejected: {outcome.reason} at {outcome.field or outcome.stage}; {outcome.detail}"
+    else:
+        yield f"{raw.native_id}{kind}: withheld: {outcome.reason}"
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every leaf of a plain record with its dotted path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from flat(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def masked(owner: type[Any], path: str, value: Any) -> str:
+    """Return a value as text, hidden when its field is personal."""
+    parts = path.split(".")
+    for index, part in enumerate(parts):
+        if part.isdigit():
+            found = target(owner, ".".join(parts[:index]))
+            return masked(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
+    try:
+        return "‹personal›" if target(owner, path).personal else str(value)
+    except UnknownTarget:
+        return str(value)
+
+
+def differences(old: Sequence[Shown], new: Sequence[Shown]) -> Iterator[str]:
+    """Give what changes between two versions of a connector, record by record."""
+    before = {item.raw.native_id: item for item in old}
+    after = {item.raw.native_id: item for item in new}
+    for name in [*before, *(name for name in after if name not in before)]:
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None:
+            yield f"{name}: {'only in the new version' if one is None else 'only in the old version'}"
+            continue
+        first, second = _facts(one), _facts(other)
+        changed = [path for path in dict.fromkeys([*first, *second]) if first.get(path) != second.get(path)]
+        if changed:
+            yield f"{name}:"
+            owner = type(one.outcome.record) if isinstance(one.outcome, Accepted) else None
+            for path in changed:
+                was, now = (
+                    masked(owner, path, facts[path]) if path in facts and owner else facts.get(path, "nothing") for facts in (first, second)
+                )
+                yield f"    {path}: {was} → {now}"
+
+
+def _facts(item: Shown) -> dict[str, Any]:
+    if isinstance(item.outcome, Accepted):
+        return {"outcome": "accepted", **dict(flat(plain(item.outcome.record)))}
+    if isinstance(item.outcome, Rejected):
+        return {"outcome": f"rejected: {item.outcome.reason} at {item.outcome.field or item.outcome.stage}"}
+    return {"outcome": f"withheld: {item.outcome.reason}"}

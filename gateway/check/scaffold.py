@@ -1,0 +1,224 @@
+"""Write a connector file to start from. What a sample, a WSDL or an OpenAPI file tells is written down; what is guessed says TODO."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from gateway.errors import ConfigError, StorageError, UsageError
+from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.language.document import read
+
+_TITLE = re.compile(r"title|name|benamning|nimi|naam|label", re.IGNORECASE)
+_ID = re.compile(r"(^|[a-z_])(id|uuid|code|key|number)$", re.IGNORECASE)
+
+
+def write(
+    country: str,
+    protocol: str,
+    name: str,
+    directory: Path,
+    *,
+    sample: Path | None = None,
+    wsdl: Path | None = None,
+    openapi: Path | None = None,
+) -> Path:
+    """Write ``<country>-<name>.yaml`` and return its path; never overwrites a file."""
+    country = country.upper()
+    if not re.fullmatch(r"[A-Z]{2}(-[A-Z]{2,4})?", country):
+        raise UsageError(f"{country} is no country; give an ISO 3166-1 code, such as IE")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise UsageError(f"--name {name}: use lower case letters, digits and hyphens")
+    connector = f"{country.lower()}-{name}"
+    path = directory / f"{connector}.yaml"
+    if path.exists():
+        raise UsageError(f"{path} is there already; give another --name or remove it")
+    url, request = _where(protocol, openapi, wsdl)
+    kind, records, record = _sampled(sample, protocol)
+    text = _text(country, connector, protocol, url, request, kind, records, record, wsdl)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if wsdl is not None and wsdl.resolve().parent != directory.resolve():
+            (directory / wsdl.name).write_bytes(wsdl.read_bytes())
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def _where(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str, list[str]]:
+    """Return the base address and the lines of the request."""
+    url = "https://registry.example/TODO"
+    if openapi is not None:
+        described = _json_or_yaml(openapi)
+        servers = [str(server.get("url", "")) for server in described.get("servers", []) if isinstance(server, dict)]
+        url = next((server.rstrip("/") for server in servers if server.startswith("http")), url)
+        paths = [path for path, methods in described.get("paths", {}).items() if isinstance(methods, dict) and "get" in methods]
+        plain = sorted((path for path in paths if "{" not in path), key=len) or ["/TODO"]
+        return url, [f"      get: {plain[0]}" + f"   # TODO one of {', '.join(plain[:6])}" * (len(plain) > 1)]
+    if wsdl is not None:
+        from gateway.fetch.soap import Wsdl
+
+        operations = Wsdl(wsdl).operations
+        return url, [
+            f"      operation: {operations[0]}   # TODO one of {', '.join(operations[:8])}",
+            "      body: {}   # TODO its parameters",
+        ]
+    if protocol == "soap":
+        return url, ["      envelope: '<TODO/>'"]
+    return url, ["      get: /TODO"]
+
+
+def _parameters(wsdl: Any, operation: str) -> dict[str, Any]:
+    """Return what the operation cannot do without, found by asking the WSDL until it is content."""
+    body: dict[str, Any] = {}
+    for _attempt in range(40):
+        try:
+            wsdl.build(operation, body)
+        except ConfigError as error:
+            found = re.search(r"Missing element \w+ \(([\w.-]+)\)", str(error))
+            if not found:
+                break
+            here = body
+            *parents, last = found[1].split(".")[1:] or [found[1]]
+            for part in parents:
+                inner = here.get(part)
+                here[part] = here = inner if isinstance(inner, dict) else {}
+            here[last] = "1"
+        else:
+            break
+    return body
+
+
+def _json_or_yaml(file: Path) -> dict[str, Any]:
+    made = read(file).value
+    if not isinstance(made, dict):
+        raise UsageError(f"{file}: not an OpenAPI document")
+    return made
+
+
+def _sampled(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
+    """Return payload kind, records expression, and the first record."""
+    if sample is None:
+        return ("xml", "//TODO", None) if protocol == "soap" else ("json", "TODO", None)
+    try:
+        body = sample.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
+    try:
+        if body.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+            return _from_xml(xml_element(body))
+        value = json_value(body.removeprefix(b"\xef\xbb\xbf"))
+    except PayloadError as error:
+        raise UsageError(f"{sample}: {error.detail} expected; give a saved reply in JSON or XML") from None
+    expression, record = _longest(value, "")
+    return "json", expression or "@", record
+
+
+def _longest(value: Any, path: str) -> tuple[str, Any]:
+    """Find the longest list of objects; the guess is written down for a person to judge."""
+    if isinstance(value, list):
+        return (path or "[]"), next((item for item in value if isinstance(item, dict)), None)
+    best: tuple[int, str, Any] = (0, "", value)
+    pending = [(value, "")]
+    while pending:
+        here, place = pending.pop(0)
+        for key, inner in here.items() if isinstance(here, dict) else ():
+            spot = f"{place}.{_quoted(key)}" if place else _quoted(key)
+            if isinstance(inner, list) and inner and isinstance(inner[0], dict) and len(inner) > best[0] and place.count(".") < 2:  # noqa: PLR2004
+                best = (len(inner), spot, inner[0])
+            elif isinstance(inner, dict):
+                pending.append((inner, spot))
+    return (best[1], best[2]) if best[0] > 1 or _looks_wrapped(value) else ("@", value)
+
+
+def _looks_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and any(key in value for key in ("items", "results", "data", "content", "_embedded", "value"))
+
+
+def _quoted(key: str) -> str:
+    return key if key.isidentifier() else json.dumps(key, ensure_ascii=False)
+
+
+def _from_xml(root: Any) -> tuple[str, str, Any]:
+    counts: dict[str, list[Any]] = {}
+    for element in root.iter():
+        if isinstance(element.tag, str) and len(element):
+            counts.setdefault(element.tag, []).append(element)
+    tag, found = max(
+        ((tag, found) for tag, found in counts.items() if found[0] is not root),
+        key=lambda pair: len(pair[1]) * min(len(pair[1][0]), 12),
+        default=(root.tag, [root]),
+    )
+    return "xml", f"//{_prefixed(tag)}", found[0]
+
+
+def _prefixed(tag: str) -> str:
+    name = etree.QName(tag)
+    return f"r:{name.localname}" if name.namespace else name.localname
+
+
+def _text(
+    country: str, connector: str, protocol: str, url: str, request: list[str], kind: str, records: str, record: Any, wsdl: Path | None
+) -> str:
+    fields, given, namespace = _fields(kind, record)
+    identifier = next((field for field in fields if _ID.search(field)), next(iter(fields), "TODO"))
+    title = next((field for field in fields if _TITLE.search(field)), "TODO")
+    spaces = [f'  namespaces: {{r: "{namespace}"}}'] if namespace else []
+    lines = [
+        "# yaml-language-server: $schema=../schemas/connector.schema.json",
+        "language: 1",
+        f"connector: {connector}",
+        f"country: {country}",
+        "title: TODO what the registry is called",
+        "owner: {name: TODO, contact: TODO@registry.example}",
+        "",
+        f"{protocol}:",
+        f'  url: {{production: "{url}"}}   # TODO acceptance: the test system',
+        *([f"  wsdl: {wsdl.name}"] if wsdl else []),
+        *spaces,
+        "  limits: {rate: 1/s, concurrency: 1, timeout: 30s}   # TODO what the registry allows",
+        "",
+        "streams:",
+        "  records:   # TODO a name",
+        "    emits: qualification   # TODO credential, learning_opportunity, student_status, card, provider",
+        "    every: 1d",
+        "    request:",
+        *request,
+        "    cursor: scan   # TODO field or window, when the registry can be asked what changed",
+        *(["    decode: xml"] if kind == "xml" and protocol != "soap" else []),
+        f"    records: {json.dumps(records, ensure_ascii=False)}   # TODO guessed",
+        f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
+        "    map:",
+        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}   # TODO the language; languages: for several",
+        *(f"      # TODO {field}" for field in fields if field not in {identifier, title}),
+        "    tests:",
+        "      - name: TODO what it shows",
+        *given,
+        "        native_id: '1'",
+        "        expect_some: {id: '1'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
+    """Return the record's fields as expressions, the lines of a test that shows only one of them, and its namespace."""
+    if record is None:
+        if kind == "xml":
+            return [], ["        given: '<TODO/>'"], ""
+        return [], ["        given: {TODO: TODO}"], ""
+    if kind == "xml":
+        namespace = (
+            next((name for element in record.iter() if isinstance(element.tag, str) and (name := etree.QName(element).namespace)), "") or ""
+        )
+        attributes = [f"@{name}" for name in record.attrib if not name.startswith("{")]
+        children = [_prefixed(child.tag) for child in record if isinstance(child.tag, str)]
+        name = etree.QName(record)
+        opening = f'<r:{name.localname} xmlns:r="{namespace}"/>' if name.namespace else f"<{name.localname}/>"
+        return list(dict.fromkeys([*attributes, *children])), [f"        given: '{opening}'"], namespace
+    fields = [_quoted(key) for key, value in record.items() if not isinstance(value, dict | list)] if isinstance(record, dict) else []
+    return fields, ["        given: {TODO: TODO}"], ""
