@@ -72,13 +72,12 @@ class _Loop:
             return tuple(map(str, getattr(table, "map", None) or ()))
         if loop.request is not None:
             answered = await dialogue.ask(loop.request.request, outer.values, base=outer.base, line=outer.line)
-            looked = (
-                dialogue.expressions(document.kind, loop.request.select)(document.root, {}) for document in answered.reading.documents
-            )
+            select, documents = loop.request.select, answered.reading.documents
+            looked = (dialogue.expressions(document.kind, select)(document.root, {}) for document in documents)
             return list(dict.fromkeys(text for found in looked for value in found if (text := text_of(value))))
         raise Halt(
             "SUBJECTS_MISSING",
-            f"{dialogue.where}: the values of the loop {self.name!r} come from stream {loop.stream!r}, which has seen none yet",
+            f"{dialogue.where}: the loop {self.name!r} takes its values from stream {loop.stream!r}, and none were given",
         )
 
 
