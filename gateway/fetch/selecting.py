@@ -40,7 +40,7 @@ class Expressions:
 
     def fits(self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]) -> bool:
         """Return whether a node fits a condition with a path."""
-        key = (kind, condition.path or "", condition.is_, condition.not_, condition.over, condition.exists)
+        key = (kind, condition.path or "", condition.is_, condition.not_, condition.over, condition.since, condition.exists)
         if key not in self._tests:
             self._tests[key] = record_test(condition, cast("PayloadKind", kind), self._namespaces)
         return self._tests[key](node, context)

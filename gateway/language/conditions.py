@@ -11,6 +11,7 @@ from typing import Any
 from gateway.language.expressions import Context, PayloadKind, compile_expression, text_of, truth
 from gateway.language.wire import Condition
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 Test = Callable[[Any, Context], bool]
 
 
@@ -34,6 +35,9 @@ def values_test(condition: Condition) -> Callable[[list[str]], bool]:
     if condition.over is not None:
         limit = condition.over
         return lambda texts: any(_number(text) > limit for text in texts)
+    if condition.since is not None:
+        first = condition.since.isoformat()
+        return lambda texts: any(_DAY.match(text) is not None and text[:10] >= first for text in texts)
     wanted = condition.exists is not False
     return lambda texts: bool(texts) is wanted
 
@@ -41,7 +45,7 @@ def values_test(condition: Condition) -> Callable[[list[str]], bool]:
 def record_test(condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]) -> Test:
     """Compile a condition that looks at a record or a decoded reply by ``path``."""
     select = compile_expression(kind, condition.path or ".", namespaces).run
-    if not (condition.is_ or condition.not_ or condition.over is not None or condition.exists is not None):
+    if not (condition.is_ or condition.not_ or any(test is not None for test in (condition.over, condition.since, condition.exists))):
         return lambda node, context: truth(select(node, context))
     test = values_test(condition)
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])

@@ -85,6 +85,17 @@ def _moment(value: object) -> datetime:
     raise ValueError("a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z")
 
 
+def _day(value: object) -> date:
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("a day is written like 2017-03-01") from None
+
+
 def _zone(value: object) -> str:
     try:
         ZoneInfo(str(value))
@@ -112,6 +123,7 @@ Rate = Annotated[float, BeforeValidator(_rate), _text_of(r"\d+/(s|min|h|d)", "5/
 Moment = Annotated[
     datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
 ]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]})]
 Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
 Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gateway.language.scalars import (
+    Day,
     Duration,
     Expression,
     HttpUrl,
@@ -206,10 +207,11 @@ class Condition(Model):
     status: int | Literal["2xx", "3xx", "4xx", "5xx"] | None = Field(None, description="HTTP status")
     fault: str | None = Field(None, description="SOAP fault code or text")
     header: str | None = Field(None, description="Response header to look at, with is")
-    path: Expression | None = Field(None, description="Expression to look at, with is, not, over or exists")
+    path: Expression | None = Field(None, description="Expression to look at, with is, not, over, since or exists")
     is_: Words = Field((), alias="is", description="Values that fit, * as a wildcard")
     not_: Words = Field((), alias="not", description="Values that do not fit")
     over: int | None = Field(None, description="Fits when the number is larger than this")
+    since: Day | None = Field(None, description="Fits when the day is this one or later: a level is claimed only where its framework held")
     exists: bool | None = Field(None, description="Fits when the path finds something (true) or nothing (false)")
 
     def model_post_init(self, _context: Any, /) -> None:
@@ -217,9 +219,9 @@ class Condition(Model):
         looked = [self.status is not None, self.fault is not None, self.header is not None, self.path is not None]
         if sum(looked) != 1:
             raise ValueError("give exactly one of status, fault, header, path")
-        tested = bool(self.is_) or bool(self.not_) or self.over is not None or self.exists is not None
+        tested = bool(self.is_ or self.not_) or any(test is not None for test in (self.over, self.since, self.exists))
         if (self.status is not None or self.fault is not None) and tested:
-            raise ValueError("is, not, over and exists belong to path and header; status and fault need none")
+            raise ValueError("is, not, over, since and exists belong to path and header; status and fault need none")
 
 
 def _condition(value: object) -> object:
