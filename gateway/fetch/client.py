@@ -207,7 +207,7 @@ class Transport:
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryLater("TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s") from None
         except httpx2.HTTPError as error:
-            raise self._failure(error, where) from None
+            raise self._failure(error, where, secure=call.url.startswith("https:")) from None
         except (httpx2.InvalidURL, UnicodeError):
             raise Halt("URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called") from None
         finally:
@@ -241,7 +241,7 @@ class Transport:
         return self._clients[context]
 
     @staticmethod
-    def _failure(error: httpx2.HTTPError, where: str) -> RetryLater | Halt:
+    def _failure(error: httpx2.HTTPError, where: str, *, secure: bool) -> RetryLater | Halt:
         if found := tls.reason(error):
             return Halt(found[0], f"{where}: {found[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
@@ -253,6 +253,9 @@ class Transport:
             return RetryLater("DNS_FAILED", f"{where}: the registry's host name does not resolve")
         if isinstance(error, httpx2.ConnectError):
             return RetryLater("CONNECT_FAILED", f"{where}: no connection ({cause.strerror if isinstance(cause, OSError) else 'refused'})")
+        if isinstance(error, httpx2.RemoteProtocolError) and "without sending" in str(error):
+            hint = "; if the registry wants a client certificate, check tls" if secure else ""
+            return RetryLater("CONNECTION_LOST", f"{where}: the registry closed the connection without an answer{hint}")
         if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
             return RetryLater("INCOMPLETE_BODY", f"{where}: the reply stops before its end or is not HTTP")
         return RetryLater("CONNECTION_LOST", f"{where}: the connection was lost ({type(error).__name__})")

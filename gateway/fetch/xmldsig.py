@@ -28,7 +28,8 @@ DS = "http://www.w3.org/2000/09/xmldsig#"
 EXC = "http://www.w3.org/2001/10/xml-exc-c14n#"
 WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 ENVELOPED = DS + "enveloped-signature"
-INCLUSIVE = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
+INCLUSIVE = {"http://www.w3.org/TR/2001/REC-xml-c14n-20010315", "http://www.w3.org/2006/12/xml-c14n11"}
+"""Canonical XML 1.0 and 1.1: the same for whole documents; where they differ, the digest does not match and the signature is refused."""
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 _DIGESTS: dict[str, Callable[[bytes], Any]] = {
@@ -182,7 +183,7 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
     if algorithm == EXC:
         listed = method.find(f"{{{EXC}}}InclusiveNamespaces")
         return True, tuple((listed.get("PrefixList") or "").split()) if listed is not None else ()
-    if algorithm == INCLUSIVE:
+    if algorithm in INCLUSIVE:
         return False, ()
     raise Refused("SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted")
 
