@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 ASSIGNED_COUNTRIES: Final = frozenset(
@@ -101,6 +102,7 @@ def card_number(value: str) -> CardNumber | str:
     return CardNumber(lowered, node[:3], node[3:])
 
 
+@lru_cache(maxsize=8192)
 def normalised(scheme: str, value: str) -> str:
     """Return a provider's identifier in the spelling it is compared by: no-break spaces, case and stray space made even."""
     text = unicodedata.normalize("NFKC", value).strip()
@@ -112,6 +114,7 @@ def normalised(scheme: str, value: str) -> str:
     return "".join(text.split()).upper()
 
 
+@lru_cache(maxsize=8192)
 def well_formed(scheme: str, value: str) -> bool:
     """Return whether an identifier has its scheme's form; schemes without a public form accept anything that is not empty."""
     pattern = _PATTERNS.get(scheme)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway.identifiers import CardNumber, card_number
 from gateway.records import (
     Accepted,
     Card,
@@ -48,6 +49,8 @@ TYPES = {
     POINTERS: "eu.student-card.credential-pointer",
     PROVIDERS: "eu.qualification-gateway.provider",
 }
+ASSURED = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
+"""Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
     "qualification": (QUALIFICATIONS,),
     "learning_opportunity": (OPPORTUNITIES,),
@@ -65,34 +68,36 @@ class Rendered(msgspec.Struct, frozen=True):
     provenance: Provenance
 
 
-def render(accepted: Accepted, raw: Raw, *, template: str | None, country: str, at: datetime, audience_key: bytes) -> Rendered | Rejected:
-    """Return the documents of an accepted record. ``at`` is the raw record's own time, so that repeats give the same bytes."""
+def render(
+    accepted: Accepted,
+    raw: Raw,
+    *,
+    template: str | None,
+    country: str,
+    at: datetime,
+    audience_key: bytes,
+    loq_version: str = elm_loq.DEFAULT_VERSION,
+) -> Rendered | Rejected:
+    """Return the documents of an accepted record.
+
+    ``at`` is the raw record's own time on the topic: it becomes ``publishedAt`` where a document has that, so that repeats give the
+    same bytes. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
+    """
     identity = iri(raw.connector, raw.native_id, template)
-    record = accepted.record
-    provenance = accepted.provenance
-    if not isinstance(record, StudentStatus | Card | Provider):
-        record = msgspec.structs.replace(record, iri=identity)
-    keys = _keys(raw, identity, audience_key)
+    record, provenance = accepted.record, accepted.provenance
+    keys = _Keys(raw, identity, audience_key)
     found: dict[str, Any]
     match record:
-        case Qualification():
-            node = elm_loq.qualification(record)
-            found = {QUALIFICATIONS: node}
-            if isinstance(node, dict) and node["type"] != "Qualification":
-                provenance = _with_issue(provenance, Issue(code="level_missing", field="eqf_level"))
-        case LearningOpportunity():
-            found = {OPPORTUNITIES: elm_loq.opportunity(record)}
+        case Qualification() | LearningOpportunity():
+            found, provenance = _catalogue(msgspec.structs.replace(record, iri=identity), provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_gone("credential", keys), provenance)
-            found = {CREDENTIALS: elm_edc.credential(record)}
-            quality = provenance.quality_assurance.get("outcome", "UNKNOWN_PROVIDER")
-            found[POINTERS] = esc.pointer(record, raw, country, at, quality)
-            provenance = _credential_provenance(record, provenance)
+            found, provenance = _credential(msgspec.structs.replace(record, iri=identity), provenance, raw, country, at)
         case StudentStatus():
-            found = {STATUS: esc.student_status(record, raw, country, at)}
+            found = {STATUS: esc.student_status(record, raw, country, at) if record.esc_agreement else None}
         case Card():
-            found = {CARDS: esc.card(record, raw, country, at)}
+            found = {CARDS: esc.card(record, raw, country, at) if record.esc_agreement else None}
         case Provider():
             found = {PROVIDERS: msgspec.to_builtins(record)}
     for node in found.values():
@@ -103,27 +108,50 @@ def render(accepted: Accepted, raw: Raw, *, template: str | None, country: str, 
 
 def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes) -> tuple[Document, ...]:
     """Return what takes a record away from every topic it may stand on."""
-    keys = _keys(raw, iri(raw.connector, raw.native_id, template), audience_key)
+    keys = _Keys(raw, iri(raw.connector, raw.native_id, template), audience_key)
     return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
 
 
-def _all_gone(emits: str, keys: dict[str, str]) -> tuple[Document, ...]:
+def _catalogue(record: Qualification | LearningOpportunity, provenance: Provenance, version: str) -> tuple[dict[str, Any], Provenance]:
+    if isinstance(record, LearningOpportunity):
+        return {OPPORTUNITIES: elm_loq.opportunity(record, version)}, provenance
+    node = elm_loq.qualification(record, version)
+    if isinstance(node, dict) and node["type"] != "Qualification":
+        provenance = _with_issue(provenance, Issue(code="level_missing", field="eqf_level"))
+    return {QUALIFICATIONS: node}, provenance
+
+
+def _credential(record: Credential, provenance: Provenance, raw: Raw, country: str, at: datetime) -> tuple[dict[str, Any], Provenance]:
+    found = {CREDENTIALS: elm_edc.credential(record), POINTERS: esc.pointer(record, raw, country, at, provenance.quality_assurance)}
+    if elm_edc.sealing_required(record):
+        provenance = _with_issue(provenance, Issue(code="sealing_required", field="issuer"))
+    if record.micro or record.kind == "micro_credential":
+        assured = provenance.quality_assurance.get("outcome", "") in ASSURED
+        provenance = msgspec.structs.replace(provenance, annex1=annex1.completeness(record, quality_assured=assured))
+    return found, provenance
+
+
+class _Keys:
+    """The key on each topic. All follow from connector and native id, because a deletion knows no more."""
+
+    __slots__ = ("_audience_key", "_identity", "_raw")
+
+    def __init__(self, raw: Raw, identity: str, audience_key: bytes) -> None:
+        self._raw, self._identity, self._audience_key = raw, identity, audience_key
+
+    def __getitem__(self, topic: str) -> str:
+        raw = self._raw
+        if topic == PROVIDERS:
+            return raw.key
+        if topic == CARDS and isinstance(number := card_number(raw.native_id), CardNumber):
+            return number.value
+        if topic in (STATUS, CARDS):
+            return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
+        return self._identity
+
+
+def _all_gone(emits: str, keys: _Keys) -> tuple[Document, ...]:
     return tuple(_document(topic, keys[topic], None) for topic in TOPICS_OF[emits])
-
-
-def _keys(raw: Raw, identity: str, audience_key: bytes) -> dict[str, str]:
-    """Return the key on each topic; all follow from connector and native id, because a deletion knows no more."""
-    return {
-        QUALIFICATIONS: identity,
-        OPPORTUNITIES: identity,
-        CREDENTIALS: identity,
-        POINTERS: identity,
-        STATUS: pseudonym_key(audience_key, raw.connector, raw.native_id),
-        CARDS: raw.native_id.lower()
-        if esc.ESCN.fullmatch(raw.native_id.lower())
-        else pseudonym_key(audience_key, raw.connector, raw.native_id),
-        PROVIDERS: raw.key,
-    }
 
 
 def _document(topic: str, key: str, node: Any) -> Document:
@@ -136,15 +164,6 @@ def _document(topic: str, key: str, node: Any) -> Document:
         subject=key,
         schema=f"{SCHEMAS}/{topic}.json",
     )
-
-
-def _credential_provenance(record: Credential, provenance: Provenance) -> Provenance:
-    if elm_edc.sealing_required(record):
-        provenance = _with_issue(provenance, Issue(code="sealing_required", field="issuer"))
-    if record.micro or record.kind == "micro_credential":
-        assured = provenance.quality_assurance.get("outcome", "") in {"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"}
-        provenance = msgspec.structs.replace(provenance, annex1=annex1.completeness(record, quality_assured=assured))
-    return provenance
 
 
 def _with_issue(provenance: Provenance, issue: Issue) -> Provenance:

@@ -17,6 +17,7 @@ Node = dict[str, Any]
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
+
 class Style(NamedTuple):
     """Where the two profiles differ for the same fact."""
 
@@ -26,9 +27,12 @@ class Style(NamedTuple):
     """Whether an ESCO concept names its scheme: one profile demands it, the other's vocabulary shapes reject the real one."""
     back_reference: bool
     """Whether an accreditation must name the organisation it is about."""
+    ordered: bool = False
+    """Whether outcomes carry their place in the list, which newer versions know."""
 
 
 LOQ: Final = Style(url="contentUrl", esco_scheme=False, back_reference=True)
+LOQ_ORDERED: Final = LOQ._replace(ordered=True)
 EDC: Final = Style(url="contentURL", esco_scheme=True, back_reference=False)
 
 
@@ -92,7 +96,7 @@ def outcomes(found: Iterable[LearningOutcome], root: str, style: Style) -> list[
     nodes = []
     for index, outcome in enumerate(found, 1):
         node: Node = {"id": nested(root, "outcome", index), "type": "LearningOutcome"}
-        put(node, title=outcome.title)
+        put(node, title=outcome.title, order=str(index) if style.ordered else None)
         if outcome.kind:
             node["dcType"] = vocab.snb("skill-type", outcome.kind)
         skills = [

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import json
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Node, put
+from gateway.render.elm import Node, Style, put
 from gateway.render.identity import nested
+
+DEFAULT_VERSION: Final = "3.1"
+
+
+class Version(NamedTuple):
+    """One version of the profile: the JSON-LD context its documents carry and how its facts are said."""
+
+    context: list[Any]
+    style: Style
+
+
+def _embedded() -> list[Any]:
+    """Return a whole context for 3.3, whose own has no known address: every term documents use, on the new base."""
+    data = json.loads(Path(__file__).with_name("elm33.json").read_text(encoding="utf-8"))
+    terms: dict[str, Any] = {"id": "@id", "type": "@type", **data["prefixes"]}
+    terms |= {name.rpartition(":")[2]: name for name in data["classes"]}
+    terms |= {name: {"@id": iri, "@container": "@language"} for name, iri in data["texts"].items()}
+    terms |= {name: {"@id": iri, "@type": "@id"} for name, iri in data["links"].items()}
+    terms |= {name: {"@id": iri, "@type": f"xsd:{kind}"} for name, (iri, kind) in data["values"].items()}
+    terms["notation"] = {"@id": "skos:notation"}
+    return [terms]
+
 
 _EXTRA: Final = {
     "id": "@id",
@@ -16,8 +40,11 @@ _EXTRA: Final = {
     "modified": {"@id": "dc:modified", "@type": "xsd:dateTime"},
     "defaultLanguage": {"@id": "elm:defaultLanguage", "@type": "@id"},
 }
-CONTEXT: Final[list[Any]] = ["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA]
-"""There is no LOQ context: the EDC one, and the terms it lacks."""
+VERSIONS: Final = {
+    # There is no LOQ context: the EDC one, and the terms it lacks.
+    "3.1": Version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm.LOQ),
+    "3.3": Version(_embedded(), elm.LOQ_ORDERED),
+}
 
 
 def missing(record: Learning) -> Rejected | None:
@@ -31,18 +58,19 @@ def missing(record: Learning) -> Rejected | None:
     return None
 
 
-def qualification(record: Qualification) -> Node | Rejected:
+def qualification(record: Qualification, version: str = DEFAULT_VERSION) -> Node | Rejected:
     """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
     if rejected := missing(record):
         return rejected
+    context, style = VERSIONS[version]
     levels = elm.levels(record)
     complete = "eqfLevel" in levels and "nqfLevel" in levels
-    body = elm.organisation(record.awarding_body, record.iri, "awarding-body", elm.LOQ)
-    node: Node = {"@context": CONTEXT, "id": record.iri, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    node |= elm.specification(record, record.iri, elm.LOQ)
+    body = elm.organisation(record.awarding_body, record.iri, "awarding-body", style)
+    node: Node = {"@context": context, "id": record.iri, "type": "Qualification" if complete else "LearningAchievementSpecification"}
+    node |= elm.specification(record, record.iri, style)
     if complete:
         node |= levels
-        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, body, elm.LOQ))
+        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, body, style))
     elif "language" not in node:
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
     identifier = record.code or record.id
@@ -57,34 +85,35 @@ def qualification(record: Qualification) -> Node | Rejected:
     return _dated(node, record)
 
 
-def opportunity(record: LearningOpportunity) -> Node | Rejected:
+def opportunity(record: LearningOpportunity, version: str = DEFAULT_VERSION) -> Node | Rejected:
     """Return a LearningOpportunity with what it leads to."""
     if rejected := missing(record):
         return rejected
+    context, style = VERSIONS[version]
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocab.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
     if record.homepage is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
-    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider", elm.LOQ)
+    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider", style)
     if provider is None or "location" not in provider or "legalName" not in provider:
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     root = nested(record.iri, "specification")
     levels = elm.levels(record)
     complete = "eqfLevel" in levels and "nqfLevel" in levels
     specification: Node = {"id": root, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    specification |= elm.specification(record, root, elm.LOQ)
+    specification |= elm.specification(record, root, style)
     if complete:
         specification |= levels
     node: Node = {
-        "@context": CONTEXT,
+        "@context": context,
         "id": record.iri,
         "type": "LearningOpportunity",
         "title": record.title,
         "defaultLanguage": default,
         "providedBy": provider,
-        "homepage": elm.web(record.homepage, elm.LOQ, record.iri, "homepage"),
+        "homepage": elm.web(record.homepage, style, record.iri, "homepage"),
         "learningAchievementSpecification": specification,
     }
     put(node, description=record.description, duration=f"P{record.duration_months}M" if record.duration_months else None)

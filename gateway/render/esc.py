@@ -6,10 +6,11 @@ an event come from the raw record, so that the same raw record always gives the 
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any, Final
 
+from gateway.identifiers import card_number, normalised, student_identifier, well_formed
 from gateway.records import Card, Credential, Organisation, Raw, Rejected, StudentStatus
 from gateway.render.elm import Node, put
 from gateway.render.elm_edc import instant
@@ -19,19 +20,18 @@ ACADEMIC_LEVELS: Final = {6: "BACHELOR", 7: "MASTER", 8: "DOCTORATE"}
 CARD_TYPES: Final = frozenset(
     {"UNKNOWN", "PASSIVE", "SMART_NO_CDZ", "SMART_CDZ", "SMART_MAY_SP", "SMART_PASSIVE", "SMART_PASSIVE_EMULATION"}
 )
-ESI: Final = re.compile(r"urn:schac:personalUniqueCode:int:esi:[^:]+:.+")
-ESCN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9]{12}")
-PIC: Final = re.compile(r"[0-9]{9}")
+BODY_SCHEMES: Final = {"pic": "pic", "oid": "oid", "schacHomeOrganization": "schac", "erasmusCode": "erasmus", "deqarId": "deqar"}
+"""Field of an institution to the scheme of its identifier."""
 LARGEST_MICRO_CREDENTIAL: Final = 60
 """Below 60 ECTS and no full degree (DEQAR's definition; the Recommendation only says a small volume)."""
 
 
 def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) -> Node | Rejected:
     """Return one enrolment in full."""
-    esi, pic = _esi(record.holder.esi), _identifier(record.institution, "pic", PIC)
+    esi, institution = _esi(record.holder.esi), _body(record.institution)
     if isinstance(esi, Rejected):
         return esi
-    if pic is None:
+    if "pic" not in institution:
         return _missing("institution.identifiers.pic", "nine digits")
     if record.active is None and not record.ended:
         return _missing("active", "whether the student is enrolled")
@@ -40,15 +40,6 @@ def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) 
     if record.valid_from and record.valid_until < record.valid_from:
         return Rejected(stage="render", field="valid_until", reason="dates_out_of_order", detail="valid_until lies before valid_from")
     event = "ended" if record.ended else "activated" if record.active else "updated"
-    institution: Node = {"pic": pic}
-    identifiers = record.institution.identifiers if record.institution else {}
-    put(
-        institution,
-        schacHomeOrganization=identifiers.get("schac"),
-        erasmusCode=identifiers.get("erasmus"),
-        oid=identifiers.get("oid"),
-        deqarId=identifiers.get("deqar"),
-    )
     node = _envelope(raw, country, f"student.status.{event}", record.changed_at, at)
     node |= {"esi": esi, "institution": institution, "status": "ACTIVE" if record.active and not record.ended else "INACTIVE"}
     put(
@@ -65,48 +56,47 @@ def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) 
 
 def card(record: Card, raw: Raw, country: str, at: datetime) -> Node | Rejected:
     """Return one card in full; EXPIRED is derived by readers and never written."""
-    esi, pic = _esi(record.holder.esi), _identifier(record.issuer, "pic", PIC)
-    number = (record.card_number or "").lower()
+    esi, number = _esi(record.holder.esi), card_number(record.card_number or "")
     if isinstance(esi, Rejected):
         return esi
-    if not ESCN.fullmatch(number):
-        return _missing("card_number", "an ESCN: a version 1 UUID whose node is zeroes and the issuer's PIC")
-    if pic is None:
+    if isinstance(number, str):
+        return _missing("card_number", f"an ESCN: a version 1 UUID that ends with the issuer's PIC ({number})")
+    issued, expires = record.issued_on, record.expires_on
+    if issued is None or expires is None:
+        return _missing("issued_on" if issued is None else "expires_on", "a date")
+    active = record.active if record.active is not None else record.event in {"issued", "updated", "reactivated"}
+    node = _envelope(raw, country, f"card.{record.event}", record.changed_at, at) | {
+        "cardNumber": number.value,
+        "personIdentifier": esi,
+        "issuerIdentifier": number.pic,
+        "cardStatusType": "ACTIVE" if active else "INACTIVE",
+        "cardType": record.card_type,
+        "issuedAt": issued.isoformat(),
+        "expiresAt": expires.isoformat(),
+    }
+    return _card_problem(record, number.pic, issued, expires) or put(node, displayName=record.display_name)
+
+
+def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
+    stated = _body(record.issuer).get("pic")
+    if stated is None:
         return _missing("issuer.identifiers.pic", "nine digits")
-    if number[-9:] != pic:
-        return Rejected(
-            stage="render",
-            field="issuer.identifiers.pic",
-            reason="pic_conflict",
-            detail="the PIC differs from the last nine digits of the ESCN",
-        )
-    if record.issued_on is None or record.expires_on is None:
-        return _missing("issued_on" if record.issued_on is None else "expires_on", "a date")
-    if record.expires_on < record.issued_on:
+    if stated != pic:
+        detail = "the PIC differs from the last nine digits of the ESCN"
+        return Rejected(stage="render", field="issuer.identifiers.pic", reason="pic_conflict", detail=detail)
+    if expires < issued:
         return Rejected(stage="render", field="expires_on", reason="dates_out_of_order", detail="expires_on lies before issued_on")
     if record.card_type not in CARD_TYPES:
         return Rejected(stage="render", field="card_type", reason="unmapped", detail=f"expected one of {', '.join(sorted(CARD_TYPES))}")
-    active = record.active if record.active is not None else record.event in {"issued", "updated", "reactivated"}
-    node = _envelope(raw, country, f"card.{record.event}", record.changed_at, at) | {
-        "cardNumber": number,
-        "personIdentifier": esi,
-        "issuerIdentifier": pic,
-        "cardStatusType": "ACTIVE" if active else "INACTIVE",
-        "cardType": record.card_type,
-        "issuedAt": record.issued_on.isoformat(),
-        "expiresAt": record.expires_on.isoformat(),
-    }
-    return put(node, displayName=record.display_name)
+    return None
 
 
-def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: str) -> Node | None:
+def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: Mapping[str, str]) -> Node | None:
     """Return the pointer to a credential, or ``None`` when the holder did not agree or cannot be named by an ESI."""
-    esi = record.holder.esi
-    if not record.holder_consent or not esi or not ESI.fullmatch(esi) or record.awarded_on is None:
+    esi, named = _esi(record.holder.esi), _body(record.awarding_body)
+    if not record.holder_consent or isinstance(esi, Rejected) or record.awarded_on is None:
         return None
-    body = record.awarding_body
-    named = {scheme: found for scheme in ("pic", "deqarId", "schac") if (found := body and body.identifiers.get(scheme.removesuffix("Id")))}
-    if not named:
+    if named.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         return None
     credential: Node = {
         "credentialId": record.iri,
@@ -122,11 +112,11 @@ def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: s
         ectsCredits=float(record.credit_points) if record.credit_points else None,
         iscedF=record.isced_f[0] if record.isced_f else None,
         escoSkills=skills,
-        assessment="ASSESSED" if record.assessment and record.assessment.kind != "attendance" else None,
-        qualityAssurance=quality,
+        assessment=_assessment(record),
+        qualityAssurance=quality.get("outcome", "UNKNOWN_PROVIDER"),
+        qaReport=f"https://data.deqar.eu/report/{report}" if (report := quality.get("report", "")).isdigit() else None,
     )
-    event = "credential.revoked" if record.revoked else "credential.available"
-    node = _envelope(raw, country, event, record.changed_at, at)
+    node = _envelope(raw, country, "credential.available", record.changed_at, at)
     return node | {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
 
 
@@ -151,19 +141,31 @@ def _envelope(raw: Raw, country: str, event: str, changed: datetime | None, at: 
     }
 
 
+def _assessment(record: Credential) -> str | None:
+    if record.assessment is None or record.assessment.kind is None:
+        return None
+    return "ATTENDANCE" if record.assessment.kind == "attendance" else "ASSESSED"
+
+
 def _esi(esi: str | None) -> str | Rejected:
     if esi is None:
         return _missing("holder.esi", "a European Student Identifier")
-    if not ESI.fullmatch(esi):
-        return Rejected(
-            stage="render", field="holder.esi", reason="invalid", detail="expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>"
-        )
+    found = student_identifier(esi)
+    if isinstance(found, str):
+        detail = f"expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>; {found}"
+        return Rejected(stage="render", field="holder.esi", reason="invalid", detail=detail)
     return esi
 
 
-def _identifier(body: Organisation | None, scheme: str, pattern: re.Pattern[str]) -> str | None:
-    found = body.identifiers.get(scheme) if body else None
-    return found if found and pattern.fullmatch(found) else None
+def _body(body: Organisation | None) -> Node:
+    """Return the identifiers of an institution that are well formed, by the field they stand in."""
+    known = body.identifiers if body else {}
+    found: Node = {}
+    for field, scheme in BODY_SCHEMES.items():
+        value = normalised(scheme, known.get(scheme, ""))
+        if value and well_formed(scheme, value):
+            found[field] = value
+    return found
 
 
 def _missing(field: str, expected: str) -> Rejected:
