@@ -63,10 +63,12 @@ def _where(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str,
     if wsdl is not None:
         from gateway.fetch.soap import Wsdl
 
-        operations = Wsdl(wsdl).operations
+        described_by = Wsdl(wsdl)
+        operations = described_by.operations
+        body = json.dumps(_parameters(described_by, operations[0]))
         return url, [
             f"      operation: {operations[0]}   # TODO one of {', '.join(operations[:8])}",
-            "      body: {}   # TODO its parameters",
+            f"      body: {body}   # TODO its parameters",
         ]
     if protocol == "soap":
         return url, ["      envelope: '<TODO/>'"]
