@@ -25,7 +25,10 @@ CONTEXTS = {
     "https://www.w3.org/2018/credentials/v1": "w3c-credentials-v1.jsonld",
 }
 PROFILES = {
-    "loq": (("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"), ("Qualification", "LearningAchievementSpecification", "LearningOpportunity")),
+    "loq": (
+        ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+        ("Qualification", "LearningAchievementSpecification", "LearningOpportunity"),
+    ),
     "edc": (("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"), ("EuropeanDigitalCredential",)),
 }
 SCHEMES = re.compile(r"^(http://data\.europa\.eu/snb/[a-z-]+/|http://publications\.europa\.eu/resource/authority/[a-z-]+/)")
@@ -82,7 +85,11 @@ class Oracles:
     def _python_patterns(self, profile: str) -> str:
         text = _without_imports("\n".join((self.home / "shacl" / name).read_text() for name in PROFILES[profile][0]))
         text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
-        return re.sub(r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]", r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]", text)
+        return re.sub(
+            r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]",
+            r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]",
+            text,
+        )
 
     # --- XSD
     @cached_property
@@ -99,7 +106,11 @@ class Oracles:
     @cached_property
     def _ebsi(self) -> Draft202012Validator:
         schema = json.loads((self.home / "json-schema" / "ebsi-vcdm2.0-europass-edc-schema-2.1.0.json").read_text())
-        whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schema["$defs"], "$ref": "#/$defs/EuropeanDigitalCredentialType"}
+        whole = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$defs": schema["$defs"],
+            "$ref": "#/$defs/EuropeanDigitalCredentialType",
+        }
         return Draft202012Validator(whole)
 
     def ebsi(self, document: dict[str, Any]) -> list[str]:

@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from oracles import Oracles
+
+
+@pytest.fixture(scope="session")
+def oracles(reference: Path) -> Oracles:
+    return Oracles(reference)

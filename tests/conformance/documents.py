@@ -1,0 +1,23 @@
+"""The Europass documents of the sample records."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "render"))
+
+import samples
+
+from gateway.render import Rendered, render
+
+
+def document(name: str, **options: Any) -> dict[str, Any]:
+    """Return the Europass document of one of the sample records."""
+    accepted, raw = samples.accepted(samples.RECORDS[name]), samples.raw(name)
+    found = render(accepted, raw, template=None, country="IE", at=samples.AT, audience_key=samples.KEY, **options)
+    assert isinstance(found, Rendered), found
+    return orjson.loads(found.documents[0].value or b"null")
