@@ -36,7 +36,15 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field=
     id: str = ""
 
 
-Command = Poll | Pause | Resume
+class Renormalise(msgspec.Struct, frozen=True, kw_only=True, tag="renormalise", tag_field="command"):
+    """Read the raw records again with the files the worker runs with, and publish what differs."""
+
+    connector: str
+    stream: str = ""
+    id: str = ""
+
+
+Command = Poll | Pause | Resume | Renormalise
 
 _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 

@@ -59,6 +59,19 @@ class Deliver:
             record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes")
         )
 
+    def removal(self, record: ConsumerRecord) -> list[Outgoing]:
+        """Return the tombstones that take away whatever a record may have become."""
+        raw = raw_from(record.key, None, record.headers)
+        harmoniser = self._harmoniser(raw.connector)
+        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
+        return self._delete(raw, stream).outgoing if stream else []
+
+    def topics(self, connector: str) -> set[str]:
+        """Return the topics that records of a connector may stand on."""
+        harmoniser = self._harmoniser(connector)
+        streams = harmoniser.connector.streams.values() if harmoniser else ()
+        return {topic for stream in streams for emits in emitted(stream) for topic in render.TOPICS_OF[emits]}
+
     def _accept(self, raw: Raw, rendered: Rendered, country: str) -> Result:
         provenance = rendered.provenance
         outgoing = [self._outgoing(document, raw, provenance) for document in rendered.documents]
@@ -74,15 +87,21 @@ class Deliver:
         )
 
     def _delete(self, raw: Raw, stream: Stream) -> Result:
-        emits = {stream.emits, *(kind.emits for kind in stream.kinds.values() if kind.emits)}
-        documents = render.tombstones(emits, raw, template=stream.iri, audience_key=self._audience_key)
+        documents = render.tombstones(emitted(stream), raw, template=stream.iri, audience_key=self._audience_key)
         return Result([self._outgoing(document, raw, None) for document in documents], raw.connector, raw.stream, "deleted")
 
     def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected, country: str = "") -> Result:
-        outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
+        outgoing = [rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)]
+        if raw.again:
+            outgoing += self.removal(record)  # never both: what came of an earlier version goes
         missing = lookups.missing(country, (), (), rejected)
-        return Result([outgoing], raw.connector, raw.stream, "rejected", reason=rejected.reason, field=rejected.field, missing=missing)
+        return Result(outgoing, raw.connector, raw.stream, "rejected", reason=rejected.reason, field=rejected.field, missing=missing)
 
     @staticmethod
     def _outgoing(document: Document, raw: Raw, provenance: Provenance | None) -> Outgoing:
         return Outgoing(document.topic, document.key.encode(), document.value, document_headers(document, raw, provenance))
+
+
+def emitted(stream: Stream) -> set[str]:
+    """Return everything that records of a stream may become."""
+    return {stream.emits, *(kind.emits for kind in stream.kinds.values() if kind.emits)}

@@ -151,7 +151,9 @@ def changes(raws: Iterable[Raw], known: dict[str, bytes]) -> tuple[list[Entry], 
             unchanged += 1  # two versions on one page: the last one stands for both
             entries[raw.native_id] = entry
         else:
-            entries[raw.native_id] = entry
+            entries[raw.native_id] = (
+                entry if before is None else Entry(msgspec.structs.replace(raw, again=True), entry.digest, raw.changed_at)
+            )
     return list(entries.values()), unchanged
 
 

@@ -14,9 +14,11 @@ import structlog
 from gateway.errors import Fenced, Halt, RetryLater
 from gateway.poll import poll_once
 from gateway.publish.ledger import Ledger
+from gateway.renormalise import renormalise
 from gateway.watch import metrics
 
 if TYPE_CHECKING:
+    from gateway.deliver import Deliver
     from gateway.fetch.client import Client
     from gateway.language.connector import Connector
     from gateway.settings import Settings
@@ -32,11 +34,14 @@ HALTED_RETRY_SECONDS = 60.0
 class StreamPoller:
     """One stream of one connector. :meth:`run` returns only when cancelled."""
 
-    def __init__(self, settings: Settings, connector: Connector, stream: str, client: Client) -> None:
+    def __init__(self, settings: Settings, connector: Connector, stream: str, client: Client, deliver: Deliver) -> None:
         self.connector = connector
         self.stream = stream
         self.paused = False
+        self.renormalise_next = False
+        self._settings = settings
         self._client = client
+        self._deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream)
         self._wake = asyncio.Event()
         self._failures = 0
@@ -51,7 +56,7 @@ class StreamPoller:
         metrics.POLL_INTERVAL.labels(self.connector.connector, self.stream).set(every)
         try:
             while True:
-                delay = every if self.paused else await self.poll(every)
+                delay = every if self.paused and not self.renormalise_next else await self.poll(every)
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), delay)
@@ -64,6 +69,12 @@ class StreamPoller:
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream):
             try:
+                if self.renormalise_next:
+                    changed = await renormalise(self._settings, self._deliver, self._ledger)
+                    self.renormalise_next = False
+                    log.info("renormalised", changed=changed)
+                    if self.paused:
+                        return every
                 tally = await poll_once(self.connector, self.stream, self._client, self._ledger, datetime.now(UTC))
             except RetryLater as error:
                 return self._failed("retry", error.reason, str(error), self._backoff(error.after))

@@ -72,8 +72,11 @@ class Worker:
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
         )
 
+    def _deliver(self) -> Deliver:
+        return Deliver(self.fleet.harmonisers.get, self.settings.pseudonym_key.get_secret_value().encode())
+
     async def _harmonise(self) -> None:
-        deliver = Deliver(self.fleet.harmonisers.get, self.settings.pseudonym_key.get_secret_value().encode())
+        deliver = self._deliver()
         stage = Stage(self.settings, deliver, deliver.shrink)
         work = asyncio.create_task(stage.run())
         waiting = asyncio.create_task(self.stopping.wait())
@@ -84,7 +87,7 @@ class Worker:
         await asyncio.wait_for(work, STOP_SECONDS)
 
     async def _poll(self) -> None:
-        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors)
+        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver())
 
         async def assigned(partitions: set[int]) -> None:
             await pollers.own({name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in partitions})

@@ -42,6 +42,10 @@ class Raw(Struct, frozen=True, kw_only=True):
     context: dict[str, str] = {}
     changed_at: datetime | None = None
     version: str = ""
+    again: bool = False
+    """True when an earlier version of it was written before: what came of that has to go if this one is rejected."""
+    correctionof: str = ""
+    """The event that a new reading of the same bytes corrects."""
 
     @property
     def key(self) -> str:
@@ -306,7 +310,6 @@ class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issues: tuple[Issue, ...] = ()
     annex1: dict[str, bool] = {}
     quality_assurance: dict[str, str] = {}
-    correctionof: str = ""
 
 
 class Accepted(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ import faust
 import structlog
 
 from gateway import control
+from gateway.deliver import Deliver
 from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
 from gateway.language.connector import Connector
@@ -42,8 +43,9 @@ def partition_of(connector: str, partitions: int) -> int:
 class Pollers:
     """The connectors this worker owns, each with one HTTP client and one task a stream."""
 
-    def __init__(self, settings: Settings, connectors: dict[str, Connector]) -> None:
+    def __init__(self, settings: Settings, connectors: dict[str, Connector], deliver: Deliver) -> None:
         self._settings = settings
+        self._deliver = deliver
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -73,12 +75,15 @@ class Pollers:
                     stream.wake()
                 case control.Poll():
                     stream.wake()
+                case control.Renormalise():
+                    stream.renormalise_next = True
+                    stream.wake()
         return bool(streams)
 
     async def _run(self, name: str) -> None:
         connector = self._connectors[name]
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
-            self.streams[name] = [StreamPoller(self._settings, connector, stream, client) for stream in connector.streams]
+            self.streams[name] = [StreamPoller(self._settings, connector, stream, client, self._deliver) for stream in connector.streams]
             for stream in self.streams[name]:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, demo, run, tables
+from gateway.cli import connectors, control, demo, run, tables
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -20,3 +20,4 @@ run.register(app)
 demo.register(app)
 connectors.register(app)
 tables.register(app)
+control.register(app)

@@ -225,7 +225,7 @@ async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
 
 async def _show(settings: Settings, worker: Worker) -> None:
     """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
-    from gateway.cli.read import read_topic
+    from gateway.publish.reading import read_topic
 
     for topic, heading in (("europass.credentials.v1", "one harmonised record"), ("gateway.rejections.v1", "one rejection")):
         async for record in read_topic(settings, topic, limit=1):

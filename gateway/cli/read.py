@@ -4,44 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
-
-from gateway.errors import UsageError
-from gateway.settings import Settings
-
-
-async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:
-    """Yield the committed records of a topic that are there now, at most ``limit`` of them; in order within a partition."""
-    from gateway.publish.connection import arguments
-
-    consumer = AIOKafkaConsumer(
-        topic,
-        **arguments(settings),
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        group_id=None,
-    )
-    await consumer.start()
-    given = 0
-    try:
-        names = await consumer.topics()
-        if topic not in names:
-            raise UsageError(f"no topic {topic}; there are: {', '.join(sorted(names)) or 'none'}")
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
-                for record in records:
-                    yield record
-                    given += 1
-                    if limit and given >= limit:
-                        return
-    finally:
-        await consumer.stop()
 
 
 def read(
@@ -51,6 +16,7 @@ def read(
 ) -> None:
     """Print the committed records of a topic, one JSON object a line: key, value, and headers when asked for."""
     from gateway.cli.run import settings_here
+    from gateway.publish.reading import read_topic
 
     async def print_all() -> None:
         async for record in read_topic(settings_here(), topic, limit=limit):

@@ -38,6 +38,10 @@ def raw_headers(raw: Raw) -> list[tuple[str, bytes]]:
         headers.append(("kind", raw.kind.encode()))
     if raw.version:
         headers.append(("version", raw.version.encode()))
+    if raw.again:
+        headers.append(("again", b"1"))
+    if raw.correctionof:
+        headers.append(("correctionof", raw.correctionof.encode()))
     if raw.context:
         headers.append(("context", _ENCODER.encode(raw.context)))
     return headers
@@ -60,6 +64,8 @@ def raw_from(key: bytes, value: bytes | None, headers: Any) -> Raw:
         context=msgspec.json.decode(context, type=dict[str, str]) if context else {},
         changed_at=datetime.fromisoformat(time.decode()) if time else None,
         version=found.get("version", b"").decode(),
+        again="again" in found,
+        correctionof=found.get("correctionof", b"").decode(),
     )
 
 
@@ -78,8 +84,8 @@ def document_headers(document: Document, raw: Raw, provenance: Provenance | None
         headers.append(("ce_time", iso(raw.changed_at).encode()))
     if provenance is not None:
         headers.append(("provenance", _ENCODER.encode(provenance)))
-        if provenance.correctionof:
-            headers.append(("ce_correctionof", provenance.correctionof.encode()))
+    if raw.correctionof:
+        headers.append(("ce_correctionof", raw.correctionof.encode()))
     return headers
 
 

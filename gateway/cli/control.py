@@ -1,0 +1,78 @@
+"""Commands to running workers: poll, pause, resume, renormalise."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Annotated
+
+import typer
+
+from gateway import control
+
+Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
+Stream = Annotated[str, typer.Option(help="One stream of it; all when not given.")]
+
+
+def _send(command: control.Command) -> None:
+    from gateway.cli.run import settings_here
+    from gateway.fleet import load_fleet
+    from gateway.publish.commands import send_command
+
+    settings = settings_here()
+    load_fleet(settings, [command.connector])
+    asyncio.run(send_command(settings, command.connector, control.encode(command)))
+    print(f"{type(command).__name__.lower()} {command.connector} {command.stream or 'all streams'}: sent to the worker that owns it")
+
+
+def poll(connector: Connector, stream: Stream = "") -> None:
+    """Poll now instead of at the next interval."""
+    _send(control.Poll(connector=connector, stream=stream, id=uuid.uuid4().hex))
+
+
+def pause(connector: Connector, stream: Stream = "", reason: Annotated[str, typer.Option(help="Why; stands in the log.")] = "") -> None:
+    """Stop polling until resumed; what is in flight is finished."""
+    _send(control.Pause(connector=connector, stream=stream, reason=reason, id=uuid.uuid4().hex))
+
+
+def resume(connector: Connector, stream: Stream = "") -> None:
+    """Poll again, from where the cursor stands."""
+    _send(control.Resume(connector=connector, stream=stream, id=uuid.uuid4().hex))
+
+
+def renormalise(
+    country: Annotated[str, typer.Argument(help="Country whose tables changed, such as FI; or the name of one connector.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be published differently.")] = False,
+) -> None:
+    """After a table change: read the raw records again and publish only what differs, marked as a correction."""
+    from gateway.cli.run import settings_here
+    from gateway.deliver import Deliver
+    from gateway.errors import UsageError
+    from gateway.fleet import load_fleet
+    from gateway.publish.commands import send_command
+    from gateway.renormalise import find_changes
+
+    settings = settings_here()
+    fleet = load_fleet(settings)
+    names = [name for name, one in fleet.connectors.items() if country in {name, one.country, one.country[:2]}]
+    if not names:
+        known = ", ".join(sorted({one.country for one in fleet.connectors.values()}))
+        raise UsageError(f"no connector of {country}; there are connectors of: {known}")
+    deliver = Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode())
+    for name in names:
+        if dry_run:
+            changes = asyncio.run(find_changes(settings, deliver, name))
+            for change in changes:
+                print(
+                    f"{change.record.key.decode()}: {change.outcome} on {', '.join(change.topics)}; corrects {change.before or 'nothing'}"
+                )
+            print(f"{name}: {len(changes)} records would be published differently")
+        else:
+            asyncio.run(send_command(settings, name, control.encode(control.Renormalise(connector=name, id=uuid.uuid4().hex))))
+            print(f"{name}: the worker that owns it reads its raw records again; restart workers first when their tables are older")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    for command in (poll, pause, resume, renormalise):
+        app.command(command.__name__)(command)

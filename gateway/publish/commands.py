@@ -1,0 +1,21 @@
+"""Put a command on its topic, in the partition of its connector."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaProducer
+
+from gateway.publish.connection import arguments
+from gateway.publish.topics import COMMANDS
+from gateway.publish.transactions import partition_for
+from gateway.settings import Settings
+
+
+async def send_command(settings: Settings, connector: str, value: bytes) -> None:
+    """Return once the command is durable."""
+    producer = AIOKafkaProducer(**arguments(settings), enable_idempotence=True)
+    await producer.start()
+    try:
+        key = connector.encode()
+        await producer.send_and_wait(COMMANDS.name, value, key=key, partition=partition_for(key, COMMANDS.partitions))
+    finally:
+        await producer.stop()

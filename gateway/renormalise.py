@@ -1,0 +1,118 @@
+"""After a table or a connector changed: read the raw records again and publish only what came out differently.
+
+The owner of a stream does it between two polls, so that no newer record can be overtaken: it waits until the stage has harmonised
+what is there, compares what the present files give with what stands on the topics, and writes the raw records that differ once more,
+with ``correctionof`` naming the event that is corrected. The stage then publishes them like any other record, exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from gateway.deliver import Deliver
+from gateway.errors import RetryLater
+from gateway.publish.connection import admin
+from gateway.publish.events import raw_from
+from gateway.publish.ledger import Entry, Ledger
+from gateway.publish.reading import holds_records_after, read_topic
+from gateway.publish.topics import RAW, REJECTIONS
+from gateway.publish.transactions import Outgoing
+from gateway.settings import Settings
+from gateway.stage import GROUP, Result
+from gateway.watch import metrics
+
+PATIENCE_SECONDS = 120.0
+PART = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One raw record whose outcome the present files change. ``before`` is the event it corrects, empty when there was none."""
+
+    record: ConsumerRecord
+    before: str
+    outcome: str
+    topics: tuple[str, ...]
+
+
+async def find_changes(settings: Settings, deliver: Deliver, connector: str, stream: str = "") -> list[Change]:
+    """Return what the present files would publish differently, without writing anything."""
+    await wait_for_stage(settings)
+    prefix = f"{connector}|".encode()
+    latest: dict[bytes, ConsumerRecord] = {}
+    async for record in read_topic(settings, RAW.name):
+        if record.key.startswith(prefix):
+            latest[record.key] = record
+    results = {
+        key: (record, deliver(record)) for key, record in latest.items() if stream in {"", raw_from(key, None, record.headers).stream}
+    }
+    topics = {one.topic for _, result in results.values() for one in result.outgoing} - {REJECTIONS.name}
+    standing = await _standing(settings, topics | deliver.topics(connector))
+    return [change for record, result in results.values() if (change := _compare(deliver, record, result, standing))]
+
+
+async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> int:
+    """Publish what the present files change in one stream; return how many records. Call it only as the stream's owner."""
+    await ledger.open()
+    changes = await find_changes(settings, deliver, ledger.connector, ledger.stream)
+    for start in range(0, len(changes), PART):
+        part = changes[start : start + PART]
+        await ledger.write([_entry(ledger, change) for change in part], None)
+        metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
+    return len(changes)
+
+
+async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return once everything on the raw topic has been harmonised; raise ``RetryLater`` when that does not happen in time."""
+    client = await admin(settings)
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
+            if not await holds_records_after(settings, RAW.name, done):
+                return
+            await asyncio.sleep(0.2)
+    finally:
+        await client.close()
+    raise RetryLater(
+        "stage_behind", f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?"
+    )
+
+
+async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:
+    """Return the event id of every document that stands on ``topics``; a deleted one is absent."""
+    found: dict[tuple[str, bytes], str] = {}
+    for topic in sorted(topics):
+        async for record in read_topic(settings, topic):
+            if record.value is None:
+                found.pop((topic, record.key), None)
+            else:
+                found[topic, record.key] = dict(record.headers)["ce_id"].decode()
+    return found
+
+
+def _compare(deliver: Deliver, record: ConsumerRecord, result: Result, standing: dict[tuple[str, bytes], str]) -> Change | None:
+    """Return the change a record undergoes, or ``None``."""
+    outgoing: list[Outgoing] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
+    if result.outcome == "rejected":
+        outgoing = deliver.removal(record)
+    before = [
+        standing.get((one.topic, one.key), "")
+        for one in outgoing
+        if standing.get((one.topic, one.key), "") != ("" if one.value is None else dict(one.headers)["ce_id"].decode())
+    ]
+    if not before:
+        return None
+    return Change(record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing))
+
+
+def _entry(ledger: Ledger, change: Change) -> Entry:
+    raw = raw_from(change.record.key, change.record.value, change.record.headers)
+    known = ledger.known.get(raw.native_id, bytes(24))
+    return Entry(msgspec.structs.replace(raw, again=True, correctionof=change.before), known[:16], raw.changed_at)
