@@ -76,7 +76,7 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     readings = Readings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
-    sections += [section(readings, now) for section in (_registries, _mapping, _kafka)]
+    sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
     return _PAGE.format(
         style=STYLE,
         about=_about(readings, snapshot, now),
@@ -228,6 +228,16 @@ def _mapping(readings: Readings, now: float) -> str:
         )
     heads = ("Country", "Table", "Lookups", "Values not in it", "Covered", "In force until")
     return _table("mapping", "Mapping tables by country", heads, rows, empty="No table was used yet.", numbers=range(2, 5))
+
+
+def _coverage(readings: Readings, _now: float) -> str:
+    shares = readings.by("gateway_mapping_coverage_ratio", "connector", "stream")
+    rows = [
+        [f'<th scope="row"><code>{escape(connector)} <wbr>{escape(stream)}</code></th>', f'<td class="n">{_floor_percent(share, 1)}</td>']
+        for (connector, stream), share in sorted(shares.items())
+    ]
+    heads = ("Connector and stream", "Target fields it maps")
+    return _table("coverage", "Coverage", heads, rows, empty="No connector is loaded here.", numbers=range(1, 2))
 
 
 def _kafka(readings: Readings, now: float) -> str:

@@ -49,6 +49,7 @@ def fleet() -> CollectorRegistry:
     one(metrics.TABLE_LOOKUPS, {("AA", "levels", "2024-1"): 1_204_000, ("BB", "credits", "2025-1"): 4_000})
     one(metrics.UNMAPPED, {("AA", "levels"): 30})
     one(metrics.TABLE_EXPIRY, {("AA", "levels"): NOW + 400 * 86_400})
+    one(metrics.COVERAGE, {aa: 0.472, bb: 1})
     one(metrics.LAST_COMMIT, {("poll",): NOW - 3, ("harmonise",): NOW - 2})
     one(metrics.PUBLISH_BLOCKED, {("poll",): 0, ("harmonise",): 95})
     one(metrics.CONSUMER_LAG, {("0",): 12, ("1",): 1_400})
@@ -95,6 +96,7 @@ def test_rejections_are_sorted_by_number(tree):
 def test_registries_tables_and_kafka(tree):
     assert cells(tree, "registries")[0] == ["aa-awards", "✓ closed", "12 103", "3", "3", "7 min", "24 January 2027 (soon)"]
     assert cells(tree, "mapping")[0] == ["AA", "levels", "1 204 000", "30", "99.9 %", "19 February 2028"]
+    assert cells(tree, "coverage") == [["aa-awards credentials", "47.2 %"], ["bb-catalogue programmes", "100 %"]]
     assert cells(tree, "kafka")[0] == ["harmonise", "▲ blocked for 95 s", "2 s ago", "0", "1 412"]
 
 
