@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, run, tables
+from gateway.cli import connectors, control, demo, explain, run, tables
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -21,3 +21,4 @@ demo.register(app)
 connectors.register(app)
 tables.register(app)
 control.register(app)
+explain.register(app)

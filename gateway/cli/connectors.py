@@ -38,21 +38,32 @@ def files_of(paths: list[Path]) -> list[Path]:
     return found
 
 
+def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell folders of mapping tables from connector files and their folders."""
+    from gateway.check.mappings import holds_mappings
+
+    return [path for path in paths if holds_mappings(path)], [path for path in paths if not holds_mappings(path)]
+
+
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Connector files, or directories of them  [default: GATEWAY_CONNECTORS]")
+        list[Path] | None, typer.Argument(help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]")
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="How findings are written")] = Form.text,
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count, too")] = False,
 ) -> None:
-    """Check connector files and run the tests inside them; exit code 1 when something is wrong."""
+    """Check connector files, with the tests inside them, and mapping tables; exit code 1 when something is wrong."""
     from gateway.check import check as check_file
+    from gateway.check.mappings import check_mappings
     from gateway.check.report import write
 
-    files = files_of(paths or [Settings().connectors])
+    mappings, connectors = split_paths(paths or [Settings().connectors])
+    files = files_of(connectors) if connectors else []
     tables = tables_here()
-    findings = [finding for file in files for finding in check_file(file, tables)]
+    findings = [finding for folder in mappings for finding in check_mappings(folder)]
+    findings += [finding for file in files for finding in check_file(file, tables)]
+    files += [file for folder in mappings for file in folder.glob("*.yaml")]
     if findings or form is not Form.text:
         print(write(findings, form.value))
     bad = [finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")]

@@ -109,48 +109,6 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-@app.command()
-def explain(  # noqa: PLR0917
-    connector: Annotated[Path, typer.Argument(help="Connector file")],
-    sample: Annotated[Path, typer.Argument(help="One record as the registry serves it, JSON or XML; - reads standard input")],
-    stream: Annotated[str | None, typer.Option("--stream", help="Stream it belongs to  [default: the only one]")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="Kind of the record, where the stream has kinds")] = "",
-    native_id: Annotated[str, typer.Option("--id", help="Native id of the record")] = "sample",
-    mappings: Mappings = None,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
-    from gateway.errors import StorageError, UsageError
-    from gateway.harmonise import Harmoniser
-    from gateway.harmonise.explain import explain as explained
-    from gateway.language import load_connector
-    from gateway.language.connector import payload_kind
-    from gateway.records import Raw
-
-    loaded = load_connector(connector)
-    name = stream or next(iter(loaded.streams))
-    if name not in loaded.streams or (stream is None and len(loaded.streams) > 1):
-        raise UsageError(f"--stream is one of {', '.join(loaded.streams)}")
-    try:
-        body = sys.stdin.buffer.read() if str(sample) == "-" else sample.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
-    xml = payload_kind(loaded, loaded.streams[name]) == "xml"
-    raw = Raw(
-        connector=loaded.connector, stream=name, native_id=native_id, kind=kind, body=body.strip(),
-        media_type="application/xml" if xml else "application/json",
-    )  # fmt: skip
-    tables = _tables(mappings)
-    key = b"a key for looking at samples only"  # pseudonyms made with it are hidden and never leave this page
-    outcome = Harmoniser(loaded, tables, pseudonym_key=key)(raw)
-    page = explained(loaded, raw, outcome, tables=tables)
-    if as_json:
-        _print_json(page.facts())
-    else:
-        print(page.text(), end="")
-
-
 # what is printed ----------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli.tables import app
+from gateway.cli import app
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.explain import HIDDEN, explain
 from gateway.language import load_connector
@@ -158,6 +158,6 @@ def test_the_command_explains_a_sample(tmp_path):
     connector.write_text(CONNECTOR.format(country="ie", code="IE"))
     sample.write_text(json.dumps({"person": PERSON, **RECORDS["irish-honours-bachelor"][1]}))
     mappings = str(Path(__file__).parents[2] / "mappings")
-    said = CliRunner().invoke(app, ["explain", str(connector), str(sample), "--mappings", mappings], catch_exceptions=False).output
+    said = CliRunner().invoke(app, ["explain", str(connector), "--sample", str(sample), "--mappings", mappings], catch_exceptions=False).output
     assert "eqf_level: 6" in said
     assert "Sampleton" not in said

@@ -1,0 +1,87 @@
+"""``gateway explain``: how one record came about, from a topic or from a sample file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.errors import StorageError, UsageError
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.language.connector import Connector
+    from gateway.records import Raw
+
+_KEY = b"the key of explanations, never of a gateway"
+"""Pseudonyms made with it are hidden and never leave the page."""
+
+
+def explain(
+    connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector of this deployment")],
+    record: Annotated[str, typer.Argument(help="Native id of a record on the raw topic; or, with --sample, nothing")] = "",
+    sample: Annotated[Path | None, typer.Option("--sample", help="One record as the registry serves it; - reads standard input")] = None,
+    stream: Annotated[str | None, typer.Option("--stream", help="Stream of the sample  [default: the only one]")] = None,
+    kind: Annotated[str, typer.Option("--kind", help="Kind of the sample, where the stream has kinds")] = "",
+    mappings: Annotated[Path | None, typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+) -> None:
+    """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
+    from gateway.harmonise import Harmoniser
+    from gateway.harmonise.explain import explain as explained
+    from gateway.harmonise.tables import Tables
+    from gateway.language import load_connector
+
+    if bool(record) == (sample is not None):
+        raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
+    path = Path(connector)
+    loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
+    raw, position = _sample(loaded, sample, stream, kind) if sample else asyncio.run(_from_topic(loaded, record))
+    tables = Tables.load(mappings or Settings().mappings)
+    page = explained(loaded, raw, Harmoniser(loaded, tables, pseudonym_key=_KEY)(raw), tables=tables, position=position)
+    if as_json:
+        print(json.dumps(page.facts(), ensure_ascii=False, indent=2, default=str))
+    else:
+        print(page.text(), end="")
+
+
+def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -> tuple[Raw, str]:
+    from gateway.language.connector import payload_kind
+    from gateway.records import Raw
+
+    name = stream or next(iter(connector.streams))
+    if name not in connector.streams or (stream is None and len(connector.streams) > 1):
+        raise UsageError(f"--stream is one of {', '.join(connector.streams)}")
+    try:
+        body = sys.stdin.buffer.read() if str(sample) == "-" else sample.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
+    xml = payload_kind(connector, connector.streams[name]) == "xml"
+    media_type = "application/xml" if xml else "application/json"
+    return Raw(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type), ""  # type: ignore[arg-type]
+
+
+async def _from_topic(connector: Connector, native_id: str) -> tuple[Raw, str]:
+    """Return the latest raw record with this id and where it stands."""
+    from gateway.cli.run import settings_here
+    from gateway.publish.events import raw_from
+    from gateway.publish.reading import read_topic
+    from gateway.publish.topics import RAW
+
+    key, found = f"{connector.connector}|{native_id}".encode(), None
+    async for record in read_topic(settings_here(), RAW.name):
+        if record.key == key:
+            found = record
+    if found is None:
+        raise UsageError(f"{RAW.name} holds no record {native_id} of {connector.connector}; `gateway topics read {RAW.name}` lists keys")
+    return raw_from(found.key, found.value, found.headers), f"{RAW.name}-{found.partition}@{found.offset}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the command line."""
+    app.command("explain")(explain)
