@@ -186,7 +186,10 @@ class Transport:
 
     async def _exchange(self, call: Call, context: ssl.SSLContext | None, where: str) -> Reply:
         if origin(call.url) not in self._hosts:
-            raise Halt("CURSOR_FOREIGN", f"{where}: refused to follow {redacted(call.url)}: it is not one of this connector's hosts")
+            raise Halt(
+                "CURSOR_FOREIGN",
+                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
+            )
         client = self._client(context)
         started = time.perf_counter()
         status = "error"
@@ -246,19 +249,25 @@ class Transport:
             return Halt(found[0], f"{where}: {found[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return Halt("URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})")
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(cause, socket.gaierror):
-            return RetryLater("DNS_FAILED", f"{where}: the registry's host name does not resolve")
-        if isinstance(error, httpx2.ConnectError):
-            return RetryLater("CONNECT_FAILED", f"{where}: no connection ({cause.strerror if isinstance(cause, OSError) else 'refused'})")
-        if isinstance(error, httpx2.RemoteProtocolError) and "without sending" in str(error):
-            hint = "; if the registry wants a client certificate, check tls" if secure else ""
-            return RetryLater("CONNECTION_LOST", f"{where}: the registry closed the connection without an answer{hint}")
-        if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
-            return RetryLater("INCOMPLETE_BODY", f"{where}: the reply stops before its end or is not HTTP")
-        return RetryLater("CONNECTION_LOST", f"{where}: the connection was lost ({type(error).__name__})")
+        reason, text = _lost(error, secure=secure)
+        return RetryLater(reason, f"{where}: {text}")
+
+
+def _lost(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
+    """Return a reason and a text for a connection that was not made, or broke."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, socket.gaierror):
+        return "DNS_FAILED", "the registry's host name does not resolve"
+    if isinstance(error, httpx2.ConnectError):
+        return "CONNECT_FAILED", f"no connection ({cause.strerror if isinstance(cause, OSError) else 'refused'})"
+    if isinstance(error, httpx2.RemoteProtocolError) and "without sending a response" in str(error):
+        hint = "; if the registry wants a client certificate, check tls" if secure else ""
+        return "CONNECTION_LOST", f"the registry closed the connection without an answer{hint}"
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
+        return "INCOMPLETE_BODY", "the reply stops before its end or is not HTTP"
+    return "CONNECTION_LOST", f"the connection was lost ({type(error).__name__})"
 
 
 def step_tls(line: Line, step: Call, call: Call) -> ssl.SSLContext | None:

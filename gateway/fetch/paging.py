@@ -240,14 +240,14 @@ class AtomArchive:
     def __call__(self, state: State | None) -> Steps:
         """Find the oldest feed that matters, then follow ``next-archive``."""
         watch = Watch()
-        back: list[str | None] = []
+        back: list[tuple[str | None, set[str | None]]] = []
         url = state.get("url") if state else None
         if url is None:
             watch_back = Watch()
             while True:
                 watch_back.going_to(url or "")
                 seen = yield Ask({}, url=url, probe=True)
-                back.append(url)
+                back.append((url, {url, seen.url, _atom_link(seen, "self")}))
                 if len(back) > self.most:
                     raise Halt("CURSOR_LOOP", f"more than {self.most} archive documents without an end; raise paging.atom.max_documents")
                 earlier = _atom_link(seen, self.previous)
@@ -262,10 +262,10 @@ class AtomArchive:
             if onward:
                 url = onward
             elif back:
-                url = back.pop()
+                url = back.pop()[0]
             else:
                 return
-            if back and url == back[-1]:
+            if back and url in back[-1][1]:
                 back.pop()
 
     def _reached(self, root: etree._Element) -> bool:

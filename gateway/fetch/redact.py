@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
 HIDDEN = "***"
-_OPEN = re.compile(r"[A-Za-z_.\-]{0,40}|\d{1,4}|\d{4}-\d\d-\d\d(T[0-9:.]+(Z|[+-]\d\d:?\d\d)?)?|v\d+")
+_NUMBER = r"\d{0,4}|\d{4}-\d\d-\d\d(T[0-9:.]+(Z|[+-]\d\d:?\d\d)?)?|true|false"
+_OPEN_VALUE = re.compile(_NUMBER)
+_OPEN_WORD = re.compile(rf"{_NUMBER}|[A-Za-z_.\-]{{0,40}}|v\d+")
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "set-cookie"}
 _SECRET_NAMES = re.compile(r"key|token|secret|password|passwd|assertion|code|user|session", re.IGNORECASE)
 
@@ -15,9 +17,9 @@ _SECRET_NAMES = re.compile(r"key|token|secret|password|passwd|assertion|code|use
 def url(value: str) -> str:
     """Return a URL whose host and path words remain; long numbers, identifiers and query values that may be personal do not."""
     parts = urlsplit(value)
-    path = "/".join(piece if _OPEN.fullmatch(piece) else HIDDEN for piece in parts.path.split("/"))
+    path = "/".join(piece if _OPEN_WORD.fullmatch(piece) else HIDDEN for piece in parts.path.split("/"))
     query = "&".join(
-        f"{quote(name)}={shown if not _SECRET_NAMES.search(name) and _OPEN.fullmatch(shown) else HIDDEN}"
+        f"{quote(name)}={shown if not _SECRET_NAMES.search(name) and _OPEN_VALUE.fullmatch(shown) else HIDDEN}"
         for name, shown in parse_qsl(parts.query, keep_blank_values=True)
     )
     host = parts.hostname or ""

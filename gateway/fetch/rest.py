@@ -38,7 +38,14 @@ class Filler:
             raise Halt("VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here") from None
 
     def url(self, base: str, path: str, values: Values) -> str:
-        """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path."""
+        """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path.
+
+        A path that is one placeholder takes a link the registry gave as it is; the client refuses links to other hosts.
+        """
+        lone = alone(parse(path))
+        link = str(values.get(lone.name) or "") if lone else ""
+        if link.startswith(("http://", "https://", "/")):
+            return urljoin(base, link)
         try:
             filled = parse(path).fill(self._flat(values), lambda value: quote(value, safe=""))
         except MissingValue as missing:

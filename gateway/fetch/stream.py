@@ -305,7 +305,7 @@ class _Restart(Exception):
     """The registry no longer knows the place we stood at."""
 
 
-def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], window: Window, feed: str = "") -> paging.Pager:  # noqa: PLR0911 - one return a way of paging
+def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], window: Window, feed: str = "") -> paging.Pager:
     """Return the pager a connector's ``paging`` asks for."""
 
     def look(text: str | None) -> paging.Look | None:

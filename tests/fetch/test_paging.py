@@ -1,0 +1,151 @@
+"""Pagers without I/O: every stop sign, every loop, every restart."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch import paging
+from gateway.fetch.paging import Seen
+
+
+def walk(pager, replies, state=None):
+    """Feed replies to a pager; return the asks it made until it ended or the replies ran out."""
+    steps, asks = pager(state), []
+    asks.append(next(steps))
+    try:
+        for reply in replies:
+            asks.append(steps.send(reply))
+    except StopIteration:
+        return asks, True
+    return asks, False
+
+
+def seen(root=None, count=1, digest="", links=(), url="https://r.example/a/b?x=1"):
+    seen.number += 1
+    return Seen(root or {}, url, count, digest or str(seen.number), links)
+
+
+seen.number = 0
+
+
+def look(name):
+    return lambda root: [root[name]] if root.get(name) is not None else []
+
+
+def test_link_headers_as_people_write_them():
+    assert paging.link(['<https://x/2>; rel="next"'], "next") == "https://x/2"
+    assert paging.link(['<https://x/1>; rel=prev, <https://x/3?a,b>; title="a, b"; rel="last next"'], "next") == "https://x/3?a,b"
+    assert paging.link(["<https://x/1>; rel=prev"], "next") is None
+    asks, ended = walk(paging.LinkHeader(), [seen(links=('<../2>; rel="next"',)), seen()])
+    assert [ask.url for ask in asks] == [None, "https://r.example/2"]
+    assert ended
+
+
+def test_next_url_and_its_loops():
+    pager = paging.NextUrl(look("next"))
+    asks, ended = walk(pager, [seen({"next": "?page=2"}), seen({"next": None})])
+    assert asks[1].url == "https://r.example/a/b?page=2"
+    assert ended
+    with pytest.raises(Halt) as caught:
+        walk(pager, [seen({"next": "/2"}), seen({"next": "/3"}), seen({"next": "/2"})])
+    assert caught.value.reason == "CURSOR_LOOP"
+    assert walk(pager, [seen()], {"url": "https://r.example/7"})[0][0].url == "https://r.example/7"
+
+
+def test_tokens_end_on_none_and_on_the_same_without_records():
+    pager = paging.Token(look("token"))
+    asks, ended = walk(pager, [seen({"token": "a"}), seen({"token": "b"}), seen({"token": "b"}, count=0)])
+    assert [ask.variables for ask in asks] == [{}, {"cursor": "a"}, {"cursor": "b"}]
+    assert ended
+    with pytest.raises(Halt):
+        walk(pager, [seen({"token": "a"}), seen({"token": "a"}, count=3)])
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_page_numbers_stop_on_each_sign(start):
+    for pager, replies in (
+        (paging.PageNumber(start, more=look("more")), [seen({"more": True}), seen({"more": False})]),
+        (paging.PageNumber(start, more=look("more")), [seen({"more": "true"}), seen()]),
+        (paging.PageNumber(start, pages=look("n")), [seen({"n": 2}), seen({"n": "2"})]),
+        (paging.PageNumber(start, total=look("t")), [seen({"t": 5}, count=3), seen({"t": 5}, count=2)]),
+        (paging.PageNumber(start, size=3), [seen(count=3), seen(count=2)]),
+        (paging.PageNumber(start), [seen(), seen(count=0)]),
+    ):
+        asks, ended = walk(pager, replies)
+        assert [ask.variables["page"] for ask in asks] == [start, start + 1]
+        assert ended
+
+
+def test_a_total_that_is_not_reached_is_an_error():
+    for pager in (paging.PageNumber(total=look("t"), size=2), paging.Offset(2, total=look("t"))):
+        with pytest.raises(RetryLater) as caught:
+            walk(pager, [seen({"t": 100}, count=2), seen({"t": 100}, count=1)])
+        assert caught.value.reason == "COUNT_MISMATCH"
+    with pytest.raises(RetryLater) as caught:
+        walk(paging.PageNumber(pages=look("n")), [seen({"n": "many"})])
+    assert caught.value.reason == "COUNT_MISSING"
+
+
+def test_repeated_pages_loops_and_endless_emptiness():
+    pager = paging.PageNumber(more=look("more"))
+    with pytest.raises(RetryLater) as caught:
+        walk(pager, [seen({"more": 1}, digest="a"), seen({"more": 1}, digest="a")])
+    assert caught.value.reason == "PAGE_REPEATED"
+    with pytest.raises(Halt):
+        walk(pager, [seen({"more": 1}, digest=d) for d in "abca"])
+    with pytest.raises(Halt):
+        walk(pager, [seen({"more": 1}, count=0) for _ in range(100)])
+
+
+def test_offsets_move_by_what_came():
+    asks, ended = walk(paging.Offset(10), [seen(count=10), seen(count=10), seen(count=4)])
+    assert [ask.variables["offset"] for ask in asks] == [0, 10, 20]
+    assert ended
+
+
+@given(st.integers(1, 12), st.integers(0, 11))
+def test_a_restart_asks_for_the_rest(pages, at):
+    at = min(at, pages - 1)
+    pager = paging.PageNumber(pages=look("n"))
+    full, _ = walk(pager, [seen({"n": pages}) for _ in range(pages)])
+    rest, ended = walk(pager, [seen({"n": pages}) for _ in range(pages - at)], full[at].state)
+    assert [ask.variables["page"] for ask in rest] == [ask.variables["page"] for ask in full[at:]]
+    assert ended
+
+
+def feed(number: int, *, newest: int) -> Seen:
+    links = f'<link rel="prev-archive" href="/f/{number - 1}"/>' * (number > 1) + f'<link rel="next-archive" href="/f/{number + 1}"/>' * (
+        number < newest
+    )
+    entries = "".join(f"<entry><id>e{number}-{i}</id><updated>2026-01-{number:02}T0{i}:00:00Z</updated></entry>" for i in range(2))
+    return Seen(etree.fromstring(f"<feed xmlns='http://www.w3.org/2005/Atom'>{links}{entries}</feed>"), f"https://r.example/f/{number}", 2)
+
+
+def archive(pager, newest, state=None):
+    """Play an archive of ``newest`` documents; return the numbers read for their records, and those only looked at."""
+    steps, read, probed = pager(state), [], []
+    ask = next(steps)
+    try:
+        while True:
+            number = int(ask.url.rsplit("/", 1)[1]) if ask.url else newest
+            (probed if ask.probe else read).append(number)
+            ask = steps.send(feed(number, newest=newest))
+    except StopIteration:
+        return read, probed
+
+
+def test_an_atom_archive_is_walked_back_and_read_forward():
+    assert archive(paging.AtomArchive(), 5) == ([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
+    since = paging.AtomArchive(datetime(2026, 1, 4, 0, 30, tzinfo=UTC))
+    assert archive(since, 6) == ([4, 5, 6], [6, 5, 4])
+    entry = paging.AtomArchive(last_seen="e3-1", entry_id=lambda e: [e.findtext("{http://www.w3.org/2005/Atom}id")])
+    assert archive(entry, 6) == ([3, 4, 5, 6], [6, 5, 4, 3])
+    assert archive(paging.AtomArchive(), 5, {"url": "https://r.example/f/4"}) == ([4, 5], [])
+    with pytest.raises(Halt):
+        archive(paging.AtomArchive(most=3), 5)
