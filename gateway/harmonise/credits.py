@@ -111,7 +111,7 @@ class Credits:
                 for name in {row.unit, *row.also, row.unit.casefold(), *(name.casefold() for name in row.also)}:
                     self._units[mapping.country, name] = (*self._units.get((mapping.country, name), ()), unit)
 
-    def find(  # noqa: PLR0917  # the question has six parts, always in this order
+    def find(  # the question has six parts, always in this order
         self, country: str, unit: str, amount: Decimal, sector: str | None, on: date | None, per_year: int | None = None
     ) -> CreditMatch | NoCredits:
         """Return what an amount of a unit is in ECTS, or the reason nobody says."""
@@ -152,7 +152,7 @@ def _unit(country: str, row: CreditUnit) -> _Unit:
     return _Unit(row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours)
 
 
-def _choose(named: tuple[_Unit, ...], sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCreditsReason:  # noqa: PLR0911
+def _choose(named: tuple[_Unit, ...], sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCreditsReason:
     """Narrow the units that share a name down to one, by sector, credits a year and day."""
     if sector in {"VET", "GEN"}:
         return NoCreditsReason.NOT_HIGHER_EDUCATION

@@ -168,7 +168,7 @@ class _Reader:
         return tuple(_short(text_of(value) if is_element(value) else _shown(value)) for value in found)
 
 
-def _mapped(  # noqa: PLR0917
+def _mapped(
     name: str,
     rule: Rule,
     emits: str,
@@ -247,7 +247,7 @@ def _derived(record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup,
         sources = tuple(Source(key, (HIDDEN if prefix and key == "awarded_on" else value,)) for key, value in asked)
         asked_for = f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name  # one lookup gives both
         rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
-        yield Field(name, _short(_shown(place.get(last))), False, "the mapping tables of the country", sources, rows)  # noqa: FBT003
+        yield Field(name, _short(_shown(place.get(last))), False, "the mapping tables of the country", sources, rows)
 
 
 def _place(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:

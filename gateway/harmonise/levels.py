@@ -201,7 +201,7 @@ def _row(version: Version, level: Level, answer: LevelMatch | NoLevel) -> _Row:
 def _answer(row: str, framework: Framework, version: Version, level: Level) -> LevelMatch | NoLevel:
     relation = level.relation or version.relation
     confidence = level.confidence or version.confidence
-    said = {
+    said: dict[str, Any] = {
         "framework": "",
         "level": level.level,
         "version": "",

@@ -77,7 +77,7 @@ class Tables:
     def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCode:
         """Return what a code table of the country, or else of the EU, says for a code."""
         system = self._levels.system(country)
-        for owner in (system, "EU"):
+        for owner in (system or "", "EU"):
             if versions := self._codes.get((owner, name)):
                 return _code(owner, name, versions, value, on)
         return NoCode(reason="table_unknown", table=name)

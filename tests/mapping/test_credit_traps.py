@@ -1,5 +1,4 @@
 """The credit traps, each with where the fact is stated."""
-# ruff: noqa: PLR0917
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """R1-R20: each code, from the smallest record that brings it about."""
-# ruff: noqa: PLR0917
 
 from __future__ import annotations
 
