@@ -1,0 +1,61 @@
+"""Registries that have no connector in the repository: a file written from the documentation alone connects each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.check import check
+from gateway.errors import Halt
+from gateway.fetch import pages
+from gateway.fetch.client import Client
+from gateway.harmonise.tables import Tables
+from gateway.language import load_connector
+from gateway.local.registries.replay import Replay, Saved
+from tests.registries.saved import ROOT, WINDOW, here, secret
+
+OTHERS = sorted((Path(__file__).parent / "others").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables.load(ROOT / "mappings")
+
+
+@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.stem)
+def test_a_registry_nobody_here_has_tried_connects_with_a_file(file, tables):
+    assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_connector_of_the_repository_checks(file, tables):
+    assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
+
+
+def follow(link: str) -> tuple[list[str], list[str]]:
+    """Serve a list with one link; returns the ids that were read and the addresses that were asked."""
+
+    async def following():
+        async with await Replay([]).start() as registry:
+            listed = json.dumps({"items": [{"href": link.replace("HERE", registry.url)}]}).encode()
+            registry._saved += [Saved(listed, target="/emner\\?.*"), Saved(b'{"emne": {"kode": "A", "versjon": "1"}}', target="/emner/1")]
+            connector = here(load_connector(next(file for file in OTHERS if file.stem == "no-fs")), registry.url)
+            async with Client(connector, secret, "production") as client:
+                ids = [raw.native_id async for page in pages(connector, "courses", WINDOW, client) for raw in page.raws]
+            return ids, [target for _, target, _ in registry.asked]
+
+    return asyncio.run(following())
+
+
+@pytest.mark.parametrize("link", ["HERE/emner/1", "/emner/1"])
+def test_a_link_in_a_record_is_followed_on_the_same_host(link):
+    ids, asked = follow(link)
+    assert (ids, asked[-1]) == (["A/1"], "/emner/1")
+
+
+def test_a_link_to_another_host_is_not_followed_and_no_credential_leaves():
+    with pytest.raises(Halt):
+        follow("http://127.0.0.1:1/emner/1")
