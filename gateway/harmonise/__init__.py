@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from gateway.errors import ConfigError, Finding
-from gateway.harmonise.mapper import Compiler, Problem, Refused, State, Step, Surroundings, Watch, apply
+from gateway.harmonise.fills import Refused, State, Step, Watch, apply
+from gateway.harmonise.mapper import Compiler, Problem, Surroundings
 from gateway.harmonise.payload import PayloadError, json_value, xml_element
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind

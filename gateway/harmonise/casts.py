@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,8 +48,16 @@ class CastError(ValueError):
         self.expected = expected
 
 
+def remembering(convert: Convert, size: int = 4_096) -> Convert:
+    """Return the same conversion, which knows the last few thousand texts it has read."""
+    of_text = lru_cache(maxsize=size)(convert)
+    return lambda value: of_text(value) if type(value) is str else convert(value)
+
+
 def plain(value: Any) -> str:
     """Return the trimmed text of a scalar or an element; an object or a list is not one value."""
+    if type(value) is str:
+        return value.strip()
     if isinstance(value, dict | list):
         raise CastError("not_one_value", "one value; this is an object or a list: select deeper")
     return text_of(value).strip()
@@ -93,6 +102,8 @@ def integer(value: Any) -> int:
 
 def decimal(value: Any) -> Decimal:
     """A decimal number with a point, without thousands marks."""
+    if type(value) is int:
+        return Decimal(value)
     if isinstance(value, bool):
         raise CastError("not_a_number", "a number")
     if isinstance(value, float):

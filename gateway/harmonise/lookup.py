@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.harmonise.fills import Refused, State, Tabled
 from gateway.language.mapping_rules import LocalTable
 from gateway.records import Issue, Lookup
-
-if TYPE_CHECKING:
-    from gateway.harmonise.mapper import State
-
-Tabled = Callable[[Any, Any], Any]
-"""A function of a value and the record's state; ``None`` means nothing is known."""
 
 
 class LocalLookup:
@@ -23,6 +17,22 @@ class LocalLookup:
         self._map = table.map
         self._unmapped = table.unmapped
         self._name, self._field, self._source, self._digest = name, field, connector, digest
+
+    def remembering(self, convert: Tabled) -> Tabled:
+        """Return the same conversion of a code, which knows the codes of the table it has met."""
+        known: dict[str, tuple[Any, Lookup]] = {}
+
+        def converted(code: str, state: State) -> Any:
+            found = known.get(code)
+            if found is not None:
+                state.lookups.append(found[1])
+                return found[0]
+            value = convert(code, state)
+            if code in self._map and value is not None:
+                known[code] = (value, state.lookups[-1])
+            return value
+
+        return converted
 
     def __call__(self, code: str, state: State) -> Any:
         """Return the value of a code; notes the row that answered."""
@@ -78,12 +88,10 @@ class RemoteLookup:
 
 
 def unmapped(policy: str, table: str, field: str, state: State, reason: str = "unmapped") -> None:
-    """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.mapper.Refused`."""
+    """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.fills.Refused`."""
     if policy == "null":
         return
     if policy == "flag":
         state.issues.append(Issue(code="unmapped", field=field, message=f"not in table {table}"))
         return
-    from gateway.harmonise.mapper import Refused
-
     raise Refused("table", field, reason, f"expected a code of table {table}")

@@ -6,30 +6,42 @@ where one is meant, a value that cannot be read, and a code that is in no table 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 from gateway.harmonise import casts
 from gateway.harmonise.casts import CastError, Convert
-from gateway.harmonise.lookup import LocalLookup, RemoteLookup, Tabled
+from gateway.harmonise.fills import (
+    Conversion,
+    Fill,
+    Refused,
+    State,
+    Step,
+    Tabled,
+    Watch,
+    apply,
+    first,
+    framework,
+    many,
+    nodes,
+    nothing,
+    plain_text,
+    plainly,
+    single,
+    texts,
+    watched,
+)
+from gateway.harmonise.lookup import LocalLookup, RemoteLookup
 from gateway.harmonise.privacy import pseudonymiser
 from gateway.language.conditions import record_test
 from gateway.language.connector import Connector, Stream, payload_kind
-from gateway.language.expressions import Context, ExpressionError, Run, compile_expression, is_element, text_of
+from gateway.language.expressions import Context, ExpressionError, Run, Select, compile_expression
 from gateway.language.mapping_rules import Languages, Rule, Split
 from gateway.language.targets import Target, UnknownTarget, target
 from gateway.language.template import Template, parse
-from gateway.records import Issue, Lookup
-
-
-class Refused(Exception):  # noqa: N818 - it is how a record leaves the mapper, not a fault of ours
-    """One target cannot be filled, so the record is rejected."""
-
-    def __init__(self, stage: str, field: str, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.stage, self.field, self.reason, self.detail = stage, field, reason, detail
+from gateway.records import Issue
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +53,6 @@ class Problem:
     message: str
     column: int = 0
     severity: str = "error"
-
-
-@dataclass(slots=True)
-class State:
-    """What is collected for one record."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    lookups: list[Lookup] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)
-
-
-Fill = Callable[[Any, Context, State], Any]
-Watch = Callable[[list[Any], bool], None]
-"""Told what each expression of a rule found, and whether the rule protects a personal value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +70,7 @@ class Surroundings:
         return frozenset({"", *(text.strip() for text in self.stream.null_values)})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One target and how it is filled."""
-
-    path: tuple[str, ...]
-    fill: Fill
-    late: bool
-    """Filled after the others, because it reads a table at the date of another target."""
+DECIMAL = casts.remembering(casts.decimal)
 
 
 class Compiler:
@@ -115,7 +106,7 @@ class Compiler:
             late = rule.table is not None and rule.table not in self.around.connector.tables
             made.append(Step(found.path, fill, late))
             if rule.framework is not None:
-                made.append(Step(("nqf_framework",), _framework(rule.framework), late))
+                made.append(Step(("nqf_framework",), framework(rule.framework), late))
         return sorted(made, key=lambda step: step.late)
 
     def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
@@ -147,21 +138,21 @@ class Compiler:
             value = self._literal(rule.const, found, (*place, "const"))
             return lambda _node, _context, _state: value
         if rule.first_of is not None:
-            return _first(
+            return first(
                 [self._rule(_inherit(inner, rule), found, (*place, "first_of", index)) for index, inner in enumerate(rule.first_of)]
             )
         if rule.each is not None:
             return self._list(rule, found, place)
         if found.sort in {"struct", "structs", "dictionary"}:
             self._problem("wrong-rule", place, _needs(found))
-            return _nothing
+            return nothing
         if rule.languages is not None:
             if found.sort != "languages":
                 self._problem("wrong-rule", place, f"'{name}' is one text, not one a language; use from")
             return self._languages(rule, rule.languages, name, (*place, "languages"))
         if found.sort == "languages":
             self._problem("language-needed", place, f"'{name}' is a text a language; write {name}.en: EXPR or {{languages: …}}")
-            return _nothing
+            return nothing
         return self._value(rule, found, place)
 
     def _value(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
@@ -171,44 +162,46 @@ class Compiler:
             return self._joined(rule, convert, place)
         if rule.as_ is not None and rule.as_.split is not None:
             return self._split(rule, rule.as_.split, name, place)
-        run = self._expression(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
-        nulls = self.nulls
+        select = self._select(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
         if found.sort in {"texts", "integers"}:
-            return _many(run, convert, nulls)
-        if self.kind != "xml" and (key := _single_key(rule.from_ or "")) is not None and rule.pick is None:
-            return _member(key, convert, nulls, run, name)
-        return _single(run, convert, nulls, name, rule.pick)
+            return many(select, convert.of, self.nulls)
+        return single(select, convert, self.nulls, name, rule.pick)
 
     def _expression(self, text: str, place: tuple[str | int, ...]) -> Run:
+        return self._select(text, place).run
+
+    def _select(self, text: str, place: tuple[str | int, ...]) -> Select:
         try:
             select = compile_expression(self.kind, text, self.namespaces)
         except ExpressionError as error:
             self._problem(error.code, place, str(error), error.column)
-            return lambda _node, _context: []
+            return Select(text, self.kind, lambda _node, _context: [], plain=False)
         self.reads |= select.reads
         for variable in select.variables - set(self.around.stream.keep) - set(self.around.stream.for_each) - _PROVIDED:
             known = ", ".join(f"${known}" for known in sorted({*self.around.stream.keep, *self.around.stream.for_each, *_PROVIDED}))
             self._problem("unknown-name", place, f"${variable} is kept nowhere; add it under keep (known: {known})")
-        return select.run if self.watch is None else _watched(select.run, self.watch, protected=self.protected)
+        if self.watch is not None:
+            return replace(select, run=watched(select.run, self.watch, protected=self.protected), route=None)
+        return select
 
-    def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Tabled:
+    def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Conversion:
         """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
         finish = self._finish(found)
-        first: Convert | None = None
+        cast: Convert | None = None
         if rule.as_ is not None and rule.as_.split is None:
             try:
-                first = casts.compile_cast(rule.as_, self.zone)
+                cast = casts.compile_cast(rule.as_, self.zone)
             except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
                 self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
-                return lambda value, _state: value
+                return Conversion(_as_it_is, _as_it_is)
         lookup = self._lookup(rule, found, place, name) if rule.table is not None else None
         secret = pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None
         drop = rule.invalid == "drop"
 
         def convert(value: Any, state: State) -> Any:
             try:
-                if first is not None:
-                    value = first(value)
+                if cast is not None:
+                    value = cast(value)
                 if lookup is not None:
                     value = lookup(casts.text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
                     if value is None:
@@ -222,23 +215,28 @@ class Compiler:
                     return None
                 raise Refused("map", name, error.reason, f"expected {error.expected}") from None
 
-        if first is None and lookup is None and secret is None and not drop:
-            return _plainly(finish, name)
-        return convert
+        if cast is None and lookup is None and secret is None and not drop:
+            plain = plainly(finish, name)
+            return Conversion(
+                plain, plain_text(name) if found.sort == "text" and not found.cast else plain, found.sort in {"decimal", "integer"}
+            )
+        if cast is None and isinstance(lookup, LocalLookup) and secret is None and not drop and found.sort in {"text", "choice", "boolean"}:
+            return Conversion(convert, lookup.remembering(convert))
+        return Conversion(convert, convert)
 
     def _finish(self, found: Target) -> Convert:
         if found.cast:
-            return casts.simple(found.cast, self.zone)
+            return casts.remembering(casts.simple(found.cast, self.zone))
         if found.sort == "choice":
             return _choice(found.choices)
         made = {
-            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer, "decimal": casts.decimal, "boolean": casts.boolean,
+            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer, "decimal": DECIMAL, "boolean": casts.boolean,
         }.get(found.sort)  # fmt: skip
         if made is not None:
             return made
         if found.sort == "date":
-            return _keep(date, casts.dates(self.zone), but=datetime)
-        return _keep(datetime, casts.moments(None, self.zone))
+            return _keep(date, casts.remembering(casts.dates(self.zone)), but=datetime)
+        return _keep(datetime, casts.remembering(casts.moments(None, self.zone)))
 
     def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
         try:
@@ -289,8 +287,8 @@ class Compiler:
             )
         return remote
 
-    def _joined(self, rule: Rule, convert: Tabled, place: tuple[str | int, ...]) -> Fill:
-        parts = rule.join
+    def _joined(self, rule: Rule, conversion: Conversion, place: tuple[str | int, ...]) -> Fill:
+        parts, convert = rule.join, conversion.of
         nulls = self.nulls
         if isinstance(parts, dict):
             runs = {name: self._expression(text, (*place, "join", name)) for name, text in parts.items()}
@@ -299,17 +297,17 @@ class Compiler:
                 self._problem("unknown-name", (*place, "text"), f"{{{name}}} is not under join; it has {', '.join(runs)}")
 
             def templated(node: Any, context: Context, state: State) -> Any:
-                texts = {name: texts[0] for name, run in runs.items() if (texts := _texts(run(node, context), nulls))}
+                made = {name: listed[0] for name, run in runs.items() if (listed := texts(run(node, context), nulls))}
                 if shape is None:
-                    return convert(rule.with_.join(texts.values()), state) if texts else None
-                return convert(shape.fill(texts), state) if shape.names <= set(texts) else None
+                    return convert(rule.with_.join(made.values()), state) if made else None
+                return convert(shape.fill(made), state) if shape.names <= set(made) else None
 
             return templated
         listed = [self._expression(text, (*place, "join", index)) for index, text in enumerate(parts or ())]
 
         def joined(node: Any, context: Context, state: State) -> Any:
-            texts = [text for run in listed for text in _texts(run(node, context), nulls)]
-            return convert(rule.with_.join(texts), state) if texts else None
+            made = [text for run in listed for text in texts(run(node, context), nulls)]
+            return convert(rule.with_.join(made), state) if made else None
 
         return joined
 
@@ -327,11 +325,11 @@ class Compiler:
                 if not found:
                     return None
                 node = found[0]
-            texts = [_texts(part(node, context), nulls) if part else [] for part in runs]
-            if not texts[0]:
+            dated = [texts(part(node, context), nulls) if part else [] for part in runs]
+            if not dated[0]:
                 return None
             try:
-                return casts.whole_date(*(text[0] if text else "" for text in texts))
+                return casts.whole_date(*(text[0] if text else "" for text in dated))
             except CastError as error:
                 raise Refused("map", name, error.reason, f"expected {error.expected}") from None
 
@@ -340,16 +338,16 @@ class Compiler:
     def _list(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
         if found.sort != "structs" or found.struct is None:
             self._problem("wrong-rule", place, f"'{'.'.join(found.path)}' is not a list of items; each and map do not fit")
-            return _nothing
-        run = self._expression(rule.each or ".", (*place, "each"))
+            return nothing
+        find = nodes(self._select(rule.each or ".", (*place, "each")))
         steps = self.steps(rule.map or {}, found.struct, (*place, "map"))
         name = found.path[-1]
 
         def fill(node: Any, context: Context, state: State) -> Any:
             made = []
-            for item in run(node, context):
+            for item in find(node, context, state):
                 values: dict[str, Any] = {}
-                inner = State(values, state.lookups, state.issues)
+                inner = State(values, state.lookups, state.issues, state.index)
                 apply(steps, item, context, inner, prefix=name)
                 if values:
                     made.append(values)
@@ -361,59 +359,14 @@ class Compiler:
         from gateway.harmonise.texts import language_map
 
         convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else casts.text
-        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._expression(text, (*place, key)))
+        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
 
 
 _PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})
 
 
-def apply(steps: Iterable[Step], node: Any, context: Context, state: State, prefix: str = "") -> None:
-    """Fill ``state.values``; raises :class:`Refused`."""
-    values = state.values
-    for step in steps:
-        try:
-            value = step.fill(node, context, state)
-        except Refused as error:
-            if prefix:
-                error.field = f"{prefix}.{error.field}"
-            raise
-        if value is None:
-            continue
-        path = step.path
-        if len(path) == 1:
-            name = path[0]
-            if type(value) is dict and type(values.get(name)) is dict:
-                values[name] = {**value, **values[name]}
-            else:
-                values[name] = value
-        else:
-            place = values
-            for part in path[:-1]:
-                place = place.setdefault(part, {})
-            if type(value) is dict and type(place.get(path[-1])) is dict:
-                value = {**value, **place[path[-1]]}
-            place[path[-1]] = value
-
-
-# pieces of closures -----------------------------------------------------------------------------------------------------
-
-
-def _watched(run: Run, watch: Watch, *, protected: bool) -> Run:
-    def watched(node: Any, context: Context) -> list[Any]:
-        found = run(node, context)
-        watch(found, protected)
-        return found
-
-    return watched
-
-
-def _nothing(_node: Any, _context: Context, _state: State) -> Any:
-    return None
-
-
-def _framework(name: str) -> Fill:
-    """A framework is only said of a level that is there."""
-    return lambda _node, _context, state: name if state.values.get("nqf_level") else None
+def _as_it_is(value: Any, _state: State) -> Any:
+    return value
 
 
 def _needs(found: Target) -> str:
@@ -424,10 +377,6 @@ def _needs(found: Target) -> str:
         "dictionary": f"'{name}' has named entries; write {name}.NAME: EXPR",
         "languages": f"'{name}' is a text a language; write {name}.en: or {{languages: …}}",
     }.get(found.sort, f"'{name}' cannot be filled so")
-
-
-def _single_key(text: str) -> str | None:
-    return text if text.isidentifier() else None
 
 
 def _keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
@@ -447,86 +396,6 @@ def _choice(choices: tuple[str, ...]) -> Convert:
         return found
 
     return finish
-
-
-def _plainly(finish: Convert, name: str) -> Tabled:
-    def convert(value: Any, _state: State) -> Any:
-        try:
-            return finish(value)
-        except CastError as error:
-            raise Refused("map", name, error.reason, f"expected {error.expected}") from None
-
-    return convert
-
-
-def _empty(value: Any, nulls: frozenset[str]) -> bool:
-    if type(value) is str:
-        return value.strip() in nulls
-    if type(value) is dict or type(value) is list or type(value) is bool:
-        return False
-    return text_of(value).strip() in nulls
-
-
-def _texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
-    return [text for value in values if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls]
-
-
-def _single(run: Run, convert: Tabled, nulls: frozenset[str], name: str, pick: str | None) -> Fill:
-    def fill(node: Any, context: Context, state: State) -> Any:
-        found = run(node, context)
-        if not found:
-            return None
-        if len(found) > 1:
-            found = [value for value in found if not _empty(value, nulls)]
-            if not found:
-                return None
-            if len(found) > 1 and pick is None:
-                raise Refused("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
-            value = found[-1 if pick == "last" else 0]
-        else:
-            value = found[0]
-        if is_element(value):
-            value = text_of(value)
-        return None if _empty(value, nulls) else convert(value, state)
-
-    return fill
-
-
-def _member(key: str, convert: Tabled, nulls: frozenset[str], run: Run, name: str) -> Fill:
-    """Read one key of a JSON object: the commonest rule of all."""
-    slow = _single(run, convert, nulls, name, None)
-
-    def fill(node: Any, context: Context, state: State) -> Any:
-        value = node.get(key) if type(node) is dict else None
-        if value is None:
-            return None
-        if type(value) is str:
-            return None if value.strip() in nulls else convert(value, state)
-        return slow(node, context, state)
-
-    return fill
-
-
-def _many(run: Run, convert: Tabled, nulls: frozenset[str]) -> Fill:
-    def fill(node: Any, context: Context, state: State) -> Any:
-        made: dict[Any, None] = {}
-        for value in run(node, context):
-            for item in value if type(value) is list else (value,):
-                if item is not None and not _empty(item, nulls) and (one := convert(item, state)) is not None:
-                    made[one] = None
-        return tuple(made) or None
-
-    return fill
-
-
-def _first(fills: list[Fill]) -> Fill:
-    def fill(node: Any, context: Context, state: State) -> Any:
-        for attempt in fills:
-            if (value := attempt(node, context, state)) is not None:
-                return value
-        return None
-
-    return fill
 
 
 def _inherit(inner: Rule, outer: Rule) -> Rule:

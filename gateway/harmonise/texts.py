@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 from lxml import etree
 
 from gateway.harmonise import casts
 from gateway.harmonise.casts import CastError, Convert
-from gateway.language.expressions import Context, Run, is_element, text_of
+from gateway.harmonise.fills import Fill, Refused, State, nodes
+from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.language.mapping_rules import Languages
 from gateway.records import Issue
 
-if TYPE_CHECKING:
-    from gateway.harmonise.mapper import Fill, State
-
-Compile = Callable[[str, str], Run]
-Pairs = Callable[[Any, Context], list[tuple[str | None, Any]]]
+Compile = Callable[[str, str], Select]
+Pairs = Callable[[Any, Context, State], list[tuple[str | None, Any]]]
 """Gives language (as the registry writes it, or ``None``) and text of each text found."""
 
 
 def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile) -> Fill:
     """Return a fill that gives the language map, or ``None`` when there is no text at all."""
-    from gateway.harmonise.mapper import Refused
-
     pairs = _pairs(languages, compile_)
     otherwise = languages.otherwise
 
     def fill(node: Any, context: Context, state: State) -> Any:
         made: dict[str, str] = {}
-        for said, value in pairs(node, context):
+        for said, value in pairs(node, context, state):
             if value is None or isinstance(value, dict | list):
                 continue
             if text_of(value).strip() in nulls:
@@ -56,6 +53,7 @@ def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], 
     return fill
 
 
+@lru_cache(maxsize=1_024)
 def _tag(said: str | None) -> str | None:
     if said is None or not said.strip():
         return None
@@ -67,24 +65,49 @@ def _tag(said: str | None) -> str | None:
 
 def _pairs(languages: Languages, compile_: Compile) -> Pairs:
     if languages.fields:
-        runs = {tag: compile_(text, tag) for tag, text in languages.fields.items()}
-        return lambda node, context: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
+        runs = {tag: compile_(text, tag).run for tag, text in languages.fields.items()}
+        return lambda node, context, _state: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
     if languages.object is not None:
-        objects = compile_(languages.object, "object")
-        return lambda node, context: [pair for found in objects(node, context) for pair in _members(found)]
-    if languages.each is not None:
-        each = compile_(languages.each, "each")
-        language = compile_(languages.language, "language") if languages.language else None
-        text = compile_(languages.text, "text") if languages.text else None
-        return lambda node, context: [
-            pair
-            for found in each(node, context)
-            for item in (found if isinstance(found, list) else [found])
-            for pair in _item(item, context, language, text)
-        ]
-    alone = compile_(languages.text or ".", "text")
-    tongue = compile_(languages.language, "language") if languages.language else None
-    return lambda node, context: [(_one(tongue, node, context), value) for value in alone(node, context)]
+        objects = compile_(languages.object, "object").run
+        return lambda node, context, _state: [pair for found in objects(node, context) for pair in _members(found)]
+    language = compile_(languages.language, "language") if languages.language else None
+    text = compile_(languages.text, "text") if languages.text else None
+    if languages.each is None:
+        alone = text.run if text else compile_(".", "text").run
+        tongue = language.run if language else None
+        return lambda node, context, _state: [(_one(tongue, node, context), value) for value in alone(node, context)]
+    find = nodes(compile_(languages.each, "each"))
+    attribute = _attribute(language)
+    if attribute is not None and text is None:
+        return lambda node, context, state: [(item.get(attribute), item) for item in find(node, context, state)]
+    key, inner = _key(language), _key(text)
+    of_language, of_text = (language.run if language else None), (text.run if text else None)
+
+    def pairs(node: Any, context: Context, state: State) -> list[tuple[str | None, Any]]:
+        made: list[tuple[str | None, Any]] = []
+        for found in find(node, context, state):
+            for item in found if type(found) is list else (found,):
+                if key and inner and type(item) is dict and type(said := item.get(key)) is str and type(value := item.get(inner)) is str:
+                    made.append((said, value))
+                else:
+                    made += _item(item, context, of_language, of_text)
+        return made
+
+    return pairs
+
+
+def _attribute(select: Select | None) -> str | None:
+    """Return the name when an expression is nothing but an attribute."""
+    if select is None or select.kind != "xml" or select.route is None or select.route[0]:
+        return None
+    return select.route[1]  # type: ignore[no-any-return]
+
+
+def _key(select: Select | None) -> str | None:
+    """Return the name when an expression is nothing but a key."""
+    if select is None or select.kind == "xml" or select.route is None or len(select.route) != 1:
+        return None
+    return str(select.route[0])
 
 
 def _item(item: Any, context: Context, language: Run | None, text: Run | None) -> list[tuple[str | None, Any]]:

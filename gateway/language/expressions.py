@@ -51,6 +51,8 @@ class Select:
     variables: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
     """First names the expression touches, for coverage."""
+    route: Any = None
+    """What a plain path walks: keys in JSON; children, attribute and own text in XML. ``None`` when it is no plain path."""
 
     def __call__(self, node: Any, context: Context | None = None) -> list[Any]:
         """Return what was found, without ``None``."""
@@ -89,7 +91,8 @@ _ATTRIBUTE = re.compile(rf"@(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
     variables = frozenset(_VARIABLE.findall(_QUOTED.sub("", text)))
     if not variables and (walk := _xml_walk(text, namespaces)):
-        return Select(text, "xml", walk, True, reads=_xml_reads(text))  # noqa: FBT003
+        run, route = walk
+        return Select(text, "xml", run, plain=True, reads=_xml_reads(text), route=route)
     _check_prefixes(text, namespaces)
     try:
         compiled = etree.XPath(text, namespaces=dict(namespaces), smart_strings=False, regexp=False)
@@ -123,10 +126,10 @@ def _xml_reads(text: str) -> frozenset[str]:
     return frozenset(re.findall(rf"{_NAME}(?![\w.-]*\()", _QUOTED.sub("", text)))
 
 
-def _xml_walk(text: str, namespaces: Mapping[str, str]) -> Run | None:
+def _xml_walk(text: str, namespaces: Mapping[str, str]) -> tuple[Run, Any] | None:
     """Return a direct walk for ``a/b/@c``, ``a[@x='y']``, ``.`` and ``text()``, or ``None`` when it is not that simple."""
     if text == ".":
-        return lambda node, _context: [node]
+        return (lambda node, _context: [node]), ((), None, False)
     steps = _split_steps(text)
     attribute: str | None = None
     own_text = False
@@ -145,7 +148,7 @@ def _xml_walk(text: str, namespaces: Mapping[str, str]) -> Run | None:
         prefix, _, name = (found["attribute"] or "").rpartition(":")
         key = _clark(prefix or None, name, namespaces) if found["attribute"] else None
         tags.append((_clark(found["prefix"], found["name"], namespaces), key, found["value"] or ""))
-    return _walker(tags, attribute, own_text=own_text)
+    return _walker(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
 
 
 def _split_steps(text: str) -> list[str]:
@@ -216,7 +219,8 @@ def _json(text: str, kind: PayloadKind) -> Select:
     steps = _plain_steps(text)
     if steps is not None:
         first = frozenset(step for step in steps[:1] if isinstance(step, str))
-        return Select(text, kind, _json_walk(steps), True, reads=first)  # noqa: FBT003
+        keys = tuple(step for step in steps if isinstance(step, str))
+        return Select(text, kind, _json_walk(steps), plain=True, reads=first, route=keys if len(keys) == len(steps) else None)
     try:
         compiled = jmespath.compile(text)
     except (JMESPathError, ValueError, RecursionError) as error:
