@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, explain, run, tables
+from gateway.cli import connectors, control, demo, explain, run, schemas, tables
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -22,3 +22,4 @@ connectors.register(app)
 tables.register(app)
 control.register(app)
 explain.register(app)
+schemas.register(app)
