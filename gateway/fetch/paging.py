@@ -164,13 +164,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class PageNumber:
-    """Pages are counted from ``start``. Whatever stop signs the reply has are read; without any, an empty page ends it."""
+    """Pages are counted from ``start``. Whatever stop signs the reply has are read; without any, an empty page ends it.
+
+    An empty page that says more follow raises ``PAGE_EMPTY`` unless ``gaps`` allows it: going on would pass its records over.
+    """
 
     start: int = 1
     more: Look | None = None
     pages: Look | None = None
     total: Look | None = None
     size: int | None = None
+    gaps: bool = False
 
     def __call__(self, state: State | None) -> Steps:
         """Count up until a stop sign."""
@@ -183,11 +187,18 @@ class PageNumber:
             got += seen.count
             if self._ended(seen, page, got):
                 return
+            if not seen.count and not self.gaps:
+                raise RetryLater("PAGE_EMPTY", f"page {page} is empty and says that more follow; allow it with paging.page_number.gaps")
             page += 1
 
     def _ended(self, seen: Seen, page: int, got: int) -> bool:
         if self.more is not None:
-            return not truth(self.more(seen.root))
+            ended = not truth(self.more(seen.root))
+            if ended and self.total is not None and not counted_out(seen, got, self.total, None):
+                raise RetryLater(
+                    "COUNT_MISMATCH", f"the registry says that this was all, and that there are more records than the {got} it served"
+                )
+            return ended
         if self.pages is not None:
             return page - self.start + 1 >= number(self.pages(seen.root), "the number of pages")
         return counted_out(seen, got, self.total, self.size)

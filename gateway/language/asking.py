@@ -55,6 +55,7 @@ class PageNumber(Model):
     more: Expression | None = Field(None, description="True while there is another page")
     pages: Expression | None = Field(None, description="Number of pages")
     total: Expression | None = Field(None, description="Number of records")
+    gaps: bool = Field(False, description="True when a page may be empty although more follow; else that is an error and is asked again")
 
 
 class Offset(Model):

@@ -99,8 +99,14 @@ def test_repeated_pages_loops_and_endless_emptiness():
     assert caught.value.reason == "PAGE_REPEATED"
     with pytest.raises(Halt):
         walk(pager, [seen({"more": 1}, digest=d) for d in "abca"])
+    with pytest.raises(RetryLater) as caught:
+        walk(pager, [seen({"more": 1}, count=0)])
+    assert caught.value.reason == "PAGE_EMPTY"
     with pytest.raises(Halt):
-        walk(pager, [seen({"more": 1}, count=0) for _ in range(100)])
+        walk(paging.PageNumber(more=look("more"), gaps=True), [seen({"more": 1}, count=0) for _ in range(100)])
+    with pytest.raises(RetryLater) as caught:
+        walk(paging.PageNumber(more=look("more"), total=look("t")), [seen({"more": 0, "t": 5}, count=2)])
+    assert caught.value.reason == "COUNT_MISMATCH"
 
 
 def test_offsets_move_by_what_came():
