@@ -38,6 +38,8 @@ class StreamPoller:
         self.connector = connector
         self.stream = stream
         self.paused = False
+        self.problem = ""
+        """Why the last poll failed, in one line; empty when it ended well."""
         self.renormalise_next = False
         self._settings = settings
         self._client = client
@@ -85,12 +87,14 @@ class StreamPoller:
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
+            self.problem = ""
             metrics.POLLS.labels(name, self.stream, "ok").inc()
             if tally.received:
                 log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
             return every
 
     def _failed(self, outcome: str, reason: str, text: str, delay: float) -> float:
+        self.problem = text
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()
         log.warning("poll failed", outcome=outcome, reason=reason, error=text, next_try_seconds=round(delay, 1))
         return delay

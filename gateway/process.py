@@ -66,10 +66,13 @@ class Worker:
             log.info("stopping")
 
     def _snapshot(self) -> Snapshot:
+        streams = [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group]
         return Snapshot(
             stage=self.settings.stage,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
+            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.paused),
+            problems={(one.connector.connector, one.stream): one.problem for one in streams if one.problem},
         )
 
     def _deliver(self) -> Deliver:

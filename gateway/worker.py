@@ -93,6 +93,7 @@ class Pollers:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, TimeoutError, BaseExceptionGroup):
             await asyncio.wait_for(task, STOP_SECONDS)
+        metrics.forget(name)
 
 
 def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]], Awaitable[None]], handle: Callable[[bytes], None]) -> Any:

@@ -68,3 +68,9 @@ CONFIG_INFO = _gauge("config_info", "Always 1; says which configuration runs", "
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
 OWNED = _gauge("connectors_owned", "Connectors this worker polls")
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
+
+
+def forget(connector: str) -> None:
+    """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
+    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BREAKER_STATE, CERTIFICATE_EXPIRY):
+        gauge.remove_by_labels({"connector": connector})

@@ -120,8 +120,8 @@ def _state(readings: Readings, snapshot: Snapshot, stream: Stream, now: float) -
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
     possible = (
         (stream in snapshot.paused, "plain", "paused"),
-        (problem, "bad", f"failing: {problem}"),
         (breaker == OPEN, "bad", "registry not answering"),
+        (problem, "bad", f"failing: {problem}"),
         (cursor is None and not every, "plain", "polled elsewhere"),
         (cursor is None, "plain", "not read yet"),
         (late, "bad", "late"),

@@ -115,3 +115,17 @@ def test_metric_values_of_another_registry_can_be_served():
     registry = CollectorRegistry()
     Gauge("gateway_one", "One", registry=registry).set(1)
     assert "gateway_one 1.0" in ask("/metrics", registry=registry)[1]
+
+
+def test_a_connector_that_moved_away_leaves_no_state_behind():
+    for gauge in (metrics.CURSOR_TIMESTAMP, metrics.POLL_INTERVAL):
+        gauge.labels("moved", "s").set(1)
+        gauge.labels("stays", "s").set(1)
+    metrics.BREAKER_STATE.labels("moved").set(2)
+    metrics.RECEIVED.labels("moved", "s").inc(5)
+    metrics.forget("moved")
+    text = ask("/metrics")[1]
+    assert 'gateway_cursor_timestamp_seconds{connector="stays"' in text
+    assert 'gateway_breaker_state{connector="moved"' not in text
+    assert 'gateway_cursor_timestamp_seconds{connector="moved"' not in text
+    assert 'gateway_records_received_total{connector="moved",stream="s"} 5.0' in text
