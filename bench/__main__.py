@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 
-PARTS = ("mapper", "render", "stage")
+PARTS = ("mapper", "render", "harmonise", "stage")
 
 
 def main() -> None:

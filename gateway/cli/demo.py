@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 console = Console()
 PATIENCE_SECONDS = 90.0
+LONGEST_TEXT = 100
+CREDENTIALS = "europass.credentials.v1"
+REJECTIONS = "gateway.rejections.v1"
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
 
@@ -69,7 +73,7 @@ def demo(
         place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
         logs.configure(settings)
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a new broker has no group coordinator in its first second
+        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)  # a new broker has none in its first second
         if not settings.kafka_bootstrap:
             settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, place / "kafka")})
         run_loop(_demo(settings, place, records, keep=keep))
@@ -177,21 +181,22 @@ def counts() -> dict[str, Count]:
     return found
 
 
-def table(stands: list[Stand], started: float) -> Table:
-    """Draw the live table."""
+def table(stands: list[Stand], started: float) -> Group:
+    """Draw the live table, and below it why records were rejected."""
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column("registry")
     for name in ("received", *OUTCOMES, "records/s"):
-        drawn.add_column(name, justify="right")
-    drawn.add_column("rejected because")
+        drawn.add_column(name, justify="right", no_wrap=True)
     found = counts()
+    reasons = []
     for stand in stands:
         count = found.get(stand.connector, Count())
         seconds = (stand.finished or time.monotonic()) - started
-        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]))
         numbers = [count.received, *(count.ended.get(outcome, 0) for outcome in OUTCOMES), round(count.received / max(seconds, 0.001))]
-        drawn.add_row(stand.connector, *map(str, numbers), reasons)
-    return drawn
+        drawn.add_row(stand.connector, *map(str, numbers))
+        for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]):
+            reasons.append(f"  {stand.connector:10} {number:4}  {reason}")
+    return Group(drawn, *(["rejected because"] if reasons else []), *reasons)
 
 
 async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
@@ -227,29 +232,45 @@ async def _show(settings: Settings, worker: Worker) -> None:
     """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
     from gateway.publish.reading import read_topic
 
-    for topic, heading in (("europass.credentials.v1", "one harmonised record"), ("gateway.rejections.v1", "one rejection")):
-        async for record in read_topic(settings, topic, limit=1):
-            console.print(f"\n[bold]{heading}[/] from {topic}, key {record.key.decode()}")
-            console.print_json(_shortened(json.loads(record.value)))
-            headers = dict(record.headers)
-            if "provenance" in headers:
-                console.print("[bold]why[/]: its provenance header")
-                console.print_json(headers["provenance"].decode())
+    async for record in read_topic(settings, CREDENTIALS, limit=1):
+        console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS}, key {record.key.decode()}")
+        console.print_json(json.dumps(outline(json.loads(record.value)), ensure_ascii=False))
+        console.print("\n[bold]why it says so[/]: `gateway explain` prints this page for any record")
+        console.print(await explanation(settings, worker.fleet, record.key.decode()), markup=False, highlight=False, soft_wrap=True)
+    async for record in read_topic(settings, REJECTIONS, limit=1):
+        console.print(f"[bold]one rejection[/] on {REJECTIONS}, key {record.key.decode()}")
+        console.print_json(record.value.decode())
     console.print(f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]")
     console.print("subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:")
-    console.print(f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} gateway topics read europass.credentials.v1", soft_wrap=True)
-    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t europass.credentials.v1 -X isolation.level=read_committed", soft_wrap=True)
+    console.print(f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS} --limit 1", soft_wrap=True)
+    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS} -X isolation.level=read_committed", soft_wrap=True)
 
 
-def _shortened(value: Any, *, longest: int = 120) -> str:
-    def short(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: short(inner) for key, inner in item.items()}
-        if isinstance(item, list):
-            return [short(inner) for inner in item]
-        return item[:longest] + "…" if isinstance(item, str) and len(item) > longest else item
+async def explanation(settings: Settings, fleet: Fleet, key: str) -> str:
+    """Return the explanation of the raw record that became the document with this key."""
+    from gateway.harmonise.explain import explain
+    from gateway.publish.events import raw_from
+    from gateway.publish.reading import read_topic
+    from gateway.publish.topics import RAW
+    from gateway.render.identity import iri
 
-    return json.dumps(short(value), ensure_ascii=False)
+    async for record in read_topic(settings, RAW.name):
+        raw = raw_from(record.key, record.value, record.headers)
+        connector = fleet.connectors[raw.connector]
+        if iri(raw.connector, raw.native_id, connector.streams[raw.stream].iri) == key:
+            outcome = fleet.harmonisers[raw.connector](raw)
+            position = f"{RAW.name}-{record.partition}@{record.offset}"
+            return explain(connector, raw, outcome, tables=fleet.tables, position=position).text()
+    return ""
+
+
+def outline(value: Any, depth: int = 3) -> Any:
+    """Return a document cut short for a person's eyes: long texts and deep parts end in an ellipsis."""
+    if isinstance(value, dict):
+        return {key: outline(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
+    if isinstance(value, list):
+        return [outline(inner, depth - 1) for inner in value] if depth else "[…]"
+    return value[:LONGEST_TEXT] + "…" if isinstance(value, str) and len(value) > LONGEST_TEXT else value
 
 
 def register(app: typer.Typer) -> None:
