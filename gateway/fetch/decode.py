@@ -37,6 +37,8 @@ class Document:
     kind: Literal["xml", "json", "csv"]
     root: Any
     name: str = ""
+    cut: xml.Records | None = None
+    """The records of a large document, which then stands without them in ``root``."""
 
 
 @dataclass(frozen=True, slots=True)

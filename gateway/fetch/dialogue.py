@@ -59,6 +59,8 @@ class Dialogue:
     expressions: Expressions
     where: str
     now: Callable[[], datetime]
+    tag: str | None = None
+    """See :attr:`gateway.fetch.reading.Reader.tag`."""
     _guard: Guard | None = None
     _secret_values: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -204,6 +206,7 @@ class Dialogue:
             self.where,
             verify=self.verified,
             checked=lambda root: self._checked(root, turn),
+            tag=self.tag,
         )
         return reader.read(reply)
 

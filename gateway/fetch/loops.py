@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,8 +15,11 @@ from gateway.fetch.secrets import text as secret_text
 from gateway.fetch.selecting import text_of
 from gateway.language.asking import Each, Party
 from gateway.language.connector import Push, Stream
+from gateway.records import Raw
 
 Subjects = Mapping[str, Sequence[str]]
+OfStream = Callable[[str], Awaitable[list[Raw]]]
+"""Read another stream of the same connector, for its ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,11 @@ class Turn:
     separator: str = ","
 
 
-async def turns(stream: Stream, dialogue: Dialogue, client: Client, subjects: Subjects | None) -> list[Turn]:
+async def turns(stream: Stream, dialogue: Dialogue, client: Client, subjects: Subjects | None, of_stream: OfStream) -> list[Turn]:
     """Return the combinations in order, outermost loop first; a stream without loops has one."""
     made = [Turn({}, {})]
     for name, each in stream.for_each.items():
-        made = [turn for outer in made for turn in await _Loop(name, each, dialogue, client, subjects or {}).inside(outer)]
+        made = [turn for outer in made for turn in await _Loop(name, each, dialogue, client, subjects or {}, of_stream).inside(outer)]
     return made
 
 
@@ -45,6 +48,7 @@ class _Loop:
     dialogue: Dialogue
     client: Client
     subjects: Subjects
+    of_stream: OfStream
 
     async def inside(self, outer: Turn) -> list[Turn]:
         """Return the turns of this loop inside one turn of the loops around it."""
@@ -75,10 +79,11 @@ class _Loop:
             select, documents = loop.request.select, answered.reading.documents
             looked = (dialogue.expressions(document.kind, select)(document.root, {}) for document in documents)
             return list(dict.fromkeys(text for found in looked for value in found if (text := text_of(value))))
-        raise Halt(
-            "SUBJECTS_MISSING",
-            f"{dialogue.where}: the loop {self.name!r} takes its values from stream {loop.stream!r}, and none were given",
-        )
+        if loop.stream is None:
+            raise AssertionError
+        seen = await self.of_stream(loop.stream)
+        shared = [raw for raw in seen if all(raw.context.get(name, value) == value for name, value in outer.context.items())]
+        return list(dict.fromkeys(raw.native_id for raw in shared))
 
 
 def _party(outer: Turn, name: str, party_name: str, party: Party, client: Client) -> Turn:

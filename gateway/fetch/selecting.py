@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from lxml import etree
 
+from gateway.fetch import xml
 from gateway.fetch.decode import Document, dump_json, element_bytes
 from gateway.fetch.secrets import Secrets
 from gateway.language.conditions import record_test
@@ -80,12 +81,20 @@ class Selector:
 
     def items(self, document: Document, context: Mapping[str, str]) -> list[Item]:
         """Return the records of a document in order."""
+        if document.cut is not None:
+            return []
         steps = (self._stream.records,) if isinstance(self._stream.records, str) else self._stream.records
         kept = {**context, **({"file": document.name} if document.name else {})}
         found = [Item(document.kind, node, node, document.root, kept) for node in self.look(document.kind, steps[0], document.root, kept)]
         for step in steps[1:]:
             found = [replace(item, node=node) for item in found for node in self.look(item.kind, step, item.node, kept)]
         return [self._with_kept(item) for item in found]
+
+    def cut_items(self, document: Document, context: Mapping[str, str]) -> Iterator[Item]:
+        """Give the records of a document that was cut while it streamed, each a document of its own."""
+        for piece in document.cut or ():
+            node = etree.fromstring(piece, xml.OWN)
+            yield Item("xml", node, node, document.root, context)
 
     def look(self, kind: str, expression: str, node: Any, context: Mapping[str, Any]) -> list[Any]:
         """Return what an expression finds."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -117,6 +119,7 @@ class _Place:
 
 class _StreamReader:
     def __init__(self, connector: Connector, name: str, client: Client) -> None:
+        self._connector = connector
         self._stream: Stream = connector.streams[name]
         self._cursor = self._stream.cursor or _SCAN
         self._client = client
@@ -124,7 +127,7 @@ class _StreamReader:
         expressions = Expressions(block.namespaces)
         where = f"{connector.connector}.{name}"
         self._where = where
-        self._dialogue = Dialogue(connector, client, expressions, where, client.now)
+        self._dialogue = Dialogue(connector, client, expressions, where, client.now, cut_tag(connector, self._stream))
         self._selector = Selector(connector.connector, name, self._stream, expressions, client.secrets)
         self._expander = Expander(self._stream, self._dialogue, self._selector)
         self._max_records = block.limits.max_records
@@ -135,7 +138,7 @@ class _StreamReader:
         if self._push:
             raise Halt("PROTOCOL", f"{self._where}: this registry calls us; it is not polled")
         self._feed = str(state.get("feed", ""))
-        every = await turns(self._stream, self._dialogue, self._client, subjects)
+        every = await turns(self._stream, self._dialogue, self._client, subjects, self._of_stream)
         if not every:
             yield Page((), "", last=True)  # nobody to ask for: nothing was seen, so nothing is gone either
             return
@@ -149,6 +152,13 @@ class _StreamReader:
                 place.pager, place.skip = None, 0
             place.turn += 1
             place.windows = [window]
+
+    async def _of_stream(self, name: str) -> list[Raw]:
+        """Read another stream of the same connector now, because its records are what a loop goes over."""
+        cursor = self._connector.streams[name].cursor or _SCAN
+        window = Window(cursor.start_at, self._client.now())
+        reader = _StreamReader(self._connector, name, self._client)
+        return [raw async for page in reader.read(window, {}, None) for raw in page.raws if raw.body is not None]
 
     async def _window(self, every: list[Turn], place: _Place) -> AsyncIterator[Page]:
         """Read the first of the place's windows, halving it as often as the registry asks."""
@@ -195,7 +205,7 @@ class _StreamReader:
                 place.pager, place.skip, place.digest = ask.state, 0, answered.digest
                 raws = await self._raws(items, answered, turn)
                 if skip and digest == answered.digest:
-                    raws, place.skip = raws[skip:], skip
+                    raws, place.skip = islice(raws, skip, None), skip
                 skip = 0
                 for part, final in _parts(raws):
                     place.skip += len(part)
@@ -212,7 +222,7 @@ class _StreamReader:
         if self._stream.paging.atom and self._feed:
             known = [number for number, item in enumerate(items) if self._selector.position(item) == self._feed]
             items = items[known[-1] + 1 :] if known else items
-        if len(items) > self._max_records:
+        if len(items) + _cut_count(answered) > self._max_records:
             raise Halt("LIMIT_RECORDS", f"{self._where}: more than {self._max_records} records in one reply")
         return items
 
@@ -228,7 +238,11 @@ class _StreamReader:
         content = hashlib.sha256()
         for item in items:
             content.update(self._selector.fingerprint(item))
-        seen = paging.Seen(documents[0].root, answered.url, len(items), content.hexdigest() if items else "", answered.links)
+        for document in documents:
+            if document.cut is not None:
+                content.update(document.cut.digest.encode())
+        count = len(items) + _cut_count(answered)
+        seen = paging.Seen(documents[0].root, answered.url, count, content.hexdigest() if count else "", answered.links)
         try:
             return steps.send(seen)
         except StopIteration:
@@ -272,13 +286,16 @@ class _StreamReader:
             "now": self._client.now().astimezone(zone),
         }
 
-    async def _raws(self, items: list[Item], answered: Answered, turn: Turn) -> list[Raw]:
+    async def _raws(self, items: list[Item], answered: Answered, turn: Turn) -> Iterator[Raw]:
+        """Give the records of a reply; those of a document that was cut are only parsed when they are asked for."""
         items = [replace(item, context={**item.context, **answered.reading.context}) for item in items]
         if self._stream.expand is not None:
             items = await self._expander.expanded(items, turn)
         if self._stream.join:
             items = await joined(self._stream.join, items, answered, self._dialogue, turn)
-        return [raw for item in items for raw in self._selector.raws(item)]
+        whole = (item for item in items)
+        pieces = (item for document in answered.reading.documents for item in self._selector.cut_items(document, turn.context))
+        return (raw for item in chain(whole, pieces) for raw in self._selector.raws(item))
 
     def _pager(self, window: Window) -> paging.Pager:
         if self._cursor.feed and self._stream.paging.none:
@@ -291,10 +308,36 @@ class _StreamReader:
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
 
 
-def _parts(raws: list[Raw]) -> list[tuple[list[Raw], bool]]:
-    """Cut a long reply into pages of bounded size; the last one is marked."""
-    starts = range(0, max(len(raws), 1), PAGE_RECORDS)
-    return [(raws[start : start + PAGE_RECORDS], start == starts[-1]) for start in starts]
+def _parts(raws: Iterator[Raw]) -> Iterator[tuple[list[Raw], bool]]:
+    """Cut a long reply into pages of bounded size; the last one is marked, and there always is one."""
+    part = list(islice(raws, PAGE_RECORDS))
+    while True:
+        following = list(islice(raws, PAGE_RECORDS)) if len(part) == PAGE_RECORDS else []
+        yield part, not following
+        if not following:
+            return
+        part = following
+
+
+def _cut_count(answered: Answered) -> int:
+    return sum(document.cut.count for document in answered.reading.documents if document.cut is not None)
+
+
+_EVERYWHERE = re.compile(r"//(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)")
+
+
+def cut_tag(connector: Connector, stream: Stream) -> str | None:
+    """Return the element whose every occurrence is a record, when nothing else of the stream looks at where it stood."""
+    block = connector.protocol
+    found = _EVERYWHERE.fullmatch(stream.records) if isinstance(stream.records, str) else None
+    looks_around = stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
+    if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
+        return None
+    if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
+        return None
+    if found[2] in stream.paging.model_dump_json():
+        return None
+    return f"{{{block.namespaces[found[1]]}}}{found[2]}" if found[1] and found[1] in block.namespaces else None if found[1] else found[2]
 
 
 class _Halve(Exception):
@@ -322,7 +365,9 @@ def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str],
         return paging.Token(_given(look(rule.cursor.from_)), look(rule.cursor.more))
     if rule.page_number:
         numbered = rule.page_number
-        return paging.PageNumber(numbered.start, look(numbered.more), look(numbered.pages), look(numbered.total), numbered.size)
+        return paging.PageNumber(
+            numbered.start, look(numbered.more), look(numbered.pages), look(numbered.total), numbered.size, numbered.gaps
+        )
     if rule.offset:
         return paging.Offset(rule.offset.size, rule.offset.start, look(rule.offset.total))
     return paging.single

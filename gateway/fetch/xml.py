@@ -7,11 +7,11 @@ handed out before the document's end was seen.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 from lxml import etree
@@ -26,6 +26,10 @@ _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 _BOM_NAMES = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+OWN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+"""For what this module has parsed before and written itself."""
 
 
 def charset(head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False) -> str:
@@ -74,29 +78,26 @@ def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
     return parse(Body.of(data), where=where)
 
 
-@dataclass(slots=True)
-class Cut:
-    """A large document without its records, and the records beside it."""
-
-    root: etree._Element
-    _spool: Records
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Give each record as a document of its own, in order."""
-        return iter(self._spool)
-
-
 class Records:
-    """Serialised records, in memory or on disk."""
+    """Serialised records of a document that is complete, in memory or on disk; read once."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        self._hash = hashlib.sha256()
         self.count = 0
+        self.nested = False
+        """Whether an element with a record's name stood inside another: then a cut is not what ``//name`` finds."""
 
     def add(self, record: bytes) -> None:
         """Append one record."""
         self._file.write(struct.pack(">I", len(record)) + record)
+        self._hash.update(record)
         self.count += 1
+
+    @property
+    def digest(self) -> str:
+        """What changes when any record does."""
+        return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -105,10 +106,11 @@ class Records:
         self._file.close()
 
 
-def cut(body: Body, tags: Iterable[str], *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> Cut:
-    """Cut the outermost elements named ``tags`` (Clark notation) out of a document, in bounded memory."""
-    root, spool = _run(body, frozenset(tags), transport=transport, configured=configured, where=where)
-    return Cut(root, spool)
+def cut(
+    body: Body, tags: Iterable[str], *, transport: str | None = None, configured: str | None = None, where: str = "reply"
+) -> tuple[etree._Element, Records]:
+    """Return a document without the outermost elements named ``tags`` (Clark notation), and those beside it, in bounded memory."""
+    return _run(body, frozenset(tags), transport=transport, configured=configured, where=where)
 
 
 def _run(
@@ -164,6 +166,7 @@ class _Cutter:
                 if self._elements > MAX_ELEMENTS:
                     raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
                 if self._tags and element.tag in self._tags:
+                    self.records.nested = self.records.nested or self._inside > 0
                     self._inside += 1
             else:
                 self._depth -= 1

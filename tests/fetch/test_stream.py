@@ -406,3 +406,56 @@ def test_a_next_url_to_another_host_is_refused(tmp_path):
         read(tmp_path, lambda *_: {"items": [{"id": 1}], "next": "https://evil.example/x?id=CANARY"}, stream)
     assert caught.value.reason == "CURSOR_FOREIGN"
     assert "CANARY" not in str(caught.value)
+
+
+def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch):
+    from gateway.fetch import reading
+
+    stream = "request: {get: /}\nrecords: '//x:r'\nid: '@id'\nchildren: 'x:c'\n"
+    block = 'namespaces: {x: "urn:x"}'
+
+    def document(count):
+        return '<l xmlns="urn:x">' + "".join(f'<r id="{n}"><c id="{n}c"/><t>{"y" * 200}</t></r>' for n in range(count)) + "</l>"
+
+    small, _ = read(tmp_path, lambda *_: document(1200), stream, block)
+    monkeypatch.setattr(reading, "CUT_BYTES", 1000)
+    cut, _ = read(tmp_path, lambda *_: document(1200), stream, block)
+    assert [(raw.native_id, raw.context, raw.body) for page in cut for raw in page.raws] == [
+        (raw.native_id, raw.context, raw.body) for page in small for raw in page.raws
+    ]
+    assert [page.position for page in cut] == [page.position for page in small]
+
+
+def test_a_loop_over_the_ids_of_another_stream(tmp_path):
+    def route(asked, path, query):
+        if path == "/programs":
+            return [{"id": "a"}, {"id": "b"}]
+        return [{"id": f"{path}"}]
+
+    stream = """
+    for_each: {program: {in: {stream: programs}}}
+    request: {get: "/programs/{program}/offers"}
+    records: "@"
+    id: id
+"""
+    more = """
+  programs:
+    emits: qualification
+    request: {get: /programs}
+    records: "@"
+    id: id
+    tests: [{name: shape, given: {}, expect_some: {}}]
+"""
+
+    async def run():
+        async with Server(serve(route)) as server:
+            made(tmp_path, server.url, stream)
+            file = tmp_path / "test.yaml"
+            file.write_text(file.read_text() + more)
+            connector = load_connector(file)
+            async with Client(connector, SECRETS.__getitem__, "production") as client:
+                return [page async for page in pages(connector, "things", WINDOW, client)]
+
+    found = asyncio.run(run())
+    assert ids(found) == ["/programs/a/offers", "/programs/b/offers"]
+    assert found[0].raws[0].context["program"] == "a"
