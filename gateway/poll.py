@@ -110,7 +110,7 @@ def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool) ->
         return Cursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
     if watermarked:
         return Cursor(since=max(filter(None, (cursor.since, watermark)), default=None))
-    return Cursor(since=window.until)
+    return Cursor(since=window.until, position=page.position)  # only a change feed has a place to go on from
 
 
 async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import GatewayError, Halt, RetryLater
 from gateway.fetch import paging
 from gateway.fetch.client import Client
 from gateway.fetch.dialogue import Answered, Dialogue
@@ -72,8 +74,20 @@ async def pages(
     values of outer loops whose source the gateway itself keeps.
     """
     reader = _StreamReader(connector, stream_name, client)
-    async for page in reader.read(window, _decoded(position), subjects):
-        yield page
+    try:
+        async for page in reader.read(window, _decoded(position), subjects):
+            yield page
+    except GatewayError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a reply nobody foresaw stops its stream, never the worker; its text may hold a payload
+        raise Halt("UNEXPECTED", f"{connector.connector}.{stream_name}: {_where(error)}; please report it") from None
+
+
+def _where(error: Exception) -> str:
+    """Return what went wrong and where, without the error's text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = next((frame for frame in reversed(frames) if "gateway" in frame.filename), frames[-1])
+    return f"{type(error).__name__} in {Path(ours.filename).name}:{ours.lineno}"
 
 
 def _decoded(position: str | None) -> dict[str, Any]:

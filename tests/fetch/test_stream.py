@@ -459,3 +459,17 @@ def test_a_loop_over_the_ids_of_another_stream(tmp_path):
     found = asyncio.run(run())
     assert ids(found) == ["/programs/a/offers", "/programs/b/offers"]
     assert found[0].raws[0].context["program"] == "a"
+
+
+def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, monkeypatch):
+    from gateway.fetch import selecting
+
+    def broken(*_):
+        raise KeyError("CANARY")
+
+    monkeypatch.setattr(selecting, "element_bytes", broken)
+    with pytest.raises(Halt) as caught:
+        read(tmp_path, lambda *_: "<l><r id='1'/></l>", "request: {get: /}\nrecords: '//r'\nid: '@id'\n")
+    assert caught.value.reason == "UNEXPECTED"
+    assert "KeyError" in str(caught.value)
+    assert "CANARY" not in str(caught.value)
