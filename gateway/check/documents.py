@@ -56,7 +56,8 @@ class Judge:
             return ["not a document of any topic: expected a type of the learning model, or a schemaVersion"]
         found = [
             f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: {_without_values(error)}"
-            for error in self._schemas[topic].iter_errors(document)
+            for whole in self._schemas[topic].iter_errors(document)
+            for error in _causes(whole)
         ]
         return found + (self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else [])
 
@@ -126,6 +127,17 @@ def _in_python(text: str) -> str:
     return re.sub(
         r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]", r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]", text
     )
+
+
+def _causes(error: Any) -> list[Any]:
+    """Return what is wrong inside the form a node says it has, instead of "none of the forms fits"."""
+    if error.validator not in {"oneOf", "anyOf"} or not error.context:
+        return [error]
+    forms: dict[int, list[Any]] = {}
+    for inner in error.context:
+        forms.setdefault(inner.schema_path[0], []).append(inner)
+    fitting = [found for found in forms.values() if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)]
+    return [cause for inner in fitting[0] for cause in _causes(inner)] if len(fitting) == 1 else [error]
 
 
 def _without_values(error: Any) -> str:

@@ -20,6 +20,7 @@ from gateway.records import (
     Credential,
     Document,
     Issue,
+    Learning,
     LearningOpportunity,
     Provenance,
     Provider,
@@ -28,7 +29,7 @@ from gateway.records import (
     Rejected,
     StudentStatus,
 )
-from gateway.render import annex1, elm_edc, elm_loq, esc
+from gateway.render import annex1, elm, elm_edc, elm_loq, esc
 from gateway.render.identity import iri, pseudonym_key
 
 SCHEMAS = "https://schemas.qualification-gateway.eu"
@@ -113,6 +114,7 @@ def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience
 
 
 def _catalogue(record: Qualification | LearningOpportunity, provenance: Provenance, version: str) -> tuple[dict[str, Any], Provenance]:
+    provenance = _with_esco_issue(record, provenance)
     if isinstance(record, LearningOpportunity):
         return {OPPORTUNITIES: elm_loq.opportunity(record, version)}, provenance
     node = elm_loq.qualification(record, version)
@@ -123,6 +125,7 @@ def _catalogue(record: Qualification | LearningOpportunity, provenance: Provenan
 
 def _credential(record: Credential, provenance: Provenance, raw: Raw, country: str, at: datetime) -> tuple[dict[str, Any], Provenance]:
     found = {CREDENTIALS: elm_edc.credential(record), POINTERS: esc.pointer(record, raw, country, at, provenance.quality_assurance)}
+    provenance = _with_esco_issue(record, provenance)
     if elm_edc.sealing_required(record):
         provenance = _with_issue(provenance, Issue(code="sealing_required", field="issuer"))
     if record.micro or record.kind == "micro_credential":
@@ -163,6 +166,14 @@ def _document(topic: str, key: str, node: Any) -> Document:
         type=f"{TYPES[topic]}.{'deleted' if gone else 'changed'}.v1",
         subject=key,
         schema=f"{SCHEMAS}/{topic}.json",
+    )
+
+
+def _with_esco_issue(record: Learning, provenance: Provenance) -> Provenance:
+    if all(elm.ESCO_SKILL.fullmatch(uri) for outcome in record.learning_outcomes for uri in outcome.esco):
+        return provenance
+    return _with_issue(
+        provenance, Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
     )
 
 

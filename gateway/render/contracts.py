@@ -53,6 +53,15 @@ _SPECIFICATION: Final = (
     "entryRequirement:Note modified:moment"
 )
 _QUALIFICATION: Final = f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean accreditation:Accreditation*"
+
+
+def _demanding(fields: str) -> str:
+    """Return the fields with those required that a catalogue entry is never published without."""
+    for name in ("thematicArea", "learningOutcome", "eqfLevel", "nqfLevel"):
+        fields = fields.replace(f"{name}:", f"{name}!:")
+    return fields
+
+
 _AWARDED: Final = " awardingOpportunity:AwardingOpportunity"
 _ASSESSED: Final = " dcType:Concept provenBy:LearningAssessmentSpecification accreditation:Accreditation*"
 _SHARED: Final = {
@@ -74,8 +83,8 @@ _SHARED: Final = {
     "AwardingOpportunity": "learningAchievementSpecification!:iri awardingBody!:Organisation",
 }
 _CATALOGUE: Final = _SHARED | {
-    "Qualification": _QUALIFICATION + _AWARDED,
-    "LearningAchievementSpecification": _SPECIFICATION + _AWARDED,
+    "Qualification": _demanding(_QUALIFICATION + _AWARDED),
+    "LearningAchievementSpecification": _demanding(_SPECIFICATION + _AWARDED),
     "LearningOpportunity": (
         "title!:text description:text identifier!:Identifier defaultLanguage!:Concept providedBy!:Organisation homepage!:WebResource "
         "learningAchievementSpecification!:Qualification|LearningAchievementSpecification duration:duration modified:moment"
@@ -84,9 +93,7 @@ _CATALOGUE: Final = _SHARED | {
 _CREDENTIAL: Final = _SHARED | {
     "Qualification": _QUALIFICATION + _ASSESSED,
     "LearningAchievementSpecification": _SPECIFICATION + _ASSESSED,
-    "Person": (
-        "givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"
-    ),
+    "Person": ("givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"),
     "LearningAchievement": (
         "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint provenBy:LearningAssessment "
         "specifiedBy!:Qualification|LearningAchievementSpecification hasPart:LearningAchievement* additionalNote:Note"
@@ -109,8 +116,11 @@ def schemas() -> dict[str, Schema]:
     catalogue = {"@context": {"type": "array", "minItems": 1}}
     return {
         QUALIFICATIONS: _elm(
-            QUALIFICATIONS, "A qualification, or an achievement specification when no table states its level", _CATALOGUE,
-            ("Qualification", "LearningAchievementSpecification"), catalogue,
+            QUALIFICATIONS,
+            "A qualification, or an achievement specification when no table states its level",
+            _CATALOGUE,
+            ("Qualification", "LearningAchievementSpecification"),
+            catalogue,
         ),
         OPPORTUNITIES: _elm(OPPORTUNITIES, "A course or programme somebody offers", _CATALOGUE, ("LearningOpportunity",), catalogue),
         CREDENTIALS: _credentials(),
@@ -255,7 +265,6 @@ def _pointer() -> Schema:
         "iscedF": {"type": "string", "pattern": "^[0-9]{2,4}$"},
         "escoSkills": {
             "type": "array",
-            "maxItems": 50,
             "uniqueItems": True,
             "items": {"type": "string", "pattern": r"^http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+$"},
         },

@@ -5,6 +5,7 @@ Nested ids derive from the root's id; a piece the record does not hold is left o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,10 @@ from gateway.render.identity import nested
 Node = dict[str, Any]
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
+
+
+ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
+ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
 
 
 class Style(NamedTuple):
@@ -87,24 +92,30 @@ def organisation(body: Organisation | None, root: str, role: str, style: Style) 
 
 
 def web(url: str | None, style: Style, root: str, *path: str) -> Node | None:
-    """Return a web resource."""
-    return {"id": nested(root, *path), "type": "WebResource", style.url: url} if url else None
+    """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
+    return {"id": nested(root, *path), "type": "WebResource", style.url: url} if url and ADDRESS.fullmatch(url) else None
 
 
 def outcomes(found: Iterable[LearningOutcome], root: str, style: Style) -> list[Node]:
     """Return learning outcomes with the ESCO skills they name."""
     nodes = []
-    for index, outcome in enumerate(found, 1):
+    for index, outcome in enumerate((one for one in found if one.title), 1):
         node: Node = {"id": nested(root, "outcome", index), "type": "LearningOutcome"}
         put(node, title=outcome.title, order=str(index) if style.ordered else None)
         if outcome.kind:
             node["dcType"] = vocab.snb("skill-type", outcome.kind)
-        skills = [
-            vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if style.esco_scheme else {"id": uri, "type": "Concept"}
-            for uri in outcome.esco
-        ]
-        nodes.append(put(node, relatedESCOSkill=skills))
+        nodes.append(put(node, relatedESCOSkill=[esco(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]))
     return nodes
+
+
+def esco(uri: str, style: Style) -> Node:
+    """Return an ESCO skill."""
+    return vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if style.esco_scheme else {"id": uri, "type": "Concept"}
+
+
+def is_complete(body: Node | None) -> bool:
+    """Return whether an organisation has the name and the country that every profile demands of it."""
+    return body is not None and "legalName" in body and "location" in body
 
 
 def credit(record: Learning, root: str) -> Node | None:
@@ -123,11 +134,11 @@ def note(text: dict[str, str], root: str, *path: str | int) -> Node | None:
 def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None, style: Style) -> list[Node]:
     """Return the accreditations that can be said in ELM: those that name their agency and kind and, in a catalogue, their holder."""
     nodes: list[Node] = []
-    if style.back_reference and (holder is None or "legalName" not in holder or "location" not in holder):
+    if style.back_reference and not is_complete(holder):
         return nodes
     for index, one in enumerate(found, 1):
         agency = organisation(one.agency, root, f"agency-{index}", style)
-        if agency is None or "location" not in agency or "legalName" not in agency or one.kind not in vocab.ACCREDITATIONS or not one.title:
+        if agency is None or not is_complete(agency) or one.kind not in vocab.ACCREDITATIONS or not one.title:
             continue
         node: Node = {
             "id": nested(root, "accreditation", index),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Final
 
+import msgspec
+
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
 from gateway.render.elm import Node, put
@@ -27,11 +29,13 @@ def credential(record: Credential) -> Node | Rejected:
         return Rejected(stage="render", field="title", reason="missing")
     root = record.iri
     body = elm.organisation(record.awarding_body, root, "awarding-body", elm.EDC)
-    if body is None or "legalName" not in body or "location" not in body:
+    if body is None or not elm.is_complete(body):
         return Rejected(
             stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
         )
     issuer = elm.organisation(record.issuer, root, "issuer", elm.EDC) or body
+    if not elm.is_complete(issuer):
+        return Rejected(stage="render", field="issuer", reason="missing", detail="an issuer that is named needs its name and country")
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
@@ -110,8 +114,9 @@ def _achievement(record: Learning, body: Node, root: str, assessment: Assessment
 
 
 def _part(part: Part, body: Node, root: str) -> Node:
-    own = elm.organisation(part.awarding_body, root, "awarding-body", elm.EDC) or body
-    return _achievement(part, own, root, part.assessment, part.awarded_on)
+    own = elm.organisation(part.awarding_body, root, "awarding-body", elm.EDC)
+    named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
+    return _achievement(named, own if own and elm.is_complete(own) else body, root, part.assessment, part.awarded_on)
 
 
 def _specification(record: Learning, root: str) -> Node:

@@ -51,9 +51,9 @@ def missing(record: Learning) -> Rejected | None:
     """Return why a catalogue entry cannot be published: LOQ demands a title, a field of education and an outcome."""
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
-    if not record.isced_f:
+    if vocab.ISCED_F.isdisjoint(record.isced_f):
         return Rejected(stage="render", field="isced_f", reason="missing", detail="LOQ demands at least one ISCED-F code; none is invented")
-    if not record.learning_outcomes:
+    if not any(outcome.title for outcome in record.learning_outcomes):
         return Rejected(stage="render", field="learning_outcomes", reason="missing", detail="LOQ demands an outcome; none is invented")
     return None
 
@@ -75,7 +75,7 @@ def qualification(record: Qualification, version: str = DEFAULT_VERSION) -> Node
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
     identifier = record.code or record.id
     node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": identifier}
-    if body is not None and "location" in body and "legalName" in body:
+    if elm.is_complete(body):
         node["awardingOpportunity"] = {
             "id": nested(record.iri, "awarding"),
             "type": "AwardingOpportunity",
@@ -94,10 +94,11 @@ def opportunity(record: LearningOpportunity, version: str = DEFAULT_VERSION) -> 
     default = vocab.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
-    if record.homepage is None:
+    page = elm.web(record.homepage, style, record.iri, "homepage")
+    if page is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
     provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider", style)
-    if provider is None or "location" not in provider or "legalName" not in provider:
+    if not elm.is_complete(provider):
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     root = nested(record.iri, "specification")
     levels = elm.levels(record)
@@ -113,7 +114,7 @@ def opportunity(record: LearningOpportunity, version: str = DEFAULT_VERSION) -> 
         "title": record.title,
         "defaultLanguage": default,
         "providedBy": provider,
-        "homepage": elm.web(record.homepage, style, record.iri, "homepage"),
+        "homepage": page,
         "learningAchievementSpecification": specification,
     }
     put(node, description=record.description, duration=f"P{record.duration_months}M" if record.duration_months else None)

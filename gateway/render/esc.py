@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.identifiers import card_number, normalised, student_identifier, well_formed
 from gateway.records import Card, Credential, Organisation, Raw, Rejected, StudentStatus
-from gateway.render.elm import Node, put
+from gateway.render.elm import ESCO_SKILL, Node, put
 from gateway.render.elm_edc import instant
 from gateway.render.identity import event_uuid
 
@@ -104,7 +104,7 @@ def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: M
         "title": record.title,
         "awardedOn": record.awarded_on.isoformat(),
     }
-    skills = sorted({uri for outcome in record.learning_outcomes for uri in outcome.esco})
+    skills = sorted({uri for outcome in record.learning_outcomes for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)})
     put(
         credential,
         profile="EDC",
