@@ -27,7 +27,8 @@ class Settings(BaseSettings):
     """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
 
     instance: str = ""
-    """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it."""
+    """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it.
+    Two workers of one name would take turns: give each its own."""
     stage: Literal["production", "acceptance"] = "production"
     """Which ``url`` of each connector is called."""
     connectors: Path = Path("connectors")
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     """URL of a Maven repository to fetch them from instead of the usual one."""
     pseudonym_key: SecretStr = SecretStr("")
     """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
+    receive_host: str = "127.0.0.1"
+    """Where registries that call us are answered; open only while this worker owns a push connector."""
+    receive_port: int = 9465
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -26,6 +26,7 @@ from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
 from gateway.publish.connection import ssl_context
 from gateway.publish.topics import COMMANDS
+from gateway.receive import Door
 from gateway.settings import Settings
 from gateway.watch import metrics
 
@@ -48,6 +49,7 @@ class Pollers:
         self._deliver = deliver
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
+        self._door = Door(settings)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.streams: dict[str, list[StreamPoller]] = {}
 
@@ -82,6 +84,8 @@ class Pollers:
 
     async def _run(self, name: str) -> None:
         connector = self._connectors[name]
+        if connector.push is not None:
+            await self._door.serve(connector, self._secrets)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
             self.streams[name] = [StreamPoller(self._settings, connector, stream, client, self._deliver) for stream in connector.streams]
             for stream in self.streams[name]:

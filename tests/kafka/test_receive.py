@@ -1,0 +1,64 @@
+"""A pushed message is in Kafka before its caller is told so."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from pathlib import Path
+
+import httpx2
+import pytest
+from reading import read_all
+
+from gateway.language import load_connector
+from gateway.publish import topics
+from gateway.publish.events import raw_from
+from gateway.publish.topics import RAW
+from gateway.receive import Door
+from gateway.settings import Settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+CONNECTOR = """
+language: 1
+connector: {name}
+country: XX
+title: A test
+owner: {{name: A, contact: a@example.org}}
+push: {{path: /in, accepted: {{body: "{{count}}"}}}}
+streams:
+  things:
+    emits: qualification
+    records: items
+    id: id
+    tests: [{{name: shape, given: {{}}, expect_some: {{}}}}]
+"""
+
+
+def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Settings, name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(textwrap.dedent(CONNECTOR.format(name=name)))
+    mine = settings.model_copy(update={"receive_port": 0})
+
+    async def stored() -> list[str]:
+        records = [record for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key.decode().startswith(name)]
+        return [raw_from(record.key, record.value, record.headers).native_id for record in records]
+
+    async def scenario() -> None:
+        await topics.apply(settings)
+        door = Door(mine)
+        serving = asyncio.create_task(door.serve(load_connector(file), {}.__getitem__))
+        while not door.url:
+            await asyncio.sleep(0.02)
+        async with httpx2.AsyncClient(timeout=60) as client:
+            answer = await client.post(door.url + "/in", json={"items": [{"id": "1"}, {"id": "2"}]})
+            assert (answer.status_code, answer.text) == (200, "2")
+            assert sorted(await stored()) == ["1", "2"]
+            answer = await client.post(door.url + "/in", json={"items": [{"id": "2"}, {"id": "3"}]})
+            assert answer.status_code == 200
+            assert sorted(await stored()) == ["1", "2", "3"]
+            assert (await client.post(door.url + "/elsewhere")).status_code == 404
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(scenario())
