@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -169,3 +170,7 @@ def test_controls_over_http():
             assert json.dumps(state)
 
     run(case)
+
+
+def test_the_connector_carries_the_description_that_the_service_serves():
+    assert (Path(__file__).parents[2] / "connectors/demo-soap.wsdl").read_bytes() == soap_credits.WSDL.read_bytes()
