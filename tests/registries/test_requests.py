@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,8 @@ async def asked(name: str, stream: str, replies: list[Saved]) -> list[str]:
     async with await Replay(replies).start() as registry:
         connector = here(load_connector(ROOT / f"connectors/{name}.yaml"), registry.url)
         async with Client(connector, person, "production") as client:
-            try:
+            with contextlib.suppress(StreamError):
                 _ = [page async for page in pages(connector, stream, WINDOW, client)]
-            except StreamError:
-                pass
         return [body for _, _, body in registry.asked]
 
 
