@@ -138,8 +138,9 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
-        reason = "ENCODING" if body.proved else "INCOMPLETE_BODY"
-        raise Halt(reason, f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
+        if not body.proved:
+            raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
+        raise Halt("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
     return json_value(_COMMENT.sub("", text) if comments else text, where, proved=body.proved)
 
 

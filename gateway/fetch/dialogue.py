@@ -48,6 +48,7 @@ class _Turn:
     message_id: str = ""
     reading: Reading | None = None
     failure: StreamError | None = None
+    fault: soap.Fault | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Dialogue:
             return made if url is None else rest.follow(made, url)
 
         def judge(reply: Reply) -> Verdict:
-            turn.reading, turn.failure = None, None
+            turn.reading = turn.failure = turn.fault = None
             return self._judge(reply, chain, turn)
 
         reply, verdict = await self.client.send(make, judge, line=line)
@@ -230,27 +231,32 @@ class Dialogue:
         return root
 
     def _judge(self, reply: Reply, chain: Decode, turn: _Turn) -> Verdict:
-        fault: soap.Fault | None = None
-        soapy = isinstance(self.protocol, Soap)
-        deep = soapy or any(answer.when.path or answer.when.fault for answer in self.protocol.replies)
-        looked = any(answer.when.status is not None and _status(answer.when.status, reply.status) for answer in self.protocol.replies)
-        if deep and not looked:
-            try:
-                turn.reading = self._read(reply, chain, turn)
-            except StreamError as error:
-                turn.failure = error
-            if turn.reading is not None and turn.reading.outer is not None:
-                fault = soap.fault_of(turn.reading.outer)
+        """Return the first meaning that fits; a reply is only decoded when a meaning, or SOAP, has to look inside."""
         for answer in self.protocol.replies:
-            if self._fits(answer, reply, turn, fault):
-                return self._verdict(answer, reply, fault)
-        if fault is not None:
-            text = f"the registry answered with the fault {fault.code!r}"
-            return Verdict("retry" if fault.transient else "stop", "SOAP_FAULT", text)
+            if answer.when.path or answer.when.fault:
+                self._look(reply, chain, turn)
+            if self._fits(answer, reply, turn):
+                return self._verdict(answer, reply, turn.fault)
+        if isinstance(self.protocol, Soap):
+            self._look(reply, chain, turn)
+        if turn.fault is not None:
+            text = f"the registry answered with the fault {turn.fault.code!r}"
+            return Verdict("retry" if turn.fault.transient else "stop", "SOAP_FAULT", text)
         verdict = by_status(reply)
         if verdict.outcome == "ok" and turn.failure is not None:
             raise turn.failure
         return verdict
+
+    def _look(self, reply: Reply, chain: Decode, turn: _Turn) -> None:
+        """Decode a reply, once; that it cannot be decoded is remembered and matters only if it was said to be good."""
+        if turn.reading is not None or turn.failure is not None:
+            return
+        try:
+            turn.reading = self._read(reply, chain, turn)
+        except StreamError as error:
+            turn.failure = error
+        else:
+            turn.fault = soap.fault_of(turn.reading.outer) if turn.reading.outer is not None else None
 
     def _verdict(self, answer: Answer, reply: Reply, fault: soap.Fault | None) -> Verdict:
         block = self.protocol
@@ -262,13 +268,13 @@ class Dialogue:
         text = f"the connector reads its reply ({what}) as {answer.then!r}"
         return Verdict(answer.then, answer.reason or default, text, answer.after.total_seconds() if answer.after else None)
 
-    def _fits(self, answer: Answer, reply: Reply, turn: _Turn, fault: soap.Fault | None) -> bool:
+    def _fits(self, answer: Answer, reply: Reply, turn: _Turn) -> bool:
         when = answer.when
         if when.status is not None:
             return _status(when.status, reply.status)
         if when.fault is not None:
             fits = matcher((when.fault,))
-            return fault is not None and (fits(fault.code) or fits(fault.text))
+            return turn.fault is not None and (fits(turn.fault.code) or fits(turn.fault.text))
         if when.header is not None:
             value = reply.headers.get(when.header.lower())
             return values_test(when)([value] if value is not None else [])
