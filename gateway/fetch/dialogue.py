@@ -132,6 +132,9 @@ class Dialogue:
         try:
             if verdict.outcome == "ok":
                 reading = turn.reading if turn.reading is not None else self._read(reply, chain, turn)
+                if not reading.documents:
+                    text = "decode found no document in the reply; say under `replies` when that means that there is nothing"
+                    raise RetryLater("DECODE_EMPTY", f"{self.where}: {text}")  # noqa: TRY301
         except BaseException:
             reply.body.close()
             raise

@@ -344,6 +344,10 @@ def test_a_document_in_a_document(tmp_path):
     assert server.asked[0].headers["soapaction"] == '""'
     assert b"<p:id>2026</p:id>" in server.asked[0].body
     assert b"none" not in server.asked[0].body
+    nothing = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><other/></s:Body></s:Envelope>'
+    with pytest.raises(RetryLater) as caught:
+        read(tmp_path, lambda *_: nothing, stream, 'namespaces: {p: "urn:p"}', protocol="soap")
+    assert caught.value.reason == "DECODE_EMPTY"
 
 
 def test_faults_inside_200_and_500_mean_the_same(tmp_path):
@@ -473,3 +477,48 @@ def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, mon
     assert caught.value.reason == "UNEXPECTED"
     assert "KeyError" in str(caught.value)
     assert "CANARY" not in str(caught.value)
+
+
+def test_meanings_are_tried_in_order(tmp_path):
+    stream = 'request: {get: /}\nrecords: "@"\nid: id\n'
+    block = "replies: [{when: {path: code, is: NOBODY}, then: empty}, {when: {status: 404}, then: stop, reason: WRONG_ADDRESS}]"
+    found, _ = read(tmp_path, lambda *_: (404, {"code": "NOBODY"}), stream, block)
+    assert ids(found) == []
+    for body in ({"code": "OTHER"}, b"<html>", b""):
+        with pytest.raises(Halt) as caught:
+            read(tmp_path, lambda *_, b=body: (404, b), stream, block)
+        assert caught.value.reason == "WRONG_ADDRESS"
+
+
+def test_a_window_is_started_again_once(tmp_path):
+    stream = 'request: {get: /, query: {c: "{cursor}"}}\npaging: {cursor: {from: next}}\nrecords: items\nid: id\n'
+    block = "replies: [{when: {status: 410}, then: restart_window}]"
+    gone = [True]
+
+    def route(asked, path, query):
+        if query.get("c") == "2" and gone:
+            gone.pop()
+            return 410, {}
+        return {"items": [{"id": query.get("c", "1")}], "next": {None: "2", "2": None}[query.get("c")]}
+
+    found, _ = read(tmp_path, route, stream, block)
+    assert ids(found) == ["1", "1", "2"]
+    with pytest.raises(RetryLater) as caught:
+        read(tmp_path, lambda *_: (410, {}), stream, block)
+    assert caught.value.reason == "CURSOR_EXPIRED"
+
+
+def test_a_table_that_may_have_been_cut_short_is_not_read(tmp_path):
+    async def run():
+        async def answer(asked, writer):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\nid\n1\n")
+            writer.close()
+
+        async with Server(answer) as server:
+            connector = made(tmp_path, server.url, 'request: {get: /}\nrecords: "@"\nid: id\n', protocol="file")
+            async with Client(connector, SECRETS.__getitem__, "production") as client:
+                return [page async for page in pages(connector, "things", WINDOW, client)]
+
+    with pytest.raises(RetryLater) as caught:
+        asyncio.run(run())
+    assert caught.value.reason == "INCOMPLETE_BODY"
