@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What mapping one record costs: a 1.2 KB JSON record and a 3 KB XML record, by configuration and by hand.
 
 Run: ``python -m bench.mapper``. CPU time of this process, best of five.
@@ -211,7 +212,7 @@ def figures() -> dict[str, float]:
 def main() -> None:
     """Print the figures."""
     for name, micros in figures().items():
-        print(f"{name:46} {micros:7.1f} µs/record {1e6 / micros:10,.0f} records/s/core")  # noqa: T201
+        print(f"{name:46} {micros:7.1f} µs/record {1e6 / micros:10,.0f} records/s/core")
 
 
 if __name__ == "__main__":

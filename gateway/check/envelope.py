@@ -1,4 +1,4 @@
-"""Does every SOAP request fit the WSDL beside the file? Built offline; nothing is sent."""
+"""See whether every SOAP request fits the WSDL beside the file: built offline; nothing is sent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from gateway.fetch.soap import Wsdl
 from gateway.language.connector import Connector, Soap
 from gateway.language.document import Document
 from gateway.language.template import parse
-
-_SAMPLE = "2026-01-01"
 
 
 def findings(connector: Connector, document: Document, _tables: Any) -> Iterator[Finding]:
@@ -82,25 +80,19 @@ def _sampled(value: Any) -> Any:
         return [_sampled(inner) for inner in value]
     if isinstance(value, str):
         template = parse(value)
-        return template.fill(dict.fromkeys(template.names, _Sample())) if template.names else value
+        return template.fill(dict.fromkeys(template.names, _SAMPLE)) if template.names else value
     return value
 
 
-class _Sample(str):
-    """Stands for any value of any format."""
-
-    __slots__ = ()
-
-    def __new__(cls) -> _Sample:
-        """Make the sample."""
-        return super().__new__(cls, "1")
+_SAMPLE = "1"
+"""Stands for any value of any format."""
 
 
 def _not_xml(text: str) -> str:
     filled = parse(text)
     try:
         etree.fromstring(
-            filled.fill(dict.fromkeys(filled.names, _Sample())).strip().encode(), etree.XMLParser(resolve_entities=False, no_network=True)
+            filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(), etree.XMLParser(resolve_entities=False, no_network=True)
         )
     except etree.XMLSyntaxError as error:
         return str(error).split(",")[0]

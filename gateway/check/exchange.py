@@ -19,12 +19,11 @@ from gateway.language.document import Path_
 from gateway.language.examples import Example, Response, Step
 from gateway.records import Raw
 
-
 ENCODE = msgspec.json.Encoder(decimal_format="number").encode
 """Write a payload as a registry would."""
 
 
-class Failed(Exception):  # noqa: N818 - a test that fails is what was asked for
+class Failed(Exception):
     """The exchange did not go as the test says."""
 
     def __init__(self, place: Path_, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Do the names in a connector file mean something: its own name, files beside it, tables, loops, placeholders?"""
+"""See whether the names in a connector file mean something: its own name, files beside it, tables, loops, placeholders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.errors import Finding
 from gateway.language.asking import DECODERS, Request
-from gateway.language.connector import Connector, Push, Soap, Stream
+from gateway.language.connector import Connector, Soap, Stream
 from gateway.language.document import Document, Path_
 from gateway.language.scalars import Secret
 from gateway.language.template import PROVIDED, parse
@@ -114,7 +114,7 @@ def _placeholders(connector: Connector, document: Document, stream: Stream, plac
 
 
 def _asking(document: Document, stream: Stream, place: Path_) -> Iterator[Finding]:
-    """A page, a window or a cursor that no request mentions would fetch the same reply for ever."""
+    """Give pages, windows and cursors that no request mentions: they would fetch the same reply for ever."""
     used = {name for _, request in requests(stream) for _, text in _request_texts(request) for name in parse(text).names}
     for kind, names in (("page_number", {"page"}), ("offset", {"offset"}), ("cursor", {"cursor"})):
         if getattr(stream.paging, kind) is not None and not names & used:
@@ -143,8 +143,3 @@ def _asking(document: Document, stream: Stream, place: Path_) -> Iterator[Findin
 def _near(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), 1, 0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def is_push(connector: Connector) -> bool:
-    """Whether the registry calls us."""
-    return isinstance(connector.protocol, Push)

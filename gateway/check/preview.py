@@ -125,7 +125,7 @@ def masked(owner: type[Any], path: str, value: Any) -> str:
             found = target(owner, ".".join(parts[:index]))
             return masked(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
     try:
-        return "‹personal›" if target(owner, path).personal else str(value)
+        return "(personal)" if target(owner, path).personal else str(value)
     except UnknownTarget:
         return str(value)
 

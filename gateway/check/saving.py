@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from gateway.check.expressions import TEST_KEY
-from gateway.check.trials import pseudonym_kinds, plain
+from gateway.check.trials import plain, pseudonym_kinds
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.payload import json_value, xml_element
 from gateway.language.connector import Connector, payload_kind
@@ -114,7 +114,7 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) ->
 def _fake(connector: Connector, raw: Raw, tables: Any) -> tuple[bytes, dict[str, str]]:
     open_, protected = set[str](), set[str]()
 
-    def watch(found: list[Any], personal: bool) -> None:  # noqa: FBT001 - the mapper's own signature
+    def watch(found: list[Any], personal: bool) -> None:
         for value in found:
             texts = _leaves(value)
             (protected if personal else open_).update(texts)

@@ -196,7 +196,8 @@ def _text(
         f"    records: {json.dumps(records, ensure_ascii=False)}   # TODO guessed",
         f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
         "    map:",
-        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}   # TODO the language; languages: for several",
+        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}",
+        "      # TODO the language of the title; languages: for several",
         *(f"      # TODO {field}" for field in fields if field not in {identifier, title}),
         "    tests:",
         "      - name: TODO what it shows",
@@ -214,13 +215,12 @@ def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
             return [], ["        given: '<TODO/>'"], ""
         return [], ["        given: {TODO: TODO}"], ""
     if kind == "xml":
-        namespace = (
-            next((name for element in record.iter() if isinstance(element.tag, str) and (name := etree.QName(element).namespace)), "") or ""
-        )
+        spaces = (etree.QName(element).namespace for element in record.iter() if isinstance(element.tag, str))
+        namespace = next(filter(None, spaces), "") or ""
         attributes = [f"@{name}" for name in record.attrib if not name.startswith("{")]
         children = [_prefixed(child.tag) for child in record if isinstance(child.tag, str)]
-        name = etree.QName(record)
-        opening = f'<r:{name.localname} xmlns:r="{namespace}"/>' if name.namespace else f"<{name.localname}/>"
+        own = etree.QName(record)
+        opening = f'<r:{own.localname} xmlns:r="{namespace}"/>' if own.namespace else f"<{own.localname}/>"
         return list(dict.fromkeys([*attributes, *children])), [f"        given: '{opening}'"], namespace
     fields = [_quoted(key) for key, value in record.items() if not isinstance(value, dict | list)] if isinstance(record, dict) else []
     return fields, ["        given: {TODO: TODO}"], ""

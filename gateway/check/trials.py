@@ -113,13 +113,12 @@ def plain(record: Any) -> dict[str, Any]:
 
     def stripped(value: Any) -> Any:
         if isinstance(value, msgspec.Struct):
-            fields = {
+            return {
                 field.name: made
                 for field in msgspec.structs.fields(value)
                 if (made := stripped(getattr(value, field.name))) not in (None, {}, [], "")
                 and not (getattr(value, field.name) is False and field.default is False)
             }
-            return fields
         if isinstance(value, tuple | list):
             return [stripped(item) for item in value]
         if isinstance(value, dict):
@@ -190,6 +189,7 @@ class _Pseudonyms:
 
 
 def pseudonym_kinds(rule: Rule) -> Iterator[str]:
+    """Give the kinds of identifier a rule makes pseudonyms of."""
     if rule.pseudonym:
         yield rule.pseudonym
     for inner in rule.first_of or ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from gateway.settings import Settings
 
 
-class Form(str, Enum):
+class Form(StrEnum):
     """How findings are written."""
 
     text = "text"

@@ -64,7 +64,7 @@ def plain(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Trimmed NFC text."""
+    """Read trimmed NFC text."""
     if isinstance(value, bool):
         raise CastError("not_text", "a text or a number; this is true or false: use a table or a boolean target")
     return clean(plain(value))
@@ -82,12 +82,12 @@ def clean(found: str) -> str:
 
 
 def collapse(value: Any) -> str:
-    """Text with every run of blanks and line breaks as one blank."""
+    """Read text with every run of blanks and line breaks as one blank."""
     return " ".join(text(value).split())
 
 
 def integer(value: Any) -> int:
-    """A whole number."""
+    """Read a whole number."""
     if isinstance(value, bool):
         raise CastError("not_a_number", "a whole number")
     if isinstance(value, int):
@@ -101,7 +101,7 @@ def integer(value: Any) -> int:
 
 
 def decimal(value: Any) -> Decimal:
-    """A decimal number with a point, without thousands marks."""
+    """Read a decimal number with a point, without thousands marks."""
     if type(value) is int:
         return Decimal(value)
     if isinstance(value, bool):
@@ -135,7 +135,7 @@ def decimal_with(mark: str) -> Convert:
 
 
 def boolean(value: Any) -> bool:
-    """``true``, ``false``, ``1`` or ``0``."""
+    """Read ``true``, ``false``, ``1`` or ``0``."""
     if isinstance(value, bool):
         return value
     found = plain(value).lower()
@@ -327,7 +327,7 @@ def epoch_date(per_second: int, zone: str) -> Convert:
 
 
 def language(value: Any) -> str:
-    """BCP 47: two letters where ISO 639-1 has them, region kept (``sv_FI`` → ``sv-FI``), ``no`` → ``nb``."""
+    """Read a language as BCP 47: two letters where ISO 639-1 has them, region kept (``sv_FI`` → ``sv-FI``), ``no`` → ``nb``."""
     parts = re.split(r"[-_]", plain(value))
     head = parts[0].lower()
     tag = LANGUAGES.get(head) or (head if head in LANGUAGES_2 else None)
@@ -344,7 +344,7 @@ def language(value: Any) -> str:
 
 
 def country(value: Any) -> str:
-    """ISO 3166-1 alpha-2, from alpha-2 or alpha-3; ``EL`` and ``UK`` as ISO writes them."""
+    """Read a country as ISO 3166-1 alpha-2, from alpha-2 or alpha-3; ``EL`` and ``UK`` as ISO writes them."""
     found = COUNTRIES.get(plain(value).upper())
     if found is None:
         raise CastError("not_a_country", "a country by ISO 3166-1 code of two or three letters")
@@ -352,7 +352,7 @@ def country(value: Any) -> str:
 
 
 def months(value: Any) -> int:
-    """An ISO 8601 duration of years and months, in months."""
+    """Read an ISO 8601 duration of years and months, in months."""
     match = _DURATION.fullmatch(plain(value))
     if not match or not (match[1] or match[2]):
         raise CastError("not_a_duration", "an ISO 8601 duration of years and months, such as P3Y or P1Y6M")
@@ -411,7 +411,7 @@ def matching(pattern: str) -> Convert:
 
 
 def from_base64(value: Any) -> str:
-    """The text inside base64."""
+    """Read the text inside base64."""
     try:
         return clean(base64.b64decode("".join(plain(value).split()), validate=True).decode())
     except (binascii.Error, ValueError):
@@ -443,7 +443,7 @@ def simple(name: str, zone: str) -> Convert:
         "country": country, "duration": months, "base64": from_base64,
     }.get(name)  # fmt: skip
     if made is not None:
-        return made  # type: ignore[no-any-return,return-value]
+        return made
     return {
         "html": html,
         "date": lambda: dates(zone),

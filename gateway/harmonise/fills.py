@@ -15,7 +15,7 @@ from gateway.language.expressions import Context, Run, Select, is_element, text_
 from gateway.records import Issue, Lookup
 
 
-class Refused(Exception):  # noqa: N818 - it is how a record leaves the mapper, not a fault of ours
+class Refused(Exception):
     """One target cannot be filled, so the record is rejected."""
 
     def __init__(self, stage: str, field: str, reason: str, detail: str = "") -> None:
@@ -49,6 +49,8 @@ class State:
 Fill = Callable[[Any, Context, State], Any]
 Tabled = Callable[[Any, State], Any]
 """A function of a value and the record's state; ``None`` means nothing is known."""
+MANY_RULES = 3
+"""From so many rules on an element, its children are walked once instead of once a rule."""
 Watch = Callable[[list[Any], bool], None]
 """Told what each expression of a rule found, and whether the rule protects a personal value."""
 
@@ -57,7 +59,8 @@ Watch = Callable[[list[Any], bool], None]
 class Step:
     """One target and how it is filled."""
 
-    path: tuple[str, ...]
+    parents: tuple[str, ...]
+    name: str
     fill: Fill
     late: bool
     """Filled after the others, because it reads a table at the date of another target."""
@@ -71,13 +74,11 @@ def apply(steps: Iterable[Step], node: Any, context: Context, state: State, pref
             value = step.fill(node, context, state)
             if value is None:
                 continue
-            path = step.path
+            parents, name = step.parents, step.name
             place = values
-            if len(path) > 1:
-                for part in path[:-1]:
-                    place = place.setdefault(part, {})
-            name = path[-1]
-            if type(value) is dict and type(place.get(name)) is dict:
+            for part in parents:
+                place = place.setdefault(part, {})
+            if type(value) is dict and name in place:
                 value = {**value, **place[name]}
             place[name] = value
     except Refused as error:
@@ -155,15 +156,20 @@ class Conversion:
     text: Tabled
     numbers: bool = False
     """Whether JSON numbers may go to ``of`` at once."""
+    plain: bool = False
+    """Whether plain text stays as it is."""
 
 
-def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None) -> Fill:
-    """Return how one value is found; several are ambiguous unless ``pick`` says which."""
+def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None, *, indexed: bool) -> Fill:
+    """Return how one value is found; several are ambiguous unless ``pick`` says which.
+
+    ``indexed``: so many rules read the same element that walking its children once pays.
+    """
     slow = _any_single(select.run, conversion.of, nulls, name, pick)
     if pick is not None or select.route is None:
         return slow
     if select.kind == "xml":
-        return _xml_single(select.route, conversion.text, nulls, slow)
+        return (_xml_indexed if indexed else _xml_single)(select.route, conversion.text, nulls, slow)
     return _json_single(select.route, conversion, nulls, slow)
 
 
@@ -188,7 +194,9 @@ def _any_single(run: Run, convert: Tabled, nulls: frozenset[str], name: str, pic
     return fill
 
 
-def _json_single(route: tuple[str, ...], conversion: Conversion, nulls: frozenset[str], slow: Fill) -> Fill:
+def _json_single(  # noqa: C901 - the hot path, one closure a shape
+    route: tuple[str, ...], conversion: Conversion, nulls: frozenset[str], slow: Fill
+) -> Fill:
     *parents, key = route
     convert, of = conversion.text, conversion.of
     numbers = conversion.numbers and nulls == {""}
@@ -202,6 +210,18 @@ def _json_single(route: tuple[str, ...], conversion: Conversion, nulls: frozense
             return of(value, state)
         return slow(node, context, state)
 
+    if not parents and conversion.plain:
+
+        def one_text(node: Any, context: Context, state: State) -> Any:
+            value = node.get(key) if type(node) is dict else None
+            if type(value) is not str:
+                return None if value is None else finish(node, value, context, state)
+            value = value.strip()
+            if value in nulls:
+                return None
+            return value if value.isascii() and value.isprintable() else convert(value, state)
+
+        return one_text
     if not parents:
 
         def one(node: Any, context: Context, state: State) -> Any:
@@ -230,16 +250,61 @@ def _json_single(route: tuple[str, ...], conversion: Conversion, nulls: frozense
     return several
 
 
+def _text_at(attribute: str | None, convert: Tabled, nulls: frozenset[str]) -> Callable[[Any, State], Any]:
+    def text_at(here: Any, state: State) -> Any:
+        text = here.get(attribute) if attribute is not None else (text_of(here) if len(here) else here.text)
+        if text is None:
+            return None
+        text = text.strip()
+        return None if text in nulls else convert(text, state)
+
+    return text_at
+
+
 def _xml_single(route: Any, convert: Tabled, nulls: frozenset[str], slow: Fill) -> Fill:
     tags, attribute, own_text = route
     if own_text:
         return slow
+    text_at = _text_at(attribute, convert, nulls)
 
     def fill(node: Any, context: Context, state: State) -> Any:
         here = node
         for tag, key, value in tags:
-            found = state.children(here).get(tag)
+            found = list(here.iterchildren(tag)) if key is None else [one for one in here.iterchildren(tag) if one.get(key) == value]
             if not found:
+                return None
+            if len(found) > 1:
+                return slow(node, context, state)
+            here = found[0]
+        return text_at(here, state)
+
+    return fill
+
+
+def _xml_indexed(  # noqa: C901 - the hot path, one closure a shape
+    route: Any, convert: Tabled, nulls: frozenset[str], slow: Fill
+) -> Fill:
+    tags, attribute, own_text = route
+    if own_text:
+        return slow
+
+    text_at = _text_at(attribute, convert, nulls)
+    if len(tags) == 1 and tags[0][1] is None:
+        only = tags[0][0]
+
+        def child(node: Any, context: Context, state: State) -> Any:
+            found = (state.index.get(node) or state.children(node)).get(only)
+            if found is None:
+                return None
+            return text_at(found[0], state) if len(found) == 1 else slow(node, context, state)
+
+        return child
+
+    def fill(node: Any, context: Context, state: State) -> Any:
+        here = node
+        for tag, key, value in tags:
+            found = (state.index.get(here) or state.children(here)).get(tag)
+            if found is None:
                 return None
             if key is not None:
                 found = [one for one in found if one.get(key) == value]
@@ -248,21 +313,14 @@ def _xml_single(route: Any, convert: Tabled, nulls: frozenset[str], slow: Fill) 
             if len(found) > 1:
                 return slow(node, context, state)
             here = found[0]
-        if attribute is not None:
-            text = here.get(attribute)
-        else:
-            text = text_of(here) if len(here) else here.text
-        if text is None:
-            return None
-        text = text.strip()
-        return None if text in nulls else convert(text, state)
+        return text_at(here, state)
 
     return fill
 
 
-def nodes(select: Select) -> Callable[[Any, Context, State], list[Any]]:
+def nodes(select: Select, *, indexed: bool) -> Callable[[Any, Context, State], list[Any]]:
     """Return how a list of nodes is found; children of an XML element come from the record's index."""
-    if select.kind == "xml" and select.route is not None:
+    if indexed and select.kind == "xml" and select.route is not None:
         tags, attribute, own_text = select.route
         if len(tags) == 1 and tags[0][1] is None and attribute is None and not own_text:
             tag = tags[0][0]
@@ -271,9 +329,9 @@ def nodes(select: Select) -> Callable[[Any, Context, State], list[Any]]:
     return lambda node, context, _state: run(node, context)
 
 
-def many(select: Select, convert: Tabled, nulls: frozenset[str]) -> Fill:
+def many(select: Select, convert: Tabled, nulls: frozenset[str], *, indexed: bool) -> Fill:
     """Return how several values are found, each once, in order."""
-    find = nodes(select)
+    find = nodes(select, indexed=indexed)
 
     def fill(node: Any, context: Context, state: State) -> Any:
         made: dict[Any, None] = {}

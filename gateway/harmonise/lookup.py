@@ -55,7 +55,8 @@ class RemoteLookup:
         """Whether the table exists; true where there are no tables to ask."""
         if self._tables is None:
             return True
-        return getattr(self._tables.code(self._country, self._name, "", None), "reason", "") not in {"table_unknown", "country_unknown"}
+        answer: Any = self._tables.code(self._country, self._name, "", None)
+        return getattr(answer, "reason", "") not in {"table_unknown", "country_unknown"}
 
     def __call__(self, code: str, state: State) -> Any:
         """Return the value of a code at the record's date; notes the row that answered."""

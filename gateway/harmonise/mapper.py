@@ -14,6 +14,7 @@ from typing import Any
 from gateway.harmonise import casts
 from gateway.harmonise.casts import CastError, Convert
 from gateway.harmonise.fills import (
+    MANY_RULES,
     Conversion,
     Fill,
     Refused,
@@ -86,10 +87,12 @@ class Compiler:
         self.problems: list[Problem] = []
         self.reads: set[str] = set()
         self.protected = False
+        self.indexed = False
 
     def steps(self, rules: Mapping[str, Rule], owner: type[Any], place: tuple[str | int, ...]) -> list[Step]:
         """Compile a ``map``. Steps that read other targets come last."""
         made: list[Step] = []
+        outer, self.indexed = self.indexed, len(rules) >= MANY_RULES
         for name, rule in rules.items():
             here = (*place, name)
             try:
@@ -104,9 +107,10 @@ class Compiler:
             self.protected = found.personal or bool(rule.pseudonym or rule.basis)
             fill = self._rule(rule, found, here)
             late = rule.table is not None and rule.table not in self.around.connector.tables
-            made.append(Step(found.path, fill, late))
+            made.append(Step(found.path[:-1], found.path[-1], fill, late))
             if rule.framework is not None:
-                made.append(Step(("nqf_framework",), framework(rule.framework), late))
+                made.append(Step((), "nqf_framework", framework(rule.framework), late))
+        self.indexed = outer
         return sorted(made, key=lambda step: step.late)
 
     def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
@@ -164,8 +168,8 @@ class Compiler:
             return self._split(rule, rule.as_.split, name, place)
         select = self._select(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
         if found.sort in {"texts", "integers"}:
-            return many(select, convert.of, self.nulls)
-        return single(select, convert, self.nulls, name, rule.pick)
+            return many(select, convert.of, self.nulls, indexed=self.indexed)
+        return single(select, convert, self.nulls, name, rule.pick, indexed=self.indexed)
 
     def _expression(self, text: str, place: tuple[str | int, ...]) -> Run:
         return self._select(text, place).run
@@ -184,7 +188,9 @@ class Compiler:
             return replace(select, run=watched(select.run, self.watch, protected=self.protected), route=None)
         return select
 
-    def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Conversion:
+    def _convert(  # noqa: C901 - the fixed order of a rule, in one place
+        self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str
+    ) -> Conversion:
         """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
         finish = self._finish(found)
         cast: Convert | None = None
@@ -194,7 +200,7 @@ class Compiler:
             except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
                 self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
                 return Conversion(_as_it_is, _as_it_is)
-        lookup = self._lookup(rule, found, place, name) if rule.table is not None else None
+        lookup = self._lookup(rule, place, name) if rule.table is not None else None
         secret = pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None
         drop = rule.invalid == "drop"
 
@@ -217,9 +223,8 @@ class Compiler:
 
         if cast is None and lookup is None and secret is None and not drop:
             plain = plainly(finish, name)
-            return Conversion(
-                plain, plain_text(name) if found.sort == "text" and not found.cast else plain, found.sort in {"decimal", "integer"}
-            )
+            as_text = found.sort == "text" and not found.cast
+            return Conversion(plain, plain_text(name) if as_text else plain, found.sort in {"decimal", "integer"}, as_text)
         if cast is None and isinstance(lookup, LocalLookup) and secret is None and not drop and found.sort in {"text", "choice", "boolean"}:
             return Conversion(convert, lookup.remembering(convert))
         return Conversion(convert, convert)
@@ -230,7 +235,8 @@ class Compiler:
         if found.sort == "choice":
             return _choice(found.choices)
         made = {
-            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer, "decimal": DECIMAL, "boolean": casts.boolean,
+            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer,
+            "decimal": DECIMAL, "boolean": casts.boolean,
         }.get(found.sort)  # fmt: skip
         if made is not None:
             return made
@@ -273,7 +279,7 @@ class Compiler:
             return fill
         return lambda node, context, state: fill(node, context, state) if fits(node, context) else None
 
-    def _lookup(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Tabled:
+    def _lookup(self, rule: Rule, place: tuple[str | int, ...], name: str) -> Tabled:
         table = str(rule.table)
         connector = self.around.connector
         if table in connector.tables:
@@ -339,7 +345,7 @@ class Compiler:
         if found.sort != "structs" or found.struct is None:
             self._problem("wrong-rule", place, f"'{'.'.join(found.path)}' is not a list of items; each and map do not fit")
             return nothing
-        find = nodes(self._select(rule.each or ".", (*place, "each")))
+        find = nodes(self._select(rule.each or ".", (*place, "each")), indexed=self.indexed)
         steps = self.steps(rule.map or {}, found.struct, (*place, "map"))
         name = found.path[-1]
 
@@ -359,7 +365,9 @@ class Compiler:
         from gateway.harmonise.texts import language_map
 
         convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else casts.text
-        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
+        return language_map(
+            languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)), indexed=self.indexed
+        )
 
 
 _PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})
@@ -399,7 +407,7 @@ def _choice(choices: tuple[str, ...]) -> Convert:
 
 
 def _inherit(inner: Rule, outer: Rule) -> Rule:
-    """A rule inside ``first_of`` keeps the outer conversion, table and protection where it says nothing of its own."""
+    """Let a rule inside ``first_of`` keep the outer conversion, table and protection where it says nothing of its own."""
     changes = {
         name: getattr(outer, name)
         for name in ("as_", "table", "at", "pseudonym", "basis")

@@ -22,7 +22,8 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
     prefix = f"{country}\x00{kind}\x00".encode()
 
     def pseudonym(identifier: str) -> str:
-        plain = unicodedata.normalize("NFKC", identifier).strip().upper().encode()
+        same = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
+        plain = same.strip().upper().encode()
         return base64.urlsafe_b64encode(hmac.digest(key, prefix + plain, "sha256")).rstrip(b"=").decode()
 
     return pseudonym

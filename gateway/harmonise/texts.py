@@ -20,9 +20,11 @@ Pairs = Callable[[Any, Context, State], list[tuple[str | None, Any]]]
 """Gives language (as the registry writes it, or ``None``) and text of each text found."""
 
 
-def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile) -> Fill:
+def language_map(  # noqa: C901 - every way a text can fail to be one, in order
+    languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile, *, indexed: bool
+) -> Fill:
     """Return a fill that gives the language map, or ``None`` when there is no text at all."""
-    pairs = _pairs(languages, compile_)
+    pairs = _pairs(languages, compile_, indexed=indexed)
     otherwise = languages.otherwise
 
     def fill(node: Any, context: Context, state: State) -> Any:
@@ -63,7 +65,7 @@ def _tag(said: str | None) -> str | None:
         return None
 
 
-def _pairs(languages: Languages, compile_: Compile) -> Pairs:
+def _pairs(languages: Languages, compile_: Compile, *, indexed: bool) -> Pairs:
     if languages.fields:
         runs = {tag: compile_(text, tag).run for tag, text in languages.fields.items()}
         return lambda node, context, _state: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
@@ -76,7 +78,7 @@ def _pairs(languages: Languages, compile_: Compile) -> Pairs:
         alone = text.run if text else compile_(".", "text").run
         tongue = language.run if language else None
         return lambda node, context, _state: [(_one(tongue, node, context), value) for value in alone(node, context)]
-    find = nodes(compile_(languages.each, "each"))
+    find = nodes(compile_(languages.each, "each"), indexed=indexed)
     attribute = _attribute(language)
     if attribute is not None and text is None:
         return lambda node, context, state: [(item.get(attribute), item) for item in find(node, context, state)]

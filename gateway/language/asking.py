@@ -14,7 +14,9 @@ Query = dict[str, str | int | bool | Secret | Many[str]]
 
 
 class Request(Model):
-    """One request. Texts may hold ``{since} {until} {page} {offset} {cursor} {id} {ids} {now:…} {uuid}`` and the names of loops and variables.
+    """One request.
+
+    Texts may hold ``{since} {until} {page} {offset} {cursor} {id} {ids} {now:…} {uuid}`` and the names of loops and variables.
 
     An entry of ``query``, ``headers``, ``form`` or ``json`` that is only a placeholder without a value now is left out.
     """
@@ -295,7 +297,8 @@ class Decoder(OneOf):
 
 
 DECODERS = frozenset({"xml", "json", "csv", "base64", "gzip", "zip", "atom", "mime", "signed"})
-"""Words that are steps by themselves. Any other text is an expression, a file name pattern (after ``zip``), or a content id (after ``mime``)."""
+"""Words that are steps by themselves. Any other text is an expression, a file name pattern (after ``zip``), or a content id (after
+``mime``)."""
 
 Decode = Annotated[
     tuple[str | Decoder, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str | dict) else value), Field(strict=False)

@@ -114,7 +114,8 @@ class Stream(Model):
     records: Expression | Many[Expression] = Field(description="The records in the reply; a sequence descends step by step")
     keep: dict[Identifier, Expression] = Field(
         {},
-        description="Values around a record, for rules as $name: XPath seen from the record, JMESPath seen from the outermost step's item ($root: the reply)",
+        description="Values around a record, for rules as $name: XPath seen from the record, JMESPath from the outermost step's item; "
+        "$root is the reply",
     )
     id: Words = Field(description="Native id, of one or several parts joined by /")
     id_key: Secret | None = Field(

@@ -56,6 +56,10 @@ class Document:
         """Sixteen hexadecimal digits of the file's SHA-256."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
+    def note(self, path: Path_, place: tuple[int, int], *, key: bool = False) -> None:
+        """Remember where a key or a value stands."""
+        (self._keys if key else self._values)[path] = place
+
     def where(self, path: Path_, *, key: bool = True) -> tuple[int, int]:
         """Return line and column, from 1, of a place: of its key, or of its value; of the nearest parent when it is not there."""
         first, second = (self._keys, self._values) if key else (self._values, self._keys)
@@ -152,7 +156,7 @@ def _readable(text: str) -> str:
 
 def _compose(document: Document, text: str) -> Node | None:
     yaml = YAML(typ="rt", pure=True)
-    yaml.version = "1.2"  # type: ignore[assignment]
+    yaml.version = "1.2"
     documents = 0
     aliased = False
     event: Event
@@ -180,7 +184,7 @@ def _compose(document: Document, text: str) -> Node | None:
     if aliased:
         return None
     yaml = YAML(typ="rt", pure=True)
-    yaml.version = "1.2"  # type: ignore[assignment]
+    yaml.version = "1.2"
     return yaml.compose(text)  # type: ignore[no-any-return]
 
 
@@ -208,14 +212,14 @@ class _Builder:
     def build(self, node: Node, path: Path_, depth: int) -> Any:
         self.count += 1
         place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self.document._values[path] = place
+        self.document.note(path, place)
         if self.count > MAX_NODES:
             if self.count == MAX_NODES + 1:
                 self._add("too-many-values", path, f"more than {MAX_NODES} values; split the file", place)
             return None
         if isinstance(node, ScalarNode):
             return self._scalar(node, path, place)
-        if not str(node.tag).startswith("tag:yaml.org,2002:") and node.tag is not None and not isinstance(node.tag, type(None)):
+        if not str(node.tag).startswith("tag:yaml.org,2002:") and node.tag is not None and node.tag is not None:
             self._tag(node, path, place)
         if isinstance(node, SequenceNode):
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
@@ -236,12 +240,12 @@ class _Builder:
                 self._add("merge-key", path, "merge keys (<<) are not read; write the values out", place)
                 continue
             if name in made:
-                first = self.document._keys[here]
+                first = self.document.where(here)
                 self._add("duplicate-key", here, f"'{name}' is given twice; the first is in line {first[0]}; remove one", place)
                 continue
             if key_node.style is None and _LEADING_ZERO.fullmatch(name):
                 self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
-            self.document._keys[here] = place
+            self.document.note(here, place, key=True)
             made[name] = self.build(value_node, here, depth + 1)
         return made
 

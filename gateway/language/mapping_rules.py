@@ -40,8 +40,8 @@ class Html(Model):
 
 SIMPLE_CASTS = frozenset(
     {
-        "text", "trim", "collapse", "html", "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date", "integer", "decimal", "boolean",
-        "language", "country", "duration", "upper", "lower", "base64",
+        "text", "trim", "collapse", "html", "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date", "integer", "decimal",
+        "boolean",         "language", "country", "duration", "upper", "lower", "base64",
     }
 )  # fmt: skip
 """Casts that need no options, written ``as: name``."""

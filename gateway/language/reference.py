@@ -116,7 +116,9 @@ def _kind(field: FieldInfo) -> str:
     if named:
         inner = " or ".join(dict.fromkeys(f"[{model.__name__}](#{model.__name__.lower()})" for model in named))
         container = next((get_origin(part) for part in _parts(field.annotation) if get_origin(part) in {tuple, dict}), None)
-        return {tuple: f"sequence of {inner}", dict: f"name: {inner}"}.get(container or object, inner)
+        if container is tuple:
+            return f"sequence of {inner}"
+        return f"name: {inner}" if container is dict else inner
     return _cell(_plain(field.annotation))
 
 
@@ -158,16 +160,16 @@ def _plain(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return ""
-    value = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+    value = field.get_default(call_default_factory=True)
     if value is None or value is PydanticUndefined or value in ({}, ()):
-        return "–"
+        return "-"
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g} s"
     if isinstance(value, BaseModel):
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"`{value}`" if value != "" else "–"
+    return f"`{value}`" if value != "" else "-"
 
 
 def _cell(text: str) -> str:

@@ -84,11 +84,12 @@ def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
         instead = {"secret": "mended"}
     elif detail["type"] == "string_pattern_mismatch" and place == ("country",):
         instead = "XX"
-    value = _at(value, place[:-1])
-    if instead is not None or isinstance(value, list):
-        value[place[-1]] = instead
+    holder: Any = _at(value, place[:-1])
+    last: Any = place[-1]
+    if instead is not None or isinstance(holder, list):
+        holder[last] = instead
     else:
-        value.pop(place[-1], None)
+        holder.pop(last, None)
 
 
 def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -179,9 +180,7 @@ def _existing(value: Any, place: Path_) -> Path_:
     """Cut a place to the part that stands in the file, so that a bare text taken for a rule keeps its own place."""
     here: list[str | int] = []
     for part in place:
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
             value = value[part]
         else:
             break
@@ -211,7 +210,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _field(models: list[type[BaseModel]], name: str | int) -> list[Any]:
-    return [field for model in models for attribute, field in model.model_fields.items() if name in {field.alias or attribute}]
+    return [field for model in models for attribute, field in model.model_fields.items() if name == (field.alias or attribute)]
 
 
 def _walk(model: type[BaseModel], place: Path_) -> tuple[list[type[BaseModel]], list[Any]]:

@@ -8,7 +8,6 @@ import types
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, Struct
@@ -62,7 +61,6 @@ class Target:
     """The cast that applies when the rule names none."""
 
 
-@cache
 def target(owner: type[Any], path: str) -> Target:
     """Return the field ``path`` of a record type; raises :class:`UnknownTarget`."""
     parts = path.split(".")
@@ -103,14 +101,19 @@ def names(owner: type[Any]) -> tuple[str, ...]:
     return tuple(_fields(owner))
 
 
-@cache
+_KNOWN: dict[Any, dict[str, tuple[Any, Meta | None]]] = {}
+
+
 def _fields(owner: type[Any]) -> dict[str, tuple[Any, Meta | None]]:
+    if owner in _KNOWN:
+        return _KNOWN[owner]
     found: dict[str, tuple[Any, Meta | None]] = {}
     for name, hint in get_type_hints(owner, include_extras=True).items():
         if name.startswith("__"):
             continue
         meta = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None) if get_origin(hint) is Annotated else None
         found[name] = (get_args(hint)[0] if get_origin(hint) is Annotated else hint, meta)
+    _KNOWN[owner] = found
     return found
 
 

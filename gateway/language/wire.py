@@ -11,7 +11,6 @@ from gateway.language.scalars import (
     Duration,
     Expression,
     HttpUrl,
-    Identifier,
     Many,
     Model,
     OneOf,
@@ -237,7 +236,8 @@ class Answer(Model):
 
     when: When = Field(description="What the reply looks like")
     then: Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"] = Field(
-        description="What it means: go on; no records; try again; refused; a person must act; ask for a smaller window; start the window again"
+        description="What it means: go on; no records; try again; refused; a person must act; ask for a smaller "
+        "window; start the window again"
     )
     reason: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = Field(None, description="Reason code in logs and metrics")
     after: Duration | None = Field(None, description="How long to wait before a retry, when the reply does not say")

@@ -52,7 +52,7 @@ def ask(harmonise: Harmoniser, body: Any, *, context: dict[str, str] | None = No
             context=context or {},
             body=body.encode() if xml else json.dumps(body).encode(),
             media_type="application/xml" if xml else "application/json",
-        )  # fmt: skip
+        )
     )
 
 
