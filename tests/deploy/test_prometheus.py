@@ -116,6 +116,23 @@ def test_runbooks_name_metrics_recordings_and_alerts_that_exist():
         assert set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", text)) <= names, path.name
 
 
+def test_commands_in_runbooks_and_guides_exist():
+    from typer.main import get_command
+
+    from gateway.cli import app
+
+    known = get_command(app).commands
+    root = DEPLOY.parent
+    for path in [*(DEPLOY / "runbooks").glob("*.md"), DEPLOY / "README.md", root / "CONTRIBUTING.md", root / "SECURITY.md"]:
+        for command, rest in re.findall(r"`gateway ([a-z]+)([^`]*)`", path.read_text()):
+            assert command in known, (path.name, command)
+            first = rest.split()[0] if rest.split() else ""
+            inner = getattr(known[command], "commands", None)
+            assert inner is None or first in inner, (path.name, command, first)
+            options = {option for parameter in (inner[first] if inner else known[command]).params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= options, (path.name, command)
+
+
 def test_each_alert_is_seen_firing_and_clearing():
     fired, cleared = set(), set()
     for test in RULE_TESTS["tests"]:
