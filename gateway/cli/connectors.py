@@ -174,9 +174,47 @@ def new(
     print(f"{made} written; search it for TODO, then: gateway check {made}")
 
 
+def language(
+    *,
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 when a file is not what would be written")
+    ] = False,
+) -> None:
+    """Write connectors/README.md and schemas/connector.schema.json from the language's own models."""
+    from gateway.errors import StorageError
+    from gateway.language.document import read_or_raise
+    from gateway.language.reference import json_schema, markdown
+
+    folder = Settings().connectors
+    sources = folder / "language"
+    needs = read_or_raise(sources / "needs.yaml").value
+    try:
+        introduction = (sources / "introduction.md").read_text(encoding="utf-8")
+        stale = []
+        made = {
+            folder / "README.md": markdown(introduction, needs),
+            folder.parent / "schemas" / "connector.schema.json": json_schema(needs),
+        }
+        for path, text in made.items():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(path)
+                if not check_only:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{error.filename}: {error.strerror}; run this in the repository, or set GATEWAY_CONNECTORS") from None
+    for path in stale:
+        print(f"{path}: {'differs from what the models say; run `gateway language`' if check_only else 'written'}")
+    if not stale:
+        print("up to date")
+    elif check_only:
+        raise typer.Exit(1)
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("check")(check)
     app.command("new")(new)
     app.command("preview")(preview)
     app.command("diff")(diff)
+    app.command("language")(language)

@@ -64,8 +64,8 @@ class RemoteLookup:
             return unmapped("reject", self._name, self._field, state, "no_tables")
         found = self._tables.code(self._country, self._name, code, self._on(state.values))
         value = getattr(found, "value", None)
-        if found is None or getattr(found, "reason", ""):
-            reason = getattr(found, "reason", "") or "unmapped"
+        reason = str(getattr(found, "reason", ""))
+        if reason:
             return unmapped("reject", self._name, self._field, state, "unmapped" if reason == "code_unknown" else reason)
         state.lookups.append(
             Lookup(

@@ -179,9 +179,11 @@ def _code(message: str) -> str:
 def _existing(value: Any, place: Path_) -> Path_:
     """Cut a place to the part that stands in the file, so that a bare text taken for a rule keeps its own place."""
     here: list[str | int] = []
+    step: Any
     for part in place:
+        step = part
         if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
-            value = value[part]
+            value = value[step]
         else:
             break
         here.append(part)

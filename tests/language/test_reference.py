@@ -25,11 +25,11 @@ def page() -> str:
 
 
 def test_the_page_is_made_from_the_models() -> None:
-    assert (ROOT / "connectors" / "README.md").read_text() == page(), "run: gateway schema --docs"
+    assert (ROOT / "connectors" / "README.md").read_text() == page(), "run: gateway language"
 
 
 def test_the_schema_is_made_from_the_models() -> None:
-    assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), "run: gateway schema --docs"
+    assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), "run: gateway language"
 
 
 def test_every_field_is_described_and_every_need_names_a_field() -> None:
