@@ -26,6 +26,7 @@ from gateway.fetch.expanding import Expander
 from gateway.fetch.exporting import exported
 from gateway.fetch.joining import joined
 from gateway.fetch.loops import Subjects, Turn, turns
+from gateway.fetch.schemas import Checker
 from gateway.fetch.selecting import Expressions, Item, Selector
 from gateway.language.asking import Cursor, Paging
 from gateway.language.connector import Connector, Push, Stream
@@ -73,8 +74,8 @@ async def pages(
     Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.Halt`; what was given before stays valid. ``subjects`` are the
     values of outer loops whose source the gateway itself keeps.
     """
-    reader = _StreamReader(connector, stream_name, client)
     try:
+        reader = _StreamReader(connector, stream_name, client)
         async for page in reader.read(window, _decoded(position), subjects):
             yield page
     except GatewayError:
@@ -147,6 +148,8 @@ class _StreamReader:
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._feed = ""
+        rule = self._stream.schema_
+        self._checker = Checker(rule, Path(connector.folder), connector.connector, name) if rule and rule.mode != "off" else None
 
     async def read(self, window: Window, state: Mapping[str, Any], subjects: Subjects | None) -> AsyncIterator[Page]:
         if self._push:
@@ -211,6 +214,8 @@ class _StreamReader:
                 raise _Halve
             if answered.outcome == "restart_window":
                 raise _Restart
+            if self._checker is not None:
+                self._checker.check(answered.reading)
             items = [] if ask.probe else self._items(answered, turn)
             before, after = self._feed, self._feed_after(items)
             self._feed = after
@@ -344,7 +349,7 @@ def cut_tag(connector: Connector, stream: Stream) -> str | None:
     """Return the element whose every occurrence is a record, when nothing else of the stream looks at where it stood."""
     block = connector.protocol
     found = _EVERYWHERE.fullmatch(stream.records) if isinstance(stream.records, str) else None
-    looks_around = stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
+    looks_around = stream.schema_ or stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
     if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
         return None
     if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
