@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.publish.connection import arguments
+from gateway.publish.connection import REFUSALS, arguments, denied
 from gateway.publish.rejections import rejection
 from gateway.publish.topics import RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional
@@ -116,12 +116,22 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
 
         Raises :class:`~gateway.errors.Denied` when Kafka refuses this principal before anything could be committed.
         """
-        try:
-            consumer = await self._connect()
-            while consumer is not None and not self._stopping:
-                await self._round(consumer)
-        finally:
-            await asyncio.shield(self._close())
+        while not self._stopping:
+            try:
+                consumer = await self._connect()
+                while consumer is not None and not self._stopping:
+                    await self._round(consumer)
+            except KafkaError as error:
+                await self._lost(error)
+            finally:
+                await asyncio.shield(self._close())
+
+    async def _lost(self, error: KafkaError) -> None:
+        """Wait before a new consumer is made, where that may help."""
+        if isinstance(error, REFUSALS) and not self.committed:
+            raise denied(self._settings, f"reading {self._topic} as group {self._group}", error) from error
+        log.warning("stage starts anew", error=type(error).__name__)
+        await asyncio.sleep(LONGEST_RETRY_SECONDS if isinstance(error, REFUSALS) else FIRST_RETRY_SECONDS)
 
     async def _connect(self) -> AIOKafkaConsumer | None:
         """Return a consumer that has reached the brokers; ``None`` when stopped before."""
@@ -143,6 +153,8 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer.subscribe([self._topic], listener=self)
             try:
                 await consumer.start()
+            except REFUSALS:
+                raise
             except (KafkaError, OSError) as error:
                 log.warning("stage cannot reach Kafka", error=type(error).__name__, next_try_seconds=delay)
                 await consumer.stop()
@@ -164,12 +176,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._lock:
             generation = self._generation
             await self._take_all(consumer)
-        try:
-            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
-        except KafkaError as error:
-            log.warning("stage cannot fetch", error=type(error).__name__)
-            await asyncio.sleep(FIRST_RETRY_SECONDS)
-            return
+        fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
         async with self._lock:
             deliveries = []
             for place, records in fetched.items():

@@ -32,7 +32,8 @@ STOP_SECONDS = 30
 OLDEST_JAVA = 17
 HEAP = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 CLUSTER_ID = "Z2F0ZXdheS1sb2NhbC0xMg"
-_HELD: list[int] = []
+_HELD: list[int | subprocess.Popen[bytes]] = []
+"""What must outlive the call that made it: the pipes of watchdogs, and processes that are left running."""
 OWN_FILES = ("broker.json", "broker.log", "server.properties", "lock")
 WATCHDOG = 'read -r _; kill -TERM "$0" 2>/dev/null'
 """Ends the broker when its standard input does: the other end of that pipe is held by the process that asked for the broker."""
@@ -79,19 +80,23 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
 
-def start(data: Path, port: int | None = None, *, detached: bool = True, jar_cache: Path = JAR_CACHE, mirror: str = "") -> Broker:
+def start(
+    data: Path, port: int | None = None, *, detached: bool = True, jar_cache: Path = JAR_CACHE, mirror: str = "", properties: str = ""
+) -> Broker:
     """Start a broker on ``data`` and return once it answers; reuse the one that runs there already.
 
     ``detached`` leaves it running after this process; otherwise it ends with this process, whatever ends it. Without ``port`` it
     listens where it did last time, or on a free port. Raises ``Unavailable`` when Java or the jars cannot be had, ``port`` is
-    taken or the broker does not come up, and ``StorageError`` when ``data`` cannot be written.
+    taken or the broker does not come up, and ``StorageError`` when ``data`` cannot be written. ``properties`` are lines added to the
+    broker's own configuration, for a broker with TLS, SASL or ACLs.
     """
     data = data.expanduser().absolute()
     deadline = time.monotonic() + START_SECONDS
     while True:
         with _open_lock(data) as lock:
             if _try_lock(lock):
-                return _start(data, port, lock, detached=detached, jar_cache=jar_cache, mirror=mirror)
+                classpath = os.pathsep.join(map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror)))
+                return _start(data, port, lock, classpath, properties, detached=detached)
         broker = status(data)
         if broker and _answers(broker.port):
             if port and port != broker.port:
@@ -102,12 +107,13 @@ def start(data: Path, port: int | None = None, *, detached: bool = True, jar_cac
         time.sleep(0.1)
 
 
-def _start(data: Path, port: int | None, lock: IO[str], *, detached: bool, jar_cache: Path, mirror: str) -> Broker:
+def _start(data: Path, port: int | None, lock: IO[str], classpath: str, properties: str, *, detached: bool) -> Broker:
     chosen = _choose_port(port) if port else _usual_port(data)
     (data / "broker.json").unlink(missing_ok=True)
-    classpath = os.pathsep.join(map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror)))
     java = find_java()
-    _format(data, java, classpath, chosen)
+    text = PROPERTIES.format(port=chosen, controller=_choose_port(None), logs=data / "logs") + properties
+    (data / "server.properties").write_text(text)
+    _format(data, java, classpath)
     process = _launch(data, java, classpath, lock)
     if not detached:
         _watch(process.pid)
@@ -233,10 +239,9 @@ def _choose_port(port: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _format(data: Path, java: str, classpath: str, port: int) -> None:
-    """Write the configuration, and format the storage the first time."""
+def _format(data: Path, java: str, classpath: str) -> None:
+    """Format the storage the first time."""
     properties = data / "server.properties"
-    properties.write_text(PROPERTIES.format(port=port, controller=_choose_port(None), logs=data / "logs"))
     if (data / "logs" / "meta.properties").exists():
         return
     command = [java, *HEAP, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
@@ -258,17 +263,19 @@ def _launch(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.
         str(data / "server.properties"),
     ]
     with (data / "broker.log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True
         )
+    _HELD.append(process)
+    return process
 
 
 def _watch(pid: int) -> None:
     """End the broker when this process ends. The write end of the pipe stays open, on purpose, as long as this process lives."""
     ours, theirs = os.pipe()
-    subprocess.Popen(["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True)  # noqa: S603 - our own command
+    watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True)  # noqa: S603 - our own command
     os.close(ours)
-    _HELD.append(theirs)
+    _HELD.extend((theirs, watchdog))
 
 
 def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:

@@ -5,15 +5,51 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
-from gateway.errors import Unavailable, UsageError
+from gateway.errors import Denied, Unavailable, UsageError
 from gateway.settings import Settings
 
+REFUSALS = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+"""What Kafka answers when the principal lacks a right."""
+
+QUIET_SECONDS = 30.0
+CHATTY = ("client", "cluster", "conn", "consumer.fetcher", "consumer.group_coordinator", "producer.sender")
+
+
+class _Seldom(logging.Filter):
+    """Let each place of the client library speak once in a while: it repeats itself many times a second while a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place, now = (record.pathname, record.lineno), time.monotonic()
+        if now - self._last.get(place, -QUIET_SECONDS) < QUIET_SECONDS:
+            return False
+        self._last[place] = now
+        return True
+
+
 logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its DEBUG lines print keys and values of every record
+for _name in CHATTY:
+    logging.getLogger(f"aiokafka.{_name}").addFilter(_Seldom())
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -54,6 +90,12 @@ def arguments(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": settings.kafka_password.get_secret_value(),
         }
     return found
+
+
+def denied(settings: Settings, what: str, error: BaseException) -> Denied:
+    """Return the error that says who was refused what, for one of :data:`REFUSALS`."""
+    principal = settings.kafka_username or (str(settings.kafka_cert_file) if settings.kafka_cert_file else "ANONYMOUS")
+    return Denied(f"Kafka refuses {what} to the principal {principal} ({type(error).__name__}); see the ACLs in deploy/")
 
 
 async def admin(settings: Settings, seconds: float = 8.0) -> AIOKafkaAdminClient:

@@ -24,19 +24,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
 )
 
-from gateway.errors import Denied, Fenced, RetryLater
-from gateway.publish.connection import arguments
+from gateway.errors import Fenced, RetryLater
+from gateway.publish.connection import REFUSALS, arguments, denied
 from gateway.settings import Settings
 from gateway.watch import metrics
 
@@ -52,12 +48,6 @@ BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
 """No broker is asked to take a record larger than this: some close the connection instead of answering."""
-REFUSALS = (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-)
 HEADERS = list[tuple[str, bytes]]
 _Batch = tuple[tuple[str, int], Any, list[int]]
 """Topic and partition, the filled batch, and the places of its records in the list that was given."""
@@ -251,7 +241,7 @@ class Transactional:
             metrics.PRODUCERS_REPLACED.labels(self._role, "fenced").inc()
             return Fenced(f"{self.transactional_id}: another instance took over, or the transaction outlived its time limit")
         if isinstance(error, REFUSALS):
-            return Denied(f"{self.transactional_id}: Kafka refuses this principal ({type(error).__name__}); see the ACLs in deploy/")
+            return denied(self._settings, f"a transaction of {self.transactional_id}", error)
         if isinstance(error, RecordTooLarge):
             metrics.PRODUCERS_REPLACED.labels(self._role, "record_too_large").inc()
         if isinstance(error, TimeoutError | KafkaError | OSError | AssertionError | KeyError):  # the last two: aiokafka's own confusions
@@ -302,7 +292,7 @@ async def read_partition(settings: Settings, topic: str, partition: int, prefixe
             else:
                 found[record.key] = record.value
     except REFUSALS as error:
-        raise Denied(f"{topic}: Kafka refuses this principal ({type(error).__name__}); see the ACLs in deploy/") from error
+        raise denied(settings, f"reading {topic}", error) from error
     except (TimeoutError, KafkaError, OSError) as error:
         raise RetryLater("kafka", f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})") from error
     return found
@@ -319,6 +309,7 @@ async def _read_to_end(settings: Settings, place: TopicPartition) -> AsyncIterat
     )
     try:
         await asyncio.wait_for(consumer.start(), START_SECONDS)
+        await asyncio.wait_for(consumer._client._wait_on_metadata(place.topic), START_SECONDS)  # noqa: SLF001 - else a refusal looks like a hang
         consumer.assign([place])
         await asyncio.wait_for(consumer.seek_to_beginning(place), START_SECONDS)
         end: int | None = None

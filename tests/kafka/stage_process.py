@@ -73,7 +73,7 @@ def plant(defect: str) -> None:
         transactions.TRANSACTION_TIMEOUT_MS = 60_000
 
 
-async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:  # noqa: PLR0917
+async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:
     plant(defect)
     process = Doubling(out, rejects)
     stage = Stage(

@@ -1,0 +1,68 @@
+"""The view of trusted providers on a real Kafka: what is committed, the newest of each key, and what was taken away."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from gateway.harmonise.providers import Providers
+from gateway.publish import topics
+from gateway.publish.topics import PROVIDERS
+from gateway.records import Organisation, Provider
+from gateway.settings import Settings
+from gateway.trusted import Trusted
+
+pytestmark = pytest.mark.kafka
+
+
+class Holds:
+    """Where a view is put, as a harmoniser holds it."""
+
+    providers: Providers | None = None
+
+
+async def _write(settings: Settings, name: str) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id=name, enable_idempotence=True)
+    await producer.start()
+
+    def value(pic: str, until: date) -> bytes:
+        provider = Provider(id=pic, organisation=Organisation(identifiers={"pic": pic}), eche=True, eche_until=until)
+        return json.dumps(msgspec.to_builtins(provider)).encode()
+
+    async with producer.transaction():
+        for key, body in (
+            ("a", value("900000011", date(2020, 1, 1))),
+            ("a", value("900000011", date(2029, 1, 1))),
+            ("b", value("900000012", date(2029, 1, 1))),
+            ("b", None),
+        ):
+            await producer.send_and_wait(PROVIDERS.name, body, key=f"{name}|{key}".encode())
+    await producer.begin_transaction()
+    await producer.send_and_wait(PROVIDERS.name, value("900000013", date(2029, 1, 1)), key=f"{name}|c".encode())
+    await producer.abort_transaction()
+    await producer.stop()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_view_holds_what_is_committed(settings: Settings, name: str, times: int):
+    import asyncio
+
+    async def check() -> None:
+        await topics.apply(settings)
+        await _write(settings, name)
+        holder = Holds()
+        trusted = Trusted(settings, [holder])  # type: ignore[list-item]
+        for _ in range(times):
+            assert await trusted.load() >= 1
+        view = holder.providers
+        assert view is not None
+        on = date(2025, 1, 1)
+        assert view.judge(Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6).charter
+        for gone in ("900000012", "900000013"):
+            assert view.judge(Organisation(identifiers={"pic": gone}), awarded_on=on, eqf_level=6).outcome == "UNKNOWN_PROVIDER"
+
+    asyncio.run(check())
