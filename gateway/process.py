@@ -20,6 +20,7 @@ from gateway.publish.connection import bootstrap
 from gateway.publish.topics import COMMANDS
 from gateway.settings import Settings
 from gateway.stage import Stage
+from gateway.trusted import Trusted
 from gateway.watch.health import HealthServer
 from gateway.watch.page import Snapshot
 from gateway.worker import START_SECONDS, STOP_SECONDS, Pollers, build_app, partition_of
@@ -80,12 +81,16 @@ class Worker:
 
     async def _harmonise(self) -> None:
         deliver = self._deliver()
+        trusted = Trusted(self.settings, tuple(self.fleet.harmonisers.values()))
+        await trusted.load()
+        refreshing = asyncio.create_task(trusted.refresh())
         stage = Stage(self.settings, deliver, deliver.shrink)
         work = asyncio.create_task(stage.run())
         waiting = asyncio.create_task(self.stopping.wait())
         self._ready.add("harmonise")
         await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        refreshing.cancel()
         stage.stop()
         await asyncio.wait_for(work, STOP_SECONDS)
 

@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, Finding
 from gateway.harmonise.fills import Refused, State, Step, Watch, apply
 from gateway.harmonise.mapper import Compiler, Problem, Surroundings
 from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.harmonise.providers import Providers
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.targets import REQUIRED, record_type
@@ -35,12 +36,13 @@ class Harmoniser:
     """Harmonises the raw records of one connector. Build it once; it is safe to share."""
 
     def __init__(
-        self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Any = None, watch: Watch | None = None
+        self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Providers | None = None, watch: Watch | None = None
     ) -> None:
         self.connector = connector
         self._tables = tables
         self._tables_digest = str(getattr(tables, "digest", ""))
-        self._providers = providers
+        self.providers = providers
+        """The trusted providers as they are known now; whoever reads their topic puts a newer view here."""
         self._enrich = _enrichment(tables)
         self._streams: dict[str, _StreamPrograms] = {}
         problems: list[Problem] = []
@@ -114,6 +116,9 @@ class Harmoniser:
             return self._rejected("map", _place_of(error), "wrong_type", "expected what gateway/records.py says of this field")
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
+        quality: dict[str, str] = {}
+        if self.providers is not None:
+            record, quality = self.providers.assess(record)
         return Accepted(
             record=record,
             provenance=Provenance(
@@ -123,6 +128,7 @@ class Harmoniser:
                 tables_digest=self._tables_digest,
                 lookups=lookups,
                 issues=issues,
+                quality_assurance=quality,
             ),
         )
 

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from msgspec.structs import replace
+
 from gateway.identifiers import normalised
-from gateway.records import Organisation, Provider, QualityReport
+from gateway.records import Credential, Organisation, Provider, QualityReport, Record, StudentStatus
 
 SCHEMES: Final = ("pic", "schac", "erasmus", "eter", "deqar", "oid", "ror", "vat")
 """Identifiers that are unique to one body, in the order they are tried."""
@@ -130,6 +132,22 @@ class Providers:
         reports = [report for provider in found for report in provider.reports if _counts(report, awarded_on)]
         outcome, report = _verdict(reports, _levels(found), eqf_level, {name.casefold() for name in programme})
         return Judgement(outcome, report, joined_by, charter)
+
+    def assess(self, record: Record) -> tuple[Record, dict[str, str]]:
+        """Return a record with the identifiers of its institution completed, and what is known of its quality assurance.
+
+        Only an award with a date is judged. Catalogue entries are not awards and stay as they are.
+        """
+        if isinstance(record, StudentStatus) and record.institution:
+            return replace(record, institution=self.complete(record.institution)), {}
+        if not isinstance(record, Credential):
+            return record, {}
+        body = record.awarding_body
+        facts: dict[str, str] = {}
+        if record.awarded_on:
+            judged = self.judge(body, awarded_on=record.awarded_on, eqf_level=record.eqf_level, programme=record.title.values())
+            facts = judged.facts()
+        return (replace(record, awarding_body=self.complete(body)) if body else record), facts
 
 
 def _verdict(reports: list[QualityReport], awards: frozenset[int], level: int | None, names: set[str]) -> tuple[str, QualityReport | None]:

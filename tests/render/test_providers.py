@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.harmonise.providers import OUTCOMES, Providers
-from gateway.records import Organisation, Provider, QualityReport
+from gateway.records import Credential, Organisation, Provider, Qualification, QualityReport, StudentStatus
 
 CYCLES = {"short cycle": 5, "first cycle": 6, "second cycle": 7, "third cycle": 8}
 
@@ -149,3 +149,21 @@ def test_nobody_is_unknown():
         Providers([ONE]).judge(Organisation(identifiers={"local": "x"}), awarded_on=date(2025, 1, 1), eqf_level=6).outcome
         == "UNKNOWN_PROVIDER"
     )
+
+
+def test_a_harmonised_award_is_judged_and_its_body_completed():
+    view = Providers([ONE, TWO])
+    award = Credential(id="c", title={"en": "Physics"}, awarding_body=BODY, awarded_on=date(2025, 1, 1), eqf_level=6)
+    record, facts = view.assess(award)
+    assert isinstance(record, Credential)
+    assert record.awarding_body is not None
+    assert record.awarding_body.identifiers["deqar"] == "DEQARINST0792"
+    assert facts["outcome"] == "INSTITUTION_ACCREDITED"
+    assert view.assess(Credential(id="c", awarding_body=BODY))[1] == {}, "an award without a date is not judged"
+    status, facts = view.assess(StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"})))
+    assert isinstance(status, StudentStatus)
+    assert status.institution is not None
+    assert status.institution.identifiers["pic"] == "999880560"
+    assert facts == {}
+    qualification = Qualification(id="q", awarding_body=BODY)
+    assert view.assess(qualification) == (qualification, {})
