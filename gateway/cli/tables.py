@@ -30,7 +30,7 @@ ANSWERED = ("eqf_level", "reason", "table_version", "source")
 
 
 @app.command()
-def level(  # noqa: PLR0917
+def level(
     country: Annotated[str | None, typer.Argument(help="Country or part of one: IE, BE-FL, UK-SCT")] = None,
     framework: Annotated[str | None, typer.Argument(help='Framework key; "" when the document does not say')] = None,
     nqf_level: Annotated[str | None, typer.Argument(metavar="LEVEL", help="National level exactly as written")] = None,
@@ -59,7 +59,7 @@ def level(  # noqa: PLR0917
 
 
 @app.command()
-def credits(  # noqa: A001, PLR0917 - the command is called so
+def credits(  # noqa: A001 - the command is called so
     country: Annotated[str, typer.Argument(help="Country or part of one")],
     unit: Annotated[str, typer.Argument(help="Unit as documents write it: KP, hp, CATS, ECTS")],
     amount: Annotated[str, typer.Argument(help="How many")],

@@ -190,7 +190,7 @@ def _mapped(
 
 def _personal(emits: str, name: str, rule: Rule) -> bool:
     try:
-        found = target(record_type(emits), name)  # type: ignore[arg-type]
+        found = target(record_type(emits), name)
     except UnknownTarget:
         return True
     inner = rule.map or {}
