@@ -179,6 +179,8 @@ def _compose(document: Document, text: str) -> Node | None:
         if isinstance(event, AliasEvent):
             aliased = True
             document.findings.append(Finding(document.file, line, column, "alias", "", "aliases (*name) are not read; write the value out"))
+        elif tag := getattr(event, "tag", None):
+            document.findings.append(Finding(document.file, line, column, "tag", "", f"tags ({tag}) are not read; remove it"))
         elif getattr(event, "anchor", None):
             document.findings.append(Finding(document.file, line, column, "anchor", "", "anchors (&name) are not read; remove it"))
     if aliased:
@@ -219,8 +221,6 @@ class _Builder:
             return None
         if isinstance(node, ScalarNode):
             return self._scalar(node, path, place)
-        if not str(node.tag).startswith("tag:yaml.org,2002:") and node.tag is not None and node.tag is not None:
-            self._tag(node, path, place)
         if isinstance(node, SequenceNode):
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
         if isinstance(node, MappingNode):
@@ -251,9 +251,6 @@ class _Builder:
 
     def _scalar(self, node: ScalarNode, path: Path_, place: tuple[int, int]) -> Any:
         text: str = node.value
-        explicit = str(node.tag or "")
-        if explicit.startswith("!"):
-            self._tag(node, path, place)
         if node.style is not None:
             return text
         if text in _NULL:
@@ -271,9 +268,6 @@ class _Builder:
                 "odd-number", path, f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number', place
             )
         return text
-
-    def _tag(self, node: Node, path: Path_, place: tuple[int, int]) -> None:
-        self._add("tag", path, f"tags ({node.tag}) are not read; remove it", place)
 
     def _add(self, code: str, path: Path_, message: str, place: tuple[int, int]) -> None:
         self.document.findings.append(Finding(self.document.file, *place, code, dotted(path), message))

@@ -13,7 +13,15 @@ from gateway.language.wire import Condition
 
 @pytest.mark.parametrize(
     ("day", "fits"),
-    [("2017-03-01", True), ("2017-02-28", False), ("2024-05-31T12:00:00Z", True), ("1999--", False), ("01.03.2018", False), ("", False), (None, False)],
+    [
+        ("2017-03-01", True),
+        ("2017-02-28", False),
+        ("2024-05-31T12:00:00Z", True),
+        ("1999--", False),
+        ("01.03.2018", False),
+        ("", False),
+        (None, False),
+    ],
 )
 def test_since_fits_from_its_day_on_and_only_for_whole_days(day, fits):
     condition = Condition(path="awarded", since=date(2017, 3, 1))

@@ -1,0 +1,102 @@
+"""Expressions select the same whether they are walked or left to their engine, and mistakes show at load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.language.expressions import ExpressionError, compile_expression, text_of
+from gateway.language.template import MissingValue, parse
+
+NS = {"r": "urn:r"}
+XML = etree.fromstring('<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>')
+JSON: dict[str, Any] = {"a": {"b": [{"c": 1}, {"c": None}, {"c": 3}], "ä": "x"}, "with blank": "y", "n": None, "f": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "found"),
+    [
+        ("r:b/r:c", True, ["one", "two"]),
+        ("r:b/@k", True, ["x"]),
+        ("@id", True, ["1"]),
+        ("r:b/r:c[@l='nl']", True, ["two"]),
+        ("d", True, ["plain"]),
+        ("r:b/r:c/text()", True, ["one", "two"]),
+        ("//r:c[2]", False, ["two"]),
+        ("string(r:b/@none)", False, []),
+        ("boolean(//d)", False, ["true"]),
+        ("r:b[@k=$kept]/r:c[1]", False, ["one"]),
+        ("$kept", True, ["x"]),
+        ("number(d)", False, []),
+    ],
+)
+def test_xpath(text: str, plain: bool, found: list[str]) -> None:
+    select = compile_expression("xml", text, NS)
+    assert select.plain is plain
+    assert [text_of(value) for value in select(XML, {"kept": "x"})] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a.b[].c", [1, 3]),
+        ("a.b[0].c", [1]),
+        ("a.b[-1].c", [3]),
+        ("a.ä", ["x"]),
+        ('"with blank"', ["y"]),
+        ("n", []),
+        ("f", [False]),
+        ("none.at.all", []),
+        ("a.b[?c==`3`].c | [0]", [3]),
+        ("length(a.b)", [3]),
+    ],
+)
+def test_jmespath(text: str, found: list[Any]) -> None:
+    assert compile_expression("json", text)(JSON) == found
+
+
+def test_a_column_may_have_any_name() -> None:
+    assert compile_expression("csv", "Date de début (réelle)")({"Date de début (réelle)": "1"}) == ["1"]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3),
+    st.recursive(
+        st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner) | st.lists(inner, max_size=2), max_leaves=8
+    ),
+)
+def test_a_walk_finds_what_the_engine_finds(path: list[str], value: Any) -> None:
+    import jmespath
+
+    expected = jmespath.search(".".join(path), value)
+    listed = [] if expected is None else [item for item in expected if item is not None] if isinstance(expected, list) else [expected]
+    assert compile_expression("json", ".".join(path))(value) == listed
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "code", "column"),
+    [
+        ("xml", "q:a", "undefined-prefix", 0),
+        ("xml", "//r:a/q:b", "undefined-prefix", 6),
+        ("xml", "a[", "bad-expression", 0),
+        ("xml", "upper-case(a)", "unknown-function", 0),
+        ("json", "a[?", "bad-expression", 3),
+        ("json", "foo(@)", "unknown-function", 0),
+        ("json", "length(a, b)", "bad-expression", 0),
+    ],
+)
+def test_a_mistake_shows_at_load(kind: Any, text: str, code: str, column: int) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_expression(kind, text, NS)
+    assert (caught.value.code, caught.value.column) == (code, column)
+
+
+def test_templates_take_names_only() -> None:
+    assert parse("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7}) == "/a/1?x=007&y={id}&z={ not one }"
+    assert parse("{x.y}{x[0]}").names == frozenset()
+    with pytest.raises(MissingValue):
+        parse("{cursor}").fill({})
