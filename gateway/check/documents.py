@@ -117,7 +117,9 @@ def topic_of(document: Any) -> str:
     }
     by_event = {"student": "esc.student-status.v1", "card": "esc.cards.v1", "credential": "esc.credential-pointers.v1"}
     return (
-        by_kind.get(str(kind), "") or by_event.get(event.partition(".")[0], "") or ("reference.providers.v1" if "eche" in document else "")
+        by_kind.get(str(kind), "")
+        or by_event.get(event.partition(".")[0], "")
+        or ("reference.providers.v1" if {"organisation", "reports"} <= document.keys() else "")
     )
 
 
