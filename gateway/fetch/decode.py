@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
 from lxml import etree
 
 from gateway.errors import Halt, RetryLater
@@ -185,6 +186,10 @@ def _finite(text: str) -> float:
 
 def dump_json(value: Any) -> bytes:
     """Return a value as compact UTF-8; a lone surrogate stays an escape, so that the record can be rejected instead of crashing."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+        pass
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.errors import GatewayError, Halt, RetryLater
 from gateway.fetch import paging
+from gateway.fetch.choosing import cut_tag, pager_of
 from gateway.fetch.client import Client
 from gateway.fetch.dialogue import Answered, Dialogue
 from gateway.fetch.expanding import Expander
@@ -28,7 +28,7 @@ from gateway.fetch.joining import joined
 from gateway.fetch.loops import Subjects, Turn, turns
 from gateway.fetch.schemas import Checker
 from gateway.fetch.selecting import Expressions, Item, Selector
-from gateway.language.asking import Cursor, Paging
+from gateway.language.asking import Cursor
 from gateway.language.connector import Connector, Push, Stream
 from gateway.records import Raw
 
@@ -320,7 +320,7 @@ class _StreamReader:
         if self._cursor.feed and self._stream.paging.none:
             return paging.Changes(lambda: self._feed)
         feed = self._feed if self._cursor.feed else ""
-        return pager_of(self._stream.paging, self._dialogue.expressions, self._kind(), window, feed)
+        return pager_of(self._stream.paging, self._dialogue.expressions, self._kind(), window.since, feed)
 
     def _kind(self) -> Callable[[Any], str]:
         table = any(step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode)
@@ -342,57 +342,9 @@ def _cut_count(answered: Answered) -> int:
     return sum(document.cut.count for document in answered.reading.documents if document.cut is not None)
 
 
-_EVERYWHERE = re.compile(r"//(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)")
-
-
-def cut_tag(connector: Connector, stream: Stream) -> str | None:
-    """Return the element whose every occurrence is a record, when nothing else of the stream looks at where it stood."""
-    block = connector.protocol
-    found = _EVERYWHERE.fullmatch(stream.records) if isinstance(stream.records, str) else None
-    looks_around = stream.schema_ or stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
-    if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
-        return None
-    if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
-        return None
-    if found[2] in stream.paging.model_dump_json():
-        return None
-    return f"{{{block.namespaces[found[1]]}}}{found[2]}" if found[1] and found[1] in block.namespaces else None if found[1] else found[2]
-
-
 class _Halve(Exception):
     """The registry asks for a smaller window."""
 
 
 class _Restart(Exception):
     """The registry no longer knows the place we stood at."""
-
-
-def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], window: Window, feed: str = "") -> paging.Pager:
-    """Return the pager a connector's ``paging`` asks for."""
-
-    def look(text: str | None) -> paging.Look | None:
-        return None if text is None else lambda root: expressions(kind(root), text)(root, {})
-
-    if rule.link_header:
-        return paging.LinkHeader(rule.link_header.rel)
-    if rule.next_url:
-        return paging.NextUrl(_given(look(rule.next_url.from_)))
-    if rule.atom:
-        since = window.since and window.since.astimezone(UTC)
-        return paging.AtomArchive(since, feed, look(rule.atom.entry_id), rule.atom.previous, rule.atom.max_documents)
-    if rule.cursor:
-        return paging.Token(_given(look(rule.cursor.from_)), look(rule.cursor.more))
-    if rule.page_number:
-        numbered = rule.page_number
-        return paging.PageNumber(
-            numbered.start, look(numbered.more), look(numbered.pages), look(numbered.total), numbered.size, numbered.gaps
-        )
-    if rule.offset:
-        return paging.Offset(rule.offset.size, rule.offset.start, look(rule.offset.total))
-    return paging.single
-
-
-def _given(look: paging.Look | None) -> paging.Look:
-    if look is None:
-        raise AssertionError
-    return look
