@@ -1,0 +1,76 @@
+"""What the connectors of this repository really produce, from the payloads in their own tests, against every oracle."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from documents import samples
+from jsonschema import Draft202012Validator
+from oracles import Oracles
+
+from gateway.check.expressions import TEST_KEY
+from gateway.check.trials import raw_of
+from gateway.harmonise import Harmoniser
+from gateway.harmonise.tables import Tables
+from gateway.language import load_connector
+from gateway.records import Accepted
+from gateway.render import Rendered, render
+from gateway.render.contracts import schemas
+from gateway.render.loq_xml import dataset
+
+ROOT = Path(__file__).parents[2]
+CONNECTORS = sorted((ROOT / "connectors").glob("*.yaml"))
+UNSEALED = {"MinCount:eidasLegalIdentifier", "MinCount:issued", "Node:issuer"}
+VALIDATORS = {name: Draft202012Validator(schema) for name, schema in schemas().items()}
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables.load(ROOT / "mappings")
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("path", CONNECTORS, ids=lambda path: path.stem)
+def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles: Oracles):
+    connector = load_connector(path)
+    harmonise = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)
+    ends: Counter[str] = Counter()
+    catalogue = []
+    for name, stream in connector.streams.items():
+        for example in stream.tests:
+            if example.given is None or example.exchange is not None:
+                continue
+            raw = raw_of(connector, name, example)
+            outcome = harmonise(raw)
+            if not isinstance(outcome, Accepted):
+                continue
+            found = render(outcome, raw, template=stream.iri, country=connector.country, at=samples.AT, audience_key=samples.KEY)
+            if not isinstance(found, Rendered):
+                ends[f"rejected: {found.field} {found.reason}"] += 1
+                continue
+            for one in found.documents:
+                if one.value is None:
+                    continue
+                node = json.loads(one.value)
+                ends[one.topic] += 1
+                where = f"{path.stem} {name}: {example.name}"
+                errors = [f"{list(error.absolute_path)}: {error.message[:160]}" for error in VALIDATORS[one.topic].iter_errors(node)]
+                assert not errors, (where, errors)
+                if not one.topic.startswith("europass."):
+                    continue
+                profile = "edc" if one.topic == "europass.credentials.v1" else "loq"
+                allowed = UNSEALED if profile == "edc" else set()
+                assert oracles.targets(node, profile) >= 1, where
+                assert set(oracles.shacl(node, profile)) <= allowed, (where, oracles.shacl(node, profile))
+                assert oracles.vocabulary(node) == [], where
+                if profile == "edc":
+                    assert set(oracles.ebsi(node)) <= {": 'issued' is a required property"}, (where, oracles.ebsi(node))
+                else:
+                    assert oracles.rudof(node, profile) == [], where
+                    catalogue.append(node)
+    if catalogue:
+        assert oracles.xsd(dataset(catalogue)[0]) == []
+    print(path.stem, dict(ends))
