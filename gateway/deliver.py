@@ -25,8 +25,9 @@ UNKNOWN_CONNECTOR = "unknown_connector"
 class Deliver:
     """Turns records of ``gateway.raw.v1`` into results; ``harmoniser`` finds the one for a connector, or ``None``."""
 
-    def __init__(self, harmoniser: Callable[[str], Harmoniser | None], audience_key: bytes) -> None:
+    def __init__(self, harmoniser: Callable[[str], Harmoniser | None], audience_key: bytes, *, loq_version: str = "3.1") -> None:
         self._harmoniser = harmoniser
+        self._loq_version = loq_version
         self._audience_key = audience_key
 
     def __call__(self, record: ConsumerRecord) -> Result:
@@ -45,7 +46,15 @@ class Deliver:
             return self._reject(record, raw, outcome, harmoniser.connector.country)
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
         country = harmoniser.connector.country
-        rendered = render.render(outcome, raw, template=stream.iri, country=country, at=at, audience_key=self._audience_key)
+        rendered = render.render(
+            outcome,
+            raw,
+            template=stream.iri,
+            country=country,
+            at=at,
+            audience_key=self._audience_key,
+            loq_version=self._loq_version,
+        )
         if isinstance(rendered, Rejected):
             provenance = outcome.provenance
             digests = {"config_digest": provenance.config_digest, "tables_digest": provenance.tables_digest}

@@ -77,7 +77,8 @@ class Worker:
         )
 
     def _deliver(self) -> Deliver:
-        return Deliver(self.fleet.harmonisers.get, self.settings.pseudonym_key.get_secret_value().encode())
+        key = self.settings.pseudonym_key.get_secret_value().encode()
+        return Deliver(self.fleet.harmonisers.get, key, loq_version=self.settings.loq_version)
 
     async def _harmonise(self) -> None:
         deliver = self._deliver()

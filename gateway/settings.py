@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     Two workers of one name would take turns: give each its own."""
     stage: Literal["production", "acceptance"] = "production"
     """Which ``url`` of each connector is called."""
+    loq_version: Literal["3.1", "3.3"] = "3.1"
+    """Version of the European Learning Model that catalogue entries are written in; official shapes could be had for 3.1 only."""
     connectors: Path = Path("connectors")
     mappings: Path = Path("mappings")
     secrets_dir: Path = Path("secrets")

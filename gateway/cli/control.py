@@ -51,6 +51,7 @@ def renormalise(
     from gateway.fleet import load_fleet
     from gateway.publish.commands import send_command
     from gateway.renormalise import find_changes
+    from gateway.trusted import Trusted
 
     settings = settings_here()
     fleet = load_fleet(settings)
@@ -58,7 +59,10 @@ def renormalise(
     if not names:
         known = ", ".join(sorted({one.country for one in fleet.connectors.values()}))
         raise UsageError(f"no connector of {country}; there are connectors of: {known}")
-    deliver = Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode())
+    key = settings.pseudonym_key.get_secret_value().encode()
+    deliver = Deliver(fleet.harmonisers.get, key, loq_version=settings.loq_version)
+    if dry_run:
+        asyncio.run(Trusted(settings, tuple(fleet.harmonisers.values())).load())
     for name in names:
         if dry_run:
             changes = asyncio.run(find_changes(settings, deliver, name))
