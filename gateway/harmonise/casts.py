@@ -9,95 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import unicodedata
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from gateway.harmonise.codes import COUNTRIES, LANGUAGES, LANGUAGES_2
-from gateway.language.expressions import text_of
-from gateway.language.mapping_rules import Boolean, Cast, DateTime
+from gateway.harmonise.moments import date_formats, dates, epoch, epoch_date, moments, partial_date, period_date
+from gateway.harmonise.scalars import CastError, Convert, clean, collapse, integer, plain, text
+from gateway.language.mapping_rules import Boolean, Cast
 
-Convert = Callable[[Any], Any]
-
-_FORBIDDEN = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
-)
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
 _POINT = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,18})(\.[0-9]{1,18})?")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
-_PARTIAL = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?")
-_PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
 _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class CastError(ValueError):
-    """A value that cannot be read. ``reason`` is a stable code; ``expected`` says what would have been right, never the value."""
-
-    def __init__(self, reason: str, expected: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.expected = expected
-
-
-def remembering(convert: Convert, size: int = 4_096) -> Convert:
-    """Return the same conversion, which knows the last few thousand texts it has read."""
-    of_text = lru_cache(maxsize=size)(convert)
-    return lambda value: of_text(value) if type(value) is str else convert(value)
-
-
-def plain(value: Any) -> str:
-    """Return the trimmed text of a scalar or an element; an object or a list is not one value."""
-    if type(value) is str:
-        return value.strip()
-    if isinstance(value, dict | list):
-        raise CastError("not_one_value", "one value; this is an object or a list: select deeper")
-    return text_of(value).strip()
-
-
-def text(value: Any) -> str:
-    """Read trimmed NFC text."""
-    if isinstance(value, bool):
-        raise CastError("not_text", "a text or a number; this is true or false: use a table or a boolean target")
-    return clean(plain(value))
-
-
-def clean(found: str) -> str:
-    """Return NFC text without characters nobody can see."""
-    if found.isascii() and found.isprintable():
-        return found
-    if "\r" in found:
-        found = found.replace("\r\n", "\n").replace("\r", "\n")
-    if _FORBIDDEN.search(found):
-        raise CastError("control_character", "text without control and bidirectional characters")
-    return unicodedata.normalize("NFC", found)
-
-
-def collapse(value: Any) -> str:
-    """Read text with every run of blanks and line breaks as one blank."""
-    return " ".join(text(value).split())
-
-
-def integer(value: Any) -> int:
-    """Read a whole number."""
-    if isinstance(value, bool):
-        raise CastError("not_a_number", "a whole number")
-    if isinstance(value, int):
-        return value
-    found = plain(value)
-    if isinstance(value, float | Decimal):
-        found = found.removesuffix(".0")
-    if not _INTEGER.fullmatch(found):
-        raise CastError("not_a_number", "a whole number in digits 0-9")
-    return int(found)
 
 
 def decimal(value: Any) -> Decimal:
@@ -161,169 +86,6 @@ def boolean_words(words: Boolean) -> Convert:
         raise CastError("not_boolean", f"one of {', '.join(words.true + words.false)}")
 
     return convert
-
-
-def dates(zone: str) -> Convert:
-    """Return the cast for ISO dates. A moment in UTC becomes the day it is in ``zone``; with another offset, the day as written."""
-    clock = ZoneInfo(zone)
-
-    def convert(value: Any) -> date:
-        found = plain(value)
-        if match := _DATE.fullmatch(found):
-            return _day(int(match[1]), int(match[2]), int(match[3]))
-        if _MOMENT.fullmatch(found):
-            moment = _moment(found)
-            return moment.astimezone(clock).date() if moment.tzinfo and moment.utcoffset() == timedelta(0) else moment.date()
-        raise CastError("not_a_date", 'a date such as 2026-02-28; for another form: as: {date: "%d.%m.%Y"}')
-
-    return convert
-
-
-_DIRECTIVES = {"%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>[0-9]{1,2})"}
-
-
-def date_formats(formats: tuple[str, ...]) -> Convert:
-    """Return a cast that tries strptime formats in order. Only ASCII digits count."""
-    attempts = [_date_pattern(form) for form in formats]
-
-    def convert(value: Any) -> date:
-        found = plain(value)
-        if found.isascii():
-            for attempt in attempts:
-                if (made := attempt(found)) is not None:
-                    return made
-        raise CastError("not_a_date", f"a date as {' or '.join(formats)}")
-
-    return convert
-
-
-def _date_pattern(form: str) -> Callable[[str], date | None]:
-    pieces = re.split(r"(%[Ymd])", form)
-    if "%" not in "".join(piece for piece in pieces if piece not in _DIRECTIVES) and all(form.count(name) == 1 for name in _DIRECTIVES):
-        pattern = re.compile("".join(_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces))
-
-        def by_pattern(found: str) -> date | None:
-            match = pattern.fullmatch(found)
-            return _day(int(match["Y"]), int(match["m"]), int(match["d"])) if match else None
-
-        return by_pattern
-
-    def by_strptime(found: str) -> date | None:
-        try:
-            return datetime.strptime(found, form).date()  # noqa: DTZ007 - a day has no zone
-        except ValueError:
-            return None
-
-    return by_strptime
-
-
-def _day(year: int, month: int, day: int) -> date:
-    try:
-        return date(year, month, day)
-    except ValueError:
-        raise CastError("not_a_date", "a day that exists") from None
-
-
-def partial_date(which: str) -> Convert:
-    """Return a cast for dates of which month or day may be missing."""
-
-    def convert(value: Any) -> date:
-        match = _PARTIAL.fullmatch(plain(value))
-        if not match:
-            raise CastError("not_a_date", "a date such as 2026, 2026-02 or 2026-02-28")
-        return whole_date(match[1], match[2] or "", match[3] or "", which)
-
-    return convert
-
-
-def whole_date(year: str, month: str, day: str, which: str = "first") -> date:
-    """Put a date together from texts; a missing month or day is the first or last one."""
-    for part in (year, month, day):
-        if part and not _INTEGER.fullmatch(part):
-            raise CastError("not_a_date", "year, month and day in digits 0-9")
-    if day and not month:
-        raise CastError("not_a_date", "a month where there is a day")
-    last = which == "last"
-    number = int(month) if month else (12 if last else 1)
-    if day:
-        return _day(int(year), number, int(day))
-    first = _day(int(year), number, 1)
-    return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1) if last else first
-
-
-def period_date(suffixes: dict[str, str]) -> Convert:
-    """Return a cast for a year with a code: ``2010K`` with ``{K: 06-01}`` is 1 June 2010."""
-
-    def convert(value: Any) -> date:
-        match = _PERIOD.fullmatch(plain(value))
-        if not match or match[2] not in suffixes:
-            raise CastError("not_a_period", f"a year and one of {', '.join(suffixes)}")
-        month, _, day = suffixes[match[2]].partition("-")
-        return _day(int(match[1]), int(month), int(day or 1))
-
-    return convert
-
-
-def moments(rule: DateTime | None, zone: str) -> Convert:
-    """Return a cast to an instant in UTC; a time without zone is in the stream's."""
-    clock = ZoneInfo(rule.zone if rule and rule.zone else zone)
-    formats = rule.format if rule else ()
-
-    def convert(value: Any) -> datetime:
-        found = plain(value)
-        if formats:
-            moment = _by_formats(found, formats)
-        elif _MOMENT.fullmatch(found):
-            moment = _moment(found)
-        elif match := _DATE.fullmatch(found):
-            day = _day(int(match[1]), int(match[2]), int(match[3]))
-            moment = datetime(day.year, day.month, day.day, tzinfo=UTC if match[4] == "Z" else None)
-        else:
-            raise CastError("not_a_datetime", "a date and time such as 2026-02-28T12:00:00Z")
-        return _utc(moment if moment.tzinfo else moment.replace(tzinfo=clock))
-
-    return convert
-
-
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except (OverflowError, ValueError):
-        raise CastError("not_a_datetime", "a moment between the years 1 and 9999") from None
-
-
-def _by_formats(found: str, formats: tuple[str, ...]) -> datetime:
-    for form in formats if found.isascii() else ():
-        try:
-            return datetime.strptime(found, form)  # noqa: DTZ007 - the zone is added by the caller
-        except ValueError:
-            continue
-    raise CastError("not_a_datetime", f"a date and time as {' or '.join(formats)}")
-
-
-def _moment(found: str) -> datetime:
-    try:
-        return datetime.fromisoformat(found.replace(",", "."))
-    except ValueError:
-        raise CastError("not_a_datetime", "a day and a time that exist") from None
-
-
-def epoch(per_second: int) -> Convert:
-    """Return a cast from seconds or milliseconds since 1970."""
-
-    def convert(value: Any) -> datetime:
-        try:
-            return _EPOCH + timedelta(microseconds=integer(value) * (1_000_000 // per_second))
-        except OverflowError:
-            raise CastError("not_a_datetime", "a moment between the years 1 and 9999") from None
-
-    return convert
-
-
-def epoch_date(per_second: int, zone: str) -> Convert:
-    """Return a cast from an epoch to the day it is in ``zone``."""
-    clock, instant = ZoneInfo(zone), epoch(per_second)
-    return lambda value: instant(value).astimezone(clock).date()
 
 
 def language(value: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.harmonise.casts import CastError, Convert, clean
+from gateway.harmonise.scalars import CastError, Convert, clean
 from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.records import Issue, Lookup
 

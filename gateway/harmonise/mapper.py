@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from gateway.harmonise import casts
-from gateway.harmonise.casts import CastError, Convert
+from gateway.harmonise import casts, moments, scalars
 from gateway.harmonise.fills import (
     MANY_RULES,
     Conversion,
@@ -36,6 +35,7 @@ from gateway.harmonise.fills import (
 )
 from gateway.harmonise.lookup import LocalLookup, RemoteLookup
 from gateway.harmonise.privacy import pseudonymiser
+from gateway.harmonise.scalars import CastError, Convert
 from gateway.language.conditions import record_test
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.expressions import Context, ExpressionError, Run, Select, compile_expression
@@ -71,7 +71,7 @@ class Surroundings:
         return frozenset({"", *(text.strip() for text in self.stream.null_values)})
 
 
-DECIMAL = casts.remembering(casts.decimal)
+DECIMAL = scalars.remembering(casts.decimal)
 
 
 class Compiler:
@@ -209,11 +209,11 @@ class Compiler:
                 if cast is not None:
                     value = cast(value)
                 if lookup is not None:
-                    value = lookup(casts.text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
+                    value = lookup(scalars.text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
                     if value is None:
                         return None
                 if secret is not None:
-                    value = secret(casts.text(value))
+                    value = secret(scalars.text(value))
                 return finish(value)
             except CastError as error:
                 if drop:
@@ -231,25 +231,25 @@ class Compiler:
 
     def _finish(self, found: Target) -> Convert:
         if found.cast:
-            return casts.remembering(casts.simple(found.cast, self.zone))
+            return scalars.remembering(casts.simple(found.cast, self.zone))
         if found.sort == "choice":
             return _choice(found.choices)
         made = {
-            "text": casts.text, "texts": casts.text, "integer": casts.integer, "integers": casts.integer,
+            "text": scalars.text, "texts": scalars.text, "integer": scalars.integer, "integers": scalars.integer,
             "decimal": DECIMAL, "boolean": casts.boolean,
         }.get(found.sort)  # fmt: skip
         if made is not None:
             return made
         if found.sort == "date":
-            return _keep(date, casts.remembering(casts.dates(self.zone)), but=datetime)
-        return _keep(datetime, casts.remembering(casts.moments(None, self.zone)))
+            return _keep(date, scalars.remembering(moments.dates(self.zone)), but=datetime)
+        return _keep(datetime, scalars.remembering(moments.moments(None, self.zone)))
 
     def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
         try:
             if found.sort in {"texts", "integers"}:
                 return tuple(map(self._finish(found), value if isinstance(value, tuple | list) else (value,)))
             if found.sort == "languages" and isinstance(value, dict):
-                return {str(tag): casts.text(text) for tag, text in value.items()}
+                return {str(tag): scalars.text(text) for tag, text in value.items()}
             if found.sort in {"struct", "structs", "dictionary", "languages"}:
                 self._problem("wrong-rule", place, _needs(found))
                 return None
@@ -335,7 +335,7 @@ class Compiler:
             if not dated[0]:
                 return None
             try:
-                return casts.whole_date(*(text[0] if text else "" for text in dated))
+                return moments.whole_date(*(text[0] if text else "" for text in dated))
             except CastError as error:
                 raise Refused("map", name, error.reason, f"expected {error.expected}") from None
 
@@ -364,7 +364,7 @@ class Compiler:
     def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Fill:
         from gateway.harmonise.texts import language_map
 
-        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else casts.text
+        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.text
         return language_map(
             languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)), indexed=self.indexed
         )
@@ -398,7 +398,7 @@ def _choice(choices: tuple[str, ...]) -> Convert:
     allowed = frozenset(choices)
 
     def finish(value: Any) -> str:
-        found = casts.text(value)
+        found = scalars.text(value)
         if found not in allowed:
             raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
         return found

@@ -9,8 +9,8 @@ from typing import Any
 from lxml import etree
 
 from gateway.harmonise import casts
-from gateway.harmonise.casts import CastError, Convert
 from gateway.harmonise.fills import Fill, Refused, State, nodes
+from gateway.harmonise.scalars import CastError, Convert
 from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.language.mapping_rules import Languages
 from gateway.records import Issue

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.harmonise import casts
-from gateway.harmonise.casts import CastError
+from gateway.harmonise.scalars import CastError
 from gateway.language.mapping_rules import Boolean, Cast, DateTime, Html
 
 
