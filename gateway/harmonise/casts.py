@@ -217,3 +217,25 @@ def simple(name: str, zone: str) -> Convert:
         "upper": lambda: lambda value: text(value).upper(),
         "lower": lambda: lambda value: text(value).lower(),
     }[name]()  # type: ignore[no-untyped-call]
+
+
+def keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
+    """Return the conversion, applied only to what is not of ``kind`` already."""
+
+    def finish(value: Any) -> Any:
+        return value if isinstance(value, kind) and not (but and isinstance(value, but)) else convert(value)
+
+    return finish
+
+
+def choice(choices: tuple[str, ...]) -> Convert:
+    """Read one of a closed list of words."""
+    allowed = frozenset(choices)
+
+    def finish(value: Any) -> str:
+        found = text(value)
+        if found not in allowed:
+            raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
+        return found
+
+    return finish

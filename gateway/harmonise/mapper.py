@@ -233,7 +233,7 @@ class Compiler:
         if found.cast:
             return scalars.remembering(casts.simple(found.cast, self.zone))
         if found.sort == "choice":
-            return _choice(found.choices)
+            return casts.choice(found.choices)
         made = {
             "text": scalars.text, "texts": scalars.text, "integer": scalars.integer, "integers": scalars.integer,
             "decimal": DECIMAL, "boolean": casts.boolean,
@@ -241,8 +241,8 @@ class Compiler:
         if made is not None:
             return made
         if found.sort == "date":
-            return _keep(date, scalars.remembering(moments.dates(self.zone)), but=datetime)
-        return _keep(datetime, scalars.remembering(moments.moments(None, self.zone)))
+            return casts.keep(date, scalars.remembering(moments.dates(self.zone)), but=datetime)
+        return casts.keep(datetime, scalars.remembering(moments.moments(None, self.zone)))
 
     def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
         try:
@@ -385,25 +385,6 @@ def _needs(found: Target) -> str:
         "dictionary": f"'{name}' has named entries; write {name}.NAME: EXPR",
         "languages": f"'{name}' is a text a language; write {name}.en: or {{languages: …}}",
     }.get(found.sort, f"'{name}' cannot be filled so")
-
-
-def _keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
-    def finish(value: Any) -> Any:
-        return value if isinstance(value, kind) and not (but and isinstance(value, but)) else convert(value)
-
-    return finish
-
-
-def _choice(choices: tuple[str, ...]) -> Convert:
-    allowed = frozenset(choices)
-
-    def finish(value: Any) -> str:
-        found = scalars.text(value)
-        if found not in allowed:
-            raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
-        return found
-
-    return finish
 
 
 def _inherit(inner: Rule, outer: Rule) -> Rule:

@@ -48,7 +48,7 @@ class Trouble:
         return True
 
 
-async def answer(trouble: Trouble, request: web.Request, good: web.Response) -> web.StreamResponse:  # noqa: PLR0911 - one line a kind
+async def answer(trouble: Trouble, request: web.Request, good: web.Response) -> web.StreamResponse:
     """Answer ``request`` in the troubled way; ``good`` is what would have been said."""
     body = good.body if isinstance(good.body, bytes) else b""
     match trouble.kind:
