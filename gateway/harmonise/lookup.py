@@ -88,6 +88,11 @@ class RemoteLookup:
         return None
 
 
+def date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
+    """Return where the day stands that a table is read at: where the rule says, else the first of the usual places that is filled."""
+    return (tuple(at.split(".")),) if at else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))
+
+
 def unmapped(policy: str, table: str, field: str, state: State, reason: str = "unmapped") -> None:
     """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.fills.Refused`."""
     if policy == "null":

@@ -33,7 +33,7 @@ from gateway.harmonise.fills import (
     texts,
     watched,
 )
-from gateway.harmonise.lookup import LocalLookup, RemoteLookup
+from gateway.harmonise.lookup import LocalLookup, RemoteLookup, date_paths
 from gateway.harmonise.privacy import pseudonymiser
 from gateway.harmonise.scalars import CastError, Convert
 from gateway.language.conditions import record_test
@@ -284,7 +284,7 @@ class Compiler:
         connector = self.around.connector
         if table in connector.tables:
             return LocalLookup(connector.tables[table], table, name, connector.connector, connector.digest)
-        remote = RemoteLookup(self.around.tables, connector.country, table, name, _date_path(rule.at))
+        remote = RemoteLookup(self.around.tables, connector.country, table, name, date_paths(rule.at))
         if not remote.known:
             self._problem(
                 "unknown-table",
@@ -397,7 +397,3 @@ def _inherit(inner: Rule, outer: Rule) -> Rule:
     if inner.const is not None:
         changes = {name: value for name, value in changes.items() if name in {"pseudonym", "basis"}}
     return inner.model_copy(update=changes) if changes else inner
-
-
-def _date_path(at: str | None) -> tuple[tuple[str, ...], ...]:
-    return (tuple(at.split(".")),) if at else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))
