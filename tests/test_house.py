@@ -11,7 +11,9 @@ from gateway.watch import metrics
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted((ROOT / "gateway").rglob("*.py"))
-REGISTRIES = re.compile(r"\b(virta|koski|ytr|eperusteet|ooapi|kutseregister|ehis|ladok|rncp|magda|duo_rio|rad-?on|skolverket|deqar|eche)\b", re.IGNORECASE)
+REGISTRIES = re.compile(
+    r"\b(virta|koski|ytr|eperusteet|ooapi|kutseregister|ehis|ladok|rncp|magda|duo_rio|rad-?on|skolverket|deqar|eche)\b", re.IGNORECASE
+)
 COUNTRIES = re.compile(r"""["'](AT|BE|BG|HR|CY|CZ|DK|EE|FI|FR|DE|GR|HU|IE|IT|LV|LT|LU|MT|NL|PL|PT|RO|SK|SI|ES|SE|NO|CH|UA|UK-SCT)["']""")
 MAY_NAME_PROVIDER_REGISTERS = {"records.py", "providers.py", "identifiers.py"}
 """The two European registers of trusted providers are terms of the field: identifier schemes and charters carry their names."""

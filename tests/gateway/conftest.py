@@ -69,7 +69,12 @@ class Site:
 async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> list:
     """Read topics as a subscriber that knows nothing of ours would."""
     consumer = AIOKafkaConsumer(
-        *names, bootstrap_servers=bootstrap, isolation_level=isolation, auto_offset_reset="earliest", enable_auto_commit=False, group_id=None
+        *names,
+        bootstrap_servers=bootstrap,
+        isolation_level=isolation,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
     )
     await consumer.start()
     found = []

@@ -47,10 +47,17 @@ def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
     while '"started"' not in site.log(1):
         time.sleep(0.2)
     listed = subprocess.run(
-        [sys.executable, "-m", "gateway", "renormalise", "NL", "--dry-run"], env=site.environment, capture_output=True, text=True, cwd=site.folder, check=True
+        [sys.executable, "-m", "gateway", "renormalise", "NL", "--dry-run"],
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        cwd=site.folder,
+        check=True,
     )
     site.control("demo-soap", "add", stream="degrees", count=200)
-    subprocess.run([sys.executable, "-m", "gateway", "renormalise", "NL"], env=site.environment, capture_output=True, check=True, cwd=site.folder)
+    subprocess.run(
+        [sys.executable, "-m", "gateway", "renormalise", "NL"], env=site.environment, capture_output=True, check=True, cwd=site.folder
+    )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and site.log(1).count('"renormalised"') < 2:
         time.sleep(0.5)

@@ -158,6 +158,8 @@ def test_the_command_explains_a_sample(tmp_path):
     connector.write_text(CONNECTOR.format(country="ie", code="IE"))
     sample.write_text(json.dumps({"person": PERSON, **RECORDS["irish-honours-bachelor"][1]}))
     mappings = str(Path(__file__).parents[2] / "mappings")
-    said = CliRunner().invoke(app, ["explain", str(connector), "--sample", str(sample), "--mappings", mappings], catch_exceptions=False).output
+    said = (
+        CliRunner().invoke(app, ["explain", str(connector), "--sample", str(sample), "--mappings", mappings], catch_exceptions=False).output
+    )
     assert "eqf_level: 6" in said
     assert "Sampleton" not in said
