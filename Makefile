@@ -26,6 +26,7 @@ check: .venv/installed  ## style, types, layers, connectors, mapping tables, gen
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/gateway check connectors mappings
 	@$(BIN)/gateway schema --check
+	@$(BIN)/gateway language --check
 
 bench: .venv/installed  ## records per second and CPU-seconds per million records, as a table
 	@$(BIN)/python -m bench
@@ -35,6 +36,7 @@ golden: .venv/installed  ## write the golden files anew; review the difference
 
 schemas: .venv/installed  ## write schemas/ and the generated documentation anew
 	@$(BIN)/gateway schema
+	@$(BIN)/gateway language
 
 faults: .venv/installed  ## the long fault run: 100 kills, broker kills, freezes
 	@$(BIN)/python -m pytest -q -m slow tests/faults

@@ -138,16 +138,21 @@ def preview(
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(help="Connector file as it was")],
-    new: Annotated[Path, typer.Argument(help="Connector file as it shall be")],
+    old: Annotated[str, typer.Argument(help="Connector file as it was; or, alone, a country or connector whose tables changed")],
+    new: Annotated[Path | None, typer.Argument(help="Connector file as it shall be")] = None,
     stream: Stream = None,
     sample: Sample = None,
     limit: Limit = 100,
 ) -> None:
-    """Show which records a change of a connector alters; exit code 1 when there are any."""
+    """Show which records a change alters: of a connector, on samples; of mapping tables, on the raw topic. Exit code 1 when any."""
     from gateway.check import preview as previewing
+    from gateway.cli.control import list_changes
 
-    changes = list(previewing.differences(_shown(old, stream, sample, limit), _shown(new, stream, sample, limit)))
+    if new is None:
+        if list_changes(old):
+            raise typer.Exit(1)
+        return
+    changes = list(previewing.differences(_shown(Path(old), stream, sample, limit), _shown(new, stream, sample, limit)))
     print("\n".join(changes) if changes else "no record changes")
     if changes:
         raise typer.Exit(1)

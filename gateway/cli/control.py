@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway import control
+
+if TYPE_CHECKING:
+    from gateway.fleet import Fleet
 
 Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
 Stream = Annotated[str, typer.Option(help="One stream of it; all when not given.")]
@@ -46,34 +49,51 @@ def renormalise(
 ) -> None:
     """After a table change: read the raw records again and publish only what differs, marked as a correction."""
     from gateway.cli.run import settings_here
-    from gateway.deliver import Deliver
-    from gateway.errors import UsageError
     from gateway.fleet import load_fleet
     from gateway.publish.commands import send_command
+
+    if dry_run:
+        list_changes(country)
+        return
+    settings = settings_here()
+    for name in connectors_of(load_fleet(settings), country):
+        command = control.Renormalise(connector=name, id=uuid.uuid4().hex)
+        asyncio.run(send_command(settings, name, control.encode(command)))
+        print(f"{name}: the worker that owns it reads its raw records again; restart workers first when their tables are older")
+
+
+def list_changes(country: str) -> int:
+    """Print what the present files would publish differently from what stands on the topics; return how many records."""
+    from gateway.cli.run import settings_here
+    from gateway.deliver import Deliver
+    from gateway.fleet import load_fleet
     from gateway.renormalise import find_changes
     from gateway.trusted import Trusted
 
     settings = settings_here()
     fleet = load_fleet(settings)
+    names = connectors_of(fleet, country)
+    deliver = Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode(), loq_version=settings.loq_version)
+    asyncio.run(Trusted(settings, tuple(fleet.harmonisers.values())).load())
+    total = 0
+    for name in names:
+        changes = asyncio.run(find_changes(settings, deliver, name))
+        for one in changes:
+            print(f"{one.record.key.decode()}: {one.outcome} on {', '.join(one.topics)}; corrects {one.before or 'nothing'}")
+        print(f"{name}: {len(changes)} records would be published differently")
+        total += len(changes)
+    return total
+
+
+def connectors_of(fleet: Fleet, country: str) -> list[str]:
+    """Return the connectors of a country, or the one connector of that name."""
+    from gateway.errors import UsageError
+
     names = [name for name, one in fleet.connectors.items() if country in {name, one.country, one.country[:2]}]
     if not names:
         known = ", ".join(sorted({one.country for one in fleet.connectors.values()}))
         raise UsageError(f"no connector of {country}; there are connectors of: {known}")
-    key = settings.pseudonym_key.get_secret_value().encode()
-    deliver = Deliver(fleet.harmonisers.get, key, loq_version=settings.loq_version)
-    if dry_run:
-        asyncio.run(Trusted(settings, tuple(fleet.harmonisers.values())).load())
-    for name in names:
-        if dry_run:
-            changes = asyncio.run(find_changes(settings, deliver, name))
-            for change in changes:
-                print(
-                    f"{change.record.key.decode()}: {change.outcome} on {', '.join(change.topics)}; corrects {change.before or 'nothing'}"
-                )
-            print(f"{name}: {len(changes)} records would be published differently")
-        else:
-            asyncio.run(send_command(settings, name, control.encode(control.Renormalise(connector=name, id=uuid.uuid4().hex))))
-            print(f"{name}: the worker that owns it reads its raw records again; restart workers first when their tables are older")
+    return names
 
 
 def register(app: typer.Typer) -> None:

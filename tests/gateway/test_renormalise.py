@@ -47,13 +47,9 @@ def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
     while '"started"' not in site.log(1):
         time.sleep(0.2)
     listed = subprocess.run(
-        [sys.executable, "-m", "gateway", "renormalise", "NL", "--dry-run"],
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        cwd=site.folder,
-        check=True,
+        [sys.executable, "-m", "gateway", "diff", "NL"], env=site.environment, capture_output=True, text=True, cwd=site.folder, check=False
     )
+    assert listed.returncode == 1, listed.stderr
     site.control("demo-soap", "add", stream="degrees", count=200)
     subprocess.run(
         [sys.executable, "-m", "gateway", "renormalise", "NL"], env=site.environment, capture_output=True, check=True, cwd=site.folder
