@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.errors import Fenced, Halt, RetryLater
+from gateway.errors import Denied, Fenced, Halt, RetryLater
 from gateway.poll import poll_once
 from gateway.publish.ledger import Ledger
 from gateway.renormalise import renormalise
@@ -58,8 +58,8 @@ class StreamPoller:
         metrics.POLL_INTERVAL.labels(self.connector.connector, self.stream).set(every)
         try:
             while True:
+                self._wake.clear()  # before the poll: a command that arrives during it is acted on right after it
                 delay = every if self.paused and not self.renormalise_next else await self.poll(every)
-                self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), delay)
         finally:
@@ -84,6 +84,10 @@ class StreamPoller:
                 return self._failed("halt", error.reason, str(error), max(every, HALTED_RETRY_SECONDS))
             except Fenced as error:
                 return self._failed("fenced", "fenced", str(error), self._backoff(None))
+            except Denied as error:
+                return self._failed("halt", "denied", str(error), max(every, HALTED_RETRY_SECONDS))
+            except Exception as error:  # noqa: BLE001 - one stream's defect must not end the others; the type says where to look
+                return self._failed("halt", "unexpected", type(error).__name__, max(every, HALTED_RETRY_SECONDS))
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0

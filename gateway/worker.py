@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0
+RESTART_SECONDS = 30.0
 
 
 def partition_of(connector: str, partitions: int) -> int:
@@ -83,6 +84,16 @@ class Pollers:
         return bool(streams)
 
     async def _run(self, name: str) -> None:
+        """Keep a connector polled until it is taken away; what cannot start is tried again, and the others go on."""
+        while True:
+            try:
+                await self._poll(name)
+            except (Exception, BaseExceptionGroup) as error:
+                log.exception("connector stopped", connector=name, cause=type(error).__name__, next_try_seconds=RESTART_SECONDS)
+                metrics.POLLS.labels(name, "", "halt").inc()
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _poll(self, name: str) -> None:
         connector = self._connectors[name]
         if connector.push is not None:
             await self._door.serve(connector, self._secrets)
