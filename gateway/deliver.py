@@ -13,6 +13,7 @@ from gateway.harmonise import Harmoniser
 from gateway.language.connector import Stream
 from gateway.publish.events import document_headers, raw_from
 from gateway.publish.rejections import rejection
+from gateway.publish.topics import REJECTIONS
 from gateway.publish.transactions import Outgoing
 from gateway.records import Document, Provenance, Raw, Rejected, Withheld
 from gateway.render import Rendered
@@ -31,12 +32,18 @@ class Deliver:
         self._audience_key = audience_key
 
     def __call__(self, record: ConsumerRecord) -> Result:
-        """Return what the record becomes."""
+        """Return what the record becomes; of a stream in shadow mode only rejections leave."""
         raw = raw_from(record.key, record.value, record.headers)
         harmoniser = self._harmoniser(raw.connector)
         stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
         if harmoniser is None or stream is None:
             return self._reject(record, raw, Rejected(stage="decode", field="connector", reason=UNKNOWN_CONNECTOR))
+        result = self._judge(record, raw, harmoniser, stream)
+        if stream.mode == "shadow":
+            result.outgoing = [one for one in result.outgoing if one.topic == REJECTIONS.name]
+        return result
+
+    def _judge(self, record: ConsumerRecord, raw: Raw, harmoniser: Harmoniser, stream: Stream) -> Result:
         if raw.body is None:
             return self._delete(raw, stream)
         outcome = harmoniser(raw)

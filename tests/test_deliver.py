@@ -1,0 +1,60 @@
+"""From a raw record to what leaves: shadow streams and rejected new versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from gateway.deliver import Deliver
+from gateway.harmonise import Harmoniser
+from gateway.harmonise.tables import Tables
+from gateway.language import load_connector
+from gateway.publish.events import raw_headers
+from gateway.records import Raw
+
+ROOT = Path(__file__).parents[1]
+KEY = b"a key for tests only, never for people"
+PROGRAMME = json.dumps(load_connector(ROOT / "connectors" / "demo-rest.yaml").streams["programmes"].tests[0].given).encode()
+RAW = Raw(connector="demo-rest", stream="programmes", native_id="0a3c", body=PROGRAMME)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables.load(ROOT / "mappings")
+
+
+def delivered(tables: Tables, raw: Raw, mode: str = "live"):
+    connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
+    stream = connector.streams["programmes"].model_copy(update={"mode": mode})
+    connector = connector.model_copy(update={"streams": {"programmes": stream}})
+    harmoniser = Harmoniser(connector, tables, pseudonym_key=KEY)
+    record = SimpleNamespace(
+        key=raw.key.encode(), value=raw.body, headers=raw_headers(raw), timestamp=0, topic="gateway.raw.v1", partition=0, offset=7
+    )
+    result = Deliver({"demo-rest": harmoniser}.get, KEY)(record)
+    return result.outcome, [(one.topic, one.value is None) for one in result.outgoing]
+
+
+def test_a_live_stream_publishes_and_a_shadow_stream_only_counts(tables):
+    assert delivered(tables, RAW) == ("accepted", [("europass.qualifications.v1", False)])
+    assert delivered(tables, RAW, "shadow") == ("accepted", [])
+
+
+def test_a_shadow_stream_still_says_what_it_rejects(tables):
+    broken = msgspec.structs.replace(RAW, body=b"{", again=True)
+    assert delivered(tables, broken, "shadow") == ("rejected", [("gateway.rejections.v1", False)])
+
+
+def test_a_rejected_new_version_takes_the_accepted_old_one_away(tables):
+    first = msgspec.structs.replace(RAW, body=b"{")
+    assert delivered(tables, first) == ("rejected", [("gateway.rejections.v1", False)])
+    again = msgspec.structs.replace(first, again=True)
+    assert delivered(tables, again) == ("rejected", [("gateway.rejections.v1", False), ("europass.qualifications.v1", True)])
+
+
+def test_a_deletion_becomes_a_tombstone_with_the_key_of_the_document(tables):
+    assert delivered(tables, msgspec.structs.replace(RAW, body=None)) == ("deleted", [("europass.qualifications.v1", True)])
