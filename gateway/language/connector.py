@@ -104,9 +104,7 @@ class Stream(Model):
 
     emits: Emits = Field(description="What the records become")
     every: Duration = Field(timedelta(minutes=15), description="How often the registry is asked")
-    mode: Literal["live", "shadow"] = Field(
-        "live", description="shadow harmonises and counts; only rejections are published"
-    )
+    mode: Literal["live", "shadow"] = Field("live", description="shadow harmonises and counts; only rejections are published")
     for_each: dict[Identifier, Each] = Field({}, description="Outer loops, outermost first: institutions, subjects in batches")
     request: Request | None = Field(None, description="What is asked; a push stream asks nothing")
     export: Export | None = Field(None, description="Asynchronous export instead of a request")
