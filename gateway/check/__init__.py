@@ -6,13 +6,14 @@ that no finding is only the consequence of another.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from gateway.check import coverage, envelope, expressions, names, trials
 from gateway.errors import Finding
 from gateway.language import connector_of
-from gateway.language.connector import Connector
+from gateway.language.connector import Connector, Stream
 from gateway.language.document import Document, read
 
 
@@ -45,14 +46,21 @@ def _errors(findings: list[Finding]) -> list[Finding]:
 
 
 def _sound(connector: Connector, findings: list[Finding]) -> Connector | None:
-    """Return the connector with the streams that have no mistake, or ``None``."""
-    broken = {parts[1] for finding in _errors(findings) if (parts := finding.path.split("."))[0] == "streams" and len(parts) > 1}
-    left = {name: stream for name, stream in connector.streams.items() if name not in broken}
-    if any(finding.path.split(".")[0] == "tables" for finding in _errors(findings)) or not left:
+    """Return the connector with the streams that have no mistake and read no table that has one, or ``None``."""
+    places = [finding.path.split(".") for finding in _errors(findings)]
+    broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
+    tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
+    left = {name: stream for name, stream in connector.streams.items() if name not in broken and not tables & _tables(stream)}
+    if not left:
         return None
     made = connector.model_copy(update={"streams": left})
     made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a part of the same file
     return made
+
+
+def _tables(stream: Stream) -> set[str]:
+    """Return the tables that the rules of a stream name, however deep."""
+    return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 
 __all__ = ["check", "check_document"]

@@ -20,6 +20,7 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gateway.errors import ConfigError, Finding, StorageError
+from gateway.language.repair import MAX_REPAIRS, repair
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
@@ -119,7 +120,7 @@ def parse(data: bytes, file: str = "<text>") -> Document:
         return document
     document.findings += _characters(document)
     try:
-        node = _compose(document, _readable(document.text))
+        node = _compose_past_mistakes(document, _readable(document.text))
         if node is not None:
             document.value = _Builder(document).build(node, (), 0)
         elif not document.findings:
@@ -152,6 +153,26 @@ def _readable(text: str) -> str:
     lines = text.removeprefix("\ufeff").splitlines()
     indented = (line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t") for line in lines)
     return _CONTROL.sub(" ", "\n".join(indented) + "\n")
+
+
+def _compose_past_mistakes(document: Document, text: str) -> Node | None:
+    """Report each syntax mistake and read on behind it; one that cannot be read past is raised."""
+    noted = len(document.findings)
+    mistakes: list[Finding] = []
+    while True:
+        try:
+            node = _compose(document, text)
+        except MarkedYAMLError as error:
+            repaired = repair(text, error) if len(mistakes) < MAX_REPAIRS else None
+            if repaired is None:
+                document.findings[noted:] = mistakes
+                raise
+            mistakes.append(_syntax(document.file, error))
+            del document.findings[noted:]  # what was noted on the way is noted again
+            text = repaired
+        else:
+            document.findings += mistakes
+            return node
 
 
 def _compose(document: Document, text: str) -> Node | None:

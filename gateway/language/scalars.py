@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 T = TypeVar("T")
 
@@ -140,7 +141,17 @@ Words = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """One text or several."""
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+
+
+def _encrypted(url: str) -> str:
+    """People's records and passwords do not cross a network in the clear; loopback is for stand-ins and for a local proxy."""
+    host = urlsplit(url).hostname or ""
+    if url.startswith("http://") and not (host in {"localhost", "::1"} or host.startswith("127.")):
+        raise ValueError("http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)")
+    return url
+
+
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$"), AfterValidator(_encrypted)]
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$")]
 
 
