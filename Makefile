@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench golden schemas lock kafka-lock faults fuzz clean
+.PHONY: help demo test check bench peers golden schemas lock kafka-lock faults fuzz clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ check: .venv/installed  ## style, types, layers, connectors, mapping tables, gen
 
 bench: .venv/installed  ## records per second and CPU-seconds per million records, as a table
 	@$(BIN)/python -m bench
+
+peers: .venv/installed  ## Kafka Streams and Benthos doing our job beside us: 20 minutes, needs go, javac and mvn
+	@$(BIN)/python -m bench.peers
 
 golden: .venv/installed  ## write the golden files anew; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden

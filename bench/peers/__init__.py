@@ -1,0 +1,1 @@
+"""Other engines doing the same job, built and run beside ours: see README.md."""

@@ -1,0 +1,65 @@
+"""What the other engines are given instead of the mapping tables: the same rows and codes, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gateway.harmonise.codes import LANGUAGES
+from gateway.harmonise.tables import Tables
+from gateway.render import elm_loq, vocab
+
+FIRST, LAST = "0000-00-00", "9999-99-99"
+
+
+def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
+    """Return every national level and credit unit with its days, and the codes of the vocabularies that the job uses."""
+    tables = Tables.load(mappings)
+    return {
+        "context": elm_loq.VERSIONS["3.1"].context,
+        "levels": _levels(tables),
+        "credits": _credits(tables),
+        "languages": {
+            code: found["id"] for code, short in sorted(LANGUAGES.items()) if len(code) == 3 and (found := vocab.language(short))
+        },
+        "countries": {code: found["id"] for code in sorted(vocab.COUNTRIES) if (found := vocab.country(code))},
+        "modes": {"full": vocab.MODES["presential"], "remote": vocab.MODES["online"], "mixed": vocab.MODES["blended"]},
+        "formal": vocab.SETTINGS["formal"],
+        "ects": vocab.ECTS,
+    }
+
+
+def _levels(tables: Tables) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for mapping in tables.mappings:
+        for key, framework in mapping.frameworks.items():
+            for version in framework.versions:
+                for level in version.levels:
+                    if level.eqf is None or not level.uri:
+                        continue
+                    row = {
+                        "from": str(level.from_ or version.from_ or FIRST),
+                        "until": str(level.until or version.until or LAST),
+                        "eqf": f"{vocab.SNB}/eqf/{level.eqf}",
+                        "nqf": level.uri,
+                    }
+                    found.setdefault(f"{mapping.country}|{key}|{level.level}", []).append(row)
+    return found
+
+
+def _credits(tables: Tables) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for mapping in tables.mappings:
+        for unit in mapping.credits:
+            if unit.ects is None or unit.sector not in {"HE", "ALL"}:
+                continue
+            row = {"from": str(unit.from_ or FIRST), "until": str(unit.until or LAST), "ects": float(unit.ects)}
+            for name in unit.also or (unit.unit,):
+                found.setdefault(f"{mapping.country}|{name}", []).append(row)
+    return found
+
+
+def write(path: Path) -> None:
+    """Write the facts where the engines read them."""
+    path.write_text(json.dumps(facts(), ensure_ascii=False))

@@ -1,0 +1,59 @@
+"""XML in process, without Kafka: what reading one record of 3 KB costs Benthos, and what reading and mapping it costs us."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from bench.mapper import XML_FILE, XML_RECORD, harmoniser, xml_raw
+from bench.peers.engines import BUILT
+
+LINES = 20_000
+ROUNDS = 3
+
+
+def measure(folder: Path) -> dict[str, list[float]]:
+    """Return CPU-µs per record, a list of runs each, alternated."""
+    path = folder / "records.xml"
+    path.write_text((XML_RECORD.replace("\n", "") + "\n") * LINES)
+    found: dict[str, list[float]] = {"ours: read and map": [], "Benthos: parse_xml alone": []}
+    for _ in range(ROUNDS):
+        found["ours: read and map"].append(_ours())
+        found["Benthos: parse_xml alone"].append(_benthos(path, "root = content().parse_xml()") - _benthos(path, "root = content()"))
+    return found
+
+
+def _ours() -> float:
+    harmonise, raw = harmoniser(XML_FILE), xml_raw()
+    count = LINES // 4
+    harmonise(raw)
+    started = time.process_time()
+    for _ in range(count):
+        harmonise(raw)
+    return (time.process_time() - started) / count * 1e6
+
+
+def _benthos(path: Path, mapping: str) -> float:
+    """Return what one record costs with this mapping: CPU of the whole process, its start included (taken off by the caller)."""
+    configuration = {
+        "http": {"enabled": False},
+        "logger": {"level": "ERROR"},
+        "input": {"file": {"paths": [str(path)], "scanner": {"lines": {}}}},
+        "pipeline": {"threads": 1, "processors": [{"mapping": mapping}]},
+        "output": {"drop": {}},
+    }
+    file = path.with_suffix(".json")
+    file.write_text(json.dumps(configuration))
+    before = os.times()
+    subprocess.run([str(BUILT / "connect"), "run", str(file)], check=True)
+    after = os.times()
+    return (after.children_user - before.children_user + after.children_system - before.children_system) / LINES * 1e6
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Return the runs as a table in Markdown."""
+    rows = [f"| {name} | {'/'.join(f'{value:.0f}' for value in runs)} |" for name, runs in found.items()]
+    return "\n".join(["| one XML record of 3 KB, in process | CPU-µs/record (runs) |", "|---|---|", *rows])
