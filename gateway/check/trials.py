@@ -58,7 +58,7 @@ def raw_of(connector: Connector, name: str, example: Example) -> Raw:
     )
     document = Payload(kind, node, "")
     made = next(selector.raws(Item(document.kind, node, node, node, dict(example.context))))
-    changes: dict[str, Any] = {"body": body}
+    changes: dict[str, Any] = {} if made.body is None else {"body": body}
     if example.native_id is not None:
         changes["native_id"] = example.native_id
     elif made.native_id.startswith("?") and not made.body:

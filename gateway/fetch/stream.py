@@ -148,6 +148,8 @@ class _StreamReader:
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._feed = ""
+        begun = self._cursor.feed or self._stream.paging.cursor
+        self._first = {"cursor": begun.first} if begun and begun.first is not None else {}
         rule = self._stream.schema_
         self._checker = Checker(rule, Path(connector.folder), connector.connector, name) if rule and rule.mode != "off" else None
 
@@ -284,7 +286,7 @@ class _StreamReader:
         return Page(tuple(raws), position, last, watermark, complete)
 
     async def _ask(self, ask: paging.Ask, turn: Turn, window: Window) -> Answered:
-        values = {**turn.values, **self._times(window), **ask.variables}
+        values = {**self._first, **turn.values, **self._times(window), **ask.variables}
         if self._cursor.feed and "cursor" not in ask.variables and self._feed:
             values["cursor"] = self._feed
         more: dict[str, Any] = {"base": turn.base, "line": turn.line, "separator": turn.separator}

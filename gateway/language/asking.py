@@ -73,6 +73,7 @@ class Token(Model):
 
     from_: Expression = Field(alias="from", description="The token of the next page")
     more: Expression | None = Field(None, description="True while there is another page")
+    first: str | None = Field(None, description="{cursor} of the first request; without it the parameter is left out")
 
 
 class LinkHeader(Model):
@@ -126,6 +127,7 @@ class Feed(Model):
     position: Expression = Field(
         description="Position of a change inside the feed; the last one is where the next poll starts, in {cursor}"
     )
+    first: str | None = Field(None, description="{cursor} of the first request; without it the parameter is left out")
     operation: Expression | None = Field(None, description="What happened to the record")
     deleted: Words = Field((), description="Operations that mean the record is gone")
 

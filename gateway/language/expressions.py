@@ -60,6 +60,7 @@ class Select:
 
 
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_VARIABLE_PATH = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)([.\[].+)", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -68,6 +69,8 @@ def compile_expression(kind: PayloadKind, text: str, namespaces: Mapping[str, st
     stripped = text.strip()
     if found := _VARIABLE.fullmatch(stripped):
         return Select(text, kind, _context_value(found[1]), True, frozenset({found[1]}))
+    if kind == "json" and (found := _VARIABLE_PATH.fullmatch(stripped)):
+        return _json_from(found[1], _json(found[2].removeprefix("."), kind), text)
     if kind == "xml":
         return _xml(stripped, {**WELL_KNOWN, **(namespaces or {})})
     return _json(stripped, kind)
@@ -234,6 +237,16 @@ def _json(text: str, kind: PayloadKind) -> Select:
         return _listed(compiled.search(node))
 
     return Select(text, kind, run, False, reads=reads)
+
+
+def _json_from(name: str, rest: Select, text: str) -> Select:
+    """Read on inside a value that was kept: ``$root.meta.issued``, ``$parent.code``."""
+
+    def run(_node: Any, context: Context) -> list[Any]:
+        value = context.get(name)
+        return [] if value is None else rest(value, context)
+
+    return Select(text, "json", run, False, frozenset({name}), rest.reads)
 
 
 def _why(error: Exception) -> str:

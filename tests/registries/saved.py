@@ -111,7 +111,7 @@ def pulled(connector: Connector) -> Connector:
     """The same rules for a message that is not pushed, not compressed and not signed."""
     push = connector.push
     assert push is not None
-    rest = Rest(url=Url(production="http://replay.example"), namespaces=push.namespaces)
+    rest = Rest(url=Url(production="https://replay.example"), namespaces=push.namespaces)
     streams = {
         name: stream.model_copy(update={"request": Request(get="/results"), "decode": ("xml",)})
         for name, stream in connector.streams.items()
