@@ -9,9 +9,10 @@ first ones make a second reading of them ``unchanged``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 
@@ -52,6 +53,8 @@ class Tally:
     unchanged: int = 0
     written: int = 0
     pages: int = 0
+    opened: int = 0
+    """Which time of the ledger's being taken this belongs to."""
     seen: set[str] = field(default_factory=set)
 
 
@@ -87,17 +90,23 @@ def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]
         start = end
 
 
-async def poll_once(connector: Connector, name: str, client: Client, ledger: Ledger, now: datetime) -> Tally:
-    """Read one stream up to ``now``. Whatever the answer counts is durable."""
+async def poll_once(
+    connector: Connector, name: str, client: Client, ledger: Ledger, now: datetime, go_on: Callable[[], bool] = lambda: True
+) -> Tally:
+    """Read one stream up to ``now``, or until a page after which ``go_on`` says no. Whatever the answer counts is durable."""
     rule = connector.streams[name].cursor or CursorRule(scan=True)
     tally = Tally()
+    await client.allowed()  # before fencing: who has lost the connector must not fence who has it now
     stored = await ledger.open()
+    tally.opened = ledger.opened
     cursor = msgspec.json.decode(stored, type=Cursor) if stored else Cursor()
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
         async for page in fetch.pages(connector, name, window, client, position=resume):
             cursor = advance(cursor, window, page, watermarked=rule.field is not None)
             await _write(ledger, page, cursor, tally)
+            if not go_on():
+                return tally
         metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set((cursor.since or window.until).timestamp())
     metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
     return tally
@@ -122,12 +131,25 @@ async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> No
         gone = [entry for entry in vanished(ledger, tally.seen) if entry.raw.native_id not in tally.seen]
         entries += gone
         received += len(gone)
-    encoded = msgspec.json.encode(cursor)
+    await write_parts(ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor))
+
+
+async def write_parts(
+    ledger: Ledger,
+    entries: list[Entry],
+    tally: Tally,
+    *,
+    received: int,
+    unchanged: int,
+    cursor: bytes | None = None,
+    notes: Mapping[str, bytes | None] = MappingProxyType({}),
+) -> None:
+    """Write what is new of a page in as few transactions as hold it; the position, cursor or note, moves with the last."""
     parts = list(split(entries)) or [[]]
     for part in parts[:-1]:
-        await ledger.write(part, None)
+        await ledger.write(part, None, opened=tally.opened)
         _count(ledger, tally, received=len(part), written=len(part))
-    await ledger.write(parts[-1], encoded)
+    await ledger.write(parts[-1], cursor, notes=notes, opened=tally.opened)
     before = sum(map(len, parts[:-1]))
     _count(ledger, tally, received=received - before, written=len(parts[-1]), unchanged=unchanged)
     tally.pages += 1

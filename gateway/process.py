@@ -108,7 +108,7 @@ class Worker:
             elif pollers.apply(command):
                 log.info("command", command=type(command).__name__.lower(), connector=command.connector, stream=command.stream)
 
-        app: Any = build_app(self.settings, bootstrap(self.settings), assigned, handle)
+        app: Any = build_app(self.settings, bootstrap(self.settings), pollers.tenure, assigned, handle)
         try:
             await asyncio.wait_for(app.start(), START_SECONDS)
             self._ready.add("poll")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from gateway import control
 from gateway.deliver import Deliver
 from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
+from gateway.fetch.tenure import Tenure
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
 from gateway.publish.connection import ssl_context
@@ -35,6 +37,9 @@ log = structlog.get_logger()
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0
 RESTART_SECONDS = 30.0
+SESSION_SECONDS = 6.0
+"""After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
+HEARTBEAT_SECONDS = 0.5
 
 
 def partition_of(connector: str, partitions: int) -> int:
@@ -52,12 +57,12 @@ class Pollers:
         self._secrets = FileSecrets(settings.secrets_dir)
         self._door = Door(settings)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.tenure = Tenure(SESSION_SECONDS)
         self.streams: dict[str, list[StreamPoller]] = {}
 
     async def own(self, names: set[str]) -> None:
         """Start what is newly owned and stop what is not owned any more."""
-        for name in [name for name in self._tasks if name not in names]:
-            await self._stop(name)
+        await asyncio.gather(*(self._stop(name) for name in self._tasks.keys() - names))
         for name in sorted(names - self._tasks.keys()):
             self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
         metrics.OWNED.set(len(self._tasks))
@@ -98,6 +103,7 @@ class Pollers:
         if connector.push is not None:
             await self._door.serve(connector, self._secrets)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
+            client.under(self.tenure)
             self.streams[name] = [StreamPoller(self._settings, connector, stream, client, self._deliver) for stream in connector.streams]
             for stream in self.streams[name]:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
@@ -111,8 +117,13 @@ class Pollers:
         metrics.forget(name)
 
 
-def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]], Awaitable[None]], handle: Callable[[bytes], None]) -> Any:
-    """Return the Faust app of the control plane. ``handle`` must be total."""
+def build_app(
+    settings: Settings, bootstrap: str, tenure: Tenure, assigned: Callable[[set[int]], Awaitable[None]], handle: Callable[[bytes], None]
+) -> Any:
+    """Return the Faust app of the control plane. ``handle`` must be total.
+
+    ``tenure`` is suspended while partitions are given out anew, and renewed by each heartbeat that the coordinator answers.
+    """
     app = faust.App(
         "gateway-control",
         broker=[f"kafka://{address}" for address in bootstrap.split(",")],
@@ -121,8 +132,8 @@ def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]],
         web_enabled=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="latest",
-        broker_session_timeout=10,
-        broker_heartbeat_interval=2,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_credentials=_credentials(settings),
         autodiscover=False,
     )
@@ -133,11 +144,34 @@ def build_app(settings: Settings, bootstrap: str, assigned: Callable[[set[int]],
         async for value in stream:
             handle(value)
 
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type]
+    async def on_revoked(_app: Any, _revoked: set[Any], **_: Any) -> None:
+        tenure.suspend()  # the group waits for this before it gives anything to anybody
+
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]
     async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
         await assigned({one.partition for one in assignment if one.topic == COMMANDS.name})
+        _time_heartbeats(app, tenure)
+        tenure.begin()
 
     return app
+
+
+def _time_heartbeats(app: Any, tenure: Tenure) -> None:
+    """Renew ``tenure`` by each heartbeat that is answered, from when it was sent. Neither Faust nor aiokafka tells; pinned versions."""
+    coordinator = app.consumer._thread._consumer._coordinator  # noqa: SLF001 - see above
+    if hasattr(coordinator, "gateway_tenure"):
+        return
+    beat = coordinator._do_heartbeat  # noqa: SLF001 - see above
+
+    async def timed() -> bool:
+        sent = time.monotonic()
+        answered: bool = await beat()
+        if answered:
+            tenure.renew(sent)
+        return answered
+
+    coordinator.gateway_tenure, coordinator._do_heartbeat = tenure, timed  # noqa: SLF001 - see above
 
 
 def _credentials(settings: Settings) -> Any:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from gateway.errors import RetryLater
+from gateway.fetch.tenure import Tenure, Unlimited
 from gateway.watch import metrics
+
+TRANSIT_SECONDS = 1.0
+"""A request has arrived so long after it was sent, whether it is answered yet or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,12 @@ class Quiet:
 
 
 class Budget:
-    """The shared allowance of one registry: ``rate`` requests per second, ``concurrency`` at once, none in quiet hours."""
+    """The shared allowance of one registry: ``rate`` requests per second, ``concurrency`` at once, none in quiet hours.
+
+    The rate holds as the registry sees it, whatever the network does: requests are spread evenly, and the one after ``rate`` others
+    is not sent before a whole second has passed since the first of them *arrived*. When it arrived is not known; it was not later
+    than its reply, nor, so that a slow reply does not hold up the others, a second after it was sent.
+    """
 
     def __init__(
         self,
@@ -47,32 +57,77 @@ class Budget:
         now: Callable[[], datetime],
     ) -> None:
         self._connector = connector
+        burst = max(1, int(rate)) if rate else 0
         self._interval = 1 / rate if rate else 0.0
+        self._window = burst * self._interval
+        self._sent: deque[_Sent] = deque(maxlen=burst)
         self._slots = asyncio.Semaphore(concurrency)
+        self._turn = asyncio.Lock()
         self._quiet = quiet
         self._now = now
-        self._next = 0.0
+        self._held_until = 0.0
+        self._tenure: Tenure = Unlimited()
+
+    def under(self, tenure: Tenure) -> None:
+        """Call only while ``tenure`` is valid, and not before what another process sent has left the registry's window."""
+        self._tenure = tenure
+        self.hold(self._window)
 
     def hold(self, seconds: float) -> None:
         """Let nobody call before ``seconds`` from now: a registry said ``Retry-After``."""
-        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
+        self._held_until = max(self._held_until, asyncio.get_running_loop().time() + seconds)
+
+    async def allowed(self) -> None:
+        """Return when this process may speak for the registry."""
+        await self._tenure.held()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a place and for the rate, then hold the place.
+        """Wait for a place among the ``concurrency``, then hold it.
 
         Raises :class:`~gateway.errors.RetryLater` (``QUIET_HOURS``) rather than sleep through the registry's closed hours.
         """
         if self._quiet and (closed := self._quiet.remaining(self._now())):
             raise RetryLater("QUIET_HOURS", f"{self._connector}: the registry asks not to be called now", after=closed)
         async with self._slots:
-            clock = asyncio.get_running_loop().time
-            turn = max(self._next, clock())
-            self._next = turn + self._interval
-            if (wait := turn - clock()) > 0:
-                metrics.RATE_LIMIT_WAIT.labels(self._connector).inc(wait)
-                await asyncio.sleep(wait)
             yield
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until one request may be sent; leave when its reply is there."""
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            began = clock()
+            while (wait := self._earliest() - clock()) > 0 or not self._tenure.valid:
+                await (asyncio.sleep(wait) if wait > 0 else self._tenure.held())
+            if (waited := clock() - began) > 0:
+                metrics.RATE_LIMIT_WAIT.labels(self._connector).inc(waited)
+            sent = _Sent(clock())
+            self._sent.append(sent)
+        try:
+            yield
+        finally:
+            sent.arrived = min(sent.arrived, clock())
+
+    def _earliest(self) -> float:
+        """Return when the next request may be sent."""
+        earliest = self._held_until
+        if self._sent:
+            earliest = max(earliest, self._sent[-1].at + self._interval)
+            if len(self._sent) == self._sent.maxlen:
+                earliest = max(earliest, self._sent[0].arrived + self._window)
+        return earliest
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request: when it was sent, and when it has arrived at the latest."""
+
+    at: float
+    arrived: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.arrived = self.at + TRANSIT_SECONDS
 
 
 class Breaker:

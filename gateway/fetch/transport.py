@@ -29,6 +29,7 @@ from gateway.fetch.body import Body, collect
 from gateway.fetch.exchange import Call, Judge, Reply, Verdict, by_status, retry_after
 from gateway.fetch.limits import Breaker, Budget, Quiet
 from gateway.fetch.redact import url as redacted
+from gateway.fetch.tenure import Tenure
 from gateway.watch import metrics
 
 for _name in ("httpx2", "httpcore2", "zeep"):
@@ -90,6 +91,14 @@ class Transport:
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.aclose()
+
+    def under(self, tenure: Tenure) -> None:
+        """Call only while ``tenure`` is valid: the registry was asked by another process before, and will be by a third."""
+        self._budget.under(tenure)
+
+    async def allowed(self) -> None:
+        """Return when this process may call the registry."""
+        await self._budget.allowed()
 
     def allow(self, url: str) -> None:
         """Let calls go to the origin of ``url`` too: it comes from the configuration, never from a reply."""
@@ -181,6 +190,10 @@ class Transport:
                 "CURSOR_FOREIGN",
                 f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
             )
+        async with self._budget.turn():  # each request of a flow is one: fetching a token, or asking again with a new one, is asking
+            return await self._ask(call, context, where)
+
+    async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str) -> Reply:
         client = self._client(context)
         started = time.perf_counter()
         status = "error"

@@ -4,6 +4,7 @@
 
     GET  /_control                                what is there, what was served
     GET  /_control/ledger?stream=…                every record of every well-formed reply, in order
+    GET  /_control/arrivals                       when each request arrived, in seconds of a steady clock, in order
     POST /_control/add       {stream, count}
     POST /_control/change    {stream, count | id}
     POST /_control/delete    {stream, count | id}
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -37,6 +39,7 @@ class Registry(ABC):
         self.url = ""
         self.ledger: list[Served] = []
         self.requests: Counter[str] = Counter()
+        self.arrivals: list[float] = []
         self._troubles: list[Trouble] = []
         self._runner: web.AppRunner | None = None
 
@@ -96,6 +99,7 @@ class Registry(ABC):
     def trouble(self, stream: str) -> Trouble | None:
         """Give the misbehaviour that strikes this request, if any."""
         self.requests[stream] += 1
+        self.arrivals.append(time.monotonic())
         return next((trouble for trouble in self._troubles if trouble.strikes(stream)), None)
 
     async def reply(self, request: web.Request, trouble: Trouble | None, good: web.Response) -> web.StreamResponse:
@@ -136,7 +140,12 @@ class Registry(ABC):
         return self.stocks[stream]
 
     def _controls(self) -> list[web.RouteDef]:
-        return [web.get("/_control", self._state), web.get("/_control/ledger", self._ledger), web.post("/_control/{what}", self._control)]
+        return [
+            web.get("/_control", self._state),
+            web.get("/_control/ledger", self._ledger),
+            web.get("/_control/arrivals", self._arrivals),
+            web.post("/_control/{what}", self._control),
+        ]
 
     async def _state(self, _: web.Request) -> web.Response:
         served = Counter(entry.stream for entry in self.ledger)
@@ -153,6 +162,9 @@ class Registry(ABC):
     async def _ledger(self, request: web.Request) -> web.Response:
         stream = request.query.get("stream")
         return web.json_response([dataclasses.asdict(entry) for entry in self.ledger if stream in (None, entry.stream)])
+
+    async def _arrivals(self, _: web.Request) -> web.Response:
+        return web.json_response(self.arrivals)
 
     async def _control(self, request: web.Request) -> web.Response:
         words = await request.json() if request.can_read_body else {}

@@ -1,0 +1,144 @@
+"""A registry's rate as the registry sees it: whatever the network delays, whoever asked before, whoever was frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.errors import RetryLater
+from gateway.fetch.limits import TRANSIT_SECONDS, Budget
+from gateway.fetch.tenure import Tenure, Unlimited
+
+
+def budget(**limits: object) -> Budget:
+    return Budget("test", now=lambda: datetime.now(UTC), **limits)
+
+
+def busiest(arrivals: list[float], window: float) -> int:
+    """The most arrivals in any half-open window."""
+    arrivals = sorted(arrivals)
+    return max(sum(first <= one < first + window for one in arrivals) for first in arrivals)
+
+
+async def ask(limit: Budget, arrivals: list[float], delay: float, reply: float) -> None:
+    async with limit.slot(), limit.turn():
+        await asyncio.sleep(delay)
+        arrivals.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(reply)
+
+
+@pytest.mark.parametrize(("rate", "concurrency"), [(40.0, 1), (40.0, 6), (25.5, 3)])
+def test_the_registry_never_sees_more_than_the_rate_however_long_requests_travel(rate: float, concurrency: int):
+    dice = random.Random(7)
+    arrivals: list[float] = []
+
+    async def main() -> None:
+        limit = budget(rate=rate, concurrency=concurrency)
+        await asyncio.gather(*(ask(limit, arrivals, dice.uniform(0, 0.06), dice.uniform(0, 0.02)) for _ in range(60)))
+
+    asyncio.run(main())
+    assert len(arrivals) == 60
+    assert busiest(arrivals, int(rate) / rate) <= int(rate)
+
+
+def test_the_rate_is_used_when_replies_are_quick():
+    arrivals: list[float] = []
+
+    async def main() -> float:
+        limit = budget(rate=50.0, concurrency=2)
+        started = time.monotonic()
+        await asyncio.gather(*(ask(limit, arrivals, 0, 0.005) for _ in range(100)))
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) < 2.0 * 1.25
+
+
+def test_a_slow_reply_does_not_hold_up_the_next_request_for_ever():
+    async def main() -> float:
+        limit = budget(rate=1.0, concurrency=2)
+        async with limit.turn():
+            started = time.monotonic()
+            async with limit.turn():
+                return time.monotonic() - started
+
+    assert TRANSIT_SECONDS + 0.9 < asyncio.run(main()) < TRANSIT_SECONDS + 1.5
+
+
+def test_a_hold_stops_requests_that_wait_already():
+    async def main() -> float:
+        limit = budget(rate=10.0, concurrency=2)
+        async with limit.turn():
+            pass
+        started = time.monotonic()
+        waiting = asyncio.create_task(ask(limit, [], 0, 0))
+        await asyncio.sleep(0.02)
+        limit.hold(0.5)
+        await waiting
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) >= 0.5
+
+
+def test_who_takes_over_waits_one_window():
+    async def main() -> float:
+        limit = budget(rate=4.0)
+        limit.under(Unlimited())
+        started = time.monotonic()
+        async with limit.turn():
+            return time.monotonic() - started
+
+    assert 0.95 < asyncio.run(main()) < 1.3
+
+
+def test_quiet_hours_raise_instead_of_waiting():
+    from zoneinfo import ZoneInfo
+
+    from gateway.fetch.limits import Quiet
+
+    async def main() -> None:
+        midnight = datetime(2026, 1, 1).time()
+        limit = budget(quiet=Quiet(midnight, midnight, ZoneInfo("UTC")))
+        async with limit.slot():
+            pass
+
+    with pytest.raises(RetryLater) as raised:
+        asyncio.run(main())
+    assert raised.value.reason == "QUIET_HOURS"
+
+
+def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
+    tenure = Tenure(0.2)
+    assert not tenure.valid
+    tenure.begin()
+    assert not tenure.valid, "given out, but nobody has heard from us since"
+    tenure.renew(time.monotonic() - 0.15)
+    assert not tenure.valid, "sent before the connectors were given out"
+    tenure.renew(time.monotonic())
+    assert tenure.valid
+    time.sleep(0.21)
+    assert not tenure.valid, "an answer that is processed late does not count from when it is processed"
+    tenure.renew(time.monotonic())
+    tenure.suspend()
+    assert not tenure.valid
+    tenure.renew(time.monotonic())
+    assert not tenure.valid, "heartbeats of a group that is giving out connectors anew"
+
+
+def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
+    async def main() -> tuple[int, int]:
+        tenure, arrivals = Tenure(60), list[float]()
+        limit = budget(rate=100.0)
+        limit.under(tenure)
+        asking = asyncio.create_task(ask(limit, arrivals, 0, 0))
+        await asyncio.sleep(0.3)
+        before = len(arrivals)
+        tenure.begin()
+        tenure.renew(time.monotonic())
+        await asyncio.wait_for(asking, 2)
+        return before, len(arrivals)
+
+    assert asyncio.run(main()) == (0, 1)
