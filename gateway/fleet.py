@@ -18,6 +18,7 @@ from gateway.harmonise.tables import Tables
 from gateway.language import load_connector
 from gateway.language.connector import Connector, Stream
 from gateway.language.mapping import Version
+from gateway.language.parties import split_by_party
 from gateway.language.scalars import Secret
 from gateway.records import EMITS
 from gateway.settings import Settings
@@ -55,7 +56,7 @@ def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
         if names and path.stem not in names:
             continue
         try:
-            connector = load_connector(path)
+            connector = split_by_party(load_connector(path))
         except ConfigError as error:
             findings += error.findings
             continue

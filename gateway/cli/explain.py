@@ -36,12 +36,17 @@ def explain(
     from gateway.harmonise.explain import explain as explained
     from gateway.harmonise.tables import Tables
     from gateway.language import load_connector
+    from gateway.language.parties import split_by_party
 
     if bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
     path = Path(connector)
     loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
-    raw, position = _sample(loaded, sample, stream, kind) if sample else asyncio.run(_from_topic(loaded, record))
+    if sample:
+        raw, position = _sample(loaded, sample, stream, kind)
+    else:
+        loaded = split_by_party(loaded)  # as the records on the topic were read
+        raw, position = asyncio.run(_from_topic(loaded, record))
     tables = Tables.load(mappings or Settings().mappings)
     page = explained(loaded, raw, Harmoniser(loaded, tables, pseudonym_key=_KEY)(raw), tables=tables, position=position)
     if as_json:

@@ -17,6 +17,7 @@ from gateway.errors import Halt, RetryLater
 from gateway.fetch import Window, pages
 from gateway.fetch.client import Client
 from gateway.language import load_connector
+from gateway.language.parties import split_by_party
 
 HEAD = """
 language: 1
@@ -144,8 +145,33 @@ def test_institutions_have_their_own_address_and_credentials(tmp_path):
             assert ids(found) == ["first", "second"]
             assert [asked.target for asked in one.asked] == ["/api/r", "/own/r"]
             assert [asked.headers["x-key"] for asked in one.asked] == ["k1", "k2"]
+            running = split_by_party(connector)
+            assert list(running.streams) == ["things@first", "things@second"]
+            async with Client(running, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
+                found = [page async for page in pages(running, "things@second", WINDOW, client)]
+            assert [(raw.stream, raw.native_id) for page in found for raw in page.raws] == [("things@second", "second")]
+            assert found[-1].complete  # of this institution: what it no longer shows is gone, whatever the others do
 
     asyncio.run(run())
+
+
+def test_a_stream_of_ids_is_split_with_the_stream_that_reads_it(tmp_path):
+    parties = "school: {in: {parties: {a: {}, b: {}}}}"
+    detail = f"""
+    for_each: {{{parties}, one: {{in: {{stream: listed}}}}}}
+    request: {{get: "/one/{{one}}"}}
+    records: "@"
+    id: id
+    """
+    connector = made(tmp_path, "https://registry.example", detail)
+    listed = connector.streams["things"].model_copy(update={"for_each": {"school": connector.streams["things"].for_each["school"]}})
+    both = connector.model_copy(update={"streams": {"listed": listed, **connector.streams}})
+    running = split_by_party(both)
+    assert list(running.streams) == ["listed@a", "listed@b", "things@a", "things@b"]
+    assert running.streams["things@b"].for_each["one"].in_.stream == "listed@b"
+    alone = connector.streams["things"].model_copy(update={"for_each": {"one": connector.streams["things"].for_each["one"]}})
+    whole = split_by_party(connector.model_copy(update={"streams": {"listed": listed, "things": alone}}))
+    assert list(whole.streams) == ["listed", "things"]
 
 
 def halving(asked, path, query):
