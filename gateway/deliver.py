@@ -12,7 +12,7 @@ from gateway import render
 from gateway.harmonise import Harmoniser
 from gateway.language.connector import Stream
 from gateway.publish.events import document_headers, raw_from
-from gateway.publish.rejections import rejection
+from gateway.publish.rejections import rejection, withdrawal
 from gateway.publish.topics import REJECTIONS
 from gateway.publish.transactions import Outgoing
 from gateway.records import Document, Provenance, Raw, Rejected, Withheld
@@ -82,6 +82,12 @@ class Deliver:
         stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
         return self._delete(raw, stream).outgoing if stream else []
 
+    def erased(self, raw: Raw) -> list[Outgoing]:
+        """Return the tombstones of an erasure, for every topic a record of this connector, stream and native id may stand on."""
+        harmoniser = self._harmoniser(raw.connector)
+        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
+        return self._delete(raw, stream).outgoing if stream else []
+
     def topics(self, connector: str) -> set[str]:
         """Return the topics that records of a connector may stand on."""
         harmoniser = self._harmoniser(connector)
@@ -104,7 +110,10 @@ class Deliver:
 
     def _delete(self, raw: Raw, stream: Stream) -> Result:
         documents = render.tombstones(emitted(stream), raw, template=stream.iri, audience_key=self._audience_key)
-        return Result([self._outgoing(document, raw, None) for document in documents], raw.connector, raw.stream, "deleted")
+        outgoing = [self._outgoing(document, raw, None) for document in documents]
+        if raw.erased:
+            outgoing.append(withdrawal(raw))
+        return Result(outgoing, raw.connector, raw.stream, "deleted", asked=raw.erased == "asked")
 
     def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected, country: str = "") -> Result:
         outgoing = [rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)]

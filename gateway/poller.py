@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.errors import Denied, Fenced, Halt, RetryLater
+from gateway.errors import Denied, Fenced, Halt, IntegrityStop, RetryLater
+from gateway.harmonise.subjects import Subjects
+from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
 from gateway.publish.ledger import Ledger
 from gateway.renormalise import renormalise
@@ -44,7 +46,7 @@ class StreamPoller:
         self._settings = settings
         self._client = client
         self._deliver = deliver
-        self._ledger = Ledger(settings, connector.connector, stream)
+        self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self._wake = asyncio.Event()
         self._failures = 0
 
@@ -86,6 +88,8 @@ class StreamPoller:
                 return self._failed("fenced", "fenced", str(error), self._backoff(None))
             except Denied as error:
                 return self._failed("halt", "denied", str(error), max(every, HALTED_RETRY_SECONDS))
+            except IntegrityStop as error:
+                return self._failed("halt", "integrity", str(error), max(every, HALTED_RETRY_SECONDS))
             except Exception as error:  # noqa: BLE001 - one stream's defect must not end the others; the type says where to look
                 return self._failed("halt", "unexpected", type(error).__name__, max(every, HALTED_RETRY_SECONDS))
             finally:

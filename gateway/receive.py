@@ -16,6 +16,8 @@ from aiohttp import web
 from gateway.errors import Unavailable
 from gateway.fetch.push import Receiver
 from gateway.fetch.secrets import Secrets
+from gateway.harmonise.subjects import Subjects
+from gateway.keys import SUPPRESSION, keys_of
 from gateway.language.connector import Connector
 from gateway.poll import changes, split
 from gateway.publish.ledger import Ledger
@@ -42,7 +44,7 @@ class Inbox:
                 await self._write(name, [raw for raw in raws if raw.stream == name])
 
     async def _write(self, stream: str, raws: list[Raw]) -> None:
-        ledger = self._ledgers.setdefault(stream, Ledger(self.settings, self.connector.connector, stream))
+        ledger = self._ledgers.setdefault(stream, Ledger(self.settings, self.connector.connector, stream, self._subjects()))
         await ledger.open()
         entries, unchanged = changes(raws, ledger.known)
         for part in split(entries):
@@ -50,6 +52,9 @@ class Inbox:
         metrics.RECEIVED.labels(self.connector.connector, stream).inc(len(raws))
         if unchanged:
             metrics.RECORDS.labels(self.connector.connector, stream, "unchanged").inc(unchanged)
+
+    def _subjects(self) -> Subjects:
+        return Subjects(self.connector, keys_of(self.settings).of(SUPPRESSION))
 
     async def close(self) -> None:
         """Let go of the producers."""

@@ -46,6 +46,8 @@ class Raw(Struct, frozen=True, kw_only=True):
     """True when an earlier version of it was written before: what came of that has to go if this one is rejected."""
     correctionof: str = ""
     """The event that a new reading of the same bytes corrects."""
+    erased: Literal["", "asked", "met"] = ""
+    """This deletion is an erasure: somebody asked for it, or what was erased before was met again. What was rejected goes too."""
 
     @property
     def key(self) -> str:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     """URL of a Maven repository to fetch them from instead of the usual one."""
     pseudonym_key: SecretStr = SecretStr("")
     """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
+    pseudonym_key_previous: SecretStr = SecretStr("")
+    """The key of before, while it is being replaced: what was published under it is taken away as records are published anew."""
+    suppression_key: SecretStr = SecretStr("")
+    """Key of the entries that keep erased records from coming back; the pseudonym key when not set. Never replaced: an entry cannot be
+    made anew, because nobody knows any more whom it stands for."""
     receive_host: str = "127.0.0.1"
     """Where registries that call us are answered; open only while this worker owns a push connector."""
     receive_port: int = 9465

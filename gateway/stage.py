@@ -55,6 +55,8 @@ class Result:
     outcome: str
     reason: str = ""
     field: str = ""
+    asked: bool = False
+    """An operator asked for it, no registry served it: counted as received here, so that the outcomes still sum up."""
     issues: tuple[str, ...] = ()
     used: tuple[tuple[str, str, str], ...] = ()
     """Table versions read: country, table, version."""
@@ -292,6 +294,8 @@ def count(results: Iterable[Result]) -> None:
     """Add committed results to the metrics, grouped, so that the hot path pays little."""
     for labels, number in Counter((one.connector, one.stream, one.outcome) for one in results).items():
         metrics.RECORDS.labels(*labels).inc(number)
+    for asked, number in Counter((one.connector, one.stream) for one in results if one.asked).items():
+        metrics.RECEIVED.labels(*asked).inc(number)
     for labels4, number in Counter((one.connector, one.stream, one.reason, one.field) for one in results if one.reason).items():
         metrics.REJECTIONS.labels(*labels4).inc(number)
     for labels, number in Counter((one.connector, one.stream, code) for one in results for code in one.issues).items():

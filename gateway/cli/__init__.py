@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, explain, run, schemas, tables
+from gateway.cli import connectors, control, demo, erase, explain, run, schemas, tables
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -22,4 +22,5 @@ connectors.register(app)
 tables.register(app)
 control.register(app)
 explain.register(app)
+erase.register(app)
 schemas.register(app)

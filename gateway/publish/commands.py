@@ -5,17 +5,22 @@ from __future__ import annotations
 from aiokafka import AIOKafkaProducer
 
 from gateway.publish.connection import arguments
-from gateway.publish.topics import COMMANDS
+from gateway.publish.topics import COMMANDS, Topic
 from gateway.publish.transactions import partition_for
 from gateway.settings import Settings
 
 
 async def send_command(settings: Settings, connector: str, value: bytes) -> None:
     """Return once the command is durable."""
+    await send(settings, COMMANDS, connector, value)
+
+
+async def send(settings: Settings, topic: Topic, connector: str, value: bytes) -> None:
+    """Put one message about a connector on a topic; return once it is durable."""
     producer = AIOKafkaProducer(**arguments(settings), enable_idempotence=True)
     await producer.start()
     try:
         key = connector.encode()
-        await producer.send_and_wait(COMMANDS.name, value, key=key, partition=partition_for(key, COMMANDS.partitions))
+        await producer.send_and_wait(topic.name, value, key=key, partition=partition_for(key, topic.partitions))
     finally:
         await producer.stop()

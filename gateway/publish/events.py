@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from gateway.records import Document, Provenance, Raw
 
 JSON = b"application/json"
 _ENCODER = msgspec.json.Encoder()
+_ERASED: dict[bytes, Literal["", "asked", "met"]] = {b"asked": "asked", b"met": "met"}
 
 
 def event_id(*parts: str | bytes | None) -> str:
@@ -42,6 +43,8 @@ def raw_headers(raw: Raw) -> list[tuple[str, bytes]]:
         headers.append(("again", b"1"))
     if raw.correctionof:
         headers.append(("correctionof", raw.correctionof.encode()))
+    if raw.erased:
+        headers.append(("erased", raw.erased.encode()))
     if raw.context:
         headers.append(("context", _ENCODER.encode(raw.context)))
     return headers
@@ -66,6 +69,7 @@ def raw_from(key: bytes, value: bytes | None, headers: Any) -> Raw:
         version=found.get("version", b"").decode(),
         again="again" in found,
         correctionof=found.get("correctionof", b"").decode(),
+        erased=_ERASED.get(found.get("erased", b""), ""),
     )
 
 

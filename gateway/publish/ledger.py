@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from gateway.errors import RetryLater
 from gateway.publish.events import raw_headers
 from gateway.publish.rejections import rejection
+from gateway.publish.suppressions import Subjects, Suppressed, read_suppressed
 from gateway.publish.topics import CURSORS, DIGESTS, RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
 from gateway.records import Raw, Rejected
@@ -36,10 +39,15 @@ class Entry:
         return self.digest != known[:16] and self.value[16:] >= (known[16:] if self.changed_at else self.value[16:])
 
 
+def erasure(raw: Raw, why: Literal["asked", "met"]) -> Entry:
+    """Return the entry that takes a record away from every topic, its digest too, and leaves nothing of its content."""
+    return Entry(Raw(connector=raw.connector, stream=raw.stream, native_id=raw.native_id, body=None, erased=why), bytes(16), None)
+
+
 class Ledger:
     """One stream's durable state. A failed write closes it; the next :meth:`open` fences and reads again."""
 
-    def __init__(self, settings: Settings, connector: str, stream: str) -> None:
+    def __init__(self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None) -> None:
         self.connector = connector
         self.stream = stream
         self.known: dict[str, bytes] = {}
@@ -48,6 +56,8 @@ class Ledger:
         self._transactional = Transactional(settings, f"poll-{connector}-{stream}", "poll")
         self._cursor: bytes | None = None
         self._large: set[tuple[str, bytes]] = set()
+        self._subjects = subjects
+        self._suppressed = Suppressed()
 
     async def open(self) -> bytes | None:
         """Make sure this instance owns the stream; return its cursor, or ``None`` when it was never read."""
@@ -59,19 +69,24 @@ class Ledger:
         prefix = self._name + b"|"
         digests = await read_partition(self._settings, DIGESTS.name, partition_for(self._name, DIGESTS.partitions), [prefix])
         self.known = {key[len(prefix) :].decode(): value for key, value in digests.items()}
+        self._suppressed = await read_suppressed(self._settings, self._subjects)
         return self._cursor
 
-    async def write(self, entries: list[Entry], cursor: bytes | None) -> None:
-        """Write raw records, their digests and the cursor in one transaction; afterwards :attr:`known` includes them.
+    async def write(self, entries: list[Entry], cursor: bytes | None, also: Sequence[Outgoing] = ()) -> None:
+        """Write raw records, their digests, the cursor and ``also`` in one transaction; afterwards :attr:`known` includes them.
 
+        What was erased is not written, whoever asks for it: it ends as deleted, and what stood of it before is taken away.
         A record that does not fit its topic ends as a rejection in the same transaction. It is found by trying: the first time this
         raises :class:`~gateway.errors.RetryLater`, and the page is read and written again.
         """
-        if not entries and cursor in {None, self._cursor}:
+        entries, suppressed = self._without_suppressed(entries)
+        if not entries and not also and cursor in {None, self._cursor}:
+            self._count_suppressed(suppressed, gone=suppressed)
             return
         records = [record for entry in entries for record in self._records(entry)]
         if cursor is not None:
             records.append(Outgoing(CURSORS.name, self._name, cursor, [], partition_for(self._name, CURSORS.partitions)))
+        records += also
         try:
             await self._transactional.write(records)
         except RecordTooLarge as error:
@@ -79,14 +94,40 @@ class Ledger:
             raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None
         self._cursor = cursor if cursor is not None else self._cursor
         for entry in entries:
-            self.known[entry.raw.native_id] = entry.value
+            if entry.raw.erased:
+                self.known.pop(entry.raw.native_id, None)
+            else:
+                self.known[entry.raw.native_id] = entry.value
         self._count_large(entries)
+        self._count_suppressed(suppressed, gone=suppressed - sum(entry.raw.erased == "met" for entry in entries))
+
+    def _without_suppressed(self, entries: list[Entry]) -> tuple[list[Entry], int]:
+        """Return what may be written, and how many were suppressed: an erasure stands for one of which something is still there."""
+        kept: list[Entry] = []
+        suppressed = 0
+        for entry in entries:
+            raw = entry.raw
+            if raw.erased or not self._suppressed(raw):
+                kept.append(entry)
+                continue
+            suppressed += 1
+            if raw.native_id in self.known:
+                kept.append(erasure(raw, "met"))
+        return kept, suppressed
+
+    def _count_suppressed(self, suppressed: int, *, gone: int) -> None:
+        """Count what was suppressed; ``gone`` of it leaves no trace on the raw topic, so the stage will not count it as deleted."""
+        if suppressed:
+            metrics.SUPPRESSED.labels(self.connector, self.stream).inc(suppressed)
+        if gone:
+            metrics.RECORDS.labels(self.connector, self.stream, "deleted").inc(gone)
 
     def _records(self, entry: Entry) -> tuple[Outgoing, Outgoing]:
         """Return the raw record, or the rejection in its place, and the digest."""
         raw = entry.raw
         key = self._name + b"|" + raw.native_id.encode()
-        digest = Outgoing(DIGESTS.name, key, entry.value, [], partition_for(self._name, DIGESTS.partitions))
+        value = None if raw.erased else entry.value
+        digest = Outgoing(DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions))
         if (raw.native_id, entry.digest) in self._large:
             return rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
         return Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw)), digest

@@ -57,3 +57,15 @@ def rejection(rejected: Rejected, raw: Raw, *, topic: str, partition: int, offse
     if raw.changed_at:
         headers.append(("ce_time", iso(raw.changed_at).encode()))
     return Outgoing(REJECTIONS.name, raw.key.encode(), value, headers)
+
+
+def withdrawal(raw: Raw) -> Outgoing:
+    """Return what takes the rejections of a record away: a tombstone, for the topic is compacted."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id("withdrawn", raw.key).encode()),
+        ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
+        ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
+        ("content-type", JSON),
+    ]
+    return Outgoing(REJECTIONS.name, raw.key.encode(), None, headers)

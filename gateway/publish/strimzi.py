@@ -41,6 +41,7 @@ USERS = (
     User("gateway-poll", frozenset({"poll", "control"}), group="gateway-control", transactions="poll-", verifies=True),
     User("gateway-harmonise", frozenset({"harmonise"}), group="harmonise", transactions="harmonise-", verifies=True),
     User("gateway-operator", frozenset({"operator"}), group="gateway-operator.", group_is_prefix=True, verifies=True),
+    User("gateway-eraser", frozenset({"erase"}), group="harmonise", transactions="poll-", verifies=True),
     User("europass", frozenset({"europass"}), group="europass.", group_is_prefix=True),
     User("esc", frozenset({"esc"}), group="esc.", group_is_prefix=True),
 )

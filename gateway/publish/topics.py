@@ -20,7 +20,11 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. ``readers`` and ``writers`` are roles; ``days`` is the retention of a topic that is not compacted."""
+    """One topic. ``readers`` and ``writers`` are roles.
+
+    ``days`` is the retention of a topic that is not compacted; a compacted one that has it too forgets a key with its tombstone or
+    after that time, whichever comes first.
+    """
 
     name: str
     key: str
@@ -39,32 +43,59 @@ RAW = Topic(
     "connector|native id",
     "Records as last received",
     personal=True,
-    writers=("poll",),
-    readers=("harmonise", "operator"),
+    writers=("poll", "erase"),
+    readers=("harmonise", "operator", "erase"),
     max_bytes=5_242_880,
 )
-CURSORS = Topic("gateway.cursors.v1", "connector|stream", "Where each stream stands", writers=("poll",), readers=("poll", "operator"))
-DIGESTS = Topic(
-    "gateway.digests.v1", "connector|stream|native id", "Digest of each record", writers=("poll",), readers=("poll", "operator")
+CURSORS = Topic(
+    "gateway.cursors.v1", "connector|stream", "Where each stream stands", writers=("poll",), readers=("poll", "operator", "erase")
 )
-QUALIFICATIONS = Topic("europass.qualifications.v1", "persistent IRI", "ELM LOQ JSON-LD: qualifications", readers=("europass",))
+DIGESTS = Topic(
+    "gateway.digests.v1",
+    "connector|stream|native id",
+    "Digest of each record",
+    writers=("poll", "erase"),
+    readers=("poll", "operator", "erase"),
+)
+QUALIFICATIONS = Topic("europass.qualifications.v1", "persistent IRI", "ELM LOQ JSON-LD: qualifications", readers=("europass", "erase"))
 OPPORTUNITIES = Topic(
-    "europass.learning-opportunities.v1", "persistent IRI", "ELM LOQ JSON-LD: courses and programmes", readers=("europass",)
+    "europass.learning-opportunities.v1", "persistent IRI", "ELM LOQ JSON-LD: courses and programmes", readers=("europass", "erase")
 )
 CREDENTIALS = Topic(
-    "europass.credentials.v1", "credential id", "Unsealed European Digital Credentials", personal=True, readers=("europass",)
+    "europass.credentials.v1", "credential id", "Unsealed European Digital Credentials", personal=True, readers=("europass", "erase")
 )
 STUDENT_STATUS = Topic(
-    "esc.student-status.v1", "pseudonymous hash", "Enrolment of a student at an institution", personal=True, readers=("esc",)
+    "esc.student-status.v1", "pseudonymous hash", "Enrolment of a student at an institution", personal=True, readers=("esc", "erase")
 )
-CARDS = Topic("esc.cards.v1", "ESCN", "Life of a European Student Card", personal=True, readers=("esc",))
-POINTERS = Topic("esc.credential-pointers.v1", "credential id", "That a credential exists, and where", personal=True, readers=("esc",))
+CARDS = Topic("esc.cards.v1", "ESCN", "Life of a European Student Card", personal=True, readers=("esc", "erase"))
+POINTERS = Topic(
+    "esc.credential-pointers.v1", "credential id", "That a credential exists, and where", personal=True, readers=("esc", "erase")
+)
+SUPPRESSIONS = Topic(
+    "gateway.suppressions.v1",
+    "keyed hash of a record or a person",
+    "What was erased and may not come back",
+    partitions=1,
+    writers=("erase",),
+    readers=("poll", "erase"),
+)
+AUDIT = Topic(
+    "gateway.audit.v1",
+    "connector",
+    "Receipts of erasures: who, when, where, why; no personal data",
+    partitions=1,
+    compacted=False,
+    days=3650,
+    writers=("erase",),
+    readers=("operator", "erase"),
+)
 PROVIDERS = Topic(
-    "reference.providers.v1", "provider id", "Trusted providers and their quality assurance", readers=("harmonise", "europass", "esc")
+    "reference.providers.v1",
+    "provider id",
+    "Trusted providers and their quality assurance",
+    readers=("harmonise", "europass", "esc", "erase"),
 )
-REJECTIONS = Topic(
-    "gateway.rejections.v1", "as raw", "Why a record was rejected; no payload", compacted=False, days=90, readers=("operator",)
-)
+REJECTIONS = Topic("gateway.rejections.v1", "as raw", "Why a record was rejected; no payload", days=90, readers=("operator", "erase"))
 COMMANDS = Topic(
     "gateway.commands.v1",
     "connector",
@@ -90,6 +121,8 @@ TOPICS: tuple[Topic, ...] = (
     POINTERS,
     PROVIDERS,
     REJECTIONS,
+    SUPPRESSIONS,
+    AUDIT,
     COMMANDS,
     NOTIFICATIONS,
 )
@@ -97,11 +130,12 @@ TOPICS: tuple[Topic, ...] = (
 
 def settings_of(topic: Topic) -> dict[str, str]:
     """Return the topic's configuration as Kafka names it."""
-    found = {"cleanup.policy": "compact" if topic.compacted else "delete", "max.message.bytes": str(topic.max_bytes)}
+    policies = [*(["compact"] if topic.compacted else []), *(["delete"] if topic.days or not topic.compacted else [])]
+    found = {"cleanup.policy": ",".join(policies), "max.message.bytes": str(topic.max_bytes)}
     if topic.compacted:
         # A tombstone outlives any reader's downtime of a week; a segment closes each day so that erased records go.
         found |= {"delete.retention.ms": str(7 * DAY_MS), "segment.ms": str(DAY_MS), "max.compaction.lag.ms": str(7 * DAY_MS)}
-    else:
+    if "delete" in policies:
         found["retention.ms"] = str((topic.days or 7) * DAY_MS)
     return found
 

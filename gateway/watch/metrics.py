@@ -33,6 +33,9 @@ RECEIVED = _counter("records_received", "Records a registry served", "connector"
 RECORDS = _counter(
     "records", "How records ended: accepted, rejected, unchanged, deleted; their sum equals received", "connector", "stream", "outcome"
 )
+SUPPRESSED = _counter(
+    "records_suppressed", "Records that were served and not kept, because they were erased; counted as deleted too", "connector", "stream"
+)
 CURSOR_TIMESTAMP = _gauge(
     "cursor_timestamp_seconds", "How far a stream has been read, as Unix time; lag = time() - it", "connector", "stream"
 )

@@ -1,0 +1,89 @@
+"""Whom a raw record is about, as keyed hashes: the rules for the holder's identifiers alone, whatever else the record holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from gateway.harmonise import _StreamPrograms
+from gateway.harmonise.fills import Refused, State, apply
+from gateway.harmonise.mapper import Surroundings
+from gateway.harmonise.payload import PayloadError
+from gateway.harmonise.privacy import pseudonymiser
+from gateway.language.connector import Connector, Stream
+from gateway.language.mapping_rules import Rule
+from gateway.records import Raw
+
+ESI = "esi"
+IDENTIFIERS = ("holder.esi", "holder.pseudonym")
+
+
+class Subjects:
+    """Finds the persons in raw records of one connector, under each of ``keys``. Total: what cannot be read names nobody."""
+
+    def __init__(self, connector: Connector, keys: tuple[bytes, ...]) -> None:
+        self._connector = connector
+        self._keys = keys
+        self._esi = [pseudonymiser(key, "", ESI) for key in keys]
+        self._programs: dict[str, list[_StreamPrograms]] = {}
+
+    def __call__(self, raw: Raw) -> frozenset[str]:
+        """Return the ids of everybody the record names."""
+        if raw.body is None:
+            return frozenset()
+        if raw.stream not in self._programs:
+            self._programs[raw.stream] = self._compiled(raw.stream)
+        return frozenset(found for programs in self._programs[raw.stream] for found in self._of(programs, raw))
+
+    def _compiled(self, name: str) -> list[_StreamPrograms]:
+        stream = self._connector.streams.get(name)
+        if stream is None:
+            return []
+        return [_StreamPrograms(Surroundings(self._connector, reduced(stream), None, key)) for key in self._keys]
+
+    def _of(self, programs: _StreamPrograms, raw: Raw) -> Iterator[str]:
+        try:
+            program = programs.of(raw.kind)
+            if program is None:
+                return
+            node, context = programs.read(raw), programs.context(raw)
+        except PayloadError:
+            return
+        for step in program.steps:  # one after the other: an identifier that cannot be read does not hide the other
+            state = State()
+            try:
+                apply((step,), node, context, state)
+            except (Refused, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+                continue
+            holder = state.values.get("holder", {})
+            if pseudonym := holder.get("pseudonym"):
+                yield pseudonym
+            if esi := holder.get("esi"):
+                yield from (hide(str(esi)) for hide in self._esi)
+
+
+def reduced(stream: Stream) -> Stream:
+    """Return the stream with the rules that name its holder, and no other."""
+    kinds = {name: kind.model_copy(update={"map": _only(kind.map)}) for name, kind in stream.kinds.items()}
+    return stream.model_copy(update={"map": _only(stream.map), "kinds": kinds})
+
+
+def identifier_kinds(connectors: Iterable[Connector]) -> set[tuple[str, str]]:
+    """Return the countries and kinds of the identifiers that connectors find persons by; a European Student Identifier has no country."""
+    found = set()
+    for connector in connectors:
+        for stream in connector.streams.values():
+            for rules in (stream.map, *(kind.map for kind in stream.kinds.values())):
+                for name, rule in _only(rules).items():
+                    found |= {("", ESI)} if name == "holder.esi" else {(connector.country[:2], kind) for kind in _kinds(rule)}
+    return found
+
+
+def _only(rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    return {name: rule for name, rule in rules.items() if name in IDENTIFIERS}
+
+
+def _kinds(rule: Rule) -> Iterator[str]:
+    if rule.pseudonym:
+        yield rule.pseudonym
+    for inner in rule.first_of or ():
+        yield from _kinds(inner)
