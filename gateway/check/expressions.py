@@ -24,6 +24,8 @@ def findings(connector: Connector, document: Document, tables: Any) -> Iterator[
         if answer.when.path:
             kind: PayloadKind = "xml" if connector.soap else payload_kind(connector, next(iter(connector.streams.values())))
             yield from _try(document, (_block(connector), "replies", index, "when", "path"), kind, answer.when.path, namespaces)
+    if (auth := getattr(connector.protocol, "auth", None)) and auth.login:
+        yield from _try(document, (_block(connector), "auth", "login", "token"), "json", auth.login.token, {})
     for name, stream in connector.streams.items():
         place: Path_ = ("streams", name)
         for where, kind, text in _stream(connector, stream):

@@ -15,12 +15,14 @@ from gateway.fetch import tls
 from gateway.fetch.auth import ApiKey, Auth, Basic, Bearer, OAuth2, Open
 from gateway.fetch.exchange import Call, Reply, Verdict
 from gateway.fetch.limits import Quiet
+from gateway.fetch.login import Login
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.secrets import text as secret_text
 from gateway.fetch.soap import Wsdl
 from gateway.fetch.transport import Allowance, Line, Transport, origin
 from gateway.language import wire as language
 from gateway.language.connector import Connector, Push, Soap
+from gateway.language.expressions import compile_expression, text_of
 from gateway.language.scalars import Secret
 
 
@@ -80,6 +82,8 @@ class Client(Transport):
             return Bearer(self._text(auth.bearer.token))
         if auth.api_key:
             return ApiKey(self._text(auth.api_key.value), auth.api_key.header or "", auth.api_key.query or "")
+        if auth.login:
+            return self._login(auth.login)
         if auth.oauth2_client_credentials is None:
             raise AssertionError
         return self._oauth(auth.oauth2_client_credentials)
@@ -100,6 +104,20 @@ class Client(Transport):
             parameters=tuple(rule.parameters.items()),
             in_body=rule.credentials_in == "body",
             tls=self._context(rule.tls),
+        )
+
+    def _login(self, rule: language.Login) -> Login:
+        url = rule.url if isinstance(rule.url, str) else _address(self.connector, rule.url, self.stage)
+        self.allow(url)
+        select = compile_expression("json", rule.token)
+        return Login(
+            url,
+            {name: self._text(value) for name, value in rule.fields.items()},
+            lambda answer: text_of(next(iter(select(answer)), "")),
+            rule.header,
+            rule.prefix,
+            as_form=rule.as_ == "form",
+            lifetime=rule.lifetime,
         )
 
     def _text(self, source: str | Secret) -> Callable[[], str]:

@@ -76,6 +76,18 @@ class OAuth2(Model):
     tls: Tls | None = Field(None, description="Client certificate for the token endpoint alone")
 
 
+class Login(Model):
+    """A login of the registry's own that answers with a token in JSON."""
+
+    url: HttpUrl | Url = Field(description="Where the credentials are posted, one for all stages or one per stage")
+    fields: dict[str, TextOrSecret] = Field(min_length=1, description="What is posted, such as a user name and a password")
+    as_: Literal["json", "form"] = Field("json", alias="as", description="How it is posted")
+    token: Expression = Field(description="The token in the reply")
+    header: str = Field("Authorization", description="Header that carries the token")
+    prefix: str = Field("Bearer ", description="What stands before the token in the header")
+    lifetime: Duration | None = Field(None, description="How long a token is used; until a call answers 401 when left out")
+
+
 class Auth(OneOf):
     """How the registry knows the gateway; the key says which kind."""
 
@@ -83,6 +95,7 @@ class Auth(OneOf):
     api_key: ApiKey | None = Field(None, description="Key in a named header or query parameter")
     bearer: Bearer | None = Field(None, description="Fixed bearer token")
     oauth2_client_credentials: OAuth2 | None = Field(None, description="OAuth 2 client credentials")
+    login: Login | None = Field(None, description="A login of the registry's own that answers with a token")
 
 
 class Tls(Model):
