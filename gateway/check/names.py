@@ -62,6 +62,8 @@ def requests(stream: Stream) -> Iterator[tuple[Path_, Request]]:
     """Give every request of a stream with its place."""
     if stream.request:
         yield ("request",), stream.request
+    if stream.paging.cursor and stream.paging.cursor.request:
+        yield ("paging", "cursor", "request"), stream.paging.cursor.request
     if stream.export:
         yield ("export", "start"), stream.export.start
         yield ("export", "status"), stream.export.status

@@ -294,7 +294,8 @@ class _StreamReader:
             return await exported(self._stream.export, self._dialogue, values, self._stream.decode, more)
         if self._stream.request is None:
             raise AssertionError
-        return await self._dialogue.ask(self._stream.request, values, chain=self._stream.decode, url=ask.url, **more)
+        following = self._stream.paging.cursor and "cursor" in ask.variables and self._stream.paging.cursor.request
+        return await self._dialogue.ask(following or self._stream.request, values, chain=self._stream.decode, url=ask.url, **more)
 
     def _times(self, window: Window) -> dict[str, Any]:
         zone = ZoneInfo(self._cursor.zone)

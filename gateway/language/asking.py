@@ -74,6 +74,9 @@ class Token(Model):
     from_: Expression = Field(alias="from", description="The token of the next page")
     more: Expression | None = Field(None, description="True while there is another page")
     first: str | None = Field(None, description="{cursor} of the first request; without it the parameter is left out")
+    request: Request | None = Field(
+        None, description="What is asked for the pages after the first, where that is not the same with {cursor}"
+    )
 
 
 class LinkHeader(Model):
