@@ -100,6 +100,7 @@ COMMANDS = Topic(
     "gateway.commands.v1",
     "connector",
     "What operators and timers ask for",
+    partitions=24,  # connectors go to workers by them: few would leave workers without any
     compacted=False,
     days=7,
     writers=("operator", "control"),
