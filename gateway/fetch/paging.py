@@ -55,6 +55,21 @@ Steps = Generator[Ask, Seen, None]
 Pager = Callable[[State | None], Steps]
 
 
+class Moved(Exception):
+    """Fewer records stand in the window than when it was begun: those behind moved up, and counting on would pass some over."""
+
+
+def extent(state: State | None, seen: Seen, look: Look | None) -> State:
+    """Return what the reply says of the whole window, for the next page's state; raise :class:`Moved` when it has shrunk meanwhile."""
+    values = look(seen.root) if look is not None else []
+    if not first_text(values):
+        return state or {}
+    found = number(values, "the total")
+    if state and found < int(state.get("total", found)):
+        raise Moved
+    return {"total": found}
+
+
 class Watch:
     """Notices loops and repeated pages during one run."""
 
@@ -181,8 +196,10 @@ class PageNumber:
         watch = Watch()
         page = int(state["page"]) if state else self.start
         got = int(state.get("got", 0)) if state else 0
+        whole = {"total": state["total"]} if state and "total" in state else {}
         while True:
-            seen = yield Ask({"page": page, "got": got}, {"page": page, **({"size": self.size} if self.size else {})})
+            seen = yield Ask({"page": page, "got": got, **whole}, {"page": page, **({"size": self.size} if self.size else {})})
+            whole = extent(whole, seen, self.total or self.pages)
             watch.saw(seen)
             got += seen.count
             if self._ended(seen, page, got):
@@ -216,8 +233,10 @@ class Offset:
         """Skip ahead by what was received until a stop sign."""
         watch = Watch()
         offset = int(state["offset"]) if state else self.start
+        whole = {"total": state["total"]} if state and "total" in state else {}
         while True:
-            seen = yield Ask({"offset": offset}, {"offset": offset, "size": self.size})
+            seen = yield Ask({"offset": offset, **whole}, {"offset": offset, "size": self.size})
+            whole = extent(whole, seen, self.total)
             watch.saw(seen)
             offset += seen.count
             if counted_out(seen, offset - self.start, self.total, self.size):

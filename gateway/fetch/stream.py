@@ -33,6 +33,8 @@ from gateway.language.connector import Connector, Push, Stream
 from gateway.records import Raw
 
 PAGE_RECORDS = 1_000
+MOST_MOVES = 5
+"""How often one reading of a window is begun again because records left it meanwhile."""
 _SCAN = Cursor(scan=True)
 
 
@@ -181,7 +183,7 @@ class _StreamReader:
 
     async def _window(self, every: list[Turn], place: _Place) -> AsyncIterator[Page]:
         """Read the first of the place's windows, halving it as often as the registry asks."""
-        restarted = False
+        restarted, moved = False, 0
         while True:
             try:
                 async for page in self._pages(every, place):
@@ -193,6 +195,11 @@ class _StreamReader:
                 if restarted:
                     raise RetryLater("CURSOR_EXPIRED", f"{self._where}: the registry asks twice to start the window again") from None
                 restarted, place.pager, place.skip = True, None, 0
+            except paging.Moved:
+                moved += 1
+                if moved > MOST_MOVES:
+                    raise RetryLater("PAGES_MOVED", f"{self._where}: records leave the window faster than it can be read") from None
+                place.pager, place.skip = None, 0  # what was read already is unchanged
             else:
                 return
 

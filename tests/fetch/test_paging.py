@@ -47,6 +47,27 @@ def test_link_headers_as_people_write_them():
     assert ended
 
 
+@pytest.mark.parametrize(
+    "pager",
+    [
+        paging.PageNumber(total=look("t"), size=2),
+        paging.PageNumber(more=look("more"), total=look("t")),
+        paging.PageNumber(pages=look("t")),
+        paging.Offset(2, total=look("t")),
+    ],
+)
+def test_a_window_that_shrinks_while_it_is_read_is_begun_again(pager):
+    """Pages are counted: when a record leaves the window those behind move up, and the next page would pass some over."""
+    first = {"t": 6, "more": True}
+    asks, _ = walk(pager, [seen(first, count=2)])
+    assert asks[1].state["total"] == 6
+    with pytest.raises(paging.Moved):
+        walk(pager, [seen(first, count=2), seen({"t": 5, "more": True}, count=2)])
+    with pytest.raises(paging.Moved):
+        walk(pager, [seen({"t": 5, "more": True}, count=2)], asks[1].state)
+    assert walk(pager, [seen(first, count=2), seen({"t": 7, "more": True}, count=2)])[0]
+
+
 def test_next_url_and_its_loops():
     pager = paging.NextUrl(look("next"))
     asks, ended = walk(pager, [seen({"next": "?page=2"}), seen({"next": None})])
