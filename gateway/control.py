@@ -6,9 +6,12 @@ understands is news with a reason, never an exception.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from gateway.errors import Finding
+from gateway.language.connector import Connector
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True, tag="poll", tag_field="command"):
@@ -44,9 +47,45 @@ class Renormalise(msgspec.Struct, frozen=True, kw_only=True, tag="renormalise", 
     id: str = ""
 
 
-Command = Poll | Pause | Resume | Renormalise
+class Backfill(msgspec.Struct, frozen=True, kw_only=True, tag="backfill", tag_field="command"):
+    """Read ``begin`` to ``end`` once more beside live polling; an ``id`` that is known already begins nothing."""
+
+    connector: str
+    begin: datetime
+    end: datetime
+    stream: str = ""
+    id: str = ""
+
+
+class CancelBackfill(msgspec.Struct, frozen=True, kw_only=True, tag="cancel-backfill", tag_field="command"):
+    """End a backfill where it stands; what it wrote stays."""
+
+    connector: str
+    stream: str = ""
+    id: str = ""
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, tag="replay", tag_field="command"):
+    """Harmonise rejected records again with the files the worker runs with; ``reason`` empty means whatever the reason."""
+
+    connector: str
+    stream: str = ""
+    reason: str = ""
+    id: str = ""
+
+
+Command = Poll | Pause | Resume | Renormalise | Backfill | CancelBackfill | Replay
 
 _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+
+
+def unfit(command: Command, connector: Connector) -> str:
+    """Return why a command cannot concern a connector, in one line; empty when it can."""
+    if connector.push is not None:
+        return f"{connector.connector}: the registry calls us and is not polled; ask it to stop, or to send its records again"
+    if command.stream and command.stream not in connector.streams:
+        return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
+    return ""
 
 
 def decode(value: bytes | None) -> Command | Finding:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.errors import Denied, Fenced, Halt, IntegrityStop, RetryLater
+from gateway import backfill, control
+from gateway.errors import Denied, Fenced, GatewayError, Halt, IntegrityStop, RetryLater
 from gateway.harmonise.subjects import Subjects
 from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
@@ -31,28 +32,73 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
 HALTED_RETRY_SECONDS = 60.0
 """A stream that needs a person is still tried, slowly: the registry may have been mended meanwhile."""
+PAUSE = "pause"
+RENORMALISE = "renormalise"
 
 
 class StreamPoller:
     """One stream of one connector. :meth:`run` returns only when cancelled."""
 
-    def __init__(self, settings: Settings, connector: Connector, stream: str, client: Client, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector,
+        stream: str,
+        client: Client,
+        deliver: Deliver,
+        traffic: backfill.Traffic | None = None,
+    ) -> None:
         self.connector = connector
         self.stream = stream
-        self.paused = False
         self.problem = ""
         """Why the last poll failed, in one line; empty when it ended well."""
-        self.renormalise_next = False
         self._settings = settings
+        self._traffic = traffic or backfill.Traffic()
+        self._turn = asyncio.Lock()
+        """Held by whoever writes records of the stream: a poll, or a backfill that has a page in hand."""
+        self._backfilling: asyncio.Task[None] | None = None
         self._client = client
         self._deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self._wake = asyncio.Event()
         self._failures = 0
 
-    def wake(self) -> None:
-        """Poll now."""
+    @property
+    def paused(self) -> bool:
+        """Whether an operator said that nothing is to be polled."""
+        return PAUSE in self._ledger.notes
+
+    @property
+    def backfill(self) -> backfill.Progress | None:
+        """Where the last backfill stands."""
+        return backfill.standing(self._ledger)
+
+    async def tell(self, command: control.Command) -> str:
+        """Carry out a command, or write down that it is to be; durable when this returns. Returns why it cannot be, in one line.
+
+        Raises what a write to Kafka raises: then nothing was done, and the command may be told again.
+        """
+        refused = ""
+        match command:
+            case control.Pause():
+                await self._note(PAUSE, control.encode(command))
+            case control.Resume():
+                await self._note(PAUSE, None)
+            case control.Renormalise():
+                await self._note(RENORMALISE, control.encode(command))
+            case control.Backfill():
+                refused = backfill.refusal(self.connector, self.stream)
+                refused = refused or await backfill.begin(self._ledger, command.id, command.begin, command.end)
+            case control.CancelBackfill():
+                await self._stop_backfill()
+                await backfill.cancel(self._ledger)
         self._wake.set()
+        return refused
+
+    async def _note(self, name: str, value: bytes | None) -> None:
+        await self._ledger.open()
+        if self._ledger.notes.get(name) != value:
+            await self._ledger.write([], None, notes={name: value})
 
     async def run(self) -> None:
         """Poll for ever; close the producer on the way out."""
@@ -61,25 +107,30 @@ class StreamPoller:
         try:
             while True:
                 self._wake.clear()  # before the poll: a command that arrives during it is acted on right after it
-                delay = every if self.paused and not self.renormalise_next else await self.poll(every)
+                delay = await self.poll(every)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), delay)
         finally:
+            await self._stop_backfill()
             await self._ledger.close()
 
     async def poll(self, every: float) -> float:
-        """Poll once and return the seconds to wait before the next time."""
+        """Do what was asked of the stream, poll once unless it is paused, and return the seconds to wait before the next time."""
         name = self.connector.connector
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream):
             try:
-                if self.renormalise_next:
-                    changed = await renormalise(self._settings, self._deliver, self._ledger)
-                    self.renormalise_next = False
-                    log.info("renormalised", changed=changed)
+                await self._client.allowed()
+                await self._ledger.open()
+                self._go_on_backfilling()
+                async with self._turn:
+                    await self._carry_out()
                     if self.paused:
                         return every
-                tally = await poll_once(self.connector, self.stream, self._client, self._ledger, datetime.now(UTC))
+                    with self._traffic.live():
+                        tally = await poll_once(
+                            self.connector, self.stream, self._client, self._ledger, datetime.now(UTC), lambda: not self.paused
+                        )
             except RetryLater as error:
                 return self._failed("retry", error.reason, str(error), self._backoff(error.after))
             except Halt as error:
@@ -100,6 +151,47 @@ class StreamPoller:
             if tally.received:
                 log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
             return every
+
+    async def _carry_out(self) -> None:
+        """Do what was written down; it is forgotten once it is done, so a worker that takes over does it instead."""
+        if RENORMALISE in self._ledger.notes:
+            changed = await renormalise(self._settings, self._deliver, self._ledger)
+            await self._note(RENORMALISE, None)
+            log.info("renormalised", changed=changed)
+
+    def _go_on_backfilling(self) -> None:
+        """Start what is to run beside the polls and does not."""
+        progress = self.backfill
+        if progress and progress.state == "running" and (self._backfilling is None or self._backfilling.done()):
+            self._backfilling = asyncio.create_task(self._backfill(), name=f"backfill {self.connector.connector} {self.stream}")
+
+    async def _stop_backfill(self) -> None:
+        task, self._backfilling = self._backfilling, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _backfill(self) -> None:
+        """Backfill until it is done or cancelled; a failure is a matter of the backfill alone, and it is tried again."""
+        delay = FIRST_RETRY_SECONDS
+        with structlog.contextvars.bound_contextvars(connector=self.connector.connector, stream=self.stream):
+            while True:
+                before = self.backfill
+                try:
+                    if not self.paused:
+                        progress = await backfill.backfill(
+                            self.connector, self.stream, self._client, self._ledger, self._traffic, self._turn, lambda: not self.paused
+                        )
+                        if progress is None or progress.state != "running":
+                            log.info("backfill ended", state=progress and progress.state, received=progress and progress.received)
+                            return
+                except (GatewayError, OSError) as error:
+                    delay = FIRST_RETRY_SECONDS if self.backfill != before else min(LONGEST_RETRY_SECONDS, delay * 2)
+                    log.warning("backfill waits", error=str(error), next_try_seconds=round(delay, 1))
+                except Exception as error:  # noqa: BLE001 - as for a poll: the type says where to look
+                    delay = LONGEST_RETRY_SECONDS
+                    log.error("backfill failed", error=type(error).__name__, next_try_seconds=delay)  # noqa: TRY400 - a traceback may quote a payload
+                await asyncio.sleep(delay)
 
     def _failed(self, outcome: str, reason: str, text: str, delay: float) -> float:
         self.problem = text

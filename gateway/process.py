@@ -101,12 +101,16 @@ class Worker:
         async def assigned(partitions: set[int]) -> None:
             await pollers.own({name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in partitions})
 
-        def handle(value: bytes) -> None:
+        async def handle(value: bytes) -> None:
             command = control.decode(value)
             if isinstance(command, Finding):
                 log.warning("bad command", reason=command.message)
-            elif pollers.apply(command):
-                log.info("command", command=type(command).__name__.lower(), connector=command.connector, stream=command.stream)
+                return
+            about = {"command": type(command).__name__.lower(), "connector": command.connector, "stream": command.stream}
+            if refused := await pollers.apply(command):
+                log.warning("command refused", **about, reason=refused)
+            else:
+                log.info("command", **about)
 
         app: Any = build_app(self.settings, bootstrap(self.settings), pollers.tenure, assigned, handle)
         try:

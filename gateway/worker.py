@@ -20,7 +20,9 @@ import faust
 import structlog
 
 from gateway import control
+from gateway.backfill import Traffic
 from gateway.deliver import Deliver
+from gateway.errors import GatewayError
 from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
 from gateway.fetch.tenure import Tenure
@@ -37,6 +39,9 @@ log = structlog.get_logger()
 START_SECONDS = 60.0
 STOP_SECONDS = 8.0
 RESTART_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
+"""So long a command waits for its connector to start and for Kafka to take it."""
+COMMAND_LOOK_SECONDS = 0.2
 SESSION_SECONDS = 6.0
 """After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
 HEARTBEAT_SECONDS = 0.5
@@ -71,22 +76,23 @@ class Pollers:
         """Stop every poller; what is in flight is committed or left to be read again."""
         await self.own(set())
 
-    def apply(self, command: control.Command) -> bool:
-        """Carry out a command; return whether it concerned a stream of this worker."""
-        streams = [one for one in self.streams.get(command.connector, []) if command.stream in {"", one.stream}]
-        for stream in streams:
-            match command:
-                case control.Pause():
-                    stream.paused = True
-                case control.Resume():
-                    stream.paused = False
-                    stream.wake()
-                case control.Poll():
-                    stream.wake()
-                case control.Renormalise():
-                    stream.renormalise_next = True
-                    stream.wake()
-        return bool(streams)
+    async def apply(self, command: control.Command) -> str:
+        """Carry out a command; return why it was not, in one line. Total: a broker that is away is waited for, within a time limit."""
+        if command.connector not in self._connectors:
+            return f"no connector {command.connector}; this worker knows {', '.join(sorted(self._connectors)) or 'none'}"
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while time.monotonic() < deadline:
+            streams = self.streams.get(command.connector, [])
+            if refused := control.unfit(command, self._connectors[command.connector]):
+                return refused
+            try:
+                if streams:
+                    told = [await one.tell(command) for one in streams if command.stream in {"", one.stream}]
+                    return "; ".join(filter(None, told)) if all(told) else ""
+            except (GatewayError, OSError) as error:
+                log.warning("command waits", command=type(command).__name__.lower(), connector=command.connector, error=str(error))
+            await asyncio.sleep(COMMAND_LOOK_SECONDS)
+        return f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, or Kafka did not take the command; say it again"
 
     async def _run(self, name: str) -> None:
         """Keep a connector polled until it is taken away; what cannot start is tried again, and the others go on."""
@@ -104,7 +110,10 @@ class Pollers:
             await self._door.serve(connector, self._secrets)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
             client.under(self.tenure)
-            self.streams[name] = [StreamPoller(self._settings, connector, stream, client, self._deliver) for stream in connector.streams]
+            traffic = Traffic()
+            self.streams[name] = [
+                StreamPoller(self._settings, connector, stream, client, self._deliver, traffic) for stream in connector.streams
+            ]
             for stream in self.streams[name]:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
 
@@ -118,7 +127,11 @@ class Pollers:
 
 
 def build_app(
-    settings: Settings, bootstrap: str, tenure: Tenure, assigned: Callable[[set[int]], Awaitable[None]], handle: Callable[[bytes], None]
+    settings: Settings,
+    bootstrap: str,
+    tenure: Tenure,
+    assigned: Callable[[set[int]], Awaitable[None]],
+    handle: Callable[[bytes], Awaitable[None]],
 ) -> Any:
     """Return the Faust app of the control plane. ``handle`` must be total.
 
@@ -142,7 +155,7 @@ def build_app(
     @app.agent(topic, name="commands")
     async def on_command(stream: Any) -> None:
         async for value in stream:
-            handle(value)
+            await handle(value)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type]
     async def on_revoked(_app: Any, _revoked: set[Any], **_: Any) -> None:

@@ -1,20 +1,22 @@
-"""Commands to running workers: poll, pause, resume, renormalise."""
+"""Commands to running workers: poll, pause, resume, backfill, renormalise."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway import control
+from gateway.errors import UsageError
 
 if TYPE_CHECKING:
     from gateway.fleet import Fleet
 
 Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
-Stream = Annotated[str, typer.Option(help="One stream of it; all when not given.")]
+Stream = Annotated[str, typer.Argument(help="One stream of it; all when not given.")]
 
 
 def _send(command: control.Command) -> None:
@@ -23,9 +25,11 @@ def _send(command: control.Command) -> None:
     from gateway.publish.commands import send_command
 
     settings = settings_here()
-    load_fleet(settings, [command.connector])
+    if refused := control.unfit(command, load_fleet(settings, [command.connector]).connectors[command.connector]):
+        raise UsageError(refused)
     asyncio.run(send_command(settings, command.connector, control.encode(command)))
-    print(f"{type(command).__name__.lower()} {command.connector} {command.stream or 'all streams'}: sent to the worker that owns it")
+    verb = type(command).__struct_config__.tag
+    print(f"{verb} {command.connector} {command.stream or 'all streams'}: sent to the worker that owns it")
 
 
 def poll(connector: Connector, stream: Stream = "") -> None:
@@ -41,6 +45,38 @@ def pause(connector: Connector, stream: Stream = "", reason: Annotated[str, type
 def resume(connector: Connector, stream: Stream = "") -> None:
     """Poll again, from where the cursor stands."""
     _send(control.Resume(connector=connector, stream=stream, id=uuid.uuid4().hex))
+
+
+def backfill(
+    connector: Connector,
+    stream: Stream = "",
+    begin: Annotated[str, typer.Option("--from", help="First day, or moment, to read again.")] = "",
+    end: Annotated[str, typer.Option("--to", help="Last day, or the moment before which it ends  [default: now].")] = "",
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the backfill that is running; what it wrote stays.")] = False,
+) -> None:
+    """Read a span of the past once more, beside live polling and behind it; goes on after a restart until it is done."""
+    from gateway.backfill import moment, refusal, zone_of
+    from gateway.cli.run import settings_here
+    from gateway.fleet import load_fleet
+
+    if cancel:
+        _send(control.CancelBackfill(connector=connector, stream=stream, id=uuid.uuid4().hex))
+        return
+    if not begin:
+        raise UsageError("--from is missing: the first day to read again, such as 2024-01-31; or --cancel")
+    loaded = load_fleet(settings_here(), [connector]).connectors[connector]
+    if stream and stream not in loaded.streams:
+        raise UsageError(f"{connector} has no stream {stream}; it has {', '.join(loaded.streams)}")
+    refused = {name: refusal(loaded, name) for name in ([stream] if stream else loaded.streams)}
+    if all(refused.values()):
+        raise UsageError(f"{connector} {'; '.join(refused.values())}")
+    zone = zone_of(loaded, next(name for name, why in refused.items() if not why))
+    now = datetime.now(UTC)
+    first, last = moment(begin, zone), min(moment(end, zone, end=True) if end else now, now)
+    if first >= last:
+        raise UsageError(f"--from {begin} is not before --to {end or 'now'}; give the earlier day first, and no day to come")
+    _send(control.Backfill(connector=connector, stream=stream, begin=first, end=last, id=uuid.uuid4().hex))
+    print(f"from {first:%Y-%m-%dT%H:%M:%SZ} up to {last:%Y-%m-%dT%H:%M:%SZ}; `gateway status {connector}` shows how far it is")
 
 
 def renormalise(
@@ -87,8 +123,6 @@ def list_changes(country: str) -> int:
 
 def connectors_of(fleet: Fleet, country: str) -> list[str]:
     """Return the connectors of a country, or the one connector of that name."""
-    from gateway.errors import UsageError
-
     names = [name for name, one in fleet.connectors.items() if country in {name, one.country, one.country[:2]}]
     if not names:
         known = ", ".join(sorted({one.country for one in fleet.connectors.values()}))
@@ -98,5 +132,5 @@ def connectors_of(fleet: Fleet, country: str) -> list[str]:
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
-    for command in (poll, pause, resume, renormalise):
+    for command in (poll, pause, resume, backfill, renormalise):
         app.command(command.__name__)(command)

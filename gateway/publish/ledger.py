@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from gateway.errors import RetryLater
@@ -51,6 +53,13 @@ class Ledger:
         self.connector = connector
         self.stream = stream
         self.known: dict[str, bytes] = {}
+        self.notes: dict[str, bytes] = {}
+        """What was asked of the stream and what is under way, by name: kept beside the cursor, read by the next owner."""
+        self.opened = 0
+        """How often the stream was taken. What was read before the last time may not be written any more: see :meth:`write`."""
+        self.watched: set[str] | None = None
+        """When set, collects the native id of every record that is written."""
+        self._alone = asyncio.Lock()
         self._settings = settings
         self._name = f"{connector}|{stream}".encode()
         self._transactional = Transactional(settings, f"poll-{connector}-{stream}", "poll")
@@ -61,38 +70,66 @@ class Ledger:
 
     async def open(self) -> bytes | None:
         """Make sure this instance owns the stream; return its cursor, or ``None`` when it was never read."""
-        if self._transactional.ready:
-            return self._cursor
+        async with self._alone:
+            return self._cursor if self._transactional.ready else await self._take()
+
+    async def _take(self) -> bytes | None:
+        """Fence, then read."""
         await self._transactional.fence()
         cursors = await read_partition(self._settings, CURSORS.name, partition_for(self._name, CURSORS.partitions), [self._name])
         self._cursor = cursors.get(self._name)
         prefix = self._name + b"|"
+        self.notes = {key[len(prefix) :].decode(): value for key, value in cursors.items() if key.startswith(prefix)}
         digests = await read_partition(self._settings, DIGESTS.name, partition_for(self._name, DIGESTS.partitions), [prefix])
         self.known = {key[len(prefix) :].decode(): value for key, value in digests.items()}
         self._suppressed = await read_suppressed(self._settings, self._subjects)
+        self.opened += 1
         return self._cursor
 
-    async def write(self, entries: list[Entry], cursor: bytes | None, also: Sequence[Outgoing] = ()) -> None:
-        """Write raw records, their digests, the cursor and ``also`` in one transaction; afterwards :attr:`known` includes them.
+    async def write(
+        self,
+        entries: list[Entry],
+        cursor: bytes | None,
+        also: Sequence[Outgoing] = (),
+        *,
+        notes: Mapping[str, bytes | None] = MappingProxyType({}),
+        opened: int | None = None,
+    ) -> None:
+        """Write raw records, their digests, the cursor, ``notes`` and ``also`` in one transaction; afterwards :attr:`known` includes them.
+
+        A note that is ``None`` is forgotten. ``opened`` is what :attr:`opened` was when the records were asked for: when the stream was
+        taken anew since, this raises :class:`~gateway.errors.RetryLater`.
 
         What was erased is not written, whoever asks for it: it ends as deleted, and what stood of it before is taken away.
         A record that does not fit its topic ends as a rejection in the same transaction. It is found by trying: the first time this
         raises :class:`~gateway.errors.RetryLater`, and the page is read and written again.
         """
         entries, suppressed = self._without_suppressed(entries)
-        if not entries and not also and cursor in {None, self._cursor}:
+        if not entries and not also and not notes and cursor in {None, self._cursor}:
             self._count_suppressed(suppressed, gone=suppressed)
             return
         records = [record for entry in entries for record in self._records(entry)]
         if cursor is not None:
             records.append(Outgoing(CURSORS.name, self._name, cursor, [], partition_for(self._name, CURSORS.partitions)))
         records += also
+        records += [
+            Outgoing(CURSORS.name, self._name + b"|" + name.encode(), value, [], partition_for(self._name, CURSORS.partitions))
+            for name, value in notes.items()
+        ]
         try:
-            await self._transactional.write(records)
+            async with self._alone:
+                if opened not in {None, self.opened}:
+                    raise RetryLater("taken_anew", f"{self.connector} {self.stream}: was taken anew meanwhile", after=0)
+                await self._transactional.write(records)
         except RecordTooLarge as error:
             self._large |= {(entry.raw.native_id, entry.digest) for entry in (entries[index // 2] for index in error.indexes)}
             raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None
         self._cursor = cursor if cursor is not None else self._cursor
+        self.notes |= {name: value for name, value in notes.items() if value is not None}
+        for name in [name for name, value in notes.items() if value is None]:
+            self.notes.pop(name, None)
+        if self.watched is not None:
+            self.watched.update(entry.raw.native_id for entry in entries)
         for entry in entries:
             if entry.raw.erased:
                 self.known.pop(entry.raw.native_id, None)

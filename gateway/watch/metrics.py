@@ -42,6 +42,9 @@ CURSOR_TIMESTAMP = _gauge(
 LAST_SUCCESS = _gauge("last_success_timestamp_seconds", "When a poll last ended well, as Unix time", "connector", "stream")
 POLL_INTERVAL = _gauge("poll_interval_seconds", "The stream's configured 'every'", "connector", "stream")
 
+BACKFILL_RATIO = _gauge("backfill_progress_ratio", "How much of a stream's backfill is done, 0-1", "connector", "stream")
+BACKFILL_RECORDS = _counter("backfill_records", "Records that a backfill read; they count as received too", "connector", "stream")
+
 # --- talking to a registry
 REQUESTS = _counter("registry_requests", "Requests by status class: 2xx 3xx 4xx 5xx error", "connector", "status_class")
 REQUEST_DURATION = _histogram("registry_request_duration_seconds", "One request with its whole reply", "connector")
@@ -75,5 +78,5 @@ BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version"
 
 def forget(connector: str) -> None:
     """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
-    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BREAKER_STATE, CERTIFICATE_EXPIRY):
+    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BACKFILL_RATIO, BREAKER_STATE, CERTIFICATE_EXPIRY):
         gauge.remove_by_labels({"connector": connector})
