@@ -15,6 +15,8 @@ from gateway.check.trials import plain
 from gateway.errors import StorageError
 from gateway.fetch import Window, pages
 from gateway.fetch.client import Client
+from gateway.fetch.exchange import Call, Reply
+from gateway.fetch.redact import url as redacted
 from gateway.harmonise import Harmoniser
 from gateway.language.connector import Connector
 from gateway.language.targets import UnknownTarget, target
@@ -77,6 +79,14 @@ async def records(connector: Connector, name: str, client: Client, limit: int) -
                     return
             if given:
                 return
+
+
+def exchanged(call: Call, reply: Reply, seconds: float) -> str:
+    """Give an exchange as people read it: no credential, no identifier of a person, no payload."""
+    address = redacted(reply.url or call.url)
+    kind = reply.headers.get("content-type", "").split(";")[0] or "no media type"
+    asked = f"{call.method} {address}" + (f" ({call.label})" if call.label else "")
+    return f"{asked} → {reply.status} {kind}, {reply.body.size:,} bytes, {seconds:.2f} s"
 
 
 async def shown(connector: Connector, name: str, client: Client, harmonise: Harmoniser, limit: int) -> list[Shown]:

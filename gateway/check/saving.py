@@ -80,6 +80,18 @@ def example(connector: Connector, stream: str, raw: Raw, tables: Any) -> dict[st
     return test
 
 
+def raw_lines(connector: Connector, raw: Raw, tables: Any) -> list[str]:
+    """Return the record as the registry served it, every personal value replaced, as lines for people."""
+    if raw.body is None:
+        return []
+    body, _ = _fake(connector, raw, tables)
+    if raw.media_type == "application/xml":
+        root = xml_element(body)
+        etree.indent(root)
+        return etree.tostring(root, encoding="unicode").splitlines()
+    return json.dumps(json.loads(body), ensure_ascii=False, indent=2).splitlines()
+
+
 def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) -> dict[str, Any]:
     sources: dict[str, str] = {}
     protected: list[str] = []

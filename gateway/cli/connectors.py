@@ -107,6 +107,7 @@ def _shown(file: Path, stream: str | None, sample: list[Path] | None, limit: int
         connector, client = previewing.sample_client(connector, sample)
     else:
         client = Client(connector, FileSecrets(settings.secrets_dir), settings.stage)
+        client.watch = lambda *exchange: print(previewing.exchanged(*exchange))
     return asyncio.run(previewing.shown(connector, name, client, harmonise, limit))
 
 
@@ -116,24 +117,31 @@ def preview(
     sample: Sample = None,
     limit: Limit = 5,
     *,
+    raw: Annotated[bool, typer.Option("--raw", help="Show each record as the registry serves it, too, personal values replaced")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Show for each field its rule, the registry's value and the table row")] = False,
     save_test: Annotated[
         bool, typer.Option("--save-test", help="Write the first record as a test into the file, personal values replaced")
     ] = False,
 ) -> None:
     """Show what a connector makes of a saved reply, or of the registry itself; publishes nothing, masks personal values."""
     from gateway.check import preview as previewing
+    from gateway.check import saving
+    from gateway.harmonise.explain import explain
     from gateway.language import load_connector
 
     items = _shown(file, stream, sample, limit)
+    connector = load_connector(file)
     for item in items:
-        print("\n".join(previewing.lines(item)))
+        if raw:
+            print("\n".join(saving.raw_lines(connector, item.raw, tables_here())))
+        if why and item.raw.body is not None:
+            print(explain(connector, item.raw, item.outcome, tables=tables_here()).text())
+        else:
+            print("\n".join(previewing.lines(item)))
     print(f"{len(items)} {'record' if len(items) == 1 else 'records'}" if items else "no record: check request and records")
     if save_test and items:
-        from gateway.check.saving import save
-
-        connector = load_connector(file)
         name = _stream_of(connector, stream)
-        line = save(file, connector, name, items[0].raw, tables_here())
+        line = saving.save(file, connector, name, items[0].raw, tables_here())
         print(f"test written: {file}:{line}; read it before you commit it")
 
 

@@ -83,6 +83,8 @@ class Transport:
         self._budget = Budget(connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now)
         self._breaker = Breaker(connector)
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
+        self.watch: Callable[[Call, Reply, float], None] | None = None
+        """Told of every exchange with the seconds it took: for a person who looks on."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -208,7 +210,10 @@ class Transport:
                 response = await client.send(request, stream=True, auth=None)
                 try:
                     status = f"{response.status_code // 100}xx"
-                    return await self._whole(response, where)
+                    reply = await self._whole(response, where)
+                    if self.watch is not None:
+                        self.watch(call, reply, time.perf_counter() - started)
+                    return reply
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):

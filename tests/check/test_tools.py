@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,44 @@ def test_preview_masks_what_is_personal(connector: Path) -> None:
     assert "holder.pseudonym = (personal)" in shown.output
     assert "assessment.grade = (personal)" in shown.output
     assert "01019912345" not in shown.output
+
+
+def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(connector: Path) -> None:
+    asked: list[str] = []
+
+    class Registry(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            more = "true" if len(asked) == 1 else "false"
+            body = AWARD.replace("</t:r>", f"<t:more>{more}</t:more></t:r>").encode()
+            self.send_response(200)
+            self.send_header("content-type", "text/xml; charset=utf-8")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (connector.parent / "secrets/good").mkdir(parents=True)
+    (connector.parent / "secrets/good/password").write_text("hunter2")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/soap"
+        connector.write_text(connector.read_text().replace("https://registry.example/soap", url))
+        shown = RUN.invoke(
+            app,
+            ["preview", str(connector), "--raw", "--why", "--limit", "1"],
+            env={"GATEWAY_SECRETS_DIR": str(connector.parent / "secrets")},
+        )
+        server.shutdown()
+    assert shown.exit_code == 0, shown.output
+    assert len(asked) == 1, "one page is enough for one record"
+    assert f"POST {url} (ListAwards) → 200 text/xml" in shown.output
+    assert "Fagbrev i tømrerfaget</t:title>" in shown.output
+    assert "assessment.grade" in shown.output
+    for hidden in ("01019912345", "Kari", "Nordmann", "hunter2"):
+        assert hidden not in shown.output
 
 
 def test_a_saved_test_passes_and_holds_nobodys_data(connector: Path) -> None:
