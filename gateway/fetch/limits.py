@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,8 +14,9 @@ from gateway.errors import RetryLater
 from gateway.fetch.tenure import Tenure, Unlimited
 from gateway.watch import metrics
 
-TRANSIT_SECONDS = 1.0
-"""A request has arrived so long after it was sent, whether it is answered yet or not."""
+TRANSIT_SECONDS = 2.0
+"""A request has arrived so long after its last byte left, whether it is answered yet or not."""
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Budget:
 
     The rate holds as the registry sees it, whatever the network does: requests are spread evenly, and the one after ``rate`` others
     is not sent before a whole second has passed since the first of them *arrived*. When it arrived is not known; it was not later
-    than its reply, nor, so that a slow reply does not hold up the others, a second after it was sent.
+    than its reply, nor, so that a slow reply does not hold up the others, two seconds after its last byte left.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Budget:
         burst = max(1, int(rate)) if rate else 0
         self._interval = 1 / rate if rate else 0.0
         self._window = burst * self._interval
-        self._sent: deque[_Sent] = deque(maxlen=burst)
+        self._sent: deque[Sent] = deque(maxlen=burst)
         self._slots = asyncio.Semaphore(concurrency)
         self._turn = asyncio.Lock()
         self._quiet = quiet
@@ -93,41 +94,49 @@ class Budget:
             yield
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until one request may be sent; leave when its reply is there."""
+    async def turn(self) -> AsyncIterator[Sent]:
+        """Wait until one request may be sent; say :meth:`Sent.left` when its last byte has, and leave when its reply is there."""
         clock = asyncio.get_running_loop().time
         async with self._turn:
             began = clock()
-            while (wait := self._earliest() - clock()) > 0 or not self._tenure.valid:
+            while (wait := self._earliest(clock()) - clock()) > 0 or not self._tenure.valid:
                 await (asyncio.sleep(wait) if wait > 0 else self._tenure.held())
             if (waited := clock() - began) > 0:
                 metrics.RATE_LIMIT_WAIT.labels(self._connector).inc(waited)
-            sent = _Sent(clock())
+            sent = Sent()
             self._sent.append(sent)
         try:
-            yield
+            yield sent
         finally:
-            sent.arrived = min(sent.arrived, clock())
+            sent.ended(clock())
 
-    def _earliest(self) -> float:
-        """Return when the next request may be sent."""
+    def _earliest(self, now: float) -> float:
+        """Return when the next request may be sent, or when to look again."""
         earliest = self._held_until
         if self._sent:
-            earliest = max(earliest, self._sent[-1].at + self._interval)
+            left = self._sent[-1].at
+            earliest = max(earliest, now + LOOK_SECONDS if left is None else left + self._interval)
             if len(self._sent) == self._sent.maxlen:
-                earliest = max(earliest, self._sent[0].arrived + self._window)
+                arrived = self._sent[0].arrived
+                earliest = max(earliest, now + LOOK_SECONDS if arrived is None else arrived + self._window)
         return earliest
 
 
 @dataclass(slots=True)
-class _Sent:
-    """A request: when it was sent, and when it has arrived at the latest."""
+class Sent:
+    """A request: when it left, and when it has arrived at the latest, once that is known. A busy process sends late."""
 
-    at: float
-    arrived: float = field(init=False)
+    at: float | None = None
+    arrived: float | None = None
 
-    def __post_init__(self) -> None:
-        self.arrived = self.at + TRANSIT_SECONDS
+    def left(self, now: float) -> None:
+        """Note that its last byte was handed to the network."""
+        self.at, self.arrived = now, now + TRANSIT_SECONDS
+
+    def ended(self, now: float) -> None:
+        """Note that there is a reply, or that there will be none."""
+        self.at = now if self.at is None else self.at
+        self.arrived = now if self.arrived is None else min(self.arrived, now)
 
 
 class Breaker:

@@ -27,7 +27,7 @@ from gateway.fetch import tls
 from gateway.fetch.auth import Auth, Open
 from gateway.fetch.body import Body, collect
 from gateway.fetch.exchange import Call, Judge, Reply, Verdict, by_status, retry_after
-from gateway.fetch.limits import Breaker, Budget, Quiet
+from gateway.fetch.limits import Breaker, Budget, Quiet, Sent
 from gateway.fetch.redact import url as redacted
 from gateway.fetch.tenure import Tenure
 from gateway.watch import metrics
@@ -192,10 +192,14 @@ class Transport:
                 "CURSOR_FOREIGN",
                 f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
             )
-        async with self._budget.turn():  # each request of a flow is one: fetching a token, or asking again with a new one, is asking
-            return await self._ask(call, context, where)
+        async with self._budget.turn() as turn:  # fetching a token is asking, and so is asking again with a new one
+            return await self._ask(call, context, where, turn)
 
-    async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str) -> Reply:
+    async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str, turn: Sent) -> Reply:
+        async def step(name: str, _: object) -> None:
+            if name.endswith(".send_request_body.complete"):
+                turn.left(asyncio.get_running_loop().time())
+
         client = self._client(context)
         started = time.perf_counter()
         status = "error"
@@ -206,6 +210,7 @@ class Transport:
                     httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
                     headers={"Accept-Encoding": "gzip, deflate", "User-Agent": _AGENT, **call.headers},
                     content=call.content,
+                    extensions={"trace": step},
                 )
                 response = await client.send(request, stream=True, auth=None)
                 try:

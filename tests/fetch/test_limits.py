@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from datetime import UTC, datetime
 
 import pytest
+from misbehaving import Asked, Server, reply
 
 from gateway.errors import RetryLater
+from gateway.fetch.auth import OAuth2
+from gateway.fetch.client import Allowance, Call, Line, Transport, origin
 from gateway.fetch.limits import TRANSIT_SECONDS, Budget
 from gateway.fetch.tenure import Tenure, Unlimited
 
@@ -25,8 +29,11 @@ def busiest(arrivals: list[float], window: float) -> int:
 
 
 async def ask(limit: Budget, arrivals: list[float], delay: float, reply: float) -> None:
-    async with limit.slot(), limit.turn():
-        await asyncio.sleep(delay)
+    async with limit.slot(), limit.turn() as turn:
+        if delay:
+            await asyncio.sleep(delay / 2)
+        turn.left(asyncio.get_running_loop().time())
+        await asyncio.sleep(delay / 2)
         arrivals.append(asyncio.get_running_loop().time())
         await asyncio.sleep(reply)
 
@@ -60,7 +67,8 @@ def test_the_rate_is_used_when_replies_are_quick():
 def test_a_slow_reply_does_not_hold_up_the_next_request_for_ever():
     async def main() -> float:
         limit = budget(rate=1.0, concurrency=2)
-        async with limit.turn():
+        async with limit.turn() as turn:
+            turn.left(asyncio.get_running_loop().time())
             started = time.monotonic()
             async with limit.turn():
                 return time.monotonic() - started
@@ -142,3 +150,37 @@ def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
         return before, len(arrivals)
 
     assert asyncio.run(main()) == (0, 1)
+
+
+def served(rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, auth: bool = False) -> list[float]:
+    """Send ``calls`` through a real connection; return when each request was read on the other side."""
+    arrivals: list[float] = []
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        arrivals.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(hold)
+        body = b'{"access_token": "a", "expires_in": 1}' if asked.target == "/token" else b"{}"
+        reply(writer, body)
+
+    async def main() -> None:
+        async with Server(answer) as server:
+            line = Line(OAuth2(server.url + "/token", lambda: "id", lambda: "secret")) if auth else Line()
+            allowance = Allowance(rate=rate, concurrency=concurrency, attempts=1)
+            async with Transport("test", allowance, line, {origin(server.url)}) as client:
+                await asyncio.gather(*(client.send(Call("GET", server.url + "/", label="GET /")) for _ in range(calls)))
+
+    asyncio.run(main())
+    return arrivals
+
+
+def test_fetching_a_token_counts_as_asking():
+    arrivals = served(4.0, 3, auth=True)
+    assert len(arrivals) > 4, "three calls and some tokens"
+    assert all(second - first > 0.2 for first, second in itertools.pairwise(arrivals)), "evenly, not at once"
+    assert busiest(arrivals, 1.0) <= 4
+
+
+def test_a_slow_registry_is_asked_at_its_rate_and_not_slower():
+    """With two places, the second request leaves while the first is being answered."""
+    arrivals = served(1.0, 2, concurrency=2, hold=4.0)
+    assert TRANSIT_SECONDS + 0.9 < arrivals[1] - arrivals[0] < TRANSIT_SECONDS + 1.6

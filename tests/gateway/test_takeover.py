@@ -1,0 +1,184 @@
+"""Three workers share ten connectors. Whoever is killed, frozen or stopped: its connectors move, nothing is lost or doubled, no limit broken.
+
+What the registries say is what counts: their ledgers against a read_committed reader, and when requests arrived there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.local import kafka
+from gateway.local.registries import rest_catalogue, soap_credits
+from tests.gateway.conftest import HARMONISED, ROOT, Site, versions
+
+pytestmark = pytest.mark.kafka
+RATE = 2
+"""Requests a second that each of the ten registries allows."""
+MOVED_SECONDS = 10
+
+
+class Fleet(Site):
+    """Ten registries and the workers that share them."""
+
+    def url(self, number: int) -> str:
+        found = re.search(r'"metrics": "(http[^"]+)"', self.log(number))
+        return found[1] if found else ""
+
+    def owned(self, number: int) -> set[str]:
+        """The connectors that a worker polls, as it says itself."""
+        try:
+            with urllib.request.urlopen(f"{self.url(number)}/metrics", timeout=5) as reply:
+                return set(re.findall(r'^gateway_poll_interval_seconds\{connector="([^"]+)"', reply.read().decode(), re.MULTILINE))
+        except (OSError, ValueError):
+            return set()
+
+    def shares(self) -> dict[int, set[str]]:
+        return {number: self.owned(number) for number, process in enumerate(self.running) if process.poll() is None}
+
+    def arrivals(self, connector: str) -> list[float]:
+        with urllib.request.urlopen(f"{self.services[connector]}/_control/arrivals") as reply:
+            return json.load(reply)
+
+    def settled_shares(self, workers: int, seconds: float = 90) -> dict[int, set[str]]:
+        """Return who has what once every connector has exactly one owner and every worker has some."""
+        found: dict[int, set[str]] = {}
+
+        def shared() -> bool:
+            nonlocal found
+            found = self.shares()
+            return len(found) == workers and all(found.values()) and sorted(sum(map(sorted, found.values()), [])) == sorted(self.services)
+
+        until(shared, seconds, lambda: f"ten connectors on {workers} workers: {found}")
+        return found
+
+    def moved(self, connectors: set[str], since: float) -> dict[str, float]:
+        """Return after how many seconds each connector was polled again; what was on its way at ``since`` does not count."""
+        found: dict[str, float] = {}
+
+        def seen() -> bool:
+            for connector in connectors - found.keys():
+                if later := [one for one in self.arrivals(connector) if one > since + 1]:
+                    found[connector] = min(later) - since
+            return found.keys() == connectors
+
+        until(seen, 60, lambda: f"moved: {found}, not: {connectors - found.keys()}")
+        return found
+
+    def add(self, count: int) -> None:
+        for connector in self.services:
+            self.control(connector, "add", stream="courses" if connector.startswith("rest") else "credits", count=count)
+
+    def check_records(self) -> int:
+        """Wait until every record served stands exactly once, harmonised or rejected, for a read_committed reader; return how many."""
+        served: set[str] = set()
+        records: list = []
+
+        def whole() -> bool:
+            nonlocal served, records
+            served = {f"{name}|{entry['id']}" for name in self.services for entry in self.ledger(name)}
+            records = self.read(*HARMONISED, "gateway.rejections.v1")
+            return len(records) >= len(served) == sum(self.held(name) for name in self.services)
+
+        until(whole, 90, lambda: f"{len(served)} served, {len(records)} published", pause=1)
+        assert {record.key.decode() for record in self.read("gateway.raw.v1")} == served
+        assert not {event: count for event, count in versions(records).items() if count > 1}
+        accepted = {(record.topic, record.key) for record in records if record.topic in HARMONISED}
+        rejected = {record.key for record in records if record.topic == "gateway.rejections.v1"}
+        assert len(accepted) + len(rejected) == len(records) == len(served)
+        return len(served)
+
+    def held(self, connector: str) -> int:
+        with urllib.request.urlopen(f"{self.services[connector]}/_control") as reply:
+            return sum(stream["records"] for stream in json.load(reply)["streams"].values())
+
+    def check_rates(self) -> None:
+        """No registry saw more than its limit in any half-open second."""
+        for connector in self.services:
+            arrivals = sorted(self.arrivals(connector))
+            crowds = {first: bisect_left(arrivals, first + 1.0) - number for number, first in enumerate(arrivals)}
+            over = [[round(one - first, 3) for one in arrivals if abs(one - first) < 5] for first, count in crowds.items() if count > RATE]
+            assert not over, (connector, over)
+            assert len(arrivals) > 10, f"{connector} was hardly polled"
+
+
+def until(done: Callable[[], bool], seconds: float, what: Callable[[], str], pause: float = 0.2) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
+        time.sleep(pause)
+
+
+@pytest.fixture
+def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    records = getattr(request, "param", 50)
+    registries = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("ten_registries.py")), str(records)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert registries.stdout
+    services = json.loads(registries.stdout.readline())
+    connectors = tmp_path / "connectors"
+    connectors.mkdir()
+    for name, url in services.items():
+        demo = "demo-" + name[:4]
+        text = (ROOT / "connectors" / f"{demo}.yaml").read_text()
+        text = (
+            re.sub(r"http://127\.0\.0\.1:\d+", url, text)
+            .replace("every: 10s", "every: 1s")
+            .replace(f"connector: {demo}", f"connector: {name}")
+        )
+        (connectors / f"{name}.yaml").write_text(text.replace("limits: {", f"limits: {{rate: {RATE}/s, "))
+    (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
+    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
+        secret = tmp_path / "secrets" / name
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text(value)
+        secret.chmod(0o600)
+    environment = os.environ | {
+        "GATEWAY_KAFKA_BOOTSTRAP": broker.bootstrap,
+        "GATEWAY_CONNECTORS": str(connectors),
+        "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
+        "GATEWAY_SECRETS_DIR": str(tmp_path / "secrets"),
+        "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
+        "GATEWAY_METRICS_PORT": "0",
+        "GATEWAY_LOG_FORMAT": "json",
+    }
+    found = Fleet(tmp_path, broker.bootstrap, services, environment)
+    yield found
+    for process in found.running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+    registries.terminate()
+    registries.wait()
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_workers_connectors_move_within_ten_seconds(fleet: Fleet):
+    for _ in range(3):
+        fleet.run()
+    shares = fleet.settled_shares(3)
+    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), 60, lambda: "all registries polled")
+    fleet.add(5)
+    victim = max(shares, key=lambda number: len(shares[number]))
+    time.sleep(0.5)
+    killed = time.monotonic()
+    fleet.running[victim].kill()
+    moved = fleet.moved(shares[victim], killed)
+    fleet.add(5)
+    count = fleet.check_records()
+    fleet.check_rates()
+    print(f"{len(moved)} connectors moved in {min(moved.values()):.1f} to {max(moved.values()):.1f} s; {count} records")
+    assert max(moved.values()) < MOVED_SECONDS, moved
