@@ -17,6 +17,7 @@ from gateway.publish.topics import REJECTIONS
 from gateway.publish.transactions import Outgoing
 from gateway.records import Document, Provenance, Raw, Rejected, Withheld
 from gateway.render import Rendered
+from gateway.settings import Settings
 from gateway.stage import Result
 from gateway.watch import lookups
 
@@ -39,6 +40,9 @@ class Deliver:
         if harmoniser is None or stream is None:
             return self._reject(record, raw, Rejected(stage="decode", field="connector", reason=UNKNOWN_CONNECTOR))
         result = self._judge(record, raw, harmoniser, stream)
+        if (raw.again or raw.body is None) and result.outcome != "rejected" and not raw.erased:
+            # Never both: what was said of an earlier version, or of this one with other tables, does not hold any more.
+            result.outgoing.append(withdrawal(raw, record.topic, str(record.partition), str(record.offset)))
         if stream.mode == "shadow":
             result.outgoing = [one for one in result.outgoing if one.topic == REJECTIONS.name]
         return result
@@ -125,6 +129,11 @@ class Deliver:
     @staticmethod
     def _outgoing(document: Document, raw: Raw, provenance: Provenance | None) -> Outgoing:
         return Outgoing(document.topic, document.key.encode(), document.value, document_headers(document, raw, provenance))
+
+
+def deliver_for(settings: Settings, harmoniser: Callable[[str], Harmoniser | None]) -> Deliver:
+    """Return a :class:`Deliver` with the keys and versions that the settings say."""
+    return Deliver(harmoniser, settings.pseudonym_key.get_secret_value().encode(), loq_version=settings.loq_version)
 
 
 def emitted(stream: Stream) -> set[str]:

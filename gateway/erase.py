@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from aiokafka import ConsumerRecord
 
-from gateway.deliver import Deliver
+from gateway.deliver import Deliver, deliver_for
 from gateway.errors import Fenced, RetryLater, UsageError
 from gateway.fleet import Fleet
 from gateway.harmonise.privacy import pseudonymiser
@@ -147,7 +147,7 @@ async def erase(settings: Settings, fleet: Fleet, asked: Asked, *, reason: str, 
     tombstones: tuple[Place, ...] = ()
     if found:
         await wait_for_stage(settings)
-        tombstones = await _tombstones(settings, deliver_for(settings, fleet), found)
+        tombstones = await _tombstones(settings, deliver_for(settings, fleet.harmonisers.get), found)
     state: State = "erased" if found else "nothing found"
     receipt = msgspec.structs.replace(begun, state=state, records=len(found), tombstones=tombstones)
     await send(settings, AUDIT, asked.connectors[0], msgspec.json.encode(receipt))
@@ -168,9 +168,7 @@ async def find(settings: Settings, fleet: Fleet, asked: Asked) -> set[Found]:
         if not wanted:
             continue
         if raw.stream not in fleet.connectors[raw.connector].streams:
-            raise UsageError(
-                f"{raw.connector} has no stream {raw.stream} any more, which the record is of: put it back for the erasure"
-            )
+            raise UsageError(f"{raw.connector} has no stream {raw.stream} any more, which the record is of: put it back for the erasure")
         found.add(Found(raw.connector, raw.stream, raw.native_id))
     return found
 
@@ -180,7 +178,7 @@ async def remains(settings: Settings, fleet: Fleet, asked: Asked) -> list[Remain
     found = await find(settings, fleet, asked)
     if asked.kind == "record":
         found |= {Found(asked.connectors[0], stream, asked.native_id) for stream in fleet.connectors[asked.connectors[0]].streams}
-    keys = _keys(deliver_for(settings, fleet), found)
+    keys = _keys(deliver_for(settings, fleet.harmonisers.get), found)
     texts = [text.encode() for text in asked.clear] if asked.kind == "person" else []
     left = []
     for topic in TOPICS:
@@ -193,11 +191,6 @@ async def remains(settings: Settings, fleet: Fleet, asked: Asked) -> list[Remain
         if live or earlier:
             left.append(Remains(topic.name, live, earlier))
     return left
-
-
-def deliver_for(settings: Settings, fleet: Fleet) -> Deliver:
-    """Return what knows on which topics, under which keys, a record may stand."""
-    return Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode(), loq_version=settings.loq_version)
 
 
 async def _suppress(settings: Settings, fleet: Fleet, asked: Asked, begun: Receipt) -> set[Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, erase, explain, run, schemas, tables
+from gateway.cli import connectors, control, demo, erase, explain, run, schemas, tables, verify
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -23,4 +23,5 @@ tables.register(app)
 control.register(app)
 explain.register(app)
 erase.register(app)
+verify.register(app)
 schemas.register(app)

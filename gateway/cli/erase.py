@@ -36,8 +36,10 @@ def erase(
     from gateway.cli.run import settings_here
     from gateway.errors import UsageError
     from gateway.fleet import load_fleet
+    from gateway.watch import logs
 
     settings = settings_here()
+    logs.configure(settings)
     fleet = load_fleet(settings, None if person else [connector] if connector else [])
     asked = _asked(settings, fleet, connector, native_id, person=person)
     if verify:

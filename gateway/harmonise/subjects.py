@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from gateway.harmonise import _StreamPrograms
 from gateway.harmonise.fills import Refused, State, apply
@@ -10,6 +11,7 @@ from gateway.harmonise.mapper import Surroundings
 from gateway.harmonise.payload import PayloadError
 from gateway.harmonise.privacy import pseudonymiser
 from gateway.language.connector import Connector, Stream
+from gateway.language.expressions import text_of
 from gateway.language.mapping_rules import Rule
 from gateway.records import Raw
 
@@ -41,24 +43,52 @@ class Subjects:
         return [_StreamPrograms(Surroundings(self._connector, reduced(stream), None, key)) for key in self._keys]
 
     def _of(self, programs: _StreamPrograms, raw: Raw) -> Iterator[str]:
-        try:
-            program = programs.of(raw.kind)
-            if program is None:
-                return
-            node, context = programs.read(raw), programs.context(raw)
-        except PayloadError:
-            return
-        for step in program.steps:  # one after the other: an identifier that cannot be read does not hide the other
-            state = State()
-            try:
-                apply((step,), node, context, state)
-            except (Refused, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
-                continue
+        for state in _states(programs, raw):
             holder = state.values.get("holder", {})
             if pseudonym := holder.get("pseudonym"):
                 yield pseudonym
             if esi := holder.get("esi"):
                 yield from (hide(str(esi)) for hide in self._esi)
+
+
+class PersonalValues:
+    """Finds what a raw record says of a person: the values of every rule that protects them. Total, like :class:`Subjects`."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._found: list[str] = []
+
+    def __call__(self, raw: Raw) -> list[str]:
+        """Return the values as the registry wrote them."""
+        self._found = []
+        stream = self._connector.streams.get(raw.stream)
+        if raw.body is not None and stream is not None:
+            programs = _StreamPrograms(Surroundings(self._connector, stream, None, bytes(32)), self._watch)
+            for _ in _states(programs, raw):
+                pass
+        return self._found
+
+    def _watch(self, found: list[Any], protected: bool) -> None:
+        if protected:
+            self._found += [text_of(value).strip() for value in found if not isinstance(value, dict | list)]
+
+
+def _states(programs: _StreamPrograms, raw: Raw) -> Iterator[State]:
+    """Yield what each rule gives by itself: one that cannot be read does not hide the others."""
+    try:
+        program = programs.of(raw.kind)
+        if program is None:
+            return
+        node, context = programs.read(raw), programs.context(raw)
+    except PayloadError:
+        return
+    for step in program.steps:
+        state = State()
+        try:
+            apply((step,), node, context, state)
+        except (Refused, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+            continue
+        yield state
 
 
 def reduced(stream: Stream) -> Stream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -11,11 +11,23 @@ from gateway.errors import UsageError
 from gateway.publish.connection import arguments
 from gateway.settings import Settings
 
+FETCH_MS = 50
+"""What is there is read to its end: a longer wait for more would only delay the stop of the consumer."""
+
+FAR = 2_000
+"""It is cheaper to read so many records than to ask a broker for another place."""
+
 
 def _consumer(settings: Settings, topic: str) -> AIOKafkaConsumer:
     given: dict[str, Any] = arguments(settings)
     return AIOKafkaConsumer(
-        topic, **given, isolation_level="read_committed", auto_offset_reset="earliest", enable_auto_commit=False, group_id=None
+        topic,
+        **given,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
+        fetch_max_wait_ms=FETCH_MS,
     )
 
 
@@ -38,6 +50,53 @@ async def holds_records_after(settings: Settings, topic: str, offsets: dict[Topi
         return False
     finally:
         await consumer.stop()
+
+
+async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the offset behind the last record of each partition."""
+    consumer = _consumer(settings, topic)
+    await consumer.start()
+    try:
+        return {place.partition: end for place, end in (await consumer.end_offsets(list(consumer.assignment()))).items()}
+    finally:
+        await consumer.stop()
+
+
+async def read_places(settings: Settings, topic: str, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[ConsumerRecord]:
+    """Yield the records at these partitions and offsets; what compaction or retention took is left out."""
+    offsets: dict[int, list[int]] = {}
+    for partition, offset in sorted(wanted):
+        offsets.setdefault(partition, []).append(offset)
+    if not offsets:
+        return
+    consumer = _consumer(settings, topic)
+    await consumer.start()
+    try:
+        places = {place.partition: place for place in consumer.assignment()}
+        ends = await consumer.end_offsets(list(places.values()))
+        for partition, left in offsets.items():
+            place = places[partition]
+            consumer.pause(*places.values())
+            consumer.resume(place)
+            async for record in _at(consumer, place, left, ends[place]):
+                yield record
+    finally:
+        await consumer.stop()
+
+
+async def _at(consumer: AIOKafkaConsumer, place: TopicPartition, offsets: list[int], end: int) -> AsyncIterator[ConsumerRecord]:
+    """Yield the records at ascending ``offsets``; a wide gap is jumped over, a narrow one read through."""
+    position = -FAR
+    for offset in offsets:
+        if offset >= end:
+            return
+        if offset - position >= FAR:
+            consumer.seek(place, offset)
+        while (position := await consumer.position(place)) <= offset:
+            fetched = await consumer.getmany(place, timeout_ms=200, max_records=min(500, offset - position + 1))
+            for record in fetched.get(place, ()):
+                if record.offset == offset:
+                    yield record
 
 
 async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:

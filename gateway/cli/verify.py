@@ -1,0 +1,84 @@
+"""``gateway verify``: hold a registry against the topics, and say whether anything is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from gateway.verify import Report, StreamReport
+
+SHOWN = 20
+"""Findings of one kind that are listed; --json lists them all."""
+COLUMNS = ("served", "published", "rejected", "unchanged", "deleted", "suppressed", "missing", "surplus", "stale")
+
+
+def verify(
+    connector: Annotated[str, typer.Argument(help="Name of the connector.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Read the registry whole once more and compare what it serves with what stands; exit code 1 when something is missing or left over."""
+    from gateway.cli.run import settings_here
+    from gateway.errors import RetryLater, Unavailable
+    from gateway.fetch.secrets import FileSecrets
+    from gateway.fleet import load_fleet, require_secrets
+    from gateway.publish import topics
+    from gateway.trusted import Trusted
+    from gateway.verify import verify as compare
+    from gateway.watch import logs
+
+    settings = settings_here()
+    logs.configure(settings)
+    fleet = load_fleet(settings, [connector])
+    secrets = FileSecrets(settings.secrets_dir)
+    require_secrets(fleet, secrets)
+
+    async def work() -> Report:
+        await topics.verify(settings)
+        await Trusted(settings, tuple(fleet.harmonisers.values())).load()
+        return await compare(settings, fleet, connector, secrets)
+
+    try:
+        report = asyncio.run(work())
+    except RetryLater as error:
+        raise Unavailable(f"{connector} cannot be verified now: {error}") from None
+    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if as_json else "\n".join(lines(report)))
+    if not report.complete:
+        raise typer.Exit(1)
+
+
+def lines(report: Report) -> list[str]:
+    """Return the report for people."""
+    width = max(len(one.stream) for one in report.streams)
+    out = [
+        f"{report.connector}, its registry read at {report.read_at}",
+        "served = published + rejected + unchanged + deleted + suppressed, and nothing missing, surplus or stale",
+        "",
+        " " * width + "".join(f"{name:>11}" for name in COLUMNS),
+    ]
+    for stream in report.streams:
+        numbers = [value if isinstance(value, int) else len(value) for value in (getattr(stream, name) for name in COLUMNS)]
+        out.append(f"{stream.stream:<{width}}" + "".join(f"{number:>11,}" for number in numbers))
+    for stream in report.streams:
+        out += _findings(stream)
+    return [*out, "", "complete" if report.complete else "NOT COMPLETE"]
+
+
+def _findings(stream: StreamReport) -> list[str]:
+    out = []
+    for kind in ("missing", "surplus", "stale"):
+        found = getattr(stream, kind)
+        if found:
+            out += ["", f"{kind} in {stream.stream}:"]
+            out += [f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "") for one in found[:SHOWN]]
+        if len(found) > SHOWN:
+            out.append(f"  and {len(found) - SHOWN} more; --json lists them all")
+    return out
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the command line."""
+    app.command("verify")(verify)

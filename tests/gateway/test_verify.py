@@ -1,0 +1,107 @@
+"""``gateway verify``: complete when it is, and every loss that is planted is found and named."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from gateway.fetch.secrets import FileSecrets
+from gateway.fleet import load_fleet
+from gateway.publish.transactions import partition_for
+from gateway.records import Raw
+from gateway.settings import Settings
+from gateway.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
+from tests.gateway.conftest import Site
+from tests.gateway.test_erase import gateway
+from tests.gateway.test_kill import settled
+
+ROOT = Path(__file__).parents[2]
+
+
+async def take_away(site: Site, topic: str, key: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=site.bootstrap) as producer:
+        await producer.send_and_wait(topic, None, key=key, partition=partition_for(key, 4))
+
+
+def report(site: Site, connector: str) -> tuple[bool, dict[str, StreamReport]]:
+    """Verify in this process: the command itself is tried once."""
+    settings = Settings(
+        kafka_bootstrap=site.bootstrap,
+        connectors=site.folder / "connectors",
+        mappings=ROOT / "mappings",
+        pseudonym_key=site.environment["GATEWAY_PSEUDONYM_KEY"],
+    )
+    found = asyncio.run(verify(settings, load_fleet(settings, [connector]), connector, FileSecrets(site.folder / "secrets")))
+    return found.complete, {one.stream: one for one in found.streams}
+
+
+def sums(stream: StreamReport) -> int:
+    return stream.published + stream.rejected + stream.unchanged + stream.deleted + stream.suppressed
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("site", [200], indirect=True)
+def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
+    worker = site.run()
+    settled(site)
+    key = next(one.key for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|D"))
+    assert gateway(site, "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=key.decode().partition("|")[2]).returncode == 0
+
+    done = gateway(site, "verify", "demo-soap", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    streams = {one["stream"]: msgspec.convert(one, StreamReport) for one in json.loads(done.stdout)["streams"]}
+    held = {(entry["stream"], entry["id"]) for entry in site.ledger("demo-soap")}
+    for name, stream in streams.items():
+        assert stream.served == sums(stream) == sum(of == name for of, _ in held)
+    assert sum(stream.rejected for stream in streams.values()) > 0
+    assert [stream.suppressed for stream in streams.values()] == [1, 0, 0]
+    assert report(site, "demo-rest")[0]
+
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(20)
+    document = next(one for one in site.read("europass.learning-opportunities.v1") if one.value)
+    asyncio.run(take_away(site, document.topic, document.key))
+    [changed] = site.control("demo-soap", "change", stream="credits", count=1)
+    [deleted] = site.control("demo-soap", "delete", stream="credits", count=1)
+    [added] = site.control("demo-soap", "add", stream="enrolments", count=1)
+    [vanished] = site.control("demo-rest", "delete", stream="programmes", count=1)
+
+    complete, streams = report(site, "demo-soap")
+    assert not complete
+    assert {one.id: one.why for one in streams["credits"].stale} == {
+        changed: "the registry has a newer version",
+        deleted: "the registry deleted it and it stands",
+    }
+    assert [one.id for one in streams["enrolments"].missing] == [added]
+    complete, streams = report(site, "demo-rest")
+    assert not complete
+    assert [one.topic for one in streams["courses"].missing] == ["europass.learning-opportunities.v1"]
+    assert [one.id for one in streams["programmes"].surplus] == [vanished]
+    printed = gateway(site, "verify", "demo-rest")
+    assert printed.returncode == 1
+    assert "NOT COMPLETE" in printed.stdout
+    assert f"{vanished}  gateway.raw.v1: the registry does not serve it" in printed.stdout
+
+
+@pytest.mark.parametrize("native_id", ["010199-903C", "record 17"])
+def test_an_id_that_says_who_somebody_is_is_not_shown(native_id: str, tmp_path: Path):
+    text = (ROOT / "connectors" / "demo-soap.yaml").read_text()
+    (tmp_path / "demo-soap.yaml").write_text(text)
+    (tmp_path / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
+    settings = Settings(connectors=tmp_path, mappings=ROOT / "mappings", pseudonym_key="a key for tests only, never for people")
+    fleet = load_fleet(settings)
+    body = (
+        b'<t:degree xmlns:t="urn:example:student-records:1" kind="degree"><t:student>'
+        b"<t:nationalNumber>010199-903C</t:nationalNumber></t:student></t:degree>"
+    )
+    raw = Raw(connector="demo-soap", stream="degrees", native_id=native_id, body=body, media_type="application/xml")
+    judge = _Judge(fleet.connectors["demo-soap"], deliver_for(settings, fleet.harmonisers.get), Topics())
+    shown = judge._finding(raw, None, "gateway.raw.v1", "is lost").id
+    assert shown == (HIDDEN if native_id == "010199-903C" else native_id)
