@@ -2,25 +2,34 @@
 
 ``Harmoniser(raw)`` never raises: whatever the bytes are, the answer is :class:`~gateway.records.Accepted`,
 :class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. No network, clock, environment or file is touched.
+
+The rules of a kind of record are compiled once and can be run in two ways with one outcome: as generated code, which every record goes
+through, and rule by rule (:meth:`Harmoniser.rule_by_rule`), which explanations go through, and records that cannot be harmonised.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from gateway.errors import ConfigError, Finding
 from gateway.harmonise.fills import Refused, State, Step, Watch, apply
+from gateway.harmonise.generate import Run, generate
 from gateway.harmonise.mapper import Compiler, Problem, Surroundings
 from gateway.harmonise.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.providers import Providers
+from gateway.harmonise.scalars import CastError
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.targets import REQUIRED, record_type
 from gateway.records import Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
+
+_NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,10 @@ class Program:
     """The compiled rules of one kind of record."""
 
     emits: str
+    record: type[Any]
     steps: tuple[Step, ...]
+    run: Run
+    source: str
     skip: str = ""
 
 
@@ -39,6 +51,7 @@ class Harmoniser:
         self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Providers | None = None, watch: Watch | None = None
     ) -> None:
         self.connector = connector
+        self._digest = connector.digest
         self._tables = tables
         self._tables_digest = str(getattr(tables, "digest", ""))
         self.providers = providers
@@ -62,8 +75,19 @@ class Harmoniser:
 
     def __call__(self, raw: Raw) -> Outcome:
         """Return how the record ends."""
+        return self._ending(raw, self._harmonise)
+
+    def rule_by_rule(self, raw: Raw) -> Outcome:
+        """Return the same as a call, found in the slow way: one rule after another."""
+        return self._ending(raw, self._slowly)
+
+    def code(self, stream: str) -> str:
+        """Return the Python that the rules of a stream became."""
+        return self._streams[stream].code()
+
+    def _ending(self, raw: Raw, way: Callable[[Raw, Program, Any, _StreamPrograms], Outcome]) -> Outcome:
         try:
-            return self._harmonise(raw)
+            return self._begin(raw, way)
         except Refused as error:
             return self._rejected(error.stage, error.field, error.reason, error.detail)
         except PayloadError as error:
@@ -73,10 +97,10 @@ class Harmoniser:
 
     def _rejected(self, stage: str, field: str, reason: str, detail: str = "") -> Rejected:
         return Rejected(
-            stage=stage, field=field, reason=reason, detail=detail, config_digest=self.connector.digest, tables_digest=self._tables_digest
+            stage=stage, field=field, reason=reason, detail=detail, config_digest=self._digest, tables_digest=self._tables_digest
         )
 
-    def _harmonise(self, raw: Raw) -> Outcome:
+    def _begin(self, raw: Raw, way: Callable[[Raw, Program, Any, _StreamPrograms], Outcome]) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
             return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
@@ -89,20 +113,30 @@ class Harmoniser:
             return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")
         if program.skip:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
-        state = State()
-        apply(program.steps, programs.read(raw), programs.context(raw), state)
-        return self._accept(raw, program, state)
+        return way(raw, program, programs.read(raw), programs)
 
-    def _accept(self, raw: Raw, program: Program, state: State) -> Outcome:
-        values = state.values
+    def _harmonise(self, raw: Raw, program: Program, node: Any, programs: _StreamPrograms) -> Outcome:
+        lookups: list[Lookup] = []
+        issues: list[Issue] = []
+        try:
+            values = program.run(node, programs.context(raw) if programs.variables else _NO_CONTEXT, lookups, issues)
+            return self._accept(raw, program, values, lookups, issues)
+        except (CastError, Refused):
+            return self._slowly(raw, program, node, programs)
+
+    def _slowly(self, raw: Raw, program: Program, node: Any, programs: _StreamPrograms) -> Outcome:
+        state = State()
+        apply(program.steps, node, programs.context(raw), state)
+        return self._accept(raw, program, state.values, state.lookups, state.issues)
+
+    def _accept(self, raw: Raw, program: Program, values: dict[str, Any], found: list[Lookup], noted: list[Issue]) -> Outcome:
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
         for name in REQUIRED[program.emits]:
             if not values.get(name):
                 return self._rejected("map", name, "missing", "expected a value; the registry sent none where the rule looks")
-        lookups: tuple[Lookup, ...] = tuple(state.lookups)
-        issues: tuple[Issue, ...] = tuple(state.issues)
+        lookups, issues = tuple(found), tuple(noted)
         if self._enrich is not None:
             answer = self._enrich(values, country=self.connector.country, emits=program.emits, tables=self._tables)
             if isinstance(answer, Rejected):
@@ -111,7 +145,7 @@ class Harmoniser:
             lookups += tuple(more_lookups)
             issues += tuple(more_issues)
         try:
-            record = msgspec.convert(values, type=record_type(program.emits))
+            record = msgspec.convert(values, type=program.record)
         except msgspec.ValidationError as error:
             return self._rejected("map", _place_of(error), "wrong_type", "expected what gateway/records.py says of this field")
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
@@ -124,7 +158,7 @@ class Harmoniser:
             provenance=Provenance(
                 connector=raw.connector,
                 stream=raw.stream,
-                config_digest=self.connector.digest,
+                config_digest=self._digest,
                 tables_digest=self._tables_digest,
                 lookups=lookups,
                 issues=issues,
@@ -151,12 +185,23 @@ class _StreamPrograms:
                 own = compiler.steps(kind.map, record_type(emits), place) if not kind.skip else []
                 shared = {target: rule for target, rule in stream.map.items() if target not in kind.map}
                 common = compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
-                steps = tuple(sorted((*common, *own), key=lambda step: step.late))
-                self._kinds.append((matcher((name,)), Program(emits, steps, kind.skip or "")))
+                steps = sorted((*common, *own), key=lambda step: step.late)
+                self._kinds.append((matcher((name,)), self._program(emits, steps, f"{around.title}.{name}", kind.skip or "")))
         else:
-            self._single = Program(stream.emits, tuple(compiler.steps(stream.map, record_type(stream.emits), ("map",))))
+            steps = compiler.steps(stream.map, record_type(stream.emits), ("map",))
+            self._single = self._program(stream.emits, steps, around.title)
         self.problems = list(dict.fromkeys(compiler.problems))
         self.reads = frozenset(compiler.reads)
+        self.variables = frozenset(compiler.variables)
+
+    def _program(self, emits: str, steps: list[Step], title: str, skip: str = "") -> Program:
+        made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
+        return Program(emits, record_type(emits), tuple(steps), made.run, made.source, skip)
+
+    def code(self) -> str:
+        """Return the generated code of every kind."""
+        programs = [self._single] if self._single is not None else [program for _, program in self._kinds if not program.skip]
+        return "\n\n".join(program.source for program in programs if program is not None)
 
     def of(self, kind: str) -> Program | None:
         """Return the program for a kind of record."""

@@ -1,16 +1,16 @@
-"""The closures rules become: how a value is found, told from nothing, and handed to its conversion.
+"""What a rule does, twice: as closures that are called rule by rule, and as shapes that :mod:`gateway.harmonise.generate` writes out.
 
-The commonest shapes, one key or a path of keys in JSON and a path of children or an attribute in XML, have a way of their own:
-each child list of an XML element is made once a record, and a text that is plain already is taken as it is.
+The closures are the meaning of the language; they take every value there is. A shape says no more than what its closure does in the
+commonest case, so that generated code can do that in place and call the closure for anything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.harmonise.scalars import CastError, Convert, clean
+from gateway.harmonise.scalars import Convert
 from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.records import Issue, Lookup
 
@@ -25,34 +25,105 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class State:
-    """What is collected for one record."""
+    """What is collected for one record, or for one item inside it."""
 
     values: dict[str, Any] = field(default_factory=dict)
     lookups: list[Lookup] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
-    index: dict[Any, dict[str, list[Any]]] = field(default_factory=dict)
-
-    def children(self, node: Any) -> dict[str, list[Any]]:
-        """Return an element's children by tag; each element is walked once a record."""
-        index = self.index.get(node)
-        if index is None:
-            index = self.index[node] = {}
-            for child in node:
-                tag = child.tag
-                if tag in index:
-                    index[tag].append(child)
-                else:
-                    index[tag] = [child]
-        return index
 
 
 Fill = Callable[[Any, Context, State], Any]
 Tabled = Callable[[Any, State], Any]
 """A function of a value and the record's state; ``None`` means nothing is known."""
-MANY_RULES = 3
-"""From so many rules on an element, its children are walked once instead of once a rule."""
 Watch = Callable[[list[Any], bool], None]
 """Told what each expression of a rule found, and whether the rule protects a personal value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """From a found value to a target's. ``of`` takes anything; the others are as good for trimmed text that says something."""
+
+    of: Tabled
+    read: Convert | None = None
+    """The same without a state, where none is needed; raises :class:`~gateway.harmonise.scalars.CastError`."""
+    plain: bool = False
+    """Whether text that is clean stays as it is."""
+    known: dict[str, tuple[Any, Lookup]] | None = None
+    """Codes of a table of the connector's own that were converted before, each with its value and its row."""
+    takes: type[Any] | None = None
+    """A JSON type beside text that is read at once: ``int`` or ``bool``."""
+    wraps: Convert | None = None
+    """What makes the target's value of it, where it is not that already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A rule, as far as generated code need not know more."""
+
+    fill: Fill
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Shape):
+    """The same value for every record."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Single(Shape):
+    """One value by a plain path or from the context."""
+
+    select: Select
+    conversion: Conversion
+    nulls: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Shape):
+    """Everything a plain path finds, put together by ``collect``: a list of values, a text in several languages."""
+
+    select: Select
+    collect: Callable[[Iterable[Any], Context, State], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class First(Shape):
+    """The first of several that finds something."""
+
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded(Shape):
+    """A rule for records that fit."""
+
+    shape: Shape
+    fits: Callable[[Any, Context], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaulted(Shape):
+    """A rule, and a value for when it finds nothing."""
+
+    shape: Shape
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Shape):
+    """A list of items, each filled by steps of its own."""
+
+    select: Select
+    steps: tuple[Step, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Framework(Shape):
+    """The framework of a level that is there."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +132,19 @@ class Step:
 
     parents: tuple[str, ...]
     name: str
-    fill: Fill
+    shape: Shape
     late: bool
     """Filled after the others, because it reads a table at the date of another target."""
+
+
+def parts_of(shape: Shape) -> Iterator[Shape]:
+    """Yield a shape and those inside it that look at the same node."""
+    yield shape
+    if isinstance(shape, Guarded | Defaulted):
+        yield from parts_of(shape.shape)
+    elif isinstance(shape, First):
+        for inner in shape.shapes:
+            yield from parts_of(inner)
 
 
 def apply(steps: Iterable[Step], node: Any, context: Context, state: State, prefix: str = "") -> None:
@@ -71,20 +152,23 @@ def apply(steps: Iterable[Step], node: Any, context: Context, state: State, pref
     values = state.values
     try:
         for step in steps:
-            value = step.fill(node, context, state)
-            if value is None:
-                continue
-            parents, name = step.parents, step.name
-            place = values
-            for part in parents:
-                place = place.setdefault(part, {})
-            if type(value) is dict and name in place:
-                value = {**value, **place[name]}
-            place[name] = value
+            value = step.shape.fill(node, context, state)
+            if value is not None:
+                put(values, step.parents, step.name, value)
     except Refused as error:
         if prefix:
             error.field = f"{prefix}.{error.field}"
         raise
+
+
+def put(values: dict[str, Any], parents: tuple[str, ...], name: str, value: Any) -> None:
+    """Put a value in its place; texts by language go together with those that are there."""
+    place = values
+    for part in parents:
+        place = place.setdefault(part, {})
+    if type(value) is dict and name in place:
+        value = {**value, **place[name]}
+    place[name] = value
 
 
 def nothing(_node: Any, _context: Context, _state: State) -> Any:
@@ -103,35 +187,14 @@ def watched(run: Run, watch: Watch, *, protected: bool) -> Run:
     return run_
 
 
-def framework(name: str) -> Fill:
+def constant(value: Any) -> Shape:
+    """Return the rule that gives the same value for every record."""
+    return Constant(lambda _node, _context, _state: value, value)
+
+
+def framework(name: str) -> Shape:
     """Say a framework only of a level that is there."""
-    return lambda _node, _context, state: name if state.values.get("nqf_level") else None
-
-
-def plainly(finish: Convert, name: str) -> Tabled:
-    """Return a conversion that needs nothing but the value; a value that cannot be read refuses the record."""
-
-    def convert(value: Any, _state: State) -> Any:
-        try:
-            return finish(value)
-        except CastError as error:
-            raise Refused("map", name, error.reason, f"expected {error.expected}") from None
-
-    return convert
-
-
-def plain_text(name: str) -> Tabled:
-    """Return the conversion to text, for text that is trimmed already."""
-
-    def convert(value: str, _state: State) -> Any:
-        if value.isascii() and value.isprintable():
-            return value
-        try:
-            return clean(value)
-        except CastError as error:
-            raise Refused("map", name, error.reason, f"expected {error.expected}") from None
-
-    return convert
+    return Framework(lambda _node, _context, state: name if state.values.get("nqf_level") else None, name)
 
 
 def empty(value: Any, nulls: frozenset[str]) -> bool:
@@ -148,204 +211,55 @@ def texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
     return [text for value in values if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls]
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """From a found value to a target's: ``of`` takes anything, ``text`` takes trimmed text that says something."""
+def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None) -> Shape:
+    """Return how one value is found; several are ambiguous unless ``pick`` says which."""
+    run, convert = select.run, conversion.of
 
-    of: Tabled
-    text: Tabled
-    numbers: bool = False
-    """Whether JSON numbers may go to ``of`` at once."""
-    plain: bool = False
-    """Whether plain text stays as it is."""
-
-
-def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None, *, indexed: bool) -> Fill:
-    """Return how one value is found; several are ambiguous unless ``pick`` says which.
-
-    ``indexed``: so many rules read the same element that walking its children once pays.
-    """
-    slow = _any_single(select.run, conversion.of, nulls, name, pick)
-    if pick is not None or select.route is None:
-        return slow
-    if select.kind == "xml":
-        return (_xml_indexed if indexed else _xml_single)(select.route, conversion.text, nulls, slow)
-    return _json_single(select.route, conversion, nulls, slow)
-
-
-def _any_single(run: Run, convert: Tabled, nulls: frozenset[str], name: str, pick: str | None) -> Fill:
     def fill(node: Any, context: Context, state: State) -> Any:
         found = run(node, context)
-        if not found:
-            return None
         if len(found) > 1:
             found = [value for value in found if not empty(value, nulls)]
-            if not found:
-                return None
             if len(found) > 1 and pick is None:
                 raise Refused("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
-            value = found[-1 if pick == "last" else 0]
-        else:
-            value = found[0]
+        if not found:
+            return None
+        value = found[-1 if pick == "last" else 0]
         if is_element(value):
             value = text_of(value)
         return None if empty(value, nulls) else convert(value, state)
 
-    return fill
+    return Single(fill, select, conversion, nulls) if pick is None else Shape(fill)
 
 
-def _json_single(  # noqa: C901 - the hot path, one closure a shape
-    route: tuple[str, ...], conversion: Conversion, nulls: frozenset[str], slow: Fill
-) -> Fill:
-    *parents, key = route
-    convert, of = conversion.text, conversion.of
-    numbers = conversion.numbers and nulls == {""}
-
-    def finish(node: Any, value: Any, context: Context, state: State) -> Any:
-        kind = type(value)
-        if kind is str:
-            value = value.strip()
-            return None if value in nulls else convert(value, state)
-        if numbers and (kind is int or kind is float):
-            return of(value, state)
-        return slow(node, context, state)
-
-    if not parents and conversion.plain:
-
-        def one_text(node: Any, context: Context, state: State) -> Any:
-            value = node.get(key) if type(node) is dict else None
-            if type(value) is not str:
-                return None if value is None else finish(node, value, context, state)
-            value = value.strip()
-            if value in nulls:
-                return None
-            return value if value.isascii() and value.isprintable() else convert(value, state)
-
-        return one_text
-    if not parents:
-
-        def one(node: Any, context: Context, state: State) -> Any:
-            value = node.get(key) if type(node) is dict else None
-            return None if value is None else finish(node, value, context, state)
-
-        return one
-    if len(parents) == 1:
-        parent = parents[0]
-
-        def two(node: Any, context: Context, state: State) -> Any:
-            inner = node.get(parent) if type(node) is dict else None
-            value = inner.get(key) if type(inner) is dict else None
-            return None if value is None else finish(node, value, context, state)
-
-        return two
-
-    def several(node: Any, context: Context, state: State) -> Any:
-        here = node
-        for name in route:
-            here = here.get(name) if type(here) is dict else None
-            if here is None:
-                return None
-        return finish(node, here, context, state)
-
-    return several
-
-
-def _text_at(attribute: str | None, convert: Tabled, nulls: frozenset[str]) -> Callable[[Any, State], Any]:
-    def text_at(here: Any, state: State) -> Any:
-        text = here.get(attribute) if attribute is not None else (text_of(here) if len(here) else here.text)
-        if text is None:
-            return None
-        text = text.strip()
-        return None if text in nulls else convert(text, state)
-
-    return text_at
-
-
-def _xml_single(route: Any, convert: Tabled, nulls: frozenset[str], slow: Fill) -> Fill:
-    tags, attribute, own_text = route
-    if own_text:
-        return slow
-    text_at = _text_at(attribute, convert, nulls)
-
-    def fill(node: Any, context: Context, state: State) -> Any:
-        here = node
-        for tag, key, value in tags:
-            found = list(here.iterchildren(tag)) if key is None else [one for one in here.iterchildren(tag) if one.get(key) == value]
-            if not found:
-                return None
-            if len(found) > 1:
-                return slow(node, context, state)
-            here = found[0]
-        return text_at(here, state)
-
-    return fill
-
-
-def _xml_indexed(  # noqa: C901 - the hot path, one closure a shape
-    route: Any, convert: Tabled, nulls: frozenset[str], slow: Fill
-) -> Fill:
-    tags, attribute, own_text = route
-    if own_text:
-        return slow
-
-    text_at = _text_at(attribute, convert, nulls)
-    if len(tags) == 1 and tags[0][1] is None:
-        only = tags[0][0]
-
-        def child(node: Any, context: Context, state: State) -> Any:
-            found = (state.index.get(node) or state.children(node)).get(only)
-            if found is None:
-                return None
-            return text_at(found[0], state) if len(found) == 1 else slow(node, context, state)
-
-        return child
-
-    def fill(node: Any, context: Context, state: State) -> Any:
-        here = node
-        for tag, key, value in tags:
-            found = (state.index.get(here) or state.children(here)).get(tag)
-            if found is None:
-                return None
-            if key is not None:
-                found = [one for one in found if one.get(key) == value]
-                if not found:
-                    return None
-            if len(found) > 1:
-                return slow(node, context, state)
-            here = found[0]
-        return text_at(here, state)
-
-    return fill
-
-
-def nodes(select: Select, *, indexed: bool) -> Callable[[Any, Context, State], list[Any]]:
-    """Return how a list of nodes is found; children of an XML element come from the record's index."""
-    if indexed and select.kind == "xml" and select.route is not None:
-        tags, attribute, own_text = select.route
-        if len(tags) == 1 and tags[0][1] is None and attribute is None and not own_text:
-            tag = tags[0][0]
-            return lambda node, _context, state: state.children(node).get(tag, [])
-    run = select.run
-    return lambda node, context, _state: run(node, context)
-
-
-def many(select: Select, convert: Tabled, nulls: frozenset[str], *, indexed: bool) -> Fill:
+def many(select: Select, conversion: Conversion, nulls: frozenset[str]) -> Shape:
     """Return how several values are found, each once, in order."""
-    find = nodes(select, indexed=indexed)
+    run, convert, read = select.run, conversion.of, conversion.read
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+    def gather(found: Iterable[Any], state: State) -> Any:
         made: dict[Any, None] = {}
-        for value in find(node, context, state):
+        for value in found:
             for item in value if type(value) is list else (value,):
                 if item is not None and not empty(item, nulls) and (one := convert(item, state)) is not None:
                     made[one] = None
         return tuple(made) or None
 
-    return fill
+    def collect(found: Iterable[Any], _context: Context, state: State) -> Any:
+        made: dict[Any, None] = {}
+        for value in found:
+            text = value if type(value) is str else text_of(value) if is_element(value) else None
+            if text is None or read is None:
+                return gather(found, state)
+            text = text.strip()
+            if text not in nulls:
+                made[read(text)] = None
+        return tuple(made) or None
+
+    return Several(lambda node, context, state: gather(run(node, context), state), select, collect)
 
 
-def first(fills: list[Fill]) -> Fill:
+def first(shapes: list[Shape]) -> Shape:
     """Return the first of several ways that finds something."""
+    fills = [shape.fill for shape in shapes]
 
     def fill(node: Any, context: Context, state: State) -> Any:
         for attempt in fills:
@@ -353,4 +267,37 @@ def first(fills: list[Fill]) -> Fill:
                 return value
         return None
 
-    return fill
+    return First(fill, tuple(shapes))
+
+
+def guarded(shape: Shape, fits: Callable[[Any, Context], bool]) -> Shape:
+    """Return a rule for records that fit."""
+    inner = shape.fill
+    return Guarded(lambda node, context, state: inner(node, context, state) if fits(node, context) else None, shape, fits)
+
+
+def defaulted(shape: Shape, value: Any) -> Shape:
+    """Return a rule with a value for when it finds nothing."""
+    inner = shape.fill
+
+    def fill(node: Any, context: Context, state: State) -> Any:
+        made = inner(node, context, state)
+        return value if made is None else made
+
+    return Defaulted(fill, shape, value)
+
+
+def items(select: Select, steps: list[Step], name: str) -> Shape:
+    """Return a list of items; an item of which nothing is known is left out."""
+    run = select.run
+
+    def fill(node: Any, context: Context, state: State) -> Any:
+        made = []
+        for item in run(node, context):
+            values: dict[str, Any] = {}
+            apply(steps, item, context, State(values, state.lookups, state.issues), prefix=name)
+            if values:
+                made.append(values)
+        return made or None
+
+    return Items(fill, select, tuple(steps), name)

@@ -17,18 +17,16 @@ class LocalLookup:
         self._map = table.map
         self._unmapped = table.unmapped
         self._name, self._field, self._source, self._digest = name, field, connector, digest
+        self.known: dict[str, tuple[Any, Lookup]] = {}
+        """Codes that were converted before, each with its value and its row."""
 
     def remembering(self, convert: Tabled) -> Tabled:
         """Return the same conversion of a code, which knows the codes of the table it has met."""
-        known: dict[str, tuple[Any, Lookup]] = {}
+        known = self.known
 
-        def converted(code: str, state: State) -> Any:
-            found = known.get(code)
-            if found is not None:
-                state.lookups.append(found[1])
-                return found[0]
+        def converted(code: Any, state: State) -> Any:
             value = convert(code, state)
-            if code in self._map and value is not None:
+            if type(code) is str and code in self._map and value is not None:
                 known[code] = (value, state.lookups[-1])
             return value
 

@@ -1,4 +1,4 @@
-"""Rules to closures, once; then a record at a time from payload to plain typed values.
+"""Rules to closures and shapes, once; then a record at a time from payload to plain typed values.
 
 Inside a rule the order is fixed: from → as → table → default. Nothing found is ``None`` and takes the default; several values
 where one is meant, a value that cannot be read, and a code that is in no table are three different refusals.
@@ -8,41 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
 from typing import Any
 
-from gateway.harmonise import casts, moments, scalars
-from gateway.harmonise.fills import (
-    MANY_RULES,
-    Conversion,
-    Fill,
-    Refused,
-    State,
-    Step,
-    Tabled,
-    Watch,
-    apply,
-    first,
-    framework,
-    many,
-    nodes,
-    nothing,
-    plain_text,
-    plainly,
-    single,
-    texts,
-    watched,
-)
+from gateway.harmonise import casts, fills, moments, scalars
+from gateway.harmonise.conversions import compile_cast, conversion, finish
+from gateway.harmonise.fills import Conversion, Refused, Shape, State, Step, Tabled, Watch, nothing, texts, watched
 from gateway.harmonise.lookup import LocalLookup, RemoteLookup, date_paths
 from gateway.harmonise.privacy import pseudonymiser
-from gateway.harmonise.scalars import CastError, Convert
+from gateway.harmonise.scalars import CastError
 from gateway.language.conditions import record_test
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.expressions import Context, ExpressionError, Run, Select, compile_expression
 from gateway.language.mapping_rules import Languages, Rule, Split
 from gateway.language.targets import Target, UnknownTarget, target
 from gateway.language.template import Template, parse
-from gateway.records import Issue
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +45,14 @@ class Surroundings:
     key: bytes
 
     @property
+    def title(self) -> str:
+        """Connector and stream."""
+        return f"{self.connector.connector}.{next(name for name, stream in self.connector.streams.items() if stream is self.stream)}"
+
+    @property
     def nulls(self) -> frozenset[str]:
         """Texts that mean nothing is known."""
         return frozenset({"", *(text.strip() for text in self.stream.null_values)})
-
-
-DECIMAL = scalars.remembering(casts.decimal)
 
 
 class Compiler:
@@ -86,13 +67,12 @@ class Compiler:
         self.zone = around.stream.zone
         self.problems: list[Problem] = []
         self.reads: set[str] = set()
+        self.variables: set[str] = set()
         self.protected = False
-        self.indexed = False
 
     def steps(self, rules: Mapping[str, Rule], owner: type[Any], place: tuple[str | int, ...]) -> list[Step]:
         """Compile a ``map``. Steps that read other targets come last."""
         made: list[Step] = []
-        outer, self.indexed = self.indexed, len(rules) >= MANY_RULES
         for name, rule in rules.items():
             here = (*place, name)
             try:
@@ -105,12 +85,11 @@ class Compiler:
                 continue
             self._privacy(found, rule, here)
             self.protected = found.personal or bool(rule.pseudonym or rule.basis)
-            fill = self._rule(rule, found, here)
+            shape = self._rule(rule, found, here)
             late = rule.table is not None and rule.table not in self.around.connector.tables
-            made.append(Step(found.path[:-1], found.path[-1], fill, late))
+            made.append(Step(found.path[:-1], found.path[-1], shape, late))
             if rule.framework is not None:
-                made.append(Step((), "nqf_framework", framework(rule.framework), late))
-        self.indexed = outer
+                made.append(Step((), "nqf_framework", fills.framework(rule.framework), late))
         return sorted(made, key=lambda step: step.late)
 
     def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
@@ -128,38 +107,37 @@ class Compiler:
 
     # one rule -----------------------------------------------------------------------------------------------------
 
-    def _rule(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
-        fill = self._source(rule, found, place)
+    def _rule(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Shape:
+        shape = self._source(rule, found, place)
         if rule.when is not None:
-            fill = self._guarded(rule, fill, (*place, "when"))
+            shape = self._guarded(rule, shape, (*place, "when"))
         if rule.default is not None:
-            fill = self._defaulted(rule, fill, found, place)
-        return fill
+            shape = fills.defaulted(shape, self._literal(rule.default, found, (*place, "default")))
+        return shape
 
-    def _source(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+    def _source(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Shape:
         name = ".".join(found.path)
         if rule.const is not None:
-            value = self._literal(rule.const, found, (*place, "const"))
-            return lambda _node, _context, _state: value
+            return fills.constant(self._literal(rule.const, found, (*place, "const")))
         if rule.first_of is not None:
-            return first(
+            return fills.first(
                 [self._rule(_inherit(inner, rule), found, (*place, "first_of", index)) for index, inner in enumerate(rule.first_of)]
             )
         if rule.each is not None:
             return self._list(rule, found, place)
         if found.sort in {"struct", "structs", "dictionary"}:
             self._problem("wrong-rule", place, _needs(found))
-            return nothing
+            return Shape(nothing)
         if rule.languages is not None:
             if found.sort != "languages":
                 self._problem("wrong-rule", place, f"'{name}' is one text, not one a language; use from")
             return self._languages(rule, rule.languages, name, (*place, "languages"))
         if found.sort == "languages":
             self._problem("language-needed", place, f"'{name}' is a text a language; write {name}.en: EXPR or {{languages: …}}")
-            return nothing
+            return Shape(nothing)
         return self._value(rule, found, place)
 
-    def _value(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+    def _value(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Shape:
         name = ".".join(found.path)
         convert = self._convert(rule, found, place, name)
         if rule.join is not None:
@@ -168,8 +146,8 @@ class Compiler:
             return self._split(rule, rule.as_.split, name, place)
         select = self._select(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
         if found.sort in {"texts", "integers"}:
-            return many(select, convert.of, self.nulls, indexed=self.indexed)
-        return single(select, convert, self.nulls, name, rule.pick, indexed=self.indexed)
+            return fills.many(select, convert, self.nulls)
+        return fills.single(select, convert, self.nulls, name, rule.pick)
 
     def _expression(self, text: str, place: tuple[str | int, ...]) -> Run:
         return self._select(text, place).run
@@ -181,6 +159,7 @@ class Compiler:
             self._problem(error.code, place, str(error), error.column)
             return Select(text, self.kind, lambda _node, _context: [], plain=False)
         self.reads |= select.reads
+        self.variables |= select.variables
         for variable in select.variables - set(self.around.stream.keep) - set(self.around.stream.for_each) - _PROVIDED:
             known = ", ".join(f"${known}" for known in sorted({*self.around.stream.keep, *self.around.stream.for_each, *_PROVIDED}))
             self._problem("unknown-name", place, f"${variable} is kept nowhere; add it under keep (known: {known})")
@@ -188,96 +167,48 @@ class Compiler:
             return replace(select, run=watched(select.run, self.watch, protected=self.protected), route=None)
         return select
 
-    def _convert(  # noqa: C901 - the fixed order of a rule, in one place
-        self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str
-    ) -> Conversion:
+    def _convert(self, rule: Rule, found: Target, place: tuple[str | int, ...], name: str) -> Conversion:
         """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
-        finish = self._finish(found)
-        cast: Convert | None = None
-        if rule.as_ is not None and rule.as_.split is None:
-            try:
-                cast = casts.compile_cast(rule.as_, self.zone)
-            except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
-                self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
-                return Conversion(_as_it_is, _as_it_is)
-        lookup = self._lookup(rule, place, name) if rule.table is not None else None
-        secret = pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None
-        drop = rule.invalid == "drop"
-
-        def convert(value: Any, state: State) -> Any:
-            try:
-                if cast is not None:
-                    value = cast(value)
-                if lookup is not None:
-                    value = lookup(scalars.text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
-                    if value is None:
-                        return None
-                if secret is not None:
-                    value = secret(scalars.text(value))
-                return finish(value)
-            except CastError as error:
-                if drop:
-                    state.issues.append(Issue(code="invalid_value", field=name))
-                    return None
-                raise Refused("map", name, error.reason, f"expected {error.expected}") from None
-
-        if cast is None and lookup is None and secret is None and not drop:
-            plain = plainly(finish, name)
-            as_text = found.sort == "text" and not found.cast
-            return Conversion(plain, plain_text(name) if as_text else plain, found.sort in {"decimal", "integer"}, as_text)
-        if cast is None and isinstance(lookup, LocalLookup) and secret is None and not drop and found.sort in {"text", "choice", "boolean"}:
-            return Conversion(convert, lookup.remembering(convert))
-        return Conversion(convert, convert)
-
-    def _finish(self, found: Target) -> Convert:
-        if found.cast:
-            return scalars.remembering(casts.simple(found.cast, self.zone))
-        if found.sort == "choice":
-            return casts.choice(found.choices)
-        made = {
-            "text": scalars.text, "texts": scalars.text, "integer": scalars.integer, "integers": scalars.integer,
-            "decimal": DECIMAL, "boolean": casts.boolean,
-        }.get(found.sort)  # fmt: skip
-        if made is not None:
-            return made
-        if found.sort == "date":
-            return casts.keep(date, scalars.remembering(moments.dates(self.zone)), but=datetime)
-        return casts.keep(datetime, scalars.remembering(moments.moments(None, self.zone)))
+        try:
+            cast = compile_cast(rule.as_, self.zone)
+        except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
+            self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
+            return Conversion(lambda value, _state: value)
+        return conversion(
+            found,
+            self.zone,
+            cast=cast,
+            lookup=self._lookup(rule, place, name) if rule.table is not None else None,
+            secret=pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None,
+            drop=rule.invalid == "drop",
+            personal=self.protected,
+        )
 
     def _literal(self, value: Any, found: Target, place: tuple[str | int, ...]) -> Any:
         try:
             if found.sort in {"texts", "integers"}:
-                return tuple(map(self._finish(found), value if isinstance(value, tuple | list) else (value,)))
+                return tuple(map(finish(found, self.zone), value if isinstance(value, tuple | list) else (value,)))
             if found.sort == "languages" and isinstance(value, dict):
                 return {str(tag): scalars.text(text) for tag, text in value.items()}
             if found.sort in {"struct", "structs", "dictionary", "languages"}:
                 self._problem("wrong-rule", place, _needs(found))
                 return None
-            return self._finish(found)(value)
+            return finish(found, self.zone)(value)
         except CastError as error:
             self._problem("wrong-type", place, f"'{'.'.join(found.path)}' expects {error.expected}")
             return None
 
-    def _defaulted(self, rule: Rule, fill: Fill, found: Target, place: tuple[str | int, ...]) -> Fill:
-        value = self._literal(rule.default, found, (*place, "default"))
-
-        def run(node: Any, context: Context, state: State) -> Any:
-            made = fill(node, context, state)
-            return value if made is None else made
-
-        return run
-
-    def _guarded(self, rule: Rule, fill: Fill, place: tuple[str | int, ...]) -> Fill:
+    def _guarded(self, rule: Rule, shape: Shape, place: tuple[str | int, ...]) -> Shape:
         condition = rule.when
         if condition is None or condition.path is None:
             self._problem("wrong-rule", place, "a rule looks at its record: give path")
-            return fill
+            return shape
         self._expression(condition.path, (*place, "path"))
         try:
             fits = record_test(condition, self.kind, self.namespaces)
         except ExpressionError:
-            return fill
-        return lambda node, context, state: fill(node, context, state) if fits(node, context) else None
+            return shape
+        return fills.guarded(shape, fits)
 
     def _lookup(self, rule: Rule, place: tuple[str | int, ...], name: str) -> Tabled:
         table = str(rule.table)
@@ -293,7 +224,7 @@ class Compiler:
             )
         return remote
 
-    def _joined(self, rule: Rule, conversion: Conversion, place: tuple[str | int, ...]) -> Fill:
+    def _joined(self, rule: Rule, conversion: Conversion, place: tuple[str | int, ...]) -> Shape:
         parts, convert = rule.join, conversion.of
         nulls = self.nulls
         if isinstance(parts, dict):
@@ -308,16 +239,16 @@ class Compiler:
                     return convert(rule.with_.join(made.values()), state) if made else None
                 return convert(shape.fill(made), state) if shape.names <= set(made) else None
 
-            return templated
+            return Shape(templated)
         listed = [self._expression(text, (*place, "join", index)) for index, text in enumerate(parts or ())]
 
         def joined(node: Any, context: Context, state: State) -> Any:
             made = [text for run in listed for text in texts(run(node, context), nulls)]
             return convert(rule.with_.join(made), state) if made else None
 
-        return joined
+        return Shape(joined)
 
-    def _split(self, rule: Rule, split: Split, name: str, place: tuple[str | int, ...]) -> Fill:
+    def _split(self, rule: Rule, split: Split, name: str, place: tuple[str | int, ...]) -> Shape:
         inside = self._expression(rule.from_, (*place, "from")) if rule.from_ else None
         runs = [
             self._expression(text, (*place, "as", "split", key)) if text else None
@@ -339,42 +270,23 @@ class Compiler:
             except CastError as error:
                 raise Refused("map", name, error.reason, f"expected {error.expected}") from None
 
-        return run
+        return Shape(run)
 
-    def _list(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Fill:
+    def _list(self, rule: Rule, found: Target, place: tuple[str | int, ...]) -> Shape:
         if found.sort != "structs" or found.struct is None:
             self._problem("wrong-rule", place, f"'{'.'.join(found.path)}' is not a list of items; each and map do not fit")
-            return nothing
-        find = nodes(self._select(rule.each or ".", (*place, "each")), indexed=self.indexed)
-        steps = self.steps(rule.map or {}, found.struct, (*place, "map"))
-        name = found.path[-1]
+            return Shape(nothing)
+        select = self._select(rule.each or ".", (*place, "each"))
+        return fills.items(select, self.steps(rule.map or {}, found.struct, (*place, "map")), found.path[-1])
 
-        def fill(node: Any, context: Context, state: State) -> Any:
-            made = []
-            for item in find(node, context, state):
-                values: dict[str, Any] = {}
-                inner = State(values, state.lookups, state.issues, state.index)
-                apply(steps, item, context, inner, prefix=name)
-                if values:
-                    made.append(values)
-            return made or None
-
-        return fill
-
-    def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Fill:
+    def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Shape:
         from gateway.harmonise.texts import language_map
 
         convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.text
-        return language_map(
-            languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)), indexed=self.indexed
-        )
+        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
 
 
 _PROVIDED = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})
-
-
-def _as_it_is(value: Any, _state: State) -> Any:
-    return value
 
 
 def _needs(found: Target) -> str:

@@ -17,6 +17,8 @@ _PARTIAL = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?")
 _PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_LENGTH = len("2026-02-28")
+_UTC_LENGTH = len("2026-02-28T12:00:00Z")
 
 
 def dates(zone: str) -> Convert:
@@ -25,6 +27,11 @@ def dates(zone: str) -> Convert:
 
     def convert(value: Any) -> date:
         found = plain(value)
+        if len(found) == _DAY_LENGTH and found[4::3] == "--":
+            try:
+                return date.fromisoformat(found)
+            except ValueError:
+                pass  # what is wrong with it is said below
         if match := _DATE.fullmatch(found):
             return _day(int(match[1]), int(match[2]), int(match[3]))
         if _MOMENT.fullmatch(found):
@@ -127,6 +134,11 @@ def moments(rule: DateTime | None, zone: str) -> Convert:
 
     def convert(value: Any) -> datetime:
         found = plain(value)
+        if not formats and len(found) == _UTC_LENGTH and found[4::3] == "--T::Z":
+            try:
+                return datetime.fromisoformat(found)
+            except ValueError:
+                pass  # what is wrong with it is said below
         if formats:
             moment = _by_formats(found, formats)
         elif _MOMENT.fullmatch(found):

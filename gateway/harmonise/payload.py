@@ -7,13 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import orjson
 from lxml import etree
 
 MAX_DEPTH = 100
 MAX_BYTES = 20_000_000
 
 _decode_json = msgspec.json.Decoder().decode
-_encode_json = msgspec.json.Encoder().encode
 
 
 class PayloadError(ValueError):
@@ -36,9 +36,11 @@ def json_value(body: bytes) -> Any:
         raise PayloadError("not_json", "one JSON value in UTF-8") from None
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels")
-    if len(_encode_json(value)) != len(body):  # written otherwise than compactly, or with something that did not survive
-        return _slowly(body)
-    return value
+    try:
+        as_sent = orjson.dumps(value) == body
+    except TypeError:  # an integer of more than 64 bits, more levels than are allowed, half a character
+        as_sent = False
+    return value if as_sent else _slowly(body)  # written otherwise than compactly, or something did not survive, such as a second key
 
 
 def _slowly(body: bytes) -> Any:

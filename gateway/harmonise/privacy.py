@@ -19,11 +19,12 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
     """
     if len(key) < MIN_KEY:
         raise ValueError(f"the pseudonym key needs at least {MIN_KEY} bytes")
-    prefix = f"{country}\x00{kind}\x00".encode()
+    started = hmac.new(key, f"{country}\x00{kind}\x00".encode(), "sha256").copy  # the key is worked in once
 
     def pseudonym(identifier: str) -> str:
         same = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
-        plain = same.strip().upper().encode()
-        return base64.urlsafe_b64encode(hmac.digest(key, prefix + plain, "sha256")).rstrip(b"=").decode()
+        keyed = started()
+        keyed.update(same.strip().upper().encode())
+        return base64.urlsafe_b64encode(keyed.digest()).rstrip(b"=").decode()
 
     return pseudonym

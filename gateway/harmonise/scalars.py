@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from gateway.language.expressions import text_of
@@ -26,12 +25,6 @@ class CastError(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.expected = expected
-
-
-def remembering(convert: Convert, size: int = 4_096) -> Convert:
-    """Return the same conversion, which knows the last few thousand texts it has read."""
-    of_text = lru_cache(maxsize=size)(convert)
-    return lambda value: of_text(value) if type(value) is str else convert(value)
 
 
 def plain(value: Any) -> str:

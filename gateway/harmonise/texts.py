@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 from lxml import etree
 
 from gateway.harmonise import casts
-from gateway.harmonise.fills import Fill, Refused, State, nodes
+from gateway.harmonise.fills import Refused, Several, Shape, State
 from gateway.harmonise.scalars import CastError, Convert
 from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.language.mapping_rules import Languages
 from gateway.records import Issue
 
 Compile = Callable[[str, str], Select]
-Pairs = Callable[[Any, Context, State], list[tuple[str | None, Any]]]
-"""Gives language (as the registry writes it, or ``None``) and text of each text found."""
+Pair = tuple[str | None, Any]
+"""Language, as the registry writes it or ``None``, and text."""
+Pairs = Callable[[Any, Context], list[Pair]]
 
 
-def language_map(  # noqa: C901 - every way a text can fail to be one, in order
-    languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile, *, indexed: bool
-) -> Fill:
-    """Return a fill that gives the language map, or ``None`` when there is no text at all."""
-    pairs = _pairs(languages, compile_, indexed=indexed)
-    otherwise = languages.otherwise
+def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile) -> Shape:
+    """Return the rule that gives a language map, or ``None`` when there is no text at all."""
+    put_together = _put_together(convert, nulls, name, pick, languages.otherwise)
+    if languages.each is not None:
+        each = compile_(languages.each, "each")
+        pairs_of = _pairs_of(
+            compile_(languages.language, "language") if languages.language else None,
+            compile_(languages.text, "text") if languages.text else None,
+        )
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+        def collect(found: Iterable[Any], context: Context, state: State) -> Any:
+            return put_together(pairs_of(found, context), state)
+
+        run = each.run
+        return Several(lambda node, context, state: collect(run(node, context), context, state), each, collect)
+    pairs = _pairs(languages, compile_)
+    return Shape(lambda node, context, state: put_together(pairs(node, context), state))
+
+
+def _put_together(  # noqa: C901 - every way a text can fail to be one, in order
+    convert: Convert, nulls: frozenset[str], name: str, pick: str | None, otherwise: str | None
+) -> Callable[[list[Pair], State], Any]:
+    def put_together(pairs: list[Pair], state: State) -> Any:
         made: dict[str, str] = {}
-        for said, value in pairs(node, context, state):
-            if value is None or isinstance(value, dict | list):
+        for said, value in pairs:
+            if value is None or type(value) is dict or type(value) is list:
                 continue
-            if text_of(value).strip() in nulls:
+            spelled = (value if type(value) is str else text_of(value)).strip()
+            if spelled in nulls:
                 continue
             tag = _tag(said) or otherwise
             if tag is None:
                 state.issues.append(Issue(code="language_unknown", field=name))
                 continue
             try:
-                text = convert(text_of(value))
+                text = convert(spelled)
             except CastError as error:
                 raise Refused("map", name, error.reason, f"expected {error.expected}") from None
             if not text:
@@ -52,7 +69,7 @@ def language_map(  # noqa: C901 - every way a text can fail to be one, in order
             made[tag] = text
         return made or None
 
-    return fill
+    return put_together
 
 
 @lru_cache(maxsize=1_024)
@@ -65,30 +82,30 @@ def _tag(said: str | None) -> str | None:
         return None
 
 
-def _pairs(languages: Languages, compile_: Compile, *, indexed: bool) -> Pairs:
+def _pairs(languages: Languages, compile_: Compile) -> Pairs:
     if languages.fields:
         runs = {tag: compile_(text, tag).run for tag, text in languages.fields.items()}
-        return lambda node, context, _state: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
+        return lambda node, context: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
     if languages.object is not None:
         objects = compile_(languages.object, "object").run
-        return lambda node, context, _state: [pair for found in objects(node, context) for pair in _members(found)]
-    language = compile_(languages.language, "language") if languages.language else None
-    text = compile_(languages.text, "text") if languages.text else None
-    if languages.each is None:
-        alone = text.run if text else compile_(".", "text").run
-        tongue = language.run if language else None
-        return lambda node, context, _state: [(_one(tongue, node, context), value) for value in alone(node, context)]
-    find = nodes(compile_(languages.each, "each"), indexed=indexed)
+        return lambda node, context: [pair for found in objects(node, context) for pair in _members(found)]
+    tongue = compile_(languages.language, "language").run if languages.language else None
+    alone = compile_(languages.text or ".", "text").run
+    return lambda node, context: [(_one(tongue, node, context), value) for value in alone(node, context)]
+
+
+def _pairs_of(language: Select | None, text: Select | None) -> Callable[[Iterable[Any], Context], list[Pair]]:
+    """Return how language and text are read off each element or object that was found."""
     attribute = _attribute(language)
     if attribute is not None and text is None:
-        return lambda node, context, state: [(item.get(attribute), item) for item in find(node, context, state)]
+        return lambda found, _context: [(item.get(attribute), item) for item in found]
     key, inner = _key(language), _key(text)
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 
-    def pairs(node: Any, context: Context, state: State) -> list[tuple[str | None, Any]]:
-        made: list[tuple[str | None, Any]] = []
-        for found in find(node, context, state):
-            for item in found if type(found) is list else (found,):
+    def pairs(found: Iterable[Any], context: Context) -> list[Pair]:
+        made: list[Pair] = []
+        for one in found:
+            for item in one if type(one) is list else (one,):
                 if key and inner and type(item) is dict and type(said := item.get(key)) is str and type(value := item.get(inner)) is str:
                     made.append((said, value))
                 else:
@@ -112,7 +129,7 @@ def _key(select: Select | None) -> str | None:
     return str(select.route[0])
 
 
-def _item(item: Any, context: Context, language: Run | None, text: Run | None) -> list[tuple[str | None, Any]]:
+def _item(item: Any, context: Context, language: Run | None, text: Run | None) -> list[Pair]:
     said = _one(language, item, context)
     values = text(item, context) if text is not None else [item]
     return [(said, value) for value in values]
@@ -125,7 +142,7 @@ def _one(run: Run | None, node: Any, context: Context) -> str | None:
     return text_of(found[0]) if found and not isinstance(found[0], dict | list) else None
 
 
-def _members(found: Any) -> list[tuple[str | None, Any]]:
+def _members(found: Any) -> list[Pair]:
     if isinstance(found, dict):
         return [(name, value) for name, value in found.items() if _tag(name)]
     if is_element(found):

@@ -1,0 +1,57 @@
+"""What generated code calls while it walks a payload: children by tag, and places that are not there or there several times."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Final
+
+EMPTY: Final[Any] = MappingProxyType({})
+"""A place that is not there: nothing is in it."""
+AMBIGUOUS: Final[list[Any]] = []
+"""What stands for everything below a place that is there several times; only the rule's closure can tell what is meant."""
+
+
+class _Several:
+    """A place that is there several times."""
+
+    @staticmethod
+    def get(_name: str) -> list[Any]:
+        return AMBIGUOUS
+
+
+SEVERAL: Final[Any] = _Several()
+
+
+def children(element: Any) -> Any:
+    """Return an element's children by tag: the child itself, or a list where there are several of a tag."""
+    if element is EMPTY or element is SEVERAL:
+        return element
+    found: dict[Any, Any] = {}
+    for child in element:
+        tag = child.tag
+        if tag not in found:
+            found[tag] = child
+            continue
+        there = found[tag]
+        if type(there) is list:
+            there.append(child)
+        else:
+            found[tag] = [there, child]
+    return found
+
+
+def placed(found: Any) -> Any:
+    """Return the one element found, or what stands for none and for several."""
+    if found is None:
+        return EMPTY
+    return SEVERAL if type(found) is list else found
+
+
+def chosen(found: Any, key: str, value: str) -> Any:
+    """Return what is left of children of one tag when an attribute has to have a value."""
+    if found is None or found is AMBIGUOUS:
+        return found
+    if type(found) is not list:
+        return found if found.get(key) == value else None
+    left = [child for child in found if child.get(key) == value]
+    return left if len(left) > 1 else left[0] if left else None
