@@ -46,7 +46,7 @@ faults: .venv/installed  ## the long fault run: 100 kills, broker kills, freezes
 
 lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --group dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --group dev pyproject.toml -o requirements-dev.lock
 
 kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
 	@$(BIN)/python -m gateway.local.lock

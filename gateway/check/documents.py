@@ -25,7 +25,7 @@ SHAPES = {
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
 """What an unsealed credential lacks until somebody seals it: not a defect of ours."""
-NEEDED = "jsonschema, rdflib and pyshacl"
+HOW = "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
 
 
 class Judge:
@@ -39,7 +39,7 @@ class Judge:
         try:
             import jsonschema
         except ModuleNotFoundError:
-            raise Unavailable(f"validation needs {NEEDED}: pip install jsonschema rdflib pyshacl") from None
+            raise Unavailable(HOW) from None
         form = jsonschema.Draft202012Validator.FORMAT_CHECKER
         self._schemas = {name: jsonschema.Draft202012Validator(schema, format_checker=form) for name, schema in schemas().items()}
         self._loaded: dict[tuple[str, ...], Any] = {}
@@ -68,7 +68,7 @@ class Judge:
             import pyshacl
             from rdflib import RDF, Graph, URIRef
         except ModuleNotFoundError:
-            raise Unavailable(f"validation needs {NEEDED}: pip install jsonschema rdflib pyshacl") from None
+            raise Unavailable(HOW) from None
         data = Graph()
         inlined = [self._contexts[one] if isinstance(one, str) else one for one in document["@context"]]
         data.parse(data=json.dumps(document | {"@context": inlined}), format="json-ld")

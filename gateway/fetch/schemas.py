@@ -105,7 +105,7 @@ def _json_schema(path: Path, where: str) -> Any:
     try:
         from jsonschema import Draft202012Validator
     except ImportError:
-        raise Halt("SCHEMA_UNREADABLE", f"{where}: to check replies against a JSON Schema, install jsonschema") from None
+        raise Halt("SCHEMA_UNREADABLE", f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]") from None
     try:
         return Draft202012Validator(json.loads(path.read_bytes()))
     except (OSError, ValueError):
