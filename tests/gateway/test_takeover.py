@@ -44,6 +44,12 @@ class Fleet(Site):
         except (OSError, ValueError):
             return set()
 
+    def command(self, *words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *words], env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def shares(self) -> dict[int, set[str]]:
         return {number: self.owned(number) for number, process in enumerate(self.running) if process.poll() is None}
 
@@ -58,7 +64,8 @@ class Fleet(Site):
         def shared() -> bool:
             nonlocal found
             found = self.shares()
-            return len(found) == workers and all(found.values()) and sorted(sum(map(sorted, found.values()), [])) == sorted(self.services)
+            owned = [name for names in found.values() for name in names]
+            return len(found) == workers and all(found.values()) and sorted(owned) == sorted(self.services)
 
         until(shared, seconds, lambda: f"ten connectors on {workers} workers: {found}")
         return found
@@ -182,3 +189,43 @@ def test_a_killed_workers_connectors_move_within_ten_seconds(fleet: Fleet):
     fleet.check_rates()
     print(f"{len(moved)} connectors moved in {min(moved.values()):.1f} to {max(moved.values()):.1f} s; {count} records")
     assert max(moved.values()) < MOVED_SECONDS, moved
+
+
+def strike(fleet: Fleet, number: int, how: str) -> tuple[float, set[str]]:
+    """Take a worker away and return when, and what it had."""
+    had, since = fleet.owned(number), time.monotonic()
+    fleet.running[number].send_signal({"killed": signal.SIGKILL, "frozen": signal.SIGSTOP, "stopped": signal.SIGTERM}[how])
+    return since, had
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fleet", [300], indirect=True)
+def test_limits_hold_while_workers_are_killed_frozen_and_stopped_and_the_past_is_read_again(fleet: Fleet):
+    """A frozen worker is let go on after its connectors have moved: it must not ask once more, nor fence who has them now."""
+    for _ in range(3):
+        fleet.run()
+    fleet.settled_shares(3)
+    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), 60, lambda: "all registries polled")
+    for name in fleet.services:
+        if name.startswith("soap"):
+            fleet.command("backfill", name, "--from", "2024-09-01", "--to", "2026-09-01")
+    for how in ("killed", "frozen", "stopped", "killed", "frozen"):
+        shares = fleet.settled_shares(3)
+        victim = max(shares, key=lambda number: len(shares[number]))
+        fleet.add(20)
+        time.sleep(1)
+        since, had = strike(fleet, victim, how)
+        moved = fleet.moved(had, since)
+        print(f"{how}: {len(moved)} connectors moved in {min(moved.values()):.1f} to {max(moved.values()):.1f} s")
+        assert max(moved.values()) < MOVED_SECONDS, (how, moved)
+        if how == "frozen":
+            time.sleep(max(0.0, since + 12 - time.monotonic()))
+            fleet.running[victim].send_signal(signal.SIGCONT)
+        else:
+            assert fleet.running[victim].wait(15) == {"killed": -signal.SIGKILL, "stopped": 128 + signal.SIGTERM}[how]
+            fleet.run()
+    fleet.settled_shares(3)
+    count = fleet.check_records()
+    fleet.check_rates()
+    print(f"{count} records, each once; {sum(len(fleet.arrivals(name)) for name in fleet.services)} requests, none too early")
