@@ -8,8 +8,9 @@ first ones make a second reading of them ``unchanged``.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from gateway.fetch import Page, Window
 from gateway.fetch.client import Client
 from gateway.language.asking import Cursor as CursorRule
 from gateway.language.connector import Connector
+from gateway.publish.known import Known
 from gateway.publish.ledger import Entry, Ledger
 from gateway.records import Raw
 from gateway.watch import metrics
@@ -55,7 +57,7 @@ class Tally:
     pages: int = 0
     opened: int = 0
     """Which time of the ledger's being taken this belongs to."""
-    seen: set[str] = field(default_factory=set)
+    seen: Known = field(default_factory=lambda: Known(0))
 
 
 def digest(raw: Raw) -> bytes:
@@ -126,9 +128,9 @@ async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> No
     """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
     entries, unchanged = changes(page.raws, ledger.known)
     received = len(page.raws)
-    tally.seen.update(raw.native_id for raw in page.raws)
+    tally.seen.add(raw.native_id for raw in page.raws)
     if page.complete:
-        gone = [entry for entry in vanished(ledger, tally.seen) if entry.raw.native_id not in tally.seen]
+        gone = await asyncio.to_thread(vanished, ledger, tally.seen)  # a large registry takes seconds, and heartbeats do not wait
         entries += gone
         received += len(gone)
     await write_parts(ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor))
@@ -155,7 +157,7 @@ async def write_parts(
     tally.pages += 1
 
 
-def changes(raws: Iterable[Raw], known: dict[str, bytes]) -> tuple[list[Entry], int]:
+def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry], int]:
     """Split a page into entries worth writing and the number of records that say nothing new.
 
     A record older than the one already known is not new: a registry that serves an old version after a newer one must not
@@ -179,12 +181,12 @@ def changes(raws: Iterable[Raw], known: dict[str, bytes]) -> tuple[list[Entry], 
     return list(entries.values()), unchanged
 
 
-def vanished(ledger: Ledger, seen: set[str]) -> list[Entry]:
+def vanished(ledger: Ledger, seen: Collection[str]) -> list[Entry]:
     """Return deletions for known records that a complete scan did not show."""
     return [
         Entry(Raw(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None), GONE, None)
-        for native_id, value in ledger.known.items()
-        if native_id not in seen and value[:16] != GONE
+        for native_id, value in ledger.known.pairs()
+        if value[:16] != GONE and native_id not in seen
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from gateway.errors import RetryLater
 from gateway.publish.events import raw_headers
+from gateway.publish.known import Known
 from gateway.publish.rejections import rejection
 from gateway.publish.suppressions import Subjects, Suppressed, read_suppressed
 from gateway.publish.topics import CURSORS, DIGESTS, RAW
@@ -52,7 +53,8 @@ class Ledger:
     def __init__(self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None) -> None:
         self.connector = connector
         self.stream = stream
-        self.known: dict[str, bytes] = {}
+        self.known = Known()
+        """Native id to what ``gateway.digests.v1`` holds of it."""
         self.notes: dict[str, bytes] = {}
         """What was asked of the stream and what is under way, by name: kept beside the cursor, read by the next owner."""
         self.opened = 0
@@ -80,8 +82,17 @@ class Ledger:
         self._cursor = cursors.get(self._name)
         prefix = self._name + b"|"
         self.notes = {key[len(prefix) :].decode(): value for key, value in cursors.items() if key.startswith(prefix)}
-        digests = await read_partition(self._settings, DIGESTS.name, partition_for(self._name, DIGESTS.partitions), [prefix])
-        self.known = {key[len(prefix) :].decode(): value for key, value in digests.items()}
+        known = Known()
+
+        def keep(key: bytes, value: bytes | None) -> None:
+            native_id = key[len(prefix) :].decode()
+            if value is None:
+                known.pop(native_id, None)
+            else:
+                known[native_id] = value
+
+        await read_partition(self._settings, DIGESTS.name, partition_for(self._name, DIGESTS.partitions), [prefix], keep=keep)
+        self.known = known
         self._suppressed = await read_suppressed(self._settings, self._subjects)
         self.opened += 1
         return self._cursor

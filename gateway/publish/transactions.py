@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -275,10 +275,18 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await asyncio.wait_for(producer.client.close(), 1)
 
 
-async def read_partition(settings: Settings, topic: str, partition: int, prefixes: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
+async def read_partition(
+    settings: Settings,
+    topic: str,
+    partition: int,
+    prefixes: Iterable[bytes] | None = None,
+    *,
+    keep: Callable[[bytes, bytes | None], object] | None = None,
+) -> dict[bytes, bytes]:
     """Return the latest committed value of every key of one partition of a compacted topic; a tombstone removes its key.
 
-    ``prefixes`` keeps only keys that begin with one of them. Whatever was committed before the call is seen: an open transaction of
+    ``prefixes`` keeps only keys that begin with one of them. With ``keep`` nothing is gathered here: it gets each record as it comes, a
+    tombstone as ``None``; when this raises, it has had only a part. Whatever was committed before the call is seen: an open transaction of
     somebody else is waited for. Raises :class:`~gateway.errors.RetryLater` when the broker does not serve it.
     """
     wanted = tuple(prefixes) if prefixes is not None else None
@@ -287,7 +295,9 @@ async def read_partition(settings: Settings, topic: str, partition: int, prefixe
         async for record in _read_to_end(settings, TopicPartition(topic, partition)):
             if wanted is not None and not record.key.startswith(wanted):
                 continue
-            if record.value is None:
+            if keep is not None:
+                keep(record.key, record.value)
+            elif record.value is None:
                 found.pop(record.key, None)
             else:
                 found[record.key] = record.value
