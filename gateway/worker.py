@@ -62,15 +62,17 @@ class Pollers:
         self._secrets = FileSecrets(settings.secrets_dir)
         self._door = Door(settings)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._owning = asyncio.Lock()
         self.tenure = Tenure(SESSION_SECONDS)
         self.streams: dict[str, list[StreamPoller]] = {}
 
     async def own(self, names: set[str]) -> None:
         """Start what is newly owned and stop what is not owned any more."""
-        await asyncio.gather(*(self._stop(name) for name in self._tasks.keys() - names))
-        for name in sorted(names - self._tasks.keys()):
-            self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
-        metrics.OWNED.set(len(self._tasks))
+        async with self._owning:
+            await asyncio.gather(*(self._stop(name) for name in self._tasks.keys() - names))
+            for name in sorted(names - self._tasks.keys()):
+                self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
+            metrics.OWNED.set(len(self._tasks))
 
     async def stop(self) -> None:
         """Stop every poller; what is in flight is committed or left to be read again."""

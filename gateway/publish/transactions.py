@@ -19,7 +19,6 @@ import contextlib
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -34,12 +33,11 @@ from aiokafka.errors import (
 from gateway.errors import Fenced, RetryLater
 from gateway.publish.connection import REFUSALS, arguments, denied
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.watch import blocked, metrics
 
 START_SECONDS = 20.0
 COMMIT_SECONDS = 15.0
 STOP_SECONDS = 5.0
-BLOCKED_SECONDS = 2.0
 READ_SECONDS = 60.0
 """How long a read may make no progress; longer than any other instance can hold a transaction open."""
 TRANSACTION_TIMEOUT_MS = 20_000
@@ -51,10 +49,6 @@ REQUEST_BYTES = 16_777_216
 HEADERS = list[tuple[str, bytes]]
 _Batch = tuple[tuple[str, int], Any, list[int]]
 """Topic and partition, the filled batch, and the places of its records in the list that was given."""
-
-
-_WAITING: dict[str, dict[str, float]] = {}
-"""By role and transactional id: since when somebody has wanted to commit and could not."""
 
 
 class RecordTooLarge(Exception):
@@ -93,9 +87,7 @@ class Transactional:
         self.transactional_id = transactional_id
         self._settings = settings
         self._role = role
-        if role not in _WAITING:
-            _WAITING[role] = {}
-            metrics.PUBLISH_BLOCKED.labels(role).set_function(partial(_blocked_seconds, role))
+        blocked.watch(role)
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._batch_bytes: dict[str, int] = {}
@@ -164,10 +156,10 @@ class Transactional:
             await _stop(producer)
 
     def _wait(self) -> None:
-        _WAITING[self._role].setdefault(self.transactional_id, time.monotonic())
+        blocked.waits(self._role, self.transactional_id)
 
     def _go_on(self) -> None:
-        _WAITING[self._role].pop(self.transactional_id, None)
+        blocked.goes_on(self._role, self.transactional_id)
 
     async def _send(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
         """Send every record in batches of one topic and partition, in order, and await them all."""
@@ -248,12 +240,6 @@ class Transactional:
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
         return error
-
-
-def _blocked_seconds(role: str) -> float:
-    """Return for how long the longest-waiting id of a role has waited; a commit that takes its usual time is not waiting."""
-    blocked = time.monotonic() - min(_WAITING[role].values(), default=time.monotonic())
-    return blocked if blocked > BLOCKED_SECONDS else 0.0
 
 
 def _notice(future: asyncio.Future[Any]) -> None:
