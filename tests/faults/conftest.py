@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from arena import Arena, Loop, arena
+from figures import FIGURES, table
+
+from gateway.publish import topics
+from gateway.publish.topics import TOPICS, settings_of
+from gateway.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    found = Loop()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def build(tmp_path: Path, kafka_bootstrap: str, loop: Loop) -> Iterator[Callable[..., Arena]]:
+    """``build(records)`` gives an arena on the shared broker, with a connector of its own."""
+    with ExitStack() as stack:
+
+        def make(records: int = 150, bootstrap: str = kafka_bootstrap, **words: object) -> Arena:
+            asyncio.run(topics.apply(Settings(kafka_bootstrap=bootstrap)))
+            return stack.enter_context(arena(tmp_path, bootstrap, loop, records, **words))
+
+        yield make
+
+
+async def _limit(bootstrap: str, topic: str, value: int) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        kept = next(settings_of(one) for one in TOPICS if one.name == topic)
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, kept | {"max.message.bytes": str(value)})])
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
+    """``europass.credentials.v1`` takes only small records for the length of a test."""
+    asyncio.run(topics.apply(Settings(kafka_bootstrap=kafka_bootstrap)))
+    asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, 5_500))
+    yield
+    asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, topics.CREDENTIALS.max_bytes))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FIGURES:
+        terminalreporter.section("faults: what was measured")
+        for line in table():
+            terminalreporter.write_line(line)

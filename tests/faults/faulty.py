@@ -1,0 +1,115 @@
+"""Run the gateway's command line with a fault at a chosen point of its Kafka protocol, or with a defect put in on purpose.
+
+``GATEWAY_TEST_FAILPOINT=role:point:nth:action`` strikes once, at the ``nth`` time a producer of ``role`` (``poll``, ``harmonise``
+or ``any``) passes ``point``; ``action`` is ``kill``, ``stop``, ``raise`` or ``cancel``. ``GATEWAY_TEST_DEFECT=name`` plants one of
+``planted.DEFECTS``. The gateway itself knows nothing of either: everything is wrapped from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import RequestTimedOutError
+
+from gateway.publish import ledger
+from gateway.publish.transactions import Transactional
+
+POINTS = ("after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
+ACTIONS = ("kill", "stop", "raise", "cancel")
+
+
+class Failpoint:
+    """One fault, waiting for its moment."""
+
+    def __init__(self, text: str) -> None:
+        self.role, self.point, nth, self.action = text.split(":")
+        assert self.point in POINTS, self.point
+        assert self.action in ACTIONS, self.action
+        self.nth = int(nth)
+        self.passed: Counter[str] = Counter()
+
+    def reach(self, point: str, role: str) -> None:
+        """Strike when this is the place and the time."""
+        if point != self.point or self.role not in {role, "any"}:
+            return
+        self.passed[point] += 1
+        if self.passed[point] != self.nth:
+            return
+        print(f"failpoint {self.role}:{point}:{self.nth}:{self.action}", flush=True)
+        match self.action:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "raise":
+                raise RequestTimedOutError
+            case "cancel":
+                task = asyncio.current_task()
+                assert task
+                task.cancel()
+
+
+def role_of(producer: AIOKafkaProducer) -> str:
+    return "poll" if str(producer._txn_manager.transactional_id).startswith("poll-") else "harmonise"
+
+
+def arm(failpoint: Failpoint) -> None:
+    """Wrap the protocol points."""
+
+    def around(owner: Any, name: str, before: str = "", after: str = "", role: Callable[[Any], str] = role_of) -> None:
+        inner: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+        async def wrapped(self: Any, *arguments: Any, **words: Any) -> Any:
+            if before:
+                failpoint.reach(before, role(self))
+            result = await inner(self, *arguments, **words)
+            if after:
+                failpoint.reach(after, role(self))
+            return result
+
+        setattr(owner, name, wrapped)
+
+    around(AIOKafkaProducer, "begin_transaction", after="after-begin")
+    around(AIOKafkaProducer, "send_batch", after="after-send")
+    around(AIOKafkaProducer, "commit_transaction", before="before-commit", after="after-commit")
+    around(Transactional, "_send", after="after-flush", role=lambda one: one._role)
+    around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
+    read = ledger.read_partition
+
+    async def reading(*arguments: Any, **words: Any) -> Any:
+        failpoint.reach("before-cursor", "poll")
+        return await read(*arguments, **words)
+
+    ledger.read_partition = reading
+
+
+def main() -> None:
+    if text := os.environ.get("GATEWAY_TEST_FAILPOINT"):
+        arm(Failpoint(text))
+    if name := os.environ.get("GATEWAY_TEST_DEFECT"):
+        from planted import DEFECTS
+
+        DEFECTS[name].plant()
+    if hours := os.environ.get("GATEWAY_TEST_CLOCK"):
+        import time_machine
+
+        wrong = datetime.now(UTC) + timedelta(hours=float(hours))
+        time_machine.travel(wrong, tick=True).start()  # wall clock only: the monotonic one stays right
+    from gateway.__main__ import main as gateway
+
+    gateway()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Defects put into the gateway on purpose, each of them one that somebody has really shipped. The verifier must see every one.
+
+``plant`` breaks this process; it runs in ``faulty.py`` before the command line starts. Nothing of this is part of the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.errors import TopicAuthorizationFailedError
+
+from gateway.errors import Denied, Fenced, RetryLater
+from gateway.publish import topics, transactions
+from gateway.publish.ledger import Ledger
+from gateway.publish.topics import CURSORS, DIGESTS
+from gateway.publish.transactions import Transactional
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect: what is wrong in words, and the function that makes it so."""
+
+    says: str
+    plant: Callable[[], None]
+
+
+def _rewrite(change: Callable[..., Any]) -> None:
+    """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``."""
+    write = Transactional.write
+
+    async def changed(self: Transactional, records: Any, offsets: Any = None, group: str = "") -> None:
+        async def inner(records: Any, offsets: Any = None, group: str = "") -> None:
+            await write(self, records, offsets, group)
+
+        await change(inner, self, list(records), offsets, group)
+
+    Transactional.write = changed  # type: ignore[method-assign]
+
+
+def cursor_apart() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        ahead = [record for record in records if record.topic == CURSORS.name]
+        if ahead and len(ahead) < len(records):
+            await inner(ahead)
+            records = [record for record in records if record.topic != CURSORS.name]
+        await inner(records, offsets, group)
+
+    _rewrite(write)
+
+
+def offsets_apart() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        await inner(records)
+        if offsets:
+            await inner([], offsets, group)
+
+    _rewrite(write)
+
+
+def assume_aborted() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        try:
+            await inner(records, offsets, group)
+        except RetryLater:
+            await one.fence()
+            await inner(records, offsets, group)
+
+    _rewrite(write)
+
+
+def drop_batch() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        try:
+            await inner(records, offsets, group)
+        except RetryLater:
+            await one.fence()
+
+    _rewrite(write)
+
+
+def memory_dedupe() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        await inner([record for record in records if record.topic != DIGESTS.name], offsets, group)
+
+    _rewrite(write)
+
+
+def commit_others() -> None:
+    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+        try:
+            await inner(records, offsets, group)
+        except Denied as error:
+            refused = error.__cause__
+            if not isinstance(refused, TopicAuthorizationFailedError):
+                raise
+            await one.fence()
+            await inner([record for record in records if record.topic not in str(refused)], offsets, group)
+
+    _rewrite(write)
+
+
+def cursor_before_fence() -> None:
+    take = Ledger._take
+
+    async def early(self: Ledger) -> Any:
+        fence = self._transactional.fence
+
+        async def nothing() -> None:
+            return
+
+        self._transactional.fence = nothing  # type: ignore[method-assign]
+        try:
+            found = await take(self)
+        finally:
+            self._transactional.fence = fence  # type: ignore[method-assign]
+        print("defect: cursor read before the fence", flush=True)
+        await asyncio.sleep(6)
+        await fence()
+        return found
+
+    Ledger._take = early  # type: ignore[method-assign]
+
+
+def random_id() -> None:
+    fence = Transactional.fence
+
+    async def fence_nobody(self: Transactional) -> None:
+        self.transactional_id = f"{self.transactional_id[:8]}{uuid.uuid4().hex}"
+        await fence(self)
+
+    Transactional.fence = fence_nobody  # type: ignore[method-assign]
+    transactions.COMMIT_SECONDS = 90.0
+    transactions.TRANSACTION_TIMEOUT_MS = 90_000
+
+
+def no_reseek() -> None:
+    from gateway.stage import Stage
+
+    take = Stage._take
+
+    async def lazily(self: Any, consumer: Any, place: Any, lane: Any) -> None:
+        if lane.failures:
+            await lane.transactional.fence()
+            lane.ready = True
+        else:
+            await take(self, consumer, place, lane)
+
+    Stage._take = lazily  # type: ignore[method-assign]
+
+
+def unawaited_sends() -> None:
+    Transactional._judge = lambda *_: None  # type: ignore[method-assign]
+
+
+def read_uncommitted() -> None:
+    consumer = transactions.AIOKafkaConsumer
+
+    def careless(*arguments: Any, **words: Any) -> Any:
+        return consumer(*arguments, **words | {"isolation_level": "read_uncommitted"})
+
+    transactions.AIOKafkaConsumer = careless
+
+
+def fence_is_fatal() -> None:
+    write = Transactional.write
+
+    async def once(self: Transactional, *arguments: Any, **words: Any) -> None:
+        try:
+            await write(self, *arguments, **words)
+        except Fenced:
+            await asyncio.Event().wait()
+
+    Transactional.write = once  # type: ignore[method-assign]
+
+
+def crash_on_poison() -> None:
+    from gateway.deliver import Deliver
+
+    def crash(*_: Any) -> None:
+        os._exit(1)
+
+    Deliver._reject = crash  # type: ignore[assignment, method-assign]
+
+
+def no_handler() -> None:
+    import uvloop
+
+    from gateway.process import Worker
+
+    del uvloop
+    Worker.stop = lambda *_: None  # type: ignore[method-assign]
+
+
+def topics_unchecked() -> None:
+    async def fine(_: Any) -> None:
+        return
+
+    topics.verify = fine  # type: ignore[assignment]
+
+
+def long_timeout() -> None:
+    transactions.TRANSACTION_TIMEOUT_MS = 900_000
+
+
+DEFECTS = {
+    "cursor-apart": Defect("the cursor is committed in a transaction of its own, before its records", cursor_apart),
+    "offsets-apart": Defect("the consumed offset is committed in a second transaction", offsets_apart),
+    "assume-aborted": Defect("a failed commit is taken for an abort, and the same batch is written again", assume_aborted),
+    "drop-batch": Defect("a batch whose commit failed is dropped", drop_batch),
+    "memory-dedupe": Defect("what is known of each record is kept in memory only", memory_dedupe),
+    "commit-others": Defect("when one topic is refused, the rest of the transaction is committed without it", commit_others),
+    "cursor-before-fence": Defect("the cursor is read before the previous owner is fenced", cursor_before_fence),
+    "random-id": Defect("each instance has a transactional id of its own", random_id),
+    "no-reseek": Defect("after a failure the partition is fenced but not read again from its committed offset", no_reseek),
+    "unawaited-sends": Defect("nobody looks at what became of each send", unawaited_sends),
+    "read-uncommitted": Defect("the ledger is read with records of aborted transactions", read_uncommitted),
+    "fence-is-fatal": Defect("a stream that was fenced once never works again", fence_is_fatal),
+    "crash-on-poison": Defect("a record that cannot be mapped ends the process", crash_on_poison),
+    "no-handler": Defect("SIGTERM does not drain", no_handler),
+    "topics-unchecked": Defect("topics and their clean-up policy are not checked at the start", topics_unchecked),
+    "long-timeout": Defect("a dead worker's transaction stays open for fifteen minutes", long_timeout),
+}

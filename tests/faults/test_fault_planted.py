@@ -1,0 +1,110 @@
+"""Each planted defect, in the scenario that brings it out: the verifier must go red. A checker nobody has seen fail proves nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+from arena import Arena, frozen, until
+from figures import note
+from planted import DEFECTS
+from verifier import Verdict, rest
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+Build = Callable[..., Arena]
+
+
+def caught(defect: str, arena: Arena, verdict: Verdict, *expected: str) -> None:
+    """Assert that the verifier complains, and of the right thing."""
+    found = "\n".join(verdict.problems)
+    assert verdict.problems, f"{defect} ({DEFECTS[defect].says}) was not caught: {verdict}"
+    assert any(text in found for text in expected), f"{defect} was caught for another reason: {verdict}"
+    note("0", f"planted: {defect}", remark=f"caught: {verdict.problems[-1][:90]}")
+
+
+def killed(arena: Arena, failpoint: str, defect: str) -> None:
+    process = arena.start(failpoint, defect)
+    assert process.wait(60) == -signal.SIGKILL, arena.log(process)
+
+
+def test_a_cursor_committed_apart_loses_a_page(build: Build) -> None:
+    arena = build(150)
+    killed(arena, "poll:before-commit:6:kill", "cursor-apart")
+    arena.start(defect="cursor-apart")
+    caught("cursor-apart", arena, rest(arena), "are not on", "ahead of")
+
+
+@pytest.mark.slow
+class TestPlanted:
+    """The others, in ``make faults``."""
+
+    def test_offsets_committed_apart_double_a_batch(self, build: Build) -> None:
+        arena = build(150)
+        killed(arena, "harmonise:after-commit:1:kill", "offsets-apart")
+        arena.start(defect="offsets-apart")
+        caught("offsets-apart", arena, rest(arena), "I2/I8")
+
+    @pytest.mark.parametrize("failpoint", ["poll:after-commit:2:raise", "harmonise:after-commit:2:raise"])
+    def test_a_failed_commit_taken_for_an_abort_doubles(self, build: Build, failpoint: str) -> None:
+        arena = build(150)
+        arena.start(failpoint, "assume-aborted")
+        caught("assume-aborted", arena, rest(arena), "I2")
+
+    @pytest.mark.parametrize("failpoint", ["poll:before-commit:2:raise", "harmonise:before-commit:2:raise"])
+    def test_a_batch_that_is_dropped_is_lost(self, build: Build, failpoint: str) -> None:
+        arena = build(150)
+        arena.start(failpoint, "drop-batch")
+        caught("drop-batch", arena, rest(arena), "are not on", "are missing below")
+
+    def test_a_partition_that_is_not_read_again_loses(self, build: Build) -> None:
+        arena = build(150)
+        process = arena.start("harmonise:before-commit:1:raise", "no-reseek")
+        arena.said(process, "failpoint ")
+        arena.add(40)
+        caught("no-reseek", arena, rest(arena), "are missing below", "did not settle")
+
+    def test_digests_in_memory_double_what_is_read_again(self, build: Build) -> None:
+        arena = build(60, overlap="400d")
+        first = arena.start(defect="memory-dedupe")
+        arena.said(first, '"polled"')
+        arena.kill(first)
+        arena.start(defect="memory-dedupe")
+        caught("memory-dedupe", arena, rest(arena), "I2", "I8")
+
+    def test_a_ledger_that_reads_aborted_records_loses_them(self, build: Build) -> None:
+        arena = build(150)
+        killed(arena, "poll:after-flush:3:kill", "read-uncommitted")
+        arena.start(defect="read-uncommitted")
+        caught("read-uncommitted", arena, rest(arena), "are not on", "ahead of")
+
+    def test_an_id_of_its_own_lets_a_frozen_worker_double(self, build: Build) -> None:
+        arena = build(150)
+        first = arena.start("poll:before-commit:2:stop", "random-id")
+        frozen(first)
+        second = arena.start(defect="random-id", GATEWAY_INSTANCE="second")
+        until(lambda: "transactional id poll-" in arena.log(second), 60)
+        until(lambda: arena.log(second).count('"polled"') >= 2, 90)
+        first.send_signal(signal.SIGCONT)
+        caught("random-id", arena, rest(arena), "I2")
+
+    def test_a_cursor_read_before_the_fence_doubles(self, build: Build) -> None:
+        arena = build(150)
+        first = arena.start("poll:before-commit:2:stop")
+        frozen(first)
+        second = arena.start(defect="cursor-before-fence", GATEWAY_INSTANCE="second")
+        arena.said(second, "defect: cursor read", 60)
+        first.send_signal(signal.SIGCONT)
+        caught("cursor-before-fence", arena, rest(arena), "I2")
+
+    def test_a_record_that_ends_the_process_ends_it_again(self, build: Build) -> None:
+        arena = build(150)
+        for _ in range(2):
+            assert arena.start(defect="crash-on-poison").wait(60) == 1
+        caught("crash-on-poison", arena, rest(arena), "did not settle")
+
+    @pytest.mark.usefixtures("small_credentials")
+    def test_a_producer_that_ignores_its_sends_loses_what_was_too_large(self, build: Build) -> None:
+        arena = build(100)
+        arena.start(defect="unawaited-sends")
+        caught("unawaited-sends", arena, rest(arena), "are missing below")
