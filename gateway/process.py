@@ -15,7 +15,7 @@ from gateway import control
 from gateway.deliver import Deliver
 from gateway.errors import Finding
 from gateway.fleet import Fleet
-from gateway.publish import topics
+from gateway.publish import cluster, topics
 from gateway.publish.connection import bootstrap
 from gateway.publish.topics import COMMANDS
 from gateway.settings import Settings
@@ -51,6 +51,8 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped. Fails before the first poll when something it needs is missing."""
         await topics.verify(self.settings)
+        if "poll" in self.roles:
+            await cluster.verify(self.settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):

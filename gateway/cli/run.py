@@ -59,6 +59,7 @@ def run(
     names: Annotated[list[str] | None, typer.Argument(help="Connectors to run; all when none is named.")] = None,
     roles: Annotated[str, typer.Option(help="Comma-separated: poll, harmonise.")] = "poll,harmonise",
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
+    accept_new_cluster: Annotated[bool, typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on.")] = False,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
     from gateway.fetch.secrets import FileSecrets
@@ -76,6 +77,10 @@ def run(
     fleet = load_fleet(settings, names)
     if "poll" in wanted:
         require_secrets(fleet, FileSecrets(settings.secrets_dir))
+        if accept_new_cluster:
+            from gateway.publish import cluster
+
+            asyncio.run(cluster.accept(settings))
     worker = Worker(settings, fleet, frozenset(wanted))
     run_loop(worker.run())
     if worker.stopped_by:
