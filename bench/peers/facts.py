@@ -21,9 +21,11 @@ def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
         "levels": _levels(tables),
         "credits": _credits(tables),
         "languages": {
-            code: found["id"] for code, short in sorted(LANGUAGES.items()) if len(code) == 3 and (found := vocab.language(short))
+            code: json.loads(found)["id"]
+            for code, short in sorted(LANGUAGES.items())
+            if len(code) == 3 and (found := vocab.language(short))
         },
-        "countries": {code: found["id"] for code in sorted(vocab.COUNTRIES) if (found := vocab.country(code))},
+        "countries": {code: json.loads(found)["id"] for code in sorted(vocab.COUNTRIES) if (found := vocab.country(code))},
         "modes": {"full": vocab.MODES["presential"], "remote": vocab.MODES["online"], "mixed": vocab.MODES["blended"]},
         "formal": vocab.SETTINGS["formal"],
         "ects": vocab.ECTS,

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
-import orjson
+from orjson import dumps
 
 from gateway.identifiers import CardNumber, card_number
 from gateway.records import (
@@ -50,6 +49,11 @@ TYPES = {
     POINTERS: "eu.student-card.credential-pointer",
     PROVIDERS: "eu.qualification-gateway.provider",
 }
+_TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in TYPES.items()}
+_SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in TYPES}
+LEVEL_MISSING = Issue(code="level_missing", field="eqf_level")
+SEALING_REQUIRED = Issue(code="sealing_required", field="issuer")
+ESCO_INVALID = Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
 ASSURED = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
 """Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
@@ -87,24 +91,26 @@ def render(
     identity = iri(raw.connector, raw.native_id, template)
     record, provenance = accepted.record, accepted.provenance
     keys = _Keys(raw, identity, audience_key)
-    found: dict[str, Any]
+    found: dict[str, bytes | Rejected | None]
     match record:
         case Qualification() | LearningOpportunity():
-            found, provenance = _catalogue(msgspec.structs.replace(record, iri=identity), provenance, loq_version)
+            found, provenance = _catalogue(record, identity, provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_gone("credential", keys), provenance)
-            found, provenance = _credential(msgspec.structs.replace(record, iri=identity), provenance, raw, country, at)
+            found, provenance = _credential(record, identity, provenance, raw, country, at)
         case StudentStatus():
             found = {STATUS: esc.student_status(record, raw, country, at) if record.esc_agreement else None}
         case Card():
             found = {CARDS: esc.card(record, raw, country, at) if record.esc_agreement else None}
         case Provider():
-            found = {PROVIDERS: msgspec.to_builtins(record)}
-    for node in found.values():
-        if isinstance(node, Rejected):
-            return node
-    return Rendered(tuple(_document(topic, keys[topic], node) for topic, node in found.items()), provenance)
+            found = {PROVIDERS: dumps(msgspec.to_builtins(record))}
+    documents = []
+    for topic, value in found.items():
+        if isinstance(value, Rejected):
+            return value
+        documents.append(_document(topic, keys[topic], value))
+    return Rendered(tuple(documents), provenance)
 
 
 def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes) -> tuple[Document, ...]:
@@ -113,25 +119,31 @@ def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience
     return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
 
 
-def _catalogue(record: Qualification | LearningOpportunity, provenance: Provenance, version: str) -> tuple[dict[str, Any], Provenance]:
-    provenance = _with_esco_issue(record, provenance)
+_Found = tuple[dict[str, bytes | Rejected | None], Provenance]
+
+
+def _catalogue(record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str) -> _Found:
+    issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
-        return {OPPORTUNITIES: elm_loq.opportunity(record, version)}, provenance
-    node = elm_loq.qualification(record, version)
-    if isinstance(node, dict) and node["type"] != "Qualification":
-        provenance = _with_issue(provenance, Issue(code="level_missing", field="eqf_level"))
-    return {QUALIFICATIONS: node}, provenance
+        return {OPPORTUNITIES: elm_loq.opportunity(record, identity, version)}, _noted(provenance, issues)
+    if not elm.has_levels(record):
+        issues.append(LEVEL_MISSING)
+    return {QUALIFICATIONS: elm_loq.qualification(record, identity, version)}, _noted(provenance, issues)
 
 
-def _credential(record: Credential, provenance: Provenance, raw: Raw, country: str, at: datetime) -> tuple[dict[str, Any], Provenance]:
-    found = {CREDENTIALS: elm_edc.credential(record), POINTERS: esc.pointer(record, raw, country, at, provenance.quality_assurance)}
-    provenance = _with_esco_issue(record, provenance)
+def _credential(record: Credential, identity: str, provenance: Provenance, raw: Raw, country: str, at: datetime) -> _Found:
+    found = {
+        CREDENTIALS: elm_edc.credential(record, identity),
+        POINTERS: esc.pointer(record, identity, raw, country, at, provenance.quality_assurance),
+    }
+    issues = _esco_issues(record)
     if elm_edc.sealing_required(record):
-        provenance = _with_issue(provenance, Issue(code="sealing_required", field="issuer"))
+        issues.append(SEALING_REQUIRED)
+    elements: dict[str, bool] = {}
     if record.micro or record.kind == "micro_credential":
         assured = provenance.quality_assurance.get("outcome", "") in ASSURED
-        provenance = msgspec.structs.replace(provenance, annex1=annex1.completeness(record, quality_assured=assured))
-    return found, provenance
+        elements = annex1.completeness(record, quality_assured=assured)
+    return found, _noted(provenance, issues, elements)
 
 
 class _Keys:
@@ -157,25 +169,21 @@ def _all_gone(emits: str, keys: _Keys) -> tuple[Document, ...]:
     return tuple(_document(topic, keys[topic], None) for topic in TOPICS_OF[emits])
 
 
-def _document(topic: str, key: str, node: Any) -> Document:
-    gone = node is None
-    return Document(
-        topic=topic,
-        key=key,
-        value=None if gone else orjson.dumps(node),
-        type=f"{TYPES[topic]}.{'deleted' if gone else 'changed'}.v1",
-        subject=key,
-        schema=f"{SCHEMAS}/{topic}.json",
-    )
+def _document(topic: str, key: str, value: bytes | None) -> Document:
+    changed, deleted = _TYPES[topic]
+    return Document(topic=topic, key=key, value=value, type=deleted if value is None else changed, subject=key, schema=_SCHEMAS[topic])
 
 
-def _with_esco_issue(record: Learning, provenance: Provenance) -> Provenance:
-    if all(elm.ESCO_SKILL.fullmatch(uri) for outcome in record.learning_outcomes for uri in outcome.esco):
+def _esco_issues(record: Learning) -> list[Issue]:
+    for outcome in record.learning_outcomes:
+        for uri in outcome.esco:
+            if not elm.ESCO_SKILL.fullmatch(uri):
+                return [ESCO_INVALID]
+    return []
+
+
+def _noted(provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None) -> Provenance:
+    """Return a provenance with what rendering found."""
+    if not issues and not elements:
         return provenance
-    return _with_issue(
-        provenance, Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
-    )
-
-
-def _with_issue(provenance: Provenance, issue: Issue) -> Provenance:
-    return msgspec.structs.replace(provenance, issues=(*provenance.issues, issue))
+    return msgspec.structs.replace(provenance, issues=(*provenance.issues, *issues), annex1=elements or provenance.annex1)

@@ -1,32 +1,48 @@
 """Pieces of the European Learning Model that every document shares: organisations, outcomes, credits, notes.
 
-Nested ids derive from the root's id; a piece the record does not hold is left out, never filled in.
+A piece is JSON, written as it will stand in the document: this is where most of the time of a record goes, and nothing is quicker than
+to write it once. ``at`` is where nested ids begin, the root's IRI with ``#`` (:func:`gateway.render.identity.inside`). A piece the record
+does not hold is left out, never filled in.
+
+What many records share (a country, a field of education, an institution) is written once and remembered; a person is never in there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from gateway.records import Accreditation, Learning, LearningOutcome, Organisation
+from orjson import dumps
+
+from gateway.records import Accreditation, LangMap, Learning, LearningOutcome, Organisation
 from gateway.render import vocab
-from gateway.render.identity import nested
 
 Node = dict[str, Any]
+"""A document as its readers get it."""
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
 
 ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
+ECTS: Final = vocab.snb("education-credit", vocab.ECTS)
+SKILL_TYPES: Final = {kind: b',"dcType":%b' % vocab.snb("skill-type", kind) for kind in ("knowledge", "skill")}
+MODES: Final = {mode: b',"mode":%b' % vocab.snb("learning-assessment", code) for mode, code in vocab.MODES.items()}
+SETTINGS: Final = {name: b',"learningSetting":%b' % vocab.snb("learning-setting", code) for name, code in vocab.SETTINGS.items()}
+
+_HERE: Final = "\0"
+"""Stands for ``at`` in what is remembered; JSON never holds it unescaped."""
+_LARGEST: Final = 4096
 
 
 class Style(NamedTuple):
     """Where the two profiles differ for the same fact."""
 
-    url: str
+    url: bytes
     """The term for a web resource's address: the two contexts spell it differently."""
     esco_scheme: bool
     """Whether an ESCO concept names its scheme: one profile demands it, the other's vocabulary shapes reject the real one."""
@@ -36,19 +52,12 @@ class Style(NamedTuple):
     """Whether outcomes carry their place in the list, which newer versions know."""
 
 
-LOQ: Final = Style(url="contentUrl", esco_scheme=False, back_reference=True)
+LOQ: Final = Style(url=b"contentUrl", esco_scheme=False, back_reference=True)
 LOQ_ORDERED: Final = LOQ._replace(ordered=True)
-EDC: Final = Style(url="contentURL", esco_scheme=True, back_reference=False)
+EDC: Final = Style(url=b"contentURL", esco_scheme=True, back_reference=False)
 
 
-def put(node: Node, **fields: Any) -> Node:
-    """Add the fields that hold something and return the node."""
-    for name, value in fields.items():
-        if value not in (None, {}, [], (), ""):
-            node[name] = value
-    return node
-
-
+@lru_cache(maxsize=_LARGEST)
 def number(value: Decimal | None) -> str | None:
     """Return a decimal as ELM wants a credit point: a plain string without trailing zeros."""
     if value is None:
@@ -56,6 +65,7 @@ def number(value: Decimal | None) -> str | None:
     return format(value.normalize(), "f")
 
 
+@lru_cache(maxsize=_LARGEST)
 def hours(value: Decimal | None) -> str | None:
     """Return hours as an XML duration; a fraction becomes minutes."""
     if value is None:
@@ -65,124 +75,187 @@ def hours(value: Decimal | None) -> str | None:
     return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
 
 
-def organisation(body: Organisation | None, root: str, role: str, style: Style) -> Node | None:
+def day(value: date) -> str:
+    """Return a date as ELM's date and time."""
+    return f"{value.isoformat()}T00:00:00Z"
+
+
+def instant(value: datetime) -> str:
+    """Return a moment in UTC to the second."""
+    return f"{value.isoformat()[:19]}Z"
+
+
+class _Organisations:
+    """Organisations as they were written before. Institutions are few and stand in every record."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], list[bytes]] = {}
+
+    def __call__(self, body: Organisation, at: bytes, role: str, style: Style) -> bytes:
+        """Return an organisation whose ids begin at ``at``."""
+        wanted = (role, style.url, body.country, body.homepage, tuple(body.name.items()), tuple(body.identifiers.items()))
+        pieces = self._known.get(wanted)
+        if pieces is None:
+            pieces = _organisation(body, _HERE.encode(), role, style).split(_HERE.encode())
+            if len(self._known) >= _LARGEST:
+                self._known.clear()
+            self._known[wanted] = pieces
+        return at.join(pieces)
+
+
+_known_organisation: Final = _Organisations()
+
+
+def organisation(body: Organisation | None, at: bytes, role: str, style: Style) -> bytes | None:
     """Return an organisation with its location, or ``None`` when it has neither a name nor an identifier."""
-    if body is None or not (body.name or body.identifiers):
-        return None
+    return _known_organisation(body, at, role, style) if body is not None and (body.name or body.identifiers) else None
+
+
+def _organisation(body: Organisation, at: bytes, role: str, style: Style) -> bytes:
     place = vocab.country(body.country)
-    node: Node = {"id": nested(root, role), "type": "Organisation"}
-    put(node, legalName=body.name)
+    me = b"%b%b" % (at, role.encode())
+    made = b'{"id":"%b","type":"Organisation"' % me
+    if body.name:
+        made += b',"legalName":%b' % dumps(body.name)
     identifiers = [
-        {"id": nested(root, role, scheme), "type": "Identifier", "notation": value, "schemeName": scheme}
+        b'{"id":"%b/%b","type":"Identifier","notation":%b,"schemeName":%b}' % (me, inner(scheme), dumps(value), dumps(scheme))
         for scheme, value in sorted(body.identifiers.items())
         if scheme != "eidas"
     ]
-    put(node, identifier=identifiers)
+    if identifiers:
+        made += b',"identifier":[%b]' % b",".join(identifiers)
     if "eidas" in body.identifiers and place:
-        node["eIDASIdentifier"] = {
-            "id": nested(root, role, "eidas"),
-            "type": "LegalIdentifier",
-            "notation": body.identifiers["eidas"],
-            "spatial": place,
-        }
+        made += b',"eIDASIdentifier":{"id":"%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
+            me, dumps(body.identifiers["eidas"]), place,
+        )  # fmt: skip
     if place:
-        address = {"id": nested(root, role, "address"), "type": "Address", "countryCode": place}
-        node["location"] = {"id": nested(root, role, "location"), "type": "Location", "address": address}
-    return put(node, homepage=web(body.homepage, style, root, role, "homepage"))
+        made += b',"location":{"id":"%b/location","type":"Location","address":{"id":"%b/address","type":"Address","countryCode":%b}}' % (
+            me, me, place,
+        )  # fmt: skip
+    if page := web(body.homepage, style, b"%b/homepage" % me):
+        made += b',"homepage":%b' % page
+    return made + b"}"
 
 
-def web(url: str | None, style: Style, root: str, *path: str) -> Node | None:
-    """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
-    return {"id": nested(root, *path), "type": "WebResource", style.url: url} if url and ADDRESS.fullmatch(url) else None
-
-
-def outcomes(found: Iterable[LearningOutcome], root: str, style: Style) -> list[Node]:
-    """Return learning outcomes with the ESCO skills they name."""
-    nodes = []
-    for index, outcome in enumerate((one for one in found if one.title), 1):
-        node: Node = {"id": nested(root, "outcome", index), "type": "LearningOutcome"}
-        put(node, title=outcome.title, order=str(index) if style.ordered else None)
-        if outcome.kind:
-            node["dcType"] = vocab.snb("skill-type", outcome.kind)
-        nodes.append(put(node, relatedESCOSkill=[esco(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]))
-    return nodes
-
-
-def esco(uri: str, style: Style) -> Node:
-    """Return an ESCO skill."""
-    return vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills") if style.esco_scheme else {"id": uri, "type": "Concept"}
-
-
-def is_complete(body: Node | None) -> bool:
+def is_complete(body: Organisation | None) -> bool:
     """Return whether an organisation has the name and the country that every profile demands of it."""
-    return body is not None and "legalName" in body and "location" in body
+    return body is not None and bool(body.name) and vocab.country(body.country) is not None
 
 
-def credit(record: Learning, root: str) -> Node | None:
+def inner(text: str) -> bytes:
+    """Return a text as it stands between the quotes of a JSON string."""
+    return dumps(text)[1:-1]
+
+
+def web(url: str | None, style: Style, me: bytes) -> bytes | None:
+    """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
+    return b'{"id":"%b","type":"WebResource","%b":%b}' % (me, style.url, dumps(url)) if url and ADDRESS.fullmatch(url) else None
+
+
+def outcomes(found: Iterable[LearningOutcome], at: bytes, style: Style) -> bytes:
+    """Return learning outcomes with the ESCO skills they name, as the inside of a list."""
+    nodes = []
+    index = 0
+    for outcome in found:
+        if not outcome.title:
+            continue
+        index += 1
+        made = b'{"id":"%boutcome/%d","type":"LearningOutcome","title":%b' % (at, index, dumps(outcome.title))
+        if style.ordered:
+            made += b',"order":"%d"' % index
+        if outcome.kind:
+            made += SKILL_TYPES[outcome.kind]
+        if outcome.esco and (skills := [esco(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]):
+            made += b',"relatedESCOSkill":[%b]' % b",".join(skills)
+        nodes.append(made + b"}")
+    return b",".join(nodes)
+
+
+def esco(uri: str, style: Style) -> bytes:
+    """Return an ESCO skill."""
+    if style.esco_scheme:
+        return vocab.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills")
+    return b'{"id":%b,"type":"Concept"}' % dumps(uri)
+
+
+def credit(record: Learning, at: bytes) -> bytes | None:
     """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
     points = number(record.credit_points)
     if points is None:
         return None
-    return {"id": nested(root, "credit"), "type": "CreditPoint", "framework": vocab.snb("education-credit", vocab.ECTS), "point": points}
+    return b'{"id":"%bcredit","type":"CreditPoint","framework":%b,"point":"%b"}' % (at, ECTS, points.encode())
 
 
-def note(text: dict[str, str], root: str, *path: str | int) -> Node | None:
+def note(text: LangMap, me: bytes) -> bytes | None:
     """Return a note in several languages."""
-    return {"id": nested(root, *path), "type": "Note", "noteLiteral": text} if text else None
+    return b'{"id":"%b","type":"Note","noteLiteral":%b}' % (me, dumps(text)) if text else None
 
 
-def accreditation(found: Iterable[Accreditation], root: str, holder: Node | None, style: Style) -> list[Node]:
-    """Return the accreditations that can be said in ELM: those that name their agency and kind and, in a catalogue, their holder."""
-    nodes: list[Node] = []
-    if style.back_reference and not is_complete(holder):
-        return nodes
+def accreditation(found: Iterable[Accreditation], at: bytes, body: Organisation | None, holder: bytes | None, style: Style) -> bytes | None:
+    """Return the accreditations that can be said in ELM, as the inside of a list: those that name their agency and kind.
+
+    In a catalogue they name their holder, too: ``body``, which is ``holder`` as it is written.
+    """
+    if style.back_reference and not is_complete(body):
+        return None
+    nodes = []
     for index, one in enumerate(found, 1):
-        agency = organisation(one.agency, root, f"agency-{index}", style)
-        if agency is None or not is_complete(agency) or one.kind not in vocab.ACCREDITATIONS or not one.title:
+        agency = organisation(one.agency, at, f"agency-{index}", style)
+        if agency is None or not is_complete(one.agency) or one.kind not in vocab.ACCREDITATIONS or not one.title:
             continue
-        node: Node = {
-            "id": nested(root, "accreditation", index),
-            "type": "Accreditation",
-            "dcType": vocab.snb("accreditation", vocab.ACCREDITATIONS[one.kind]),
-            "title": one.title,
-            "accreditingAgent": agency,
-        }
-        put(node, organisation=holder if style.back_reference else None, report=web(one.report, style, root, "report", str(index)))
+        made = b'{"id":"%baccreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
+            at,
+            index,
+            vocab.snb("accreditation", vocab.ACCREDITATIONS[one.kind]),
+            dumps(one.title),
+            agency,
+        )
+        if style.back_reference and holder:
+            made += b',"organisation":%b' % holder
+        if report := web(one.report, style, b"%breport/%d" % (at, index)):
+            made += b',"report":%b' % report
         if one.valid_from:
-            node["dateIssued"] = f"{one.valid_from}T00:00:00Z"
+            made += b',"dateIssued":"%b"' % day(one.valid_from).encode()
         if one.valid_until:
-            node["expiryDate"] = f"{one.valid_until}T00:00:00Z"
-        nodes.append(node)
-    return nodes
+            made += b',"expiryDate":"%b"' % day(one.valid_until).encode()
+        nodes.append(made + b"}")
+    return b",".join(nodes)
 
 
-def specification(record: Learning, root: str, style: Style) -> Node:
-    """Return what a qualification or achievement specification says about learning, levels and workload."""
-    node: Node = {"title": record.title}
-    put(
-        node,
-        description=record.description,
-        thematicArea=[vocab.snb("isced-f", code) for code in record.isced_f if code in vocab.ISCED_F],
-        language=[found for tag in record.languages if (found := vocab.language(tag))],
-        learningOutcome=outcomes(record.learning_outcomes, root, style),
-        creditPoint=credit(record, root),
-        volumeOfLearning=hours(record.workload_hours),
-        maximumDuration=f"P{record.duration_months}M" if record.duration_months else None,
-        entryRequirement=note(record.entry_requirement, root, "entry"),
-        homepage=web(record.homepage, style, root, "homepage"),
-    )
-    if record.mode in vocab.MODES:
-        node["mode"] = vocab.snb("learning-assessment", vocab.MODES[record.mode])
-    if record.setting in vocab.SETTINGS:
-        node["learningSetting"] = vocab.snb("learning-setting", vocab.SETTINGS[record.setting])
-    return node
+def specification(record: Learning, at: bytes, style: Style) -> bytes:
+    """Return the members in which a qualification or achievement specification speaks about learning, levels and workload."""
+    made = b'"title":%b' % dumps(record.title)
+    if record.description:
+        made += b',"description":%b' % dumps(record.description)
+    if areas := vocab.fields(record.isced_f):
+        made += b',"thematicArea":[%b]' % areas
+    if languages := vocab.languages(record.languages):
+        made += b',"language":[%b]' % languages
+    if learnt := outcomes(record.learning_outcomes, at, style):
+        made += b',"learningOutcome":[%b]' % learnt
+    if points := credit(record, at):
+        made += b',"creditPoint":%b' % points
+    if workload := hours(record.workload_hours):
+        made += b',"volumeOfLearning":"%b"' % workload.encode()
+    if record.duration_months:
+        made += b',"maximumDuration":"P%dM"' % record.duration_months
+    if entry := note(record.entry_requirement, b"%bentry" % at):
+        made += b',"entryRequirement":%b' % entry
+    if page := web(record.homepage, style, b"%bhomepage" % at):
+        made += b',"homepage":%b' % page
+    return made + MODES.get(record.mode or "", b"") + SETTINGS.get(record.setting or "", b"")
 
 
-def levels(record: Learning) -> Node:
-    """Return the EQF and national level concepts the record holds."""
-    found: Node = {}
+def levels(record: Learning) -> bytes:
+    """Return the members with the EQF and national level concepts the record holds."""
+    made = b""
     if record.eqf_level is not None:
-        found["eqfLevel"] = vocab.snb("eqf", str(record.eqf_level))
+        made += b',"eqfLevel":%b' % vocab.snb("eqf", str(record.eqf_level))
     if record.nqf_uri:
-        found["nqfLevel"] = vocab.concept(record.nqf_uri, f"{vocab.SNB}/qdr/25831c2")
-    return found
+        made += b',"nqfLevel":%b' % vocab.concept(record.nqf_uri, f"{vocab.SNB}/qdr/25831c2")
+    return made
+
+
+def has_levels(record: Learning) -> bool:
+    """Return whether a table stated both levels, without which nothing is called a qualification in a catalogue."""
+    return record.eqf_level is not None and bool(record.nqf_uri)

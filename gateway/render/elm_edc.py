@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Any, Final
+from datetime import date
+from typing import Final
 
 import msgspec
+from orjson import dumps
 
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Node, put
-from gateway.render.identity import escaped, nested
+from gateway.render.elm import day, instant
+from gateway.render.identity import escaped, inside
+
+__all__ = ["credential", "day", "instant", "sealing_required"]
 
 CONTEXT: Final = ["https://www.w3.org/2018/credentials/v1", "http://data.europa.eu/snb/model/context/edc-ap"]
 SCHEMA: Final = {"id": "http://data.europa.eu/snb/model/ap/edc-generic-full", "type": "ShaclValidator2017"}
@@ -23,38 +26,45 @@ NO_LANGUAGE: Final = "en"
 """A name and a grade are in no language; the model wants a tag, and two-letter ones only."""
 
 
-def credential(record: Credential) -> Node | Rejected:
+_GENERIC: Final = b'"credentialSchema":%b,"credentialProfiles":%b' % (dumps(SCHEMA), vocab.snb("credential", vocab.GENERIC_CREDENTIAL))
+_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocab.snb("learning-opportunity", vocab.SHORT_LEARNING_PROGRAMME)
+_ASSESSMENTS: Final = {kind: vocab.snb("assessment", code) for kind, code in vocab.ASSESSMENTS.items()}
+_VERIFIED: Final = {kind: b',"idVerification":%b' % vocab.snb("supervision-verification", code) for kind, code in vocab.SUPERVISION.items()}
+_IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"contentType":%b' % (
+    PIXEL.encode(), vocab.snb("encoding", "6146cde7dd"), vocab.file_type("PNG"),
+)  # fmt: skip
+_CONTEXT: Final = dumps(CONTEXT)
+
+
+def credential(record: Credential, root: str) -> bytes | Rejected:
     """Return the credential; ``issued`` and the issuer's eIDAS id are left to the sealer when the registry has none."""
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
-    root = record.iri
-    body = elm.organisation(record.awarding_body, root, "awarding-body", elm.EDC)
-    if body is None or not elm.is_complete(body):
+    at = inside(root)
+    body = elm.organisation(record.awarding_body, at, "awarding-body", elm.EDC)
+    if body is None or not elm.is_complete(record.awarding_body):
         return Rejected(
             stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
         )
-    issuer = elm.organisation(record.issuer, root, "issuer", elm.EDC) or body
-    if not elm.is_complete(issuer):
+    issuer = elm.organisation(record.issuer, at, "issuer", elm.EDC)
+    if issuer is not None and not elm.is_complete(record.issuer):
         return Rejected(stage="render", field="issuer", reason="missing", detail="an issuer that is named needs its name and country")
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
-    node: Node = {
-        "@context": CONTEXT,
-        "id": root,
-        "type": ["VerifiableCredential", "EuropeanDigitalCredential"],
-        "credentialSchema": SCHEMA,
-        "credentialProfiles": vocab.snb("credential", vocab.GENERIC_CREDENTIAL),
-        "issuer": issuer,
-    }
+    made = b'{"@context":%b,"id":"%b","type":["VerifiableCredential","EuropeanDigitalCredential"],%b,"issuer":%b' % (
+        _CONTEXT, elm.inner(root), _GENERIC, issuer or body,
+    )  # fmt: skip
     if record.issued_at:
-        node["issued"] = node["issuanceDate"] = instant(record.issued_at)
-    node["validFrom"] = day(record.valid_from or awarded)
+        made += b',"issued":"%b","issuanceDate":"%b"' % (2 * (instant(record.issued_at).encode(),))
+    made += b',"validFrom":"%b"' % day(record.valid_from or awarded).encode()
     if record.valid_until:
-        node["validUntil"] = node["expirationDate"] = day(record.valid_until)
-    node["displayParameter"] = _display(record, root)
-    node["credentialSubject"] = _subject(record.holder, root) | {"hasClaim": _achievement(record, body, root, record.assessment, awarded)}
-    return node
+        made += b',"validUntil":"%b","expirationDate":"%b"' % (2 * (day(record.valid_until).encode(),))
+    return made + b',"displayParameter":%b,"credentialSubject":%b,"hasClaim":%b}}' % (
+        _display(record, at),
+        _subject(record.holder, at),
+        _achievement(record, body, at, record.assessment, awarded),
+    )
 
 
 def sealing_required(record: Credential) -> bool:
@@ -63,123 +73,100 @@ def sealing_required(record: Credential) -> bool:
     return record.issued_at is None or issuer is None or "eidas" not in issuer.identifiers
 
 
-def day(value: date) -> str:
-    """Return a date as ELM's date and time."""
-    return f"{value.isoformat()}T00:00:00Z"
-
-
-def instant(value: datetime) -> str:
-    """Return a moment in UTC to the second."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _subject(holder: Holder, root: str) -> Node:
-    node: Node = {"id": holder.esi or nested(root, "holder"), "type": "Person"}
+def _subject(holder: Holder, at: bytes) -> bytes:
+    """Return the person, whose node is left open for what the person achieved."""
+    made = b'{"id":"%b","type":"Person"' % (elm.inner(holder.esi) if holder.esi else b"%bholder" % at)
     if holder.given_name:
-        node["givenName"] = {NO_LANGUAGE: holder.given_name}
+        made += b',"givenName":%b' % _spoken(holder.given_name)
     if holder.family_name:
-        node["familyName"] = {NO_LANGUAGE: holder.family_name}
-    full = holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
-    if full:
-        node["fullName"] = {NO_LANGUAGE: full}
+        made += b',"familyName":%b' % _spoken(holder.family_name)
+    if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
+        made += b',"fullName":%b' % _spoken(full)
     if holder.birth_date:
-        node["dateOfBirth"] = day(holder.birth_date)
+        made += b',"dateOfBirth":"%b"' % day(holder.birth_date).encode()
     if holder.esi:
-        node["identifier"] = {
-            "id": nested(root, "esi"),
-            "type": "Identifier",
-            "notation": holder.esi,
-            "schemeName": "European Student Identifier",
-        }
-    return node
+        made += b',"identifier":{"id":"%besi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}' % (
+            at, dumps(holder.esi),
+        )  # fmt: skip
+    return made
 
 
-def _achievement(record: Learning, body: Node, root: str, assessment: Assessment | None, awarded: date | None) -> Node:
-    process: Node = {"id": nested(root, "awarding"), "type": "AwardingProcess", "awardingBody": body}
-    if awarded:
-        process["awardingDate"] = day(awarded)
-    node: Node = {"id": nested(root, "achievement"), "type": "LearningAchievement", "title": record.title, "awardedBy": process}
-    put(node, description=record.description, creditReceived=elm.credit(record, nested(root, "received")))
-    node["specifiedBy"] = specified = _specification(record, root)
+def _spoken(text: str) -> bytes:
+    return b'{"%b":%b}' % (NO_LANGUAGE.encode(), dumps(text))
+
+
+def _achievement(record: Learning, body: bytes, at: bytes, assessment: Assessment | None, awarded: date | None) -> bytes:
+    process = b'{"id":"%bawarding","type":"AwardingProcess","awardingBody":%b' % (at, body)
+    process += b',"awardingDate":"%b"}' % day(awarded).encode() if awarded else b"}"
+    made = b'{"id":"%bachievement","type":"LearningAchievement","title":%b,"awardedBy":%b' % (at, dumps(record.title), process)
+    if record.description:
+        made += b',"description":%b' % dumps(record.description)
+    if points := elm.credit(record, b"%breceived/" % at):
+        made += b',"creditReceived":%b' % points
+    graded = assessment is not None and bool(assessment.grade)
+    planned = _assessment_specification(assessment, at) if assessment and not graded else None
+    made += b',"specifiedBy":%b' % _specification(record, at, planned)
     if assessment and assessment.grade:
-        node["provenBy"] = _assessment(assessment, assessment.grade, process, root)
-    elif assessment and (planned := _assessment_specification(assessment, root)):
-        specified["provenBy"] = planned
-    parts = getattr(record, "parts", ())
-    if parts:
-        node["hasPart"] = [_part(part, body, nested(root, "part", escaped(part.id))) for part in parts]
-    if isinstance(record, Credential):
-        put(node, additionalNote=elm.note(record.further_information, root, "further"))
-    return node
+        made += b',"provenBy":%b' % _assessment(assessment, assessment.grade, process, at)
+    if parts := getattr(record, "parts", ()):
+        made += b',"hasPart":[%b]' % b",".join([_part(part, body, b"%bpart/%b/" % (at, escaped(part.id).encode())) for part in parts])
+    if isinstance(record, Credential) and (further := elm.note(record.further_information, b"%bfurther" % at)):
+        made += b',"additionalNote":%b' % further
+    return made + b"}"
 
 
-def _part(part: Part, body: Node, root: str) -> Node:
-    own = elm.organisation(part.awarding_body, root, "awarding-body", elm.EDC)
+def _part(part: Part, body: bytes, at: bytes) -> bytes:
+    own = elm.organisation(part.awarding_body, at, "awarding-body", elm.EDC) if elm.is_complete(part.awarding_body) else None
     named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
-    return _achievement(named, own if own and elm.is_complete(own) else body, root, part.assessment, part.awarded_on)
+    return _achievement(named, own or body, at, part.assessment, part.awarded_on)
 
 
-def _specification(record: Learning, root: str) -> Node:
+def _specification(record: Learning, at: bytes, planned: bytes | None) -> bytes:
     levels = elm.levels(record)
-    node: Node = {"id": nested(root, "specification"), "type": "Qualification" if levels else "LearningAchievementSpecification"}
-    node |= elm.specification(record, nested(root, "specification"), elm.EDC)
-    node |= levels
+    made = b'{"id":"%bspecification","type":"%b",%b%b' % (
+        at,
+        b"Qualification" if levels else b"LearningAchievementSpecification",
+        elm.specification(record, b"%bspecification/" % at, elm.EDC),
+        levels,
+    )
     if record.partial is not None and levels:
-        node["isPartialQualification"] = record.partial
+        made += b',"isPartialQualification":%b' % dumps(record.partial)
     if record.micro:
-        node["dcType"] = vocab.snb("learning-opportunity", vocab.SHORT_LEARNING_PROGRAMME)
-    return put(node, accreditation=elm.accreditation(record.accreditation, root, None, elm.EDC))
+        made += _SHORT_PROGRAMME
+    if decided := elm.accreditation(record.accreditation, at, None, None, elm.EDC):
+        made += b',"accreditation":[%b]' % decided
+    return made + (b',"provenBy":%b}' % planned if planned else b"}")
 
 
-def _assessment(assessment: Assessment, grade: str, process: Node, root: str) -> Node:
+def _assessment(assessment: Assessment, grade: str, process: bytes, at: bytes) -> bytes:
     """Return a result with its grade as the registry writes it; the profile knows no result without one."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
-    node: Node = {
-        "id": nested(root, "assessment"),
-        "type": "LearningAssessment",
-        "title": assessment.title or ASSESSMENT_TITLE,
-        "awardedBy": process,
-        "grade": {"id": nested(root, "grade"), "type": "Note", "noteLiteral": {NO_LANGUAGE: shown}},
-    }
-    if assessment.supervision in vocab.SUPERVISION:
-        node["idVerification"] = vocab.snb("supervision-verification", vocab.SUPERVISION[assessment.supervision])
-    return put(node, specifiedBy=_assessment_specification(assessment, root))
+    made = (
+        b'{"id":"%bassessment","type":"LearningAssessment","title":%b,"awardedBy":%b,"grade":{"id":"%bgrade","type":"Note","noteLiteral":%b}'
+        % (at, dumps(assessment.title or ASSESSMENT_TITLE), process, at, _spoken(shown))
+    )
+    made += _VERIFIED.get(assessment.supervision or "", b"")
+    planned = _assessment_specification(assessment, at)
+    return made + (b',"specifiedBy":%b}' % planned if planned else b"}")
 
 
-def _assessment_specification(assessment: Assessment, root: str) -> Node | None:
+def _assessment_specification(assessment: Assessment, at: bytes) -> bytes | None:
     """Return how results are established, which can be said without a grade."""
-    if assessment.kind not in vocab.ASSESSMENTS:
+    kind = _ASSESSMENTS.get(assessment.kind or "")
+    if kind is None:
         return None
-    return {
-        "id": nested(root, "assessment", "specification"),
-        "type": "LearningAssessmentSpecification",
-        "title": assessment.title or ASSESSMENT_TITLE,
-        "dcType": vocab.snb("assessment", vocab.ASSESSMENTS[assessment.kind]),
-    }
+    return b'{"id":"%bassessment/specification","type":"LearningAssessmentSpecification","title":%b,"dcType":%b}' % (
+        at, dumps(assessment.title or ASSESSMENT_TITLE), kind,
+    )  # fmt: skip
 
 
-def _display(record: Credential, root: str) -> Node:
-    tags = [tag for tag in record.title if vocab.language(tag)] or ["en"]
-    shown: list[Any] = [vocab.language(tag) for tag in tags]
-    image = {
-        "id": nested(root, "image"),
-        "type": "MediaObject",
-        "content": PIXEL,
-        "contentEncoding": vocab.snb("encoding", "6146cde7dd"),
-        "contentType": vocab.file_type("PNG"),
-    }
-    return {
-        "id": nested(root, "display"),
-        "type": "DisplayParameter",
-        "title": record.title,
-        "language": shown,
-        "primaryLanguage": shown[0],
-        "individualDisplay": [
-            {
-                "id": nested(root, "display", tags[0]),
-                "type": "IndividualDisplay",
-                "language": shown[0],
-                "displayDetail": {"id": nested(root, "display", tags[0], 1), "type": "DisplayDetail", "page": 1, "image": image},
-            }
-        ],
-    }
+def _display(record: Credential, at: bytes) -> bytes:
+    tags = tuple([tag for tag in record.title if vocab.language(tag)]) or ("en",)
+    first = elm.inner(tags[0])
+    primary = vocab.languages(tags[:1])
+    return (
+        b'{"id":"%bdisplay","type":"DisplayParameter","title":%b,"language":[%b],"primaryLanguage":%b,"individualDisplay":['
+        b'{"id":"%bdisplay/%b","type":"IndividualDisplay","language":%b,"displayDetail":'
+        b'{"id":"%bdisplay/%b/1","type":"DisplayDetail","page":1,"image":{"id":"%bimage",%b}}}]}'
+        % (at, dumps(record.title), vocab.languages(tags), primary, at, first, primary, at, first, at, _IMAGE)
+    )

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from orjson import dumps
+
 from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Node, Style, put
-from gateway.render.identity import nested
+from gateway.render.elm import Style
+from gateway.render.identity import inside
 
 DEFAULT_VERSION: Final = "3.1"
 
@@ -19,6 +21,8 @@ class Version(NamedTuple):
 
     context: list[Any]
     style: Style
+    written: bytes
+    """The context as it stands in every document."""
 
 
 def _embedded() -> list[Any]:
@@ -33,6 +37,10 @@ def _embedded() -> list[Any]:
     return [terms]
 
 
+def _version(context: list[Any], style: Style) -> Version:
+    return Version(context, style, dumps(context))
+
+
 _EXTRA: Final = {
     "id": "@id",
     "type": "@type",
@@ -42,8 +50,8 @@ _EXTRA: Final = {
 }
 VERSIONS: Final = {
     # There is no LOQ context: the EDC one, and the terms it lacks.
-    "3.1": Version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm.LOQ),
-    "3.3": Version(_embedded(), elm.LOQ_ORDERED),
+    "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm.LOQ),
+    "3.3": _version(_embedded(), elm.LOQ_ORDERED),
 }
 
 
@@ -58,71 +66,73 @@ def missing(record: Learning) -> Rejected | None:
     return None
 
 
-def qualification(record: Qualification, version: str = DEFAULT_VERSION) -> Node | Rejected:
+def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
     """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
     if rejected := missing(record):
         return rejected
-    context, style = VERSIONS[version]
-    levels = elm.levels(record)
-    complete = "eqfLevel" in levels and "nqfLevel" in levels
-    body = elm.organisation(record.awarding_body, record.iri, "awarding-body", style)
-    node: Node = {"@context": context, "id": record.iri, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    node |= elm.specification(record, record.iri, style)
+    _, style, context = VERSIONS[version]
+    me, at = elm.inner(root), inside(root)
+    complete = elm.has_levels(record)
+    body = elm.organisation(record.awarding_body, at, "awarding-body", style)
+    made = b'{"@context":%b,"id":"%b",%b,%b' % (context, me, _kind(complete=complete), elm.specification(record, at, style))
     if complete:
-        node |= levels
-        put(node, isPartialQualification=record.partial, accreditation=elm.accreditation(record.accreditation, record.iri, body, style))
-    elif "language" not in node:
+        made += elm.levels(record)
+        if record.partial is not None:
+            made += b',"isPartialQualification":%b' % dumps(record.partial)
+        if decided := elm.accreditation(record.accreditation, at, record.awarding_body, body, style):
+            made += b',"accreditation":[%b]' % decided
+    elif not vocab.languages(record.languages):
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
-    identifier = record.code or record.id
-    node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": identifier}
-    if elm.is_complete(body):
-        node["awardingOpportunity"] = {
-            "id": nested(record.iri, "awarding"),
-            "type": "AwardingOpportunity",
-            "learningAchievementSpecification": record.iri,
-            "awardingBody": body,
-        }
-    return _dated(node, record)
+    made += _identifier(record.code or record.id, at)
+    if body is not None and elm.is_complete(record.awarding_body):
+        made += (
+            b',"awardingOpportunity":{"id":"%bawarding","type":"AwardingOpportunity",'
+            b'"learningAchievementSpecification":"%b","awardingBody":%b}' % (at, me, body)
+        )
+    return made + _modified(record) + b"}"
 
 
-def opportunity(record: LearningOpportunity, version: str = DEFAULT_VERSION) -> Node | Rejected:
+def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
     """Return a LearningOpportunity with what it leads to."""
     if rejected := missing(record):
         return rejected
-    context, style = VERSIONS[version]
+    _, style, context = VERSIONS[version]
+    me, at = elm.inner(root), inside(root)
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocab.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
-    page = elm.web(record.homepage, style, record.iri, "homepage")
+    page = elm.web(record.homepage, style, b"%bhomepage" % at)
     if page is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
-    provider = elm.organisation(record.provider or record.awarding_body, record.iri, "provider", style)
-    if not elm.is_complete(provider):
+    body = record.provider or record.awarding_body
+    provider = elm.organisation(body, at, "provider", style)
+    if provider is None or not elm.is_complete(body):
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
-    root = nested(record.iri, "specification")
-    levels = elm.levels(record)
-    complete = "eqfLevel" in levels and "nqfLevel" in levels
-    specification: Node = {"id": root, "type": "Qualification" if complete else "LearningAchievementSpecification"}
-    specification |= elm.specification(record, root, style)
-    if complete:
-        specification |= levels
-    node: Node = {
-        "@context": context,
-        "id": record.iri,
-        "type": "LearningOpportunity",
-        "title": record.title,
-        "defaultLanguage": default,
-        "providedBy": provider,
-        "homepage": page,
-        "learningAchievementSpecification": specification,
-    }
-    put(node, description=record.description, duration=f"P{record.duration_months}M" if record.duration_months else None)
-    node["identifier"] = {"id": nested(record.iri, "identifier"), "type": "Identifier", "notation": record.id}
-    return _dated(node, record)
+    complete = elm.has_levels(record)
+    made = b'{"@context":%b,"id":"%b","type":"LearningOpportunity","title":%b,"defaultLanguage":%b,"providedBy":%b,"homepage":%b' % (
+        context, me, dumps(record.title), default, provider, page,
+    )  # fmt: skip
+    made += b',"learningAchievementSpecification":{"id":"%bspecification",%b,%b%b}' % (
+        at,
+        _kind(complete=complete),
+        elm.specification(record, b"%bspecification/" % at, style),
+        elm.levels(record) if complete else b"",
+    )
+    if record.description:
+        made += b',"description":%b' % dumps(record.description)
+    if record.duration_months:
+        made += b',"duration":"P%dM"' % record.duration_months
+    return made + _identifier(record.id, at) + _modified(record) + b"}"
 
 
-def _dated(node: Node, record: Learning) -> Node:
-    if record.changed_at:
-        node["modified"] = record.changed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return node
+def _kind(*, complete: bool) -> bytes:
+    return b'"type":"Qualification"' if complete else b'"type":"LearningAchievementSpecification"'
+
+
+def _identifier(notation: str, at: bytes) -> bytes:
+    return b',"identifier":{"id":"%bidentifier","type":"Identifier","notation":%b}' % (at, dumps(notation))
+
+
+def _modified(record: Learning) -> bytes:
+    return b',"modified":"%b"' % elm.instant(record.changed_at).encode() if record.changed_at else b""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final
+
+from orjson import dumps
 
 from gateway.identifiers import card_number, normalised, student_identifier, well_formed
 from gateway.records import Card, Credential, Organisation, Raw, Rejected, StudentStatus
-from gateway.render.elm import ESCO_SKILL, Node, put
-from gateway.render.elm_edc import instant
+from gateway.render.elm import ESCO_SKILL, Node, instant
 from gateway.render.identity import event_uuid
 
 ACADEMIC_LEVELS: Final = {6: "BACHELOR", 7: "MASTER", 8: "DOCTORATE"}
@@ -26,7 +28,15 @@ LARGEST_MICRO_CREDENTIAL: Final = 60
 """Below 60 ECTS and no full degree (DEQAR's definition; the Recommendation only says a small volume)."""
 
 
-def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) -> Node | Rejected:
+def put(node: Node, **fields: Any) -> Node:
+    """Add the fields that hold something and return the node."""
+    for name, value in fields.items():
+        if value not in (None, "", []):
+            node[name] = value
+    return node
+
+
+def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) -> bytes | Rejected:
     """Return one enrolment in full."""
     esi, institution = _esi(record.holder.esi), _body(record.institution)
     if isinstance(esi, Rejected):
@@ -51,10 +61,11 @@ def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) 
         fullName=record.holder.full_name or " ".join(filter(None, (record.holder.given_name, record.holder.family_name))),
         email=record.holder.email,
     )
-    return node | {"escAgreement": True}
+    node["escAgreement"] = True
+    return dumps(node)
 
 
-def card(record: Card, raw: Raw, country: str, at: datetime) -> Node | Rejected:
+def card(record: Card, raw: Raw, country: str, at: datetime) -> bytes | Rejected:
     """Return one card in full; EXPIRED is derived by readers and never written."""
     esi, number = _esi(record.holder.esi), card_number(record.card_number or "")
     if isinstance(esi, Rejected):
@@ -65,6 +76,8 @@ def card(record: Card, raw: Raw, country: str, at: datetime) -> Node | Rejected:
     if issued is None or expires is None:
         return _missing("issued_on" if issued is None else "expires_on", "a date")
     active = record.active if record.active is not None else record.event in {"issued", "updated", "reactivated"}
+    if problem := _card_problem(record, number.pic, issued, expires):
+        return problem
     node = _envelope(raw, country, f"card.{record.event}", record.changed_at, at) | {
         "cardNumber": number.value,
         "personIdentifier": esi,
@@ -74,7 +87,7 @@ def card(record: Card, raw: Raw, country: str, at: datetime) -> Node | Rejected:
         "issuedAt": issued.isoformat(),
         "expiresAt": expires.isoformat(),
     }
-    return _card_problem(record, number.pic, issued, expires) or put(node, displayName=record.display_name)
+    return dumps(put(node, displayName=record.display_name))
 
 
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
@@ -91,15 +104,17 @@ def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Reject
     return None
 
 
-def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: Mapping[str, str]) -> Node | None:
-    """Return the pointer to a credential, or ``None`` when the holder did not agree or cannot be named by an ESI."""
+def pointer(record: Credential, root: str, raw: Raw, country: str, at: datetime, quality: Mapping[str, str]) -> bytes | None:
+    """Return the pointer to the credential ``root``, or ``None`` when the holder did not agree or cannot be named by an ESI."""
+    if not record.holder_consent or record.awarded_on is None:
+        return None
     esi, named = _esi(record.holder.esi), _body(record.awarding_body)
-    if not record.holder_consent or isinstance(esi, Rejected) or record.awarded_on is None:
+    if isinstance(esi, Rejected):
         return None
     if named.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         return None
     credential: Node = {
-        "credentialId": record.iri,
+        "credentialId": root,
         "kind": _kind(record),
         "title": record.title,
         "awardedOn": record.awarded_on.isoformat(),
@@ -117,7 +132,8 @@ def pointer(record: Credential, raw: Raw, country: str, at: datetime, quality: M
         qaReport=f"https://data.deqar.eu/report/{report}" if (report := quality.get("report", "")).isdigit() else None,
     )
     node = _envelope(raw, country, "credential.available", record.changed_at, at)
-    return node | {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
+    node |= {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
+    return dumps(node)
 
 
 def _kind(record: Credential) -> str:
@@ -130,13 +146,13 @@ def _kind(record: Credential) -> str:
 
 
 def _envelope(raw: Raw, country: str, event: str, changed: datetime | None, at: datetime) -> Node:
-    occurred = changed or raw.changed_at or at
+    occurred, published = instant(changed or raw.changed_at or at), instant(at)
     return {
         "schemaVersion": "1",
-        "eventId": event_uuid(raw.key, raw.version, event, instant(occurred), instant(at)),
+        "eventId": event_uuid(raw.key, raw.version, event, occurred, published),
         "eventType": event,
-        "occurredAt": instant(occurred),
-        "publishedAt": instant(at),
+        "occurredAt": occurred,
+        "publishedAt": published,
         "source": {"registryId": raw.connector, "country": country[:2], "sourceEventId": raw.native_id[:128]},
     }
 
@@ -157,9 +173,14 @@ def _esi(esi: str | None) -> str | Rejected:
     return esi
 
 
-def _body(body: Organisation | None) -> Node:
+def _body(body: Organisation | None) -> Mapping[str, str]:
     """Return the identifiers of an institution that are well formed, by the field they stand in."""
-    known = body.identifiers if body else {}
+    return _identified(tuple(body.identifiers.items())) if body else {}
+
+
+@lru_cache(maxsize=4096)
+def _identified(identifiers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    known = dict(identifiers)
     found: Node = {}
     for field, scheme in BODY_SCHEMES.items():
         value = normalised(scheme, known.get(scheme, ""))

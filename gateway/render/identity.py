@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import re
 import uuid
+from hashlib import sha1
 from urllib.parse import quote
 
+from orjson import dumps
+
 NAMESPACE = uuid.UUID("5f0d0a52-3c6b-5c1e-9a44-6d1b6a1f7c3e")
+_NAMESPACE = NAMESPACE.bytes
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/-]*")
+"""Characters that stand for themselves in the path of an IRI."""
 
 
 def iri(connector: str, native_id: str, template: str | None) -> str:
     """Return the persistent IRI of a record: the connector's template, else a name-based UUID of connector and native id."""
     if template:
-        return template.replace("{id}", escaped(native_id, safe="-._~:/"))
-    return f"urn:uuid:{uuid.uuid5(NAMESPACE, f'{connector}|{native_id}')}"
+        return template.replace("{id}", native_id if _PLAIN.fullmatch(native_id) else escaped(native_id, safe="-._~:/"))
+    return f"urn:uuid:{name_based(f'{connector}|{native_id}')}"
 
 
-def nested(root: str, *path: str | int) -> str:
-    """Return the id of a node inside the document of ``root``: the root's own IRI with a fragment that says where the node is.
+def inside(root: str) -> bytes:
+    """Return how the ids of nodes inside the document of ``root`` begin: the root's own IRI and a fragment, as JSON without quotes.
 
-    The words of ``path`` are the renderer's own; an identifier from a registry goes through :func:`escaped` first.
+    The words that follow are the renderer's own; an identifier from a registry goes through :func:`escaped` first.
     """
-    return f"{root}{'/' if '#' in root else '#'}{'/'.join(map(str, path))}"
+    return dumps(root)[1:-1] + (b"/" if "#" in root else b"#")
+
+
+def name_based(name: str) -> str:
+    """Return the UUID of version 5 of a name (RFC 9562), as :func:`uuid.uuid5` does, in a fifth of its time."""
+    found = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{found[:8]}-{found[8:12]}-5{found[13:16]}-{'89ab'[int(found[16], 16) & 3]}{found[17:20]}-{found[20:32]}"
 
 
 def event_uuid(*parts: str) -> str:
     """Return an event id in UUID form, the same for the same content."""
-    return str(uuid.uuid5(NAMESPACE, "|".join(parts)))
+    return name_based("|".join(parts))
 
 
 def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
@@ -35,7 +47,7 @@ def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
 
     It does not depend on the person's identifiers, so that a deletion, which arrives without them, finds it.
     """
-    return hmac.new(audience_key, f"{connector}|{native_id}".encode(), hashlib.sha256).hexdigest()[:40]
+    return hmac.digest(audience_key, f"{connector}|{native_id}".encode(), "sha256").hex()[:40]
 
 
 def escaped(native_id: str, *, safe: str = "-._~") -> str:

@@ -1,4 +1,4 @@
-"""The concepts of EU vocabularies that documents refer to, as ready-made nodes.
+"""The concepts of EU vocabularies that documents refer to, as ready-made JSON.
 
 SHACL wants each concept typed and in its scheme inside the document itself, because vocabularies are not loaded with it.
 """
@@ -9,6 +9,8 @@ import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+from orjson import dumps
 
 _DATA: Final[dict[str, Any]] = json.loads(Path(__file__).with_name("vocab.json").read_text(encoding="utf-8"))
 COUNTRIES: Final[dict[str, str]] = _DATA["country"]
@@ -50,29 +52,43 @@ SHORT_LEARNING_PROGRAMME: Final = "74a4a268e8"
 
 
 @lru_cache(maxsize=4096)
-def snb(vocabulary: str, code: str) -> dict[str, Any]:
-    """Return a concept of a ``data.europa.eu/snb`` vocabulary. Callers must not change it."""
+def snb(vocabulary: str, code: str) -> bytes:
+    """Return a concept of a ``data.europa.eu/snb`` vocabulary."""
     return concept(f"{SNB}/{vocabulary}/{code}", f"{SNB}/{vocabulary}/25831c2")
 
 
+@lru_cache(maxsize=4096)
+def concept(uri: str, scheme: str) -> bytes:
+    """Return a typed concept in its scheme."""
+    return b'{"id":%b,"type":"Concept","inScheme":{"id":%b,"type":"ConceptScheme"}}' % (dumps(uri), dumps(scheme))
+
+
 @lru_cache(maxsize=1024)
-def concept(uri: str, scheme: str) -> dict[str, Any]:
-    """Return a typed concept in its scheme. Callers must not change it."""
-    return {"id": uri, "type": "Concept", "inScheme": {"id": scheme, "type": "ConceptScheme"}}
-
-
-def country(code: str | None) -> dict[str, Any] | None:
+def country(code: str | None) -> bytes | None:
     """Return the country concept of an ISO 3166-1 alpha-2 code, or ``None`` when the vocabulary has none."""
     found = COUNTRIES.get((code or "").upper()[:2])
     return concept(f"{AUTHORITY}/country/{found}", f"{AUTHORITY}/country") if found else None
 
 
-def language(tag: str | None) -> dict[str, Any] | None:
+@lru_cache(maxsize=1024)
+def language(tag: str | None) -> bytes | None:
     """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
     found = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
     return concept(f"{AUTHORITY}/language/{found}", f"{AUTHORITY}/language") if found else None
 
 
-def file_type(code: str) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def languages(tags: tuple[str, ...]) -> bytes:
+    """Return the language concepts of BCP 47 tags, as the inside of a list, without those that the vocabulary does not have."""
+    return b",".join([found for tag in tags if (found := language(tag))])
+
+
+@lru_cache(maxsize=4096)
+def fields(codes: tuple[str, ...]) -> bytes:
+    """Return the fields of education of ISCED-F codes, as the inside of a list, without those that the vocabulary does not have."""
+    return b",".join([snb("isced-f", code) for code in codes if code in ISCED_F])
+
+
+def file_type(code: str) -> bytes:
     """Return a file-type concept."""
     return concept(f"{AUTHORITY}/file-type/{code}", f"{AUTHORITY}/file-type")
