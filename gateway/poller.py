@@ -9,9 +9,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
-from gateway import backfill, control
+from gateway import backfill, control, replay
 from gateway.errors import Denied, Fenced, GatewayError, Halt, IntegrityStop, RetryLater
 from gateway.harmonise.subjects import Subjects
 from gateway.keys import SUPPRESSION, keys_of
@@ -86,6 +87,9 @@ class StreamPoller:
                 await self._note(PAUSE, None)
             case control.Renormalise():
                 await self._note(RENORMALISE, control.encode(command))
+            case control.Replay():
+                if (note := f"{replay.NOTE} {command.reason}") not in self._ledger.notes:
+                    await self._note(note, msgspec.json.encode(replay.Wanted(reason=command.reason)))
             case control.Backfill():
                 refused = backfill.refusal(self.connector, self.stream)
                 refused = refused or await backfill.begin(self._ledger, command.id, command.begin, command.end)
@@ -158,6 +162,9 @@ class StreamPoller:
             changed = await renormalise(self._settings, self._deliver, self._ledger)
             await self._note(RENORMALISE, None)
             log.info("renormalised", changed=changed)
+        for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE)]:
+            found = await replay.replay(self._settings, self._ledger, note)
+            log.info("replayed", records=len(found.again), without_raw_record=found.gone, newer=found.newer)
 
     def _go_on_backfilling(self) -> None:
         """Start what is to run beside the polls and does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, erase, explain, run, schemas, tables, verify
+from gateway.cli import connectors, control, demo, erase, explain, rejections, run, schemas, tables, verify
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ demo.register(app)
 connectors.register(app)
 tables.register(app)
 control.register(app)
+rejections.register(app)
 explain.register(app)
 erase.register(app)
 verify.register(app)

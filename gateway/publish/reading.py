@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -86,17 +87,20 @@ async def read_places(settings: Settings, topic: str, wanted: Iterable[tuple[int
 
 async def _at(consumer: AIOKafkaConsumer, place: TopicPartition, offsets: list[int], end: int) -> AsyncIterator[ConsumerRecord]:
     """Yield the records at ascending ``offsets``; a wide gap is jumped over, a narrow one read through."""
+    left = deque(offset for offset in offsets if offset < end)
     position = -FAR
-    for offset in offsets:
-        if offset >= end:
-            return
-        if offset - position >= FAR:
-            consumer.seek(place, offset)
-        while (position := await consumer.position(place)) <= offset:
-            fetched = await consumer.getmany(place, timeout_ms=200, max_records=min(500, offset - position + 1))
-            for record in fetched.get(place, ()):
-                if record.offset == offset:
-                    yield record
+    while left:
+        if left[0] - position >= FAR:
+            consumer.seek(place, left[0])
+        for record in (await consumer.getmany(place, timeout_ms=200, max_records=500)).get(place, ()):
+            while left and left[0] < record.offset:
+                left.popleft()  # not there any more
+            if left and left[0] == record.offset:
+                left.popleft()
+                yield record
+        position = await consumer.position(place)
+        while left and left[0] < position:
+            left.popleft()
 
 
 async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:

@@ -59,11 +59,11 @@ def rejection(rejected: Rejected, raw: Raw, *, topic: str, partition: int, offse
     return Outgoing(REJECTIONS.name, raw.key.encode(), value, headers)
 
 
-def withdrawal(raw: Raw) -> Outgoing:
-    """Return what takes the rejections of a record away: a tombstone, for the topic is compacted."""
+def withdrawal(raw: Raw, *place: str) -> Outgoing:
+    """Return what takes the rejections of a record away: a tombstone, for the topic is compacted. ``place`` is that of the raw record."""
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id("withdrawn", raw.key).encode()),
+        ("ce_id", event_id("withdrawn", raw.key, *place).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
         ("content-type", JSON),

@@ -5,43 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 
 import pytest
 
 from gateway import control
 from gateway.publish.commands import send_command
 from gateway.settings import Settings
+from tests.gateway.acting import gateway, raw, until
 from tests.gateway.conftest import Site
 from tests.gateway.test_kill import settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=True)]
-
-
-def gateway(site: Site, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        cwd=site.folder,
-        check=False,
-        timeout=60,
-    )
-
-
-def until(what: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
-def raw(site: Site, connector: str) -> int:
-    return sum(record.key.startswith(f"{connector}|".encode()) for record in site.read("gateway.raw.v1"))
 
 
 @pytest.mark.timeout(240)

@@ -1,0 +1,220 @@
+"""``gateway rejections``: what was refused and why, one of them closely, and all of them again after something was mended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway import control
+from gateway.errors import Denied, UsageError
+
+if TYPE_CHECKING:
+    from gateway.fleet import Fleet
+    from gateway.replay import Standing
+    from gateway.settings import Settings
+
+rejections_app = typer.Typer(help="What was rejected and why; replay it after a table or a connector was mended.", no_args_is_help=True)
+
+Reason = Annotated[str, typer.Option("--reason", help="Only this reason code, such as level_unknown.")]
+Connector = Annotated[str, typer.Option("--connector", help="Only this connector.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@rejections_app.command("list")
+def list_rejections(
+    reason: Reason = "",
+    connector: Connector = "",
+    records: Annotated[bool, typer.Option("--records", help="One line a record instead of one a reason.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the rejections that hold now, by connector, stream, reason and field; what was accepted since is not among them."""
+    found = _standing(connector, reason)
+    if records:
+        rows = [_facts(one) for one in found]
+        for row in rows if not as_json else ():
+            print(f"{row['key']}: {row['reason']} at {row['field'] or row['stage']}; {row['raw']}")
+    else:
+        rows = _groups(found)
+        for row in rows if not as_json else ():
+            print(f"{row['records']:>8}  {_name(row)}; such as {row['example']}")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+    elif not rows:
+        print("nothing stands rejected")
+
+
+@rejections_app.command("show")
+def show(
+    connector: Annotated[str, typer.Argument(help="Name of the connector.")],
+    record: Annotated[str, typer.Argument(help="Native id of the record.")],
+    payload: Annotated[bool, typer.Option("--payload", help="Print the raw record too; refused where records are of persons.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say where and why one record was rejected, and where its raw form lies. Prints no payload unless it is asked for."""
+    one = next((one for one in _standing(connector, "") if one.native_id == record), None)
+    if one is None:
+        raise UsageError(f"no rejection of {record} of {connector} holds; `gateway rejections list --connector {connector} --records`")
+    facts = _facts(one)
+    if payload:
+        facts["payload"] = _payload(one)
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    for name, value in facts.items():
+        print(f"{name + ':':<15} {value or '-'}")
+    print(f"\n`gateway explain {connector} {record}` shows every rule; `gateway rejections replay` tries again with the files of now")
+
+
+@rejections_app.command("replay")
+def replay(
+    reason: Reason = "",
+    connector: Connector = "",
+    everything: Annotated[bool, typer.Option("--all", help="Whatever the reason and the connector.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what the files of now would make of them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Harmonise what stands rejected again, through the same path as any record; what is accepted then stands rejected no more."""
+    from gateway.cli.run import settings_here
+    from gateway.fleet import load_fleet
+    from gateway.publish.commands import send_command
+
+    if not (reason or connector or everything):
+        raise UsageError("say what to replay: --reason CODE, --connector NAME, or --all; `gateway rejections list` shows what there is")
+    settings = settings_here()
+    fleet = load_fleet(settings, [connector] if connector else None)
+    found = _standing(connector, reason)
+    rows = _tried(settings, fleet, found) if dry_run else _groups(found)
+    if not dry_run:
+        for name in sorted({one.rejection.connector for one in found if one.rejection.connector in fleet.connectors}):
+            command = control.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
+            asyncio.run(send_command(settings, name, control.encode(command)))
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    for row in rows:
+        became = ", ".join(f"{number} {what}" for what, number in row["now"].items()) if dry_run else f"{row['records']} sent to its worker"
+        print(f"{_name(row)}: {became}")
+    if not rows:
+        print("nothing stands rejected")
+
+
+def _standing(connector: str, reason: str) -> list[Standing]:
+    from gateway.cli.run import settings_here
+    from gateway.replay import standing
+
+    return asyncio.run(standing(settings_here(), connector, reason=reason))
+
+
+def _groups(found: Iterable[Standing]) -> list[dict[str, Any]]:
+    """Return one row a connector, stream, reason and field, the most frequent first."""
+    groups: dict[tuple[str, str, str, str], list[Standing]] = defaultdict(list)
+    for one in found:
+        rejection = one.rejection
+        groups[rejection.connector, rejection.stream, rejection.reason, rejection.field].append(one)
+    return [
+        {
+            "connector": connector,
+            "stream": stream,
+            "reason": reason,
+            "field": field,
+            "records": len(group),
+            "since": _at(group[0]),
+            "last": _at(group[-1]),
+            "example": group[-1].native_id,
+        }
+        for (connector, stream, reason, field), group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['connector']} {row['stream']}: {row['reason']} at {row['field'] or '-'}"
+
+
+def _facts(one: Standing) -> dict[str, Any]:
+    rejection = one.rejection
+    place = rejection.raw
+    return {
+        "key": one.key,
+        "connector": rejection.connector,
+        "stream": rejection.stream,
+        "stage": rejection.stage,
+        "field": rejection.field,
+        "reason": rejection.reason,
+        "detail": rejection.detail,
+        "at": _at(one),
+        "raw": f"{place['topic']}-{place['partition']}@{place['offset']}" if one.place else "nowhere: it did not fit the topic",
+        "config_digest": rejection.config_digest,
+        "tables_digest": rejection.tables_digest,
+    }
+
+
+def _at(one: Standing) -> str:
+    return datetime.fromtimestamp(one.timestamp / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _payload(one: Standing) -> str:
+    """Return the raw record as text, where it is of no person."""
+    from gateway.cli.run import settings_here
+    from gateway.deliver import emitted
+    from gateway.fleet import load_fleet
+    from gateway.publish.reading import read_places
+    from gateway.publish.topics import RAW, TOPICS
+    from gateway.render import TOPICS_OF
+
+    settings = settings_here()
+    rejection = one.rejection
+    stream = load_fleet(settings, [rejection.connector]).connectors[rejection.connector].streams.get(rejection.stream)
+    personal = {topic.name for topic in TOPICS if topic.personal}
+    if stream is None or personal & {topic for emits in emitted(stream) for topic in TOPICS_OF[emits]}:
+        raise Denied(f"records of {rejection.connector} {rejection.stream} are of persons; `gateway explain` shows one with persons hidden")
+
+    async def read() -> bytes | None:
+        return next(iter([record.value async for record in read_places(settings, RAW.name, [one.place] if one.place else [])]), None)
+
+    found = asyncio.run(read())
+    if found is None:
+        raise UsageError(f"the raw record of {one.key} is not there any more; poll or backfill it again")
+    return found.decode(errors="replace")
+
+
+def _tried(settings: Settings, fleet: Fleet, found: list[Standing]) -> list[dict[str, Any]]:
+    """Return for each group what the files of now would make of its records."""
+    from gateway.deliver import deliver_for
+    from gateway.replay import digests, find
+    from gateway.trusted import Trusted
+    from gateway.watch import logs
+
+    logs.configure(settings.model_copy(update={"log_level": "WARNING"}))
+    deliver = deliver_for(settings, fleet.harmonisers.get)
+    asyncio.run(Trusted(settings, tuple(fleet.harmonisers.values())).load())
+    rows = []
+    for row in _groups(found):
+        group = [
+            one
+            for one in found
+            if (row["connector"], row["stream"], row["reason"], row["field"])
+            == (one.rejection.connector, one.rejection.stream, one.rejection.reason, one.rejection.field)
+        ]
+        tried = asyncio.run(find(settings, group, asyncio.run(digests(settings, row["connector"], row["stream"]))))
+        now: Counter[str] = Counter()
+        for _, record, _ in tried.again:
+            result = deliver(record)
+            now[result.outcome if result.outcome != "rejected" else f"rejected: {result.reason}"] += 1
+        now |= Counter({"without a raw record": tried.gone, "with a newer version": tried.newer})
+        rows.append(row | {"now": {what: number for what, number in now.items() if number}})
+    if unknown := sorted({row["connector"] for row in rows} - fleet.connectors.keys()):
+        print(f"no connector file: {', '.join(unknown)}", file=sys.stderr)
+    return rows
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    app.add_typer(rejections_app, name="rejections")
