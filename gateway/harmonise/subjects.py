@@ -10,6 +10,7 @@ from gateway.harmonise.fills import Refused, State, apply
 from gateway.harmonise.mapper import Surroundings
 from gateway.harmonise.payload import PayloadError
 from gateway.harmonise.privacy import pseudonymiser
+from gateway.harmonise.scalars import CastError
 from gateway.language.connector import Connector, Stream
 from gateway.language.expressions import text_of
 from gateway.language.mapping_rules import Rule
@@ -40,7 +41,8 @@ class Subjects:
         stream = self._connector.streams.get(name)
         if stream is None:
             return []
-        return [_StreamPrograms(Surroundings(self._connector, reduced(stream), None, key)) for key in self._keys]
+        only = self._connector.model_copy(update={"streams": {name: reduced(stream)}})
+        return [_StreamPrograms(Surroundings(only, only.streams[name], None, key)) for key in self._keys]
 
     def _of(self, programs: _StreamPrograms, raw: Raw) -> Iterator[str]:
         for state in _states(programs, raw):
@@ -86,7 +88,7 @@ def _states(programs: _StreamPrograms, raw: Raw) -> Iterator[State]:
         state = State()
         try:
             apply((step,), node, context, state)
-        except (Refused, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+        except (Refused, CastError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
             continue
         yield state
 
