@@ -197,6 +197,11 @@ def framework(name: str) -> Shape:
     return Framework(lambda _node, _context, state: name if state.values.get("nqf_level") else None, name)
 
 
+def text_in(element: Any) -> str:
+    """Return the text of an element."""
+    return text_of(element) if len(element) else element.text or ""
+
+
 def empty(value: Any, nulls: frozenset[str]) -> bool:
     """Whether a value says nothing."""
     if type(value) is str:
@@ -243,17 +248,23 @@ def many(select: Select, conversion: Conversion, nulls: frozenset[str]) -> Shape
                     made[one] = None
         return tuple(made) or None
 
-    def collect(found: Iterable[Any], _context: Context, state: State) -> Any:
+    def of_json(found: Iterable[Any], _context: Context, state: State) -> Any:
         made: dict[Any, None] = {}
         for value in found:
-            text = value if type(value) is str else text_of(value) if is_element(value) else None
-            if text is None or read is None:
+            if type(value) is not str:
                 return gather(found, state)
-            text = text.strip()
-            if text not in nulls:
-                made[read(text)] = None
+            if (text := value.strip()) not in nulls:
+                made[read(text)] = None  # type: ignore[misc] - not used without
         return tuple(made) or None
 
+    def of_xml(found: Iterable[Any], _context: Context, _state: State) -> Any:
+        made: dict[Any, None] = {}
+        for element in found:
+            if (text := text_in(element).strip()) not in nulls:
+                made[read(text)] = None  # type: ignore[misc] - not used without
+        return tuple(made) or None
+
+    collect = (of_xml if select.kind == "xml" else of_json) if read is not None else lambda found, _context, state: gather(found, state)
     return Several(lambda node, context, state: gather(run(node, context), state), select, collect)
 
 

@@ -282,7 +282,7 @@ class Compiler:
     def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Shape:
         from gateway.harmonise.texts import language_map
 
-        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.text
+        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean
         return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
 
 

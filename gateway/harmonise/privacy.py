@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hmac
 import unicodedata
 from collections.abc import Callable
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 MIN_KEY = 32
 """Bytes a pseudonym key must have."""
 
@@ -25,6 +26,6 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
         same = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
         keyed = started()
         keyed.update(same.strip().upper().encode())
-        return base64.urlsafe_b64encode(keyed.digest()).rstrip(b"=").decode()
+        return binascii.b2a_base64(keyed.digest(), newline=False).translate(_URL_SAFE, b"=").decode()
 
     return pseudonym

@@ -9,7 +9,7 @@ from typing import Any
 from lxml import etree
 
 from gateway.harmonise import casts
-from gateway.harmonise.fills import Refused, Several, Shape, State
+from gateway.harmonise.fills import Refused, Several, Shape, State, text_in
 from gateway.harmonise.scalars import CastError, Convert
 from gateway.language.expressions import Context, Run, Select, is_element, text_of
 from gateway.language.mapping_rules import Languages
@@ -98,7 +98,7 @@ def _pairs_of(language: Select | None, text: Select | None) -> Callable[[Iterabl
     """Return how language and text are read off each element or object that was found."""
     attribute = _attribute(language)
     if attribute is not None and text is None:
-        return lambda found, _context: [(item.get(attribute), item) for item in found]
+        return lambda found, _context: [(item.get(attribute), text_in(item)) for item in found]
     key, inner = _key(language), _key(text)
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 

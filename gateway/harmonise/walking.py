@@ -28,15 +28,12 @@ def children(element: Any) -> Any:
         return element
     found: dict[Any, Any] = {}
     for child in element:
-        tag = child.tag
-        if tag not in found:
-            found[tag] = child
-            continue
-        there = found[tag]
-        if type(there) is list:
-            there.append(child)
-        else:
-            found[tag] = [there, child]
+        there = found.setdefault(child.tag, child)
+        if there is not child:
+            if type(there) is list:
+                there.append(child)
+            else:
+                found[child.tag] = [there, child]
     return found
 
 
