@@ -10,7 +10,7 @@ from orjson import dumps
 
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import day, instant
+from gateway.render.elm import Pieces, day, instant
 from gateway.render.identity import escaped, inside
 
 __all__ = ["credential", "day", "instant", "sealing_required"]
@@ -52,19 +52,19 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
-    made = b'{"@context":%b,"id":"%b","type":["VerifiableCredential","EuropeanDigitalCredential"],%b,"issuer":%b' % (
-        _CONTEXT, elm.inner(root), _GENERIC, issuer or body,
-    )  # fmt: skip
+    made = [
+        b'{"@context":', _CONTEXT, b',"id":"%b","type":["VerifiableCredential","EuropeanDigitalCredential"],' % elm.inner(root), _GENERIC,
+        b',"issuer":', issuer or body,
+    ]  # fmt: skip
     if record.issued_at:
-        made += b',"issued":"%b","issuanceDate":"%b"' % (2 * (instant(record.issued_at).encode(),))
-    made += b',"validFrom":"%b"' % day(record.valid_from or awarded).encode()
+        issued = elm.moment(record.issued_at)
+        made += (b',"issued":', issued, b',"issuanceDate":', issued)
+    made.append(b',"validFrom":"%b"' % day(record.valid_from or awarded).encode())
     if record.valid_until:
-        made += b',"validUntil":"%b","expirationDate":"%b"' % (2 * (day(record.valid_until).encode(),))
-    return made + b',"displayParameter":%b,"credentialSubject":%b,"hasClaim":%b}}' % (
-        _display(record, at),
-        _subject(record.holder, at),
-        _achievement(record, body, at, record.assessment, awarded),
-    )
+        made.append(b',"validUntil":"%b","expirationDate":"%b"' % (2 * (day(record.valid_until).encode(),)))
+    made += (b',"displayParameter":', _display(record, at), b',"credentialSubject":', *_subject(record.holder, at))
+    made += (b',"hasClaim":', *_achievement(record, body, at, record.assessment, awarded), b"}}")
+    return b"".join(made)
 
 
 def sealing_required(record: Credential) -> bool:
@@ -73,21 +73,22 @@ def sealing_required(record: Credential) -> bool:
     return record.issued_at is None or issuer is None or "eidas" not in issuer.identifiers
 
 
-def _subject(holder: Holder, at: bytes) -> bytes:
+def _subject(holder: Holder, at: bytes) -> Pieces:
     """Return the person, whose node is left open for what the person achieved."""
-    made = b'{"id":"%b","type":"Person"' % (elm.inner(holder.esi) if holder.esi else b"%bholder" % at)
+    made = [b'{"id":"%b","type":"Person"' % (elm.inner(holder.esi) if holder.esi else b"%bholder" % at)]
     if holder.given_name:
-        made += b',"givenName":%b' % _spoken(holder.given_name)
+        made += (b',"givenName":', _spoken(holder.given_name))
     if holder.family_name:
-        made += b',"familyName":%b' % _spoken(holder.family_name)
+        made += (b',"familyName":', _spoken(holder.family_name))
     if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
-        made += b',"fullName":%b' % _spoken(full)
+        made += (b',"fullName":', _spoken(full))
     if holder.birth_date:
-        made += b',"dateOfBirth":"%b"' % day(holder.birth_date).encode()
+        made.append(b',"dateOfBirth":"%b"' % day(holder.birth_date).encode())
     if holder.esi:
-        made += b',"identifier":{"id":"%besi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}' % (
-            at, dumps(holder.esi),
-        )  # fmt: skip
+        made.append(
+            b',"identifier":{"id":"%besi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}'
+            % (at, dumps(holder.esi))
+        )
     return made
 
 
@@ -95,47 +96,50 @@ def _spoken(text: str) -> bytes:
     return b'{"%b":%b}' % (NO_LANGUAGE.encode(), dumps(text))
 
 
-def _achievement(record: Learning, body: bytes, at: bytes, assessment: Assessment | None, awarded: date | None) -> bytes:
-    process = b'{"id":"%bawarding","type":"AwardingProcess","awardingBody":%b' % (at, body)
-    process += b',"awardingDate":"%b"}' % day(awarded).encode() if awarded else b"}"
-    made = b'{"id":"%bachievement","type":"LearningAchievement","title":%b,"awardedBy":%b' % (at, dumps(record.title), process)
+def _achievement(record: Learning, body: bytes, at: bytes, assessment: Assessment | None, awarded: date | None) -> Pieces:
+    process = b'{"id":"%bawarding","type":"AwardingProcess","awardingBody":%b%b}' % (
+        at, body, b',"awardingDate":"%b"' % day(awarded).encode() if awarded else b"",
+    )  # fmt: skip
+    made = [b'{"id":"%bachievement","type":"LearningAchievement","title":' % at, dumps(record.title), b',"awardedBy":', process]
     if record.description:
-        made += b',"description":%b' % dumps(record.description)
+        made += (b',"description":', dumps(record.description))
     if points := elm.credit(record, b"%breceived/" % at):
-        made += b',"creditReceived":%b' % points
+        made += (b',"creditReceived":', points)
     graded = assessment is not None and bool(assessment.grade)
     planned = _assessment_specification(assessment, at) if assessment and not graded else None
-    made += b',"specifiedBy":%b' % _specification(record, at, planned)
+    made += (b',"specifiedBy":', *_specification(record, at, planned))
     if assessment and assessment.grade:
-        made += b',"provenBy":%b' % _assessment(assessment, assessment.grade, process, at)
-    if parts := getattr(record, "parts", ()):
-        made += b',"hasPart":[%b]' % b",".join([_part(part, body, b"%bpart/%b/" % (at, escaped(part.id).encode())) for part in parts])
-    if isinstance(record, Credential) and (further := elm.note(record.further_information, b"%bfurther" % at)):
-        made += b',"additionalNote":%b' % further
-    return made + b"}"
+        made += (b',"provenBy":', _assessment(assessment, assessment.grade, process, at))
+    if isinstance(record, Credential):
+        if record.parts:
+            made += (b',"hasPart":[', b",".join([_part(part, body, at) for part in record.parts]), b"]")
+        if record.further_information:
+            made += (b',"additionalNote":', elm.note(record.further_information, b"%bfurther" % at))
+    made.append(b"}")
+    return made
 
 
 def _part(part: Part, body: bytes, at: bytes) -> bytes:
+    at = b"%bpart/%b/" % (at, escaped(part.id).encode())
     own = elm.organisation(part.awarding_body, at, "awarding-body", elm.EDC) if elm.is_complete(part.awarding_body) else None
     named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
-    return _achievement(named, own or body, at, part.assessment, part.awarded_on)
+    return b"".join(_achievement(named, own or body, at, part.assessment, part.awarded_on))
 
 
-def _specification(record: Learning, at: bytes, planned: bytes | None) -> bytes:
+def _specification(record: Learning, at: bytes, planned: bytes | None) -> Pieces:
     levels = elm.levels(record)
-    made = b'{"id":"%bspecification","type":"%b",%b%b' % (
-        at,
-        b"Qualification" if levels else b"LearningAchievementSpecification",
-        elm.specification(record, b"%bspecification/" % at, elm.EDC),
-        levels,
-    )
+    kind = b"Qualification" if levels else b"LearningAchievementSpecification"
+    made = [b'{"id":"%bspecification","type":"%b",' % (at, kind), *elm.specification(record, b"%bspecification/" % at, elm.EDC), levels]
     if record.partial is not None and levels:
-        made += b',"isPartialQualification":%b' % dumps(record.partial)
+        made.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if record.micro:
-        made += _SHORT_PROGRAMME
+        made.append(_SHORT_PROGRAMME)
     if decided := elm.accreditation(record.accreditation, at, None, None, elm.EDC):
-        made += b',"accreditation":[%b]' % decided
-    return made + (b',"provenBy":%b}' % planned if planned else b"}")
+        made += (b',"accreditation":[', decided, b"]")
+    if planned:
+        made += (b',"provenBy":', planned)
+    made.append(b"}")
+    return made
 
 
 def _assessment(assessment: Assessment, grade: str, process: bytes, at: bytes) -> bytes:

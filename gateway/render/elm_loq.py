@@ -10,7 +10,7 @@ from orjson import dumps
 
 from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Style
+from gateway.render.elm import Pieces, Style
 from gateway.render.identity import inside
 
 DEFAULT_VERSION: Final = "3.1"
@@ -74,22 +74,24 @@ def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSI
     me, at = elm.inner(root), inside(root)
     complete = elm.has_levels(record)
     body = elm.organisation(record.awarding_body, at, "awarding-body", style)
-    made = b'{"@context":%b,"id":"%b",%b,%b' % (context, me, _kind(complete=complete), elm.specification(record, at, style))
+    made = [b'{"@context":', context, b',"id":"%b",%b,' % (me, _kind(complete=complete)), *elm.specification(record, at, style)]
     if complete:
-        made += elm.levels(record)
+        made.append(elm.levels(record))
         if record.partial is not None:
-            made += b',"isPartialQualification":%b' % dumps(record.partial)
+            made.append(b',"isPartialQualification":%b' % dumps(record.partial))
         if decided := elm.accreditation(record.accreditation, at, record.awarding_body, body, style):
-            made += b',"accreditation":[%b]' % decided
+            made += (b',"accreditation":[', decided, b"]")
     elif not vocab.languages(record.languages):
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
-    made += _identifier(record.code or record.id, at)
+    made.append(_identifier(record.code or record.id, at))
     if body is not None and elm.is_complete(record.awarding_body):
         made += (
-            b',"awardingOpportunity":{"id":"%bawarding","type":"AwardingOpportunity",'
-            b'"learningAchievementSpecification":"%b","awardingBody":%b}' % (at, me, body)
+            b',"awardingOpportunity":{"id":"%bawarding","type":"AwardingOpportunity","learningAchievementSpecification":"%b","awardingBody":'
+            % (at, me),
+            body,
+            b"}",
         )
-    return made + _modified(record) + b"}"
+    return _ended(made, record)
 
 
 def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
@@ -102,7 +104,7 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
     default = vocab.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
-    page = elm.web(record.homepage, style, b"%bhomepage" % at)
+    page = elm.web(record.homepage, style, at, b"homepage")
     if page is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
     body = record.provider or record.awarding_body
@@ -110,20 +112,22 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
     if provider is None or not elm.is_complete(body):
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     complete = elm.has_levels(record)
-    made = b'{"@context":%b,"id":"%b","type":"LearningOpportunity","title":%b,"defaultLanguage":%b,"providedBy":%b,"homepage":%b' % (
-        context, me, dumps(record.title), default, provider, page,
-    )  # fmt: skip
-    made += b',"learningAchievementSpecification":{"id":"%bspecification",%b,%b%b}' % (
-        at,
-        _kind(complete=complete),
-        elm.specification(record, b"%bspecification/" % at, style),
+    made = [
+        b'{"@context":%b,"id":"%b","type":"LearningOpportunity","title":' % (context, me), dumps(record.title),
+        b',"defaultLanguage":', default, b',"providedBy":', provider, b',"homepage":', page,
+    ]  # fmt: skip
+    made += (
+        b',"learningAchievementSpecification":{"id":"%bspecification",%b,' % (at, _kind(complete=complete)),
+        *elm.specification(record, b"%bspecification/" % at, style),
         elm.levels(record) if complete else b"",
+        b"}",
     )
     if record.description:
-        made += b',"description":%b' % dumps(record.description)
+        made += (b',"description":', dumps(record.description))
     if record.duration_months:
-        made += b',"duration":"P%dM"' % record.duration_months
-    return made + _identifier(record.id, at) + _modified(record) + b"}"
+        made.append(b',"duration":"P%dM"' % record.duration_months)
+    made.append(_identifier(record.id, at))
+    return _ended(made, record)
 
 
 def _kind(*, complete: bool) -> bytes:
@@ -134,5 +138,7 @@ def _identifier(notation: str, at: bytes) -> bytes:
     return b',"identifier":{"id":"%bidentifier","type":"Identifier","notation":%b}' % (at, dumps(notation))
 
 
-def _modified(record: Learning) -> bytes:
-    return b',"modified":"%b"' % elm.instant(record.changed_at).encode() if record.changed_at else b""
+def _ended(made: Pieces, record: Learning) -> bytes:
+    """Return the whole, with the time of its last change."""
+    made.append(b',"modified":%b}' % elm.moment(record.changed_at) if record.changed_at else b"}")
+    return b"".join(made)
