@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -11,17 +12,25 @@ import msgspec
 from gateway.records import Document, Provenance, Raw
 
 JSON = b"application/json"
+SPECIFICATION = ("ce_specversion", b"1.0")
+_JSON = ("content-type", JSON)
 _ENCODER = msgspec.json.Encoder()
 _ERASED: dict[bytes, Literal["", "asked", "met"]] = {b"asked": "asked", b"met": "met"}
 
 
 def event_id(*parts: str | bytes | None) -> str:
-    """Return an id that is the same whenever the same content is published again: the reader's key for dropping repeats."""
-    state = hashlib.blake2b(digest_size=16)
+    """Return an id that is the same whenever the same content is published again: the reader's key for dropping repeats.
+
+    Half of a SHA-256, for which processors have instructions: three times as fast over a document as what they have none for.
+    """
+    pieces: list[bytes] = []
     for part in parts:
+        if part is None:
+            pieces.append(b"\x00")
+            continue
         data = part.encode() if isinstance(part, str) else part
-        state.update(b"\x00" if data is None else b"\x01" + len(data).to_bytes(8, "big") + data)
-    return state.hexdigest()
+        pieces += (b"\x01", len(data).to_bytes(8, "big"), data)
+    return sha256(b"".join(pieces)).hexdigest()[:32]
 
 
 def raw_headers(raw: Raw) -> list[tuple[str, bytes]]:
@@ -75,14 +84,15 @@ def raw_from(key: bytes, value: bytes | None, headers: Any) -> Raw:
 
 def document_headers(document: Document, raw: Raw, provenance: Provenance | None) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of a harmonised document or its tombstone."""
+    kind, schema = _described(document.type, document.schema)
     headers = [
-        ("ce_specversion", b"1.0"),
+        SPECIFICATION,
         ("ce_id", event_id(document.topic, document.key, document.value).encode()),
-        ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
-        ("ce_type", document.type.encode()),
+        _source(raw.connector, raw.stream),
+        kind,
         ("ce_subject", document.subject.encode()),
-        ("ce_dataschema", document.schema.encode()),
-        ("content-type", JSON),
+        schema,
+        _JSON,
     ]
     if raw.changed_at:
         headers.append(("ce_time", iso(raw.changed_at).encode()))
@@ -93,6 +103,16 @@ def document_headers(document: Document, raw: Raw, provenance: Provenance | None
     return headers
 
 
+@lru_cache(maxsize=1024)
+def _source(connector: str, stream: str) -> tuple[str, bytes]:
+    return ("ce_source", f"/connectors/{connector}/{stream}".encode())
+
+
+@lru_cache(maxsize=1024)
+def _described(kind: str, schema: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    return ("ce_type", kind.encode()), ("ce_dataschema", schema.encode())
+
+
 def iso(moment: datetime) -> str:
     """Return an RFC 3339 time in UTC; CloudEvents wants no other zone notation from us."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return f"{(moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:-6]}Z"
