@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers golden schemas lock kafka-lock faults fuzz clean
+.PHONY: help demo test check bench peers golden schemas lock kafka-lock faults fuzz hostile clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ faults: .venv/installed  ## the long fault run: 100 kills, broker kills, freezes
 lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --group dev pyproject.toml -o requirements-dev.lock
+
+hostile: .venv/installed  ## write the table of bad inputs anew (tests/hostile/README.md)
+	@$(BIN)/python tests/hostile/hostile_table.py
 
 kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
 	@$(BIN)/python -m gateway.local.lock

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import msgspec
+import structlog
 from pydantic import BaseModel
 
+from gateway.check import check
 from gateway.errors import ConfigError, Finding, Halt, UsageError
+from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.privacy import MIN_KEY
 from gateway.harmonise.tables import Tables
 from gateway.language import load_connector
 from gateway.language.connector import Connector, Stream
+from gateway.language.document import read
 from gateway.language.mapping import Version
 from gateway.language.parties import split_by_party
 from gateway.language.scalars import Secret
 from gateway.records import EMITS
 from gateway.settings import Settings
 from gateway.watch import metrics
+
+log = structlog.get_logger()
+FIRST_YEAR = 2020
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +55,21 @@ def connector_files(paths: list[Path]) -> list[Path]:
     return found
 
 
+def require_clock(now: datetime) -> None:
+    """Refuse to run by a clock that was never set: windows, tokens and certificates would all be judged by it."""
+    if now.year < FIRST_YEAR:
+        text = f"this machine says it is {now:%Y-%m-%d}; set its clock, windows and certificates are judged by it"
+        raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
+
+
 def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
     """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up."""
+    now = datetime.now(UTC)
+    require_clock(now)
     tables = Tables.load(settings.mappings)
     findings: list[Finding] = []
     connectors: dict[str, Connector] = {}
+    files: dict[str, Path] = {}
     for path in connector_files([settings.connectors]):
         if names and path.stem not in names:
             continue
@@ -60,7 +78,11 @@ def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
         except ConfigError as error:
             findings += error.findings
             continue
+        if path.stem != connector.connector:
+            text = f"the file is called {path.stem}; name both alike: two files of one name would take each other's place"
+            findings.append(read(path).finding("wrong-name", ("connector",), text, key=False))
         connectors[connector.connector] = connector
+        files[connector.connector] = path
     if findings:
         raise ConfigError(findings)
     if unknown := sorted(set(names or ()) - connectors.keys()):
@@ -71,9 +93,22 @@ def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
         raise UsageError(
             f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY} bytes; make one with `openssl rand -base64 32` and keep it"
         )
-    harmonisers = {name: Harmoniser(connector, tables, pseudonym_key=key) for name, connector in connectors.items()}
-    announce(connectors.values(), tables, datetime.now(UTC).date())
+    harmonisers = _harmonisers(connectors, files, tables, key)
+    announce(connectors.values(), tables, now.date())
     return Fleet(connectors=connectors, harmonisers=harmonisers, tables=tables)
+
+
+def _harmonisers(connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes) -> dict[str, Harmoniser]:
+    made: dict[str, Harmoniser] = {}
+    findings: list[Finding] = []
+    for name, connector in connectors.items():
+        try:
+            made[name] = Harmoniser(connector, tables, pseudonym_key=key)
+        except ConfigError as error:  # it knows the rule, `check` knows its line
+            findings += [finding for finding in check(files[name], tables) if finding.severity == "error"] or error.findings
+    if findings:
+        raise ConfigError(findings)
+    return made
 
 
 def announce(connectors: Collection[Connector], tables: Tables, today: date) -> None:
@@ -128,11 +163,27 @@ def secret_names(value: object) -> set[str]:
     return set()
 
 
-def require_secrets(fleet: Fleet, secrets: Callable[[str], bytes]) -> None:
-    """Raise :class:`~gateway.errors.UsageError` naming the first secret that is not there: better now than at the first poll."""
+def require_secrets(fleet: Fleet, secrets: FileSecrets) -> None:
+    """Raise :class:`~gateway.errors.UsageError` naming the first secret that is not there: better now than at the first poll.
+
+    Raises :class:`~gateway.errors.ConfigError` for secrets that every user of this machine may read; root in a container cannot help
+    how they were mounted, and is only told.
+    """
     for connector in fleet.connectors.values():
         for name in sorted(secret_names(connector)):
             try:
                 secrets(name)
             except Halt as error:
                 raise UsageError(f"{connector.connector}: {error}") from None
+    found = open_secrets(fleet, secrets)
+    if found and os.geteuid():
+        raise ConfigError(found)
+    for finding in found:
+        log.warning("secret is open", reason=str(finding))
+
+
+def open_secrets(fleet: Fleet, secrets: FileSecrets) -> list[Finding]:
+    """Return a finding for each secret that every user of this machine may read."""
+    names = sorted({name for connector in fleet.connectors.values() for name in secret_names(connector)})
+    paths = [path for name in names if (path := secrets.open_to_others(name)) is not None]
+    return [Finding(str(path), 0, 0, "file-mode", "", "everybody on this machine may read this secret; chmod 600 it") for path in paths]

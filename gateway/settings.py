@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0 is any port that is free."""
 
 
 class Settings(BaseSettings):
@@ -52,8 +55,8 @@ class Settings(BaseSettings):
     made anew, because nobody knows any more whom it stands for."""
     receive_host: str = "127.0.0.1"
     """Where registries that call us are answered; open only while this worker owns a push connector."""
-    receive_port: int = 9465
+    receive_port: Port = 9465
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = 9464
+    metrics_port: Port = 9464
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

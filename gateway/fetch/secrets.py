@@ -50,6 +50,15 @@ class FileSecrets:
             self._cache[name] = kept
         return kept[1]
 
+    def open_to_others(self, name: str) -> Path | None:
+        """Return the file of a secret that every user of this machine may read, ``None`` when it is not, or there is none."""
+        path = self._directory / name
+        try:
+            found, above = path.stat(), [parent.stat().st_mode for parent in path.resolve().parents]
+        except OSError:
+            return None
+        return path if found.st_mode & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in above) else None
+
     @staticmethod
     def _from_environment(name: str, path: Path) -> bytes:
         variable = "GATEWAY_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, pkcs12
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
 
 from gateway.errors import Halt
 from gateway.watch import metrics
@@ -78,8 +86,21 @@ def _own(connector: str, made: ssl.SSLContext, certificate: bytes, key: bytes | 
     metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(leaf.not_valid_after_utc.timestamp())
     if leaf.not_valid_after_utc < datetime.now(UTC):
         raise Halt("TLS_MATERIAL", f"{connector}: our own TLS certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
+    _belongs(connector, leaf, key or b"", password)
     with _on_disk(certificate + b"\n" + (key or b"")) as path:
         made.load_cert_chain(path, password=password or (lambda: b""))
+
+
+def _belongs(connector: str, leaf: x509.Certificate, key: bytes, password: bytes | None) -> None:
+    try:
+        own = load_pem_private_key(key, password or None).public_key()
+    except TypeError:
+        wrong = "give it under tls.password" if password is None else "take tls.password away"
+        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key is no PEM key, or its password is another one") from None
+    if own != leaf.public_key():
+        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together")
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
+import re2
+
 from gateway.harmonise.codes import COUNTRIES, LANGUAGES, LANGUAGES_2
 from gateway.harmonise.moments import date_formats, dates, epoch, epoch_date, moments, partial_date, period_date
 from gateway.harmonise.scalars import CastError, Convert, clean, collapse, integer, plain, text
@@ -160,14 +162,14 @@ def html(*, paragraphs: bool = True) -> Convert:
 
 def matching(pattern: str) -> Convert:
     """Return a cast that takes a text apart: the whole text must match; its first group is the value."""
-    compiled = re.compile(pattern, re.ASCII)
+    compiled = re2.compile(pattern)
 
     def convert(value: Any) -> str:
         found = text(value)
-        match = compiled.fullmatch(found) if len(found) <= 1_000 else None  # noqa: PLR2004
+        match = compiled.fullmatch(found)
         if not match:
             raise CastError("no_match", f"a text that matches {pattern}")
-        return match[1] if compiled.groups else match[0]
+        return str(match[1] if compiled.groups else match[0])
 
     return convert
 

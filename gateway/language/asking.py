@@ -53,7 +53,9 @@ class PageNumber(Model):
     """Pages by number, in ``{page}``. Stops on ``more``, ``pages``, ``total``, or a page shorter than ``size``, or an empty one."""
 
     start: Annotated[int, Field(ge=0)] = Field(1, description="Number of the first page: 0 or 1")
-    size: Annotated[int, Field(ge=1)] | None = Field(None, description="Records on a full page, in {size}; a shorter page is the last")
+    size: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Records on a full page, in {size}; a shorter one is the last"
+    )
     more: Expression | None = Field(None, description="True while there is another page")
     pages: Expression | None = Field(None, description="Number of pages")
     total: Expression | None = Field(None, description="Number of records")
@@ -64,7 +66,7 @@ class Offset(Model):
     """Pages by offset, in ``{offset}``."""
 
     start: Annotated[int, Field(ge=0)] = Field(0, description="First offset")
-    size: Annotated[int, Field(ge=1)] = Field(description="Records on a full page, in {size}")
+    size: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Records on a full page, in {size}")
     total: Expression | None = Field(None, description="Number of records")
 
 

@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from gateway.errors import ConfigError, Finding, StorageError
+from gateway.errors import ConfigError, Finding
 from gateway.language.repair import MAX_REPAIRS, repair
 
 MAX_BYTES = 1_000_000
@@ -33,7 +33,8 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _ODD_NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
 Path_ = tuple[str | int, ...]
 
@@ -88,12 +89,19 @@ def dotted(path: Path_) -> str:
 
 
 def read(path: Path | str) -> Document:
-    """Read a file. Mistakes are in ``findings``; raises :class:`~gateway.errors.StorageError` when the file cannot be read."""
+    """Read a file. Mistakes are in ``findings``, and so is that it cannot be read: the other files are read all the same."""
+    place, document = Path(path), Document(str(path), "")
     try:
-        with Path(path).open("rb") as file:
+        if place.exists() and not place.is_file():  # reading a pipe would wait for ever
+            document.findings.append(Finding(document.file, 0, 0, "not-a-file", "", "not a regular file; give a YAML file"))
+            return document
+        with place.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from None
+        code = "missing-file" if isinstance(error, FileNotFoundError) else "unreadable-file"
+        text = f"cannot be read: {error.strerror}; check the path and its permissions"
+        document.findings.append(Finding(document.file, 0, 0, code, "", text))
+        return document
     return parse(data, str(path))
 
 
@@ -119,6 +127,10 @@ def parse(data: bytes, file: str = "<text>") -> Document:
         document.findings.append(Finding(file, line, column, "not-utf-8", "", "this byte is not UTF-8; save the file as UTF-8"))
         return document
     document.findings += _characters(document)
+    if bomb := _BRACKETS.search(document.text):  # the reader looks far ahead before it counts
+        line, column = document.text.count("\n", 0, bomb.start()) + 1, bomb.start() - document.text.rfind("\n", 0, bomb.start())
+        document.findings.append(Finding(file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
+        return document
     try:
         node = _compose_past_mistakes(document, _readable(document.text))
         if node is not None:

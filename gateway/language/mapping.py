@@ -40,6 +40,8 @@ Confidence = Literal["verified", "known", "unsure"]
 """A source was read; widely documented; to be checked: a row of the last kind never states anything."""
 Sector = Literal["HE", "VET", "GEN", "ALL"]
 Conversion = Literal["identity", "fixed_ratio", "by_hours_only", "institutional", "not_convertible"]
+MOST_ECTS = 100
+"""No unit of credit is worth more than a year and a half of study."""
 QDR = "http://data.europa.eu/snb/qdr/"
 
 
@@ -57,8 +59,8 @@ def _ratio(value: object) -> Fraction:
         made = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         made = Fraction(0)
-    if made <= 0:
-        raise ValueError("expected a number above 0 or a fraction in quotes, such as 1, 1.5 or '10/7'")
+    if not 0 < made <= MOST_ECTS:
+        raise ValueError(f"expected a number above 0, at most {MOST_ECTS}, or a fraction in quotes, such as 1, 1.5 or '10/7'")
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import re2
 from pydantic import BeforeValidator, Field
 
 from gateway.language.scalars import CountryCode, Expression, Identifier, Many, Model, Name, OneOf, Words, Zone
@@ -61,7 +62,7 @@ class Cast(OneOf):
     )
     split: Split | None = Field(None, description="A date in three fields below from")
     html: Html | None = Field(None, description="Markup to text")
-    match: str | None = Field(None, description="Regular expression that must match the whole text; its one group is the value")
+    match: str | None = Field(None, description="Regular expression (RE2) that must match the whole text; its one group is the value")
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse unknown words."""
@@ -72,6 +73,18 @@ class Cast(OneOf):
             raise ValueError("partial is first or last")
         if self.decimal not in {None, ",", "."}:
             raise ValueError('the decimal mark is "," or "."')
+        if self.match is not None:
+            _regular(self.match)
+
+
+def _regular(pattern: str) -> None:
+    """Refuse what RE2 does not read: it takes time that grows with the text alone, whatever the pattern is."""
+    quiet = re2.Options()
+    quiet.log_errors = False
+    try:
+        re2.compile(pattern, quiet)
+    except re2.error:
+        raise ValueError("not a regular expression of RE2; check brackets, and write it without (?=, (?! and back references") from None
 
 
 def _cast(value: object) -> object:

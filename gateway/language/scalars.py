@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+from gateway.language.countries import misnamed
 
 T = TypeVar("T")
 
@@ -53,6 +56,12 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
         return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
     raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
+
+
+def _limit(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= timedelta(hours=6):
+        raise ValueError("a time limit is longer than nothing and at most 6h, such as 30s or 5m")
+    return value
 
 
 def _size(value: object) -> int:
@@ -119,6 +128,7 @@ def _text_of(pattern: str, example: str) -> WithJsonSchema:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), _text_of(r"\d+(ms|s|m|h|d|w)", "15m")]
+TimeLimit = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_limit), _text_of(r"\d+(ms|s|m|h)", "30s")]
 Size = Annotated[int, BeforeValidator(_size), _text_of(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
 Rate = Annotated[float, BeforeValidator(_rate), _text_of(r"\d+/(s|min|h|d)", "5/s")]
 Moment = Annotated[
@@ -143,16 +153,48 @@ Words = Annotated[
 """One text or several."""
 
 
-def _encrypted(url: str) -> str:
-    """People's records and passwords do not cross a network in the clear; loopback is for stand-ins and for a local proxy."""
-    host = urlsplit(url).hostname or ""
-    if url.startswith("http://") and not (host in {"localhost", "::1"} or host.startswith("127.")):
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+
+
+def _callable(url: str) -> str:
+    """People's records and passwords go to the host a reader of the file sees, and to no address that stands for this machine's own.
+
+    They do not cross a network in the clear; loopback is for stand-ins and for a local proxy.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("the address has no valid host and port; write it like https://registry.example/api") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("user and password do not stand in an address; use auth with {secret: NAME}")
+    if port == 0:
+        raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
+    address = _address(host)
+    if address is None and not _HOST.fullmatch(host):
+        raise ValueError("the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form")
+    if address is not None and (address.is_link_local or address.is_unspecified or address.is_multicast):
+        raise ValueError("this address is not a registry's: it is link-local, unspecified or multicast; write the registry's own")
+    if parts.scheme == "http" and not (host == "localhost" or (address is not None and address.is_loopback)):
         raise ValueError("http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)")
     return url
 
 
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$"), AfterValidator(_encrypted)]
-CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$")]
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _country(code: str) -> str:
+    if why := misnamed(code):
+        raise ValueError(why)
+    return code
+
+
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$"), AfterValidator(_callable)]
+CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$"), AfterValidator(_country)]
 
 
 class Secret(Model):

@@ -116,7 +116,7 @@ _STAND_INS: dict[str, Any] = {
     "language": 1,
     "production": "https://mended.example",
 }
-_PATTERNS: dict[Path_, str] = {("country",): "XX", ("connector",): "mended"}
+_PATTERNS: dict[Path_, str] = {("country",): "EU", ("connector",): "mended"}
 
 
 def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:

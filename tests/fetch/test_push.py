@@ -27,7 +27,7 @@ SECRETS = {"password": b"pass", "their.crt": SERVER.pem, "their.key": SERVER.key
 HEAD = """
 language: 1
 connector: test
-country: XX
+country: EU
 title: A test
 owner: {{name: A, contact: a@example.org}}
 push:

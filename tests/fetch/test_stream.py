@@ -22,7 +22,7 @@ from gateway.language.parties import split_by_party
 HEAD = """
 language: 1
 connector: test
-country: XX
+country: EU
 title: A test
 owner: {{name: A, contact: a@example.org}}
 {protocol}:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 CONNECTOR = """
 language: 1
 connector: {name}
-country: XX
+country: EU
 title: A test
 owner: {{name: A, contact: a@example.org}}
 push: {{path: /in, accepted: {{body: "{{count}}"}}}}

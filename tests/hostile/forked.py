@@ -1,0 +1,94 @@
+"""Run the command line, or any function, in a process of its own that starts in milliseconds: a fork of this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a process ended. ``grown`` is what its memory rose by at its highest, in megabytes; ``cpu`` and ``seconds`` are seconds."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    cpu: float
+    grown: float
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.strip().splitlines()
+
+
+def apart(act: Callable[[], Any], *, stdin: str = os.devnull, limit: int = 60) -> Done:
+    """Run a function in a fork; what it returns is written to its standard output as JSON. An exception is exit code 70."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _child(act, stdin, out, err, limit)
+        _, status, used = os.wait4(child, 0)
+        before = int(Path(folder, "err.rss").read_text()) if Path(folder, "err.rss").exists() else 0
+        return Done(
+            os.waitstatus_to_exitcode(status),
+            out.read_text(errors="replace"),
+            err.read_text(errors="replace"),
+            time.monotonic() - started,
+            used.ru_utime + used.ru_stime,
+            (used.ru_maxrss - before) / 1024,
+        )
+
+
+def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int) -> None:
+    code = 70
+    try:
+        signal.alarm(limit)
+        for number, path, flags in ((0, stdin, os.O_RDONLY), (1, out, os.O_WRONLY | os.O_CREAT), (2, err, os.O_WRONLY | os.O_CREAT)):
+            os.dup2(os.open(path, flags, 0o600), number)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        Path(f"{err}.rss").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+        made = act()
+        if made is not None:
+            json.dump(made, sys.stdout)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:  # noqa: BLE001 - the parent judges what was written
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def command(*arguments: str, environment: Mapping[str, str], cwd: Path = ROOT, stdin: str = os.devnull, before: Any = None) -> Done:
+    """Run the ``gateway`` command with exactly these ``GATEWAY_*`` variables."""
+
+    def act() -> None:
+        for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+            del os.environ[name]
+        os.environ.update(environment)
+        os.chdir(cwd)
+        sys.argv = ["gateway", *arguments]
+        if before is not None:
+            before()
+        from gateway.__main__ import main
+
+        main()
+
+    return apart(act, stdin=stdin)

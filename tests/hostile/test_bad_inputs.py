@@ -1,0 +1,35 @@
+"""Each bad input of the table ends as the table says; see README.md beside this file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
+
+import hostile_table
+from bad_inputs import BadInput
+from desk import Desk
+
+ROOT = Path(__file__).parents[2]
+ROWS = hostile_table.rows()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.attempt], ids=lambda row: f"{row.number:02}-{row.name}")
+def test_a_bad_input_ends_as_the_table_says(row: BadInput, tmp_path: Path):
+    assert row.attempt is not None
+    assert row.attempt(Desk(tmp_path)) == row.ends
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.elsewhere], ids=lambda row: f"{row.number:02}-{row.name}")
+def test_a_test_that_the_table_names_is_there(row: BadInput):
+    for named in row.elsewhere.split(", "):
+        path, _, name = named.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text(), named
+
+
+def test_the_table_in_the_repository_is_the_one_that_was_tried():
+    assert hostile_table.README.read_text() == hostile_table.written(), "run `make hostile`"
