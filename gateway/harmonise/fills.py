@@ -33,6 +33,7 @@ class State:
 
 
 Fill = Callable[[Any, Context, State], Any]
+Collect = Callable[[Iterable[Any], Context, State], Any]
 Tabled = Callable[[Any, State], Any]
 """A function of a value and the record's state; ``None`` means nothing is known."""
 Watch = Callable[[list[Any], bool], None]
@@ -84,7 +85,7 @@ class Several(Shape):
     """Everything a plain path finds, put together by ``collect``: a list of values, a text in several languages."""
 
     select: Select
-    collect: Callable[[Iterable[Any], Context, State], Any]
+    collect: Collect
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +239,9 @@ def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: 
 
 def many(select: Select, conversion: Conversion, nulls: frozenset[str]) -> Shape:
     """Return how several values are found, each once, in order."""
-    run, convert, read = select.run, conversion.of, conversion.read
+    run, convert = select.run, conversion.of
 
-    def gather(found: Iterable[Any], state: State) -> Any:
+    def gather(found: Iterable[Any], _context: Context, state: State) -> Any:
         made: dict[Any, None] = {}
         for value in found:
             for item in value if type(value) is list else (value,):
@@ -248,24 +249,30 @@ def many(select: Select, conversion: Conversion, nulls: frozenset[str]) -> Shape
                     made[one] = None
         return tuple(made) or None
 
-    def of_json(found: Iterable[Any], _context: Context, state: State) -> Any:
+    collect = gather if conversion.read is None else _collected(conversion.read, nulls, gather, xml=select.kind == "xml")
+    return Several(lambda node, context, state: gather(run(node, context), context, state), select, collect)
+
+
+def _collected(read: Convert, nulls: frozenset[str], gather: Collect, *, xml: bool) -> Collect:
+    """Return the same as ``gather``, for elements and for lists of nothing but texts."""
+
+    def of_json(found: Iterable[Any], context: Context, state: State) -> Any:
         made: dict[Any, None] = {}
         for value in found:
             if type(value) is not str:
-                return gather(found, state)
+                return gather(found, context, state)
             if (text := value.strip()) not in nulls:
-                made[read(text)] = None  # type: ignore[misc] - not used without
+                made[read(text)] = None
         return tuple(made) or None
 
     def of_xml(found: Iterable[Any], _context: Context, _state: State) -> Any:
         made: dict[Any, None] = {}
         for element in found:
             if (text := text_in(element).strip()) not in nulls:
-                made[read(text)] = None  # type: ignore[misc] - not used without
+                made[read(text)] = None
         return tuple(made) or None
 
-    collect = (of_xml if select.kind == "xml" else of_json) if read is not None else lambda found, _context, state: gather(found, state)
-    return Several(lambda node, context, state: gather(run(node, context), state), select, collect)
+    return of_xml if xml else of_json
 
 
 def first(shapes: list[Shape]) -> Shape:
