@@ -233,7 +233,7 @@ def test_both_ways_end_alike(name: str, stream: str) -> None:
     if not raws:
         pytest.skip("every test of this stream is an exchange or a deletion")
     xml = payload_kind(CONNECTORS[name], CONNECTORS[name].streams[stream]) == "xml"
-    examples = 1_000 if name == "forms" else 100
+    examples = 500 if name == "forms" else 60
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
