@@ -15,6 +15,7 @@ import structlog
 from gateway import backfill, control, replay
 from gateway.errors import Denied, Fenced, GatewayError, Halt, IntegrityStop, RetryLater
 from gateway.harmonise.subjects import Subjects
+from gateway.herald import Herald, Troubles
 from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
 from gateway.publish.ledger import Ledger
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.deliver import Deliver
     from gateway.fetch.client import Client
     from gateway.language.connector import Connector
+    from gateway.publish.news import Kind
     from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -48,11 +50,18 @@ class StreamPoller:
         client: Client,
         deliver: Deliver,
         traffic: backfill.Traffic | None = None,
+        herald: Herald | None = None,
     ) -> None:
         self.connector = connector
         self.stream = stream
         self.problem = ""
         """Why the last poll failed, in one line; empty when it ended well."""
+        self.failed = ""
+        """How the last poll failed: retry, halt, fenced; empty when it ended well."""
+        self.ended_well = False
+        """Whether a poll has ended well since this worker took the stream."""
+        self._herald = herald
+        self._troubles = Troubles(herald, connector, stream) if herald else None
         self._settings = settings
         self._traffic = traffic or backfill.Traffic()
         self._turn = asyncio.Lock()
@@ -70,6 +79,12 @@ class StreamPoller:
         return PAUSE in self._ledger.notes
 
     @property
+    def pause_reason(self) -> str:
+        """Why it is paused, as the operator said."""
+        note = self._ledger.notes.get(PAUSE)
+        return msgspec.json.decode(note, type=control.Pause).reason if note else ""
+
+    @property
     def backfill(self) -> backfill.Progress | None:
         """Where the last backfill stands."""
         return backfill.standing(self._ledger)
@@ -83,8 +98,10 @@ class StreamPoller:
         match command:
             case control.Pause():
                 await self._note(PAUSE, control.encode(command))
+                self._say("paused", text=command.reason)
             case control.Resume():
                 await self._note(PAUSE, None)
+                self._say("resumed")
             case control.Renormalise():
                 await self._note(RENORMALISE, control.encode(command))
             case control.Replay():
@@ -95,9 +112,14 @@ class StreamPoller:
                 refused = refused or await backfill.begin(self._ledger, command.id, command.begin, command.end)
             case control.CancelBackfill():
                 await self._stop_backfill()
-                await backfill.cancel(self._ledger)
+                if ended := await backfill.cancel(self._ledger):
+                    self._say("backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay")
         self._wake.set()
         return refused
+
+    def _say(self, kind: Kind, text: str = "") -> None:
+        if self._herald:
+            self._herald.say(kind, self.connector, self.stream, text=text)
 
     async def _note(self, name: str, value: bytes | None) -> None:
         await self._ledger.open()
@@ -150,7 +172,10 @@ class StreamPoller:
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
-            self.problem = ""
+            self.problem = self.failed = ""
+            self.ended_well = True
+            if self._troubles:
+                self._troubles.ended()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
             if tally.received:
                 log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
@@ -162,9 +187,11 @@ class StreamPoller:
             changed = await renormalise(self._settings, self._deliver, self._ledger)
             await self._note(RENORMALISE, None)
             log.info("renormalised", changed=changed)
+            self._say("renormalised", text=f"{changed} records are published differently")
         for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE)]:
             found = await replay.replay(self._settings, self._ledger, note)
             log.info("replayed", records=len(found.again), without_raw_record=found.gone, newer=found.newer)
+            self._say("replayed", text=f"{len(found.again)} rejected records are judged again; {found.gone} have no raw record any more")
 
     def _go_on_backfilling(self) -> None:
         """Start what is to run beside the polls and does not."""
@@ -185,12 +212,16 @@ class StreamPoller:
             while True:
                 before = self.backfill
                 try:
-                    if not self.paused:
+                    if self.paused:
+                        delay = FIRST_RETRY_SECONDS
+                    else:
                         progress = await backfill.backfill(
                             self.connector, self.stream, self._client, self._ledger, self._traffic, self._turn, lambda: not self.paused
                         )
                         if progress is None or progress.state != "running":
-                            log.info("backfill ended", state=progress and progress.state, received=progress and progress.received)
+                            if progress:
+                                log.info("backfill ended", state=progress.state, received=progress.received, written=progress.written)
+                                self._say("backfill_done", text=f"{progress.received} records received, {progress.written} written")
                             return
                 except (GatewayError, OSError) as error:
                     delay = FIRST_RETRY_SECONDS if self.backfill != before else min(LONGEST_RETRY_SECONDS, delay * 2)
@@ -201,7 +232,9 @@ class StreamPoller:
                 await asyncio.sleep(delay)
 
     def _failed(self, outcome: str, reason: str, text: str, delay: float) -> float:
-        self.problem = text
+        self.problem, self.failed = text, outcome
+        if self._troubles:
+            self._troubles.failed(outcome, reason, text)
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()
         log.warning("poll failed", outcome=outcome, reason=reason, error=text, next_try_seconds=round(delay, 1))
         return delay

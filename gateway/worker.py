@@ -26,6 +26,7 @@ from gateway.errors import GatewayError
 from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
 from gateway.fetch.tenure import Tenure
+from gateway.herald import Herald
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
 from gateway.publish.connection import ssl_context
@@ -55,8 +56,9 @@ def partition_of(connector: str, partitions: int) -> int:
 class Pollers:
     """The connectors this worker owns, each with one HTTP client and one task a stream."""
 
-    def __init__(self, settings: Settings, connectors: dict[str, Connector], deliver: Deliver) -> None:
+    def __init__(self, settings: Settings, connectors: dict[str, Connector], deliver: Deliver, herald: Herald | None = None) -> None:
         self._settings = settings
+        self._herald = herald
         self._deliver = deliver
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
@@ -114,7 +116,8 @@ class Pollers:
             client.under(self.tenure)
             traffic = Traffic()
             self.streams[name] = [
-                StreamPoller(self._settings, connector, stream, client, self._deliver, traffic) for stream in connector.streams
+                StreamPoller(self._settings, connector, stream, client, self._deliver, traffic, self._herald)
+                for stream in connector.streams
             ]
             for stream in self.streams[name]:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")

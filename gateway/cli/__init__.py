@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, erase, explain, rejections, run, schemas, tables, verify
+from gateway.cli import connectors, control, demo, erase, explain, rejections, run, schemas, status, tables, verify
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ connectors.register(app)
 tables.register(app)
 control.register(app)
 rejections.register(app)
+status.register(app)
 explain.register(app)
 erase.register(app)
 verify.register(app)

@@ -18,11 +18,15 @@ export_app = typer.Typer(help="Write what other registers pull.", no_args_is_hel
 def contracts() -> dict[str, str]:
     """Return every generated file of ``schemas/`` that describes a topic, by name."""
     from gateway.publish import asyncapi
+    from gateway.publish.news import News
     from gateway.publish.rejections import Rejection
-    from gateway.publish.topics import REJECTIONS
+    from gateway.publish.topics import NOTIFICATIONS, REJECTIONS
     from gateway.render.contracts import PROVENANCE, VERSION, schemas, structure
 
-    found = schemas() | {REJECTIONS.name: structure(REJECTIONS.name, "Why a record was rejected; no payload", Rejection)}
+    found = schemas() | {
+        REJECTIONS.name: structure(REJECTIONS.name, "Why a record was rejected; no payload", Rejection),
+        NOTIFICATIONS.name: structure(NOTIFICATIONS.name, "What happened to a connector, and who is to be told", News),
+    }
     files = {f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
     return files | {"asyncapi.yaml": asyncapi.document(VERSION, found.keys() - {PROVENANCE}, PROVENANCE)}
 

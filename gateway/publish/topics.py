@@ -107,7 +107,22 @@ COMMANDS = Topic(
     readers=("control",),
 )
 NOTIFICATIONS = Topic(
-    "gateway.notifications.v1", "connector", "What happened", compacted=False, days=7, writers=("control",), readers=("operator",)
+    "gateway.notifications.v1",
+    "connector",
+    "What happened",
+    compacted=False,
+    days=7,
+    writers=("control", "harmonise"),
+    readers=("operator",),
+)
+STATUS = Topic(
+    "gateway.status.v1",
+    "connector|stream, or @worker",
+    "How each stream and each worker is; numbers and codes",
+    partitions=1,
+    days=30,
+    writers=("control", "harmonise"),
+    readers=("operator",),
 )
 
 TOPICS: tuple[Topic, ...] = (
@@ -126,6 +141,7 @@ TOPICS: tuple[Topic, ...] = (
     AUDIT,
     COMMANDS,
     NOTIFICATIONS,
+    STATUS,
 )
 
 

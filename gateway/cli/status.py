@@ -1,0 +1,143 @@
+"""``gateway status``: how every connector is, from Kafka, whichever workers run and wherever this is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.language.connector import Connector
+    from gateway.publish.status import StreamStatus, WorkerStatus
+
+SILENT_SECONDS = 20.0
+"""Four reports are missing: the worker is gone, or nobody owns the stream."""
+COUNTED = ("received", "accepted", "rejected", "unchanged", "deleted")
+
+
+def status(
+    connector: Annotated[str, typer.Argument(help="One connector; all when not given.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show each stream: its state and why, how fresh it is, which worker has it, its counts and its backfill; then the workers."""
+    from gateway.cli.run import settings_here
+    from gateway.fleet import load_fleet
+    from gateway.publish.status import read_status
+
+    settings = settings_here()
+    try:
+        connectors = load_fleet(settings, [connector] if connector else None).connectors
+    except ConfigError as error:  # the workers run on with what they loaded before, and that is what is asked for
+        print(f"{error.findings[0]}; shown is what workers report", file=sys.stderr)
+        connectors = {}
+    streams, workers = asyncio.run(read_status(settings))
+    found = facts(connectors, streams, workers, time.time(), connector)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        _print(found)
+
+
+def facts(
+    connectors: dict[str, Connector], streams: list[StreamStatus], workers: list[WorkerStatus], now: float, only: str = ""
+) -> dict[str, Any]:
+    """Return what the status says: every stream of the connector files, and what is reported of others."""
+    said = {(one.connector, one.stream): one for one in streams if only in {"", one.connector}}
+    names = sorted({(name, stream) for name, one in connectors.items() for stream in one.streams} | said.keys())
+    alive = [one for one in workers if now - one.at <= SILENT_SECONDS]
+    sums: dict[str, Counter[str]] = {}
+    for worker in alive:
+        for name, counted in worker.counts.items():
+            sums.setdefault(name, Counter()).update(counted)
+    return {
+        "streams": [_stream(*name, connectors.get(name[0]), said.get(name), sums.get("|".join(name), Counter()), now) for name in names],
+        "workers": [
+            {
+                "worker": one.worker,
+                "state": "alive" if one in alive else "silent",
+                "reported_seconds_ago": round(now - one.at, 1),
+                "roles": list(one.roles),
+                "up_seconds": round(now - one.started),
+                "last_commit_seconds_ago": {role: round(now - when, 1) for role, when in sorted(one.last_commit.items())},
+                "waiting": one.waiting,
+                "tables_digest": one.tables_digest,
+            }
+            for one in workers
+        ],
+    }
+
+
+def _stream(
+    connector: str, stream: str, known: Connector | None, said: StreamStatus | None, counted: Counter[str], now: float
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"connector": connector, "stream": stream, "state": "unowned", "reason": "no worker has reported it"}
+    if known is not None and known.push is not None:
+        found |= {"state": "receiving", "reason": "the registry calls us"}
+    if said is not None:
+        silent = now - said.at > SILENT_SECONDS
+        found |= {
+            "state": "unowned" if silent else said.state,
+            "reason": f"last reported {now - said.at:.0f} s ago by {said.worker}, then {said.state}" if silent else said.reason,
+            "worker": said.worker,
+            "read_up_to_seconds_ago": None if said.read_up_to is None else round(now - said.read_up_to, 1),
+            "last_success_seconds_ago": None if said.last_success is None else round(now - said.last_success, 1),
+            "every_seconds": said.every,
+            "config_digest": said.config_digest,
+            "backfill": None if said.backfill is None else {name: getattr(said.backfill, name) for name in said.backfill.__struct_fields__},
+        }
+    return found | {"counts": {name: counted[name] for name in COUNTED}}
+
+
+def _print(found: dict[str, Any]) -> None:
+    rows = [("STREAM", "STATE", "BEHIND", "LAST POLL", *(name.upper() for name in COUNTED), "WORKER")]
+    rows += [
+        (
+            f"{one['connector']} {one['stream']}",
+            _state(one),
+            _ago(one.get("read_up_to_seconds_ago")),
+            _ago(one.get("last_success_seconds_ago")),
+            *(str(one["counts"][name]) for name in COUNTED),
+            one.get("worker", "-"),
+        )
+        for one in found["streams"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for one in found["streams"]:
+        if one["reason"]:
+            print(f"{one['connector']} {one['stream']}: {one['state']}: {one['reason']}")
+    for one in found["workers"]:
+        commits = ", ".join(f"{role} {_ago(seconds)}" for role, seconds in one["last_commit_seconds_ago"].items()) or "none yet"
+        print(
+            f"worker {one['worker']}: {one['state']}, {' and '.join(one['roles'])}, up {_ago(one['up_seconds'])}, "
+            f"last commit {commits}, {one['waiting']} records waiting"
+        )
+    if not found["workers"]:
+        print("no worker reports; start one with `gateway run`")
+
+
+def _state(one: dict[str, Any]) -> str:
+    backfill = one.get("backfill")
+    return f"{one['state']} {backfill['ratio']:.0%}" if backfill and backfill["state"] == "running" else str(one["state"])
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the command line."""
+    app.command("status")(status)
