@@ -7,30 +7,44 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from gateway import control
 from gateway.deliver import Deliver
-from gateway.errors import Finding
+from gateway.errors import Finding, Unavailable
 from gateway.fleet import Fleet
 from gateway.publish import cluster, topics
 from gateway.publish.connection import bootstrap
+from gateway.publish.contact import keep_contact
 from gateway.publish.topics import COMMANDS
 from gateway.settings import Settings
 from gateway.stage import Stage
 from gateway.trusted import Trusted
-from gateway.watch.health import HealthServer
+from gateway.watch import blocked
+from gateway.watch.health import Check, HealthServer
 from gateway.watch.page import Snapshot
 from gateway.worker import START_SECONDS, STOP_SECONDS, Pollers, build_app, partition_of
 
 log = structlog.get_logger()
 
+DRAIN_SECONDS = 9.0
+"""What is still in flight so long after a signal is left: it was not committed, so it is read again."""
+BLOCKED_SECONDS = 5.0
+"""A role that cannot commit for so long is not ready."""
+LOOK_SECONDS = 0.5
+
+
 
 @dataclass(slots=True)
 class Worker:
-    """One worker process. :meth:`run` ends on SIGTERM, on SIGINT, or after :meth:`stop`."""
+    """One worker process. :meth:`run` ends on SIGTERM, on SIGINT, or after :meth:`stop`.
+
+    With ``socket`` it is one of several under a parent: its health port is there, and it ends when its parent has.
+    """
 
     settings: Settings
     fleet: Fleet
@@ -39,6 +53,7 @@ class Worker:
     url: str = ""
     stopped_by: int = 0
     pollers: Pollers | None = None
+    socket: Path | None = None
     _ready: set[str] = field(default_factory=set)
 
     def stop(self, number: int = 0) -> None:
@@ -47,6 +62,7 @@ class Worker:
             os._exit(128 + number)  # nothing is lost: what was not committed is read again
         self.stopped_by = number
         self.stopping.set()
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, os._exit, 128 + number if number else 0)
 
     async def run(self) -> None:
         """Work until stopped. Fails before the first poll when something it needs is missing."""
@@ -57,16 +73,35 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.stop, number)
-        checks = {role: (lambda role=role: "" if role in self._ready else "starting") for role in sorted(self.roles)}
-        async with HealthServer(self.settings, checks, self._snapshot) as health, asyncio.TaskGroup() as group:
+        checks: dict[str, Check] = {role: partial(self._unready, role) for role in sorted(self.roles)}
+        async with HealthServer(self.settings, checks, self._snapshot, socket=self.socket) as health, asyncio.TaskGroup() as group:
             self.url = health.url
             log.info("started", connectors=len(self.fleet.connectors), roles=",".join(sorted(self.roles)), metrics=self.url)
             if "harmonise" in self.roles:
                 group.create_task(self._harmonise(), name="harmonise")
             if "poll" in self.roles:
                 group.create_task(self._poll(), name="poll")
+            watching = [group.create_task(keep_contact(self.settings, self.roles), name="contact")]
+            if self.socket:
+                watching.append(group.create_task(self._watch_parent(os.getppid()), name="parent"))
             await self.stopping.wait()
             log.info("stopping")
+            for task in watching:
+                task.cancel()
+
+    def _unready(self, role: str) -> str:
+        """Return why a role cannot do its work at this moment, or nothing. What a registry does never counts."""
+        if role not in self._ready:
+            return "starting"
+        if (seconds := blocked.seconds(role)) > BLOCKED_SECONDS:
+            return f"Kafka has taken nothing for {seconds:.0f} s; it is tried again, and nothing is dropped"
+        return ""
+
+    async def _watch_parent(self, parent: int) -> None:
+        """End when the parent has: nobody else would end this process."""
+        while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(LOOK_SECONDS)
+        self.stop(signal.SIGTERM)
 
     def _snapshot(self) -> Snapshot:
         streams = [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group]
@@ -118,8 +153,19 @@ class Worker:
         try:
             await asyncio.wait_for(app.start(), START_SECONDS)
             self._ready.add("poll")
-            await self.stopping.wait()
+            while not self.stopping.is_set():
+                self._watch_tenure(pollers, app)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), LOOK_SECONDS)
         finally:
             await pollers.stop()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(app.stop(), STOP_SECONDS)
+
+    @staticmethod
+    def _watch_tenure(pollers: Pollers, app: Any) -> None:
+        """Say so while the group's coordinator is silent: no registry is asked then, so nothing waits at a commit."""
+        if app.crashed:
+            raise Unavailable("the control plane ended; see the log before this line")
+        silent = pollers.tenure.silence > pollers.tenure.seconds
+        (blocked.waits if silent else blocked.goes_on)("poll", "the group's coordinator is silent")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -12,6 +13,7 @@ from gateway.cli.read import read
 from gateway.errors import UsageError
 from gateway.settings import Settings
 
+T = TypeVar("T")
 ROLES = ("poll", "harmonise")
 
 topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=True)
@@ -27,11 +29,11 @@ def settings_here() -> Settings:
     return settings
 
 
-def run_loop(coroutine: object) -> object:
+def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the fast event loop."""
     import uvloop
 
-    return uvloop.run(coroutine)  # type: ignore[arg-type]
+    return uvloop.run(coroutine)
 
 
 @topics_app.command("apply")
@@ -60,11 +62,15 @@ def run(
     roles: Annotated[str, typer.Option(help="Comma-separated: poll, harmonise.")] = "poll,harmonise",
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
     accept_new_cluster: Annotated[bool, typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on.")] = False,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; one parent starts them, and again when one dies.")] = 1,
+    process: Annotated[str, typer.Option(hidden=True)] = "",
+    socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
     from gateway.fetch.secrets import FileSecrets
     from gateway.fleet import load_fleet, require_secrets
     from gateway.process import Worker
+    from gateway.supervise import Supervisor
     from gateway.watch import logs
 
     settings = settings_here()
@@ -73,6 +79,8 @@ def run(
     wanted = set(filter(None, roles.split(",")))
     if unknown := wanted - set(ROLES):
         raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
+    if process and settings.instance:
+        settings = settings.model_copy(update={"instance": f"{settings.instance}-{process}"})
     logs.configure(settings)
     fleet = load_fleet(settings, names)
     if "poll" in wanted:
@@ -81,7 +89,10 @@ def run(
             from gateway.publish import cluster
 
             asyncio.run(cluster.accept(settings))
-    worker = Worker(settings, fleet, frozenset(wanted))
+    if processes > 1:
+        arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
+        raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
+    worker = Worker(settings, fleet, frozenset(wanted), socket=socket)
     run_loop(worker.run())
     if worker.stopped_by:
         raise typer.Exit(128 + worker.stopped_by)

@@ -12,6 +12,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +22,7 @@ from prometheus_client import CollectorRegistry, exposition
 
 from gateway.errors import Unavailable
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.watch import merged, metrics
 from gateway.watch.page import STYLE_HASH, Snapshot, render
 
 log = structlog.get_logger()
@@ -51,7 +52,8 @@ def gateway_release() -> str:
 class HealthServer:
     """Serve the health port while the context is open.
 
-    ``checks`` decide readiness, by name; each has two seconds. ``snapshot`` tells the page what metrics do not know.
+    ``checks`` decide readiness, by name; each has two seconds. ``snapshot`` tells the page what metrics do not know. With ``socket``
+    it listens there instead, for a parent process only. ``refresh`` is awaited before anything is read.
     """
 
     def __init__(
@@ -60,11 +62,16 @@ class HealthServer:
         checks: Mapping[str, Check] | None = None,
         snapshot: Callable[[], Snapshot] = Snapshot,
         registry: CollectorRegistry = metrics.REGISTRY,
+        *,
+        socket: Path | None = None,
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._host, self._port = settings.metrics_host, settings.metrics_port
         self._checks = dict(checks or {})
         self._snapshot = snapshot
         self._registry = registry
+        self._socket = socket
+        self._refresh = refresh
         self._runner: web.AppRunner | None = None
 
     @property
@@ -72,6 +79,8 @@ class HealthServer:
         """Where the port really is: the system chooses one when settings say 0."""
         if not self._runner or not self._runner.addresses:
             raise Unavailable("the health port is not open")
+        if self._socket:
+            return str(self._socket)
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -87,10 +96,15 @@ class HealthServer:
                 web.get("/metrics", self._metrics),
             ]
         )
+        if self._socket:
+            app.router.add_get("/snapshot", self._told)  # for the parent alone: nobody else reaches the socket
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            if self._socket:
+                await web.UnixSite(self._runner, self._socket).start()
+            else:
+                await web.TCPSite(self._runner, self._host, self._port).start()
         except (OSError, OverflowError) as error:
             await self.stop()
             raise Unavailable(_refusal(self._host, self._port, error)) from error
@@ -114,17 +128,27 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         """One line a check; 503 when one of them is not well."""
+        await self._fresh()
         answers = dict(zip(self._checks, await asyncio.gather(*map(_answer, self._checks.values())), strict=True))
         lines = [f"{name}: {answer or 'ok'}" for name, answer in answers.items()] or ["ok"]
         return web.Response(text="\n".join(lines) + "\n", status=503 if any(answers.values()) else 200)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        await self._fresh()
         encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
         names = request.query.getall("name[]", [])
         registry = self._registry.restricted_registry(names) if names else self._registry
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
+    async def _fresh(self) -> None:
+        if self._refresh is not None:
+            await self._refresh()
+
+    async def _told(self, _request: web.Request) -> web.Response:
+        return web.Response(body=merged.encode(self._snapshot()), content_type="application/json")
+
     async def _page(self, _request: web.Request) -> web.Response:
+        await self._fresh()
         return web.Response(text=render(self._registry, self._snapshot(), time.time()), content_type="text/html", charset="utf-8")
 
 

@@ -73,6 +73,7 @@ CONSUMER_LAG = _gauge("consumer_lag_records", "Raw records waiting to be harmoni
 CONFIG_INFO = _gauge("config_info", "Always 1; says which configuration runs", "connector", "digest", "language")
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
 OWNED = _gauge("connectors_owned", "Connectors this worker polls")
+WORKER_RESTARTS = _counter("worker_restarts", "Worker processes that ended and were started again by their parent", "process")
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
 
 

@@ -17,6 +17,7 @@ from html import escape
 from importlib.resources import files
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 LATE_AFTER_INTERVALS = 3
@@ -54,6 +55,9 @@ class Readings:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._samples: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for family in registry.collect():
+            if family.type == "gauge":
+                self._samples[family.name] = _highest(family)
+                continue
             for sample in family.samples:
                 self._samples[sample.name].append((dict(sample.labels), sample.value))
 
@@ -69,6 +73,15 @@ class Readings:
         return sorted(
             {(found["connector"], found["stream"]) for all_of in self._samples.values() for found, _ in all_of if "stream" in found}
         )
+
+
+def _highest(family: Metric) -> list[tuple[dict[str, str], float]]:
+    """Return a gauge's values with the highest of those that differ in the label ``process`` alone: a state is not summed up."""
+    found: dict[tuple[tuple[str, str], ...], float] = {}
+    for sample in family.samples:
+        labels = tuple(sorted((name, value) for name, value in sample.labels.items() if name != "process"))
+        found[labels] = max(sample.value, found.get(labels, sample.value))
+    return [(dict(labels), value) for labels, value in found.items()]
 
 
 def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
