@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
+from pathlib import Path
 
-PARTS = ("mapper", "render", "harmonise", "stage")
+PARTS = ("mapper", "render", "harmonise", "poll", "stage", "latency")
+
+RESULTS = Path(__file__).parents[1] / ".gateway" / "bench.json"
 
 
 def main() -> None:
-    """Run every part in turn; each prints its own rows."""
+    """Run every part in turn; each prints its own rows, and what it returns goes to ``.gateway/bench.json``."""
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    found = {}
     for name in PARTS:
         print(f"== {name} ==")
-        importlib.import_module(f"bench.{name}").main()
+        found[name] = importlib.import_module(f"bench.{name}").main()
         print()
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({name: rows for name, rows in found.items() if rows is not None}, indent=2))
+    print(f"written to {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import orjson
 import psutil
 from aiohttp import web
@@ -182,14 +181,14 @@ async def run(bootstrap: str, folder: Path) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print one row."""
+def main() -> dict[str, float]:
+    """Print one row and return it."""
     with broker() as bootstrap, tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(run(bootstrap, Path(folder)))
     print(f"freshness at {found['per_second']:,.0f} records/s: " + ", ".join(f"{name} {found[name]:.0f} ms" for name in SHOWN))
     print(f"worker {found['busy_cores']:.2f} cores, {found['rss_mb']:.0f} MB; idle {found['idle_cores']:.3f} cores", end="")
     print(f" with {found['idle_polls']:.0f} polls/s")
-    print(msgspec.json.encode(found).decode())
+    return found
 
 
 if __name__ == "__main__":

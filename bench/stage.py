@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -33,6 +35,7 @@ from gateway.stage import Process, Result, Stage
 RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
 RUNS = 2
 PARTITIONS = 4
+MOST_MB = 200
 BODY = b'{"primaryCode":"%d","name":[{"language":"en","value":"' + b"A programme of study, described at length. " * 26 + b'"}]}'
 
 
@@ -44,10 +47,12 @@ class Measured:
     records: int
     seconds: float
     cpu_seconds: float
+    rss_mb: float = 0.0
 
     def __str__(self) -> str:
         million = 1_000_000 / self.records
-        return f"{self.name:<62} {self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
+        rate = f"{self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
+        return f"{self.name:<62} {rate} {self.rss_mb:>5.0f} MB"
 
 
 @contextmanager
@@ -106,34 +111,47 @@ async def measure(settings: Settings, topic: str, process: Process, count: int, 
     first, started, cpu = stage.committed, time.perf_counter(), time.process_time()
     while stage.committed < count:
         await asyncio.sleep(0.02)
-    measured = Measured(title, stage.committed - first, time.perf_counter() - started, time.process_time() - cpu)
+    measured = Measured(title, stage.committed - first, time.perf_counter() - started, time.process_time() - cpu, peak_rss())
     stage.stop()
     await running
     return measured
 
 
-async def _run(bootstrap: str) -> None:
+def peak_rss() -> float:
+    """Return the most memory this process ever held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000
+
+
+async def _run(bootstrap: str) -> list[Measured]:
     settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
     name = f"bench-{uuid.uuid4().hex[:8]}"
     await prepare(bootstrap, name, same(RECORDS))
+    found: list[Measured] = []
+
+    async def row(topic: str, process: Process, count: int, title: str) -> None:
+        found.append(await measure(settings, topic, process, count, title))
+        print(found[-1], flush=True)
+
     for turn in range(RUNS):
-        title = f"stage, copying, run {turn + 1}"
-        print(await measure(settings, f"{name}-in", Copying(f"{name}-out"), RECORDS, title), flush=True)
+        await row(f"{name}-in", Copying(f"{name}-out"), RECORDS, f"stage, copying, run {turn + 1}")
     await topics.apply(settings)
     deliver, raws = await gather()
     count = RECORDS // 5
     await prepare(bootstrap, f"{name}-real", islice(cycle(raws), count))
     for turn in range(RUNS):
-        title = f"stage, harmonising two registries, run {turn + 1}"
-        print(await measure(settings, f"{name}-real-in", deliver, count, title), flush=True)
+        await row(f"{name}-real-in", deliver, count, f"stage, harmonising two registries, run {turn + 1}")
+    return found
 
 
-def main() -> None:
-    """Print one line a run."""
+def main() -> list[dict[str, Any]]:
+    """Print one line a run; more than 200 MB of memory are a failure."""
     import uvloop
 
     with broker() as bootstrap:
-        uvloop.run(_run(bootstrap))
+        found = uvloop.run(_run(bootstrap))
+    if (most := max(one.rss_mb for one in found)) > MOST_MB:
+        raise SystemExit(f"the stage took {most:.0f} MB; expected at most {MOST_MB}")
+    return [asdict(one) for one in found]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Registry → raw topic: what polling costs a record, when it is new and when it has been seen before. CPU of the poller's process."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from bench import registry
+from bench.peers.ours import JOB, KEY
+from bench.stage import broker, peak_rss
+from gateway.fetch.client import Client
+from gateway.fetch.secrets import FileSecrets
+from gateway.fleet import load_fleet
+from gateway.poll import poll_once
+from gateway.publish import topics
+from gateway.publish.ledger import Ledger
+from gateway.settings import Settings
+
+RECORDS = int(os.environ.get("BENCH_RECORDS", "50000"))
+STREAM = "programmes"
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """CPU-µs a record: read for the first time, read again unchanged, taken over by another worker; and memory afterwards."""
+
+    records: int
+    new: float
+    unchanged: float
+    taken: float
+    rss_mb: float
+
+
+def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
+    """Write the comparison's connector as one that compares complete scans of the registry at ``port``."""
+    text = (JOB / "bench-peers.yaml").read_text()
+    text = text.replace('"https://registry.example"}}', f'"http://127.0.0.1:{port}"}}}}', 1).replace(
+        "connector: bench-peers", f"connector: {name}"
+    )
+    asked = (
+        '    request: {get: /programmes, query: {page: "{page}"}}\n    paging: {page_number: {start: 1, more: more}}\n    cursor: scan\n'
+    )
+    text = text.replace("    request: {get: /programmes}\n", asked)
+    text = text[: text.index("    tests:")] + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(text)
+
+
+async def measure(bootstrap: str, size: int) -> Polled:
+    """Poll a registry of ``size`` records twice, and take its stream over once."""
+    settings = Settings(kafka_bootstrap=bootstrap)
+    await topics.apply(settings)
+    with tempfile.TemporaryDirectory() as name, registry.running(size) as port:
+        folder = Path(name)
+        scanning(folder / "connectors", port)
+        settings = settings.model_copy(update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)})
+        connector = load_fleet(settings).connectors["bench-peers"]
+        costs: list[float] = []
+        async with Client(connector, FileSecrets(folder), "production") as client:
+            ledger = Ledger(settings, connector.connector, STREAM)
+            await ledger.open()
+            for _ in range(2):
+                started = time.process_time()
+                tally = await poll_once(connector, STREAM, client, ledger, datetime.now(UTC))
+                costs.append((time.process_time() - started) / tally.received * 1e6)
+            await ledger.close()
+            successor = Ledger(settings, connector.connector, STREAM)
+            started = time.process_time()
+            await successor.open()
+            costs.append((time.process_time() - started) / size * 1e6)
+            await successor.close()
+    return Polled(size, *costs, peak_rss())
+
+
+def main() -> dict[str, Any]:
+    """Print one row."""
+    import uvloop
+
+    with broker() as bootstrap:
+        found = uvloop.run(measure(bootstrap, RECORDS))
+    costs = f"new {found.new:.1f}, unchanged {found.unchanged:.1f}, taken over {found.taken:.1f} CPU-s/million"
+    print(f"poll, {found.records:,} records in pages of {registry.PAGE:,}: {costs}, {found.rss_mb:.0f} MB")
+    return {name: getattr(found, name) for name in Polled.__slots__}
+
+
+if __name__ == "__main__":
+    main()
