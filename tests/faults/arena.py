@@ -31,6 +31,8 @@ PAGE = 20
 """Small pages: more transactions, more moments to be killed in."""
 STREAMS = ("degrees", "credits", "enrolments")
 T = TypeVar("T")
+PATIENCE = float(os.environ.get("GATEWAY_TEST_PATIENCE", "2"))
+"""Factor on every waiting limit: on a machine that others load too, a scenario takes longer and means the same."""
 
 
 class Loop:
@@ -73,7 +75,9 @@ class Arena:
     kills: int = 0
     recoveries: list[float] = field(default_factory=list)
 
-    def start(self, failpoint: str = "", defect: str = "", roles: str = "poll,harmonise", **extra: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, failpoint: str = "", defect: str = "", roles: str = "poll,harmonise", more: str = "", **extra: str
+    ) -> subprocess.Popen[bytes]:
         """Start ``gateway run`` for this arena's connector, with a fault or a defect where one is named."""
         environment = self.environment | {"GATEWAY_KAFKA_BOOTSTRAP": self.address or self.bootstrap} | extra
         if failpoint:
@@ -82,7 +86,7 @@ class Arena:
             environment["GATEWAY_TEST_DEFECT"] = defect
         with self.log_of(len(self.running)).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(FAULTY), "run", self.name, "--roles", roles],
+                [sys.executable, str(FAULTY), "run", self.name, "--roles", roles, *more.split()],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -136,10 +140,10 @@ def frozen(process: subprocess.Popen[bytes], seconds: float = 40) -> None:
 
 
 def until(condition: Callable[[], bool], seconds: float = 40, why: Callable[[], str] = lambda: "") -> float:
-    """Wait for a condition; return how long it took."""
+    """Wait for a condition, ``PATIENCE`` times as long as given; return how long it took."""
     started = time.monotonic()
     while not condition():
-        if time.monotonic() - started > seconds:
+        if time.monotonic() - started > seconds * PATIENCE:
             raise AssertionError(f"not within {seconds} s: {why()}")
         time.sleep(0.05)
     return time.monotonic() - started

@@ -15,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from arena import Arena, Loop, arena
 from figures import FIGURES, table
 
+from gateway.local import kafka
 from gateway.publish import topics
 from gateway.publish.topics import TOPICS, settings_of
 from gateway.settings import Settings
+
+kafka.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +56,7 @@ async def _limit(bootstrap: str, topic: str, value: int) -> None:
 def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
     """``europass.credentials.v1`` takes only small records for the length of a test."""
     asyncio.run(topics.apply(Settings(kafka_bootstrap=kafka_bootstrap)))
-    asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, 5_500))
+    asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, 10_350))
     yield
     asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, topics.CREDENTIALS.max_bytes))
 

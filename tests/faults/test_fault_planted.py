@@ -83,7 +83,6 @@ class TestPlanted:
         first = arena.start("poll:before-commit:2:stop", "random-id")
         frozen(first)
         second = arena.start(defect="random-id", GATEWAY_INSTANCE="second")
-        until(lambda: "transactional id poll-" in arena.log(second), 60)
         until(lambda: arena.log(second).count('"polled"') >= 2, 90)
         first.send_signal(signal.SIGCONT)
         caught("random-id", arena, rest(arena), "I2")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from arena import KEY, PAGE, STREAMS, Arena
+from arena import KEY, PAGE, PATIENCE, STREAMS, Arena
 
 from gateway.deliver import Deliver
 from gateway.fleet import load_fleet
@@ -274,7 +274,7 @@ def mark(value: bytes | None) -> str:
 
 def settle(arena: Arena, seconds: float = 90) -> Verdict:
     """Wait until everything the registry holds has been read and delivered; raise when that does not happen."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         view = asyncio.run(look(arena))
         if view.waiting == 0 and caught_up(arena, view):
@@ -288,7 +288,7 @@ def settle(arena: Arena, seconds: float = 90) -> Verdict:
 
 def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
     """Wait until something has happened and then nothing more for a while, and judge: for a gateway that may never catch up."""
-    deadline, before, since = time.monotonic() + seconds, None, time.monotonic()
+    deadline, before, since = time.monotonic() + seconds * PATIENCE, None, time.monotonic()
     while time.monotonic() < deadline:
         view = asyncio.run(look(arena))
         now = len(view.raw), view.waiting, len(view.outputs), str(view.cursors.keys())

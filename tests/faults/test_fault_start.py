@@ -1,0 +1,178 @@
+"""Rows 11, 12, 13, 14, 42, 43: what must be there before the first poll, and rights that are taken away later."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import DeleteAclsRequest
+from arena import Arena
+from figures import note
+from verifier import assert_sound, look, rest, settle
+
+from gateway.local import kafka
+from gateway.publish import cluster, topics
+from gateway.publish.topics import CREDENTIALS, CURSORS, RAW, settings_of
+from gateway.settings import Settings
+from tests.gateway.test_rights import Guarded, environment, free_port, grant, properties
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+Build = Callable[..., Arena]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker whose topics may be spoilt."""
+    with kafka.running(tmp_path_factory.mktemp("own") / "kafka") as broker:
+        yield broker.bootstrap
+
+
+async def admin(bootstrap: str, work: Callable) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        await work(client)
+    finally:
+        await client.close()
+
+
+def ends(arena: Arena, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25) -> float:
+    """Assert that a start is refused in time, with this code and these words."""
+    started = time.monotonic()
+    assert process.wait(seconds) == code, arena.log(process)
+    for text in texts:
+        assert text in arena.log(process), arena.log(process)
+    assert not arena.registry.requests, "the registry was asked although the start was refused"
+    return time.monotonic() - started
+
+
+def test_cursors_of_another_cluster(build: Build, own: str) -> None:
+    """Row 43: refused with exit 7 until it is said that this is right."""
+    arena = build(40, bootstrap=own)
+    settings = Settings(kafka_bootstrap=own)
+    here = asyncio.run(cluster.identity(settings))
+    asyncio.run(cluster.record(settings, "a-cluster-of-before", anew=True))
+    took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
+    arena.start(more="--accept-new-cluster")
+    verdict = settle(arena)
+    assert_sound(verdict, 40)
+    assert asyncio.run(cluster.recorded(settings)) == here
+    note("43", "cursors of another cluster", arena, verdict, remark=f"exit 7 after {took:.1f} s")
+
+
+@pytest.mark.slow
+class TestStart:
+    """The rest, in ``make faults``."""
+
+    def test_a_topic_is_missing(self, build: Build, own: str) -> None:
+        """Row 11."""
+        arena = build(20, bootstrap=own)
+        asyncio.run(admin(own, lambda client: client.delete_topics([CREDENTIALS.name])))
+        try:
+            took = ends(arena, arena.start(), 4, CREDENTIALS.name, "gateway topics apply")
+            with pytest.raises(subprocess.TimeoutExpired):
+                arena.start(defect="topics-unchecked").wait(15)
+        finally:
+            time.sleep(1)
+            asyncio.run(topics.apply(Settings(kafka_bootstrap=own)))
+        note("11", "topic missing", remark=f"exit 4 after {took:.1f} s, names the topic and the command")
+        note("0", "planted: topics-unchecked", remark="caught: still running after 15 s")
+
+    def test_the_cursors_would_be_deleted(self, build: Build, own: str) -> None:
+        """Row 42."""
+        arena = build(20, bootstrap=own)
+
+        def policy(value: str) -> Callable:
+            wanted = settings_of(CURSORS) | {"cleanup.policy": value}
+            return lambda client: client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, CURSORS.name, wanted)])
+
+        asyncio.run(admin(own, policy("delete")))
+        try:
+            took = ends(arena, arena.start(), 7, CURSORS.name, "cleanup.policy is delete, must be compact")
+        finally:
+            asyncio.run(admin(own, policy("compact")))
+        note("42", "cleanup.policy of the cursors is delete", remark=f"exit 7 after {took:.1f} s")
+
+    @pytest.mark.usefixtures("small_credentials")
+    def test_documents_that_do_not_fit_their_topic(self, build: Build) -> None:
+        """Row 14: rejected one by one, in the transaction of their neighbours."""
+        arena = build(100)
+        arena.start()
+        verdict = settle(arena)
+        view = asyncio.run(look(arena))
+        large = {record.key for record in view.outputs if b'"too_large"' in (record.value or b"")}
+        assert large
+        documents = {record.key for record in view.outputs if record.topic == CREDENTIALS.name}
+        assert documents, "everything was refused"
+        problems = [problem for problem in verdict.problems if "I6" in problem or "not on" in problem or "at once" in problem]
+        assert not problems, verdict
+        ended = len(large) + len({record.key for record in view.outputs if record.topic != CREDENTIALS.name})
+        assert ended > 0
+        note("14", "documents larger than max.message.bytes", arena, None, remark=f"{len(large)} rejected, {len(documents)} beside them")
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
+    port = free_port()
+    monkeypatch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + properties(port))
+    with kafka.running(tmp_path / "kafka") as broker:
+        asyncio.run(topics.apply(Settings(kafka_bootstrap=broker.bootstrap)))
+        asyncio.run(grant(broker.bootstrap))
+        yield Guarded(broker.bootstrap, f"127.0.0.1:{port}")
+
+
+def revoke(broker: Guarded, user: str, topic: str) -> None:
+    """Take away the right to write one topic; the name of a principal that may is in ``deploy/strimzi``."""
+
+    async def work(client: AIOKafkaAdminClient) -> None:
+        reply = await client._send_request(DeleteAclsRequest(2, topic, 3, f"User:{user}", "*", 4, 3))
+        assert reply.filter_responses[0][2], "there was no such right"
+
+    asyncio.run(admin(broker.bootstrap, work))
+
+
+@pytest.mark.slow
+class TestRights:
+    def test_a_principal_without_any_right(self, build: Build, guarded: Guarded) -> None:
+        """Row 12."""
+        arena = build(20, bootstrap=guarded.bootstrap)
+        took = ends(arena, arena.start(**environment(guarded, "esc")), 5, "esc", "AuthorizationFailed")
+        note("12", "principal without rights", remark=f"exit 5 after {took:.1f} s")
+
+    @pytest.mark.parametrize(("user", "topic"), [("gateway-poll", RAW.name), ("gateway-harmonise", CREDENTIALS.name)])
+    @pytest.mark.parametrize("defect", ["", "commit-others"])
+    def test_a_right_is_taken_away_while_running(self, build: Build, guarded: Guarded, user: str, topic: str, defect: str) -> None:
+        """Row 13: the transaction is aborted as a whole, the cursor stays, and with the right back everything is there once."""
+        arena = build(100, bootstrap=guarded.bootstrap)
+        poll = arena.start(roles="poll", defect=defect, **environment(guarded, "gateway-poll"))
+        harmonise = arena.start(roles="harmonise", defect=defect, **environment(guarded, "gateway-harmonise"))
+        assert not settle(arena).problems
+        revoke(guarded, user, topic)
+        time.sleep(2)
+        arena.add(40)
+        arena.add(40, "credits")
+        log = poll if user == "gateway-poll" else harmonise
+        if defect:
+            verdict = rest(arena)
+            assert any("are not on" in one or "ahead of" in one or "are missing" in one for one in verdict.problems), verdict
+            note("0", f"planted: {defect} ({user})", remark=f"caught: {verdict.problems[-1][:80]}")
+            return
+        arena.said(log, "refuses", 40)
+        time.sleep(5)
+        assert not [problem for problem in rest(arena, 3, 10).problems if not problem.startswith(("did not", "I1: "))]
+        asyncio.run(grant(guarded.bootstrap))
+        if poll.poll() is None:
+            poll.send_signal(signal.SIGTERM)  # a stream that needs a person is tried again each minute: do not wait for that
+            poll.wait(20)
+        arena.start(roles="poll", **environment(guarded, "gateway-poll"))
+        verdict = settle(arena, 120)
+        assert_sound(verdict, 180)
+        assert harmonise.poll() is None
+        note("13", f"right on {topic} taken away while running", arena, verdict)

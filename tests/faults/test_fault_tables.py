@@ -1,0 +1,123 @@
+"""Rows 35 to 37: tables that change under a running gateway, and work that is done once more, killed in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from arena import FAULTY, ROOT, Arena
+from figures import note
+from verifier import assert_sound, look, outcomes, settle
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
+Build = Callable[..., Arena]
+KILLS = int(os.environ.get("GATEWAY_TEST_REPLAY_KILLS", "20"))
+
+
+def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
+    """Row 35: half-written, then nonsense; every record carries one digest of the tables, and the next start refuses the nonsense."""
+    arena = build(200)
+    mappings = arena.folder / "mappings"
+    shutil.copytree(ROOT / "mappings", mappings)
+    arena.environment["GATEWAY_MAPPINGS"] = str(mappings)
+    table = next(path for path in sorted(mappings.rglob("*.yaml")) if path.stem.lower().startswith("fi"))
+    good = table.read_text()
+    process = arena.start()
+    arena.said(process, "fenced harmonise-")
+    table.write_text(good[: len(good) // 2])
+    arena.add(60)
+    time.sleep(2)
+    table.write_text("{{{ nonsense")
+    arena.add(60, "credits")
+    table_back = good
+    time.sleep(1)
+    view = wait(arena, 320)
+    assert process.poll() is None, arena.log(process)
+    digests = Counter(
+        json.loads(found["provenance"]).get("tables_digest") for one in view.outputs if (found := dict(one.headers)).get("provenance")
+    )
+    assert len(digests) == 1, digests
+    arena.stop(process)
+    refused = arena.start()
+    assert refused.wait(60) == 3, arena.log(refused)
+    assert table.name in arena.log(refused)
+    table.write_text(table_back)
+    arena.start()
+    verdict = settle(arena)
+    assert_sound(verdict, 320)
+    note("35", "tables half-written and nonsense while running", arena, verdict, remark="one digest; next start exit 3")
+
+
+def wait(arena: Arena, count: int, seconds: float = 120):
+    """Wait until so many raw records are there and delivered, without loading any table in this process."""
+    deadline = time.monotonic() + seconds
+    while True:
+        view = asyncio.run(look(arena))
+        if len(view.raw) >= count and not view.waiting:
+            return view
+        assert time.monotonic() < deadline, f"{len(view.raw)} raw records, {view.waiting} waiting"
+        time.sleep(0.5)
+
+
+def command(arena: Arena, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = arena.environment | {"GATEWAY_KAFKA_BOOTSTRAP": arena.bootstrap}
+    return subprocess.run(
+        [sys.executable, str(FAULTY), *words], env=environment, cwd=arena.folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> None:
+    """Rows 36 and 37: a mended table, and a replay that is asked for and killed; each rejection becomes one document and is gone."""
+    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
+    chance = random.Random(seed)
+    arena = build(400)
+    file = arena.folder / "connectors" / f"{arena.name}.yaml"
+    good = file.read_text()
+    assert "degree: diploma, " in good
+    file.write_text(good.replace("degree: diploma, ", ""))
+    process = arena.start()
+    before = wait(arena, 400)
+    stood = {key for key, kinds in outcomes(before).items() if "rejected" in kinds}
+    assert len(stood) > 100, "too few rejections for the test to mean anything"
+    arena.stop(process)
+    file.write_text(good)
+    for _ in range(KILLS):
+        process = arena.start()
+        arena.said(process, "fenced poll-f", 60)
+        done = command(arena, "rejections", "replay", "--connector", arena.name, "--reason", "unmapped")
+        assert done.returncode == 0, done.stderr
+        time.sleep(chance.uniform(0.0, 2.5))
+        arena.kill(process)
+    arena.start()
+    deadline = time.monotonic() + 180
+    while True:
+        view = asyncio.run(look(arena))
+        still = {one.key for one in last(view) if one.value and b'"unmapped"' in one.value and one.topic == "gateway.rejections.v1"}
+        if not still and not view.waiting:
+            break
+        assert time.monotonic() < deadline, f"{len(still)} still stand rejected"
+        time.sleep(1)
+    events = Counter((one.topic, one.key, dict(one.headers)["ce_id"]) for one in view.outputs if one.topic != "gateway.rejections.v1")
+    doubled = [event for event, count in events.items() if count > 1]
+    assert not doubled, f"{len(doubled)} documents stand twice, such as {doubled[0]}"
+    assert {one.key for one in view.raw} == {f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger}, "lost or invented"
+    both = [key for key, kinds in outcomes(view).items() if len(kinds) > 1]
+    assert not both
+    note("37", f"SIGKILL x{KILLS} while {len(stood)} rejections are replayed", arena, None, seed=seed, remark="lost 0, doubled 0")
+
+
+def last(view) -> list:
+    """What stands last at each key of each topic."""
+    found = {}
+    for one in sorted(view.outputs, key=lambda record: (record.partition, record.offset)):
+        found[one.topic, one.key] = one
+    return list(found.values())
