@@ -115,11 +115,11 @@ class Credits:
         self, country: str, unit: str, amount: Decimal, sector: str | None, on: date | None, per_year: int | None = None
     ) -> CreditMatch | NoCredits:
         """Return what an amount of a unit is in ECTS, or the reason nobody says."""
-        if not (amount.is_finite() and 0 < amount <= _LARGEST):
-            return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
         asked = (country, unit, amount, sector, on, per_year)
-        found = self._memo.get(asked)
+        found = self._memo.get(asked) if amount.is_finite() else None
         if found is None:
+            if not (amount.is_finite() and 0 < amount <= _LARGEST):
+                return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
             unit_or_none = self._find(country, unit, sector, on, per_year)
             found = unit_or_none if isinstance(unit_or_none, NoCredits) else _match(unit_or_none, Fraction(amount))
             if len(self._memo) >= _MEMO:

@@ -122,7 +122,7 @@ class _Work:
         answer = self.tables.level(self.country, framework, level, on)
         if not award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
             answer = self.tables.level(self.country, framework, level, made.get("valid_from"))
-        self._note(f"{prefix}eqf_level", answer.framework, answer, answer.relation, answer.referenced_year)
+        self.lookups.append(self.tables.notes.level(self.country, f"{prefix}eqf_level", answer))
         if answer.framework and framework is None:
             made["nqf_framework"] = answer.framework
         if answer.normalised:
@@ -172,14 +172,14 @@ class _Work:
         amount = made.get("credit_amount")
         if amount is None:
             return None
-        if not (amount.is_finite() and amount > 0):
+        if not amount.is_finite() or amount <= 0:
             raise _refused("rule", f"{prefix}credit_amount", Code.CREDITS_NOT_POSITIVE, "expected an amount above 0")
         unit = made.get("credit_unit")
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, f"{prefix}credit_unit")
             return None
         answer = self.tables.credits(self.country, unit, amount, made.get("credit_sector"), on)
-        self._note(f"{prefix}credit_points", "credits", answer, answer.conversion, None)
+        self.lookups.append(self.tables.notes.credits(self.country, f"{prefix}credit_points", answer))
         if isinstance(answer, NoCredits):
             self._issue(f"credits_{answer.reason}", f"{prefix}credit_points", f"{answer.row or unit}: the national credits stay")
             return None
@@ -203,12 +203,17 @@ class _Work:
             self._issue(Code.CREDITS_A_YEAR_HIGH, f"{prefix}credit_points", f"{credit.points} ECTS credits in {months} months")
 
     def _hours(self, hours: Decimal, credit: CreditMatch, prefix: str) -> None:
-        each = Fraction(hours) / credit.exact
-        if not _HOURS_LEAST <= each <= _HOURS_MOST:
-            detail = f"{float(each):.1f} hours for one ECTS credit; expected {_HOURS_LEAST} to {_HOURS_MOST}"
+        worked, parts = hours.as_integer_ratio()
+        # hours for one credit are `over / under`, which is compared in whole numbers: a Fraction would cost more than all other rules
+        over, under = worked * credit.exact.denominator, parts * credit.exact.numerator
+        if not _HOURS_LEAST * under <= over <= _HOURS_MOST * under:
+            detail = f"{float(Fraction(over, under)):.1f} hours for one ECTS credit; expected {_HOURS_LEAST} to {_HOURS_MOST}"
             raise _refused("rule", f"{prefix}workload_hours", Code.HOURS_IMPOSSIBLE, detail)
-        if credit.hours and not credit.hours[0] * 9 / 10 <= each <= credit.hours[1] * 11 / 10:
-            self._issue(Code.HOURS_UNUSUAL, f"{prefix}workload_hours", f"{float(each):.1f} hours for one ECTS credit ({credit.row})")
+        if credit.hours:
+            least, most = credit.hours
+            if 10 * over * least.denominator < 9 * least.numerator * under or 10 * over * most.denominator > 11 * most.numerator * under:
+                detail = f"{float(Fraction(over, under)):.1f} hours for one ECTS credit ({credit.row})"
+                self._issue(Code.HOURS_UNUSUAL, f"{prefix}workload_hours", detail)
 
     # the whole: R6, R9-R11, R14, R16, R17 ---------------------------------------------------------------------------------------
 
@@ -263,23 +268,6 @@ class _Work:
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=field, message=message))
-
-    def _note(
-        self, field: str, table: str, answer: LevelMatch | NoLevel | CreditMatch | NoCredits, relation: str, referenced: int | None
-    ) -> None:
-        self.lookups.append(
-            Lookup(
-                field=field,
-                table=f"{self.country}/{table}" if table else self.country,
-                version=answer.version,
-                row=answer.row,
-                source=answer.source,
-                confidence=answer.confidence,
-                relation=relation,
-                referenced_year=referenced,
-                reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
-            )
-        )
 
 
 _MICRO_ELEMENTS = (
