@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 GROUP = "harmonise"
 BATCH_RECORDS = 2_000
+FETCH_BYTES = 1_048_576
+"""So much of a partition is read ahead, and no more before it is delivered; 16 times that in all. A larger record comes alone."""
 SLICE = 100
 """After so many records the event loop gets its turn: heartbeats, and the pollers of the same process."""
 POLL_MS = 200
@@ -109,6 +111,10 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         self.committed = 0
         self.consumer: AIOKafkaConsumer | None = None
 
+    def use(self, process: Process, shrink: Process) -> None:
+        """Process with these from the next batch on; a batch knows one version of them."""
+        self._process, self._shrink = process, shrink
+
     def stop(self) -> None:
         """Finish the batch in hand, then return from :meth:`run`."""
         self._stopping = True
@@ -146,7 +152,8 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                max_partition_fetch_bytes=4 * 1024 * 1024,
+                max_partition_fetch_bytes=FETCH_BYTES,
+                fetch_max_bytes=16 * FETCH_BYTES,
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=2_000,
                 max_poll_interval_ms=120_000,
