@@ -12,6 +12,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import IO, Any
 
 from lxml import etree
@@ -21,6 +22,7 @@ from gateway.fetch.body import IN_MEMORY, Body
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
+_DOCTYPE = b"<!DOCTYPE"
 _ALLOWED = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
 _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
@@ -120,8 +122,10 @@ def _run(
     head = body.head(65_536)
     name = charset(head, transport, configured, xml=True)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
+    watched = not _harmless(body)
     parser = etree.XMLPullParser(
-        events=("start", "end"),
+        events=("start", "end") if watched or tags else (),
+        tag=None if watched else tags,
         encoding=name,
         resolve_entities=False,
         no_network=True,
@@ -131,22 +135,37 @@ def _run(
         remove_comments=True,
         remove_pis=True,
     )
-    cutter = _Cutter(tags, where)
+    cutter = _Cutter(tags or frozenset(), where)
+    take = cutter.watch if watched else cutter.take
     try:
         for piece in body.chunks():
             parser.feed(piece)
-            cutter.take(parser.read_events())
+            take(parser.read_events())
         root = parser.close()
     except etree.XMLSyntaxError as error:
         raise _syntax(error, body, where) from None
-    cutter.take(parser.read_events())
+    take(parser.read_events())
     if root.getroottree().docinfo.internalDTD is not None:
-        _refuse_doctype(b"<!DOCTYPE", where)
+        _refuse_doctype(_DOCTYPE, where)
+    _refuse_depth(root, 1, where)
     return root, cutter.records
 
 
+def _harmless(body: Body) -> bool:
+    """Whether a document can hold neither a DOCTYPE nor too many elements: then nobody has to look at each while it is read."""
+    marks, before = 0, b""
+    for piece in body.chunks():
+        marks += piece.count(b"<")
+        if marks > MAX_ELEMENTS or _DOCTYPE in before + piece:
+            return False
+        before = piece[1 - len(_DOCTYPE) :]
+    return True
+
+
 class _Cutter:
-    def __init__(self, tags: frozenset[str] | None, where: str) -> None:
+    """Takes records out of a document while it is read."""
+
+    def __init__(self, tags: frozenset[str], where: str) -> None:
         self._tags = tags
         self._where = where
         self._depth = 0
@@ -154,37 +173,63 @@ class _Cutter:
         self._inside = 0
         self.records = Records()
 
-    def take(self, events: Iterable[Any]) -> None:
+    def watch(self, events: Iterable[Any]) -> None:
+        """Look at every element."""
         for event, element in events:
             if event == "start":
                 self._depth += 1
                 self._elements += 1
                 if self._depth == 1 and element.getroottree().docinfo.internalDTD is not None:
-                    _refuse_doctype(b"<!DOCTYPE", self._where)
+                    _refuse_doctype(_DOCTYPE, self._where)
                 if self._depth > MAX_DEPTH:
-                    raise Halt("LIMIT_DEPTH", f"{self._where}: elements are nested deeper than {MAX_DEPTH}")
+                    raise _too_deep(self._where)
                 if self._elements > MAX_ELEMENTS:
                     raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
-                if self._tags and element.tag in self._tags:
-                    self.records.nested = self.records.nested or self._inside > 0
-                    self._inside += 1
             else:
                 self._depth -= 1
-                if self._tags and element.tag in self._tags:
-                    self._inside -= 1
-                    if self._inside == 0:
-                        self._cut(element)
+            if element.tag in self._tags:
+                self.take(((event, element),))
+
+    def take(self, events: Iterable[Any]) -> None:
+        """Take the start and the end of records."""
+        for event, element in events:
+            if event == "start":
+                self.records.nested = self.records.nested or self._inside > 0
+                self._inside += 1
+            else:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._cut(element)
 
     def _cut(self, element: etree._Element) -> None:
         parent = element.getparent()
         if parent is None:
             return
-        self.records.add(etree.tostring(element, encoding="utf-8", with_tail=False))
+        record = etree.tostring(element, encoding="utf-8", with_tail=False)
+        if record.count(b"<") > MAX_DEPTH // 2:
+            _refuse_depth(element, 1 + sum(1 for _ in element.iterancestors()), self._where)
+        self.records.add(record)
         parent.remove(element)
 
 
+def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
+    """Raise when something inside an element that is itself ``depth`` deep is nested too deep."""
+    if depth > MAX_DEPTH or _below(MAX_DEPTH - depth + 1)(element):
+        raise _too_deep(where)
+
+
+@lru_cache(maxsize=MAX_DEPTH)
+def _below(levels: int) -> etree.XPath:
+    """Return the test for an element so many levels below another."""
+    return etree.XPath(f"boolean({'/'.join('*' * levels)})")
+
+
+def _too_deep(where: str) -> Halt:
+    return Halt("LIMIT_DEPTH", f"{where}: elements are nested deeper than {MAX_DEPTH}")
+
+
 def _refuse_doctype(prolog: bytes, where: str) -> None:
-    if b"<!DOCTYPE" in prolog:
+    if _DOCTYPE in prolog:
         raise Halt("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
 
 
