@@ -310,17 +310,22 @@ async def _read_to_end(settings: Settings, place: TopicPartition) -> AsyncIterat
         await asyncio.wait_for(consumer.seek_to_beginning(place), START_SECONDS)
         end: int | None = None
         deadline = time.monotonic() + READ_SECONDS
-        while end is None or await consumer.position(place) < end:
-            before = await consumer.position(place)
+        while end is None or await _position(consumer, place) < end:
+            before = await _position(consumer, place)
             for records in (await consumer.getmany(timeout_ms=200, max_records=5_000)).values():
                 for record in records:
                     yield record
             if end is None:
                 end = consumer.highwater(place)
-            if await consumer.position(place) > before:
+            if await _position(consumer, place) > before:
                 deadline = time.monotonic() + READ_SECONDS
             elif time.monotonic() > deadline:
                 raise TimeoutError
     finally:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(consumer.stop(), STOP_SECONDS)
+
+
+async def _position(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
+    """Return where the reading stands. Without a limit this waits for ever when the broker went away before the first record came."""
+    return int(await asyncio.wait_for(consumer.position(place), START_SECONDS))

@@ -16,7 +16,9 @@ from collections.abc import Callable
 import pytest
 from arena import FAULTY, ROOT, Arena
 from figures import note
-from verifier import assert_sound, look, outcomes, settle
+from verifier import View, assert_sound, last, look, outcomes, settle
+
+from gateway.publish.topics import REJECTIONS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
@@ -86,7 +88,7 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     file.write_text(good.replace("degree: diploma, ", ""))
     process = arena.start()
     before = wait(arena, 400)
-    stood = {key for key, kinds in outcomes(before).items() if "rejected" in kinds}
+    stood = rejected(before)
     assert len(stood) > 100, "too few rejections for the test to mean anything"
     arena.stop(process)
     file.write_text(good)
@@ -101,23 +103,20 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     deadline = time.monotonic() + 180
     while True:
         view = asyncio.run(look(arena))
-        still = {one.key for one in last(view) if one.value and b'"unmapped"' in one.value and one.topic == "gateway.rejections.v1"}
+        still = rejected(view, b'"unmapped"')
         if not still and not view.waiting:
             break
         assert time.monotonic() < deadline, f"{len(still)} still stand rejected"
         time.sleep(1)
-    events = Counter((one.topic, one.key, dict(one.headers)["ce_id"]) for one in view.outputs if one.topic != "gateway.rejections.v1")
+    events = Counter((one.topic, one.key, dict(one.headers)["ce_id"]) for one in view.outputs if one.topic != REJECTIONS.name)
     doubled = [event for event, count in events.items() if count > 1]
     assert not doubled, f"{len(doubled)} documents stand twice, such as {doubled[0]}"
     assert {one.key for one in view.raw} == {f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger}, "lost or invented"
-    both = [key for key, kinds in outcomes(view).items() if len(kinds) > 1]
+    both = [key for key, kinds in outcomes(arena, view).items() if len(kinds) > 1]
     assert not both
     note("37", f"SIGKILL x{KILLS} while {len(stood)} rejections are replayed", arena, None, seed=seed, remark="lost 0, doubled 0")
 
 
-def last(view) -> list:
-    """What stands last at each key of each topic."""
-    found = {}
-    for one in sorted(view.outputs, key=lambda record: (record.partition, record.offset)):
-        found[one.topic, one.key] = one
-    return list(found.values())
+def rejected(view: View, reason: bytes = b"") -> set[bytes]:
+    """Records that stand rejected, by their raw key."""
+    return {key for (topic, key), one in last(view).items() if topic == REJECTIONS.name and one.value and reason in one.value}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from arena import KEY, PAGE, PATIENCE, STREAMS, Arena
 
 from gateway.deliver import Deliver
@@ -61,7 +62,18 @@ class Verdict:
 
 
 async def look(arena: Arena, isolation: str = "read_committed") -> View:
-    """Read everything this arena's connector has on the topics, from the beginning, as a stranger."""
+    """Read everything this arena's connector has on the topics, from the beginning, as a stranger; a broker that is away is waited for."""
+    deadline = time.monotonic() + 30 * PATIENCE
+    while True:
+        try:
+            return await _look(arena, isolation)
+        except (KafkaError, OSError, TimeoutError, AssertionError):  # the last one: aiokafka's own, while a broker comes up
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+
+
+async def _look(arena: Arena, isolation: str) -> View:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=arena.bootstrap,
         isolation_level=isolation,
@@ -118,7 +130,7 @@ def identity(record: ConsumerRecord) -> tuple[str, str]:
 def judge(arena: Arena, view: View) -> Verdict:
     """Hold a view against the ledger."""
     served = {(one.stream, one.id, one.version) for one in list(arena.registry.ledger)}
-    outcome = outcomes(view)
+    outcome = outcomes(arena, view)
     verdict = Verdict(
         served=len({one[:2] for one in served}),
         published=sum(1 for kinds in outcome.values() if kinds == {"published"}),
@@ -241,14 +253,23 @@ def passed(stock, cursor: dict) -> list:
     return found
 
 
-def outcomes(view: View) -> dict[bytes, set[str]]:
-    """How the newest version of each record ended: what stands last at each key of the outputs decides."""
-    last = {(one.topic, one.key): one for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))}
+def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
+    """How each record ended, by its raw key: what stands last at its own key among the rejections and at its documents' keys decides."""
+    standing = {place for place, record in last(view).items() if record.value is not None}
+    deliver = delivery(arena)
     found: dict[bytes, set[str]] = defaultdict(set)
-    for (topic, key), record in last.items():
-        if record.value is not None:
-            found[key].add("rejected" if topic == REJECTIONS.name else "published")
+    for record in view.raw:
+        for outgoing in deliver(record).outgoing:
+            if outgoing.topic != REJECTIONS.name and (outgoing.topic, outgoing.key) in standing:
+                found[record.key].add("published")
+        if (REJECTIONS.name, record.key) in standing:
+            found[record.key].add("rejected")
     return found
+
+
+def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
+    """What stands last at each key of each output topic."""
+    return {(one.topic, one.key): one for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))}
 
 
 _DELIVERIES: dict[str, Deliver] = {}
