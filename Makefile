@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers golden schemas lock kafka-lock faults fuzz hostile clean
+.PHONY: help demo test check bench peers growth golden schemas lock kafka-lock faults fuzz hostile clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ bench: .venv/installed  ## records per second and CPU-seconds per million record
 
 peers: .venv/installed  ## Kafka Streams and Benthos doing our job beside us: 20 minutes, needs go, javac and mvn
 	@$(BIN)/python -m bench.peers
+
+growth: .venv/installed  ## cost of a record by registry size, connectors, partitions, processes: 15 minutes
+	@$(BIN)/python -m bench.growth
 
 golden: .venv/installed  ## write the golden files anew; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden

@@ -53,15 +53,15 @@ def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
     (folder / f"{name}.yaml").write_text(text)
 
 
-async def measure(bootstrap: str, size: int) -> Polled:
+async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polled:
     """Poll a registry of ``size`` records twice, and take its stream over once."""
     settings = Settings(kafka_bootstrap=bootstrap)
     await topics.apply(settings)
-    with tempfile.TemporaryDirectory() as name, registry.running(size) as port:
-        folder = Path(name)
-        scanning(folder / "connectors", port)
+    with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
+        folder = Path(place)
+        scanning(folder / "connectors", port, name)
         settings = settings.model_copy(update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)})
-        connector = load_fleet(settings).connectors["bench-peers"]
+        connector = load_fleet(settings).connectors[name]
         costs: list[float] = []
         async with Client(connector, FileSecrets(folder), "production") as client:
             ledger = Ledger(settings, connector.connector, STREAM)

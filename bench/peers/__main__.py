@@ -14,44 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaConsumer
 
 from bench.peers import meter, xml
 from bench.peers.engines import BUILT, ENGINES, Engine, Run, build
+from bench.peers.filling import fill
 from bench.peers.meter import Cost
-from bench.peers.records import bodies
 from gateway.local import kafka
-from gateway.publish.events import raw_headers
-from gateway.records import Raw
 
 PARTITIONS = 4
 PROPERTIES = "log.segment.delete.delay.ms=1000\nlog.retention.check.interval.ms=5000\n"
 CHECKED = 20_000
 ROUNDS = 3
 RECORDS = {"ours": 500_000, "streams": 2_000_000, "connect": 200_000, "connect-gc": 200_000}
-
-
-async def fill(bootstrap: str, topic: str, count: int) -> None:
-    """Write ``count`` records as the poller would."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
-    await admin.close()
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=262_144)
-    await producer.start()
-    batches = [producer.create_batch() for _ in range(PARTITIONS)]
-    for number, (native_id, body) in enumerate(bodies(count)):
-        raw = Raw(connector="bench-peers", stream="programmes", native_id=native_id, body=body)
-        place, key, headers = number % PARTITIONS, raw.key.encode(), raw_headers(raw)
-        if batches[place].append(key=key, value=body, timestamp=None, headers=headers) is None:
-            await producer.send_batch(batches[place], topic, partition=place)
-            batches[place] = producer.create_batch()
-            batches[place].append(key=key, value=body, timestamp=None, headers=headers)
-    for place, batch in enumerate(batches):
-        if batch.record_count():
-            await producer.send_batch(batch, topic, partition=place)
-    await producer.stop()
 
 
 async def said(bootstrap: str, engine: Engine) -> dict[str, Any]:

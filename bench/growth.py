@@ -1,0 +1,188 @@
+"""``make growth``: what a record costs in a large registry, among many connectors, over many partitions and processes.
+
+Each figure is made by a process of its own. A registry of ten million records is simulated: no network and no broker, but the same
+digests in the same table. ``--small`` stops at 100,000 records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from bench import poll
+from bench.peers import meter
+from bench.peers.engines import Engine, Run
+from bench.peers.filling import fill
+from bench.peers.ours import JOB, KEY
+from bench.stage import broker, measure, peak_rss
+from gateway.deliver import Deliver
+from gateway.fleet import load_fleet
+from gateway.local import kafka
+from gateway.poll import changes
+from gateway.publish import topics
+from gateway.publish.known import Known
+from gateway.publish.topics import REJECTIONS, TOPICS
+from gateway.records import Raw
+from gateway.render import QUALIFICATIONS
+from gateway.settings import Settings
+from gateway.stage import GROUP
+
+RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
+COUNT = 60_000
+PAGE = 1_000
+RAW = next(topic for topic in TOPICS if topic.name == "gateway.raw.v1")
+Row = dict[str, Any]
+
+
+async def polled(size: int) -> Row:
+    """Poll a registry of ``size`` records from empty, again, and take its stream over."""
+    found = await poll.measure(os.environ["GATEWAY_TEST_KAFKA"], size, f"growth-{size}")
+    return asdict(found)
+
+
+async def simulated(size: int) -> Row:
+    """Enter ``size`` records page by page as a poller does, and meet them all again unchanged."""
+    known = Known()
+    costs: list[float] = []
+    for _ in range(2):
+        started = time.process_time()
+        for raws in _pages(size):
+            for entry in changes(raws, known)[0]:
+                known[entry.raw.native_id] = entry.value
+        costs.append((time.process_time() - started) / size * 1e6)
+    return {
+        "records": size,
+        "new": costs[0],
+        "unchanged": costs[1],
+        "bytes_per_record": 1e6 * (peak_rss() - 100) / size,
+        "rss_mb": peak_rss(),
+    }
+
+
+def _pages(size: int) -> Iterator[list[Raw]]:
+    for start in range(0, size, PAGE):
+        yield [
+            Raw(connector="growth", stream="programmes", native_id=f"P-{number:09d}", body=b'{"programmeId":"P-%09d"}' % number)
+            for number in range(start, start + PAGE)
+        ]
+
+
+async def staged(count: int, connectors: int, partitions: int) -> Row:
+    """Harmonise ``count`` records of so many connectors from so many partitions."""
+    bootstrap = os.environ["GATEWAY_TEST_KAFKA"]
+    names = [f"growth-{number:02d}" for number in range(connectors)]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name in names:
+            poll.scanning(folder, 1, name)
+        settings = Settings(kafka_bootstrap=bootstrap, connectors=folder, pseudonym_key=SecretStr(KEY), stage="acceptance")
+        fleet = load_fleet(settings)
+        await topics.apply(settings)
+        topic = f"growth-{uuid.uuid4().hex[:8]}"
+        await fill(bootstrap, topic, count, partitions, names)
+        found = await measure(settings, topic, Deliver(fleet.harmonisers.get, KEY.encode()), count, topic)
+    cost = found.cpu_seconds / found.records * 1e6
+    return {"records": count, "connectors": connectors, "partitions": partitions, "harmonise": cost, "rss_mb": found.rss_mb}
+
+
+async def parallel(processes: int, count: int) -> Row:
+    """Harmonise ``count`` records with ``gateway run --processes``, on a broker of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        started = kafka.start(folder / "kafka", detached=False)
+        try:
+            await topics.apply(Settings(kafka_bootstrap=started.bootstrap))
+            await fill(started.bootstrap, RAW.name, count)
+            environment = {
+                "GATEWAY_KAFKA_BOOTSTRAP": started.bootstrap,
+                "GATEWAY_CONNECTORS": str(JOB),
+                "GATEWAY_PSEUDONYM_KEY": KEY,
+                "GATEWAY_METRICS_PORT": "0",
+                "GATEWAY_LOG_LEVEL": "ERROR",
+            }
+            command = [sys.executable, "-m", "gateway", "run", "--roles", "harmonise", "--processes", str(processes)]
+            engine = Engine("gateway run", "exactly once", lambda _: command, QUALIFICATIONS, REJECTIONS.name, environment)
+            cost = await meter.run(engine, Run(started.bootstrap, RAW.name, GROUP, folder), count)
+        finally:
+            kafka.stop(folder / "kafka")
+    return {
+        "processes": processes,
+        "records_per_second": cost.records_per_second,
+        "harmonise": cost.cpu_seconds_per_million,
+        "rss_mb": cost.rss_mb,
+    }
+
+
+PARTS = {"polled": polled, "simulated": simulated, "staged": staged, "parallel": parallel}
+
+
+def rows(part: str, given: Iterable[tuple[int, ...]]) -> list[Row]:
+    """Run a part once for each set of numbers, each in a process of its own."""
+    found: list[Row] = []
+    for numbers in given:
+        command = [sys.executable, "-m", "bench.growth", "--part", part, *map(str, numbers)]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found.append(json.loads(said.splitlines()[-1]))
+    print(table(found), end="\n\n", flush=True)
+    return found
+
+
+def table(found: list[Row]) -> str:
+    """Return rows as a table in Markdown."""
+    names = list(found[0])
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + "---:|" * len(names)]
+    return "\n".join(lines + ["| " + " | ".join(_figure(row[name]) for name in names) + " |" for row in found])
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def main(small: bool) -> None:
+    """Print every table and write the figures as JSON."""
+    sizes = [10_000, 100_000] if small else [10_000, 100_000, 1_000_000]
+    found: dict[str, list[Row]] = {}
+    with broker() as bootstrap:
+        os.environ["GATEWAY_TEST_KAFKA"] = bootstrap
+        print("Registry size: polling, CPU-µs a record, by records\n")
+        found["polled"] = rows("polled", [(size,) for size in sizes])
+        print("Registry size: the table of digests alone, without network and broker\n")
+        found["simulated"] = rows("simulated", [(size,) for size in (*sizes, *(() if small else (10_000_000,)))])
+        print("Registry size, connectors, partitions: harmonising, CPU-µs a record\n")
+        by_size = [(size, 1, 4) for size in sizes]
+        found["staged"] = rows(
+            "staged", [*by_size, *((COUNT, number, 4) for number in (10, 50)), *((COUNT, 1, number) for number in (1, 12, 48))]
+        )
+    print("Processes on this machine, the broker beside them\n")
+    found["parallel"] = rows("parallel", [(number, 60_000 if small else 200_000) for number in (1, 2)])
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=2))
+    one, two = (row["records_per_second"] for row in found["parallel"])
+    print(f"two processes do {two / one:.2f} times what one does")
+    print(f"written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
+    parser.add_argument("numbers", type=int, nargs="*", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.part:
+        import uvloop
+
+        print(json.dumps(uvloop.run(PARTS[asked.part](*asked.numbers))))
+    else:
+        main(asked.small)
