@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
+from gateway.errors import GatewayError
 from gateway.publish.topics import TOPICS
 from tests.gateway.conftest import HARMONISED, Site
 from tests.gateway.test_kill import settled
@@ -20,17 +22,24 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 EVERYTHING = tuple(topic.name for topic in TOPICS if topic.name not in {"gateway.commands.v1", "gateway.notifications.v1"})
 
 
-def gateway(site: Site, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=site.environment,
-        input=given,
-        capture_output=True,
-        text=True,
-        cwd=site.folder,
-        check=False,
-        timeout=120,
-    )
+class Command(NamedTuple):
+    """What a command of the gateway answered."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def gateway(site: Site, *arguments: str, given: str = "") -> Command:
+    """Run a command as `python -m gateway` does, in this process: a new one costs more than most commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.watch.logs.configure", lambda *_: None)
+        done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
+    if isinstance(done.exception, GatewayError):
+        return Command(done.exception.exit_code, done.stdout, done.stderr + str(done.exception))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Command(done.exit_code, done.stdout, done.stderr)
 
 
 def standing(site: Site, *names: str) -> dict[tuple[str, str], bytes]:
@@ -88,6 +97,8 @@ def test_what_was_erased_is_gone_and_stays_away(site: Site):
     native_id = rejected.partition("|")[2]
     assert {"gateway.raw.v1", "europass.credentials.v1", "esc.credential-pointers.v1"} <= set(naming(before, esi))
 
+    looked = gateway(site, "erase", "--person", "--verify", given=f"esi {esi}\n")
+    assert (looked.returncode, "NOT ERASED" in looked.stdout, esi in looked.stdout) == (1, True, False)
     refused = gateway(site, "erase", "--person", "--yes", given=f"esi {esi}\n")
     assert (refused.returncode, "--reason" in refused.stderr) == (2, True)
     telling = gateway(site, "erase", "--person", "--yes", "--reason", f"asked by {esi}", given=f"esi {esi}\n")
@@ -140,13 +151,3 @@ def test_what_was_erased_is_gone_and_stays_away(site: Site):
     assert "europass.credentials.v1: 0 that readers still get" in looked.stdout, "the earlier versions can still be read until compaction"
     again = gateway(site, "erase", "demo-soap", "X-000000", "--yes", "--reason", "case 3")
     assert json.loads(again.stdout)["state"] == "nothing found"
-
-
-@pytest.mark.parametrize("site", [20], indirect=True)
-def test_verify_tells_what_was_not_erased(site: Site):
-    site.run()
-    settled(site)
-    key = next(record.key.decode() for record in site.read("gateway.raw.v1") if record.key.startswith(b"demo-soap|"))
-    looked = gateway(site, "erase", "demo-soap", "-", "--verify", given=key.partition("|")[2])
-    assert (looked.returncode, "NOT ERASED" in looked.stdout) == (1, True)
-    assert key.partition("|")[2] not in looked.stdout

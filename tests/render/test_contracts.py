@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from gateway.cli.schemas import contracts
-from gateway.publish.topics import TOPICS
+from gateway.publish.topics import TOPICS, settings_of
 from gateway.render import Rendered, render
 from gateway.render.contracts import schemas
 from gateway.render.elm import ESCO_ATTRIBUTION
@@ -121,7 +121,7 @@ def test_asyncapi_says_what_the_topics_are():
     for topic in TOPICS:
         binding = document["channels"][topic.name]["bindings"]["kafka"]
         assert binding["partitions"] == topic.partitions
-        assert binding["topicConfiguration"]["cleanup.policy"] == ["compact" if topic.compacted else "delete"]
+        assert binding["topicConfiguration"]["cleanup.policy"] == settings_of(topic)["cleanup.policy"].split(",")
     for message in document["components"]["messages"].values():
         if "payload" in message:
             assert (ROOT / "schemas" / message["payload"]["schema"]["$ref"]).is_file()

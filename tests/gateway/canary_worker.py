@@ -1,0 +1,66 @@
+"""The gateway's command line with a defect put in, and, when asked, with leaks planted: run in a process of its own.
+
+``CANARY_LEAKS=1`` plants one leak in every place the test looks at, so that the test is seen to find them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import msgspec
+import structlog
+
+from gateway import deliver, poller, stage
+from gateway.watch import metrics
+
+BREAKS = "Breaks the gateway"
+NAME = "Kanariana"
+
+
+def break_one() -> None:
+    """A defect of the gateway: one record cannot be rendered, and the exception quotes it."""
+    render = deliver.render.render
+
+    def defective(accepted, raw, **words):
+        if BREAKS in getattr(accepted.record, "title", {}).values():
+            raise ValueError(f"cannot render {accepted.record!r}")
+        return render(accepted, raw, **words)
+
+    deliver.render.render = defective
+
+
+def plant() -> None:
+    """One leak for each place."""
+    headers, rejection, broken, failed = deliver.document_headers, deliver.rejection, stage.broken, poller.StreamPoller._failed
+
+    def told(document, raw, provenance):
+        metrics.ISSUES.labels(raw.connector, raw.stream, NAME).inc()
+        structlog.get_logger().info("published", text=(raw.body or b"").decode())
+        return [*headers(document, raw, provenance), ("holder", NAME.encode())]
+
+    def quoting(rejected, raw, **place):
+        return rejection(msgspec.structs.replace(rejected, detail=(raw.body or b"").decode()), raw, **place)
+
+    def shown(record, process):
+        try:
+            return process(record)
+        except Exception:  # noqa: BLE001 - this is the leak
+            traceback.print_exc()
+            return broken(record, process)
+
+    def explained(self, outcome, reason, text, delay):
+        return failed(self, outcome, reason, f"{text} {NAME}", delay)
+
+    deliver.document_headers, deliver.rejection, stage.broken, poller.StreamPoller._failed = told, quoting, shown, explained
+
+
+if __name__ == "__main__":
+    break_one()
+    if os.environ.get("CANARY_LEAKS"):
+        plant()
+        sys.argv = [argument for argument in sys.argv if not argument.startswith("--note=")]
+    from gateway.__main__ import main
+
+    main()
