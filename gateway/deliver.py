@@ -40,7 +40,7 @@ class Deliver:
         if harmoniser is None or stream is None:
             return self._reject(record, raw, Rejected(stage="decode", field="connector", reason=UNKNOWN_CONNECTOR))
         result = self._judge(record, raw, harmoniser, stream)
-        if (raw.again or raw.body is None) and result.outcome != "rejected" and not raw.erased:
+        if raw.again and result.outcome != "rejected" and not raw.erased:
             # Never both: what was said of an earlier version, or of this one with other tables, does not hold any more.
             result.outgoing.append(withdrawal(raw, record.topic, str(record.partition), str(record.offset)))
         if stream.mode == "shadow":

@@ -62,8 +62,11 @@ def require_clock(now: datetime) -> None:
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
-def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
-    """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up."""
+def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool = True) -> Fleet:
+    """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up.
+
+    ``say``: tell in metrics that this is what runs.
+    """
     now = datetime.now(UTC)
     require_clock(now)
     tables = Tables.load(settings.mappings)
@@ -94,7 +97,8 @@ def load_fleet(settings: Settings, names: list[str] | None = None) -> Fleet:
             f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY} bytes; make one with `openssl rand -base64 32` and keep it"
         )
     harmonisers = _harmonisers(connectors, files, tables, key)
-    announce(connectors.values(), tables, now.date())
+    if say:
+        announce(connectors.values(), tables, now.date())
     return Fleet(connectors=connectors, harmonisers=harmonisers, tables=tables)
 
 

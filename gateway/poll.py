@@ -184,7 +184,7 @@ def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry
 def vanished(ledger: Ledger, seen: Collection[str]) -> list[Entry]:
     """Return deletions for known records that a complete scan did not show."""
     return [
-        Entry(Raw(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None), GONE, None)
+        Entry(Raw(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None, again=True), GONE, None)
         for native_id, value in ledger.known.pairs()
         if value[:16] != GONE and native_id not in seen
     ]

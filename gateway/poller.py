@@ -68,7 +68,7 @@ class StreamPoller:
         """Held by whoever writes records of the stream: a poll, or a backfill that has a page in hand."""
         self._backfilling: asyncio.Task[None] | None = None
         self._client = client
-        self._deliver = deliver
+        self.deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self._wake = asyncio.Event()
         self._failures = 0
@@ -184,7 +184,7 @@ class StreamPoller:
     async def _carry_out(self) -> None:
         """Do what was written down; it is forgotten once it is done, so a worker that takes over does it instead."""
         if RENORMALISE in self._ledger.notes:
-            changed = await renormalise(self._settings, self._deliver, self._ledger)
+            changed = await renormalise(self._settings, self.deliver, self._ledger)
             await self._note(RENORMALISE, None)
             log.info("renormalised", changed=changed)
             self._say("renormalised", text=f"{changed} records are published differently")

@@ -14,13 +14,18 @@ from typing import Any
 import structlog
 
 from gateway import control
-from gateway.deliver import Deliver
+from gateway.deliver import Deliver, deliver_for
 from gateway.errors import Finding, Unavailable
+from gateway.explaining import explain_stored
 from gateway.fleet import Fleet
+from gateway.herald import Herald, worker_name
 from gateway.publish import cluster, topics
 from gateway.publish.connection import bootstrap
 from gateway.publish.contact import keep_contact
+from gateway.publish.telling import Teller
 from gateway.publish.topics import COMMANDS
+from gateway.reload import Reloader
+from gateway.reporting import Reporter
 from gateway.settings import Settings
 from gateway.stage import Stage
 from gateway.trusted import Trusted
@@ -38,7 +43,6 @@ BLOCKED_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 
 
-
 @dataclass(slots=True)
 class Worker:
     """One worker process. :meth:`run` ends on SIGTERM, on SIGINT, or after :meth:`stop`.
@@ -54,7 +58,17 @@ class Worker:
     stopped_by: int = 0
     pollers: Pollers | None = None
     socket: Path | None = None
+    names: list[str] | None = None
+    """Connectors it was told to run; all there are when empty."""
     _ready: set[str] = field(default_factory=set)
+    _partitions: set[int] = field(default_factory=set)
+    """Those of the commands' topic that are this worker's, and with them its connectors."""
+    _stage: Stage | None = None
+    _trusted: Trusted | None = None
+    _herald: Herald = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._herald = Herald(worker_name(self.settings), Teller(self.settings))
 
     def stop(self, number: int = 0) -> None:
         """Finish what is in flight, then end; ``number`` is the signal that asked for it. A second signal ends at once."""
@@ -74,14 +88,22 @@ class Worker:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.stop, number)
         checks: dict[str, Check] = {role: partial(self._unready, role) for role in sorted(self.roles)}
-        async with HealthServer(self.settings, checks, self._snapshot, socket=self.socket) as health, asyncio.TaskGroup() as group:
+        async with (
+            HealthServer(self.settings, checks, self._snapshot, socket=self.socket, explain=self._explain) as health,
+            asyncio.TaskGroup() as group,
+        ):
             self.url = health.url
             log.info("started", connectors=len(self.fleet.connectors), roles=",".join(sorted(self.roles)), metrics=self.url)
             if "harmonise" in self.roles:
                 group.create_task(self._harmonise(), name="harmonise")
             if "poll" in self.roles:
                 group.create_task(self._poll(), name="poll")
-            watching = [group.create_task(keep_contact(self.settings, self.roles), name="contact")]
+            watching = [
+                group.create_task(keep_contact(self.settings, self.roles), name="contact"),
+                group.create_task(self._reporter().run(), name="report"),
+                group.create_task(self._herald.teller.run(), name="tell"),
+                group.create_task(self._reloader().run(), name="reload"),
+            ]
             if self.socket:
                 watching.append(group.create_task(self._watch_parent(os.getppid()), name="parent"))
             await self.stopping.wait()
@@ -103,6 +125,35 @@ class Worker:
             await asyncio.sleep(LOOK_SECONDS)
         self.stop(signal.SIGTERM)
 
+    async def _explain(self, connector: str, native_id: str) -> str:
+        return (await explain_stored(self.settings, connector, native_id)).text()
+
+    def _reloader(self) -> Reloader:
+        return Reloader(self.settings, self.names, self.fleet, self._replace, self._herald, polls="poll" in self.roles)
+
+    async def _replace(self, fleet: Fleet, changed: frozenset[str]) -> None:
+        """Run by other files from now on."""
+        self.fleet = fleet
+        if self._trusted:
+            self._trusted.adopt(tuple(fleet.harmonisers.values()))
+        deliver = self._deliver()
+        if self._stage:
+            self._stage.use(deliver, deliver.shrink)
+        if self.pollers:
+            await self.pollers.replace(fleet.connectors, deliver, changed, self._mine())
+
+    def _mine(self) -> set[str]:
+        return {name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in self._partitions}
+
+    def _reporter(self) -> Reporter:
+        return Reporter(
+            self._herald.worker,
+            tuple(sorted(self.roles)),
+            lambda: self.fleet,
+            lambda: [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group],
+            self._herald.teller,
+        )
+
     def _snapshot(self) -> Snapshot:
         streams = [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group]
         return Snapshot(
@@ -114,15 +165,14 @@ class Worker:
         )
 
     def _deliver(self) -> Deliver:
-        key = self.settings.pseudonym_key.get_secret_value().encode()
-        return Deliver(self.fleet.harmonisers.get, key, loq_version=self.settings.loq_version)
+        return deliver_for(self.settings, self.fleet.harmonisers.get)
 
     async def _harmonise(self) -> None:
         deliver = self._deliver()
-        trusted = Trusted(self.settings, tuple(self.fleet.harmonisers.values()))
+        trusted = self._trusted = Trusted(self.settings, tuple(self.fleet.harmonisers.values()))
         await trusted.load()
         refreshing = asyncio.create_task(trusted.refresh())
-        stage = Stage(self.settings, deliver, deliver.shrink)
+        stage = self._stage = Stage(self.settings, deliver, deliver.shrink)
         work = asyncio.create_task(stage.run())
         waiting = asyncio.create_task(self.stopping.wait())
         self._ready.add("harmonise")
@@ -133,10 +183,11 @@ class Worker:
         await asyncio.wait_for(work, STOP_SECONDS)
 
     async def _poll(self) -> None:
-        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver())
+        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver(), self._herald)
 
         async def assigned(partitions: set[int]) -> None:
-            await pollers.own({name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in partitions})
+            self._partitions = partitions
+            await pollers.own(self._mine())
 
         async def handle(value: bytes) -> None:
             command = control.decode(value)
@@ -146,6 +197,7 @@ class Worker:
             about = {"command": type(command).__name__.lower(), "connector": command.connector, "stream": command.stream}
             if refused := await pollers.apply(command):
                 log.warning("command refused", **about, reason=refused)
+                self._herald.say("command_refused", command.connector, command.stream, text=refused, reason=about["command"])
             else:
                 log.info("command", **about)
 

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import structlog
 from prometheus_client import CollectorRegistry
 
+from gateway.explaining import explain_stored
 from gateway.settings import Settings
 from gateway.watch import metrics
 from gateway.watch.health import Check, HealthServer
@@ -70,7 +71,12 @@ class Supervisor:
             registry = CollectorRegistry(support_collectors_without_names=True)
             registry.register(merged)
             health = HealthServer(
-                self.settings, _checks(merged, self._waiting), lambda: merged.snapshot, registry=registry, refresh=merged.ask
+                self.settings,
+                _checks(merged, self._waiting),
+                lambda: merged.snapshot,
+                registry=registry,
+                refresh=merged.ask,
+                explain=self._explain,
             )
             async with health:
                 self.url = health.url
@@ -82,6 +88,9 @@ class Supervisor:
                 await self._end(keeping)
         codes = [task.result() for task in keeping]
         return 128 + self._stopped_by if self._stopped_by else next((code for code in codes if code in FINAL), max(codes))
+
+    async def _explain(self, connector: str, native_id: str) -> str:
+        return (await explain_stored(self.settings, connector, native_id)).text()
 
     async def _keep(self, process: str, socket: Path) -> int:
         """Run one process, again and again; return its last exit code when it is final, or when everything stops."""

@@ -32,6 +32,13 @@ class Trusted:
     def __init__(self, settings: Settings, harmonisers: Sequence[Harmoniser]) -> None:
         self._settings = settings
         self._harmonisers = harmonisers
+        self._view = Providers(())
+
+    def adopt(self, harmonisers: Sequence[Harmoniser]) -> None:
+        """Give these the view in hand, and every later one, instead of those before."""
+        self._harmonisers = harmonisers
+        for harmoniser in harmonisers:
+            harmoniser.providers = self._view
 
     async def load(self) -> int:
         """Read the topic and hand the view out; return how many providers it knows."""
@@ -41,9 +48,8 @@ class Trusted:
                 found.pop(record.key, None)
             else:
                 found[record.key] = _DECODER.decode(record.value)
-        view = Providers(found.values())
-        for harmoniser in self._harmonisers:
-            harmoniser.providers = view
+        self._view = Providers(found.values())
+        self.adopt(self._harmonisers)
         log.info("trusted providers loaded", providers=len(found))
         return len(found)
 

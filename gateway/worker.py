@@ -68,6 +68,14 @@ class Pollers:
         self.tenure = Tenure(SESSION_SECONDS)
         self.streams: dict[str, list[StreamPoller]] = {}
 
+    async def replace(self, connectors: dict[str, Connector], deliver: Deliver, changed: frozenset[str], names: set[str]) -> None:
+        """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
+        await self.own(self._tasks.keys() - changed)
+        self._connectors, self._deliver = connectors, deliver
+        for one in [one for group in self.streams.values() for one in group]:
+            one.deliver = deliver
+        await self.own(names)
+
     async def own(self, names: set[str]) -> None:
         """Start what is newly owned and stop what is not owned any more."""
         async with self._owning:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from gateway.language.connector import Connector
     from gateway.records import Raw
 
-_KEY = b"the key of explanations, never of a gateway"
-"""Pseudonyms made with it are hidden and never leave the page."""
-
 
 def explain(
     connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector of this deployment")],
@@ -32,8 +29,8 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
-    from gateway.harmonise import Harmoniser
-    from gateway.harmonise.explain import explain as explained
+    from gateway.cli.run import settings_here
+    from gateway.explaining import explanation, stored
     from gateway.harmonise.tables import Tables
     from gateway.language import load_connector
     from gateway.language.parties import split_by_party
@@ -46,9 +43,9 @@ def explain(
         raw, position = _sample(loaded, sample, stream, kind)
     else:
         loaded = split_by_party(loaded)  # as the records on the topic were read
-        raw, position = asyncio.run(_from_topic(loaded, record))
+        raw, position = asyncio.run(stored(settings_here(), loaded.connector, record))
     tables = Tables.load(mappings or Settings().mappings)
-    page = explained(loaded, raw, Harmoniser(loaded, tables, pseudonym_key=_KEY)(raw), tables=tables, position=position)
+    page = explanation(loaded, raw, tables, position)
     if as_json:
         print(json.dumps(page.facts(), ensure_ascii=False, indent=2, default=str))
     else:
@@ -69,22 +66,6 @@ def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -
     xml = payload_kind(connector, connector.streams[name]) == "xml"
     media_type = "application/xml" if xml else "application/json"
     return Raw(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type), ""  # type: ignore[arg-type]
-
-
-async def _from_topic(connector: Connector, native_id: str) -> tuple[Raw, str]:
-    """Return the latest raw record with this id and where it stands."""
-    from gateway.cli.run import settings_here
-    from gateway.publish.events import raw_from
-    from gateway.publish.reading import read_topic
-    from gateway.publish.topics import RAW
-
-    key, found = f"{connector.connector}|{native_id}".encode(), None
-    async for record in read_topic(settings_here(), RAW.name):
-        if record.key == key:
-            found = record
-    if found is None:
-        raise UsageError(f"{RAW.name} holds no record {native_id} of {connector.connector}; `gateway topics read {RAW.name}` lists keys")
-    return raw_from(found.key, found.value, found.headers), f"{RAW.name}-{found.partition}@{found.offset}"
 
 
 def register(app: typer.Typer) -> None:

@@ -92,7 +92,7 @@ def run(
     if processes > 1:
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
         raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
-    worker = Worker(settings, fleet, frozenset(wanted), socket=socket)
+    worker = Worker(settings, fleet, frozenset(wanted), socket=socket, names=names)
     run_loop(worker.run())
     if worker.stopped_by:
         raise typer.Exit(128 + worker.stopped_by)

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from gateway.errors import UsageError
 from gateway.publish.connection import arguments
+from gateway.publish.transactions import partition_for
 from gateway.settings import Settings
 
 FETCH_MS = 50
@@ -101,6 +102,26 @@ async def _at(consumer: AIOKafkaConsumer, place: TopicPartition, offsets: list[i
         position = await consumer.position(place)
         while left and left[0] < position:
             left.popleft()
+
+
+async def newest(settings: Settings, topic: str, key: bytes) -> ConsumerRecord | None:
+    """Return the newest committed record of a key, a tombstone too; only the key's partition is read."""
+    consumer = _consumer(settings, topic)
+    await consumer.start()
+    found = None
+    try:
+        places = {place.partition: place for place in consumer.assignment()}
+        place = places[partition_for(key, len(places))]
+        consumer.pause(*places.values())
+        consumer.resume(place)
+        end = (await consumer.end_offsets([place]))[place]
+        while await consumer.position(place) < end:
+            for record in (await consumer.getmany(place, timeout_ms=200, max_records=500)).get(place, ()):
+                if record.key == key:
+                    found = record
+    finally:
+        await consumer.stop()
+    return found
 
 
 async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:

@@ -11,6 +11,7 @@ import errno
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -20,22 +21,26 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, exposition
 
-from gateway.errors import Unavailable
+from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.settings import Settings
 from gateway.watch import merged, metrics
-from gateway.watch.page import STYLE_HASH, Snapshot, render
+from gateway.watch.page import STYLE_HASH, Snapshot, render, render_explanation
 
 log = structlog.get_logger()
 
 Check = Callable[[], str | Awaitable[str]]
 """Answers ``""`` when well, else one line that says what is missing. A check about a registry does not belong here."""
 
+Explain = Callable[[str, str], Awaitable[str]]
+"""Connector and native id to a text that hides persons; raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
+
 CHECK_SECONDS = 2.0
+EXPLAIN_SECONDS = 30.0
 STOP_SECONDS = 2.0
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -65,6 +70,7 @@ class HealthServer:
         *,
         socket: Path | None = None,
         refresh: Callable[[], Awaitable[None]] | None = None,
+        explain: Explain | None = None,
     ) -> None:
         self._host, self._port = settings.metrics_host, settings.metrics_port
         self._checks = dict(checks or {})
@@ -72,6 +78,8 @@ class HealthServer:
         self._registry = registry
         self._socket = socket
         self._refresh = refresh
+        self._explain = explain
+        self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -94,6 +102,7 @@ class HealthServer:
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                *([web.get("/explain", self._explained)] if self._explain else []),
             ]
         )
         if self._socket:
@@ -149,7 +158,24 @@ class HealthServer:
 
     async def _page(self, _request: web.Request) -> web.Response:
         await self._fresh()
-        return web.Response(text=render(self._registry, self._snapshot(), time.time()), content_type="text/html", charset="utf-8")
+        snapshot = replace(self._snapshot(), explains=self._explain is not None)
+        return web.Response(text=render(self._registry, snapshot, time.time()), content_type="text/html", charset="utf-8")
+
+    async def _explained(self, request: web.Request) -> web.Response:
+        """One record at a time: it takes reading a partition of the raw topic."""
+        await self._fresh()
+        connector, identifier = request.query.get("connector", ""), request.query.get("id", "")
+        try:
+            async with asyncio.timeout(EXPLAIN_SECONDS), self._explaining:
+                text, status = await self._explain(connector, identifier) if self._explain else "", 200
+        except TimeoutError:
+            text, status = f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway explain` at the command line", 504
+        except UsageError as error:
+            text, status = str(error), 404
+        except GatewayError as error:
+            text, status = str(error), 503
+        page = render_explanation(connector, identifier, text, self._snapshot().titles)
+        return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
 async def _answer(check: Check) -> str:

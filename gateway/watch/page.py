@@ -44,6 +44,8 @@ class Snapshot:
     roles: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     """A name for people, by connector."""
+    explains: bool = False
+    """Whether ``/explain`` answers."""
     paused: frozenset[Stream] = frozenset()
     problems: Mapping[Stream, str] = field(default_factory=dict)
     """The last failure of a stream that is failing now, in one line."""
@@ -84,12 +86,37 @@ def _highest(family: Metric) -> list[tuple[dict[str, str], float]]:
     return [(dict(labels), value) for labels, value in found.items()]
 
 
+def render_explanation(connector: str, identifier: str, text: str, connectors: Iterable[str]) -> str:
+    """Return the page that answers the form: ``text`` as it stands, which holds no person's data."""
+    return _PAGE.format(
+        style=STYLE,
+        about=f"explain {escape(connector)} {escape(identifier)}",
+        summary="",
+        sections=_ask(connectors, connector, identifier) + f'<section aria-labelledby="answer"><h2 id="answer">How it came about</h2>'
+        f'<div class="wide" role="region" aria-labelledby="answer" tabindex="0"><pre>{escape(text)}</pre></div></section>',
+    )
+
+
+def _ask(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> str:
+    """Return the form that asks how one record came about; it is sent without any script."""
+    options = "".join(
+        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>{escape(name)}</option>' for name in sorted(connectors)
+    )
+    return (
+        '<section aria-labelledby="explain"><h2 id="explain">Explain a record</h2><form action="/explain" method="get"><p>'
+        f'<label>Connector <select name="connector">{options}</select></label> '
+        f'<label>Native id <input name="id" value="{escape(identifier)}" required maxlength="500" size="40"></label> '
+        "<button>Explain</button></p></form><p>Each field, its rule, the table row and who states it; persons are hidden.</p></section>"
+    )
+
+
 def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     """Return the whole page."""
     readings = Readings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
     sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
+    sections += [_ask(snapshot.titles)] if snapshot.explains else []
     return _PAGE.format(
         style=STYLE,
         about=_about(readings, snapshot, now),

@@ -1,0 +1,212 @@
+"""Files change while the gateway runs: what checks replaces what runs, what does not is refused, and a batch knows one version."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import urllib.request
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway import reload
+from gateway.fleet import Fleet, load_fleet
+from gateway.reload import Reloader
+from gateway.settings import Settings
+from gateway.watch import metrics
+from tests.gateway.acting import answer, raw, until
+from tests.gateway.conftest import ROOT, Site
+
+PATIENCE = 60.0
+
+
+class House:
+    """A folder of files, a reloader that watches it, and what it has put in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(
+            connectors=folder / "connectors", mappings=folder / "mappings", pseudonym_key="a key for tests only, never for people"
+        )
+        self.placed: list[tuple[Fleet, frozenset[str]]] = []
+        self.reloader = Reloader(self.settings, None, load_fleet(self.settings), self.place, polls=False)
+
+    async def place(self, fleet: Fleet, changed: frozenset[str]) -> None:
+        self.placed.append((fleet, changed))
+
+    @property
+    def connector(self) -> Path:
+        return self.settings.connectors / "demo-rest.yaml"
+
+    async def placed_next(self) -> tuple[Fleet, frozenset[str]]:
+        count = len(self.placed)
+        async with asyncio.timeout(PATIENCE):
+            while len(self.placed) == count:
+                await asyncio.sleep(0.02)
+        return self.placed[-1]
+
+    async def refused_next(self, refused: float) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while outcome("refused") == refused:
+                await asyncio.sleep(0.02)
+
+    def during(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def both() -> None:
+            watching = asyncio.create_task(self.reloader.run())
+            await asyncio.sleep(0.3)
+            await work()
+            watching.cancel()
+
+        asyncio.run(both())
+
+
+def outcome(name: str) -> float:
+    return metrics.CONFIG_RELOADS.labels(name)._value.get()
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(reload, "LOOK_SECONDS", 0.1)
+    (tmp_path / "connectors").mkdir()
+    (tmp_path / "mappings").mkdir()
+    shutil.copy(ROOT / "connectors" / "demo-rest.yaml", tmp_path / "connectors")
+    for name in ("nl", "eu", "ehea"):
+        shutil.copy(ROOT / "mappings" / f"{name}.yaml", tmp_path / "mappings")
+    return House(tmp_path)
+
+
+def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
+    async def work() -> None:
+        text = house.connector.read_text().replace("every: 10s", "every: 11s")
+        beside = house.connector.with_suffix(".new")
+        beside.write_text(text)
+        beside.rename(house.connector)
+        fleet, changed = await house.placed_next()
+        assert changed == {"demo-rest"}
+        assert fleet.connectors["demo-rest"].streams["courses"].every.total_seconds() == 11
+        await asyncio.sleep(0.1)
+        running = [sample.labels["digest"] for family in metrics.CONFIG_INFO.collect() for sample in family.samples]
+        assert running == [fleet.connectors["demo-rest"].digest]
+
+    ok = outcome("ok")
+    house.during(work)
+    assert outcome("ok") == ok + 1
+
+
+def test_a_changed_file_with_the_old_time_is_seen_all_the_same(house: House):
+    async def work() -> None:
+        before = house.connector.stat()
+        house.connector.write_text(house.connector.read_text().replace("every: 10s", "every: 12s"))
+        os.utime(house.connector, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert house.connector.stat().st_mtime_ns == before.st_mtime_ns
+        fleet, _ = await house.placed_next()
+        assert fleet.connectors["demo-rest"].streams["courses"].every.total_seconds() == 12
+
+    house.during(work)
+
+
+def test_a_half_written_file_runs_only_when_it_is_whole(house: House):
+    async def work() -> None:
+        whole = house.connector.read_text().replace("every: 10s", "every: 13s")
+        refused = outcome("refused")
+        house.connector.write_text(whole[: len(whole) // 2])
+        await house.refused_next(refused)
+        assert not house.placed
+        assert outcome("refused") == refused + 1
+        house.connector.write_text(whole)
+        fleet, _ = await house.placed_next()
+        assert fleet.connectors["demo-rest"].streams["courses"].every.total_seconds() == 13
+
+    house.during(work)
+
+
+def test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place(house: House, capsys: pytest.CaptureFixture[str]):
+    async def work() -> None:
+        good = house.connector.read_text()
+        for bad in (good.replace("emits: qualification", "emits: qualifikation"), good.replace("hybrid: blended", "hybrid: online")):
+            assert bad != good
+            refused = outcome("refused")
+            house.connector.write_text(bad)
+            await house.refused_next(refused)
+            await asyncio.sleep(0.5)
+            assert outcome("refused") == refused + 1, "told once, not at every look"
+        assert not house.placed
+        house.connector.write_text(good)  # as it runs: nothing to replace
+        await asyncio.sleep(0.5)
+        assert not house.placed
+
+    house.during(work)
+    said = capsys.readouterr().out
+    assert re.search(r"configuration refused.*demo-rest\.yaml:\d+:\d+: ", said), said
+
+
+def test_tables_come_and_connectors_come_and_go(house: House):
+    async def work() -> None:
+        before = house.reloader.fleet
+        table = house.settings.mappings / "nl.yaml"
+        table.write_text(table.read_text() + "\n# a remark\n")
+        fleet, changed = await house.placed_next()
+        assert (changed, fleet.tables.digest != before.tables.digest) == (frozenset(), True)
+        text = house.connector.read_text()
+        house.connector.rename(house.connector.with_name("demo-other.yaml"))
+        house.connector.with_name("demo-other.yaml").write_text(text.replace("connector: demo-rest", "connector: demo-other"))
+        fleet, changed = await house.placed_next()
+        assert changed == {"demo-rest", "demo-other"}
+        assert set(fleet.connectors) == {"demo-other"}
+        assert set(fleet.harmonisers) == {"demo-rest", "demo-other"}, "what was polled is harmonised still"
+
+    house.during(work)
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("site", [60], indirect=True)
+def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: Site):
+    mappings = site.folder / "mappings"
+    shutil.copytree(ROOT / "mappings", mappings)
+    site.environment["GATEWAY_MAPPINGS"] = str(mappings)
+    site.run()
+    until(lambda: raw(site, "demo-rest") == 60)
+    table = mappings / "nl.yaml"
+    table.write_text(table.read_text() + "\n# a remark\n")
+    until(lambda: '"configuration replaced"' in site.log())
+    said = next(json.loads(line) for line in site.log().splitlines() if '"configuration replaced"' in line)
+    site.control("demo-rest", "add", stream="programmes", count=20)
+    until(lambda: raw(site, "demo-rest") == 80)
+
+    file = site.folder / "connectors" / "demo-rest.yaml"
+    good = file.read_text()
+    file.write_text(good.replace("records: items", "records: itemz["))
+    until(lambda: "configuration refused" in site.log())
+    assert re.search(r"connectors/demo-rest\.yaml:\d+:\d+: ", site.log())
+    site.control("demo-rest", "add", stream="courses", count=5)
+    until(lambda: raw(site, "demo-rest") == 85)  # what ran before runs on
+
+    file.write_text(good.replace("title: Demonstration", "title: Renewed demonstration"))
+    until(lambda: site.log().count('"configuration replaced"') == 2)
+    site.control("demo-rest", "add", stream="courses", count=5)
+    until(lambda: raw(site, "demo-rest") == 90)
+    until(lambda: {one["tables_digest"] for one in answer(site, "status")["workers"]} == {said["tables"]})
+
+    url = re.search(r'"metrics": "(http[^"]+)"', site.log())[1]
+    with urllib.request.urlopen(f"{url}/metrics") as reply:
+        text = reply.read().decode()
+    assert 'gateway_config_reloads_total{outcome="ok"} 2.0' in text
+    assert 'gateway_config_reloads_total{outcome="refused"} 1.0' in text
+    known = {one["config_digest"] for one in answer(site, "status")["streams"] if one["connector"] == "demo-rest"}
+    assert len(known) == 1
+    assert f'gateway_config_info{{connector="demo-rest",digest="{known.pop()}"' in text
+
+    digests = [
+        (record.timestamp, json.loads(dict(record.headers)["provenance"])["tables_digest"])
+        for record in site.read("europass.qualifications.v1")
+        if record.value
+    ]
+    assert {digest for _, digest in digests} == {said["tables_before"], said["tables"]}
+    newest = max(when for when, digest in digests if digest == said["tables_before"])
+    assert all(when >= newest for when, digest in digests if digest == said["tables"])
+    news = [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
+    assert {"config_changed", "config_refused"} <= {one["kind"] for one in news}
