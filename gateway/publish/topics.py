@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import ClusterAuthorizationFailedError, NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from gateway.errors import Denied, IntegrityStop, Unavailable
-from gateway.publish.connection import admin
+from gateway.publish.connection import admin, denied
 from gateway.settings import Settings
 
 DAY_MS = 86_400_000
@@ -178,21 +178,22 @@ async def apply(settings: Settings) -> list[str]:
 
 
 async def verify(settings: Settings) -> None:
-    """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here."""
+    """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here.
+
+    Raises :class:`~gateway.errors.Denied` when this principal may not see one: that a topic is refused does not say that it is missing.
+    """
     client = await admin(settings)
     try:
-        found = {
-            one["topic"]: len(one["partitions"])
-            for one in await client.describe_topics([topic.name for topic in TOPICS])
-            if one["partitions"]
-        }
+        described = await client.describe_topics([topic.name for topic in TOPICS])
+        _refuse(settings, "a look at", {one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno})
+        found = {one["topic"]: len(one["partitions"]) for one in described if one["partitions"]}
         missing = [topic.name for topic in TOPICS if topic.name not in found]
         if missing:
             raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
         replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
-        policies = {
-            entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for reply in replies for entry in reply.resources
-        }
+        entries = [entry for reply in replies for entry in reply.resources]
+        _refuse(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
+        policies = {entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for entry in entries}
     finally:
         await client.close()
     for topic in TOPICS:
@@ -204,3 +205,8 @@ async def verify(settings: Settings) -> None:
             raise IntegrityStop(
                 f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
             )
+
+
+def _refuse(settings: Settings, what: str, names: set[str]) -> None:
+    if names:
+        raise denied(settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError())

@@ -8,6 +8,7 @@ or ``any``) passes ``point``; ``action`` is ``kill``, ``stop``, ``raise`` or ``c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -100,7 +101,8 @@ def tell() -> None:
 
     async def telling(self: Transactional) -> None:
         await fence(self)
-        print(f"fenced {self.transactional_id}", flush=True)
+        with contextlib.suppress(OSError):  # a full disk may be the fault that is tried
+            print(f"fenced {self.transactional_id}", flush=True)
 
     Transactional.fence = telling  # type: ignore[method-assign]
 
