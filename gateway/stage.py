@@ -290,7 +290,7 @@ def broken(record: ConsumerRecord, process: Process) -> Result:
         frame = traceback.extract_tb(error.__traceback__)[-1]  # the message of an exception may quote the record
         place = f"{record.topic}-{record.partition}@{record.offset}"
         where = f"{Path(frame.filename).name}:{frame.lineno}"
-        log.error("record breaks the gateway", record=place, error=type(error).__name__, where=where)  # noqa: TRY400 - no traceback, see above
+        log.error("record breaks the gateway", position=place, error=type(error).__name__, where=where)  # noqa: TRY400 - no traceback, see above
         rejected = Rejected(stage="decode", field="", reason="internal_error", detail=type(error).__name__)
         raw = Raw(connector=connector, stream="", native_id=native_id, body=None)
         outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
