@@ -28,6 +28,7 @@ from gateway.fetch.body import CHUNK, Body, Inflater, Spool
 
 MAX_ENTRIES = 10_000
 MAX_CELL = 1_000_000
+_SPACED = re.compile(rb"[:,{\[]\s")
 _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 
@@ -136,6 +137,8 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
     xml.refuse_other_content(body, where)
     data = body.read()
     name = xml.charset(data[:4], transport, configured)
+    if name == "utf-8" and not comments and (value := _compact(data)) is not None:
+        return value
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
@@ -143,6 +146,17 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
             raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
         raise Halt("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
     return json_value(_COMMENT.sub("", text) if comments else text, where, proved=body.proved)
+
+
+def _compact(data: bytes) -> Any:
+    """Return the value of JSON that is written just as we would write it, so that nothing can be in it twice; else ``None``."""
+    if _SPACED.search(data, 0, 256):
+        return None
+    try:
+        value = orjson.loads(data)
+        return value if orjson.dumps(value) == data else None
+    except (orjson.JSONDecodeError, TypeError):
+        return None
 
 
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:

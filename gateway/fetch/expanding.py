@@ -80,7 +80,7 @@ class Expander:
             return [replace(item, gone=name)] if rule.missing == "deleted" else [item]
         if rule.into is None:
             return [replace(one, context=item.context) for one in fetched]
-        return [replace(item, node=added(item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1))]
+        return [replace(item, body=None, node=added(item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1))]
 
 
 def added(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:

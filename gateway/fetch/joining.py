@@ -50,7 +50,7 @@ async def _each(rule: Join, items: list[Item], dialogue: Dialogue, turn: Turn) -
 def _with(rule: Join, item: Item, found: list[Any], dialogue: Dialogue) -> Item:
     if not rule.many and len(found) > 1:
         raise RetryLater("JOIN_AMBIGUOUS", f"{dialogue.where}: several records of {rule.into!r} share a key, one is expected")
-    return replace(item, node=added(item.node, rule.into, found, many=rule.many))
+    return replace(item, body=None, node=added(item.node, rule.into, found, many=rule.many))
 
 
 def _per_record(rule: Join) -> bool:

@@ -47,8 +47,13 @@ class Seen:
     root: Any
     url: str
     count: int
-    digest: str = ""
+    content: Callable[[], str] = str
     links: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What changes with any record, blank without records; only pagers that can repeat a page ask, and once."""
+        return self.content() if self.count else ""
 
 
 Steps = Generator[Ask, Seen, None]
@@ -87,13 +92,14 @@ class Watch:
 
     def saw(self, seen: Seen) -> None:
         """Raise ``PAGE_REPEATED`` when the same records come twice in a row, ``CURSOR_LOOP`` when they come again later or never end."""
-        if seen.count and seen.digest and seen.digest == self._previous:
+        digest = seen.digest
+        if digest and digest == self._previous:
             raise RetryLater("PAGE_REPEATED", "the registry served the same page twice; the records of the second one are missing")
-        if seen.count and seen.digest in self._pages:
+        if digest in self._pages:
             raise Halt("CURSOR_LOOP", "the registry serves pages again that were read before; the paging does not end")
-        if seen.count and seen.digest:
-            self._pages.add(seen.digest)
-        self._previous = seen.digest
+        if digest:
+            self._pages.add(digest)
+        self._previous = digest
         self._empty = 0 if seen.count else self._empty + 1
         if self._empty > MAX_EMPTY:
             raise Halt("CURSOR_LOOP", f"{MAX_EMPTY} empty pages in a row, and the registry says there are more")

@@ -66,6 +66,8 @@ class Item:
     context: Mapping[str, str] = field(default_factory=dict)
     gone: str = ""
     """The native id of a record that turned out not to exist any more."""
+    body: bytes | None = None
+    """The node as bytes, where they are at hand."""
 
 
 class Selector:
@@ -88,13 +90,13 @@ class Selector:
         found = [Item(document.kind, node, node, document.root, kept) for node in self.look(document.kind, steps[0], document.root, kept)]
         for step in steps[1:]:
             found = [replace(item, node=node) for item in found for node in self.look(item.kind, step, item.node, kept)]
-        return [self._with_kept(item) for item in found]
+        return [self._with_kept(item) for item in found] if self._stream.keep else found
 
     def cut_items(self, document: Document, context: Mapping[str, str]) -> Iterator[Item]:
         """Give the records of a document that was cut while it streamed, each a document of its own."""
         for piece in document.cut or ():
             node = etree.fromstring(piece, xml.OWN)
-            yield Item("xml", node, node, document.root, context)
+            yield Item("xml", node, node, document.root, context, body=piece)
 
     def look(self, kind: str, expression: str, node: Any, context: Mapping[str, Any]) -> list[Any]:
         """Return what an expression finds."""
@@ -102,7 +104,8 @@ class Selector:
 
     def text(self, item: Item, expression: str) -> str:
         """Return the first text an expression finds in a record, blank when there is none."""
-        for value in self.look(item.kind, expression, item.node, {**item.context, "root": item.root}):
+        context = {**item.context, "root": item.root} if "$root" in expression else item.context
+        for value in self.look(item.kind, expression, item.node, context):
             if text := text_of(value):
                 return text
         return ""
@@ -114,7 +117,7 @@ class Selector:
     def raws(self, item: Item) -> Iterator[Raw]:
         """Give a record, then the records inside it."""
         stream = self._stream
-        body = element_bytes(item.node) if isinstance(item.node, etree._Element) else dump_json(item.node)  # noqa: SLF001 - see lxml
+        body = item.body if item.body is not None else self.fingerprint(item)
         native_id = self._unnamed(item.gone) if item.gone else self.native_id(item, body)
         gone = bool(item.gone) or self.fits(item, stream.deleted) or self._operation_deletes(item)
         changed = self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
@@ -131,7 +134,7 @@ class Selector:
         )
         if stream.children and not gone:
             for node in self.look(item.kind, stream.children, item.node, item.context):
-                yield from self.raws(replace(item, node=node, context={**item.context, "parent": native_id}))
+                yield from self.raws(replace(item, node=node, body=None, context={**item.context, "parent": native_id}))
 
     @staticmethod
     def fingerprint(item: Item) -> bytes:

@@ -263,14 +263,17 @@ class _StreamReader:
         documents = answered.reading.documents
         if not documents:
             return None
-        content = hashlib.sha256()
-        for item in items:
-            content.update(self._selector.fingerprint(item))
-        for document in documents:
-            if document.cut is not None:
-                content.update(document.cut.digest.encode())
-        count = len(items) + _cut_count(answered)
-        seen = paging.Seen(documents[0].root, answered.url, count, content.hexdigest() if count else "", answered.links)
+
+        def content() -> str:
+            state = hashlib.sha256()
+            for item in items:
+                state.update(self._selector.fingerprint(item))
+            for document in documents:
+                if document.cut is not None:
+                    state.update(document.cut.digest.encode())
+            return state.hexdigest()
+
+        seen = paging.Seen(documents[0].root, answered.url, len(items) + _cut_count(answered), content, answered.links)
         try:
             return steps.send(seen)
         except StopIteration:
@@ -317,7 +320,8 @@ class _StreamReader:
 
     async def _raws(self, items: list[Item], answered: Answered, turn: Turn) -> Iterator[Raw]:
         """Give the records of a reply; those of a document that was cut are only parsed when they are asked for."""
-        items = [replace(item, context={**item.context, **answered.reading.context}) for item in items]
+        if answered.reading.context:
+            items = [replace(item, context={**item.context, **answered.reading.context}) for item in items]
         if self._stream.expand is not None:
             items = await self._expander.expanded(items, turn)
         if self._stream.join:

@@ -28,7 +28,8 @@ def walk(pager, replies, state=None):
 
 def seen(root=None, count=1, digest="", links=(), url="https://r.example/a/b?x=1"):
     seen.number += 1
-    return Seen(root or {}, url, count, digest or str(seen.number), links)
+    content = digest or str(seen.number)
+    return Seen(root or {}, url, count, lambda: content, links)
 
 
 seen.number = 0
