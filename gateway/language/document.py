@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,11 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gateway.errors import ConfigError, Finding
+from gateway.language import quick
+from gateway.language.quick import LEADING_ZERO, MAX_DEPTH, MAX_NODES, ODD_NUMBER
 from gateway.language.repair import MAX_REPAIRS, repair
 
 MAX_BYTES = 1_000_000
-MAX_DEPTH = 40
-MAX_NODES = 100_000
-
-_NULL = {"", "~", "null", "Null", "NULL"}
-_TRUE = {"true", "True", "TRUE"}
-_FALSE = {"false", "False", "FALSE"}
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
-_ODD_NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
@@ -52,6 +43,8 @@ class Document:
     findings: list[Finding] = field(default_factory=list)
     _keys: dict[Path_, tuple[int, int]] = field(default_factory=dict, repr=False)
     _values: dict[Path_, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _unplaced: bool = field(default=False, repr=False)
+    """A file without a mistake was read without its lines and columns; they are looked up when somebody asks."""
 
     @property
     def digest(self) -> str:
@@ -64,6 +57,10 @@ class Document:
 
     def where(self, path: Path_, *, key: bool = True) -> tuple[int, int]:
         """Return line and column, from 1, of a place: of its key, or of its value; of the nearest parent when it is not there."""
+        if self._unplaced:
+            self._unplaced = False
+            if node := _compose(self, _readable(self.text)):
+                _Builder(self).build(node, (), 0)
         first, second = (self._keys, self._values) if key else (self._values, self._keys)
         while path:
             found = first.get(path) or second.get(path)
@@ -125,6 +122,10 @@ def parse(data: bytes, file: str = "<text>") -> Document:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         document.findings.append(Finding(file, line, column, "not-utf-8", "", "this byte is not UTF-8; save the file as UTF-8"))
+        return document
+    value = quick.values(document.text)
+    if value is not quick.UNREAD:
+        document.value, document._unplaced = value, True  # noqa: SLF001 - this module fills its own class
         return document
     document.findings += _characters(document)
     if bomb := _BRACKETS.search(document.text):  # the reader looks far ahead before it counts
@@ -276,7 +277,7 @@ class _Builder:
                 first = self.document.where(here)
                 self._add("duplicate-key", here, f"'{name}' is given twice; the first is in line {first[0]}; remove one", place)
                 continue
-            if key_node.style is None and _LEADING_ZERO.fullmatch(name):
+            if key_node.style is None and LEADING_ZERO.fullmatch(name):
                 self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
             self.document.note(here, place, key=True)
             made[name] = self.build(value_node, here, depth + 1)
@@ -285,22 +286,14 @@ class _Builder:
     def _scalar(self, node: ScalarNode, path: Path_, place: tuple[int, int]) -> Any:
         text: str = node.value
         if node.style is not None:
-            return text
-        if text in _NULL:
-            return None
-        if text in _TRUE or text in _FALSE:
-            return text in _TRUE
-        if _INTEGER.fullmatch(text):
-            return int(text) if len(text) < 30 else text  # noqa: PLR2004
-        if _DECIMAL.fullmatch(text):
-            return Decimal(text)
-        if _LEADING_ZERO.fullmatch(text):
+            return text.replace("\a", "") if node.style == ">" else text  # the library's own marks of where it folded
+        if LEADING_ZERO.fullmatch(text):
             self._add("leading-zero", path, f'{text} is a number to some readers and a code to others; write "{text}"', place)
-        elif _ODD_NUMBER.fullmatch(text):
+        elif ODD_NUMBER.fullmatch(text):
             self._add(
                 "odd-number", path, f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number', place
             )
-        return text
+        return quick.plain(text)
 
     def _add(self, code: str, path: Path_, message: str, place: tuple[int, int]) -> None:
         self.document.findings.append(Finding(self.document.file, *place, code, dotted(path), message))
