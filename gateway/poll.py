@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
@@ -29,6 +29,7 @@ from gateway.watch import metrics
 
 TRANSACTION_RECORDS = 1_000
 TRANSACTION_BYTES = 4 * 1024 * 1024
+NONE = timedelta(0)
 GONE = bytes(16)
 """The digest of a record that the registry no longer has."""
 
@@ -105,7 +106,7 @@ async def poll_once(
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
         async for page in fetch.pages(connector, name, window, client, position=resume):
-            cursor = advance(cursor, window, page, watermarked=rule.field is not None)
+            cursor = advance(cursor, window, page, watermarked=rule.field is not None, ahead=client.ahead)
             await _write(ledger, page, cursor, tally)
             if not go_on():
                 return tally
@@ -114,14 +115,18 @@ async def poll_once(
     return tally
 
 
-def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool) -> Cursor:
-    """Return the cursor after ``page``: inside the window, or past it when this was its last page."""
+def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool, ahead: timedelta = NONE) -> Cursor:
+    """Return the cursor after ``page``: inside the window, or past it when this was its last page.
+
+    Where our own clock says how far was read, and it is ``ahead`` of the registry's, the cursor stays behind by as much: what the
+    registry changes before that time has not been served yet.
+    """
     watermark = max(filter(None, (cursor.watermark, page.watermark)), default=None)
     if not page.last:
         return Cursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
     if watermarked:
         return Cursor(since=max(filter(None, (cursor.since, watermark)), default=None))
-    return Cursor(since=window.until, position=page.position)  # only a change feed has a place to go on from
+    return Cursor(since=window.until - ahead, position=page.position)  # only a change feed has a place to go on from
 
 
 async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fetch import Page, Window
+from gateway.fetch.exchange import ahead
 from gateway.language.asking import Cursor as CursorRule
 from gateway.poll import GONE, Cursor, advance, changes, digest, split, windows
 from gateway.publish.ledger import Entry
@@ -93,3 +95,13 @@ class TestAdvance:
         assert advance(Cursor(), window, page(watermark=seen), watermarked=True) == Cursor(since=seen)
         assert advance(Cursor(since=seen), window, page(), watermarked=True) == Cursor(since=seen)
         assert advance(Cursor(), window, page(), watermarked=False) == Cursor(since=NOW)
+
+    def test_a_clock_that_is_ahead_does_not_pass_over_what_the_registry_has_not_reached(self):
+        window = Window(since=NOW - timedelta(days=1), until=NOW)
+        skew = ahead({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True)}, NOW)
+        assert skew == timedelta(hours=2)
+        assert advance(Cursor(), window, page(), watermarked=False, ahead=skew) == Cursor(since=NOW - timedelta(hours=2))
+        for headers in ({}, {"date": "nonsense"}, {"date": format_datetime(NOW - timedelta(days=3), usegmt=True)}):
+            assert ahead(headers, NOW) == timedelta(0)
+        assert ahead({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True), "age": "7200"}, NOW) == timedelta(0)
+        assert ahead({"date": format_datetime(NOW + timedelta(hours=2), usegmt=True)}, NOW) == timedelta(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -12,6 +12,9 @@ from typing import Literal
 from gateway.fetch.body import Body
 
 Outcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"]
+LEAST_SKEW = timedelta(seconds=2)
+"""Clocks that differ by less agree: a date in a header has no fractions, and the reply took its time."""
+MOST_SKEW = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,19 @@ def by_status(reply: Reply) -> Verdict:
     if 300 <= status < 400:  # noqa: PLR2004
         return Verdict("stop", "REDIRECT_REFUSED", "the registry answered with a redirect; they are not followed: change the url")
     return Verdict("stop", f"HTTP_{status}", f"the registry answered {status}")
+
+
+def ahead(headers: Mapping[str, str], now: datetime) -> timedelta:
+    """Return by how much our clock is ahead of the registry's, from the ``Date`` of a reply; zero when that is little or not to be known.
+
+    A date of yesterday, or one from a cache, says nothing about the registry's clock.
+    """
+    try:
+        moment = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return timedelta(0)
+    found = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return found if LEAST_SKEW < found < MOST_SKEW and "age" not in headers else timedelta(0)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600.0) -> float | None:

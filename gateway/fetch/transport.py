@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from gateway.errors import Halt, RetryLater
 from gateway.fetch import tls
 from gateway.fetch.auth import Auth, Open
 from gateway.fetch.body import Body, collect
-from gateway.fetch.exchange import Call, Judge, Reply, Verdict, by_status, retry_after
+from gateway.fetch.exchange import Call, Judge, Reply, Verdict, ahead, by_status, retry_after
 from gateway.fetch.limits import Breaker, Budget, Quiet, Sent
 from gateway.fetch.redact import url as redacted
 from gateway.fetch.tenure import Tenure
@@ -85,6 +85,8 @@ class Transport:
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
         self.watch: Callable[[Call, Reply, float], None] | None = None
         """Told of every exchange with the seconds it took: for a person who looks on."""
+        self.ahead = timedelta(0)
+        """By how much our clock is ahead of the registry's, as its latest reply says."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,6 +218,7 @@ class Transport:
                 try:
                     status = f"{response.status_code // 100}xx"
                     reply = await self._whole(response, where)
+                    self.ahead = ahead(reply.headers, self.now())
                     if self.watch is not None:
                         self.watch(call, reply, time.perf_counter() - started)
                     return reply
