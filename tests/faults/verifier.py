@@ -315,7 +315,7 @@ def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
         now = len(view.raw), view.waiting, len(view.outputs), str(view.cursors.keys())
         if now != before:
             before, since = now, time.monotonic()
-        elif view.raw and time.monotonic() - since > still:
+        elif view.raw and time.monotonic() - since > still * PATIENCE:
             break
         time.sleep(0.5)
     verdict = judge(arena, view)
