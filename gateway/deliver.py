@@ -10,6 +10,7 @@ from aiokafka import ConsumerRecord
 
 from gateway import render
 from gateway.harmonise import Harmoniser
+from gateway.keys import ESC, IDS, Keys, keys_of
 from gateway.language.connector import Stream
 from gateway.publish.events import document_headers, raw_from
 from gateway.publish.rejections import rejection, withdrawal
@@ -27,10 +28,14 @@ UNKNOWN_CONNECTOR = "unknown_connector"
 class Deliver:
     """Turns records of ``gateway.raw.v1`` into results; ``harmoniser`` finds the one for a connector, or ``None``."""
 
-    def __init__(self, harmoniser: Callable[[str], Harmoniser | None], audience_key: bytes, *, loq_version: str = "3.1") -> None:
+    def __init__(
+        self, harmoniser: Callable[[str], Harmoniser | None], key: bytes, *, keys: Keys | None = None, loq_version: str = "3.1"
+    ) -> None:
         self._harmoniser = harmoniser
         self._loq_version = loq_version
-        self._audience_key = audience_key
+        keys = keys or Keys((key,), (key,))
+        self._audience_key, self._id_key = keys.of(ESC)[0], keys.of(IDS)[0]
+        self._before = keys.before()
 
     def __call__(self, record: ConsumerRecord) -> Result:
         """Return what the record becomes; of a stream in shadow mode only rejections leave."""
@@ -64,13 +69,17 @@ class Deliver:
             country=country,
             at=at,
             audience_key=self._audience_key,
+            id_key=self._id_key,
             loq_version=self._loq_version,
         )
         if isinstance(rendered, Rejected):
             provenance = outcome.provenance
             digests = {"config_digest": provenance.config_digest, "tables_digest": provenance.tables_digest}
             return self._reject(record, raw, msgspec.structs.replace(rendered, **digests))
-        return self._accept(raw, rendered, country)
+        result = self._accept(raw, rendered, country)
+        if self._before:
+            result.outgoing += self._moved(raw, stream)
+        return result
 
     def shrink(self, record: ConsumerRecord) -> Result:
         """Return the rejection that stands for a record whose documents do not fit their topic."""
@@ -113,11 +122,22 @@ class Deliver:
         )
 
     def _delete(self, raw: Raw, stream: Stream) -> Result:
-        documents = render.tombstones(emitted(stream), raw, template=stream.iri, audience_key=self._audience_key)
-        outgoing = [self._outgoing(document, raw, None) for document in documents]
+        outgoing = self._tombstones(raw, stream, self._audience_key, self._id_key) + self._moved(raw, stream)
         if raw.erased:
             outgoing.append(withdrawal(raw))
         return Result(outgoing, raw.connector, raw.stream, "deleted", asked=raw.erased == "asked")
+
+    def _tombstones(self, raw: Raw, stream: Stream, audience_key: bytes, id_key: bytes) -> list[Outgoing]:
+        documents = render.tombstones(emitted(stream), raw, template=stream.iri, audience_key=audience_key, id_key=id_key)
+        return [self._outgoing(document, raw, None) for document in documents]
+
+    def _moved(self, raw: Raw, stream: Stream) -> list[Outgoing]:
+        """Return what takes a record away from where it stood under a key of before, while such a key is known."""
+        if not self._before:
+            return []
+        here = {(one.topic, one.key) for one in self._tombstones(raw, stream, self._audience_key, self._id_key)}
+        old = {(one.topic, one.key): one for pair in self._before for one in self._tombstones(raw, stream, *pair)}
+        return [one for place, one in old.items() if place not in here]
 
     def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected, country: str = "") -> Result:
         outgoing = [rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)]
@@ -133,7 +153,7 @@ class Deliver:
 
 def deliver_for(settings: Settings, harmoniser: Callable[[str], Harmoniser | None]) -> Deliver:
     """Return a :class:`Deliver` with the keys and versions that the settings say."""
-    return Deliver(harmoniser, settings.pseudonym_key.get_secret_value().encode(), loq_version=settings.loq_version)
+    return Deliver(harmoniser, b"", keys=keys_of(settings), loq_version=settings.loq_version)
 
 
 def emitted(stream: Stream) -> set[str]:

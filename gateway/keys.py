@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 ESC = "esc"
-EUROPASS = "europass"
+IDS = "ids"
+"""The ids of credentials, which both platforms know: a pointer names the credential it points at."""
 SUPPRESSION = "suppression"
+_PERMANENT = (IDS, SUPPRESSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,19 @@ class Keys:
     """The secrets that are known, the one in use first."""
 
     secrets: tuple[bytes, ...]
-    suppressing: tuple[bytes, ...] = ()
-    """Secrets of suppression entries: one of their own when it is set, and all of the others."""
+    permanent: tuple[bytes, ...]
+    """Secrets of what must never change: one of their own when it is set, and all of the others."""
 
     def of(self, audience: str) -> tuple[bytes, ...]:
         """Return the keys of an audience, the one in use first."""
-        secrets = self.suppressing if audience == SUPPRESSION else self.secrets
+        secrets = self.permanent if audience in _PERMANENT else self.secrets
         return tuple(derived(secret, audience) for secret in secrets)
+
+    def before(self) -> list[tuple[bytes, bytes]]:
+        """Return pairs of keys, for the student card and for ids, that records may still stand under; none unless a secret is replaced."""
+        ids = self.of(IDS)
+        stay = len(self.permanent) > len(self.secrets)
+        return [(esc, ids[0] if stay else identity) for esc, identity in zip(self.of(ESC), ids, strict=False)][1:]
 
 
 def derived(secret: bytes, audience: str) -> bytes:
@@ -50,5 +58,5 @@ def keys_of(settings: Settings) -> Keys:
         for secret in (settings.pseudonym_key.get_secret_value(), settings.pseudonym_key_previous.get_secret_value())
         if secret
     )
-    own = settings.suppression_key.get_secret_value()
+    own = settings.permanent_key.get_secret_value()
     return Keys(known, ((own.encode(),) if own else ()) + known)

@@ -101,7 +101,7 @@ def renormalise(
 def list_changes(country: str) -> int:
     """Print what the present files would publish differently from what stands on the topics; return how many records."""
     from gateway.cli.run import settings_here
-    from gateway.deliver import Deliver
+    from gateway.deliver import deliver_for
     from gateway.fleet import load_fleet
     from gateway.renormalise import find_changes
     from gateway.trusted import Trusted
@@ -109,7 +109,7 @@ def list_changes(country: str) -> int:
     settings = settings_here()
     fleet = load_fleet(settings)
     names = connectors_of(fleet, country)
-    deliver = Deliver(fleet.harmonisers.get, settings.pseudonym_key.get_secret_value().encode(), loq_version=settings.loq_version)
+    deliver = deliver_for(settings, fleet.harmonisers.get)
     asyncio.run(Trusted(settings, tuple(fleet.harmonisers.values())).load())
     total = 0
     for name in names:

@@ -248,16 +248,17 @@ async def _show(settings: Settings, worker: Worker) -> None:
 
 async def explanation(settings: Settings, fleet: Fleet, key: str) -> str:
     """Return the explanation of the raw record that became the document with this key."""
+    from gateway.deliver import deliver_for
     from gateway.harmonise.explain import explain
     from gateway.publish.events import raw_from
     from gateway.publish.reading import read_topic
     from gateway.publish.topics import RAW
-    from gateway.render.identity import iri
 
+    deliver = deliver_for(settings, fleet.harmonisers.get)
     async for record in read_topic(settings, RAW.name):
         raw = raw_from(record.key, record.value, record.headers)
         connector = fleet.connectors[raw.connector]
-        if iri(raw.connector, raw.native_id, connector.streams[raw.stream].iri) == key:
+        if any(one.key.decode() == key for one in deliver.erased(raw)):
             outcome = fleet.harmonisers[raw.connector](raw)
             position = f"{RAW.name}-{record.partition}@{record.offset}"
             return explain(connector, raw, outcome, tables=fleet.tables, position=position).text()

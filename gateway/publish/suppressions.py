@@ -76,7 +76,7 @@ async def read_suppressed(settings: Settings, subjects: Subjects | None = None) 
         if entry.key_id not in known:
             raise IntegrityStop(
                 f"{SUPPRESSIONS.name}: an entry was made with the key {entry.key_id}, not known here, so what was erased could come back; "
-                "set GATEWAY_SUPPRESSION_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to it"
+                "set GATEWAY_PERMANENT_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to it"
             )
         found[entry.kind].add(name.decode())
     return Suppressed(keys, frozenset(found["record"]), frozenset(found["person"]), subjects)

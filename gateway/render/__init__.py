@@ -29,7 +29,7 @@ from gateway.records import (
     StudentStatus,
 )
 from gateway.render import annex1, elm, elm_edc, elm_loq, esc
-from gateway.render.identity import iri, pseudonym_key
+from gateway.render.identity import iri, person_iri, pseudonym_key
 
 SCHEMAS = "https://schemas.qualification-gateway.eu"
 QUALIFICATIONS = "europass.qualifications.v1"
@@ -81,28 +81,29 @@ def render(
     country: str,
     at: datetime,
     audience_key: bytes,
+    id_key: bytes = b"",
     loq_version: str = elm_loq.DEFAULT_VERSION,
 ) -> Rendered | Rejected:
     """Return the documents of an accepted record.
 
     ``at`` is the raw record's own time on the topic: it becomes ``publishedAt`` where a document has that, so that repeats give the
-    same bytes. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
+    same bytes. ``audience_key`` hides native ids from the student-card topics, ``id_key`` (the same when not given) in the ids of
+    credentials. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
     """
-    identity = iri(raw.connector, raw.native_id, template)
     record, provenance = accepted.record, accepted.provenance
-    keys = _Keys(raw, identity, audience_key)
+    keys = _Keys(raw, template, audience_key, id_key)
     found: dict[str, bytes | Rejected | None]
     match record:
         case Qualification() | LearningOpportunity():
-            found, provenance = _catalogue(record, identity, provenance, loq_version)
+            found, provenance = _catalogue(record, keys[QUALIFICATIONS], provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_gone("credential", keys), provenance)
-            found, provenance = _credential(record, identity, provenance, raw, country, at)
+            found, provenance = _credential(record, keys[CREDENTIALS], provenance, keys.hidden(), country, at)
         case StudentStatus():
-            found = {STATUS: esc.student_status(record, raw, country, at) if record.esc_agreement else None}
+            found = {STATUS: esc.student_status(record, keys.hidden(), country, at) if record.esc_agreement else None}
         case Card():
-            found = {CARDS: esc.card(record, raw, country, at) if record.esc_agreement else None}
+            found = {CARDS: esc.card(record, keys.hidden(), country, at) if record.esc_agreement else None}
         case Provider():
             found = {PROVIDERS: dumps(msgspec.to_builtins(record))}
     documents = []
@@ -113,9 +114,9 @@ def render(
     return Rendered(tuple(documents), provenance)
 
 
-def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes) -> tuple[Document, ...]:
+def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes, id_key: bytes = b"") -> tuple[Document, ...]:
     """Return what takes a record away from every topic it may stand on."""
-    keys = _Keys(raw, iri(raw.connector, raw.native_id, template), audience_key)
+    keys = _Keys(raw, template, audience_key, id_key)
     return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
 
 
@@ -149,10 +150,15 @@ def _credential(record: Credential, identity: str, provenance: Provenance, raw: 
 class _Keys:
     """The key on each topic. All follow from connector and native id, because a deletion knows no more."""
 
-    __slots__ = ("_audience_key", "_identity", "_raw")
+    __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
 
-    def __init__(self, raw: Raw, identity: str, audience_key: bytes) -> None:
-        self._raw, self._identity, self._audience_key = raw, identity, audience_key
+    def __init__(self, raw: Raw, template: str | None, audience_key: bytes, id_key: bytes) -> None:
+        self._raw, self._template, self._audience_key, self._id_key = raw, template, audience_key, id_key or audience_key
+
+    def hidden(self) -> Raw:
+        """Return the record as student-card documents may name it: under a pseudonym of that audience."""
+        raw = self._raw
+        return msgspec.structs.replace(raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id))
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw
@@ -162,7 +168,9 @@ class _Keys:
             return number.value
         if topic in (STATUS, CARDS):
             return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
-        return self._identity
+        if topic in (CREDENTIALS, POINTERS):
+            return person_iri(self._id_key, raw.connector, raw.native_id, self._template)
+        return iri(raw.connector, raw.native_id, self._template)
 
 
 def _all_gone(emits: str, keys: _Keys) -> tuple[Document, ...]:

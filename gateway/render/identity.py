@@ -23,6 +23,17 @@ def iri(connector: str, native_id: str, template: str | None) -> str:
     return f"urn:uuid:{name_based(f'{connector}|{native_id}')}"
 
 
+def person_iri(key: bytes, connector: str, native_id: str, template: str | None) -> str:
+    """Return the persistent IRI of a record about a person: as :func:`iri`, but by a keyed hash, a UUID of version 8 (RFC 9562).
+
+    A native id may be a national number, and whoever has the IRI could find it by trying them all if the hash had no key.
+    """
+    if template:
+        return iri(connector, native_id, template)
+    found = hmac.digest(key, f"{connector}|{native_id}".encode(), "sha256").hex()
+    return f"urn:uuid:{found[:8]}-{found[8:12]}-8{found[13:16]}-{'89ab'[int(found[16], 16) & 3]}{found[17:20]}-{found[20:32]}"
+
+
 def inside(root: str) -> bytes:
     """Return how the ids of nodes inside the document of ``root`` begin: the root's own IRI and a fragment, as JSON without quotes.
 

@@ -116,7 +116,8 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
         errors = [f"{list(error.absolute_path)}: {error.message[:200]}" for error in VALIDATORS[document.topic].iter_errors(node)]
         assert not errors, errors
         places = {str(place) for place, _ in enumerate(getattr(record, "learning_outcomes", ()), 1)}
-        derived = places | {node.get("id", ""), node.get("eventId", ""), document.key}
+        named = node.get("source", {}).get("sourceEventId", "")
+        derived = places | {node.get("id", ""), node.get("eventId", ""), named, document.key}
         unexplained = {
             text
             for text in literals(node) - known - derived
