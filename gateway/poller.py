@@ -20,7 +20,7 @@ from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
 from gateway.publish.ledger import Ledger
 from gateway.renormalise import renormalise
-from gateway.watch import metrics
+from gateway.watch import metrics, tracing
 
 if TYPE_CHECKING:
     from gateway.deliver import Deliver
@@ -144,7 +144,7 @@ class StreamPoller:
         """Do what was asked of the stream, poll once unless it is paused, and return the seconds to wait before the next time."""
         name = self.connector.connector
         started = time.monotonic()
-        with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream):
+        with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream), tracing.polling(name, self.stream):
             try:
                 await self._client.allowed()
                 await self._ledger.open()

@@ -36,11 +36,13 @@ from gateway.worker import START_SECONDS, STOP_SECONDS, Pollers, build_app, part
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 9.0
+DRAIN_SECONDS = 7.0
 """What is still in flight so long after a signal is left: it was not committed, so it is read again."""
 BLOCKED_SECONDS = 5.0
 """A role that cannot commit for so long is not ready."""
 LOOK_SECONDS = 0.5
+LEAVE_SECONDS = 2.0
+"""So long the control plane has to leave its group; an idle one may hang on stop."""
 
 
 @dataclass(slots=True)
@@ -212,7 +214,7 @@ class Worker:
         finally:
             await pollers.stop()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(app.stop(), STOP_SECONDS)
+                await asyncio.wait_for(app.stop(), LEAVE_SECONDS)
 
     @staticmethod
     def _watch_tenure(pollers: Pollers, app: Any) -> None:

@@ -23,7 +23,7 @@ from gateway.poll import changes, split
 from gateway.publish.ledger import Ledger
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.watch import metrics, tracing
 
 log = structlog.get_logger()
 
@@ -41,7 +41,8 @@ class Inbox:
         """Return once every record is committed; raises when one is not, and then the caller sends the message again."""
         async with self._turn:
             for name in dict.fromkeys(raw.stream for raw in raws):
-                await self._write(name, [raw for raw in raws if raw.stream == name])
+                with tracing.polling(self.connector.connector, name):
+                    await self._write(name, [raw for raw in raws if raw.stream == name])
 
     async def _write(self, stream: str, raws: list[Raw]) -> None:
         ledger = self._ledgers.setdefault(stream, Ledger(self.settings, self.connector.connector, stream, self._subjects()))

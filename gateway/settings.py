@@ -50,13 +50,15 @@ class Settings(BaseSettings):
     """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
     pseudonym_key_previous: SecretStr = SecretStr("")
     """The key of before, while it is being replaced: what was published under it is taken away as records are published anew."""
-    permanent_key: SecretStr = SecretStr("")
-    """Key of what must never change, the ids of credentials and the entries that keep erased records from coming back; the pseudonym key
-    when not set. Set it to the pseudonym key in use before that one is replaced for the first time."""
+    suppression_key: SecretStr = SecretStr("")
+    """Key of the entries that keep erased records from coming back; the pseudonym key when not set. Never replaced: an entry cannot be
+    made anew, because nobody knows any more whom it stands for."""
     receive_host: str = "127.0.0.1"
     """Where registries that call us are answered; open only while this worker owns a push connector."""
     receive_port: Port = 9465
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
+    traces: str = ""
+    """Where spans go, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP); empty makes none. Needs the extra ``otel``."""
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -28,7 +28,7 @@ from gateway.publish.topics import RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.watch import metrics, tracing
 
 log = structlog.get_logger()
 
@@ -218,8 +218,21 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             lane.ready = True
 
     async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane, records: Sequence[ConsumerRecord]) -> None:
+        with tracing.harmonising(records, place.partition) as going:
+            await self._write(consumer, place, lane, records, going)
+
+    async def _write(
+        self,
+        consumer: AIOKafkaConsumer,
+        place: TopicPartition,
+        lane: _Lane,
+        records: Sequence[ConsumerRecord],
+        going: dict[bytes, bytes] | None,
+    ) -> None:
         started = time.monotonic()
         results = await self._results(lane, records)
+        if going:
+            tracing.carry_on(records, results, going)
         outgoing = [one for result in results for one in result.outgoing]
         try:
             await lane.transactional.write(outgoing, {place: records[-1].offset + 1}, self._group)

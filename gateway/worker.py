@@ -38,7 +38,7 @@ from gateway.watch import metrics
 log = structlog.get_logger()
 
 START_SECONDS = 60.0
-STOP_SECONDS = 8.0
+STOP_SECONDS = 5.0
 RESTART_SECONDS = 30.0
 COMMAND_SECONDS = 60.0
 """So long a command waits for its connector to start and for Kafka to take it."""

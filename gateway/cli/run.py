@@ -71,7 +71,7 @@ def run(
     from gateway.fleet import load_fleet, require_secrets
     from gateway.process import Worker
     from gateway.supervise import Supervisor
-    from gateway.watch import logs
+    from gateway.watch import logs, tracing
 
     settings = settings_here()
     if connectors is not None:
@@ -82,6 +82,8 @@ def run(
     if process and settings.instance:
         settings = settings.model_copy(update={"instance": f"{settings.instance}-{process}"})
     logs.configure(settings)
+    if processes == 1:
+        tracing.start(settings)
     fleet = load_fleet(settings, names)
     if "poll" in wanted:
         require_secrets(fleet, FileSecrets(settings.secrets_dir))
@@ -93,7 +95,10 @@ def run(
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
         raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
     worker = Worker(settings, fleet, frozenset(wanted), socket=socket, names=names)
-    run_loop(worker.run())
+    try:
+        run_loop(worker.run())
+    finally:
+        tracing.stop()
     if worker.stopped_by:
         raise typer.Exit(128 + worker.stopped_by)
 

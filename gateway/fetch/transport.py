@@ -30,7 +30,7 @@ from gateway.fetch.exchange import Call, Judge, Reply, Verdict, ahead, by_status
 from gateway.fetch.limits import Breaker, Budget, Quiet, Sent
 from gateway.fetch.redact import url as redacted
 from gateway.fetch.tenure import Tenure
-from gateway.watch import metrics
+from gateway.watch import metrics, tracing
 
 for _name in ("httpx2", "httpcore2", "zeep"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log full URLs, headers and bodies
@@ -195,7 +195,8 @@ class Transport:
                 f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
             )
         async with self._budget.turn() as turn:  # fetching a token is asking, and so is asking again with a new one
-            return await self._ask(call, context, where, turn)
+            with tracing.span("request", **{"http.request.method": call.method, "server.address": urlsplit(call.url).hostname or ""}):
+                return await self._ask(call, context, where, turn)
 
     async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str, turn: Sent) -> Reply:
         async def step(name: str, _: object) -> None:

@@ -18,7 +18,7 @@ from gateway.publish.topics import CURSORS, DIGESTS, RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.watch import metrics, tracing
 
 TOO_LARGE = Rejected(stage="size", field="body", reason="too_large", detail=f"larger than max.message.bytes of {RAW.name}")
 
@@ -127,11 +127,13 @@ class Ledger:
             Outgoing(CURSORS.name, self._name + b"|" + name.encode(), value, [], partition_for(self._name, CURSORS.partitions))
             for name, value in notes.items()
         ]
+        tracing.mark(records, RAW.name)
         try:
             async with self._alone:
                 if opened not in {None, self.opened}:
                     raise RetryLater("taken_anew", f"{self.connector} {self.stream}: was taken anew meanwhile", after=0)
-                await self._transactional.write(records)
+                with tracing.span("write", **{"gateway.records": len(entries)}):
+                    await self._transactional.write(records)
         except RecordTooLarge as error:
             self._large |= {(entry.raw.native_id, entry.digest) for entry in (entries[index // 2] for index in error.indexes)}
             raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None

@@ -140,10 +140,14 @@ def _summary(readings: Readings, states: Mapping[Stream, tuple[str, str]]) -> st
     received = sum(readings.by("gateway_records_received_total").values())
     ended = readings.by("gateway_records_total", "outcome")
     numbers = ", ".join(f"{_number(ended.get((outcome,), 0))} {outcome}" for outcome in OUTCOMES)
-    verdict = (
+    waiting = max(readings.by("gateway_publish_blocked_seconds", "role").values(), default=0)
+    kafka = f'<strong class="bad">Kafka has taken nothing for {_duration(waiting)}.</strong> ' if waiting else ""
+    verdict = kafka + (
         f'<strong class="bad">{_count(len(bad), "stream needs", "streams need")} attention.</strong>'
         if bad
         else '<strong class="good">All is well.</strong>'
+        if not waiting
+        else "Registries are well."
     )
     return (
         f"<p>{verdict} {_count(len(connectors), 'connector', 'connectors')}, {_count(len(states), 'stream', 'streams')}; "
