@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers growth golden schemas lock kafka-lock faults fuzz hostile soak clean
+.PHONY: help demo test check bench peers growth scale dashboards golden schemas lock kafka-lock faults fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ peers: .venv/installed  ## Kafka Streams and Benthos doing our job beside us: 20
 growth: .venv/installed  ## cost of a record by registry size, connectors, partitions, processes: 15 minutes
 	@$(BIN)/python -m bench.growth
 
+scale: .venv/installed  ## three workers, ten registries: kill, freeze and stop workers, limits measured at the registries; ten minutes
+	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_takeover.py tests/gateway/test_processes.py
+
+dashboards: .venv/installed  ## run the gateway for five minutes under a real Prometheus and draw docs/dashboards/ anew
+	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/gateway/test_dashboards.py
+
 golden: .venv/installed  ## write the golden files anew; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden
 
@@ -52,7 +58,7 @@ soak: .venv/installed  ## a backfill of 50,000 records beside live polling that 
 
 lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --group dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --extra otel --group dev pyproject.toml -o requirements-dev.lock
 
 hostile: .venv/installed  ## write the table of bad inputs anew (tests/hostile/README.md)
 	@$(BIN)/python tests/hostile/hostile_table.py
