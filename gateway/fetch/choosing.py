@@ -9,24 +9,28 @@ from typing import Any
 
 from gateway.fetch import paging
 from gateway.fetch.selecting import Expressions
+from gateway.fetch.xml import Place
 from gateway.language.asking import Paging
 from gateway.language.connector import Connector, Push, Stream
 
-_EVERYWHERE = re.compile(r"//(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)")
+_NAME = r"(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*"
+_PLAIN = re.compile(rf"(//|/|)({_NAME}(?:/{_NAME})*)")
 
 
-def cut_tag(connector: Connector, stream: Stream) -> str | None:
-    """Return the element whose every occurrence is a record, when nothing else of the stream looks at where it stood."""
+def cut_place(connector: Connector, stream: Stream) -> Place | None:
+    """Return the place where every element is a record, when nothing else of the stream looks at where it stood."""
     block = connector.protocol
-    found = _EVERYWHERE.fullmatch(stream.records) if isinstance(stream.records, str) else None
+    found = _PLAIN.fullmatch(stream.records) if isinstance(stream.records, str) else None
     looks_around = stream.schema_ or stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
     if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
         return None
     if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
         return None
-    if found[2] in stream.paging.model_dump_json():
+    start, names = found[1], [name.rpartition(":") for name in found[2].split("/")]
+    if names[-1][2] in stream.paging.model_dump_json() or any(prefix and prefix not in block.namespaces for prefix, _, _ in names):
         return None
-    return f"{{{block.namespaces[found[1]]}}}{found[2]}" if found[1] and found[1] in block.namespaces else None if found[1] else found[2]
+    path = tuple(f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names)
+    return Place(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
 
 
 def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], since: datetime | None, feed: str = "") -> paging.Pager:

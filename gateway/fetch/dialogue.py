@@ -19,6 +19,7 @@ from gateway.fetch.exchange import Call, Outcome, Reply, Verdict, by_status
 from gateway.fetch.reading import Reader, Reading
 from gateway.fetch.selecting import Expressions
 from gateway.fetch.wsse import Guard
+from gateway.fetch.xml import Place
 from gateway.language.asking import Decode, Decoder, Request
 from gateway.language.conditions import matcher, values_test
 from gateway.language.connector import Connector, Protocol, Push, Soap
@@ -60,8 +61,8 @@ class Dialogue:
     expressions: Expressions
     where: str
     now: Callable[[], datetime]
-    tag: str | None = None
-    """See :attr:`gateway.fetch.reading.Reader.tag`."""
+    place: Place | None = None
+    """See :attr:`gateway.fetch.reading.Reader.place`."""
     _guard: Guard | None = None
     _secret_values: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -210,7 +211,7 @@ class Dialogue:
             self.where,
             verify=self.verified,
             checked=lambda root: self._checked(root, turn),
-            tag=self.tag,
+            place=self.place,
         )
         return reader.read(reply)
 

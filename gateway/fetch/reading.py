@@ -57,8 +57,8 @@ class Reader:
     verify: Callable[[bytes, Decoder | None], bytes] | None = None
     checked: Callable[[etree._Element], etree._Element] | None = None
     """What a SOAP security layer makes of the outer document: the parts whose signature holds."""
-    tag: str | None = None
-    """Where records are every element of this name and nothing looks around them: large documents are cut while they stream."""
+    place: xml.Place | None = None
+    """Where every element is a record and nothing looks around it: large documents are cut while they stream."""
 
     def read(self, reply: Reply) -> Reading:
         """Return the documents of a reply; raises with a stable reason when it cannot be what it should."""
@@ -123,8 +123,8 @@ class Reader:
             return Document("csv", list(decode.read_csv(body, _table(options), self.where)), name)
         chosen_xml = options.xml if options else None
         configured = chosen_xml.encoding if chosen_xml and "encoding" in chosen_xml.model_fields_set else None
-        if self.tag is not None and body.size > CUT_BYTES:
-            skeleton, records = xml.cut(body, (self.tag,), transport=transport, configured=configured, where=self.where)
+        if self.place is not None and body.size > CUT_BYTES:
+            skeleton, records = xml.cut(body, self.place, transport=transport, configured=configured, where=self.where)
             if not records.nested:
                 reading.outer = skeleton
                 return Document("xml", skeleton, name, records)

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.errors import GatewayError, Halt, RetryLater
 from gateway.fetch import paging
-from gateway.fetch.choosing import cut_tag, pager_of
+from gateway.fetch.choosing import cut_place, pager_of
 from gateway.fetch.client import Client
 from gateway.fetch.dialogue import Answered, Dialogue
 from gateway.fetch.expanding import Expander
@@ -144,7 +144,7 @@ class _StreamReader:
         expressions = Expressions(block.namespaces)
         where = f"{connector.connector}.{name}"
         self._where = where
-        self._dialogue = Dialogue(connector, client, expressions, where, client.now, cut_tag(connector, self._stream))
+        self._dialogue = Dialogue(connector, client, expressions, where, client.now, cut_place(connector, self._stream))
         self._selector = Selector(connector.connector, name, self._stream, expressions, client.secrets)
         self._expander = Expander(self._stream, self._dialogue, self._selector)
         self._max_records = block.limits.max_records

@@ -12,6 +12,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
 
@@ -80,6 +81,26 @@ def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
     return parse(Body.of(data), where=where)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records stand: their own tag and those of the elements right above, in Clark notation, the record's last."""
+
+    path: tuple[str, ...]
+    depth: int | None = None
+    """How deep a record is, the root being 1; ``None`` for anywhere."""
+
+    def holds(self, element: etree._Element) -> bool:
+        """Whether an element of the record's own tag is a record."""
+        if self.depth is not None and self.depth != 1 + sum(1 for _ in element.iterancestors()):
+            return False
+        above: Any = element
+        for tag in self.path[-2::-1]:
+            above = above.getparent()
+            if above is None or above.tag != tag:
+                return False
+        return True
+
+
 class Records:
     """Serialised records of a document that is complete, in memory or on disk; read once."""
 
@@ -109,23 +130,21 @@ class Records:
 
 
 def cut(
-    body: Body, tags: Iterable[str], *, transport: str | None = None, configured: str | None = None, where: str = "reply"
+    body: Body, place: Place, *, transport: str | None = None, configured: str | None = None, where: str = "reply"
 ) -> tuple[etree._Element, Records]:
-    """Return a document without the outermost elements named ``tags`` (Clark notation), and those beside it, in bounded memory."""
-    return _run(body, frozenset(tags), transport=transport, configured=configured, where=where)
+    """Return a document without the outermost elements at a place, and those beside it, in bounded memory."""
+    return _run(body, place, transport=transport, configured=configured, where=where)
 
 
-def _run(
-    body: Body, tags: frozenset[str] | None, *, transport: str | None, configured: str | None, where: str
-) -> tuple[etree._Element, Records]:
+def _run(body: Body, place: Place | None, *, transport: str | None, configured: str | None, where: str) -> tuple[etree._Element, Records]:
     refuse_other_content(body, where)
     head = body.head(65_536)
     name = charset(head, transport, configured, xml=True)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
     watched = not _harmless(body)
     parser = etree.XMLPullParser(
-        events=("start", "end") if watched or tags else (),
-        tag=None if watched else tags,
+        events=("start", "end") if watched or place else (),
+        tag=place.path[-1] if place and not watched else None,
         encoding=name,
         resolve_entities=False,
         no_network=True,
@@ -135,7 +154,7 @@ def _run(
         remove_comments=True,
         remove_pis=True,
     )
-    cutter = _Cutter(tags or frozenset(), where)
+    cutter = _Cutter(place, where)
     take = cutter.watch if watched else cutter.take
     try:
         for piece in body.chunks():
@@ -165,8 +184,8 @@ def _harmless(body: Body) -> bool:
 class _Cutter:
     """Takes records out of a document while it is read."""
 
-    def __init__(self, tags: frozenset[str], where: str) -> None:
-        self._tags = tags
+    def __init__(self, place: Place | None, where: str) -> None:
+        self._place = place
         self._where = where
         self._depth = 0
         self._elements = 0
@@ -187,12 +206,15 @@ class _Cutter:
                     raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
             else:
                 self._depth -= 1
-            if element.tag in self._tags:
+            if self._place is not None and element.tag == self._place.path[-1]:
                 self.take(((event, element),))
 
     def take(self, events: Iterable[Any]) -> None:
         """Take the start and the end of records."""
+        place = self._place
         for event, element in events:
+            if place is None or not place.holds(element):
+                continue
             if event == "start":
                 self.records.nested = self.records.nested or self._inside > 0
                 self._inside += 1

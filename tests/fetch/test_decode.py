@@ -91,7 +91,7 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     big = body("".join(parts))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
-    root, made = xml.cut(big, ["{urn:x}r"])
+    root, made = xml.cut(big, xml.Place(("{urn:x}r",)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12_000_000
@@ -100,11 +100,26 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     records = list(made)
     assert len(records) == 20_000
     assert b"<id>19999</id>" in records[-1]
-    refused(RetryLater, "XML_MALFORMED", xml.cut, body("".join(parts[:-1])), ["{urn:x}r"])
+    refused(RetryLater, "XML_MALFORMED", xml.cut, body("".join(parts[:-1])), xml.Place(("{urn:x}r",)))
+
+
+def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
+    text = "<l><a><p>1</p><q><p>2</p></q></a><p>3</p><b><a><p>4</p></a></b></l>"
+    for place, found in (
+        (xml.Place(("p",)), "1234"),
+        (xml.Place(("a", "p")), "14"),
+        (xml.Place(("l", "a", "p"), 3), "1"),
+        (xml.Place(("a", "p"), 3), "1"),
+        (xml.Place(("l", "p"), 2), "3"),
+        (xml.Place(("p", "q"), 2), ""),
+    ):
+        root, made = xml.cut(body(text), place)
+        assert list(made) == [f"<p>{number}</p>".encode() for number in found]
+        assert "".join(root.itertext()) == "".join(number for number in "1234" if number not in found)
 
 
 def test_records_of_the_same_name_inside_records_stay_inside():
-    _, made = xml.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), ["p"])
+    _, made = xml.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml.Place(("p",)))
     assert made.nested
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
