@@ -18,13 +18,15 @@ MARK = b"\xff"
 class Known(MutableMapping[str, bytes]):
     """Native id to ``width`` bytes. Behaves as a dictionary would; not to be changed while it is iterated over."""
 
-    __slots__ = ("_buckets", "_count", "_round", "_width")
+    __slots__ = ("_buckets", "_count", "_done", "_round", "_width")
 
     def __init__(self, width: int = 24) -> None:
         self._width = width
         self._buckets: list[tuple[bytearray, bytearray]] = [(bytearray(MARK), bytearray())]
         self._round = 1
         """The number of buckets when the present round of splitting began: a power of two."""
+        self._done = 0
+        """How many of them were split in this round."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -91,22 +93,22 @@ class Known(MutableMapping[str, bytes]):
     def _place(self, native_id: str) -> int:
         code = hash(native_id)
         place = code & (self._round - 1)
-        if place < len(self._buckets) - self._round:  # split in this round already
+        if place < self._done:
             place = code & (2 * self._round - 1)
         return place
 
     def _split(self) -> None:
         """Share the next bucket's ids between it and a new one."""
-        place = len(self._buckets) - self._round
-        ids, values = self._buckets[place]
+        ids, values = self._buckets[self._done]
+        self._buckets[self._done] = bytearray(MARK), bytearray()
         self._buckets.append((bytearray(MARK), bytearray()))
-        self._buckets[place] = bytearray(MARK), bytearray()
+        self._done += 1
         for number, encoded in enumerate(ids[1:].split(MARK)[:-1]):
             new_ids, new_values = self._buckets[self._place(encoded.decode(errors="surrogatepass"))]
             new_ids += encoded + MARK
             new_values += values[number * self._width : (number + 1) * self._width]
-        if len(self._buckets) == 2 * self._round:
-            self._round *= 2
+        if self._done == self._round:
+            self._round, self._done = 2 * self._round, 0
 
 
 def _encoded(native_id: str) -> bytes:
