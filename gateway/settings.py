@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     kafka_ca_file: Path | None = None
     kafka_cert_file: Path | None = None
     kafka_key_file: Path | None = None
+    raw_days: int = Field(0, ge=0)
+    """Longest time a raw record is kept; 0 keeps it until it is replaced or deleted. What is older cannot be harmonised again."""
     kafka_replication: int = 1
     """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
 
@@ -50,9 +52,9 @@ class Settings(BaseSettings):
     """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
     pseudonym_key_previous: SecretStr = SecretStr("")
     """The key of before, while it is being replaced: what was published under it is taken away as records are published anew."""
-    suppression_key: SecretStr = SecretStr("")
-    """Key of the entries that keep erased records from coming back; the pseudonym key when not set. Never replaced: an entry cannot be
-    made anew, because nobody knows any more whom it stands for."""
+    permanent_key: SecretStr = SecretStr("")
+    """Key of what must never change, the ids of credentials and the entries that keep erased records from coming back; the pseudonym key
+    when not set. Set it to the pseudonym key in use before that one is replaced for the first time."""
     receive_host: str = "127.0.0.1"
     """Where registries that call us are answered; open only while this worker owns a push connector."""
     receive_port: Port = 9465

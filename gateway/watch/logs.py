@@ -91,7 +91,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     ``auto`` is the console form on a terminal and JSON, one object a line, anywhere else. May be called again.
     """
     out = stream or sys.stderr
-    conceal(settings.kafka_password.get_secret_value(), settings.pseudonym_key.get_secret_value())
+    named = (settings.kafka_password, settings.pseudonym_key, settings.pseudonym_key_previous, settings.permanent_key)
+    conceal(*(secret.get_secret_value() for secret in named))
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level]
     shared: list[Any] = [
