@@ -23,6 +23,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
@@ -42,6 +43,8 @@ READ_SECONDS = 60.0
 """How long a read may make no progress; longer than any other instance can hold a transaction open."""
 TRANSACTION_TIMEOUT_MS = 20_000
 """How long a dead instance can hold back every read_committed reader of its partitions."""
+CONFUSIONS = AssertionError, KeyError, IllegalOperation
+"""What aiokafka raises when its own state was lost: a send after an earlier one of the transaction was refused is illegal to it."""
 BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
@@ -236,7 +239,7 @@ class Transactional:
             return denied(self._settings, f"a transaction of {self.transactional_id}", error)
         if isinstance(error, RecordTooLarge):
             metrics.PRODUCERS_REPLACED.labels(self._role, "record_too_large").inc()
-        if isinstance(error, TimeoutError | KafkaError | OSError | AssertionError | KeyError):  # the last two: aiokafka's own confusions
+        if isinstance(error, (TimeoutError, KafkaError, OSError, *CONFUSIONS)):
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
         return error
