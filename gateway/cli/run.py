@@ -53,7 +53,11 @@ def verify_topics() -> None:
     """Say whether every topic is there as declared."""
     from gateway.publish import topics
 
-    asyncio.run(topics.verify(settings_here()))
+    different = asyncio.run(topics.verify(settings_here()))
+    for line in different:
+        print(line)
+    if different:
+        raise typer.Exit(1)
     print(f"all {len(topics.TOPICS)} topics are there as declared")
 
 

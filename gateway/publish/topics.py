@@ -5,7 +5,7 @@ Creation, verification, AsyncAPI, Strimzi and ACL files are all made from this t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -16,6 +16,8 @@ from gateway.publish.connection import admin, denied
 from gateway.settings import Settings
 
 DAY_MS = 86_400_000
+PLATFORMS = ("europass", "esc")
+"""Roles of readers outside the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Topic:
     personal: bool = False
     writers: tuple[str, ...] = ("harmonise",)
     readers: tuple[str, ...] = ()
+    basis: str = ""
+    """On which basis what stands here may be read by ``readers``."""
     max_bytes: int = 1_048_576
 
 
@@ -46,9 +50,15 @@ RAW = Topic(
     writers=("poll", "erase"),
     readers=("harmonise", "operator", "erase"),
     max_bytes=5_242_880,
+    basis="nothing leaves: kept so that a changed table can be applied again",
 )
 CURSORS = Topic(
-    "gateway.cursors.v1", "connector|stream", "Where each stream stands", writers=("poll",), readers=("poll", "operator", "erase")
+    "gateway.cursors.v1",
+    "connector|stream",
+    "Where each stream stands",
+    writers=("poll",),
+    readers=("poll", "operator", "erase"),
+    basis="nothing of anybody",
 )
 DIGESTS = Topic(
     "gateway.digests.v1",
@@ -56,20 +66,54 @@ DIGESTS = Topic(
     "Digest of each record",
     writers=("poll", "erase"),
     readers=("poll", "operator", "erase"),
+    basis="nothing leaves: tells the changed from the unchanged; a native id may say who somebody is",
+    personal=True,
 )
-QUALIFICATIONS = Topic("europass.qualifications.v1", "persistent IRI", "ELM LOQ JSON-LD: qualifications", readers=("europass", "erase"))
+QUALIFICATIONS = Topic(
+    "europass.qualifications.v1",
+    "persistent IRI",
+    "ELM LOQ JSON-LD: qualifications",
+    readers=("europass", "erase"),
+    basis="public catalogue",
+)
 OPPORTUNITIES = Topic(
-    "europass.learning-opportunities.v1", "persistent IRI", "ELM LOQ JSON-LD: courses and programmes", readers=("europass", "erase")
+    "europass.learning-opportunities.v1",
+    "persistent IRI",
+    "ELM LOQ JSON-LD: courses and programmes",
+    readers=("europass", "erase"),
+    basis="public catalogue",
 )
 CREDENTIALS = Topic(
-    "europass.credentials.v1", "credential id", "Unsealed European Digital Credentials", personal=True, readers=("europass", "erase")
+    "europass.credentials.v1",
+    "credential id",
+    "Unsealed European Digital Credentials",
+    personal=True,
+    readers=("europass", "erase"),
+    basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
 )
 STUDENT_STATUS = Topic(
-    "esc.student-status.v1", "pseudonymous hash", "Enrolment of a student at an institution", personal=True, readers=("esc", "erase")
+    "esc.student-status.v1",
+    "pseudonymous hash",
+    "Enrolment of a student at an institution",
+    personal=True,
+    readers=("esc", "erase"),
+    basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
-CARDS = Topic("esc.cards.v1", "ESCN", "Life of a European Student Card", personal=True, readers=("esc", "erase"))
+CARDS = Topic(
+    "esc.cards.v1",
+    "ESCN",
+    "Life of a European Student Card",
+    personal=True,
+    readers=("esc", "erase"),
+    basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
+)
 POINTERS = Topic(
-    "esc.credential-pointers.v1", "credential id", "That a credential exists, and where", personal=True, readers=("esc", "erase")
+    "esc.credential-pointers.v1",
+    "credential id",
+    "That a credential exists, and where",
+    personal=True,
+    readers=("esc", "erase"),
+    basis="the holder's consent (`holder_consent`)",
 )
 SUPPRESSIONS = Topic(
     "gateway.suppressions.v1",
@@ -78,6 +122,7 @@ SUPPRESSIONS = Topic(
     partitions=1,
     writers=("erase",),
     readers=("poll", "erase"),
+    basis="the duty to keep erased what was erased: keyed hashes",
 )
 AUDIT = Topic(
     "gateway.audit.v1",
@@ -88,14 +133,24 @@ AUDIT = Topic(
     days=3650,
     writers=("erase",),
     readers=("operator", "erase"),
+    basis="the duty to show what was erased, when and why",
 )
 PROVIDERS = Topic(
     "reference.providers.v1",
     "provider id",
     "Trusted providers and their quality assurance",
     readers=("harmonise", "europass", "esc", "erase"),
+    basis="public registers",
 )
-REJECTIONS = Topic("gateway.rejections.v1", "as raw", "Why a record was rejected; no payload", days=90, readers=("operator", "erase"))
+REJECTIONS = Topic(
+    "gateway.rejections.v1",
+    "as raw",
+    "Why a record was rejected; no payload",
+    days=90,
+    readers=("operator", "erase"),
+    basis="nothing leaves: why, where, never what; a native id may say who somebody is",
+    personal=True,
+)
 COMMANDS = Topic(
     "gateway.commands.v1",
     "connector",
@@ -105,6 +160,7 @@ COMMANDS = Topic(
     days=7,
     writers=("operator", "control"),
     readers=("control",),
+    basis="nothing of anybody",
 )
 NOTIFICATIONS = Topic(
     "gateway.notifications.v1",
@@ -114,6 +170,7 @@ NOTIFICATIONS = Topic(
     days=7,
     writers=("control", "harmonise"),
     readers=("operator",),
+    basis="nothing of anybody",
 )
 STATUS = Topic(
     "gateway.status.v1",
@@ -123,6 +180,7 @@ STATUS = Topic(
     days=30,
     writers=("control", "harmonise"),
     readers=("operator",),
+    basis="nothing of anybody",
 )
 
 TOPICS: tuple[Topic, ...] = (
@@ -145,6 +203,16 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
+def personal_data() -> str:
+    """Return the record of what may leave on which basis, as the table that stands in the README."""
+    lines = ["| topic | personal data | who reads it | on which basis | kept |", "|---|---|---|---|---|"]
+    for topic in TOPICS:
+        kept = " or ".join([*(["until replaced or deleted"] if topic.compacted else []), *([f"{topic.days} days"] if topic.days else [])])
+        readers = ", ".join(f"**{one}**" if one in PLATFORMS else one for one in topic.readers)
+        lines.append(f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.basis} | {kept} |")
+    return "\n".join(lines) + "\n"
+
+
 def settings_of(topic: Topic) -> dict[str, str]:
     """Return the topic's configuration as Kafka names it."""
     policies = [*(["compact"] if topic.compacted else []), *(["delete"] if topic.days or not topic.compacted else [])]
@@ -157,13 +225,21 @@ def settings_of(topic: Topic) -> dict[str, str]:
     return found
 
 
+def as_set(topic: Topic, settings: Settings) -> Topic:
+    """Return the topic as this installation keeps it."""
+    return replace(topic, days=settings.raw_days) if topic == RAW and settings.raw_days else topic
+
+
 async def apply(settings: Settings) -> list[str]:
     """Create the topics that are missing; return their names."""
     client = await admin(settings)
     try:
         present = set(await client.list_topics())
         missing = [topic for topic in TOPICS if topic.name not in present]
-        wanted = [NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(topic)) for topic in missing]
+        wanted = [
+            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(as_set(topic, settings)))
+            for topic in missing
+        ]
         reply = await client.create_topics(wanted)
         for name, code, *_ in reply.topic_errors:
             if code not in {NoError.errno, TopicAlreadyExistsError.errno}:
@@ -177,9 +253,10 @@ async def apply(settings: Settings) -> list[str]:
         await client.close()
 
 
-async def verify(settings: Settings) -> None:
+async def verify(settings: Settings) -> list[str]:
     """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here.
 
+    Returns what else is not as declared, one line each: with other times, an erased record may stay on disk longer than promised.
     Raises :class:`~gateway.errors.Denied` when this principal may not see one: that a topic is refused does not say that it is missing.
     """
     client = await admin(settings)
@@ -193,18 +270,23 @@ async def verify(settings: Settings) -> None:
         replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
         entries = [entry for reply in replies for entry in reply.resources]
         _refuse(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
-        policies = {entry[3]: {item[0]: item[1] for item in entry[4]}.get("cleanup.policy") for entry in entries}
+        configured = {entry[3]: {item[0]: item[1] for item in entry[4]} for entry in entries}
     finally:
         await client.close()
     for topic in TOPICS:
-        if topic.compacted and "compact" not in (policies.get(topic.name) or ""):
-            raise IntegrityStop(
-                f"{topic.name}: cleanup.policy is {policies.get(topic.name)}, must be compact; the gateway's state would be deleted"
-            )
+        policy = configured[topic.name].get("cleanup.policy")
+        if topic.compacted and "compact" not in (policy or ""):
+            raise IntegrityStop(f"{topic.name}: cleanup.policy is {policy}, must be compact; the gateway's state would be deleted")
         if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
             raise IntegrityStop(
                 f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
             )
+    return [
+        f"{topic.name}: {name} is {configured[topic.name].get(name)}, declared is {value}"
+        for topic in TOPICS
+        for name, value in settings_of(as_set(topic, settings)).items()
+        if set((configured[topic.name].get(name) or "").split(",")) != set(value.split(","))
+    ]
 
 
 def _refuse(settings: Settings, what: str, names: set[str]) -> None:

@@ -56,3 +56,45 @@ def test_personal_topics_are_never_open_to_everybody() -> None:
         assert topic.readers, topic.name
         assert topic.writers, topic.name
         assert topic.compacted or topic.days, topic.name
+
+
+@pytest.mark.kafka
+def test_times_that_would_keep_erased_bytes_longer_are_told(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
+) -> None:
+    async def scenario() -> list[str]:
+        await topics.apply(settings)
+        declared = topics.settings_of(topics.RAW) | {"segment.ms": "604800000"}
+        await create_topic(name, 4, **{key.replace(".", "_"): value for key, value in declared.items()})
+        monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
+        return await topics.verify(settings)
+
+    assert asyncio.run(scenario()) == [f"{name}: segment.ms is 604800000, declared is 86400000"]
+
+
+@pytest.mark.kafka
+def test_raw_records_may_be_kept_for_some_days_only(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = replace(topics.RAW, name=name)
+    monkeypatch.setattr(topics, "RAW", raw)
+    monkeypatch.setattr(topics, "TOPICS", (raw,))
+    short = settings.model_copy(update={"raw_days": 30})
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        assert await topics.apply(short) == [name]
+        return await topics.verify(short), await topics.verify(settings)
+
+    as_set, otherwise = asyncio.run(scenario())
+    assert as_set == []
+    assert otherwise == [f"{name}: cleanup.policy is compact,delete, declared is compact"]
+
+
+def test_what_is_erased_goes_within_the_time_that_is_promised() -> None:
+    """A compacted topic closes its segment each day and is compacted within a week; tombstones outlive a reader's week of absence."""
+    for topic in topics.TOPICS:
+        if topic.compacted:
+            found = {key: int(value) for key, value in topics.settings_of(topic).items() if value.isdigit()}
+            assert found["segment.ms"] <= topics.DAY_MS
+            assert found["max.compaction.lag.ms"] <= 7 * topics.DAY_MS
+            assert found["delete.retention.ms"] >= 7 * topics.DAY_MS
+        if topic.personal:
+            assert topic.compacted, "a tombstone must be able to erase it"
