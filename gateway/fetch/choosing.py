@@ -27,7 +27,9 @@ def cut_place(connector: Connector, stream: Stream) -> Place | None:
     if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
         return None
     start, names = found[1], [name.rpartition(":") for name in found[2].split("/")]
-    if names[-1][2] in stream.paging.model_dump_json() or any(prefix and prefix not in block.namespaces for prefix, _, _ in names):
+    if re.search(rf"(?<![\w.-]){re.escape(names[-1][2])}(?![\w.-])", stream.paging.model_dump_json()) or any(
+        prefix and prefix not in block.namespaces for prefix, _, _ in names
+    ):
         return None
     path = tuple(f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names)
     return Place(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
