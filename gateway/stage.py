@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 import traceback
 from collections import Counter
@@ -124,6 +125,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
 
         Raises :class:`~gateway.errors.Denied` when Kafka refuses this principal before anything could be committed.
         """
+        settle()
         while not self._stopping:
             try:
                 consumer = await self._connect()
@@ -291,6 +293,14 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             self._generation += 1
             for place in assigned:
                 self._lanes[place] = _Lane(Transactional(self._settings, f"{self._group}-{place.topic}-{place.partition}", "harmonise"))
+
+
+def settle() -> None:
+    """Take what is loaded by now for lasting: the collector does not walk through it with every batch, which cost a tenth of the time."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def broken(record: ConsumerRecord, process: Process) -> Result:
