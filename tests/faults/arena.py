@@ -114,7 +114,7 @@ class Arena:
         """End a process in good order and return its exit code."""
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        return process.wait(seconds)
+        return ended(process, seconds)
 
     def stop_all(self) -> None:
         for process in self.running:
@@ -131,6 +131,11 @@ class Arena:
 
     def delete(self, count: int, stream: str = "degrees") -> None:
         self.loop.call(self.registry.delete, stream, count=count)
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
+    """Wait for the end of a process, ``PATIENCE`` times as long as given, and return its exit code."""
+    return process.wait(seconds * PATIENCE)
 
 
 def frozen(process: subprocess.Popen[bytes], seconds: float = 40) -> None:

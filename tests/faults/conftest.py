@@ -61,6 +61,12 @@ def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
     asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, topics.CREDENTIALS.max_bytes))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show a failure when it happens: the whole run takes half an hour."""
+    if report.failed:
+        print(f"\n{report.nodeid}\n{str(report.longrepr)[-3000:]}", file=sys.__stdout__, flush=True)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if FIGURES:
         terminalreporter.section("faults: what was measured")

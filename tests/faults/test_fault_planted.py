@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from arena import Arena, frozen, until
+from arena import Arena, ended, frozen, until
 from figures import note
 from planted import DEFECTS
 from verifier import Verdict, rest
@@ -25,7 +25,7 @@ def caught(defect: str, arena: Arena, verdict: Verdict, *expected: str) -> None:
 
 def killed(arena: Arena, failpoint: str, defect: str) -> None:
     process = arena.start(failpoint, defect)
-    assert process.wait(60) == -signal.SIGKILL, arena.log(process)
+    assert ended(process) == -signal.SIGKILL, arena.log(process)
 
 
 def test_a_cursor_committed_apart_loses_a_page(build: Build) -> None:
@@ -99,7 +99,7 @@ class TestPlanted:
     def test_a_record_that_ends_the_process_ends_it_again(self, build: Build) -> None:
         arena = build(150)
         for _ in range(2):
-            assert arena.start(defect="crash-on-poison").wait(60) == 1
+            assert ended(arena.start(defect="crash-on-poison")) == 1
         caught("crash-on-poison", arena, rest(arena), "did not settle")
 
     @pytest.mark.usefixtures("small_credentials")

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from arena import Arena
+from arena import Arena, ended
 from figures import note
 from verifier import assert_sound, look, settle
 
@@ -45,7 +45,7 @@ def kill_at(arena: Arena, failpoints: tuple[str, ...]) -> None:
     """One life of the gateway for each failpoint, all of them with something to do."""
     for failpoint in failpoints:
         process = arena.start(failpoint)
-        assert process.wait(60) == -signal.SIGKILL, arena.log(process)
+        assert ended(process) == -signal.SIGKILL, arena.log(process)
         arena.kills += 1
         arena.add(15)
         arena.add(15, "credits")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from arena import FAULTY, Arena, frozen, until
+from arena import FAULTY, Arena, ended, frozen, until
 from figures import note
 from verifier import assert_sound, judge, look, rest, settle
 
@@ -71,7 +71,7 @@ def test_stopped_in_the_middle_of_a_page(build: Build, number: signal.Signals) -
     time.sleep(0.7)
     started = time.monotonic()
     process.send_signal(number)
-    assert process.wait(20) == 128 + number, arena.log(process)
+    assert ended(process, 20) == 128 + number, arena.log(process)
     took = time.monotonic() - started
     assert took < 12
     assert not rest_between(arena)
@@ -131,7 +131,7 @@ def test_workers_come_and_go_and_die_in_mid_batch(build: Build) -> None:
     arena.kill(first)
     arena.add(100)
     second.terminate()
-    assert second.wait(25) == 143
+    assert ended(second, 25) == 143
     arena.add(100, "credits")
     verdict = settle(arena, 120)
     assert_sound(verdict, 1_000)
@@ -170,14 +170,14 @@ def test_too_few_file_descriptors(build: Build, files: int) -> None:
         cwd=arena.folder,
     )
     time.sleep(15)
-    ended = process.poll()
+    code = process.poll()
     process.kill()
     process.wait()
     assert not rest_between(arena)
     arena.start()
     verdict = settle(arena)
     assert_sound(verdict, 150)
-    note("45", f"{files} file descriptors", arena, verdict, remark="went on" if ended is None else f"ended with {ended}")
+    note("45", f"{files} file descriptors", arena, verdict, remark="went on" if code is None else f"ended with {code}")
 
 
 def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_time(build: Build) -> None:
@@ -188,7 +188,7 @@ def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_t
     arena.stop(first)
     second = arena.start("poll:before-commit:1:kill")
     arena.add(20)
-    assert second.wait(60) == -signal.SIGKILL
+    assert ended(second) == -signal.SIGKILL
     took = held_back(arena)
     note("39", "open transaction of a dead worker", remark=f"readers were held back {took:.0f} s; limit 32 s")
     assert took < 32
@@ -220,7 +220,7 @@ def test_a_dead_workers_transaction_with_the_wrong_limit(build: Build) -> None:
     """The defect of row 39: with Kafka's own limit of fifteen minutes the readers are still held back after the time we promise."""
     arena = build(60)
     process = arena.start("poll:before-commit:1:kill", "long-timeout")
-    assert process.wait(60) == -signal.SIGKILL
+    assert ended(process) == -signal.SIGKILL
     deadline = time.monotonic() + 34
     while time.monotonic() < deadline:
         assert is_open(arena), "the planted defect was not seen"

@@ -13,7 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteAclsRequest
-from arena import Arena
+from arena import Arena, ended
 from figures import note
 from verifier import assert_sound, look, rest, settle
 
@@ -46,7 +46,7 @@ async def admin(bootstrap: str, work: Callable) -> None:
 def ends(arena: Arena, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25) -> float:
     """Assert that a start is refused in time, with this code and these words."""
     started = time.monotonic()
-    assert process.wait(seconds) == code, arena.log(process)
+    assert ended(process, seconds) == code, arena.log(process)
     for text in texts:
         assert text in arena.log(process), arena.log(process)
     assert not arena.registry.requests, "the registry was asked although the start was refused"
@@ -171,7 +171,7 @@ class TestRights:
         asyncio.run(grant(guarded.bootstrap))
         if poll.poll() is None:
             poll.send_signal(signal.SIGTERM)  # a stream that needs a person is tried again each minute: do not wait for that
-            poll.wait(20)
+            ended(poll, 20)
         arena.start(roles="poll", **environment(guarded, "gateway-poll"))
         verdict = settle(arena, 120)
         assert_sound(verdict, 180)

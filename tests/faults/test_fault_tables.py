@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from arena import FAULTY, ROOT, Arena
+from arena import FAULTY, ROOT, Arena, ended
 from figures import note
 from verifier import View, assert_sound, last, look, outcomes, settle
 
@@ -50,7 +50,7 @@ def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
     assert len(digests) == 1, digests
     arena.stop(process)
     refused = arena.start()
-    assert refused.wait(60) == 3, arena.log(refused)
+    assert ended(refused) == 3, arena.log(refused)
     assert table.name in arena.log(refused)
     table.write_text(table_back)
     arena.start()
