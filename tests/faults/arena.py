@@ -21,8 +21,11 @@ from typing import Any, TypeVar
 
 import psutil
 
+from gateway.errors import Unavailable
 from gateway.local.registries import soap_credits
 from gateway.local.registries.soap_credits import StudentRecords
+from gateway.publish import topics
+from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -202,3 +205,15 @@ def arena(
     finally:
         found.stop_all()
         loop.run(registry.close())
+
+
+def create_topics(bootstrap: str, tries: int = 8) -> None:
+    """Create the gateway's topics; a broker that has just come up on a loaded machine may need a while."""
+    for left in reversed(range(tries)):
+        try:
+            asyncio.run(topics.apply(Settings(kafka_bootstrap=bootstrap)))
+        except Unavailable:
+            if not left:
+                raise
+        else:
+            return

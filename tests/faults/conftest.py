@@ -12,13 +12,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from arena import Arena, Loop, arena
+from arena import Arena, Loop, arena, create_topics
 from figures import FIGURES, table
 
 from gateway.local import kafka
 from gateway.publish import topics
 from gateway.publish.topics import TOPICS, settings_of
-from gateway.settings import Settings
 
 kafka.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
 
@@ -31,13 +30,14 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def build(tmp_path: Path, kafka_bootstrap: str, loop: Loop) -> Iterator[Callable[..., Arena]]:
-    """``build(records)`` gives an arena on the shared broker, with a connector of its own."""
+def build(tmp_path: Path, loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., Arena]]:
+    """``build(records)`` gives an arena with a connector of its own: on the shared broker, or on the one at ``bootstrap``."""
     with ExitStack() as stack:
 
-        def make(records: int = 150, bootstrap: str = kafka_bootstrap, **words: object) -> Arena:
-            asyncio.run(topics.apply(Settings(kafka_bootstrap=bootstrap)))
-            return stack.enter_context(arena(tmp_path, bootstrap, loop, records, **words))
+        def make(records: int = 150, bootstrap: str = "", **words: object) -> Arena:
+            address = bootstrap or request.getfixturevalue("kafka_bootstrap")
+            create_topics(address)
+            return stack.enter_context(arena(tmp_path, address, loop, records, **words))
 
         yield make
 
@@ -55,7 +55,7 @@ async def _limit(bootstrap: str, topic: str, value: int) -> None:
 @pytest.fixture
 def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
     """``europass.credentials.v1`` takes only small records for the length of a test."""
-    asyncio.run(topics.apply(Settings(kafka_bootstrap=kafka_bootstrap)))
+    create_topics(kafka_bootstrap)
     asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, 10_350))
     yield
     asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, topics.CREDENTIALS.max_bytes))

@@ -13,12 +13,12 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteAclsRequest
-from arena import Arena, ended
+from arena import Arena, create_topics, ended
 from figures import note
 from verifier import assert_sound, look, rest, settle
 
 from gateway.local import kafka
-from gateway.publish import cluster, topics
+from gateway.publish import cluster
 from gateway.publish.topics import CREDENTIALS, CURSORS, RAW, settings_of
 from gateway.settings import Settings
 from tests.gateway.test_rights import Guarded, environment, free_port, grant, properties
@@ -82,7 +82,7 @@ class TestStart:
                 arena.start(defect="topics-unchecked").wait(15)
         finally:
             time.sleep(1)
-            asyncio.run(topics.apply(Settings(kafka_bootstrap=own)))
+            create_topics(own)
         note("11", "topic missing", remark=f"exit 4 after {took:.1f} s, names the topic and the command")
         note("0", "planted: topics-unchecked", remark="caught: still running after 15 s")
 
@@ -124,7 +124,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded
     port = free_port()
     monkeypatch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + properties(port))
     with kafka.running(tmp_path / "kafka") as broker:
-        asyncio.run(topics.apply(Settings(kafka_bootstrap=broker.bootstrap)))
+        create_topics(broker.bootstrap)
         asyncio.run(grant(broker.bootstrap))
         yield Guarded(broker.bootstrap, f"127.0.0.1:{port}")
 
