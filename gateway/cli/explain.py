@@ -27,18 +27,22 @@ def explain(
     mappings: Annotated[Path | None, typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")] = False,
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
     from gateway.cli.run import settings_here
-    from gateway.explaining import explanation, stored
+    from gateway.explaining import explanation, generated, stored
     from gateway.harmonise.tables import Tables
     from gateway.language import load_connector
     from gateway.language.parties import split_by_party
 
-    if bool(record) == (sample is not None):
+    if not code and bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
     path = Path(connector)
     loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
+    if code:
+        print(generated(loaded, _stream(loaded, stream), Tables.load(mappings or Settings().mappings)), end="")
+        return
     if sample:
         raw, position = _sample(loaded, sample, stream, kind)
     else:
@@ -56,9 +60,7 @@ def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -
     from gateway.language.connector import payload_kind
     from gateway.records import Raw
 
-    name = stream or next(iter(connector.streams))
-    if name not in connector.streams or (stream is None and len(connector.streams) > 1):
-        raise UsageError(f"--stream is one of {', '.join(connector.streams)}")
+    name = _stream(connector, stream)
     try:
         body = sys.stdin.buffer.read() if str(sample) == "-" else sample.read_bytes()
     except OSError as error:
@@ -66,6 +68,13 @@ def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -
     xml = payload_kind(connector, connector.streams[name]) == "xml"
     media_type = "application/xml" if xml else "application/json"
     return Raw(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type), ""  # type: ignore[arg-type]
+
+
+def _stream(connector: Connector, stream: str | None) -> str:
+    name = stream or next(iter(connector.streams))
+    if name not in connector.streams or (stream is None and len(connector.streams) > 1):
+        raise UsageError(f"--stream is one of {', '.join(connector.streams)}")
+    return name
 
 
 def register(app: typer.Typer) -> None:

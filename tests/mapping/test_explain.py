@@ -163,3 +163,11 @@ def test_the_command_explains_a_sample(tmp_path):
     )
     assert "eqf_level: 6" in said
     assert "Sampleton" not in said
+
+
+def test_the_command_shows_the_code_that_runs(tmp_path):
+    connector = tmp_path / "c.yaml"
+    connector.write_text(CONNECTOR.format(country="ie", code="IE"))
+    said = CliRunner().invoke(app, ["explain", str(connector), "--code"], catch_exceptions=False).output
+    compile(said, "shown", "exec")
+    assert "# holder.pseudonym" in said
