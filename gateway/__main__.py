@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -13,6 +15,7 @@ def main() -> None:
     from gateway.cli import app
     from gateway.errors import ConfigError, GatewayError
 
+    _settle_streams()
     try:
         app(prog_name="gateway")
     except ConfigError as error:
@@ -32,6 +35,15 @@ def main() -> None:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _settle_streams() -> None:
+    """Let a closed standard input be an empty one, and what a terminal cannot show be an escape: neither is worth a traceback."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

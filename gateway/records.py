@@ -25,6 +25,10 @@ def about(description: str, *, personal: bool = False, derived: bool = False, so
     return Meta(description=description, extra={"personal": personal, "derived": derived, "source": source})
 
 
+NO_ID, BAD_ID = "?", "?!"
+"""How the names of records begin whose native id is missing, or cannot be one; they are rejected, and counted like all others."""
+
+
 class Raw(Struct, frozen=True, kw_only=True):
     """One record as a registry served it: the unit that is counted, keyed, kept and harmonised.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gateway.cli.read import read
-from gateway.errors import UsageError
+from gateway.errors import Unavailable, UsageError
 from gateway.settings import Settings
 
 T = TypeVar("T")
@@ -66,6 +66,7 @@ def run(
     roles: Annotated[str, typer.Option(help="Comma-separated: poll, harmonise.")] = "poll,harmonise",
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
     accept_new_cluster: Annotated[bool, typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for a Kafka that is not there yet.")] = 0,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; one parent starts them, and again when one dies.")] = 1,
     process: Annotated[str, typer.Option(hidden=True)] = "",
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -89,6 +90,8 @@ def run(
     if processes == 1:
         tracing.start(settings)
     fleet = load_fleet(settings, names)
+    if wait:
+        run_loop(kafka_there(settings, wait))
     if "poll" in wanted:
         require_secrets(fleet, FileSecrets(settings.secrets_dir))
         if accept_new_cluster:
@@ -105,6 +108,21 @@ def run(
         tracing.stop()
     if worker.stopped_by:
         raise typer.Exit(128 + worker.stopped_by)
+
+
+async def kafka_there(settings: Settings, seconds: float) -> None:
+    """Wait so long until Kafka answers and has the topics; then raise what is still missing."""
+    from gateway.publish import topics
+
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while True:
+        try:
+            return await topics.verify(settings)
+        except Unavailable:
+            if clock() >= until:
+                raise
+        await asyncio.sleep(0.5)
 
 
 def register(app: typer.Typer) -> None:

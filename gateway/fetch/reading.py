@@ -24,6 +24,7 @@ Compile = Callable[[str, str], Callable[..., list[Any]]]
 
 CUT_BYTES = 8_000_000
 """A document this large takes hundreds of megabytes as a tree."""
+MAX_PARTS = 1_000
 _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
@@ -219,8 +220,11 @@ def _moment(text: str | None) -> datetime:
 
 def part(body: Body, reply: Reply, wanted: str | None, where: str) -> Source:
     """Return one part of a multipart message: the root, or the one whose Content-ID fits; the others go with it."""
+    data = body.read()
+    if data.count(b"\n--") > MAX_PARTS:
+        raise Halt("LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts")
     head = f"Content-Type: {reply.headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
-    message = email.message_from_bytes(head + body.read(), policy=email.policy.HTTP)
+    message = email.message_from_bytes(head + data, policy=email.policy.HTTP)
     if not message.is_multipart() or message.defects:
         raise RetryLater("MIME", f"{where}: the multipart message is not complete")
     parts: dict[str, bytes] = {}

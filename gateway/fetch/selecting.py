@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from gateway.language.connector import Stream
 from gateway.language.expressions import PayloadKind, compile_expression
 from gateway.language.expressions import text_of as spelled
 from gateway.language.wire import Condition
-from gateway.records import Raw
+from gateway.records import BAD_ID, NO_ID, Raw
 
 Look = Callable[[Any, Mapping[str, Any]], list[Any]]
 
@@ -53,6 +54,8 @@ def text_of(value: Any) -> str:
 
 
 MAX_ID = 400
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
+"""What nobody sees: two ids that differ in it look the same to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +148,11 @@ class Selector:
         """Return the parts of the id joined by ``/``; a record without one gets a name from its content, and is rejected later."""
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
-        if all(parts) and len(joined) <= MAX_ID:
-            return self._unnamed(joined)
-        return "?" + hashlib.sha256(body).hexdigest()[:32]
+        if not all(parts):
+            return NO_ID + hashlib.sha256(body).hexdigest()[:32]
+        if len(joined) > MAX_ID or (not (joined.isascii() and joined.isprintable()) and _UNSEEN.search(joined)):
+            return BAD_ID + hashlib.sha256(body).hexdigest()[:32]
+        return self._unnamed(joined)
 
     def _unnamed(self, native_id: str) -> str:
         """Return an id that names a person as a keyed hash, any other as it is."""

@@ -27,7 +27,7 @@ from gateway.harmonise.scalars import CastError
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.targets import REQUIRED, record_type
-from gateway.records import Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
+from gateway.records import BAD_ID, NO_ID, Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
 
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
@@ -106,7 +106,9 @@ class Harmoniser:
             return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
         if raw.body is None:
             return Withheld(reason="deleted")
-        if raw.native_id.startswith("?"):
+        if raw.native_id.startswith(BAD_ID):
+            return self._rejected("map", "id", "invalid", "expected a native id of at most 400 characters that people can see")
+        if raw.native_id.startswith(NO_ID):
             return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
         program = programs.of(raw.kind)
         if program is None:

@@ -8,6 +8,7 @@ the level of the whole (R15); every value of a table travels with its row (R18).
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -25,6 +26,12 @@ _CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60,
 _LEARNING = {"qualification", "learning_opportunity", "credential"}
 _YEAR_HIGH, _YEAR_IMPOSSIBLE = 60, 90
 _HOURS_LEAST, _HOURS_MOST = 18, 40
+
+_FIRST_YEAR, _LAST_YEAR = 1850, 2100
+_MISREAD = re.compile(r"[\u00c2-\u00c5][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|\u00e2\u20ac|\ufffd")
+
+_NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,4})?")
+_SPAN = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,4})?)-([0-9]{1,4}(?:[.,][0-9]{1,4})?)")
 
 Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
 
@@ -69,6 +76,7 @@ class _Work:
         award = emits == "credential"
         on = _award_day(made) if award else made.get("valid_until")
         self._dates(made)
+        self._charset(made)
         self._level(made, "", on, award=award)
         credit = self._credits(made, "", on or made.get("valid_from"))
         if award:
@@ -223,8 +231,19 @@ class _Work:
             if begin is not None and end is not None and begin > end:
                 raise _refused("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
         awarded, born = made.get("awarded_on"), (made.get("holder") or {}).get("birth_date")
+        for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
+            if day is not None and not _FIRST_YEAR <= day.year <= _last_year(made.get("changed_at")):
+                raise _refused("rule", prefix + name, Code.DATE_IMPLAUSIBLE, "expected a day of this age, not a stand-in for no day")
         if awarded is not None and born is not None and born >= awarded:
             raise _refused("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
+
+    def _charset(self, made: dict[str, Any]) -> None:
+        """Note texts in which two letters stand where one was meant: UTF-8 that somebody read as Latin-1."""
+        texts = [("title", (made.get("title") or {}).values()), ("description", (made.get("description") or {}).values())]
+        texts.append(("holder", (made.get("holder") or {}).values()))
+        for field, values in texts:
+            if any(type(text) is str and not text.isascii() and _MISREAD.search(text) for text in values):
+                self._issue(Code.ENCODING_SUSPECT, field)
 
     def _size(self, made: dict[str, Any], credit: CreditMatch) -> None:
         ranges = _CYCLE_CREDITS.get(made.get("cycle") or "")
@@ -263,6 +282,10 @@ class _Work:
         values = scale.values if scale else ()
         if len(values) > 1 and not any("-" in value[1:] for value in values) and assessment["grade"] not in values:
             self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
+        elif len(values) == 1 and (span := _SPAN.fullmatch(values[0])) and (found := _NUMBER.fullmatch(assessment["grade"].strip())):
+            least, grade, most = (Decimal(text.replace(",", ".")) for text in (span[1], found[0], span[2]))
+            if not least <= grade <= most:
+                self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
 
     # notes ----------------------------------------------------------------------------------------------------------------------
 
@@ -300,3 +323,8 @@ def _award_day(made: dict[str, Any]) -> date | None:
 
 def _refused(stage: str, field: str, reason: str, detail: str) -> _Refused:
     return _Refused(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
+
+
+def _last_year(written: datetime | None) -> int:
+    """Return the last year an award may be of: a registry writes down what is, or what is planned for the next year."""
+    return written.year + 1 if written is not None else _LAST_YEAR

@@ -397,3 +397,15 @@ told(
     ),
     elsewhere="tests/gateway/test_renormalise.py::test_changing_one_row_republishes_exactly_the_affected_records",
 )
+
+
+told(
+    36,
+    "half_written",
+    "a file that is half written, or wrong, while the gateway runs",
+    "what ran goes on running; gateway_config_reloads_total{outcome=refused} and a log line with the place",
+    elsewhere=(
+        "tests/gateway/test_reload.py::test_a_half_written_file_runs_only_when_it_is_whole, "
+        "tests/gateway/test_reload.py::test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place"
+    ),
+)

@@ -31,5 +31,10 @@ def test_a_test_that_the_table_names_is_there(row: BadInput):
         assert f"def {name}(" in (ROOT / path).read_text(), named
 
 
+def test_every_number_of_the_list_has_its_row():
+    assert {row.number for row in ROWS} == set(range(1, 96))
+    assert all(row.attempt or row.elsewhere or row.gap for row in ROWS)
+
+
 def test_the_table_in_the_repository_is_the_one_that_was_tried():
     assert hostile_table.README.read_text() == hostile_table.written(), "run `make hostile`"

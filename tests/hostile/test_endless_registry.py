@@ -1,0 +1,79 @@
+"""A registry that serves ten gigabytes, or one byte at a time: an outcome, a metric, a log line, bounded memory, and a cursor that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
+
+from forked import Done, apart
+from registry import XML, connector_at
+
+from gateway.deliver import Deliver
+from gateway.fetch.client import Client
+from gateway.poller import StreamPoller
+from gateway.publish import topics
+from gateway.publish.ledger import Ledger
+from gateway.settings import Settings
+from gateway.watch import logs, metrics
+
+ENDS = {"chunked": "LIMIT_BYTES", "unframed": "LIMIT_BYTES", "packed": "LIMIT_DECODED", "loris": "TIMEOUT"}
+STOOD = b'{"since":"2026-01-01T00:00:00Z"}'
+
+
+@pytest.fixture(scope="module")
+def endless() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("endless.py"))], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+
+
+def polled(settings: Settings, name: str, url: str) -> Done:
+    """Poll once in a process of its own, from a cursor that stands somewhere; answer with what the poller kept and counted."""
+
+    async def poll() -> dict[str, object]:
+        logs.configure(settings)
+        await topics.apply(settings)
+        connector = connector_at(url, XML).model_copy(update={"connector": name})
+        ledger = Ledger(settings, name, "awards")
+        await ledger.open()
+        await ledger.write([], STOOD)
+        await ledger.close()
+        async with Client(connector, lambda _: b"", "production") as client:
+            poller = StreamPoller(settings, connector, "awards", client, Deliver({}.get, b"x" * 32))
+            delay = await poller.poll(60)
+        after = Ledger(settings, name, "awards")
+        stands = await after.open()
+        await after.close()
+        counted = {outcome: metrics.POLLS.labels(name, "awards", outcome)._value.get() for outcome in ("ok", "retry", "halt")}
+        return {"stands": (stands or b"").decode(), "counted": counted, "delay": delay, "received": len(after.known)}
+
+    return apart(lambda: asyncio.run(poll()), limit=100)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("how", ENDS)
+def test_ten_gigabytes_end_as_the_specification_says(settings: Settings, name: str, endless: str, how: str):
+    done = polled(settings.model_copy(update={"log_format": "json"}), name, f"{endless}/{how}")
+    assert done.code == 0, done.err
+    found = json.loads(done.out[done.out.rindex('{"stands"') :])
+    lines = [json.loads(line) for line in (done.out + done.err).splitlines() if line.startswith("{") and '"poll failed"' in line]
+    assert [line["reason"] for line in lines] == [ENDS[how]]
+    assert "<list>" not in done.err
+    assert "    " not in done.err
+    kind = "retry" if how == "loris" else "halt"
+    assert found["counted"] == {"ok": 0, "retry": 0, "halt": 0, kind: 1}
+    assert found["stands"] == STOOD.decode()
+    assert found["received"] == 0
+    assert done.grown < 64, f"{done.grown:.0f} MB"
+    assert done.cpu < 20
