@@ -92,25 +92,26 @@ def render(
     """
     record, provenance = accepted.record, accepted.provenance
     keys = _Keys(raw, template, audience_key, id_key)
-    found: dict[str, bytes | Rejected | None]
+    found: _Found
     match record:
         case Qualification() | LearningOpportunity():
             found, provenance = _catalogue(record, keys[QUALIFICATIONS], provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_gone("credential", keys), provenance)
-            found, provenance = _credential(record, keys[CREDENTIALS], provenance, keys.hidden(), country, at)
+            found, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
-            found = {STATUS: esc.student_status(record, keys.hidden(), country, at) if record.esc_agreement else None}
+            hidden = keys.hidden()
+            found = [(STATUS, hidden.native_id, esc.student_status(record, hidden, country, at) if record.esc_agreement else None)]
         case Card():
-            found = {CARDS: esc.card(record, keys.hidden(), country, at) if record.esc_agreement else None}
+            found = [(CARDS, keys[CARDS], esc.card(record, keys.hidden(), country, at) if record.esc_agreement else None)]
         case Provider():
-            found = {PROVIDERS: dumps(msgspec.to_builtins(record))}
+            found = [(PROVIDERS, raw.key, dumps(msgspec.to_builtins(record)))]
     documents = []
-    for topic, value in found.items():
+    for topic, key, value in found:
         if isinstance(value, Rejected):
             return value
-        documents.append(_document(topic, keys[topic], value))
+        documents.append(_document(topic, key, value))
     return Rendered(tuple(documents), provenance)
 
 
@@ -120,30 +121,32 @@ def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience
     return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
 
 
-_Found = tuple[dict[str, bytes | Rejected | None], Provenance]
+_Found = list[tuple[str, str, bytes | Rejected | None]]
+"""Topic, key and document."""
 
 
-def _catalogue(record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str) -> _Found:
+def _catalogue(
+    record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str
+) -> tuple[_Found, Provenance]:
     issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
-        return {OPPORTUNITIES: elm_loq.opportunity(record, identity, version)}, _noted(provenance, issues)
+        return [(OPPORTUNITIES, identity, elm_loq.opportunity(record, identity, version))], _noted(provenance, issues)
     if not elm.has_levels(record):
         issues.append(LEVEL_MISSING)
-    return {QUALIFICATIONS: elm_loq.qualification(record, identity, version)}, _noted(provenance, issues)
+    return [(QUALIFICATIONS, identity, elm_loq.qualification(record, identity, version))], _noted(provenance, issues)
 
 
-def _credential(record: Credential, identity: str, provenance: Provenance, raw: Raw, country: str, at: datetime) -> _Found:
-    found = {
-        CREDENTIALS: elm_edc.credential(record, identity),
-        POINTERS: esc.pointer(record, identity, raw, country, at, provenance.quality_assurance),
-    }
+def _credential(record: Credential, keys: _Keys, provenance: Provenance, country: str, at: datetime) -> tuple[_Found, Provenance]:
+    identity = keys[CREDENTIALS]
+    quality = provenance.quality_assurance
+    pointer = esc.pointer(record, identity, keys.hidden(), country, at, quality) if record.holder_consent else None
     issues = _esco_issues(record)
     if elm_edc.sealing_required(record):
         issues.append(SEALING_REQUIRED)
     elements: dict[str, bool] = {}
     if record.micro or record.kind == "micro_credential":
-        assured = provenance.quality_assurance.get("outcome", "") in ASSURED
-        elements = annex1.completeness(record, quality_assured=assured)
+        elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED)
+    found: _Found = [(CREDENTIALS, identity, elm_edc.credential(record, identity)), (POINTERS, identity, pointer)]
     return found, _noted(provenance, issues, elements)
 
 
