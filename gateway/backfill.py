@@ -160,18 +160,21 @@ async def backfill(
     progress = standing(ledger)
     if progress is None or progress.state != "running":
         return progress
-    for window in windows(connector, name, progress):
-        pages = fetch.pages(connector, name, window, client, position=progress.position)
-        async with contextlib.aclosing(pages):  # type: ignore[type-var]
-            while go_on() and (found := await _ask(pages, ledger, traffic)):
-                page, meanwhile = found
-                async with turn:
-                    progress = await _write(ledger, page, meanwhile, advance(progress, window, page), tally)
-                tell(connector.connector, name, progress)
-                if page.last:
-                    break
-            else:
-                return progress
+    try:
+        for window in windows(connector, name, progress):
+            pages = fetch.pages(connector, name, window, client, position=progress.position)
+            async with contextlib.aclosing(pages):  # type: ignore[type-var]
+                while go_on() and (found := await _ask(pages, ledger, traffic)):
+                    page, meanwhile = found
+                    async with turn:
+                        progress = await _write(ledger, page, meanwhile, advance(progress, window, page), tally)
+                    tell(connector.connector, name, progress)
+                    if page.last:
+                        break
+                else:
+                    return progress
+    finally:
+        ledger.watched = None
     progress = msgspec.structs.replace(progress, state="done", done=progress.end)
     await keep(ledger, progress)
     tell(connector.connector, name, progress)

@@ -79,11 +79,16 @@ Command = Poll | Pause | Resume | Renormalise | Backfill | CancelBackfill | Repl
 _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
+def concerns(command: Command, stream: str) -> bool:
+    """Return whether a command means a stream; a stream that is asked at several institutions is meant at each of them."""
+    return command.stream in {"", stream, stream.partition("@")[0]}
+
+
 def unfit(command: Command, connector: Connector) -> str:
     """Return why a command cannot concern a connector, in one line; empty when it can."""
     if connector.push is not None:
         return f"{connector.connector}: the registry calls us and is not polled; ask it to stop, or to send its records again"
-    if command.stream and command.stream not in connector.streams:
+    if not any(concerns(command, stream) for stream in connector.streams):
         return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
     return ""
 

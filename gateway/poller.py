@@ -72,6 +72,7 @@ class StreamPoller:
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self._wake = asyncio.Event()
         self._failures = 0
+        self._carry_out_at = 0.0
 
     @property
     def paused(self) -> bool:
@@ -182,16 +183,27 @@ class StreamPoller:
             return every
 
     async def _carry_out(self) -> None:
-        """Do what was written down; it is forgotten once it is done, so a worker that takes over does it instead."""
-        if RENORMALISE in self._ledger.notes:
-            changed = await renormalise(self._settings, self.deliver, self._ledger)
-            await self._note(RENORMALISE, None)
-            log.info("renormalised", changed=changed)
-            self._say("renormalised", text=f"{changed} records are published differently")
-        for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE)]:
-            found = await replay.replay(self._settings, self._ledger, note)
-            log.info("replayed", records=len(found.again), without_raw_record=found.gone, newer=found.newer)
-            self._say("replayed", text=f"{len(found.again)} rejected records are judged again; {found.gone} have no raw record any more")
+        """Do what was written down; it is forgotten once it is done, so a worker that takes over does it instead.
+
+        What has to wait for the stage is tried again after some polls: they do not wait for it.
+        """
+        if time.monotonic() < self._carry_out_at:
+            return
+        try:
+            if RENORMALISE in self._ledger.notes:
+                changed = await renormalise(self._settings, self.deliver, self._ledger)
+                await self._note(RENORMALISE, None)
+                log.info("renormalised", changed=changed)
+                self._say("renormalised", text=f"{changed} records are published differently")
+            for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE)]:
+                found = await replay.replay(self._settings, self._ledger, note)
+                log.info("replayed", records=len(found.again), without_raw_record=found.gone, newer=found.newer)
+                self._say(
+                    "replayed", text=f"{len(found.again)} rejected records are judged again; {found.gone} have no raw record any more"
+                )
+        except RetryLater as error:
+            self._carry_out_at = time.monotonic() + LONGEST_RETRY_SECONDS
+            log.warning("what was asked waits", reason=error.reason, error=str(error), next_try_seconds=LONGEST_RETRY_SECONDS)
 
     def _go_on_backfilling(self) -> None:
         """Start what is to run beside the polls and does not."""

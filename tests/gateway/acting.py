@@ -20,7 +20,7 @@ def gateway(site: Site, *arguments: str) -> subprocess.CompletedProcess:
         text=True,
         cwd=site.folder,
         check=False,
-        timeout=90,
+        timeout=120,
     )
 
 
@@ -31,11 +31,11 @@ def answer(site: Site, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def until(what: Callable[[], object], seconds: float = 60) -> None:
+def until(what: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def raw(site: Site, connector: str) -> int:
