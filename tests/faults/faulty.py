@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
 from gateway.publish import ledger
+from gateway.publish.cluster import TRANSACTIONAL_ID
 from gateway.publish.transactions import Transactional
 
 POINTS = ("after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
@@ -62,7 +63,8 @@ class Failpoint:
 
 
 def role_of(producer: AIOKafkaProducer) -> str:
-    return "poll" if str(producer._txn_manager.transactional_id).startswith("poll-") else "harmonise"
+    name = str(producer._txn_manager.transactional_id)
+    return "cluster" if name == TRANSACTIONAL_ID else "poll" if name.startswith("poll-") else "harmonise"
 
 
 def arm(failpoint: Failpoint) -> None:
@@ -84,7 +86,7 @@ def arm(failpoint: Failpoint) -> None:
     around(AIOKafkaProducer, "begin_transaction", after="after-begin")
     around(AIOKafkaProducer, "send_batch", after="after-send")
     around(AIOKafkaProducer, "commit_transaction", before="before-commit", after="after-commit")
-    around(Transactional, "_send", after="after-flush", role=lambda one: one._role)
+    around(Transactional, "_send", after="after-flush", role=lambda one: role_of(one._producer))
     around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
     read = ledger.read_partition
 

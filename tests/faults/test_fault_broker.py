@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -157,8 +158,7 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
         process = arena.start()
         arena.said(process, WORKING, 60)
         until(lambda: caught_up_with(arena), 60)
-        room = psutil.disk_usage(str(disk)).free
-        (disk / "ballast").write_bytes(b"x" * max(0, room - 65_536))
+        fill(disk / "ballast")
         arena.add(400)
         until(lambda: kafka.status(data) is None, 90, lambda: "the broker still runs on a full disk")
         url = arena.log(process).split('"url": "')[1].split('"')[0]
@@ -175,6 +175,13 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
             process.kill()
         kafka.stop(data)
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def fill(file: Path) -> None:
+    """Write until there is no room."""
+    with file.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"x" * 65_536)
 
 
 def blocked(url: str) -> float:
