@@ -118,10 +118,12 @@ async def kafka_there(settings: Settings, seconds: float) -> None:
     until = clock() + seconds
     while True:
         try:
-            return await topics.verify(settings)
+            await topics.verify(settings)
         except Unavailable:
             if clock() >= until:
                 raise
+        else:
+            return
         await asyncio.sleep(0.5)
 
 
