@@ -190,12 +190,9 @@ def esco(uri: str, style: Style) -> bytes:
     return b'{"id":%b,"type":"Concept"}' % dumps(uri)
 
 
-def credit(record: Learning, at: bytes) -> bytes | None:
+def credit(points: Decimal, at: bytes) -> bytes:
     """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
-    points = number(record.credit_points)
-    if points is None:
-        return None
-    return b'{"id":"%bcredit","type":"CreditPoint","framework":%b,"point":"%b"}' % (at, ECTS, points.encode())
+    return b'{"id":"%bcredit","type":"CreditPoint","framework":%b,"point":"%b"}' % (at, ECTS, (number(points) or "").encode())
 
 
 def note(text: LangMap, me: bytes) -> bytes:
@@ -239,30 +236,34 @@ def specification(record: Learning, at: bytes, style: Style) -> Pieces:
     made = [b'"title":', dumps(record.title)]
     if record.description:
         made += (b',"description":', dumps(record.description))
-    if areas := vocab.fields(record.isced_f):
-        made += (b',"thematicArea":[', areas, b"]")
-    if languages := vocab.languages(record.languages):
-        made += (b',"language":[', languages, b"]")
+    made.append(_subject(record.isced_f, record.languages))
     if record.learning_outcomes and (learnt := outcomes(record.learning_outcomes, at, style)):
         made += (b',"learningOutcome":[', *learnt, b"]")
-    made += _volume(record, at)
+    if volume := _volume(record.credit_points, record.workload_hours, record.duration_months or 0):
+        made.append(at.join(volume))
     if record.entry_requirement:
         made += (b',"entryRequirement":', note(record.entry_requirement, b"%bentry" % at))
     if page := web(record.homepage, style, at, b"homepage"):
         made += (b',"homepage":', page)
-    made += (MODES.get(record.mode or "", b""), SETTINGS.get(record.setting or "", b""))
+    if record.mode or record.setting:
+        made.append(MODES.get(record.mode or "", b"") + SETTINGS.get(record.setting or "", b""))
     return made
 
 
-def _volume(record: Learning, at: bytes) -> Pieces:
-    made: Pieces = []
-    if points := credit(record, at):
-        made += (b',"creditPoint":', points)
-    if workload := hours(record.workload_hours):
-        made.append(b',"volumeOfLearning":"%b"' % workload.encode())
-    if record.duration_months:
-        made.append(b',"maximumDuration":"P%dM"' % record.duration_months)
-    return made
+@lru_cache(maxsize=_LARGEST)
+def _subject(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
+    areas, tongues = vocab.fields(isced_f), vocab.languages(languages)
+    return (b',"thematicArea":[%b]' % areas if areas else b"") + (b',"language":[%b]' % tongues if tongues else b"")
+
+
+@lru_cache(maxsize=_LARGEST)
+def _volume(points: Decimal | None, worked: Decimal | None, months: int) -> Pieces:
+    made = b',"creditPoint":%b' % credit(points, _HERE.encode()) if points is not None else b""
+    if worked is not None:
+        made += b',"volumeOfLearning":"%b"' % (hours(worked) or "").encode()
+    if months:
+        made += b',"maximumDuration":"P%dM"' % months
+    return made.split(_HERE.encode()) if made else []
 
 
 def levels(record: Learning) -> bytes:

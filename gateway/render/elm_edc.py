@@ -103,8 +103,8 @@ def _achievement(record: Learning, body: bytes, at: bytes, assessment: Assessmen
     made = [b'{"id":"%bachievement","type":"LearningAchievement","title":' % at, dumps(record.title), b',"awardedBy":', process]
     if record.description:
         made += (b',"description":', dumps(record.description))
-    if points := elm.credit(record, b"%breceived/" % at):
-        made += (b',"creditReceived":', points)
+    if record.credit_points is not None:
+        made += (b',"creditReceived":', elm.credit(record.credit_points, b"%breceived/" % at))
     graded = assessment is not None and bool(assessment.grade)
     planned = _assessment_specification(assessment, at) if assessment and not graded else None
     made += (b',"specifiedBy":', *_specification(record, at, planned))
