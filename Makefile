@@ -37,8 +37,8 @@ peers: .venv/installed  ## Kafka Streams and Benthos doing our job beside us: 20
 growth: .venv/installed  ## cost of a record by registry size, connectors, partitions, processes: 15 minutes
 	@$(BIN)/python -m bench.growth
 
-scale: .venv/installed  ## three workers, ten registries: kill, freeze and stop workers, limits measured at the registries; ten minutes
-	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_takeover.py tests/gateway/test_processes.py
+scale: .venv/installed  ## three workers, ten registries: kill, freeze and stop workers, limits measured at the registries; failing brokers; calls that come to the wrong worker; ten minutes
+	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_takeover.py tests/gateway/test_processes.py tests/gateway/test_failing.py tests/gateway/test_push_workers.py
 
 dashboards: .venv/installed  ## run the gateway for five minutes under a real Prometheus and draw docs/dashboards/ anew
 	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/gateway/test_dashboards.py

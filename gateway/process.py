@@ -186,6 +186,7 @@ class Worker:
 
     async def _poll(self) -> None:
         pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver(), self._herald)
+        pollers.door.beside = self.socket.parent if self.socket else None
 
         async def assigned(partitions: set[int]) -> None:
             self._partitions = partitions

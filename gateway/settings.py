@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     receive_host: str = "127.0.0.1"
     """Where registries that call us are answered; open only while this worker owns a push connector."""
     receive_port: Port = 9465
+    receive_peers: str = ""
+    """Where the other workers receive, such as ``http://gateway-receive:9465``, comma-separated; a name stands for all its addresses.
+    A call for a connector that another worker owns is passed on to them."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
     traces: str = ""

@@ -62,10 +62,10 @@ class Pollers:
         self._deliver = deliver
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
-        self._door = Door(settings)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._owning = asyncio.Lock()
         self.tenure = Tenure(SESSION_SECONDS)
+        self.door = Door(settings, self.tenure)
         self.streams: dict[str, list[StreamPoller]] = {}
 
     async def replace(self, connectors: dict[str, Connector], deliver: Deliver, changed: frozenset[str], names: set[str]) -> None:
@@ -83,10 +83,15 @@ class Pollers:
             for name in sorted(names - self._tasks.keys()):
                 self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
             metrics.OWNED.set(len(self._tasks))
+            try:
+                await self.door.open(self._connectors.values(), self._secrets)
+            except GatewayError as error:
+                log.error("callers are not answered", error=str(error))  # noqa: TRY400 - the text says it
 
     async def stop(self) -> None:
         """Stop every poller; what is in flight is committed or left to be read again."""
         await self.own(set())
+        await self.door.close()
 
     async def apply(self, command: control.Command) -> str:
         """Carry out a command; return why it was not, in one line. Total: a broker that is away is waited for, within a time limit."""
@@ -119,7 +124,7 @@ class Pollers:
     async def _poll(self, name: str) -> None:
         connector = self._connectors[name]
         if connector.push is not None:
-            await self._door.serve(connector, self._secrets)
+            await self.door.serve(connector, self._secrets)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
             client.under(self.tenure)
             traffic = Traffic()

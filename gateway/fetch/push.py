@@ -77,16 +77,24 @@ class Receiver:
             raise Halt("PROTOCOL", f"{self.connector.connector} is not a push connector")
         return block
 
+    def busy(self) -> web.Response:
+        """Return what tells the caller to send the message again, in the caller's form."""
+        return self._answer(self.rule.busy, {"reason": "BUSY", "count": 0})
+
+    def refused(self, reason: str) -> web.Response:
+        """Return what tells the caller that the message was not taken, in the caller's form."""
+        return self._answer(self.rule.refused, {"reason": reason, "count": 0})
+
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one message."""
         name = self.connector.connector
         try:
             async with asyncio.timeout(self.rule.limits.timeout.total_seconds()):
-                data = await self._body(request)
+                data = await self.body(request)
         except (TimeoutError, ConnectionError, Halt):
-            return self._answer(self.rule.refused, {"reason": "LIMIT_BYTES", "count": 0})
+            return self.refused("LIMIT_BYTES")
         if self._slots.locked():
-            return self._answer(self.rule.busy, {"reason": "BUSY", "count": 0})
+            return self.busy()
         async with self._slots:
             try:
                 self._admit(request)
@@ -113,7 +121,8 @@ class Receiver:
         metrics.POLLS.labels(name, "push", "ok").inc()
         return self._answer(self.rule.accepted, context)
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def body(self, request: web.Request) -> bytes:
+        """Return the whole message; raises :class:`~gateway.errors.Halt` when it is larger than the connector allows."""
         limit, data = self.rule.limits.max_response, bytearray()
         async for piece in request.content.iter_chunked(65_536):
             data += piece

@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.conftest import HARMONISED, Site, versions
 from tests.gateway.test_takeover import until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 def get(url: str) -> tuple[int, str]:
@@ -87,7 +87,6 @@ def test_what_a_new_start_cannot_mend_ends_the_parent_with_the_same_code(site: S
     assert "process started" not in site.log()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_processes_end_when_their_parent_is_killed(site: Site):
     parent = site.run("--processes", "2")
@@ -100,7 +99,6 @@ def test_processes_end_when_their_parent_is_killed(site: Site):
     until(lambda: not [child for child in left.values() if child.is_running() and child.status() != "zombie"], 15, lambda: str(left))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_without_a_kafka_each_process_is_started_again_later_each_time(site: Site):
     parent = site.run("--processes", "2", GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")

@@ -129,7 +129,7 @@ def until(done: Callable[[], bool], seconds: float, what: Callable[[], str], pau
 
 @pytest.fixture
 def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    records = getattr(request, "param", 50)
+    records, every = getattr(request, "param", (50, "1s"))
     registries = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("ten_registries.py")), str(records)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -142,7 +142,7 @@ def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) 
         text = (ROOT / "connectors" / f"{demo}.yaml").read_text()
         text = (
             re.sub(r"http://127\.0\.0\.1:\d+", url, text)
-            .replace("every: 10s", "every: 1s")
+            .replace("every: 10s", f"every: {every}")
             .replace(f"connector: {demo}", f"connector: {name}")
         )
         (connectors / f"{name}.yaml").write_text(text.replace("limits: {", f"limits: {{rate: {RATE}/s, "))
@@ -200,7 +200,7 @@ def strike(fleet: Fleet, number: int, how: str) -> tuple[float, set[str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("fleet", [300], indirect=True)
+@pytest.mark.parametrize("fleet", [(300, "1s")], indirect=True)
 def test_limits_hold_while_workers_are_killed_frozen_and_stopped_and_the_past_is_read_again(fleet: Fleet):
     """A frozen worker is let go on after its connectors have moved: it must not ask once more, nor fence who has them now."""
     for _ in range(3):
