@@ -108,6 +108,13 @@ class Arena:
         """Wait until a process has written ``text`` to its log."""
         until(lambda: text in self.log(process), seconds, lambda: f"no {text!r} in:\n{self.log(process)[-3000:]}")
 
+    def stacks(self, process: subprocess.Popen[bytes]) -> str:
+        """Where every task of a process waits, for a test that waited too long."""
+        before = len(self.log(process))
+        process.send_signal(signal.SIGUSR2)
+        time.sleep(3)
+        return self.log(process)[before:]
+
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()

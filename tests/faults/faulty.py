@@ -103,13 +103,31 @@ def tell() -> None:
 
     async def telling(self: Transactional) -> None:
         await fence(self)
+        ours[:] = [asyncio.get_running_loop()]
         with contextlib.suppress(OSError):  # a full disk may be the fault that is tried
             print(f"fenced {self.transactional_id}", flush=True)
 
     Transactional.fence = telling  # type: ignore[method-assign]
 
 
+def stacks(*_: object) -> None:
+    """Say where every task waits."""
+    for task in asyncio.all_tasks(ours[0]) if ours else ():
+        awaited: Any = task.get_coro()
+        places = []
+        while awaited is not None and len(places) < 30:
+            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+            if frame is not None:
+                places.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+        print(f"task {task.get_name()}: {' > '.join(places)}", flush=True)
+
+
+ours: list[asyncio.AbstractEventLoop] = []
+
+
 def main() -> None:
+    signal.signal(signal.SIGUSR2, stacks)
     tell()
     if text := os.environ.get("GATEWAY_TEST_FAILPOINT"):
         arm(Failpoint(text))

@@ -66,7 +66,7 @@ def test_a_broker_that_is_killed_again_and_again(build: Build, data: Path) -> No
         broker = restart(data)
         up = time.monotonic()
         arena.add(1)
-        until(lambda: caught_up_with(arena), 90, lambda: arena.log(process)[-2000:])
+        until(lambda: caught_up_with(arena), 90, lambda: arena.stacks(process))
         arena.recoveries.append(time.monotonic() - up)
         assert process.poll() is None, arena.log(process)
     verdict = settle(arena, 120)
