@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
+    kafka_password_file: Path | None = None
+    """A file with the password instead, read anew for each connection."""
+    kafka_token_file: Path | None = None
+    """The token for OAUTHBEARER, read anew for each connection; whoever renews the file renews the token."""
     kafka_ca_file: Path | None = None
     kafka_cert_file: Path | None = None
     kafka_key_file: Path | None = None

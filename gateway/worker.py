@@ -29,7 +29,7 @@ from gateway.fetch.tenure import Tenure
 from gateway.herald import Herald
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
-from gateway.publish.connection import ssl_context
+from gateway.publish.connection import FileToken, password, ssl_context
 from gateway.publish.topics import COMMANDS
 from gateway.receive import Door
 from gateway.settings import Settings
@@ -210,9 +210,9 @@ def _credentials(settings: Settings) -> Any:
         return None
     if settings.kafka_security == "SSL":
         return faust.SSLCredentials(context=ssl_context(settings))
+    context = ssl_context(settings) if settings.kafka_security == "SASL_SSL" else None
+    if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        return faust.OAuthCredentials(oauth_cb=FileToken(settings), ssl_context=context)
     return faust.SASLCredentials(
-        username=settings.kafka_username,
-        password=settings.kafka_password.get_secret_value(),
-        mechanism=settings.kafka_sasl_mechanism,
-        ssl_context=ssl_context(settings) if settings.kafka_security == "SASL_SSL" else None,
+        username=settings.kafka_username, password=password(settings), mechanism=settings.kafka_sasl_mechanism, ssl_context=context
     )

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -19,6 +21,7 @@ from aiokafka.errors import (
 
 from gateway.errors import Denied, Unavailable, UsageError
 from gateway.settings import Settings
+from gateway.watch import logs
 
 REFUSALS = (
     ClusterAuthorizationFailedError,
@@ -70,6 +73,36 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+class FileToken(AbstractTokenProvider):  # type: ignore[misc]
+    """The OAUTHBEARER token of a file, read anew for each connection: whoever renews the file renews the token."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def token(self) -> str:
+        """Return the token as it is now."""
+        return _from_file("GATEWAY_KAFKA_TOKEN_FILE", self._settings.kafka_token_file)
+
+
+def password(settings: Settings) -> str:
+    """Return the password for SASL: that of the file as it is now, else that of the environment."""
+    if settings.kafka_password_file is None:
+        return settings.kafka_password.get_secret_value()
+    return _from_file("GATEWAY_KAFKA_PASSWORD_FILE", settings.kafka_password_file)
+
+
+def _from_file(variable: str, path: Path | None) -> str:
+    try:
+        found = (path or Path()).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{variable}: {path or 'not set'}: {reason}") from None
+    if not found:
+        raise UsageError(f"{variable}: {path} is empty")
+    logs.conceal(found)
+    return found
+
+
 def arguments(settings: Settings) -> dict[str, Any]:
     """Return the connection arguments that every aiokafka client understands."""
     servers = bootstrap(settings)
@@ -84,11 +117,11 @@ def arguments(settings: Settings) -> dict[str, Any]:
     if "SSL" in settings.kafka_security:
         found["ssl_context"] = ssl_context(settings)
     if settings.kafka_security.startswith("SASL"):
-        found |= {
-            "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_username,
-            "sasl_plain_password": settings.kafka_password.get_secret_value(),
-        }
+        found["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+            found["sasl_oauth_token_provider"] = FileToken(settings)
+        else:
+            found |= {"sasl_plain_username": settings.kafka_username, "sasl_plain_password": password(settings)}
     return found
 
 

@@ -1,0 +1,211 @@
+"""How the gateway proves who it is to Kafka: by certificate, by SCRAM, by token. Each over TLS, each refused when it is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import NewTopic
+from pydantic import SecretStr
+
+from gateway import worker
+from gateway.errors import RetryLater, Unavailable, UsageError
+from gateway.local import kafka
+from gateway.publish import topics, transactions
+from gateway.publish.connection import admin, arguments, ssl_context
+from gateway.publish.transactions import Outgoing, Transactional, read_partition
+from gateway.settings import Settings
+from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
+from tests.gateway.test_rights import free_port
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+ROOT = Path(__file__).parents[2]
+USER, PASSWORD = "gateway", "a password for SCRAM"
+PROPERTIES = """
+listeners=PLAINTEXT://127.0.0.1:{{port}},SSL://127.0.0.1:{mutual},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{{controller}}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},SSL://localhost:{mutual},SASL_SSL://localhost:{sasl}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+listener.name.ssl.ssl.client.auth=required
+sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:CN=gateway;User:gateway;User:token-gateway
+allow.everyone.if.no.acl.found=false
+"""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A broker and the files of somebody who may do everything."""
+
+    folder: Path
+    mutual: str
+    sasl: str
+
+    def file(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(0o600)
+        return path
+
+    def settings(self, how: str, **changes: object) -> Settings:
+        made = {"kafka_ca_file": self.folder / "ca.pem", "stage": "production"}
+        if how == "certificate":
+            made |= {"kafka_bootstrap": self.mutual, "kafka_security": "SSL"}
+            made |= {"kafka_cert_file": self.folder / "own.pem", "kafka_key_file": self.folder / "own.key"}
+        else:
+            made |= {"kafka_bootstrap": self.sasl, "kafka_security": "SASL_SSL", "kafka_sasl_mechanism": how}
+        if how == "SCRAM-SHA-512":
+            made |= {"kafka_username": USER, "kafka_password": SecretStr(PASSWORD)}
+        if how == "OAUTHBEARER":
+            made |= {"kafka_token_file": self.file("token", token())}
+        return Settings(**made | changes)
+
+
+def token(lifetime: float = 600) -> str:
+    """A token that the broker's validator for development takes: not signed, but with a subject and an end."""
+    now = time.time()
+    parts = ({"alg": "none"}, {"sub": "token-gateway", "iat": now - 5, "exp": now + lifetime})
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + "."
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    mutual, sasl = free_port(), free_port()
+    made = Guarded(folder, f"localhost:{mutual}", f"localhost:{sasl}")
+    made.file("ca.pem", AUTHORITY.pem)
+    made.file("broker.pem", SERVER.key_pem + SERVER.pem)
+    made.file("own.pem", CLIENT.pem)
+    made.file("own.key", CLIENT.key_pem)
+
+    def with_user(data: Path, java: str, classpath: str) -> None:
+        user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+        command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", kafka.CLUSTER_ID]
+        subprocess.run([*command, "-c", str(data / "server.properties"), "--add-scram", user], check=True, capture_output=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + PROPERTIES.format(folder=folder, mutual=mutual, sasl=sasl))
+        patch.setattr(kafka, "_format", with_user)
+        with kafka.running(folder / "kafka"):
+            yield made
+
+
+async def work(settings: Settings, name: str) -> dict[bytes, bytes]:
+    """Make a topic, write to it in a transaction, and read it."""
+    client = await admin(settings)
+    await client.create_topics([NewTopic(name, 1, 1)])
+    await client.close()
+    writer = Transactional(settings, name, "test")
+    await writer.fence()
+    await writer.write([Outgoing(name, b"k", b"v", [])])
+    await writer.discard()
+    return await read_partition(settings, name, 0)
+
+
+@pytest.mark.parametrize("how", ["certificate", "SCRAM-SHA-512", "OAUTHBEARER"])
+def test_each_way_in_works_over_tls(guarded: Guarded, how: str, name: str):
+    assert asyncio.run(work(guarded.settings(how), name)) == {b"k": b"v"}
+
+
+@pytest.mark.parametrize("how", ["certificate", "OAUTHBEARER"])
+def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
+    settings = guarded.settings(how)
+
+    async def scenario() -> set[int]:
+        await topics.apply(settings)
+        got: asyncio.Future[set[int]] = asyncio.get_running_loop().create_future()
+
+        async def assigned(partitions: set[int]) -> None:
+            if partitions and not got.done():
+                got.set_result(partitions)
+
+        async def handle(_: bytes) -> None:
+            return
+
+        app = worker.build_app(settings, settings.kafka_bootstrap, worker.Tenure(60), assigned, handle)
+        await asyncio.wait_for(app.start(), 60)
+        try:
+            return await asyncio.wait_for(got, 30)
+        finally:
+            await asyncio.wait_for(app.stop(), 20)
+
+    assert asyncio.run(scenario()) == set(range(topics.COMMANDS.partitions))
+
+
+def refused(settings: Settings) -> None:
+    with pytest.raises(Unavailable, match=settings.kafka_bootstrap):
+        asyncio.run(admin(settings))
+
+
+def test_a_wrong_or_missing_certificate_is_refused(guarded: Guarded):
+    stranger = {"kafka_cert_file": guarded.file("stranger.pem", STRANGER.pem), "kafka_key_file": guarded.file("s.key", STRANGER.key_pem)}
+    refused(guarded.settings("certificate", **stranger))
+    refused(guarded.settings("certificate", kafka_cert_file=None, kafka_key_file=None))
+    refused(guarded.settings("certificate", kafka_ca_file=guarded.file("other-ca.pem", STRANGER.pem)))
+    refused(guarded.settings("certificate", kafka_ca_file=None))
+    other_name = guarded.mutual.replace("localhost", "127.0.0.1")
+    refused(guarded.settings("certificate", kafka_bootstrap=other_name))
+
+
+def test_a_password_and_a_token_are_read_anew_for_each_connection(guarded: Guarded, name: str, monkeypatch: pytest.MonkeyPatch):
+    """Whoever replaces the file replaces the secret; the settings stay as they are."""
+    settings = guarded.settings("SCRAM-SHA-512", kafka_password=SecretStr(""), kafka_password_file=guarded.file("password", "wrong\n"))
+    refused(settings)
+    guarded.file("password", f"{PASSWORD}\n")
+    asyncio.run(closed(settings))
+    settings = guarded.settings("OAUTHBEARER", kafka_token_file=guarded.file("turning", token(-60)))
+    monkeypatch.setattr(transactions, "START_SECONDS", 4)  # aiokafka does not hear the broker's no, and waits
+    with pytest.raises(RetryLater):
+        asyncio.run(Transactional(settings, name, "test").fence())
+    guarded.file("turning", token())
+    asyncio.run(closed(settings))
+
+
+async def closed(settings: Settings) -> None:
+    client = await admin(settings)
+    try:
+        await client.list_topics()
+    finally:
+        await client.close()
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(guarded: Guarded):
+    gone = guarded.folder / "gone"
+    with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*gone: No such file"):
+        arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=gone))
+    with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*empty is empty"):
+        arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=guarded.file("empty", "\n")))
+
+
+@pytest.mark.parametrize("security", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_production_speaks_in_clear_to_this_machine_only(security: str):
+    there = Settings(kafka_bootstrap="kafka.example.org:9092", kafka_security=security)
+    with pytest.raises(UsageError, match=f"{security} to another machine is refused in the production stage"):
+        arguments(there)
+    assert arguments(there.model_copy(update={"stage": "acceptance"}))
+    assert arguments(there.model_copy(update={"kafka_bootstrap": "127.0.0.1:9092"}))
+
+
+def test_nothing_turns_verification_off(guarded: Guarded):
+    """No setting weakens the context, and no line of the gateway makes one that does not verify."""
+    for stage in ("production", "acceptance"):
+        context = ssl_context(guarded.settings("certificate", stage=stage))
+        assert (context.verify_mode, context.check_hostname, context.minimum_version) == (ssl.CERT_REQUIRED, True, ssl.TLSVersion.TLSv1_2)
+    weak = re.compile(r"CERT_NONE|CERT_OPTIONAL|check_hostname\s*=\s*False|verify\s*=\s*False|_create_unverified_context")
+    assert not [path for path in (ROOT / "gateway").rglob("*.py") if weak.search(path.read_text(encoding="utf-8"))]
+    assert not [name for name in Settings.model_fields if re.search(r"verify|insecure|check", name)]
