@@ -11,35 +11,27 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
-from gateway.harmonise.credits import CreditMatch, NoCredits
-from gateway.harmonise.levels import LevelMatch, NoLevel, NoLevelReason
-from gateway.harmonise.rulebook import RULES, Code
+from gateway.harmonise.credits import CreditMatch
+from gateway.harmonise.judging import CYCLE_EQF, YEAR_HIGH, Judgement, Refusal, refusal
+from gateway.harmonise.rulebook import Code
 from gateway.harmonise.tables import Tables
 from gateway.records import Issue, Lookup, Rejected
 
 ECTS_RANKS = "ECTS grading scale (A-E, FX, F)"
-_CYCLE_EQF = {"short": 5, "first": 6, "second": 7, "third": 8}
 _CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60, 120), (270, 420))}
 _LEARNING = {"qualification", "learning_opportunity", "credential"}
-_YEAR_HIGH, _YEAR_IMPOSSIBLE = 60, 90
-_HOURS_LEAST, _HOURS_MOST = 18, 40
 
 _FIRST_YEAR, _LAST_YEAR = 1850, 2100
 _MISREAD = re.compile(r"[\u00c2-\u00c5][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|\u00e2\u20ac|\ufffd")
+_SUSPECT = re.compile("[\u00c2-\u00c5\u00e2\ufffd]")
+"""What a misread letter begins with: found sooner than the whole of it."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,4})?")
 _SPAN = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,4})?)-([0-9]{1,4}(?:[.,][0-9]{1,4})?)")
 
 Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
-
-
-class _Refused(Exception):
-    def __init__(self, rejected: Rejected) -> None:
-        super().__init__(rejected.reason)
-        self.rejected = rejected
 
 
 def enrich(values: dict[str, Any], *, country: str, emits: str, tables: Tables) -> Enriched | Rejected:
@@ -52,8 +44,8 @@ def enrich(values: dict[str, Any], *, country: str, emits: str, tables: Tables) 
             made = work.status(values)
         else:
             return values, (), ()
-    except _Refused as refused:
-        return refused.rejected
+    except Refusal as error:
+        return error.rejected
     return made, tuple(work.lookups), tuple(work.issues)
 
 
@@ -98,7 +90,7 @@ class _Work:
         if made.get("degree_programme", True):
             self._level(made, "", made.get("valid_from") or made.get("valid_until"), award=False)
             eqf = made.get("eqf_level")
-            if eqf is not None and eqf < _CYCLE_EQF["short"]:
+            if eqf is not None and eqf < CYCLE_EQF["short"]:
                 del made["eqf_level"]
                 self._issue(Code.ACADEMIC_LEVEL, "eqf_level")
         made.pop("nqf_uri", None)
@@ -113,115 +105,37 @@ class _Work:
         self._grade(made.get("assessment"), prefix)
         return made
 
-    # levels: R1-R6, R12, R18, R20 ----------------------------------------------------------------------------------------------
+    # what is judged by a few values and the tables: R1-R8, R12, R13, R18-R20 -------------------------------------------------------
 
     def _level(self, made: dict[str, Any], prefix: str, on: date | None, *, award: bool) -> None:
-        declared = made.get("eqf_declared")
-        if declared is not None and not 1 <= declared <= 8:  # noqa: PLR2004 - the EQF has eight levels
-            raise _refused("rule", f"{prefix}eqf_declared", Code.EQF_OUT_OF_RANGE, f"declared {declared}; expected 1 to 8")
-        level = made.get("nqf_level")
-        if level:
-            self._stated(made, level, prefix, on, award=award)
-        if declared is not None and made.get("eqf_level") is None:
-            self._issue(Code.EQF_DECLARED_UNSUPPORTED, f"{prefix}eqf_declared", f"declared {declared}; no table row states a level")
-
-    def _stated(self, made: dict[str, Any], level: str, prefix: str, on: date | None, *, award: bool) -> None:
-        framework = made.get("nqf_framework") or None
-        answer = self.tables.level(self.country, framework, level, on)
-        if not award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
-            answer = self.tables.level(self.country, framework, level, made.get("valid_from"))
-        self.lookups.append(self.tables.notes.level(self.country, f"{prefix}eqf_level", answer))
-        if answer.framework and framework is None:
-            made["nqf_framework"] = answer.framework
-        if answer.normalised:
-            self._issue(Code.LEVEL_LETTERS, f"{prefix}nqf_level")
-        if answer.uri:
-            made["nqf_uri"] = answer.uri
-        elif answer.row:
-            self._issue(Code.NQF_URI_MISSING, f"{prefix}nqf_uri", f"{answer.row}: published with its notation only")
-        if isinstance(answer, NoLevel):
-            self._unstated(answer, prefix, on, award=award)
-        elif award and on is None:
-            self._issue(NoLevelReason.DATE_REQUIRED, f"{prefix}eqf_level", f"{answer.row}: an award without its date takes no level")
-        else:
-            self._mapped(made, answer, prefix)
-
-    def _unstated(self, answer: NoLevel, prefix: str, on: date | None, *, award: bool) -> None:
-        reason = answer.reason
-        if reason is NoLevelReason.FRAMEWORK_REQUIRED:
-            known = ", ".join(answer.frameworks)
-            raise _refused("table", f"{prefix}nqf_level", reason, f"level {answer.level} alone is ambiguous; name its framework: {known}")
-        if reason is NoLevelReason.NOT_IN_FORCE and award and on is not None:
-            raise _refused(
-                "rule", f"{prefix}nqf_framework", reason, f"{answer.row} did not hold on the day of the award ({answer.version})"
+        level, declared = made.get("nqf_level"), made.get("eqf_declared")
+        if level or declared is not None:
+            begun = made.get("valid_from") if on is None else None
+            judged = self.tables.judgements.level(
+                self.country, prefix, on, begun, award, level, declared, made.get("nqf_framework"), made.get("cycle")
             )
-        self._issue(reason, f"{prefix}eqf_level", f"{answer.row or answer.level}: {RULES[reason].says}")
-
-    def _mapped(self, made: dict[str, Any], answer: LevelMatch, prefix: str) -> None:
-        declared = made.get("eqf_declared")
-        if declared is not None and declared != answer.eqf:
-            raise _refused(
-                "rule",
-                f"{prefix}eqf_declared",
-                Code.EQF_CONFLICT,
-                f"the registry declares EQF {declared}; {answer.row} ({answer.version}) states EQF {answer.eqf}",
-            )
-        made["eqf_level"] = answer.eqf
-        cycle = made.get("cycle")
-        if cycle is not None and cycle != answer.cycle and _CYCLE_EQF.get(cycle) != answer.eqf:
-            self._issue(Code.CYCLE_DIFFERS, f"{prefix}cycle", f"{cycle} cycle beside EQF {answer.eqf}")
-
-    # credits and hours: R6-R8, R13, R18, R19 -----------------------------------------------------------------------------------
+            self._judged(judged, made)
 
     def _credits(self, made: dict[str, Any], prefix: str, on: date | None) -> CreditMatch | None:
-        hours = made.get("workload_hours")
+        hours, amount = made.get("workload_hours"), made.get("credit_amount")
         if hours is not None and not (hours.is_finite() and hours > 0):
-            raise _refused("rule", f"{prefix}workload_hours", Code.WORKLOAD_NOT_POSITIVE, "expected more than 0 hours")
-        amount = made.get("credit_amount")
+            raise refusal("rule", f"{prefix}workload_hours", Code.WORKLOAD_NOT_POSITIVE, "expected more than 0 hours")
         if amount is None:
             return None
         if not amount.is_finite() or amount <= 0:
-            raise _refused("rule", f"{prefix}credit_amount", Code.CREDITS_NOT_POSITIVE, "expected an amount above 0")
-        unit = made.get("credit_unit")
-        if not unit:
-            self._issue(Code.CREDIT_UNIT_MISSING, f"{prefix}credit_unit")
-            return None
-        answer = self.tables.credits(self.country, unit, amount, made.get("credit_sector"), on)
-        self.lookups.append(self.tables.notes.credits(self.country, f"{prefix}credit_points", answer))
-        if isinstance(answer, NoCredits):
-            self._issue(f"credits_{answer.reason}", f"{prefix}credit_points", f"{answer.row or unit}: the national credits stay")
-            return None
-        if (made.get("assessment") or {}).get("kind") == "attendance":
-            raise _refused("rule", f"{prefix}assessment.kind", Code.NOT_ASSESSED, "expected a form of assessment beside ECTS credits")
-        made["credit_points"] = answer.points
-        self._year(made, answer, prefix)
-        if hours is not None:
-            self._hours(hours, answer, prefix)
-        return answer
+            raise refusal("rule", f"{prefix}credit_amount", Code.CREDITS_NOT_POSITIVE, "expected an amount above 0")
+        assessed = (made.get("assessment") or {}).get("kind")
+        unit, sector, months = made.get("credit_unit"), made.get("credit_sector"), made.get("duration_months")
+        judged = self.tables.judgements.credits(self.country, prefix, on, amount, unit, sector, hours, months, assessed)
+        self._judged(judged, made)
+        return judged.credit
 
-    def _year(self, made: dict[str, Any], credit: CreditMatch, prefix: str) -> None:
-        months = made.get("duration_months")
-        if not months or months < 0:
-            return
-        years = max(1, -(-(months - 2) // 12))
-        if credit.points > _YEAR_IMPOSSIBLE * years:
-            detail = f"{credit.points} ECTS credits in {months} months; at most {_YEAR_IMPOSSIBLE} a year"
-            raise _refused("rule", f"{prefix}credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
-        if credit.points > _YEAR_HIGH * years:
-            self._issue(Code.CREDITS_A_YEAR_HIGH, f"{prefix}credit_points", f"{credit.points} ECTS credits in {months} months")
-
-    def _hours(self, hours: Decimal, credit: CreditMatch, prefix: str) -> None:
-        worked, parts = hours.as_integer_ratio()
-        # hours for one credit are `over / under`, which is compared in whole numbers: a Fraction would cost more than all other rules
-        over, under = worked * credit.exact.denominator, parts * credit.exact.numerator
-        if not _HOURS_LEAST * under <= over <= _HOURS_MOST * under:
-            detail = f"{float(Fraction(over, under)):.1f} hours for one ECTS credit; expected {_HOURS_LEAST} to {_HOURS_MOST}"
-            raise _refused("rule", f"{prefix}workload_hours", Code.HOURS_IMPOSSIBLE, detail)
-        if credit.hours:
-            least, most = credit.hours
-            if 10 * over * least.denominator < 9 * least.numerator * under or 10 * over * most.denominator > 11 * most.numerator * under:
-                detail = f"{float(Fraction(over, under)):.1f} hours for one ECTS credit ({credit.row})"
-                self._issue(Code.HOURS_UNUSUAL, f"{prefix}workload_hours", detail)
+    def _judged(self, judged: Judgement, made: dict[str, Any]) -> None:
+        if judged.refused is not None:
+            raise Refusal(judged.refused)
+        made.update(judged.values)
+        self.lookups += judged.lookups
+        self.issues += judged.issues
 
     # the whole: R6, R9-R11, R14, R16, R17 ---------------------------------------------------------------------------------------
 
@@ -229,21 +143,22 @@ class _Work:
         for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
             begin, end = made.get(first), made.get(last)
             if begin is not None and end is not None and begin > end:
-                raise _refused("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
+                raise refusal("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
         awarded, born = made.get("awarded_on"), (made.get("holder") or {}).get("birth_date")
         for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
             if day is not None and not _FIRST_YEAR <= day.year <= _last_year(made.get("changed_at")):
-                raise _refused("rule", prefix + name, Code.DATE_IMPLAUSIBLE, "expected a day of this age, not a stand-in for no day")
+                raise refusal("rule", prefix + name, Code.DATE_IMPLAUSIBLE, "expected a day of this age, not a stand-in for no day")
         if awarded is not None and born is not None and born >= awarded:
-            raise _refused("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
+            raise refusal("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
 
     def _charset(self, made: dict[str, Any]) -> None:
         """Note texts in which two letters stand where one was meant: UTF-8 that somebody read as Latin-1."""
-        texts = [("title", (made.get("title") or {}).values()), ("description", (made.get("description") or {}).values())]
-        texts.append(("holder", (made.get("holder") or {}).values()))
-        for field, values in texts:
-            if any(type(text) is str and not text.isascii() and _MISREAD.search(text) for text in values):
-                self._issue(Code.ENCODING_SUSPECT, field)
+        for field in ("title", "description", "holder"):
+            if texts := made.get(field):
+                for text in texts.values():
+                    if type(text) is str and not text.isascii() and _SUSPECT.search(text) and _MISREAD.search(text):
+                        self._issue(Code.ENCODING_SUSPECT, field)
+                        break
 
     def _size(self, made: dict[str, Any], credit: CreditMatch) -> None:
         ranges = _CYCLE_CREDITS.get(made.get("cycle") or "")
@@ -262,11 +177,11 @@ class _Work:
         if award:
             for field, present in _identified(made).items():
                 if not present:
-                    raise _refused("rule", field, Code.MICRO_UNIDENTIFIED, "expected a value: a micro-credential cannot do without it")
+                    raise refusal("rule", field, Code.MICRO_UNIDENTIFIED, "expected a value: a micro-credential cannot do without it")
         for field in _MICRO_ELEMENTS:
             if not _there(made, field):
                 self._issue(Code.MICRO_INCOMPLETE, field)
-        if credit and credit.points > _YEAR_HIGH:
+        if credit and credit.points > YEAR_HIGH:
             self._issue(Code.MICRO_LARGE, "credit_points", f"{credit.points} ECTS credits")
 
     def _grade(self, assessment: dict[str, Any] | None, prefix: str) -> None:
@@ -319,10 +234,6 @@ def _there(made: dict[str, Any], field: str) -> bool:
 def _award_day(made: dict[str, Any]) -> date | None:
     found = made.get("awarded_on") or made.get("issued_at")
     return found.date() if isinstance(found, datetime) else found
-
-
-def _refused(stage: str, field: str, reason: str, detail: str) -> _Refused:
-    return _Refused(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
 
 
 def _last_year(written: datetime | None) -> int:

@@ -14,14 +14,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.harmonise.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.judging import Judgements
 from gateway.harmonise.levels import LevelMatch, Levels, NoLevel
 from gateway.language.mapping import CodeVersion, GradingScale, Mapping, load_mappings
-from gateway.records import Lookup
 
 __all__ = ["CodeMatch", "CreditMatch", "LevelMatch", "NoCode", "NoCredits", "NoLevel", "Tables"]
-
-Answer = LevelMatch | NoLevel | CreditMatch | NoCredits
-MOST_NOTES = 20_000
 
 
 class CodeMatch(Struct, frozen=True, kw_only=True):
@@ -41,58 +38,18 @@ class NoCode(Struct, frozen=True, kw_only=True):
     table: str = ""
 
 
-class Notes:
-    """What the provenance says of an answer. Rows are few and records are many: each is put into words once for a field."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str, int], tuple[Answer, Lookup]] = {}
-
-    def level(self, country: str, field: str, answer: LevelMatch | NoLevel) -> Lookup:
-        """Return what a look-up of a level found."""
-        return self._of(country, field, answer) or self._made(
-            country, field, answer, answer.framework, answer.relation, answer.referenced_year
-        )
-
-    def credits(self, country: str, field: str, answer: CreditMatch | NoCredits) -> Lookup:
-        """Return what a look-up of credits found."""
-        return self._of(country, field, answer) or self._made(country, field, answer, "credits", answer.conversion, None)
-
-    def _of(self, country: str, field: str, answer: Answer) -> Lookup | None:
-        known = self._known.get((country, field, id(answer)))
-        return known[1] if known else None
-
-    def _made(self, country: str, field: str, answer: Answer, table: str, relation: str, referenced: int | None) -> Lookup:
-        lookup = Lookup(
-            field=field,
-            table=f"{country}/{table}" if table else country,
-            version=answer.version,
-            row=answer.row,
-            source=answer.source,
-            confidence=answer.confidence,
-            relation=relation,
-            referenced_year=referenced,
-            reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
-        )
-        if len(self._known) >= MOST_NOTES:
-            self._known.clear()
-        self._known[country, field, id(answer)] = (answer, lookup)  # the answer is kept, too, or its id could be another's
-        return lookup
-
-
 class Tables:
     """Levels, credits, grading scales and code tables of every system. Immutable; safe to share between threads."""
 
-    __slots__ = ("_codes", "_credits", "_grading", "_levels", "digest", "mappings", "notes")
+    __slots__ = ("_codes", "_credits", "_grading", "_levels", "digest", "judgements", "mappings")
 
     def __init__(self, mappings: Iterable[Mapping], digest: str) -> None:
         self.mappings = tuple(mappings)
         self.digest = digest
-        self.notes = Notes()
-        """What is said in the provenance of a record about the rows that answered."""
         self._levels = Levels(self.mappings)
         self._credits = Credits(self.mappings)
+        self.judgements = Judgements(self._levels, self._credits)
+        """What the rules make of levels and credits by these tables."""
         self._grading = {(one.country, scale.scale): scale for one in self.mappings for scale in one.grading}
         self._codes = {(one.country, name): table.versions for one in self.mappings for name, table in one.codes.items()}
 
