@@ -71,12 +71,13 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
                 tally = await poll_once(connector, STREAM, client, ledger, datetime.now(UTC))
                 costs.append((time.process_time() - started) / tally.received * 1e6)
             await ledger.close()
+            rss = peak_rss()
             successor = Ledger(settings, connector.connector, STREAM)
             started = time.process_time()
             await successor.open()
             costs.append((time.process_time() - started) / size * 1e6)
             await successor.close()
-    return Polled(size, *costs, peak_rss())
+    return Polled(size, *costs, rss)
 
 
 def main() -> dict[str, Any]:
