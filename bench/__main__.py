@@ -8,7 +8,7 @@ import os
 import platform
 from pathlib import Path
 
-PARTS = ("mapper", "render", "harmonise", "poll", "stage", "latency")
+PARTS = ("mapper", "render", "harmonise", "large", "poll", "stage", "latency")
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "bench.json"
 
