@@ -35,13 +35,23 @@ class User:
     transactions: str = ""
     verifies: bool = False
     """Reads the configuration of every topic when it starts."""
+    watches: str = ""
+    """A group whose offsets it asks for, to know how far the stage is."""
 
 
 USERS = (
-    User("gateway-poll", frozenset({"poll", "control"}), group="gateway-control", transactions="poll-", verifies=True),
+    User(
+        "gateway-poll",
+        frozenset({"poll", "control", "replay"}),
+        group="gateway-control",
+        transactions="poll-",
+        verifies=True,
+        watches="harmonise",
+    ),
     User("gateway-harmonise", frozenset({"harmonise"}), group="harmonise", transactions="harmonise-", verifies=True),
     User("gateway-operator", frozenset({"operator"}), group="gateway-operator.", group_is_prefix=True, verifies=True),
-    User("gateway-eraser", frozenset({"erase"}), group="harmonise", transactions="poll-", verifies=True),
+    User("gateway-auditor", frozenset({"audit"}), verifies=True, watches="harmonise"),
+    User("gateway-eraser", frozenset({"erase", "audit"}), transactions="poll-", verifies=True, watches="harmonise"),
     User("europass", frozenset({"europass"}), group="europass.", group_is_prefix=True),
     User("esc", frozenset({"esc"}), group="esc.", group_is_prefix=True),
 )
@@ -89,6 +99,8 @@ def rights(user: User) -> list[dict[str, Any]]:
     found = [_rule("topic", topic.name, operations) for topic in TOPICS if (operations := _on(user, topic))]
     if user.group:
         found.append(_rule("group", user.group, ["Describe", "Read"], prefix=user.group_is_prefix))
+    if user.watches:
+        found.append(_rule("group", user.watches, ["Describe"]))
     if user.transactions:
         found.append(_rule("transactionalId", user.transactions, ["Describe", "Write"], prefix=True))
     return found

@@ -48,7 +48,7 @@ RAW = Topic(
     "Records as last received",
     personal=True,
     writers=("poll", "erase"),
-    readers=("harmonise", "operator", "erase"),
+    readers=("harmonise", "operator", "audit", "replay"),
     max_bytes=5_242_880,
     basis="nothing leaves: kept so that a changed table can be applied again",
 )
@@ -57,7 +57,7 @@ CURSORS = Topic(
     "connector|stream",
     "Where each stream stands",
     writers=("poll",),
-    readers=("poll", "operator", "erase"),
+    readers=("poll", "operator", "audit"),
     basis="nothing of anybody",
 )
 DIGESTS = Topic(
@@ -65,7 +65,7 @@ DIGESTS = Topic(
     "connector|stream|native id",
     "Digest of each record",
     writers=("poll", "erase"),
-    readers=("poll", "operator", "erase"),
+    readers=("poll", "operator", "audit"),
     basis="nothing leaves: tells the changed from the unchanged; a native id may say who somebody is",
     personal=True,
 )
@@ -73,14 +73,14 @@ QUALIFICATIONS = Topic(
     "europass.qualifications.v1",
     "persistent IRI",
     "ELM LOQ JSON-LD: qualifications",
-    readers=("europass", "erase"),
+    readers=("europass", "audit", "replay"),
     basis="public catalogue",
 )
 OPPORTUNITIES = Topic(
     "europass.learning-opportunities.v1",
     "persistent IRI",
     "ELM LOQ JSON-LD: courses and programmes",
-    readers=("europass", "erase"),
+    readers=("europass", "audit", "replay"),
     basis="public catalogue",
 )
 CREDENTIALS = Topic(
@@ -88,7 +88,7 @@ CREDENTIALS = Topic(
     "credential id",
     "Unsealed European Digital Credentials",
     personal=True,
-    readers=("europass", "erase"),
+    readers=("europass", "audit", "replay"),
     basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
 )
 STUDENT_STATUS = Topic(
@@ -96,7 +96,7 @@ STUDENT_STATUS = Topic(
     "pseudonymous hash",
     "Enrolment of a student at an institution",
     personal=True,
-    readers=("esc", "erase"),
+    readers=("esc", "audit", "replay"),
     basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 CARDS = Topic(
@@ -104,7 +104,7 @@ CARDS = Topic(
     "ESCN",
     "Life of a European Student Card",
     personal=True,
-    readers=("esc", "erase"),
+    readers=("esc", "audit", "replay"),
     basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 POINTERS = Topic(
@@ -112,7 +112,7 @@ POINTERS = Topic(
     "credential id",
     "That a credential exists, and where",
     personal=True,
-    readers=("esc", "erase"),
+    readers=("esc", "audit", "replay"),
     basis="the holder's consent (`holder_consent`)",
 )
 SUPPRESSIONS = Topic(
@@ -121,7 +121,7 @@ SUPPRESSIONS = Topic(
     "What was erased and may not come back",
     partitions=1,
     writers=("erase",),
-    readers=("poll", "erase"),
+    readers=("poll", "audit"),
     basis="the duty to keep erased what was erased: keyed hashes",
 )
 AUDIT = Topic(
@@ -132,14 +132,14 @@ AUDIT = Topic(
     compacted=False,
     days=3650,
     writers=("erase",),
-    readers=("operator", "erase"),
+    readers=("operator", "audit"),
     basis="the duty to show what was erased, when and why",
 )
 PROVIDERS = Topic(
     "reference.providers.v1",
     "provider id",
     "Trusted providers and their quality assurance",
-    readers=("harmonise", "europass", "esc", "erase"),
+    readers=("harmonise", "europass", "esc", "audit", "replay"),
     basis="public registers",
 )
 REJECTIONS = Topic(
@@ -147,7 +147,7 @@ REJECTIONS = Topic(
     "as raw",
     "Why a record was rejected; no payload",
     days=90,
-    readers=("operator", "erase"),
+    readers=("operator", "audit", "replay"),
     basis="nothing leaves: why, where, never what; a native id may say who somebody is",
     personal=True,
 )
@@ -159,7 +159,7 @@ COMMANDS = Topic(
     compacted=False,
     days=7,
     writers=("operator", "control"),
-    readers=("control",),
+    readers=("control", "audit"),
     basis="nothing of anybody",
 )
 NOTIFICATIONS = Topic(
@@ -169,7 +169,7 @@ NOTIFICATIONS = Topic(
     compacted=False,
     days=7,
     writers=("control", "harmonise"),
-    readers=("operator",),
+    readers=("operator", "audit"),
     basis="nothing of anybody",
 )
 STATUS = Topic(
@@ -179,7 +179,7 @@ STATUS = Topic(
     partitions=1,
     days=30,
     writers=("control", "harmonise"),
-    readers=("operator",),
+    readers=("operator", "audit"),
     basis="nothing of anybody",
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from gateway.local import kafka
 from gateway.publish import strimzi, topics
 from gateway.settings import Settings
 from tests.gateway.conftest import Site
+from tests.gateway.test_erase import gateway
 
 pytestmark = pytest.mark.kafka
 
@@ -161,7 +162,7 @@ async def may_join(broker: Guarded, user: str, topic: str, group: str) -> bool:
 
 
 @pytest.mark.parametrize("site", [60], indirect=True)
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_rights_are_enough_for_the_gateway_and_no_more_for_the_platforms(site: Site, broker: Guarded):
     site.run("--roles", "poll", **environment(broker, "gateway-poll"))
     site.run("--roles", "harmonise", **environment(broker, "gateway-harmonise"))
@@ -169,10 +170,39 @@ def test_the_rights_are_enough_for_the_gateway_and_no_more_for_the_platforms(sit
     while not (site.read("europass.qualifications.v1") and site.read("gateway.rejections.v1") and site.read("europass.credentials.v1")):
         assert time.monotonic() < deadline, site.log(0)[-3000:] + site.log(1)[-3000:]
         time.sleep(1)
+    operate(site, broker)
     for number in (0, 1):
         assert "AuthorizationFailed" not in site.log(number), site.log(number)
 
     asyncio.run(matrix(broker))
+
+
+def operate(site: Site, broker: Guarded) -> None:
+    """What people do beside the workers, each as the principal that is made for it."""
+
+    def as_(user: str, *arguments: str, given: str = "") -> None:
+        done = gateway(replace(site, environment=site.environment | environment(broker, user)), *arguments, given=given)
+        assert done.returncode == 0, (user, arguments, done.stdout, done.stderr)
+
+    as_("gateway-operator", "renormalise", "FI")
+    until(lambda: '"renormalised"' in site.log(0), site)
+    as_("gateway-auditor", "verify", "demo-soap")
+    native_id = next(one.key.decode() for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|")).partition("|")[2]
+    as_("gateway-eraser", "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=native_id)
+    as_("gateway-auditor", "erase", "demo-soap", "-", "--verify", given=native_id)
+    denied = gateway(
+        replace(site, environment=site.environment | environment(broker, "gateway-auditor")),
+        "erase", "demo-soap", "-", "--yes", "--reason", "case 2", given=native_id,
+    )  # fmt: skip
+    assert denied.returncode == 5, denied
+    assert "gateway-auditor" in denied.stderr
+
+
+def until(happens: Callable[[], bool], site: Site, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, site.log(0)[-3000:]
+        time.sleep(0.5)
 
 
 async def matrix(broker: Guarded) -> None:
@@ -186,8 +216,14 @@ async def matrix(broker: Guarded) -> None:
         ("esc", "gateway.rejections.v1"): False,
         ("gateway-harmonise", "gateway.raw.v1"): True,
         ("gateway-harmonise", "europass.credentials.v1"): False,
-        ("gateway-poll", "gateway.raw.v1"): False,
+        ("europass", "gateway.digests.v1"): False,
+        ("europass", "gateway.suppressions.v1"): False,
+        ("esc", "gateway.raw.v1"): False,
+        ("gateway-harmonise", "gateway.suppressions.v1"): False,
+        ("gateway-operator", "europass.credentials.v1"): False,
         ("gateway-operator", "gateway.rejections.v1"): True,
+        ("gateway-operator", "gateway.audit.v1"): True,
+        ("gateway-auditor", "esc.cards.v1"): True,
     }
     for (user, topic), allowed in readers.items():
         assert await may_read(broker, user, topic) is allowed, (user, "read", topic)
@@ -197,6 +233,12 @@ async def matrix(broker: Guarded) -> None:
         ("gateway-poll", "europass.credentials.v1"): False,
         ("gateway-harmonise", "gateway.raw.v1"): False,
         ("gateway-operator", "gateway.raw.v1"): False,
+        ("gateway-poll", "gateway.suppressions.v1"): False,
+        ("gateway-operator", "gateway.audit.v1"): False,
+        ("gateway-auditor", "gateway.raw.v1"): False,
+        ("gateway-auditor", "gateway.suppressions.v1"): False,
+        ("gateway-eraser", "europass.credentials.v1"): False,
+        ("gateway-eraser", "gateway.commands.v1"): False,
         ("gateway-operator", "gateway.commands.v1"): True,
     }
     for (user, topic), allowed in writers.items():
