@@ -124,6 +124,9 @@ def announce(connectors: Collection[Connector], tables: Tables, today: date) -> 
         metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
         for name, stream in connector.streams.items():
             metrics.COVERAGE.labels(connector.connector, name).set(coverage(stream))
+            metrics.RECEIVED.labels(connector.connector, name)  # from 0: a counter that appears with a value has grown from nothing
+            for outcome in ("accepted", "rejected", "unchanged", "deleted"):
+                metrics.RECORDS.labels(connector.connector, name, outcome)
     countries = {connector.country for connector in connectors}
     for mapping in tables.mappings:
         if mapping.country not in countries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from gateway.reporting import Reporter
 from gateway.settings import Settings
 from gateway.stage import Stage
 from gateway.trusted import Trusted
-from gateway.watch import blocked
+from gateway.watch import blocked, tracing
 from gateway.watch.health import Check, HealthServer
 from gateway.watch.page import Snapshot
 from gateway.worker import START_SECONDS, STOP_SECONDS, Pollers, build_app, partition_of
@@ -112,6 +113,15 @@ class Worker:
             log.info("stopping")
             for task in watching:
                 task.cancel()
+        await self._end()
+
+    async def _end(self) -> None:
+        """Send what is left of the spans; after a signal end at once: libraries leave threads behind that an interpreter waits for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(tracing.stop), LEAVE_SECONDS)
+        if self.stopped_by:
+            logging.shutdown()
+            os._exit(128 + self.stopped_by)
 
     def _unready(self, role: str) -> str:
         """Return why a role cannot do its work at this moment, or nothing. What a registry does never counts."""

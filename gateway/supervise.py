@@ -95,6 +95,7 @@ class Supervisor:
     async def _keep(self, process: str, socket: Path) -> int:
         """Run one process, again and again; return its last exit code when it is final, or when everything stops."""
         delay = FIRST_DELAY
+        metrics.WORKER_RESTARTS.labels(process)
         while True:
             started = time.monotonic()
             code = await self._once(process, socket)

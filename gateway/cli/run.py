@@ -102,12 +102,7 @@ def run(
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
         raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
     worker = Worker(settings, fleet, frozenset(wanted), socket=socket, names=names)
-    try:
-        run_loop(worker.run())
-    finally:
-        tracing.stop()
-    if worker.stopped_by:
-        raise typer.Exit(128 + worker.stopped_by)
+    run_loop(worker.run())  # after a signal it does not come back: it ends the process with 128 and the signal's number
 
 
 async def kafka_there(settings: Settings, seconds: float) -> None:

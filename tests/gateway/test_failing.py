@@ -37,21 +37,21 @@ def stop(process: subprocess.Popen) -> float:
     return time.monotonic() - asked
 
 
-@pytest.mark.parametrize("site", [6000], indirect=True)
+@pytest.mark.parametrize("site", [3000], indirect=True)
 @pytest.mark.timeout(200)
 def test_a_stop_under_load_drains_within_ten_seconds_and_what_was_left_comes_once(site: Site):
     site.run()
     started(site, 0)
-    until(lambda: len(published(site)) > 200, 90, lambda: "nothing is published")
+    until(lambda: len(published(site)) > 100, 90, lambda: "nothing is published")
     seconds = stop(site.running[0])
     stopped_at = len(published(site))
-    assert 200 < stopped_at < 6000, "stopped in the middle of the work"
+    assert 100 < stopped_at < 3000, "stopped in the middle of the work"
     site.run()
-    until(lambda: len(published(site)) >= 6000, 120, lambda: f"{len(published(site))} of 6000", pause=1)
+    until(lambda: len(published(site)) >= 3000, 120, lambda: f"{len(published(site))} of 3000", pause=1)
     records = published(site)
-    assert len(records) == 6000
+    assert len(records) == 3000
     assert all(count == 1 for count in versions(records).values())
-    print(f"SIGTERM at {stopped_at} of 6000 records: ended after {seconds:.1f} s")
+    print(f"SIGTERM at {stopped_at} of 3000 records: ended after {seconds:.1f} s")
     assert seconds < DRAIN_SECONDS
 
 

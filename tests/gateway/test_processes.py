@@ -24,6 +24,8 @@ def get(url: str) -> tuple[int, str]:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+    except OSError as error:
+        return 0, type(error).__name__
 
 
 def parent_url(site: Site) -> str:
