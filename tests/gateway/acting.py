@@ -31,7 +31,7 @@ def answer(site: Site, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def until(what: Callable[[], object], seconds: float = 120) -> None:
+def until(what: Callable[[], object], seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"

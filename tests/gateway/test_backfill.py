@@ -13,7 +13,7 @@ from tests.gateway.acting import answer, gateway, until
 from tests.gateway.conftest import HARMONISED, Site, versions
 from tests.gateway.test_kill import settled
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
 SEED = 20261124
 PAST = ("--from", "2024-09-01", "--to", "2024-12-31")
