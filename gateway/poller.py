@@ -18,6 +18,7 @@ from gateway.harmonise.subjects import Subjects
 from gateway.herald import Herald, Troubles
 from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
+from gateway.publish.connection import given_up
 from gateway.publish.ledger import Ledger
 from gateway.renormalise import renormalise
 from gateway.watch import metrics, tracing
@@ -134,12 +135,21 @@ class StreamPoller:
         try:
             while True:
                 self._wake.clear()  # before the poll: a command that arrives during it is acted on right after it
-                delay = await self.poll(every)
+                delay = await self._survive(every)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), delay)
         finally:
             await self._stop_backfill()
             await self._ledger.close()
+
+    async def _survive(self, every: float) -> float:
+        """Poll; a library that drops what this task waits for does not end the stream."""
+        try:
+            return await self.poll(every)
+        except asyncio.CancelledError:
+            if not given_up():
+                raise
+            return self._failed("retry", "kafka", "a connection went while something was waited for", self._backoff(None))
 
     async def poll(self, every: float) -> float:
         """Do what was asked of the stream, poll once unless it is paused, and return the seconds to wait before the next time."""

@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.publish.connection import REFUSALS, arguments, denied
+from gateway.publish.connection import REFUSALS, arguments, denied, given_up
 from gateway.publish.rejections import rejection
 from gateway.publish.topics import RAW
 from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional
@@ -133,10 +133,14 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._round(consumer)
             except KafkaError as error:
                 await self._lost(error)
+            except asyncio.CancelledError as error:
+                if not given_up():
+                    raise
+                await self._lost(error)
             finally:
                 await asyncio.shield(self._close())
 
-    async def _lost(self, error: KafkaError) -> None:
+    async def _lost(self, error: BaseException) -> None:
         """Wait before a new consumer is made, where that may help."""
         if isinstance(error, REFUSALS) and not self.committed:
             raise denied(self._settings, f"reading {self._topic} as group {self._group}", error) from error

@@ -131,6 +131,16 @@ def denied(settings: Settings, what: str, error: BaseException) -> Denied:
     return Denied(f"Kafka refuses {what} to the principal {principal} ({type(error).__name__}); see the ACLs in deploy/")
 
 
+def given_up() -> bool:
+    """Return whether the ``CancelledError`` that was caught comes from a library that dropped what this task waited for.
+
+    aiokafka cancels its own futures when a connection goes. Nobody asked the task to end then, and a task that ended of it would be
+    missed by nobody: a task group takes a cancelled task for one that was told to end.
+    """
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
 async def admin(settings: Settings, seconds: float = 8.0) -> AIOKafkaAdminClient:
     """Return a started admin client, or say within ``seconds`` which address does not answer."""
     given = arguments(settings)

@@ -32,7 +32,7 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Fenced, RetryLater
-from gateway.publish.connection import REFUSALS, arguments, denied
+from gateway.publish.connection import REFUSALS, arguments, denied, given_up
 from gateway.settings import Settings
 from gateway.watch import blocked, metrics
 
@@ -239,7 +239,8 @@ class Transactional:
             return denied(self._settings, f"a transaction of {self.transactional_id}", error)
         if isinstance(error, RecordTooLarge):
             metrics.PRODUCERS_REPLACED.labels(self._role, "record_too_large").inc()
-        if isinstance(error, (TimeoutError, KafkaError, OSError, *CONFUSIONS)):
+        dropped = isinstance(error, asyncio.CancelledError) and given_up()
+        if dropped or isinstance(error, (TimeoutError, KafkaError, OSError, *CONFUSIONS)):
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
         return error
@@ -292,7 +293,9 @@ async def read_partition(
                 found[record.key] = record.value
     except REFUSALS as error:
         raise denied(settings, f"reading {topic}", error) from error
-    except (TimeoutError, KafkaError, OSError) as error:
+    except (TimeoutError, KafkaError, OSError, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and not given_up():
+            raise
         raise RetryLater("kafka", f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})") from error
     return found
 

@@ -37,7 +37,10 @@ AMBIGUOUS = (
     "poll:after-flush:2:raise",
     "harmonise:before-commit:2:raise",
     "harmonise:after-commit:2:raise",
+    "poll:before-cursor:2:cancel",
     "poll:after-commit:2:cancel",
+    "harmonise:before-cursor:2:cancel",
+    "harmonise:after-commit:2:cancel",
 )
 
 
