@@ -1,0 +1,61 @@
+"""A process that harmonises every connector's records stays small and loads no library it does not use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LARGEST_MB = 200
+NEEDLESS = ("zeep", "rdflib", "pyshacl", "jsonschema", "signxml", "hypothesis")
+"""Libraries for SOAP requests, validation, signatures and tests: none has a part in a record's way."""
+
+HARMONISING = """
+import json, resource, sys
+from pathlib import Path
+from types import SimpleNamespace
+from pydantic import SecretStr
+import gateway.process
+from gateway.deliver import Deliver
+from gateway.fleet import load_fleet
+from gateway.publish.events import raw_headers
+from gateway.records import Raw
+from gateway.settings import Settings
+from gateway.stage import settle
+
+fleet = load_fleet(Settings().model_copy(update={"pseudonym_key": SecretStr("k" * 40)}))
+deliver = Deliver(fleet.harmonisers.get, b"k" * 40)
+settle()
+accepted, loaded = 0, set(sys.modules)
+for turn in range(100):
+    results = []
+    for name, connector in fleet.connectors.items():
+        for stream_name, stream in connector.streams.items():
+            for number, test in enumerate(stream.tests):
+                text = isinstance(test.given, str)
+                body = test.given.encode() if text else json.dumps(test.given, default=str).encode()
+                kind = "application/xml" if text else "application/json"
+                raw = Raw(connector=name, stream=stream_name, native_id=f"{turn}-{number}", body=body, media_type=kind)
+                record = SimpleNamespace(key=raw.key.encode(), value=body, headers=raw_headers(raw), timestamp=0, topic="t", partition=0, offset=0)
+                results.append(deliver(record))
+    accepted += sum(result.outcome == "accepted" for result in results)
+print(json.dumps({
+    "connectors": len(fleet.connectors),
+    "accepted": accepted,
+    "loaded": [name for name in NEEDLESS if name in loaded],
+    "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}))
+"""
+
+
+def test_harmonising_every_connector_takes_less_than_the_promised_memory():
+    program = f"NEEDLESS = {NEEDLESS!r}\n{HARMONISING}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["connectors"] >= 17
+    assert found["accepted"] > 1_000
+    assert found["loaded"] == []
+    assert found["mb"] < LARGEST_MB, found
+    print(found)
