@@ -127,7 +127,7 @@ def test_compose_hardens_what_is_ours_and_opens_ports_on_loopback_only():
 def test_compose_runs_connectors_and_stand_ins_that_exist():
     from gateway.local.registries.__main__ import SERVICES as STAND_INS
 
-    for name in SERVICES["gateway"]["command"][1:]:
+    for name in (word for word in SERVICES["gateway"]["command"][1:] if not word.startswith("-")):
         text = (ROOT / f"connectors/{name}.yaml").read_text()
         ports = set(re.findall(r"http://127\.0\.0\.1:(\d+)", text))
         assert any(ports & set(service["command"]) for service in OURS.values()), name
