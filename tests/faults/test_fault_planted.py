@@ -11,7 +11,7 @@ from figures import note
 from planted import DEFECTS
 from verifier import Verdict, rest
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
 
 

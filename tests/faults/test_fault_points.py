@@ -11,7 +11,7 @@ from arena import Arena, ended
 from figures import note
 from verifier import assert_sound, look, settle
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
 
 SHORT = ("poll:after-flush:3:kill", "harmonise:before-commit:2:kill")

@@ -23,7 +23,7 @@ from gateway.publish.topics import CREDENTIALS, CURSORS, RAW, settings_of
 from gateway.settings import Settings
 from tests.gateway.test_rights import Guarded, environment, free_port, grant, properties
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
 
 
