@@ -215,14 +215,13 @@ async def _as_owner(
         ledger = Ledger(settings, connector, stream)
         try:
             await ledger.open()
-            known = tuple(ledger.known)
             await ledger.write(list(entries), None, also)
         except (Fenced, RetryLater):
             if attempt == TRIES - 1:
                 raise
             await asyncio.sleep(PAUSE_SECONDS)
         else:
-            return known
+            return ledger.known
         finally:
             await ledger.close()
     raise AssertionError

@@ -35,7 +35,8 @@ class Subjects:
             return frozenset()
         if raw.stream not in self._programs:
             self._programs[raw.stream] = self._compiled(raw.stream)
-        return frozenset(found for programs in self._programs[raw.stream] for found in self._of(programs, raw))
+        programs = self._programs[raw.stream]
+        return frozenset(found for state in _states(programs, raw) for found in self._of(state))
 
     def _compiled(self, name: str) -> list[_StreamPrograms]:
         stream = self._connector.streams.get(name)
@@ -44,13 +45,12 @@ class Subjects:
         only = self._connector.model_copy(update={"streams": {name: reduced(stream)}})
         return [_StreamPrograms(Surroundings(only, only.streams[name], None, key)) for key in self._keys]
 
-    def _of(self, programs: _StreamPrograms, raw: Raw) -> Iterator[str]:
-        for state in _states(programs, raw):
-            holder = state.values.get("holder", {})
-            if pseudonym := holder.get("pseudonym"):
-                yield pseudonym
-            if esi := holder.get("esi"):
-                yield from (hide(str(esi)) for hide in self._esi)
+    def _of(self, state: State) -> Iterator[str]:
+        holder = state.values.get("holder", {})
+        if pseudonym := holder.get("pseudonym"):
+            yield pseudonym
+        if esi := holder.get("esi"):
+            yield from (hide(str(esi)) for hide in self._esi)
 
 
 class PersonalValues:
@@ -66,7 +66,7 @@ class PersonalValues:
         stream = self._connector.streams.get(raw.stream)
         if raw.body is not None and stream is not None:
             programs = _StreamPrograms(Surroundings(self._connector, stream, None, bytes(32)), self._watch)
-            for _ in _states(programs, raw):
+            for _ in _states([programs], raw):
                 pass
         return self._found
 
@@ -75,16 +75,16 @@ class PersonalValues:
             self._found += [text_of(value).strip() for value in found if not isinstance(value, dict | list)]
 
 
-def _states(programs: _StreamPrograms, raw: Raw) -> Iterator[State]:
-    """Yield what each rule gives by itself: one that cannot be read does not hide the others."""
+def _states(programs: list[_StreamPrograms], raw: Raw) -> Iterator[State]:
+    """Yield what each rule of each program gives by itself: one that cannot be read does not hide the others. The payload is read once."""
+    chosen = [program for one in programs if (program := one.of(raw.kind)) is not None]
+    if not chosen:
+        return
     try:
-        program = programs.of(raw.kind)
-        if program is None:
-            return
-        node, context = programs.read(raw), programs.context(raw)
+        node, context = programs[0].read(raw), programs[0].context(raw)
     except PayloadError:
         return
-    for step in program.steps:
+    for step in (step for program in chosen for step in program.steps):
         state = State()
         try:
             apply((step,), node, context, state)
