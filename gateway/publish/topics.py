@@ -139,7 +139,7 @@ PROVIDERS = Topic(
     "reference.providers.v1",
     "provider id",
     "Trusted providers and their quality assurance",
-    readers=("harmonise", "europass", "esc", "audit", "replay"),
+    readers=("harmonise", "operator", "europass", "esc", "audit", "replay"),
     basis="public registers",
 )
 REJECTIONS = Topic(
