@@ -17,6 +17,8 @@ from jmespath.exceptions import JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions
 from lxml import etree
 
+from gateway.language import jmes
+
 PayloadKind = Literal["xml", "json", "csv"]
 Context = Mapping[str, Any]
 Run = Callable[[Any, Context], list[Any]]
@@ -232,9 +234,10 @@ def _json(text: str, kind: PayloadKind) -> Select:
         column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
         raise ExpressionError("bad-expression", f"not JMESPath: {_why(error)}: {text!r}", column or 0) from None
     reads = _check_functions(compiled.parsed, text)
+    find = jmes.compiled(compiled.parsed)
 
     def run(node: Any, _context: Context) -> list[Any]:
-        return _listed(compiled.search(node))
+        return _listed(find(node))
 
     return Select(text, kind, run, False, reads=reads)
 
