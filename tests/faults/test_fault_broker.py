@@ -19,7 +19,7 @@ from arena import Arena, Loop, until
 from figures import note
 from proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
 from test_fault_process import WORKING, is_open
-from verifier import assert_sound, look, settle
+from verifier import assert_sound, hidden, look, settle
 
 from gateway.local import kafka
 from gateway.local.kafka import Broker
@@ -80,11 +80,6 @@ def caught_up_with(arena: Arena) -> bool:
     from verifier import caught_up
 
     return caught_up(arena, asyncio.run(look(arena)))
-
-
-def hidden(arena: Arena) -> str:
-    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
-    return f"{len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)} aborted records hidden"
 
 
 @pytest.mark.parametrize("seconds", [5, 14, 25])

@@ -342,3 +342,9 @@ def assert_sound(verdict: Verdict, at_least: int) -> None:
     assert not verdict.problems, str(verdict)
     assert verdict.served >= at_least, f"only {verdict.served} records: too few for the test to mean anything"
     assert verdict.published > 0, str(verdict)
+
+
+def hidden(arena: Arena) -> str:
+    """Say how many records of aborted transactions a careless reader would have seen: the measure of how often a fault struck inside one."""
+    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
+    return f"{len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)} aborted records hidden"
