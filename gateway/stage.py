@@ -106,6 +106,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = group
         self._batch = batch
         self._lanes: dict[TopicPartition, _Lane] = {}
+        self._had: set[TopicPartition] = set()
         self._lock = asyncio.Lock()
         self._generation = 0
         self._stopping = False
@@ -293,8 +294,12 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Note what is owned now; the next round takes it."""
+        assigned = set(assigned)
         async with self._lock:
             self._generation += 1
+            for place in self._had - assigned:
+                metrics.CONSUMER_LAG.remove_by_labels({"partition": str(place.partition)})  # its new owner knows it from now on
+            self._had = assigned
             for place in assigned:
                 self._lanes[place] = _Lane(Transactional(self._settings, f"{self._group}-{place.topic}-{place.partition}", "harmonise"))
 
