@@ -45,8 +45,8 @@ def text(value: Any) -> str:
 
 def clean(found: str) -> str:
     """Return NFC text without characters nobody can see."""
-    if found.isascii() and found.isprintable():
-        return found
+    if found.isprintable():  # so nothing forbidden is in it
+        return found if found.isascii() else unicodedata.normalize("NFC", found)
     if "\r" in found:
         found = found.replace("\r\n", "\n").replace("\r", "\n")
     if _FORBIDDEN.search(found):

@@ -127,3 +127,10 @@ def test_every_cast_answers_or_refuses(value: object) -> None:
             cast(name, value)
         except CastError as error:
             assert error.reason
+
+
+def test_what_can_be_printed_is_never_forbidden() -> None:
+    """So that text that can be printed need not be searched."""
+    from gateway.harmonise import scalars
+
+    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and scalars._FORBIDDEN.match(chr(code))]
