@@ -10,6 +10,7 @@ from collections import Counter
 from typing import NamedTuple
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from gateway.cli import app
@@ -18,7 +19,7 @@ from gateway.publish.topics import TOPICS
 from tests.gateway.conftest import HARMONISED, Site
 from tests.gateway.test_kill import settled
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 EVERYTHING = tuple(topic.name for topic in TOPICS if topic.name not in {"gateway.commands.v1", "gateway.notifications.v1"})
 
 
@@ -32,7 +33,7 @@ class Command(NamedTuple):
 
 def gateway(site: Site, *arguments: str, given: str = "") -> Command:
     """Run a command as `python -m gateway` does, in this process: a new one costs more than most commands do."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs():
         patch.setattr("gateway.watch.logs.configure", lambda *_: None)
         done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
     if isinstance(done.exception, GatewayError):
@@ -83,7 +84,7 @@ def balanced(site: Site, seconds: float = 20) -> Counter:
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_what_was_erased_is_gone_and_stays_away(site: Site):
     site.run()
-    settled(site)
+    settled(site, 120)
     before = standing(site)
     raw = {key: value for (topic, key), value in before.items() if topic == "gateway.raw.v1"}
     accepted = {json.loads(value)["id"]: value for (topic, _), value in before.items() if topic == "europass.credentials.v1"}
@@ -141,7 +142,7 @@ def test_what_was_erased_is_gone_and_stays_away(site: Site):
         assert time.monotonic() < deadline, "neither of the changed records was suppressed"
         time.sleep(0.5)
     assert gateway(site, "renormalise", "FI").returncode == 0
-    settled(site)
+    settled(site, 120)
     assert naming(standing(site), esi) == []
     assert not [key for key in standing(site) if key[1] in {theirs, rejected}]
     balanced(site)

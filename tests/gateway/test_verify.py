@@ -46,11 +46,11 @@ def sums(stream: StreamReport) -> int:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [200], indirect=True)
 def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
     worker = site.run()
-    settled(site)
+    settled(site, 120)
     key = next(one.key for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|D"))
     assert gateway(site, "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=key.decode().partition("|")[2]).returncode == 0
 
