@@ -35,7 +35,7 @@ def until(what: Callable[[], object], seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def raw(site: Site, connector: str) -> int:

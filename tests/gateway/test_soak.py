@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import urllib.request
@@ -14,7 +15,7 @@ from tests.gateway.conftest import HARMONISED, ROOT, Site, versions
 from tests.gateway.test_backfill import PAST, forward
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
-RECORDS = 50_000
+RECORDS = int(os.environ.get("GATEWAY_SOAK_RECORDS", "50000"))
 EVERY = 10
 LIVE_EVERY_SECONDS = 5
 LONGEST_SECONDS = 1500

@@ -1,0 +1,180 @@
+"""A backfill against a real Kafka and a stand-in registry: stopped anywhere and taken up by another owner, it writes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from reading import read_all
+
+from gateway.backfill import NOTE, Progress, Traffic, advance, backfill, begin, cancel, moment, refusal, standing, windows
+from gateway.errors import UsageError
+from gateway.fetch import Page, Window
+from gateway.fetch.client import Client
+from gateway.language import load_connector
+from gateway.local.registries import soap_credits
+from gateway.poll import digest
+from gateway.publish import topics
+from gateway.publish.ledger import Entry, Ledger
+from gateway.publish.topics import RAW
+from gateway.records import Raw
+
+ROOT = Path(__file__).parents[2]
+START, END = datetime(2024, 9, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def connector(name: str, url: str, days: int = 180):
+    loaded = load_connector(ROOT / "connectors" / "demo-soap.yaml")
+    degrees = loaded.streams["degrees"]
+    cursor = degrees.cursor.model_copy(update={"window": timedelta(days=days)})
+    address = loaded.soap.url.model_copy(update={"acceptance": f"{url}{soap_credits.PATH}"})
+    made = loaded.model_copy(
+        update={
+            "connector": name,
+            "soap": loaded.soap.model_copy(update={"url": address}),
+            "streams": {"degrees": degrees.model_copy(update={"cursor": cursor})},
+        }
+    )
+    made._digest, made._folder = loaded.digest, loaded.folder
+    return made
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(200)
+def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings, name):
+    async def run() -> None:
+        await topics.apply(settings)
+        registry = await soap_credits.start(records=1500, page_size=100)  # 600 degrees, six pages
+        try:
+            rule = connector(name, registry.url)
+            pages = 0
+
+            def until_two() -> bool:
+                nonlocal pages
+                pages += 1
+                return pages <= 2
+
+            async with Client(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+                first = Ledger(settings, name, "degrees")
+                assert await begin(first, "one", START, END) == ""
+                assert "cancel it first" in await begin(first, "two", START, END)
+                stopped = await backfill(rule, "degrees", client, first, Traffic(), asyncio.Lock(), until_two)
+                assert (stopped.state, stopped.pages, stopped.received) == ("running", 2, 200)
+                assert 0 < stopped.ratio < 1
+                second = Ledger(settings, name, "degrees")  # another worker takes over; the first is fenced
+                assert await second.open() is None, "the cursor of live polling has not moved"
+                assert standing(second) == stopped
+                assert await begin(second, "one", START, END) == ""  # the same command once more begins nothing
+                done = await backfill(rule, "degrees", client, second, Traffic(), asyncio.Lock(), lambda: True)
+                assert (done.state, done.received, done.written, done.ratio) == ("done", 600, 600, 1.0)
+                assert await cancel(second) is None
+                await begin(second, "three", START, END)
+                again = await backfill(rule, "degrees", client, second, Traffic(), asyncio.Lock(), lambda: True)
+                assert (again.received, again.written) == (600, 0)
+                await first.close()
+                await second.close()
+        finally:
+            await registry.close()
+        counted = Counter(
+            record.key for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key.startswith(name.encode())
+        )
+        assert len(counted) == 600
+        assert set(counted.values()) == {1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name):
+    async def run() -> None:
+        await topics.apply(settings)
+        registry = await soap_credits.start(records=100, page_size=100)
+        newer = b"<newer/>"
+        try:
+            rule = connector(name, registry.url)
+            async with Client(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+                ledger = Ledger(settings, name, "degrees")
+                await begin(ledger, "one", START, END)
+                traffic, turn = Traffic(), asyncio.Lock()
+                native_id = registry.stocks["degrees"].name(0)
+
+                async def live() -> None:
+                    async with turn:
+                        while ledger.watched is None:  # the backfill asks now
+                            await asyncio.sleep(0.001)
+                        raw = Raw(connector=name, stream="degrees", native_id=native_id, body=newer)
+                        await ledger.write([Entry(raw, digest(raw), None)], None)
+
+                polling = asyncio.create_task(live())
+                await asyncio.sleep(0)
+                done = await backfill(rule, "degrees", client, ledger, traffic, turn, lambda: True)
+                await polling
+                assert (done.received, done.written) == (40, 39)
+                await ledger.close()
+        finally:
+            await registry.close()
+        bodies = [
+            record.value for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key == f"{name}|{native_id}".encode()
+        ]
+        assert bodies == [newer]
+
+    asyncio.run(run())
+
+
+def test_live_polls_go_first_but_not_for_ever():
+    async def run() -> None:
+        traffic = Traffic()
+        await asyncio.wait_for(traffic.idle(), 1)
+        with traffic.live(), traffic.live():
+            waiting = asyncio.create_task(traffic.idle(60))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            await asyncio.wait_for(traffic.idle(0.05), 1)
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(run())
+
+
+class TestPure:
+    progress = Progress(id="x", begin=START, end=END, done=START)
+
+    def test_an_interrupted_window_comes_first_and_unchanged(self):
+        rule = connector("c", "http://127.0.0.1:1", days=30)
+        window = next(windows(rule, "degrees", self.progress))
+        assert window == Window(since=START, until=START + timedelta(days=30))
+        page = Page(raws=(), position="p", last=False, watermark=START + timedelta(days=15), complete=False)
+        inside = advance(self.progress, window, page)
+        assert inside.ratio == pytest.approx(15 / 122, abs=0.01)
+        left = list(windows(rule, "degrees", inside))
+        assert left[0] == window
+        assert left[1].since == window.until
+        assert left[-1].until == END
+        after = advance(inside, window, Page(raws=(), position="", last=True, watermark=None, complete=False))
+        assert (after.done, after.position, after.until) == (window.until, "", None)
+
+    @pytest.mark.parametrize(
+        ("text", "zone", "end", "expected"),
+        [
+            ("2024-01-31", "UTC", False, datetime(2024, 1, 31, tzinfo=UTC)),
+            ("2024-01-31", "UTC", True, datetime(2024, 2, 1, tzinfo=UTC)),
+            ("2024-07-01", "Europe/Brussels", False, datetime(2024, 6, 30, 22, tzinfo=UTC)),
+            ("2024-01-31T12:00:00+01:00", "UTC", True, datetime(2024, 1, 31, 11, tzinfo=UTC)),
+        ],
+    )
+    def test_a_day_ends_with_itself_and_a_moment_is_exact(self, text, zone, end, expected):
+        assert moment(text, zone, end=end) == expected
+
+    @pytest.mark.parametrize("text", ["2024-02-30", "31/01/2024", "yesterday", ""])
+    def test_what_is_no_date_says_how_to_write_one(self, text):
+        with pytest.raises(UsageError, match="2024-01-31"):
+            moment(text, "UTC")
+
+    def test_what_has_no_past_to_ask_for_says_so(self):
+        rest = load_connector(ROOT / "connectors" / "demo-rest.yaml")
+        assert "every poll reads everything" in refusal(rest, "courses")
+        assert refusal(connector("c", "http://127.0.0.1:1"), "degrees") == ""
+        assert NOTE == "backfill"
