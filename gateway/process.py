@@ -232,5 +232,6 @@ class Worker:
         """Say so while the group's coordinator is silent: no registry is asked then, so nothing waits at a commit."""
         if app.crashed:
             raise Unavailable("the control plane ended; see the log before this line")
+        pollers.tell_owned()
         silent = pollers.tenure.silence > pollers.tenure.seconds
         (blocked.waits if silent else blocked.goes_on)("poll", "the group's coordinator is silent")

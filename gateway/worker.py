@@ -46,6 +46,7 @@ COMMAND_LOOK_SECONDS = 0.2
 SESSION_SECONDS = 6.0
 """After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
 HEARTBEAT_SECONDS = 0.5
+GIVE_SECONDS = 1.0
 
 
 def partition_of(connector: str, partitions: int) -> int:
@@ -82,11 +83,15 @@ class Pollers:
             await asyncio.gather(*(self._stop(name) for name in self._tasks.keys() - names))
             for name in sorted(names - self._tasks.keys()):
                 self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
-            metrics.OWNED.set(len(self._tasks))
+            self.tell_owned()
             try:
                 await self.door.open(self._connectors.values(), self._secrets)
             except GatewayError as error:
                 log.error("callers are not answered", error=str(error))  # noqa: TRY400 - the text says it
+
+    def tell_owned(self) -> None:
+        """Say how many connectors this worker polls: none while it may not ask."""
+        metrics.OWNED.set(len(self._tasks) if self.tenure.valid else 0)
 
     async def stop(self) -> None:
         """Stop every poller; what is in flight is committed or left to be read again."""
@@ -181,11 +186,27 @@ def build_app(
 
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]
     async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
-        await assigned({one.partition for one in assignment if one.topic == COMMANDS.name})
+        # Not awaited: no heartbeat is sent meanwhile, and a poller that stops slowly would cost the membership.
         _time_heartbeats(app, tenure)
-        tenure.begin()
+        partitions = {one.partition for one in assignment if one.topic == COMMANDS.name}
+        giving.add(task := asyncio.create_task(_give(partitions, tenure, tenure.turn, assigned), name="give"))
+        task.add_done_callback(giving.discard)
 
+    giving: set[asyncio.Task[None]] = set()
     return app
+
+
+async def _give(partitions: set[int], tenure: Tenure, turn: int, assigned: Callable[[set[int]], Awaitable[None]]) -> None:
+    """Stop what is lost, start what is new, and only then let this worker ask; unless connectors are given out anew already."""
+    while turn == tenure.turn:
+        try:
+            await assigned(partitions)
+        except Exception as error:
+            log.exception("connectors not taken over", cause=type(error).__name__, next_try_seconds=GIVE_SECONDS)
+            await asyncio.sleep(GIVE_SECONDS)
+        else:
+            tenure.begin(turn)
+            return
 
 
 def _time_heartbeats(app: Any, tenure: Tenure) -> None:

@@ -21,6 +21,8 @@ class Tenure:
         self.seconds = seconds
         self._heard = float("-inf")
         self._since = float("inf")
+        self.turn = 0
+        """How often connectors have been given out anew."""
 
     @property
     def valid(self) -> bool:
@@ -39,10 +41,12 @@ class Tenure:
     def suspend(self) -> None:
         """Call nobody until :meth:`begin`: connectors are being given out anew."""
         self._since = float("inf")
+        self.turn += 1
 
-    def begin(self) -> None:
-        """Count what is sent from now on: the connectors have been given out."""
-        self._since = time.monotonic()
+    def begin(self, turn: int | None = None) -> None:
+        """Count what is sent from now on: the connectors have been given out. Of a ``turn`` that is over nothing begins."""
+        if turn in {None, self.turn}:
+            self._since = time.monotonic()
 
     async def held(self) -> None:
         """Return as soon as it is valid."""

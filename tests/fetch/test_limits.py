@@ -134,6 +134,9 @@ def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
     assert not tenure.valid
     tenure.renew(time.monotonic())
     assert not tenure.valid, "heartbeats of a group that is giving out connectors anew"
+    tenure.begin(tenure.turn - 1)
+    tenure.renew(time.monotonic())
+    assert not tenure.valid, "what was given out before is over"
 
 
 def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
