@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers growth scale dashboards golden schemas lock kafka-lock faults fuzz hostile soak clean
+.PHONY: help demo test check bench peers growth scale dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ schemas: .venv/installed  ## write schemas/ and the generated documentation anew
 
 faults: .venv/installed  ## kill, freeze and starve the gateway and its broker: 100 kills, 20 broker kills, 18 planted defects; half an hour, a table
 	@$(BIN)/python -m pytest -q tests/faults
+
+privacy: .venv/installed  ## that planted leaks are found, and that erased bytes leave the broker's disk: four minutes
+	@$(BIN)/python -m pytest -q -m slow tests/gateway/test_canary.py tests/kafka/test_erased_bytes.py
 
 soak: .venv/installed  ## a backfill of 50,000 records beside live polling that stays fresh: some minutes
 	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_soak.py
