@@ -63,6 +63,9 @@ lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --extra otel --group dev pyproject.toml -o requirements-dev.lock
 
+fuzz: .venv/installed  ## ten minutes of coverage-guided fuzzing (FUZZ_SECONDS), the same seed each time
+	@$(BIN)/python tests/fuzz/run_fuzz.py
+
 hostile: .venv/installed  ## write the table of bad inputs anew (tests/hostile/README.md)
 	@$(BIN)/python tests/hostile/hostile_table.py
 

@@ -11,8 +11,10 @@ import csv
 import fnmatch
 import io
 import json
+import lzma
 import math
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,11 @@ from gateway.fetch.body import CHUNK, Body, Inflater, Spool
 MAX_ENTRIES = 10_000
 MAX_CELL = 1_000_000
 _SPACED = re.compile(rb"[:,{\[]\s")
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError, OSError, RuntimeError,
+    OverflowError,
+)  # fmt: skip
+"""What the standard library raises at archives that are not whole, depending on which byte is wrong."""
 _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 
@@ -93,7 +100,7 @@ def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iter
     body.file.seek(0)
     try:
         archive = zipfile.ZipFile(body.file)
-    except zipfile.BadZipFile:
+    except _DAMAGED:
         xml.refuse_other_content(body, where)
         raise RetryLater("ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive") from None
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -118,7 +125,7 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where
         with archive.open(entry) as file:
             while piece := file.read(CHUNK):
                 spool.write(piece)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+    except _DAMAGED:
         spool.discard()
         raise RetryLater("ZIP_MALFORMED", f"{where}: a file in the archive is damaged") from None
     return spool.body(proved=True)

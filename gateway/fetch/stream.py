@@ -30,6 +30,7 @@ from gateway.fetch.schemas import Checker
 from gateway.fetch.selecting import Expressions, Item, Selector
 from gateway.language.asking import Cursor
 from gateway.language.connector import Connector, Push, Stream
+from gateway.language.expressions import SelectError
 from gateway.records import Raw
 
 PAGE_RECORDS = 1_000
@@ -82,6 +83,8 @@ async def pages(
             yield page
     except GatewayError:
         raise
+    except SelectError as error:
+        raise Halt("EXPRESSION", f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong") from None
     except Exception as error:  # noqa: BLE001 - a reply nobody foresaw stops its stream, never the worker; its text may hold a payload
         raise Halt("UNEXPECTED", f"{connector.connector}.{stream_name}: {_where(error)}; please report it") from None
 

@@ -26,6 +26,7 @@ from gateway.harmonise.providers import Providers
 from gateway.harmonise.scalars import CastError
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
+from gateway.language.expressions import SelectError
 from gateway.language.targets import REQUIRED, record_type
 from gateway.records import BAD_ID, NO_ID, Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
 
@@ -92,6 +93,8 @@ class Harmoniser:
             return self._rejected(error.stage, error.field, error.reason, error.detail)
         except PayloadError as error:
             return self._rejected("decode", "", error.reason, f"expected {error.detail}")
+        except SelectError as error:
+            return self._rejected("map", "", "expression_failed", str(error))
         except Exception as error:  # noqa: BLE001 - the promise is that no record stops the stream; the type says where to look
             return self._rejected("map", "", "internal_error", type(error).__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -111,7 +112,7 @@ def whole_date(year: str, month: str, day: str, which: str = "first") -> date:
     if day:
         return _day(int(year), number, int(day))
     first = _day(int(year), number, 1)
-    return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1) if last else first
+    return first.replace(day=monthrange(first.year, first.month)[1]) if last else first
 
 
 def period_date(suffixes: dict[str, str]) -> Convert:

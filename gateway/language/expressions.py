@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import jmespath
-from jmespath.exceptions import JMESPathError, LexerError, ParseError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError, LexerError, ParseError
 from jmespath.functions import Functions
 from lxml import etree
 
@@ -40,6 +40,10 @@ class ExpressionError(ValueError):
         super().__init__(message)
         self.code = code
         self.column = column
+
+
+class SelectError(ValueError):
+    """A value that an expression cannot work with, such as a number where a function takes a list. Holds no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,14 @@ def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
         if "function" in message.lower():
             raise ExpressionError("unknown-function", f"XPath 1.0 has no such function in {text!r}; use node expressions") from None
         raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r}; check brackets, quotes and slashes") from None
+    except ValueError:
+        raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot") from None
 
     def run(node: Any, context: Context) -> list[Any]:
-        found = compiled(node, **{name: context.get(name, "") for name in variables}) if variables else compiled(node)
+        try:
+            found = compiled(node, **{name: context.get(name, "") for name in variables}) if variables else compiled(node)
+        except etree.XPathError as error:
+            raise SelectError(f"the expression cannot work with what it found: {type(error).__name__}") from None
         if isinstance(found, list):
             return found
         return [] if found == "" or found != found else [found]  # noqa: PLR0124 - NaN, what number() gives for no number
@@ -237,7 +246,14 @@ def _json(text: str, kind: PayloadKind) -> Select:
     find = jmes.compiled(compiled.parsed)
 
     def run(node: Any, _context: Context) -> list[Any]:
-        return _listed(find(node))
+        try:
+            return _listed(find(node))
+        except JMESPathTypeError as error:
+            if error.actual_type == "null":
+                return []  # nothing was found for the function to work on
+            raise SelectError(f"{error.function_name}() met a value of another type than it takes") from None
+        except (JMESPathError, RecursionError, OverflowError, TypeError, ValueError) as error:
+            raise SelectError(f"the expression cannot work with what it found: {type(error).__name__}") from None
 
     return Select(text, kind, run, False, reads=reads)
 

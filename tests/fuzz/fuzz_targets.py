@@ -1,0 +1,186 @@
+"""What is fuzzed: each target takes bytes, and whatever they are it ends in a value or in the one error its code promises."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from lxml import etree
+
+from gateway.errors import StreamError
+from gateway.fetch import decode as decoding
+from gateway.fetch import xml
+from gateway.fetch.body import Body
+from gateway.fetch.exchange import Reply
+from gateway.fetch.reading import part
+from gateway.fetch.selecting import moment_of
+from gateway.harmonise import casts as casting
+from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.harmonise.scalars import CastError
+from gateway.language import connector_of
+from gateway.language.document import MAX_DEPTH, parse
+from gateway.language.expressions import ExpressionError, SelectError, compile_expression, text_of
+from gateway.language.mapping import Mapping
+from gateway.language.mapping_rules import Boolean, Cast, DateTime
+from gateway.language.shape import shape
+
+LIMIT = 1_000_000
+CHARSETS = (None, "utf-8", "iso-8859-1", "utf-7", "klingon", "us-ascii")
+
+
+def decode(data: bytes) -> None:
+    """Replies of every kind. Two bytes say which kind it is said to be."""
+    if len(data) < 2:
+        return
+    kind, more, rest = data[0] % 8, data[1], data[2:]
+    body = Body.of(rest, proved=bool(more & 1))
+    transport = CHARSETS[(more >> 1) % len(CHARSETS)]
+    with contextlib.suppress(StreamError):
+        if kind == 0:
+            root = xml.parse(body, transport=transport)
+            assert depth(root) <= xml.MAX_DEPTH
+            xml.parse_bytes(decoding.element_bytes(root))
+        elif kind == 1:
+            skeleton, records = xml.cut(body, xml.Place(("r",)), transport=transport)
+            pieces = list(records)
+            assert len(pieces) == records.count
+            assert skeleton.tag == "r" or records.nested or not skeleton.findall(".//r")
+        elif kind == 2:
+            value = decoding.read_json(body, "x", transport=transport, comments=bool(more & 64))
+            assert same(json.loads(decoding.dump_json(value)), value)
+        elif kind == 3:
+            for row in decoding.read_csv(body, decoding.Table(separator=";" if more & 64 else ","), "x", transport=transport):
+                decoding.dump_json(row)
+        elif kind == 4:
+            for _, file in decoding.unzip(body, ("*",), LIMIT, "x"):
+                assert file.size <= LIMIT
+        elif kind == 5:
+            assert decoding.gunzip(body, LIMIT, "x").size <= LIMIT
+        elif kind == 6:
+            decoding.unbase64(body, LIMIT, "x")
+        else:
+            part(body, Reply(200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"), None, "x")
+
+
+def depth(root: etree._Element) -> int:
+    deepest, level = 0, 0
+    for event, _ in etree.iterwalk(root, events=("start", "end")):
+        level += 1 if event == "start" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal as JSON values: 1 is not true, and minus nothing is nothing."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=1e-15) or left == right
+    return type(left) is type(right) and left == right
+
+
+def select(data: bytes) -> None:
+    """An expression and a payload, parted by a zero byte."""
+    if len(data) < 2:
+        return
+    kind = "xml" if data[0] & 1 else "json"
+    text, _, payload = data[1:].partition(b"\0")
+    with contextlib.suppress(ExpressionError, SelectError, PayloadError, UnicodeDecodeError):
+        node = xml_element(payload) if kind == "xml" else json_value(payload)
+        found = compile_expression(kind, text.decode(), {"x": "urn:x"})
+        for value in found.run(node, {"school": "S", "root": node}):
+            assert value is not None
+            text_of(value)
+
+
+CASTS: tuple[Callable[[Any], Any], ...] = tuple(
+    casting.compile_cast(cast, "Europe/Helsinki")
+    for cast in (
+        *(Cast(simple=name) for name in (
+            "text", "collapse", "html", "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date", "integer", "decimal",
+            "boolean", "language", "country", "duration", "upper", "lower", "base64",
+        )),
+        Cast(date=("%d.%m.%Y", "%Y%m%d", "%d %B %Y")), Cast(partial="first"), Cast(partial="last"), Cast(decimal=","), Cast(decimal="."),
+        Cast(datetime=DateTime(format=("%d.%m.%Y %H:%M",), zone="Europe/Tallinn")), Cast(boolean=Boolean(true=("ja",), false=("nej",))),
+        Cast(period={"K": "06-01", "S": "12-31"}), Cast(match=r"([A-Z]+)-\d+"),
+    )
+)  # fmt: skip
+
+
+def casts(data: bytes) -> None:
+    """A cast, and a text, a number or an element it is to read."""
+    if len(data) < 2:
+        return
+    convert, how, rest = CASTS[data[0] % len(CASTS)], data[1] % 4, data[2:]
+    text = rest.decode("utf-8", "surrogatepass" if how == 3 else "replace") if how != 3 or valid(rest) else ""
+    value: Any = text
+    if how == 1:
+        value = number(text)
+    elif how == 2:
+        value = etree.Element("a")
+        with contextlib.suppress(ValueError):
+            value.text = text
+    try:
+        made = convert(value)
+    except CastError as error:
+        assert error.reason
+        assert error.expected
+        return
+    assert isinstance(made, str | int | Decimal | date | datetime | bool)
+    if isinstance(made, str):
+        made.encode()
+        assert not any(ord(character) < 32 and character not in "\t\n" for character in made), repr(made)
+    if isinstance(made, Decimal):
+        assert made.is_finite()
+    if isinstance(made, datetime):
+        assert made.utcoffset() is not None
+    assert convert(value) == made
+    moment_of(text)
+
+
+def valid(data: bytes) -> bool:
+    try:
+        data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def number(text: str) -> Any:
+    try:
+        return json.loads(text[:40])
+    except (ValueError, RecursionError):
+        return float("nan")
+
+
+def language(data: bytes) -> None:
+    """A connector file, or a table of mappings: read, shaped, and every finding has its place in the file."""
+    document = parse(data[1:] if data else b"", "x.yaml")
+    findings = list(document.findings)
+    if data and data[0] & 1:
+        _, found = shape(Mapping, document)
+    else:
+        _, found = connector_of(document, leniently=bool(data and data[0] & 2))
+    lines = len(data.decode("utf-8", "replace").splitlines()) + data.count(b"\n") + 2
+    for finding in (*findings, *found):
+        assert finding.code
+        assert finding.message
+        assert 0 <= finding.line <= lines + document.text.count("\x85") + document.text.count("\u2028") + document.text.count("\u2029"), (
+            finding
+        )
+    assert nested(document.value) <= MAX_DEPTH
+
+
+def nested(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(nested, inner), default=0) if isinstance(value, dict | list) else 0
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"decode": decode, "select": select, "casts": casts, "language": language}
