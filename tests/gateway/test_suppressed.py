@@ -1,0 +1,92 @@
+"""What the ledger does with what was erased, whoever brings it; and that it stops when it cannot tell."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.errors import IntegrityStop
+from gateway.keys import SUPPRESSION, keys_of
+from gateway.local.kafka import Broker
+from gateway.publish.ledger import Entry, Ledger
+from gateway.publish.reading import read_topic
+from gateway.publish.suppressions import outgoing, record_id
+from gateway.publish.topics import DIGESTS, RAW
+from gateway.records import Raw
+from gateway.settings import Settings
+from gateway.watch import metrics
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+NAME = "suppressing"
+
+
+def settings(broker: Broker, key: str = "a key for tests only, never for people", **more: str) -> Settings:
+    secrets = {name: SecretStr(value) for name, value in {"pseudonym_key": key, **more}.items()}
+    return Settings(kafka_bootstrap=broker.bootstrap, stage="acceptance", **secrets)
+
+
+def entry(native_id: str, digest: bytes) -> Entry:
+    return Entry(Raw(connector=NAME, stream="s", native_id=native_id, body=b'{"holder": "canary"}'), digest, None)
+
+
+def people(raw: Raw) -> set[str]:
+    return {"somebody"} if raw.native_id in {"theirs", "theirs too"} else set()
+
+
+def counted(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(f"gateway_{name}_total", {"connector": NAME, "stream": "s", **labels}) or 0
+
+
+async def versions(where: Settings, topic: str) -> dict[str, list[bool]]:
+    """Give for each native id whether its records, in order, have a value."""
+    found: dict[str, list[bool]] = {}
+    async for one in read_topic(where, topic):
+        found.setdefault(one.key.decode().rpartition("|")[2], []).append(one.value is not None)
+    return found
+
+
+def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
+    here = settings(broker)
+    key = keys_of(here).of(SUPPRESSION)[0]
+
+    async def scenario() -> tuple[dict[str, list[bool]], dict[str, list[bool]]]:
+        before = Ledger(here, NAME, "s", people)
+        await before.open()
+        await before.write([entry("theirs", b"a" * 16), entry("other", b"b" * 16)], b"1")
+        marks = [outgoing(record_id(key, NAME, "erased"), "record", key, "now"), outgoing("somebody", "person", key, "now")]
+        await before.write([], None, marks)
+        await before.close()
+        after = Ledger(here, NAME, "s", people)
+        await after.open()
+        page = [entry("erased", b"c" * 16), entry("theirs", b"d" * 16), entry("theirs too", b"e" * 16), entry("new", b"f" * 16)]
+        await after.write(page, b"2")
+        await after.write([entry("theirs", b"d" * 16)], b"2")  # met again: nothing stands, so nothing is written
+        await after.close()
+        return await versions(here, RAW.name), await versions(here, DIGESTS.name)
+
+    raw, digests = asyncio.run(scenario())
+    assert raw == digests == {"theirs": [True, False], "other": [True], "new": [True]}
+    assert counted("records_suppressed") == 4
+    assert counted("records", outcome="deleted") == 3, "the stage counts the one that left a tombstone"
+
+
+def test_without_the_key_of_an_entry_nothing_is_written(broker: Broker):
+    """It could not tell who was erased: it fails closed, and goes on once the key is there."""
+    old = settings(broker, "the key of before, for tests only, for nobody")
+    key = keys_of(old).of(SUPPRESSION)[0]
+
+    async def opened(where: Settings) -> None:
+        ledger = Ledger(where, NAME, "s")
+        try:
+            await ledger.open()
+            await ledger.write([], None, [outgoing(record_id(key, NAME, "1"), "record", key, "now")])
+        finally:
+            await ledger.close()
+
+    asyncio.run(opened(old))
+    with pytest.raises(IntegrityStop, match="not known here, so what was erased could come back; set GATEWAY_PERMANENT_KEY"):
+        asyncio.run(opened(settings(broker)))
+    asyncio.run(opened(settings(broker, pseudonym_key_previous=old.pseudonym_key.get_secret_value())))
+    asyncio.run(opened(settings(broker, permanent_key=old.pseudonym_key.get_secret_value())))
