@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
-from gateway.publish import ledger, transactions
+from gateway.publish import ledger
 from gateway.publish.cluster import TRANSACTIONAL_ID
 from gateway.publish.transactions import Transactional
 
@@ -133,9 +133,6 @@ def main() -> None:
         from planted import DEFECTS
 
         DEFECTS[name].plant()
-    if seconds := os.environ.get("GATEWAY_TEST_TRANSACTION_SECONDS"):
-        transactions.COMMIT_SECONDS = float(seconds)
-        transactions.TRANSACTION_TIMEOUT_MS = int(float(seconds) * 1000)
     if hours := os.environ.get("GATEWAY_TEST_CLOCK"):
         import time_machine
 
