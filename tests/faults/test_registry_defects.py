@@ -1,0 +1,278 @@
+"""Faults of registries that have a planted defect: what holds without it, and goes wrong with it. The table is registry.md.
+
+``poll_once`` is the real one, over a real socket; what it would write is kept here instead of on Kafka, where the other rows are tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
+
+from certificates import AUTHORITY, SERVER
+from misbehaving import Asked, Server, reply
+from registry import connector_at
+
+from gateway import poll
+from gateway.errors import Halt, RetryLater, StreamError
+from gateway.fetch import body, decode, paging, tls, xml
+from gateway.fetch.client import Client
+from gateway.poll import Cursor, Tally, poll_once
+from gateway.publish.known import Known
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+STREAM = """    request: {{get: /r, query: {{{query}}}}}
+    records: items
+    id: id
+    changed_at: changed
+{more}    map: {{title.en: t}}
+    tests: [{{name: shape, given: {{id: "1"}}, expect_some: {{}}}}]
+"""
+
+
+def stream(query: str = "", more: str = "") -> str:
+    return STREAM.format(query=query, more="".join(f"    {line}\n" for line in more.splitlines()))
+
+
+class Kept:
+    """Keeps what a poll makes durable, as the ledger does: records and the cursor together."""
+
+    def __init__(self) -> None:
+        self.connector, self.stream, self.opened = "hostile", "awards", 0
+        self.known = Known()
+        self.bodies: dict[str, bytes | None] = {}
+        self.cursor: bytes | None = None
+        self.writes = self.polls = 0
+
+    async def open(self) -> bytes | None:
+        return self.cursor
+
+    async def write(self, entries: list[Any], cursor: bytes | None, **_: Any) -> None:
+        for entry in entries:
+            self.known[entry.raw.native_id] = entry.value
+            self.bodies[entry.raw.native_id] = entry.raw.body
+            self.writes += 1
+        self.cursor = cursor if cursor is not None else self.cursor
+
+
+Route = Callable[[str, dict[str, str]], Any]
+
+
+def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None) -> StreamError | Tally:
+    """Poll a registry once; returns the tally or how it ended."""
+    now = NOW + kept.polls * timedelta(minutes=10)
+    kept.polls += 1
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        parts = urlsplit(asked.target)
+        found = route(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
+        if callable(found):
+            await found(asked, writer)
+        elif isinstance(found, bytes):
+            reply(writer, found, content_type="application/json")
+        else:
+            reply(writer, json.dumps(found).encode(), content_type="application/json")
+
+    async def run() -> Tally:
+        async with Server(answer, server_tls) as server:
+            connector = connector_at(server.url, text)
+            async with Client(connector, {"k": b""}.__getitem__, "production", now=lambda: now) as client:
+                return await poll_once(connector, "awards", client, kept, now)  # type: ignore[arg-type]
+
+    try:
+        return asyncio.run(run())
+    except StreamError as error:
+        return error
+
+
+def item(name: object, changed: str = "2026-02-01T00:00:00Z", **more: object) -> dict[str, object]:
+    return {"id": str(name), "changed": changed, "t": "T", **more}
+
+
+def poison_page(_: pytest.MonkeyPatch) -> bool:
+    """17: a page that cannot be read moves nothing; read whole later, nothing is missing."""
+    kept, spoilt = Kept(), [True]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        page = int(query["page"])
+        if page == 2 and spoilt:
+            return b'{"items": [{"id": "3"'
+        return {"items": [item(2 * page - 1), item(2 * page)], "pages": 3}
+
+    text = stream('page: "{page}"', "paging: {page_number: {pages: pages}}\ncursor: {window: 90d, start: 2026-01-01}")
+    polled(route, text, kept)
+    spoilt.clear()
+    polled(route, text, kept)
+    return set(kept.bodies) == {"1", "2", "3", "4", "5", "6"}
+
+
+def skips_bad_pages(patch: pytest.MonkeyPatch) -> None:
+    real = decode.json_value
+
+    def lenient(text: str, where: str, **more: Any) -> Any:
+        try:
+            return real(text, where, **more)
+        except RetryLater:
+            return {"items": [], "pages": 3}
+
+    patch.setattr(decode, "json_value", lenient)
+    patch.setattr(paging, "MAX_EMPTY", 99)
+    patch.setattr(paging.PageNumber, "gaps", True)
+
+
+def stranger(_: pytest.MonkeyPatch) -> bool:
+    """20: a server whose certificate nobody we trust has signed is not believed."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    folder = Path(__file__).parent / "__pycache__"
+    folder.mkdir(exist_ok=True)
+    pem = folder / "server.pem"
+    pem.write_bytes(SERVER.pem + SERVER.key_pem + AUTHORITY.pem)
+    context.load_cert_chain(pem)
+    pem.unlink()
+    ended = polled(lambda *_: {"items": [item(1)]}, stream(), Kept(), server_tls=context)
+    return isinstance(ended, Halt) and ended.reason.startswith("TLS_")
+
+
+def verify_off(patch: pytest.MonkeyPatch) -> None:
+    import ssl
+
+    patch.setattr(tls, "context", lambda *_, **__: ssl._create_unverified_context())  # noqa: S323 - the defect
+
+
+def cut_gzip(_: pytest.MonkeyPatch) -> bool:
+    """22: a compressed page without its end is not a page."""
+    import gzip
+
+    lines = "\n".join(["id", *map(str, range(5000))]).encode()
+
+    async def cut(_: Asked, writer: asyncio.StreamWriter) -> None:
+        reply(writer, gzip.compress(lines)[:-900], content_type="text/csv", content_encoding="gzip")
+
+    kept = Kept()
+    ended = polled(lambda *_: cut, stream().replace("records: items", 'decode: csv\n    records: "@"'), kept)
+    return isinstance(ended, RetryLater) and not kept.bodies and kept.cursor is None
+
+
+def trusts_content(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(body.Inflater, "complete", property(lambda _: True))
+
+
+def empty_reply(_: pytest.MonkeyPatch) -> bool:
+    """23: an empty body with status 200 is not the end of the data: a full scan would delete everything."""
+    kept = Kept()
+    polled(lambda *_: {"items": [item(1)]}, stream(), kept)
+    polled(lambda *_: b"", stream(), kept)
+    return kept.bodies["1"] is not None
+
+
+def empty_is_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(xml, "refuse_other_content", lambda *_: None)
+    real = decode.json_value
+    patch.setattr(decode, "json_value", lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []})
+
+
+def served_twice(_: pytest.MonkeyPatch) -> bool:
+    """27: what was written before a restart is not written again when it is served again."""
+    kept = Kept()
+    for _ in range(3):
+        polled(lambda *_: {"items": [item(1), item(2)]}, stream(), kept)
+    return kept.writes == 2
+
+
+def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
+    real = poll.changes
+    patch.setattr(poll, "changes", lambda raws, _known: real(raws, {}))
+
+
+def older_later(_: pytest.MonkeyPatch) -> bool:
+    """33: an older version served after a newer one changes nothing."""
+    kept = Kept()
+    for changed, title in (("2026-02-02T00:00:00Z", "new"), ("2026-02-01T00:00:00Z", "old")):
+        polled(lambda *_, c=changed, t=title: {"items": [item(1, c, t=t)]}, stream(), kept)
+    return b"new" in (kept.bodies["1"] or b"")
+
+
+def last_write_wins(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(poll.Entry, "supersedes", lambda *_: True)
+
+
+def moving_record(_: pytest.MonkeyPatch) -> bool:
+    """28: a record inserted in front while pages are read pushes another over the edge: the overlap reads it at the next poll."""
+    kept, stock = Kept(), [item(n, f"2026-02-0{n}T00:00:00Z") for n in range(1, 7)]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        since = query["since"][:19]
+        found = [one for one in stock if str(one["changed"])[:19] >= since]
+        offset = int(query["offset"])
+        if offset == 2 and len(stock) == 6:
+            stock[0]["changed"] = "2026-02-08T00:00:00Z"  # the first record changes and moves to the end: all move up by one
+            found = [one for one in sorted(stock, key=lambda one: str(one["changed"])) if str(one["changed"])[:19] >= since]
+            stock.append(item(7, "2026-02-09T00:00:00Z"))
+        return {"items": sorted(found, key=lambda one: str(one["changed"]))[offset : offset + 2]}
+
+    text = stream(
+        'since: "{since:iso}", offset: "{offset}"',
+        "paging: {offset: {size: 2}}\ncursor: {field: changed_at, start: 2026-01-01, overlap: 14d}",
+    )
+    polled(route, text, kept)
+    polled(route, text, kept)
+    return set(kept.bodies) == {str(n) for n in range(1, 8)}
+
+
+def no_overlap(patch: pytest.MonkeyPatch) -> None:
+    real = poll.windows
+    patch.setattr(poll, "windows", lambda rule, cursor, now: real(rule.model_copy(update={"overlap": timedelta(0)}), cursor, now))
+
+
+def slow_clock(_: pytest.MonkeyPatch) -> bool:
+    """31: a registry whose clock is two hours behind ours: what it changes after a poll is not older than where we go on."""
+    kept, stock = Kept(), [item(1, "2026-03-01T09:50:00Z")]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        return {"items": [one for one in stock if str(one["changed"])[:19] >= query["since"][:19]]}
+
+    text = stream('since: "{since:iso}"', "cursor: {field: changed_at, start: 2026-01-01}")
+    polled(route, text, kept)
+    stock.append(item(2, "2026-03-01T10:05:00Z"))
+    polled(route, text, kept)
+    return set(kept.bodies) == {"1", "2"}
+
+
+def own_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(poll, "advance", lambda _cursor, window, page, **_: Cursor(since=window.until, position=page.position))
+
+
+ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {
+    "17 page to the rejections and on": (poison_page, skips_bad_pages),
+    "20 verification off": (stranger, verify_off),
+    "22 content taken for whole": (cut_gzip, trusts_content),
+    "23 empty taken for the end": (empty_reply, empty_is_end),
+    "27 deduplication in memory": (served_twice, memory_dedupe),
+    "28 no overlap": (moving_record, no_overlap),
+    "31 our own clock": (slow_clock, own_clock),
+    "33 last write wins": (older_later, last_write_wins),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_registry_fault_is_borne(row: str, monkeypatch: pytest.MonkeyPatch):
+    assert ROWS[row][0](monkeypatch)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_planted_defect_is_caught(row: str, monkeypatch: pytest.MonkeyPatch):
+    holds, plant = ROWS[row]
+    plant(monkeypatch)
+    assert not holds(monkeypatch)
