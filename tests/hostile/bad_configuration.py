@@ -183,14 +183,15 @@ def ratio(desk: Desk) -> str:
 
 @bad(
     19,
-    "an alias cycle, an alias bomb, 10,000 levels, 200,000 brackets",
-    "alias, anchor; alias, anchor; too-deep; too-deep: each below 0.5 s of CPU and 64 MB",
+    "an alias cycle, an alias bomb, 600 levels of indentation, 200,000 brackets, braces, dashes",
+    "alias, anchor; too-deep: each below 0.5 s of CPU and 64 MB",
 )
 def bombs(desk: Desk) -> str:
     from gateway.language import document
 
     bomb = "a: &a [x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20))
-    inputs = ["a: &a [*a]\n", bomb, "".join(f"{'  ' * n}a:\n" for n in range(600)), "[" * 200_000]
+    deep = ("".join(f"{'  ' * n}a:\n" for n in range(600)), "[" * 200_000, "[x, " * 100_000, "{a: " * 100_000, "- " * 100_000)
+    inputs = ["a: &a [*a]\n", bomb, *deep]
     ended = []
     for text in inputs:
         path = desk.write(text)
@@ -199,7 +200,7 @@ def bombs(desk: Desk) -> str:
         assert done.cpu < 0.5, (text[:20], done.cpu)
         assert done.grown < 64, done.grown
         ended.append(", ".join(sorted(done.out.strip("[]").replace('"', "").split(", "))))
-    return "; ".join(ended) + ": each below 0.5 s of CPU and 64 MB"
+    return one(ended) + ": each below 0.5 s of CPU and 64 MB"
 
 
 @bad(20, "a tag that makes an object: `!!python/object/apply:os.system`", "exit 3: tag")
