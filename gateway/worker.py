@@ -8,7 +8,6 @@ off, and every start and stop has a time limit: an idle Faust worker may hang on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -64,6 +63,7 @@ class Pollers:
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._clients: dict[str, Client] = {}
         self._owning = asyncio.Lock()
         self.tenure = Tenure(SESSION_SECONDS)
         self.door = Door(settings, self.tenure)
@@ -132,6 +132,7 @@ class Pollers:
             await self.door.serve(connector, self._secrets)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
             client.under(self.tenure)
+            self._clients[name] = client
             traffic = Traffic()
             self.streams[name] = [
                 StreamPoller(self._settings, connector, stream, client, self._deliver, traffic, self._herald)
@@ -143,9 +144,16 @@ class Pollers:
     async def _stop(self, name: str) -> None:
         task = self._tasks.pop(name)
         self.streams.pop(name, None)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError, BaseExceptionGroup):
-            await asyncio.wait_for(task, STOP_SECONDS)
+        if client := self._clients.pop(name, None):
+            client.under(Tenure(0))  # never valid: whatever of it does not end at once asks nobody any more
+        for seconds in (STOP_SECONDS, 1.0):
+            if not task.done():
+                task.cancel()  # twice: a library may lose a cancellation that comes just as what it waits for ends
+                await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            log.error("connector does not stop", connector=name, seconds=STOP_SECONDS)
+        elif not task.cancelled():
+            task.exception()
         metrics.forget(name)
 
 
