@@ -68,7 +68,7 @@ def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
 
 @pytest.mark.parametrize("site", [4000], indirect=True)
 def test_a_backfill_ends_on_demand_and_a_second_one_waits_its_turn(site: Site):
-    forward(site, rate="1/s", every="5s")
+    forward(site, rate="20/min", every="30s")
     site.run("demo-soap")
     until(lambda: all(one["state"] == "running" for one in streams(site).values()))
     gateway(site, "backfill", "demo-soap", "degrees", *PAST)
