@@ -98,7 +98,7 @@ RULES: dict[str, Rule] = {
     Code.CREDIT_UNIT_MISSING: Rule("R18", "issue", "An amount of credits without its unit means nothing"),
     Code.WORKLOAD_NOT_POSITIVE: Rule("R6", "reject", "Hours of work are above 0"),
     Code.DATES_UNORDERED: Rule("R6", "reject", "A first day comes before a last day, a birth before an award"),
-    Code.DATE_IMPLAUSIBLE: Rule("R6", "reject", "An award or a birth before 1850, or more than a year after the registry wrote it down"),
+    Code.DATE_IMPLAUSIBLE: Rule("R6", "reject", "An award or a birth before 1850 or after 2100: a stand-in for no day"),
     Code.ENCODING_SUSPECT: Rule("R6", "issue", "A text looks as if it had been read in the wrong charset; it is carried as it came"),
     Code.CREDITS_A_YEAR_HIGH: Rule("R7", "issue", "More than 60 ECTS credits a year"),
     Code.CREDITS_A_YEAR_IMPOSSIBLE: Rule("R7", "reject", "More than 90 ECTS credits a year"),

@@ -146,7 +146,7 @@ class _Work:
                 raise refusal("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
         awarded, born = made.get("awarded_on"), (made.get("holder") or {}).get("birth_date")
         for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
-            if day is not None and not _FIRST_YEAR <= day.year <= _last_year(made.get("changed_at")):
+            if day is not None and not _FIRST_YEAR <= day.year <= _LAST_YEAR:
                 raise refusal("rule", prefix + name, Code.DATE_IMPLAUSIBLE, "expected a day of this age, not a stand-in for no day")
         if awarded is not None and born is not None and born >= awarded:
             raise refusal("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
@@ -234,8 +234,3 @@ def _there(made: dict[str, Any], field: str) -> bool:
 def _award_day(made: dict[str, Any]) -> date | None:
     found = made.get("awarded_on") or made.get("issued_at")
     return found.date() if isinstance(found, datetime) else found
-
-
-def _last_year(written: datetime | None) -> int:
-    """Return the last year an award may be of: a registry writes down what is, or what is planned for the next year."""
-    return written.year + 1 if written is not None else _LAST_YEAR
