@@ -73,7 +73,13 @@ class Ledger:
     async def open(self) -> bytes | None:
         """Make sure this instance owns the stream; return its cursor, or ``None`` when it was never read."""
         async with self._alone:
-            return self._cursor if self._transactional.ready else await self._take()
+            if self._transactional.ready:
+                return self._cursor
+            try:
+                return await self._take()
+            except BaseException:
+                await self._transactional.discard()  # fenced, but what was read before is not what stands there now
+                raise
 
     async def _take(self) -> bytes | None:
         """Fence, then read."""
