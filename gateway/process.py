@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,10 @@ class Worker:
             os._exit(128 + number)  # nothing is lost: what was not committed is read again
         self.stopped_by = number
         self.stopping.set()
-        asyncio.get_running_loop().call_later(DRAIN_SECONDS, os._exit, 128 + number if number else 0)
+        if number:  # a thread of its own: a broker that does not answer may hold up the loop, and a library the interpreter's end
+            last = threading.Timer(DRAIN_SECONDS, os._exit, (128 + number,))
+            last.daemon = True
+            last.start()
 
     async def run(self) -> None:
         """Work until stopped. Fails before the first poll when something it needs is missing."""
@@ -192,7 +196,12 @@ class Worker:
         waiting.cancel()
         refreshing.cancel()
         stage.stop()
-        await asyncio.wait_for(work, STOP_SECONDS)
+        await asyncio.wait({work}, timeout=STOP_SECONDS)
+        if not work.done():
+            log.warning("stage does not end", seconds=STOP_SECONDS, remark="what was not committed is read again")
+            work.cancel()
+        else:
+            work.result()
 
     async def _poll(self) -> None:
         pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver(), self._herald)
