@@ -56,8 +56,8 @@ faults: .venv/installed  ## kill, freeze and starve the gateway and its broker: 
 privacy: .venv/installed  ## that planted leaks are found, and that erased bytes leave the broker's disk: four minutes
 	@$(BIN)/python -m pytest -q -m slow tests/gateway/test_canary.py tests/kafka/test_erased_bytes.py
 
-soak: .venv/installed  ## a backfill of 50,000 records beside live polling that stays fresh: some minutes
-	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_soak.py
+soak: .venv/installed  ## a backfill of 50,000 records beside live polling that stays fresh; replays and backfills cut short: ten minutes
+	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_soak.py tests/gateway/test_replay.py tests/gateway/test_backfill.py
 
 lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv

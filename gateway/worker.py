@@ -175,7 +175,7 @@ def build_app(
         datadir=str(Path(gettempdir()) / "gateway-control"),
         web_enabled=False,
         topic_disable_leader=True,
-        consumer_auto_offset_reset="latest",
+        consumer_auto_offset_reset="earliest",  # a command said before a worker ever ran is heard; said twice, it does no harm
         broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_credentials=_credentials(settings),

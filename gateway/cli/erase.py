@@ -24,9 +24,7 @@ def erase(
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, such as a case number; stands in the receipt, so nothing personal.")] = "",
     by: Annotated[str, typer.Option(help="Who asks  [default: this machine's user]")] = "",
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Erase nothing: say what is left, on every topic from its beginning.")
-    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Erase nothing: say what is left, on every topic from its beginning.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take a record, or a person, off every topic for good; prints the receipt as JSON.

@@ -157,7 +157,7 @@ COMMANDS = Topic(
     "What operators and timers ask for",
     partitions=24,  # connectors go to workers by them: few would leave workers without any
     compacted=False,
-    days=7,
+    days=1,
     writers=("operator", "control"),
     readers=("control", "audit"),
     basis="nothing of anybody",

@@ -66,6 +66,7 @@ def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
     assert sorted(one["stream"] for one in news if one["kind"] == "backfill_done") == sorted(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [4000], indirect=True)
 def test_a_backfill_ends_on_demand_and_a_second_one_waits_its_turn(site: Site):
     forward(site, rate="20/min", every="30s")

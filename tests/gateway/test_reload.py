@@ -196,9 +196,11 @@ def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: S
         text = reply.read().decode()
     assert 'gateway_config_reloads_total{outcome="ok"} 2.0' in text
     assert 'gateway_config_reloads_total{outcome="refused"} 1.0' in text
-    known = {one["config_digest"] for one in answer(site, "status")["streams"] if one["connector"] == "demo-rest"}
-    assert len(known) == 1
-    assert f'gateway_config_info{{connector="demo-rest",digest="{known.pop()}"' in text
+
+    def known() -> set[str]:  # a worker says its state every few seconds
+        return {one["config_digest"] for one in answer(site, "status")["streams"] if one["connector"] == "demo-rest"}
+
+    until(lambda: [f'gateway_config_info{{connector="demo-rest",digest="{one}"' in text for one in known()] == [True])
 
     digests = [
         (record.timestamp, json.loads(dict(record.headers)["provenance"])["tables_digest"])

@@ -36,6 +36,7 @@ def there(found: dict[tuple[str, bytes], bool]) -> set[tuple[str, bytes]]:
     return {place for place, stands in found.items() if stands}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [200], indirect=True)
 def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site):
     table = site.folder / "connectors" / "demo-rest.yaml"

@@ -13,7 +13,7 @@ NEEDLESS = ("zeep", "rdflib", "pyshacl", "jsonschema", "signxml", "hypothesis")
 """Libraries for SOAP requests, validation, signatures and tests: none has a part in a record's way."""
 
 HARMONISING = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from types import SimpleNamespace
 from pydantic import SecretStr
@@ -45,7 +45,7 @@ print(json.dumps({
     "connectors": len(fleet.connectors),
     "accepted": accepted,
     "loaded": [name for name in NEEDLESS if name in loaded],
-    "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "mb": int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024,  # ru_maxrss would be at least the parent's
 }))
 """
 

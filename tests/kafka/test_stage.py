@@ -298,7 +298,7 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
         stage = Stage(settings, process, process.shrink, topic=world.raw, group=world.group)
         async with running(stage):
             await until(lambda: stage.committed >= 40)
-        found = [record for record in await read_all(world.bootstrap, REJECTIONS.name) if world.raw.encode() in record.value]
+        found = [record for record in await read_all(world.bootstrap, REJECTIONS.name) if world.raw.encode() in (record.value or b"")]
         assert len(found) == 1
         assert b'"reason":"internal_error"' in found[0].value
         assert b"KeyError" in found[0].value

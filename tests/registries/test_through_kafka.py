@@ -75,7 +75,7 @@ async def rejections(settings, of: str) -> list[dict]:
         found: list[dict] = []
         while any([await consumer.position(place) < ends[place] for place in places]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += [value for record in records if (value := json.loads(record.value))["connector"].startswith(of)]
+                found += [value for record in records if record.value and (value := json.loads(record.value))["connector"].startswith(of)]
         return found
     finally:
         await consumer.stop()
