@@ -102,7 +102,7 @@ def _decoded(position: str | None) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Halt("CURSOR_INVALID", "the stored position was not written by this release; reset it with `gateway cursor`")
+        raise Halt("CURSOR_INVALID", "the stored position was not written by this release; run the release that wrote it")
     return found
 
 
