@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import multiprocessing
 import os
 import platform
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+from bench import run_part
 
 PARTS = ("mapper", "render", "harmonise", "large", "poll", "stage", "latency")
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "bench.json"
 
 
-def _part(name: str) -> object:
-    return importlib.import_module(f"bench.{name}").main()
-
-
 def main() -> None:
-    """Run every part in turn; each prints its own rows, and what it returns goes to ``.gateway/bench.json``."""
+    """Run every part in turn, or those named; each prints its own rows, and what it returns goes to ``.gateway/bench.json``."""
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     found = {}
-    for name in PARTS:
+    for name in sys.argv[1:] or PARTS:
         print(f"== {name} ==")
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # so that each part's memory is its own
-            found[name] = process.submit(_part, name).result()
+            found[name] = process.submit(run_part, name).result()
         print()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({name: rows for name, rows in found.items() if rows is not None}, indent=2))
