@@ -31,6 +31,7 @@ def streams(site: Site, connector: str = "demo-soap") -> dict[str, dict]:
     return {one["stream"]: one for one in answer(site, "status", connector)["streams"]}
 
 
+@pytest.mark.slow  # tests/kafka/test_backfilling.py stops one anywhere, without a worker
 @pytest.mark.parametrize("site", [1200], indirect=True)
 def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
     forward(site, rate="5/s", every="1s")
