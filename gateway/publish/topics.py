@@ -207,7 +207,8 @@ def personal_data() -> str:
     """Return the record of what may leave on which basis, as the table that stands in the README."""
     lines = ["| topic | personal data | who reads it | on which basis | kept |", "|---|---|---|---|---|"]
     for topic in TOPICS:
-        kept = " or ".join([*(["until replaced or deleted"] if topic.compacted else []), *([f"{topic.days} day{'s' * (topic.days > 1)}"] if topic.days else [])])
+        days = f"{topic.days} day" if topic.days == 1 else f"{topic.days} days"
+        kept = " or ".join([*(["until replaced or deleted"] if topic.compacted else []), *([days] if topic.days else [])])
         readers = ", ".join(f"**{one}**" if one in PLATFORMS else one for one in topic.readers)
         lines.append(f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.basis} | {kept} |")
     return "\n".join(lines) + "\n"
