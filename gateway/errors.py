@@ -109,6 +109,8 @@ class StreamError(GatewayError):
 class RetryLater(StreamError):
     """Transient: try again after ``after`` seconds (``None``: the usual back-off)."""
 
+    exit_code = 4
+
     def __init__(self, reason: str, message: str, after: float | None = None) -> None:
         super().__init__(reason, message)
         self.after = after
@@ -116,3 +118,11 @@ class RetryLater(StreamError):
 
 class Halt(StreamError):
     """Permanent until a person acts: wrong credentials, changed contract, looping pages."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.exit_code = _EXIT_CODES.get(reason.partition("_")[0], 1)
+
+
+_EXIT_CODES = {"DENIED": 5, "TOKEN": 5, "SECRET": 2, "KEY": 2, "URL": 2}
+"""What a command that meets a halt answers with, by the first word of its reason; the rest is 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ from gateway.language.document import Document
 from gateway.language.expressions import ExpressionError, compile_expression
 
 
-def unread(connector: Connector, stream: Stream, tables: Any) -> set[str]:
-    """Return the names in the stream's test payloads that neither a rule nor the stream itself reads."""
+def compared(connector: Connector, stream: Stream, tables: Any) -> tuple[set[str], set[str]]:
+    """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
     kind = payload_kind(connector, stream)
     reads = set(problems(connector, stream, tables, TEST_KEY)[1])
     texts = [*stream.id, stream.version, stream.changed_at, stream.kind, stream.children, stream.deleted and stream.deleted.path]
@@ -32,7 +33,7 @@ def unread(connector: Connector, stream: Stream, tables: Any) -> set[str]:
             seen |= _xml_names(example.given)
         elif isinstance(example.given, dict):
             seen |= set(example.given)
-    return seen - reads
+    return seen - reads, reads - seen
 
 
 def _xml_names(text: str) -> set[str]:
@@ -44,13 +45,21 @@ def _xml_names(text: str) -> set[str]:
 
 
 def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
-    """Give one note a stream about fields nobody reads; never an error."""
+    """Give one note a stream about fields nobody reads; never an error, a warning where a name was mistyped."""
     for name, stream in connector.streams.items():
-        if left := unread(connector, stream, tables):
-            shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
-            yield document.finding(
-                "unread-field",
-                ("streams", name, "tests"),
-                f"no rule reads {shown}; map them, or leave them out of the tests",
-                severity="note",
-            )
+        left, sought = compared(connector, stream, tables)
+        if not left:
+            continue
+        shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
+        slips = (f"'{word}', which no test has: is '{near[0]}' meant?" for word in sorted(sought) if (near := _near(word, left)))
+        slip = next(slips, "")
+        yield document.finding(
+            "unread-field",
+            ("streams", name, "tests"),
+            f"no rule reads {shown}; " + (f"one reads {slip}" if slip else "map them, or leave them out of the tests"),
+            severity="warning" if slip else "note",
+        )
+
+
+def _near(word: str, left: set[str]) -> list[str]:
+    return difflib.get_close_matches(word, sorted(left), 1, 0.75)

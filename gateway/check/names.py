@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Finding
+from gateway.harmonise.levels import NoLevelReason
 from gateway.language.asking import DECODERS, Request
 from gateway.language.connector import Connector, Soap, Stream
 from gateway.language.document import Document, Path_
+from gateway.language.mapping_rules import Rules
 from gateway.language.scalars import Secret
 from gateway.language.template import PROVIDED, parse
 
 
-def findings(connector: Connector, document: Document, _tables: Any) -> Iterator[Finding]:
+def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
     """Give what is named and is not there, and what is there and never used."""
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
@@ -28,6 +30,9 @@ def findings(connector: Connector, document: Document, _tables: Any) -> Iterator
         yield document.finding("missing-file", ("soap", "wsdl"), f"{block.wsdl} is not beside this file; put it there", key=False)
     for name, stream in connector.streams.items():
         yield from _stream(connector, document, name, stream)
+        for place, framework in _frameworks(stream):
+            if near := _unlisted(connector, document, tables, framework):
+                yield document.finding("unknown-framework", ("streams", name, *place), f"'{framework}' {near}", key=False)
 
 
 def _stream(connector: Connector, document: Document, name: str, stream: Stream) -> Iterator[Finding]:
@@ -48,6 +53,32 @@ def _stream(connector: Connector, document: Document, name: str, stream: Stream)
             yield document.finding("unknown-decoder", (*place, "decode", index), f"'{step}' is read as an expression{near}", key=False)
     yield from _placeholders(connector, document, stream, place)
     yield from _asking(document, stream, place)
+
+
+def _frameworks(stream: Stream) -> Iterator[tuple[Path_, str]]:
+    """Give every framework that a rule names, with its place."""
+    pending: list[tuple[Path_, Rules]] = [
+        (("map",), stream.map),
+        *((("kinds", name, "map"), kind.map) for name, kind in stream.kinds.items()),
+    ]
+    for place, rules in pending:
+        for target, rule in rules.items():
+            if rule.framework is not None:
+                yield (*place, target, "framework"), rule.framework
+            if target == "nqf_framework" and isinstance(rule.const, str):
+                yield (*place, target, "const"), rule.const
+            if rule.map:
+                pending.append(((*place, target, "map"), rule.map))
+
+
+def _unlisted(connector: Connector, document: Document, tables: Any, framework: str) -> str:
+    """Say that the country's tables do not have a framework; nothing when they do, or when there are none to ask."""
+    if tables is None or connector.country != document.value.get("country"):
+        return ""
+    answer = tables.level(connector.country, framework, "", None)
+    if getattr(answer, "reason", None) != NoLevelReason.FRAMEWORK_UNKNOWN:
+        return ""
+    return f"is not in mappings/{connector.country.lower()}.yaml; it has {', '.join(answer.frameworks) or 'none'}"
 
 
 def _files(connector: Connector, document: Document, stream: Stream, place: Path_) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,13 @@ def masked(owner: type[Any], path: str, value: Any) -> str:
             found = target(owner, ".".join(parts[:index]))
             return masked(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
     try:
-        return "(personal)" if target(owner, path).personal else str(value)
+        return "(personal)" if target(owner, path).personal else _written(value)
     except UnknownTarget:
-        return str(value)
+        return _written(value)
+
+
+def _written(value: Any) -> str:
+    return str(value.isoformat()) if isinstance(value, date) else str(value)
 
 
 def differences(old: Sequence[Shown], new: Sequence[Shown]) -> Iterator[str]:

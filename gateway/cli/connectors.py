@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,12 @@ def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return [path for path in paths if holds_mappings(path)], [path for path in paths if not holds_mappings(path)]
 
 
+def _counted(findings: list[Any]) -> str:
+    counts = Counter(finding.severity for finding in findings)
+    said = [f"{counts[sort]} {sort}{'s' * (counts[sort] != 1)}" for sort in ("error", "warning", "note") if counts[sort]]
+    return ", ".join(said) or "nothing wrong"
+
+
 def check(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]")
@@ -69,7 +76,9 @@ def check(
     bad = [finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")]
     if form is Form.text:
         one = "1 file" if len(files) == 1 else f"{len(files)} files"
-        print(f"{one} checked: {len(bad)} {'finding' if len(bad) == 1 else 'findings'}" if bad else f"{one} checked: nothing wrong")
+        print(f"{one} checked: {_counted(findings)}")
+        if tables is None and files:
+            print(f"no mapping tables in {Settings().mappings}: levels and credits were not judged; set GATEWAY_MAPPINGS")
     if bad:
         raise typer.Exit(1)
 

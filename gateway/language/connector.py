@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 from gateway.language.asking import AnyCursor, AnyPaging, Decode, Each, Expand, Export, Join, Paging, Request
 from gateway.language.examples import Example
 from gateway.language.mapping_rules import Kind, LocalTable, Rules
-from gateway.language.scalars import CountryCode, Duration, Expression, Identifier, Many, Model, Name, Secret, Words
+from gateway.language.scalars import CountryCode, Duration, Expression, Identifier, Many, Model, Name, Secret, Words, Zone
 from gateway.language.wire import Acknowledgement, Addressing, Answer, Auth, Limits, Security, Signature, Tls, Url, When, XRoad
 
 Emits = Literal["qualification", "learning_opportunity", "credential", "student_status", "card", "provider"]
@@ -134,7 +134,7 @@ class Stream(Model):
         None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out"
     )
     null_values: Many[str] = Field((), description="Texts that mean nothing is known, such as - or 9999; blank is always nothing")
-    zone: str = Field("UTC", description="Zone of times that name none")
+    zone: Zone = Field("UTC", description="Zone of times that name none")
     map: Rules = Field({}, description="One rule a target")
     tests: Annotated[Many[Example], Field(min_length=1)] = Field(description="At least one test: a stream without a test does not load")
 

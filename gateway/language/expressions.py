@@ -241,7 +241,8 @@ def _json(text: str, kind: PayloadKind) -> Select:
         if kind == "csv" and "$" not in text:
             return Select(text, kind, _json_walk([text]), True, reads=frozenset({text}))
         column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
-        raise ExpressionError("bad-expression", f"not JMESPath: {_why(error)}: {text!r}", column or 0) from None
+        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else ""
+        raise ExpressionError("bad-expression", f"not JMESPath: {_why(error)}: {text!r}{hint}", column or 0) from None
     reads = _check_functions(compiled.parsed, text)
     find = jmes.compiled(compiled.parsed)
 
@@ -272,7 +273,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, LexerError):
         return str(error.message).rstrip(".")
     if isinstance(error, ParseError):
-        return "it stops too early" if error.token_type == "eof" else f"{error.token_value!r} is not expected there"  # noqa: S105
+        early = error.token_type == "eof" or error.token_value is None  # noqa: S105
+        return "it stops too early" if early else f"{error.token_value!r} is not expected there"
     return "it cannot be read"
 
 

@@ -27,6 +27,8 @@ _EXPECTED = {
     "model_attributes_type": ("wrong-type", "expected keys and values"),
     "float_type": ("wrong-type", "expected a number"),
 }
+_WORDED = {r"^https?://[^\s]+$": "an address begins with https:// and has no blank, such as https://registry.example/api"}
+"""What a pattern that people meet often asks for, in words."""
 
 
 def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
@@ -97,6 +99,10 @@ def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
     last: Any = place[-1]
     if instead is not None:
         holder[last] = instead
+    elif detail["type"] == "extra_forbidden" and (
+        near := difflib.get_close_matches(str(last), _keys(model, place[:-1]) - set(holder), 1, 0.6)
+    ):
+        holder[near[0]] = holder.pop(last)
     elif isinstance(holder, list):
         holder[last : last + 1] = [] if holder[last] is None else [None]
     else:
@@ -111,7 +117,7 @@ def _leave_out(value: Any, place: Path_) -> None:
 _STAND_IN = "mended"
 _STAND_INS: dict[str, Any] = {
     "tests": [{"name": "mended", "given": "mended", "expect_some": {}}],
-    "emits": "provider",
+    "emits": "credential",
     "id": ["mended"],
     "language": 1,
     "production": "https://mended.example",
@@ -120,13 +126,24 @@ _PATTERNS: dict[Path_, str] = {("country",): "EU", ("connector",): "mended"}
 
 
 def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Drop what only repeats: alternatives of a union at a place where another alternative got further."""
+    """Drop what only repeats: alternatives of a union where another alternative got further, and what is missing because it is mistyped."""
     deepest: dict[Path_, int] = {}
     plain = [(_place(detail["loc"]), detail) for detail in details]
     for place, _ in plain:
         for length in range(len(place)):
             deepest[place[:length]] = max(deepest.get(place[:length], 0), len(place))
-    return [detail for place, detail in plain if place not in deepest or detail["type"] == "value_error"]
+    mistyped = [place for place, detail in plain if detail["type"] == "extra_forbidden"]
+    return [
+        detail
+        for place, detail in plain
+        if (place not in deepest or detail["type"] == "value_error")
+        and not (detail["type"] == "missing" and any(_meant(other, place) for other in mistyped))
+    ]
+
+
+def _meant(written: Path_, known: Path_) -> bool:
+    """Say whether the one is the other, mistyped."""
+    return written[:-1] == known[:-1] and bool(difflib.get_close_matches(str(written[-1]), [str(known[-1])], 1, 0.6))
 
 
 class _Key(str):
@@ -180,6 +197,8 @@ def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -
     if kind == "literal_error":
         return document.finding("unknown-word", place, f"expected {context.get('expected')}{_near(document, place, context)}", key=False)
     if kind == "string_pattern_mismatch":
+        if str(context.get("pattern")) in _WORDED:
+            return document.finding("bad-text", place, _WORDED[str(context["pattern"])], key=False)
         about = _description(model, _place(detail["loc"]))
         return document.finding(
             "bad-text", place, f"does not fit {context.get('pattern')}{f' ({about})' if about else ''}; write it so", key=False

@@ -60,6 +60,10 @@ MISTAKES = [
     ("paging: {page_number:", "paging: {page_numbr:", "unknown-key", "did you mean 'page_number'"),
     ("title: A registry for tests", "title: A registry\u202e for tests", "control-character", "remove it"),
     ("basis: award document}", "basis: award document, pick: middle}", "bad-value", "first or last"),
+    ("every: 15m", "every: 15m\n    zone: Europe/Olso", "bad-value", "IANA"),
+    ("https://registry.example/soap", "registry.example/soap", "bad-text", "begins with https://"),
+    ("    emits: provider\n", "    emit: provider\n", "unknown-key", "did you mean 'emits'"),
+    ("      kind: {from:", "      nqf_framework: {const: NFQ}\n      kind: {from:", "unknown-framework", "it has "),
 ]  # fmt: skip
 
 

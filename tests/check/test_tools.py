@@ -80,6 +80,18 @@ def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(c
         assert hidden not in shown.output
 
 
+def test_what_stops_a_preview_says_so_with_its_exit_code(connector: Path) -> None:
+    missing = RUN.invoke(app, ["preview", str(connector)], env={"GATEWAY_SECRETS_DIR": str(connector.parent / "none")})
+    assert getattr(missing.exception, "exit_code", 1) == 2
+    assert "is missing: write it to" in str(missing.exception)
+
+
+def test_levels_that_were_not_judged_are_said_to_be_so(connector: Path) -> None:
+    done = RUN.invoke(app, ["check", str(connector)], env={"GATEWAY_MAPPINGS": str(connector.parent / "none")})
+    assert "levels and credits were not judged; set GATEWAY_MAPPINGS" in done.output
+    assert "not judged" not in RUN.invoke(app, ["check", str(connector)]).output
+
+
 def test_a_saved_test_passes_and_holds_nobodys_data(connector: Path) -> None:
     saved = RUN.invoke(app, ["preview", str(connector), "--sample", str(connector.parent / "reply.xml"), "--save-test"])
     assert saved.exit_code == 0, saved.output
