@@ -1,8 +1,9 @@
-"""Pieces of the European Learning Model that every document shares: organisations, outcomes, credits, notes.
+r"""Pieces of the European Learning Model that every document shares: organisations, outcomes, credits, notes.
 
 A piece is JSON, written as it will stand in the document, and a document is its pieces, joined once: this is where most of the time of
-a record went, and nothing is quicker than to write every byte once. ``at`` is where nested ids begin,
-the root's IRI with ``#`` (:func:`gateway.render.identity.inside`). A piece the record does not hold is left out, never filled in.
+a record went, and nothing is quicker than to write every byte once. Ids of nodes inside a document are written with ``\0`` where the
+root's own IRI will stand (:data:`HERE`, :func:`placed`); JSON never holds that byte unescaped, so no text of a registry can be taken for
+it. A piece the record does not hold is left out, never filled in.
 
 What many records share (a country, a field of education, an institution) is written once and remembered; a person is never in there.
 """
@@ -16,6 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from orjson import OPT_NAIVE_UTC, OPT_OMIT_MICROSECONDS, OPT_UTC_Z, dumps
 
 from gateway.records import Accreditation, LangMap, Learning, LearningOutcome, Organisation
@@ -36,8 +38,8 @@ SKILL_TYPES: Final = {kind: b',"dcType":%b' % vocab.snb("skill-type", kind) for 
 MODES: Final = {mode: b',"mode":%b' % vocab.snb("learning-assessment", code) for mode, code in vocab.MODES.items()}
 SETTINGS: Final = {name: b',"learningSetting":%b' % vocab.snb("learning-setting", code) for name, code in vocab.SETTINGS.items()}
 
-_HERE: Final = "\0"
-"""Stands for ``at`` in what is remembered; JSON never holds it unescaped."""
+HERE: Final = b"\0"
+"""Stands where the ids of nodes inside a document begin."""
 _LARGEST: Final = 4096
 _TO_THE_SECOND: Final = OPT_NAIVE_UTC | OPT_OMIT_MICROSECONDS | OPT_UTC_Z
 
@@ -80,7 +82,12 @@ def hours(value: Decimal | None) -> str | None:
 
 def day(value: date) -> str:
     """Return a date as ELM's date and time."""
-    return f"{value.isoformat()}T00:00:00Z"
+    return midnight(value)[1:-1].decode()
+
+
+def midnight(value: date) -> bytes:
+    """Return a date as ELM's date and time, as JSON."""
+    return dumps(value)[:-1] + b'T00:00:00Z"'
 
 
 def instant(value: datetime) -> str:
@@ -93,61 +100,65 @@ def moment(value: datetime) -> bytes:
     return dumps(value, option=_TO_THE_SECOND)
 
 
-class _Organisations:
-    """Organisations as they were written before. Institutions are few and stand in every record."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], list[bytes]] = {}
-
-    def __call__(self, body: Organisation, at: bytes, role: str, style: Style) -> bytes:
-        """Return an organisation whose ids begin at ``at``."""
-        wanted = (role, style.url, body.country, body.homepage, tuple(body.name.items()), tuple(body.identifiers.items()))
-        pieces = self._known.get(wanted)
-        if pieces is None:
-            pieces = _organisation(body, _HERE.encode(), role, style).split(_HERE.encode())
-            if len(self._known) >= _LARGEST:
-                self._known.clear()
-            self._known[wanted] = pieces
-        return at.join(pieces)
+def placed(made: Pieces, at: bytes) -> bytes:
+    """Return what the pieces make, its inner ids beginning with ``at``: for a document, what :func:`identity.inside` says of its root."""
+    return b"".join(made).replace(HERE, at)
 
 
-_known_organisation: Final = _Organisations()
+class Body(NamedTuple):
+    """An organisation as it is written."""
+
+    written: bytes
+    """Empty when it has neither a name nor an identifier."""
+    complete: bool
+    """Whether it has the name and the country that every profile demands of it."""
 
 
-def organisation(body: Organisation | None, at: bytes, role: str, style: Style) -> bytes | None:
-    """Return an organisation with its location, or ``None`` when it has neither a name nor an identifier."""
-    return _known_organisation(body, at, role, style) if body is not None and (body.name or body.identifiers) else None
+NOBODY: Final = Body(b"", complete=False)
+_BODIES: Final[dict[tuple[str, bytes, bytes], Body]] = {}
+"""Organisations as they were written before. Institutions are few and stand in every record."""
+_read: Final = msgspec.json.Encoder().encode
 
 
-def _organisation(body: Organisation, at: bytes, role: str, style: Style) -> bytes:
+def organisation(body: Organisation | None, role: str, style: Style) -> Body:
+    """Return an organisation with its location."""
+    if body is None:
+        return NOBODY
+    wanted = (role, style.url, _read(body))
+    found = _BODIES.get(wanted)
+    if found is None:
+        if len(_BODIES) >= _LARGEST:
+            _BODIES.clear()
+        found = _BODIES[wanted] = _organisation(body, role.encode(), style)
+    return found
+
+
+def _organisation(body: Organisation, role: bytes, style: Style) -> Body:
+    if not (body.name or body.identifiers):
+        return NOBODY
     place = vocab.country(body.country)
-    me = b"%b%b" % (at, role.encode())
-    made = b'{"id":"%b","type":"Organisation"' % me
+    made = b'{"id":"\0%b","type":"Organisation"' % role
     if body.name:
         made += b',"legalName":%b' % dumps(body.name)
     identifiers = [
-        b'{"id":"%b/%b","type":"Identifier","notation":%b,"schemeName":%b}' % (me, inner(scheme), dumps(value), dumps(scheme))
+        b'{"id":"\0%b/%b","type":"Identifier","notation":%b,"schemeName":%b}' % (role, inner(scheme), dumps(value), dumps(scheme))
         for scheme, value in sorted(body.identifiers.items())
         if scheme != "eidas"
     ]
     if identifiers:
         made += b',"identifier":[%b]' % b",".join(identifiers)
     if "eidas" in body.identifiers and place:
-        made += b',"eIDASIdentifier":{"id":"%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
-            me, dumps(body.identifiers["eidas"]), place,
+        made += b',"eIDASIdentifier":{"id":"\0%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
+            role, dumps(body.identifiers["eidas"]), place,
         )  # fmt: skip
     if place:
-        made += b',"location":{"id":"%b/location","type":"Location","address":{"id":"%b/address","type":"Address","countryCode":%b}}' % (
-            me, me, place,
-        )  # fmt: skip
-    if page := web(body.homepage, style, me, b"/homepage"):
+        made += (
+            b',"location":{"id":"\0%b/location","type":"Location","address":{"id":"\0%b/address","type":"Address","countryCode":%b}}'
+            % (role, role, place)
+        )
+    if page := web(body.homepage, style, b"%b/homepage" % role):
         made += b',"homepage":%b' % page
-    return made + b"}"
-
-
-def is_complete(body: Organisation | None) -> bool:
-    """Return whether an organisation has the name and the country that every profile demands of it."""
-    return body is not None and bool(body.name) and vocab.country(body.country) is not None
+    return Body(made + b"}", complete=bool(body.name) and place is not None)
 
 
 def inner(text: str) -> bytes:
@@ -155,14 +166,14 @@ def inner(text: str) -> bytes:
     return dumps(text)[1:-1]
 
 
-def web(url: str | None, style: Style, at: bytes, place: bytes) -> bytes | None:
+def web(url: str | None, style: Style, place: bytes) -> bytes | None:
     """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
     if not url or not ADDRESS.fullmatch(url):
         return None
-    return b'{"id":"%b%b","type":"WebResource","%b":%b}' % (at, place, style.url, dumps(url))
+    return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 
 
-def outcomes(found: Iterable[LearningOutcome], at: bytes, style: Style) -> Pieces:
+def outcomes(found: Iterable[LearningOutcome], style: Style) -> bytes:
     """Return learning outcomes with the ESCO skills they name, as the inside of a list."""
     made: Pieces = []
     index = 0
@@ -170,17 +181,13 @@ def outcomes(found: Iterable[LearningOutcome], at: bytes, style: Style) -> Piece
         if not outcome.title:
             continue
         index += 1
-        made += (b',{"id":"%boutcome/%d","type":"LearningOutcome","title":' % (at, index), dumps(outcome.title))
-        if style.ordered:
-            made.append(b',"order":"%d"' % index)
+        more = b',"order":"%d"' % index if style.ordered else b""
         if outcome.kind:
-            made.append(SKILL_TYPES[outcome.kind])
+            more += SKILL_TYPES[outcome.kind]
         if outcome.esco and (skills := [esco(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]):
-            made += (b',"relatedESCOSkill":[', b",".join(skills), b"]")
-        made.append(b"}")
-    if made:
-        made[0] = made[0][1:]
-    return made
+            more += b',"relatedESCOSkill":[%b]' % b",".join(skills)
+        made.append(b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}' % (index, dumps(outcome.title), more))
+    return b",".join(made)
 
 
 def esco(uri: str, style: Style) -> bytes:
@@ -190,64 +197,67 @@ def esco(uri: str, style: Style) -> bytes:
     return b'{"id":%b,"type":"Concept"}' % dumps(uri)
 
 
-def credit(points: Decimal, at: bytes) -> bytes:
+@lru_cache(maxsize=_LARGEST)
+def credit(points: Decimal) -> bytes:
     """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
-    return b'{"id":"%bcredit","type":"CreditPoint","framework":%b,"point":"%b"}' % (at, ECTS, (number(points) or "").encode())
+    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (ECTS, (number(points) or "").encode())
 
 
-def note(text: LangMap, me: bytes) -> bytes:
+def note(text: LangMap, place: bytes) -> bytes:
     """Return a note in several languages."""
-    return b'{"id":"%b","type":"Note","noteLiteral":%b}' % (me, dumps(text))
+    return b'{"id":"\0%b","type":"Note","noteLiteral":%b}' % (place, dumps(text))
 
 
-def accreditation(found: Sequence[Accreditation], at: bytes, body: Organisation | None, holder: bytes | None, style: Style) -> bytes | None:
+def accreditation(found: Sequence[Accreditation], body: Body, style: Style) -> bytes | None:
     """Return the accreditations that can be said in ELM, as the inside of a list: those that name their agency and kind.
 
-    In a catalogue they name their holder, too: ``body``, which is ``holder`` as it is written.
+    In a catalogue they name their holder, too: ``body``.
     """
-    if not found or (style.back_reference and not is_complete(body)):
+    if not found or (style.back_reference and not body.complete):
         return None
     nodes = []
     for index, one in enumerate(found, 1):
-        agency = organisation(one.agency, at, f"agency-{index}", style)
-        if agency is None or not is_complete(one.agency) or one.kind not in vocab.ACCREDITATIONS or not one.title:
+        agency = organisation(one.agency, f"agency-{index}", style)
+        if not agency.complete or one.kind not in vocab.ACCREDITATIONS or not one.title:
             continue
-        made = b'{"id":"%baccreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
-            at,
+        made = b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
             index,
             vocab.snb("accreditation", vocab.ACCREDITATIONS[one.kind]),
             dumps(one.title),
-            agency,
+            agency.written,
         )
-        if style.back_reference and holder:
-            made += b',"organisation":%b' % holder
-        if report := web(one.report, style, at, b"report/%d" % index):
+        if style.back_reference and body.written:
+            made += b',"organisation":%b' % body.written
+        if report := web(one.report, style, b"report/%d" % index):
             made += b',"report":%b' % report
         if one.valid_from:
-            made += b',"dateIssued":"%b"' % day(one.valid_from).encode()
+            made += b',"dateIssued":%b' % midnight(one.valid_from)
         if one.valid_until:
-            made += b',"expiryDate":"%b"' % day(one.valid_until).encode()
+            made += b',"expiryDate":%b' % midnight(one.valid_until)
         nodes.append(made + b"}")
     return b",".join(nodes)
 
 
-def specification(record: Learning, at: bytes, style: Style) -> Pieces:
+def specification(record: Learning, style: Style) -> Pieces:
     """Return the members in which a qualification or achievement specification speaks about learning, levels and workload."""
     made = [b'"title":', dumps(record.title)]
     if record.description:
         made += (b',"description":', dumps(record.description))
     made.append(_subject(record.isced_f, record.languages))
-    if record.learning_outcomes and (learnt := outcomes(record.learning_outcomes, at, style)):
-        made += (b',"learningOutcome":[', *learnt, b"]")
-    if volume := _volume(record.credit_points, record.workload_hours, record.duration_months or 0):
-        made.append(at.join(volume))
+    if record.learning_outcomes and (learnt := outcomes(record.learning_outcomes, style)):
+        made += (b',"learningOutcome":[', learnt, b"]")
+    made.append(_volume(record.credit_points, record.workload_hours, record.duration_months))
     if record.entry_requirement:
-        made += (b',"entryRequirement":', note(record.entry_requirement, b"%bentry" % at))
-    if page := web(record.homepage, style, at, b"homepage"):
+        made += (b',"entryRequirement":', note(record.entry_requirement, b"entry"))
+    if page := web(record.homepage, style, b"homepage"):
         made += (b',"homepage":', page)
-    if record.mode or record.setting:
-        made.append(MODES.get(record.mode or "", b"") + SETTINGS.get(record.setting or "", b""))
+    made.append(_manner(record.mode, record.setting))
     return made
+
+
+@lru_cache(maxsize=_LARGEST)
+def _manner(mode: str | None, setting: str | None) -> bytes:
+    return MODES.get(mode or "", b"") + SETTINGS.get(setting or "", b"")
 
 
 @lru_cache(maxsize=_LARGEST)
@@ -257,13 +267,13 @@ def _subject(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
 
 
 @lru_cache(maxsize=_LARGEST)
-def _volume(points: Decimal | None, worked: Decimal | None, months: int) -> Pieces:
-    made = b',"creditPoint":%b' % credit(points, _HERE.encode()) if points is not None else b""
+def _volume(points: Decimal | None, worked: Decimal | None, months: int | None) -> bytes:
+    made = b',"creditPoint":%b' % credit(points) if points is not None else b""
     if worked is not None:
         made += b',"volumeOfLearning":"%b"' % (hours(worked) or "").encode()
     if months:
         made += b',"maximumDuration":"P%dM"' % months
-    return made.split(_HERE.encode()) if made else []
+    return made
 
 
 def levels(record: Learning) -> bytes:

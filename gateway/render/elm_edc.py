@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -10,7 +12,7 @@ from orjson import dumps
 
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Pieces, day, instant
+from gateway.render.elm import HERE, Pieces, day, instant, midnight
 from gateway.render.identity import escaped, inside
 
 __all__ = ["credential", "day", "instant", "sealing_required"]
@@ -26,7 +28,10 @@ NO_LANGUAGE: Final = "en"
 """A name and a grade are in no language; the model wants a tag, and two-letter ones only."""
 
 
-_GENERIC: Final = b'"credentialSchema":%b,"credentialProfiles":%b' % (dumps(SCHEMA), vocab.snb("credential", vocab.GENERIC_CREDENTIAL))
+_NO_LANGUAGE: Final = NO_LANGUAGE.encode()
+_GENERIC: Final = b'","type":["VerifiableCredential","EuropeanDigitalCredential"],"credentialSchema":%b,"credentialProfiles":%b' % (
+    dumps(SCHEMA), vocab.snb("credential", vocab.GENERIC_CREDENTIAL),
+)  # fmt: skip
 _SHORT_PROGRAMME: Final = b',"dcType":%b' % vocab.snb("learning-opportunity", vocab.SHORT_LEARNING_PROGRAMME)
 _ASSESSMENTS: Final = {kind: vocab.snb("assessment", code) for kind, code in vocab.ASSESSMENTS.items()}
 _VERIFIED: Final = {kind: b',"idVerification":%b' % vocab.snb("supervision-verification", code) for kind, code in vocab.SUPERVISION.items()}
@@ -41,30 +46,33 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
     at = inside(root)
-    body = elm.organisation(record.awarding_body, at, "awarding-body", elm.EDC)
-    if body is None or not elm.is_complete(record.awarding_body):
+    body, issuer = elm.organisation(record.awarding_body, "awarding-body", elm.EDC), elm.organisation(record.issuer, "issuer", elm.EDC)
+    if not body.complete:
         return Rejected(
             stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
         )
-    issuer = elm.organisation(record.issuer, at, "issuer", elm.EDC)
-    if issuer is not None and not elm.is_complete(record.issuer):
+    if issuer.written and not issuer.complete:
         return Rejected(stage="render", field="issuer", reason="missing", detail="an issuer that is named needs its name and country")
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
+    awarder = body.written.replace(HERE, at)  # it stands in every part, too, and is the same there
     made = [
-        b'{"@context":', _CONTEXT, b',"id":"%b","type":["VerifiableCredential","EuropeanDigitalCredential"],' % elm.inner(root), _GENERIC,
-        b',"issuer":', issuer or body,
+        b'{"@context":', _CONTEXT, b',"id":"', elm.inner(root), _GENERIC, b',"issuer":', issuer.written or awarder,
     ]  # fmt: skip
     if record.issued_at:
-        issued = elm.moment(record.issued_at)
-        made += (b',"issued":', issued, b',"issuanceDate":', issued)
-    made.append(b',"validFrom":"%b"' % day(record.valid_from or awarded).encode())
+        made.append(b',"issued":%b,"issuanceDate":%b' % (2 * (elm.moment(record.issued_at),)))
+    made += (b',"validFrom":', midnight(record.valid_from or awarded))
     if record.valid_until:
-        made.append(b',"validUntil":"%b","expirationDate":"%b"' % (2 * (day(record.valid_until).encode(),)))
-    made += (b',"displayParameter":', _display(record, at), b',"credentialSubject":', *_subject(record.holder, at))
-    made += (b',"hasClaim":', *_achievement(record, body, at, record.assessment, awarded), b"}}")
-    return b"".join(made)
+        made.append(b',"validUntil":%b,"expirationDate":%b' % (2 * (midnight(record.valid_until),)))
+    made += (
+        b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":',
+        dumps(record.title),
+        _display(tuple(record.title)),
+    )
+    made += (b',"credentialSubject":', _subject(record.holder))
+    made += (b',"hasClaim":', *_achievement(record, awarder, record.assessment, awarded), b"}}")
+    return elm.placed(made, at)
 
 
 def sealing_required(record: Credential) -> bool:
@@ -73,68 +81,76 @@ def sealing_required(record: Credential) -> bool:
     return record.issued_at is None or issuer is None or "eidas" not in issuer.identifiers
 
 
-def _subject(holder: Holder, at: bytes) -> Pieces:
+def _subject(holder: Holder) -> bytes:
     """Return the person, whose node is left open for what the person achieved."""
-    made = [b'{"id":"%b","type":"Person"' % (elm.inner(holder.esi) if holder.esi else b"%bholder" % at)]
+    made = b'{"id":"%b","type":"Person"' % (elm.inner(holder.esi) if holder.esi else b"\0holder")
     if holder.given_name:
-        made += (b',"givenName":', _spoken(holder.given_name))
+        made += b',"givenName":%b' % _spoken(holder.given_name)
     if holder.family_name:
-        made += (b',"familyName":', _spoken(holder.family_name))
+        made += b',"familyName":%b' % _spoken(holder.family_name)
     if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
-        made += (b',"fullName":', _spoken(full))
+        made += b',"fullName":%b' % _spoken(full)
     if holder.birth_date:
-        made.append(b',"dateOfBirth":"%b"' % day(holder.birth_date).encode())
+        made += b',"dateOfBirth":%b' % midnight(holder.birth_date)
     if holder.esi:
-        made.append(
-            b',"identifier":{"id":"%besi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}'
-            % (at, dumps(holder.esi))
+        made += b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}' % dumps(
+            holder.esi
         )
     return made
 
 
 def _spoken(text: str) -> bytes:
-    return b'{"%b":%b}' % (NO_LANGUAGE.encode(), dumps(text))
+    return b'{"%b":%b}' % (_NO_LANGUAGE, dumps(text))
 
 
-def _achievement(record: Learning, body: bytes, at: bytes, assessment: Assessment | None, awarded: date | None) -> Pieces:
-    process = b'{"id":"%bawarding","type":"AwardingProcess","awardingBody":%b%b}' % (
-        at, body, b',"awardingDate":"%b"' % day(awarded).encode() if awarded else b"",
-    )  # fmt: skip
-    made = [b'{"id":"%bachievement","type":"LearningAchievement","title":' % at, dumps(record.title), b',"awardedBy":', process]
+def _achievement(record: Learning, body: bytes, assessment: Assessment | None, awarded: date | None) -> Pieces:
+    when = b',"awardingDate":%b' % midnight(awarded) if awarded else b""
+    process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (body, when)
+    made = [b'{"id":"\0achievement","type":"LearningAchievement","title":', dumps(record.title), b',"awardedBy":', process]
     if record.description:
         made += (b',"description":', dumps(record.description))
     if record.credit_points is not None:
-        made += (b',"creditReceived":', elm.credit(record.credit_points, b"%breceived/" % at))
+        made += (b',"creditReceived":', _received(record.credit_points))
+    planned = _assessment_specification(assessment) if assessment else None
     graded = assessment is not None and bool(assessment.grade)
-    planned = _assessment_specification(assessment, at) if assessment and not graded else None
-    made += (b',"specifiedBy":', *_specification(record, at, planned))
+    made += (b',"specifiedBy":', *_specification(record, None if graded else planned))
     if assessment and assessment.grade:
-        made += (b',"provenBy":', _assessment(assessment, assessment.grade, process, at))
+        made += (b',"provenBy":', *_assessment(assessment, assessment.grade, process, planned))
     if isinstance(record, Credential):
         if record.parts:
-            made += (b',"hasPart":[', b",".join([_part(part, body, at) for part in record.parts]), b"]")
+            made += (b',"hasPart":[', b",".join([_part(part, body) for part in record.parts]), b"]")
         if record.further_information:
-            made += (b',"additionalNote":', elm.note(record.further_information, b"%bfurther" % at))
+            made += (b',"additionalNote":', elm.note(record.further_information, b"further"))
     made.append(b"}")
     return made
 
 
-def _part(part: Part, body: bytes, at: bytes) -> bytes:
-    at = b"%bpart/%b/" % (at, escaped(part.id).encode())
-    own = elm.organisation(part.awarding_body, at, "awarding-body", elm.EDC) if elm.is_complete(part.awarding_body) else None
+@lru_cache(maxsize=4096)
+def _received(points: Decimal) -> bytes:
+    return elm.placed([elm.credit(points)], b"\0received/")
+
+
+def _part(part: Part, body: bytes) -> bytes:
+    own = elm.organisation(part.awarding_body, "awarding-body", elm.EDC)
     named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
-    return b"".join(_achievement(named, own or body, at, part.assessment, part.awarded_on))
+    made = _achievement(named, own.written if own.complete else body, part.assessment, part.awarded_on)
+    return elm.placed(made, b"\0part/%b/" % escaped(part.id).encode())
 
 
-def _specification(record: Learning, at: bytes, planned: bytes | None) -> Pieces:
+def _specification(record: Learning, planned: bytes | None) -> Pieces:
     levels = elm.levels(record)
-    kind = b"Qualification" if levels else b"LearningAchievementSpecification"
-    made = [b'{"id":"%bspecification","type":"%b",' % (at, kind), *elm.specification(record, b"%bspecification/" % at, elm.EDC), levels]
+    made = [
+        b'{"id":"\0specification","type":"Qualification",'
+        if levels
+        else b'{"id":"\0specification","type":"LearningAchievementSpecification",',
+        elm.placed(elm.specification(record, elm.EDC), b"\0specification/"),
+        levels,
+    ]
     if record.partial is not None and levels:
         made.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if record.micro:
         made.append(_SHORT_PROGRAMME)
-    if decided := elm.accreditation(record.accreditation, at, None, None, elm.EDC):
+    if decided := elm.accreditation(record.accreditation, elm.NOBODY, elm.EDC):
         made += (b',"accreditation":[', decided, b"]")
     if planned:
         made += (b',"provenBy":', planned)
@@ -142,35 +158,39 @@ def _specification(record: Learning, at: bytes, planned: bytes | None) -> Pieces
     return made
 
 
-def _assessment(assessment: Assessment, grade: str, process: bytes, at: bytes) -> bytes:
+def _assessment(assessment: Assessment, grade: str, process: bytes, planned: bytes | None) -> Pieces:
     """Return a result with its grade as the registry writes it; the profile knows no result without one."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
-    made = (
-        b'{"id":"%bassessment","type":"LearningAssessment","title":%b,"awardedBy":%b,"grade":{"id":"%bgrade","type":"Note","noteLiteral":%b}'
-        % (at, dumps(assessment.title or ASSESSMENT_TITLE), process, at, _spoken(shown))
-    )
-    made += _VERIFIED.get(assessment.supervision or "", b"")
-    planned = _assessment_specification(assessment, at)
-    return made + (b',"specifiedBy":%b}' % planned if planned else b"}")
+    made = [
+        b'{"id":"\0assessment","type":"LearningAssessment","title":', dumps(assessment.title or ASSESSMENT_TITLE),
+        b',"awardedBy":', process,
+        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _spoken(shown), b"}", _VERIFIED.get(assessment.supervision or "", b""),
+    ]  # fmt: skip
+    if planned:
+        made += (b',"specifiedBy":', planned)
+    made.append(b"}")
+    return made
 
 
-def _assessment_specification(assessment: Assessment, at: bytes) -> bytes | None:
+def _assessment_specification(assessment: Assessment) -> bytes | None:
     """Return how results are established, which can be said without a grade."""
     kind = _ASSESSMENTS.get(assessment.kind or "")
     if kind is None:
         return None
-    return b'{"id":"%bassessment/specification","type":"LearningAssessmentSpecification","title":%b,"dcType":%b}' % (
-        at, dumps(assessment.title or ASSESSMENT_TITLE), kind,
+    return b'{"id":"\0assessment/specification","type":"LearningAssessmentSpecification","title":%b,"dcType":%b}' % (
+        dumps(assessment.title or ASSESSMENT_TITLE), kind,
     )  # fmt: skip
 
 
-def _display(record: Credential, at: bytes) -> bytes:
-    tags = tuple([tag for tag in record.title if vocab.language(tag)]) or ("en",)
+@lru_cache(maxsize=1024)
+def _display(tags: tuple[str, ...]) -> bytes:
+    """Return how a credential is shown whose title is in these languages, after the title."""
+    tags = tuple([tag for tag in tags if vocab.language(tag)]) or ("en",)
     first = elm.inner(tags[0])
     primary = vocab.languages(tags[:1])
     return (
-        b'{"id":"%bdisplay","type":"DisplayParameter","title":%b,"language":[%b],"primaryLanguage":%b,"individualDisplay":['
-        b'{"id":"%bdisplay/%b","type":"IndividualDisplay","language":%b,"displayDetail":'
-        b'{"id":"%bdisplay/%b/1","type":"DisplayDetail","page":1,"image":{"id":"%bimage",%b}}}]}'
-        % (at, dumps(record.title), vocab.languages(tags), primary, at, first, primary, at, first, at, _IMAGE)
+        b',"language":[%b],"primaryLanguage":%b,"individualDisplay":['
+        b'{"id":"\0display/%b","type":"IndividualDisplay","language":%b,"displayDetail":'
+        b'{"id":"\0display/%b/1","type":"DisplayDetail","page":1,"image":{"id":"\0image",%b}}}]}'
+        % (vocab.languages(tags), primary, first, primary, first, _IMAGE)
     )

@@ -10,7 +10,7 @@ from orjson import dumps
 
 from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import Pieces, Style
+from gateway.render.elm import Style
 from gateway.render.identity import inside
 
 DEFAULT_VERSION: Final = "3.1"
@@ -53,6 +53,8 @@ VERSIONS: Final = {
     "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm.LOQ),
     "3.3": _version(_embedded(), elm.LOQ_ORDERED),
 }
+_COMPLETE: Final = b'","type":"Qualification",'
+_INCOMPLETE: Final = b'","type":"LearningAchievementSpecification",'
 
 
 def missing(record: Learning) -> Rejected | None:
@@ -71,27 +73,29 @@ def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSI
     if rejected := missing(record):
         return rejected
     _, style, context = VERSIONS[version]
-    me, at = elm.inner(root), inside(root)
+    me = elm.inner(root)
     complete = elm.has_levels(record)
-    body = elm.organisation(record.awarding_body, at, "awarding-body", style)
-    made = [b'{"@context":', context, b',"id":"%b",%b,' % (me, _kind(complete=complete)), *elm.specification(record, at, style)]
+    body = elm.organisation(record.awarding_body, "awarding-body", style)
+    made = [b'{"@context":', context, b',"id":"', me, _COMPLETE if complete else _INCOMPLETE, *elm.specification(record, style)]
     if complete:
         made.append(elm.levels(record))
         if record.partial is not None:
             made.append(b',"isPartialQualification":%b' % dumps(record.partial))
-        if decided := elm.accreditation(record.accreditation, at, record.awarding_body, body, style):
+        if decided := elm.accreditation(record.accreditation, body, style):
             made += (b',"accreditation":[', decided, b"]")
     elif not vocab.languages(record.languages):
         return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
-    made.append(_identifier(record.code or record.id, at))
-    if body is not None and elm.is_complete(record.awarding_body):
+    made.append(_identifier(record.code or record.id))
+    if body.complete:
         made += (
-            b',"awardingOpportunity":{"id":"%bawarding","type":"AwardingOpportunity","learningAchievementSpecification":"%b","awardingBody":'
-            % (at, me),
-            body,
+            b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity","learningAchievementSpecification":"',
+            me,
+            b'","awardingBody":',
+            body.written,
             b"}",
         )
-    return _ended(made, record)
+    made.append(_ended(record))
+    return elm.placed(made, inside(root))
 
 
 def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
@@ -99,46 +103,38 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
     if rejected := missing(record):
         return rejected
     _, style, context = VERSIONS[version]
-    me, at = elm.inner(root), inside(root)
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocab.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
-    page = elm.web(record.homepage, style, at, b"homepage")
+    page = elm.web(record.homepage, style, b"homepage")
     if page is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
-    body = record.provider or record.awarding_body
-    provider = elm.organisation(body, at, "provider", style)
-    if provider is None or not elm.is_complete(body):
+    provider = elm.organisation(record.provider or record.awarding_body, "provider", style)
+    if not provider.complete:
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     complete = elm.has_levels(record)
     made = [
-        b'{"@context":%b,"id":"%b","type":"LearningOpportunity","title":' % (context, me), dumps(record.title),
-        b',"defaultLanguage":', default, b',"providedBy":', provider, b',"homepage":', page,
+        b'{"@context":', context, b',"id":"', elm.inner(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
+        b',"defaultLanguage":', default, b',"providedBy":', provider.written, b',"homepage":', page,
+        b',"learningAchievementSpecification":{"id":"\0specification', _COMPLETE if complete else _INCOMPLETE,
+        elm.placed(elm.specification(record, style), b"\0specification/"),
     ]  # fmt: skip
-    made += (
-        b',"learningAchievementSpecification":{"id":"%bspecification",%b,' % (at, _kind(complete=complete)),
-        *elm.specification(record, b"%bspecification/" % at, style),
-        elm.levels(record) if complete else b"",
-        b"}",
-    )
+    if complete:
+        made.append(elm.levels(record))
+    made.append(b"}")
     if record.description:
         made += (b',"description":', dumps(record.description))
     if record.duration_months:
         made.append(b',"duration":"P%dM"' % record.duration_months)
-    made.append(_identifier(record.id, at))
-    return _ended(made, record)
+    made += (_identifier(record.id), _ended(record))
+    return elm.placed(made, inside(root))
 
 
-def _kind(*, complete: bool) -> bytes:
-    return b'"type":"Qualification"' if complete else b'"type":"LearningAchievementSpecification"'
+def _identifier(notation: str) -> bytes:
+    return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(notation)
 
 
-def _identifier(notation: str, at: bytes) -> bytes:
-    return b',"identifier":{"id":"%bidentifier","type":"Identifier","notation":%b}' % (at, dumps(notation))
-
-
-def _ended(made: Pieces, record: Learning) -> bytes:
-    """Return the whole, with the time of its last change."""
-    made.append(b',"modified":%b}' % elm.moment(record.changed_at) if record.changed_at else b"}")
-    return b"".join(made)
+def _ended(record: Learning) -> bytes:
+    """Return the end of an entry, with the time of its last change."""
+    return b',"modified":%b}' % elm.moment(record.changed_at) if record.changed_at else b"}"
