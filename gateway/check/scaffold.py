@@ -168,8 +168,9 @@ def _text(
     country: str, connector: str, protocol: str, url: str, request: list[str], kind: str, records: str, record: Any, wsdl: Path | None
 ) -> str:
     fields, given, namespace = _fields(kind, record)
-    identifier = next((field for field in fields if _ID.search(field)), next(iter(fields), "TODO"))
-    title = next((field for field in fields if _TITLE.search(field)), "TODO")
+    own = [field for field in fields if "." not in field]
+    identifier = next((field for field in own if _ID.search(field)), next(iter(own), "TODO"))
+    titles = _titles(record, fields)
     spaces = [f'  namespaces: {{r: "{namespace}"}}'] if namespace else []
     lines = [
         "# yaml-language-server: $schema=../schemas/connector.schema.json",
@@ -192,13 +193,13 @@ def _text(
         "    request:",
         *request,
         "    cursor: scan   # TODO field or window, when the registry can be asked what changed",
+        "    # TODO paging: when a reply is only a page",
         *(["    decode: xml"] if kind == "xml" and protocol != "soap" else []),
         f"    records: {json.dumps(records, ensure_ascii=False)}   # TODO guessed",
         f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
         "    map:",
-        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}",
-        "      # TODO the language of the title; languages: for several",
-        *(f"      # TODO {field}" for field in fields if field not in {identifier, title}),
+        *titles[1:],
+        *(f"      # TODO {field}" for field in fields if field != identifier and field.partition(".")[0] != titles[0]),
         "    tests:",
         "      - name: TODO what it shows",
         *given,
@@ -206,6 +207,32 @@ def _text(
         "        expect_some: {id: '1'}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _titles(record: Any, fields: list[str]) -> list[str]:
+    """Return the field that looks like a title, and the lines that map it: a text, or an object whose keys are languages."""
+    if isinstance(record, dict):
+        for key, value in record.items():
+            if _TITLE.search(key) and isinstance(value, dict) and value and all(re.fullmatch(r"[a-z]{2,3}", inner) for inner in value):
+                return [
+                    _quoted(key),
+                    f"      title: {{languages: {{object: {json.dumps(_quoted(key), ensure_ascii=False)}}}}}   # TODO guessed",
+                ]
+    title = next((field for field in fields if _TITLE.search(field) and "." not in field), "TODO")
+    return [
+        title,
+        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}",
+        "      # TODO the language of the title; languages: for several",
+    ]
+
+
+def _leaves(record: dict[str, Any]) -> list[str]:
+    """Return what an object holds as expressions, one level into what is nested."""
+    return [
+        field
+        for key, value in record.items()
+        for field in ([f"{_quoted(key)}.{_quoted(inner)}" for inner in value] if isinstance(value, dict) else [_quoted(key)])
+    ]
 
 
 def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
@@ -222,5 +249,4 @@ def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
         own = etree.QName(record)
         opening = f'<r:{own.localname} xmlns:r="{namespace}"/>' if own.namespace else f"<{own.localname}/>"
         return list(dict.fromkeys([*attributes, *children])), [f"        given: '{opening}'"], namespace
-    fields = [_quoted(key) for key, value in record.items() if not isinstance(value, dict | list)] if isinstance(record, dict) else []
-    return fields, ["        given: {TODO: TODO}"], ""
+    return (_leaves(record) if isinstance(record, dict) else []), ["        given: {TODO: TODO}"], ""

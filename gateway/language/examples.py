@@ -46,7 +46,7 @@ class Example(Model):
     expect: dict[str, Any] | None = Field(None, description="The whole record; personal values as pseudonym(value)")
     expect_some: dict[str, Any] | None = Field(None, description="Part of the record")
     expect_rejected: ExpectRejected | None = Field(None, description="How the record is refused")
-    expect_withheld: str | None = Field(None, description="Reason why the record may not be published")
+    expect_withheld: str | None = Field(None, description="Why nothing is published: deleted or no_agreement")
     since: Moment | None = Field(None, description="Exchange: since when the stream asks")
     until: Moment | None = Field(None, description="Exchange: until when the stream asks")
     now: Moment | None = Field(None, description="Exchange: what {now} is")
