@@ -347,7 +347,21 @@ def assert_sound(verdict: Verdict, at_least: int) -> None:
     assert verdict.published > 0, str(verdict)
 
 
-def hidden(arena: Arena) -> str:
-    """Say how many records of aborted transactions a careless reader would have seen: the measure of how often a fault struck inside one."""
+def aborted(arena: Arena) -> int:
+    """Return how many records of aborted transactions a careless reader would have seen: how often a fault struck inside one.
+
+    Raw records and documents together: a poller that is killed may have been about to move a cursor only, a stage never.
+    """
     uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
-    return f"{len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)} aborted records hidden"
+    return len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)
+
+
+def aborted(arena: Arena) -> int:
+    """Return how many raw records, documents and rejections of aborted transactions a careless reader would have seen."""
+    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
+    return len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)
+
+
+def hidden(arena: Arena) -> str:
+    """Say how many records of aborted transactions are hidden from subscribers: the measure of how often a fault struck inside one."""
+    return f"{aborted(arena)} aborted records hidden"
