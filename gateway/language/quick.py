@@ -45,9 +45,10 @@ ODD_NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\
 
 _LONGEST_INTEGER: Final = 30
 _UNUSUAL: Final = re.compile(
-    r"^(?:%|---|\.\.\.)|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", re.MULTILINE
+    r"^(?:%|---|\.\.\.)|[|>][-+0-9]*#|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", re.MULTILINE
 )
-"""Directives, document marks, every character that a person does not see, and line breaks that not everybody takes for one."""
+"""Directives, document marks, a comment that touches the sign of a block text (libyaml takes it for one), every character that a person
+does not see, and line breaks that not everybody takes for one."""
 
 
 class _Unusual(Exception):
@@ -92,7 +93,10 @@ class _Reader:
         start = self._next()
         if not isinstance(start, DocumentStartEvent):
             raise _Unusual
-        made = self._value(self._next(), 0)
+        root = self._next()
+        if type(root) is ScalarEvent:  # a file that is one text is no file of ours, and the readers differ about its lines
+            raise _Unusual
+        made = self._value(root, 0)
         self._next()
         if not isinstance(self._next(), StreamEndEvent):
             raise _Unusual
