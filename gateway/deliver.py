@@ -109,17 +109,19 @@ class Deliver:
 
     def _accept(self, raw: Raw, rendered: Rendered, country: str) -> Result:
         provenance = rendered.provenance
-        outgoing = [self._outgoing(document, raw, provenance) for document in rendered.documents]
-        issues = tuple(issue.code for issue in provenance.issues)
-        return Result(
-            outgoing,
+        used, missing = lookups.read(country, provenance.lookups)
+        result = Result(
+            [self._outgoing(document, raw, provenance) for document in rendered.documents],
             raw.connector,
             raw.stream,
             "accepted",
-            issues=issues,
-            used=lookups.used(country, provenance.lookups),
-            missing=lookups.missing(country, provenance.lookups, provenance.issues),
+            used=used,
+            missing=missing,
         )
+        if provenance.issues:
+            result.issues = tuple([issue.code for issue in provenance.issues])
+            result.missing += lookups.missing(country, (), provenance.issues)
+        return result
 
     def _delete(self, raw: Raw, stream: Stream) -> Result:
         outgoing = self._tombstones(raw, stream, self._audience_key, self._id_key) + self._moved(raw, stream)

@@ -28,8 +28,7 @@ ASSIGNED_COUNTRIES: Final = frozenset(
 _ESI_PREFIX: Final = "urn:schac:personalUniqueCode:int:esi:"
 _ESI_LONGEST: Final = 255
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}(?:-[A-Za-z0-9]{1,3})?")
-_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_TOP: Final = re.compile(r"[A-Za-z]{2,24}")
+_DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,24}")
 _CODE: Final = re.compile(r"(?:[A-Za-z0-9()+,\-.:=@;$_!*']|%[0-9A-Fa-f]{2})+")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ONE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
@@ -139,8 +138,7 @@ def _scope_problem(scope: str) -> str:
         return "" if scope[:2].upper() in ASSIGNED_COUNTRIES else "UNKNOWN_COUNTRY"
     if "." not in scope:
         return "SCOPE_NEITHER_COUNTRY_NOR_DOMAIN"
-    labels = scope.split(".")
-    return "" if all(map(_LABEL.fullmatch, labels)) and _TOP.fullmatch(labels[-1]) else "BAD_DOMAIN"
+    return "" if _DOMAIN.fullmatch(scope) else "BAD_DOMAIN"
 
 
 def _code_problem(code: str) -> str:

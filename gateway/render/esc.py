@@ -29,9 +29,9 @@ LARGEST_MICRO_CREDENTIAL: Final = 60
 
 
 def put(node: Node, **fields: Any) -> Node:
-    """Add the fields that hold something and return the node."""
+    """Add the fields that hold something, which a zero and ``False`` do, and return the node."""
     for name, value in fields.items():
-        if value not in (None, "", []):
+        if value or value == 0:
             node[name] = value
     return node
 
@@ -118,19 +118,21 @@ def pointer(record: Credential, root: str, raw: Raw, country: str, at: datetime,
         "kind": _kind(record),
         "title": record.title,
         "awardedOn": record.awarded_on.isoformat(),
+        "profile": "EDC",
     }
-    skills = sorted({uri for outcome in record.learning_outcomes for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)})
-    put(
-        credential,
-        profile="EDC",
-        eqfLevel=record.eqf_level,
-        ectsCredits=float(record.credit_points) if record.credit_points else None,
-        iscedF=record.isced_f[0] if record.isced_f else None,
-        escoSkills=skills,
-        assessment=_assessment(record),
-        qualityAssurance=quality.get("outcome", "UNKNOWN_PROVIDER"),
-        qaReport=f"https://data.deqar.eu/report/{report}" if (report := quality.get("report", "")).isdigit() else None,
-    )
+    if record.eqf_level is not None:
+        credential["eqfLevel"] = record.eqf_level
+    if record.credit_points:
+        credential["ectsCredits"] = float(record.credit_points)
+    if record.isced_f:
+        credential["iscedF"] = record.isced_f[0]
+    if skills := {uri for outcome in record.learning_outcomes for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)}:
+        credential["escoSkills"] = sorted(skills)
+    if assessment := _assessment(record):
+        credential["assessment"] = assessment
+    credential["qualityAssurance"] = quality.get("outcome", "UNKNOWN_PROVIDER")
+    if (report := quality.get("report", "")).isdigit():
+        credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
     node = _envelope(raw, country, "credential.available", record.changed_at, at)
     node |= {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
     return dumps(node)

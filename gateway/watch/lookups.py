@@ -6,6 +6,7 @@ A registry's own words never become a label: a table is named by its row's versi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway.records import Issue, Lookup, Rejected
 
@@ -18,6 +19,12 @@ Used = tuple[str, str, str]
 """Country, table, version."""
 Missing = tuple[str, str]
 """Country, table or what was asked for."""
+
+
+@lru_cache(maxsize=4096)
+def read(country: str, lookups: tuple[Lookup, ...]) -> tuple[tuple[Used, ...], tuple[Missing, ...]]:
+    """Return what :func:`used` and :func:`missing` say of look-ups. Most records ask the same of the same tables, so it is remembered."""
+    return used(country, lookups), missing(country, lookups)
 
 
 def used(country: str, lookups: Iterable[Lookup]) -> tuple[Used, ...]:
