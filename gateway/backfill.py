@@ -196,7 +196,10 @@ def windows(connector: Connector, name: str, progress: Progress) -> Iterator[Win
 
 
 def advance(progress: Progress, window: Window, page: Page) -> Progress:
-    """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page."""
+    """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page.
+
+    A clock of ours that is ahead does no harm here: what the registry did not serve yet comes after the live cursor, too.
+    """
     if page.last:
         return msgspec.structs.replace(progress, done=window.until, start=None, until=None, position="", watermark=None)
     watermark = max(filter(None, (progress.watermark, page.watermark)), default=None)

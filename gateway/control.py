@@ -86,8 +86,8 @@ def concerns(command: Command, stream: str) -> bool:
 
 def unfit(command: Command, connector: Connector) -> str:
     """Return why a command cannot concern a connector, in one line; empty when it can."""
-    if connector.push is not None:
-        return f"{connector.connector}: the registry calls us and is not polled; ask it to stop, or to send its records again"
+    if connector.push is not None and isinstance(command, Poll | Backfill | CancelBackfill):
+        return f"{connector.connector}: the registry calls us and is not polled; ask it to send its records again"
     if not any(concerns(command, stream) for stream in connector.streams):
         return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
     return ""

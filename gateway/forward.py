@@ -21,7 +21,6 @@ FORWARDED = "X-Gateway-Forwarded"
 """Who passed a call on: a ``peer``, then another process under the same parent may still be asked, or such a ``sibling``."""
 NOT_HERE = 421
 """Misdirected Request: the connector is polled elsewhere."""
-RETRY_SECONDS = 5
 ANSWER_SECONDS = 40.0
 """Longer than an owner may take to store a message."""
 CONNECT_SECONDS = 2.0

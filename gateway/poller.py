@@ -9,10 +9,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
-from gateway import backfill, control, replay
+from gateway import backfill, control
+from gateway.asked import Asked
 from gateway.errors import Denied, Fenced, GatewayError, Halt, IntegrityStop, RetryLater
 from gateway.harmonise.subjects import Subjects
 from gateway.herald import Herald, Troubles
@@ -20,14 +20,12 @@ from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
 from gateway.publish.connection import given_up
 from gateway.publish.ledger import Ledger
-from gateway.renormalise import renormalise
 from gateway.watch import metrics, tracing
 
 if TYPE_CHECKING:
     from gateway.deliver import Deliver
     from gateway.fetch.client import Client
     from gateway.language.connector import Connector
-    from gateway.publish.news import Kind
     from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -36,8 +34,6 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
 HALTED_RETRY_SECONDS = 60.0
 """A stream that needs a person is still tried, slowly: the registry may have been mended meanwhile."""
-PAUSE = "pause"
-RENORMALISE = "renormalise"
 
 
 class StreamPoller:
@@ -61,9 +57,7 @@ class StreamPoller:
         """How the last poll failed: retry, halt, fenced; empty when it ended well."""
         self.ended_well = False
         """Whether a poll has ended well since this worker took the stream."""
-        self._herald = herald
         self._troubles = Troubles(herald, connector, stream) if herald else None
-        self._settings = settings
         self._traffic = traffic or backfill.Traffic()
         self._turn = asyncio.Lock()
         """Held by whoever writes records of the stream: a poll, or a backfill that has a page in hand."""
@@ -71,20 +65,19 @@ class StreamPoller:
         self._client = client
         self.deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
+        self._asked = Asked(settings, connector, self._ledger, herald)
         self._wake = asyncio.Event()
         self._failures = 0
-        self._carry_out_at = 0.0
 
     @property
     def paused(self) -> bool:
         """Whether an operator said that nothing is to be polled."""
-        return PAUSE in self._ledger.notes
+        return self._asked.paused
 
     @property
     def pause_reason(self) -> str:
         """Why it is paused, as the operator said."""
-        note = self._ledger.notes.get(PAUSE)
-        return msgspec.json.decode(note, type=control.Pause).reason if note else ""
+        return self._asked.pause_reason
 
     @property
     def backfill(self) -> backfill.Progress | None:
@@ -98,35 +91,17 @@ class StreamPoller:
         """
         refused = ""
         match command:
-            case control.Pause():
-                await self._note(PAUSE, control.encode(command))
-                self._say("paused", text=command.reason)
-            case control.Resume():
-                await self._note(PAUSE, None)
-                self._say("resumed")
-            case control.Renormalise():
-                await self._note(RENORMALISE, control.encode(command))
-            case control.Replay():
-                if (note := f"{replay.NOTE} {command.reason}") not in self._ledger.notes:
-                    await self._note(note, msgspec.json.encode(replay.Wanted(reason=command.reason)))
             case control.Backfill():
                 refused = backfill.refusal(self.connector, self.stream)
                 refused = refused or await backfill.begin(self._ledger, command.id, command.begin, command.end)
             case control.CancelBackfill():
                 await self._stop_backfill()
                 if ended := await backfill.cancel(self._ledger):
-                    self._say("backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay")
+                    self._asked.say("backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay")
+            case _:
+                await self._asked.keep(command)
         self._wake.set()
         return refused
-
-    def _say(self, kind: Kind, text: str = "") -> None:
-        if self._herald:
-            self._herald.say(kind, self.connector, self.stream, text=text)
-
-    async def _note(self, name: str, value: bytes | None) -> None:
-        await self._ledger.open()
-        if self._ledger.notes.get(name) != value:
-            await self._ledger.write([], None, notes={name: value})
 
     async def run(self) -> None:
         """Poll for ever; close the producer on the way out."""
@@ -161,7 +136,7 @@ class StreamPoller:
                 await self._ledger.open()
                 self._go_on_backfilling()
                 async with self._turn:
-                    await self._carry_out()
+                    await self._asked.carry_out(self.deliver)
                     if self.paused:
                         return every
                     with self._traffic.live():
@@ -192,29 +167,6 @@ class StreamPoller:
                 log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
             return every
 
-    async def _carry_out(self) -> None:
-        """Do what was written down; it is forgotten once it is done, so a worker that takes over does it instead.
-
-        What has to wait for the stage is tried again after some polls: they do not wait for it.
-        """
-        if time.monotonic() < self._carry_out_at:
-            return
-        try:
-            if RENORMALISE in self._ledger.notes:
-                changed = await renormalise(self._settings, self.deliver, self._ledger)
-                await self._note(RENORMALISE, None)
-                log.info("renormalised", changed=changed)
-                self._say("renormalised", text=f"{changed} records are published differently")
-            for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE)]:
-                found = await replay.replay(self._settings, self._ledger, note)
-                log.info("replayed", records=len(found.again), without_raw_record=found.gone, newer=found.newer)
-                self._say(
-                    "replayed", text=f"{len(found.again)} rejected records are judged again; {found.gone} have no raw record any more"
-                )
-        except RetryLater as error:
-            self._carry_out_at = time.monotonic() + LONGEST_RETRY_SECONDS
-            log.warning("what was asked waits", reason=error.reason, error=str(error), next_try_seconds=LONGEST_RETRY_SECONDS)
-
     def _go_on_backfilling(self) -> None:
         """Start what is to run beside the polls and does not."""
         progress = self.backfill
@@ -243,7 +195,7 @@ class StreamPoller:
                         if progress is None or progress.state != "running":
                             if progress:
                                 log.info("backfill ended", state=progress.state, received=progress.received, written=progress.written)
-                                self._say("backfill_done", text=f"{progress.received} records received, {progress.written} written")
+                                self._asked.say("backfill_done", text=f"{progress.received} records received, {progress.written} written")
                             return
                 except (GatewayError, OSError) as error:
                     delay = FIRST_RETRY_SECONDS if self.backfill != before else min(LONGEST_RETRY_SECONDS, delay * 2)

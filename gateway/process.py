@@ -29,7 +29,7 @@ from gateway.publish.topics import COMMANDS
 from gateway.reload import Reloader
 from gateway.reporting import Reporter
 from gateway.settings import Settings
-from gateway.stage import Stage
+from gateway.stage import Stage, settle
 from gateway.trusted import Trusted
 from gateway.watch import blocked, tracing
 from gateway.watch.health import Check, HealthServer
@@ -155,6 +155,7 @@ class Worker:
         deliver = self._deliver()
         if self._stage:
             self._stage.use(deliver, deliver.shrink)
+            settle()
         if self.pollers:
             await self.pollers.replace(fleet.connectors, deliver, changed, self._mine())
 

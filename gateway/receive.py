@@ -19,52 +19,13 @@ from gateway.errors import Halt, Unavailable
 from gateway.fetch.push import Receiver
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.tenure import Tenure, Unlimited
-from gateway.forward import FORWARDED, NOT_HERE, RETRY_SECONDS, Peers
-from gateway.harmonise.subjects import Subjects
-from gateway.keys import SUPPRESSION, keys_of
+from gateway.forward import FORWARDED, NOT_HERE, Peers
+from gateway.inbox import Inbox
 from gateway.language.connector import Connector
-from gateway.poll import changes, split
-from gateway.publish.ledger import Ledger
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.watch import metrics, tracing
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Inbox:
-    """Makes the records of one push connector durable. :meth:`store` is what a :class:`~gateway.fetch.push.Receiver` is given."""
-
-    settings: Settings
-    connector: Connector
-    _ledgers: dict[str, Ledger] = field(default_factory=dict)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def store(self, raws: Sequence[Raw]) -> None:
-        """Return once every record is committed; raises when one is not, and then the caller sends the message again."""
-        async with self._turn:
-            for name in dict.fromkeys(raw.stream for raw in raws):
-                with tracing.polling(self.connector.connector, name):
-                    await self._write(name, [raw for raw in raws if raw.stream == name])
-
-    async def _write(self, stream: str, raws: list[Raw]) -> None:
-        ledger = self._ledgers.setdefault(stream, Ledger(self.settings, self.connector.connector, stream, self._subjects()))
-        await ledger.open()
-        entries, unchanged = changes(raws, ledger.known)
-        for part in split(entries):
-            await ledger.write(part, None)
-        metrics.RECEIVED.labels(self.connector.connector, stream).inc(len(raws))
-        if unchanged:
-            metrics.RECORDS.labels(self.connector.connector, stream, "unchanged").inc(unchanged)
-
-    def _subjects(self) -> Subjects:
-        return Subjects(self.connector, keys_of(self.settings).of(SUPPRESSION))
-
-    async def close(self) -> None:
-        """Let go of the producers."""
-        for ledger in self._ledgers.values():
-            await ledger.close()
 
 
 @dataclass(slots=True)
@@ -92,9 +53,8 @@ class Door:
         else:
             await self.close()
 
-    async def serve(self, connector: Connector, secrets: Secrets) -> None:
+    async def serve(self, connector: Connector, secrets: Secrets, inbox: Inbox) -> None:
         """Receive for a connector until cancelled."""
-        inbox = Inbox(self.settings, connector)
         receiver = Receiver(connector, secrets, inbox.store)
         path = receiver.rule.path
         if path in self._receivers:
@@ -108,7 +68,6 @@ class Door:
             del self._receivers[path]
             if not self._receivers and not self._known:
                 await self.close()
-            await inbox.close()
 
     async def _handle(self, request: web.Request) -> web.Response:
         receiver = self._receivers.get(request.path)
@@ -133,9 +92,7 @@ class Door:
                 return answer
         if FORWARDED in request.headers:
             return web.Response(status=NOT_HERE)
-        answer = receiver.busy()
-        answer.headers.setdefault("Retry-After", str(RETRY_SECONDS))
-        return answer
+        return receiver.busy()
 
     def _peers(self) -> Peers:
         addresses = tuple(filter(None, map(str.strip, self.settings.receive_peers.split(","))))
@@ -167,6 +124,7 @@ class Door:
     async def close(self) -> None:
         """Close the port."""
         runner, self._runner = self._runner, None
+        self.url = ""
         if runner is not None:
             await runner.cleanup()
 

@@ -8,12 +8,14 @@ with ``correctionof`` naming the event that is corrected. The stage then publish
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 from aiokafka import ConsumerRecord
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
 
 from gateway.deliver import Deliver
 from gateway.errors import RetryLater
@@ -29,6 +31,8 @@ from gateway.watch import metrics
 
 PATIENCE_SECONDS = 120.0
 PART = 500
+NO_COORDINATOR = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+"""What a cluster says that no group has met on yet, or whose coordinator is moving: it is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,10 @@ async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) 
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
-            if not await holds_records_after(settings, RAW.name, done):
-                return
+            with contextlib.suppress(*NO_COORDINATOR):
+                done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
+                if not await holds_records_after(settings, RAW.name, done):
+                    return
             await asyncio.sleep(0.2)
     finally:
         await client.close()

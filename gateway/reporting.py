@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from gateway.backfill import Progress
 from gateway.fleet import Fleet
+from gateway.inbox import Intake
 from gateway.poller import StreamPoller
 from gateway.publish.events import iso
 from gateway.publish.status import Backfilling, State, StreamStatus, WorkerStatus, gone, outgoing
@@ -30,7 +31,7 @@ class Reporter:
     worker: str
     roles: tuple[str, ...]
     fleet: Callable[[], Fleet]
-    streams: Callable[[], Iterable[StreamPoller]]
+    streams: Callable[[], Iterable[StreamPoller | Intake]]
     teller: Teller
     started: float = field(default_factory=time.time)
 
@@ -78,7 +79,7 @@ class Reporter:
         )
 
 
-def state_of(one: StreamPoller) -> tuple[State, str]:
+def state_of(one: StreamPoller | Intake) -> tuple[State, str]:
     """Return how a stream is and why, the first that applies."""
     backfill = one.backfill
     possible: tuple[tuple[object, State, str], ...] = (
@@ -87,6 +88,7 @@ def state_of(one: StreamPoller) -> tuple[State, str]:
         (one.problem, "retrying", one.problem),
         (not one.ended_well, "starting", ""),
         (backfill and backfill.state == "running", "backfilling", ""),
+        (one.connector.push, "receiving", ""),
     )
     return next(((state, reason) for applies, state, reason in possible if applies), ("running", ""))
 

@@ -26,6 +26,7 @@ from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
 from gateway.fetch.tenure import Tenure
 from gateway.herald import Herald
+from gateway.inbox import Inbox, Intake
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
 from gateway.publish.connection import FileToken, password, ssl_context
@@ -67,7 +68,7 @@ class Pollers:
         self._owning = asyncio.Lock()
         self.tenure = Tenure(SESSION_SECONDS)
         self.door = Door(settings, self.tenure)
-        self.streams: dict[str, list[StreamPoller]] = {}
+        self.streams: dict[str, list[StreamPoller] | list[Intake]] = {}
 
     async def replace(self, connectors: dict[str, Connector], deliver: Deliver, changed: frozenset[str], names: set[str]) -> None:
         """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
@@ -129,17 +130,24 @@ class Pollers:
     async def _poll(self, name: str) -> None:
         connector = self._connectors[name]
         if connector.push is not None:
-            await self.door.serve(connector, self._secrets)
+            await self._receive(connector)
         async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
             client.under(self.tenure)
             self._clients[name] = client
             traffic = Traffic()
-            self.streams[name] = [
+            self.streams[name] = streams = [
                 StreamPoller(self._settings, connector, stream, client, self._deliver, traffic, self._herald)
                 for stream in connector.streams
             ]
-            for stream in self.streams[name]:
+            for stream in streams:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
+
+    async def _receive(self, connector: Connector) -> None:
+        inbox = Inbox(self._settings, connector, self._deliver, self.tenure, self._herald)
+        self.streams[connector.connector] = inbox.streams
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inbox.run(), name=f"receive {connector.connector}")
+            group.create_task(self.door.serve(connector, self._secrets, inbox), name=f"answer {connector.connector}")
 
     async def _stop(self, name: str) -> None:
         task = self._tasks.pop(name)

@@ -57,7 +57,7 @@ def facts(
         for name, counted in worker.counts.items():
             sums.setdefault(name, Counter()).update(counted)
     return {
-        "streams": [_stream(*name, connectors.get(name[0]), said.get(name), sums.get("|".join(name), Counter()), now) for name in names],
+        "streams": [_stream(*name, said.get(name), sums.get("|".join(name), Counter()), now) for name in names],
         "workers": [
             {
                 "worker": one.worker,
@@ -74,12 +74,8 @@ def facts(
     }
 
 
-def _stream(
-    connector: str, stream: str, known: Connector | None, said: StreamStatus | None, counted: Counter[str], now: float
-) -> dict[str, Any]:
+def _stream(connector: str, stream: str, said: StreamStatus | None, counted: Counter[str], now: float) -> dict[str, Any]:
     found: dict[str, Any] = {"connector": connector, "stream": stream, "state": "unowned", "reason": "no worker has reported it"}
-    if known is not None and known.push is not None:
-        found |= {"state": "receiving", "reason": "the registry calls us"}
     if said is not None:
         silent = now - said.at > SILENT_SECONDS
         found |= {

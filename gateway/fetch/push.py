@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -45,6 +46,8 @@ Store = Callable[[Sequence[Raw]], Awaitable[None]]
 """Make records durable; returns when they are, raises when they are not."""
 
 STORE_SECONDS = 30.0
+RETRY_SECONDS = 5
+"""After so long a caller that was told ``busy`` may come again."""
 log = logging.getLogger(__name__)
 
 
@@ -77,9 +80,11 @@ class Receiver:
             raise Halt("PROTOCOL", f"{self.connector.connector} is not a push connector")
         return block
 
-    def busy(self) -> web.Response:
-        """Return what tells the caller to send the message again, in the caller's form."""
-        return self._answer(self.rule.busy, {"reason": "BUSY", "count": 0})
+    def busy(self, context: Mapping[str, Any] = MappingProxyType({"count": 0})) -> web.Response:
+        """Return what tells the caller to send the message again, and when, in the caller's form."""
+        answer = self._answer(self.rule.busy, {**context, "reason": "BUSY"})
+        answer.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+        return answer
 
     def refused(self, reason: str) -> web.Response:
         """Return what tells the caller that the message was not taken, in the caller's form."""
@@ -117,7 +122,7 @@ class Receiver:
         except (GatewayError, TimeoutError, OSError, RuntimeError) as error:
             log.warning("push not stored connector=%s error=%s", name, type(error).__name__)
             metrics.POLLS.labels(name, "push", "retry").inc()
-            return self._answer(self.rule.busy, {**context, "reason": "BUSY"})
+            return self.busy(context)
         metrics.POLLS.labels(name, "push", "ok").inc()
         return self._answer(self.rule.accepted, context)
 

@@ -13,7 +13,7 @@ from gateway.settings import Settings
 
 WORKER = "@"
 """Keys of workers begin with it, so that none is a connector's."""
-State = Literal["starting", "running", "paused", "retrying", "halted", "backfilling"]
+State = Literal["starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"]
 
 
 class Backfilling(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,16 @@ import httpx2
 import pytest
 from reading import read_all
 
+from gateway import control
+from gateway.deliver import Deliver
+from gateway.fetch.tenure import Unlimited
+from gateway.inbox import Inbox
 from gateway.language import load_connector
 from gateway.publish import topics
 from gateway.publish.events import raw_from
 from gateway.publish.topics import RAW
 from gateway.receive import Door
+from gateway.reporting import state_of
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -47,7 +52,9 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
     async def scenario() -> None:
         await topics.apply(settings)
         door = Door(mine)
-        serving = asyncio.create_task(door.serve(load_connector(file), {}.__getitem__))
+        connector = load_connector(file)
+        inbox = Inbox(mine, connector, Deliver({}.get, b"x" * 32), Unlimited())
+        serving = asyncio.gather(inbox.run(), door.serve(connector, {}.__getitem__, inbox))
         while not door.url:
             await asyncio.sleep(0.02)
         async with httpx2.AsyncClient(timeout=60) as client:
@@ -58,6 +65,27 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
             assert answer.status_code == 200
             assert sorted(await stored()) == ["1", "2", "3"]
             assert (await client.post(door.url + "/elsewhere")).status_code == 404
+
+            paused = control.Pause(connector=name, reason="they move house")
+            assert await inbox.streams[0].tell(paused) == ""
+            assert state_of(inbox.streams[0]) == ("paused", "they move house")
+            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
+            assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+            assert "is not polled" in await inbox.streams[0].tell(control.Poll(connector=name))
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+            inbox = Inbox(mine, connector, Deliver({}.get, b"x" * 32), Unlimited())
+            serving = asyncio.gather(inbox.run(), door.serve(connector, {}.__getitem__, inbox))
+            while not door.url:
+                await asyncio.sleep(0.02)
+            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
+            assert answer.status_code == 503, "who takes over knows of the pause before the first message"
+            assert await inbox.streams[0].tell(control.Resume(connector=name)) == ""
+            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
+            assert answer.status_code == 200
+            assert sorted(await stored()) == ["1", "2", "3", "4"]
+            assert state_of(inbox.streams[0]) == ("receiving", "")
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 
