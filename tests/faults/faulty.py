@@ -1,8 +1,9 @@
 """Run the gateway's command line with a fault at a chosen point of its Kafka protocol, or with a defect put in on purpose.
 
 ``GATEWAY_TEST_FAILPOINT=role:point:nth:action`` strikes once, at the ``nth`` time a producer of ``role`` (``poll``, ``harmonise``
-or ``any``) passes ``point``; ``action`` is ``kill``, ``stop``, ``raise`` or ``cancel``. ``GATEWAY_TEST_DEFECT=name`` plants one of
-``planted.DEFECTS``. The gateway itself knows nothing of either: everything is wrapped from outside.
+or ``any``) passes ``point``; a flush that moved only a cursor does not count. ``action`` is ``kill``, ``stop``, ``raise`` or
+``cancel``. ``GATEWAY_TEST_DEFECT=name`` plants one of ``planted.DEFECTS``. The gateway itself knows nothing of either: everything
+is wrapped from outside.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from aiokafka.errors import RequestTimedOutError
 
 from gateway.publish import ledger
 from gateway.publish.cluster import TRANSACTIONAL_ID
+from gateway.publish.topics import CURSORS, DIGESTS
 from gateway.publish.transactions import Transactional
 
 POINTS = ("after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
+POSITIONS = (CURSORS.name, DIGESTS.name)
 ACTIONS = ("kill", "stop", "raise", "cancel")
 
 
@@ -84,7 +87,14 @@ def arm(failpoint: Failpoint) -> None:
     around(AIOKafkaProducer, "begin_transaction", after="after-begin")
     around(AIOKafkaProducer, "send_batch", after="after-send")
     around(AIOKafkaProducer, "commit_transaction", before="before-commit", after="after-commit")
-    around(Transactional, "_send", after="after-flush", role=lambda one: role_of(one._producer))
+    send = Transactional._send
+
+    async def sending(self: Transactional, producer: AIOKafkaProducer, sent: Sequence[Any]) -> None:
+        await send(self, producer, sent)
+        if any(one.topic not in POSITIONS for one in sent):
+            failpoint.reach("after-flush", role_of(producer))
+
+    Transactional._send = sending  # type: ignore[method-assign]
     around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
     read = ledger.read_partition
 

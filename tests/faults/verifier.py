@@ -356,12 +356,6 @@ def aborted(arena: Arena) -> int:
     return len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)
 
 
-def aborted(arena: Arena) -> int:
-    """Return how many raw records, documents and rejections of aborted transactions a careless reader would have seen."""
-    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
-    return len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)
-
-
 def hidden(arena: Arena) -> str:
-    """Say how many records of aborted transactions are hidden from subscribers: the measure of how often a fault struck inside one."""
+    """Say for the figures how many that were."""
     return f"{aborted(arena)} aborted records hidden"
