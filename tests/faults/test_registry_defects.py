@@ -9,8 +9,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,7 +27,7 @@ from registry import connector_at
 
 from gateway import poll
 from gateway.errors import Halt, RetryLater, StreamError
-from gateway.fetch import body, decode, paging, tls, xml
+from gateway.fetch import body, client, decode, dialogue, paging, tls, transport, xml
 from gateway.fetch.client import Client
 from gateway.poll import Cursor, Tally, poll_once
 from gateway.publish.known import Known
@@ -68,7 +70,7 @@ class Kept:
 Route = Callable[[str, dict[str, str]], Any]
 
 
-def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None) -> StreamError | Tally:
+def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = "") -> StreamError | Tally:
     """Poll a registry once; returns the tally or how it ended."""
     now = NOW + kept.polls * timedelta(minutes=10)
     kept.polls += 1
@@ -85,7 +87,7 @@ def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None) -> St
 
     async def run() -> Tally:
         async with Server(answer, server_tls) as server:
-            connector = connector_at(server.url, text)
+            connector = connector_at(server.url, text, block=block)
             async with Client(connector, {"k": b""}.__getitem__, "production", now=lambda: now) as client:
                 return await poll_once(connector, "awards", client, kept, now)  # type: ignore[arg-type]
 
@@ -254,13 +256,64 @@ def own_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(poll, "advance", lambda _cursor, window, page, **_: Cursor(since=window.until, position=page.position))
 
 
+def dripping(patch: pytest.MonkeyPatch) -> bool:
+    """21: one byte now and then, in head and body: the whole exchange has one deadline, however lively it looks."""
+    real = client.allowance_of
+    patch.setattr(client, "allowance_of", lambda limits: replace(real(limits), timeout=1.0))
+    content = b'{"items": [{"id": "1", "changed": "2026-02-01T00:00:00Z", "t": "T"}]}'
+    whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+
+    async def drip(_: Asked, writer: asyncio.StreamWriter) -> None:
+        for start in range(0, len(whole), 10):
+            writer.write(whole[start : start + 10])
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    kept = Kept()
+    ended = polled(lambda *_: drip, stream(), kept)
+    return isinstance(ended, RetryLater) and ended.reason == "TIMEOUT" and not kept.bodies
+
+
+def limit_of_each_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(transport, "asyncio", SimpleNamespace(timeout=lambda _: asyncio.timeout(None), get_running_loop=asyncio.get_running_loop))
+    real = transport.httpx2.Timeout
+    patch.setattr(transport.httpx2, "Timeout", lambda *_, **__: real(60))
+
+
+def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
+    """30: a registry that has forgotten its cursor (410) is read from the start of the window; nothing behind it is passed over."""
+    kept, gone = Kept(), [True]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        at = query.get("c", "1")
+        if at == "2" and gone:
+            gone.clear()
+
+            async def refuse(_: Asked, writer: asyncio.StreamWriter) -> None:
+                reply(writer, b"{}", 410, content_type="application/json")
+
+            return refuse
+        return {"items": [item(at)], "next": {"1": "2", "2": "3", "3": None}[at]}
+
+    text = stream('c: "{cursor}"', "paging: {cursor: {from: next}}")
+    ended = polled(route, text, kept, block="  replies: [{when: {status: 410}, then: restart_window}]\n")
+    return isinstance(ended, Tally) and set(kept.bodies) == {"1", "2", "3"} and kept.writes == 3
+
+
+def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
+    real = dialogue.Verdict
+    patch.setattr(dialogue, "Verdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
+
+
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {
     "17 page to the rejections and on": (poison_page, skips_bad_pages),
     "20 verification off": (stranger, verify_off),
+    "21 a limit for each read only": (dripping, limit_of_each_read),
     "22 content taken for whole": (cut_gzip, trusts_content),
     "23 empty taken for the end": (empty_reply, empty_is_end),
     "27 deduplication in memory": (served_twice, memory_dedupe),
     "28 no overlap": (moving_record, no_overlap),
+    "30 forgotten taken for the end": (forgotten_cursor, forgotten_is_end),
     "31 our own clock": (slow_clock, own_clock),
     "33 last write wins": (older_later, last_write_wins),
 }
