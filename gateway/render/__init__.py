@@ -95,7 +95,7 @@ def render(
     found: _Found
     match record:
         case Qualification() | LearningOpportunity():
-            found, provenance = _catalogue(record, keys[QUALIFICATIONS], provenance, loq_version)
+            found, provenance = _catalogue(record, iri(raw.connector, raw.native_id, template), provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_gone("credential", keys), provenance)
