@@ -111,7 +111,7 @@ def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[Raw, Accepted]]) ->
 
     def mapped(raw: Raw) -> Any:
         program: Any = programs.of(raw.kind)
-        values = program.run(programs.read(raw), programs.context(raw), [], [])
+        values = program.run(programs.read(raw), programs.context(raw), [], [], programs.hidden(raw))
         values.setdefault("id", raw.native_id)
         return values
 

@@ -21,7 +21,7 @@ from gateway.errors import ConfigError, Finding
 from gateway.harmonise.fills import Refused, State, Step, Watch, apply
 from gateway.harmonise.generate import Run, generate
 from gateway.harmonise.mapper import Compiler, Problem, Surroundings
-from gateway.harmonise.payload import PayloadError, json_value, xml_element
+from gateway.harmonise.payload import PayloadError, hidden, json_value, xml_element
 from gateway.harmonise.providers import Providers
 from gateway.harmonise.scalars import CastError
 from gateway.language.conditions import matcher
@@ -124,7 +124,8 @@ class Harmoniser:
         lookups: list[Lookup] = []
         issues: list[Issue] = []
         try:
-            values = program.run(node, programs.context(raw) if programs.variables else _NO_CONTEXT, lookups, issues)
+            context = programs.context(raw) if programs.variables else _NO_CONTEXT
+            values = program.run(node, context, lookups, issues, programs.hidden(raw))
             return self._accept(raw, program, values, lookups, issues)
         except (CastError, Refused):
             return self._slowly(raw, program, node, programs)
@@ -223,6 +224,10 @@ class _StreamPrograms:
         if raw.media_type != self.media_type:
             raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
         return xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
+
+    def hidden(self, raw: Raw) -> bool:
+        """Whether ASCII texts of the payload may hold what no one can see."""
+        return hidden(raw.body or b"", xml=self.payload == "xml")
 
     @staticmethod
     def context(raw: Raw) -> dict[str, Any]:

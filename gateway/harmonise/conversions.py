@@ -105,6 +105,8 @@ def _read(cast: Convert | None, secret: Convert | None, last: Convert, *, rememb
         made: Convert = last if cast is None else lambda text: last(cast(text))
         return remembering(made) if remember else made
     if cast is None:
+        if last is _as_it_is:
+            return lambda text: secret(scalars.clean(text))
         return lambda text: last(secret(scalars.clean(text)))
     return lambda text: last(secret(scalars.text(cast(text))))
 

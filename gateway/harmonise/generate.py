@@ -41,7 +41,11 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The function of a kind of record: ``run(node, context, lookups, issues)`` gives the values. ``source`` is what it was made of."""
+    """The function of a kind of record: ``run(node, context, lookups, issues, hidden)`` gives the values.
+
+    ``hidden`` says whether ASCII texts of the payload may hold what no one can see (:func:`~gateway.harmonise.payload.hidden`), and
+    ``source`` is what it was made of.
+    """
 
     run: Run
     source: str
@@ -84,7 +88,7 @@ class _Writer:
         self.lines: list[str] = []
         self.bound: dict[str, Any] = {
             "State": State, "apply": apply, "put": put, "clean": clean, "EMPTY": walking.EMPTY, "AMBIGUOUS": walking.AMBIGUOUS,
-            "children": walking.children, "placed": walking.placed, "chosen": walking.chosen,
+            "children": walking.children, "below": walking.below, "placed": walking.placed, "chosen": walking.chosen,
         }  # fmt: skip
         self._indent = 0
         self._count = 0
@@ -120,7 +124,7 @@ class _Writer:
 
     def function(self, steps: Sequence[Step]) -> None:
         """Write the whole."""
-        with self._block("def run(node, context, lookups, issues):"):
+        with self._block("def run(node, context, lookups, issues, hidden=True):"):
             self._line("values = {}")
             if not self._xml:
                 with self._block("if type(node) is not dict:"):
@@ -199,7 +203,7 @@ class _Writer:
                 self._line(f"v = {self._literal(shape.value)}")
         elif isinstance(shape, Single) and (variable := _variable(shape.select)):
             self._line(f"v = context.get({variable!r})")
-            self._text_or_else(shape, scope)
+            self._text_or_else(shape, scope, kept=True)
         elif isinstance(shape, Single) and shape.select.route is not None:
             (self._xml_single if self._xml else self._json_single)(shape, scope)
         elif isinstance(shape, Several | Items) and _listed(shape.select):
@@ -215,9 +219,9 @@ class _Writer:
         self._line(f"v = {scope.places[tuple(above)]}.get({key!r})")
         self._text_or_else(shape, scope)
 
-    def _text_or_else(self, shape: Single, scope: _Scope) -> None:
+    def _text_or_else(self, shape: Single, scope: _Scope, *, kept: bool = False) -> None:
         with self._block("if type(v) is str:"):
-            self._convert(shape, scope)
+            self._convert(shape, scope, kept=kept)
         takes = shape.conversion.takes
         if takes is not None and shape.nulls == {""}:
             with self._block(f"elif type(v) is {takes.__name__}:"):
@@ -244,13 +248,14 @@ class _Writer:
                 with self._block("if v is not None:"):
                     self._convert(shape, scope)
 
-    def _convert(self, shape: Single, scope: _Scope) -> None:
+    def _convert(self, shape: Single, scope: _Scope, *, kept: bool = False) -> None:
+        """Write what becomes of a text ``v``; one that was ``kept`` is of the context, so nothing is known of it."""
         conversion = shape.conversion
         self._line("v = v.strip()")
         with self._block("if not v:" if shape.nulls == {""} else f"if v in {self._bind('nulls', shape.nulls)}:"):
             self._line("v = None")
         if conversion.plain:
-            with self._block("elif not (v.isascii() and v.isprintable()):"):
+            with self._block(f"elif not v.isascii() or {'' if kept else 'hidden and '}not v.isprintable():"):
                 self._line("v = clean(v)")
             return
         with self._block("else:"):
@@ -342,9 +347,10 @@ class _Writer:
     def _children(self, tags: Path, scope: _Scope) -> None:
         if tags in scope.children:
             return
-        self._place(tags, scope)
+        if tags:
+            self._children(tags[:-1], scope)
         name = scope.children[tags] = self._name("children")
-        self._line(f"{name} = children({scope.places[tags]})")
+        self._line(f"{name} = " + (f"below({self._child(tags, scope)})" if tags else f"children({scope.node})"))
 
     def _child(self, tags: Path, scope: _Scope) -> str:
         if not tags:

@@ -134,7 +134,7 @@ def moments(rule: DateTime | None, zone: str) -> Convert:
     formats = rule.format if rule else ()
 
     def convert(value: Any) -> datetime:
-        found = plain(value)
+        found = value.strip() if type(value) is str else plain(value)
         if not formats and len(found) == _UTC_LENGTH and found[4::3] == "--T::Z":
             try:
                 return datetime.fromisoformat(found)

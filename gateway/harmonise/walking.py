@@ -24,17 +24,23 @@ SEVERAL: Final[Any] = _Several()
 
 def children(element: Any) -> Any:
     """Return an element's children by tag: the child itself, or a list where there are several of a tag."""
-    if element is EMPTY or element is SEVERAL:
-        return element
     found: dict[Any, Any] = {}
-    for child in element:
-        there = found.setdefault(child.tag, child)
-        if there is not child:
-            if type(there) is list:
-                there.append(child)
-            else:
-                found[child.tag] = [there, child]
+    for child in element[:]:  # a slice is made in C, an iterator is asked for each
+        tag = child.tag
+        if tag not in found:
+            found[tag] = child
+        elif type(there := found[tag]) is list:
+            there.append(child)
+        else:
+            found[tag] = [there, child]
     return found
+
+
+def below(found: Any) -> Any:
+    """Return the children of the one element found, by tag, or what stands for none and for several."""
+    if found is None:
+        return EMPTY
+    return SEVERAL if type(found) is list else children(found)
 
 
 def placed(found: Any) -> Any:
