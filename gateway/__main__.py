@@ -29,7 +29,7 @@ def main() -> None:
         for item in error.errors(include_input=False, include_url=False):
             name = "GATEWAY_" + "_".join(str(part) for part in item["loc"]).upper()
             print(f"gateway: {name}: {item['msg']}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        sys.exit(ConfigError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -51,7 +51,8 @@ def connector_files(paths: list[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise UsageError(f"{path}: no such file or folder; give a connector file or a folder of them")
+            text = "no such file or folder; give a connector file or a folder of them, in GATEWAY_CONNECTORS or with --connectors"
+            raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
     return found
 
 

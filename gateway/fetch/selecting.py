@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -53,7 +54,7 @@ def text_of(value: Any) -> str:
     return spelled(value).strip()
 
 
-MAX_ID = 400
+MAX_ID = 255
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
 """What nobody sees: two ids that differ in it look the same to everybody."""
 
@@ -148,6 +149,8 @@ class Selector:
         """Return the parts of the id joined by ``/``; a record without one gets a name from its content, and is rejected later."""
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
+        if not joined.isascii():
+            joined = unicodedata.normalize("NFC", joined)  # composed and decomposed letters look the same to everybody
         if not all(parts):
             return NO_ID + hashlib.sha256(body).hexdigest()[:32]
         if len(joined) > MAX_ID or (not (joined.isascii() and joined.isprintable()) and _UNSEEN.search(joined)):

@@ -27,6 +27,8 @@ MAX_BYTES = 1_000_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
+_VARIABLE = re.compile(r"\$\{[A-Z_][A-Z0-9_]*\}")
+
 Path_ = tuple[str | int, ...]
 
 
@@ -285,6 +287,9 @@ class _Builder:
 
     def _scalar(self, node: ScalarNode, path: Path_, place: tuple[int, int]) -> Any:
         text: str = node.value
+        if found := _VARIABLE.search(text):
+            words = f"{found[0]} is not replaced: files have no variables, so that they mean the same everywhere; write the value itself"
+            self._add("variable", path, words, place)
         if node.style is not None:
             return text.replace("\a", "") if node.style == ">" else text  # the library's own marks of where it folded
         if LEADING_ZERO.fullmatch(text):

@@ -45,10 +45,12 @@ ODD_NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\
 
 _LONGEST_INTEGER: Final = 30
 _UNUSUAL: Final = re.compile(
-    r"^(?:%|---|\.\.\.)|[|>][-+0-9]*#|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", re.MULTILINE
+    r"^(?:%|---|\.\.\.)|\$\{[A-Z_]|[|>][-+0-9]*#"
+    r"|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]",
+    re.MULTILINE,
 )
-"""Directives, document marks, a comment that touches the sign of a block text (libyaml takes it for one), every character that a person
-does not see, and line breaks that not everybody takes for one."""
+"""Directives, document marks, ``${VARIABLES}``, a comment that touches the sign of a block text (libyaml takes it for one), every
+character that a person does not see, and line breaks that not everybody takes for one."""
 
 
 class _Unusual(Exception):

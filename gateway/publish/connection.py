@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Denied, Unavailable, UsageError
+from gateway.publish import own
 from gateway.settings import Settings
 from gateway.watch import logs
 
@@ -65,10 +66,19 @@ def bootstrap(settings: Settings) -> str:
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """Return a context that verifies the broker's name and certificate, with the client's own certificate when one is given."""
-    context = ssl.create_default_context(cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None)
+    """Return a context that verifies the broker's name and certificate, with the client's own certificate when one is given.
+
+    Raises :class:`~gateway.errors.ConfigError` naming the file that cannot be used, and the day where one has passed.
+    """
+    if settings.kafka_ca_file:
+        own.read(settings.kafka_ca_file)
+    try:
+        context = ssl.create_default_context(cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None)
+    except ssl.SSLError:
+        raise own.refused(settings.kafka_ca_file, "no certificate in PEM is in it; give the authority that signed the brokers'") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.kafka_cert_file:
+        own.require(settings.kafka_cert_file, settings.kafka_key_file or settings.kafka_cert_file)
         context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file)
     return context
 

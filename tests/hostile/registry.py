@@ -157,10 +157,10 @@ def ended(body: bytes | str, content_type: str = "application/xml", stream: str 
     return heard.ended or f"{len(heard.raws)} records"
 
 
-def judged(*records: dict[str, Any] | str) -> str:
+def judged(*records: dict[str, Any] | str, stream: str = JSON) -> str:
     """How records end that arrive on one page: each as harmonised, then as rendered documents."""
     rows = [record if isinstance(record, str) else json.dumps({**GOOD, **record}) for record in records]
-    heard = poll(page_of('{"items": [' + ", ".join(rows) + "]}"))
+    heard = poll(page_of('{"items": [' + ", ".join(rows) + "]}"), stream)
     if heard.ended:
         return heard.ended
     return "; ".join(dict.fromkeys(map(said, heard.outcomes(), heard.raws)))
