@@ -14,7 +14,7 @@ help:  ## show this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: .venv/installed  ## two registries, a real Kafka, 2,000 records, and what came out
+demo: .venv/installed  ## two registries, a real Kafka, 2,400 records, and what came out
 	@$(BIN)/gateway demo
 
 test: .venv/installed  ## everything that must be green: unit, property, Kafka, connectors (under 15 minutes)
