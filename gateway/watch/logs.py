@@ -72,7 +72,10 @@ _SHAPES = (
 _FLOORS = {
     **dict.fromkeys(("faust", "mode"), logging.WARNING),  # a page of lines for every start and stop
     **dict.fromkeys(("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING),  # at INFO they log whole URLs, at DEBUG bodies
-    **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),
+    **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),  # who joined which group, and was given what
+    **dict.fromkeys(  # a line for every topic that is read, by every stream
+        ("aiokafka.consumer.subscription_state", "aiokafka.consumer.consumer", "aiokafka.producer.sender"), logging.WARNING
+    ),
 }
 _SAFE_ERRORS: tuple[type[BaseException], ...] = (GatewayError, OSError, TimeoutError, ImportError, MemoryError, RecursionError)
 _secrets: set[str] = set()

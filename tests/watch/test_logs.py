@@ -96,6 +96,13 @@ def test_context_is_on_every_line_and_libraries_share_the_form(lines):
         assert {"event", "level", "logger", "timestamp"} <= line.keys()
 
 
+def test_a_start_is_not_drowned_in_what_each_reader_reads(lines):
+    logging.getLogger("aiokafka.consumer.subscription_state").info("updating")
+    assert not lines()
+    logging.getLogger("aiokafka.consumer.group_coordinator").info("joined")
+    assert len(lines()) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "quiet", "heard"),
     [
