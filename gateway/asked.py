@@ -14,6 +14,7 @@ from gateway.herald import Herald
 from gateway.language.connector import Connector
 from gateway.publish.ledger import Ledger
 from gateway.publish.news import Kind
+from gateway.rejecting import let_through
 from gateway.renormalise import renormalise
 from gateway.settings import Settings
 
@@ -60,6 +61,7 @@ class Asked:
                 self.say("paused", text=command.reason)
             case control.Resume():
                 await self._note(PAUSE, None)
+                await let_through(self._ledger)
                 self.say("resumed")
             case control.Renormalise():
                 await self._note(RENORMALISE, control.encode(command))

@@ -11,12 +11,12 @@ from aiokafka import ConsumerRecord
 from gateway import render
 from gateway.harmonise import Harmoniser
 from gateway.keys import ESC, IDS, Keys, keys_of
-from gateway.language.connector import Stream
+from gateway.language.connector import Connector, Stream
 from gateway.publish.events import document_headers, raw_from
 from gateway.publish.rejections import rejection, withdrawal
 from gateway.publish.topics import REJECTIONS
 from gateway.publish.transactions import Outgoing
-from gateway.records import Document, Provenance, Raw, Rejected, Withheld
+from gateway.records import Accepted, Document, Provenance, Raw, Rejected, Withheld
 from gateway.render import Rendered
 from gateway.settings import Settings
 from gateway.stage import Result
@@ -60,18 +60,8 @@ class Deliver:
             return self._delete(raw, stream)
         if isinstance(outcome, Rejected):
             return self._reject(record, raw, outcome, harmoniser.connector.country)
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
         country = harmoniser.connector.country
-        rendered = render.render(
-            outcome,
-            raw,
-            template=stream.iri,
-            country=country,
-            at=at,
-            audience_key=self._audience_key,
-            id_key=self._id_key,
-            loq_version=self._loq_version,
-        )
+        rendered = self._render(outcome, raw, harmoniser.connector, stream, datetime.fromtimestamp(record.timestamp / 1000, UTC))
         if isinstance(rendered, Rejected):
             provenance = outcome.provenance
             digests = {"config_digest": provenance.config_digest, "tables_digest": provenance.tables_digest}
@@ -80,6 +70,32 @@ class Deliver:
         if self._before:
             result.outgoing += self._moved(raw, stream)
         return result
+
+    def preview(self, raw: Raw) -> Rendered | Rejected | Withheld | None:
+        """Return what a record would become if it were written now; ``None`` when its stream is not known here. Total, as the stage is."""
+        harmoniser = self._harmoniser(raw.connector)
+        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
+        if harmoniser is None or stream is None:
+            return None
+        try:
+            outcome = harmoniser(raw)
+            if isinstance(outcome, Rejected | Withheld):
+                return outcome
+            return self._render(outcome, raw, harmoniser.connector, stream, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 - the stage makes a rejection of it, too
+            return Rejected(stage="decode", field="", reason="internal_error", detail=type(error).__name__)
+
+    def _render(self, accepted: Accepted, raw: Raw, connector: Connector, stream: Stream, at: datetime) -> Rendered | Rejected:
+        return render.render(
+            accepted,
+            raw,
+            template=stream.iri,
+            country=connector.country,
+            at=at,
+            audience_key=self._audience_key,
+            id_key=self._id_key,
+            loq_version=self._loq_version,
+        )
 
     def shrink(self, record: ConsumerRecord) -> Result:
         """Return the rejection that stands for a record whose documents do not fit their topic."""

@@ -25,6 +25,7 @@ from gateway.language.connector import Connector
 from gateway.publish.known import Known
 from gateway.publish.ledger import Entry, Ledger
 from gateway.records import Raw
+from gateway.rejecting import Watch
 from gateway.watch import metrics
 
 TRANSACTION_RECORDS = 1_000
@@ -94,9 +95,19 @@ def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]
 
 
 async def poll_once(
-    connector: Connector, name: str, client: Client, ledger: Ledger, now: datetime, go_on: Callable[[], bool] = lambda: True
+    connector: Connector,
+    name: str,
+    client: Client,
+    ledger: Ledger,
+    now: datetime,
+    go_on: Callable[[], bool] = lambda: True,
+    *,
+    watch: Watch | None = None,
 ) -> Tally:
-    """Read one stream up to ``now``, or until a page after which ``go_on`` says no. Whatever the answer counts is durable."""
+    """Read one stream up to ``now``, or until a page after which ``go_on`` says no. Whatever the answer counts is durable.
+
+    ``watch`` stops it before a page when its records are all rejected.
+    """
     rule = connector.streams[name].cursor or CursorRule(scan=True)
     tally = Tally()
     await client.allowed()  # before fencing: who has lost the connector must not fence who has it now
@@ -107,7 +118,7 @@ async def poll_once(
         resume = "" if rule.scan else cursor.position
         async for page in fetch.pages(connector, name, window, client, position=resume):
             cursor = advance(cursor, window, page, watermarked=rule.field is not None, ahead=client.ahead)
-            await _write(ledger, page, cursor, tally)
+            await _write(ledger, page, cursor, tally, watch)
             if not go_on():
                 return tally
         metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set((cursor.since or window.until).timestamp())
@@ -129,16 +140,17 @@ def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool, ah
     return Cursor(since=window.until - ahead, position=page.position)  # only a change feed has a place to go on from
 
 
-async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally) -> None:
+async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally, watch: Watch | None) -> None:
     """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
     entries, unchanged = changes(page.raws, ledger.known)
+    notes = await watch.notes(ledger, entries) if watch else {}
     received = len(page.raws)
     tally.seen.add(raw.native_id for raw in page.raws)
     if page.complete:
         gone = await asyncio.to_thread(vanished, ledger, tally.seen)  # a large registry takes seconds, and heartbeats do not wait
         entries += gone
         received += len(gone)
-    await write_parts(ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor))
+    await write_parts(ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor), notes=notes)
 
 
 async def write_parts(

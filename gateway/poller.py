@@ -20,6 +20,7 @@ from gateway.keys import SUPPRESSION, keys_of
 from gateway.poll import poll_once
 from gateway.publish.connection import given_up
 from gateway.publish.ledger import Ledger
+from gateway.rejecting import Watch
 from gateway.watch import metrics, tracing
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class StreamPoller:
         self.deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self._asked = Asked(settings, connector, self._ledger, herald)
+        self._stop_after = settings.stop_after_rejected
         self._wake = asyncio.Event()
         self._failures = 0
 
@@ -140,8 +142,10 @@ class StreamPoller:
                     if self.paused:
                         return every
                     with self._traffic.live():
+                        watch = Watch(self.deliver.preview, self._stop_after)
+                        now = datetime.now(UTC)
                         tally = await poll_once(
-                            self.connector, self.stream, self._client, self._ledger, datetime.now(UTC), lambda: not self.paused
+                            self.connector, self.stream, self._client, self._ledger, now, lambda: not self.paused, watch=watch
                         )
             except RetryLater as error:
                 return self._failed("retry", error.reason, str(error), self._backoff(error.after))

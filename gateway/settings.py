@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     kafka_replication: int = 1
     """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
 
+    stop_after_rejected: int = Field(100, ge=0)
+    """After so many rejected records in a row a stream stops; 0 never stops one."""
+
     instance: str = ""
     """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it.
     Two workers of one name would take turns: give each its own."""

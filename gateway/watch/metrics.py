@@ -55,6 +55,7 @@ CERTIFICATE_EXPIRY = _gauge("certificate_expiry_timestamp_seconds", "When a cert
 
 # --- harmonising
 REJECTIONS = _counter("rejections", "Rejected records by reason and target field", "connector", "stream", "reason", "field")
+ALL_REJECTED = _gauge("all_rejected_state", "1 while a stream is stopped because its records are all rejected", "connector", "stream")
 ISSUES = _counter("issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code")
 TABLE_LOOKUPS = _counter("table_lookups", "Lookups in mapping tables", "country", "table", "version")
 UNMAPPED = _counter("unmapped_values", "Values a table does not know; the values are in `gateway coverage`", "country", "table")
@@ -79,5 +80,5 @@ BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version"
 
 def forget(connector: str) -> None:
     """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
-    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BACKFILL_RATIO, BREAKER_STATE, CERTIFICATE_EXPIRY):
+    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BACKFILL_RATIO, ALL_REJECTED, BREAKER_STATE, CERTIFICATE_EXPIRY):
         gauge.remove_by_labels({"connector": connector})
