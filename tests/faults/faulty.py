@@ -29,7 +29,7 @@ from gateway.publish.cluster import TRANSACTIONAL_ID
 from gateway.publish.topics import CURSORS, DIGESTS
 from gateway.publish.transactions import Transactional
 
-POINTS = ("after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
+POINTS = ("before-begin", "after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
 POSITIONS = (CURSORS.name, DIGESTS.name)
 ACTIONS = ("kill", "stop", "raise", "cancel")
 
@@ -95,6 +95,14 @@ def arm(failpoint: Failpoint) -> None:
             failpoint.reach("after-flush", role_of(producer))
 
     Transactional._send = sending  # type: ignore[method-assign]
+    write = Transactional.write
+
+    async def writing(self: Transactional, records: Any, *more: Any, **words: Any) -> None:
+        if self.transactional_id.startswith("poll-") and any(record.topic not in POSITIONS for record in records):
+            failpoint.reach("before-begin", "poll")
+        await write(self, records, *more, **words)
+
+    Transactional.write = writing  # type: ignore[method-assign]
     around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
     read = ledger.read_partition
 
@@ -106,16 +114,33 @@ def arm(failpoint: Failpoint) -> None:
 
 
 def tell() -> None:
-    """Say on the standard output when a transactional id was taken: from then on this process works."""
-    fence = Transactional.fence
+    """Say on the standard output when a transactional id was taken, from then on this process works, and each move of an offset."""
+    fence, read, move = Transactional.fence, AIOKafkaConsumer.committed, AIOKafkaProducer.send_offsets_to_transaction
 
     async def telling(self: Transactional) -> None:
         await fence(self)
         ours[:] = [asyncio.get_running_loop()]
-        with contextlib.suppress(OSError):  # a full disk may be the fault that is tried
-            print(f"fenced {self.transactional_id}", flush=True)
+        say(f"fenced {self.transactional_id}")
+
+    async def reading(self: AIOKafkaConsumer, place: Any) -> Any:
+        found = await read(self, place)
+        say(f"position of {place.topic}-{place.partition} is {found}")
+        return found
+
+    async def moving(self: AIOKafkaProducer, offsets: Any, group: str) -> None:
+        one = self._txn_manager
+        to = ", ".join(f"{place.topic}-{place.partition} to {offset}" for place, offset in offsets.items())
+        say(f"moves {to} as producer {one.producer_id}, epoch {one.producer_epoch}")
+        await move(self, offsets, group)
 
     Transactional.fence = telling  # type: ignore[method-assign]
+    AIOKafkaConsumer.committed = reading
+    AIOKafkaProducer.send_offsets_to_transaction = moving
+
+
+def say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk may be the fault that is tried
+        print(f"{datetime.now(UTC):%H:%M:%S.%f} {text}", flush=True)
 
 
 def stacks(*_: object) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import TopicAuthorizationFailedError
@@ -19,6 +20,9 @@ from gateway.publish import topics, transactions
 from gateway.publish.ledger import Ledger
 from gateway.publish.topics import CURSORS, DIGESTS
 from gateway.publish.transactions import Transactional
+
+GO_ON = "go-on"
+"""A file in the working directory: until it is there, ``cursor-before-fence`` has read and not fenced."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,23 @@ class Defect:
 
 
 def _rewrite(change: Callable[..., Any]) -> None:
-    """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``."""
-    write = Transactional.write
+    """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``; records, not batches of them."""
+    write, fill = Transactional.write, getattr(Transactional, "fill", None)
+    given: dict[Transactional, list[Any]] = {}
+
+    async def filled(self: Transactional, records: Any, batches: Any = None) -> Any:
+        records = list(records)
+        given[self] = [*(given[self] if batches is not None else []), *records]
+        return await fill(self, records, batches)
 
     async def changed(self: Transactional, records: Any, offsets: Any = None, group: str = "") -> None:
         async def inner(records: Any, offsets: Any = None, group: str = "") -> None:
             await write(self, records, offsets, group)
 
-        await change(inner, self, list(records), offsets, group)
+        await change(inner, self, list(records) if isinstance(records, Sequence) else given[self], offsets, group)
 
+    if fill is not None:
+        Transactional.fill = filled
     Transactional.write = changed  # type: ignore[method-assign]
 
 
@@ -119,7 +131,8 @@ def cursor_before_fence() -> None:
         finally:
             self._transactional.fence = fence  # type: ignore[method-assign]
         print("defect: cursor read before the fence", flush=True)
-        await asyncio.sleep(6)
+        while not Path(GO_ON).exists():
+            await asyncio.sleep(0.1)
         await fence()
         return found
 
