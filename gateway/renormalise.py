@@ -19,7 +19,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgre
 
 from gateway.deliver import Deliver
 from gateway.errors import RetryLater
-from gateway.publish.connection import admin
+from gateway.publish.connection import REFUSALS, admin, denied
 from gateway.publish.events import raw_from
 from gateway.publish.ledger import Entry, Ledger
 from gateway.publish.reading import holds_records_after, read_topic
@@ -83,6 +83,8 @@ async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) 
                 if not await holds_records_after(settings, RAW.name, done):
                     return
             await asyncio.sleep(0.2)
+    except REFUSALS as error:
+        raise denied(settings, f"the offsets of group {GROUP}", error) from None
     finally:
         await client.close()
     raise RetryLater(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,6 +24,8 @@ def settings_here() -> Settings:
     """Return the settings with the broker that runs on this machine filled in where none is configured."""
     from gateway.local import kafka
 
+    # What the library says of a broker that is away is said by the error; a worker's own handlers still hear it.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     settings = Settings()
     if not settings.kafka_bootstrap and (broker := kafka.status(settings.data_dir / "kafka")):
         settings = settings.model_copy(update={"kafka_bootstrap": broker.bootstrap})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiokafka import AIOKafkaProducer
 
 from gateway.publish.connection import arguments
+from gateway.publish.started import started
 from gateway.publish.topics import COMMANDS, Topic
 from gateway.publish.transactions import partition_for
 from gateway.settings import Settings
@@ -17,10 +18,7 @@ async def send_command(settings: Settings, connector: str, value: bytes) -> None
 
 async def send(settings: Settings, topic: Topic, connector: str, value: bytes) -> None:
     """Put one message about a connector on a topic; return once it is durable."""
+    key = connector.encode()
     producer = AIOKafkaProducer(**arguments(settings), enable_idempotence=True)
-    await producer.start()
-    try:
-        key = connector.encode()
+    async with started(producer, settings, f"writing {topic.name}"):
         await producer.send_and_wait(topic.name, value, key=key, partition=partition_for(key, topic.partitions))
-    finally:
-        await producer.stop()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from gateway.errors import UsageError
 from gateway.publish.connection import arguments
+from gateway.publish.started import started
 from gateway.publish.transactions import partition_for
 from gateway.settings import Settings
 
@@ -20,9 +22,9 @@ FAR = 2_000
 """It is cheaper to read so many records than to ask a broker for another place."""
 
 
-def _consumer(settings: Settings, topic: str) -> AIOKafkaConsumer:
+def _reading(settings: Settings, topic: str) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     given: dict[str, Any] = arguments(settings)
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         topic,
         **given,
         isolation_level="read_committed",
@@ -31,6 +33,7 @@ def _consumer(settings: Settings, topic: str) -> AIOKafkaConsumer:
         group_id=None,
         fetch_max_wait_ms=FETCH_MS,
     )
+    return started(consumer, settings, f"reading {topic}")
 
 
 async def holds_records_after(settings: Settings, topic: str, offsets: dict[TopicPartition, int]) -> bool:
@@ -38,9 +41,7 @@ async def holds_records_after(settings: Settings, topic: str, offsets: dict[Topi
 
     An end offset alone does not tell: the markers of transactions take offsets too.
     """
-    consumer = _consumer(settings, topic)
-    await consumer.start()
-    try:
+    async with _reading(settings, topic) as consumer:
         places = list(consumer.assignment())
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)
@@ -50,18 +51,12 @@ async def holds_records_after(settings: Settings, topic: str, offsets: dict[Topi
             if any((await consumer.getmany(timeout_ms=200, max_records=1)).values()):
                 return True
         return False
-    finally:
-        await consumer.stop()
 
 
 async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return the offset behind the last record of each partition."""
-    consumer = _consumer(settings, topic)
-    await consumer.start()
-    try:
+    async with _reading(settings, topic) as consumer:
         return {place.partition: end for place, end in (await consumer.end_offsets(list(consumer.assignment()))).items()}
-    finally:
-        await consumer.stop()
 
 
 async def read_places(settings: Settings, topic: str, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[ConsumerRecord]:
@@ -71,9 +66,7 @@ async def read_places(settings: Settings, topic: str, wanted: Iterable[tuple[int
         offsets.setdefault(partition, []).append(offset)
     if not offsets:
         return
-    consumer = _consumer(settings, topic)
-    await consumer.start()
-    try:
+    async with _reading(settings, topic) as consumer:
         places = {place.partition: place for place in consumer.assignment()}
         ends = await consumer.end_offsets(list(places.values()))
         for partition, left in offsets.items():
@@ -82,8 +75,6 @@ async def read_places(settings: Settings, topic: str, wanted: Iterable[tuple[int
             consumer.resume(place)
             async for record in _at(consumer, place, left, ends[place]):
                 yield record
-    finally:
-        await consumer.stop()
 
 
 async def _at(consumer: AIOKafkaConsumer, place: TopicPartition, offsets: list[int], end: int) -> AsyncIterator[ConsumerRecord]:
@@ -106,10 +97,8 @@ async def _at(consumer: AIOKafkaConsumer, place: TopicPartition, offsets: list[i
 
 async def newest(settings: Settings, topic: str, key: bytes) -> ConsumerRecord | None:
     """Return the newest committed record of a key, a tombstone too; only the key's partition is read."""
-    consumer = _consumer(settings, topic)
-    await consumer.start()
     found = None
-    try:
+    async with _reading(settings, topic) as consumer:
         places = {place.partition: place for place in consumer.assignment()}
         place = places[partition_for(key, len(places))]
         consumer.pause(*places.values())
@@ -119,17 +108,13 @@ async def newest(settings: Settings, topic: str, key: bytes) -> ConsumerRecord |
             for record in (await consumer.getmany(place, timeout_ms=200, max_records=500)).get(place, ()):
                 if record.key == key:
                     found = record
-    finally:
-        await consumer.stop()
     return found
 
 
 async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> AsyncIterator[ConsumerRecord]:
     """Yield the committed records of a topic that are there now, at most ``limit`` of them; in order within a partition."""
-    consumer = _consumer(settings, topic)
-    await consumer.start()
     given = 0
-    try:
+    async with _reading(settings, topic) as consumer:
         names = await consumer.topics()
         if topic not in names:
             raise UsageError(f"no topic {topic}; there are: {', '.join(sorted(names)) or 'none'}")
@@ -141,5 +126,3 @@ async def read_topic(settings: Settings, topic: str, *, limit: int = 0) -> Async
                     given += 1
                     if limit and given >= limit:
                         return
-    finally:
-        await consumer.stop()

@@ -190,12 +190,17 @@ def operate(site: Site, broker: Guarded) -> None:
     native_id = next(one.key.decode() for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|")).partition("|")[2]
     as_("gateway-eraser", "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=native_id)
     as_("gateway-auditor", "erase", "demo-soap", "-", "--verify", given=native_id)
-    denied = gateway(
-        replace(site, environment=site.environment | environment(broker, "gateway-auditor")),
-        "erase", "demo-soap", "-", "--yes", "--reason", "case 2", given=native_id,
-    )  # fmt: skip
-    assert denied.returncode == 5, denied
-    assert "gateway-auditor" in denied.stderr
+    as_("gateway-auditor", "renormalise", "FI", "--dry-run")
+    as_("gateway-auditor", "diff", "FI")
+    for user, *arguments in (
+        ("gateway-auditor", "erase", "demo-soap", "-", "--yes", "--reason", "case 2"),
+        ("gateway-auditor", "pause", "demo-soap"),
+        ("gateway-operator", "renormalise", "FI", "--dry-run"),
+        ("gateway-operator", "diff", "FI"),
+    ):
+        denied = gateway(replace(site, environment=site.environment | environment(broker, user)), *arguments, given=native_id)
+        assert (denied.returncode, denied.stderr.strip().count("\n")) == (5, 0), denied
+        assert user in denied.stderr
 
 
 def until(happens: Callable[[], bool], site: Site, seconds: float = 60) -> None:

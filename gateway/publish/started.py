@@ -1,0 +1,35 @@
+"""Clients of Kafka that do one thing and are closed: whatever keeps them from it is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
+
+from gateway.errors import Unavailable
+from gateway.publish.connection import REFUSALS, arguments, denied
+from gateway.settings import Settings
+
+Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
+
+
+@asynccontextmanager
+async def started(client: Client, settings: Settings, what: str) -> AsyncIterator[Client]:
+    """Start a client, and stop it at the end.
+
+    Raises :class:`~gateway.errors.Unavailable` when no broker answers, and :class:`~gateway.errors.Denied` when the principal lacks a
+    right for ``what`` is done here.
+    """
+    try:
+        await client.start()
+        yield client
+    except REFUSALS as error:
+        raise denied(settings, what, error) from None
+    except (KafkaConnectionError, OSError) as error:
+        where = arguments(settings)["bootstrap_servers"]
+        raise Unavailable(f"no Kafka answers at {where} ({type(error).__name__}); is it running, is the address right?") from None
+    finally:
+        await client.stop()
