@@ -103,7 +103,7 @@ def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iter
     except _DAMAGED:
         xml.refuse_other_content(body, where)
         raise RetryLater("ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive") from None
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]  # is_dir() fails at a name that is blank
     if len(entries) > MAX_ENTRIES:
         raise Halt("LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files")
     for pattern in patterns:

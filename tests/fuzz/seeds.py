@@ -13,7 +13,7 @@ from fuzz_targets import CASTS
 def _zip() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.csv", "id;name\n1;x\n" * 20)
+        archive.writestr(zipfile.ZipInfo("a.csv", (2026, 1, 1, 0, 0, 0)), "id;name\n1;x\n" * 20, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
@@ -59,7 +59,7 @@ VALUE = '{"items": [{"id": "1", "n": 7.5, "t": null, "d": [true, {"a": "\\u00e9"
 SEEDS: dict[str, list[bytes]] = {
     "decode": [
         b"\0\1" + DOCUMENT.encode(), b"\1\1" + DOCUMENT.replace(' xmlns="urn:x"', "").encode(), b"\2\1" + VALUE.encode(),
-        b"\3\1id,name\n1,\"a\nb\"\n2,c\n", b"\4\1" + _zip(), b"\5\1" + gzip.compress(VALUE.encode()), b"\6\1" + base64.b64encode(b"abc"),
+        b"\3\1id,name\n1,\"a\nb\"\n2,c\n", b"\4\1" + _zip(), b"\5\1" + gzip.compress(VALUE.encode(), mtime=0), b"\6\1" + base64.b64encode(b"abc"),
         b"\7\1--b\r\nContent-ID: <r>\r\n\r\n<a/>\r\n--b--\r\n", b"\0\1<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", b"\2\1[" + b"[" * 50 + b"]" * 51,
     ],
     "select": [

@@ -27,6 +27,14 @@ FOUND: dict[str, tuple[str, bytes]] = {
             b"PK\5\6\0\0\0\0\1\0\1\x003\0\0\0\x80\1\0\0\0\0"
         ),
     ),
+    "a ZIP with a file of no name": (
+        "decode",
+        (
+            b"\4\1PK\3\4\24\0\0\0\b\0Fxx]\xf0\x0f\xbaU\x11\0\0\0\xf0\0\0\0\5\0\0\0a.csv\xcbK\xceL\xb1\xccM\xe52\xb4\xae\xe0\xca\x1c\1l\0"
+            b"PK\1\2\x14\3\x14\0\0\0\b\0Fxx]\xf0\x0f\xbaU\x11\0\0\0\xf0\0\0\0\5\0\0\0\0\0\0\0\0\0\0\0\x80\1\0\0\0\0\0.csv"
+            b"PK\5\6\0\0\0\0\1\0\1\x003\0\0\x004\0\0\0\0\0"
+        ),
+    ),
 }
 """What fuzzing found, mended since: name, target, input."""
 
