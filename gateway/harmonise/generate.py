@@ -235,7 +235,7 @@ class _Writer:
         if own_text:
             self._slowly(shape, scope)
         elif attribute is not None:
-            self._line(f"v = {scope.places[tags]}.get({attribute!r})")
+            self._line(f"v = {scope.places[tags]}.get({attribute.encode()!r})")  # bytes: lxml would encode a text each time
             self._text_or_else(shape, scope)
         else:
             self._line(f"f = {self._child(tags, scope)}")
@@ -357,7 +357,7 @@ class _Writer:
             return scope.node
         tag, key, value = tags[-1]
         found = f"{scope.children[tags[:-1]]}.get({tag!r})"
-        return found if key is None else f"chosen({found}, {key!r}, {value!r})"
+        return found if key is None else f"chosen({found}, {key.encode()!r}, {value!r})"
 
 
 def _needs_state(shape: Shape) -> bool:

@@ -98,7 +98,8 @@ def _pairs_of(language: Select | None, text: Select | None) -> Callable[[Iterabl
     """Return how language and text are read off each element or object that was found."""
     attribute = _attribute(language)
     if attribute is not None and text is None:
-        return lambda found, _context: [(item.get(attribute), text_in(item) if len(item) else item.text or "") for item in found]
+        name = attribute.encode()  # lxml would encode a text each time
+        return lambda found, _context: [(item.get(name), text_in(item) if len(item) else item.text or "") for item in found]
     key, inner = _key(language), _key(text)
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 
