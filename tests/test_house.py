@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from gateway.watch import metrics
 
@@ -40,6 +41,7 @@ def test_every_metric_is_declared_once_and_named_well():
     names = [family.name for family in metrics.REGISTRY.collect()]
     assert len(names) == len(set(names))
     assert all(name.startswith("gateway_") for name in names)
+    assert "_created" not in generate_latest(metrics.REGISTRY).decode()
 
 
 def test_files_stay_small():

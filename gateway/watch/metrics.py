@@ -6,7 +6,9 @@ from payloads, so their number is bounded. A test holds this file against every 
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # a second series beside each counter and histogram, which nothing reads: a fifth of all samples
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 """The gateway's own registry: a test can make assertions without the process-wide default."""
