@@ -354,15 +354,17 @@ def _json_walk(steps: list[str | int | None]) -> Run:  # noqa: C901 - three shap
         return straight
 
     def projected(node: Any, _context: Context) -> list[Any]:
-        nodes = [node]
+        nodes, each = [node], False
         for step in steps:
-            if step is None:
-                nodes = [item for found in nodes if type(found) is list for item in found]
+            if step is None:  # as JMESPath flattens: what is a list among the items is spread once, what is none stays
+                found = nodes if each else next((value for value in nodes if type(value) is list), [])
+                nodes = [item for value in found for item in (value if type(value) is list else (value,))]
+                each = True
             elif type(step) is int:
                 nodes = [found[step] for found in nodes if type(found) is list and -len(found) <= step < len(found)]
             else:
                 nodes = [item for found in nodes if type(found) is dict and (item := found.get(step)) is not None]
-        return [item for found in nodes for item in (found if type(found) is list and len(nodes) == 1 else [found]) if item is not None]
+        return [item for item in nodes if item is not None]
 
     return projected
 

@@ -14,7 +14,14 @@ from gateway.language.template import MissingValue, parse
 
 NS = {"r": "urn:r"}
 XML = etree.fromstring('<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>')
-JSON: dict[str, Any] = {"a": {"b": [{"c": 1}, {"c": None}, {"c": 3}], "ä": "x"}, "with blank": "y", "n": None, "f": False}
+JSON: dict[str, Any] = {
+    "a": {"b": [{"c": 1}, {"c": None}, {"c": 3}], "ä": "x"},
+    "with blank": "y",
+    "n": None,
+    "f": False,
+    "lists": [[{"c": 5}], [{"c": 6}]],
+    "one": [{"list": [7, 8]}],
+}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,9 @@ def test_xpath(text: str, plain: bool, found: list[str]) -> None:
     ("text", "found"),
     [
         ("a.b[].c", [1, 3]),
+        ("lists[].c", [5, 6]),
+        ("lists[][]", [{"c": 5}, {"c": 6}]),
+        ("one[].list", [[7, 8]]),
         ("a.b[0].c", [1]),
         ("a.b[-1].c", [3]),
         ("a.ä", ["x"]),
@@ -64,9 +74,9 @@ def test_a_column_may_have_any_name() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["a", "b", "a[]", "b[]", "a[0]", "b[-1]", "a[][]", "b[0][]"]), min_size=1, max_size=3),
     st.recursive(
-        st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner) | st.lists(inner, max_size=2), max_leaves=8
+        st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("ab"), inner) | st.lists(inner, max_size=2), max_leaves=12
     ),
 )
 def test_a_walk_finds_what_the_engine_finds(path: list[str], value: Any) -> None:
