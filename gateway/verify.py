@@ -68,12 +68,14 @@ class StreamReport(msgspec.Struct, kw_only=True):
     missing: list[Finding] = []
     surplus: list[Finding] = []
     stale: list[Finding] = []
+    doubled: list[Finding] = []
+    """Written more often than they were received."""
 
     @property
     def complete(self) -> bool:
         """Whether every record that was served has its one place, and nothing else stands."""
         ended = self.published + self.rejected + self.unchanged + self.deleted + self.suppressed
-        return ended == self.served and not (self.missing or self.surplus or self.stale)
+        return ended == self.served and not (self.missing or self.surplus or self.stale or self.doubled)
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -92,6 +94,8 @@ class Topics:
     raw: dict[str, ConsumerRecord] = field(default_factory=dict)
     """The latest record of each native id on the raw topic, deletions too."""
     documents: dict[tuple[str, bytes], ConsumerRecord] = field(default_factory=dict)
+    repeated: dict[tuple[str, bytes], ConsumerRecord] = field(default_factory=dict)
+    """The last record of a key, by topic, whose event is the one before it; on the raw topic only where nobody wrote it anew."""
     rejections: dict[str, Rejection] = field(default_factory=dict)
     digests: dict[tuple[str, str], bytes] = field(default_factory=dict)
     suppressed: Suppressed = field(default_factory=Suppressed)
@@ -147,25 +151,39 @@ async def read_topics(settings: Settings, connector: Connector, deliver: Deliver
     found, prefix = Topics(), f"{name}|".encode()
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
-            found.raw[record.key[len(prefix) :].decode()] = record
+            native_id = record.key[len(prefix) :].decode()
+            if _same_event(found.raw.get(native_id), record) and not raw_from(record.key, None, record.headers).again:
+                found.repeated[RAW.name, record.key] = record
+            found.raw[native_id] = record
     for topic in sorted(deliver.topics(name)):
         async for record in read_topic(settings, topic):
             place = (topic, record.key)
-            found.documents.pop(place, None)
+            if _same_event(found.documents.pop(place, None), record):
+                found.repeated[place] = record
             if record.value is not None and _source(record).startswith(f"/connectors/{name}/"):
                 found.documents[place] = record
-    async for record in read_topic(settings, REJECTIONS.name):
-        if record.key.startswith(prefix):
-            native_id = record.key[len(prefix) :].decode()
-            found.rejections.pop(native_id, None)
-            if record.value is not None:
-                found.rejections[native_id] = msgspec.json.decode(record.value, type=Rejection)
+    found.rejections = await _read_rejections(settings, prefix)
     for stream in connector.streams:
         start = prefix + stream.encode() + b"|"
         digests = await read_partition(settings, DIGESTS.name, partition_for(start[:-1], DIGESTS.partitions), [start])
         found.digests |= {(stream, key[len(start) :].decode()): value for key, value in digests.items()}
     found.suppressed = await read_suppressed(settings, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
     return found
+
+
+async def _read_rejections(settings: Settings, prefix: bytes) -> dict[str, Rejection]:
+    found: dict[str, Rejection] = {}
+    async for record in read_topic(settings, REJECTIONS.name):
+        if record.key.startswith(prefix):
+            native_id = record.key[len(prefix) :].decode()
+            found.pop(native_id, None)
+            if record.value is not None:
+                found[native_id] = msgspec.json.decode(record.value, type=Rejection)
+    return found
+
+
+def _same_event(before: ConsumerRecord | None, record: ConsumerRecord) -> bool:
+    return before is not None and dict(before.headers).get("ce_id") == dict(record.headers).get("ce_id")
 
 
 def _source(record: ConsumerRecord) -> str:
@@ -182,7 +200,7 @@ class _Judge:
 
     def stream(self, stream: str, served: Served) -> StreamReport:
         report = StreamReport(
-            stream=stream, served=served.count, unchanged=served.count - len(served.last), missing=[], surplus=[], stale=[]
+            stream=stream, served=served.count, unchanged=served.count - len(served.last), missing=[], surplus=[], stale=[], doubled=[]
         )
         expected: set[tuple[str, bytes]] = set()
         for native_id, raw in served.last.items():
@@ -194,6 +212,7 @@ class _Judge:
             else:
                 kind, topic, why = ending
                 getattr(report, kind).append(self._finding(raw, self._topics.raw.get(native_id), topic, why))
+        report.doubled += self._doubled(stream)
         report.surplus += self._left_over(stream, served, expected)
         return report
 
@@ -237,6 +256,25 @@ class _Judge:
         if old := [one for one in documents if moment and dict(one.headers).get("ce_time") != moment]:
             return "stale", old[0].topic, "is not made of the raw record that stands"
         return "published"
+
+    def _doubled(self, stream: str) -> Iterator[Finding]:
+        """Yield what was written twice in succession though its record was received once.
+
+        A document may repeat where its record was received again, and the raw topic forgets older versions; one that says of itself that
+        it is the first proves that there was no other. Where several records share a key, nothing is proved.
+        """
+        source = f"/connectors/{self._connector.connector}/{stream}"
+        of: dict[tuple[str, bytes], list[tuple[Raw, ConsumerRecord]]] = {}
+        for record in self._topics.raw.values():
+            raw = raw_from(record.key, record.value, record.headers)
+            if _source(record) == source and (RAW.name, record.key) in self._topics.repeated:
+                yield self._finding(raw, record, RAW.name, "was received once and written twice")
+            for place in self._places(raw) & self._topics.repeated.keys() if self._topics.repeated else ():
+                of.setdefault(place, []).append((raw, record))
+        for (topic, _), makers in of.items():
+            raw, record = makers[0]
+            if len(makers) == 1 and _source(record) == source and not raw.again and (RAW.name, record.key) not in self._topics.repeated:
+                yield self._finding(raw, record, topic, "was received once and published twice")
 
     def _left_over(self, stream: str, served: Served, expected: set[tuple[str, bytes]]) -> Iterator[Finding]:
         """Yield what stands on the topics and was not served: the registry has it no more, and nobody noticed."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Findings of one kind that are listed; --json lists them all."""
-COLUMNS = ("served", "published", "rejected", "unchanged", "deleted", "suppressed", "missing", "surplus", "stale")
+COLUMNS = ("served", "published", "rejected", "unchanged", "deleted", "suppressed", "missing", "surplus", "stale", "doubled")
 
 
 def verify(
     connector: Annotated[str, typer.Argument(help="Name of the connector.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Read the registry whole once more and compare what it serves with what stands; exit code 1 when something is missing or left over."""
+    """Read the registry whole once more and compare what it serves with what stands; exit code 1 when they differ."""
     from gateway.cli.run import settings_here
     from gateway.errors import RetryLater, Unavailable
     from gateway.fetch.secrets import FileSecrets
@@ -55,7 +55,7 @@ def lines(report: Report) -> list[str]:
     width = max(len(one.stream) for one in report.streams)
     out = [
         f"{report.connector}, its registry read at {report.read_at}",
-        "served = published + rejected + unchanged + deleted + suppressed, and nothing missing, surplus or stale",
+        "served = published + rejected + unchanged + deleted + suppressed, and nothing missing, surplus, stale or doubled",
         "",
         " " * width + "".join(f"{name:>11}" for name in COLUMNS),
     ]
@@ -69,7 +69,7 @@ def lines(report: Report) -> list[str]:
 
 def _findings(stream: StreamReport) -> list[str]:
     out = []
-    for kind in ("missing", "surplus", "stale"):
+    for kind in ("missing", "surplus", "stale", "doubled"):
         found = getattr(stream, kind)
         if found:
             out += ["", f"{kind} in {stream.stream}:"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.fetch.secrets import FileSecrets
 from gateway.fleet import load_fleet
@@ -27,6 +27,16 @@ ROOT = Path(__file__).parents[2]
 async def take_away(site: Site, topic: str, key: bytes) -> None:
     async with AIOKafkaProducer(bootstrap_servers=site.bootstrap) as producer:
         await producer.send_and_wait(topic, None, key=key, partition=partition_for(key, 4))
+
+
+async def write_again(site: Site, *records: ConsumerRecord) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=site.bootstrap) as producer:
+        for one in records:
+            await producer.send_and_wait(one.topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers))
+
+
+def source(record: ConsumerRecord) -> str:
+    return dict(record.headers)["ce_source"].decode()
 
 
 def report(site: Site, connector: str) -> tuple[bool, dict[str, StreamReport]]:
@@ -64,6 +74,15 @@ def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
     assert [stream.suppressed for stream in streams.values()] == [1, 0, 0]
     assert report(site, "demo-rest")[0]
 
+    twice = [one for one in site.read("europass.learning-opportunities.v1") if one.value][-1]
+    received = next(one for one in site.read("gateway.raw.v1") if source(one).endswith("rest/programmes"))
+    asyncio.run(write_again(site, twice, received))
+    complete, streams = report(site, "demo-rest")
+    assert not complete
+    assert {(one.topic, one.why) for stream in streams.values() for one in stream.doubled} == {
+        (twice.topic, "was received once and published twice"),
+        ("gateway.raw.v1", "was received once and written twice"),
+    }
     worker.send_signal(signal.SIGTERM)
     worker.wait(20)
     document = next(one for one in site.read("europass.learning-opportunities.v1") if one.value)
