@@ -14,8 +14,9 @@ import gc
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -26,7 +27,7 @@ from gateway.errors import Denied, Fenced, RetryLater
 from gateway.publish.connection import REFUSALS, arguments, denied, given_up
 from gateway.publish.rejections import rejection
 from gateway.publish.topics import RAW
-from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional
+from gateway.publish.transactions import Batches, Outgoing, RecordTooLarge, Transactional
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
 from gateway.watch import metrics, tracing
@@ -66,6 +67,10 @@ class Result:
     missing: tuple[tuple[str, str], ...] = ()
     """Values no table knows: country, table."""
 
+
+Kind = tuple[str, str, str, str, str, bool, tuple[str, ...], tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]
+"""All of a result that is counted: most results of a batch are of a few kinds."""
+kind: Callable[[Result], Kind] = attrgetter("connector", "stream", "outcome", "reason", "field", "asked", "issues", "used", "missing")
 
 Process = Callable[[ConsumerRecord], Result]
 """Pure and total: a raw record from the topic to what is to be written."""
@@ -237,14 +242,11 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         going: dict[bytes, bytes] | None,
     ) -> None:
         started = time.monotonic()
-        results = await self._results(lane, records)
-        if going:
-            tracing.carry_on(records, results, going)
-        outgoing = [one for result in results for one in result.outgoing]
         try:
-            await lane.transactional.write(outgoing, {place: records[-1].offset + 1}, self._group)
+            batches, origins, kinds = await self._made(lane, records, going)
+            await lane.transactional.write(batches, {place: records[-1].offset + 1}, self._group)
         except RecordTooLarge as error:
-            lane.large |= _origins(records, results, error.indexes)
+            lane.large.update(origins[index] for index in error.indexes)
             lane.ready = False
         except (RetryLater, Fenced, Denied) as error:
             self._failed(place, lane, error)
@@ -252,26 +254,30 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             lane.large.clear()
             lane.failures = 0
             self.committed += len(records)
-            count(results)
+            count(kinds)
             partition = str(place.partition)
             metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)
             with contextlib.suppress(KafkaError):  # the partition may be on its way to another member
                 metrics.CONSUMER_LAG.labels(partition).set(max(0, (consumer.highwater(place) or 0) - await consumer.position(place)))
 
-    async def _results(self, lane: _Lane, records: Sequence[ConsumerRecord]) -> list[Result]:
-        process, shrink, large = self._process, self._shrink, lane.large
-        results: list[Result] = []
+    async def _made(
+        self, lane: _Lane, records: Sequence[ConsumerRecord], going: dict[bytes, bytes] | None
+    ) -> tuple[Batches, list[int], Counter[Kind]]:
+        """Process records a slice at a time. Return the batches to send, the offset each of their records comes from, and what to count."""
+        batches = await lane.transactional.fill(())
+        origins: list[int] = []
+        kinds: Counter[Kind] = Counter()
+        process, shrink = self._process, self._shrink  # the same for the whole batch
         for start in range(0, len(records), SLICE):
             part = records[start : start + SLICE]
-            try:
-                results += (
-                    [shrink(record) if record.offset in large else process(record) for record in part] if large else map(process, part)
-                )
-            except Exception:  # noqa: BLE001 - processing is total; should it not be, the record that breaks it is rejected, not retried for ever
-                del results[start:]
-                results += [broken(record, process) for record in part]
+            results = _results(part, process, shrink, lane.large)
+            if going:
+                tracing.carry_on(part, results, going)
+            await lane.transactional.fill([one for result in results for one in result.outgoing], batches)
+            origins += [record.offset for record, result in zip(part, results, strict=True) for _ in result.outgoing]
+            kinds.update(map(kind, results))
             await asyncio.sleep(0)
-        return results
+        return batches, origins, kinds
 
     def _failed(self, place: TopicPartition, lane: _Lane, error: Exception) -> None:
         """Give the partition up until it is taken again, later each time."""
@@ -312,6 +318,13 @@ def settle() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+def _results(part: Sequence[ConsumerRecord], process: Process, shrink: Process, large: Container[int]) -> list[Result]:
+    try:
+        return [shrink(record) if record.offset in large else process(record) for record in part] if large else list(map(process, part))
+    except Exception:  # noqa: BLE001 - processing is total; should it not be, the record that breaks it is rejected, not retried for ever
+        return [broken(record, process) for record in part]
+
+
 def broken(record: ConsumerRecord, process: Process) -> Result:
     """Return the result of ``process``, or a rejection that names the kind of exception and never what the record holds."""
     try:
@@ -329,20 +342,20 @@ def broken(record: ConsumerRecord, process: Process) -> Result:
         return Result([outgoing], connector, "", "rejected", reason=rejected.reason)
 
 
-def count(results: Iterable[Result]) -> None:
-    """Add committed results to the metrics, grouped, so that the hot path pays little."""
-    for labels, number in Counter((one.connector, one.stream, one.outcome) for one in results).items():
-        metrics.RECORDS.labels(*labels).inc(number)
-    for asked, number in Counter((one.connector, one.stream) for one in results if one.asked).items():
-        metrics.RECEIVED.labels(*asked).inc(number)
-    for labels4, number in Counter((one.connector, one.stream, one.reason, one.field) for one in results if one.reason).items():
-        metrics.REJECTIONS.labels(*labels4).inc(number)
-    for labels, number in Counter((one.connector, one.stream, code) for one in results for code in one.issues).items():
-        metrics.ISSUES.labels(*labels).inc(number)
-    for used, number in Counter(used for one in results for used in one.used).items():
-        metrics.TABLE_LOOKUPS.labels(*used).inc(number)
-    for missing, number in Counter(missing for one in results for missing in one.missing).items():
-        metrics.UNMAPPED.labels(*missing).inc(number)
+def count(kinds: Mapping[Kind, int]) -> None:
+    """Add committed results to the metrics, by kind, so that the hot path pays little."""
+    for (connector, stream, outcome, reason, place, asked, issues, used, missing), number in kinds.items():
+        metrics.RECORDS.labels(connector, stream, outcome).inc(number)
+        if asked:
+            metrics.RECEIVED.labels(connector, stream).inc(number)
+        if reason:
+            metrics.REJECTIONS.labels(connector, stream, reason, place).inc(number)
+        for code in issues:
+            metrics.ISSUES.labels(connector, stream, code).inc(number)
+        for labels in used:
+            metrics.TABLE_LOOKUPS.labels(*labels).inc(number)
+        for unmapped in missing:
+            metrics.UNMAPPED.labels(*unmapped).inc(number)
 
 
 async def _all(work: list[Coroutine[None, None, None]]) -> None:
@@ -350,16 +363,3 @@ async def _all(work: list[Coroutine[None, None, None]]) -> None:
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-
-
-def _origins(records: Sequence[ConsumerRecord], results: Sequence[Result], indexes: Iterable[int]) -> set[int]:
-    """Return the offsets of the records whose outputs stand at ``indexes`` of the flattened output."""
-    wanted = set(indexes)
-    offsets: set[int] = set()
-    start = 0
-    for record, result in zip(records, results, strict=True):
-        end = start + len(result.outgoing)
-        if not wanted.isdisjoint(range(start, end)):
-            offsets.add(record.offset)
-        start = end
-    return offsets

@@ -17,8 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -32,9 +31,12 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Fenced, RetryLater
+from gateway.publish.batches import Batch, Batches, Outgoing, partition_for
 from gateway.publish.connection import REFUSALS, arguments, denied, given_up
 from gateway.settings import Settings
 from gateway.watch import blocked, metrics
+
+__all__ = ["Batches", "Outgoing", "RecordTooLarge", "Transactional", "partition_for", "read_partition"]
 
 START_SECONDS = 20.0
 COMMIT_SECONDS = 15.0
@@ -49,13 +51,10 @@ BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
 """No broker is asked to take a record larger than this: some close the connection instead of answering."""
-HEADERS = list[tuple[str, bytes]]
-_Batch = tuple[tuple[str, int], Any, list[int]]
-"""Topic and partition, the filled batch, and the places of its records in the list that was given."""
 
 
 class RecordTooLarge(Exception):
-    """A record does not fit its topic; ``indexes`` are its places in the list that was given.
+    """A record does not fit its topic; ``indexes`` are its places among those that were given.
 
     Without indexes it is not known yet which one: the next tries send smaller batches and find out.
     """
@@ -63,24 +62,6 @@ class RecordTooLarge(Exception):
     def __init__(self, indexes: list[int]) -> None:
         super().__init__(f"{len(indexes) or 'some'} records do not fit their topic")
         self.indexes = indexes
-
-
-class Outgoing:
-    """One record on its way to a topic."""
-
-    __slots__ = ("headers", "key", "partition", "topic", "value")
-
-    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: HEADERS, partition: int | None = None) -> None:
-        self.topic = topic
-        self.key = key
-        self.value = value
-        self.headers = headers
-        self.partition = partition
-
-
-def partition_for(key: bytes, partitions: int) -> int:
-    """Return the partition of a key: CRC-32 modulo, librdkafka's ``consistent``."""
-    return zlib.crc32(key) % partitions
 
 
 class Transactional:
@@ -124,7 +105,21 @@ class Transactional:
         self._producer = producer
         self._go_on()
 
-    async def write(self, records: Sequence[Outgoing], offsets: dict[TopicPartition, int] | None = None, group: str = "") -> None:
+    async def fill(self, records: Iterable[Outgoing], batches: Batches | None = None) -> Batches:
+        """Return ``batches``, or new ones, with ``records`` added, for the next :meth:`write`. Nothing is sent; raises as that does."""
+        if batches is None:
+            if self._producer is None:
+                raise RetryLater("not_fenced", f"{self.transactional_id}: the producer was discarded")
+            batches = Batches(self._producer, self._partitions, self._batch_bytes)
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await batches.add(records)
+        except BaseException as error:
+            await self._drop()
+            raise self._translate(error, "asking for partitions") from error
+        return batches
+
+    async def write(self, records: Sequence[Outgoing] | Batches, offsets: dict[TopicPartition, int] | None = None, group: str = "") -> None:
         """Write ``records`` and, for a consumer, its new offsets in one transaction. Returns once it is committed.
 
         Raises :class:`RecordTooLarge` with nothing written, :class:`~gateway.errors.Fenced`, or
@@ -134,10 +129,11 @@ class Transactional:
         if producer is None:
             raise RetryLater("not_fenced", f"{self.transactional_id}: the producer was discarded")
         self._wait()
+        batches = records if isinstance(records, Batches) else await self.fill(records)
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await producer.begin_transaction()
-                await self._send(producer, records)
+                await self._send(producer, batches.all())
                 if offsets:
                     await producer.send_offsets_to_transaction(offsets, group)
                 await producer.commit_transaction()
@@ -164,52 +160,20 @@ class Transactional:
     def _go_on(self) -> None:
         blocked.goes_on(self._role, self.transactional_id)
 
-    async def _send(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
-        """Send every record in batches of one topic and partition, in order, and await them all."""
-        grouped: dict[tuple[str, int], list[int]] = {}
-        counts = self._partitions
-        for index, record in enumerate(records):
-            partition = record.partition
-            if partition is None:
-                count = counts.get(record.topic) or await self._count(producer, record.topic)
-                partition = zlib.crc32(record.key) % count
-            place = (record.topic, partition)
-            if place in grouped:
-                grouped[place].append(index)
-            else:
-                grouped[place] = [index]
-        sent = [one for place, indexes in grouped.items() for one in self._batches(producer, records, place, indexes)]
-        if large := [
-            held[0] for (topic, _), batch, held in sent if len(held) == 1 and batch.size() >= self._refused_bytes.get(topic, REQUEST_BYTES)
-        ]:
+    async def _send(self, producer: AIOKafkaProducer, batches: Sequence[Batch]) -> None:
+        """Send every batch, in order, and await them all."""
+        refused = self._refused_bytes
+        if large := [one.first for one in batches if one.single and one.built.size() >= refused.get(one.topic, REQUEST_BYTES)]:
             raise RecordTooLarge(large)
         futures = []
-        for (topic, partition), batch, _ in sent:
-            future = await producer.send_batch(batch, topic, partition=partition)
+        for batch in batches:
+            future = await producer.send_batch(batch.built, batch.topic, partition=batch.partition)
             future.add_done_callback(_notice)
             futures.append(future)
         results = await asyncio.gather(*futures, return_exceptions=True)
-        self._judge(results, sent)
+        self._judge(results, batches)
 
-    def _batches(
-        self, producer: AIOKafkaProducer, records: Sequence[Outgoing], place: tuple[str, int], indexes: list[int]
-    ) -> Iterator[_Batch]:
-        """Yield filled batches with the places of their records. The first record of a batch always fits, whatever its size."""
-        limit = self._batch_bytes.get(place[0])
-        batch = producer.create_batch()
-        held: list[int] = []
-        for index in indexes:
-            record = records[index]
-            full = limit is not None and held and batch.size() + len(record.value or b"") > limit
-            if full or batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
-                yield place, batch, held
-                batch, held = producer.create_batch(), []
-                batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
-            held.append(index)
-        if held:
-            yield place, batch, held
-
-    def _judge(self, results: Sequence[Any], sent: Sequence[_Batch]) -> None:
+    def _judge(self, results: Sequence[Any], sent: Sequence[Batch]) -> None:
         """Raise when one batch failed. A batch of several that is too large does not say which of them is: smaller ones are tried next."""
         refused = [one for result, one in zip(results, sent, strict=True) if isinstance(result, MessageSizeTooLargeError)]
         for result in results:
@@ -217,18 +181,14 @@ class Transactional:
                 continue
             if not (refused and isinstance(result, OutOfOrderSequenceNumber)):  # batches behind a refused one are out of order
                 raise result
-        for (topic, _), batch, held in refused:
-            if len(held) == 1:
-                self._refused_bytes[topic] = min(batch.size(), self._refused_bytes.get(topic, batch.size()))
+        for batch in refused:
+            topic, size = batch.topic, batch.built.size()
+            if batch.single:
+                self._refused_bytes[topic] = min(size, self._refused_bytes.get(topic, size))
             else:
-                self._batch_bytes[topic] = max(SMALLEST_BATCH_BYTES, min(batch.size(), self._batch_bytes.get(topic, BATCH_BYTES)) // 2)
+                self._batch_bytes[topic] = max(SMALLEST_BATCH_BYTES, min(size, self._batch_bytes.get(topic, BATCH_BYTES)) // 2)
         if refused:
-            raise RecordTooLarge([held[0] for _, _, held in refused if len(held) == 1])
-
-    async def _count(self, producer: AIOKafkaProducer, topic: str) -> int:
-        found = len(await producer.partitions_for(topic))
-        self._partitions[topic] = found
-        return found
+            raise RecordTooLarge([batch.first for batch in refused if batch.single])
 
     def _translate(self, error: BaseException, what: str) -> BaseException:
         if isinstance(error, ProducerFenced | InvalidProducerEpoch):

@@ -12,7 +12,7 @@ from gateway.harmonise.tables import Tables
 from gateway.language import load_connector
 from gateway.language.mapping import Version
 from gateway.records import Issue, Lookup
-from gateway.stage import Result, count
+from gateway.stage import Result, count, kind
 from gateway.watch import metrics
 from gateway.watch.lookups import missing, used
 
@@ -63,6 +63,6 @@ def test_lookups_and_strangers_are_counted_once_committed():
     found = [Lookup(field="eqf_level", table="ZZ/ZZQF", version="2024", row="r", source="s")]
     strangers = [Issue(code="unmapped", field="mode")]
     result = Result([], "zz", "s", "accepted", used=used("ZZ", found), missing=missing("ZZ", found, strangers))
-    count([result] * 3)
+    count({kind(result): 3})
     assert metrics.TABLE_LOOKUPS.labels("ZZ", "ZZQF", "2024")._value.get() == 3
     assert metrics.UNMAPPED.labels("ZZ", "mode")._value.get() == 3

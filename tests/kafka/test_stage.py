@@ -310,9 +310,10 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
 
 
 def test_results_are_counted_once_each() -> None:
-    from gateway.stage import count
+    from gateway.stage import count, kind
 
-    count([Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")])
+    results = [Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")]
+    count(Counter(map(kind, results)))
     value = metrics.REGISTRY.get_sample_value
     assert value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"}) == 3
     assert value("gateway_rejections_total", {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"}) == 1

@@ -1,0 +1,100 @@
+"""Records become the bytes of Kafka's batches here, as they are made and before their transaction begins.
+
+Whoever makes thousands of records for one transaction adds them a few at a time: a record that is written while it is new costs less
+than one that has lain in memory among thousands, and nothing keeps it there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+HEADERS = list[tuple[str, bytes]]
+
+
+class Outgoing:
+    """One record on its way to a topic."""
+
+    __slots__ = ("headers", "key", "partition", "topic", "value")
+
+    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: HEADERS, partition: int | None = None) -> None:
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.partition = partition
+
+
+def partition_for(key: bytes, partitions: int) -> int:
+    """Return the partition of a key: CRC-32 modulo, librdkafka's ``consistent``."""
+    return zlib.crc32(key) % partitions
+
+
+class Batch(NamedTuple):
+    """Records of one topic and partition, in the order in which they were added."""
+
+    topic: str
+    partition: int
+    built: Any
+    """aiokafka's ``BatchBuilder``."""
+    first: int
+    """The number of its first record among all that were added."""
+
+    @property
+    def single(self) -> bool:
+        """True when it holds no more than one record."""
+        return bool(self.built.record_count() == 1)
+
+
+class Batches:
+    """The batches of one transaction of ``producer``; ``limits`` are bytes of topics that take less than the producer would send.
+
+    ``counts`` remembers how many partitions a topic has, from one transaction to the next.
+    """
+
+    __slots__ = ("_added", "_counts", "_full", "_limits", "_open", "_producer")
+
+    def __init__(self, producer: AIOKafkaProducer, counts: dict[str, int], limits: Mapping[str, int]) -> None:
+        self._producer = producer
+        self._counts = counts
+        self._limits = limits
+        self._full: list[Batch] = []
+        self._open: dict[tuple[str, int], Batch] = {}
+        self._added = 0
+
+    async def add(self, records: Iterable[Outgoing]) -> None:
+        """Add records, in order within a topic and partition. Waits only for a topic that was not met before."""
+        counts, opened, limits = self._counts, self._open, self._limits
+        for number, record in enumerate(records, self._added):
+            topic, partition = record.topic, record.partition
+            if partition is None:
+                partition = zlib.crc32(record.key) % (counts.get(topic) or await self._count(topic))
+            place = topic, partition
+            batch = opened.get(place) or self._begin(place, number)
+            if limits and topic in limits and not self._fits(batch, record):
+                batch = self._begin(place, number)
+            if batch.built.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
+                batch = self._begin(place, number)  # the first record of a batch always fits, whatever its size
+                batch.built.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+            self._added = number + 1
+
+    def all(self) -> list[Batch]:
+        """Return the batches, those of a place in order."""
+        return [*self._full, *self._open.values()]
+
+    def _fits(self, batch: Batch, record: Outgoing) -> bool:
+        held: int = batch.built.size()
+        return not batch.built.record_count() or held + len(record.value or b"") <= self._limits[batch.topic]
+
+    def _begin(self, place: tuple[str, int], first: int) -> Batch:
+        if before := self._open.get(place):
+            self._full.append(before)
+        begun = self._open[place] = Batch(*place, self._producer.create_batch(), first)
+        return begun
+
+    async def _count(self, topic: str) -> int:
+        found = self._counts[topic] = len(await self._producer.partitions_for(topic))
+        return found
