@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from gateway.errors import Denied, Fenced, RetryLater
 from gateway.publish import topics, transactions
+from gateway.publish.batches import Batches
 from gateway.publish.ledger import Ledger
 from gateway.publish.topics import CURSORS, DIGESTS
 from gateway.publish.transactions import Transactional
@@ -35,7 +36,7 @@ class Defect:
 
 def _rewrite(change: Callable[..., Any]) -> None:
     """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``; records, not batches of them."""
-    write, fill = Transactional.write, getattr(Transactional, "fill", None)
+    write, fill = Transactional.write, Transactional.fill
     given: dict[Transactional, list[Any]] = {}
 
     async def filled(self: Transactional, records: Any, batches: Any = None) -> Any:
@@ -47,10 +48,9 @@ def _rewrite(change: Callable[..., Any]) -> None:
         async def inner(records: Any, offsets: Any = None, group: str = "") -> None:
             await write(self, records, offsets, group)
 
-        await change(inner, self, list(records) if isinstance(records, Sequence) else given[self], offsets, group)
+        await change(inner, self, given[self] if isinstance(records, Batches) else list(records), offsets, group)
 
-    if fill is not None:
-        Transactional.fill = filled
+    Transactional.fill = filled  # type: ignore[method-assign]
     Transactional.write = changed  # type: ignore[method-assign]
 
 
