@@ -104,6 +104,24 @@ def start_service(name: str, records: int) -> tuple[subprocess.Popen, str]:
     return process, line.split(" at ")[1].split(" ")[0]
 
 
+def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
+    """Put the secrets of the stand-in registries into a folder; return the environment of a gateway that lives there."""
+    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
+        secret = folder / "secrets" / name
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text(value)
+        secret.chmod(0o600)
+    return os.environ | {
+        "GATEWAY_KAFKA_BOOTSTRAP": bootstrap,
+        "GATEWAY_CONNECTORS": str(folder / "connectors"),
+        "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
+        "GATEWAY_SECRETS_DIR": str(folder / "secrets"),
+        "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
+        "GATEWAY_METRICS_PORT": "0",
+        "GATEWAY_LOG_FORMAT": "json",
+    }
+
+
 @pytest.fixture
 def site(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Two registries holding the asked number of records each, connectors that point at them, and secrets."""
@@ -117,21 +135,7 @@ def site(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -
         port = text.split("http://127.0.0.1:")[1].split("/")[0]
         (connectors / f"{name}.yaml").write_text(text.replace(f"http://127.0.0.1:{port}", url).replace("every: 10s", "every: 1s"))
     (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
-    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
-        secret = tmp_path / "secrets" / name
-        secret.parent.mkdir(parents=True, exist_ok=True)
-        secret.write_text(value)
-        secret.chmod(0o600)
-    environment = os.environ | {
-        "GATEWAY_KAFKA_BOOTSTRAP": broker.bootstrap,
-        "GATEWAY_CONNECTORS": str(connectors),
-        "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
-        "GATEWAY_SECRETS_DIR": str(tmp_path / "secrets"),
-        "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
-        "GATEWAY_METRICS_PORT": "0",
-        "GATEWAY_LOG_FORMAT": "json",
-    }
-    found = Site(tmp_path, broker.bootstrap, {"demo-soap": soap_url, "demo-rest": rest_url}, environment)
+    found = Site(tmp_path, broker.bootstrap, {"demo-soap": soap_url, "demo-rest": rest_url}, furnished(tmp_path, broker.bootstrap))
     yield found
     for process in [*found.running, soap, rest]:
         if process.poll() is None:

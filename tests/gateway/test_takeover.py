@@ -20,8 +20,7 @@ from pathlib import Path
 import pytest
 
 from gateway.local import kafka
-from gateway.local.registries import rest_catalogue, soap_credits
-from tests.gateway.conftest import HARMONISED, ROOT, Site, versions
+from tests.gateway.conftest import HARMONISED, ROOT, Site, furnished, versions
 
 pytestmark = pytest.mark.kafka
 RATE = 2
@@ -155,21 +154,7 @@ def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) 
         )
         (connectors / f"{name}.yaml").write_text(text.replace("limits: {", f"limits: {{rate: {RATE}/s, "))
     (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
-    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
-        secret = tmp_path / "secrets" / name
-        secret.parent.mkdir(parents=True, exist_ok=True)
-        secret.write_text(value)
-        secret.chmod(0o600)
-    environment = os.environ | {
-        "GATEWAY_KAFKA_BOOTSTRAP": broker.bootstrap,
-        "GATEWAY_CONNECTORS": str(connectors),
-        "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
-        "GATEWAY_SECRETS_DIR": str(tmp_path / "secrets"),
-        "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
-        "GATEWAY_METRICS_PORT": "0",
-        "GATEWAY_LOG_FORMAT": "json",
-    }
-    found = Fleet(tmp_path, broker.bootstrap, services, environment)
+    found = Fleet(tmp_path, broker.bootstrap, services, furnished(tmp_path, broker.bootstrap))
     yield found
     for process in found.running:
         if process.poll() is None:
