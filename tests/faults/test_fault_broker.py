@@ -146,6 +146,8 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
     data = disk / "kafka"
     try:
         properties = "log.segment.bytes=1048576\nlog.index.size.max.bytes=65536\n"
+        data.mkdir()
+        log_elsewhere(data, tmp_path / "broker-1.log")
         kafka.start(data, detached=False, properties=properties)
         found = kafka.status(data)
         assert found
@@ -160,6 +162,7 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
         until(lambda: blocked(url) > 5, 60, lambda: "the gauge does not say that nothing can be committed")
         (disk / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        log_elsewhere(data, tmp_path / "broker-2.log")
         kafka.start(data, detached=False, properties=properties)
         arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
         verdict = settle(arena)
@@ -170,6 +173,12 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
             process.kill()
         kafka.stop(data)
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def log_elsewhere(data: Path, log: Path) -> None:
+    """Let the broker write its own log where there is room: on the full disk it could not say what happened to it."""
+    (data / "broker.log").unlink(missing_ok=True)
+    (data / "broker.log").symlink_to(log)
 
 
 def fill(file: Path) -> None:

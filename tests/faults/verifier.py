@@ -197,8 +197,10 @@ def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
     if lost:
         verdict.problems.append(f"I1/I4: {lost} documents of {sum(map(len, expected.values()))} are missing below the committed offsets")
     if doubled:
+        stand = [f"{one.partition}@{one.offset} {mark(one.value)}" for one in view.outputs if (one.topic, one.key) == extra]
         verdict.problems.append(
-            f"I2/I8: {doubled} documents stand on the output topics that no committed input accounts for, such as {extra}"
+            f"I2/I8: {doubled} documents stand on the output topics that no committed input accounts for, such as {extra}: "
+            f"{stand}, expected {expected[extra]}; committed {view.committed}"
         )
     if disordered:
         verdict.problems.append(f"I3: {disordered} keys have their documents in another order than their records")
