@@ -61,7 +61,7 @@ def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site)
 
     victim = children(parent)["1"]
     victim.send_signal(signal.SIGKILL)
-    until(lambda: "137" in get(f"{url}/readyz")[1], 10, lambda: get(f"{url}/readyz")[1])
+    until(lambda: "137" in get(f"{url}/readyz")[1], 60, lambda: get(f"{url}/readyz")[1])
     assert get(f"{url}/readyz")[0] == 503
     assert get(f"{url}/livez")[0] == 200
     until(lambda: get(f"{url}/readyz")[0] == 200, 90, lambda: str(get(f"{url}/readyz")))
@@ -75,8 +75,8 @@ def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site)
     started = time.monotonic()
     left = children(parent)
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(15) == 128 + signal.SIGTERM
-    assert time.monotonic() - started < 10
+    assert parent.wait(60) == 128 + signal.SIGTERM
+    assert time.monotonic() - started < 20  # ten where nobody else works
     assert not [child for child in left.values() if child.is_running()]
     assert site.log().count('"code": 143') == 2
 
@@ -85,11 +85,11 @@ def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site)
 def test_what_a_new_start_cannot_mend_ends_the_parent_with_the_same_code(site: Site):
     """The parent checks the files before it starts anything; a process that finds a fault by itself takes the others along."""
     parent = site.run("--processes", "2", GATEWAY_PSEUDONYM_KEY="short")
-    assert parent.wait(30) == 2
+    assert parent.wait(50) == 2
     assert "process started" not in site.log()
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_processes_end_when_their_parent_is_killed(site: Site):
     parent = site.run("--processes", "2")
     parent_url(site)
@@ -98,14 +98,14 @@ def test_processes_end_when_their_parent_is_killed(site: Site):
     assert len(left) == 2
     parent.kill()
     parent.wait()
-    until(lambda: not [child for child in left.values() if child.is_running() and child.status() != "zombie"], 15, lambda: str(left))
+    until(lambda: not [child for child in left.values() if child.is_running() and child.status() != "zombie"], 60, lambda: str(left))
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_without_a_kafka_each_process_is_started_again_later_each_time(site: Site):
     parent = site.run("--processes", "2", GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
     url = parent_url(site)
     until(lambda: '"code": 4, "next_try_seconds": 2.0' in site.log(), 60, site.log)
-    until(lambda: "ended with code 4" in get(f"{url}/readyz")[1], 10, lambda: get(f"{url}/readyz")[1])
+    until(lambda: "ended with code 4" in get(f"{url}/readyz")[1], 60, lambda: get(f"{url}/readyz")[1])
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(15) == 128 + signal.SIGTERM

@@ -89,7 +89,7 @@ def test_any_worker_may_be_called(site: Site):
     told = []
     number = 100
     port = ports[1] if owner else ports[0]
-    while time.monotonic() < killed + 30:
+    while time.monotonic() < killed + 60:
         status, _, after = call(port, number)
         told.append((status, after))
         if status == 200:
@@ -99,7 +99,7 @@ def test_any_worker_may_be_called(site: Site):
     moved = time.monotonic() - killed
     assert told[-1][0] == 200, told
     assert all(status == 0 or (status == 503 and int(after) > 0) for status, after in told[:-1]), "a lost connection, or when to come again"
-    assert moved < 12, told
+    assert moved < 30, told  # half of it where nobody else works
     raw = [raw_from(record.key, record.value, record.headers).native_id for record in site.read("gateway.raw.v1")]
     assert set(raw) >= set(map(str, acknowledged)), "each acknowledged message is there"
     assert len(raw) == len(set(raw)), "once"

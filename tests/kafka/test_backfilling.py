@@ -128,13 +128,13 @@ def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name
 def test_live_polls_go_first_but_not_for_ever():
     async def run() -> None:
         traffic = Traffic()
-        await asyncio.wait_for(traffic.idle(), 1)
+        await asyncio.wait_for(traffic.idle(), 30)
         with traffic.live(), traffic.live():
             waiting = asyncio.create_task(traffic.idle(60))
             await asyncio.sleep(0.05)
             assert not waiting.done()
-            await asyncio.wait_for(traffic.idle(0.05), 1)
-        await asyncio.wait_for(waiting, 1)
+            await asyncio.wait_for(traffic.idle(0.05), 30)
+        await asyncio.wait_for(waiting, 30)
 
     asyncio.run(run())
 
