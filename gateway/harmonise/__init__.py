@@ -110,7 +110,7 @@ class Harmoniser:
         if raw.body is None:
             return Withheld(reason="deleted")
         if raw.native_id.startswith(BAD_ID):
-            return self._rejected("map", "id", "invalid", "expected a native id of at most 400 characters that people can see")
+            return self._rejected("map", "id", "invalid", "expected a native id of at most 255 characters that people can see")
         if raw.native_id.startswith(NO_ID):
             return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
         program = programs.of(raw.kind)
