@@ -138,7 +138,7 @@ def ascii_terminal(desk: Desk) -> str:
     for coding in ({"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
         done = process("check", desk=desk, **coding)
         assert b"Traceback" not in done.stderr, done.stderr
-        assert b"1 finding" in done.stdout
+        assert b"1 error" in done.stdout
         found.append(done.returncode)
     return "exit 0, every line" if found == [1, 1] else repr(found)
 

@@ -107,7 +107,7 @@ def duplicate_key(desk: Desk) -> str:
     return desk.refused(("owner:", "title: Twice\nowner:"), words=f"the first is in line {first}", line=first + 1)
 
 
-@bad(9, "an unknown key, `recrods`", "exit 3: missing-key, unknown-key")
+@bad(9, "an unknown key, `recrods`", "exit 3: unknown-key")
 def unknown_key(desk: Desk) -> str:
     return desk.refused(("records:", "recrods:"), words="did you mean 'records'", line=line_of(GOOD, "records:"))
 
