@@ -193,6 +193,8 @@ def test_zip_files_by_name():
     assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
     refused(RetryLater, "FILE_MISSING", decode.unzip, body(data), ("*.xml",), 100, "x")
     refused(Halt, "LIMIT_DECODED", decode.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
+    many = archive(**{f"f{number}": b"" for number in range(decode.MAX_ENTRIES + 1)})
+    refused(Halt, "LIMIT_DECODED", decode.unzip, body(many), ("f1",), 1_000_000, "x")
     refused(RetryLater, "ZIP_MALFORMED", decode.unzip, body(data[:-30]), ("*.csv",), 100, "x")
     refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", decode.unzip, body("<html>"), ("*",), 100, "x")
 
@@ -201,6 +203,7 @@ def test_base64_and_gzip():
     packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
     plain = decode.gunzip(decode.unbase64(body(packed), 10_000, "x"), 10_000, "x")
     assert plain.read() == b"<a/>" * 50
+    refused(Halt, "LIMIT_DECODED", decode.unbase64, body(base64.b64encode(b"0" * 101)), 100, "x")
     refused(RetryLater, "BASE64_MALFORMED", decode.unbase64, body("CANARY!"), 100, "x")
     refused(RetryLater, "INCOMPLETE_BODY", decode.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
     refused(Halt, "LIMIT_DECODED", decode.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")

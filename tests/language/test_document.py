@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
+from gateway.language import document, quick
 from gateway.language.document import MAX_BYTES, parse
 from gateway.language.upgrade import upgraded
 
@@ -52,6 +53,12 @@ def test_bytes_that_are_no_text_and_files_without_end() -> None:
     assert parse(b"a: 1\nb: \xff\n").findings[0].code == "not-utf-8"
     assert (parse(b"a: 1\nb: \xff\n").findings[0].line, parse(b"a: 1\nb: \xff\n").findings[0].column) == (2, 4)
     assert parse(b"#" * (MAX_BYTES + 1)).findings[0].code == "too-large"
+
+
+def test_a_file_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (document, quick):
+        monkeypatch.setattr(module, "MAX_NODES", 100)
+    assert [found.code for found in parse(b"a: [" + b"1," * 101 + b"1]\n").findings] == ["too-many-values"]
 
 
 @given(st.binary(max_size=120) | st.text(alphabet="ab:-[]{}#&*!|>'\"%@` \t\n01", max_size=120).map(str.encode))

@@ -1,0 +1,30 @@
+"""Limits that no row of the table reaches: one record that is too large, and a WSDL that points out of its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.fetch.soap import Wsdl
+from gateway.harmonise import payload
+
+DEFINITIONS = '<definitions xmlns="http://schemas.xmlsoap.org/wsdl/">{}</definitions>'
+
+
+@pytest.mark.parametrize("read", [payload.json_value, payload.xml_element])
+def test_a_record_of_more_than_twenty_megabytes_is_refused(read):
+    with pytest.raises(payload.PayloadError) as caught:
+        read(b" " * (payload.MAX_BYTES + 1))
+    assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("place", ["../outside.wsdl", "file:///etc/hostname", "http://127.0.0.1:9/absent.wsdl", "ftp://127.0.0.1/x.wsdl"])
+def test_a_wsdl_reads_nothing_that_does_not_lie_beside_it(tmp_path: Path, place: str):
+    (tmp_path / "outside.wsdl").write_text(DEFINITIONS.format(""))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "x.wsdl").write_text(DEFINITIONS.format(f'<import namespace="urn:o" location="{place}"/>'))
+    with pytest.raises(ConfigError, match="does not lie beside it"):
+        Wsdl(inside / "x.wsdl", None, None)
