@@ -60,7 +60,8 @@ def test_killed_a_hundred_times_at_random(build: Build) -> None:
 def rest_between(arena: Arena) -> list[str]:
     """What must hold at any moment, even with nobody alive: nothing doubled, nothing torn, no cursor ahead of its records."""
     view = asyncio.run(look(arena))
-    return [problem for problem in judge(arena, view).problems if not problem.startswith("I1:")]
+    early = "I1:", "I1/I4:"  # an open transaction of a dead worker hides what came behind it; what is lost is lost at the end, too
+    return [problem for problem in judge(arena, view).problems if not problem.startswith(early)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
