@@ -157,7 +157,7 @@ def gained(one: Row, two: Row) -> str:
     clock, core = (two[name] / one[name] for name in ("records_per_second", "per_core"))
     return (
         f"two processes do {clock:.2f} times what one does by the clock, with {two['cores_had'] / one['cores_had']:.2f} times the cores "
-        f"({two['cores_had']:.2f} of {os.cpu_count()}, the broker has the rest); for each core {core:.2f} times"
+        f"({two['cores_had']:.2f} of {os.cpu_count()}, the rest was the broker's, another's or idle); for each core {core:.2f} times"
     )
 
 
