@@ -82,6 +82,7 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
     chance = random.Random(seed)
     arena = build(400)
+    arena.environment["GATEWAY_STOP_AFTER_REJECTED"] = "0"  # nothing stops: they are to be rejected, all of them
     file = arena.folder / "connectors" / f"{arena.name}.yaml"
     good = file.read_text()
     assert "degree: diploma, " in good
