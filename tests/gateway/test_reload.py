@@ -78,6 +78,10 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return House(tmp_path)
 
 
+def running() -> list[str]:
+    return [sample.labels["digest"] for family in metrics.CONFIG_INFO.collect() for sample in family.samples]
+
+
 def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
     async def work() -> None:
         text = house.connector.read_text().replace("every: 10s", "every: 11s")
@@ -87,9 +91,9 @@ def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
         fleet, changed = await house.placed_next()
         assert changed == {"demo-rest"}
         assert fleet.connectors["demo-rest"].streams["courses"].every.total_seconds() == 11
-        await asyncio.sleep(0.1)
-        running = [sample.labels["digest"] for family in metrics.CONFIG_INFO.collect() for sample in family.samples]
-        assert running == [fleet.connectors["demo-rest"].digest]
+        async with asyncio.timeout(30):
+            while running() != [fleet.connectors["demo-rest"].digest]:
+                await asyncio.sleep(0.05)
 
     ok = outcome("ok")
     house.during(work)
