@@ -112,6 +112,8 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._batch = batch
         self._lanes: dict[TopicPartition, _Lane] = {}
         self._had: set[TopicPartition] = set()
+        self._done: dict[TopicPartition, int] = {}
+        """How far this process has committed each partition."""
         self._lock = asyncio.Lock()
         self._generation = 0
         self._stopping = False
@@ -220,6 +222,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             await lane.transactional.fence()
             async with asyncio.timeout(POSITION_SECONDS):
                 position = await consumer.committed(place)
+                self._believe(place, position or 0)
                 if position is None:
                     await consumer.seek_to_beginning(place)
                 else:
@@ -228,6 +231,15 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             self._failed(place, lane, error)
         else:
             lane.ready = True
+
+    def _believe(self, place: TopicPartition, position: int) -> None:
+        """Refuse an offset behind what was committed here: what a broker that lost its last offsets, or has not read them yet, would say.
+
+        Going on from it would write everything after it once more. A process that starts anew has nothing but the broker's word.
+        """
+        if position < (done := self._done.get(place, 0)):
+            told = f"offset {position} of partition {place.partition} is behind {done}, which was committed here"
+            raise RetryLater("offset_went_back", f"{told}: waiting for the broker; a restart takes its word, and repeats what is between")
 
     async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane, records: Sequence[ConsumerRecord]) -> None:
         with tracing.harmonising(records, place.partition) as going:
@@ -254,6 +266,7 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             lane.large.clear()
             lane.failures = 0
             self.committed += len(records)
+            self._done[place] = records[-1].offset + 1
             count(kinds)
             partition = str(place.partition)
             metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 from reading import fill, read_all
 from stage_process import Doubling
 
@@ -155,7 +156,7 @@ def test_sigkill_ten_times_under_load(world: World, create_topic: Create) -> Non
 
 async def _drained(world: World, seconds: float = 60) -> None:
     """Wait until the group has committed every input partition to its end."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import AIOKafkaConsumer
 
     consumer = AIOKafkaConsumer(bootstrap_servers=world.bootstrap, group_id=world.group, enable_auto_commit=False)
     await consumer.start()
@@ -232,6 +233,39 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: s
         asyncio.run(scenario(kafka.start(tmp_path / "data", detached=False)))
     finally:
         kafka.stop(tmp_path / "data")
+
+
+async def _move_back(world: World, place: TopicPartition, offset: int) -> None:
+    """Fence whoever works on a partition, and commit another offset in its place: what a broker that lost its last ones looks like."""
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap, transactional_id=f"{world.group}-{place.topic}-{place.partition}")
+    await producer.start()
+    try:
+        async with producer.transaction():
+            await producer.send_offsets_to_transaction({place: offset}, world.group)
+    finally:
+        await producer.stop()
+
+
+def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
+    world: World, settings: Settings, create_topic: Create, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        await make(world, create_topic)
+        place = TopicPartition(world.raw, 0)
+        await world.write(2_000)
+        stage = world.stage(settings)
+        async with running(stage):
+            await until(lambda: stage.committed >= world.written)
+            done = stage._done[place]
+            await _move_back(world, place, 5)
+            await world.write(1_000)
+            await until(lambda: place in stage._lanes and stage._lanes[place].failures > 1)  # the first one is the fence
+            await _move_back(world, place, done)
+            await until(lambda: stage.committed >= world.written, 60)
+        assert f"offset 5 of partition 0 is behind {done}" in capsys.readouterr().out
+        await world.check_every_record_ended_once_in_order()
+
+    asyncio.run(scenario())
 
 
 async def _create(world: World) -> None:
