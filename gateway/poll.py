@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -24,7 +24,7 @@ from gateway.language.asking import Cursor as CursorRule
 from gateway.language.connector import Connector
 from gateway.publish.known import Known
 from gateway.publish.ledger import Entry, Ledger
-from gateway.records import Raw
+from gateway.records import CONFLICT, Raw
 from gateway.rejecting import Watch
 from gateway.watch import metrics
 
@@ -178,24 +178,39 @@ def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry
     """Split a page into entries worth writing and the number of records that say nothing new.
 
     A record older than the one already known is not new: a registry that serves an old version after a newer one must not
-    turn a credential back.
+    turn a credential back. Of two versions on one page the later one stands for both; of two contents of one version, neither.
     """
     entries: dict[str, Entry] = {}
     unchanged = 0
     for raw in raws:
         entry = Entry(raw, digest(raw), raw.changed_at)
-        previous = entries.get(raw.native_id)
-        before = previous.value if previous else known.get(raw.native_id)
+        previous, stands = entries.get(raw.native_id), known.get(raw.native_id)
+        before = previous.value if previous else stands
         if before is not None and not entry.supersedes(before):
             unchanged += 1
-        elif previous:
-            unchanged += 1  # two versions on one page: the last one stands for both
-            entries[raw.native_id] = entry
-        else:
-            entries[raw.native_id] = (
-                entry if before is None else Entry(msgspec.structs.replace(raw, again=True), entry.digest, raw.changed_at)
-            )
-    return list(entries.values()), unchanged
+            continue
+        if previous:
+            unchanged += 1
+            if contradict(previous.raw, raw):
+                entry = _contradiction(previous, entry)
+        entries[raw.native_id] = entry if stands is None else replace(entry, raw=msgspec.structs.replace(entry.raw, again=True))
+    news = [
+        entry for name, entry in entries.items() if entry.digest != known.get(name, b"")[:16]
+    ]  # of two versions, the known one may be last
+    return news, unchanged + len(entries) - len(news)
+
+
+def contradict(one: Raw, other: Raw) -> bool:
+    """Return whether two different contents call themselves the same version of a record, and nothing says which is the later."""
+    same = one.version == other.version and one.changed_at == other.changed_at
+    return bool(same and other.version and one.body is not None and other.body is not None)
+
+
+def _contradiction(one: Entry, other: Entry) -> Entry:
+    """Return the entry to be rejected in place of both: only the registry knows which of them is right."""
+    digests = f"{one.digest.hex()} and {other.digest.hex()}"
+    raw = msgspec.structs.replace(other.raw, context={**other.raw.context, CONFLICT: digests})
+    return Entry(raw, digest(raw), raw.changed_at)
 
 
 def vanished(ledger: Ledger, seen: Collection[str]) -> list[Entry]:

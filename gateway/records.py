@@ -27,6 +27,8 @@ def about(description: str, *, personal: bool = False, derived: bool = False, so
 
 NO_ID, BAD_ID = "?", "?!"
 """How the names of records begin whose native id is missing, or cannot be one; they are rejected, and counted like all others."""
+CONFLICT = "id conflict"
+"""In the context of a record that came twice with one version and two contents: the digests of both. No connector can name it."""
 
 
 class Raw(Struct, frozen=True, kw_only=True):

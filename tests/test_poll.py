@@ -14,7 +14,7 @@ from gateway.fetch.exchange import ahead
 from gateway.language.asking import Cursor as CursorRule
 from gateway.poll import GONE, Cursor, advance, changes, digest, split, windows
 from gateway.publish.ledger import Entry
-from gateway.records import Raw
+from gateway.records import CONFLICT, Raw
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -68,6 +68,29 @@ class TestChanges:
         entries, _ = changes([gone], {})
         assert [entry.raw for entry in entries] == [gone]
         assert changes([gone], {"1": entries[0].value}) == ([], 1)
+
+    def test_the_later_of_two_versions_on_a_page_stands_and_knows_what_stood_before(self):
+        before = raw("1", b'{"a":0}')
+        known = {"1": Entry(before, digest(before), None).value}
+        served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="2")]
+        (entry,), unchanged = changes(served, known)
+        assert (entry.raw.body, entry.raw.again, unchanged) == (b'{"a":2}', True, 1)
+        assert changes(served, {"1": entry.value}) == ([], 2)
+
+    def test_two_contents_of_one_version_are_both_refused_once(self):
+        served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="1")]
+        (entry,), unchanged = changes(served, {})
+        assert unchanged == 1
+        assert entry.raw.context[CONFLICT] == f"{digest(served[0]).hex()} and {digest(served[1]).hex()}"
+        assert changes(served, {"1": entry.value}) == ([], 2)
+        (mended,), _ = changes(served[1:], {"1": entry.value})
+        assert (mended.raw.context, mended.raw.again) == ({}, True)
+
+    def test_a_later_change_of_the_same_version_and_a_deletion_contradict_nothing(self):
+        first = raw("1", b'{"a":1}', NOW - timedelta(days=1), version="1")
+        for later in (raw("1", b'{"a":2}', NOW, version="1"), raw("1", None, NOW - timedelta(days=1), version="1")):
+            (entry,), _ = changes([first, later], {})
+            assert entry.raw == later
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=3)), max_size=30))
     def test_every_record_is_either_written_or_unchanged(self, served: list[tuple[str, bytes]]):

@@ -28,7 +28,7 @@ from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.expressions import SelectError
 from gateway.language.targets import REQUIRED, record_type
-from gateway.records import BAD_ID, NO_ID, Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
+from gateway.records import BAD_ID, CONFLICT, NO_ID, Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
 
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
@@ -113,6 +113,9 @@ class Harmoniser:
             return self._rejected("map", "id", "invalid", "expected a native id of at most 255 characters that people can see")
         if raw.native_id.startswith(NO_ID):
             return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
+        if CONFLICT in raw.context:
+            detail = f"expected one content for one id and version; the digests are {raw.context[CONFLICT]}"
+            return self._rejected("map", "id", "conflict", detail)
         program = programs.of(raw.kind)
         if program is None:
             return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")

@@ -156,18 +156,17 @@ def twice(_: object) -> str:
 @bad(
     54,
     "one id twice on a page, other content, the same version",
-    "1 written, 1 unchanged: the later one",
-    differs=(
-        "which of two contents is right only the registry knows; the later one of a page stands, in the order it was served, and both are counted"
-    ),
+    "rejected: id conflict, with the digests of both",
 )
 def conflict(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]})))
-    from gateway.poll import changes
+    from gateway.poll import changes, digest
 
-    (entry,), unchanged = changes(heard.raws, {})
-    assert b"Other" in entry.raw.body
-    return f"1 written, {unchanged} unchanged: the later one"
+    (entry,), _ = changes(heard.raws, {})
+    (rejected,) = heard.outcomes([entry.raw])
+    return f"rejected: {rejected.field} {rejected.reason}" + (
+        ", with the digests of both" if all(digest(raw).hex() in rejected.detail for raw in heard.raws) else ""
+    )
 
 
 @bad(

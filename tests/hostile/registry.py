@@ -118,9 +118,9 @@ class Heard:
         assert "CANARY" not in str(self.error)
         return f"{type(self.error).__name__} {self.error.reason}"
 
-    def outcomes(self) -> list[Any]:
+    def outcomes(self, raws: list[Raw] | None = None) -> list[Any]:
         harmonise = Harmoniser(self.connector, tables(), pseudonym_key=KEY)
-        return [harmonise(raw) for raw in self.raws]
+        return [harmonise(raw) for raw in raws or self.raws]
 
 
 def poll(answer: Answer, stream: str = JSON, *, position: str | None = None, tls: Any = None, **words: Any) -> Heard:
