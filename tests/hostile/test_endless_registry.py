@@ -67,7 +67,9 @@ def test_ten_gigabytes_end_as_the_specification_says(settings: Settings, name: s
     done = polled(settings.model_copy(update={"log_format": "json"}), name, f"{endless}/{how}")
     assert done.code == 0, done.err
     found = json.loads(done.out[done.out.rindex('{"stands"') :])
-    lines = [json.loads(line) for line in (done.out + done.err).splitlines() if line.startswith("{") and '"poll failed"' in line]
+    lines = [
+        json.loads(line) for line in (done.out.splitlines() + done.err.splitlines()) if line.startswith("{") and '"poll failed"' in line
+    ]
     assert [line["reason"] for line in lines] == [ENDS[how]]
     assert "<list>" not in done.err
     assert "    " not in done.err
