@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -166,6 +167,8 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop
         kafka.start(data, detached=False, properties=properties)
         arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
         verdict = settle(arena)
+        if verdict.problems:
+            shutil.copytree(data, tmp_path / "kafka", symlinks=True)  # what the broker holds says whose fault it was
         assert_sound(verdict, 700)
         note("9", "broker's disk full, then room again", arena, verdict)
     finally:
