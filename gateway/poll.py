@@ -181,6 +181,7 @@ def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry
     turn a credential back. Of two versions on one page the later one stands for both; of two contents of one version, neither.
     """
     entries: dict[str, Entry] = {}
+    twice: set[str] = set()
     unchanged = 0
     for raw in raws:
         entry = Entry(raw, digest(raw), raw.changed_at)
@@ -191,13 +192,15 @@ def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry
             continue
         if previous:
             unchanged += 1
+            twice.add(raw.native_id)
             if contradict(previous.raw, raw):
                 entry = _contradiction(previous, entry)
         entries[raw.native_id] = entry if stands is None else replace(entry, raw=msgspec.structs.replace(entry.raw, again=True))
-    news = [
-        entry for name, entry in entries.items() if entry.digest != known.get(name, b"")[:16]
-    ]  # of two versions, the known one may be last
-    return news, unchanged + len(entries) - len(news)
+    for name in twice:
+        if entries[name].digest == known.get(name, b"")[:16]:  # the one that came last is the one that stands
+            del entries[name]
+            unchanged += 1
+    return list(entries.values()), unchanged
 
 
 def contradict(one: Raw, other: Raw) -> bool:
