@@ -51,22 +51,12 @@ class Intake:
         self.wake = asyncio.Event()
         self._turn = turn
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
-        self._asked = Asked(settings, connector, self._ledger, herald)
-
-    @property
-    def paused(self) -> bool:
-        """Whether an operator said that callers are to be sent away."""
-        return self._asked.paused
-
-    @property
-    def pause_reason(self) -> str:
-        """Why it is paused, as the operator said."""
-        return self._asked.pause_reason
+        self.asked = Asked(settings, connector, self._ledger, herald)
 
     async def tell(self, command: control.Command) -> str:
         """Carry out a command, or write down that it is to be; see :meth:`gateway.poller.StreamPoller.tell`."""
         if not (refused := control.unfit(command, self.connector)):
-            await self._asked.keep(command)
+            await self.asked.keep(command)
             self.wake.set()
         return refused
 
@@ -86,9 +76,9 @@ class Intake:
         with structlog.contextvars.bound_contextvars(connector=self.connector.connector, stream=self.stream):
             try:
                 await self._ledger.open()
-                if self._asked.waiting:
+                if self.asked.waiting:
                     async with self._turn:
-                        await self._asked.carry_out(self.deliver)
+                        await self.asked.carry_out(self.deliver)
             except (GatewayError, OSError) as error:
                 self.problem = str(error)
                 log.warning("not receiving", error=self.problem, next_try_seconds=LOOK_SECONDS)
@@ -98,7 +88,7 @@ class Intake:
     async def ready(self) -> None:
         """Return when records may be written; raises :class:`~gateway.errors.RetryLater` while the stream is paused."""
         await self._ledger.open()
-        if self.paused:
+        if self.asked.paused:
             raise RetryLater("paused", f"{self.connector.connector} {self.stream} is paused")
 
     async def write(self, raws: Sequence[Raw]) -> None:

@@ -66,20 +66,10 @@ class StreamPoller:
         self._client = client
         self.deliver = deliver
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
-        self._asked = Asked(settings, connector, self._ledger, herald)
+        self.asked = Asked(settings, connector, self._ledger, herald)
         self._stop_after = settings.stop_after_rejected
         self._wake = asyncio.Event()
         self._failures = 0
-
-    @property
-    def paused(self) -> bool:
-        """Whether an operator said that nothing is to be polled."""
-        return self._asked.paused
-
-    @property
-    def pause_reason(self) -> str:
-        """Why it is paused, as the operator said."""
-        return self._asked.pause_reason
 
     @property
     def backfill(self) -> backfill.Progress | None:
@@ -99,11 +89,14 @@ class StreamPoller:
             case control.CancelBackfill():
                 await self._stop_backfill()
                 if ended := await backfill.cancel(self._ledger):
-                    self._asked.say("backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay")
+                    self.asked.say("backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay")
             case _:
-                await self._asked.keep(command)
+                await self.asked.keep(command)
         self._wake.set()
         return refused
+
+    def _going_on(self) -> bool:
+        return not self.asked.paused
 
     async def run(self) -> None:
         """Poll for ever; close the producer on the way out."""
@@ -138,15 +131,13 @@ class StreamPoller:
                 await self._ledger.open()
                 self._go_on_backfilling()
                 async with self._turn:
-                    await self._asked.carry_out(self.deliver)
-                    if self.paused:
+                    await self.asked.carry_out(self.deliver)
+                    if self.asked.paused:
                         return every
                     with self._traffic.live():
                         watch = Watch(self.deliver.preview, self._stop_after)
                         now = datetime.now(UTC)
-                        tally = await poll_once(
-                            self.connector, self.stream, self._client, self._ledger, now, lambda: not self.paused, watch=watch
-                        )
+                        tally = await poll_once(self.connector, self.stream, self._client, self._ledger, now, self._going_on, watch=watch)
             except RetryLater as error:
                 return self._failed("retry", error.reason, str(error), self._backoff(error.after))
             except Halt as error:
@@ -190,16 +181,22 @@ class StreamPoller:
             while True:
                 before = self.backfill
                 try:
-                    if self.paused:
+                    if self.asked.paused:
                         delay = FIRST_RETRY_SECONDS
                     else:
                         progress = await backfill.backfill(
-                            self.connector, self.stream, self._client, self._ledger, self._traffic, self._turn, lambda: not self.paused
+                            self.connector,
+                            self.stream,
+                            self._client,
+                            self._ledger,
+                            self._traffic,
+                            self._turn,
+                            self._going_on,
                         )
                         if progress is None or progress.state != "running":
                             if progress:
                                 log.info("backfill ended", state=progress.state, received=progress.received, written=progress.written)
-                                self._asked.say("backfill_done", text=f"{progress.received} records received, {progress.written} written")
+                                self.asked.say("backfill_done", text=f"{progress.received} records received, {progress.written} written")
                             return
                 except (GatewayError, OSError) as error:
                     delay = FIRST_RETRY_SECONDS if self.backfill != before else min(LONGEST_RETRY_SECONDS, delay * 2)

@@ -177,7 +177,7 @@ class Worker:
             stage=self.settings.stage,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
-            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.paused),
+            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.asked.paused),
             problems={(one.connector.connector, one.stream): one.problem for one in streams if one.problem},
         )
 

@@ -83,7 +83,7 @@ def state_of(one: StreamPoller | Intake) -> tuple[State, str]:
     """Return how a stream is and why, the first that applies."""
     backfill = one.backfill
     possible: tuple[tuple[object, State, str], ...] = (
-        (one.paused, "paused", one.pause_reason),
+        (one.asked.paused, "paused", one.asked.pause_reason),
         (one.failed == "halt", "halted", one.problem),
         (one.problem, "retrying", one.problem),
         (not one.ended_well, "starting", ""),
