@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bench.peers import meter
 from bench.peers.engines import Engine, Run
 from bench.peers.filling import fill
 from bench.peers.ours import JOB, KEY
+from bench.shares import available, cores
 from bench.stage import broker, measure, peak_rss
 from gateway.deliver import Deliver
 from gateway.fleet import load_fleet
@@ -41,6 +43,8 @@ from gateway.stage import GROUP
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
 COUNT = 60_000
+SHARE = 40
+"""Per cent of a core: two processes and the broker then fit on two cores."""
 PAGE = 1_000
 RAW = next(topic for topic in TOPICS if topic.name == "gateway.raw.v1")
 Row = dict[str, Any]
@@ -97,9 +101,12 @@ async def staged(count: int, connectors: int, partitions: int) -> Row:
     return {"records": count, "connectors": connectors, "partitions": partitions, "harmonise": cost, "rss_mb": found.rss_mb}
 
 
-async def parallel(processes: int, count: int) -> Row:
-    """Harmonise ``count`` records with ``gateway run --processes``, on a broker of its own."""
-    with tempfile.TemporaryDirectory() as place:
+async def parallel(processes: int, percent: int, count: int) -> Row:
+    """Harmonise ``count`` records with ``gateway run --processes``, on a broker of its own.
+
+    Each process has no more than ``percent`` of a core; 0 lets them have what there is.
+    """
+    with tempfile.TemporaryDirectory() as place, cores(processes * percent / 100) if percent else nullcontext([]) as limited:
         folder = Path(place)
         started = kafka.start(folder / "kafka", detached=False)
         try:
@@ -113,12 +120,13 @@ async def parallel(processes: int, count: int) -> Row:
                 "GATEWAY_LOG_LEVEL": "ERROR",
             }
             command = [sys.executable, "-m", "gateway", "run", "--roles", "harmonise", "--processes", str(processes)]
-            engine = Engine("gateway run", "exactly once", lambda _: command, QUALIFICATIONS, REJECTIONS.name, environment)
+            engine = Engine("gateway run", "exactly once", lambda _: [*limited, *command], QUALIFICATIONS, REJECTIONS.name, environment)
             cost = await meter.run(engine, Run(started.bootstrap, RAW.name, GROUP, folder), count)
         finally:
             kafka.stop(folder / "kafka")
     return {
         "processes": processes,
+        "percent_of_a_core": percent,
         "records_per_second": cost.records_per_second,
         "per_core": cost.records_per_second_and_core,
         "cores_had": cost.records_per_second / cost.records_per_second_and_core,
@@ -177,10 +185,16 @@ def main(small: bool) -> None:
             "staged", [*by_size, *((COUNT, number, 4) for number in (10, 50)), *((COUNT, 1, number) for number in (1, 12, 48))]
         )
     print("Processes on this machine, the broker beside them\n")
-    found["parallel"] = rows("parallel", [(number, 60_000 if small else 200_000) for number in (1, 2)])
+    found["parallel"] = rows("parallel", [(number, 0, 60_000 if small else 200_000) for number in (1, 2)])
+    print(gained(*found["parallel"]))
+    if available():
+        print(f"Processes with {SHARE} % of a core each, so that the broker takes nothing from them\n")
+        found["shared"] = rows("parallel", [(number, SHARE, 40_000 if small else 100_000) for number in (1, 2)])
+        print(gained(*found["shared"]))
+    else:
+        print("Processes with a share of a core each are not measured: making control groups takes root on Linux")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2))
-    print(gained(*found["parallel"]))
     print(f"written to {RESULTS}")
 
 
