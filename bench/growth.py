@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,8 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
 
     Each process has no more than ``percent`` of a core; 0 lets them have what there is.
     """
-    with tempfile.TemporaryDirectory() as place, cores(processes * percent / 100) if percent else nullcontext([]) as limited:
+    share: AbstractContextManager[list[str]] = cores(processes * percent / 100) if percent else nullcontext([])
+    with tempfile.TemporaryDirectory() as place, share as limited:
         folder = Path(place)
         started = kafka.start(folder / "kafka", detached=False)
         try:
@@ -135,7 +136,12 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
     }
 
 
-PARTS = {"polled": polled, "simulated": simulated, "staged": staged, "parallel": parallel}
+PARTS: dict[str, Callable[..., Coroutine[Any, Any, Row]]] = {
+    "polled": polled,
+    "simulated": simulated,
+    "staged": staged,
+    "parallel": parallel,
+}
 
 
 def rows(part: str, given: Iterable[tuple[int, ...]]) -> list[Row]:

@@ -62,7 +62,7 @@ async def _poll(fleet: Fleet, secrets: FileSecrets) -> list[Raw]:
     for connector in fleet.connectors.values():
         async with Client(connector, secrets, "production") as client:
             for name, stream in connector.streams.items():
-                for window in windows(stream.cursor, Cursor(), datetime.now(UTC)):
+                for window in windows(stream.cursor, Cursor(), datetime.now(UTC)) if stream.cursor else ():
                     async for page in pages(connector, name, window, client):
                         found += page.raws
     return found
