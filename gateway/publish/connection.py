@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +37,38 @@ REFUSALS = (
 """What Kafka answers when the principal lacks a right."""
 
 QUIET_SECONDS = 30.0
-CHATTY = ("client", "cluster", "conn", "consumer.fetcher", "consumer.group_coordinator", "producer.sender")
+CHATTY = ("", ".cluster", ".conn", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender")
+"""Loggers below ``aiokafka`` that repeat themselves; its clients speak as ``aiokafka`` itself."""
+
+
+class _Heard:
+    """Why the last connection failed while a client was starting."""
+
+    def __init__(self) -> None:
+        self.why = ""
+        self.starting = True
+
+
+_heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
+
+
+def _listen(record: logging.LogRecord) -> bool:
+    """Keep what the library logs of a client that is starting for the error that says it, once; tasks the client leaves are logged."""
+    heard = _heard.get()
+    if heard is None or not heard.starting:
+        return True
+    if isinstance(record.args, tuple) and record.args and isinstance(error := record.args[-1], Exception):
+        heard.why = _why(error)
+    return False
+
+
+def _why(error: Exception) -> str:
+    """Return what went wrong in the system's words where it has them: the library's text repeats the address."""
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", "") or error.reason or type(error).__name__
+    if not isinstance(error, OSError) or not error.errno:
+        return type(error).__name__
+    return os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__  # names that are not found are below 0
 
 
 class _Seldom(logging.Filter):
@@ -53,7 +88,8 @@ class _Seldom(logging.Filter):
 
 logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its DEBUG lines print keys and values of every record
 for _name in CHATTY:
-    logging.getLogger(f"aiokafka.{_name}").addFilter(_Seldom())
+    logging.getLogger(f"aiokafka{_name}").addFilter(_listen)
+    logging.getLogger(f"aiokafka{_name}").addFilter(_Seldom())
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -151,15 +187,34 @@ def given_up() -> bool:
     return task is not None and not task.cancelling()
 
 
+def unanswered(settings: Settings, why: str) -> Unavailable:
+    """Return the error that says where no broker answers, and why."""
+    return Unavailable(f"no Kafka answers at {arguments(settings)['bootstrap_servers']} ({why}); is it running, is the address right?")
+
+
+@contextmanager
+def starting(settings: Settings) -> Iterator[None]:
+    """Start a client inside: that no broker answers is one error, which says why, and no line of the library's beside it."""
+    heard = _Heard()
+    token = _heard.set(heard)
+    try:
+        yield
+    except REFUSALS:
+        raise
+    except (KafkaError, OSError) as error:
+        raise unanswered(settings, heard.why or type(error).__name__) from None
+    finally:
+        heard.starting = False
+        _heard.reset(token)
+
+
 async def admin(settings: Settings, seconds: float = 8.0) -> AIOKafkaAdminClient:
     """Return a started admin client, or say within ``seconds`` which address does not answer."""
-    given = arguments(settings)
-    client = AIOKafkaAdminClient(**given, request_timeout_ms=15_000)
+    client = AIOKafkaAdminClient(**arguments(settings), request_timeout_ms=15_000)
     try:
-        await asyncio.wait_for(client.start(), seconds)
-    except (TimeoutError, KafkaError, OSError) as error:
+        with starting(settings):
+            await asyncio.wait_for(client.start(), seconds)
+    except BaseException:
         await client.close()
-        raise Unavailable(
-            f"no Kafka answers at {given['bootstrap_servers']} ({type(error).__name__}); is it running, is the address right?"
-        ) from None
+        raise
     return client

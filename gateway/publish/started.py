@@ -9,8 +9,7 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from gateway.errors import Unavailable
-from gateway.publish.connection import REFUSALS, arguments, denied
+from gateway.publish.connection import REFUSALS, denied, starting, unanswered
 from gateway.settings import Settings
 
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
@@ -24,12 +23,12 @@ async def started(client: Client, settings: Settings, what: str) -> AsyncIterato
     right for ``what`` is done here.
     """
     try:
-        await client.start()
+        with starting(settings):
+            await client.start()
         yield client
     except REFUSALS as error:
         raise denied(settings, what, error) from None
     except (KafkaConnectionError, OSError) as error:
-        where = arguments(settings)["bootstrap_servers"]
-        raise Unavailable(f"no Kafka answers at {where} ({type(error).__name__}); is it running, is the address right?") from None
+        raise unanswered(settings, type(error).__name__) from None
     finally:
         await client.stop()

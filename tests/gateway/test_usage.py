@@ -58,12 +58,20 @@ def test_no_broker_names_what_to_start(tmp_path: Path):
     says(done, 4, "gateway kafka start", "GATEWAY_KAFKA_BOOTSTRAP")
 
 
-@pytest.mark.parametrize("command", ["topics verify", "topics read gateway.raw.v1", "pause demo-rest", "rejections list"])
-def test_a_broker_that_does_not_answer_is_named(command: str):
+COMMANDS = (
+    "topics verify", "topics read gateway.raw.v1", "status", "pause demo-rest", "rejections list", "rejections replay --all",
+    "renormalise EU", "renormalise EU --dry-run", "explain demo-rest 1", "verify demo-rest", "erase demo-rest 1 --verify",
+    "erase demo-rest 1 --yes --reason x", "run demo-rest", "run demo-rest --wait 1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_broker_that_does_not_answer_is_named_in_one_line_that_says_why(command: str):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        says(gateway(*command.split(), GATEWAY_KAFKA_BOOTSTRAP=address), 4, address)
+        done = gateway(*command.split(), GATEWAY_KAFKA_BOOTSTRAP=address, GATEWAY_SECRET_DEMO_REST_TOKEN="a token")
+        says(done, 4, f"no Kafka answers at {address} (Connection refused)")
 
 
 def test_bad_yaml_names_line_and_column(tmp_path: Path):

@@ -130,22 +130,23 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "why"),
     [
-        {"kafka_password": SecretStr("wrong")},
-        {"kafka_ca_file": None},
-        {"kafka_security": "PLAINTEXT"},
+        ({"kafka_password": SecretStr("wrong")}, "SaslAuthenticationFailed"),
+        ({"kafka_ca_file": None}, "self-signed certificate"),
+        ({"kafka_security": "PLAINTEXT"}, ""),
     ],
     ids=["wrong password", "unknown certificate", "no TLS"],
 )
 def test_a_connection_that_is_refused_is_one_clear_error(
-    secured: Settings, name: str, change: dict[str, object], caplog: pytest.LogCaptureFixture
+    secured: Settings, name: str, change: dict[str, object], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = secured.model_copy(update={"stage": "acceptance"} | change)
 
     async def scenario() -> None:
-        with pytest.raises(Unavailable, match=settings.kafka_bootstrap):
+        with pytest.raises(Unavailable, match=rf"{settings.kafka_bootstrap} \({why}"):
             await admin(settings)
+        assert not caplog.messages
         with pytest.raises(RetryLater):
             await Transactional(settings, name, "test").fence()
 
