@@ -210,7 +210,7 @@ class Worker:
 
         async def assigned(partitions: set[int]) -> None:
             self._partitions = partitions
-            await pollers.own(self._mine())
+            await pollers.own(self._mine(), "connectors were given out anew")
 
         async def handle(value: bytes) -> None:
             command = control.decode(value)

@@ -76,6 +76,7 @@ class Reporter:
             waiting=int(sum(readings.by("gateway_consumer_lag_records").values())),
             counts=counts(readings),
             tables_digest=self.fleet().tables.digest,
+            connectors=tuple(sorted(self.fleet().connectors)),
         )
 
 

@@ -25,7 +25,7 @@ from gateway.errors import GatewayError
 from gateway.fetch.client import Client
 from gateway.fetch.secrets import FileSecrets
 from gateway.fetch.tenure import Tenure
-from gateway.herald import Herald
+from gateway.herald import Herald, worker_name
 from gateway.inbox import Inbox, Intake
 from gateway.language.connector import Connector
 from gateway.poller import StreamPoller
@@ -72,18 +72,23 @@ class Pollers:
 
     async def replace(self, connectors: dict[str, Connector], deliver: Deliver, changed: frozenset[str], names: set[str]) -> None:
         """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
-        await self.own(self._tasks.keys() - changed)
+        await self.own(self._tasks.keys() - changed, "its file changed")
         self._connectors, self._deliver = connectors, deliver
         for one in [one for group in self.streams.values() for one in group]:
             one.deliver = deliver
-        await self.own(names)
+        await self.own(names, "its file changed")
 
-    async def own(self, names: set[str]) -> None:
-        """Start what is newly owned and stop what is not owned any more."""
+    async def own(self, names: set[str], reason: str) -> None:
+        """Start what is newly owned and stop what is not owned any more; the log says which, and the ``reason``."""
         async with self._owning:
-            await asyncio.gather(*(self._stop(name) for name in self._tasks.keys() - names))
+            about = {"worker": worker_name(self._settings), "reason": reason}
+            lost = sorted(self._tasks.keys() - names)
+            await asyncio.gather(*(self._stop(name) for name in lost))
+            for name in lost:
+                log.info("connector let go", connector=name, **about)
             for name in sorted(names - self._tasks.keys()):
                 self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
+                log.info("connector taken", connector=name, **about)
             self.tell_owned()
             try:
                 await self.door.open(self._connectors.values(), self._secrets)
@@ -96,7 +101,7 @@ class Pollers:
 
     async def stop(self) -> None:
         """Stop every poller; what is in flight is committed or left to be read again."""
-        await self.own(set())
+        await self.own(set(), "the worker stops")
         await self.door.close()
 
     async def apply(self, command: control.Command) -> str:

@@ -42,7 +42,7 @@ def status(
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
-        _print(found)
+        _print(found, everything=not connector)
 
 
 def facts(
@@ -56,8 +56,9 @@ def facts(
     for worker in alive:
         for name, counted in worker.counts.items():
             sums.setdefault(name, Counter()).update(counted)
+    pollers = [one for one in alive if "poll" in one.roles]
     return {
-        "streams": [_stream(*name, said.get(name), sums.get("|".join(name), Counter()), now) for name in names],
+        "streams": [_stream(*name, said.get(name), sums.get("|".join(name), Counter()), now, pollers) for name in names],
         "workers": [
             {
                 "worker": one.worker,
@@ -74,13 +75,15 @@ def facts(
     }
 
 
-def _stream(connector: str, stream: str, said: StreamStatus | None, counted: Counter[str], now: float) -> dict[str, Any]:
-    found: dict[str, Any] = {"connector": connector, "stream": stream, "state": "unowned", "reason": "no worker has reported it"}
+def _stream(
+    connector: str, stream: str, said: StreamStatus | None, counted: Counter[str], now: float, pollers: list[WorkerStatus]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"connector": connector, "stream": stream}
+    silent = said is None or now - said.at > SILENT_SECONDS
     if said is not None:
-        silent = now - said.at > SILENT_SECONDS
         found |= {
-            "state": "unowned" if silent else said.state,
-            "reason": f"last reported {now - said.at:.0f} s ago by {said.worker}, then {said.state}" if silent else said.reason,
+            "state": said.state,
+            "reason": said.reason,
             "worker": said.worker,
             "read_up_to_seconds_ago": None if said.read_up_to is None else round(now - said.read_up_to, 1),
             "last_success_seconds_ago": None if said.last_success is None else round(now - said.last_success, 1),
@@ -88,10 +91,29 @@ def _stream(connector: str, stream: str, said: StreamStatus | None, counted: Cou
             "config_digest": said.config_digest,
             "backfill": None if said.backfill is None else {name: getattr(said.backfill, name) for name in said.backfill.__struct_fields__},
         }
+    if silent:
+        state, why = _unpolled(connector, pollers)
+        last = f"last reported {now - said.at:.0f} s ago by {said.worker}, then {said.state}" if said else ""
+        found |= {"state": state, "reason": "; ".join(filter(None, (last, why))) or "no worker has reported it"}
     return found | {"counts": {name: counted[name] for name in COUNTED}}
 
 
-def _print(found: dict[str, Any]) -> None:
+def _unpolled(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
+    """Return the state of a connector that nobody reports, and what the workers that poll say of it."""
+    if not pollers:
+        return "unowned", "no worker that polls reports"
+    without = [one.worker for one in pollers if one.connectors is not None and connector not in one.connectors]
+    if len(without) == len(pollers):
+        return "omitted", "no worker that polls was told to run it"
+    if without:
+        return "unowned", f"not told to run it: {', '.join(without)}; workers of one cluster run the same connectors"
+    return "unowned", ""
+
+
+def _print(found: dict[str, Any], *, everything: bool) -> None:
+    """Print a line a stream. Among ``everything``, what no worker was told to run is only named: nobody has to act on it."""
+    omitted = sorted({one["connector"] for one in found["streams"] if everything and one["state"] == "omitted"})
+    shown = [one for one in found["streams"] if one["connector"] not in omitted]
     rows = [("STREAM", "STATE", "BEHIND", "LAST POLL", *(name.upper() for name in COUNTED), "WORKER")]
     rows += [
         (
@@ -102,14 +124,16 @@ def _print(found: dict[str, Any]) -> None:
             *(str(one["counts"][name]) for name in COUNTED),
             one.get("worker", "-"),
         )
-        for one in found["streams"]
+        for one in shown
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    for one in found["streams"]:
+    for one in shown:
         if one["reason"]:
             print(f"{one['connector']} {one['stream']}: {one['state']}: {one['reason']}")
+    if omitted:
+        print(f"omitted, no worker that polls was told to run them: {', '.join(omitted)}")
     for one in found["workers"]:
         commits = ", ".join(f"{role} {_ago(seconds)}" for role, seconds in one["last_commit_seconds_ago"].items()) or "none yet"
         print(

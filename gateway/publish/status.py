@@ -58,6 +58,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """Raw records of its partitions that are not harmonised yet."""
     counts: dict[str, dict[str, int]]
     tables_digest: str
+    connectors: tuple[str, ...] | None = None
+    """Those it was told to run, whoever polls them; ``None`` from a worker that does not say."""
 
 
 def outgoing(status: StreamStatus | WorkerStatus) -> Outgoing:
