@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import orjson
 from lxml import etree
 
@@ -30,7 +31,8 @@ from gateway.fetch.body import CHUNK, Body, Inflater, Spool
 
 MAX_ENTRIES = 10_000
 MAX_CELL = 1_000_000
-_SPACED = re.compile(rb"[:,{\[]\s")
+_COLON, _ESCAPED = b":", b"\\u003"
+_decode = msgspec.json.Decoder().decode
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError, OSError, RuntimeError,
     OverflowError,
@@ -144,7 +146,7 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
     xml.refuse_other_content(body, where)
     data = body.read()
     name = xml.charset(data[:4], transport, configured)
-    if name == "utf-8" and not comments and (value := _compact(data)) is not None:
+    if name == "utf-8" and not comments and (value := _quickly(data)) is not None:
         return value
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
@@ -155,14 +157,18 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
     return json_value(_COMMENT.sub("", text) if comments else text, where, proved=body.proved)
 
 
-def _compact(data: bytes) -> Any:
-    """Return the value of JSON that is written just as we would write it, so that nothing can be in it twice; else ``None``."""
-    if _SPACED.search(data, 0, 256):
+def _quickly(data: bytes) -> Any:
+    """Return the value of JSON without a mistake; else ``None``, and reading it strictly says what is wrong.
+
+    Every member of an object has its colon, and one that comes twice is lost with its colon when the value is written again. That takes
+    colons that stay colons: an escaped one would make up for a lost one.
+    """
+    if _ESCAPED in data:
         return None
     try:
-        value = orjson.loads(data)
-        return value if orjson.dumps(value) == data else None
-    except (orjson.JSONDecodeError, TypeError):
+        value = _decode(data)
+        return value if orjson.dumps(value).count(_COLON) == data.count(_COLON) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return None
 
 

@@ -128,6 +128,9 @@ def test_records_of_the_same_name_inside_records_stay_inside():
     ("document", "kind", "reason"),
     [
         ('{"a":1,"a":2}', Halt, "JSON_DUPLICATE_KEY"),
+        ('{"a":1,"\\u0061":2}', Halt, "JSON_DUPLICATE_KEY"),
+        ('{"a":"b","a":"\\u003a"}', Halt, "JSON_DUPLICATE_KEY"),
+        ('{"l": [{"a": "b:c", "x": {"y": 1, "y": 1}}]}', Halt, "JSON_DUPLICATE_KEY"),
         ('{"a":NaN}', Halt, "JSON_NUMBER"),
         ('{"a":1e999}', Halt, "JSON_NUMBER"),
         ('{"a":' + "9" * 5000 + "}", Halt, "JSON_NUMBER"),
@@ -148,6 +151,14 @@ def test_json_that_is_read():
     assert decode.read_json(body("\ufeff[1.5]"), "x") == [1.5]
     assert decode.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {"u": "http://x"}
     refused(RetryLater, "INCOMPLETE_BODY", decode.read_json, body("[1,", proved=False), "x")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a, b": ": \\u003a", "n": 36893488147419103232}', '{ "a" : "x\\u00e9\\ud83d\\ude00", "b": -0.0 }', '"\\ude00\\ud83d"']
+)
+def test_json_is_read_the_same_however_it_is_written(text):
+    for written in (text, json.dumps(json.loads(text), separators=(",", ":")), json.dumps(json.loads(text), indent=1)):
+        assert repr(decode.read_json(body(written), "x")) == repr(json.loads(text))
 
 
 def test_a_lone_surrogate_survives_as_an_escape():
