@@ -104,9 +104,10 @@ class Reloader:
         log.info("configuration replaced", connectors=sorted(changed), tables=fleet.tables.digest, tables_before=before.tables.digest)
         for name in sorted(changed) or [""]:
             known = fleet.connectors.get(name)
-            text = f"tables {before.tables.digest} to {fleet.tables.digest}" if not name else f"runs {known.digest}" if known else "removed"
+            tables = f"tables {fleet.tables.digest}, not {before.tables.digest}"
+            runs = tables if not name else f"file {known.digest}" if known else "no file"
             if self.herald:
-                self.herald.say("config_changed", known or name, text=text)
+                self.herald.say("config_changed", known or name, text=f"this worker runs with {runs} from now on")
 
     def _load(self, found: Seen) -> Fleet:
         """Check what changed, and what reads it; then load everything."""

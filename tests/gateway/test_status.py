@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from gateway.cli.status import SILENT_SECONDS, facts
+from gateway.language import load_connector
 from gateway.publish.status import StreamStatus, WorkerStatus
 from tests.gateway.acting import answer, gateway, until
 from tests.gateway.conftest import Site
@@ -69,12 +70,21 @@ def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
     assert "omitted, no worker that polls was told to run them: demo-soap" in said
     assert "no worker that polls was told to run it" in gateway(site, "status", "demo-soap").stdout
 
+    file = site.folder / "connectors" / "demo-rest.yaml"
+    file.write_text(file.read_text().replace("title: Demonstration", "title: Renewed demonstration"))
+    until(lambda: '"configuration replaced"' in site.log(), 60)
+    until(lambda: b"config_changed" in b"".join(record.value for record in site.read("gateway.notifications.v1")), 60)
+    (news,) = [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
+    assert (news["worker"], news["text"]) == ("first", f"this worker runs with file {load_connector(file).digest} from now on")
+
     running.send_signal(signal.SIGTERM)
     running.wait(20)
     lines = [json.loads(line) for line in site.log().splitlines()]
     owned = [(one["event"], one["connector"], one["worker"], one["reason"]) for one in lines if one["event"].startswith("connector ")]
     assert owned == [
         ("connector taken", "demo-rest", "first", "connectors were given out anew"),
+        ("connector let go", "demo-rest", "first", "its file changed"),
+        ("connector taken", "demo-rest", "first", "its file changed"),
         ("connector let go", "demo-rest", "first", "the worker stops"),
     ]
     until(lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}}, 60)  # nobody runs who could tell
