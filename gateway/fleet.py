@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import get_args, get_type_hints
 
-import msgspec
 import structlog
 from pydantic import BaseModel
 
@@ -25,7 +23,7 @@ from gateway.language.document import read
 from gateway.language.mapping import Version
 from gateway.language.parties import split_by_party
 from gateway.language.scalars import Secret
-from gateway.records import EMITS
+from gateway.language.targets import names, record_type, target
 from gateway.settings import Settings
 from gateway.watch import metrics
 
@@ -142,8 +140,8 @@ def coverage(stream: Stream) -> float:
     """Return the share of the target's fields that a stream maps; what the gateway derives by itself does not count."""
     kinds = [stream.map, *(kind.map for kind in stream.kinds.values())]
     mapped = {target.partition(".")[0] for rules in kinds for target in rules}
-    hints = get_type_hints(EMITS[stream.emits], include_extras=True)
-    fields = {name for name, hint in hints.items() if not _derived(hint)} - {"id"}
+    owner = record_type(stream.emits)
+    fields = {name for name in names(owner) if not target(owner, name).derived} - {"id"}
     return len(mapped & fields) / len(fields)
 
 
@@ -152,10 +150,6 @@ def last_day(versions: Iterable[Version], today: date) -> date | None:
     ends = [version.until for version in versions]
     last = max((end for end in ends if end), default=None)
     return None if last is None or None in ends or last < today else last
-
-
-def _derived(kind: object) -> bool:
-    return any(isinstance(mark, msgspec.Meta) and (mark.extra or {}).get("derived") for mark in get_args(kind)[1:])
 
 
 def secret_names(value: object) -> set[str]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gateway.settings import Settings
+from gateway.settings import Settings
 
 ESC = "esc"
 IDS = "ids"

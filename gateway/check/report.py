@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -44,11 +45,7 @@ def _source(file: str) -> list[str]:
 
 def as_json(findings: Sequence[Finding]) -> str:
     """Return a JSON array."""
-    return json.dumps([_plain(finding) for finding in findings], ensure_ascii=False, indent=2)
-
-
-def _plain(finding: Finding) -> dict[str, str | int]:
-    return {name: getattr(finding, name) for name in ("file", "line", "column", "code", "path", "message", "severity")}
+    return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
 
 
 def github(findings: Sequence[Finding]) -> str:

@@ -17,12 +17,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from gateway.check.expressions import TEST_KEY
-from gateway.check.trials import plain, pseudonym_kinds
+from gateway.check.trials import plain
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.payload import json_value, xml_element
+from gateway.harmonise.privacy import pseudonymiser
 from gateway.language.connector import Connector, payload_kind
 from gateway.language.document import read
 from gateway.language.expressions import compile_expression, is_element, text_of
+from gateway.language.mapping_rules import pseudonym_kinds
 from gateway.records import Accepted, Raw, Rejected
 
 KEPT_LENGTH = 3
@@ -55,7 +57,7 @@ def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Any) -
 def example(connector: Connector, stream: str, raw: Raw, tables: Any) -> dict[str, Any]:
     """Return a test, as plain YAML values, that shows the record without anybody's data."""
     body, faked = _fake(connector, raw, tables)
-    native_id = faked.get(raw.native_id, raw.native_id) if raw.native_id in faked else raw.native_id
+    native_id = faked.get(raw.native_id, raw.native_id)
     context = {name: faked.get(value, fake(value)) for name, value in raw.context.items() if name != "root"}
     made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
     outcome = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)(made)
@@ -103,8 +105,6 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) ->
             text_of(value).strip() for value in found if personal and not isinstance(value, dict | list)
         ),
     )(raw)
-    from gateway.harmonise.privacy import pseudonymiser
-
     rules = [connector.streams[stream].map, *(kind.map for kind in connector.streams[stream].kinds.values())]
     for kind in {kind for group in rules for rule in group.values() for kind in pseudonym_kinds(rule)}:
         pseudonym = pseudonymiser(TEST_KEY, connector.country[:2], kind)

@@ -23,7 +23,7 @@ from gateway.harmonise.privacy import pseudonymiser
 from gateway.language.connector import Connector, payload_kind
 from gateway.language.document import Document, Path_
 from gateway.language.examples import Example
-from gateway.language.mapping_rules import Rule, Rules
+from gateway.language.mapping_rules import Rules, pseudonym_kinds
 from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
 
 
@@ -186,14 +186,6 @@ class _Pseudonyms:
         target = ".".join(str(part) for part in where if not isinstance(part, int))
         kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in pseudonym_kinds(rule)}
         return {pseudonymiser(TEST_KEY, self._country, kind)(value) for kind in kinds}
-
-
-def pseudonym_kinds(rule: Rule) -> Iterator[str]:
-    """Give the kinds of identifier a rule makes pseudonyms of."""
-    if rule.pseudonym:
-        yield rule.pseudonym
-    for inner in rule.first_of or ():
-        yield from pseudonym_kinds(inner)
 
 
 def _said(outcome: Outcome) -> str:

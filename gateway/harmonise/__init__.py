@@ -9,7 +9,6 @@ through, and rule by rule (:meth:`Harmoniser.rule_by_rule`), which explanations 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,7 +22,9 @@ from gateway.harmonise.generate import Run, generate
 from gateway.harmonise.mapper import Compiler, Problem, Surroundings
 from gateway.harmonise.payload import PayloadError, hidden, json_value, xml_element
 from gateway.harmonise.providers import Providers
+from gateway.harmonise.rules import enrich
 from gateway.harmonise.scalars import CastError
+from gateway.harmonise.tables import Tables
 from gateway.language.conditions import matcher
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.expressions import SelectError
@@ -46,22 +47,30 @@ class Program:
 
 
 class Harmoniser:
-    """Harmonises the raw records of one connector. Build it once; it is safe to share."""
+    """Harmonises the raw records of one connector. Build it once; it is safe to share.
+
+    Without ``tables`` no level and no credits are judged: records hold what was mapped.
+    """
 
     def __init__(
-        self, connector: Connector, tables: Any, *, pseudonym_key: bytes, providers: Providers | None = None, watch: Watch | None = None
+        self,
+        connector: Connector,
+        tables: Tables | None,
+        *,
+        pseudonym_key: bytes,
+        providers: Providers | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.connector = connector
         self._digest = connector.digest
         self._tables = tables
-        self._tables_digest = str(getattr(tables, "digest", ""))
+        self._tables_digest = tables.digest if tables is not None else ""
         self.providers = providers
         """The trusted providers as they are known now; whoever reads their topic puts a newer view here."""
-        self._enrich = _enrichment(tables)
-        self._streams: dict[str, _StreamPrograms] = {}
+        self._streams: dict[str, StreamPrograms] = {}
         problems: list[Problem] = []
         for name, stream in connector.streams.items():
-            made = _StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key), watch)
+            made = StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key), watch)
             problems += [
                 Problem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
             ]
@@ -86,7 +95,7 @@ class Harmoniser:
         """Return the Python that the rules of a stream became."""
         return self._streams[stream].code()
 
-    def _ending(self, raw: Raw, way: Callable[[Raw, Program, Any, _StreamPrograms], Outcome]) -> Outcome:
+    def _ending(self, raw: Raw, way: Callable[[Raw, Program, Any, StreamPrograms], Outcome]) -> Outcome:
         try:
             return self._begin(raw, way)
         except Refused as error:
@@ -103,7 +112,7 @@ class Harmoniser:
             stage=stage, field=field, reason=reason, detail=detail, config_digest=self._digest, tables_digest=self._tables_digest
         )
 
-    def _begin(self, raw: Raw, way: Callable[[Raw, Program, Any, _StreamPrograms], Outcome]) -> Outcome:
+    def _begin(self, raw: Raw, way: Callable[[Raw, Program, Any, StreamPrograms], Outcome]) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
             return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
@@ -123,7 +132,7 @@ class Harmoniser:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
         return way(raw, program, programs.read(raw), programs)
 
-    def _harmonise(self, raw: Raw, program: Program, node: Any, programs: _StreamPrograms) -> Outcome:
+    def _harmonise(self, raw: Raw, program: Program, node: Any, programs: StreamPrograms) -> Outcome:
         lookups: list[Lookup] = []
         issues: list[Issue] = []
         try:
@@ -133,7 +142,7 @@ class Harmoniser:
         except (CastError, Refused):
             return self._slowly(raw, program, node, programs)
 
-    def _slowly(self, raw: Raw, program: Program, node: Any, programs: _StreamPrograms) -> Outcome:
+    def _slowly(self, raw: Raw, program: Program, node: Any, programs: StreamPrograms) -> Outcome:
         state = State()
         apply(program.steps, node, programs.context(raw), state)
         return self._accept(raw, program, state.values, state.lookups, state.issues)
@@ -146,13 +155,13 @@ class Harmoniser:
             if not values.get(name):
                 return self._rejected("map", name, "missing", "expected a value; the registry sent none where the rule looks")
         lookups, issues = tuple(found), tuple(noted)
-        if self._enrich is not None:
-            answer = self._enrich(values, country=self.connector.country, emits=program.emits, tables=self._tables)
+        if self._tables is not None:
+            answer = enrich(values, country=self.connector.country, emits=program.emits, tables=self._tables)
             if isinstance(answer, Rejected):
                 return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
             values, more_lookups, more_issues = answer
-            lookups += tuple(more_lookups)
-            issues += tuple(more_issues)
+            lookups += more_lookups
+            issues += more_issues
         try:
             record = msgspec.convert(values, type=program.record)
         except msgspec.ValidationError as error:
@@ -176,7 +185,7 @@ class Harmoniser:
         )
 
 
-class _StreamPrograms:
+class StreamPrograms:
     """The programs of one stream, one a kind."""
 
     def __init__(self, around: Surroundings, watch: Watch | None = None) -> None:
@@ -238,22 +247,10 @@ class _StreamPrograms:
         return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
 
 
-def problems(connector: Connector, stream: Stream, tables: Any, key: bytes) -> tuple[list[Problem], frozenset[str]]:
+def problems(connector: Connector, stream: Stream, tables: Tables | None, key: bytes) -> tuple[list[Problem], frozenset[str]]:
     """Return what is wrong with a stream's rules, and the names of the payload they read."""
-    made = _StreamPrograms(Surroundings(connector, stream, tables, key))
+    made = StreamPrograms(Surroundings(connector, stream, tables, key))
     return made.problems, made.reads
-
-
-def _enrichment(tables: Any) -> Any:
-    """Return the rules that add levels, credits and judgements, or ``None`` without tables: then records hold what was mapped."""
-    if tables is None:
-        return None
-    try:
-        return importlib.import_module("gateway.harmonise.rules").enrich
-    except ModuleNotFoundError as error:
-        if error.name != "gateway.harmonise.rules":
-            raise
-        return None
 
 
 def _place_of(error: msgspec.ValidationError) -> str:

@@ -97,12 +97,11 @@ def rounded(exact: Fraction) -> Decimal:
 class Credits:
     """Every credit unit of every system. Does not change once made."""
 
-    __slots__ = ("_aliases", "_eu", "_memo", "_units")
+    __slots__ = ("_aliases", "_memo", "_units")
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._units: dict[tuple[str, str], tuple[_Unit, ...]] = {}
         self._aliases: dict[str, str] = {}
-        self._eu = "EU"
         self._memo: dict[tuple[str, str, Decimal, str | None, date | None, int | None], CreditMatch | NoCredits] = {}
         for mapping in mappings:
             self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
@@ -141,7 +140,7 @@ class Credits:
 
     def _named(self, system: str, unit: str) -> tuple[_Unit, ...]:
         folded = unit.casefold()
-        for place, name in ((system, unit), (system, folded), (self._eu, unit), (self._eu, folded)):
+        for place, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
             if found := self._units.get((place, name)):
                 return found
         return ()

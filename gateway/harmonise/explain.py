@@ -219,7 +219,7 @@ def _said(rule: Rule) -> str:
     if rule.languages is not None:
         parts.append("a text in several languages")
     if rule.as_ is not None:
-        parts.append(f"as {rule.as_ if isinstance(rule.as_, str) else 'the cast of the rule'}")
+        parts.append(f"as {rule.as_.simple or rule.as_.kind}")
     for word, value in (
         ("through table", rule.table),
         ("of framework", rule.framework),

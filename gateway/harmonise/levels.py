@@ -17,7 +17,6 @@ from gateway.language.mapping import ISSUING, Framework, Level, Mapping, Version
 
 NEAR = timedelta(days=365)
 """Around a day that is only about right, a year on each side is for a person to decide."""
-EQF = "http://data.europa.eu/snb/eqf/"
 _MEMO = 50_000
 
 
@@ -178,10 +177,6 @@ class Levels:
             reason = NoLevelReason.LEVEL_UNKNOWN if known else NoLevelReason.FRAMEWORK_UNKNOWN
             return NoLevel(reason=reason, framework=framework, level=level, frameworks=tuple(sorted(self._frameworks[system])))
         return _undated(rows) if on is None else _on(rows, on)
-
-    def systems(self) -> tuple[str, ...]:
-        """Return the systems that have a framework."""
-        return tuple(sorted(system for system, keys in self._frameworks.items() if keys))
 
     def system(self, country: str) -> str | None:
         """Return the system a country code means, or None when it has no tables."""

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from gateway.harmonise.fills import Refused, State, Tabled
+from gateway.harmonise.tables import NoCode, Tables
 from gateway.language.mapping_rules import LocalTable
 from gateway.records import Issue, Lookup
 
@@ -45,7 +46,7 @@ class LocalLookup:
 class RemoteLookup:
     """A code table of the country, or of the EU, read at the record's date."""
 
-    def __init__(self, tables: Any, country: str, name: str, field: str, dates: tuple[tuple[str, ...], ...]) -> None:
+    def __init__(self, tables: Tables | None, country: str, name: str, field: str, dates: tuple[tuple[str, ...], ...]) -> None:
         self._tables, self._country, self._name, self._field, self._dates = tables, country, name, field, dates
 
     @property
@@ -53,28 +54,18 @@ class RemoteLookup:
         """Whether the table exists; true where there are no tables to ask."""
         if self._tables is None:
             return True
-        answer: Any = self._tables.code(self._country, self._name, "", None)
-        return getattr(answer, "reason", "") not in {"table_unknown", "country_unknown"}
+        answer = self._tables.code(self._country, self._name, "", None)
+        return not (isinstance(answer, NoCode) and answer.reason == "table_unknown")
 
     def __call__(self, code: str, state: State) -> Any:
         """Return the value of a code at the record's date; notes the row that answered."""
         if self._tables is None:
             return unmapped("reject", self._name, self._field, state, "no_tables")
         found = self._tables.code(self._country, self._name, code, self._on(state.values))
-        value = getattr(found, "value", None)
-        reason = str(getattr(found, "reason", ""))
-        if reason:
-            return unmapped("reject", self._name, self._field, state, "unmapped" if reason == "code_unknown" else reason)
-        state.lookups.append(
-            Lookup(
-                field=self._field,
-                table=self._name,
-                version=str(getattr(found, "version", "")),
-                row=str(getattr(found, "row", code)),
-                source=str(getattr(found, "source", "")),
-            )
-        )
-        return value
+        if isinstance(found, NoCode):
+            return unmapped("reject", self._name, self._field, state, "unmapped" if found.reason == "code_unknown" else found.reason)
+        state.lookups.append(Lookup(field=self._field, table=self._name, version=found.version, row=found.row, source=found.source))
+        return found.value
 
     def _on(self, values: dict[str, Any]) -> date | None:
         for path in self._dates:

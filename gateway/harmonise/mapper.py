@@ -16,6 +16,8 @@ from gateway.harmonise.fills import Conversion, Refused, Shape, State, Step, Tab
 from gateway.harmonise.lookup import LocalLookup, RemoteLookup, date_paths
 from gateway.harmonise.privacy import pseudonymiser
 from gateway.harmonise.scalars import CastError
+from gateway.harmonise.tables import Tables
+from gateway.harmonise.texts import language_map
 from gateway.language.conditions import record_test
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.expressions import Context, ExpressionError, Run, Select, compile_expression
@@ -41,7 +43,7 @@ class Surroundings:
 
     connector: Connector
     stream: Stream
-    tables: Any
+    tables: Tables | None
     key: bytes
 
     @property
@@ -280,8 +282,6 @@ class Compiler:
         return fills.items(select, self.steps(rule.map or {}, found.struct, (*place, "map")), found.path[-1])
 
     def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Shape:
-        from gateway.harmonise.texts import language_map
-
         convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean
         return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.harmonise import _StreamPrograms
+from gateway.harmonise import StreamPrograms
 from gateway.harmonise.fills import Refused, State, apply
 from gateway.harmonise.mapper import Surroundings
 from gateway.harmonise.payload import PayloadError
@@ -13,7 +13,7 @@ from gateway.harmonise.privacy import pseudonymiser
 from gateway.harmonise.scalars import CastError
 from gateway.language.connector import Connector, Stream
 from gateway.language.expressions import text_of
-from gateway.language.mapping_rules import Rule
+from gateway.language.mapping_rules import Rule, pseudonym_kinds
 from gateway.records import Raw
 
 ESI = "esi"
@@ -27,7 +27,7 @@ class Subjects:
         self._connector = connector
         self._keys = keys
         self._esi = [pseudonymiser(key, "", ESI) for key in keys]
-        self._programs: dict[str, list[_StreamPrograms]] = {}
+        self._programs: dict[str, list[StreamPrograms]] = {}
 
     def __call__(self, raw: Raw) -> frozenset[str]:
         """Return the ids of everybody the record names."""
@@ -38,12 +38,12 @@ class Subjects:
         programs = self._programs[raw.stream]
         return frozenset(found for state in _states(programs, raw) for found in self._of(state))
 
-    def _compiled(self, name: str) -> list[_StreamPrograms]:
+    def _compiled(self, name: str) -> list[StreamPrograms]:
         stream = self._connector.streams.get(name)
         if stream is None:
             return []
         only = self._connector.model_copy(update={"streams": {name: reduced(stream)}})
-        return [_StreamPrograms(Surroundings(only, only.streams[name], None, key)) for key in self._keys]
+        return [StreamPrograms(Surroundings(only, only.streams[name], None, key)) for key in self._keys]
 
     def _of(self, state: State) -> Iterator[str]:
         holder = state.values.get("holder", {})
@@ -65,7 +65,7 @@ class PersonalValues:
         self._found = []
         stream = self._connector.streams.get(raw.stream)
         if raw.body is not None and stream is not None:
-            programs = _StreamPrograms(Surroundings(self._connector, stream, None, bytes(32)), self._watch)
+            programs = StreamPrograms(Surroundings(self._connector, stream, None, bytes(32)), self._watch)
             for _ in _states([programs], raw):
                 pass
         return self._found
@@ -75,7 +75,7 @@ class PersonalValues:
             self._found += [text_of(value).strip() for value in found if not isinstance(value, dict | list)]
 
 
-def _states(programs: list[_StreamPrograms], raw: Raw) -> Iterator[State]:
+def _states(programs: list[StreamPrograms], raw: Raw) -> Iterator[State]:
     """Yield what each rule of each program gives by itself: one that cannot be read does not hide the others. The payload is read once."""
     chosen = [program for one in programs if (program := one.of(raw.kind)) is not None]
     if not chosen:
@@ -106,16 +106,9 @@ def identifier_kinds(connectors: Iterable[Connector]) -> set[tuple[str, str]]:
         for stream in connector.streams.values():
             for rules in (stream.map, *(kind.map for kind in stream.kinds.values())):
                 for name, rule in _only(rules).items():
-                    found |= {("", ESI)} if name == "holder.esi" else {(connector.country[:2], kind) for kind in _kinds(rule)}
+                    found |= {("", ESI)} if name == "holder.esi" else {(connector.country[:2], kind) for kind in pseudonym_kinds(rule)}
     return found
 
 
 def _only(rules: Mapping[str, Rule]) -> dict[str, Rule]:
     return {name: rule for name, rule in rules.items() if name in IDENTIFIERS}
-
-
-def _kinds(rule: Rule) -> Iterator[str]:
-    if rule.pseudonym:
-        yield rule.pseudonym
-    for inner in rule.first_of or ():
-        yield from _kinds(inner)

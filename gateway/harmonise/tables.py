@@ -62,11 +62,6 @@ class Tables:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return cls(found.values(), digest.hexdigest()[:16])
 
-    @property
-    def levels(self) -> Levels:
-        """The levels, for commands that list them."""
-        return self._levels
-
     def level(self, country: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
         """Return the EQF level a dated, sourced row states, or the reason there is none. ``level`` is taken as it stands."""
         return self._levels.find(country, framework, level, on)
@@ -84,10 +79,6 @@ class Tables:
             if versions := self._codes.get((owner, name)):
                 return _code(owner, name, versions, value, on)
         return NoCode(reason="table_unknown", table=name)
-
-    def has_code(self, country: str, name: str) -> bool:
-        """Tell whether the country, or else the EU, has a code table of this name."""
-        return any((owner, name) in self._codes for owner in (self._levels.system(country), "EU"))
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, for checking and showing a grade; nothing here converts one."""

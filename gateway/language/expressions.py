@@ -7,7 +7,7 @@ A select gives a list: nothing found is ``[]``, and a JSON ``null`` is nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -390,8 +390,3 @@ def _counts(value: Any) -> bool:
     if isinstance(value, dict | list):
         return bool(value)
     return text_of(value).strip() not in {"", "false", "0"}
-
-
-def walk_names(selects: Iterator[Select]) -> frozenset[str]:
-    """Return every name that some select reads."""
-    return frozenset(name for select in selects for name in select.reads)

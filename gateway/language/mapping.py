@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -240,6 +240,3 @@ def load_mappings(directory: Path | str) -> dict[Path, Mapping]:
     if findings:
         raise ConfigError(findings)
     return found
-
-
-RELATIONS: tuple[str, ...] = get_args(Relation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import re2
@@ -92,14 +93,6 @@ def _cast(value: object) -> object:
 
 
 AnyCast = Annotated[Cast, BeforeValidator(_cast)]
-
-
-class EachText(Model):
-    """Texts of which each names its language."""
-
-    each: Expression = Field(description="The elements")
-    language: Expression | None = Field(None, description="The language, seen from an element")
-    text: Expression | None = Field(None, description="The text, seen from an element; the element's own text when left out")
 
 
 class Languages(Model):
@@ -193,6 +186,14 @@ AnyRule = Annotated[Rule, BeforeValidator(_rule)]
 Rule.model_rebuild()
 
 Rules = dict[str, AnyRule]
+
+
+def pseudonym_kinds(rule: Rule) -> Iterator[str]:
+    """Give the kinds of identifier a rule makes pseudonyms of."""
+    if rule.pseudonym:
+        yield rule.pseudonym
+    for inner in rule.first_of or ():
+        yield from pseudonym_kinds(inner)
 
 
 class LocalTable(Model):

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.language.connector import Connector
 from gateway.language.mapping_rules import SIMPLE_CASTS
+from gateway.language.shape import models_in
 from gateway.language.targets import REQUIRED, record_type, target
 from gateway.records import EMITS
 
@@ -70,16 +71,10 @@ def blocks() -> Iterator[type[BaseModel]]:
         seen.append(model)
         yield model
         for field in model.model_fields.values():
-            for inner in _models(field.annotation):
+            for inner in models_in(field.annotation):
                 yield from visit(inner)
 
     yield from visit(Connector)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
 def markdown(introduction: str, needs: Needs) -> str:
@@ -112,7 +107,7 @@ def _block(model: type[BaseModel], needs: Needs) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    named = _models(field.annotation)
+    named = models_in(field.annotation)
     if named:
         inner = " or ".join(dict.fromkeys(f"[{model.__name__}](#{model.__name__.lower()})" for model in named))
         container = next((get_origin(part) for part in _parts(field.annotation) if get_origin(part) in {tuple, dict}), None)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from gateway.language.countries import misnamed
 
@@ -208,4 +208,3 @@ class Secret(Model):
 
 
 TextOrSecret = str | Secret
-Hidden = Annotated[bytes, PlainSerializer(lambda _value: "hidden")]

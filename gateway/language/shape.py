@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.errors import Finding
 from gateway.language.document import Document, Path_
+from gateway.language.scalars import Secret
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -253,10 +254,11 @@ def _near(document: Document, place: Path_, context: Mapping[str, Any]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return every block that an annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
 def _field(models: list[type[BaseModel]], name: str | int) -> list[Any]:
@@ -270,7 +272,7 @@ def _walk(model: type[BaseModel], place: Path_) -> tuple[list[type[BaseModel]], 
         found = _field(models, part)
         if found:
             fields = found
-            models = [inner for field in found for inner in _models(field.annotation)]
+            models = [inner for field in found for inner in models_in(field.annotation)]
         elif not fields:
             return [], []
     return models, fields
@@ -287,11 +289,10 @@ def _description(model: type[BaseModel], place: Path_) -> str:
 
 
 def _looks_secret(model: type[BaseModel], detail: ErrorDetails) -> bool:
-    if detail["type"] not in {"model_type", "model_attributes_type", "extra_forbidden"}:
+    if detail["type"] not in {"model_type", "model_attributes_type"}:
         return False
     _, fields = _walk(model, _place(detail["loc"]))
-    names = {inner.__name__ for field in fields for inner in _models(field.annotation)}
-    return detail["type"] != "extra_forbidden" and names == {"Secret"}
+    return {inner for field in fields for inner in models_in(field.annotation)} == {Secret}
 
 
 def _lower(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -199,19 +200,13 @@ class Limits(Model):
 
     rate: Rate | None = Field(None, description="Requests per time")
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Requests at once")
-    timeout: TimeLimit = Field(default_factory=lambda: _seconds(60), description="Longest time for one whole reply")
+    timeout: TimeLimit = Field(timedelta(seconds=60), description="Longest time for one whole reply")
     max_response: Size = Field(50_000_000, description="Largest reply; a larger one stops the stream")
     max_decoded: Size = Field(500_000_000, description="Largest reply after decompression or unpacking")
     max_records: Annotated[int, Field(ge=1)] = Field(1_000_000, description="Most records in one reply")
     quiet: Quiet | None = Field(None, description="Hours in which the registry is not called")
     attempts: Annotated[int, Field(ge=1, le=20)] = Field(5, description="How often one request is tried")
-    patience: TimeLimit = Field(default_factory=lambda: _seconds(120), description="Longest time spent on repeating one request")
-
-
-def _seconds(count: int) -> Any:
-    from datetime import timedelta
-
-    return timedelta(seconds=count)
+    patience: TimeLimit = Field(timedelta(seconds=120), description="Longest time spent on repeating one request")
 
 
 class Condition(Model):

@@ -7,21 +7,6 @@ from __future__ import annotations
 
 from gateway.records import Credential
 
-MANDATORY = (
-    "learner",
-    "title",
-    "country",
-    "awarding_body",
-    "date",
-    "learning_outcomes",
-    "workload",
-    "level",
-    "assessment",
-    "participation",
-    "quality_assurance",
-)
-OPTIONAL = ("prerequisites", "supervision", "grade", "stackability", "further_information")
-
 
 def completeness(record: Credential, *, quality_assured: bool) -> dict[str, bool]:
     """Return each element and whether the record holds it."""

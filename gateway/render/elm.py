@@ -30,7 +30,6 @@ Pieces = list[bytes]
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
-
 ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
 ECTS: Final = vocab.snb("education-credit", vocab.ECTS)
@@ -78,11 +77,6 @@ def hours(value: Decimal | None) -> str | None:
     minutes = int((value * 60).to_integral_value())
     whole, rest = divmod(minutes, 60)
     return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
-
-
-def day(value: date) -> str:
-    """Return a date as ELM's date and time."""
-    return midnight(value)[1:-1].decode()
 
 
 def midnight(value: date) -> bytes:

@@ -12,10 +12,8 @@ from orjson import dumps
 
 from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
 from gateway.render import elm, vocab
-from gateway.render.elm import HERE, Pieces, day, instant, midnight
+from gateway.render.elm import HERE, Pieces, midnight
 from gateway.render.identity import escaped, inside
-
-__all__ = ["credential", "day", "instant", "sealing_required"]
 
 CONTEXT: Final = ["https://www.w3.org/2018/credentials/v1", "http://data.europa.eu/snb/model/context/edc-ap"]
 SCHEMA: Final = {"id": "http://data.europa.eu/snb/model/ap/edc-generic-full", "type": "ShaclValidator2017"}

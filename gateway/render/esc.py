@@ -193,10 +193,3 @@ def _identified(identifiers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
 
 def _missing(field: str, expected: str) -> Rejected:
     return Rejected(stage="render", field=field, reason="missing", detail=f"expected {expected}")
-
-
-def fields_of(node: Any) -> set[str]:
-    """Return every field name of a document, for the minimisation test."""
-    if isinstance(node, dict):
-        return set(node) | {name for value in node.values() for name in fields_of(value)}
-    return {name for item in node for name in fields_of(item)} if isinstance(node, list) else set()
