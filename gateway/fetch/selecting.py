@@ -59,7 +59,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e
 """What nobody sees: two ids that differ in it look the same to everybody."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """A node that is a record, with where it was found. ``outer`` is what ``keep`` looks from in JSON."""
 
@@ -71,7 +71,7 @@ class Item:
     gone: str = ""
     """The native id of a record that turned out not to exist any more."""
     body: bytes | None = None
-    """The node as bytes, where they are at hand."""
+    """The node as bytes, once they were asked for: see :meth:`Selector.body`."""
 
 
 class Selector:
@@ -121,7 +121,7 @@ class Selector:
     def raws(self, item: Item) -> Iterator[Raw]:
         """Give a record, then the records inside it."""
         stream = self._stream
-        body = item.body if item.body is not None else self.fingerprint(item)
+        body = self.body(item)
         native_id = self._unnamed(item.gone) if item.gone else self.native_id(item, body)
         gone = bool(item.gone) or self.fits(item, stream.deleted) or self._operation_deletes(item)
         changed = self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
@@ -141,9 +141,11 @@ class Selector:
                 yield from self.raws(replace(item, node=node, body=None, context={**item.context, "parent": native_id}))
 
     @staticmethod
-    def fingerprint(item: Item) -> bytes:
-        """Return the bytes by which a repeated page is recognised."""
-        return element_bytes(item.node) if isinstance(item.node, etree._Element) else dump_json(item.node)  # noqa: SLF001 - see lxml
+    def body(item: Item) -> bytes:
+        """Return the bytes of a record, written once: what is kept of it, and what a repeated page is recognised by."""
+        if item.body is None:
+            item.body = element_bytes(item.node) if isinstance(item.node, etree._Element) else dump_json(item.node)  # noqa: SLF001 - see lxml
+        return item.body
 
     def native_id(self, item: Item, body: bytes) -> str:
         """Return the parts of the id joined by ``/``; a record without one gets a name from its content, and is rejected later."""

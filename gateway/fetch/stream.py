@@ -270,7 +270,7 @@ class _StreamReader:
         def content() -> str:
             state = hashlib.sha256()
             for item in items:
-                state.update(self._selector.fingerprint(item))
+                state.update(self._selector.body(item))
             for document in documents:
                 if document.cut is not None:
                     state.update(document.cut.digest.encode())
