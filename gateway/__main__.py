@@ -23,7 +23,8 @@ def main() -> None:
             print(finding, file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)  # noqa: T201
+        for line in str(error).splitlines():
+            print(f"gateway: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except ValidationError as error:
         for item in error.errors(include_input=False, include_url=False):

@@ -166,17 +166,20 @@ def secret_names(value: object) -> set[str]:
 
 
 def require_secrets(fleet: Fleet, secrets: FileSecrets) -> None:
-    """Raise :class:`~gateway.errors.UsageError` naming the first secret that is not there: better now than at the first poll.
+    """Raise :class:`~gateway.errors.UsageError` naming each secret that is not there, one a line: better now than at the first poll.
 
     Raises :class:`~gateway.errors.ConfigError` for secrets that every user of this machine may read; root in a container cannot help
     how they were mounted, and is only told.
     """
+    missing = []
     for connector in fleet.connectors.values():
         for name in sorted(secret_names(connector)):
             try:
                 secrets(name)
             except Halt as error:
-                raise UsageError(f"{connector.connector}: {error}") from None
+                missing.append(f"{connector.connector}: {error}")
+    if missing:
+        raise UsageError("\n".join(missing))
     found = open_secrets(fleet, secrets)
     if found and os.geteuid():
         raise ConfigError(found)

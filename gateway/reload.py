@@ -92,7 +92,7 @@ class Reloader:
             self._refuse(error.findings)
             return
         except (GatewayError, OSError) as error:
-            self._refuse([Finding(str(self.settings.connectors), 0, 0, "cannot-run", "", str(error))])
+            self._refuse([Finding(str(self.settings.connectors), 0, 0, "cannot-run", "", line) for line in str(error).splitlines()])
             return
         if await asyncio.to_thread(self.look) != found:
             return  # changed once more while it was loaded: what was checked is not what was read

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from gateway.cli.read import read
-from gateway.errors import Unavailable, UsageError
+from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.fleet import Fleet
 
 T = TypeVar("T")
 ROLES = ("poll", "harmonise")
@@ -75,8 +79,7 @@ def run(
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
-    from gateway.fetch.secrets import FileSecrets
-    from gateway.fleet import load_fleet, require_secrets
+    from gateway.fleet import load_fleet
     from gateway.process import Worker
     from gateway.supervise import Supervisor
     from gateway.watch import logs, tracing
@@ -93,19 +96,42 @@ def run(
     if processes == 1:
         tracing.start(settings)
     fleet = load_fleet(settings, names)
+    _require(settings, fleet if "poll" in wanted else None, port=socket is None)
     if wait:
         run_loop(kafka_there(settings, wait))
-    if "poll" in wanted:
-        require_secrets(fleet, FileSecrets(settings.secrets_dir))
-        if accept_new_cluster:
-            from gateway.publish import cluster
+    if "poll" in wanted and accept_new_cluster:
+        from gateway.publish import cluster
 
-            asyncio.run(cluster.accept(settings))
+        asyncio.run(cluster.accept(settings))
     if processes > 1:
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
         raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
     worker = Worker(settings, fleet, frozenset(wanted), socket=socket, names=names)
     run_loop(worker.run())  # after a signal it does not come back: it ends the process with 128 and the signal's number
+
+
+def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
+    """Raise everything that is missing on this machine as one error, a line each: secrets, how to reach Kafka, the health port."""
+    from gateway.fetch.secrets import FileSecrets
+    from gateway.fleet import require_secrets
+    from gateway.publish.connection import arguments
+    from gateway.watch.health import require_port
+
+    looks: list[Callable[[], object]] = [partial(arguments, settings), *([partial(require_port, settings)] if port else [])]
+    if fleet is not None:
+        looks.insert(0, partial(require_secrets, fleet, FileSecrets(settings.secrets_dir)))
+    found: list[GatewayError] = []
+    for look in looks:
+        try:
+            look()
+        except GatewayError as error:
+            found.append(error)
+    if len(found) > 1:
+        together = GatewayError("\n".join(map(str, found)))
+        together.exit_code = found[0].exit_code
+        raise together
+    if found:
+        raise found[0]
 
 
 async def kafka_there(settings: Settings, seconds: float) -> None:

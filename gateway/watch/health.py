@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import inspect
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -206,6 +207,15 @@ async def _guard(request: web.Request, handler: Callable[[web.Request], Awaitabl
         response = web.Response(text="the page could not be made; the log says why\n", status=500)
     response.headers.update(_HEADERS)
     return response
+
+
+def require_port(settings: Settings) -> None:
+    """Raise :class:`~gateway.errors.Unavailable` when the health port cannot be opened; it is closed again at once."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
+        socket.create_server((settings.metrics_host, settings.metrics_port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise Unavailable(_refusal(settings.metrics_host, settings.metrics_port, error)) from error
 
 
 def _refusal(host: str, port: int, error: Exception) -> str:

@@ -20,7 +20,7 @@ def gateway(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
         [sys.executable, "-m", "gateway", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         cwd=cwd,
         env=clean | {"GATEWAY_PSEUDONYM_KEY": KEY, "GATEWAY_METRICS_PORT": "0"} | environment,
         check=False,
@@ -46,7 +46,8 @@ def test_an_unknown_connector_lists_the_known():
 
 
 def test_a_missing_secret_names_the_file_and_the_variable(tmp_path: Path):
-    says(gateway("run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path)), 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
+    done = gateway("run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    says(done, 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
 
 
 def test_a_missing_pseudonym_key_says_how_to_make_one():
@@ -97,6 +98,22 @@ def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+def test_everything_that_a_first_start_lacks_is_said_at_once(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        given = {"GATEWAY_SECRETS_DIR": str(tmp_path), "GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_METRICS_PORT": port}
+        done = gateway("run", "demo-rest", "demo-soap", **given)
+        stage = gateway("run", "--roles", "harmonise", **given)
+    assert done.returncode == 2
+    lacks = ("demo-rest/token", "demo-soap/key", "no Kafka: start one", f"port {port} on 127.0.0.1 is in use")
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(lacks), lines
+    assert all(line.startswith("gateway: ") and what in line for line, what in zip(lines, lacks, strict=True)), lines
+    assert (stage.returncode, len(stage.stderr.splitlines())) == (4, 2), "a stage needs no secret of a registry"
+
+
 @pytest.mark.kafka
 def test_a_port_in_use_is_named_before_any_poll(site):
     with socket.socket() as taken:
@@ -104,6 +121,6 @@ def test_a_port_in_use_is_named_before_any_poll(site):
         taken.listen()
         port = str(taken.getsockname()[1])
         process = site.run(GATEWAY_METRICS_PORT=port)
-        assert process.wait(30) == 4
+        assert process.wait(90) == 4
         assert f"port {port} on 127.0.0.1 is in use" in site.log()
         assert not site.read("gateway.raw.v1")
