@@ -14,7 +14,7 @@ from gateway.language.expressions import ExpressionError, PayloadKind, compile_e
 TEST_KEY = b"the key of inline tests, never of a gateway"
 """Pseudonyms in inline tests are made with this key."""
 
-_AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule"}
+_AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule", "bad-language"}
 
 
 def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:

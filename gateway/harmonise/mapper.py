@@ -71,6 +71,8 @@ class Compiler:
         self.reads: set[str] = set()
         self.variables: set[str] = set()
         self.protected = False
+        self.owner: type[Any] = object
+        """The type of the record, or of the item inside it, whose rules are being compiled."""
 
     def steps(self, rules: Mapping[str, Rule], owner: type[Any], place: tuple[str | int, ...]) -> list[Step]:
         """Compile a ``map``. Steps that read other targets come last."""
@@ -86,7 +88,7 @@ class Compiler:
                 self._problem("derived-field", here, f"the gateway itself fills '{name}'; map what it is derived from")
                 continue
             self._privacy(found, rule, here)
-            self.protected = found.personal or bool(rule.pseudonym or rule.basis)
+            self.protected, self.owner = found.personal or bool(rule.pseudonym or rule.basis), owner
             shape = self._rule(rule, found, here)
             late = rule.table is not None and rule.table not in self.around.connector.tables
             made.append(Step(found.path[:-1], found.path[-1], shape, late))
@@ -215,6 +217,7 @@ class Compiler:
     def _lookup(self, rule: Rule, place: tuple[str | int, ...], name: str) -> Tabled:
         table = str(rule.table)
         connector = self.around.connector
+        self._dated(rule, place)
         if table in connector.tables:
             return LocalLookup(connector.tables[table], table, name, connector.connector, connector.digest)
         remote = RemoteLookup(self.around.tables, connector.country, table, name, date_paths(rule.at))
@@ -225,6 +228,18 @@ class Compiler:
                 f"'{table}' is neither under tables nor in mappings/{connector.country.lower()}.yaml; add it",
             )
         return remote
+
+    def _dated(self, rule: Rule, place: tuple[str | int, ...]) -> None:
+        """See whether ``at`` names a day that the table can be read at."""
+        if rule.at is None:
+            return
+        try:
+            if target(self.owner, rule.at).sort not in {"date", "datetime"}:
+                self._problem("wrong-rule", (*place, "at"), f"'{rule.at}' is no day; name a target that is a date")
+            elif rule.table in self.around.connector.tables:
+                self._problem("wrong-rule", (*place, "at"), "a table of this file is the same on every day; leave at out")
+        except UnknownTarget as error:
+            self._problem("unknown-field", (*place, "at"), str(error))
 
     def _joined(self, rule: Rule, conversion: Conversion, place: tuple[str | int, ...]) -> Shape:
         parts, convert = rule.join, conversion.of
@@ -283,6 +298,14 @@ class Compiler:
 
     def _languages(self, rule: Rule, languages: Languages, name: str, place: tuple[str | int, ...]) -> Shape:
         convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean
+        said: dict[tuple[str, ...], str] = {("fields", tag): tag for tag in languages.fields}
+        if languages.otherwise not in {None, "und"}:  # BCP 47 has a tag for what nobody knows
+            said["otherwise",] = str(languages.otherwise)
+        for where, tag in said.items():
+            try:
+                casts.language(tag)
+            except CastError as error:
+                self._problem("bad-language", (*place, *where), f"'{tag}' is not {error.expected}")
         return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
 
 

@@ -23,7 +23,7 @@ Pairs = Callable[[Any, Context], list[Pair]]
 
 def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile) -> Shape:
     """Return the rule that gives a language map, or ``None`` when there is no text at all."""
-    put_together = _put_together(convert, nulls, name, pick, languages.otherwise)
+    put_together = _put_together(convert, nulls, name, pick, _tag(languages.otherwise) or languages.otherwise)
     if languages.each is not None:
         each = compile_(languages.each, "each")
         pairs_of = _pairs_of(

@@ -116,8 +116,12 @@ class Paging(OneOf):
 def _paging(value: object) -> object:
     if value == "none":
         return {"none": True}
-    if isinstance(value, str) and value in {"link_header", "page_number", "atom"}:
-        return {value: {}}
+    if isinstance(value, str):
+        if value in {"link_header", "page_number", "atom"}:
+            return {value: {}}
+        raise ValueError(
+            f"there is no paging {value!r}; write none, link_header, page_number, atom, or one with options: {{offset: {{size: 100}}}}"
+        )
     if isinstance(value, dict) and isinstance(value.get("next_url"), str):
         return {**value, "next_url": {"from": value["next_url"]}}
     return value
@@ -169,6 +173,10 @@ class Cursor(Model):
 
 
 def _cursor(value: object) -> object:
+    if isinstance(value, str) and value != "scan":
+        raise ValueError(
+            f"there is no cursor {value!r}; write scan, {{field: changed_at}}, {{window: 30d, start: 2020-01-01}} or {{feed: …}}"
+        )
     return {"scan": True} if value == "scan" else value
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from fnmatch import translate
 from typing import Any
 
-from gateway.language.expressions import Context, PayloadKind, compile_expression, text_of, truth
+from gateway.language.expressions import Context, PayloadKind, compile_expression, text_of
 from gateway.language.wire import Condition
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -46,7 +46,7 @@ def record_test(condition: Condition, kind: PayloadKind, namespaces: Mapping[str
     """Compile a condition that looks at a record or a decoded reply by ``path``."""
     select = compile_expression(kind, condition.path or ".", namespaces).run
     if not (condition.is_ or condition.not_ or any(test is not None for test in (condition.over, condition.since, condition.exists))):
-        return lambda node, context: truth(select(node, context))
+        return lambda node, context: _says_something(select(node, context))
     test = values_test(condition)
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])
 
@@ -57,3 +57,18 @@ def _number(text: str) -> Decimal:
     except InvalidOperation:
         return Decimal(0)
     return number if number.is_finite() else Decimal(0)
+
+
+def _says_something(values: list[Any]) -> bool:
+    """Say whether a select found something that counts: not nothing, blank, ``false`` or 0."""
+    return any(_counts(value) for value in values)
+
+
+def _counts(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float | Decimal):
+        return value != 0
+    if isinstance(value, dict | list):
+        return bool(value)
+    return text_of(value).strip() not in {"", "false", "0"}

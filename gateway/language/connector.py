@@ -13,11 +13,10 @@ from pydantic import Field, PrivateAttr
 
 from gateway.language.asking import AnyCursor, AnyPaging, Decode, Each, Expand, Export, Join, Paging, Request
 from gateway.language.examples import Example
-from gateway.language.mapping_rules import Kind, LocalTable, Rules
-from gateway.language.scalars import CountryCode, Duration, Expression, Identifier, Many, Model, Name, Secret, Words, Zone
+from gateway.language.mapping_rules import Emits, Kind, LocalTable, Rules
+from gateway.language.scalars import CountryCode, Duration, Expression, Identifier, Many, Model, Name, Secret, Words, Zone, spelled
 from gateway.language.wire import Acknowledgement, Addressing, Answer, Auth, Limits, Security, Signature, Tls, Url, When, XRoad
 
-Emits = Literal["qualification", "learning_opportunity", "credential", "student_status", "card", "provider"]
 Strictness = Literal["strict", "warn", "off"]
 
 
@@ -80,7 +79,9 @@ class File(Protocol):
 class Push(Model):
     """We are called: HTTP or SOAP; the caller gets its answer in its own form."""
 
-    path: Annotated[str, Field(pattern=r"^/[\w./-]*$")] = Field(description="Path below our address")
+    path: Annotated[str, spelled(r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards")] = Field(
+        description="Path below our address"
+    )
     protocol: Literal["http", "soap"] = Field("http", description="Plain HTTP, or SOAP")
     fields: Many[str] = Field((), description="Form fields that are read; decode starts at the first")
     auth: Auth | None = Field(None, description="Credentials the caller must show")
@@ -130,9 +131,12 @@ class Stream(Model):
     expand: Expand | None = Field(None, description="A second request for each record")
     join: Many[Join] = Field((), description="Second lists joined by a key")
     schema_: SchemaCheck | None = Field(None, alias="schema", description="Check of replies against a schema")
-    iri: Annotated[str, Field(pattern=r"^https?://[^\s{}]*\{id\}[^\s{}]*$")] | None = Field(
-        None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out"
-    )
+    iri: (
+        Annotated[
+            str, spelled(r"^https?://[^\s{}]*\{id\}[^\s{}]*$", "write an address with {id} once: https://registry.example/awards/{id}")
+        ]
+        | None
+    ) = Field(None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out")
     null_values: Many[str] = Field((), description="Texts that mean nothing is known, such as - or 9999; blank is always nothing")
     zone: Zone = Field("UTC", description="Zone of times that name none")
     map: Rules = Field({}, description="One rule a target")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 
 import jmespath
@@ -241,7 +240,7 @@ def _json(text: str, kind: PayloadKind) -> Select:
         if kind == "csv" and "$" not in text:
             return Select(text, kind, _json_walk([text]), True, reads=frozenset({text}))
         column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
-        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else ""
+        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else _quoted(text)
         raise ExpressionError("bad-expression", f"not JMESPath: {_why(error)}: {text!r}{hint}", column or 0) from None
     reads = _check_functions(compiled.parsed, text)
     find = jmes.compiled(compiled.parsed)
@@ -276,6 +275,15 @@ def _why(error: Exception) -> str:
         early = error.token_type == "eof" or error.token_value is None  # noqa: S105
         return "it stops too early" if early else f"{error.token_value!r} is not expected there"
     return "it cannot be read"
+
+
+def _quoted(text: str) -> str:
+    """Say how keys with other characters are written, where an expression is nothing but keys."""
+    keys = text.split(".")
+    if not all(re.fullmatch(r"[\w@:$ -]+", key) for key in keys):
+        return ""
+    written = ".".join(key if key.isidentifier() else f'"{key}"' for key in keys)
+    return f"; such a key is quoted: '{written}'"
 
 
 def _check_functions(tree: Any, text: str) -> frozenset[str]:
@@ -375,18 +383,3 @@ def _listed(value: Any) -> list[Any]:
     if type(value) is list:
         return [item for item in value if item is not None]
     return [value]
-
-
-def truth(values: list[Any]) -> bool:
-    """Say whether a select found something that counts: not nothing, blank, ``false`` or 0."""
-    return any(_counts(value) for value in values)
-
-
-def _counts(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float | Decimal):
-        return value != 0
-    if isinstance(value, dict | list):
-        return bool(value)
-    return text_of(value).strip() not in {"", "false", "0"}

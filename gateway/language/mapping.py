@@ -7,7 +7,6 @@ reading is (``confidence``) and from when to when it holds. A level is text and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from gateway.errors import ConfigError, Finding
 from gateway.language.document import Document, read
-from gateway.language.scalars import Many, Model
+from gateway.language.scalars import Day, Many, Model, spelled
 from gateway.language.shape import shape
 
 Relation = Literal[
@@ -45,15 +44,6 @@ MOST_ECTS = 100
 QDR = "http://data.europa.eu/snb/qdr/"
 
 
-def _day(value: object) -> date:
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise ValueError("expected a day, such as 2022-08-01")
-
-
 def _ratio(value: object) -> Fraction:
     try:
         made = Fraction(str(value))
@@ -79,13 +69,15 @@ def _uri(value: object) -> str:
     raise ValueError("expected c_ and eight hexadecimal digits (an id of the EU vocabulary) or a whole URI")
 
 
-Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 Ratio = Annotated[Fraction, BeforeValidator(_ratio), WithJsonSchema({"type": ["number", "string"], "examples": [1, 1.5, "10/7"]})]
 Hours = Annotated[Fraction, BeforeValidator(_number), WithJsonSchema({"type": "number"})]
 Uri = Annotated[str, BeforeValidator(_uri), WithJsonSchema({"type": "string", "examples": ["c_218a7e54"]})]
 Text = Annotated[str, StringConstraints(min_length=1)]
-LevelText = Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$", max_length=40)]
-System = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}(-[A-Z]{2,4})?|EHEA)$")]
+LevelText = Annotated[str, spelled(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)]
+System = Annotated[
+    str,
+    spelled(r"^([A-Z]{2}(-[A-Z]{2,4})?|EHEA)$", "a system is a country's two capital letters, with a part of it: BE-VLG; or EU or EHEA"),
+]
 
 
 class Dated(Model):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import re2
 from pydantic import BeforeValidator, Field
 
 from gateway.language.scalars import CountryCode, Expression, Identifier, Many, Model, Name, OneOf, Words, Zone
 from gateway.language.wire import When
+
+Emits = Literal["qualification", "learning_opportunity", "credential", "student_status", "card", "provider"]
+Pick = Literal["first", "last"]
+_MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?")
 
 
 class Split(Model):
@@ -43,7 +48,7 @@ class Html(Model):
 SIMPLE_CASTS = frozenset(
     {
         "text", "trim", "collapse", "html", "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date", "integer", "decimal",
-        "boolean",         "language", "country", "duration", "upper", "lower", "base64",
+        "boolean", "language", "country", "duration", "upper", "lower", "base64",
     }
 )  # fmt: skip
 """Casts that need no options, written ``as: name``."""
@@ -54,9 +59,9 @@ class Cast(OneOf):
 
     simple: str | None = Field(None, description="The name of a cast without options")
     date: Words | None = Field(None, description='strptime formats, tried in order: "%d.%m.%Y"')
-    partial: str | None = Field(None, description="A date of which month or day may be missing: first or last day is taken")
+    partial: Pick | None = Field(None, description="A date of which month or day may be missing: first or last day is taken")
     datetime: DateTime | None = Field(None, description="Date and time with formats and a zone")
-    decimal: str | None = Field(None, description='The decimal mark: "," reads 7,5 and 1.234,5')
+    decimal: Literal[",", "."] | None = Field(None, description='The decimal mark: "," reads 7,5 and 1.234,5')
     boolean: Boolean | None = Field(None, description="Words of the registry for yes and no")
     period: dict[str, str] | None = Field(
         None, description="Period codes: a year and a suffix, each suffix with its month and day: {K: 06-01, S: 12-01}"
@@ -70,10 +75,12 @@ class Cast(OneOf):
         super().model_post_init(context)
         if self.simple is not None and self.simple not in SIMPLE_CASTS:
             raise ValueError(f"there is no cast {self.simple!r}; there are {', '.join(sorted(SIMPLE_CASTS))}")
-        if self.partial not in {None, "first", "last"}:
-            raise ValueError("partial is first or last")
-        if self.decimal not in {None, ",", "."}:
-            raise ValueError('the decimal mark is "," or "."')
+        for form in (*(self.date or ()), *(self.datetime.format if self.datetime else ())):
+            if "%" not in form:
+                raise ValueError(f'{form!r} holds no part of a date; write %d for the day, %m for the month, %Y for the year: "%d.%m.%Y"')
+        for suffix, day in (self.period or {}).items():
+            if not _MONTH_AND_DAY.fullmatch(day):
+                raise ValueError(f"{suffix} stands for a month and a day, such as 06-01, not for {day!r}")
         if self.match is not None:
             _regular(self.match)
 
@@ -144,13 +151,15 @@ class Rule(Model):
     table: Name | None = Field(None, description="Code table of this file or of mappings/<country>.yaml")
     at: str | None = Field(None, description="Target whose date the table is read at; the record's award date when left out")
     default: Any = Field(None, description="Value when nothing was found; not when something was found that cannot be read")
-    pick: str | None = Field(None, description="first or last: which of several values is meant; without it several are ambiguous")
+    pick: Pick | None = Field(None, description="first or last: which of several values is meant; without it several are ambiguous")
     framework: str | None = Field(None, description="For nqf_level: the framework it belongs to, a key of mappings/<country>.yaml")
     pseudonym: str | None = Field(
         None, description="The value leaves only as a keyed pseudonym; names the kind of identifier, so that equal ones agree"
     )
     basis: str | None = Field(None, description="Legal basis on which a personal value leaves as it is")
-    invalid: str = Field("reject", description="reject the record, or drop the value with an issue, when the value cannot be read")
+    invalid: Literal["reject", "drop"] = Field(
+        "reject", description="reject the record, or drop the value with an issue, when the value cannot be read"
+    )
 
     def model_post_init(self, _context: Any, /) -> None:
         """Refuse a rule with two sources or none."""
@@ -170,10 +179,6 @@ class Rule(Model):
             raise ValueError("each and map belong together")
         if self.text is not None and not isinstance(self.join, dict):
             raise ValueError("text needs join with names: {a: EXPR, b: EXPR}")
-        if self.pick not in {None, "first", "last"}:
-            raise ValueError("pick is first or last")
-        if self.invalid not in {"reject", "drop"}:
-            raise ValueError("invalid is reject or drop")
         if self.pseudonym is not None and self.basis is not None:
             raise ValueError("give either pseudonym or basis: the value leaves as a pseudonym or as it is")
 
@@ -200,22 +205,17 @@ class LocalTable(Model):
     """A code table of this file alone."""
 
     map: dict[str, str | int | bool | None] = Field(description="Registry's code to harmonised value; codes are always text")
-    unmapped: Annotated[str, BeforeValidator(lambda value: "null" if value is None else value)] = Field(
-        "reject", description="reject, null or flag: what happens to a code that is not in the table"
+    unmapped: Annotated[Literal["reject", "null", "flag"], BeforeValidator(lambda value: "null" if value is None else value)] = Field(
+        "reject", description="What happens to a code that is not in the table"
     )
     country: CountryCode | None = Field(None, description="Country, when not the connector's")
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Refuse unknown words."""
-        if self.unmapped not in {"reject", "null", "flag"}:
-            raise ValueError("unmapped is reject, null or flag")
 
 
 class Kind(Model):
     """One kind of record of a stream that serves several."""
 
     map: Rules = Field({}, description="Rules for this kind; added to the stream's, and stronger")
-    emits: str | None = Field(None, description="What this kind becomes, when not what the stream emits")
+    emits: Emits | None = Field(None, description="What this kind becomes, when not what the stream emits")
     skip: str | None = Field(None, description="Why records of this kind are not wanted; they end as rejections with this reason")
 
     def model_post_init(self, _context: Any, /) -> None:

@@ -42,6 +42,16 @@ class OneOf(Model):
         return next(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
 
 
+WORDED: dict[str, str] = {}
+"""What a pattern asks for, in words, for the one whose text does not fit it."""
+
+
+def spelled(pattern: str, words: str, longest: int | None = None) -> StringConstraints:
+    """Return how a text has to be spelled."""
+    WORDED[pattern] = words
+    return StringConstraints(pattern=pattern, max_length=longest)
+
+
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"(\d+) ?(B|kB|KB|MB|GB)")
@@ -96,14 +106,14 @@ def _moment(value: object) -> datetime:
 
 
 def _day(value: object) -> date:
-    if isinstance(value, datetime):
-        return value.date()
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
     if isinstance(value, date):
         return value
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError:
-        raise ValueError("a day is written like 2017-03-01") from None
+    raise ValueError("a day is written like 2017-03-01")
 
 
 def _zone(value: object) -> str:
@@ -138,9 +148,12 @@ Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "
 Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
 Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=60)]
-"""Lower case letters, digits, hyphens and underscores."""
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Name = Annotated[
+    str, spelled(r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "a name is lower case letters and digits, with - or _ between them: new-awards", 60)
+]
+Identifier = Annotated[
+    str, spelled(r"^[a-z][a-z0-9_]*$", "a name for {name} and $name is lower case letters, digits and _, such as student_id", 40)
+]
 """A name that can stand in ``{name}`` and ``$name``."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 """XPath 1.0 where the payload is XML, JMESPath where it is JSON, a column name where it is CSV; ``$name`` reads what was kept."""
@@ -193,8 +206,16 @@ def _country(code: str) -> str:
     return code
 
 
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$"), AfterValidator(_callable)]
-CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z]{2,4})?$"), AfterValidator(_country)]
+HttpUrl = Annotated[
+    str,
+    spelled(r"^https?://[^\s]+$", "an address begins with https:// and has no blank, such as https://registry.example/api"),
+    AfterValidator(_callable),
+]
+CountryCode = Annotated[
+    str,
+    spelled(r"^[A-Z]{2}(-[A-Z]{2,4})?$", "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG"),
+    AfterValidator(_country),
+]
 
 
 class Secret(Model):
@@ -202,7 +223,10 @@ class Secret(Model):
 
     secret: Annotated[
         str,
-        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$"),
+        spelled(
+            r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$",
+            "a secret's name is letters, digits, - _ and ., with / between folders, such as ie-awards/password",
+        ),
         Field(description="Name of the secret; a file below the secrets directory"),
     ]
 

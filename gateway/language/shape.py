@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.errors import Finding
+from gateway.language.countries import ISO
 from gateway.language.document import Document, Path_
-from gateway.language.scalars import Secret
+from gateway.language.scalars import WORDED, Secret
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,8 +29,6 @@ _EXPECTED = {
     "model_attributes_type": ("wrong-type", "expected keys and values"),
     "float_type": ("wrong-type", "expected a number"),
 }
-_WORDED = {r"^https?://[^\s]+$": "an address begins with https:// and has no blank, such as https://registry.example/api"}
-"""What a pattern that people meet often asks for, in words."""
 
 
 def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
@@ -42,10 +41,7 @@ def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
         return model.model_validate(document.value), []
     except ValidationError as error:
         findings: dict[tuple[int, int, str, str], Finding] = {}
-        details = error.errors(include_url=False, include_input=False)
-        for detail in details:
-            detail["loc"] = _marked(document.value, detail["loc"])
-        for detail in _concise(details):
+        for detail in _details(error, document.value):
             finding = _finding(model, document, detail)
             findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
         return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
@@ -61,7 +57,7 @@ def salvage(model: type[M], document: Document) -> tuple[M | None, list[Finding]
         try:
             return model.model_validate(value), findings
         except ValidationError as error:
-            for detail in _concise(error.errors(include_url=False, include_input=False)):
+            for detail in _details(error, value):
                 if attempt < 20:  # noqa: PLR2004
                     _mend(model, value, detail)
                 else:  # what cannot be mended is left out with what is around it
@@ -86,19 +82,9 @@ def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
         return
     if not place:
         return
-    instead: Any = None
-    if detail["type"] == "literal_error":
-        words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
-        instead = next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
-    elif _looks_secret(model, detail):
-        instead = {"secret": "mended"}
-    elif _at(value, place) == _STAND_IN:
-        instead = {}
-    elif place in _PATTERNS:
-        instead = _PATTERNS[place]
     holder: Any = _at(value, place[:-1])
     last: Any = place[-1]
-    if instead is not None:
+    if (instead := _instead(model, value, place, detail)) is not None:
         holder[last] = instead
     elif detail["type"] == "extra_forbidden" and (
         near := difflib.get_close_matches(str(last), _keys(model, place[:-1]) - set(holder), 1, 0.6)
@@ -108,6 +94,22 @@ def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
         holder[last : last + 1] = [] if holder[last] is None else [None]
     else:
         holder.pop(last, None)
+
+
+def _instead(model: type[BaseModel], value: Any, place: Path_, detail: ErrorDetails) -> Any:
+    if detail["type"] == "literal_error":
+        words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
+        return next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
+    if _looks_secret(model, detail):
+        return {"secret": "mended"}
+    if _at(value, place) == _STAND_IN:
+        return {}
+    if place == ("connector",):
+        return _STAND_IN
+    if place == ("country",):  # where it can be told from the name, so that levels are judged by the right tables
+        said = str(value.get("connector", ""))[:2].upper()
+        return said if said in ISO else "EU"
+    return None
 
 
 def _leave_out(value: Any, place: Path_) -> None:
@@ -123,11 +125,16 @@ _STAND_INS: dict[str, Any] = {
     "language": 1,
     "production": "https://mended.example",
 }
-_PATTERNS: dict[Path_, str] = {("country",): "EU", ("connector",): "mended"}
 
 
-def _concise(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Drop what only repeats: alternatives of a union where another alternative got further, and what is missing because it is mistyped."""
+def _details(error: ValidationError, value: Any) -> list[ErrorDetails]:
+    """Return the mistakes in a value without what only repeats.
+
+    That is alternatives of a union where another alternative got further, and what is missing because it is mistyped.
+    """
+    details = error.errors(include_url=False, include_input=False)
+    for detail in details:
+        detail["loc"] = _marked(value, detail["loc"])
     deepest: dict[Path_, int] = {}
     plain = [(_place(detail["loc"]), detail) for detail in details]
     for place, _ in plain:
@@ -198,12 +205,8 @@ def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -
     if kind == "literal_error":
         return document.finding("unknown-word", place, f"expected {context.get('expected')}{_near(document, place, context)}", key=False)
     if kind == "string_pattern_mismatch":
-        if str(context.get("pattern")) in _WORDED:
-            return document.finding("bad-text", place, _WORDED[str(context["pattern"])], key=False)
-        about = _description(model, _place(detail["loc"]))
-        return document.finding(
-            "bad-text", place, f"does not fit {context.get('pattern')}{f' ({about})' if about else ''}; write it so", key=False
-        )
+        pattern = str(context.get("pattern"))
+        return document.finding("bad-text", place, WORDED.get(pattern, f"does not fit {pattern}"), key="[key]" in detail["loc"])
     if kind == "value_error":
         message = str(context.get("error", detail["msg"])).removeprefix("Value error, ")
         return document.finding(_code(message), place, message, key=_code(message) not in {"bad-value", "insecure-url"})

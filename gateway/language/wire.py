@@ -22,6 +22,7 @@ from gateway.language.scalars import (
     TextOrSecret,
     TimeLimit,
     Words,
+    spelled,
 )
 
 
@@ -248,7 +249,9 @@ class Answer(Model):
         description="What it means: go on; no records; try again; refused; a person must act; ask for a smaller "
         "window; start the window again"
     )
-    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = Field(None, description="Reason code in logs and metrics")
+    reason: Annotated[str, spelled(r"^[A-Z][A-Z0-9_]*$", "a reason is capital letters, digits and _: QUOTA_USED")] | None = Field(
+        None, description="Reason code in logs and metrics"
+    )
     after: Duration | None = Field(None, description="How long to wait before a retry, when the reply does not say")
 
 

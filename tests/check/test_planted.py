@@ -59,10 +59,18 @@ MISTAKES = [
     ("cursor: {window: 30d, start: 2020-01-01}", "cursor: {window: 30d}", "incomplete", "start"),
     ("paging: {page_number:", "paging: {page_numbr:", "unknown-key", "did you mean 'page_number'"),
     ("title: A registry for tests", "title: A registry\u202e for tests", "control-character", "remove it"),
-    ("basis: award document}", "basis: award document, pick: middle}", "bad-value", "first or last"),
+    ("basis: award document}", "basis: award document, pick: middle}", "unknown-word", "'first' or 'last'"),
     ("every: 15m", "every: 15m\n    zone: Europe/Olso", "bad-value", "IANA"),
     ("https://registry.example/soap", "registry.example/soap", "bad-text", "begins with https://"),
     ("    emits: provider\n", "    emit: provider\n", "unknown-key", "did you mean 'emits'"),
+    ("map: {D: diploma, C: certificate}", "map: {D: diploma, C: certificate}\n    unmapped: skip", "unknown-word", "'null' or 'flag'"),
+    ('as: {date: "%d.%m.%Y"}', 'as: {date: "dd.mm.yyyy"}', "bad-value", "%d for the day"),
+    ('as: {date: "%d.%m.%Y"}', "as: {period: {K: june}}", "bad-value", "such as 06-01"),
+    ("table: kind}", "table: kind, at: award_date}", "unknown-field", "has no 'award_date'"),
+    ("table: kind}", "table: kind, at: title}", "wrong-rule", "a target that is a date"),
+    ('language: "@lang"}', 'language: "@lang", otherwise: norsk}', "bad-language", "such as en"),
+    ("cursor: {window: 30d, start: 2020-01-01}", "cursor: all", "bad-value", "write scan"),
+    ("password: {secret: good/password}", "password: {secret: the password}", "bad-text", "such as ie-awards/password"),
     ("      kind: {from:", "      nqf_framework: {const: NFQ}\n      kind: {from:", "unknown-framework", "it has "),
 ]  # fmt: skip
 
@@ -99,6 +107,25 @@ def test_a_mistake_is_reported_where_it_is(tmp_path: Path, old: str, new: str, c
     assert len(others) <= 1, [str(other) for other in others]
 
 
+def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked(tmp_path: Path) -> None:
+    text = planted(tmp_path, "  schools:", "  Schools:").read_text()
+    (tmp_path / "good.yaml").write_text(text.replace('"t:school[1]"', '"t:school["'))
+    first, second = check(tmp_path / "good.yaml", TABLES)
+    assert (first.code, second.code, second.column) == ("bad-expression", "bad-text", 3)
+    assert "lower case" in second.message
+
+
+def test_a_word_for_pages_that_is_none_is_met_with_those_there_are(tmp_path: Path) -> None:
+    found = check(planted(tmp_path, "paging: {page_number: {start: 1, more: \"boolean(//t:more[.='true'])\"}}", "paging: pages"), TABLES)
+    assert [finding.code for finding in found] == ["bad-value"]
+    assert "link_header, page_number, atom" in found[0].message
+
+
+def test_a_table_of_the_file_is_read_at_no_day(tmp_path: Path) -> None:
+    (finding,) = check(planted(tmp_path, "table: kind}", "table: kind, at: awarded_on}"), TABLES)
+    assert (finding.code, "leave at out" in finding.message) == ("wrong-rule", True)
+
+
 def test_thirty_mistakes_in_one_file_are_all_reported_and_nothing_else(tmp_path: Path) -> None:
     """Each line of thirty.yaml names, after ``# !``, what is wrong with it."""
     shutil.copy(HERE / "good.wsdl", tmp_path)
@@ -127,6 +154,7 @@ def test_no_mistake_hides_another(tmp_path: Path, seed: int) -> None:
         "unknown-operation",
         "test-failed",
         "unknown-word",
+        "unknown-framework",
     }  # they say what others would be judged by
     for old, new, code, _remedy in random.Random(seed).sample(MISTAKES, len(MISTAKES)):
         if len(codes) < 10 and code not in alone and old in text:
