@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from arena import Arena, Loop, until
+from cluster import TELL_WHAT_IS_SKIPPED, Disk, log_elsewhere, skipped
 from figures import note
 from proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
 from test_fault_process import WORKING, is_open
@@ -40,9 +39,9 @@ def data(tmp_path: Path) -> Iterator[Path]:
     kafka.stop(folder)
 
 
-def restart(data: Path, **words: str) -> Broker:
+def restart(data: Path) -> Broker:
     """Start a broker again after it was killed. A start soon after a kill may need a second try: its old session has to end first."""
-    return kafka.start(data, detached=False, **words)
+    return kafka.start(data, detached=False)
 
 
 def kill(broker: Broker, data: Path) -> None:
@@ -105,7 +104,7 @@ def test_a_broker_that_stands_still(build: Build, data: Path, seconds: int) -> N
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -137,58 +136,44 @@ def test_the_end_of_a_transaction_goes_astray(build: Build, proxied: tuple[Proxy
     note("8", f"EndTxn through a proxy: {harm}", arena, verdict)
 
 
-def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, loop: Loop) -> None:
-    """Row 9: the broker gives up by itself; with room again and a new broker everything goes on, and the gauge said so meanwhile."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}; run as root")
-    data = disk / "kafka"
+def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 9 with one replica: the broker gives up by itself; with room again everything goes on, and the gauge said so meanwhile.
+
+    What the broker itself tore is not ours and not promised; the run then says so (see README.md, row 9).
+    """
+    monkeypatch.setattr(kafka, "HEAP", (*kafka.HEAP, TELL_WHAT_IS_SKIPPED))
+    disk = Disk(tmp_path / "disk")
+    data = disk.folder / "kafka"
+    data.mkdir()
     try:
-        properties = "log.segment.bytes=1048576\nlog.index.size.max.bytes=65536\n"
-        data.mkdir()
         log_elsewhere(data, tmp_path / "broker-1.log")
-        kafka.start(data, detached=False, properties=properties)
-        found = kafka.status(data)
-        assert found
-        arena = build(300, bootstrap=found.bootstrap)
+        broker = kafka.start(data, detached=False)
+        arena = build(300, bootstrap=broker.bootstrap)
         process = arena.start()
         arena.said(process, WORKING, 60)
         until(lambda: caught_up_with(arena), 60)
-        fill(disk / "ballast")
+        disk.fill()
         arena.add(400)
         until(lambda: kafka.status(data) is None, 90, lambda: "the broker still runs on a full disk")
         url = arena.log(process).split('"url": "')[1].split('"')[0]
         until(lambda: blocked(url) > 5, 60, lambda: "the gauge does not say that nothing can be committed")
-        (disk / "ballast").unlink()
-        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        disk.make_room()
         log_elsewhere(data, tmp_path / "broker-2.log")
-        kafka.start(data, detached=False, properties=properties)
+        kafka.start(data, detached=False)
         arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
         verdict = settle(arena)
+        torn = skipped(tmp_path / "broker-2.log")
+        note("9", "one replica, its disk full, then room", arena, verdict, remark=f"torn by the broker: {', '.join(torn) or 'nothing'}")
         if verdict.problems:
             shutil.copytree(data, tmp_path / "kafka", symlinks=True)  # what the broker holds says whose fault it was
+            if torn:
+                pytest.xfail(f"the broker ended {torn} without telling all of its partitions (KAFKA-20734): {verdict}")
         assert_sound(verdict, 700)
-        note("9", "broker's disk full, then room again", arena, verdict)
     finally:
         for process in arena.running:
             process.kill()
         kafka.stop(data)
-        subprocess.run(["umount", "-l", str(disk)], check=False)
-
-
-def log_elsewhere(data: Path, log: Path) -> None:
-    """Let the broker write its own log where there is room: on the full disk it could not say what happened to it."""
-    (data / "broker.log").unlink(missing_ok=True)
-    (data / "broker.log").symlink_to(log)
-
-
-def fill(file: Path) -> None:
-    """Write until there is no room."""
-    with file.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while True:
-            ballast.write(b"x" * 65_536)
+        disk.drop()
 
 
 def blocked(url: str) -> float:
