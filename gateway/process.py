@@ -131,8 +131,8 @@ class Worker:
         """Return why a role cannot do its work at this moment, or nothing. What a registry does never counts."""
         if role not in self._ready:
             return "starting"
-        if (seconds := blocked.seconds(role)) > BLOCKED_SECONDS:
-            return f"Kafka has taken nothing for {seconds:.0f} s; it is tried again, and nothing is dropped"
+        if blocked.seconds(role) > BLOCKED_SECONDS:
+            return f"Kafka has taken nothing {blocked.why(role)}; it is tried again, and nothing is dropped"
         return ""
 
     async def _watch_parent(self, parent: int) -> None:

@@ -18,7 +18,7 @@ from gateway.poller import StreamPoller
 from gateway.publish.events import iso
 from gateway.publish.status import Backfilling, State, StreamStatus, WorkerStatus, gone, outgoing
 from gateway.publish.telling import Teller
-from gateway.watch import metrics
+from gateway.watch import blocked, metrics
 from gateway.watch.page import Readings
 
 REPORT_SECONDS = 5.0
@@ -77,6 +77,7 @@ class Reporter:
             counts=counts(readings),
             tables_digest=self.fleet().tables.digest,
             connectors=tuple(sorted(self.fleet().connectors)),
+            blocked={role: why for role in self.roles if (why := blocked.why(role))},
         )
 
 

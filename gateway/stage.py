@@ -30,7 +30,7 @@ from gateway.publish.topics import RAW
 from gateway.publish.transactions import Batches, Outgoing, RecordTooLarge, Transactional
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
-from gateway.watch import metrics, tracing
+from gateway.watch import blocked, metrics, tracing
 
 log = structlog.get_logger()
 
@@ -238,8 +238,10 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
         Going on from it would write everything after it once more. A process that starts anew has nothing but the broker's word.
         """
         if position < (done := self._done.get(place, 0)):
+            blocked.waits("harmonise", _went_back(place))
             told = f"offset {position} of partition {place.partition} is behind {done}, which was committed here"
             raise RetryLater("offset_went_back", f"{told}: waiting for the broker; a restart takes its word, and repeats what is between")
+        blocked.goes_on("harmonise", _went_back(place))
 
     async def _deliver(self, consumer: AIOKafkaConsumer, place: TopicPartition, lane: _Lane, records: Sequence[ConsumerRecord]) -> None:
         with tracing.harmonising(records, place.partition) as going:
@@ -318,9 +320,14 @@ class Stage(ConsumerRebalanceListener):  # type: ignore[misc]
             self._generation += 1
             for place in self._had - assigned:
                 metrics.CONSUMER_LAG.remove_by_labels({"partition": str(place.partition)})  # its new owner knows it from now on
+                blocked.goes_on("harmonise", _went_back(place))
             self._had = assigned
             for place in assigned:
                 self._lanes[place] = _Lane(Transactional(self._settings, f"{self._group}-{place.topic}-{place.partition}", "harmonise"))
+
+
+def _went_back(place: TopicPartition) -> str:
+    return f"the committed offset of partition {place.partition} went back; see the log before restarting anything"
 
 
 def settle() -> None:

@@ -68,6 +68,7 @@ def facts(
                 "up_seconds": round(now - one.started),
                 "last_commit_seconds_ago": {role: round(now - when, 1) for role, when in sorted(one.last_commit.items())},
                 "waiting": one.waiting,
+                "blocked": one.blocked if one in alive else {},
                 "tables_digest": one.tables_digest,
             }
             for one in workers
@@ -140,6 +141,8 @@ def _print(found: dict[str, Any], *, everything: bool) -> None:
             f"worker {one['worker']}: {one['state']}, {' and '.join(one['roles'])}, up {_ago(one['up_seconds'])}, "
             f"last commit {commits}, {one['waiting']} records waiting"
         )
+        for role, why in one["blocked"].items():
+            print(f"worker {one['worker']}: {role} cannot commit {why}")
     if not found["workers"]:
         print("no worker reports; start one with `gateway run`")
 

@@ -60,6 +60,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     tables_digest: str
     connectors: tuple[str, ...] | None = None
     """Those it was told to run, whoever polls them; ``None`` from a worker that does not say."""
+    blocked: dict[str, str] = {}
+    """Roles that want to commit and cannot: for how long, and who waits."""
 
 
 def outgoing(status: StreamStatus | WorkerStatus) -> Outgoing:

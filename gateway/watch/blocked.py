@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from operator import itemgetter
 
 from gateway.watch import metrics
 
@@ -37,3 +38,9 @@ def seconds(role: str) -> float:
     now = time.monotonic()
     blocked = now - min(_WAITING.get(role, {}).values(), default=now)
     return blocked if blocked > USUAL_SECONDS else 0.0
+
+
+def why(role: str) -> str:
+    """Return for how long a role has waited and who waits longest, in one line; empty while nobody waits longer than usual."""
+    who = min(_WAITING.get(role, {}).items(), key=itemgetter(1), default=("", 0.0))[0]
+    return f"for {waited:.0f} s: {who}" if (waited := seconds(role)) else ""
