@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from gateway.check import coverage, envelope, expressions, names, trials
 from gateway.errors import Finding
+from gateway.harmonise.tables import Tables
 from gateway.language import connector_of
 from gateway.language.connector import Connector, Stream
 from gateway.language.document import Document, read
 
 
-def check(path: Path | str, tables: Any = None) -> list[Finding]:
+def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
     """Return everything that is wrong or odd about a connector file; without an error it may be plugged in.
 
-    ``tables`` is a :class:`~gateway.harmonise.tables.Tables`; without it, levels and credits are not judged and tests that need
-    them fail.
+    Without ``tables``, levels and credits are not judged and tests that need them fail.
     """
     return check_document(read(path), tables)
 
 
-def check_document(document: Document, tables: Any = None) -> list[Finding]:
+def check_document(document: Document, tables: Tables | None = None) -> list[Finding]:
     """As :func:`check`, for a document that was read already."""
     connector, found = connector_of(document, leniently=True)
     if connector is not None:

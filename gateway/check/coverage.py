@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
 
 from lxml import etree
 
@@ -12,12 +11,13 @@ from gateway.check.expressions import TEST_KEY
 from gateway.errors import Finding
 from gateway.harmonise import problems
 from gateway.harmonise.payload import PayloadError, xml_element
+from gateway.harmonise.tables import Tables
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.document import Document
 from gateway.language.expressions import ExpressionError, compile_expression
 
 
-def compared(connector: Connector, stream: Stream, tables: Any) -> tuple[set[str], set[str]]:
+def compared(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
     """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
     kind = payload_kind(connector, stream)
     reads = set(problems(connector, stream, tables, TEST_KEY)[1])
@@ -44,7 +44,7 @@ def _xml_names(text: str) -> set[str]:
     return {etree.QName(child).localname for child in root if isinstance(child.tag, str)}
 
 
-def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
+def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
     """Give one note a stream about fields nobody reads; never an error, a warning where a name was mistyped."""
     for name, stream in connector.streams.items():
         left, sought = compared(connector, stream, tables)

@@ -12,12 +12,13 @@ from lxml import etree
 from gateway.check.names import requests
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.soap import Wsdl
+from gateway.harmonise.tables import Tables
 from gateway.language.connector import Connector, Soap
 from gateway.language.document import Document
 from gateway.language.template import parse
 
 
-def findings(connector: Connector, document: Document, _tables: Any) -> Iterator[Finding]:
+def findings(connector: Connector, document: Document, _tables: Tables | None) -> Iterator[Finding]:
     """Give operations and parameters the WSDL does not have, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from gateway.errors import Finding
 from gateway.harmonise import problems
+from gateway.harmonise.tables import Tables
 from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.document import Document, Path_
 from gateway.language.expressions import ExpressionError, PayloadKind, compile_expression
@@ -17,7 +17,7 @@ TEST_KEY = b"the key of inline tests, never of a gateway"
 _AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule", "bad-language"}
 
 
-def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
+def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
     """Give every expression that cannot work and every rule that does not fit."""
     namespaces = connector.protocol.namespaces
     for index, answer in enumerate(connector.protocol.replies):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Finding
-from gateway.harmonise.levels import NoLevelReason
+from gateway.harmonise.levels import NoLevel, NoLevelReason
+from gateway.harmonise.tables import Tables
 from gateway.language.asking import DECODERS, Request
 from gateway.language.connector import Connector, Soap, Stream
 from gateway.language.document import Document, Path_
@@ -17,7 +18,7 @@ from gateway.language.scalars import Secret
 from gateway.language.template import PROVIDED, parse
 
 
-def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
+def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
     """Give what is named and is not there, and what is there and never used."""
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
@@ -71,12 +72,12 @@ def _frameworks(stream: Stream) -> Iterator[tuple[Path_, str]]:
                 pending.append(((*place, target, "map"), rule.map))
 
 
-def _unlisted(connector: Connector, document: Document, tables: Any, framework: str) -> str:
+def _unlisted(connector: Connector, document: Document, tables: Tables | None, framework: str) -> str:
     """Say that the country's tables do not have a framework; nothing when they do, or when there are none to ask."""
     if tables is None or connector.country != document.value.get("country"):
         return ""
     answer = tables.level(connector.country, framework, "", None)
-    if getattr(answer, "reason", None) != NoLevelReason.FRAMEWORK_UNKNOWN:
+    if not (isinstance(answer, NoLevel) and answer.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
         return ""
     return f"is not in mappings/{connector.country.lower()}.yaml; it has {', '.join(answer.frameworks) or 'none'}"
 

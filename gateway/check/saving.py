@@ -21,6 +21,7 @@ from gateway.check.trials import plain
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.payload import json_value, xml_element
 from gateway.harmonise.privacy import pseudonymiser
+from gateway.harmonise.tables import Tables
 from gateway.language.connector import Connector, payload_kind
 from gateway.language.document import read
 from gateway.language.expressions import compile_expression, is_element, text_of
@@ -32,7 +33,7 @@ KEPT_LENGTH = 3
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.*)", re.DOTALL)
 
 
-def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Any) -> int:
+def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> int:
     """Add the test and return its line."""
     test = example(connector, stream, raw, tables)
     document = read(file)
@@ -54,7 +55,7 @@ def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Any) -
     return end + 1
 
 
-def example(connector: Connector, stream: str, raw: Raw, tables: Any) -> dict[str, Any]:
+def example(connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> dict[str, Any]:
     """Return a test, as plain YAML values, that shows the record without anybody's data."""
     body, faked = _fake(connector, raw, tables)
     native_id = faked.get(raw.native_id, raw.native_id)
@@ -82,7 +83,7 @@ def example(connector: Connector, stream: str, raw: Raw, tables: Any) -> dict[st
     return test
 
 
-def raw_lines(connector: Connector, raw: Raw, tables: Any) -> list[str]:
+def raw_lines(connector: Connector, raw: Raw, tables: Tables | None) -> list[str]:
     """Return the record as the registry served it, every personal value replaced, as lines for people."""
     if raw.body is None:
         return []
@@ -123,7 +124,7 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) ->
     return spoken(plain(outcome.record))  # type: ignore[no-any-return]
 
 
-def _fake(connector: Connector, raw: Raw, tables: Any) -> tuple[bytes, dict[str, str]]:
+def _fake(connector: Connector, raw: Raw, tables: Tables | None) -> tuple[bytes, dict[str, str]]:
     open_, protected = set[str](), set[str]()
 
     def watch(found: list[Any], personal: bool) -> None:

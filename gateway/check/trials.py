@@ -20,26 +20,61 @@ from gateway.fetch.selecting import Expressions, Item, Selector
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.privacy import pseudonymiser
-from gateway.language.connector import Connector, payload_kind
+from gateway.harmonise.tables import Tables
+from gateway.language.connector import Connector, Stream, payload_kind
 from gateway.language.document import Document, Path_
 from gateway.language.examples import Example
 from gateway.language.mapping_rules import Rules, pseudonym_kinds
 from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
+from gateway.render import render
 
 
-def findings(connector: Connector, document: Document, tables: Any) -> Iterator[Finding]:
-    """Give every test that does not come out as it says."""
+def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+    """Give every test that does not come out as it says, every stream that nothing is published of, and ids that two streams share."""
     try:
         harmonise = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)
     except ConfigError:
         return
+    streams: dict[str, str] = {}
     for name, stream in connector.streams.items():
+        accepted: list[tuple[Raw, Accepted]] = []
         for index, example in enumerate(stream.tests):
             place: Path_ = ("streams", name, "tests", index)
             if example.exchange is not None:
                 yield from _exchanged(connector, document, name, example, place)
+                ids = example.expect_ids or ()
             else:
-                yield from _harmonised(connector, document, name, example, place, harmonise)
+                raw, outcome = _harmonised(connector, name, example, harmonise)
+                for inner, message in compare(connector, name, example, outcome):
+                    yield document.finding("test-failed", (*place, *inner), f"{example.name}: {message}")
+                if raw is not None and isinstance(outcome, Accepted):
+                    accepted.append((raw, outcome))
+                ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
+            if shared := next((one for one in ids if streams.setdefault(one, name) != name), None):
+                text = (
+                    f"'{shared}' is a record of {streams[shared]}, too, and ids are one space in a connector: each would replace the other"
+                )
+                yield document.finding("shared-id", place, f"{text}; make them differ: id: [\"'{name}'\", EXPR]", severity="warning")
+        refused = [_unpublished(connector, stream, *one) for one in accepted]
+        if refused and all(refused):
+            yield _nothing_published(document, name, stream, next(one for one in refused if one is not None))
+
+
+def _nothing_published(document: Document, name: str, stream: Stream, why: Rejected) -> Finding:
+    """Say what all of a stream's records lack if no rule fills it, or what only its tests may lack."""
+    mapped = {target.partition(".")[0] for rules in (stream.map, *(kind.map for kind in stream.kinds.values())) for target in rules}
+    said = f"{why.reason} at {why.field}{f' ({why.detail})' if why.detail else ''}"
+    if why.field.partition(".")[0] not in mapped:
+        text = f"every such record will be rejected as {said}, which no rule fills; map it"
+        return document.finding("unpublished", ("streams", name, "map"), text, severity="warning")
+    text = f"no record of these tests could be published: {said}; show one that can"
+    return document.finding("unpublished", ("streams", name, "tests"), text, severity="note")
+
+
+def _unpublished(connector: Connector, stream: Stream, raw: Raw, accepted: Accepted) -> Rejected | None:
+    """Return why a harmonised record becomes no document, ``None`` when it becomes one."""
+    made = render(accepted, raw, template=stream.iri, country=connector.country, at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=TEST_KEY)
+    return made if isinstance(made, Rejected) else None
 
 
 def raw_of(connector: Connector, name: str, example: Example) -> Raw:
@@ -68,15 +103,12 @@ def raw_of(connector: Connector, name: str, example: Example) -> Raw:
     return msgspec.structs.replace(made, **changes)
 
 
-def _harmonised(
-    connector: Connector, document: Document, name: str, example: Example, place: Path_, harmonise: Harmoniser
-) -> Iterator[Finding]:
+def _harmonised(connector: Connector, name: str, example: Example, harmonise: Harmoniser) -> tuple[Raw | None, Outcome]:
     try:
-        outcome: Outcome = harmonise(raw_of(connector, name, example))
+        raw = raw_of(connector, name, example)
     except PayloadError as error:
-        outcome = Rejected(stage="decode", field="", reason=error.reason, detail=error.detail)
-    for inner, message in compare(connector, name, example, outcome):
-        yield document.finding("test-failed", (*place, *inner), f"{example.name}: {message}")
+        return None, Rejected(stage="decode", field="", reason=error.reason, detail=error.detail)
+    return raw, harmonise(raw)
 
 
 def compare(connector: Connector, name: str, example: Example, outcome: Outcome) -> Iterator[tuple[Path_, str]]:

@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,42 @@ def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked
     first, second = check(tmp_path / "good.yaml", TABLES)
     assert (first.code, second.code, second.column) == ("bad-expression", "bad-text", 3)
     assert "lower case" in second.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "line", "said"),
+    [
+        ([('      awarding_body.country: {const: "NO"}\n', ""), (', country: "NO"}', "}")], "note", "    tests:", "show one that can"),
+        (
+            [
+                ('      awarding_body.name.en: "t:school[1]"\n      awarding_body.country: {const: "NO"}\n', ""),
+                ('          awarding_body: {name: {en: School}, country: "NO"}\n', ""),
+            ],
+            "warning",
+            "    map:",
+            "every such record will be rejected as missing at awarding_body",
+        ),
+    ],
+    ids=["in its tests", "in its rules"],
+)
+def test_a_stream_that_nothing_would_be_published_of_says_so(tmp_path: Path, changes: Any, severity: str, line: str, said: str) -> None:
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    shutil.copy(HERE / "good.wsdl", tmp_path)
+    (tmp_path / "good.yaml").write_text(text)
+    finding = next(one for one in check(tmp_path / "good.yaml", TABLES) if one.code == "unpublished")
+    assert (finding.severity, text.splitlines()[finding.line - 1]) == (severity, line)
+    assert said in finding.message
+
+
+def test_an_id_that_two_streams_give_is_said(tmp_path: Path) -> None:
+    file = planted(tmp_path, "<t:id>7</t:id>", "<t:id>42</t:id>")
+    file.write_text(file.read_text().replace('expect_some: {id: "7"', 'expect_some: {id: "42"'))
+    (finding,) = check(file, TABLES)
+    assert (finding.code, finding.severity) == ("shared-id", "warning")
+    assert "'42' is a record of awards" in finding.message
 
 
 def test_a_word_for_pages_that_is_none_is_met_with_those_there_are(tmp_path: Path) -> None:
