@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway import fetch
 from gateway.fetch import Page, Window
@@ -59,18 +60,19 @@ class Tally:
     pages: int = 0
     opened: int = 0
     """Which time of the ledger's being taken this belongs to."""
-    seen: Known = field(default_factory=lambda: Known(0))
+    seen: Known | None = None
+    """The ids that a scan has shown so far; ``None`` where nobody will ask for what it did not show."""
 
 
 def digest(raw: Raw) -> bytes:
     """Return 16 bytes that change when anything a rule can read changes."""
     if raw.body is None:
         return GONE
-    state = hashlib.blake2b(raw.body, digest_size=16)
+    state = hashlib.sha256(raw.body)
     for name in sorted(raw.context):
         state.update(b"\x00" + name.encode() + b"\x00" + raw.context[name].encode())
     state.update(b"\x01" + raw.kind.encode())
-    return state.digest()
+    return state.digest()[:16]
 
 
 def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]:
@@ -109,7 +111,7 @@ async def poll_once(
     ``watch`` stops it before a page when its records are all rejected.
     """
     rule = connector.streams[name].cursor or CursorRule(scan=True)
-    tally = Tally()
+    tally = Tally(seen=Known(0) if rule.scan and rule.complete else None)
     await client.allowed()  # before fencing: who has lost the connector must not fence who has it now
     stored = await ledger.open()
     tally.opened = ledger.opened
@@ -145,8 +147,9 @@ async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally, watch
     entries, unchanged = changes(page.raws, ledger.known)
     notes = await watch.notes(ledger, entries) if watch else {}
     received = len(page.raws)
-    tally.seen.add(raw.native_id for raw in page.raws)
-    if page.complete:
+    if tally.seen is not None:
+        tally.seen.add(raw.native_id for raw in page.raws)
+    if page.complete and tally.seen is not None:
         gone = await asyncio.to_thread(vanished, ledger, tally.seen)  # a large registry takes seconds, and heartbeats do not wait
         entries += gone
         received += len(gone)
@@ -195,7 +198,7 @@ def changes(raws: Iterable[Raw], known: Mapping[str, bytes]) -> tuple[list[Entry
             twice.add(raw.native_id)
             if contradict(previous.raw, raw):
                 entry = _contradiction(previous, entry)
-        entries[raw.native_id] = entry if stands is None else replace(entry, raw=msgspec.structs.replace(entry.raw, again=True))
+        entries[raw.native_id] = entry if stands is None else replace(entry, raw=replace(entry.raw, again=True))
     for name in twice:
         if entries[name].digest == known.get(name, b"")[:16]:  # the one that came last is the one that stands
             del entries[name]
@@ -212,7 +215,7 @@ def contradict(one: Raw, other: Raw) -> bool:
 def _contradiction(one: Entry, other: Entry) -> Entry:
     """Return the entry to be rejected in place of both: only the registry knows which of them is right."""
     digests = f"{one.digest.hex()} and {other.digest.hex()}"
-    raw = msgspec.structs.replace(other.raw, context={**other.raw.context, CONFLICT: digests})
+    raw = replace(other.raw, context={**other.raw.context, CONFLICT: digests})
     return Entry(raw, digest(raw), raw.changed_at)
 
 

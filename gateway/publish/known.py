@@ -8,6 +8,7 @@ the table grows (linear hashing), so that no insertion ever waits for the whole 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
+from typing import Any
 
 FULL = 32
 """How many ids a bucket holds on average before the next one is split."""
@@ -33,10 +34,17 @@ class Known(MutableMapping[str, bytes]):
         return self._count
 
     def __getitem__(self, native_id: str) -> bytes:
+        found: bytes | None = self.get(native_id)
+        if found is None:
+            raise KeyError(native_id)
+        return found
+
+    def get(self, native_id: str, default: Any = None) -> Any:
+        """Return the value of an id, or ``default``: what is not there is no exception while a registry is read for the first time."""
         ids, values = self._buckets[self._place(native_id)]
         at = ids.find(MARK + _encoded(native_id) + MARK)
         if at < 0:
-            raise KeyError(native_id)
+            return default
         start = ids.count(MARK, 0, at) * self._width
         return bytes(values[start : start + self._width])
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
+
+from msgspec import Struct
 
 from gateway.errors import RetryLater
 from gateway.publish.events import raw_headers
@@ -23,8 +24,7 @@ from gateway.watch import metrics, tracing
 TOO_LARGE = Rejected(stage="size", field="body", reason="too_large", detail=f"larger than max.message.bytes of {RAW.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One raw record to write, with the digest that makes a repeat of it recognisable."""
 
     raw: Raw
@@ -34,12 +34,13 @@ class Entry:
     @property
     def value(self) -> bytes:
         """What ``gateway.digests.v1`` keeps: 16 bytes of digest, 8 of the registry's change time in milliseconds."""
-        stamp = int(self.changed_at.timestamp() * 1000) if self.changed_at else 0
-        return self.digest + max(0, stamp).to_bytes(8, "big")
+        if self.changed_at is None:
+            return self.digest + bytes(8)
+        return self.digest + max(0, int(self.changed_at.timestamp() * 1000)).to_bytes(8, "big")
 
     def supersedes(self, known: bytes) -> bool:
         """Return whether this says something that ``known`` does not, and is not older than it."""
-        return self.digest != known[:16] and self.value[16:] >= (known[16:] if self.changed_at else self.value[16:])
+        return self.digest != known[:16] and (self.changed_at is None or self.value[16:] >= known[16:])
 
 
 def erasure(raw: Raw, why: Literal["asked", "met"]) -> Entry:
@@ -125,21 +126,13 @@ class Ledger:
         if not entries and not also and not notes and cursor in {None, self._cursor}:
             self._count_suppressed(suppressed, gone=suppressed)
             return
-        records = [record for entry in entries for record in self._records(entry)]
-        if cursor is not None:
-            records.append(Outgoing(CURSORS.name, self._name, cursor, [], partition_for(self._name, CURSORS.partitions)))
-        records += also
-        records += [
-            Outgoing(CURSORS.name, self._name + b"|" + name.encode(), value, [], partition_for(self._name, CURSORS.partitions))
-            for name, value in notes.items()
-        ]
-        tracing.mark(records, RAW.name)
         try:
             async with self._alone:
                 if opened not in {None, self.opened}:
                     raise RetryLater("taken_anew", f"{self.connector} {self.stream}: was taken anew meanwhile", after=0)
+                batches = await self._transactional.fill(self._outgoing(entries, cursor, also, notes))
                 with tracing.span("write", **{"gateway.records": len(entries)}):
-                    await self._transactional.write(records)
+                    await self._transactional.write(batches)
         except RecordTooLarge as error:
             self._large |= {(entry.raw.native_id, entry.digest) for entry in (entries[index // 2] for index in error.indexes)}
             raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None
@@ -154,11 +147,14 @@ class Ledger:
                 self.known.pop(entry.raw.native_id, None)
             else:
                 self.known[entry.raw.native_id] = entry.value
-        self._count_large(entries)
+        if self._large:
+            self._count_large(entries)
         self._count_suppressed(suppressed, gone=suppressed - sum(entry.raw.erased == "met" for entry in entries))
 
     def _without_suppressed(self, entries: list[Entry]) -> tuple[list[Entry], int]:
         """Return what may be written, and how many were suppressed: an erasure stands for one of which something is still there."""
+        if not self._suppressed.records and not self._suppressed.persons:
+            return entries, 0
         kept: list[Entry] = []
         suppressed = 0
         for entry in entries:
@@ -178,13 +174,28 @@ class Ledger:
         if gone:
             metrics.RECORDS.labels(self.connector, self.stream, "deleted").inc(gone)
 
+    def _outgoing(
+        self, entries: list[Entry], cursor: bytes | None, also: Sequence[Outgoing], notes: Mapping[str, bytes | None]
+    ) -> Iterator[Outgoing]:
+        """Give what is to be written, the records of the entries first; each goes into its batch while it is new."""
+        for entry in entries:
+            records = self._records(entry)
+            tracing.mark(records, RAW.name)
+            yield from records
+        kept = {self._name + b"|" + name.encode(): value for name, value in notes.items()}
+        if cursor is not None:
+            kept[self._name] = cursor
+        for key, value in kept.items():
+            yield Outgoing(CURSORS.name, key, value, [], partition_for(self._name, CURSORS.partitions))
+        yield from also
+
     def _records(self, entry: Entry) -> tuple[Outgoing, Outgoing]:
         """Return the raw record, or the rejection in its place, and the digest."""
         raw = entry.raw
         key = self._name + b"|" + raw.native_id.encode()
         value = None if raw.erased else entry.value
         digest = Outgoing(DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions))
-        if (raw.native_id, entry.digest) in self._large:
+        if self._large and (raw.native_id, entry.digest) in self._large:
             return rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
         return Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw)), digest
 
