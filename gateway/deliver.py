@@ -22,8 +22,6 @@ from gateway.settings import Settings
 from gateway.stage import Result
 from gateway.watch import lookups
 
-UNKNOWN_CONNECTOR = "unknown_connector"
-
 
 class Deliver:
     """Turns records of ``gateway.raw.v1`` into results; ``harmoniser`` finds the one for a connector, or ``None``."""
@@ -41,9 +39,14 @@ class Deliver:
         """Return what the record becomes; of a stream in shadow mode only rejections leave."""
         raw = raw_from(record.key, record.value, record.headers)
         harmoniser = self._harmoniser(raw.connector)
-        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
-        if harmoniser is None or stream is None:
-            return self._reject(record, raw, Rejected(stage="decode", field="connector", reason=UNKNOWN_CONNECTOR))
+        if harmoniser is None:
+            return self._reject(record, raw, Rejected(stage="decode", field="connector", reason="unknown_connector"))
+        stream = harmoniser.connector.streams.get(raw.stream)
+        if stream is None:
+            detail = (
+                f"expected a stream of the connector file, which has {', '.join(harmoniser.connector.streams)}: it was renamed or removed"
+            )
+            return self._reject(record, raw, Rejected(stage="decode", field="stream", reason="unknown_stream", detail=detail))
         result = self._judge(record, raw, harmoniser, stream)
         if raw.again and result.outcome != "rejected" and not raw.erased:
             # Never both: what was said of an earlier version, or of this one with other tables, does not hold any more.
@@ -104,15 +107,8 @@ class Deliver:
             record, raw, Rejected(stage="size", field="document", reason="too_large", detail="larger than the topic's max.message.bytes")
         )
 
-    def removal(self, record: ConsumerRecord) -> list[Outgoing]:
-        """Return the tombstones that take away whatever a record may have become."""
-        raw = raw_from(record.key, None, record.headers)
-        harmoniser = self._harmoniser(raw.connector)
-        stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
-        return self._delete(raw, stream).outgoing if stream else []
-
     def erased(self, raw: Raw) -> list[Outgoing]:
-        """Return the tombstones of an erasure, for every topic a record of this connector, stream and native id may stand on."""
+        """Return what takes away whatever a record of this connector, stream and native id may have become, on every topic."""
         harmoniser = self._harmoniser(raw.connector)
         stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
         return self._delete(raw, stream).outgoing if stream else []
@@ -160,7 +156,7 @@ class Deliver:
     def _reject(self, record: ConsumerRecord, raw: Raw, rejected: Rejected, country: str = "") -> Result:
         outgoing = [rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)]
         if raw.again:
-            outgoing += self.removal(record)  # never both: what came of an earlier version goes
+            outgoing += self.erased(raw)  # never both: what came of an earlier version goes
         missing = lookups.missing(country, (), (), rejected)
         return Result(outgoing, raw.connector, raw.stream, "rejected", reason=rejected.reason, field=rejected.field, missing=missing)
 

@@ -25,12 +25,15 @@ from gateway.publish.ledger import Entry, Ledger
 from gateway.publish.reading import holds_records_after, read_topic
 from gateway.publish.topics import RAW, REJECTIONS
 from gateway.publish.transactions import Outgoing
+from gateway.render import TYPES
 from gateway.settings import Settings
 from gateway.stage import GROUP, Result
 from gateway.watch import metrics
 
 PATIENCE_SECONDS = 120.0
 PART = 500
+LEFT_OVER = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
+"""The outcome of a document that stands where the present files would not put it."""
 NO_COORDINATOR = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 """What a cluster says that no group has met on yet, or whose coordinator is moving: it is asked again."""
 
@@ -46,7 +49,10 @@ class Change:
 
 
 async def find_changes(settings: Settings, deliver: Deliver, connector: str, stream: str = "") -> list[Change]:
-    """Return what the present files would publish differently, without writing anything."""
+    """Return what the present files would publish differently, without writing anything.
+
+    Of a whole connector, what is :data:`LEFT_OVER` comes last: the owner of a stream cannot take it away, since no raw record leads there.
+    """
     await wait_for_stage(settings)
     prefix = f"{connector}|".encode()
     latest: dict[bytes, ConsumerRecord] = {}
@@ -58,7 +64,8 @@ async def find_changes(settings: Settings, deliver: Deliver, connector: str, str
     }
     topics = {one.topic for _, result in results.values() for one in result.outgoing} - {REJECTIONS.name}
     standing = await _standing(settings, topics | deliver.topics(connector))
-    return [change for record, result in results.values() if (change := _compare(deliver, record, result, standing))]
+    found = [change for record, result in results.values() if (change := _compare(deliver, record, result, standing))]
+    return found if stream else found + await _left_over(settings, deliver, connector, results.values())
 
 
 async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> int:
@@ -104,11 +111,31 @@ async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str
     return found
 
 
+async def _left_over(
+    settings: Settings, deliver: Deliver, connector: str, results: Iterable[tuple[ConsumerRecord, Result]]
+) -> list[Change]:
+    """Return the documents of a connector that none of its raw records leads to: what came of them stands elsewhere now, or nowhere."""
+    led_to = {
+        (one.topic, one.key)
+        for record, result in results
+        for one in (*result.outgoing, *deliver.erased(raw_from(record.key, None, record.headers)))
+    }
+    source = f"/connectors/{connector}/".encode()
+    found: dict[tuple[str, bytes], ConsumerRecord] = {}
+    for topic in sorted(TYPES):
+        async for record in read_topic(settings, topic):
+            found.pop((topic, record.key), None)
+            headers = dict(record.headers)
+            if record.value is not None and (topic, record.key) not in led_to and headers["ce_source"].startswith(source):
+                found[topic, record.key] = record
+    return [Change(record, dict(record.headers)["ce_id"].decode(), LEFT_OVER, (topic,)) for (topic, _), record in found.items()]
+
+
 def _compare(deliver: Deliver, record: ConsumerRecord, result: Result, standing: dict[tuple[str, bytes], str]) -> Change | None:
     """Return the change a record undergoes, or ``None``."""
     outgoing: list[Outgoing] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
     if result.outcome == "rejected":
-        outgoing = deliver.removal(record)
+        outgoing = deliver.erased(raw_from(record.key, None, record.headers))
     before = [
         standing.get((one.topic, one.key), "")
         for one in outgoing

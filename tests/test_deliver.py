@@ -58,3 +58,14 @@ def test_a_rejected_new_version_takes_the_accepted_old_one_away(tables):
 
 def test_a_deletion_becomes_a_tombstone_with_the_key_of_the_document(tables):
     assert delivered(tables, msgspec.structs.replace(RAW, body=None)) == ("deleted", [("europass.qualifications.v1", True)])
+
+
+def test_a_record_of_a_stream_that_is_no_more_is_rejected_as_that(tables):
+    connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
+    raw = msgspec.structs.replace(RAW, stream="programmen")
+    record = SimpleNamespace(key=raw.key.encode(), value=raw.body, headers=raw_headers(raw), timestamp=0, topic="t", partition=0, offset=7)
+    result = Deliver({"demo-rest": Harmoniser(connector, tables, pseudonym_key=KEY)}.get, KEY)(record)
+    assert (result.outcome, result.reason, result.field) == ("rejected", "unknown_stream", "stream")
+    assert b"programmes, courses" in result.outgoing[0].value
+    result = Deliver({}.get, KEY)(record)
+    assert (result.outcome, result.reason, result.field) == ("rejected", "unknown_connector", "connector")

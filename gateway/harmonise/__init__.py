@@ -115,7 +115,7 @@ class Harmoniser:
     def _begin(self, raw: Raw, way: Callable[[Raw, Program, Any, StreamPrograms], Outcome]) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
-            return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file; it was renamed or removed")
+            return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file")
         if raw.body is None:
             return Withheld(reason="deleted")
         if raw.native_id.startswith(BAD_ID):

@@ -1,0 +1,111 @@
+"""A stream is renamed, gets another form of its ids or emits something else: the dry run names what is left where nothing leads any more."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from gateway.deliver import Deliver
+from gateway.harmonise import Harmoniser
+from gateway.language import connector_of
+from gateway.language.connector import Connector
+from gateway.language.document import parse
+from gateway.publish import topics
+from gateway.publish.events import raw_headers
+from gateway.publish.topics import RAW
+from gateway.records import Raw
+from gateway.renormalise import LEFT_OVER, find_changes
+from gateway.settings import Settings
+from gateway.stage import GROUP
+
+pytestmark = pytest.mark.kafka
+KEY = b"0123456789abcdef0123456789abcdef"
+TEXT = """language: 1
+connector: {name}
+country: FR
+title: A catalogue that is kept with care
+owner: {{name: Tests, contact: tests@example.org}}
+rest: {{url: {{production: "https://registry.example"}}}}
+streams:
+  entries:
+    emits: learning_opportunity
+    request: {{get: /entries}}
+    records: items
+    id: id
+    cursor: scan
+    map:
+      title.en: title
+      isced_f: {{const: "0214"}}
+      learning_outcomes: {{each: title, map: {{title.en: "@"}}}}
+      languages: {{const: en}}
+      homepage: {{const: "https://registry.example"}}
+      provider.name.en: {{const: A school}}
+      provider.country: {{const: FR}}
+    tests: [{{name: shape, given: {{id: "1", title: One}}, expect_some: {{}}}}]
+"""
+QUALIFICATION = {"emits: learning_opportunity": "emits: qualification", "provider.": "awarding_body."}
+
+
+def connector(name: str, changes: dict[str, str]) -> Connector:
+    text = TEXT.format(name=name)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    found, findings = connector_of(parse(text.encode(), f"{name}.yaml"))
+    assert found is not None, findings
+    return found
+
+
+def deliver(made: Connector) -> Deliver:
+    return Deliver({made.connector: Harmoniser(made, None, pseudonym_key=KEY)}.get, KEY)
+
+
+async def publish(settings: Settings, name: str, count: int) -> None:
+    """Write raw records and what the stage makes of them, and say that it has them all."""
+    stage, places = deliver(connector(name, {})), {}
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
+    await producer.start()
+    for number in range(count):
+        raw = Raw(connector=name, stream="entries", native_id=str(number), body=b'{"id": "%d", "title": "Entry"}' % number)
+        sent = await producer.send_and_wait(RAW.name, raw.body, raw.key.encode(), headers=raw_headers(raw))
+        places[TopicPartition(RAW.name, sent.partition)] = sent.offset + 1
+        record = SimpleNamespace(
+            key=raw.key.encode(), value=raw.body, headers=raw_headers(raw), timestamp=0, topic=RAW.name, partition=0, offset=0
+        )
+        for one in stage(record).outgoing:
+            await producer.send_and_wait(one.topic, one.value, one.key, headers=one.headers)
+    await producer.stop()
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=GROUP, enable_auto_commit=False)
+    await consumer.start()
+    everywhere = [TopicPartition(RAW.name, partition) for partition in range(RAW.partitions)]
+    consumer.assign(everywhere)
+    await consumer.commit(await consumer.end_offsets(everywhere))
+    await consumer.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew", "left"),
+    [
+        ({}, 0, 0),
+        ({"title.en: title": "title.fr: title"}, 3, 0),
+        ({"  entries:": "  courses:"}, 0, 3),
+        ({"    id: id\n": '    id: id\n    iri: "https://registry.example/{id}"\n'}, 3, 3),
+        (QUALIFICATION, 3, 3),
+    ],
+    ids=["nothing changed", "another text", "renamed", "another iri", "emits something else"],
+)
+def test_what_no_record_leads_to_any_more_is_named(settings: Settings, name: str, changes: dict[str, str], anew: int, left: int) -> None:
+    async def scenario() -> None:
+        await topics.apply(settings)
+        await publish(settings, name, 3)
+        found = await find_changes(settings, deliver(connector(name, changes)), name)
+        assert len([one for one in found if one.outcome == "accepted"]) == anew
+        over = [one for one in found if one.outcome == LEFT_OVER]
+        assert len(over) == left
+        assert {one.topics for one in over} <= {("europass.learning-opportunities.v1",)}
+        assert len(found) == anew + left
+
+    asyncio.run(scenario())
