@@ -50,7 +50,7 @@ schemas: .venv/installed  ## write schemas/ and the generated documentation anew
 	@$(BIN)/gateway schema
 	@$(BIN)/gateway language
 
-faults: .venv/installed  ## kill, freeze and starve the gateway and its broker: 100 kills, 20 broker kills, 26 planted defects; half an hour, a table
+faults: .venv/installed  ## kill, freeze and starve the gateway and its broker: 100 kills, 20 broker kills, 29 planted defects; half an hour, a table
 	@$(BIN)/python -m pytest -q tests/faults
 
 privacy: .venv/installed  ## that planted leaks are found, and that erased bytes leave the broker's disk: four minutes

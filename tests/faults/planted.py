@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.publish import topics, transactions
+from gateway.publish import cluster, topics, transactions
 from gateway.publish.batches import Batches
 from gateway.publish.ledger import Ledger
 from gateway.publish.topics import CURSORS, DIGESTS
@@ -216,6 +216,37 @@ def topics_unchecked() -> None:
     topics.verify = fine  # type: ignore[assignment]
 
 
+def denied_again() -> None:
+    from gateway.process import Worker
+
+    run = Worker.run
+
+    async def for_ever(self: Any) -> None:
+        while True:
+            try:
+                return await run(self)
+            except Denied:
+                await asyncio.sleep(1)
+
+    Worker.run = for_ever  # type: ignore[method-assign]
+
+
+def any_cluster() -> None:
+    async def fine(_: Any) -> None:
+        return
+
+    cluster.verify = fine  # type: ignore[assignment]
+
+
+def replay_at_once() -> None:
+    from gateway import replay
+
+    async def nobody(*_: Any) -> None:
+        return
+
+    replay.wait_for_stage = nobody  # type: ignore[assignment]
+
+
 def long_timeout() -> None:
     transactions.TRANSACTION_TIMEOUT_MS = 900_000
 
@@ -236,5 +267,8 @@ DEFECTS = {
     "crash-on-poison": Defect("a record that cannot be mapped ends the process", crash_on_poison),
     "no-handler": Defect("SIGTERM does not drain", no_handler),
     "topics-unchecked": Defect("topics and their clean-up policy are not checked at the start", topics_unchecked),
+    "denied-again": Defect("a principal without rights is tried for ever, and nobody is told", denied_again),
+    "any-cluster": Defect("cursors of another cluster are taken for this one's", any_cluster),
+    "replay-at-once": Defect("rejections are replayed while the stage is still behind with those replayed before", replay_at_once),
     "long-timeout": Defect("a dead worker's transaction stays open for fifteen minutes", long_timeout),
 }

@@ -60,12 +60,16 @@ def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
     asyncio.run(cluster.record(settings, "a-cluster-of-before", anew=True))
     try:
         took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
+        careless = arena.start(defect="any-cluster")
+        arena.said(careless, '"polled"')  # what would have been read from cursors of another cluster
+        arena.stop(careless)
         arena.start(more="--accept-new-cluster")
         verdict = settle(arena)
     finally:
         asyncio.run(cluster.accept(settings))
     assert_sound(verdict, 40)
     note("43", "cursors of another cluster", arena, verdict, remark=f"exit 7 after {took:.1f} s")
+    note("0", "planted: any-cluster", remark="caught: it polls instead of ending")
 
 
 @pytest.mark.slow
@@ -145,7 +149,10 @@ class TestRights:
         """Row 12."""
         arena = build(20, bootstrap=guarded.bootstrap)
         took = ends(arena, arena.start(**environment(guarded, "esc")), 5, "esc", "AuthorizationFailed")
+        with pytest.raises(subprocess.TimeoutExpired):
+            arena.start(defect="denied-again", **environment(guarded, "esc")).wait(15)
         note("12", "principal without rights", remark=f"exit 5 after {took:.1f} s")
+        note("0", "planted: denied-again", remark="caught: still running after 15 s")
 
     @pytest.mark.parametrize(("user", "topic"), [("gateway-poll", RAW.name), ("gateway-harmonise", CREDENTIALS.name)])
     @pytest.mark.parametrize("defect", ["", "commit-others"])

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from arena import FAULTY, ROOT, Arena, ended
+from arena import FAULTY, ROOT, Arena, ended, until
 from figures import note
 from verifier import View, assert_sound, last, look, outcomes, settle
 
@@ -82,40 +82,76 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
     chance = random.Random(seed)
     arena = build(400)
+    stood = mended(arena)
+    for _ in range(KILLS):
+        process = arena.start()
+        arena.said(process, "fenced poll-f", 60)
+        replay(arena)
+        time.sleep(chance.uniform(0.0, 2.5))
+        arena.kill(process)
+    arena.start()
+    view = accepted(arena)
+    twice = doubled(view)
+    assert not twice, f"{len(twice)} documents stand twice, such as {twice[0]}"
+    assert {one.key for one in view.raw} == {f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger}, "lost or invented"
+    both = [key for key, kinds in outcomes(arena, view).items() if len(kinds) > 1]
+    assert not both
+    note("37", f"SIGKILL x{KILLS} while {stood} rejections are replayed", arena, None, seed=seed, remark="lost 0, doubled 0")
+
+
+def test_a_replay_that_does_not_wait_for_the_stage_doubles(build: Build) -> None:
+    """The planted defect of row 36: two replays while nobody harmonises."""
+    arena = build(400)
+    stood = mended(arena)
+    before = len(asyncio.run(look(arena)).raw)
+    poller = arena.start(roles="poll", defect="replay-at-once")
+    for wanted in (before + stood, before + 2 * stood):
+        replay(arena)
+        until(lambda wanted=wanted: len(asyncio.run(look(arena)).raw) == wanted, 60)
+    arena.stop(poller)
+    arena.start()
+    twice = doubled(accepted(arena))
+    assert twice, "replay-at-once was not caught"
+    note("0", "planted: replay-at-once", remark=f"caught: {len(twice)} documents stand twice")
+
+
+def mended(arena: Arena) -> int:
+    """Run the gateway while a row of a table is missing, stop it and put the row back; return how many records stand rejected for it."""
     arena.environment["GATEWAY_STOP_AFTER_REJECTED"] = "0"  # nothing stops: they are to be rejected, all of them
     file = arena.folder / "connectors" / f"{arena.name}.yaml"
     good = file.read_text()
     assert "degree: diploma, " in good
     file.write_text(good.replace("degree: diploma, ", ""))
     process = arena.start()
-    before = wait(arena, 400)
-    stood = rejected(before)
+    stood = rejected(wait(arena, 400), b'"unmapped"')
     assert len(stood) > 100, "too few rejections for the test to mean anything"
     arena.stop(process)
     file.write_text(good)
-    for _ in range(KILLS):
-        process = arena.start()
-        arena.said(process, "fenced poll-f", 60)
-        done = command(arena, "rejections", "replay", "--connector", arena.name, "--reason", "unmapped")
-        assert done.returncode == 0, done.stderr
-        time.sleep(chance.uniform(0.0, 2.5))
-        arena.kill(process)
-    arena.start()
+    return len(stood)
+
+
+def replay(arena: Arena) -> None:
+    """Ask for a replay of what was unmapped."""
+    done = command(arena, "rejections", "replay", "--connector", arena.name, "--reason", "unmapped")
+    assert done.returncode == 0, done.stderr
+
+
+def accepted(arena: Arena) -> View:
+    """Wait until nothing stands rejected as unmapped and nothing waits; return what a subscriber sees then."""
     deadline = time.monotonic() + 180
     while True:
         view = asyncio.run(look(arena))
         still = rejected(view, b'"unmapped"')
         if not still and not view.waiting:
-            break
+            return view
         assert time.monotonic() < deadline, f"{len(still)} still stand rejected"
         time.sleep(1)
+
+
+def doubled(view: View) -> list[tuple[str, bytes, bytes]]:
+    """Return the documents that were written twice."""
     events = Counter((one.topic, one.key, dict(one.headers)["ce_id"]) for one in view.outputs if one.topic != REJECTIONS.name)
-    doubled = [event for event, count in events.items() if count > 1]
-    assert not doubled, f"{len(doubled)} documents stand twice, such as {doubled[0]}"
-    assert {one.key for one in view.raw} == {f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger}, "lost or invented"
-    both = [key for key, kinds in outcomes(arena, view).items() if len(kinds) > 1]
-    assert not both
-    note("37", f"SIGKILL x{KILLS} while {len(stood)} rejections are replayed", arena, None, seed=seed, remark="lost 0, doubled 0")
+    return [event for event, count in events.items() if count > 1]
 
 
 def rejected(view: View, reason: bytes = b"") -> set[bytes]:
