@@ -24,7 +24,7 @@ from bench.peers.records import bodies
 from gateway import render
 from gateway.deliver import Deliver
 from gateway.fleet import load_fleet
-from gateway.harmonise import Harmoniser
+from gateway.harmonise import Harmoniser, rules
 from gateway.publish.events import document_headers, event_id, raw_from, raw_headers
 from gateway.records import Accepted, Raw
 from gateway.render import Rendered
@@ -105,7 +105,7 @@ def parts(deliver: Deliver, harmoniser: Harmoniser, raws: Sequence[Raw]) -> Part
 def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[Raw, Accepted]]) -> Parts:
     """Return the parts of harmonising records of one stream: reading and mapping, the rules, the record's structure, the providers."""
     programs = harmoniser._streams[accepted[0][0].stream]  # noqa: SLF001 - measured from inside
-    enrich: Any = harmoniser._enrich  # noqa: SLF001
+    enrich: Any = rules.enrich
     tables: Any = harmoniser._tables  # noqa: SLF001
     country = harmoniser.connector.country
 
