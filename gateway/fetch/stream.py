@@ -273,7 +273,7 @@ class _StreamReader:
                 state.update(self._selector.body(item))
             for document in documents:
                 if document.cut is not None:
-                    state.update(document.cut.digest.encode())
+                    state.update(document.cut.digest().encode())
             return state.hexdigest()
 
         seen = paging.Seen(documents[0].root, answered.url, len(items) + _cut_count(answered), content, answered.links)

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from lxml import etree
 
@@ -106,7 +106,6 @@ class Records:
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
-        self._hash = hashlib.sha256()
         self.count = 0
         self.nested = False
         """Whether an element with a record's name stood inside another: then a cut is not what ``//name`` finds."""
@@ -114,13 +113,12 @@ class Records:
     def add(self, record: bytes) -> None:
         """Append one record."""
         self._file.write(struct.pack(">I", len(record)) + record)
-        self._hash.update(record)
         self.count += 1
 
-    @property
     def digest(self) -> str:
-        """What changes when any record does."""
-        return self._hash.hexdigest()
+        """Return what changes when any record does; to be asked for before they are read."""
+        self._file.seek(0)
+        return hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -143,7 +141,7 @@ def _run(body: Body, place: Place | None, *, transport: str | None, configured: 
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
     watched = not _harmless(body)
     parser = etree.XMLPullParser(
-        events=("start", "end") if watched or place else (),
+        events=("start", "end") if watched else ("end",) if place else (),
         tag=place.path[-1] if place and not watched else None,
         encoding=name,
         resolve_entities=False,
@@ -189,7 +187,6 @@ class _Cutter:
         self._where = where
         self._depth = 0
         self._elements = 0
-        self._inside = 0
         self.records = Records()
 
     def watch(self, events: Iterable[Any]) -> None:
@@ -204,32 +201,30 @@ class _Cutter:
                     raise _too_deep(self._where)
                 if self._elements > MAX_ELEMENTS:
                     raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
-            else:
-                self._depth -= 1
+                continue
+            self._depth -= 1
             if self._place is not None and element.tag == self._place.path[-1]:
                 self.take(((event, element),))
 
     def take(self, events: Iterable[Any]) -> None:
-        """Take the start and the end of records."""
+        """Take records that have ended; one that stands inside another is left to it."""
         place = self._place
-        for event, element in events:
+        for _, element in events:
             if place is None or not place.holds(element):
                 continue
-            if event == "start":
-                self.records.nested = self.records.nested or self._inside > 0
-                self._inside += 1
+            if any(place.holds(outer) for outer in element.iterancestors(element.tag)):
+                self.records.nested = True
             else:
-                self._inside -= 1
-                if self._inside == 0:
-                    self._cut(element)
+                self._cut(element)
 
     def _cut(self, element: etree._Element) -> None:
         parent = element.getparent()
         if parent is None:
             return
         record = etree.tostring(element, encoding="utf-8", with_tail=False)
-        if record.count(b"<") > MAX_DEPTH // 2:
-            _refuse_depth(element, 1 + sum(1 for _ in element.iterancestors()), self._where)
+        depth = 1 + sum(1 for _ in element.iterancestors())
+        if depth + record.count(b"<") // 2 > MAX_DEPTH:  # each level but the innermost takes two tags
+            _refuse_depth(element, depth, self._where)
         self.records.add(record)
         parent.remove(element)
 

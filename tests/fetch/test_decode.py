@@ -124,6 +124,29 @@ def test_records_of_the_same_name_inside_records_stay_inside():
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
 
+def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
+    made = [
+        xml.cut(body(text), xml.Place(("p",)))[1]
+        for text in ("<l><p>1</p><p/></l>", "<l> <p>1</p>\n<p/></l>", "<l><p>2</p><p/></l>", "<l><p>1</p></l>")
+    ]
+    digests = [records.digest() for records in made]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert list(made[0]) == [b"<p>1</p>", b"<p/>"]
+
+
+@pytest.mark.parametrize("above", [1, 2, 150, 198])
+def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
+    inside = xml.MAX_DEPTH - above - 2
+    for more in (0, 1):
+        deep = "<a>" * (inside + more) + "<b/>" + "</a>" * (inside + more)
+        document = body("<l>" * above + f"<r>{deep}</r>" + "</l>" * above)
+        if more:
+            refused(Halt, "LIMIT_DEPTH", xml.cut, document, xml.Place(("r",)))
+        else:
+            assert xml.cut(document, xml.Place(("r",)))[1].count == 1
+
+
 @pytest.mark.parametrize(
     ("document", "kind", "reason"),
     [
