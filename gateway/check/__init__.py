@@ -6,14 +6,13 @@ that no finding is only the consequence of another.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from gateway.check import coverage, envelope, expressions, names, trials
 from gateway.errors import Finding
 from gateway.harmonise.tables import Tables
 from gateway.language import connector_of
-from gateway.language.connector import Connector, Stream
+from gateway.language.connector import Connector
 from gateway.language.document import Document, read
 
 
@@ -49,17 +48,17 @@ def _sound(connector: Connector, findings: list[Finding]) -> Connector | None:
     places = [finding.path.split(".") for finding in _errors(findings)]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
-    left = {name: stream for name, stream in connector.streams.items() if name not in broken and not tables & _tables(stream)}
+    left = {name: stream for name, stream in connector.streams.items() if name not in broken and not tables & coverage.tables_of(stream)}
+    if ["soap", "wsdl"] in places:  # no exchange can be played without it
+        left = {
+            name: stream.model_copy(update={"tests": tuple(test for test in stream.tests if test.exchange is None)})
+            for name, stream in left.items()
+        }
     if not left:
         return None
     made = connector.model_copy(update={"streams": left})
     made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a part of the same file
     return made
-
-
-def _tables(stream: Stream) -> set[str]:
-    """Return the tables that the rules of a stream name, however deep."""
-    return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 
 __all__ = ["check", "check_document"]

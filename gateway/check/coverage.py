@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from lxml import etree
@@ -45,7 +46,10 @@ def _xml_names(text: str) -> set[str]:
 
 
 def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
-    """Give one note a stream about fields nobody reads; never an error, a warning where a name was mistyped."""
+    """Give one note a stream about fields nobody reads, a warning where a name was mistyped, and a note about tables nobody reads."""
+    read = {table for stream in connector.streams.values() for table in tables_of(stream)}
+    for table in sorted(connector.tables.keys() - read):
+        yield document.finding("unused-table", ("tables", table), "no rule reads it; remove it, or name it in a rule", severity="note")
     for name, stream in connector.streams.items():
         left, sought = compared(connector, stream, tables)
         if not left:
@@ -59,6 +63,11 @@ def findings(connector: Connector, document: Document, tables: Tables | None) ->
             f"no rule reads {shown}; " + (f"one reads {slip}" if slip else "map them, or leave them out of the tests"),
             severity="warning" if slip else "note",
         )
+
+
+def tables_of(stream: Stream) -> set[str]:
+    """Return the tables that the rules and loops of a stream name, however deep."""
+    return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 
 def _near(word: str, left: set[str]) -> list[str]:

@@ -86,6 +86,8 @@ def raw_of(connector: Connector, name: str, example: Example) -> Raw:
         node: Any = xml_element(body)
         body = etree.tostring(node, encoding="utf-8")
     else:
+        if kind == "xml":
+            raise PayloadError("not_xml", "an element as text, such as given: '<award>…</award>'")
         body = example.given.encode() if isinstance(example.given, str) else ENCODE(example.given)
         node = json_value(body)
     selector = Selector(

@@ -34,7 +34,6 @@ class Problem:
     place: tuple[str | int, ...]
     message: str
     column: int = 0
-    severity: str = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +102,13 @@ class Compiler:
         name = ".".join(found.path)
         alternatives = rule.first_of or ()
         protected = rule.pseudonym or rule.basis or (alternatives and all(inner.pseudonym or inner.basis for inner in alternatives))
-        if found.personal and not protected and rule.const is None and found.sort != "structs":
+        if found.personal and not protected and rule.const is None and found.sort not in {"struct", "structs"}:
             word = "pseudonym: KIND" if found.path[-1] == "pseudonym" else "basis: WHY IT MAY LEAVE"
             self._problem("personal-field", place, f"'{name}' is personal; add {word} to the rule, or leave it out")
         if found.path[-1] == "pseudonym" and rule.basis:
             self._problem("personal-field", place, f"'{name}' carries a pseudonym; write pseudonym: KIND instead of basis")
+        if found.path[-1] == "esi" and rule.pseudonym:
+            self._problem("personal-field", place, f"'{name}' is an identifier that others know; write basis: WHY IT MAY LEAVE instead")
 
     # one rule -----------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,20 @@ from pydantic import Field, PrivateAttr
 from gateway.language.asking import AnyCursor, AnyPaging, Decode, Each, Expand, Export, Join, Paging, Request
 from gateway.language.examples import Example
 from gateway.language.mapping_rules import Emits, Kind, LocalTable, Rules
-from gateway.language.scalars import CountryCode, Duration, Expression, Identifier, Many, Model, Name, Secret, Words, Zone, spelled
+from gateway.language.scalars import (
+    CountryCode,
+    Duration,
+    Expression,
+    Identifier,
+    Many,
+    Misplaced,
+    Model,
+    Name,
+    Secret,
+    Words,
+    Zone,
+    spelled,
+)
 from gateway.language.wire import Acknowledgement, Addressing, Answer, Auth, Limits, Security, Signature, Tls, Url, When, XRoad
 
 Strictness = Literal["strict", "warn", "off"]
@@ -180,12 +193,14 @@ class Connector(Model):
         """Refuse two protocols."""
         given = [name for name in ("rest", "soap", "file", "push") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}")
+            slightest = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))[:1]
+            raise Misplaced(f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}", *slightest)
         for name, stream in self.streams.items():
             if self.push is None and (stream.request is None) == (stream.export is None):
-                raise ValueError(f"stream {name} needs request or export, and not both")
+                raise Misplaced("a stream needs request or export, and not both", "streams", name, *(["export"] if stream.export else []))
             if self.push is not None and (stream.request or stream.export):
-                raise ValueError(f"stream {name}: a push connector asks nothing; leave request and export out")
+                where = "request" if stream.request else "export"
+                raise Misplaced("a push connector asks nothing; leave request and export out", "streams", name, where)
 
 
 def payload_kind(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:

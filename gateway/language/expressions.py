@@ -108,7 +108,7 @@ def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
     except etree.XPathError as error:
         message = str(error)
         if "function" in message.lower():
-            raise ExpressionError("unknown-function", f"XPath 1.0 has no such function in {text!r}; use node expressions") from None
+            raise ExpressionError("unknown-function", _no_function(text)) from None
         raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r}; check brackets, quotes and slashes") from None
     except ValueError:
         raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot") from None
@@ -123,6 +123,16 @@ def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
         return [] if found == "" or found != found else [found]  # noqa: PLR0124 - NaN, what number() gives for no number
 
     return Select(text, "xml", run, False, variables, _xml_reads(text))
+
+
+def _no_function(text: str) -> str:
+    for name in re.findall(rf"({_NAME})\s*\(", _QUOTED.sub("", text)):
+        try:
+            etree.XPath(f"{name}()")(etree.Element("empty"))
+        except etree.XPathError as error:
+            if "unregistered" in str(error).lower():
+                return f"XPath 1.0 has no function '{name}'; write it with those it has, such as contains, substring-before, not and count"
+    return f"XPath 1.0 has no such function in {text!r}"
 
 
 def _check_prefixes(text: str, namespaces: Mapping[str, str]) -> None:
@@ -240,8 +250,8 @@ def _json(text: str, kind: PayloadKind) -> Select:
         if kind == "csv" and "$" not in text:
             return Select(text, kind, _json_walk([text]), True, reads=frozenset({text}))
         column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
-        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else _quoted(text)
-        raise ExpressionError("bad-expression", f"not JMESPath: {_why(error)}: {text!r}{hint}", column or 0) from None
+        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else jmes.quoted(text)
+        raise ExpressionError("bad-expression", f"not JMESPath: {jmes.why(error)}: {text!r}{hint}", column or 0) from None
     reads = _check_functions(compiled.parsed, text)
     find = jmes.compiled(compiled.parsed)
 
@@ -266,24 +276,6 @@ def _json_from(name: str, rest: Select, text: str) -> Select:
         return [] if value is None else rest(value, context)
 
     return Select(text, "json", run, False, frozenset({name}), rest.reads)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, LexerError):
-        return str(error.message).rstrip(".")
-    if isinstance(error, ParseError):
-        early = error.token_type == "eof" or error.token_value is None  # noqa: S105
-        return "it stops too early" if early else f"{error.token_value!r} is not expected there"
-    return "it cannot be read"
-
-
-def _quoted(text: str) -> str:
-    """Say how keys with other characters are written, where an expression is nothing but keys."""
-    keys = text.split(".")
-    if not all(re.fullmatch(r"[\w@:$ -]+", key) for key in keys):
-        return ""
-    written = ".".join(key if key.isidentifier() else f'"{key}"' for key in keys)
-    return f"; such a key is quoted: '{written}'"
 
 
 def _check_functions(tree: Any, text: str) -> frozenset[str]:

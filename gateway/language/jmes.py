@@ -5,9 +5,11 @@ Functions, slices, multi-selects and orderings are left to the library's own int
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from jmespath.exceptions import LexerError, ParseError
 from jmespath.visitor import TreeInterpreter
 
 Find = Callable[[Any], Any]
@@ -123,3 +125,22 @@ _FORMS: dict[str, Callable[[Tree], Find]] = {
     "index_expression": _chain, "pipe": _chain, "projection": _projection, "filter_projection": _filter, "flatten": _flatten,
     "or_expression": _or, "and_expression": _and, "comparator": _comparator,
 }  # fmt: skip
+
+
+def why(error: Exception) -> str:
+    """Say why a text is no expression."""
+    if isinstance(error, LexerError):
+        return str(error.message).rstrip(".")
+    if isinstance(error, ParseError):
+        early = error.token_type == "eof" or error.token_value is None  # noqa: S105
+        return "it stops too early" if early else f"{error.token_value!r} is not expected there"
+    return "it cannot be read"
+
+
+def quoted(text: str) -> str:
+    """Say how keys with other characters are written, where an expression is nothing but keys."""
+    keys = text.split(".")
+    if not all(re.fullmatch(r"[\w@:$ -]+", key) for key in keys):
+        return ""
+    written = ".".join(key if key.isidentifier() else f'"{key}"' for key in keys)
+    return f"; such a key is quoted: '{written}'"

@@ -19,6 +19,14 @@ Many = Annotated[tuple[T, ...], Field(strict=False)]
 """A YAML sequence, kept as a tuple."""
 
 
+class Misplaced(ValueError):
+    """A mistake that several keys of a block make together; ``place``, seen from the block, is where a person would look for it."""
+
+    def __init__(self, message: str, *place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class Model(BaseModel):
     """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
 

@@ -6,6 +6,7 @@ import copy
 import difflib
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -19,15 +20,16 @@ from gateway.language.scalars import WORDED, Secret
 M = TypeVar("M", bound=BaseModel)
 
 _EXPECTED = {
-    "string_type": ("wrong-type", "expected a text; put it in quotes"),
-    "int_type": ("wrong-type", "expected a whole number, without quotes"),
-    "bool_type": ("wrong-type", "expected true or false, without quotes"),
-    "dict_type": ("wrong-type", "expected keys and values"),
-    "tuple_type": ("wrong-type", "expected a sequence: [a, b] or lines that begin with '- '"),
-    "list_type": ("wrong-type", "expected a sequence: [a, b] or lines that begin with '- '"),
-    "model_type": ("wrong-type", "expected keys and values"),
-    "model_attributes_type": ("wrong-type", "expected keys and values"),
-    "float_type": ("wrong-type", "expected a number"),
+    "string_type": "expected a text; put it in quotes",
+    "string_too_short": "expected a text that is not empty",
+    "int_type": "expected a whole number, without quotes",
+    "bool_type": "expected true or false, without quotes",
+    "dict_type": "expected keys and values",
+    "tuple_type": "expected a sequence: [a, b] or lines that begin with '- '",
+    "list_type": "expected a sequence: [a, b] or lines that begin with '- '",
+    "model_type": "expected keys and values",
+    "model_attributes_type": "expected keys and values",
+    "float_type": "expected a number",
 }
 
 
@@ -134,7 +136,8 @@ def _details(error: ValidationError, value: Any) -> list[ErrorDetails]:
     """
     details = error.errors(include_url=False, include_input=False)
     for detail in details:
-        detail["loc"] = _marked(value, detail["loc"])
+        place = getattr(detail.get("ctx", {}).get("error"), "place", ())
+        detail["loc"] = _marked(value, (*detail["loc"], *place))
     deepest: dict[Path_, int] = {}
     plain = [(_place(detail["loc"]), detail) for detail in details]
     for place, _ in plain:
@@ -200,8 +203,7 @@ def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -
         about = _description(model, _place(detail["loc"]))
         return document.finding("missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it")
     if kind in _EXPECTED:
-        code, text = _EXPECTED[kind]
-        return document.finding(code, place, text, key=False)
+        return _unexpected(document, place, kind, str(context.get("class_name")))
     if kind == "literal_error":
         return document.finding("unknown-word", place, f"expected {context.get('expected')}{_near(document, place, context)}", key=False)
     if kind == "string_pattern_mismatch":
@@ -214,6 +216,18 @@ def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -
         about = _description(model, _place(detail["loc"]))
         return document.finding("too-few", place, f"at least {context.get('min_length')} needed ({about})")
     return document.finding(kind.replace("_", "-"), place, _lower(detail["msg"]), key=False)
+
+
+def _unexpected(document: Document, place: Path_, kind: str, wanted: str) -> Finding:
+    value = _at(document.value, place)
+    if value is None or value == "":
+        return document.finding("empty", place, "nothing stands here; write its value, or remove the line")
+    text = _EXPECTED[kind]
+    if kind == "tuple_type" and isinstance(value, bool | int | Decimal):
+        text = 'expected one or several texts; put each in quotes: ["a", "b"]'
+    elif wanted == "Rule":
+        text = "expected an expression, or keys such as from, first_of, join and languages"
+    return document.finding("wrong-type", place, text, key=False)
 
 
 def _code(message: str) -> str:

@@ -227,7 +227,8 @@ class Condition(Model):
         """Refuse a condition that looks at nothing, or tests nothing."""
         looked = [self.status is not None, self.fault is not None, self.header is not None, self.path is not None]
         if sum(looked) != 1:
-            raise ValueError("give exactly one of status, fault, header, path")
+            given = [name for name in ("status", "fault", "header", "path") if getattr(self, name) is not None]
+            raise ValueError(f"give exactly one of status, fault, header, path; found {' and '.join(given) or 'none'}")
         tested = bool(self.is_ or self.not_) or any(test is not None for test in (self.over, self.since, self.exists))
         if (self.status is not None or self.fault is not None) and tested:
             raise ValueError("is, not, over, since and exists belong to path and header; status and fault need none")

@@ -71,6 +71,12 @@ MISTAKES = [
     ("table: kind}", "table: kind, at: title}", "wrong-rule", "a target that is a date"),
     ('language: "@lang"}', 'language: "@lang", otherwise: norsk}', "bad-language", "such as en"),
     ("cursor: {window: 30d, start: 2020-01-01}", "cursor: all", "bad-value", "write scan"),
+    ('awarding_body.name.en: "t:school[1]"', "awarding_body.name.en:", "empty", "remove the line"),
+    ('awarding_body.name.en: "t:school[1]"', "awarding_body.name.en: [a, b]", "wrong-type", "first_of"),
+    ('"t:school[1]"', '"exists(t:school)"', "unknown-function", "has no function 'exists'"),
+    ("      kind: {from:", "      holder: x\n      kind: {from:", "wrong-rule", "one line a part"),
+    ("      kind: {from:", "      holder.esi: {from: x, pseudonym: esi}\n      kind: {from:", "personal-field", "basis"),
+    ("    id: \"t:id\"\n    changed_at", "    id: \"t:id\"\n    deleted: {path: x, is: true}\n    changed_at", "wrong-type", "in quotes"),
     ("password: {secret: good/password}", "password: {secret: the password}", "bad-text", "such as ie-awards/password"),
     ("      kind: {from:", "      nqf_framework: {const: NFQ}\n      kind: {from:", "unknown-framework", "it has "),
 ]  # fmt: skip
@@ -142,6 +148,23 @@ def test_a_stream_that_nothing_would_be_published_of_says_so(tmp_path: Path, cha
     finding = next(one for one in check(tmp_path / "good.yaml", TABLES) if one.code == "unpublished")
     assert (finding.severity, text.splitlines()[finding.line - 1]) == (severity, line)
     assert said in finding.message
+
+
+def test_a_test_of_xml_that_is_written_as_yaml_fails_and_says_how_to_write_it(tmp_path: Path) -> None:
+    given = '<t:school xmlns:t="urn:example:good"><t:id>7</t:id><t:name>School</t:name></t:school>'
+    (finding,) = check(planted(tmp_path, f"given: '{given}'", "given: {id: 7}"), TABLES)
+    assert (finding.code, "an element as text" in finding.message) == ("test-failed", True)
+
+
+def test_a_wsdl_that_is_none_fails_no_test_besides(tmp_path: Path) -> None:
+    assert [finding.code for finding in check(planted(tmp_path, "wsdl: good.wsdl", "wsdl: good.yaml"), TABLES)] == ["bad-wsdl"]
+
+
+def test_two_protocols_are_told_of_where_the_slighter_stands_and_the_rest_is_checked(tmp_path: Path) -> None:
+    file = planted(tmp_path, "soap:\n", 'rest: {url: {production: "https://x.example"}}\nsoap:\n')
+    file.write_text(file.read_text().replace("table: kind}", "table: knd}"))
+    found = [(finding.code, finding.path) for finding in check(file, TABLES) if finding.severity == "error"]
+    assert found == [("one-of", "rest"), ("unknown-table", "streams.awards.map.kind.table")]
 
 
 def test_an_id_that_two_streams_give_is_said(tmp_path: Path) -> None:
