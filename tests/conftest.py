@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
+import socket
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from gateway.errors import GatewayError
+from gateway.local import kafka
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+kafka.START_SECONDS = 120  # on a machine that does other things, and after a kill, when the broker waits for its own old session
+EVERYBODY_TAKES_FROM = 32_768
+"""Ports from here on are given to whoever connects to anybody (Linux)."""
+
+# The same examples in every run, however slow the machine: what a new one finds should not stop somebody else's change.
+# `pytest --hypothesis-profile=default` looks for new ones.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, and that no connection of another process is given before it is used."""
+    dice = random.SystemRandom()
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port := dice.randrange(20_000, EVERYBODY_TAKES_FROM)))
+            return port
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +54,6 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
     if given:
         yield given
         return
-    from gateway.local import kafka
-
     try:
         with kafka.running(tmp_path_factory.mktemp("kafka") / "data", mirror=os.environ.get("GATEWAY_JAR_MIRROR", "")) as broker:
             yield broker.bootstrap
@@ -82,7 +104,7 @@ def create_topic(kafka_bootstrap: str) -> Callable[..., Awaitable[str]]:
             wanted = NewTopic(topic, partitions, 1, topic_configs={key.replace("_", "."): str(value) for key, value in config.items()})
             reply = await client.create_topics([wanted])
             assert reply.topic_errors[0][1] == 0, reply
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not (await client.describe_topics([topic]))[0]["partitions"]:
                     await asyncio.sleep(0.05)
         finally:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from gateway.settings import Settings
 from gateway.watch import metrics
 from gateway.watch.health import HealthServer
+from tests.conftest import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
@@ -199,12 +199,6 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict:
         return (await reply.json())["data"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped")
 def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears(tmp_path):
     registry = CollectorRegistry()
@@ -223,7 +217,7 @@ def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears
         return [one["labels"]["alertname"] for one in (await fetch(session, f"{base}/api/v1/alerts"))["alerts"] if one["state"] == "firing"]
 
     async def until(wanted, ask) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not wanted(await ask()):
                 await asyncio.sleep(0.2)
 
@@ -243,7 +237,7 @@ def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears
                 "--log.level=error", cwd=tmp_path,
             )  # fmt: skip
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while True:
                         try:
                             found = await fetch(session, f"{base}/api/v1/query?query=up")

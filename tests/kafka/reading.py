@@ -17,7 +17,7 @@ async def read_all(bootstrap: str, topic: str, isolation: str = "read_committed"
         await consumer.seek_to_beginning(*places)
         ends: dict[TopicPartition, int] = {}
         found: list[ConsumerRecord] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(ends) < len(places) or any([await consumer.position(place) < ends[place] for place in places]):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     found += records

@@ -69,8 +69,8 @@ def plant(defect: str) -> None:
             await fence(transactional)
 
         Transactional.fence = fence_nobody  # type: ignore[method-assign]
-        transactions.COMMIT_SECONDS = 60.0
-        transactions.TRANSACTION_TIMEOUT_MS = 60_000
+        transactions.COMMIT_SECONDS = 90.0
+        transactions.TRANSACTION_TIMEOUT_MS = 90_000
 
 
 async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:

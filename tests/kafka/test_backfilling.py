@@ -43,7 +43,7 @@ def connector(name: str, url: str, days: int = 180):
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(240)
 def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings, name):
     async def run() -> None:
         await topics.apply(settings)
@@ -88,7 +88,7 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name):
     async def run() -> None:
         await topics.apply(settings)

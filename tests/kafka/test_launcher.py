@@ -17,7 +17,7 @@ from reading import fill, read_all
 from gateway.errors import Unavailable
 from gateway.local import jars, kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 ON_PURPOSE = """
 import sys, time
@@ -38,7 +38,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
 def gateway(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", "kafka", *words, "--data", str(data)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        command, capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
     )
 
 
@@ -85,7 +85,7 @@ def test_a_broker_in_the_foreground_ends_with_its_process(data: Path, number: si
     assert psutil.pid_exists(pid)
     owner.send_signal(number)
     owner.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(pid)

@@ -22,7 +22,7 @@ from gateway.receive import Door
 from gateway.reporting import state_of
 from gateway.settings import Settings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 CONNECTOR = """
 language: 1

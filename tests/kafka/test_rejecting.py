@@ -107,7 +107,7 @@ async def registry(answer: Callable[[], list[dict[str, str]]]):
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_when_told(settings: Settings, name: str, tmp_path):
     held: list[dict[str, str]] = []
 

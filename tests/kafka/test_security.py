@@ -25,7 +25,7 @@ from gateway.publish.transactions import Outgoing, Transactional, read_partition
 from gateway.settings import Settings
 from gateway.stage import Stage
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 PROPERTIES = """
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
@@ -104,7 +104,7 @@ def test_everything_works_over_tls_and_sasl(secured: Settings, name: str) -> Non
         assert await read_partition(secured, f"{name}-raw", 0) == {b"k1": b"k1:1"}
         one = stage(secured, name)
         task = asyncio.create_task(one.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not one.committed:
                 await asyncio.sleep(0.05)
         one.stop()
@@ -120,10 +120,10 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
         with pytest.raises(Denied, match="stranger"):
             await Transactional(stranger(secured), name, "test").fence()
         with pytest.raises(Denied, match="stranger"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await read_partition(stranger(secured), f"{name}-raw", 0)
         with pytest.raises(Denied, match="stranger"):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await stage(stranger(secured), name).run()
 
     asyncio.run(scenario())

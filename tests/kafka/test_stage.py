@@ -5,14 +5,15 @@ import contextlib
 import random
 import signal
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import ProducerFenced
 from reading import fill, read_all
 from stage_process import Doubling
 
@@ -21,12 +22,13 @@ from gateway.publish import topics
 from gateway.publish.topics import REJECTIONS
 from gateway.settings import Settings
 from gateway.stage import Result, Stage
-from gateway.watch import metrics
+from gateway.watch import blocked, metrics
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 Create = Callable[..., Awaitable[str]]
 ROOT = Path(__file__).parents[2]
 KEYS = 97
+SHORT_SESSION = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n"
 
 
 def records(start: int, count: int) -> list[tuple[bytes, bytes | None]]:
@@ -42,8 +44,8 @@ class World:
         self.raw, self.out, self.rejects = f"{name}-raw", f"{name}-out", f"{name}-rejects"
         self.written = 0
 
-    async def write(self, count: int) -> None:
-        await fill(self.bootstrap, self.raw, records(self.written, count))
+    async def write(self, count: int, partition: int | None = None) -> None:
+        await fill(self.bootstrap, self.raw, records(self.written, count), partition)
         self.written += count
 
     @contextlib.asynccontextmanager
@@ -110,16 +112,17 @@ async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
         yield task
     finally:
         stage.stop()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Look again and again until it is so. The time is a net, not a promise."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
 
-async def committed(process: asyncio.subprocess.Process, at_least: int, seconds: float = 40) -> int:
+async def committed(process: asyncio.subprocess.Process, at_least: int, seconds: float = 120) -> int:
     assert process.stdout
     async with asyncio.timeout(seconds):
         while line := await process.stdout.readline():
@@ -148,13 +151,13 @@ def test_sigkill_ten_times_under_load(world: World, create_topic: Create) -> Non
         await committed(last, 1)  # it runs: a signal before that would end it without its handler
         await _drained(world)
         last.terminate()
-        assert await asyncio.wait_for(last.wait(), 20) == 0
+        assert await asyncio.wait_for(last.wait(), 60) == 0
         await world.check_every_record_ended_once_in_order()
 
     asyncio.run(scenario())
 
 
-async def _drained(world: World, seconds: float = 60) -> None:
+async def _drained(world: World, seconds: float = 150) -> None:
     """Wait until the group has committed every input partition to its end."""
     from aiokafka import AIOKafkaConsumer
 
@@ -199,19 +202,22 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(world: World, settin
         await until(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED)
         successor = world.stage(settings)
         async with running(successor):
-            await until(lambda: successor.committed > 300, 40)
+            await until(lambda: successor.committed > 300)
             await world.write(2_000)
             frozen.send_signal(signal.SIGCONT)
             await world.write(2_000)
             await _drained(world)
             frozen.terminate()
-            assert await asyncio.wait_for(frozen.wait(), 20) == 0
+            assert await asyncio.wait_for(frozen.wait(), 60) == 0
         await world.check_every_record_ended_once_in_order()
 
     asyncio.run(scenario())
 
 
 def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: str) -> None:
+    # a broker that was killed may come back once its old session has ended: nine seconds, unless told otherwise
+    start = partial(kafka.start, tmp_path / "data", detached=False, properties=SHORT_SESSION)
+
     async def scenario(broker: kafka.Broker) -> None:
         world = World(broker.bootstrap, name)
         await _create(world)
@@ -221,29 +227,32 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: s
             await until(lambda: stage.committed > 300)
             psutil.Process(broker.pid).kill()
             await until(lambda: kafka.status(tmp_path / "data") is None)
-            started = time.monotonic()
-            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) > 0, 40)
-            assert time.monotonic() - started < 30
-            await asyncio.to_thread(kafka.start, tmp_path / "data", detached=False)
-            await until(lambda: stage.committed >= world.written, 60)
-        assert metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) == 0
+            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) > 0)
+            await asyncio.to_thread(start)
+            await _drained(world)  # what was on its way when the broker died may be committed without the stage's having heard of it
+            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) == 0)
         await world.check_every_record_ended_once_in_order()
 
     try:
-        asyncio.run(scenario(kafka.start(tmp_path / "data", detached=False)))
+        asyncio.run(scenario(start()))
     finally:
         kafka.stop(tmp_path / "data")
 
 
 async def _move_back(world: World, place: TopicPartition, offset: int) -> None:
     """Fence whoever works on a partition, and commit another offset in its place: what a broker that lost its last ones looks like."""
-    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap, transactional_id=f"{world.group}-{place.topic}-{place.partition}")
-    await producer.start()
-    try:
-        async with producer.transaction():
-            await producer.send_offsets_to_transaction({place: offset}, world.group)
-    finally:
-        await producer.stop()
+    while True:
+        producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap, transactional_id=f"{world.group}-{place.topic}-{place.partition}")
+        await producer.start()
+        try:
+            async with producer.transaction():
+                await producer.send_offsets_to_transaction({place: offset}, world.group)
+        except ProducerFenced:
+            continue  # the stage came in between, as it does each time it tries again
+        else:
+            return
+        finally:
+            await producer.stop()
 
 
 def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
@@ -260,8 +269,11 @@ def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
             await _move_back(world, place, 5)
             await world.write(1_000)
             await until(lambda: place in stage._lanes and stage._lanes[place].failures > 1)  # the first one is the fence
+            await until(lambda: "the committed offset of partition 0 went back" in blocked.why("harmonise"))
+            assert blocked.seconds("harmonise") > 2
             await _move_back(world, place, done)
-            await until(lambda: stage.committed >= world.written, 60)
+            await until(lambda: stage.committed >= world.written)
+            await until(lambda: not blocked.why("harmonise"))
         assert f"offset 5 of partition 0 is behind {done}" in capsys.readouterr().out
         await world.check_every_record_ended_once_in_order()
 
@@ -359,19 +371,19 @@ def test_the_oracle_sees_what_a_random_transactional_id_would_do(world: World, s
 
     async def scenario() -> None:
         await make(world, create_topic)
-        await world.write(3_000)
+        await world.write(3_000, partition=0)  # one transaction at a time: none is left open that nobody will end
         frozen = await world.spawn(defect="random-id")
         await committed(frozen, 600)
         frozen.send_signal(signal.SIGUSR1)  # stops itself between sending and committing: SIGSTOP at the worst moment
         await until(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED)
         successor = world.stage(settings)
         async with running(successor):
-            await until(lambda: successor.committed > 300, 40)
+            await until(lambda: successor.committed > 300)
             await _drained(world)
             frozen.send_signal(signal.SIGCONT)
-            await asyncio.sleep(3)
-            frozen.kill()
-            await frozen.wait()
+            await read_all(world.bootstrap, world.out)  # a reader gets past an open transaction once it has ended
+            frozen.terminate()  # it finishes the batch in hand: killed, it would leave another transaction open
+            await asyncio.wait_for(frozen.wait(), 60)
         with pytest.raises(AssertionError, match=r"lost 0, doubled [1-9]"):
             await world.check_every_record_ended_once_in_order()
 

@@ -24,10 +24,10 @@ from gateway.publish import topics, transactions
 from gateway.publish.connection import admin, arguments, ssl_context
 from gateway.publish.transactions import Outgoing, Transactional, read_partition
 from gateway.settings import Settings
+from tests.conftest import free_port
 from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
-from tests.gateway.test_rights import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "gateway", "a password for SCRAM"
 PROPERTIES = """
@@ -140,9 +140,9 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
         app = worker.build_app(settings, settings.kafka_bootstrap, worker.Tenure(60), assigned, handle)
         await asyncio.wait_for(app.start(), 60)
         try:
-            return await asyncio.wait_for(got, 30)
+            return await asyncio.wait_for(got, 60)
         finally:
-            await asyncio.wait_for(app.stop(), 20)
+            await asyncio.wait_for(app.stop(), 60)
 
     assert asyncio.run(scenario()) == set(range(topics.COMMANDS.partitions))
 
