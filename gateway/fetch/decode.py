@@ -141,12 +141,19 @@ def _matches(name: str, pattern: str) -> bool:
 # --- documents
 
 
-def read_json(body: Body, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False) -> Any:
-    """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise."""
+def read_json(
+    body: Body, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False, lines: bool = False
+) -> Any:
+    """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise.
+
+    With ``lines`` there is one value a line, and the list of them is returned.
+    """
     xml.refuse_other_content(body, where)
+    if lines and not body.proved:
+        raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)")
     data = body.read()
     name = xml.charset(data[:4], transport, configured)
-    if name == "utf-8" and not comments and (value := _quickly(data)) is not None:
+    if name == "utf-8" and not comments and not lines and (value := _quickly(data)) is not None:
         return value
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
@@ -154,7 +161,10 @@ def read_json(body: Body, where: str, *, transport: str | None = None, configure
         if not body.proved:
             raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
         raise Halt("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
-    return json_value(_COMMENT.sub("", text) if comments else text, where, proved=body.proved)
+    text = _COMMENT.sub("", text) if comments else text
+    if lines:  # not splitlines(): a text may hold what that takes for an end
+        return [json_value(line, where) for line in text.split("\n") if line.strip()]
+    return json_value(text, where, proved=body.proved)
 
 
 def _quickly(data: bytes) -> Any:

@@ -114,11 +114,8 @@ class Reader:
         if word == "json":
             chosen = options.json_ if options else None
             configured = chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
-            if chosen and chosen.lines:
-                lines = body.read().decode(configured or "utf-8").splitlines()
-                return Document("json", [decode.json_value(line, self.where) for line in lines if line.strip()], name)
-            comments = bool(chosen and chosen.comments)
-            root = decode.read_json(body, self.where, transport=transport, configured=configured, comments=comments)
+            how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
+            root = decode.read_json(body, self.where, transport=transport, configured=configured, **how)
             return Document("json", root, name)
         if word == "csv":
             return Document("csv", list(decode.read_csv(body, _table(options), self.where)), name)

@@ -184,6 +184,26 @@ def test_json_is_read_the_same_however_it_is_written(text):
         assert repr(decode.read_json(body(written), "x")) == repr(json.loads(text))
 
 
+def test_json_of_one_value_a_line_ends_where_its_lines_end():
+    assert decode.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [{"a": "x\u2028y\x85z"}, [2]]
+    assert decode.read_json(body('["é"]\n'.encode("latin-1")), "x", lines=True, configured="latin-1") == [["é"]]
+
+
+@pytest.mark.parametrize(
+    ("document", "proved", "kind", "reason"),
+    [
+        ("", True, RetryLater, "EMPTY_BODY"),
+        ("\n\n", True, RetryLater, "EMPTY_BODY"),
+        ("<html>CANARY</html>", True, RetryLater, "NOT_A_REGISTRY_RESPONSE"),
+        ('{"a":1}\n', False, RetryLater, "INCOMPLETE_BODY"),
+        ('{"a":1}\n{"a":2,"a":3}', True, Halt, "JSON_DUPLICATE_KEY"),
+        (b'{"a":"\xff"}', True, Halt, "ENCODING"),
+    ],
+)
+def test_json_of_one_value_a_line_is_never_a_part_taken_for_all(document, proved, kind, reason):
+    refused(kind, reason, decode.read_json, body(document, proved=proved), "x", lines=True)
+
+
 def test_a_lone_surrogate_survives_as_an_escape():
     value = decode.json_value('{"n":"\\ud800"}', "x")
     assert json.loads(decode.dump_json(value)) == value
