@@ -38,7 +38,7 @@ async def stored(settings: Settings, connector: str, native_id: str) -> tuple[Ra
 
 async def explain_stored(settings: Settings, connector: str, native_id: str) -> Explanation:
     """Return how a record comes about. Raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
-    path = next((path for path in connector_files([settings.connectors]) if path.stem == connector), None)
+    path = next((path for path in connector_files(settings.connectors) if path.stem == connector), None)
     if path is None:
         raise UsageError(f"no connector {connector}")
     raw, position = await stored(settings, connector, native_id)

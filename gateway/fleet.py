@@ -40,18 +40,14 @@ class Fleet:
     tables: Tables
 
 
-def connector_files(paths: list[Path]) -> list[Path]:
-    """Return the connector files under ``paths``; a file stands for itself, a folder for its ``*.yaml``."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(path.glob("*.yaml"))
-        elif path.exists():
-            found.append(path)
-        else:
-            text = "no such file or folder; give a connector file or a folder of them, in GATEWAY_CONNECTORS or with --connectors"
-            raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
-    return found
+def connector_files(path: Path) -> list[Path]:
+    """Return the connector files at ``path``; a file stands for itself, a folder for its ``*.yaml``."""
+    if path.is_dir():
+        return sorted(path.glob("*.yaml"))
+    if path.exists():
+        return [path]
+    text = "no such file or folder; give a connector file or a folder of them, in GATEWAY_CONNECTORS or with --connectors"
+    raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
 
 
 def require_clock(now: datetime) -> None:
@@ -72,7 +68,9 @@ def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool 
     findings: list[Finding] = []
     connectors: dict[str, Connector] = {}
     files: dict[str, Path] = {}
-    for path in connector_files([settings.connectors]):
+    for other in sorted(settings.connectors.glob("*.yml")):
+        log.warning("file is not read", file=str(other), reason="connector files end in .yaml")
+    for path in connector_files(settings.connectors):
         if names and path.stem not in names:
             continue
         try:
@@ -83,12 +81,13 @@ def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool 
         if path.stem != connector.connector:
             text = f"the file is called {path.stem}; name both alike: two files of one name would take each other's place"
             findings.append(read(path).finding("wrong-name", ("connector",), text, key=False))
+        findings += _taken(path, connector, connectors)
         connectors[connector.connector] = connector
         files[connector.connector] = path
     if findings:
         raise ConfigError(findings)
     if unknown := sorted(set(names or ()) - connectors.keys()):
-        known = ", ".join(path.stem for path in connector_files([settings.connectors])) or "none"
+        known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
         raise UsageError(f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}")
     key = settings.pseudonym_key.get_secret_value().encode()
     if len(key) < MIN_KEY:
@@ -99,6 +98,15 @@ def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool 
     if say:
         announce(connectors.values(), tables, now.date())
     return Fleet(connectors=connectors, harmonisers=harmonisers, tables=tables)
+
+
+def _taken(path: Path, connector: Connector, others: dict[str, Connector]) -> list[Finding]:
+    """Return a finding when another connector is called at the same path: only one of them would be."""
+    if (push := connector.push) is None:
+        return []
+    same = next((name for name, other in others.items() if other.push is not None and other.push.path == push.path), None)
+    text = f"{same} receives at {push.path}, too; give each connector a path of its own"
+    return [read(path).finding("path-twice", ("push", "path"), text, key=False)] if same else []
 
 
 def _harmonisers(connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes) -> dict[str, Harmoniser]:
