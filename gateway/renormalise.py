@@ -22,7 +22,7 @@ from gateway.errors import RetryLater
 from gateway.publish.connection import REFUSALS, admin, denied
 from gateway.publish.events import raw_from
 from gateway.publish.ledger import Entry, Ledger
-from gateway.publish.reading import holds_records_after, read_topic
+from gateway.publish.reading import holds_records_between, read_topic, written
 from gateway.publish.topics import RAW, REJECTIONS
 from gateway.publish.transactions import Outgoing
 from gateway.render import TYPES
@@ -80,14 +80,18 @@ async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> i
 
 
 async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return once everything on the raw topic has been harmonised; raise ``RetryLater`` when that does not happen in time."""
+    """Return once everything that is on the raw topic now has been harmonised, whatever comes after it: something always does.
+
+    Raises ``RetryLater`` when that does not happen in time.
+    """
+    ends = await written(settings, RAW.name)
     client = await admin(settings)
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
             with contextlib.suppress(*NO_COORDINATOR):
                 done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
-                if not await holds_records_after(settings, RAW.name, done):
+                if not await holds_records_between(settings, RAW.name, done, ends):
                     return
             await asyncio.sleep(0.2)
     except REFUSALS as error:

@@ -22,12 +22,12 @@ FAR = 2_000
 """It is cheaper to read so many records than to ask a broker for another place."""
 
 
-def _reading(settings: Settings, topic: str) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+def _reading(settings: Settings, topic: str, isolation: str = "read_committed") -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     given: dict[str, Any] = arguments(settings)
     consumer = AIOKafkaConsumer(
         topic,
         **given,
-        isolation_level="read_committed",
+        isolation_level=isolation,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         group_id=None,
@@ -36,21 +36,34 @@ def _reading(settings: Settings, topic: str) -> AbstractAsyncContextManager[AIOK
     return started(consumer, settings, f"reading {topic}")
 
 
-async def holds_records_after(settings: Settings, topic: str, offsets: dict[TopicPartition, int]) -> bool:
-    """Return whether a topic holds committed records from ``offsets`` on; a partition that is not named counts from its beginning.
+async def holds_records_between(settings: Settings, topic: str, begin: dict[TopicPartition, int], ends: dict[int, int]) -> bool:
+    """Return whether a topic holds committed records from ``begin`` up to ``ends``, by partition; one that is not named counts from 0.
 
-    An end offset alone does not tell: the markers of transactions take offsets too.
+    Offsets alone do not tell: the markers of transactions take offsets too. While a transaction from before ``ends`` is open, it may.
     """
     async with _reading(settings, topic) as consumer:
         places = list(consumer.assignment())
-        ends = await consumer.end_offsets(places)
+        stable = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)
+        left: list[TopicPartition] = []
         for place in places:
-            consumer.seek(place, max(offsets.get(place, 0), begins[place]))
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            if any((await consumer.getmany(timeout_ms=200, max_records=1)).values()):
+            start, end = max(begin.get(place, 0), begins[place]), ends.get(place.partition, 0)
+            if start < end and stable[place] < end:
                 return True
+            consumer.seek(place, start)
+            (left.append if start < end else consumer.pause)(place)
+        while left:
+            for place, records in (await consumer.getmany(*left, timeout_ms=200, max_records=1)).items():
+                if any(record.offset < ends[place.partition] for record in records):
+                    return True
+            left = [place for place in left if await consumer.position(place) < ends[place.partition]]
         return False
+
+
+async def written(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the offset behind whatever was written to each partition by now, its transaction ended or not."""
+    async with _reading(settings, topic, "read_uncommitted") as consumer:
+        return {place.partition: end for place, end in (await consumer.end_offsets(list(consumer.assignment()))).items()}
 
 
 async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
