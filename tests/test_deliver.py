@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from gateway.check.trials import raw_of
 from gateway.deliver import Deliver
 from gateway.harmonise import Harmoniser
 from gateway.harmonise.tables import Tables
 from gateway.language import load_connector
+from gateway.poll import changes
 from gateway.publish.events import raw_headers
 from gateway.records import Raw
 
@@ -69,3 +71,26 @@ def test_a_record_of_a_stream_that_is_no_more_is_rejected_as_that(tables):
     assert b"programmes, courses" in result.outgoing[0].value
     result = Deliver({}.get, KEY)(record)
     assert (result.outcome, result.reason, result.field) == ("rejected", "unknown_connector", "connector")
+
+
+def test_a_stream_that_says_all_its_records_are_gone_takes_them_away_from_where_they_stand(tables, tmp_path):
+    """What CONTRIBUTING.md says to do before a stream is renamed, removed, or given another id, iri or emits."""
+    text = (ROOT / "connectors" / "demo-rest.yaml").read_text()
+    gone = text.replace("    id: programmeId\n", "    id: programmeId\n    deleted: {path: programmeId, exists: true}\n")
+    assert gone != text
+    (tmp_path / "demo-rest.yaml").write_text(gone)
+    before = load_connector(ROOT / "connectors" / "demo-rest.yaml")
+    after = load_connector(tmp_path / "demo-rest.yaml")
+    example = before.streams["programmes"].tests[0]
+    (known,), _ = changes([raw_of(before, "programmes", example)], {})
+    (entry,), _ = changes([raw_of(after, "programmes", example)], {known.raw.native_id: known.value})
+    places = []
+    for connector, raw in ((before, known.raw), (after, entry.raw)):
+        record = SimpleNamespace(
+            key=raw.key.encode(), value=raw.body, headers=raw_headers(raw), timestamp=0, topic="t", partition=0, offset=7
+        )
+        result = Deliver({"demo-rest": Harmoniser(connector, tables, pseudonym_key=KEY)}.get, KEY)(record)
+        places.append([(one.topic, one.key, one.value is None) for one in result.outgoing if one.topic != "gateway.rejections.v1"])
+    ((topic, key, is_gone),) = places[0]
+    assert not is_gone
+    assert places[1] == [(topic, key, True)]

@@ -50,7 +50,7 @@ OUTCOMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Assurance:
     """Whether an award was quality-assured on its day: an outcome of :data:`OUTCOMES` and the report it rests on."""
 
     outcome: str
@@ -121,17 +121,17 @@ class Providers:
             homepage=body.homepage or known.homepage,
         )
 
-    def judge(self, body: Organisation | None, *, awarded_on: date, eqf_level: int | None, programme: Iterable[str] = ()) -> Judgement:
+    def judge(self, body: Organisation | None, *, awarded_on: date, eqf_level: int | None, programme: Iterable[str] = ()) -> Assurance:
         """Return whether an award of ``body`` was quality-assured on its day; ``programme`` holds the names it goes by."""
         found, joined_by = self.find(body)
         if not found:
-            return Judgement(UNKNOWN_PROVIDER)
+            return Assurance(UNKNOWN_PROVIDER)
         charter = any(_has_charter(provider, awarded_on) for provider in found)
         if any(provider.closed_on and provider.closed_on < awarded_on for provider in found):
-            return Judgement(CLOSED_BEFORE_AWARD, None, joined_by, charter)
+            return Assurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
         reports = [report for provider in found for report in provider.reports if _counts(report, awarded_on)]
         outcome, report = _verdict(reports, _levels(found), eqf_level, {name.casefold() for name in programme})
-        return Judgement(outcome, report, joined_by, charter)
+        return Assurance(outcome, report, joined_by, charter)
 
     def assess(self, record: Record) -> tuple[Record, dict[str, str]]:
         """Return a record with the identifiers of its institution completed, and what is known of its quality assurance.
