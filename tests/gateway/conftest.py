@@ -96,12 +96,15 @@ def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
         yield found
 
 
-def start_service(name: str, records: int) -> tuple[subprocess.Popen, str]:
-    process = subprocess.Popen(
+def start_service(name: str, records: int) -> subprocess.Popen:
+    return subprocess.Popen(
         [sys.executable, "-m", "gateway.local.registries", name, "--records", str(records)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    line = process.stdout.readline()
-    return process, line.split(" at ")[1].split(" ")[0]
+
+
+def address(service: subprocess.Popen) -> str:
+    """Wait until a registry says where it is."""
+    return service.stdout.readline().split(" at ")[1].split(" ")[0]
 
 
 def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
@@ -123,11 +126,12 @@ def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def site(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Two registries holding the asked number of records each, connectors that point at them, and secrets."""
     records = getattr(request, "param", 600)
-    soap, soap_url = start_service("soap_credits", records)
-    rest, rest_url = start_service("rest_catalogue", records)
+    soap, rest = (start_service(name, records) for name in ("soap_credits", "rest_catalogue"))
+    broker = request.getfixturevalue("broker")  # it starts beside the registries
+    soap_url, rest_url = address(soap), address(rest)
     connectors = tmp_path / "connectors"
     connectors.mkdir()
     for name, url in (("demo-soap", soap_url), ("demo-rest", rest_url)):

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from tests.gateway.acting import answer, gateway, until
+from tests.gateway.acting import answer, gateway, settled, until
 from tests.gateway.conftest import HARMONISED, Site, versions
-from tests.gateway.test_kill import settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
@@ -51,7 +50,7 @@ def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
         time.sleep(dice.uniform(0.5, 3.0))
     site.control("demo-soap", "add", stream="degrees", count=7)
     until(lambda: all((one.get("backfill") or {}).get("state") == "done" for one in streams(site).values()), 120)
-    records = settled(site)
+    records = settled(site, "demo-soap")
 
     served = {f"demo-soap|{entry['id']}" for entry in site.ledger("demo-soap")}
     assert len(served) == 1207

@@ -18,11 +18,13 @@ import pytest
 import yaml
 
 from gateway.local import kafka
+from tests.conftest import free_port
 from tests.deploy import drawing
+from tests.gateway.acting import until
 from tests.gateway.conftest import ROOT
 from tests.gateway.test_processes import children, parent_url
-from tests.gateway.test_takeover import Fleet, fleet, until  # noqa: F401 - a fixture
-from tests.gateway.test_watched import Prometheus, free_port, get
+from tests.gateway.test_takeover import Fleet, fleet  # noqa: F401 - a fixture
+from tests.gateway.test_watched import Prometheus, get
 
 pytestmark = [
     pytest.mark.kafka,

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import urllib.request
 from collections import Counter
-from typing import NamedTuple
 
 import pytest
-import structlog
-from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.errors import GatewayError
 from gateway.publish.topics import TOPICS
+from tests.gateway.acting import gateway, settled, until
 from tests.gateway.conftest import HARMONISED, Site
-from tests.gateway.test_kill import settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 EVERYTHING = tuple(topic.name for topic in TOPICS if topic.name not in {"gateway.commands.v1", "gateway.notifications.v1"})
-
-
-class Command(NamedTuple):
-    """What a command of the gateway answered."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def gateway(site: Site, *arguments: str, given: str = "") -> Command:
-    """Run a command as `python -m gateway` does, in this process: a new one costs more than most commands do."""
-    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs():
-        patch.setattr("gateway.watch.logs.configure", lambda *_: None)
-        done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
-    if isinstance(done.exception, GatewayError):
-        return Command(done.exception.exit_code, done.stdout, done.stderr + str(done.exception))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Command(done.exit_code, done.stdout, done.stderr)
 
 
 def standing(site: Site, *names: str) -> dict[tuple[str, str], bytes]:
@@ -71,20 +45,23 @@ def counts(site: Site, number: int = 0) -> tuple[Counter, Counter, Counter]:
     return found
 
 
-def balanced(site: Site, seconds: float = 20) -> Counter:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        received, ended, suppressed = counts(site)
-        if received == ended:
-            return suppressed
-        time.sleep(0.5)
-    raise AssertionError((received, ended))
+def balanced(site: Site) -> Counter:
+    """Wait until as many records ended as were received; give how many of them were suppressed."""
+    found = counts(site)
+
+    def even() -> bool:
+        nonlocal found
+        found = counts(site)
+        return found[0] == found[1]
+
+    until(even, what=lambda: found[:2])
+    return found[2]
 
 
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_what_was_erased_is_gone_and_stays_away(site: Site):
     site.run()
-    settled(site, 120)
+    settled(site)
     before = standing(site)
     raw = {key: value for (topic, key), value in before.items() if topic == "gateway.raw.v1"}
     accepted = {json.loads(value)["id"]: value for (topic, _), value in before.items() if topic == "europass.credentials.v1"}
@@ -137,12 +114,9 @@ def test_what_was_erased_is_gone_and_stays_away(site: Site):
     site.control("demo-soap", "change", stream="degrees" if native_id.startswith("D") else "credits", id=native_id)
     their_id = theirs.partition("|")[2]
     site.control("demo-soap", "change", stream={"D": "degrees", "C": "credits", "E": "enrolments"}[their_id[0]], id=their_id)
-    deadline = time.monotonic() + 30
-    while sum(balanced(site).values()) < 2:
-        assert time.monotonic() < deadline, "neither of the changed records was suppressed"
-        time.sleep(0.5)
+    until(lambda: sum(balanced(site).values()) >= 2, what="neither of the changed records was suppressed")
     assert gateway(site, "renormalise", "FI").returncode == 0
-    settled(site, 120)
+    settled(site)
     assert naming(standing(site), esi) == []
     assert not [key for key in standing(site) if key[1] in {theirs, rejected}]
     balanced(site)

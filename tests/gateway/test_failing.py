@@ -11,9 +11,9 @@ import time
 import pytest
 
 from gateway.local import kafka
+from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, Site, versions
 from tests.gateway.test_processes import get
-from tests.gateway.test_takeover import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 DRAIN_SECONDS = 10

@@ -11,9 +11,8 @@ import pytest
 from gateway import control
 from gateway.publish.commands import send_command
 from gateway.settings import Settings
-from tests.gateway.acting import gateway, raw, until
+from tests.gateway.acting import gateway, raw, settled, until
 from tests.gateway.conftest import Site
-from tests.gateway.test_kill import settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=True)]
 
@@ -35,7 +34,7 @@ def test_a_pause_outlives_restart_and_rebalance_until_resumed(site: Site):
     site.control("demo-soap", "add", stream="degrees", count=5)
     until(lambda: raw(site, "demo-soap") >= soap + 5)  # the second worker has taken both over
     second.send_signal(signal.SIGTERM)
-    second.wait(20)
+    second.wait(60)
     site.run()
     site.control("demo-soap", "add", stream="degrees", count=5)
     until(lambda: raw(site, "demo-soap") >= soap + 10)

@@ -12,8 +12,8 @@ import urllib.request
 import psutil
 import pytest
 
+from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, Site, versions
-from tests.gateway.test_takeover import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -11,10 +11,10 @@ import urllib.request
 import pytest
 
 from gateway.publish.events import raw_from
+from tests.conftest import free_port
+from tests.gateway.acting import until
 from tests.gateway.conftest import Site
 from tests.gateway.test_processes import children, get, parent_url
-from tests.gateway.test_takeover import until
-from tests.gateway.test_watched import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 CONNECTOR = """

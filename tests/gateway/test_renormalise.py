@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
+from tests.gateway.acting import gateway, settled, until
 from tests.gateway.conftest import HARMONISED, ROOT, Site, versions
-from tests.gateway.test_kill import settled
 
 pytestmark = pytest.mark.kafka
 
@@ -37,26 +34,19 @@ def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
     affected = {key for key, level in levels(before).items() if level.endswith("/7")}
     assert affected
     first.send_signal(signal.SIGTERM)
-    first.wait(20)
+    first.wait(60)
 
     table = mappings / "nl.yaml"
     text = table.read_text()
     row = next(line for line in text.splitlines() if '"7"' in line and "eqf: 7" in line)
     table.write_text(text.replace(row, row.replace("eqf: 7", "eqf: 6")))
     second = site.run()
-    while '"started"' not in site.log(1):
-        time.sleep(0.2)
-    listed = subprocess.run(
-        [sys.executable, "-m", "gateway", "diff", "NL"], env=site.environment, capture_output=True, text=True, cwd=site.folder, check=False
-    )
+    until(lambda: '"started"' in site.log(1), what=lambda: site.log(1))
+    listed = gateway(site, "diff", "NL")
     assert listed.returncode == 1, listed.stderr
     site.control("demo-soap", "add", stream="degrees", count=200)
-    subprocess.run(
-        [sys.executable, "-m", "gateway", "renormalise", "NL"], env=site.environment, capture_output=True, check=True, cwd=site.folder
-    )
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and site.log(1).count('"renormalised"') < 2:
-        time.sleep(0.5)
+    assert gateway(site, "renormalise", "NL").returncode == 0
+    until(lambda: site.log(1).count('"renormalised"') >= 2, what=lambda: site.log(1)[-3000:])
     after = settled(site)
 
     corrections = [record for record in after if "ce_correctionof" in dict(record.headers)]

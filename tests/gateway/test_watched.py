@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.conftest import free_port
+from tests.gateway.acting import until
 from tests.gateway.conftest import Site
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,6 @@ pytestmark = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def get(url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:
@@ -40,13 +34,6 @@ def get(url: str) -> str:
         return error.read().decode()
     except OSError:
         return ""
-
-
-def until(done: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.5)
 
 
 class Prometheus:
