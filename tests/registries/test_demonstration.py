@@ -26,12 +26,12 @@ def request(*, operation="Degrees", page=1, size=100, since=LONG_AGO, until=LATE
 
 
 async def ask(registry, **words):
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(registry.url + soap_credits.PATH, content=request(**words), headers={"SOAPAction": '""'})
 
 
 async def look(registry, stream="programmes", page=1, size=100, token=rest_catalogue.TOKEN):
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.get(
             f"{registry.url}{rest_catalogue.PATH}/{stream}",
             params={"pageNumber": page, "pageSize": size},
@@ -156,7 +156,7 @@ def test_each_misbehaviour_is_shown_once_and_only_well_formed_replies_are_in_the
 
 def test_controls_over_http():
     async def case():
-        async with await rest_catalogue.start(records=20) as registry, httpx.AsyncClient(base_url=registry.url) as client:
+        async with await rest_catalogue.start(records=20) as registry, httpx.AsyncClient(base_url=registry.url, timeout=60) as client:
             added = (await client.post("/_control/add", json={"stream": "courses", "count": 3})).json()
             assert len(added) == 3
             assert (await client.post("/_control/delete", json={"stream": "courses", "id": added[0]})).json() == [added[0]]

@@ -55,7 +55,7 @@ def push(words: dict[str, str], *, durable: bool = True):
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=60) as client:
                 return await client.post(f"http://127.0.0.1:{runner.addresses[0][1]}/emrex/results", data=words)
         finally:
             await runner.cleanup()

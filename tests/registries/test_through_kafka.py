@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from datetime import UTC, datetime
 
@@ -81,7 +82,7 @@ async def rejections(settings, of: str) -> list[dict]:
         await consumer.stop()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(290)
 def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
     golden = json.loads(GOLDEN.read_text())
     cases = {f"{name_of_run}-{number:02d}": case for number, case in enumerate(CASES) if "stream" not in golden[name_of(case)]}
@@ -90,13 +91,18 @@ def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
         await topics.apply(settings)
         tables = Tables.load(ROOT / "mappings")
         harmonisers = {}
-        for called, case in cases.items():
-            connector = await poll(settings, case, called)
+        turns = asyncio.Semaphore(6)
+
+        async def connect(called: str, case: Case) -> None:
+            async with turns:
+                connector = await poll(settings, case, called)
             harmonisers[called] = Harmoniser(connector, tables, pseudonym_key=b"k" * 32)
+
+        await asyncio.gather(*itertools.starmap(connect, cases.items()))
         deliver = Deliver(harmonisers.get, b"k" * 32)
         stage = asyncio.create_task(Stage(settings, deliver, deliver.shrink).run())
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(200):
                 while not all(balanced(counted(called, case.stream)) for called, case in cases.items()):
                     if stage.done():
                         await stage
