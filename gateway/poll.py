@@ -9,7 +9,6 @@ first ones make a second reading of them ``unchanged``.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from gateway.fetch import Page, Window
 from gateway.fetch.client import Client
 from gateway.language.asking import Cursor as CursorRule
 from gateway.language.connector import Connector
+from gateway.publish.events import GONE, digest
 from gateway.publish.known import Known
 from gateway.publish.ledger import Entry, Ledger
 from gateway.records import CONFLICT, Raw
@@ -32,8 +32,6 @@ from gateway.watch import metrics
 TRANSACTION_RECORDS = 1_000
 TRANSACTION_BYTES = 4 * 1024 * 1024
 NONE = timedelta(0)
-GONE = bytes(16)
-"""The digest of a record that the registry no longer has."""
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,17 +60,6 @@ class Tally:
     """Which time of the ledger's being taken this belongs to."""
     seen: Known | None = None
     """The ids that a scan has shown so far; ``None`` where nobody will ask for what it did not show."""
-
-
-def digest(raw: Raw) -> bytes:
-    """Return 16 bytes that change when anything a rule can read changes."""
-    if raw.body is None:
-        return GONE
-    state = hashlib.sha256(raw.body)
-    for name in sorted(raw.context):
-        state.update(b"\x00" + name.encode() + b"\x00" + raw.context[name].encode())
-    state.update(b"\x01" + raw.kind.encode())
-    return state.digest()[:16]
 
 
 def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka import ConsumerRecord
 
-from gateway.poll import digest, split
-from gateway.publish.events import raw_from
+from gateway.poll import split
+from gateway.publish.events import digest, raw_from
 from gateway.publish.ledger import Entry, Ledger
 from gateway.publish.reading import end_offsets, read_places, read_topic
 from gateway.publish.rejections import Rejection

@@ -25,8 +25,8 @@ from gateway.harmonise.subjects import PersonalValues, Subjects
 from gateway.keys import SUPPRESSION, keys_of
 from gateway.language.asking import Cursor as CursorRule
 from gateway.language.connector import Connector
-from gateway.poll import GONE, Cursor, digest, windows
-from gateway.publish.events import iso, raw_from
+from gateway.poll import Cursor, windows
+from gateway.publish.events import GONE, digest, iso, raw_from
 from gateway.publish.ledger import Entry
 from gateway.publish.reading import read_topic
 from gateway.publish.rejections import Rejection

@@ -17,6 +17,8 @@ SPECIFICATION = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
 _ENCODER = msgspec.json.Encoder()
 _LENGTH = Struct(">BQ").pack
+GONE = bytes(16)
+"""The digest of a record that the registry no longer has."""
 _ERASED: dict[bytes, Literal["", "asked", "met"]] = {b"asked": "asked", b"met": "met"}
 
 
@@ -53,11 +55,22 @@ def _counted(topic: str) -> bytes:
     return _LENGTH(1, len(data)) + data
 
 
-def raw_headers(raw: Raw) -> list[tuple[str, bytes]]:
-    """Return the headers of a record on ``gateway.raw.v1``."""
+def digest(raw: Raw) -> bytes:
+    """Return 16 bytes that change when anything a rule can read changes."""
+    if raw.body is None:
+        return GONE
+    state = sha256(raw.body)
+    for name in sorted(raw.context):
+        state.update(b"\x00" + name.encode() + b"\x00" + raw.context[name].encode())
+    state.update(b"\x01" + raw.kind.encode())
+    return state.digest()[:16]
+
+
+def raw_headers(raw: Raw, content: bytes | None = None) -> list[tuple[str, bytes]]:
+    """Return the headers of a record on ``gateway.raw.v1``. ``content`` is its :func:`digest`, where that is at hand."""
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(raw.key, raw.version, raw.body).encode()),
+        ("ce_id", event_id(raw.key, raw.version, digest(raw) if content is None else content).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.raw.received.v1" if raw.body is not None else b"eu.qualification-gateway.raw.deleted.v1"),
         ("content-type", raw.media_type.encode()),

@@ -197,7 +197,7 @@ class Ledger:
         digest = Outgoing(DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions))
         if self._large and (raw.native_id, entry.digest) in self._large:
             return rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
-        return Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw)), digest
+        return Outgoing(RAW.name, raw.key.encode(), raw.body, raw_headers(raw, entry.digest)), digest
 
     def _count_large(self, entries: list[Entry]) -> None:
         large = {(entry.raw.native_id, entry.digest) for entry in entries} & self._large

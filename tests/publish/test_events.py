@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gateway.publish.events import document_headers, event_id, raw_from, raw_headers
+from gateway.publish.events import digest, document_headers, event_id, raw_from, raw_headers
 from gateway.publish.rejections import rejection
 from gateway.records import Document, Provenance, Raw, Rejected
 
@@ -42,6 +44,26 @@ def test_an_id_repeats_with_its_content_and_only_then() -> None:
     assert event_id("a", b"b", None) == event_id("a", b"b", None)
     assert event_id("ab", b"c") != event_id("a", b"bc")
     assert event_id("a", None) != event_id("a", b"")
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"again": True, "media_type": "application/xml", "changed_at": datetime(2026, 1, 3, tzinfo=UTC)}, True),
+        ({"body": b"{} "}, False),
+        ({"body": None}, False),
+        ({"version": "2"}, False),
+        ({"kind": "course"}, False),
+        ({"context": {"parent": "2"}}, False),
+        ({"native_id": "8"}, False),
+    ],
+)
+def test_a_raw_record_is_another_event_when_anything_a_rule_reads_is_another(change: dict[str, object], same: bool) -> None:
+    raw = Raw(connector="xx-registry", stream="degrees", native_id="7", body=b"{}", version="1", context={"parent": "1"})
+    other = replace(raw, **change)
+    assert (dict(raw_headers(raw))["ce_id"] == dict(raw_headers(other))["ce_id"]) is same
+    assert raw_headers(other, digest(other)) == raw_headers(other)
 
 
 def test_a_document_says_where_it_comes_from() -> None:
