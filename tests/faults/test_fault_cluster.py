@@ -79,7 +79,7 @@ class Work:
 
     def go_on(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() > end, seconds + 1)
+        self.until(lambda: time.monotonic() > end, seconds + 30)
 
     def until(self, condition: Callable[[], bool], seconds: float) -> float:
         """Add records and watch until ``condition``; return how long it took."""
