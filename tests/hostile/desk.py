@@ -39,6 +39,9 @@ streams:
     map:
       kind: {from: kind, table: kind}
       title.en: title
+      awarded_on: {const: 2026-01-01}
+      awarding_body.name.en: {const: A school}
+      awarding_body.country: {const: SE}
     tests:
       - name: a diploma
         given: {id: "1", kind: D, title: Diploma, changed: "2026-01-02T00:00:00Z"}
