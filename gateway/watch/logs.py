@@ -78,6 +78,7 @@ _FLOORS = {
     ),
 }
 _SAFE_ERRORS: tuple[type[BaseException], ...] = (GatewayError, OSError, TimeoutError, ImportError, MemoryError, RecursionError)
+_RETRY = {"retry_num": "retry", "caused_by": "error", "wait_for": "next_try_seconds"}
 _secrets: set[str] = set()
 
 Event = MutableMapping[str, Any]
@@ -103,6 +104,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _retries,
         _exceptions,
         redact,
     ]
@@ -171,6 +173,16 @@ def _text(value: str) -> str:
     for shape, instead in _SHAPES:
         value = shape.sub(instead, value)
     return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]}… ({len(value)} characters)"
+
+
+def _retries(_logger: Any, _method: str, event: Event) -> Event:
+    """Say that a request is tried again in our words: the library names a block of code, and hides what it was called with."""
+    if event.get("event") == "stamina.retry_scheduled":
+        said = {ours: event.pop(name) for name, ours in _RETRY.items() if name in event}
+        for name in ("callable", "args", "kwargs", "waited_so_far"):
+            event.pop(name, None)
+        event.update(said, event="request tried again")
+    return event
 
 
 def _exceptions(_logger: Any, _method: str, event: Event) -> Event:

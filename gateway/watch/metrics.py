@@ -61,7 +61,9 @@ REJECTIONS = _counter("rejections", "Rejected records by reason and target field
 ALL_REJECTED = _gauge("all_rejected_state", "1 while a stream is stopped because its records are all rejected", "connector", "stream")
 ISSUES = _counter("issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code")
 TABLE_LOOKUPS = _counter("table_lookups", "Lookups in mapping tables", "country", "table", "version")
-UNMAPPED = _counter("unmapped_values", "Values a table does not know; the values are in `gateway coverage`", "country", "table")
+UNMAPPED = _counter(
+    "unmapped_values", "Values a table does not know; `gateway rejections list` and `gateway explain` say which", "country", "table"
+)
 COVERAGE = _gauge("mapping_coverage_ratio", "Share of target fields that a stream maps, 0-1", "connector", "stream")
 BATCH_DURATION = _histogram("batch_duration_seconds", "One harmonised batch, from fetch to commit", "partition")
 TABLE_EXPIRY = _gauge("table_expiry_timestamp_seconds", "When the table version in force ends, as Unix time", "country", "table")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 
 import pytest
+import stamina
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,3 +167,22 @@ def test_console_form_is_for_terminals():
     structlog.reset_defaults()
     assert "hello" in out.getvalue()
     assert not out.getvalue().startswith("{")
+
+
+def test_a_request_that_is_tried_again_is_said_in_words(lines):
+    tries = 0
+
+    async def ask() -> None:
+        nonlocal tries
+        async for attempt in stamina.retry_context(on=RetryLater, attempts=2, wait_initial=0.001, wait_jitter=0):
+            with attempt:
+                tries += 1
+                if tries == 1:
+                    raise RetryLater("CONNECT_FAILED", "a registry: no connection")
+
+    asyncio.run(ask())
+    (line,) = [one for one in lines() if one["logger"] == "stamina"]
+    assert (line["event"], line["retry"], line["level"]) == ("request tried again", 1, "warning")
+    assert line["next_try_seconds"] < 1
+    assert "no connection" in line["error"]
+    assert not {"callable", "args", "kwargs", "caused_by"} & line.keys()
