@@ -13,7 +13,7 @@ from lxml import html
 from tests.gateway.acting import raw, until
 from tests.gateway.conftest import Site
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240), pytest.mark.parametrize("site", [40], indirect=True)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400), pytest.mark.parametrize("site", [40], indirect=True)]
 
 
 def get(url: str) -> tuple[int, str]:

@@ -49,7 +49,7 @@ def test_a_run_of_failures_is_told_once_and_its_end_once():
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [40], indirect=True)
 def test_a_halt_reaches_the_owner_and_so_does_its_end(site: Site):
     token: Path = site.folder / "secrets" / "demo-rest" / "token"

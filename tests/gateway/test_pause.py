@@ -17,7 +17,7 @@ from tests.gateway.conftest import Site
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=True)]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_pause_outlives_restart_and_rebalance_until_resumed(site: Site):
     first = site.run()
     settled(site)
@@ -43,7 +43,7 @@ def test_a_pause_outlives_restart_and_rebalance_until_resumed(site: Site):
     until(lambda: raw(site, "demo-rest") == before + 5)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_what_cannot_be_carried_out_is_answered_and_the_next_command_is_heard(site: Site):
     site.run()
     until(lambda: '"polled"' in site.log())

@@ -23,7 +23,7 @@ def levels(records: list) -> dict[bytes, str]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [400], indirect=True)
 def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
     mappings = site.folder / "mappings"

@@ -52,7 +52,7 @@ def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(workers: li
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", [20], indirect=True)
 def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
     running = site.run("demo-rest", GATEWAY_INSTANCE="first")
@@ -63,7 +63,7 @@ def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
             found.setdefault(one["connector"], set()).add(one["state"])
         return found
 
-    until(lambda: states() == {"demo-rest": {"running"}, "demo-soap": {"omitted"}}, 60)
+    until(lambda: states() == {"demo-rest": {"running"}, "demo-soap": {"omitted"}})
     said = gateway(site, "status").stdout
     assert "unowned" not in said
     assert said.count("demo-soap") == 1
@@ -72,13 +72,13 @@ def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
 
     file = site.folder / "connectors" / "demo-rest.yaml"
     file.write_text(file.read_text().replace("title: Demonstration", "title: Renewed demonstration"))
-    until(lambda: '"configuration replaced"' in site.log(), 60)
-    until(lambda: b"config_changed" in b"".join(record.value for record in site.read("gateway.notifications.v1")), 60)
+    until(lambda: '"configuration replaced"' in site.log())
+    until(lambda: b"config_changed" in b"".join(record.value for record in site.read("gateway.notifications.v1")))
     (news,) = [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
     assert (news["worker"], news["text"]) == ("first", f"this worker runs with file {load_connector(file).digest} from now on")
 
     running.send_signal(signal.SIGTERM)
-    running.wait(20)
+    running.wait(60)
     lines = [json.loads(line) for line in site.log().splitlines()]
     owned = [(one["event"], one["connector"], one["worker"], one["reason"]) for one in lines if one["event"].startswith("connector ")]
     assert owned == [
@@ -87,4 +87,4 @@ def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
         ("connector taken", "demo-rest", "first", "its file changed"),
         ("connector let go", "demo-rest", "first", "the worker stops"),
     ]
-    until(lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}}, 60)  # nobody runs who could tell
+    until(lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}})  # nobody runs who could tell

@@ -34,7 +34,7 @@ def balanced(site: Site) -> bool:
     return received == sum(ended.values()) > 600 and any('"unchanged"' in dict(labels)["outcome"] for labels in ended)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site):
     site.run()
@@ -61,7 +61,7 @@ def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site)
     until(lambda: balanced(site), what=lambda: metric(site, "gateway_records_total"))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [100], indirect=True)
 def test_a_deleted_record_becomes_a_tombstone_and_a_changed_one_replaces_itself(site: Site):
     site.run()

@@ -18,7 +18,7 @@ from gateway.records import Raw
 from gateway.settings import Settings
 from gateway.watch import metrics
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 NAME = "suppressing"
 
 
