@@ -121,12 +121,9 @@ class Languages(Model):
             raise ValueError("give exactly one of each, object, fields, text")
 
 
-_RULE_KEYS = {"each", "language", "text", "object", "fields", "otherwise"}
-
-
 def _languages(value: object) -> object:
     """Take ``{fi: EXPR, sv: EXPR}`` for ``{fields: {…}}``."""
-    if isinstance(value, dict) and value and not set(value) & _RULE_KEYS:
+    if isinstance(value, dict) and value and not value.keys() & Languages.model_fields.keys():
         return {"fields": value}
     return value
 
