@@ -38,7 +38,7 @@ def test_one_of_three_disks_is_full(build: Build, cluster: Cluster) -> None:
     process = arena.start()
     arena.said(process, WORKING, 60)
     until(lambda: caught_up_with(arena), 60)
-    until(cluster.in_sync, 30)
+    until(cluster.in_sync, 30, lambda: f"not every partition has its replicas: {cluster.partitions()}")
     victim = cluster.leads_most()
     led = cluster.led_by(victim)
     work = Work(arena, arena.log(process).split('"url": "')[1].split('"')[0])
