@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
 from gateway import control
 from gateway.asked import Asked
 from gateway.deliver import Deliver
-from gateway.errors import GatewayError, RetryLater
+from gateway.errors import Fenced, GatewayError, RetryLater
 from gateway.fetch.tenure import Tenure
 from gateway.harmonise.subjects import Subjects
 from gateway.herald import Herald
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 5.0
 """So often a stream looks whether it was taken from it, or something that had to wait can be done. Longer than a heartbeat."""
+FENCED_SECONDS = 3.0
+"""So long at least a stream is left to whoever took it, or twice as long as taking it took here: an erasure has to read it first."""
 
 
 class Intake:
@@ -50,6 +53,9 @@ class Intake:
         """Why nothing can be received, in one line; empty when it can."""
         self.wake = asyncio.Event()
         self._turn = turn
+        self._not_before = 0.0
+        self._taking = 0.0
+        """The longest that it took to take the stream, in seconds."""
         self._ledger = Ledger(settings, connector.connector, stream, Subjects(connector, keys_of(settings).of(SUPPRESSION)))
         self.asked = Asked(settings, connector, self._ledger, herald)
 
@@ -75,9 +81,9 @@ class Intake:
     async def _look(self) -> None:
         with structlog.contextvars.bound_contextvars(connector=self.connector.connector, stream=self.stream):
             try:
-                await self._ledger.open()
+                await self._take()
                 if self.asked.waiting:
-                    async with self._turn:
+                    async with self._turn, self._giving_way():
                         await self.asked.carry_out(self.deliver)
             except (GatewayError, OSError) as error:
                 self.problem = str(error)
@@ -86,19 +92,37 @@ class Intake:
                 self.problem = ""
 
     async def ready(self) -> None:
-        """Return when records may be written; raises :class:`~gateway.errors.RetryLater` while the stream is paused."""
-        await self._ledger.open()
+        """Return when records may be written; raises :class:`~gateway.errors.RetryLater` while the stream is paused, or another's."""
+        await self._take()
         if self.asked.paused:
             raise RetryLater("paused", f"{self.connector.connector} {self.stream} is paused")
 
     async def write(self, raws: Sequence[Raw]) -> None:
         """Return once every record is committed."""
         entries, unchanged = changes(raws, self._ledger.known)
-        for part in split(entries):
-            await self._ledger.write(part, None)
+        async with self._giving_way():
+            for part in split(entries):
+                await self._ledger.write(part, None)
         metrics.RECEIVED.labels(self.connector.connector, self.stream).inc(len(raws))
         if unchanged:
             metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(unchanged)
+
+    async def _take(self) -> None:
+        """Hold the stream, unless somebody took it just now: callers that call on would have it back before an erasure could write."""
+        if (left := self._not_before - time.monotonic()) > 0:
+            raise RetryLater("fenced", f"{self.connector.connector} {self.stream} is left to who took it for {left:.0f} s more")
+        started = time.monotonic()
+        async with self._giving_way():
+            await self._ledger.open()
+        self._taking = max(self._taking, time.monotonic() - started)
+
+    @contextlib.asynccontextmanager
+    async def _giving_way(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except Fenced:
+            self._not_before = time.monotonic() + max(FENCED_SECONDS, 2 * self._taking)
+            raise
 
 
 class Inbox:

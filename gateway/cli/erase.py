@@ -81,7 +81,7 @@ def _confirm(asked: Asked) -> None:
 
 def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str) -> Receipt:
     from gateway import erase as erasing
-    from gateway.errors import RetryLater, Unavailable
+    from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.publish import topics
 
     async def work() -> Receipt:
@@ -94,6 +94,8 @@ def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str)
         raise Unavailable(
             f"not finished: nothing comes back, but the platforms' topics wait for a stage; {error}; then run this again"
         ) from None
+    except Fenced as error:
+        raise Unavailable(f"not finished: a stream was taken back each time before it could be written; {error}; run this again") from None
 
 
 def _verify(settings: Settings, fleet: Fleet, asked: Asked) -> None:
