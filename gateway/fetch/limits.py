@@ -153,6 +153,7 @@ class Breaker:
         self._failures = 0
         self._open_until: float | None = None
         self._probing = False
+        self._why = ""
         self._tell(0)
 
     def admit(self, now: float) -> None:
@@ -161,7 +162,8 @@ class Breaker:
             return
         if now < self._open_until or self._probing:
             after = max(1.0, self._open_until - now)
-            raise RetryLater("BREAKER_OPEN", f"{self._connector}: not called for {after:.0f} s after repeated failures", after=after)
+            told = f"{self._connector}: not called for {after:.0f} s after repeated failures; the last was {self._why}"
+            raise RetryLater("BREAKER_OPEN", told, after=after)
         self._probing = True
         self._tell(1)
 
@@ -170,9 +172,10 @@ class Breaker:
         self._failures, self._open_until, self._probing, self._pause = 0, None, False, self._first_pause
         self._tell(0)
 
-    def failed(self, now: float) -> None:
-        """Count a failure of the registry (never one of ours); open after enough of them in a row."""
+    def failed(self, now: float, why: str) -> None:
+        """Count a failure of the registry (never one of ours) and keep its reason; open after enough of them in a row."""
         self._failures += 1
+        self._why = why
         if self._probing:
             self._pause = min(self._pause * 2, self._longest)
         if self._probing or self._failures >= self._threshold:

@@ -120,7 +120,8 @@ class Receiver:
                 async with asyncio.timeout(STORE_SECONDS):
                     await self.store(raws)
         except (GatewayError, TimeoutError, OSError, RuntimeError) as error:
-            log.warning("push not stored connector=%s error=%s", name, type(error).__name__)
+            told = error if isinstance(error, GatewayError) else type(error).__name__  # only our own words are known to hold no payload
+            log.warning("push not stored connector=%s error=%s", name, told)
             metrics.POLLS.labels(name, "push", "retry").inc()
             return self.busy(context)
         metrics.POLLS.labels(name, "push", "ok").inc()

@@ -145,8 +145,8 @@ class Transport:
             self._breaker.admit(clock())
             try:
                 reply = await self._authenticated(call, line, where)
-            except RetryLater:
-                self._breaker.failed(clock())
+            except RetryLater as error:
+                self._breaker.failed(clock(), error.reason)
                 raise
             except BaseException:
                 self._breaker.abandoned()
@@ -158,7 +158,7 @@ class Transport:
                 self._breaker.succeeded()
                 raise
             if verdict.outcome == "retry":
-                self._breaker.failed(clock())
+                self._breaker.failed(clock(), verdict.reason or "BUSY")
             else:
                 self._breaker.succeeded()
         if verdict.outcome not in {"retry", "denied", "stop"}:
@@ -279,7 +279,7 @@ def _lost(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
     if isinstance(cause, socket.gaierror):
         return "DNS_FAILED", "the registry's host name does not resolve"
     if isinstance(error, httpx2.ConnectError):
-        return "CONNECT_FAILED", f"no connection ({cause.strerror if isinstance(cause, OSError) else 'refused'})"
+        return "CONNECT_FAILED", f"no connection ({(isinstance(cause, OSError) and cause.strerror) or 'refused'})"
     if isinstance(error, httpx2.RemoteProtocolError) and "without sending a response" in str(error):
         hint = "; if the registry wants a client certificate, check tls" if secure else ""
         return "CONNECTION_LOST", f"the registry closed the connection without an answer{hint}"

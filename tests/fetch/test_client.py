@@ -172,16 +172,16 @@ def test_nobody_listens():
 
 def test_the_breaker_opens_probes_and_closes():
     breaker = Breaker("test", threshold=2, pause=10)
-    breaker.failed(0)
+    breaker.failed(0, "TIMEOUT")
     breaker.admit(0)
-    breaker.failed(0)
-    with pytest.raises(RetryLater, match="not called for 9 s"):
+    breaker.failed(0, "CONNECT_FAILED")
+    with pytest.raises(RetryLater, match="not called for 9 s after repeated failures; the last was CONNECT_FAILED"):
         breaker.admit(1)
     assert metrics.BREAKER_STATE.labels("test")._value.get() == 2
     breaker.admit(11)
     with pytest.raises(RetryLater):
         breaker.admit(11)  # one probe at a time
-    breaker.failed(11)
+    breaker.failed(11, "BUSY")
     with pytest.raises(RetryLater, match="20 s"):
         breaker.admit(11)
     breaker.admit(40)
