@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,8 +21,6 @@ from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 kafka.START_SECONDS = 120  # on a machine that does other things, and after a kill, when the broker waits for its own old session
-FORMATTED = {"meta.properties", "__cluster_metadata-0"}
-"""All that a broker's storage holds before its first start."""
 EVERYBODY_TAKES_FROM = 32_768
 """Ports from here on are given to whoever connects to anybody (Linux)."""
 
@@ -42,25 +39,6 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port := dice.randrange(20_000, EVERYBODY_TAKES_FROM)))
             return port
-
-
-@pytest.fixture(scope="session", autouse=True)
-def formatted_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let a broker of this process begin with a copy of the storage that the first one formatted: that is a Java process less for each."""
-    template = tmp_path_factory.mktemp("formatted") / "logs"
-    format_storage = kafka._format
-
-    def copied(data: Path, java: str, classpath: str) -> None:
-        if not (data / "logs" / "meta.properties").exists() and template.exists():
-            shutil.copytree(template, data / "logs")
-            return
-        format_storage(data, java, classpath)
-        if not template.exists() and {path.name for path in (data / "logs").iterdir()} == FORMATTED:
-            shutil.copytree(data / "logs", template)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kafka, "_format", copied)
-        yield
 
 
 @pytest.fixture(scope="session")
