@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gateway.local.jars import LOCK
 
-KAFKA = "4.4.0"
+KAFKA = "4.2.2"
+"""4.3 and 4.4 may tear a transaction when their only broker starts again (KAFKA-20734): DESIGN 36."""
 ROOTS = ("org.apache.kafka:kafka_2.13:{kafka}", "org.slf4j:slf4j-simple:1.7.36")
 SCOPES = frozenset({"compile", "runtime", None})
 

@@ -19,7 +19,7 @@ from verifier import assert_sound, caught_up, look, settle
 
 from gateway.local import kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
 LAST_COMMIT = re.compile(r'^gateway_last_commit_timestamp_seconds\{role="(\w+)"\} (\S+)', re.MULTILINE)
 BLOCKED = re.compile(r'^gateway_publish_blocked_seconds\{role="\w+"\} (\S+)', re.MULTILINE)
