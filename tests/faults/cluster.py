@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import re
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +23,7 @@ from gateway.errors import Unavailable
 from gateway.local import kafka
 from gateway.publish.strimzi import REPLICAS, topic_resource
 from gateway.publish.topics import TOPICS
+from tests.conftest import free_port
 
 DISK_MB = 160
 NODE = """\
@@ -219,11 +218,7 @@ def skipped(log: Path) -> list[str]:
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on, below those that clients are given: a node that comes back has to find its own free."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 2_000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no free ports")
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return sorted(found)

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from verifier import assert_sound, hidden, look, settle
 
 from gateway.local import kafka
 from gateway.local.kafka import Broker
+from tests.conftest import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
 Build = Callable[..., Arena]
@@ -99,12 +99,6 @@ def test_a_broker_that_stands_still(build: Build, data: Path, seconds: int) -> N
     assert_sound(verdict, 360)
     assert process.poll() is None, arena.log(process)
     note("7", f"broker SIGSTOP for {seconds} s", arena, verdict)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

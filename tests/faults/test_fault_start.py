@@ -21,7 +21,8 @@ from gateway.local import kafka
 from gateway.publish import cluster
 from gateway.publish.topics import CREDENTIALS, CURSORS, RAW, settings_of
 from gateway.settings import Settings
-from tests.gateway.test_rights import Guarded, environment, free_port, grant, properties
+from tests.conftest import free_port
+from tests.gateway.test_rights import Guarded, environment, grant, properties
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

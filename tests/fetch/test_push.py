@@ -63,7 +63,7 @@ def push(tmp_path, block: str, stream: str, *, send, fail: Exception | None = No
         await site.start()
         port = site._server.sockets[0].getsockname()[1]
         try:
-            async with httpx2.AsyncClient(timeout=5) as client:
+            async with httpx2.AsyncClient(timeout=60) as client:
                 return await send(client, f"http://127.0.0.1:{port}/in")
         finally:
             await runner.cleanup()

@@ -30,7 +30,7 @@ def get(tmp_path, made: Made, *, clients: Made | None = None, **own):
     async def run():
         async with Server(always(b"x"), tls=serving(tmp_path, made, clients=clients)) as server:
             line = Line(tls=tls.context("test", **own))
-            async with Transport("test", Allowance(timeout=3, attempts=1), line, {origin(server.url)}) as client:
+            async with Transport("test", Allowance(timeout=30, attempts=1), line, {origin(server.url)}) as client:
                 reply, _ = await client.send(Call("GET", server.url))
                 return reply.body.read()
 
