@@ -27,7 +27,7 @@ from aiokafka.errors import RequestTimedOutError
 from gateway.publish import ledger
 from gateway.publish.cluster import TRANSACTIONAL_ID
 from gateway.publish.topics import CURSORS, DIGESTS
-from gateway.publish.transactions import Transactional
+from gateway.publish.transactions import Batches, Transactional
 
 POINTS = ("before-begin", "after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
 POSITIONS = (CURSORS.name, DIGESTS.name)
@@ -109,7 +109,8 @@ def arm(failpoint: Failpoint) -> None:
     write = Transactional.write
 
     async def writing(self: Transactional, records: Any, *more: Any, **words: Any) -> None:
-        if self.transactional_id.startswith("poll-") and any(record.topic not in POSITIONS for record in records):
+        sent = records.all() if isinstance(records, Batches) else records
+        if self.transactional_id.startswith("poll-") and any(one.topic not in POSITIONS for one in sent):
             failpoint.reach("before-begin", "poll")
         await write(self, records, *more, **words)
 
