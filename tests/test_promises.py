@@ -12,7 +12,7 @@ import pytest
 from gateway.publish.topics import TOPICS, personal_data
 
 ROOT = Path(__file__).parents[1]
-PROMISES = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+PROMISES = (ROOT / "docs" / "reference" / "guarantees.md").read_text(encoding="utf-8")
 ROWS = [line for line in PROMISES.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "|---"))]
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
