@@ -70,7 +70,7 @@ hostile: .venv/installed  ## write the table of bad inputs anew (tests/hostile/R
 	@$(BIN)/python tests/hostile/hostile_table.py
 
 kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
-	@$(BIN)/python -m gateway.local.lock
+	@$(BIN)/python -m gateway.local.lock_jars
 
 clean:  ## remove what was built or started here
 	@-$(BIN)/gateway kafka wipe --yes

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.harmonise.codes import COUNTRIES, LANGUAGES
-from gateway.harmonise.payload import json_value
-from gateway.harmonise.privacy import pseudonymiser
+from gateway.harmonise.pseudonyms import pseudonymiser
+from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES
+from gateway.harmonise.values.payload import json_value
 from gateway.records import Accepted, Credential, Holder, Lookup, Organisation, Part, Provenance, Raw
 
 KINDS: dict[str, Any] = {"DEG": "diploma", "CERT": "certificate"}

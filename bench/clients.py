@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.stage import PARTITIONS, broker, prepare, same
-from gateway.publish.transactions import Outgoing, Transactional
+from gateway.kafka.transactions import Outgoing, Transactional
 from gateway.settings import Settings
 
 RECORDS = 60_000

@@ -29,17 +29,17 @@ from bench.peers.filling import fill
 from bench.peers.ours import JOB, KEY
 from bench.shares import available, cores
 from bench.stage import broker, measure, peak_rss
-from gateway.deliver import Deliver
-from gateway.fleet import load_fleet
-from gateway.local import kafka
-from gateway.poll import changes
-from gateway.publish import topics
-from gateway.publish.known import Known
-from gateway.publish.topics import REJECTIONS, TOPICS
+from gateway.local import broker as kafka
+from gateway.messages import topics
+from gateway.messages.topics import REJECTIONS, TOPICS
+from gateway.pipeline.digest_table import Known
+from gateway.pipeline.harmonise_stage import GROUP
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.poll import changes
+from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
-from gateway.render import QUALIFICATIONS
+from gateway.render.render import QUALIFICATIONS
 from gateway.settings import Settings
-from gateway.stage import GROUP
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
 COUNT = 60_000

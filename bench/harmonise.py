@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.cli.demo import Stand, connectors_here, relocate, write_secrets
-from gateway.deliver import Deliver
 from gateway.fetch import pages
-from gateway.fetch.client import Client
+from gateway.fetch.registry_client import Client
 from gateway.fetch.secrets import FileSecrets
-from gateway.fleet import Fleet, load_fleet
 from gateway.local.registries import rest_catalogue, soap_credits
-from gateway.poll import Cursor, windows
-from gateway.publish.events import raw_headers
-from gateway.publish.topics import RAW
+from gateway.messages.cloudevents import raw_headers
+from gateway.messages.topics import RAW
+from gateway.pipeline.loaded_config import Fleet, load_fleet
+from gateway.pipeline.poll import Cursor, windows
+from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
 from gateway.settings import Settings
 

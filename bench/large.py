@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from gateway.config.loading import load_connector
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
 
 RECORDS = 15_000
 CONNECTOR = """language: 1

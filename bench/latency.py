@@ -25,10 +25,10 @@ from aiokafka import AIOKafkaConsumer
 from bench.peers.ours import KEY
 from bench.peers.records import record
 from bench.stage import broker
-from gateway.publish import topics
-from gateway.publish.events import iso
-from gateway.publish.topics import RAW
-from gateway.render import QUALIFICATIONS
+from gateway.messages import topics
+from gateway.messages.cloudevents import iso
+from gateway.messages.topics import RAW
+from gateway.render.render import QUALIFICATIONS
 from gateway.settings import Settings
 
 RATE = int(os.environ.get("BENCH_RATE", "1000"))

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What mapping one record costs: a 1.2 KB JSON record and a 2.6 KB XML record, by configuration and by hand.
 
 Run: ``python -m bench.mapper``. CPU time of this process; what is compared is measured in turn, record by record the same 256 variants, and
@@ -16,11 +15,11 @@ import msgspec
 from lxml import etree
 
 from bench import by_hand
-from gateway.harmonise import Harmoniser
-from gateway.language import connector_of
-from gateway.language.document import parse
+from gateway.config.loading import connector_of
+from gateway.config.yaml.document import parse
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.pipeline.harmonise_stage import settle
 from gateway.records import Accepted, Raw
-from gateway.stage import settle
 
 KEY = b"the key of benchmarks, never of a gateway"
 VARIANTS = 256

@@ -21,15 +21,16 @@ from pydantic import SecretStr
 from bench.harmonise import KEY, Fetched, gather
 from bench.peers.ours import JOB
 from bench.peers.records import bodies
-from gateway import render
-from gateway.deliver import Deliver
-from gateway.fleet import load_fleet
-from gateway.harmonise import Harmoniser, rules
-from gateway.publish.events import document_headers, event_id, raw_from, raw_headers
+from gateway.harmonise import record_rules
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.messages.cloudevents import document_headers, event_id, raw_from, raw_headers
+from gateway.pipeline.harmonise_stage import settle
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.record_processor import Deliver
 from gateway.records import Accepted, Raw
-from gateway.render import Rendered
+from gateway.render import render
+from gateway.render.render import Rendered
 from gateway.settings import Settings
-from gateway.stage import settle
 
 RECORDS = 500
 ROUNDS = 15
@@ -105,7 +106,7 @@ def parts(deliver: Deliver, harmoniser: Harmoniser, raws: Sequence[Raw]) -> Part
 def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[Raw, Accepted]]) -> Parts:
     """Return the parts of harmonising records of one stream: reading and mapping, the rules, the record's structure, the providers."""
     programs = harmoniser._streams[accepted[0][0].stream]  # noqa: SLF001 - measured from inside
-    enrich: Any = rules.enrich
+    enrich: Any = record_rules.enrich
     tables: Any = harmoniser._tables  # noqa: SLF001
     country = harmoniser.connector.country
 

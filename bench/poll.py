@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from bench import registry
 from bench.peers.ours import JOB, KEY
 from bench.stage import broker, peak_rss
-from gateway.fetch.client import Client
+from gateway.fetch.registry_client import Client
 from gateway.fetch.secrets import FileSecrets
-from gateway.fleet import load_fleet
-from gateway.poll import poll_once
-from gateway.publish import topics
-from gateway.publish.ledger import Ledger
+from gateway.messages import topics
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.poll import poll_once
+from gateway.pipeline.stream_state import Ledger
 from gateway.settings import Settings
 
 RECORDS = int(os.environ.get("BENCH_RECORDS", "50000"))

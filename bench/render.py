@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "render"))
 
 import samples  # type: ignore[import-not-found]
 
-from gateway.render import Rendered, render
+from gateway.render.render import Rendered, render
 
 ROUNDS, RUNS = 400, 9
 

@@ -24,13 +24,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.harmonise import gather
-from gateway.local import kafka
-from gateway.publish import topics
-from gateway.publish.events import raw_headers
-from gateway.publish.transactions import Outgoing
+from gateway.kafka.transactions import Outgoing
+from gateway.local import broker as kafka
+from gateway.messages import topics
+from gateway.messages.cloudevents import raw_headers
+from gateway.pipeline.harmonise_stage import Process, Result, Stage
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.stage import Process, Result, Stage
 
 RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
 RUNS = 2

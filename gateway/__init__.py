@@ -1,1 +1,1 @@
-"""An event-driven gateway between national qualification registries and European platforms."""
+"""Interoperability gateway between national qualification registries and EU infrastructures, on Kafka."""

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.local import kafka
+from gateway.local import broker as kafka
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from gateway.check.trials import raw_of
-from gateway.deliver import Deliver
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
-from gateway.poll import changes
-from gateway.publish.events import raw_headers
+from gateway.check.run_tests import raw_of
+from gateway.config.loading import load_connector
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.messages.cloudevents import raw_headers
+from gateway.pipeline.poll import changes
+from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
 
 ROOT = Path(__file__).parents[1]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.publish.known import Known
+from gateway.pipeline.digest_table import Known
 
 IDS = st.text(max_size=12) | st.sampled_from(["", "a", "aa", "a|b", "ÿ", "\x00", "\ud800"])
 

@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import Page, Window
-from gateway.fetch.exchange import ahead
-from gateway.language.asking import Cursor as CursorRule
-from gateway.poll import GONE, Cursor, advance, changes, digest, split, windows
-from gateway.publish.ledger import Entry
+from gateway.fetch.http.request_reply import ahead
+from gateway.pipeline.poll import GONE, Cursor, advance, changes, digest, split, windows
+from gateway.pipeline.stream_state import Entry
 from gateway.records import CONFLICT, Raw
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.publish.topics import TOPICS, personal_data
+from gateway.messages.topics import TOPICS, personal_data
 
 ROOT = Path(__file__).parents[1]
 PROMISES = (ROOT / "docs" / "reference" / "guarantees.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from bench.peers import meter, xml
 from bench.peers.engines import BUILT, ENGINES, Engine, Run, build
 from bench.peers.filling import fill
 from bench.peers.meter import Cost
-from gateway.local import kafka
+from gateway.local import broker as kafka
 
 PARTITIONS = 4
 PROPERTIES = "log.segment.delete.delay.ms=1000\nlog.retention.check.interval.ms=5000\n"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import facts
-from gateway.local.kafka import find_java
-from gateway.publish.topics import REJECTIONS
-from gateway.render import QUALIFICATIONS
+from gateway.local.broker import find_java
+from gateway.messages.topics import REJECTIONS
+from gateway.render.render import QUALIFICATIONS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

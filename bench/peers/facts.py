@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gateway.harmonise.codes import LANGUAGES
-from gateway.harmonise.tables import Tables
-from gateway.render import elm_loq, vocab
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.values.iso_codes import LANGUAGES
+from gateway.render import elm_catalogue, vocabularies
 
 FIRST, LAST = "0000-00-00", "9999-99-99"
 
@@ -17,18 +17,18 @@ def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
     """Return every national level and credit unit with its days, and the codes of the vocabularies that the job uses."""
     tables = Tables.load(mappings)
     return {
-        "context": elm_loq.VERSIONS["3.1"].context,
+        "context": elm_catalogue.VERSIONS["3.1"].context,
         "levels": _levels(tables),
         "credits": _credits(tables),
         "languages": {
             code: json.loads(found)["id"]
             for code, short in sorted(LANGUAGES.items())
-            if len(code) == 3 and (found := vocab.language(short))
+            if len(code) == 3 and (found := vocabularies.language(short))
         },
-        "countries": {code: json.loads(found)["id"] for code in sorted(vocab.COUNTRIES) if (found := vocab.country(code))},
-        "modes": {"full": vocab.MODES["presential"], "remote": vocab.MODES["online"], "mixed": vocab.MODES["blended"]},
-        "formal": vocab.SETTINGS["formal"],
-        "ects": vocab.ECTS,
+        "countries": {code: json.loads(found)["id"] for code in sorted(vocabularies.COUNTRIES) if (found := vocabularies.country(code))},
+        "modes": {"full": vocabularies.MODES["presential"], "remote": vocabularies.MODES["online"], "mixed": vocabularies.MODES["blended"]},
+        "formal": vocabularies.SETTINGS["formal"],
+        "ects": vocabularies.ECTS,
     }
 
 
@@ -43,7 +43,7 @@ def _levels(tables: Tables) -> dict[str, list[dict[str, Any]]]:
                     row = {
                         "from": str(level.from_ or version.from_ or FIRST),
                         "until": str(level.until or version.until or LAST),
-                        "eqf": f"{vocab.SNB}/eqf/{level.eqf}",
+                        "eqf": f"{vocabularies.SNB}/eqf/{level.eqf}",
                         "nqf": level.uri,
                     }
                     found.setdefault(f"{mapping.country}|{key}|{level.level}", []).append(row)

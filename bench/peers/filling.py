@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.peers.records import bodies
-from gateway.publish.events import raw_headers
+from gateway.messages.cloudevents import raw_headers
 from gateway.records import Raw
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from gateway.deliver import Deliver
-from gateway.fleet import load_fleet
+from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.record_processor import Deliver
 from gateway.settings import Settings
-from gateway.stage import Stage
 
 KEY = "a key for measuring only, never for people"
 JOB = Path(__file__).parent / "job"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.check import coverage, envelope, expressions, names, trials
+from gateway.check import compile_check, references, run_tests, soap_requests, unmapped_fields
+from gateway.config.connector import Connector
+from gateway.config.loading import connector_of
+from gateway.config.yaml.document import Document, read
 from gateway.errors import Finding
-from gateway.harmonise.tables import Tables
-from gateway.language import connector_of
-from gateway.language.connector import Connector
-from gateway.language.document import Document, read
+from gateway.harmonise.tables.compiled_tables import Tables
 
 
 def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
@@ -28,13 +28,13 @@ def check_document(document: Document, tables: Tables | None = None) -> list[Fin
     """As :func:`check`, for a document that was read already."""
     connector, found = connector_of(document, leniently=True)
     if connector is not None:
-        for stage in (names.findings, expressions.findings, envelope.findings):
+        for stage in (references.findings, compile_check.findings, soap_requests.findings):
             found += stage(connector, document, tables)
         sound = _sound(connector, found)
         if sound is not None:
-            found += trials.findings(sound, document, tables)
+            found += run_tests.findings(sound, document, tables)
         if not _errors(found):
-            found += coverage.findings(connector, document, tables)
+            found += unmapped_fields.findings(connector, document, tables)
     unique = {(finding.line, finding.column, finding.code, finding.message): finding for finding in found}
     return sorted(unique.values(), key=lambda finding: (finding.line, finding.column))
 
@@ -48,7 +48,9 @@ def _sound(connector: Connector, findings: list[Finding]) -> Connector | None:
     places = [finding.path.split(".") for finding in _errors(findings)]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
-    left = {name: stream for name, stream in connector.streams.items() if name not in broken and not tables & coverage.tables_of(stream)}
+    left = {
+        name: stream for name, stream in connector.streams.items() if name not in broken and not tables & unmapped_fields.tables_of(stream)
+    }
     if ["soap", "wsdl"] in places:  # no exchange can be played without it
         left = {
             name: stream.model_copy(update={"tests": tuple(test for test in stream.tests if test.exchange is None)})

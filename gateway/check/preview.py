@@ -10,16 +10,16 @@ from typing import Any
 
 import httpx2
 
-from gateway.check.exchange import Scripted, offline
-from gateway.check.trials import plain
+from gateway.check.run_tests import plain
+from gateway.check.scripted_registry import Scripted, offline
+from gateway.config.connector import Connector
+from gateway.config.target_fields import UnknownTarget, target
 from gateway.errors import StorageError
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.fetch.exchange import Call, Reply
-from gateway.fetch.redact import url as redacted
-from gateway.harmonise import Harmoniser
-from gateway.language.connector import Connector
-from gateway.language.targets import UnknownTarget, target
+from gateway.fetch.http.redaction import url as redacted
+from gateway.fetch.http.request_reply import Call, Reply
+from gateway.fetch.registry_client import Client
+from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, Raw, Rejected
 
 _TYPES = {".json": "application/json", ".xml": "text/xml; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".zip": "application/zip"}

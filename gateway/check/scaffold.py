@@ -9,9 +9,9 @@ from typing import Any
 
 from lxml import etree
 
+from gateway.config.yaml.document import read
 from gateway.errors import ConfigError, StorageError, UsageError
-from gateway.harmonise.payload import PayloadError, json_value, xml_element
-from gateway.language.document import read
+from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 
 _TITLE = re.compile(r"title|name|benamning|nimi|naam|label", re.IGNORECASE)
 _ID = re.compile(r"(^|[a-z_])(id|uuid|code|key|number)$", re.IGNORECASE)
@@ -61,7 +61,7 @@ def _where(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str,
         plain = sorted((path for path in paths if "{" not in path), key=len) or ["/TODO"]
         return url, [f"      get: {plain[0]}" + f"   # TODO one of {', '.join(plain[:6])}" * (len(plain) > 1)]
     if wsdl is not None:
-        from gateway.fetch.soap import Wsdl
+        from gateway.fetch.soap.envelope import Wsdl
 
         described_by = Wsdl(wsdl)
         operations = described_by.operations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, control, demo, erase, explain, rejections, run, schemas, status, tables, verify
+from gateway.cli import connectors, demo, erase, explain, rejections, run, schemas, status, streams, tables, verify
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ run.register(app)
 demo.register(app)
 connectors.register(app)
 tables.register(app)
-control.register(app)
+streams.register(app)
 rejections.register(app)
 status.register(app)
 explain.register(app)

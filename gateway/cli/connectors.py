@@ -23,7 +23,7 @@ class Form(StrEnum):
 
 def tables_here() -> Any:
     """Return the mapping tables of this deployment, or ``None`` when there are none yet."""
-    from gateway.harmonise.tables import Tables
+    from gateway.harmonise.tables.compiled_tables import Tables
 
     mappings = Settings().mappings
     return Tables.load(mappings) if mappings.is_dir() and any(mappings.glob("*.yaml")) else None
@@ -41,7 +41,7 @@ def files_of(paths: list[Path]) -> list[Path]:
 
 def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell folders of mapping tables from connector files and their folders."""
-    from gateway.check.mappings import holds_mappings
+    from gateway.check.mapping_tables import holds_mappings
 
     return [path for path in paths if holds_mappings(path)], [path for path in paths if not holds_mappings(path)]
 
@@ -62,8 +62,8 @@ def check(
 ) -> None:
     """Check connector files, with the tests inside them, and mapping tables; exit code 1 when something is wrong."""
     from gateway.check import check as check_file
-    from gateway.check.mappings import check_mappings
-    from gateway.check.report import write
+    from gateway.check.mapping_tables import check_mappings
+    from gateway.check.report_formats import write
 
     mappings, connectors = split_paths(paths or [Settings().connectors])
     files = files_of(connectors) if connectors else []
@@ -102,10 +102,10 @@ def _shown(file: Path, stream: str | None, sample: list[Path] | None, limit: int
     import asyncio
 
     from gateway.check import preview as previewing
-    from gateway.fetch.client import Client
+    from gateway.config.loading import load_connector
+    from gateway.fetch.registry_client import Client
     from gateway.fetch.secrets import FileSecrets
-    from gateway.harmonise import Harmoniser
-    from gateway.language import load_connector
+    from gateway.harmonise.harmoniser import Harmoniser
 
     settings = Settings()
     connector = load_connector(file)
@@ -134,9 +134,9 @@ def preview(
 ) -> None:
     """Show what a connector makes of a saved reply, or of the registry itself; publishes nothing, masks personal values."""
     from gateway.check import preview as previewing
-    from gateway.check import saving
-    from gateway.harmonise.explain import explain
-    from gateway.language import load_connector
+    from gateway.check import save_test as saving
+    from gateway.config.loading import load_connector
+    from gateway.harmonise.explanation import explain
 
     items = _shown(file, stream, sample, limit)
     connector = load_connector(file)
@@ -163,7 +163,7 @@ def diff(
 ) -> None:
     """Show which records a change alters: of a connector, on samples; of mapping tables, on the raw topic. Exit code 1 when any."""
     from gateway.check import preview as previewing
-    from gateway.cli.control import list_changes
+    from gateway.cli.streams import list_changes
 
     if new is None:
         if list_changes(old):
@@ -203,9 +203,9 @@ def language(
     ] = False,
 ) -> None:
     """Write connectors/README.md and schemas/connector.schema.json from the language's own models."""
+    from gateway.config.reference_docs import json_schema, markdown
+    from gateway.config.yaml.document import read_or_raise
     from gateway.errors import StorageError
-    from gateway.language.document import read_or_raise
-    from gateway.language.reference import json_schema, markdown
 
     folder = Settings().connectors
     sources = folder / "language"
@@ -239,8 +239,8 @@ def upgrade(
     ] = None,
 ) -> None:
     """Carry connector files forward to the current version of the language; comments stay."""
+    from gateway.config.upgrade import CURRENT, upgraded
     from gateway.errors import StorageError
-    from gateway.language.upgrade import CURRENT, upgraded
 
     for file in files_of(paths or [Settings().connectors]):
         try:

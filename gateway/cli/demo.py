@@ -20,13 +20,13 @@ from rich.live import Live
 from rich.table import Table
 
 from gateway.errors import Unavailable
-from gateway.fleet import Fleet, load_fleet
+from gateway.pipeline.loaded_config import Fleet, load_fleet
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.language.connector import Connector
+    from gateway.config.connector import Connector
     from gateway.local.registries import Registry
-    from gateway.process import Worker
+    from gateway.worker.worker import Worker
 
 console = Console()
 PATIENCE_SECONDS = 90.0
@@ -67,7 +67,7 @@ def demo(
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
     from gateway.cli.run import run_loop
-    from gateway.watch import logs
+    from gateway.observability import logs
 
     with contextlib.ExitStack() as stack:
         place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
@@ -80,7 +80,7 @@ def demo(
 
 
 def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
 
     started = time.monotonic()
     with console.status("starting Apache Kafka (the first time fetches its jars)"):
@@ -91,8 +91,8 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
 
 async def _demo(settings: Settings, place: Path, records: int, *, keep: bool) -> None:
     from gateway.local.registries import rest_catalogue, soap_credits
-    from gateway.process import Worker
-    from gateway.publish import topics
+    from gateway.messages import topics
+    from gateway.worker.worker import Worker
 
     await topics.apply(settings)
     async with await soap_credits.start(records=records // 2) as soap, await rest_catalogue.start(records=records - records // 2) as rest:
@@ -163,7 +163,7 @@ def at_address(connector: Connector, base: str) -> Connector:
 
 def counts() -> dict[str, Count]:
     """Read the counts of every connector from the metrics."""
-    from gateway.watch.metrics import REGISTRY
+    from gateway.observability.metrics import REGISTRY
 
     found: dict[str, Count] = {}
     for family in REGISTRY.collect():
@@ -230,7 +230,7 @@ async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
 
 async def _show(settings: Settings, worker: Worker) -> None:
     """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
-    from gateway.publish.reading import read_topic
+    from gateway.kafka.topic_reader import read_topic
 
     async for record in read_topic(settings, CREDENTIALS, limit=1):
         console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS}, key {record.key.decode()}")
@@ -248,11 +248,11 @@ async def _show(settings: Settings, worker: Worker) -> None:
 
 async def explanation(settings: Settings, fleet: Fleet, key: str) -> str:
     """Return the explanation of the raw record that became the document with this key."""
-    from gateway.deliver import deliver_for
-    from gateway.harmonise.explain import explain
-    from gateway.publish.events import raw_from
-    from gateway.publish.reading import read_topic
-    from gateway.publish.topics import RAW
+    from gateway.harmonise.explanation import explain
+    from gateway.kafka.topic_reader import read_topic
+    from gateway.messages.cloudevents import raw_from
+    from gateway.messages.topics import RAW
+    from gateway.pipeline.record_processor import deliver_for
 
     deliver = deliver_for(settings, fleet.harmonisers.get)
     async for record in read_topic(settings, RAW.name):

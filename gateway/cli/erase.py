@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from gateway.erase import Asked, Receipt, Remains
-    from gateway.fleet import Fleet
+    from gateway.operations.erase import Asked, Receipt, Remains
+    from gateway.pipeline.loaded_config import Fleet
     from gateway.settings import Settings
 
 
@@ -33,8 +33,8 @@ def erase(
     """
     from gateway.cli.run import settings_here
     from gateway.errors import UsageError
-    from gateway.fleet import load_fleet
-    from gateway.watch import logs
+    from gateway.observability import logs
+    from gateway.pipeline.loaded_config import load_fleet
 
     settings = settings_here()
     logs.configure(settings)
@@ -52,8 +52,8 @@ def erase(
 
 
 def _asked(settings: Settings, fleet: Fleet, connector: str, native_id: str, *, person: bool) -> Asked:
-    from gateway import erase as erasing
     from gateway.errors import UsageError
+    from gateway.operations import erase as erasing
 
     if person:
         if connector or native_id:
@@ -80,9 +80,9 @@ def _confirm(asked: Asked) -> None:
 
 
 def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str) -> Receipt:
-    from gateway import erase as erasing
     from gateway.errors import Fenced, RetryLater, Unavailable
-    from gateway.publish import topics
+    from gateway.messages import topics
+    from gateway.operations import erase as erasing
 
     async def work() -> Receipt:
         await topics.verify(settings)
@@ -99,7 +99,7 @@ def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str)
 
 
 def _verify(settings: Settings, fleet: Fleet, asked: Asked) -> None:
-    from gateway import erase as erasing
+    from gateway.operations import erase as erasing
 
     left: list[Remains] = asyncio.run(erasing.remains(settings, fleet, asked))
     for one in left:

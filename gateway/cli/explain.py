@@ -14,7 +14,7 @@ from gateway.errors import StorageError, UsageError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.language.connector import Connector
+    from gateway.config.connector import Connector
     from gateway.records import Raw
 
 
@@ -31,10 +31,10 @@ def explain(
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
     from gateway.cli.run import settings_here
-    from gateway.explaining import explanation, generated, stored
-    from gateway.harmonise.tables import Tables
-    from gateway.language import load_connector
-    from gateway.language.parties import split_by_party
+    from gateway.config.loading import load_connector
+    from gateway.config.split_streams import split_by_party
+    from gateway.harmonise.tables.compiled_tables import Tables
+    from gateway.operations.explain import explanation, generated, stored
 
     if not code and bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
@@ -57,7 +57,7 @@ def explain(
 
 
 def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -> tuple[Raw, str]:
-    from gateway.language.connector import payload_kind
+    from gateway.config.connector import payload_kind
     from gateway.records import Raw
 
     name = _stream(connector, stream)

@@ -24,7 +24,7 @@ def start(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1  [default: the last one, or a free one]")] = None,
 ) -> None:
     """Start the broker, or find the one that runs already; it stays until `gateway kafka stop`."""
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
     from gateway.settings import Settings
 
     settings = Settings()
@@ -36,7 +36,7 @@ def start(
 @kafka_app.command()
 def stop(data: Data = None) -> None:
     """Stop the broker in good order and wait until it is gone."""
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
 
     place = _data(data)
     print("Kafka has stopped" if kafka.stop(place) else f"no Kafka was running on {place}")
@@ -46,7 +46,7 @@ def stop(data: Data = None) -> None:
 def status(data: Data = None) -> None:
     """Say whether the broker runs, and where; exit code 4 when it does not."""
     from gateway.errors import Unavailable
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
 
     place = _data(data)
     broker = kafka.status(place)
@@ -58,7 +58,7 @@ def status(data: Data = None) -> None:
 @kafka_app.command()
 def wipe(data: Data = None, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False) -> None:
     """Stop the broker and delete every topic and record it keeps."""
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
 
     place = _data(data)
     if not yes:

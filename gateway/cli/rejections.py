@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway import control
 from gateway.errors import Denied, UsageError
+from gateway.messages import commands
 
 if TYPE_CHECKING:
-    from gateway.fleet import Fleet
-    from gateway.replay import Standing
+    from gateway.operations.replay import Standing
+    from gateway.pipeline.loaded_config import Fleet
     from gateway.settings import Settings
 
 rejections_app = typer.Typer(help="What was rejected and why; replay it after a table or a connector was mended.", no_args_is_help=True)
@@ -83,8 +83,8 @@ def replay(
 ) -> None:
     """Harmonise what stands rejected again, through the same path as any record; what is accepted then stands rejected no more."""
     from gateway.cli.run import settings_here
-    from gateway.fleet import load_fleet
-    from gateway.publish.commands import send_command
+    from gateway.kafka.send import send_command
+    from gateway.pipeline.loaded_config import load_fleet
 
     if not (reason or connector or everything):
         raise UsageError("say what to replay: --reason CODE, --connector NAME, or --all; `gateway rejections list` shows what there is")
@@ -94,8 +94,8 @@ def replay(
     rows = _tried(settings, fleet, found) if dry_run else _groups(found)
     if not dry_run:
         for name in sorted({one.rejection.connector for one in found if one.rejection.connector in fleet.connectors}):
-            command = control.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
-            asyncio.run(send_command(settings, name, control.encode(command)))
+            command = commands.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
+            asyncio.run(send_command(settings, name, commands.encode(command)))
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
@@ -108,7 +108,7 @@ def replay(
 
 def _standing(connector: str, reason: str) -> list[Standing]:
     from gateway.cli.run import settings_here
-    from gateway.replay import standing
+    from gateway.operations.replay import standing
 
     return asyncio.run(standing(settings_here(), connector, reason=reason))
 
@@ -163,11 +163,11 @@ def _at(one: Standing) -> str:
 def _payload(one: Standing) -> str:
     """Return the raw record as text, where it is of no person."""
     from gateway.cli.run import settings_here
-    from gateway.deliver import emitted
-    from gateway.fleet import load_fleet
-    from gateway.publish.reading import read_places
-    from gateway.publish.topics import RAW, TOPICS
-    from gateway.render import TOPICS_OF
+    from gateway.kafka.topic_reader import read_places
+    from gateway.messages.topics import RAW, TOPICS
+    from gateway.pipeline.loaded_config import load_fleet
+    from gateway.pipeline.record_processor import emitted
+    from gateway.render.render import TOPICS_OF
 
     settings = settings_here()
     rejection = one.rejection
@@ -187,10 +187,10 @@ def _payload(one: Standing) -> str:
 
 def _tried(settings: Settings, fleet: Fleet, found: list[Standing]) -> list[dict[str, Any]]:
     """Return for each group what the files of now would make of its records."""
-    from gateway.deliver import deliver_for
-    from gateway.replay import digests, find
-    from gateway.trusted import Trusted
-    from gateway.watch import logs
+    from gateway.observability import logs
+    from gateway.operations.replay import digests, find
+    from gateway.pipeline.provider_cache import Trusted
+    from gateway.pipeline.record_processor import deliver_for
 
     logs.configure(settings.model_copy(update={"log_level": "WARNING"}))
     deliver = deliver_for(settings, fleet.harmonisers.get)

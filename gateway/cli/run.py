@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from gateway.cli.read import read
+from gateway.cli.topics import read
 from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.fleet import Fleet
+    from gateway.pipeline.loaded_config import Fleet
 
 T = TypeVar("T")
 ROLES = ("poll", "harmonise")
@@ -26,7 +26,7 @@ topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=T
 
 def settings_here() -> Settings:
     """Return the settings with the broker that runs on this machine filled in where none is configured."""
-    from gateway.local import kafka
+    from gateway.local import broker as kafka
 
     # What the library says of a broker that is away is said by the error; a worker's own handlers still hear it.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -46,7 +46,7 @@ def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 @topics_app.command("apply")
 def apply_topics() -> None:
     """Create the topics that are missing."""
-    from gateway.publish import topics
+    from gateway.messages import topics
 
     settings = settings_here()
     created = asyncio.run(topics.apply(settings))
@@ -58,7 +58,7 @@ def apply_topics() -> None:
 @topics_app.command("verify")
 def verify_topics() -> None:
     """Say whether every topic is there as declared."""
-    from gateway.publish import topics
+    from gateway.messages import topics
 
     different = asyncio.run(topics.verify(settings_here()))
     for line in different:
@@ -79,10 +79,10 @@ def run(
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
-    from gateway.fleet import load_fleet
-    from gateway.process import Worker
-    from gateway.supervise import Supervisor
-    from gateway.watch import logs, tracing
+    from gateway.observability import logs, tracing
+    from gateway.pipeline.loaded_config import load_fleet
+    from gateway.worker.supervisor import Supervisor
+    from gateway.worker.worker import Worker
 
     settings = settings_here()
     if connectors is not None:
@@ -100,9 +100,9 @@ def run(
     if wait:
         run_loop(kafka_there(settings, wait))
     if "poll" in wanted and accept_new_cluster:
-        from gateway.publish import cluster
+        from gateway.kafka import cluster_check
 
-        asyncio.run(cluster.accept(settings))
+        asyncio.run(cluster_check.accept(settings))
     if processes > 1:
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
         raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
@@ -113,9 +113,9 @@ def run(
 def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
     """Raise everything that is missing on this machine as one error, a line each: secrets, how to reach Kafka, the health port."""
     from gateway.fetch.secrets import FileSecrets
-    from gateway.fleet import require_secrets
-    from gateway.publish.connection import arguments
-    from gateway.watch.health import require_port
+    from gateway.kafka.connection import arguments
+    from gateway.observability.health_server import require_port
+    from gateway.pipeline.loaded_config import require_secrets
 
     looks: list[Callable[[], object]] = [partial(arguments, settings), *([partial(require_port, settings)] if port else [])]
     if fleet is not None:
@@ -136,7 +136,7 @@ def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
 
 async def kafka_there(settings: Settings, seconds: float) -> None:
     """Wait so long until Kafka answers and has the topics; then raise what is still missing."""
-    from gateway.publish import topics
+    from gateway.messages import topics
 
     clock = asyncio.get_running_loop().time
     until = clock() + seconds

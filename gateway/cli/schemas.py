@@ -17,11 +17,11 @@ export_app = typer.Typer(help="Write what other registers pull.", no_args_is_hel
 
 def contracts() -> dict[str, str]:
     """Return every generated file of ``schemas/`` that describes a topic, by name."""
-    from gateway.publish import asyncapi
-    from gateway.publish.news import News
-    from gateway.publish.rejections import Rejection
-    from gateway.publish.topics import NOTIFICATIONS, REJECTIONS
-    from gateway.render.contracts import PROVENANCE, VERSION, schemas, structure
+    from gateway.messages import asyncapi
+    from gateway.messages.notification import News
+    from gateway.messages.rejection import Rejection
+    from gateway.messages.topics import NOTIFICATIONS, REJECTIONS
+    from gateway.render.json_schemas import PROVENANCE, VERSION, schemas, structure
 
     found = schemas() | {
         REJECTIONS.name: structure(REJECTIONS.name, "Why a record was rejected; no payload", Rejection),
@@ -63,8 +63,8 @@ def qdr(
     kind: Annotated[str, typer.Option(help="qualifications or opportunities; the register wants one data set each.")] = "qualifications",
 ) -> None:
     """Write the LOQ XML data set that the Qualification Dataset Register pulls."""
-    from gateway.publish.topics import OPPORTUNITIES, QUALIFICATIONS
-    from gateway.render.loq_xml import dataset
+    from gateway.messages.topics import OPPORTUNITIES, QUALIFICATIONS
+    from gateway.render.qdr_xml import dataset
 
     topics = {"qualifications": QUALIFICATIONS.name, "opportunities": OPPORTUNITIES.name}
     if kind not in topics:
@@ -89,7 +89,7 @@ def validate(
     ] = None,
 ) -> None:
     """Hold documents against the published schemas, and against the official shapes when they are at hand."""
-    from gateway.check.documents import Judge
+    from gateway.check.published_documents import Judge
 
     judge = Judge(shapes)
     count = failed = 0
@@ -113,7 +113,7 @@ def _documents(what: str) -> Iterator[tuple[str, Any]]:
     if path.exists():
         yield from _in_file(path)
         return
-    from gateway.publish.topics import TOPICS
+    from gateway.messages.topics import TOPICS
 
     names = {topic.name for topic in TOPICS}
     if what not in names:
@@ -148,7 +148,7 @@ def _parsed(path: Path, number: int, line: str) -> Any:
 def _on_topic(topic: str) -> dict[str, Any]:
     """Return the newest document of each key; tombstones take theirs away."""
     from gateway.cli.run import settings_here
-    from gateway.publish.reading import read_topic
+    from gateway.kafka.topic_reader import read_topic
 
     async def collect() -> dict[str, Any]:
         found: dict[str, Any] = {}

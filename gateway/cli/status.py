@@ -14,8 +14,8 @@ import typer
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gateway.language.connector import Connector
-    from gateway.publish.status import StreamStatus, WorkerStatus
+    from gateway.config.connector import Connector
+    from gateway.messages.status import StreamStatus, WorkerStatus
 
 SILENT_SECONDS = 20.0
 """Four reports are missing: the worker is gone, or nobody owns the stream."""
@@ -28,8 +28,8 @@ def status(
 ) -> None:
     """Show each stream: its state and why, how fresh it is, which worker has it, its counts and its backfill; then the workers."""
     from gateway.cli.run import settings_here
-    from gateway.fleet import load_fleet
-    from gateway.publish.status import read_status
+    from gateway.messages.status import read_status
+    from gateway.pipeline.loaded_config import load_fleet
 
     settings = settings_here()
     try:

@@ -18,7 +18,7 @@ import typer
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.harmonise.tables import CreditMatch, LevelMatch, NoCredits, NoLevel, Tables
+    from gateway.harmonise.tables.compiled_tables import CreditMatch, LevelMatch, NoCredits, NoLevel, Tables
 
 app = typer.Typer(help="Ask the mapping tables.", no_args_is_help=True)
 
@@ -113,7 +113,7 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
 
 
 def _tables(mappings: Path | None) -> Tables:
-    from gateway.harmonise.tables import Tables
+    from gateway.harmonise.tables.compiled_tables import Tables
 
     return Tables.load(mappings or Settings().mappings)
 
@@ -141,20 +141,20 @@ def _show(headline: str, lines: dict[str, str]) -> None:
 
 
 def _reason(reason: str, prefix: str = "") -> str:
-    from gateway.harmonise.rulebook import RULES
+    from gateway.harmonise.tables.rule_codes import RULES
 
     return f"{reason} ({RULES[prefix + reason].says})"
 
 
 def _headline(found: LevelMatch | NoLevel, country: str, asked: str, day: date | None) -> str:
-    from gateway.harmonise.levels import LevelMatch
+    from gateway.harmonise.tables.levels import LevelMatch
 
     what = " ".join(filter(None, (country, found.framework, asked, f"on {day}" if day else "")))
     return f"{what}: EQF {found.eqf}" if isinstance(found, LevelMatch) else f"{what}: no EQF level"
 
 
 def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
-    from gateway.harmonise.levels import NoLevel
+    from gateway.harmonise.tables.levels import NoLevel
 
     return {
         "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
@@ -180,7 +180,7 @@ def _level_facts(found: LevelMatch | NoLevel, country: str, tables: Tables, day:
 
 
 def _credit_headline(found: CreditMatch | NoCredits, amount: Decimal, unit: str) -> str:
-    from gateway.harmonise.credits import CreditMatch
+    from gateway.harmonise.tables.credits import CreditMatch
 
     if isinstance(found, CreditMatch):
         exact = "" if found.exact * 100 == found.points * 100 else f" (exactly {found.exact})"
@@ -189,7 +189,7 @@ def _credit_headline(found: CreditMatch | NoCredits, amount: Decimal, unit: str)
 
 
 def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, str]:
-    from gateway.harmonise.credits import NoCredits
+    from gateway.harmonise.tables.credits import NoCredits
 
     none = isinstance(found, NoCredits)
     hours = None if isinstance(found, NoCredits) else found.hours
@@ -220,7 +220,7 @@ def _credit_facts(found: CreditMatch | NoCredits, country: str, amount: Decimal,
 
 
 def _covered(mapping: Any) -> dict[str, Any]:
-    from gateway.language.mapping import ISSUING
+    from gateway.config.mapping_tables import ISSUING
 
     rows = [(version, row) for framework in mapping.frameworks.values() for version in framework.versions for row in version.levels]
     stated = [
@@ -276,7 +276,7 @@ def _questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
 
 
 def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
-    from gateway.harmonise.levels import LevelMatch
+    from gateway.harmonise.tables.levels import LevelMatch
 
     try:
         day = date.fromisoformat(row["date"]) if row["date"] else None

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from gateway.verify import Report, StreamReport
+    from gateway.operations.verify import Report, StreamReport
 
 SHOWN = 20
 """Findings of one kind that are listed; --json lists them all."""
@@ -24,11 +24,11 @@ def verify(
     from gateway.cli.run import settings_here
     from gateway.errors import RetryLater, Unavailable
     from gateway.fetch.secrets import FileSecrets
-    from gateway.fleet import load_fleet, require_secrets
-    from gateway.publish import topics
-    from gateway.trusted import Trusted
-    from gateway.verify import verify as compare
-    from gateway.watch import logs
+    from gateway.messages import topics
+    from gateway.observability import logs
+    from gateway.operations.verify import verify as compare
+    from gateway.pipeline.loaded_config import load_fleet, require_secrets
+    from gateway.pipeline.provider_cache import Trusted
 
     settings = settings_here()
     logs.configure(settings)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from gateway.config.connector import Push, Stream
+from gateway.config.requests import Each, Party
 from gateway.errors import Halt
-from gateway.fetch.client import Client, Line
-from gateway.fetch.dialogue import Dialogue
-from gateway.fetch.rest import Filler
+from gateway.fetch.record_selector import text_of
+from gateway.fetch.registry_client import Client, Line
+from gateway.fetch.request_builder import Filler
+from gateway.fetch.request_runner import Dialogue
 from gateway.fetch.secrets import text as secret_text
-from gateway.fetch.selecting import text_of
-from gateway.language.asking import Each, Party
-from gateway.language.connector import Push, Stream
 from gateway.records import Raw
 
 Subjects = Mapping[str, Sequence[str]]

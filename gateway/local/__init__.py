@@ -1,1 +1,1 @@
-"""A real single-node Kafka and stand-in registries on this machine, for the demo and the tests."""
+"""Run a Kafka broker and stand-in registries on this machine, for the demo and the tests."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.check import check
-from gateway.harmonise.tables import Tables
+from gateway.harmonise.tables.compiled_tables import Tables
 
 HERE = Path(__file__).parent
 GOOD = (HERE / "good.yaml").read_text()

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.check import check
-from gateway.check.report import write
+from gateway.check.report_formats import write
 from gateway.cli import app
-from gateway.harmonise.tables import Tables
+from gateway.harmonise.tables.compiled_tables import Tables
 
 HERE = Path(__file__).parent
 TABLES = Tables.load(HERE.parents[1] / "mappings")

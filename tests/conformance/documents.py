@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "render"))
 
 import samples
 
-from gateway.render import Rendered, render
+from gateway.render.render import Rendered, render
 
 
 def document(name: str, **options: Any) -> dict[str, Any]:

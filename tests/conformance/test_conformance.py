@@ -10,7 +10,7 @@ import pytest
 from documents import document
 from oracles import ELM, Oracles
 
-from gateway.render.loq_xml import dataset
+from gateway.render.qdr_xml import dataset
 
 pytestmark = pytest.mark.reference
 

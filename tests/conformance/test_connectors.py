@@ -11,15 +11,15 @@ from documents import samples
 from jsonschema import Draft202012Validator
 from oracles import Oracles
 
-from gateway.check.expressions import TEST_KEY
-from gateway.check.trials import raw_of
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
+from gateway.check.compile_check import TEST_KEY
+from gateway.check.run_tests import raw_of
+from gateway.config.loading import load_connector
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted
-from gateway.render import Rendered, render
-from gateway.render.contracts import schemas
-from gateway.render.loq_xml import dataset
+from gateway.render.json_schemas import schemas
+from gateway.render.qdr_xml import dataset
+from gateway.render.render import Rendered, render
 
 ROOT = Path(__file__).parents[2]
 CONNECTORS = sorted((ROOT / "connectors").glob("*.yaml"))

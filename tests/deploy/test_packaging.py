@@ -12,9 +12,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from gateway.publish import strimzi
-from gateway.publish.ledger import Ledger
-from gateway.publish.topics import TOPICS, settings_of
+from gateway.messages import strimzi
+from gateway.messages.topics import TOPICS, settings_of
+from gateway.pipeline.stream_state import Ledger
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 def test_strimzi_files_are_what_the_topics_table_says():
     for name, text in strimzi.files().items():
-        assert (DEPLOY / "strimzi" / name).read_text() == text, "run: python -m gateway.publish.strimzi deploy/strimzi"
+        assert (DEPLOY / "strimzi" / name).read_text() == text, "run: python -m gateway.messages.strimzi deploy/strimzi"
 
 
 def test_each_topic_is_there_and_durable():
@@ -80,14 +80,14 @@ def test_every_topic_has_a_user_that_writes_and_one_that_reads_it():
 
 
 def test_groups_and_transactional_ids_are_those_the_code_uses():
-    from gateway.stage import GROUP
+    from gateway.pipeline.harmonise_stage import GROUP
 
     users = {user.name: user for user in strimzi.USERS}
     assert users["gateway-harmonise"].group == GROUP
     assert users["gateway-harmonise"].transactions == f"{GROUP}-"
     ledger = Ledger(Settings(kafka_bootstrap="127.0.0.1:1"), "aa-awards", "credentials")
     assert ledger._transactional.transactional_id.startswith(users["gateway-poll"].transactions)
-    assert f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker.py").read_text()
+    assert f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker/connector_runner.py").read_text()
 
 
 # --- image and compose

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge
 
+from gateway.observability import metrics
+from gateway.observability.health_server import HealthServer
 from gateway.settings import Settings
-from gateway.watch import metrics
-from gateway.watch.health import HealthServer
 from tests.conftest import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -24,7 +24,7 @@ import psutil
 from gateway.errors import Unavailable
 from gateway.local.registries import soap_credits
 from gateway.local.registries.soap_credits import StudentRecords
-from gateway.publish import topics
+from gateway.messages import topics
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]

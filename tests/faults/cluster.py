@@ -20,9 +20,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from gateway.errors import Unavailable
-from gateway.local import kafka
-from gateway.publish.strimzi import REPLICAS, topic_resource
-from gateway.publish.topics import TOPICS
+from gateway.local import broker as kafka
+from gateway.messages.strimzi import REPLICAS, topic_resource
+from gateway.messages.topics import TOPICS
 from tests.conftest import free_port
 
 DISK_MB = 160

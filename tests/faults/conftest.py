@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from arena import Arena, Loop, arena, create_topics
 from figures import FIGURES, table
 
-from gateway.local import kafka
-from gateway.publish import topics
-from gateway.publish.topics import TOPICS, settings_of
+from gateway.local import broker
+from gateway.messages import topics
+from gateway.messages.topics import TOPICS, settings_of
 
-kafka.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
+broker.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
 
 
 @pytest.fixture(scope="session")

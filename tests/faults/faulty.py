@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
-from gateway.publish import ledger
-from gateway.publish.cluster import TRANSACTIONAL_ID
-from gateway.publish.topics import CURSORS, DIGESTS
-from gateway.publish.transactions import Batches, Transactional
+from gateway.kafka.cluster_check import TRANSACTIONAL_ID
+from gateway.kafka.transactions import Batches, Transactional
+from gateway.messages.topics import CURSORS, DIGESTS
+from gateway.pipeline import stream_state
 
 POINTS = ("before-begin", "after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
 POSITIONS = (CURSORS.name, DIGESTS.name)
@@ -116,13 +116,13 @@ def arm(failpoint: Failpoint) -> None:
 
     Transactional.write = writing  # type: ignore[method-assign]
     around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
-    read = ledger.read_partition
+    read = stream_state.read_partition
 
     async def reading(*arguments: Any, **words: Any) -> Any:
         failpoint.reach("before-cursor", "poll")
         return await read(*arguments, **words)
 
-    ledger.read_partition = reading
+    stream_state.read_partition = reading
 
 
 def tell() -> None:

@@ -16,11 +16,12 @@ from typing import Any
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.publish import cluster, topics, transactions
-from gateway.publish.batches import Batches
-from gateway.publish.ledger import Ledger
-from gateway.publish.topics import CURSORS, DIGESTS
-from gateway.publish.transactions import Transactional
+from gateway.kafka import cluster_check, transactions
+from gateway.kafka.batches import Batches
+from gateway.kafka.transactions import Transactional
+from gateway.messages import topics
+from gateway.messages.topics import CURSORS, DIGESTS
+from gateway.pipeline.stream_state import Ledger
 
 GO_ON = "go-on"
 """A file in the working directory: until it is there, ``cursor-before-fence`` has read and not fenced."""
@@ -152,7 +153,7 @@ def random_id() -> None:
 
 
 def no_reseek() -> None:
-    from gateway.stage import Stage
+    from gateway.pipeline.harmonise_stage import Stage
 
     take = Stage._take
 
@@ -192,7 +193,7 @@ def fence_is_fatal() -> None:
 
 
 def crash_on_poison() -> None:
-    from gateway.deliver import Deliver
+    from gateway.pipeline.record_processor import Deliver
 
     def crash(*_: Any) -> None:
         os._exit(1)
@@ -203,7 +204,7 @@ def crash_on_poison() -> None:
 def no_handler() -> None:
     import uvloop
 
-    from gateway.process import Worker
+    from gateway.worker.worker import Worker
 
     del uvloop
     Worker.stop = lambda *_: None  # type: ignore[method-assign]
@@ -217,7 +218,7 @@ def topics_unchecked() -> None:
 
 
 def denied_again() -> None:
-    from gateway.process import Worker
+    from gateway.worker.worker import Worker
 
     run = Worker.run
 
@@ -235,11 +236,11 @@ def any_cluster() -> None:
     async def fine(_: Any) -> None:
         return
 
-    cluster.verify = fine  # type: ignore[assignment]
+    cluster_check.verify = fine  # type: ignore[assignment]
 
 
 def replay_at_once() -> None:
-    from gateway import replay
+    from gateway.operations import replay
 
     async def nobody(*_: Any) -> None:
         return

@@ -20,8 +20,8 @@ from proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
 from test_fault_process import WORKING, is_open
 from verifier import assert_sound, hidden, look, settle
 
-from gateway.local import kafka
-from gateway.local.kafka import Broker
+from gateway.local import broker as kafka
+from gateway.local.broker import Broker
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -17,7 +17,7 @@ from figures import note
 from test_fault_process import WORKING
 from verifier import assert_sound, caught_up, look, settle
 
-from gateway.local import kafka
+from gateway.local import broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
@@ -27,7 +27,7 @@ BLOCKED = re.compile(r'^gateway_publish_blocked_seconds\{role="\w+"\} (\S+)', re
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr(kafka, "HEAP", (*kafka.HEAP, TELL_WHAT_IS_SKIPPED))
+    monkeypatch.setattr(broker, "HEAP", (*broker.HEAP, TELL_WHAT_IS_SKIPPED))
     with running(tmp_path) as found:
         yield found
 

@@ -19,8 +19,8 @@ from arena import FAULTY, Arena, ended, frozen, until
 from figures import note
 from verifier import assert_sound, hidden, judge, look, rest, settle
 
-from gateway.publish.topics import RAW
-from gateway.publish.transactions import Transactional
+from gateway.kafka.transactions import Transactional
+from gateway.messages.topics import RAW
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -17,9 +17,9 @@ from arena import Arena, create_topics, ended
 from figures import note
 from verifier import assert_sound, look, rest, settle
 
-from gateway.local import kafka
-from gateway.publish import cluster
-from gateway.publish.topics import CREDENTIALS, CURSORS, RAW, settings_of
+from gateway.kafka import cluster_check
+from gateway.local import broker as kafka
+from gateway.messages.topics import CREDENTIALS, CURSORS, RAW, settings_of
 from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.gateway.test_rights import Guarded, environment, grant, properties
@@ -57,8 +57,8 @@ def ends(arena: Arena, process: subprocess.Popen, code: int, *texts: str, second
 def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
     """Row 43: refused with exit 7 until it is said that this is right."""
     arena = build(40)
-    here = asyncio.run(cluster.identity(settings))
-    asyncio.run(cluster.record(settings, "a-cluster-of-before", anew=True))
+    here = asyncio.run(cluster_check.identity(settings))
+    asyncio.run(cluster_check.record(settings, "a-cluster-of-before", anew=True))
     try:
         took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
         careless = arena.start(defect="any-cluster")
@@ -67,7 +67,7 @@ def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
         arena.start(more="--accept-new-cluster")
         verdict = settle(arena)
     finally:
-        asyncio.run(cluster.accept(settings))
+        asyncio.run(cluster_check.accept(settings))
     assert_sound(verdict, 40)
     note("43", "cursors of another cluster", arena, verdict, remark=f"exit 7 after {took:.1f} s")
     note("0", "planted: any-cluster", remark="caught: it polls instead of ending")

@@ -18,7 +18,7 @@ from arena import FAULTY, ROOT, Arena, ended, until
 from figures import note
 from verifier import View, assert_sound, last, look, outcomes, settle
 
-from gateway.publish.topics import REJECTIONS
+from gateway.messages.topics import REJECTIONS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

@@ -25,12 +25,15 @@ from certificates import AUTHORITY, SERVER
 from misbehaving import Asked, Server, reply
 from registry import connector_at
 
-from gateway import poll
 from gateway.errors import Halt, RetryLater, StreamError
-from gateway.fetch import body, client, decode, dialogue, paging, tls, transport, xml
-from gateway.fetch.client import Client
-from gateway.poll import Cursor, Tally, poll_once
-from gateway.publish.known import Known
+from gateway.fetch import paging, request_runner, xml_parser
+from gateway.fetch import registry_client as client
+from gateway.fetch.decode import formats
+from gateway.fetch.http import body, tls, transport
+from gateway.fetch.registry_client import Client
+from gateway.pipeline import poll
+from gateway.pipeline.digest_table import Known
+from gateway.pipeline.poll import Cursor, Tally, poll_once
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STREAM = """    request: {{get: /r, query: {{{query}}}}}
@@ -119,7 +122,7 @@ def poison_page(_: pytest.MonkeyPatch) -> bool:
 
 
 def skips_bad_pages(patch: pytest.MonkeyPatch) -> None:
-    real = decode.json_value
+    real = formats.json_value
 
     def lenient(text: str, where: str, **more: Any) -> Any:
         try:
@@ -127,7 +130,7 @@ def skips_bad_pages(patch: pytest.MonkeyPatch) -> None:
         except RetryLater:
             return {"items": [], "pages": 3}
 
-    patch.setattr(decode, "json_value", lenient)
+    patch.setattr(formats, "json_value", lenient)
     patch.setattr(paging, "MAX_EMPTY", 99)
     patch.setattr(paging.PageNumber, "gaps", True)
 
@@ -180,9 +183,9 @@ def empty_reply(_: pytest.MonkeyPatch) -> bool:
 
 
 def empty_is_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(xml, "refuse_other_content", lambda *_: None)
-    real = decode.json_value
-    patch.setattr(decode, "json_value", lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []})
+    patch.setattr(xml_parser, "refuse_other_content", lambda *_: None)
+    real = formats.json_value
+    patch.setattr(formats, "json_value", lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []})
 
 
 def served_twice(_: pytest.MonkeyPatch) -> bool:
@@ -301,8 +304,8 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
 
 
 def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
-    real = dialogue.Verdict
-    patch.setattr(dialogue, "Verdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
+    real = request_runner.Verdict
+    patch.setattr(request_runner, "Verdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
 
 
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {

@@ -20,9 +20,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from arena import KEY, PAGE, PATIENCE, STREAMS, Arena
 
-from gateway.deliver import Deliver
-from gateway.fleet import load_fleet
-from gateway.publish.topics import CURSORS, DIGESTS, RAW, REJECTIONS, TOPICS
+from gateway.messages.topics import CURSORS, DIGESTS, RAW, REJECTIONS, TOPICS
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.record_processor import Deliver
 from gateway.settings import Settings
 
 OUTPUTS = tuple(topic.name for topic in TOPICS if topic.name.startswith(("europass.", "esc.")) or topic.name == REJECTIONS.name)

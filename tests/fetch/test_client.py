@@ -14,11 +14,11 @@ import pytest
 from misbehaving import Asked, Server, always, in_turn, raw, reply
 
 from gateway.errors import Halt, RetryLater
-from gateway.fetch import redact
-from gateway.fetch.auth import ApiKey, Basic, OAuth2
-from gateway.fetch.client import Allowance, Call, Line, Transport, origin
-from gateway.fetch.limits import Breaker, Quiet
-from gateway.watch import metrics
+from gateway.fetch.http import redaction
+from gateway.fetch.http.auth import ApiKey, Basic, OAuth2
+from gateway.fetch.http.rate_limiter import Breaker, Quiet
+from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
+from gateway.observability import metrics
 
 QUICK = {"timeout": 1.0, "attempts": 1, "wait_initial": 0.01}
 
@@ -280,9 +280,9 @@ def test_a_refused_token_names_the_code_and_not_the_body():
 
 
 def test_redaction_keeps_the_shape_and_hides_people_and_keys():
-    shown = redact.url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
+    shown = redaction.url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
     assert shown == "https://r.example/v2/students/***?since=2026-01-01&apikey=***&name=***"
-    assert redact.headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
+    assert redaction.headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
         "Authorization": "***",
         "X-API-Key": "***",
         "Accept": "a",

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Halt, RetryLater, StreamError
-from gateway.fetch import decode, xml
-from gateway.fetch.body import Body
+from gateway.fetch import xml_parser
+from gateway.fetch.decode import formats
+from gateway.fetch.http.body import Body
 
 
 def body(data: bytes | str, *, proved: bool = True) -> Body:
@@ -61,26 +62,26 @@ def refused(kind, reason, act, *args, **named):
     ],
 )
 def test_xml_that_is_refused(document, kind, reason):
-    refused(kind, reason, xml.parse, body(document))
+    refused(kind, reason, xml_parser.parse, body(document))
 
 
 def test_an_unproved_document_that_stops_is_incomplete():
-    refused(RetryLater, "INCOMPLETE_BODY", xml.parse, body("<a><b/>", proved=False))
-    assert xml.parse(body("<a><b/></a>", proved=False)).tag == "a"
+    refused(RetryLater, "INCOMPLETE_BODY", xml_parser.parse, body("<a><b/>", proved=False))
+    assert xml_parser.parse(body("<a><b/></a>", proved=False)).tag == "a"
 
 
 def test_charsets_agree_or_are_configured():
     latin = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode("latin-1")
-    assert xml.parse(body(latin)).text == "Müller"
-    refused(Halt, "ENCODING_CONFLICT", xml.parse, body(latin), transport="utf-8")
+    assert xml_parser.parse(body(latin)).text == "Müller"
+    refused(Halt, "ENCODING_CONFLICT", xml_parser.parse, body(latin), transport="utf-8")
     wrong = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode()
-    assert xml.parse(body(wrong), transport="utf-8", configured="utf-8").text == "Müller"
-    assert xml.parse(body("\ufeff<a>é</a>")).text == "é"
-    assert xml.parse(body("<a/>"), transport="us-ascii").tag == "a"
+    assert xml_parser.parse(body(wrong), transport="utf-8", configured="utf-8").text == "Müller"
+    assert xml_parser.parse(body("\ufeff<a>é</a>")).text == "é"
+    assert xml_parser.parse(body("<a/>"), transport="us-ascii").tag == "a"
 
 
 def test_comments_and_instructions_do_not_cut_a_name():
-    root = xml.parse(body("<a>Mül<?x y?>ler<!-- c --> Junior</a>"))
+    root = xml_parser.parse(body("<a>Mül<?x y?>ler<!-- c --> Junior</a>"))
     assert root.text == "Müller Junior"
     assert root.xpath("string()") == "Müller Junior"
 
@@ -91,7 +92,7 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     big = body("".join(parts))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
-    root, made = xml.cut(big, xml.Place(("{urn:x}r",)))
+    root, made = xml_parser.cut(big, xml_parser.Place(("{urn:x}r",)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12_000_000
@@ -100,33 +101,33 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     records = list(made)
     assert len(records) == 20_000
     assert b"<id>19999</id>" in records[-1]
-    refused(RetryLater, "XML_MALFORMED", xml.cut, body("".join(parts[:-1])), xml.Place(("{urn:x}r",)))
+    refused(RetryLater, "XML_MALFORMED", xml_parser.cut, body("".join(parts[:-1])), xml_parser.Place(("{urn:x}r",)))
 
 
 def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
     text = "<l><a><p>1</p><q><p>2</p></q></a><p>3</p><b><a><p>4</p></a></b></l>"
     for place, found in (
-        (xml.Place(("p",)), "1234"),
-        (xml.Place(("a", "p")), "14"),
-        (xml.Place(("l", "a", "p"), 3), "1"),
-        (xml.Place(("a", "p"), 3), "1"),
-        (xml.Place(("l", "p"), 2), "3"),
-        (xml.Place(("p", "q"), 2), ""),
+        (xml_parser.Place(("p",)), "1234"),
+        (xml_parser.Place(("a", "p")), "14"),
+        (xml_parser.Place(("l", "a", "p"), 3), "1"),
+        (xml_parser.Place(("a", "p"), 3), "1"),
+        (xml_parser.Place(("l", "p"), 2), "3"),
+        (xml_parser.Place(("p", "q"), 2), ""),
     ):
-        root, made = xml.cut(body(text), place)
+        root, made = xml_parser.cut(body(text), place)
         assert list(made) == [f"<p>{number}</p>".encode() for number in found]
         assert "".join(root.itertext()) == "".join(number for number in "1234" if number not in found)
 
 
 def test_records_of_the_same_name_inside_records_stay_inside():
-    _, made = xml.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml.Place(("p",)))
+    _, made = xml_parser.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.Place(("p",)))
     assert made.nested
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
 
 def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
     made = [
-        xml.cut(body(text), xml.Place(("p",)))[1]
+        xml_parser.cut(body(text), xml_parser.Place(("p",)))[1]
         for text in ("<l><p>1</p><p/></l>", "<l> <p>1</p>\n<p/></l>", "<l><p>2</p><p/></l>", "<l><p>1</p></l>")
     ]
     digests = [records.digest() for records in made]
@@ -137,14 +138,14 @@ def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
 
 @pytest.mark.parametrize("above", [1, 2, 150, 198])
 def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
-    inside = xml.MAX_DEPTH - above - 2
+    inside = xml_parser.MAX_DEPTH - above - 2
     for more in (0, 1):
         deep = "<a>" * (inside + more) + "<b/>" + "</a>" * (inside + more)
         document = body("<l>" * above + f"<r>{deep}</r>" + "</l>" * above)
         if more:
-            refused(Halt, "LIMIT_DEPTH", xml.cut, document, xml.Place(("r",)))
+            refused(Halt, "LIMIT_DEPTH", xml_parser.cut, document, xml_parser.Place(("r",)))
         else:
-            assert xml.cut(document, xml.Place(("r",)))[1].count == 1
+            assert xml_parser.cut(document, xml_parser.Place(("r",)))[1].count == 1
 
 
 @pytest.mark.parametrize(
@@ -167,13 +168,13 @@ def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
     ],
 )
 def test_json_that_is_refused(document, kind, reason):
-    refused(kind, reason, decode.read_json, body(document), "x")
+    refused(kind, reason, formats.read_json, body(document), "x")
 
 
 def test_json_that_is_read():
-    assert decode.read_json(body("\ufeff[1.5]"), "x") == [1.5]
-    assert decode.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {"u": "http://x"}
-    refused(RetryLater, "INCOMPLETE_BODY", decode.read_json, body("[1,", proved=False), "x")
+    assert formats.read_json(body("\ufeff[1.5]"), "x") == [1.5]
+    assert formats.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {"u": "http://x"}
+    refused(RetryLater, "INCOMPLETE_BODY", formats.read_json, body("[1,", proved=False), "x")
 
 
 @pytest.mark.parametrize(
@@ -181,12 +182,12 @@ def test_json_that_is_read():
 )
 def test_json_is_read_the_same_however_it_is_written(text):
     for written in (text, json.dumps(json.loads(text), separators=(",", ":")), json.dumps(json.loads(text), indent=1)):
-        assert repr(decode.read_json(body(written), "x")) == repr(json.loads(text))
+        assert repr(formats.read_json(body(written), "x")) == repr(json.loads(text))
 
 
 def test_json_of_one_value_a_line_ends_where_its_lines_end():
-    assert decode.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [{"a": "x\u2028y\x85z"}, [2]]
-    assert decode.read_json(body('["é"]\n'.encode("latin-1")), "x", lines=True, configured="latin-1") == [["é"]]
+    assert formats.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [{"a": "x\u2028y\x85z"}, [2]]
+    assert formats.read_json(body('["é"]\n'.encode("latin-1")), "x", lines=True, configured="latin-1") == [["é"]]
 
 
 @pytest.mark.parametrize(
@@ -201,36 +202,36 @@ def test_json_of_one_value_a_line_ends_where_its_lines_end():
     ],
 )
 def test_json_of_one_value_a_line_is_never_a_part_taken_for_all(document, proved, kind, reason):
-    refused(kind, reason, decode.read_json, body(document, proved=proved), "x", lines=True)
+    refused(kind, reason, formats.read_json, body(document, proved=proved), "x", lines=True)
 
 
 def test_a_lone_surrogate_survives_as_an_escape():
-    value = decode.json_value('{"n":"\\ud800"}', "x")
-    assert json.loads(decode.dump_json(value)) == value
-    assert decode.dump_json({"n": "é"}) == '{"n":"é"}'.encode()
+    value = formats.json_value('{"n":"\\ud800"}', "x")
+    assert json.loads(formats.dump_json(value)) == value
+    assert formats.dump_json({"n": "é"}) == '{"n":"é"}'.encode()
 
 
 @given(st.binary(max_size=300))
 def test_decoders_are_total(data):
-    for act in (xml.parse, lambda b: decode.read_json(b, "x"), lambda b: list(decode.read_csv(b, decode.Table(), "x"))):
+    for act in (xml_parser.parse, lambda b: formats.read_json(b, "x"), lambda b: list(formats.read_csv(b, formats.Table(), "x"))):
         with contextlib.suppress(StreamError):
             act(body(data) if data else body(b" "))
 
 
 def test_csv_rows():
-    table = decode.Table(separator=";")
-    rows = list(decode.read_csv(body('a;b\r\n1;"x;\ny"\r\n\r\n2\r\n3;4;5\r\n'), table, "x"))
+    table = formats.Table(separator=";")
+    rows = list(formats.read_csv(body('a;b\r\n1;"x;\ny"\r\n\r\n2\r\n3;4;5\r\n'), table, "x"))
     assert rows == [
         {"a": "1", "b": "x;\ny"},
         {"a": "2", "_malformed": "2 cells expected, 1 found"},
         {"a": "3", "b": "4", "_malformed": "2 cells expected, 3 found"},
     ]
-    latin = decode.Table(charset="iso-8859-1", columns=("n",), skip=1)
-    assert list(decode.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [{"n": "Müller"}]
-    refused(RetryLater, "INCOMPLETE_BODY", decode.read_csv, body("a\n1\n", proved=False), table, "x")
-    refused(Halt, "CSV_HEADER", decode.read_csv, body("a;a\n1;2\n"), table, "x")
-    refused(RetryLater, "CSV_MALFORMED", decode.read_csv, body('a;b\n1;"CANARY\n'), table, "x")
-    refused(Halt, "ENCODING", decode.read_csv, body(b"a\nM\xfc\n"), table, "x")
+    latin = formats.Table(charset="iso-8859-1", columns=("n",), skip=1)
+    assert list(formats.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [{"n": "Müller"}]
+    refused(RetryLater, "INCOMPLETE_BODY", formats.read_csv, body("a\n1\n", proved=False), table, "x")
+    refused(Halt, "CSV_HEADER", formats.read_csv, body("a;a\n1;2\n"), table, "x")
+    refused(RetryLater, "CSV_MALFORMED", formats.read_csv, body('a;b\n1;"CANARY\n'), table, "x")
+    refused(Halt, "ENCODING", formats.read_csv, body(b"a\nM\xfc\n"), table, "x")
 
 
 def archive(**files: bytes) -> bytes:
@@ -243,21 +244,21 @@ def archive(**files: bytes) -> bytes:
 
 def test_zip_files_by_name():
     data = archive(d__a_dot_csv=b"1", b_dot_csv=b"2", c_dot_txt=b"3")
-    got = [(name, part.read()) for name, part in decode.unzip(body(data), ("*.csv",), 100, "x")]
+    got = [(name, part.read()) for name, part in formats.unzip(body(data), ("*.csv",), 100, "x")]
     assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
-    refused(RetryLater, "FILE_MISSING", decode.unzip, body(data), ("*.xml",), 100, "x")
-    refused(Halt, "LIMIT_DECODED", decode.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
-    many = archive(**{f"f{number}": b"" for number in range(decode.MAX_ENTRIES + 1)})
-    refused(Halt, "LIMIT_DECODED", decode.unzip, body(many), ("f1",), 1_000_000, "x")
-    refused(RetryLater, "ZIP_MALFORMED", decode.unzip, body(data[:-30]), ("*.csv",), 100, "x")
-    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", decode.unzip, body("<html>"), ("*",), 100, "x")
+    refused(RetryLater, "FILE_MISSING", formats.unzip, body(data), ("*.xml",), 100, "x")
+    refused(Halt, "LIMIT_DECODED", formats.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
+    many = archive(**{f"f{number}": b"" for number in range(formats.MAX_ENTRIES + 1)})
+    refused(Halt, "LIMIT_DECODED", formats.unzip, body(many), ("f1",), 1_000_000, "x")
+    refused(RetryLater, "ZIP_MALFORMED", formats.unzip, body(data[:-30]), ("*.csv",), 100, "x")
+    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", formats.unzip, body("<html>"), ("*",), 100, "x")
 
 
 def test_base64_and_gzip():
     packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
-    plain = decode.gunzip(decode.unbase64(body(packed), 10_000, "x"), 10_000, "x")
+    plain = formats.gunzip(formats.unbase64(body(packed), 10_000, "x"), 10_000, "x")
     assert plain.read() == b"<a/>" * 50
-    refused(Halt, "LIMIT_DECODED", decode.unbase64, body(base64.b64encode(b"0" * 101)), 100, "x")
-    refused(RetryLater, "BASE64_MALFORMED", decode.unbase64, body("CANARY!"), 100, "x")
-    refused(RetryLater, "INCOMPLETE_BODY", decode.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
-    refused(Halt, "LIMIT_DECODED", decode.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")
+    refused(Halt, "LIMIT_DECODED", formats.unbase64, body(base64.b64encode(b"0" * 101)), 100, "x")
+    refused(RetryLater, "BASE64_MALFORMED", formats.unbase64, body("CANARY!"), 100, "x")
+    refused(RetryLater, "INCOMPLETE_BODY", formats.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
+    refused(Halt, "LIMIT_DECODED", formats.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from misbehaving import Asked, Server
 
-from gateway.fetch.reading import CUT_BYTES
+from gateway.fetch.decode.chain import CUT_BYTES
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc")
 RECORDS = 15_000
@@ -42,8 +42,8 @@ import asyncio, hashlib, json, sys, time
 from datetime import UTC, datetime
 from gateway.errors import StreamError
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
+from gateway.config.loading import load_connector
 
 async def run():
     connector = load_connector(sys.argv[1])

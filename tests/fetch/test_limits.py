@@ -12,10 +12,10 @@ import pytest
 from misbehaving import Asked, Server, reply
 
 from gateway.errors import RetryLater
-from gateway.fetch.auth import OAuth2
-from gateway.fetch.client import Allowance, Call, Line, Transport, origin
-from gateway.fetch.limits import TRANSIT_SECONDS, Budget
-from gateway.fetch.tenure import Tenure, Unlimited
+from gateway.fetch.http.auth import OAuth2
+from gateway.fetch.http.lease import Tenure, Unlimited
+from gateway.fetch.http.rate_limiter import TRANSIT_SECONDS, Budget
+from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
 
 
 def budget(**limits: object) -> Budget:
@@ -105,7 +105,7 @@ def test_who_takes_over_waits_one_window():
 def test_quiet_hours_raise_instead_of_waiting():
     from zoneinfo import ZoneInfo
 
-    from gateway.fetch.limits import Quiet
+    from gateway.fetch.http.rate_limiter import Quiet
 
     async def main() -> None:
         midnight = datetime(2026, 1, 1).time()

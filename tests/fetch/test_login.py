@@ -9,10 +9,10 @@ import textwrap
 import pytest
 from misbehaving import Asked, Server, reply
 
+from gateway.config.loading import load_connector
 from gateway.errors import Halt
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
 from tests.fetch.test_stream import WINDOW
 
 FILE = """

@@ -15,13 +15,13 @@ from certificates import SERVER
 from lxml import etree
 from signxml import XMLSigner
 
+from gateway.config.connection import Security, Signature, Timestamp
+from gateway.config.loading import load_connector
+from gateway.config.types import Secret
 from gateway.errors import Unavailable
-from gateway.fetch import soap
-from gateway.fetch.push import Receiver, application
-from gateway.fetch.wsse import Guard
-from gateway.language import load_connector
-from gateway.language.scalars import Secret
-from gateway.language.wire import Security, Signature, Timestamp
+from gateway.fetch.push_receiver import Receiver, application
+from gateway.fetch.soap import envelope
+from gateway.fetch.soap.ws_security import Guard
 
 SECRETS = {"password": b"pass", "their.crt": SERVER.pem, "their.key": SERVER.key_pem}
 HEAD = """
@@ -154,7 +154,7 @@ refused: {media_type: text/xml, status: 500, body: "<fault>{reason}</fault>"}
 
 def test_a_signed_soap_message(tmp_path):
     content = etree.fromstring("<publish><proof id='7' ref='a&amp;b'/></publish>")
-    message = soap.message("1.1", content, "").envelope
+    message = envelope.message("1.1", content, "").envelope
     rule = Signature(key=Secret(secret="their.key"), certificate=Secret(secret="their.crt"), trust=Secret(secret="their.crt"))
     from datetime import timedelta
 

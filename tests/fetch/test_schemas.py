@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.connector import SchemaCheck
 from gateway.errors import Halt
-from gateway.fetch import xml
-from gateway.fetch.body import Body
-from gateway.fetch.reading import Reading
-from gateway.fetch.schemas import Checker
-from gateway.language.connector import SchemaCheck
-from gateway.watch import metrics
+from gateway.fetch import xml_parser
+from gateway.fetch.decode.chain import Reading
+from gateway.fetch.decode.schema_check import Checker
+from gateway.fetch.http.body import Body
+from gateway.observability import metrics
 
 REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
 XS = 'xmlns:xs="http://www.w3.org/2001/XMLSchema"'
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 def check(folder, document: str, mode: str = "strict", **rule):
-    root = xml.parse(Body.of(document.encode()))
+    root = xml_parser.parse(Body.of(document.encode()))
     Checker(SchemaCheck(mode=mode, **(rule or {"xsd": "a.xsd"})), folder, "test", "s").check(Reading([], root))
 
 

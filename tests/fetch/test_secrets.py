@@ -11,11 +11,11 @@ import pytest
 from misbehaving import Asked, Server, reply
 from pydantic import SecretStr
 
+from gateway.config.loading import load_connector
 from gateway.errors import Halt
 from gateway.fetch import pages
-from gateway.fetch.client import Client
+from gateway.fetch.registry_client import Client
 from gateway.fetch.secrets import FileSecrets, text
-from gateway.language import load_connector
 from gateway.settings import Settings
 from tests.fetch.test_stream import WINDOW
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.loading import load_connector
 from gateway.errors import Halt, RetryLater
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
 from gateway.local.registries import rest_catalogue, soap_credits
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from misbehaving import Asked, Server, reply
 
+from gateway.config.loading import load_connector
+from gateway.config.split_streams import split_by_party
 from gateway.errors import Halt, RetryLater
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
-from gateway.language.parties import split_by_party
+from gateway.fetch.registry_client import Client
 
 HEAD = """
 language: 1
@@ -440,7 +440,7 @@ def test_a_next_url_to_another_host_is_refused(tmp_path):
 
 @pytest.mark.parametrize("records", ["//x:r", "/x:l/x:r", "//x:l/x:r", "x:r"])
 def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, records):
-    from gateway.fetch import reading
+    from gateway.fetch.decode import chain
 
     stream = f"request: {{get: /}}\nrecords: '{records}'\nid: '@id'\nchildren: 'x:c'\n"
     block = 'namespaces: {x: "urn:x"}'
@@ -449,8 +449,8 @@ def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, re
         return '<l xmlns="urn:x">' + "".join(f'<r id="{n}"><c id="{n}c"/><t>{"y" * 200}</t></r>' for n in range(count)) + "</l>"
 
     small, _ = read(tmp_path, lambda *_: document(1200), stream, block)
-    monkeypatch.setattr(reading, "CUT_BYTES", 1000)
-    monkeypatch.setattr(reading.xml, "parse", None)  # it has to be cut
+    monkeypatch.setattr(chain, "CUT_BYTES", 1000)
+    monkeypatch.setattr(chain.xml, "parse", None)  # it has to be cut
     cut, _ = read(tmp_path, lambda *_: document(1200), stream, block)
     assert [(raw.native_id, raw.context, raw.body) for page in cut for raw in page.raws] == [
         (raw.native_id, raw.context, raw.body) for page in small for raw in page.raws
@@ -494,12 +494,12 @@ def test_a_loop_over_the_ids_of_another_stream(tmp_path):
 
 
 def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, monkeypatch):
-    from gateway.fetch import selecting
+    from gateway.fetch import record_selector
 
     def broken(*_):
         raise KeyError("CANARY")
 
-    monkeypatch.setattr(selecting, "element_bytes", broken)
+    monkeypatch.setattr(record_selector, "element_bytes", broken)
     with pytest.raises(Halt) as caught:
         read(tmp_path, lambda *_: "<l><r id='1'/></l>", "request: {get: /}\nrecords: '//r'\nid: '@id'\n")
     assert caught.value.reason == "UNEXPECTED"

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from misbehaving import Server, always
 
 from gateway.errors import Halt, RetryLater
-from gateway.fetch import tls
-from gateway.fetch.client import Allowance, Call, Line, Transport, origin
+from gateway.fetch.http import tls
+from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
 
 
 def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLContext:

@@ -12,11 +12,12 @@ from certificates import AUTHORITY, CLIENT, SERVER, STRANGER, make
 from lxml import etree
 from signxml import XMLVerifier
 
-from gateway.fetch import soap, xmldsig
-from gateway.fetch.wsse import WSSE, Guard
-from gateway.fetch.xmldsig import DS, WSU, Refused
-from gateway.language.scalars import Secret
-from gateway.language.wire import Security, Signature, Timestamp, UsernameToken
+from gateway.config.connection import Security, Signature, Timestamp, UsernameToken
+from gateway.config.types import Secret
+from gateway.fetch.soap import envelope as soap
+from gateway.fetch.soap import xml_signature
+from gateway.fetch.soap.ws_security import WSSE, Guard
+from gateway.fetch.soap.xml_signature import DS, WSU, Refused
 
 NOW = datetime.now(UTC)
 SECRETS = {
@@ -157,9 +158,9 @@ def test_a_body_before_its_time_is_the_signed_one_alone():
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (xmldsig.RSA_SHA256, "http://www.w3.org/2000/09/xmldsig#rsa-sha1", "SIGNATURE_ALGORITHM"),
-        (xmldsig.RSA_SHA256, "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256", "SIGNATURE_ALGORITHM"),
-        (xmldsig.SHA256, "http://www.w3.org/2000/09/xmldsig#sha1", "SIGNATURE_INVALID"),
+        (xml_signature.RSA_SHA256, "http://www.w3.org/2000/09/xmldsig#rsa-sha1", "SIGNATURE_ALGORITHM"),
+        (xml_signature.RSA_SHA256, "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256", "SIGNATURE_ALGORITHM"),
+        (xml_signature.SHA256, "http://www.w3.org/2000/09/xmldsig#sha1", "SIGNATURE_INVALID"),
         ("SignedInfo", "SignedInf0", "SIGNATURE_MALFORMED"),
     ],
 )
@@ -172,7 +173,7 @@ def test_a_signature_over_nothing_is_refused():
     reply = envelope()
     header = soap.header_of(reply)
     security = etree.SubElement(header, f"{{{WSSE}}}Security")
-    security.append(xmldsig.sign([], SERVER.key))
+    security.append(xml_signature.sign([], SERVER.key))
     refused(reply, "SIGNATURE_EMPTY")
 
 
@@ -202,9 +203,9 @@ def sealed(text: str = "good", *, partial: bool = False) -> bytes:
 
 def test_an_enveloped_signature_of_another_implementation_verifies_and_keeps_the_bytes():
     data = sealed()
-    assert xmldsig.enveloped(data, [SERVER.certificate], NOW, "x") == data
-    assert xmldsig.enveloped(data, [AUTHORITY.certificate], NOW, "x") == data
-    assert xmldsig.enveloped(data, [], NOW, "x") == data
+    assert xml_signature.enveloped(data, [SERVER.certificate], NOW, "x") == data
+    assert xml_signature.enveloped(data, [AUTHORITY.certificate], NOW, "x") == data
+    assert xml_signature.enveloped(data, [], NOW, "x") == data
     for changed, trust, reason in (
         (data.replace(b"good", b"evil"), [SERVER.certificate], "SIGNATURE_INVALID"),
         (data, [STRANGER.certificate], "SIGNATURE_UNTRUSTED"),
@@ -212,5 +213,5 @@ def test_an_enveloped_signature_of_another_implementation_verifies_and_keeps_the
         (b"<w>" + data + b"</w>", [SERVER.certificate], "SIGNATURE_INVALID"),
     ):
         with pytest.raises(Refused) as caught:
-            xmldsig.enveloped(changed, trust, NOW, "x")
+            xml_signature.enveloped(changed, trust, NOW, "x")
         assert caught.value.reason == reason

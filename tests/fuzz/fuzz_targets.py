@@ -12,22 +12,22 @@ from typing import Any
 
 from lxml import etree
 
+from gateway.config.expressions.compiler import ExpressionError, SelectError, compile_expression, text_of
+from gateway.config.loading import connector_of
+from gateway.config.mapping_tables import Mapping
+from gateway.config.rules import Boolean, Cast, DateTime
+from gateway.config.validation import shape
+from gateway.config.yaml.document import MAX_DEPTH, parse
 from gateway.errors import StreamError
-from gateway.fetch import decode as decoding
-from gateway.fetch import xml
-from gateway.fetch.body import Body
-from gateway.fetch.exchange import Reply
-from gateway.fetch.reading import part
-from gateway.fetch.selecting import moment_of
-from gateway.harmonise import casts as casting
-from gateway.harmonise.payload import PayloadError, json_value, xml_element
-from gateway.harmonise.scalars import CastError
-from gateway.language import connector_of
-from gateway.language.document import MAX_DEPTH, parse
-from gateway.language.expressions import ExpressionError, SelectError, compile_expression, text_of
-from gateway.language.mapping import Mapping
-from gateway.language.mapping_rules import Boolean, Cast, DateTime
-from gateway.language.shape import shape
+from gateway.fetch import xml_parser
+from gateway.fetch.decode import formats as decoding
+from gateway.fetch.decode.chain import part
+from gateway.fetch.http.body import Body
+from gateway.fetch.http.request_reply import Reply
+from gateway.fetch.record_selector import moment_of
+from gateway.harmonise.values import casts as casting
+from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
+from gateway.harmonise.values.text import CastError
 
 LIMIT = 1_000_000
 CHARSETS = (None, "utf-8", "iso-8859-1", "utf-7", "klingon", "us-ascii")
@@ -42,11 +42,11 @@ def decode(data: bytes) -> None:
     transport = CHARSETS[(more >> 1) % len(CHARSETS)]
     with contextlib.suppress(StreamError):
         if kind == 0:
-            root = xml.parse(body, transport=transport)
-            assert depth(root) <= xml.MAX_DEPTH
-            xml.parse_bytes(decoding.element_bytes(root))
+            root = xml_parser.parse(body, transport=transport)
+            assert depth(root) <= xml_parser.MAX_DEPTH
+            xml_parser.parse_bytes(decoding.element_bytes(root))
         elif kind == 1:
-            skeleton, records = xml.cut(body, xml.Place(("r",)), transport=transport)
+            skeleton, records = xml_parser.cut(body, xml_parser.Place(("r",)), transport=transport)
             pieces = list(records)
             assert len(pieces) == records.count
             assert skeleton.tag == "r" or records.nested or not skeleton.findall(".//r")

@@ -30,7 +30,7 @@ class Command(NamedTuple):
 def gateway(site: Site, *arguments: str, given: str = "") -> Command:
     """Run a command as `python -m gateway` does, in this process: a new one costs more than most commands do."""
     with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs():
-        patch.setattr("gateway.watch.logs.configure", lambda *_: None)
+        patch.setattr("gateway.observability.logs.configure", lambda *_: None)
         done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
     if isinstance(done.exception, ConfigError):
         return Command(done.exception.exit_code, done.stdout, done.stderr + "".join(f"{one}\n" for one in done.exception.findings))

@@ -12,8 +12,9 @@ import traceback
 import msgspec
 import structlog
 
-from gateway import deliver, poller, stage
-from gateway.watch import metrics
+from gateway.observability import metrics
+from gateway.pipeline import harmonise_stage, record_processor
+from gateway.worker import stream_poller
 
 BREAKS = "Breaks the gateway"
 NAME = "Kanariana"
@@ -21,19 +22,24 @@ NAME = "Kanariana"
 
 def break_one() -> None:
     """A defect of the gateway: one record cannot be rendered, and the exception quotes it."""
-    render = deliver.render.render
+    render = record_processor.render.render
 
     def defective(accepted, raw, **words):
         if BREAKS in getattr(accepted.record, "title", {}).values():
             raise ValueError(f"cannot render {accepted.record!r}")
         return render(accepted, raw, **words)
 
-    deliver.render.render = defective
+    record_processor.render.render = defective
 
 
 def plant() -> None:
     """One leak for each place."""
-    headers, rejection, broken, failed = deliver.document_headers, deliver.rejection, stage.broken, poller.StreamPoller._failed
+    headers, rejection, broken, failed = (
+        record_processor.document_headers,
+        record_processor.rejection,
+        harmonise_stage.broken,
+        stream_poller.StreamPoller._failed,
+    )
 
     def told(document, raw, provenance):
         metrics.ISSUES.labels(raw.connector, raw.stream, NAME).inc()
@@ -53,7 +59,12 @@ def plant() -> None:
     def explained(self, outcome, reason, text, delay):
         return failed(self, outcome, reason, f"{text} {NAME}", delay)
 
-    deliver.document_headers, deliver.rejection, stage.broken, poller.StreamPoller._failed = told, quoting, shown, explained
+    record_processor.document_headers, record_processor.rejection, harmonise_stage.broken, stream_poller.StreamPoller._failed = (
+        told,
+        quoting,
+        shown,
+        explained,
+    )
 
 
 if __name__ == "__main__":

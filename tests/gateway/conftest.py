@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from gateway.local import kafka
+from gateway.local import broker as kafka
 from gateway.local.registries import rest_catalogue, soap_credits
-from gateway.publish import topics
+from gateway.messages import topics
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.fleet import announce, coverage, last_day
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
-from gateway.language.mapping import Version
+from gateway.config.loading import load_connector
+from gateway.config.mapping_tables import Version
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.observability import metrics
+from gateway.observability.lookup_labels import missing, used
+from gateway.pipeline.harmonise_stage import Result, count, kind
+from gateway.pipeline.loaded_config import announce, coverage, last_day
 from gateway.records import Issue, Lookup
-from gateway.stage import Result, count, kind
-from gateway.watch import metrics
-from gateway.watch.lookups import missing, used
 
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 11, 24)

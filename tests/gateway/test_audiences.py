@@ -10,11 +10,11 @@ import pytest
 from aiokafka import ConsumerRecord
 from pydantic import SecretStr
 
-from gateway.deliver import Deliver, deliver_for
-from gateway.fleet import Fleet, load_fleet
-from gateway.keys import ESC, IDS, SUPPRESSION, derived, key_id, keys_of
-from gateway.publish.events import raw_headers
-from gateway.publish.transactions import Outgoing
+from gateway.kafka.transactions import Outgoing
+from gateway.messages.cloudevents import raw_headers
+from gateway.pipeline.loaded_config import Fleet, load_fleet
+from gateway.pipeline.record_processor import Deliver, deliver_for
+from gateway.pseudonym_keys import ESC, IDS, SUPPRESSION, derived, key_id, keys_of
 from gateway.records import Raw
 from gateway.settings import Settings
 

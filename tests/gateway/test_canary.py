@@ -22,8 +22,8 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from gateway.local import kafka
-from gateway.publish import topics
+from gateway.local import broker as kafka
+from gateway.messages import topics
 from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.local import kafka
+from gateway.local import broker as kafka
 from tests.conftest import free_port
 from tests.deploy import drawing
 from tests.gateway.acting import until

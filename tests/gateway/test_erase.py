@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.publish.topics import TOPICS
+from gateway.messages.topics import TOPICS
 from tests.gateway.acting import gateway, settled, until
 from tests.gateway.conftest import HARMONISED, Site
 

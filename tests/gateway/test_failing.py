@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gateway.local import kafka
+from gateway.local import broker as kafka
 from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, Site, versions
 from tests.gateway.test_processes import get

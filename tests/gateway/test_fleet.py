@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import ConfigError
-from gateway.fleet import load_fleet
+from gateway.pipeline.loaded_config import load_fleet
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gateway import control
-from gateway.herald import PERSISTENT, Herald, Troubles
-from gateway.language import load_connector
-from gateway.publish.commands import send_command
+from gateway.config.loading import load_connector
+from gateway.kafka.send import send_command
+from gateway.messages import commands
+from gateway.operations.notifier import PERSISTENT, Herald, Troubles
 from gateway.settings import Settings
 from tests.gateway.acting import until
 from tests.gateway.conftest import ROOT, Site
@@ -64,11 +64,11 @@ def test_a_halt_reaches_the_owner_and_so_does_its_end(site: Site):
     token.write_text(good)
     settings = Settings(kafka_bootstrap=site.bootstrap)
     asyncio.run(
-        send_command(settings, "demo-rest", control.encode(control.Poll(connector="demo-rest")))
+        send_command(settings, "demo-rest", commands.encode(commands.Poll(connector="demo-rest")))
     )  # not at the next try, a minute later
     until(lambda: {one["stream"] for one in news() if one["kind"] == "recovered"} == {"courses", "programmes"})
-    pause = control.Pause(connector="demo-rest", stream="courses", reason="moving house")
-    asyncio.run(send_command(settings, "demo-rest", control.encode(pause)))
+    pause = commands.Pause(connector="demo-rest", stream="courses", reason="moving house")
+    asyncio.run(send_command(settings, "demo-rest", commands.encode(pause)))
     until(lambda: [one["text"] for one in news() if one["kind"] == "paused"] == ["moving house"])
 
     schema = json.loads((ROOT / "schemas" / "gateway.notifications.v1.schema.json").read_text())

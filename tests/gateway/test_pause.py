@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from gateway import control
-from gateway.publish.commands import send_command
+from gateway.kafka.send import send_command
+from gateway.messages import commands
 from gateway.settings import Settings
 from tests.gateway.acting import gateway, raw, settled, until
 from tests.gateway.conftest import Site
@@ -51,9 +51,9 @@ def test_what_cannot_be_carried_out_is_answered_and_the_next_command_is_heard(si
     for connector, value in (
         ("demo-rest", b"\xff not a command"),
         ("demo-rest", json.dumps({"command": "dance", "connector": "demo-rest"}).encode()),
-        ("demo-rest", control.encode(control.Pause(connector="demo-rest", stream="nope"))),
-        ("demo-rest", control.encode(control.Pause(connector="nobody"))),
-        ("demo-rest", control.encode(control.Pause(connector="demo-rest", stream="courses"))),
+        ("demo-rest", commands.encode(commands.Pause(connector="demo-rest", stream="nope"))),
+        ("demo-rest", commands.encode(commands.Pause(connector="nobody"))),
+        ("demo-rest", commands.encode(commands.Pause(connector="demo-rest", stream="courses"))),
     ):
         asyncio.run(send_command(settings, connector, value))
     until(lambda: '"event": "command",' in site.log())

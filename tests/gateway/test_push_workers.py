@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from gateway.publish.events import raw_from
+from gateway.messages.cloudevents import raw_from
 from tests.conftest import free_port
 from tests.gateway.acting import until
 from tests.gateway.conftest import Site

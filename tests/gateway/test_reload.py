@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import reload
-from gateway.fleet import Fleet, load_fleet
-from gateway.reload import Reloader
+from gateway.observability import metrics
+from gateway.pipeline.loaded_config import Fleet, load_fleet
 from gateway.settings import Settings
-from gateway.watch import metrics
+from gateway.worker import config_reloader
+from gateway.worker.config_reloader import Reloader
 from tests.gateway.acting import answer, raw, until, whole
 from tests.gateway.conftest import ROOT, Site
 
@@ -69,7 +69,7 @@ def outcome(name: str) -> float:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(reload, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(config_reloader, "LOOK_SECONDS", 0.1)
     (tmp_path / "connectors").mkdir()
     (tmp_path / "mappings").mkdir()
     shutil.copy(ROOT / "connectors" / "demo-rest.yaml", tmp_path / "connectors")

@@ -15,8 +15,8 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaTimeoutError, To
 from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.structs import TopicPartition
 
-from gateway.local import kafka
-from gateway.publish import strimzi, topics
+from gateway.local import broker as kafka
+from gateway.messages import strimzi, topics
 from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.gateway.acting import gateway, until

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from gateway.cli.status import SILENT_SECONDS, facts
-from gateway.language import load_connector
-from gateway.publish.status import StreamStatus, WorkerStatus
+from gateway.config.loading import load_connector
+from gateway.messages.status import StreamStatus, WorkerStatus
 from tests.gateway.acting import answer, gateway, until
 from tests.gateway.conftest import Site
 

@@ -8,15 +8,15 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.errors import IntegrityStop
-from gateway.keys import SUPPRESSION, keys_of
-from gateway.local.kafka import Broker
-from gateway.publish.ledger import Entry, Ledger
-from gateway.publish.reading import read_topic
-from gateway.publish.suppressions import outgoing, record_id
-from gateway.publish.topics import DIGESTS, RAW
+from gateway.kafka.topic_reader import read_topic
+from gateway.local.broker import Broker
+from gateway.messages.suppression import outgoing, record_id
+from gateway.messages.topics import DIGESTS, RAW
+from gateway.observability import metrics
+from gateway.pipeline.stream_state import Entry, Ledger
+from gateway.pseudonym_keys import SUPPRESSION, keys_of
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.watch import metrics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 NAME = "suppressing"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.local import kafka
+from gateway.local import broker as kafka
 from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, ROOT, Site, furnished, versions
 

@@ -104,7 +104,7 @@ def test_without_a_collector_nothing_is_imported_and_a_poll_still_has_an_id():
     code = """
 import sys
 from gateway.settings import Settings
-from gateway.watch import tracing
+from gateway.observability import tracing
 tracing.start(Settings())
 import structlog
 with tracing.polling("c", "s") as poll_id:

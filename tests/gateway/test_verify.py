@@ -12,11 +12,11 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.fetch.secrets import FileSecrets
-from gateway.fleet import load_fleet
-from gateway.publish.transactions import partition_for
+from gateway.kafka.transactions import partition_for
+from gateway.operations.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
+from gateway.pipeline.loaded_config import load_fleet
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
 from tests.gateway.acting import gateway, settled
 from tests.gateway.conftest import Site
 

@@ -17,13 +17,13 @@ import json, sys
 from pathlib import Path
 from types import SimpleNamespace
 from pydantic import SecretStr
-import gateway.process
-from gateway.deliver import Deliver
-from gateway.fleet import load_fleet
-from gateway.publish.events import raw_headers
+import gateway.worker.worker
+from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.loaded_config import load_fleet
+from gateway.messages.cloudevents import raw_headers
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.stage import settle
+from gateway.pipeline.harmonise_stage import settle
 
 fleet = load_fleet(Settings().model_copy(update={"pseudonym_key": SecretStr("k" * 40)}))
 deliver = Deliver(fleet.harmonisers.get, b"k" * 40)

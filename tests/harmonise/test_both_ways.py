@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.check.trials import raw_of
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language import connector_of, load_connector
-from gateway.language.connector import Connector, payload_kind
-from gateway.language.document import parse
+from gateway.check.run_tests import raw_of
+from gateway.config.connector import Connector, payload_kind
+from gateway.config.loading import connector_of, load_connector
+from gateway.config.yaml.document import parse
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Raw, Rejected
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.harmonise import casts
-from gateway.harmonise.scalars import CastError
-from gateway.language.mapping_rules import Boolean, Cast, DateTime, Html
+from gateway.config.rules import Boolean, Cast, DateTime, Html
+from gateway.harmonise.values import casts
+from gateway.harmonise.values.text import CastError
 
 
 def cast(rule: object, value: object, zone: str = "UTC") -> object:
@@ -131,6 +131,6 @@ def test_every_cast_answers_or_refuses(value: object) -> None:
 
 def test_what_can_be_printed_is_never_forbidden() -> None:
     """So that text that can be printed need not be searched."""
-    from gateway.harmonise import scalars
+    from gateway.harmonise.values import text
 
-    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and scalars._FORBIDDEN.match(chr(code))]
+    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and text._FORBIDDEN.match(chr(code))]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.loading import connector_of
+from gateway.config.yaml.document import parse
 from gateway.errors import ConfigError
-from gateway.harmonise import Harmoniser
-from gateway.language import connector_of
-from gateway.language.document import parse
+from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.mapper import JSON_FILE, XML_FILE, harmoniser, json_raws, xml_raws
-from gateway.harmonise.payload import hidden
+from gateway.harmonise.values.payload import hidden
 from gateway.records import Accepted, Raw, Rejected
 
 JSON, XML = harmoniser(JSON_FILE), harmoniser(XML_FILE)

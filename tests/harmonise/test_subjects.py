@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.harmonise.privacy import pseudonymiser
-from gateway.harmonise.subjects import PersonalValues, Subjects, identifier_kinds
-from gateway.language import load_connector
+from gateway.config.loading import load_connector
+from gateway.harmonise.data_subjects import PersonalValues, Subjects, identifier_kinds
+from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.records import Raw
 
 CONNECTORS = Path(__file__).parents[2] / "connectors"

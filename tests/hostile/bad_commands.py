@@ -174,9 +174,9 @@ def interrupted_twice(desk: Desk) -> str:
     async def stop_twice() -> None:
         from registry import tables
 
-        from gateway.fleet import Fleet
-        from gateway.process import Worker
+        from gateway.pipeline.loaded_config import Fleet
         from gateway.settings import Settings
+        from gateway.worker.worker import Worker
 
         worker = Worker(Settings(), Fleet({}, {}, tables()), frozenset())
         worker.stop(2)

@@ -184,7 +184,7 @@ def ratio(desk: Desk) -> str:
     "alias, anchor; too-deep: each below 0.5 s of CPU and 64 MB",
 )
 def bombs(desk: Desk) -> str:
-    from gateway.language import document
+    from gateway.config.yaml import document
 
     bomb = "a: &a [x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20))
     deep = ("".join(f"{'  ' * n}a:\n" for n in range(600)), "[" * 200_000, "[x, " * 100_000, "{a: " * 100_000, "- " * 100_000)
@@ -227,8 +227,8 @@ def invisible(desk: Desk) -> str:
     "no match in 0.1 s of CPU; exit 3: bad-value",
 )
 def catastrophe(desk: Desk) -> str:
-    from gateway.harmonise.casts import matching
-    from gateway.harmonise.scalars import CastError
+    from gateway.harmonise.values.casts import matching
+    from gateway.harmonise.values.text import CastError
 
     convert, started = matching("(a+)+x?(a+)+$"), time.process_time()
     try:
@@ -367,7 +367,7 @@ def weaker(desk: Desk) -> str:
 )
 def own_certificate(desk: Desk) -> str:
     from gateway.errors import Halt
-    from gateway.fetch import tls
+    from gateway.fetch.http import tls
 
     expired = make("gateway", AUTHORITY, days=-1)
     lock = serialization.BestAvailableEncryption(b"CANARY")

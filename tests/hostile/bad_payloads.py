@@ -160,7 +160,7 @@ def twice(_: object) -> str:
 )
 def conflict(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]})))
-    from gateway.poll import changes, digest
+    from gateway.pipeline.poll import changes, digest
 
     (entry,), _ = changes(heard.raws, {})
     (rejected,) = heard.outcomes([entry.raw])

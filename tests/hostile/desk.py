@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 import socket
 from dataclasses import dataclass, field
@@ -11,9 +10,18 @@ from pathlib import Path
 
 from forked import Done, command
 
-for _name in ("cli", "fleet", "process", "local.kafka", "check", "fetch.secrets", "watch.logs", "publish.cluster", "supervise"):
-    if importlib.util.find_spec(f"gateway.{_name}"):  # the forks start from here: what is loaded now need not be loaded in each
-        importlib.import_module(f"gateway.{_name}")
+for _name in (
+    "cli",
+    "pipeline.loaded_config",
+    "worker.worker",
+    "local.broker",
+    "check",
+    "fetch.secrets",
+    "observability.logs",
+    "kafka.cluster_check",
+    "worker.supervisor",
+):
+    importlib.import_module(f"gateway.{_name}")  # the forks start from here: what is loaded now need not be loaded in each
 
 GOOD = """language: 1
 connector: test

@@ -14,15 +14,15 @@ from typing import Any
 from forked import ROOT
 from misbehaving import Answer, Server, reply
 
+from gateway.config.loading import load_connector
 from gateway.errors import StreamError
 from gateway.fetch import Page, Window, pages
-from gateway.fetch.client import Client
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
-from gateway.poll import changes
+from gateway.fetch.registry_client import Client
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.pipeline.poll import changes
 from gateway.records import Accepted, Raw, Rejected
-from gateway.render import render
+from gateway.render.render import render
 
 KEY = b"0123456789abcdef0123456789abcdef"
 WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))

@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
 from forked import Done, apart
 from registry import XML, connector_at
 
-from gateway.deliver import Deliver
-from gateway.fetch.client import Client
-from gateway.poller import StreamPoller
-from gateway.publish import topics
-from gateway.publish.ledger import Ledger
+from gateway.fetch.registry_client import Client
+from gateway.messages import topics
+from gateway.observability import logs, metrics
+from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.stream_state import Ledger
 from gateway.settings import Settings
-from gateway.watch import logs, metrics
+from gateway.worker.stream_poller import StreamPoller
 
 ENDS = {"chunked": "LIMIT_BYTES", "unframed": "LIMIT_BYTES", "packed": "LIMIT_DECODED", "loris": "TIMEOUT"}
 STOOD = b'{"since":"2026-01-01T00:00:00Z"}'

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.fetch.soap import Wsdl
-from gateway.harmonise import payload
+from gateway.fetch.soap.envelope import Wsdl
+from gateway.harmonise.values import payload
 
 DEFINITIONS = '<definitions xmlns="http://schemas.xmlsoap.org/wsdl/">{}</definitions>'
 

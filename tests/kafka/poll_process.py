@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import sys
 
-from gateway.publish.ledger import Entry, Ledger
+from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw
 from gateway.settings import Settings
 

@@ -13,10 +13,10 @@ import uuid
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from gateway.publish import transactions
-from gateway.publish.transactions import Outgoing, Transactional
+from gateway.kafka import transactions
+from gateway.kafka.transactions import Outgoing, Transactional
+from gateway.pipeline.harmonise_stage import Result, Stage
 from gateway.settings import Settings
-from gateway.stage import Result, Stage
 
 
 class Doubling:

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from reading import read_all
 
-from gateway.backfill import NOTE, Progress, Traffic, advance, backfill, begin, cancel, moment, refusal, standing, windows
+from gateway.config.loading import load_connector
 from gateway.errors import UsageError
 from gateway.fetch import Page, Window
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
 from gateway.local.registries import soap_credits
-from gateway.poll import digest
-from gateway.publish import topics
-from gateway.publish.ledger import Entry, Ledger
-from gateway.publish.topics import RAW
+from gateway.messages import topics
+from gateway.messages.topics import RAW
+from gateway.operations.backfill import NOTE, Progress, Traffic, advance, backfill, begin, cancel, moment, refusal, standing, windows
+from gateway.pipeline.poll import digest
+from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import uuid
 import pytest
 from reading import read_all
 
-from gateway.publish import topics
-from gateway.publish.ledger import Ledger
-from gateway.publish.topics import RAW
+from gateway.messages import topics
+from gateway.messages.topics import RAW
+from gateway.pipeline.stream_state import Ledger
 from gateway.settings import Settings
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from gateway.local import kafka
-from gateway.publish import topics
+from gateway.local import broker as kafka
+from gateway.messages import topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 PERSON = b"Kanariana Zwitscherbach"

@@ -15,7 +15,8 @@ import pytest
 from reading import fill, read_all
 
 from gateway.errors import Unavailable
-from gateway.local import jars, kafka
+from gateway.local import broker as kafka
+from gateway.local import jars
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ from poll_process import PAGE, page
 from reading import read_all
 
 from gateway.errors import Fenced, RetryLater
-from gateway.publish import topics
-from gateway.publish.events import raw_from
-from gateway.publish.ledger import Entry, Ledger
-from gateway.publish.topics import DIGESTS, RAW, REJECTIONS
+from gateway.messages import topics
+from gateway.messages.cloudevents import raw_from
+from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
+from gateway.observability import metrics
+from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw
 from gateway.settings import Settings
-from gateway.watch import metrics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]

@@ -8,18 +8,18 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from gateway.deliver import Deliver
-from gateway.harmonise import Harmoniser
-from gateway.language import connector_of
-from gateway.language.connector import Connector
-from gateway.language.document import parse
-from gateway.publish import topics
-from gateway.publish.events import raw_headers
-from gateway.publish.topics import RAW
+from gateway.config.connector import Connector
+from gateway.config.loading import connector_of
+from gateway.config.yaml.document import parse
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.messages import topics
+from gateway.messages.cloudevents import raw_headers
+from gateway.messages.topics import RAW
+from gateway.operations.renormalise import LEFT_OVER, find_changes
+from gateway.pipeline.harmonise_stage import GROUP
+from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
-from gateway.renormalise import LEFT_OVER, find_changes
 from gateway.settings import Settings
-from gateway.stage import GROUP
 
 pytestmark = pytest.mark.kafka
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -10,17 +10,16 @@ import httpx2
 import pytest
 from reading import read_all
 
-from gateway import control
-from gateway.deliver import Deliver
-from gateway.fetch.tenure import Unlimited
-from gateway.inbox import Inbox
-from gateway.language import load_connector
-from gateway.publish import topics
-from gateway.publish.events import raw_from
-from gateway.publish.topics import RAW
-from gateway.receive import Door
-from gateway.reporting import state_of
+from gateway.config.loading import load_connector
+from gateway.fetch.http.lease import Unlimited
+from gateway.messages import commands, topics
+from gateway.messages.cloudevents import raw_from
+from gateway.messages.topics import RAW
+from gateway.pipeline.record_processor import Deliver
 from gateway.settings import Settings
+from gateway.worker.push_server import Door
+from gateway.worker.push_streams import Inbox
+from gateway.worker.status_reporter import state_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -66,12 +65,12 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
             assert sorted(await stored()) == ["1", "2", "3"]
             assert (await client.post(door.url + "/elsewhere")).status_code == 404
 
-            paused = control.Pause(connector=name, reason="they move house")
+            paused = commands.Pause(connector=name, reason="they move house")
             assert await inbox.streams[0].tell(paused) == ""
             assert state_of(inbox.streams[0]) == ("paused", "they move house")
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-            assert "is not polled" in await inbox.streams[0].tell(control.Poll(connector=name))
+            assert "is not polled" in await inbox.streams[0].tell(commands.Poll(connector=name))
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
@@ -81,7 +80,7 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
                 await asyncio.sleep(0.02)
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 503, "who takes over knows of the pause before the first message"
-            assert await inbox.streams[0].tell(control.Resume(connector=name)) == ""
+            assert await inbox.streams[0].tell(commands.Resume(connector=name)) == ""
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 200
             assert sorted(await stored()) == ["1", "2", "3", "4"]

@@ -12,22 +12,21 @@ import pytest
 from aiohttp import web
 from reading import read_all
 
-from gateway import control
-from gateway.asked import Asked
-from gateway.deliver import Deliver
+from gateway.config.loading import load_connector
 from gateway.errors import Halt
-from gateway.fetch.client import Client
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
-from gateway.poll import Tally, poll_once
-from gateway.publish import topics
-from gateway.publish.ledger import Entry, Ledger
-from gateway.publish.topics import RAW
+from gateway.fetch.registry_client import Client
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.messages import commands, topics
+from gateway.messages.topics import RAW
+from gateway.observability import metrics
+from gateway.operations.stream_requests import Asked
+from gateway.pipeline.poll import Tally, poll_once
+from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.rejection_guard import REASON, Rejecting, Watch, judged, standing
+from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw, Rejected, Withheld
-from gateway.rejecting import REASON, Rejecting, Watch, judged, standing
 from gateway.settings import Settings
-from gateway.watch import metrics
 
 ROOT = Path(__file__).parents[2]
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -166,7 +165,7 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
                 with pytest.raises(Halt):
                     await poll()
                 assert standing(ledger) == Rejecting(count=9, stopped=True)
-                await Asked(settings, connector, ledger).keep(control.Resume(connector=name))
+                await Asked(settings, connector, ledger).keep(commands.Resume(connector=name))
                 assert stopped() == 0
 
             async def told_to_go_on(poll: Callable[[], Awaitable[Tally]], ledger: Ledger) -> None:

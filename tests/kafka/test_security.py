@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from stage_process import Doubling
 
 from gateway.errors import Denied, RetryLater, Unavailable
-from gateway.local import kafka
-from gateway.publish import topics
-from gateway.publish.connection import admin, arguments
-from gateway.publish.transactions import Outgoing, Transactional, read_partition
+from gateway.kafka.connection import admin, arguments
+from gateway.kafka.transactions import Outgoing, Transactional, read_partition
+from gateway.local import broker as kafka
+from gateway.messages import topics
+from gateway.pipeline.harmonise_stage import Stage
 from gateway.settings import Settings
-from gateway.stage import Stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 PROPERTIES = """

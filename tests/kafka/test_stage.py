@@ -17,12 +17,12 @@ from aiokafka.errors import ProducerFenced
 from reading import fill, read_all
 from stage_process import Doubling
 
-from gateway.local import kafka
-from gateway.publish import topics
-from gateway.publish.topics import REJECTIONS
+from gateway.local import broker as kafka
+from gateway.messages import topics
+from gateway.messages.topics import REJECTIONS
+from gateway.observability import blocked_commits, metrics
+from gateway.pipeline.harmonise_stage import Result, Stage
 from gateway.settings import Settings
-from gateway.stage import Result, Stage
-from gateway.watch import blocked, metrics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 Create = Callable[..., Awaitable[str]]
@@ -269,11 +269,11 @@ def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
             await _move_back(world, place, 5)
             await world.write(1_000)
             await until(lambda: place in stage._lanes and stage._lanes[place].failures > 1)  # the first one is the fence
-            await until(lambda: "the committed offset of partition 0 went back" in blocked.why("harmonise"))
-            assert blocked.seconds("harmonise") > 2
+            await until(lambda: "the committed offset of partition 0 went back" in blocked_commits.why("harmonise"))
+            assert blocked_commits.seconds("harmonise") > 2
             await _move_back(world, place, done)
             await until(lambda: stage.committed >= world.written)
-            await until(lambda: not blocked.why("harmonise"))
+            await until(lambda: not blocked_commits.why("harmonise"))
         assert f"offset 5 of partition 0 is behind {done}" in capsys.readouterr().out
         await world.check_every_record_ended_once_in_order()
 
@@ -356,7 +356,7 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
 
 
 def test_results_are_counted_once_each() -> None:
-    from gateway.stage import count, kind
+    from gateway.pipeline.harmonise_stage import count, kind
 
     results = [Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")]
     count(Counter(map(kind, results)))

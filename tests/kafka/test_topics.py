@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import IntegrityStop, Unavailable
-from gateway.publish import topics
+from gateway.messages import topics
 from gateway.settings import Settings
 
 Create = Callable[..., Awaitable[str]]

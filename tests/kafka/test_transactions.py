@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaProducer
 from reading import read_all
 
 from gateway.errors import Fenced, RetryLater, Unavailable, UsageError
-from gateway.publish.connection import admin, arguments
-from gateway.publish.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
+from gateway.kafka.connection import admin, arguments
+from gateway.kafka.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
 from gateway.settings import Settings
 
 pytestmark = pytest.mark.kafka

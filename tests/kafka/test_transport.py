@@ -17,13 +17,14 @@ import pytest
 from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
-from gateway import worker
 from gateway.errors import RetryLater, Unavailable, UsageError
-from gateway.local import kafka
-from gateway.publish import topics, transactions
-from gateway.publish.connection import admin, arguments, ssl_context
-from gateway.publish.transactions import Outgoing, Transactional, read_partition
+from gateway.kafka import transactions
+from gateway.kafka.connection import admin, arguments, ssl_context
+from gateway.kafka.transactions import Outgoing, Transactional, read_partition
+from gateway.local import broker
+from gateway.messages import topics
 from gateway.settings import Settings
+from gateway.worker import connector_runner
 from tests.conftest import free_port
 from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
 
@@ -95,13 +96,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
     def with_user(data: Path, java: str, classpath: str) -> None:
         user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
-        command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", kafka.CLUSTER_ID]
+        command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", broker.CLUSTER_ID]
         subprocess.run([*command, "-c", str(data / "server.properties"), "--add-scram", user], check=True, capture_output=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + PROPERTIES.format(folder=folder, mutual=mutual, sasl=sasl))
-        patch.setattr(kafka, "_format", with_user)
-        with kafka.running(folder / "kafka"):
+        patch.setattr(broker, "PROPERTIES", broker.PROPERTIES + PROPERTIES.format(folder=folder, mutual=mutual, sasl=sasl))
+        patch.setattr(broker, "_format", with_user)
+        with broker.running(folder / "kafka"):
             yield made
 
 
@@ -137,7 +138,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
         async def handle(_: bytes) -> None:
             return
 
-        app = worker.build_app(settings, settings.kafka_bootstrap, worker.Tenure(60), assigned, handle)
+        app = connector_runner.build_app(settings, settings.kafka_bootstrap, connector_runner.Tenure(60), assigned, handle)
         await asyncio.wait_for(app.start(), 60)
         try:
             return await asyncio.wait_for(got, 60)

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from gateway.harmonise.providers import Providers
-from gateway.publish import topics
-from gateway.publish.topics import PROVIDERS
+from gateway.harmonise.quality_assurance import Providers
+from gateway.messages import topics
+from gateway.messages.topics import PROVIDERS
+from gateway.pipeline.provider_cache import Trusted
 from gateway.records import Organisation, Provider
 from gateway.settings import Settings
-from gateway.trusted import Trusted
 
 pytestmark = pytest.mark.kafka
 

@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
-from gateway.language.conditions import record_test
-from gateway.language.wire import Condition
+from gateway.config.connection import Condition
+from gateway.config.expressions.conditions import record_test
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config.upgrade import upgraded
+from gateway.config.yaml import document, fast_reader
+from gateway.config.yaml.document import MAX_BYTES, parse
 from gateway.errors import ConfigError
-from gateway.language import document, quick
-from gateway.language.document import MAX_BYTES, parse
-from gateway.language.upgrade import upgraded
 
 
 def test_words_mean_what_they_say() -> None:
@@ -56,7 +56,7 @@ def test_bytes_that_are_no_text_and_files_without_end() -> None:
 
 
 def test_a_file_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (document, quick):
+    for module in (document, fast_reader):
         monkeypatch.setattr(module, "MAX_NODES", 100)
     assert [found.code for found in parse(b"a: [" + b"1," * 101 + b"1]\n").findings] == ["too-many-values"]
 

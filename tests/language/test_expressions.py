@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.language.expressions import ExpressionError, compile_expression, text_of
-from gateway.language.template import MissingValue, parse
+from gateway.config.expressions.compiler import ExpressionError, compile_expression, text_of
+from gateway.config.expressions.template import MissingValue, parse
 
 NS = {"r": "urn:r"}
 XML = etree.fromstring('<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>')

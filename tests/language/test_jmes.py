@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from gateway.language.jmes import compiled
+from gateway.config.expressions.jmespath_compiler import compiled
 
 NAMES = ["a", "b", "code", "type"]
 values = st.recursive(

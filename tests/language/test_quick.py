@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.language import quick
-from gateway.language.document import Document, parse
+from gateway.config.yaml import fast_reader
+from gateway.config.yaml.document import Document, parse
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for place in ("mappings", "connectors", "tests") for path in (ROOT / place).rglob("*.yaml"))
@@ -20,14 +20,14 @@ FILES = sorted(path for place in ("mappings", "connectors", "tests") for path in
 
 def explained(text: str) -> Document:
     """Read a text with the reader that explains."""
-    with mock.patch.object(quick, "values", return_value=quick.UNREAD):
+    with mock.patch.object(fast_reader, "values", return_value=fast_reader.UNREAD):
         return parse(text.encode())
 
 
 def agree(text: str) -> bool:
     """Hold both readings of a text against each other; returns whether the quick reader answered."""
-    value = quick.values(text)
-    if value is quick.UNREAD:
+    value = fast_reader.values(text)
+    if value is fast_reader.UNREAD:
         return False
     slow = explained(text)
     assert not slow.findings
@@ -54,12 +54,12 @@ UNUSUAL = [
 
 @pytest.mark.parametrize("text", UNUSUAL, ids=range(len(UNUSUAL)))
 def test_what_is_unusual_is_left_to_the_reader_that_explains(text: str):
-    assert quick.values(text) is quick.UNREAD
+    assert fast_reader.values(text) is fast_reader.UNREAD
 
 
 def test_words_and_numbers_mean_what_yaml_1_2_says():
     text = "a: [NO, on, yes, ~, null, true, False, 12, -3, 1.50, 2026-01-01, '12', 1_000, 12:30:45, +1, .5, 5.]\n"
-    assert quick.values(text) == {
+    assert fast_reader.values(text) == {
         "a": [
             "NO", "on", "yes", None, None, True, False, 12, -3, Decimal("1.50"), "2026-01-01", "12", "1_000", "12:30:45", 1, Decimal(".5"),
             Decimal(5),

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.check import check
-from gateway.harmonise.tables import Tables
-from gateway.language.document import read
-from gateway.language.reference import blocks, json_schema, markdown
+from gateway.config.reference_docs import blocks, json_schema, markdown
+from gateway.config.yaml.document import read
+from gateway.harmonise.tables.compiled_tables import Tables
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "connectors" / "language"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.harmonise.tables import Tables
+from gateway.harmonise.tables.compiled_tables import Tables
 
 ROOT = Path(__file__).parents[2]
 FACTS = Path(os.environ.get("GATEWAY_REFERENCE", ROOT.parent / "shared" / "reference")) / "facts"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.check.mappings import check_mappings, holds_mappings
+from gateway.check.mapping_tables import check_mappings, holds_mappings
 
 HEAD = "country: XX\nname: X\nframeworks:\n  A:\n    name: A\n    versions:\n"
 VERSION = "      - {from: 2010-01-01, until: 2015-12-31, relation: referenced, confidence: verified, source: law, levels: [%s]}\n"

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from gateway.harmonise.credits import CreditMatch
+from gateway.harmonise.tables.credits import CreditMatch
 
 
 def ects(tables, country, unit, amount="60", sector="HE", on=None, **more):

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.explain import HIDDEN, explain
-from gateway.language import load_connector
+from gateway.config.loading import load_connector
+from gateway.harmonise.explanation import HIDDEN, explain
+from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Raw, Rejected
 
 GOLDEN = Path(__file__).parent / "golden"

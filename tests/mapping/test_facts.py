@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 
-from gateway.harmonise.credits import CreditMatch
-from gateway.harmonise.levels import LevelMatch
+from gateway.harmonise.tables.credits import CreditMatch
+from gateway.harmonise.tables.levels import LevelMatch
 
 pytestmark = pytest.mark.reference
 ISSUING = {"referenced", "referenced_sublevel", "law", "historic", "legacy"}

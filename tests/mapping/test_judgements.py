@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.harmonise import judging
-from gateway.harmonise.rules import enrich
-from gateway.harmonise.tables import Tables
-from gateway.language.mapping import load_mappings
+from gateway.config.mapping_tables import load_mappings
+from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.tables import level_and_credit_rules
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Rejected
 
 MAPPINGS = load_mappings(Path(__file__).parents[2] / "mappings")
@@ -57,12 +57,12 @@ def anew() -> Tables:
     found = object.__new__(Tables)
     for name in Tables.__slots__:
         setattr(found, name, getattr(REMEMBERING, name))
-    found.judgements = judging.Judgements(REMEMBERING._levels, REMEMBERING._credits)
+    found.judgements = level_and_credit_rules.Judgements(REMEMBERING._levels, REMEMBERING._credits)
     return found
 
 
 def test_what_is_remembered_says_nothing_of_the_person_and_has_a_bound(monkeypatch):
-    monkeypatch.setattr(judging, "_MOST_REMEMBERED", 5)
+    monkeypatch.setattr(level_and_credit_rules, "_MOST_REMEMBERED", 5)
     tables = anew()
     for day in range(1, 29):
         record = {

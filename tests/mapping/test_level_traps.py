@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from gateway.harmonise.levels import LevelMatch
+from gateway.harmonise.tables.levels import LevelMatch
 
 TODAY = date(2025, 6, 1)
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.mapping_tables import ISSUING, load_mappings, read_mapping
 from gateway.errors import ConfigError
-from gateway.harmonise.credits import CreditMatch, rounded
-from gateway.harmonise.levels import LOOK_ALIKES, LevelMatch
-from gateway.harmonise.rules import enrich
-from gateway.harmonise.tables import Tables
-from gateway.language.mapping import ISSUING, load_mappings, read_mapping
+from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.tables.credits import CreditMatch, rounded
+from gateway.harmonise.tables.levels import LOOK_ALIKES, LevelMatch
 
 MAPPINGS = load_mappings(Path(__file__).parents[2] / "mappings")
 TABLES = Tables(MAPPINGS.values(), "test")

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.harmonise.credits import NoCreditsReason
-from gateway.harmonise.levels import NoLevelReason
-from gateway.harmonise.rulebook import RULES, Code
-from gateway.harmonise.rules import enrich
+from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.tables.credits import NoCreditsReason
+from gateway.harmonise.tables.levels import NoLevelReason
+from gateway.harmonise.tables.rule_codes import RULES, Code
 from gateway.records import Rejected
 
 DAY = date(2020, 6, 1)

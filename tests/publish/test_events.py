@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.publish.events import digest, document_headers, event_id, raw_from, raw_headers
-from gateway.publish.rejections import rejection
+from gateway.messages.cloudevents import digest, document_headers, event_id, raw_from, raw_headers
+from gateway.messages.rejection import rejection
 from gateway.records import Document, Provenance, Raw, Rejected
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from gateway.config.connection import Url
+from gateway.config.connector import Connector, Rest
+from gateway.config.loading import load_connector
+from gateway.config.requests import Request
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
-from gateway.language.asking import Request
-from gateway.language.connector import Connector, Rest
-from gateway.language.wire import Url
-from gateway.local.registries.replay import Replay, Saved
+from gateway.fetch.registry_client import Client
+from gateway.local.registries.saved_replies import Replay, Saved
 from gateway.records import Raw
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.config.loading import load_connector
 from gateway.errors import StreamError
 from gateway.fetch import Window, pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
+from gateway.fetch.registry_client import Client
 from gateway.local.registries import KINDS, rest_catalogue, soap_credits
 from tests.registries.saved import ROOT, here
 

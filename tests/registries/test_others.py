@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.check import check
+from gateway.config.loading import load_connector
 from gateway.errors import Halt
 from gateway.fetch import pages
-from gateway.fetch.client import Client
-from gateway.harmonise.tables import Tables
-from gateway.language import load_connector
-from gateway.local.registries.replay import Replay, Saved
+from gateway.fetch.registry_client import Client
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.local.registries.saved_replies import Replay, Saved
 from tests.registries.saved import ROOT, WINDOW, here, secret
 
 OTHERS = sorted((Path(__file__).parent / "others").glob("*.yaml"))

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from lxml import etree
 from signxml import XMLSigner, methods
 
+from gateway.config.loading import load_connector
 from gateway.errors import RetryLater
-from gateway.fetch.push import Receiver, application
-from gateway.language import load_connector
+from gateway.fetch.push_receiver import Receiver, application
 from tests.registries.saved import REFERENCE, REGISTRIES, ROOT
 from tests.registries.test_signed import STRANGER, THEIRS
 

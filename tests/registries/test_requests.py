@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from gateway.config.loading import load_connector
 from gateway.errors import StreamError
 from gateway.fetch import pages
-from gateway.fetch.client import Client
-from gateway.language import load_connector
-from gateway.local.registries.replay import Replay, Saved
+from gateway.fetch.registry_client import Client
+from gateway.local.registries.saved_replies import Replay, Saved
 from tests.registries.saved import REFERENCE, REGISTRIES, ROOT, WINDOW, change_first, here, secret
 
 pytestmark = [

@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 
 from gateway.errors import StreamError
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Rejected
 from tests.registries.saved import CASES, NOT_READ, REFERENCE, REGISTRIES, ROOT, Case, connector_for, read
 

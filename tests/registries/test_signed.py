@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from lxml import etree
 
+from gateway.config.connection import Security, Signature, Timestamp
+from gateway.config.types import Secret
 from gateway.errors import Halt, RetryLater, StreamError
-from gateway.fetch import pages, soap
-from gateway.fetch.client import Client
-from gateway.fetch.wsse import Guard
-from gateway.language.scalars import Secret
-from gateway.language.wire import Security, Signature, Timestamp
-from gateway.local.registries.replay import Replay, Saved
+from gateway.fetch import pages
+from gateway.fetch.registry_client import Client
+from gateway.fetch.soap import envelope as soap
+from gateway.fetch.soap.ws_security import Guard
+from gateway.local.registries.saved_replies import Replay, Saved
 from tests.registries.saved import CASES, REFERENCE, REGISTRIES, WINDOW, connector_for, here
 
 pytestmark = [

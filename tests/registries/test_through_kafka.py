@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gateway.deliver import Deliver
-from gateway.fetch.client import Client
-from gateway.harmonise import Harmoniser
-from gateway.harmonise.tables import Tables
-from gateway.language.asking import Loop
-from gateway.local.registries.replay import Replay
-from gateway.poll import poll_once
-from gateway.publish import topics
-from gateway.publish.ledger import Ledger
-from gateway.publish.topics import REJECTIONS
-from gateway.stage import Stage
-from gateway.watch import metrics
+from gateway.config.requests import Loop
+from gateway.fetch.registry_client import Client
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.local.registries.saved_replies import Replay
+from gateway.messages import topics
+from gateway.messages.topics import REJECTIONS
+from gateway.observability import metrics
+from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.poll import poll_once
+from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.stream_state import Ledger
 from tests.registries.saved import CASES, REFERENCE, REGISTRIES, ROOT, Case, connector_for, here, secret
 from tests.registries.test_saved import GOLDEN
 from tests.registries.test_saved import name as name_of

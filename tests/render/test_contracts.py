@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from gateway.cli.schemas import contracts
-from gateway.publish.topics import TOPICS, settings_of
-from gateway.render import Rendered, render
-from gateway.render.contracts import schemas
-from gateway.render.elm import ESCO_ATTRIBUTION
+from gateway.messages.topics import TOPICS, settings_of
+from gateway.render.elm_common import ESCO_ATTRIBUTION
+from gateway.render.json_schemas import schemas
+from gateway.render.render import Rendered, render
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "contracts"

@@ -18,7 +18,7 @@ from gateway.identifiers import (
     student_identifier,
     well_formed,
 )
-from gateway.render import vocab
+from gateway.render import vocabularies
 
 pytestmark = pytest.mark.reference
 
@@ -84,8 +84,8 @@ def test_invalid_card_numbers(escn):
 def test_every_country_is_in_the_european_vocabulary(reference: Path):
     with (reference / "elm" / "vocab" / "country.csv").open() as file:
         known = {row["uri"].rpartition("/")[2] for row in csv.DictReader(file)}
-    assert set(vocab.COUNTRIES.values()) <= known
-    assert set(vocab.COUNTRIES) - {"XK", "EL", "UK"} == ASSIGNED_COUNTRIES
+    assert set(vocabularies.COUNTRIES.values()) <= known
+    assert set(vocabularies.COUNTRIES) - {"XK", "EL", "UK"} == ASSIGNED_COUNTRIES
 
 
 def test_erasmus_codes_of_the_real_list(reference: Path):

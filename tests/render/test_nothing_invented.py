@@ -15,19 +15,20 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gateway.records import Credential, Holder, LearningOpportunity, LearningOutcome, Organisation, Qualification, Rejected
-from gateway.render import elm, elm_edc, elm_loq, render, vocab
-from gateway.render.contracts import schemas
+from gateway.render import elm_catalogue, elm_common, elm_credential, vocabularies
+from gateway.render.json_schemas import schemas
+from gateway.render.render import render
 
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in schemas().items()}
 DRAWN = "qualification", "specification", "opportunity", "diploma", "micro", "transcript", "status", "card"
 
 # What stands in documents whatever the record says.
 FIXED = {
-    *elm_edc.CONTEXT,
-    *(text for version in elm_loq.VERSIONS.values() for text in json.dumps(version.context).split('"')),
-    *json.dumps(elm_edc.SCHEMA).split('"'),
-    elm_edc.PIXEL,
-    *elm_edc.ASSESSMENT_TITLE.values(),
+    *elm_credential.CONTEXT,
+    *(text for version in elm_catalogue.VERSIONS.values() for text in json.dumps(version.context).split('"')),
+    *json.dumps(elm_credential.SCHEMA).split('"'),
+    elm_credential.PIXEL,
+    *elm_credential.ASSESSMENT_TITLE.values(),
     "VerifiableCredential",
     "EuropeanDigitalCredential",
     "European Student Identifier",
@@ -57,11 +58,11 @@ def said(value: Any) -> set[str]:
     if isinstance(value, tuple):
         return set().union(*map(said, value))
     if isinstance(value, datetime):
-        return {elm.instant(value)}
+        return {elm_common.instant(value)}
     if isinstance(value, date):
-        return {value.isoformat(), elm.midnight(value)[1:-1].decode()}
+        return {value.isoformat(), elm_common.midnight(value)[1:-1].decode()}
     if isinstance(value, Decimal):
-        return {elm.number(value) or "", elm.hours(value) or "", str(float(value))}
+        return {elm_common.number(value) or "", elm_common.hours(value) or "", str(float(value))}
     if isinstance(value, int):
         return {str(value), f"P{value}M"}
     return {str(value)} if value is not None else set()
@@ -108,7 +109,9 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
         assert found.stage == "render"
         assert found.reason in {"missing", "invalid", "pic_conflict", "dates_out_of_order", "unmapped"}
         return
-    known = said(record) | composed(record) | FIXED | {"ex-registry", "IE", elm.instant(samples.AT), elm.instant(samples.CHANGED)}
+    known = (
+        said(record) | composed(record) | FIXED | {"ex-registry", "IE", elm_common.instant(samples.AT), elm_common.instant(samples.CHANGED)}
+    )
     for document in found.documents:
         if document.value is None:
             continue
@@ -125,7 +128,9 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
                 VOCABULARY.match(text) or CODES.fullmatch(text) or any(text.startswith(f"{root}#") for root in derived - places if root)
             )
         }
-        unexplained -= set(vocab.SUPERVISION) | {"identifier"} | set(Organisation.__struct_fields__) | {"pic", "schac", "deqar", "eidas"}
+        unexplained -= (
+            set(vocabularies.SUPERVISION) | {"identifier"} | set(Organisation.__struct_fields__) | {"pic", "schac", "deqar", "eidas"}
+        )
         assert not unexplained
 
 

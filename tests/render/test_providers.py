@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.harmonise.providers import OUTCOMES, Providers
+from gateway.harmonise.quality_assurance import OUTCOMES, Providers
 from gateway.records import Credential, Organisation, Provider, Qualification, QualityReport, StudentStatus
 
 CYCLES = {"short cycle": 5, "first cycle": 6, "second cycle": 7, "third cycle": 8}

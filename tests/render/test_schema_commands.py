@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.errors import UsageError
-from gateway.render import Rendered, render
+from gateway.render.render import Rendered, render
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:

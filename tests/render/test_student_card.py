@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gateway.records import Assessment, Card, Holder, Organisation, Rejected, StudentStatus
-from gateway.render import Rendered, render, tombstones
-from gateway.render.contracts import schemas
+from gateway.render.json_schemas import schemas
+from gateway.render.render import Rendered, render, tombstones
 
 SCHEMAS = schemas()
 NAMES = {

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.records import Holder, LearningOutcome, Organisation
-from gateway.render import Rendered, identity, render
+from gateway.render import record_ids
+from gateway.render.render import Rendered, render
 
 AWKWARD = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12) | st.sampled_from(
     ['"', "\\", "\0", "%b", "%", "\u2028", "\x7f😀", "#/"]
@@ -70,5 +71,5 @@ def test_what_no_encoding_can_hold_is_an_error_and_no_document():
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_names_become_the_uuid_and_the_segment_that_the_standard_library_makes_of_them(name: str):
-    assert identity.name_based(name) == str(uuid.uuid5(identity.NAMESPACE, name))
-    assert identity.iri("c", name, "https://x.example/{id}") == f"https://x.example/{quote(name, safe='-._~:/')}"
+    assert record_ids.name_based(name) == str(uuid.uuid5(record_ids.NAMESPACE, name))
+    assert record_ids.iri("c", name, "https://x.example/{id}") == f"https://x.example/{quote(name, safe='-._~:/')}"

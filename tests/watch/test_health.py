@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.errors import Unavailable
+from gateway.observability import metrics
+from gateway.observability.health_server import HealthServer
 from gateway.settings import Settings
-from gateway.watch import metrics
-from gateway.watch.health import HealthServer
 
 
 def ask(path: str, *, checks=None, method: str = "GET", registry=metrics.REGISTRY, snapshot=None, headers=None):
@@ -58,7 +58,7 @@ def test_ready_when_every_check_is_well():
 
 
 def test_not_ready_says_why_and_a_check_that_raises_or_hangs_counts_as_not_well(monkeypatch):
-    monkeypatch.setattr("gateway.watch.health.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.observability.health_server.CHECK_SECONDS", 0.05)
 
     async def hangs() -> str:
         await asyncio.sleep(60)

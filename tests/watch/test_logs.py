@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RetryLater
+from gateway.observability import logs
 from gateway.settings import Settings
-from gateway.watch import logs
 
 CANARY = "CANARY-Maija-Meikäläinen-010190"
 
@@ -91,7 +91,7 @@ def test_numbers_and_codes_stay(lines):
 
 def test_context_is_on_every_line_and_libraries_share_the_form(lines):
     with structlog.contextvars.bound_contextvars(connector="xx-demo", stream="awards", poll_id="p1"):
-        structlog.get_logger("gateway.poll").info("polled")
+        structlog.get_logger("gateway.pipeline.poll").info("polled")
         logging.getLogger("aiokafka.producer").info("joined %s", "group")
     for line in lines():
         assert (line["connector"], line["stream"], line["poll_id"]) == ("xx-demo", "awards", "p1")

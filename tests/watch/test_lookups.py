@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.observability.lookup_labels import missing, used
 from gateway.records import Issue, Lookup, Rejected
-from gateway.watch.lookups import missing, used
 
 
 def lookup(field="eqf_level", table="AA/AAQF", version="2024", reason=""):

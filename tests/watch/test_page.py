@@ -12,8 +12,8 @@ import pytest
 from lxml import html
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.watch import metrics
-from gateway.watch.page import STYLE, Snapshot, render
+from gateway.observability import metrics
+from gateway.observability.status_page import STYLE, Snapshot, render
 
 NOW = 1_800_000_000.0
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.local.registries.misbehaviour import Trouble
 from gateway.local.registries.people import FICTION, SUBJECTS, Institution, flaw, institutions, revised
+from gateway.local.registries.record_store import Entry, Stock
 from gateway.local.registries.server import Registry
-from gateway.local.registries.stock import Entry, Stock
-from gateway.local.registries.trouble import Trouble
 
 TOKEN = "demo-token"  # noqa: S105 - nothing is secret on loopback
 PATH = "/catalogue/v1"

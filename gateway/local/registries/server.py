@@ -25,8 +25,8 @@ from typing import Any, Self
 from aiohttp import web
 
 from gateway.errors import Unavailable
-from gateway.local.registries.stock import Entry, Served, Stock, digest
-from gateway.local.registries.trouble import ABOUT_PAGES, SERVES_NOTHING, Kind, Trouble, answer
+from gateway.local.registries.misbehaviour import ABOUT_PAGES, SERVES_NOTHING, Kind, Trouble, answer
+from gateway.local.registries.record_store import Entry, Served, Stock, digest
 
 BIG_REQUEST = 1_000_000
 

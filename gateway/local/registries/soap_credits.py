@@ -12,10 +12,10 @@ from xml.sax.saxutils import escape, quoteattr
 from aiohttp import web
 from lxml import etree
 
+from gateway.local.registries.misbehaviour import Trouble
 from gateway.local.registries.people import FICTION, SUBJECTS, Institution, Person, flaw, institutions, person, revised
+from gateway.local.registries.record_store import Entry, Stock
 from gateway.local.registries.server import Registry
-from gateway.local.registries.stock import Entry, Stock
-from gateway.local.registries.trouble import Trouble
 
 NAMESPACE = "urn:example:student-records:1"
 WSDL = Path(__file__).with_suffix(".wsdl")

@@ -1,0 +1,158 @@
+"""What is wrong with a directory of mapping files: what the model cannot see because it takes two rows, or two files, to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from gateway.config.mapping_tables import ISSUING, CreditUnit, Dated, Framework, Level, Mapping, Version, files, read_mapping
+from gateway.config.yaml.document import Document, Path_, read
+from gateway.errors import Finding
+
+
+def check_mappings(directory: Path | str) -> list[Finding]:
+    """Return every finding about the mapping files of a directory, in order of file and line."""
+    findings: list[Finding] = []
+    systems: dict[str, str] = {}
+    paths = list(files(directory))
+    if not paths:
+        return [Finding(str(directory), 0, 0, "no-mappings", "", "holds no *.yaml; name the directory of the mapping tables")]
+    for path in paths:
+        mapping, document, said = read_mapping(path)
+        findings += said
+        if mapping is not None:
+            findings += _file(path, mapping, document, systems)
+    return sorted(findings, key=lambda finding: (finding.file, finding.line, finding.column))
+
+
+def _file(path: Path, mapping: Mapping, document: Document, systems: dict[str, str]) -> Iterator[Finding]:
+    if path.stem != mapping.country.lower():
+        yield document.finding(
+            "file-name", ("country",), f"the file of {mapping.country} is called {mapping.country.lower()}.yaml; rename it"
+        )
+    for code in (mapping.country, *mapping.also):
+        if code in systems:
+            yield document.finding("country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one")
+        systems.setdefault(code, path.name)
+    for key, framework in mapping.frameworks.items():
+        yield from _framework(framework, document, ("frameworks", key))
+    yield from _bare_numbers(mapping, document)
+    yield from _credits(mapping.credits, document)
+
+
+def _framework(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+    for number, version in enumerate(framework.versions):
+        here = (*place, "versions", number)
+        yield from _rising(version, document, here)
+        for index, level in enumerate(version.levels):
+            yield from _row(version, level, document, (*here, "levels", index))
+    yield from _overlaps(framework, document, place)
+    yield from _gaps(framework, document, place)
+    yield from _concepts(framework, document, place)
+
+
+def _row(version: Version, level: Level, document: Document, place: Path_) -> Iterator[Finding]:
+    relation, confidence = level.relation or version.relation, level.confidence or version.confidence
+    if not (level.source or version.source):
+        yield document.finding("no-source", place, f"level {level.level} names no source, nor does its version; say who states it")
+    if level.eqf is None:
+        return
+    if relation not in {*ISSUING, "indirect", "unused"}:  # those two may say where a level would stand; nothing is published from it
+        yield document.finding("eqf-not-allowed", (*place, "eqf"), f"a row of relation {relation} states no EQF level; use hint for people")
+    if confidence == "unsure":
+        yield document.finding("eqf-not-allowed", (*place, "eqf"), "an unsure row states no EQF level; check the source, or use hint")
+    if not (level.from_ or version.from_):
+        yield document.finding("no-first-day", place, f"level {level.level} states an EQF level without a first day", severity="warning")
+
+
+def _rising(version: Version, document: Document, place: Path_) -> Iterator[Finding]:
+    highest, where = 0, ""
+    for index, level in enumerate(version.levels):
+        if level.eqf is None:
+            continue
+        if level.eqf < highest:
+            text = f"level {level.level} states EQF {level.eqf} after level {where} stated EQF {highest}; rows stand from low to high"
+            yield document.finding("falling-level", (*place, "levels", index), text)
+        else:
+            highest, where = level.eqf, level.level
+
+
+def _span(row: Dated, version: Dated | None = None) -> tuple[date, date]:
+    start = row.from_ or (version.from_ if version else None)
+    end = row.until or (version.until if version else None)
+    return start or date.min, end or date.max
+
+
+def _overlaps(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+    seen: dict[str, list[tuple[date, date, Path_]]] = {}
+    for number, version in enumerate(framework.versions):
+        for index, level in enumerate(version.levels):
+            here = (*place, "versions", number, "levels", index)
+            start, end = _span(level, version)
+            for text in (level.level, *level.also):
+                for other_start, other_end, other in seen.get(text, []):
+                    if start <= other_end and other_start <= end:
+                        line = document.where(other)[0]
+                        yield document.finding(
+                            "overlap", here, f"level {text} already holds on these days in line {line}; keep the days apart"
+                        )
+                seen.setdefault(text, []).append((start, end, here))
+
+
+def _gaps(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+    spans = sorted((*_span(version), number) for number, version in enumerate(framework.versions))
+    for (_, end, _), (start, _, number) in pairwise(spans):
+        if end < date.max and start > end + timedelta(days=1):
+            text = f"no version holds from {end + timedelta(days=1)} to {start - timedelta(days=1)}; close the gap, or say why in a note"
+            yield document.finding("gap", (*place, "versions", number), text, severity="warning")
+
+
+def _concepts(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+    seen: dict[str, tuple[int | None, str]] = {}
+    for number, version in enumerate(framework.versions):
+        for index, level in enumerate(version.levels):
+            if level.uri is None:
+                continue
+            eqf, text = seen.setdefault(level.uri, (level.eqf, level.level))
+            if None not in {eqf, level.eqf} and eqf != level.eqf:
+                here = (*place, "versions", number, "levels", index, "uri")
+                yield document.finding("concept-twice", here, f"level {text} has this EU concept, too, at another EQF level; check both")
+
+
+def _bare_numbers(mapping: Mapping, document: Document) -> Iterator[Finding]:
+    if mapping.bare_numbers:
+        return
+    owners: dict[str, set[str]] = {}
+    for key, framework in mapping.frameworks.items():
+        for version in framework.versions:
+            for level in version.levels:
+                if level.level.isdigit():
+                    owners.setdefault(level.level, set()).add(key)
+    shared = sorted(text for text, keys in owners.items() if len(keys) > 1)
+    if shared:
+        text = f"several frameworks have level {shared[0]}; add bare_numbers: framework_required, so that the reader is told"
+        yield document.finding("bare-numbers", ("frameworks",), text)
+
+
+def _credits(units: tuple[CreditUnit, ...], document: Document) -> Iterator[Finding]:
+    for index, unit in enumerate(units):
+        start, end = _span(unit)
+        for number, other in enumerate(units[:index]):
+            other_start, other_end = _span(other)
+            apart = start > other_end or other_start > end or unit.sector != other.sector
+            if unit.unit == other.unit and not apart:
+                yield document.finding(
+                    "unit-twice", ("credits", index, "unit"), f"{unit.unit} stands in row {number + 1} already; keep one"
+                )
+            elif not apart and unit.per_year == other.per_year and {unit.unit, *unit.also} & {other.unit, *other.also}:
+                text = f"shares a name with {other.unit}, on the same days, in the same sector: nothing tells them apart"
+                yield document.finding("units-alike", ("credits", index, "unit"), text, severity="warning")
+
+
+def holds_mappings(path: Path) -> bool:
+    """Tell whether a directory holds mapping files rather than connector files, so that one command checks both."""
+    first = next(files(path), None) if path.is_dir() else None
+    value = read(first).value if first else None
+    return isinstance(value, dict) and "connector" not in value and "country" in value

@@ -1,0 +1,155 @@
+"""Hold published documents against what was promised: our own schemas, and the official shapes when they are at hand.
+
+Official validation costs tens of milliseconds a document and stays out of the hot path; this is for authorities, subscribers and tests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import Unavailable
+from gateway.render.json_schemas import schemas
+
+CONTEXTS = {
+    "http://data.europa.eu/snb/model/context/edc-ap": "edc-ap-context-3.2.jsonld",
+    "https://www.w3.org/2018/credentials/v1": "w3c-credentials-v1.jsonld",
+}
+SHAPES = {
+    "europass.qualifications.v1": ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+    "europass.learning-opportunities.v1": ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+    "europass.credentials.v1": ("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"),
+}
+ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
+"""What an unsealed credential lacks until somebody seals it: not a defect of ours."""
+HOW = "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
+
+
+class Judge:
+    """Judges documents one by one; answers with what is wrong, in words. An empty answer is a pass."""
+
+    def __init__(self, shapes: Path | None) -> None:
+        self._home = shapes
+        self.judges = ["the published schema"]
+        if self.has_shapes:
+            self.judges.append("the official shapes (pyshacl)")
+        try:
+            import jsonschema
+        except ModuleNotFoundError:
+            raise Unavailable(HOW) from None
+        form = jsonschema.Draft202012Validator.FORMAT_CHECKER
+        self._schemas = {name: jsonschema.Draft202012Validator(schema, format_checker=form) for name, schema in schemas().items()}
+        self._loaded: dict[tuple[str, ...], Any] = {}
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether the official shapes were found."""
+        return self._home is not None and (self._home / "shacl").is_dir()
+
+    def __call__(self, document: Any) -> list[str]:
+        """Return what is wrong with a document."""
+        topic = topic_of(document)
+        if not topic:
+            return ["not a document of any topic: expected a type of the learning model, or a schemaVersion"]
+        found = [
+            f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: {_without_values(error)}"
+            for whole in self._schemas[topic].iter_errors(document)
+            for error in _causes(whole)
+        ]
+        return found + (self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else [])
+
+    def _shape_findings(self, topic: str, document: Any) -> list[str]:
+        if any(isinstance(context, dict) and "ontology" in str(context.get("elm")) for context in document["@context"]):
+            return ["shapes: the official shapes at hand are of another version than this document"]
+        try:
+            import pyshacl
+            from rdflib import RDF, Graph, URIRef
+        except ModuleNotFoundError:
+            raise Unavailable(HOW) from None
+        data = Graph()
+        inlined = [self._contexts[one] if isinstance(one, str) else one for one in document["@context"]]
+        data.parse(data=json.dumps(document | {"@context": inlined}), format="json-ld")
+        conforms, report, _ = pyshacl.validate(data, shacl_graph=self._shapes(SHAPES[topic]), inference="none")
+        if conforms:
+            return [] if len(data) else ["shapes: nothing to look at"]
+        shacl = "http://www.w3.org/ns/shacl#"
+        found = []
+        for result in report.subjects(RDF.type, URIRef(f"{shacl}ValidationResult")):
+            path = str(report.value(result, URIRef(f"{shacl}resultPath")))
+            component = str(report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))).rpartition("#")[2]
+            if not (topic == "europass.credentials.v1" and path.endswith(ADDED_BY_SEALING)):
+                found.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
+        return sorted(found)
+
+    @cached_property
+    def _contexts(self) -> dict[str, Any]:
+        home = self._home or Path()
+        return {url: json.loads((home / "context" / name).read_text(encoding="utf-8"))["@context"] for url, name in CONTEXTS.items()}
+
+    def _shapes(self, names: tuple[str, ...]) -> Any:
+        from rdflib import Graph, URIRef
+
+        if names not in self._loaded:
+            graph = Graph()
+            for name in names:
+                text = ((self._home or Path()) / "shacl" / name).read_text(encoding="utf-8")
+                graph.parse(data=_in_python(text), format="turtle")
+            graph.remove((None, URIRef("http://www.w3.org/2002/07/owl#imports"), None))
+            self._loaded[names] = graph
+        return self._loaded[names]
+
+
+def topic_of(document: Any) -> str:
+    """Return the topic a document belongs to by what it says of itself, or nothing."""
+    if not isinstance(document, dict):
+        return ""
+    kind = document.get("type")
+    event = str(document.get("eventType", ""))
+    if isinstance(kind, list):
+        return "europass.credentials.v1" if "EuropeanDigitalCredential" in kind else ""
+    by_kind = {
+        "Qualification": "europass.qualifications.v1",
+        "LearningAchievementSpecification": "europass.qualifications.v1",
+        "LearningOpportunity": "europass.learning-opportunities.v1",
+    }
+    by_event = {"student": "esc.student-status.v1", "card": "esc.cards.v1", "credential": "esc.credential-pointers.v1"}
+    return (
+        by_kind.get(str(kind), "")
+        or by_event.get(event.partition(".")[0], "")
+        or ("reference.providers.v1" if {"organisation", "reports"} <= document.keys() else "")
+    )
+
+
+def _in_python(text: str) -> str:
+    """Say two patterns of the shapes, written for Java, the Python way; the verdicts stay the same."""
+    text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
+    return re.sub(
+        r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]", r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]", text
+    )
+
+
+def _causes(error: Any) -> list[Any]:
+    """Return what is wrong inside the form a node says it has, instead of "none of the forms fits"."""
+    if error.validator not in {"oneOf", "anyOf"} or not error.context:
+        return [error]
+    forms: dict[int, list[Any]] = {}
+    for inner in error.context:
+        forms.setdefault(inner.schema_path[0], []).append(inner)
+    fitting = [found for found in forms.values() if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)]
+    return [cause for inner in fitting[0] for cause in _causes(inner)] if len(fitting) == 1 else [error]
+
+
+def _without_values(error: Any) -> str:
+    """Return what a schema expected without quoting the document: it may hold personal data."""
+    match error.validator:
+        case "required":
+            return f"misses {sorted(set(error.validator_value) - set(error.instance))}"
+        case "additionalProperties":
+            return f"has fields that may not be there: {sorted(set(error.instance) - set(error.schema.get('properties', {})))}"
+        case "oneOf" | "anyOf":
+            return f"matches none of {len(error.validator_value)} forms"
+        case _:
+            return f"expected {error.validator} {json.dumps(error.validator_value, ensure_ascii=False)[:120]}"

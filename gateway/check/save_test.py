@@ -1,0 +1,207 @@
+"""Write a record that was seen as a test into its connector file, with every personal value replaced by a fake of the same shape.
+
+What a rule reads and does not protect is kept; everything else, mapped or not, is replaced, because nobody said that it is harmless.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from lxml import etree
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from gateway.check.compile_check import TEST_KEY
+from gateway.check.run_tests import plain
+from gateway.config.connector import Connector, payload_kind
+from gateway.config.expressions.compiler import compile_expression, is_element, text_of
+from gateway.config.rules import pseudonym_kinds
+from gateway.config.yaml.document import read
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.pseudonyms import pseudonymiser
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.values.payload import json_value, xml_element
+from gateway.records import Accepted, Raw, Rejected
+
+KEPT_LENGTH = 3
+"""Texts this short are codes; they name nobody."""
+_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.*)", re.DOTALL)
+
+
+def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> int:
+    """Add the test and return its line."""
+    test = example(connector, stream, raw, tables)
+    document = read(file)
+    line, column = document.where(("streams", stream, "tests"), key=True)
+    lines = document.text.splitlines()
+    end = line
+    while end < len(lines) and (not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) >= column):
+        end += 1
+    while end > line and not lines[end - 1].strip():
+        end -= 1
+    first = next((text for text in lines[line:end] if text.lstrip().startswith("- ")), None)
+    indent = len(first) - len(first.lstrip()) if first else column + 1
+    yaml = YAML()
+    yaml.width = 140
+    out = io.StringIO()
+    yaml.dump([test], out)
+    written = [(" " * indent + text).rstrip() for text in out.getvalue().splitlines()]
+    file.write_text("\n".join([*lines[:end], *written, *lines[end:]]) + "\n", encoding="utf-8")
+    return end + 1
+
+
+def example(connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> dict[str, Any]:
+    """Return a test, as plain YAML values, that shows the record without anybody's data."""
+    body, faked = _fake(connector, raw, tables)
+    native_id = faked.get(raw.native_id, raw.native_id)
+    context = {name: faked.get(value, fake(value)) for name, value in raw.context.items() if name != "root"}
+    made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
+    outcome = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)(made)
+    test: dict[str, Any] = {"name": "TODO say what it shows"}
+    if raw.media_type == "application/xml":
+        root = xml_element(body)
+        etree.indent(root)
+        test["given"] = LiteralScalarString(etree.tostring(root, encoding="unicode") + "\n")
+    else:
+        test["given"] = json.loads(body)
+    if raw.kind:
+        test["kind"] = raw.kind
+    if context:
+        test["context"] = context
+    test["native_id"] = native_id
+    if isinstance(outcome, Accepted):
+        test["expect"] = _expected(connector, stream, outcome, made)
+    elif isinstance(outcome, Rejected):
+        test["expect_rejected"] = {key: value for key in ("field", "reason") if (value := getattr(outcome, key))}
+    else:
+        test["expect_withheld"] = outcome.reason
+    return test
+
+
+def raw_lines(connector: Connector, raw: Raw, tables: Tables | None) -> list[str]:
+    """Return the record as the registry served it, every personal value replaced, as lines for people."""
+    if raw.body is None:
+        return []
+    body, _ = _fake(connector, raw, tables)
+    if raw.media_type == "application/xml":
+        root = xml_element(body)
+        etree.indent(root)
+        return etree.tostring(root, encoding="unicode").splitlines()
+    return json.dumps(json.loads(body), ensure_ascii=False, indent=2).splitlines()
+
+
+def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) -> dict[str, Any]:
+    sources: dict[str, str] = {}
+    protected: list[str] = []
+    Harmoniser(
+        connector,
+        None,
+        pseudonym_key=TEST_KEY,
+        watch=lambda found, personal: protected.extend(
+            text_of(value).strip() for value in found if personal and not isinstance(value, dict | list)
+        ),
+    )(raw)
+    rules = [connector.streams[stream].map, *(kind.map for kind in connector.streams[stream].kinds.values())]
+    for kind in {kind for group in rules for rule in group.values() for kind in pseudonym_kinds(rule)}:
+        pseudonym = pseudonymiser(TEST_KEY, connector.country[:2], kind)
+        sources |= {pseudonym(text): f"pseudonym({text})" for text in protected}
+
+    def spoken(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: spoken(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [spoken(inner) for inner in value]
+        if isinstance(value, bool | int):
+            return value
+        text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return sources.get(text, text)
+
+    return spoken(plain(outcome.record))  # type: ignore[no-any-return]
+
+
+def _fake(connector: Connector, raw: Raw, tables: Tables | None) -> tuple[bytes, dict[str, str]]:
+    open_, protected = set[str](), set[str]()
+
+    def watch(found: list[Any], personal: bool) -> None:
+        for value in found:
+            texts = _leaves(value)
+            (protected if personal else open_).update(texts)
+
+    Harmoniser(connector, tables, pseudonym_key=TEST_KEY, watch=watch)(raw)
+    harmless = (open_ | _of_the_stream(connector, raw)) - protected
+    faked: dict[str, str] = {}
+
+    def instead(text: str) -> str:
+        stripped = text.strip()
+        if stripped in harmless or (len(stripped) <= KEPT_LENGTH and stripped not in protected):
+            return text
+        faked[stripped] = fake(stripped)
+        return text.replace(stripped, faked[stripped])
+
+    if raw.media_type == "application/xml":
+        root = xml_element(raw.body or b"")
+        for element in root.iter():
+            if element.text and element.text.strip():
+                element.text = instead(element.text)
+            if element.tail and element.tail.strip():
+                element.tail = instead(element.tail)
+            for name, value in element.attrib.items():
+                element.set(name, instead(value))
+        return etree.tostring(root, encoding="utf-8"), faked
+    return json.dumps(_walk(json_value(raw.body or b""), instead), default=float).encode(), faked
+
+
+def _of_the_stream(connector: Connector, raw: Raw) -> set[str]:
+    """Return what the stream itself reads of a record: when it changed, its version and kind, its id unless that names a person."""
+    stream = connector.streams[raw.stream]
+    kind = payload_kind(connector, stream)
+    node = xml_element(raw.body or b"") if kind == "xml" else json_value(raw.body or b"")
+    texts = [stream.changed_at, stream.version, stream.kind, *(stream.id if stream.id_key is None else ())]
+    found: set[str] = set()
+    for text in filter(None, texts):
+        for value in compile_expression(kind, text, connector.protocol.namespaces)(node, raw.context):
+            found |= _leaves(value)
+    return found
+
+
+def _walk(value: Any, instead: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _walk(inner, instead) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_walk(inner, instead) for inner in value]
+    if isinstance(value, str):
+        return instead(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        made = instead(str(value))
+        return int(made) if made.lstrip("-").isdigit() else value
+    return value
+
+
+def _leaves(value: Any) -> set[str]:
+    if is_element(value):
+        return {text.strip() for text in value.itertext() if text.strip()} if len(value) == 0 else {text_of(value).strip()}
+    if isinstance(value, dict | list):
+        return set()
+    return {text_of(value).strip()}
+
+
+def fake(text: str) -> str:
+    """Return another text of the same shape: digits for digits, letters for letters, a date for a date."""
+    if found := _DATE.fullmatch(text):
+        return f"1990-01-01{found[4]}" if found[1] else re.sub(r"\d{2}([./])\d{2}([./])\d{4}", r"01\g<1>01\g<2>1990", text)
+    return "".join(
+        str((int(char) * 7 + 3 + place) % 10) if char.isdigit() and char.isascii()
+        else _letter(char, place, "abcdefghijklmnoprstuv") if char.islower()
+        else _letter(char, place, "ABCDEFGHIJKLMNOPRSTUV") if char.isupper()
+        else char
+        for place, char in enumerate(text)
+    )  # fmt: skip
+
+
+def _letter(char: str, place: int, letters: str) -> str:
+    return letters[(ord(char) * 5 + place * 3 + 1) % len(letters)]

@@ -1,0 +1,143 @@
+"""Play the registry of an inline test: each request must be the next one the test names, and gets the answer it names."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import msgspec
+
+from gateway.config.connector import Connector
+from gateway.config.inline_tests import Example, Response, Step
+from gateway.config.yaml.document import Path_
+from gateway.errors import StreamError
+from gateway.fetch import Window, pages
+from gateway.fetch.registry_client import Client
+from gateway.records import Raw
+
+ENCODE = msgspec.json.Encoder(decimal_format="number").encode
+"""Write a payload as a registry would."""
+
+
+class Failed(Exception):
+    """The exchange did not go as the test says."""
+
+    def __init__(self, place: Path_, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class Script:
+    """The registry of one test."""
+
+    def __init__(self, base: str, steps: tuple[Step, ...]) -> None:
+        self._base = urlsplit(base)
+        self._steps = steps
+        self.position = 0
+        self.failure: Failed | None = None
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request."""
+        asked = self._spoken(request)
+        if self.position >= len(self._steps):
+            return self._fail(Failed(("exchange",), f"one request more than the test has answers for: {asked}"))
+        index, step = self.position, self._steps[self.position]
+        self.position += 1
+        if _comparable(asked) != _comparable(step.request):
+            return self._fail(Failed(("exchange", index, "request"), f"the request is {asked}, expected {step.request}"))
+        body = request.content.decode("utf-8", "replace")
+        for number, text in enumerate(step.body_contains):
+            if text not in body:
+                return self._fail(Failed(("exchange", index, "body_contains", number), f"the body does not hold {text!r}"))
+        return _answer(step.response)
+
+    def _fail(self, failure: Failed) -> httpx2.Response:
+        self.failure = self.failure or failure
+        return httpx2.Response(404, headers={"content-length": "0"}, stream=httpx2.ByteStream(b""))
+
+    def _spoken(self, request: httpx2.Request) -> str:
+        parts = urlsplit(str(request.url))
+        here = f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
+        path = parts.path.removeprefix(self._base.path.rstrip("/")) or "/" if here else f"{parts.scheme}://{parts.netloc}{parts.path}"
+        return f"{request.method} {path}{'?' + parts.query if parts.query else ''}"
+
+
+def _comparable(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    method, _, target = spoken.partition(" ")
+    path, _, query = target.partition("?")
+    return method.upper(), path or "/", tuple(sorted(parse_qsl(query, keep_blank_values=True)))
+
+
+def _answer(response: Response) -> httpx2.Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if response.json_ is not None:
+        content = ENCODE(response.json_)
+        headers.setdefault("content-type", "application/json")
+    elif response.base64 is not None:
+        content = base64.b64decode(response.base64)
+    else:
+        content = (response.text or "").strip().encode()
+        headers.setdefault("content-type", "text/xml; charset=utf-8" if content.startswith(b"<") else "text/plain; charset=utf-8")
+    headers.setdefault("content-length", str(len(content)))
+    return httpx2.Response(response.status, headers=headers, stream=httpx2.ByteStream(content))
+
+
+class Scripted(Client):
+    """A client whose every call is answered by a script instead of a registry."""
+
+    script: Callable[[httpx2.Request], httpx2.Response]
+
+    def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
+        return httpx2.AsyncClient(transport=httpx2.MockTransport(self.script), follow_redirects=False, trust_env=False)
+
+
+def offline(connector: Connector, *, ids_as_written: bool = True) -> Connector:
+    """Return the connector without credentials, certificates and waiting: an exchange shows requests, not secrets."""
+    for name in ("rest", "soap", "file"):
+        block = getattr(connector, name)
+        if block is not None:
+            changes: dict[str, Any] = {
+                "auth": None,
+                "tls": None,
+                "limits": block.limits.model_copy(update={"attempts": 1, "rate": None, "quiet": None}),
+            }
+            if name == "soap":
+                changes["security"] = None
+            ids: dict[str, Any] = {"id_key": None} if ids_as_written else {}
+            streams = {key: stream.model_copy(update=ids) for key, stream in connector.streams.items()}
+            made = connector.model_copy(update={name: block.model_copy(update=changes), "streams": streams})
+            made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a copy of the same file
+            return made
+    return connector
+
+
+async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
+    """Return the raw records of an exchange; raises :class:`Failed`."""
+    opened = offline(connector)
+    now = example.now or example.until or datetime(2026, 1, 1, tzinfo=UTC)
+    cursor = connector.streams[name].cursor
+    since = example.since
+    if since is not None and cursor is not None:
+        since -= cursor.overlap
+    elif cursor is not None:
+        since = cursor.start_at
+    client = Scripted(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
+    client.script = script = Script(client.base, example.exchange or ())
+    window = Window(since, example.until or now)
+    raws: list[Raw] = []
+    try:
+        async with client:
+            async for page in pages(opened, name, window, client, subjects=dict(example.subjects) or None):
+                raws += page.raws
+    except StreamError as error:
+        raise script.failure or Failed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
+    if script.failure:
+        raise script.failure
+    if script.position < len(example.exchange or ()):
+        left = (example.exchange or ())[script.position]
+        raise Failed(("exchange", script.position), f"the stream never asks {left.request}")
+    return raws

@@ -1,0 +1,100 @@
+"""See whether every SOAP request fits the WSDL beside the file: built offline; nothing is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from gateway.check.references import requests
+from gateway.config.connector import Connector, Soap
+from gateway.config.expressions.template import parse
+from gateway.config.yaml.document import Document
+from gateway.errors import ConfigError, Finding
+from gateway.fetch.soap.envelope import Wsdl
+from gateway.harmonise.tables.compiled_tables import Tables
+
+
+def findings(connector: Connector, document: Document, _tables: Tables | None) -> Iterator[Finding]:
+    """Give operations and parameters the WSDL does not have, and templates that are not XML."""
+    block = connector.protocol
+    wsdl: Wsdl | None = None
+    absent = isinstance(block, Soap) and bool(block.wsdl) and not (Path(connector.folder) / str(block.wsdl)).is_file()
+    if isinstance(block, Soap) and block.wsdl and not absent:
+        try:
+            wsdl = Wsdl(Path(connector.folder) / block.wsdl, block.service, block.port)
+        except ConfigError as error:
+            yield document.finding("bad-wsdl", ("soap", "wsdl"), "; ".join(finding.message for finding in error.findings), key=False)
+            return
+    for name, stream in connector.streams.items():
+        for where, request in requests(stream):
+            place = ("streams", name, *where)
+            if request.operation is not None:
+                if absent:
+                    continue  # said already
+                if wsdl is None:
+                    yield document.finding("missing-key", (*place, "operation"), "operation needs soap.wsdl; add it, or use envelope")
+                    continue
+                yield from _operation(document, place, wsdl, request.operation, request.body or {})
+            for key, text in (("envelope", request.envelope), ("xml", request.xml)):
+                if text is not None and (why := _not_xml(text)):
+                    yield document.finding("bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False)
+
+
+def _operation(document: Document, place: tuple[str | int, ...], wsdl: Wsdl, operation: str, body: Mapping[str, Any]) -> Iterator[Finding]:
+    if operation not in wsdl.operations:
+        known = ", ".join(wsdl.operations)
+        yield document.finding("unknown-operation", (*place, "operation"), f"the WSDL has no '{operation}'; it has {known}", key=False)
+        return
+    try:
+        wsdl.build(operation, _sampled(body))
+    except ConfigError as error:
+        text = error.findings[0].message
+        named = re.search(r"keyword argument '?`?(\w+)", text)
+        inner = _find(body, named[1]) if named else ()
+        yield document.finding("bad-request", (*place, "body", *inner), text)
+    except Exception as error:  # noqa: BLE001 - whatever zeep says about a request is about the request
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        named = re.search(r"argument '(\w+)'|element (\w+)", text)
+        inner = _find(body, named[1] or named[2]) if named else ()
+        yield document.finding("bad-request", (*place, "body", *inner), f"{operation}: {text[:300]}; compare with the WSDL")
+
+
+def _find(body: Any, name: str) -> tuple[str | int, ...]:
+    if isinstance(body, Mapping):
+        if name in body:
+            return (name,)
+        for key, inner in body.items():
+            if found := _find(inner, name):
+                return (key, *found)
+    return ()
+
+
+def _sampled(value: Any) -> Any:
+    """Put a sample where a placeholder stands; only the shape is checked."""
+    if isinstance(value, Mapping):
+        return {key: _sampled(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sampled(inner) for inner in value]
+    if isinstance(value, str):
+        template = parse(value)
+        return template.fill(dict.fromkeys(template.names, _SAMPLE)) if template.names else value
+    return value
+
+
+_SAMPLE = "1"
+"""Stands for any value of any format."""
+
+
+def _not_xml(text: str) -> str:
+    filled = parse(text)
+    try:
+        etree.fromstring(
+            filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(), etree.XMLParser(resolve_entities=False, no_network=True)
+        )
+    except etree.XMLSyntaxError as error:
+        return str(error).split(",")[0]
+    return ""

@@ -1,0 +1,74 @@
+"""What the tests show and no rule reads: fields a registry sends and nobody maps."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from lxml import etree
+
+from gateway.check.compile_check import TEST_KEY
+from gateway.config.connector import Connector, Stream, payload_kind
+from gateway.config.expressions.compiler import ExpressionError, compile_expression
+from gateway.config.yaml.document import Document
+from gateway.errors import Finding
+from gateway.harmonise.harmoniser import problems
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.values.payload import PayloadError, xml_element
+
+
+def compared(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
+    """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
+    kind = payload_kind(connector, stream)
+    reads = set(problems(connector, stream, tables, TEST_KEY)[1])
+    texts = [*stream.id, stream.version, stream.changed_at, stream.kind, stream.children, stream.deleted and stream.deleted.path]
+    for text in filter(None, texts):
+        try:
+            reads |= compile_expression(kind, str(text), connector.protocol.namespaces).reads
+        except ExpressionError:
+            continue
+    seen: set[str] = set()
+    for example in stream.tests:
+        if kind == "xml" and isinstance(example.given, str):
+            seen |= _xml_names(example.given)
+        elif isinstance(example.given, dict):
+            seen |= set(example.given)
+    return seen - reads, reads - seen
+
+
+def _xml_names(text: str) -> set[str]:
+    try:
+        root = xml_element(text.strip().encode())
+    except PayloadError:
+        return set()
+    return {etree.QName(child).localname for child in root if isinstance(child.tag, str)}
+
+
+def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+    """Give one note a stream about fields nobody reads, a warning where a name was mistyped, and a note about tables nobody reads."""
+    read = {table for stream in connector.streams.values() for table in tables_of(stream)}
+    for table in sorted(connector.tables.keys() - read):
+        yield document.finding("unused-table", ("tables", table), "no rule reads it; remove it, or name it in a rule", severity="note")
+    for name, stream in connector.streams.items():
+        left, sought = compared(connector, stream, tables)
+        if not left:
+            continue
+        shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
+        slips = (f"'{word}', which no test has: is '{near[0]}' meant?" for word in sorted(sought) if (near := _near(word, left)))
+        slip = next(slips, "")
+        yield document.finding(
+            "unread-field",
+            ("streams", name, "tests"),
+            f"no rule reads {shown}; " + (f"one reads {slip}" if slip else "map them, or leave them out of the tests"),
+            severity="warning" if slip else "note",
+        )
+
+
+def tables_of(stream: Stream) -> set[str]:
+    """Return the tables that the rules and loops of a stream name, however deep."""
+    return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
+
+
+def _near(word: str, left: set[str]) -> list[str]:
+    return difflib.get_close_matches(word, sorted(left), 1, 0.75)

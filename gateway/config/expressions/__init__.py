@@ -1,0 +1,1 @@
+"""Compile the expressions of connector files: JMESPath, XPath, conditions and templates."""

@@ -1,0 +1,70 @@
+"""Tests inside a connector file: data, not code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gateway.config.types import Many, Model, Moment
+
+
+class ExpectRejected(Model):
+    """How a record must be refused."""
+
+    field: str | None = Field(None, description="Target that is at fault")
+    reason: str = Field(description="Reason code, such as unmapped, missing, ambiguous")
+    stage: str | None = Field(None, description="decode, map, table or rule")
+
+
+class Response(Model):
+    """What the registry answers in an exchange."""
+
+    status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status")
+    headers: dict[str, str] = Field({}, description="Response headers")
+    json_: Any = Field(None, alias="json", description="JSON body")
+    text: str | None = Field(None, description="Body as text, such as XML or CSV")
+    base64: str | None = Field(None, description="Body as base64, such as a ZIP")
+
+
+class Step(Model):
+    """One request the stream must make, and its answer."""
+
+    request: str = Field(description="METHOD, path below url, and query, such as GET /awards?page=2")
+    body_contains: Many[str] = Field((), description="Texts that the request's body must hold")
+    response: Response = Field(description="What the registry answers")
+
+
+class Example(Model):
+    """One test: a payload and its record or rejection, or an exchange and its number of records."""
+
+    name: str = Field(description="What it shows")
+    given: Any = Field(None, description="One record: JSON as YAML, XML as text")
+    kind: str = Field("", description="Kind of the record, where the stream has kinds")
+    context: dict[str, str] = Field({}, description="What was kept around the record: values of $name")
+    native_id: str | None = Field(None, description="Native id; read from the record when left out")
+    expect: dict[str, Any] | None = Field(None, description="The whole record; personal values as pseudonym(value)")
+    expect_some: dict[str, Any] | None = Field(None, description="Part of the record")
+    expect_rejected: ExpectRejected | None = Field(None, description="How the record is refused")
+    expect_withheld: str | None = Field(None, description="Why nothing is published: deleted or no_agreement")
+    since: Moment | None = Field(None, description="Exchange: since when the stream asks")
+    until: Moment | None = Field(None, description="Exchange: until when the stream asks")
+    now: Moment | None = Field(None, description="Exchange: what {now} is")
+    subjects: dict[str, Many[str]] = Field({}, description="Exchange: values of outer loops, by name")
+    exchange: Many[Step] | None = Field(None, description="Requests in order, with their answers")
+    expect_records: Annotated[int, Field(ge=0)] | None = Field(None, description="Exchange: how many records arrive")
+    expect_ids: Many[str] | None = Field(None, description="Exchange: the native ids that arrive, in order")
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse a test that shows nothing."""
+        outcomes = [self.expect, self.expect_some, self.expect_rejected, self.expect_withheld]
+        if self.exchange is not None:
+            if self.given is not None or any(outcome is not None for outcome in outcomes):
+                raise ValueError("a test is either an exchange or a given record")
+            if self.expect_records is None and self.expect_ids is None:
+                raise ValueError("an exchange needs expect_records or expect_ids")
+            return
+        if self.given is None:
+            raise ValueError("a test needs given (a record) or exchange (requests and answers)")
+        if sum(outcome is not None for outcome in outcomes) != 1:
+            raise ValueError("give exactly one of expect, expect_some, expect_rejected, expect_withheld")

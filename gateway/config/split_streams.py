@@ -1,0 +1,54 @@
+"""One stream per institution: each has a cursor of its own, and one that does not answer holds up nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.config.connector import Connector, Stream
+from gateway.config.requests import Each
+
+
+def split_by_party(connector: Connector) -> Connector:
+    """Return the connector as it runs: a stream whose outermost loop lists parties becomes ``STREAM@PARTY``, one for each of them.
+
+    A stream that another one reads for its ids stays whole, unless the other is split by the same parties.
+    """
+    needed_whole = {
+        each.in_.stream
+        for stream in connector.streams.values()
+        if not _parties(stream)
+        for each in stream.for_each.values()
+        if each.in_.stream
+    }
+    streams: dict[str, Stream] = {}
+    for name, stream in connector.streams.items():
+        if name in needed_whole or not _parties(stream):
+            streams[name] = stream
+        else:
+            streams.update(_split(connector, name, stream))
+    if streams.keys() == connector.streams.keys():
+        return connector
+    made = connector.model_copy(update={"streams": streams})
+    made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - the same file
+    return made
+
+
+def _parties(stream: Stream) -> frozenset[str]:
+    outermost = next(iter(stream.for_each.values()), None)
+    return frozenset(outermost.in_.parties or ()) if outermost else frozenset()
+
+
+def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[str, Stream]]:
+    (loop, outermost), *inner = stream.for_each.items()
+    for party, how in (outermost.in_.parties or {}).items():
+        alone = outermost.model_copy(update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})})
+        loops = {loop: alone, **{key: _of_party(connector, each, party) for key, each in inner}}
+        yield f"{name}@{party}", stream.model_copy(update={"for_each": loops})
+
+
+def _of_party(connector: Connector, each: Each, party: str) -> Each:
+    """Let a loop over another stream's ids read that stream's part of the same party."""
+    other = each.in_.stream
+    if other is None or party not in _parties(connector.streams[other]):
+        return each
+    return each.model_copy(update={"in_": each.in_.model_copy(update={"stream": f"{other}@{party}"})})

@@ -1,0 +1,242 @@
+"""The small words of the language: names, durations, sizes, rates, moments, secrets."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from gateway.config.countries import misnamed
+
+T = TypeVar("T")
+
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+"""A YAML sequence, kept as a tuple."""
+
+
+class Misplaced(ValueError):
+    """A mistake that several keys of a block make together; ``place``, seen from the block, is where a person would look for it."""
+
+    def __init__(self, message: str, *place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class Model(BaseModel):
+    """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+
+class OneOf(Model):
+    """A block of which exactly one key may be given: the key says what kind it is."""
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse none and refuse two."""
+        given = [name for name in type(self).model_fields if getattr(self, name) not in (None, False)]
+        if len(given) != 1:
+            names = ", ".join(sorted(field.alias or name for name, field in type(self).model_fields.items()))
+            said = " and ".join(given) or "none"
+            raise ValueError(f"give exactly one of {names}; found {said}")
+
+    @property
+    def kind(self) -> str:
+        """The name of the one key that was given."""
+        return next(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
+
+
+WORDED: dict[str, str] = {}
+"""What a pattern asks for, in words, for the one whose text does not fit it."""
+
+
+def spelled(pattern: str, words: str, longest: int | None = None) -> StringConstraints:
+    """Return how a text has to be spelled."""
+    WORDED[pattern] = words
+    return StringConstraints(pattern=pattern, max_length=longest)
+
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZE = re.compile(r"(\d+) ?(B|kB|KB|MB|GB)")
+_BYTES = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_RATE = re.compile(r"(\d+)/(s|min|h|d)")
+_PER = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
+        return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
+
+
+def _limit(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= timedelta(hours=6):
+        raise ValueError("a time limit is longer than nothing and at most 6h, such as 30s or 5m")
+    return value
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        return int(found[1]) * _BYTES[found[2]]
+    raise ValueError("a size is a number and one of B kB MB GB, such as 20MB")
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, str) and (found := _RATE.fullmatch(value)) and int(found[1]):
+        return int(found[1]) / _PER[found[2]]
+    raise ValueError("a rate is a number of requests per s, min, h or d, such as 5/s or 30/min")
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    raise ValueError("a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z")
+
+
+def _day(value: object) -> date:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if isinstance(value, date):
+        return value
+    raise ValueError("a day is written like 2017-03-01")
+
+
+def _zone(value: object) -> str:
+    try:
+        ZoneInfo(str(value))
+    except (ValueError, OSError, KeyError):
+        raise ValueError("a zone is a name of the IANA time zone database, such as Europe/Brussels or UTC") from None
+    return str(value)
+
+
+def _quiet(value: object) -> str:
+    text = str(value)
+    found = re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d (\S+)", text)
+    if not found:
+        raise ValueError("quiet hours are two times and a zone, such as 07:00-19:00 Europe/Brussels")
+    _zone(found[3])
+    return text
+
+
+def _text_of(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "examples": [example]})
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), _text_of(r"\d+(ms|s|m|h|d|w)", "15m")]
+TimeLimit = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_limit), _text_of(r"\d+(ms|s|m|h)", "30s")]
+Size = Annotated[int, BeforeValidator(_size), _text_of(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
+Rate = Annotated[float, BeforeValidator(_rate), _text_of(r"\d+/(s|min|h|d)", "5/s")]
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
+]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]})]
+Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
+Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
+
+Name = Annotated[
+    str, spelled(r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "a name is lower case letters and digits, with - or _ between them: new-awards", 60)
+]
+Identifier = Annotated[
+    str, spelled(r"^[a-z][a-z0-9_]*$", "a name for {name} and $name is lower case letters, digits and _, such as student_id", 40)
+]
+"""A name that can stand in ``{name}`` and ``$name``."""
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+"""XPath 1.0 where the payload is XML, JMESPath where it is JSON, a column name where it is CSV; ``$name`` reads what was kept."""
+Words = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(strict=False),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""One text or several."""
+
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+
+
+def _callable(url: str) -> str:
+    """People's records and passwords go to the host a reader of the file sees, and to no address that stands for this machine's own.
+
+    They do not cross a network in the clear; loopback is for stand-ins and for a local proxy.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("the address has no valid host and port; write it like https://registry.example/api") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("user and password do not stand in an address; use auth with {secret: NAME}")
+    if port == 0:
+        raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
+    address = _address(host)
+    if address is None and not _HOST.fullmatch(host):
+        raise ValueError("the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form")
+    if address is not None and (address.is_link_local or address.is_unspecified or address.is_multicast):
+        raise ValueError("this address is not a registry's: it is link-local, unspecified or multicast; write the registry's own")
+    if parts.scheme == "http" and not (host == "localhost" or (address is not None and address.is_loopback)):
+        raise ValueError("http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)")
+    return url
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _country(code: str) -> str:
+    if why := misnamed(code):
+        raise ValueError(why)
+    return code
+
+
+HttpUrl = Annotated[
+    str,
+    spelled(r"^https?://[^\s]+$", "an address begins with https:// and has no blank, such as https://registry.example/api"),
+    AfterValidator(_callable),
+]
+CountryCode = Annotated[
+    str,
+    spelled(r"^[A-Z]{2}(-[A-Z]{2,4})?$", "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG"),
+    AfterValidator(_country),
+]
+
+
+class Secret(Model):
+    """A secret by name, never by value: a file under the secrets directory, or ``GATEWAY_SECRET_<NAME>``."""
+
+    secret: Annotated[
+        str,
+        spelled(
+            r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$",
+            "a secret's name is letters, digits, - _ and ., with / between folders, such as ie-awards/password",
+        ),
+        Field(description="Name of the secret; a file below the secrets directory"),
+    ]
+
+
+TextOrSecret = str | Secret

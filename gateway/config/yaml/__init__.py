@@ -1,0 +1,1 @@
+"""Read YAML with the line and column of every value."""

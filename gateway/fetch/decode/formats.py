@@ -1,0 +1,294 @@
+"""From a reply's bytes to documents: one step after another, each bounded, each strict.
+
+``bytes -> [unzip | gunzip | base64] -> xml | json | csv`` and back in again where a text inside a document is a document itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import fnmatch
+import io
+import json
+import lzma
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import orjson
+from lxml import etree
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch import xml_parser
+from gateway.fetch.http.body import CHUNK, Body, Inflater, Spool
+
+MAX_ENTRIES = 10_000
+MAX_CELL = 1_000_000
+_COLON, _ESCAPED = b":", b"\\u003"
+_decode = msgspec.json.Decoder().decode
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError, OSError, RuntimeError,
+    OverflowError,
+)  # fmt: skip
+"""What the standard library raises at archives that are not whole, depending on which byte is wrong."""
+_COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Document:
+    """One decoded document. ``root`` is an element (``xml``), a JSON value or the rows of a table; ``name`` is its file's, if any."""
+
+    kind: Literal["xml", "json", "csv"]
+    root: Any
+    name: str = ""
+    cut: xml_parser.Records | None = None
+    """The records of a large document, which then stands without them in ``root``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a CSV file is written."""
+
+    separator: str = ","
+    quote: str = '"'
+    charset: str | None = None
+    columns: tuple[str, ...] = ()
+    skip: int = 0
+
+
+# --- containers
+
+
+def gunzip(body: Body, limit: int, where: str) -> Body:
+    """Return the content of a gzip body; refuses one that stops before its end or whose checksum is wrong."""
+    inflater, spool = Inflater("gzip"), Spool(limit, "LIMIT_DECODED", where=where)
+    for piece in body.chunks():
+        for part in inflater.feed(piece):
+            spool.write(part)
+    if not inflater.complete:
+        spool.discard()
+        raise RetryLater("INCOMPLETE_BODY", f"{where}: the gzip data stops before its end")
+    return spool.body(proved=True)
+
+
+def unbase64(body: Body, limit: int, where: str) -> Body:
+    """Return what base64 text stands for; white space is allowed, anything else foreign is not."""
+    data = body.read()
+    compact = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n")
+    try:
+        plain = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise RetryLater("BASE64_MALFORMED", f"{where}: the content is not base64") from None
+    spool = Spool(limit, "LIMIT_DECODED", where=where)
+    spool.write(plain)
+    return spool.body(proved=body.proved)
+
+
+def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iterator[tuple[str, Body]]:
+    """Give the files of a ZIP archive whose names match, in the archive's order; nothing is ever written by name.
+
+    Each pattern has to match at least one file: an export that lost one is not an empty one.
+    """
+    if not body.size:
+        raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content")
+    body.head(1)
+    body.file.seek(0)
+    try:
+        archive = zipfile.ZipFile(body.file)
+    except _DAMAGED:
+        xml_parser.refuse_other_content(body, where)
+        raise RetryLater("ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive") from None
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]  # is_dir() fails at a name that is blank
+    if len(entries) > MAX_ENTRIES:
+        raise Halt("LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files")
+    for pattern in patterns:
+        if not any(_matches(entry.filename, pattern) for entry in entries):
+            raise RetryLater("FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}")
+    left = limit
+    for entry in entries:
+        if any(_matches(entry.filename, pattern) for pattern in patterns):
+            file = _extract(archive, entry, left, where)
+            left = max(1, left - file.size)
+            yield entry.filename, file
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where: str) -> Body:
+    if entry.flag_bits & 1:
+        raise Halt("ZIP_ENCRYPTED", f"{where}: a file in the archive is encrypted")
+    spool = Spool(limit, "LIMIT_DECODED", where=where)
+    try:
+        with archive.open(entry) as file:
+            while piece := file.read(CHUNK):
+                spool.write(piece)
+    except _DAMAGED:
+        spool.discard()
+        raise RetryLater("ZIP_MALFORMED", f"{where}: a file in the archive is damaged") from None
+    return spool.body(proved=True)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    base = name.rsplit("/", 1)[-1]
+    return not base.startswith(".") and (fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern))
+
+
+# --- documents
+
+
+def read_json(
+    body: Body, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False, lines: bool = False
+) -> Any:
+    """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise.
+
+    With ``lines`` there is one value a line, and the list of them is returned.
+    """
+    xml_parser.refuse_other_content(body, where)
+    if lines and not body.proved:
+        raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)")
+    data = body.read()
+    name = xml_parser.charset(data[:4], transport, configured)
+    if name == "utf-8" and not comments and not lines and (value := _quickly(data)) is not None:
+        return value
+    try:
+        text = data.decode("utf-8-sig" if name == "utf-8" else name)
+    except UnicodeDecodeError as error:
+        if not body.proved:
+            raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
+        raise Halt("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
+    text = _COMMENT.sub("", text) if comments else text
+    if lines:  # not splitlines(): a text may hold what that takes for an end
+        return [json_value(line, where) for line in text.split("\n") if line.strip()]
+    return json_value(text, where, proved=body.proved)
+
+
+def _quickly(data: bytes) -> Any:
+    """Return the value of JSON without a mistake; else ``None``, and reading it strictly says what is wrong.
+
+    Every member of an object has its colon, and one that comes twice is lost with its colon when the value is written again. That takes
+    colons that stay colons: an escaped one would make up for a lost one.
+    """
+    if _ESCAPED in data:
+        return None
+    try:
+        value = _decode(data)
+        return value if orjson.dumps(value).count(_COLON) == data.count(_COLON) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+        return None
+
+
+def json_value(text: str, where: str, *, proved: bool = True) -> Any:
+    """Return the JSON value a text holds, as strictly as :func:`read_json`."""
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+    except _Refused as refused:
+        raise Halt(refused.reason, f"{where}: {refused}") from None
+    except RecursionError:
+        raise Halt("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
+    except json.JSONDecodeError as error:
+        reason = "JSON_MALFORMED" if proved else "INCOMPLETE_BODY"
+        raise RetryLater(reason, f"{where}: the JSON is not complete or not valid at line {error.lineno}, column {error.colno}") from None
+    except ValueError:
+        raise Halt("JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits") from None
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _Refused("JSON_DUPLICATE_KEY", "an object has the same key twice")
+    return made
+
+
+def _no_constant(_: str) -> Any:
+    raise _Refused("JSON_NUMBER", "NaN and Infinity are not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused("JSON_NUMBER", "a number is too large")
+    return value
+
+
+def dump_json(value: Any) -> bytes:
+    """Return a value as compact UTF-8; a lone surrogate stays an escape, so that the record can be rejected instead of crashing."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def read_csv(body: Body, table: Table, where: str, *, transport: str | None = None) -> Iterator[dict[str, Any]]:
+    """Give each row as an object by column name. A row of the wrong length carries ``_malformed`` and is rejected later, alone."""
+    xml_parser.refuse_other_content(body, where)
+    if not body.proved:
+        raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that the CSV is complete (no Content-Length, not chunked)")
+    name = xml_parser.charset(body.head(4), transport, table.charset)
+    body.file.seek(0)
+    lines = io.TextIOWrapper(io.BufferedReader(_Unowned(body)), encoding="utf-8-sig" if name == "utf-8" else name, newline="")
+    csv.field_size_limit(MAX_CELL)
+    rows = csv.reader(lines, delimiter=table.separator, quotechar=table.quote or None, strict=True, quoting=_quoting(table))
+    try:
+        for _ in range(table.skip):
+            next(rows, None)
+        columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
+        if len(set(columns)) != len(columns) or not columns:
+            raise Halt("CSV_HEADER", f"{where}: the header line is missing or names a column twice")
+        for row in rows:
+            if not row:
+                continue
+            made: dict[str, Any] = dict(zip(columns, row, strict=False))
+            if len(row) != len(columns):
+                made["_malformed"] = f"{len(columns)} cells expected, {len(row)} found"
+            yield made
+    except csv.Error:
+        raise RetryLater("CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}") from None
+    except UnicodeDecodeError:
+        raise Halt("ENCODING", f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one") from None
+
+
+def _quoting(table: Table) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if table.quote else csv.QUOTE_NONE
+
+
+class _Unowned(io.RawIOBase):
+    """A read-only view of a body that does not close it."""
+
+    def __init__(self, body: Body) -> None:
+        self._file = body.file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def text_body(text: str) -> Body:
+    """Wrap a text found inside a document, so that the next step can read it."""
+    return Body.of(text.encode("utf-8", "surrogatepass"))
+
+
+def element_bytes(element: etree._Element) -> bytes:
+    """Return an element as a document of its own, with the namespaces it needs and nothing that followed it."""
+    return etree.tostring(element, encoding="utf-8", with_tail=False)
+
+
+__all__ = ["Document", "Table", "dump_json", "element_bytes", "gunzip", "json_value", "read_csv", "read_json", "unbase64", "unzip"]

@@ -1,0 +1,112 @@
+"""Hold a reply against a schema that lies beside the connector file; nothing is ever fetched.
+
+Registries break their own schemas, so a connector says how much that matters: ``strict`` refuses the reply, ``warn`` counts it and
+goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlparse
+
+from lxml import etree
+
+from gateway.config.connector import SchemaCheck
+from gateway.errors import Halt
+from gateway.fetch.decode.chain import Reading
+from gateway.fetch.soap import envelope
+from gateway.observability import metrics
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue(etree.Resolver):
+    """Finds what a schema imports by its file name, in one folder; an address is only a name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def resolve(self, url: str, pubid: str, context: Any) -> Any:  # type: ignore[override]  # noqa: ARG002 - lxml gives three
+        """Return the file of that name, or refuse."""
+        parsed = urlparse(url or "")
+        near = Path(parsed.path)
+        candidates = (near, self._folder / near.name) if parsed.scheme in {"", "file"} else (self._folder / near.name,)
+        for candidate in candidates:
+            if candidate.is_file() and candidate.resolve().is_relative_to(self._folder):
+                return cast("Any", self).resolve_filename(str(candidate), context)
+        raise OSError(f"{near.name} does not lie beside the schema")
+
+
+class Checker:
+    """Checks the replies of one stream."""
+
+    def __init__(self, rule: SchemaCheck, folder: Path, connector: str, stream: str) -> None:
+        self._rule = rule
+        self._labels = (connector, stream)
+        self._where = f"{connector}.{stream}"
+        self._xsd: etree.XMLSchema | None
+        self._xsd, self._namespace = _xsd(folder / rule.xsd, self._where) if rule.xsd else (None, "")
+        self._json = _json_schema(folder / rule.json_schema, self._where) if rule.json_schema else None
+
+    def check(self, reading: Reading) -> None:
+        """Raise ``SCHEMA`` in ``strict`` mode, count in ``warn`` mode; names a line and a rule, never a value."""
+        if self._rule.mode == "off":
+            return
+        found = self._violation(reading)
+        if found is None:
+            return
+        metrics.ISSUES.labels(*self._labels, "reply_schema").inc()
+        if self._rule.mode == "strict":
+            raise Halt("SCHEMA", f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same")
+        log.warning("reply breaks its schema stream=%s %s", self._where, found)
+
+    def _violation(self, reading: Reading) -> str | None:
+        if self._xsd is not None and reading.outer is not None:
+            body = envelope.body_of(reading.outer) if envelope.is_envelope(reading.outer) else None
+            roots = list(_outermost(reading.outer if body is None else body, self._namespace))
+            if not roots:
+                return f"(nothing in it is of the namespace {self._namespace!r})"
+            for root in roots:
+                if not self._xsd.validate(root):
+                    error = cast("Any", self._xsd.error_log)[0]
+                    return f"at line {error.line} ({error.type_name})"
+        if self._json is not None:
+            for document in reading.documents:
+                error = next(self._json.iter_errors(document.root), None) if document.kind == "json" else None
+                if error is not None:
+                    return f"at {error.json_path} ({error.validator})"
+        return None
+
+
+def _outermost(element: etree._Element, namespace: str) -> Iterator[etree._Element]:
+    """Give the outermost elements of a namespace: what a schema speaks about, inside what it does not."""
+    if (etree.QName(element).namespace or "") == namespace:
+        yield element
+        return
+    for child in element:
+        yield from _outermost(child, namespace)
+
+
+def _xsd(path: Path, where: str) -> tuple[etree.XMLSchema, str]:
+    parser = etree.XMLParser(no_network=True, resolve_entities=False, load_dtd=False)
+    parser.resolvers.add(Catalogue(path.parent))
+    try:
+        document = etree.parse(str(path), parser)
+        return etree.XMLSchema(document), document.getroot().get("targetNamespace") or ""
+    except (etree.XMLSchemaParseError, etree.XMLSyntaxError, OSError) as error:
+        raise Halt("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}") from None
+
+
+def _json_schema(path: Path, where: str) -> Any:
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        raise Halt("SCHEMA_UNREADABLE", f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]") from None
+    try:
+        return Draft202012Validator(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        raise Halt("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read") from None

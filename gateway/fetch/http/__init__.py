@@ -1,0 +1,1 @@
+"""Send HTTP requests within the limits of a registry."""

@@ -1,0 +1,216 @@
+"""Credentials, as flows without I/O: a flow yields calls, is sent their replies, and ends after the reply to the real call.
+
+Nothing here opens a connection, so every flow is tested by hand-fed replies.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets as randomness
+import ssl
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import urlencode
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch.http.request_reply import Call, Reply
+
+Flow = Generator[Call, Reply, None]
+Text = Callable[[], str]
+"""A secret's text at this moment, so that a rotated secret is used at once."""
+
+_UNAUTHORISED = 401
+_EARLY = timedelta(seconds=30)
+
+
+class Auth(Protocol):
+    """How a registry wants to know who calls."""
+
+    def flow(self, call: Call, now: datetime) -> Flow:
+        """Yield the calls that lead to the reply of ``call``; the last one yielded is ``call`` with its credentials."""
+        ...
+
+
+def with_header(call: Call, name: str, value: str) -> Call:
+    """Return the call with one more header."""
+    return replace(call, headers={**call.headers, name: value})
+
+
+class Open:
+    """No credentials."""
+
+    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+        """Send the call as it is."""
+        yield call
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """HTTP Basic (RFC 7617), UTF-8."""
+
+    username: Text
+    password: Text
+
+    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+        """Send the call with its ``Authorization``."""
+        pair = f"{self.username()}:{self.password()}".encode()
+        yield with_header(call, "Authorization", "Basic " + base64.b64encode(pair).decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A fixed bearer token (RFC 6750)."""
+
+    token: Text
+
+    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+        """Send the call with its ``Authorization``."""
+        yield with_header(call, "Authorization", "Bearer " + self.token())
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key in a named header or in the query."""
+
+    value: Text
+    header: str = ""
+    parameter: str = ""
+
+    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+        """Send the call with its key."""
+        if self.header:
+            yield with_header(call, self.header, self.value())
+        else:
+            yield replace(call, query=(*call.query, (self.parameter, self.value())))
+
+
+@dataclass(slots=True)
+class OAuth2:
+    """OAuth 2 client credentials (RFC 6749 §4.4), the client known by its secret or by a signed assertion (RFC 7523).
+
+    The token is kept until shortly before it ends and renewed once when a call answers 401.
+    """
+
+    token_url: str
+    client_id: Text
+    client_secret: Text | None = None
+    assertion_key: Callable[[], bytes] | None = None
+    """PEM of the key for ``private_key_jwt``; used when there is no secret."""
+    key_id: str = ""
+    algorithm: str = "RS256"
+    audience: str = ""
+    scope: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    in_body: bool = False
+    tls: ssl.SSLContext | None = None
+    _token: str = field(default="", repr=False)
+    _until: datetime | None = None
+
+    def flow(self, call: Call, now: datetime) -> Flow:
+        """Get a token when there is none, send the call, renew once on 401."""
+        fresh = not self._token or (self._until is not None and now >= self._until)
+        if fresh:
+            yield from self._renew(now)
+        reply = yield with_header(call, "Authorization", "Bearer " + self._token)
+        if reply.status == _UNAUTHORISED and not fresh:
+            yield from self._renew(now)
+            yield with_header(call, "Authorization", "Bearer " + self._token)
+
+    def _renew(self, now: datetime) -> Flow:
+        self._token = ""
+        reply = yield self._request(now)
+        if reply.status >= 500 or reply.status == 429:  # noqa: PLR2004
+            raise RetryLater("TOKEN_ENDPOINT", f"the token endpoint answered {reply.status}")
+        try:
+            answer = json.loads(reply.body.read()[:1_000_000])
+            token = answer["access_token"]
+            lifetime = answer.get("expires_in")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            why = _oauth_error(reply)
+            raise Halt("TOKEN_REFUSED", f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope") from None
+        if not isinstance(token, str) or not token or reply.status != 200:  # noqa: PLR2004
+            raise Halt("TOKEN_REFUSED", f"the token endpoint answered {reply.status} without an access_token")
+        self._token = token
+        seconds = float(lifetime) if isinstance(lifetime, int | float | str) and str(lifetime).isdigit() else None
+        self._until = None if seconds is None else now + max(timedelta(seconds=seconds) - _EARLY, timedelta(seconds=seconds / 2))
+
+    def _request(self, now: datetime) -> Call:
+        form = [("grant_type", "client_credentials"), *self.parameters]
+        if self.scope:
+            form.append(("scope", " ".join(self.scope)))
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        if self.client_secret is None and self.assertion_key is not None:
+            form += [
+                ("client_id", self.client_id()),
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                ("client_assertion", self._assertion(now)),
+            ]
+        elif self.client_secret is None or self.in_body:
+            form.append(("client_id", self.client_id()))
+            if self.client_secret is not None:
+                form.append(("client_secret", self.client_secret()))
+        else:
+            pair = f"{_form(self.client_id())}:{_form(self.client_secret())}".encode()
+            headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        return Call("POST", self.token_url, headers, urlencode(form).encode(), label="token")
+
+    def _assertion(self, now: datetime) -> str:
+        client = self.client_id()
+        claims = {
+            "iss": client,
+            "sub": client,
+            "aud": self.audience or self.token_url,
+            "jti": randomness.token_urlsafe(16),
+            "iat": int(now.timestamp()),
+            "exp": int((now + timedelta(minutes=1)).timestamp()),
+        }
+        if self.assertion_key is None:
+            raise Halt("TOKEN_REFUSED", "private_key_jwt needs a key")
+        return jwt(claims, self.assertion_key(), self.algorithm, self.key_id)
+
+
+def jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_id: str = "") -> str:
+    """Return a signed JSON Web Token (RS256, PS256 or ES256)."""
+    header = {"alg": algorithm, "typ": "JWT", **({"kid": key_id} if key_id else {})}
+    signed = _part(header) + b"." + _part(claims)
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+    except (ValueError, TypeError):
+        raise Halt("KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key") from None
+    if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePrivateKey):
+        r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    elif algorithm == "PS256" and isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(signed, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+    elif algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        raise Halt("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
+    return (signed + b"." + _unpadded(signature)).decode()
+
+
+def _part(value: Mapping[str, object]) -> bytes:
+    return _unpadded(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _unpadded(value: bytes) -> bytes:
+    return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+
+def _form(value: str) -> str:
+    return urlencode({"": value})[1:]
+
+
+def _oauth_error(reply: Reply) -> str:
+    try:
+        code = json.loads(reply.body.read()[:10_000])["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f" ({code})" if isinstance(code, str) and code.isascii() and code.replace("_", "").isalpha() and len(code) < 40 else ""  # noqa: PLR2004

@@ -1,0 +1,309 @@
+"""The one HTTP client: every byte that goes to a registry or comes from it passes here.
+
+No redirects, no proxies or ``.netrc`` from the environment, TLS always verified, one deadline for a whole exchange, bodies bounded
+before and after decompression, incomplete bodies noticed, rate and concurrency shared by all streams of the registry, retries only
+where repeating can help, a circuit breaker, and no header, query or body in any error or log line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx2
+import stamina
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch.http import tls
+from gateway.fetch.http.auth import Auth, Open
+from gateway.fetch.http.body import Body, collect
+from gateway.fetch.http.lease import Tenure
+from gateway.fetch.http.rate_limiter import Breaker, Budget, Quiet, Sent
+from gateway.fetch.http.redaction import url as redacted
+from gateway.fetch.http.request_reply import Call, Judge, Reply, Verdict, ahead, by_status, retry_after
+from gateway.observability import metrics, tracing
+
+for _name in ("httpx2", "httpcore2", "zeep"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log full URLs, headers and bodies
+
+CONNECT_TIMEOUT = 10.0
+_AGENT = "qualification-gateway/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How to reach one party: its credentials and TLS. A registry with one line per institution has several."""
+
+    auth: Auth = field(default_factory=Open)
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The limits of one registry; all its streams share them."""
+
+    rate: float | None = None
+    concurrency: int = 2
+    timeout: float = 60.0
+    max_response: int = 50_000_000
+    max_decoded: int = 500_000_000
+    quiet: Quiet | None = None
+    attempts: int = 5
+    patience: float = 120.0
+    """Longest time spent on repeating one request; a longer ``Retry-After`` is handed to the caller."""
+    wait_initial: float = 0.5
+
+
+class Transport:
+    """Sends calls to one registry. An asynchronous context manager; safe for concurrent use within one event loop."""
+
+    def __init__(
+        self,
+        connector: str,
+        allowance: Allowance,
+        line: Line,
+        hosts: set[str],
+        *,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.connector = connector
+        self.allowance = allowance
+        self._hosts = hosts
+        self.now = now or _now
+        self.line = line
+        self._budget = Budget(connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now)
+        self._breaker = Breaker(connector)
+        self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
+        self.watch: Callable[[Call, Reply, float], None] | None = None
+        """Told of every exchange with the seconds it took: for a person who looks on."""
+        self.ahead = timedelta(0)
+        """By how much our clock is ahead of the registry's, as its latest reply says."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.aclose()
+
+    def under(self, tenure: Tenure) -> None:
+        """Call only while ``tenure`` is valid: the registry was asked by another process before, and will be by a third."""
+        self._budget.under(tenure)
+
+    async def allowed(self) -> None:
+        """Return when this process may call the registry."""
+        await self._budget.allowed()
+
+    def allow(self, url: str) -> None:
+        """Let calls go to the origin of ``url`` too: it comes from the configuration, never from a reply."""
+        self._hosts.add(origin(url))
+
+    async def send(self, call: Call | Callable[[], Call], judge: Judge = by_status, *, line: Line | None = None) -> tuple[Reply, Verdict]:
+        """Send a call until its reply is ``ok``, ``empty``, ``halve_window`` or ``restart_window`` and return both.
+
+        A callable makes the call anew for each attempt: signed messages carry the time of their making.
+
+        ``judge`` says what a reply means. What stays transient after all attempts is :class:`~gateway.errors.RetryLater`; what a
+        person has to mend is :class:`~gateway.errors.Halt`. The caller closes ``reply.body``.
+        """
+        limit = self.allowance
+        async for attempt in stamina.retry_context(
+            on=self._again,
+            attempts=limit.attempts,
+            timeout=limit.patience,
+            wait_initial=limit.wait_initial,
+            wait_max=30.0,
+            wait_jitter=limit.wait_initial,
+        ):
+            with attempt:
+                made = call if isinstance(call, Call) else call()
+                return await self._once(made, judge, line or self.line)
+        raise AssertionError  # pragma: no cover - retry_context returns or raises
+
+    def _again(self, error: Exception) -> bool | float:
+        if not isinstance(error, RetryLater) or error.reason in {"QUIET_HOURS", "BREAKER_OPEN"}:
+            return False
+        if error.after is not None and error.after > self.allowance.patience:
+            return False
+        metrics.RETRIES.labels(self.connector, error.reason).inc()
+        return True if error.after is None else max(error.after, 0.05)
+
+    async def _once(self, call: Call, judge: Judge, line: Line) -> tuple[Reply, Verdict]:
+        where = f"{self.connector}: {call.label or call.method}"
+        async with self._budget.slot():
+            clock = asyncio.get_running_loop().time
+            self._breaker.admit(clock())
+            try:
+                reply = await self._authenticated(call, line, where)
+            except RetryLater as error:
+                self._breaker.failed(clock(), error.reason)
+                raise
+            except BaseException:
+                self._breaker.abandoned()
+                raise
+            try:
+                verdict = judge(reply)
+            except BaseException:
+                reply.body.close()
+                self._breaker.succeeded()
+                raise
+            if verdict.outcome == "retry":
+                self._breaker.failed(clock(), verdict.reason or "BUSY")
+            else:
+                self._breaker.succeeded()
+        if verdict.outcome not in {"retry", "denied", "stop"}:
+            return reply, verdict
+        reply.body.close()
+        text = f"{where}: {verdict.message or verdict.reason}"
+        if verdict.outcome == "retry":
+            after = retry_after(reply.headers, self.now())
+            after = verdict.after if after is None else after
+            if after is not None:
+                self._budget.hold(min(after, self.allowance.patience))
+            raise RetryLater(verdict.reason or "BUSY", text, after=after)
+        if 300 <= reply.status < 400 and (target := reply.headers.get("location")):  # noqa: PLR2004
+            text += f" (towards {urlsplit(target).hostname or 'the same host'})"
+        raise Halt(verdict.reason or "STOPPED", text)
+
+    async def _authenticated(self, call: Call, line: Line, where: str) -> Reply:
+        if not call.authenticated:
+            return await self._exchange(call, None, where)
+        flow = line.auth.flow(call, self.now())
+        step = next(flow)
+        while True:
+            reply = await self._exchange(step, step_tls(line, step, call), where)
+            try:
+                step = flow.send(reply)
+            except StopIteration:
+                return reply
+            reply.body.close()
+
+    async def _exchange(self, call: Call, context: ssl.SSLContext | None, where: str) -> Reply:
+        if origin(call.url) not in self._hosts:
+            raise Halt(
+                "CURSOR_FOREIGN",
+                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
+            )
+        async with self._budget.turn() as turn:  # fetching a token is asking, and so is asking again with a new one
+            with tracing.span("request", **{"http.request.method": call.method, "server.address": urlsplit(call.url).hostname or ""}):
+                return await self._ask(call, context, where, turn)
+
+    async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str, turn: Sent) -> Reply:
+        async def step(name: str, _: object) -> None:
+            if name.endswith(".send_request_body.complete"):
+                turn.left(asyncio.get_running_loop().time())
+
+        client = self._client(context)
+        started = time.perf_counter()
+        status = "error"
+        try:
+            async with asyncio.timeout(self.allowance.timeout):
+                request = client.build_request(
+                    call.method,
+                    httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
+                    headers={"Accept-Encoding": "gzip, deflate", "User-Agent": _AGENT, **call.headers},
+                    content=call.content,
+                    extensions={"trace": step},
+                )
+                response = await client.send(request, stream=True, auth=None)
+                try:
+                    status = f"{response.status_code // 100}xx"
+                    reply = await self._whole(response, where)
+                    self.ahead = ahead(reply.headers, self.now())
+                    if self.watch is not None:
+                        self.watch(call, reply, time.perf_counter() - started)
+                    return reply
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx2.TimeoutException):
+            raise RetryLater("TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s") from None
+        except httpx2.HTTPError as error:
+            raise self._failure(error, where, secure=call.url.startswith("https:")) from None
+        except (httpx2.InvalidURL, UnicodeError):
+            raise Halt("URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called") from None
+        finally:
+            metrics.REQUESTS.labels(self.connector, status).inc()
+            metrics.REQUEST_DURATION.labels(self.connector).observe(time.perf_counter() - started)
+
+    async def _whole(self, response: httpx2.Response, where: str) -> Reply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        nothing = response.status_code in {204, 304}
+        framed = nothing or "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        body: Body = await collect(
+            _raw(response),
+            encoding=headers.get("content-encoding", "").strip().lower(),
+            framed=framed,
+            max_bytes=self.allowance.max_response,
+            max_decoded=self.allowance.max_decoded,
+            where=where,
+        )
+        return Reply(response.status_code, headers, body, str(response.url), tuple(response.headers.get_list("link")))
+
+    def _client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
+        if context not in self._clients:
+            self._clients[context] = httpx2.AsyncClient(
+                verify=context or self.line.tls or tls.context(self.connector),
+                follow_redirects=False,
+                trust_env=False,
+                http2=False,
+                timeout=httpx2.Timeout(self.allowance.timeout, connect=min(CONNECT_TIMEOUT, self.allowance.timeout)),
+                limits=httpx2.Limits(max_connections=self.allowance.concurrency + 2, max_keepalive_connections=self.allowance.concurrency),
+            )
+        return self._clients[context]
+
+    @staticmethod
+    def _failure(error: httpx2.HTTPError, where: str, *, secure: bool) -> RetryLater | Halt:
+        if found := tls.reason(error):
+            return Halt(found[0], f"{where}: {found[1]}")
+        if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
+            return Halt("URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})")
+        reason, text = _lost(error, secure=secure)
+        return RetryLater(reason, f"{where}: {text}")
+
+
+def _lost(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
+    """Return a reason and a text for a connection that was not made, or broke."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, socket.gaierror):
+        return "DNS_FAILED", "the registry's host name does not resolve"
+    if isinstance(error, httpx2.ConnectError):
+        return "CONNECT_FAILED", f"no connection ({(isinstance(cause, OSError) and cause.strerror) or 'refused'})"
+    if isinstance(error, httpx2.RemoteProtocolError) and "without sending a response" in str(error):
+        hint = "; if the registry wants a client certificate, check tls" if secure else ""
+        return "CONNECTION_LOST", f"the registry closed the connection without an answer{hint}"
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
+        return "INCOMPLETE_BODY", "the reply stops before its end or is not HTTP"
+    return "CONNECTION_LOST", f"the connection was lost ({type(error).__name__})"
+
+
+def step_tls(line: Line, step: Call, call: Call) -> ssl.SSLContext | None:
+    """Return the TLS context of one step of a flow: a token endpoint may have one of its own."""
+    return line.tls if step.url == call.url else (getattr(line.auth, "tls", None) or line.tls)
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port, the way two URLs are compared."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+async def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
+    async for piece in response.aiter_raw():
+        yield piece
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,165 @@
+"""Fill a request's template and make the call: paths, queries, headers and bodies in JSON, XML or form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin
+
+from lxml import etree
+
+from gateway.config.expressions.template import MissingValue, Placeholder, Template, parse, spell
+from gateway.config.requests import Request
+from gateway.config.types import Secret
+from gateway.errors import Halt
+from gateway.fetch import xml_parser
+from gateway.fetch.http.request_reply import Call
+from gateway.fetch.secrets import Secrets
+from gateway.fetch.secrets import text as secret_text
+
+Values = Mapping[str, Any]
+
+
+class Filler:
+    """Fills templates with values; secrets are fetched at the moment they are needed."""
+
+    def __init__(self, secrets: Secrets, separator: str = ",") -> None:
+        self._secrets = secrets
+        self._separator = separator
+
+    def text(self, source: str | Secret, values: Values) -> str:
+        """Return a text with its placeholders replaced; raises :class:`~gateway.errors.Halt` when one has no value."""
+        if isinstance(source, Secret):
+            return secret_text(self._secrets, source.secret)
+        try:
+            return parse(source).fill(self._flat(values))
+        except MissingValue as missing:
+            raise Halt("VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here") from None
+
+    def url(self, base: str, path: str, values: Values) -> str:
+        """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path.
+
+        A path that is one placeholder takes a link the registry gave as it is; the client refuses links to other hosts.
+        """
+        lone = alone(parse(path))
+        link = str(values.get(lone.name) or "") if lone else ""
+        if link.startswith(("http://", "https://", "/")):
+            return urljoin(base, link)
+        try:
+            filled = parse(path).fill(self._flat(values), lambda value: quote(value, safe=""))
+        except MissingValue as missing:
+            raise Halt("VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here") from None
+        if filled.startswith(("http://", "https://")):
+            return filled
+        if any(piece in {".", ".."} for piece in filled.split("?")[0].split("/")):
+            raise Halt("URL_INVALID", "a value would make the path climb out of its folder")
+        return base.rstrip("/") + "/" + filled.lstrip("/") if filled.strip("/") else base
+
+    def pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:
+        """Give the pairs of a query or a form; what has no value now is left out, a list repeats the name."""
+        for name, source in query.items():
+            for one in source if isinstance(source, list | tuple) else (source,):
+                filled = self.value(one, values)
+                for item in filled if isinstance(filled, list | tuple) else (filled,):
+                    if item is not None:
+                        yield name, item if isinstance(item, str) else spell(item, Placeholder(name))
+
+    def value(self, source: Any, values: Values) -> Any:
+        """Return one value of a template: a placeholder alone keeps its type, and is ``None`` when it has no value."""
+        if not isinstance(source, str):
+            return secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
+        template = parse(source)
+        lone = alone(template)
+        if lone is None:
+            return self.text(source, values)
+        found = values.get(lone.name)
+        if found is None or (isinstance(found, int | list | tuple) and not lone.format):
+            return found
+        return spell(found, lone)
+
+    def json(self, source: Any, values: Values) -> Any:
+        """Return a JSON body; an entry that is only a placeholder without a value is left out."""
+        if isinstance(source, Mapping):
+            if set(source) == {"secret"}:
+                return secret_text(self._secrets, str(source["secret"]))
+            made = {key: self.json(item, values) for key, item in source.items()}
+            return {key: item for key, item in made.items() if item is not None or source[key] is None}
+        if isinstance(source, list | tuple):
+            return [self.json(item, values) for item in source]
+        found = self.value(source, values)
+        return list(found) if isinstance(found, tuple) else found
+
+    def xml(self, source: str, values: Values) -> etree._Element:
+        """Return an XML body. A text or attribute is filled after parsing, so no value can become markup.
+
+        An element whose text is one placeholder is repeated for a list and left out when there is no value.
+        """
+        root = xml_parser.parse_bytes(source.strip().encode(), where="the request template")
+        self._fill_element(root, values)
+        return root
+
+    def _fill_element(self, element: etree._Element, values: Values) -> None:
+        for child in list(element):
+            lone = alone(parse(child.text.strip())) if child.text and not len(child) else None
+            found = values.get(lone.name) if lone else ""
+            if lone and found is None:
+                element.remove(child)
+            elif lone and isinstance(found, list | tuple):
+                self._repeat(element, child, lone, found)
+            else:
+                self._fill_element(child, values)
+        for name, attribute in element.attrib.items():
+            element.set(name, self.text(str(attribute), values))
+        if element.text and element.text.strip():
+            element.text = self.text(element.text, values)
+        for child in element:
+            if child.tail and child.tail.strip():
+                child.tail = self.text(child.tail, values)
+
+    def _repeat(self, parent: etree._Element, child: etree._Element, lone: Placeholder, found: Sequence[Any]) -> None:
+        place = parent.index(child)
+        parent.remove(child)
+        for offset, one in enumerate(found):
+            copy = etree.fromstring(etree.tostring(child, with_tail=False))
+            copy.text = spell(one, lone)
+            parent.insert(place + offset, copy)
+
+    def _flat(self, values: Values) -> dict[str, Any]:
+        return {k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in values.items()}
+
+
+def alone(template: Template) -> Placeholder | None:
+    """Return the placeholder when a template is nothing else."""
+    if len(template.parts) == 1 and isinstance(template.parts[0], Placeholder):
+        return template.parts[0]
+    return None
+
+
+def call(request: Request, base: str, values: Values, filler: Filler) -> Call:
+    """Make the HTTP call of a ``get`` or ``post`` request."""
+    method, path = ("GET", request.get) if request.get is not None else ("POST", request.post or "")
+    headers = {name: filler.text(value, values) for name, value in request.headers.items()}
+    content: bytes | None = None
+    if request.json_ is not None:
+        content = json.dumps(filler.json(request.json_, values), ensure_ascii=False).encode()
+        headers.setdefault("Content-Type", "application/json")
+    elif request.form:
+        content = urlencode(list(filler.pairs(request.form, values))).encode()
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+    elif request.xml is not None:
+        content = etree.tostring(filler.xml(request.xml, values), encoding="utf-8", xml_declaration=True)
+        headers.setdefault("Content-Type", "application/xml; charset=utf-8")
+    return Call(
+        method,
+        filler.url(base, path, values),
+        headers,
+        content,
+        label=f"{method} {path.partition('?')[0]}",
+        query=tuple(filler.pairs(request.query, values)),
+    )
+
+
+def follow(previous: Call, url: str) -> Call:
+    """Return the call to a URL a registry gave; the template's query stays behind, it is already in the URL."""
+    return Call(previous.method, urljoin(previous.url, url), previous.headers, previous.content, label=previous.label)

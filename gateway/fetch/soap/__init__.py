@@ -1,0 +1,1 @@
+"""Build, sign and verify SOAP messages."""

@@ -1,0 +1,216 @@
+"""WS-Security: what is added to each request, and what is demanded of each reply.
+
+A reply is read only through the parts whose signature holds: :meth:`Guard.verified` returns an envelope that has nothing else in it, so
+that a wrapped or moved body cannot be mistaken for the signed one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets as randomness
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from lxml import etree
+
+from gateway.config.connection import Security, Signature, UsernameToken
+from gateway.fetch.request_builder import Filler
+from gateway.fetch.secrets import Secrets
+from gateway.fetch.soap import envelope as soap
+from gateway.fetch.soap import xml_signature
+from gateway.fetch.soap.xml_signature import DS, WSU, Refused
+
+WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+_TOKEN = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"  # noqa: S105 - the start of a URI
+X509V3 = _TOKEN + "x509-token-profile-1.0#X509v3"
+BASE64 = _TOKEN + "soap-message-security-1.0#Base64Binary"
+PASSWORD = _TOKEN + "username-token-profile-1.0#Password"
+SKEW = timedelta(minutes=5)
+_ID = f"{{{WSU}}}Id"
+
+
+class Guard:
+    """Secures requests and verifies replies for one registry. Remembers signatures it has seen, so that a replay is refused."""
+
+    def __init__(self, security: Security, secrets: Secrets, where: str) -> None:
+        self._security = security
+        self._secrets = secrets
+        self._where = where
+        self._seen: dict[bytes, datetime] = {}
+
+    @property
+    def verifies(self) -> bool:
+        """Whether replies have to be signed."""
+        return self._security.signature is not None
+
+    def secure(self, envelope: etree._Element, now: datetime) -> None:
+        """Add Timestamp, UsernameToken and signature, in this order, to an envelope that is otherwise finished."""
+        space = etree.QName(envelope).namespace
+        header = soap.required_header(envelope)
+        security = etree.SubElement(header, f"{{{WSSE}}}Security", nsmap={"wsse": WSSE, "wsu": WSU})
+        if self._security.must_understand:
+            security.set(f"{{{space}}}mustUnderstand", "1")
+        if self._security.timestamp:
+            _timestamp(security, now, self._security.timestamp.ttl)
+        if self._security.username_token:
+            self._username(security, self._security.username_token, now)
+        if self._security.signature:
+            self._sign(envelope, security, self._security.signature)
+
+    def _username(self, security: etree._Element, token: UsernameToken, now: datetime) -> None:
+        filler = Filler(self._secrets)
+        element = etree.SubElement(security, f"{{{WSSE}}}UsernameToken")
+        etree.SubElement(element, f"{{{WSSE}}}Username").text = filler.text(token.username, {})
+        secret = filler.text(token.password, {})
+        password = etree.SubElement(element, f"{{{WSSE}}}Password")
+        if not token.digest:
+            password.set("Type", PASSWORD + "Text")
+            password.text = secret
+            return
+        nonce, created = randomness.token_bytes(16), _stamp(now)
+        password.set("Type", PASSWORD + "Digest")
+        digest = hashlib.sha1(nonce + created.encode() + secret.encode(), usedforsecurity=False).digest()
+        password.text = base64.b64encode(digest).decode()
+        etree.SubElement(element, f"{{{WSSE}}}Nonce", EncodingType=BASE64).text = base64.b64encode(nonce).decode()
+        etree.SubElement(element, f"{{{WSU}}}Created").text = created
+
+    def _sign(self, envelope: etree._Element, security: etree._Element, rule: Signature) -> None:
+        key = xml_signature.private_key(self._secrets(rule.key.secret), f"the signing key {rule.key.secret!r}")
+        certificate = xml_signature.certificates(self._secrets(rule.certificate.secret), f"the certificate {rule.certificate.secret!r}")[0]
+        token = etree.Element(f"{{{WSSE}}}BinarySecurityToken", EncodingType=BASE64, ValueType=X509V3)
+        token.text = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+        security.insert(0, token)
+        named = [(_named(element), element) for part in rule.sign for element in _parts(envelope, part)]
+        signature = xml_signature.sign(named, key, digest=xml_signature.DIGEST_NAMES[rule.digest], prefixes=rule.inclusive_prefixes)
+        info = etree.SubElement(signature, f"{{{DS}}}KeyInfo")
+        reference = etree.SubElement(etree.SubElement(info, f"{{{WSSE}}}SecurityTokenReference"), f"{{{WSSE}}}Reference")
+        reference.set("URI", "#" + _named(token))
+        reference.set("ValueType", X509V3)
+        security.append(signature)
+
+    def is_signed(self, envelope: etree._Element) -> bool:
+        """Return whether a message claims to be signed; a fault may not be."""
+        header = soap.header_of(envelope)
+        return header is not None and header.find(f"{{{WSSE}}}Security/{{{DS}}}Signature") is not None
+
+    def verified(self, envelope: etree._Element, now: datetime) -> etree._Element:
+        """Return an envelope made of the verified parts alone; raises :class:`~gateway.fetch.soap.xml_signature.Refused`."""
+        rule = self._security.signature
+        if rule is None:
+            return envelope
+        security = self._only_security(envelope)
+        signatures = security.findall(f"{{{DS}}}Signature")
+        if len(signatures) != 1:
+            raise Refused(
+                "SIGNATURE_ABSENT", f"{self._where}: the reply is not signed" if not signatures else f"{self._where}: two signatures"
+            )
+        trust = xml_signature.certificates(self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}")
+        keys = xml_signature.vouched(trust, _shown(security, signatures[0]), now)
+        covered = xml_signature.referenced(envelope, signatures[0], keys)
+        for part in rule.require:
+            elements = _parts(envelope, part)
+            if not elements or any(element not in covered for element in elements):
+                raise Refused("SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed")
+        self._fresh(security, signatures[0], now)
+        return _rebuilt(envelope, covered)
+
+    def _only_security(self, envelope: etree._Element) -> etree._Element:
+        found = list(envelope.iter(f"{{{WSSE}}}Security"))
+        header = soap.header_of(envelope)
+        if not found:
+            raise Refused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
+        if len(found) != 1 or found[0].getparent() is not header:
+            raise Refused("SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header")
+        return found[0]
+
+    def _fresh(self, security: etree._Element, signature: etree._Element, now: datetime) -> None:
+        stamp = security.find(f"{{{WSU}}}Timestamp")
+        window = timedelta(minutes=10)
+        if stamp is not None:
+            created, expires = (_moment(stamp.findtext(f"{{{WSU}}}{name}")) for name in ("Created", "Expires"))
+            if created is not None and created > now + SKEW:
+                raise Refused("SIGNATURE_EXPIRED", f"{self._where}: the reply was signed in the future; compare the clocks")
+            if (expires is not None and expires < now - SKEW) or (created is not None and created < now - timedelta(days=1)):
+                raise Refused("SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired")
+            window = max(window, (expires - now) + SKEW) if expires is not None else window
+        rule = self._security.signature
+        if rule and rule.replay_window:
+            window = rule.replay_window
+        value = hashlib.sha256("".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()).digest()
+        self._seen = {seen: until for seen, until in self._seen.items() if until > now}
+        if value in self._seen:
+            raise Refused("SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice")
+        self._seen[value] = now + window
+
+
+def _timestamp(security: etree._Element, now: datetime, ttl: timedelta) -> None:
+    element = etree.SubElement(security, f"{{{WSU}}}Timestamp")
+    etree.SubElement(element, f"{{{WSU}}}Created").text = _stamp(now)
+    etree.SubElement(element, f"{{{WSU}}}Expires").text = _stamp(now + ttl)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Refused("SIGNATURE_MALFORMED", "the Timestamp holds no valid moment") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _named(element: etree._Element) -> str:
+    name = element.get(_ID)
+    if name is None:
+        name = "id-" + randomness.token_hex(8)
+        element.set(_ID, name)
+    return name
+
+
+def _parts(envelope: etree._Element, part: str) -> list[etree._Element]:
+    """Return the elements a word of ``sign`` means, each by its one place in the envelope."""
+    body, header = soap.body_of(envelope), soap.header_of(envelope)
+    if part == "body":
+        return [] if body is None else [body]
+    if header is None:
+        return []
+    if part in {"timestamp", "token"}:
+        name = f"{{{WSU}}}Timestamp" if part == "timestamp" else f"{{{WSSE}}}BinarySecurityToken"
+        return header.findall(f"{{{WSSE}}}Security/{name}")
+    if part == "xroad":
+        return [child for child in header if etree.QName(child).namespace == soap.XROAD]
+    names = {"to": "To", "from": "From", "action": "Action", "message_id": "MessageID"}
+    return header.findall(f"{{{soap.WSA}}}{names[part]}")
+
+
+def _shown(security: etree._Element, signature: etree._Element) -> x509.Certificate | None:
+    """Return the certificate the message shows, if it shows one; whether it is trusted is decided elsewhere."""
+    tokens = {token.get(_ID): token for token in security.findall(f"{{{WSSE}}}BinarySecurityToken")}
+    wanted = signature.find(f"{{{DS}}}KeyInfo/{{{WSSE}}}SecurityTokenReference/{{{WSSE}}}Reference")
+    token = tokens.get((wanted.get("URI") or "").removeprefix("#")) if wanted is not None else None
+    if token is None:
+        return None
+    try:
+        return x509.load_der_x509_certificate(base64.b64decode("".join((token.text or "").split()), validate=True))
+    except (binascii.Error, ValueError):
+        raise Refused("SIGNATURE_MALFORMED", "the BinarySecurityToken is not a certificate") from None
+
+
+def _rebuilt(envelope: etree._Element, covered: list[etree._Element]) -> etree._Element:
+    space = etree.QName(envelope).namespace
+    made = etree.Element(f"{{{space}}}Envelope", nsmap=cast("Any", envelope.nsmap))
+    header = etree.SubElement(made, f"{{{space}}}Header")
+    original, body = soap.header_of(envelope), soap.body_of(envelope)
+    header.extend(deepcopy(element) for element in covered if element.getparent() is original)
+    if body is not None and body in covered:
+        made.append(deepcopy(body))
+    return made

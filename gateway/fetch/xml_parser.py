@@ -1,0 +1,265 @@
+"""XML from strangers: no DOCTYPE, no entities, no network, bounded depth and size, names that comments cannot cut.
+
+A document is either refused with a reason or complete. Large ones are cut into records while they stream, and no record is
+handed out before the document's end was seen.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import IO, Any, cast
+
+from lxml import etree
+
+from gateway.errors import Halt, RetryLater
+from gateway.fetch.http.body import IN_MEMORY, Body
+
+MAX_DEPTH = 200
+MAX_ELEMENTS = 20_000_000
+_DOCTYPE = b"<!DOCTYPE"
+_ALLOWED = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
+_DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_FIRST_TAG = re.compile(rb"<[A-Za-z_]")
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_BOM_NAMES = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+OWN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+"""For what this module has parsed before and written itself."""
+
+
+def charset(head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False) -> str:
+    """Return the one encoding a body has; raise ``ENCODING`` or ``ENCODING_CONFLICT`` rather than guess.
+
+    The connector's own ``charset`` wins. Otherwise byte order mark, transport and XML declaration have to agree.
+    """
+    if configured:
+        return _known(configured)
+    mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
+    declared = _DECLARED.search(head[:512]) if xml else None
+    said = [_known(name) for name in (mark, transport, declared and declared[1].decode("ascii")) if name]
+    distinct = {"utf-8" if name == "ascii" else name for name in said}
+    if len(distinct) > 1:
+        raise Halt("ENCODING_CONFLICT", f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one")
+    return distinct.pop() if distinct else "utf-8"
+
+
+def _known(name: str) -> str:
+    try:
+        found = codecs.lookup(name).name
+    except LookupError:
+        found = ""
+    if found not in _ALLOWED:
+        raise Halt("ENCODING", f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252")
+    return found
+
+
+def refuse_other_content(body: Body, where: str) -> None:
+    """Raise when a body is empty or a web page: neither is ever "no records"."""
+    head = body.head(2048)
+    if not head.strip():
+        raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content; this is not taken for an empty result")
+    if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
+        raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: a web page came instead of data (maintenance, or the wrong url)")
+
+
+def parse(body: Body, *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> etree._Element:
+    """Return the root of a complete document."""
+    root, _ = _run(body, None, transport=transport, configured=configured, where=where)
+    return root
+
+
+def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
+    """Return the root of a complete document that is in memory."""
+    return parse(Body.of(data), where=where)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records stand: their own tag and those of the elements right above, in Clark notation, the record's last."""
+
+    path: tuple[str, ...]
+    depth: int | None = None
+    """How deep a record is, the root being 1; ``None`` for anywhere."""
+
+    def holds(self, element: etree._Element) -> bool:
+        """Whether an element of the record's own tag is a record."""
+        if self.depth is not None and self.depth != 1 + sum(1 for _ in element.iterancestors()):
+            return False
+        above: Any = element
+        for tag in self.path[-2::-1]:
+            above = above.getparent()
+            if above is None or above.tag != tag:
+                return False
+        return True
+
+
+class Records:
+    """Serialised records of a document that is complete, in memory or on disk; read once."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        self.count = 0
+        self.nested = False
+        """Whether an element with a record's name stood inside another: then a cut is not what ``//name`` finds."""
+
+    def add(self, record: bytes) -> None:
+        """Append one record."""
+        self._file.write(struct.pack(">I", len(record)) + record)
+        self.count += 1
+
+    def digest(self) -> str:
+        """Return what changes when any record does; to be asked for before they are read."""
+        self._file.seek(0)
+        return hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while head := self._file.read(4):
+            yield self._file.read(struct.unpack(">I", head)[0])
+        self._file.close()
+
+
+def cut(
+    body: Body, place: Place, *, transport: str | None = None, configured: str | None = None, where: str = "reply"
+) -> tuple[etree._Element, Records]:
+    """Return a document without the outermost elements at a place, and those beside it, in bounded memory."""
+    return _run(body, place, transport=transport, configured=configured, where=where)
+
+
+def _run(body: Body, place: Place | None, *, transport: str | None, configured: str | None, where: str) -> tuple[etree._Element, Records]:
+    refuse_other_content(body, where)
+    head = body.head(65_536)
+    name = charset(head, transport, configured, xml=True)
+    _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
+    watched = not _harmless(body)
+    parser = etree.XMLPullParser(
+        events=("start", "end") if watched else ("end",) if place else (),
+        tag=place.path[-1] if place and not watched else None,
+        encoding=name,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    cutter = _Cutter(place, where)
+    take = cutter.watch if watched else cutter.take
+    try:
+        for piece in body.chunks():
+            parser.feed(piece)
+            take(parser.read_events())
+        root = parser.close()
+    except etree.XMLSyntaxError as error:
+        raise _syntax(error, body, where) from None
+    take(parser.read_events())
+    if root.getroottree().docinfo.internalDTD is not None:
+        _refuse_doctype(_DOCTYPE, where)
+    _refuse_depth(root, 1, where)
+    return root, cutter.records
+
+
+def _harmless(body: Body) -> bool:
+    """Whether a document can hold neither a DOCTYPE nor too many elements: then nobody has to look at each while it is read."""
+    marks, before = 0, b""
+    for piece in body.chunks():
+        marks += piece.count(b"<")
+        if marks > MAX_ELEMENTS or _DOCTYPE in before + piece:
+            return False
+        before = piece[1 - len(_DOCTYPE) :]
+    return True
+
+
+class _Cutter:
+    """Takes records out of a document while it is read."""
+
+    def __init__(self, place: Place | None, where: str) -> None:
+        self._place = place
+        self._where = where
+        self._depth = 0
+        self._elements = 0
+        self.records = Records()
+
+    def watch(self, events: Iterable[Any]) -> None:
+        """Look at every element."""
+        for event, element in events:
+            if event == "start":
+                self._depth += 1
+                self._elements += 1
+                if self._depth == 1 and element.getroottree().docinfo.internalDTD is not None:
+                    _refuse_doctype(_DOCTYPE, self._where)
+                if self._depth > MAX_DEPTH:
+                    raise _too_deep(self._where)
+                if self._elements > MAX_ELEMENTS:
+                    raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
+                continue
+            self._depth -= 1
+            if self._place is not None and element.tag == self._place.path[-1]:
+                self.take(((event, element),))
+
+    def take(self, events: Iterable[Any]) -> None:
+        """Take records that have ended; one that stands inside another is left to it."""
+        place = self._place
+        for _, element in events:
+            if place is None or not place.holds(element):
+                continue
+            if any(place.holds(outer) for outer in element.iterancestors(element.tag)):
+                self.records.nested = True
+            else:
+                self._cut(element)
+
+    def _cut(self, element: etree._Element) -> None:
+        parent = element.getparent()
+        if parent is None:
+            return
+        record = etree.tostring(element, encoding="utf-8", with_tail=False)
+        depth = 1 + sum(1 for _ in element.iterancestors())
+        if depth + record.count(b"<") // 2 > MAX_DEPTH:  # each level but the innermost takes two tags
+            _refuse_depth(element, depth, self._where)
+        self.records.add(record)
+        parent.remove(element)
+
+
+def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
+    """Raise when something inside an element that is itself ``depth`` deep is nested too deep."""
+    if depth > MAX_DEPTH or _below(MAX_DEPTH - depth + 1)(element):
+        raise _too_deep(where)
+
+
+@lru_cache(maxsize=MAX_DEPTH)
+def _below(levels: int) -> etree.XPath:
+    """Return the test for an element so many levels below another."""
+    return etree.XPath(f"boolean({'/'.join('*' * levels)})")
+
+
+def _too_deep(where: str) -> Halt:
+    return Halt("LIMIT_DEPTH", f"{where}: elements are nested deeper than {MAX_DEPTH}")
+
+
+def _refuse_doctype(prolog: bytes, where: str) -> None:
+    if _DOCTYPE in prolog:
+        raise Halt("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
+
+
+def _syntax(error: etree.XMLSyntaxError, body: Body, where: str) -> Exception:
+    line, column = error.position
+    text = str(error).lower()
+    if "encoding" in text or "utf-8" in text:
+        return Halt(
+            "ENCODING", f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one"
+        )
+    if "depth" in text:
+        return Halt("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
+    if "huge" in text or "too long" in text:
+        return Halt("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
+    reason = "XML_MALFORMED" if body.proved else "INCOMPLETE_BODY"
+    return RetryLater(reason, f"{where}: the XML is not well-formed or not complete at line {line}, column {column}")

@@ -1,0 +1,360 @@
+"""How a record came about, as a page an official can read and as facts for programs.
+
+Each field ← the rule of the connector file ← the value the registry sent ← the table row, its version and who states it ← the connector's
+digest ← the position of the raw record. Personal values never stand on the page: their rules do.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct, to_builtins
+
+from gateway.config.connector import Connector, Stream, payload_kind
+from gateway.config.expressions.compiler import ExpressionError, compile_expression, is_element, text_of
+from gateway.config.rules import Rule
+from gateway.config.target_fields import UnknownTarget, record_type, target
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.tables.rule_codes import RULES
+from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
+from gateway.records import Accepted, Issue, Lookup, Outcome, Raw, Rejected, Withheld
+
+HIDDEN = "(personal, not shown)"
+_WIDTH = 110
+_LONGEST = 160
+_DERIVED = {
+    "eqf_level": ("nqf_framework", "nqf_level", "awarded_on"),
+    "nqf_uri": ("nqf_framework", "nqf_level"),
+    "credit_points": ("credit_amount", "credit_unit", "credit_sector", "awarded_on"),
+}
+
+
+class Source(Struct, frozen=True):
+    """One expression of a rule, and what it finds in the registry's record."""
+
+    expression: str
+    values: tuple[str, ...]
+
+
+class Row(Struct, frozen=True):
+    """The table row behind a value: version, who states it, how sure, or why it states nothing."""
+
+    table: str
+    row: str
+    version: str
+    source: str
+    confidence: str = ""
+    relation: str = ""
+    referenced_year: int | None = None
+    reason: str = ""
+    note: str = ""
+
+
+class Field(Struct, frozen=True):
+    """One field of the record."""
+
+    field: str
+    value: str
+    personal: bool
+    rule: str
+    sources: tuple[Source, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+class Note(Struct, frozen=True):
+    """An issue or the rejection, with the rule behind its code."""
+
+    code: str
+    field: str
+    message: str
+    rule: str
+    meaning: str
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """The whole page."""
+
+    record: str
+    connector: str
+    stream: str
+    outcome: str
+    position: str
+    config_digest: str
+    tables_digest: str
+    fields: tuple[Field, ...]
+    notes: tuple[Note, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the page for programs."""
+        made = to_builtins(self)
+        assert isinstance(made, dict)  # noqa: S101 - a Struct becomes a mapping
+        return made
+
+    def text(self) -> str:
+        """Return the page for people."""
+        return "\n".join(_page(self)) + "\n"
+
+
+def explain(
+    connector: Connector, raw: Raw, outcome: Outcome, *, tables: Tables | None = None, emits: str = "", position: str = ""
+) -> Explanation:
+    """Explain how ``raw`` ended as ``outcome``. ``position`` says where the raw record stands, such as ``gateway.raw.v1-2@1041``."""
+    stream = connector.streams[raw.stream]
+    emits, rules = _rules(stream, raw.kind, emits)
+    reader = _Reader(connector, stream, raw)
+    lookups = outcome.provenance.lookups if isinstance(outcome, Accepted) else ()
+    record = to_builtins(outcome.record, builtin_types=(date, datetime, Decimal)) if isinstance(outcome, Accepted) else {}
+    fields = [_mapped(name, rule, emits, record, reader, lookups, tables) for name, rule in rules.items()]
+    fields += _derived(record, {field.field for field in fields}, lookups, tables)
+    return Explanation(
+        record=HIDDEN if _keyed_by_person(emits) else raw.native_id,
+        connector=raw.connector,
+        stream=raw.stream,
+        outcome=_outcome(outcome, emits),
+        position=position or "a sample, not on a topic",
+        config_digest=connector.digest,
+        tables_digest=tables.digest if tables else "",
+        fields=tuple(field for field in fields if field.value or field.rows or any(source.values for source in field.sources)),
+        notes=tuple(_notes(outcome)),
+    )
+
+
+def _keyed_by_person(emits: str) -> bool:
+    return emits in {"student_status", "card"}
+
+
+def _rules(stream: Stream, kind: str, emits: str) -> tuple[str, Mapping[str, Rule]]:
+    own = (stream.kinds or {}).get(kind)
+    if own is None:
+        return emits or stream.emits, stream.map
+    return emits or own.emits or stream.emits, {**stream.map, **own.map}
+
+
+def _outcome(outcome: Outcome, emits: str) -> str:
+    if isinstance(outcome, Accepted):
+        return f"accepted as {emits.replace('_', ' ')}"
+    if isinstance(outcome, Rejected):
+        return f"rejected ({outcome.reason} at {outcome.field or 'the whole record'})"
+    return f"not published ({outcome.reason})"
+
+
+# one field ------------------------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads the registry's record with the expressions of the connector file."""
+
+    def __init__(self, connector: Connector, stream: Stream, raw: Raw) -> None:
+        self._kind = payload_kind(connector, stream)
+        self._namespaces = connector.protocol.namespaces
+        self._context = {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
+        try:
+            self._node: Any = None if raw.body is None else xml_element(raw.body) if self._kind == "xml" else json_value(raw.body)
+        except PayloadError:
+            self._node = None
+
+    def read(self, expression: str) -> tuple[str, ...]:
+        """Return what an expression finds, as text, shortened."""
+        if self._node is None:
+            return ()
+        try:
+            found = compile_expression(self._kind, expression, self._namespaces)(self._node, self._context)
+        except ExpressionError:
+            return ()
+        return tuple(_short(text_of(value) if is_element(value) else _shown(value)) for value in found)
+
+
+def _mapped(
+    name: str,
+    rule: Rule,
+    emits: str,
+    record: Mapping[str, Any],
+    reader: _Reader,
+    lookups: tuple[Lookup, ...],
+    tables: Tables | None,
+) -> Field:
+    personal = _personal(emits, name, rule)
+    sources = tuple(
+        Source(expression, () if many else ((HIDDEN,) if values and personal else values))
+        for expression, many in _expressions(rule)
+        for values in (reader.read(expression),)
+    )
+    value = _shown(_at(record, name.split(".")))
+    rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == name)
+    return Field(name, HIDDEN if value and personal else _short(value), personal, _said(rule), sources, rows)
+
+
+def _personal(emits: str, name: str, rule: Rule) -> bool:
+    try:
+        found = target(record_type(emits), name)
+    except UnknownTarget:
+        return True
+    inner = rule.map or {}
+    return found.personal or bool(rule.pseudonym or rule.basis or any(one.pseudonym or one.basis for one in inner.values()))
+
+
+def _expressions(rule: Rule) -> Iterator[tuple[str, bool]]:
+    """Yield the expressions of a rule; ``True`` with those whose items the rule takes apart further."""
+    if rule.from_ is not None:
+        yield rule.from_, False
+    if rule.each is not None:
+        yield rule.each, True
+    if rule.join is not None:
+        for expression in rule.join.values() if isinstance(rule.join, dict) else rule.join:
+            yield expression, False
+    for inner in rule.first_of or ():
+        yield from _expressions(inner)
+
+
+def _said(rule: Rule) -> str:
+    """Say a rule in one line."""
+    parts: list[str] = []
+    if rule.const is not None:
+        parts.append(f"always {_shown(rule.const)}")
+    parts += [("for each " if many else "from ") + expression for expression, many in _expressions(rule)]
+    if rule.languages is not None:
+        parts.append("a text in several languages")
+    if rule.as_ is not None:
+        parts.append(f"as {rule.as_.simple or rule.as_.kind}")
+    for word, value in (
+        ("through table", rule.table),
+        ("of framework", rule.framework),
+        ("as a pseudonym of", rule.pseudonym),
+        ("because", rule.basis),
+    ):
+        if value:
+            parts.append(f"{word} {value}")
+    if rule.default is not None:
+        parts.append(f"else {_shown(rule.default)}")
+    return ", ".join(parts)
+
+
+def _derived(record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup, ...], tables: Tables | None) -> Iterator[Field]:
+    """Yield what the gateway itself added: values from mapping tables, of the whole and of its parts."""
+    names = dict.fromkeys(
+        [*(name for name in _DERIVED if name in record and record[name] is not None), *(lookup.field for lookup in lookups)]
+    )
+    for name in names:
+        if name in mapped:
+            continue
+        prefix, _, last = name.rpartition(".")
+        place = _place(record, prefix)
+        asked = [(key, _shown(place.get(key))) for key in _DERIVED.get(last, ()) if place.get(key) is not None]
+        sources = tuple(Source(key, (HIDDEN if prefix and key == "awarded_on" else value,)) for key, value in asked)
+        asked_for = f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name  # one lookup gives both
+        rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
+        yield Field(name, _short(_shown(place.get(last))), False, "the mapping tables of the country", sources, rows)
+
+
+def _place(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    if prefix.startswith("parts["):
+        parts = record.get("parts") or ()
+        index = int(prefix[len("parts[") : -1])
+        return parts[index] if index < len(parts) else {}
+    return record
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _row(lookup: Lookup, tables: Tables | None) -> Row:
+    return Row(
+        lookup.table, lookup.row, lookup.version, lookup.source, lookup.confidence, lookup.relation, lookup.referenced_year, lookup.reason,
+        _row_note(lookup.row, tables),
+    )  # fmt: skip
+
+
+def _row_note(key: str, tables: Tables | None) -> str:
+    country, _, rest = key.partition("/")
+    framework, _, level = rest.partition("/")
+    for mapping in tables.mappings if tables else ():
+        if mapping.country == country and (found := mapping.frameworks.get(framework)):
+            return next((row.note or "" for version in found.versions for row in version.levels if row.level == level), "")
+    return ""
+
+
+def _notes(outcome: Outcome) -> Iterator[Note]:
+    if isinstance(outcome, Rejected):
+        yield _note(outcome.reason, outcome.field, outcome.detail)
+    elif isinstance(outcome, Withheld):
+        yield _note(outcome.reason, "", "")
+    else:
+        issues: tuple[Issue, ...] = outcome.provenance.issues
+        for issue in issues:
+            yield _note(issue.code, issue.field, issue.message)
+
+
+def _note(code: str, field: str, message: str) -> Note:
+    rule = RULES.get(code)
+    return Note(code, field, message, rule.rule if rule else "", rule.says if rule else "")
+
+
+# how it is written ------------------------------------------------------------------------------------------------------------------
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ({}, (), []):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_shown(one)}" for key, one in value.items() if _shown(one))
+    if isinstance(value, list | tuple):
+        return f"{len(value)} items" if any(isinstance(one, Mapping) for one in value) else ", ".join(map(_shown, value))
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _page(page: Explanation) -> Iterator[str]:
+    yield f"Record {page.record}: {page.outcome}"
+    yield from _line("raw record", page.position)
+    yield from _line("connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}")
+    yield from _line("tables", f"digest {page.tables_digest}" if page.tables_digest else "none")
+    nothing = "(nothing)" if page.outcome.startswith("accepted") else "(not published)"
+    for field in page.fields:
+        yield ""
+        yield from textwrap.wrap(f"{field.field}: {field.value or nothing}", _WIDTH, subsequent_indent="    ")
+        yield from _line("rule", field.rule)
+        for source in field.sources:
+            if source.values:
+                yield from _line("source", f"{source.expression} = {' | '.join(source.values)}")
+        for row in field.rows:
+            yield from _row_lines(row, shortly=field.field.endswith("nqf_uri"))
+    if page.notes:
+        yield ""
+        yield "Notes"
+    for note in page.notes:
+        yield from _line(note.rule or "-", f"{note.code} ({note.field or 'whole record'}): {note.meaning or note.message}")
+        if note.meaning and note.message:
+            yield from _line("", note.message)
+
+
+def _row_lines(row: Row, *, shortly: bool) -> Iterator[str]:
+    yield from _line("table row", f"{row.row or 'none'}, version {row.version}" if row.version else (row.row or f"none in {row.table}"))
+    if shortly:
+        return
+    standing = ", ".join(
+        filter(None, (row.relation.replace("_", " "), f"referenced {row.referenced_year}" if row.referenced_year else "", row.confidence))
+    )
+    for name, text in (("standing", standing), ("stated by", row.source), ("remark", row.note)):
+        if text:
+            yield from _line(name, text)
+    if row.reason:
+        code = row.reason if row.reason in RULES else f"credits_{row.reason}"
+        yield from _line("no value", f"{row.reason}: {RULES[code].says}" if code in RULES else row.reason)
+
+
+def _line(name: str, text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"  {name:<11} ", subsequent_indent=" " * 14) or [f"  {name}"]

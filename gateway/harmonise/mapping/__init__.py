@@ -1,0 +1,1 @@
+"""Compile mapping rules and run them."""

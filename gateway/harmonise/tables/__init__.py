@@ -1,0 +1,1 @@
+"""Apply the EQF and ECTS tables of a country."""

@@ -1,0 +1,97 @@
+"""The mapping tables as harmonising reads them: loaded once, compiled to dictionaries, never changed.
+
+A changed file is a new :class:`Tables` with another ``digest``; nothing here reads a file, a clock or the environment once loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.config.mapping_tables import CodeVersion, GradingScale, Mapping, load_mappings
+from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.tables.level_and_credit_rules import Judgements
+from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
+
+__all__ = ["CodeMatch", "CreditMatch", "LevelMatch", "NoCode", "NoCredits", "NoLevel", "Tables"]
+
+
+class CodeMatch(Struct, frozen=True, kw_only=True):
+    """What a code table says for a code."""
+
+    value: str | int | bool | None
+    table: str
+    version: str
+    row: str
+    source: str
+
+
+class NoCode(Struct, frozen=True, kw_only=True):
+    """A code table says nothing: table_unknown, code_unknown, date_required or not_in_force."""
+
+    reason: str
+    table: str = ""
+
+
+class Tables:
+    """Levels, credits, grading scales and code tables of every system. Immutable; safe to share between threads."""
+
+    __slots__ = ("_codes", "_credits", "_grading", "_levels", "digest", "judgements", "mappings")
+
+    def __init__(self, mappings: Iterable[Mapping], digest: str) -> None:
+        self.mappings = tuple(mappings)
+        self.digest = digest
+        self._levels = Levels(self.mappings)
+        self._credits = Credits(self.mappings)
+        self.judgements = Judgements(self._levels, self._credits)
+        """What the rules make of levels and credits by these tables."""
+        self._grading = {(one.country, scale.scale): scale for one in self.mappings for scale in one.grading}
+        self._codes = {(one.country, name): table.versions for one in self.mappings for name, table in one.codes.items()}
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Tables:
+        """Read and compile a directory of mapping files; raises :class:`~gateway.errors.ConfigError` with every finding."""
+        found = load_mappings(directory)
+        digest = hashlib.sha256()
+        for path in sorted(found):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return cls(found.values(), digest.hexdigest()[:16])
+
+    def level(self, country: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
+        """Return the EQF level a dated, sourced row states, or the reason there is none. ``level`` is taken as it stands."""
+        return self._levels.find(country, framework, level, on)
+
+    def credits(
+        self, country: str, unit: str, amount: Decimal, sector: str | None = None, on: date | None = None, *, per_year: int | None = None
+    ) -> CreditMatch | NoCredits:
+        """Return the ECTS value of an amount, exact and rounded once, or the reason there is none."""
+        return self._credits.find(country, unit, amount, sector, on, per_year)
+
+    def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCode:
+        """Return what a code table of the country, or else of the EU, says for a code."""
+        system = self._levels.system(country)
+        for owner in (system or "", "EU"):
+            if versions := self._codes.get((owner, name)):
+                return _code(owner, name, versions, value, on)
+        return NoCode(reason="table_unknown", table=name)
+
+    def grading_scale(self, country: str, scale: str) -> GradingScale | None:
+        """Return a grading scale of the country, for checking and showing a grade; nothing here converts one."""
+        return self._grading.get((self._levels.system(country) or country, scale))
+
+
+def _code(owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None) -> CodeMatch | NoCode:
+    if on is None and len(versions) > 1:
+        return NoCode(reason="date_required", table=name)
+    for version in versions:
+        if on is None or ((version.from_ or date.min) <= on <= (version.until or date.max)):
+            if value not in version.map:
+                return NoCode(reason="code_unknown", table=name)
+            label = f"{name}@{version.from_ or 'undated'}"
+            return CodeMatch(value=version.map[value], table=name, version=label, row=f"{owner}/{name}/{value}", source=version.source)
+    return NoCode(reason="not_in_force", table=name)

@@ -1,0 +1,205 @@
+"""National credits to ECTS: exact fractions, rounded once, and only where a sourced row of higher education says so.
+
+Units that share a word are told apart by sector, day and credits a year; what stays undecided is not converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from fractions import Fraction
+
+from msgspec import Struct
+
+from gateway.config.mapping_tables import CreditUnit, Mapping
+
+_CENT = Decimal("0.01")
+_MEMO = 50_000
+_LARGEST = Decimal(1_000_000)
+
+
+class NoCreditsReason(StrEnum):
+    """Why credits give no ECTS value. Values are metric labels: stable, and no others."""
+
+    COUNTRY_UNKNOWN = "country_unknown"
+    UNIT_UNKNOWN = "unit_unknown"
+    AMOUNT_NOT_POSITIVE = "amount_not_positive"
+    NOT_HIGHER_EDUCATION = "not_higher_education"
+    SECTOR_REQUIRED = "sector_required"
+    SECTOR_MISMATCH = "sector_mismatch"
+    DATE_REQUIRED = "date_required"
+    YEAR_NORM_REQUIRED = "year_norm_required"
+    NOT_IN_FORCE = "not_in_force"
+    HOURS_ONLY = "by_hours_only"
+    INSTITUTIONAL = "institutional_table"
+    NOT_CONVERTIBLE = "not_convertible"
+    UNSURE = "unsure"
+
+
+_BY_CONVERSION = {
+    "by_hours_only": NoCreditsReason.HOURS_ONLY,
+    "institutional": NoCreditsReason.INSTITUTIONAL,
+    "not_convertible": NoCreditsReason.NOT_CONVERTIBLE,
+}
+
+
+class CreditMatch(Struct, frozen=True, kw_only=True):
+    """ECTS credits: ``exact``, and ``points`` rounded once to two places. ``hours`` is the range of hours for one ECTS credit here."""
+
+    points: Decimal
+    exact: Fraction
+    ratio: Fraction
+    unit: str
+    system: str
+    version: str
+    row: str
+    source: str
+    confidence: str
+    conversion: str
+    hours: tuple[Fraction, Fraction] | None = None
+    note: str = ""
+
+
+class NoCredits(Struct, frozen=True, kw_only=True):
+    """No ECTS value, and why; the unit's row when one was found."""
+
+    reason: NoCreditsReason
+    unit: str = ""
+    system: str = ""
+    version: str = ""
+    row: str = ""
+    source: str = ""
+    confidence: str = ""
+    conversion: str = ""
+    note: str = ""
+    units: tuple[str, ...] = ()
+
+
+class _Unit(Struct, frozen=True):
+    row: CreditUnit
+    key: str
+    version: str
+    ratio: Fraction | None
+    hours: tuple[Fraction, Fraction] | None
+
+    def holds(self, on: date) -> bool:
+        return (self.row.from_ is None or self.row.from_ <= on) and (self.row.until is None or on <= self.row.until)
+
+
+def rounded(exact: Fraction) -> Decimal:
+    """Round to two places, halves up, without a step in binary."""
+    cents = (exact.numerator * 200 + exact.denominator) // (2 * exact.denominator)
+    return (Decimal(cents) / 100).quantize(_CENT, ROUND_HALF_UP)
+
+
+class Credits:
+    """Every credit unit of every system. Does not change once made."""
+
+    __slots__ = ("_aliases", "_memo", "_units")
+
+    def __init__(self, mappings: Iterable[Mapping]) -> None:
+        self._units: dict[tuple[str, str], tuple[_Unit, ...]] = {}
+        self._aliases: dict[str, str] = {}
+        self._memo: dict[tuple[str, str, Decimal, str | None, date | None, int | None], CreditMatch | NoCredits] = {}
+        for mapping in mappings:
+            self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
+            for row in mapping.credits:
+                unit = _unit(mapping.country, row)
+                for name in {row.unit, *row.also, row.unit.casefold(), *(name.casefold() for name in row.also)}:
+                    self._units[mapping.country, name] = (*self._units.get((mapping.country, name), ()), unit)
+
+    def find(  # the question has six parts, always in this order
+        self, country: str, unit: str, amount: Decimal, sector: str | None, on: date | None, per_year: int | None = None
+    ) -> CreditMatch | NoCredits:
+        """Return what an amount of a unit is in ECTS, or the reason nobody says."""
+        asked = (country, unit, amount, sector, on, per_year)
+        found = self._memo.get(asked) if amount.is_finite() else None
+        if found is None:
+            if not (amount.is_finite() and 0 < amount <= _LARGEST):
+                return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
+            unit_or_none = self._find(country, unit, sector, on, per_year)
+            found = unit_or_none if isinstance(unit_or_none, NoCredits) else _match(unit_or_none, Fraction(amount))
+            if len(self._memo) >= _MEMO:
+                self._memo.clear()
+            self._memo[asked] = found
+        return found
+
+    def _find(self, country: str, unit: str, sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCredits:
+        system = self._aliases.get(country)
+        if system is None:
+            return NoCredits(reason=NoCreditsReason.COUNTRY_UNKNOWN, unit=unit)
+        named = self._named(system, unit)
+        if not named:
+            return NoCredits(reason=NoCreditsReason.UNIT_UNKNOWN, unit=unit)
+        chosen = _choose(named, sector, on, per_year)
+        if isinstance(chosen, NoCreditsReason):
+            return _none(chosen, unit, named)
+        return _usable(chosen, unit)
+
+    def _named(self, system: str, unit: str) -> tuple[_Unit, ...]:
+        folded = unit.casefold()
+        for place, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
+            if found := self._units.get((place, name)):
+                return found
+        return ()
+
+
+def _unit(country: str, row: CreditUnit) -> _Unit:
+    hours = (row.hours[0] / row.ects, row.hours[1] / row.ects) if row.hours and row.ects else None
+    return _Unit(row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours)
+
+
+def _choose(named: tuple[_Unit, ...], sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCreditsReason:
+    """Narrow the units that share a name down to one, by sector, credits a year and day."""
+    if sector in {"VET", "GEN"}:
+        return NoCreditsReason.NOT_HIGHER_EDUCATION
+    if sector is None and (len({unit.row.sector for unit in named}) > 1 or named[0].row.sector == "ALL"):
+        return NoCreditsReason.SECTOR_REQUIRED
+    if sector is None and per_year is None and len(named) > 1:
+        return NoCreditsReason.SECTOR_REQUIRED
+    left = [unit for unit in named if sector is None or unit.row.sector in {sector, "ALL"}]
+    if not left:
+        return NoCreditsReason.NOT_HIGHER_EDUCATION if named[0].row.sector in {"VET", "GEN"} else NoCreditsReason.SECTOR_MISMATCH
+    if per_year is not None:
+        left = [unit for unit in left if unit.row.per_year == str(per_year)]
+        if not left:
+            return NoCreditsReason.YEAR_NORM_REQUIRED
+    if on is not None:
+        left = [unit for unit in left if unit.holds(on)]
+        if not left:
+            return NoCreditsReason.NOT_IN_FORCE
+    if len(left) > 1:
+        return NoCreditsReason.DATE_REQUIRED if on is None else NoCreditsReason.YEAR_NORM_REQUIRED
+    return left[0]
+
+
+def _usable(unit: _Unit, name: str) -> _Unit | NoCredits:
+    row = unit.row
+    if row.sector in {"VET", "GEN"}:
+        return _none(NoCreditsReason.NOT_HIGHER_EDUCATION, name, (unit,))
+    if row.confidence == "unsure":
+        return _none(NoCreditsReason.UNSURE, name, (unit,))
+    if unit.ratio is None:
+        return _none(_BY_CONVERSION[row.conversion], name, (unit,))
+    return unit
+
+
+def _none(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) -> NoCredits:
+    if len(named) > 1:
+        return NoCredits(reason=reason, unit=name, units=tuple(unit.row.unit for unit in named))
+    unit, row = named[0], named[0].row
+    return NoCredits(
+        reason=reason, unit=row.unit, system=row.system, version=unit.version, row=unit.key, source=row.source, confidence=row.confidence,
+        conversion=row.conversion, note=row.note or "", units=(row.unit,),
+    )  # fmt: skip
+
+
+def _match(unit: _Unit, amount: Fraction) -> CreditMatch:
+    row = unit.row
+    exact = amount * (unit.ratio or 0)
+    return CreditMatch(
+        points=rounded(exact), exact=exact, ratio=unit.ratio or Fraction(0), unit=row.unit, system=row.system, version=unit.version,
+        row=unit.key, source=row.source, confidence=row.confidence, conversion=row.conversion, hours=unit.hours, note=row.note or "",
+    )  # fmt: skip

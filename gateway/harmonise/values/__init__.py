@@ -1,0 +1,1 @@
+"""Convert single values: text, dates, codes, numbers."""

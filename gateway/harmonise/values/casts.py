@@ -1,0 +1,243 @@
+"""Convert one selected value to what a target needs, strictly: a value that cannot be read is an error, never a guess.
+
+Only ASCII digits are digits; ``NaN`` is no number; 30 February is no date; text is NFC, trimmed, and free of control and
+bidirectional characters.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+
+import re2
+
+from gateway.config.rules import Boolean, Cast
+from gateway.harmonise.values.dates import date_formats, dates, epoch, epoch_date, moments, partial_date, period_date
+from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES, LANGUAGES_2
+from gateway.harmonise.values.text import CastError, Convert, clean, collapse, integer, plain, text
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
+_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
+_POINT = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,18})(\.[0-9]{1,18})?")
+_DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
+
+
+def decimal(value: Any) -> Decimal:
+    """Read a decimal number with a point, without thousands marks."""
+    if type(value) is int:
+        return Decimal(value)
+    if isinstance(value, bool):
+        raise CastError("not_a_number", "a number")
+    if isinstance(value, float):
+        made = Decimal(repr(value))
+        if not made.is_finite():
+            raise CastError("not_a_number", "a finite number")
+        return made
+    found = plain(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    if not _DECIMAL.fullmatch(found):
+        raise CastError("not_a_number", "a number such as 7.5, in digits 0-9")
+    return Decimal(found)
+
+
+def decimal_with(mark: str) -> Convert:
+    """Return a cast for numbers with the given decimal mark; the other mark may group thousands."""
+    pattern, group = (_COMMA, ".") if mark == "," else (_POINT, ",")
+
+    def convert(value: Any) -> Decimal:
+        if isinstance(value, int | float | Decimal):
+            return decimal(value)
+        found = plain(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
+        if not pattern.fullmatch(found):
+            raise CastError("not_a_number", f"a number with '{mark}' as decimal mark")
+        return Decimal(found.replace(group, "").replace(",", "."))
+
+    return convert
+
+
+def boolean(value: Any) -> bool:
+    """Read ``true``, ``false``, ``1`` or ``0``."""
+    if isinstance(value, bool):
+        return value
+    found = plain(value).lower()
+    if found in {"true", "1"}:
+        return True
+    if found in {"false", "0"}:
+        return False
+    raise CastError("not_boolean", "true or false; name the registry's words: as: {boolean: {true: [...], false: [...]}}")
+
+
+def boolean_words(words: Boolean) -> Convert:
+    """Return a cast for a registry's own words."""
+    yes, no = {word.casefold() for word in words.true}, {word.casefold() for word in words.false}
+
+    def convert(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        found = plain(value).casefold()
+        if found in yes:
+            return True
+        if found in no:
+            return False
+        raise CastError("not_boolean", f"one of {', '.join(words.true + words.false)}")
+
+    return convert
+
+
+def language(value: Any) -> str:
+    """Read a language as BCP 47: two letters where ISO 639-1 has them, region kept (``sv_FI`` → ``sv-FI``), ``no`` → ``nb``."""
+    parts = re.split(r"[-_]", plain(value))
+    head = parts[0].lower()
+    tag = LANGUAGES.get(head) or (head if head in LANGUAGES_2 else None)
+    if tag is None or len(parts) > 3:  # noqa: PLR2004
+        raise CastError("not_a_language", "a language by ISO 639 code, such as en, eng or sv-FI")
+    for part in parts[1:]:
+        if re.fullmatch(r"[A-Za-z]{2}", part):
+            tag += "-" + part.upper()
+        elif re.fullmatch(r"[A-Za-z]{4}", part):
+            tag += "-" + part.title()
+        else:
+            raise CastError("not_a_language", "a language tag such as sv-FI or sr-Latn")
+    return tag
+
+
+def country(value: Any) -> str:
+    """Read a country as ISO 3166-1 alpha-2, from alpha-2 or alpha-3; ``EL`` and ``UK`` as ISO writes them."""
+    found = COUNTRIES.get(plain(value).upper())
+    if found is None:
+        raise CastError("not_a_country", "a country by ISO 3166-1 code of two or three letters")
+    return found
+
+
+def months(value: Any) -> int:
+    """Read an ISO 8601 duration of years and months, in months."""
+    match = _DURATION.fullmatch(plain(value))
+    if not match or not (match[1] or match[2]):
+        raise CastError("not_a_duration", "an ISO 8601 duration of years and months, such as P3Y or P1Y6M")
+    return int(match[1] or 0) * 12 + int(match[2] or 0)
+
+
+class _Markup(HTMLParser):
+    def __init__(self, *, paragraphs: bool) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.hidden = 0
+        self.mark = "\n" if paragraphs else " "
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        if tag in {"script", "style"}:
+            self.hidden += 1
+        if tag in {"p", "br", "li", "div", "tr", "h1", "h2", "h3", "h4", "ul", "ol"}:
+            self.parts.append(self.mark)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"script", "style"} and self.hidden:
+            self.hidden -= 1
+        if tag in {"p", "li", "div", "tr"}:
+            self.parts.append(self.mark)
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(data)
+
+
+def html(*, paragraphs: bool = True) -> Convert:
+    """Return a cast from markup to its text."""
+
+    def convert(value: Any) -> str:
+        reader = _Markup(paragraphs=paragraphs)
+        reader.feed(plain(value))
+        reader.close()
+        lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
+        return clean("\n".join(line for line in lines if line))
+
+    return convert
+
+
+def matching(pattern: str) -> Convert:
+    """Return a cast that takes a text apart: the whole text must match; its first group is the value."""
+    compiled = re2.compile(pattern)
+
+    def convert(value: Any) -> str:
+        found = text(value)
+        match = compiled.fullmatch(found)
+        if not match:
+            raise CastError("no_match", f"a text that matches {pattern}")
+        return str(match[1] if compiled.groups else match[0])
+
+    return convert
+
+
+def from_base64(value: Any) -> str:
+    """Read the text inside base64."""
+    try:
+        return clean(base64.b64decode("".join(plain(value).split()), validate=True).decode())
+    except (binascii.Error, ValueError):
+        raise CastError("not_base64", "base64 of UTF-8 text") from None
+
+
+def compile_cast(cast: Cast, zone: str) -> Convert:
+    """Return the function of an ``as:``."""
+    kind = cast.kind
+    if kind == "simple":
+        return simple(str(cast.simple), zone)
+    table: dict[str, Callable[[], Convert]] = {
+        "date": lambda: date_formats(cast.date or ()),
+        "partial": lambda: partial_date(str(cast.partial)),
+        "datetime": lambda: moments(cast.datetime, zone),
+        "decimal": lambda: decimal_with(str(cast.decimal)),
+        "boolean": lambda: boolean_words(cast.boolean),  # type: ignore[arg-type]
+        "period": lambda: period_date(cast.period or {}),
+        "html": lambda: html(paragraphs=cast.html.paragraphs if cast.html else True),
+        "match": lambda: matching(str(cast.match)),
+    }
+    return table[kind]()
+
+
+def simple(name: str, zone: str) -> Convert:
+    """Return the cast with a name and no options."""
+    made = {
+        "text": text, "trim": text, "collapse": collapse, "integer": integer, "decimal": decimal, "boolean": boolean, "language": language,
+        "country": country, "duration": months, "base64": from_base64,
+    }.get(name)  # fmt: skip
+    if made is not None:
+        return made
+    return {
+        "html": html,
+        "date": lambda: dates(zone),
+        "datetime": lambda: moments(None, zone),
+        "epoch": lambda: epoch(1),
+        "epoch_ms": lambda: epoch(1000),
+        "epoch_date": lambda: epoch_date(1, zone),
+        "epoch_ms_date": lambda: epoch_date(1000, zone),
+        "upper": lambda: lambda value: text(value).upper(),
+        "lower": lambda: lambda value: text(value).lower(),
+    }[name]()  # type: ignore[no-untyped-call]
+
+
+def keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
+    """Return the conversion, applied only to what is not of ``kind`` already."""
+
+    def finish(value: Any) -> Any:
+        return value if isinstance(value, kind) and not (but and isinstance(value, but)) else convert(value)
+
+    return finish
+
+
+def choice(choices: tuple[str, ...]) -> Convert:
+    """Read one of a closed list of words."""
+    allowed = frozenset(choices)
+
+    def finish(value: Any) -> str:
+        found = text(value)
+        if found not in allowed:
+            raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
+        return found
+
+    return finish

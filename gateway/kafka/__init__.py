@@ -1,0 +1,1 @@
+"""Talk to Kafka: connections, transactions, topics."""

@@ -1,0 +1,55 @@
+"""Whether any broker answers: asked every two seconds, so that a worker that has nothing to write notices too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from gateway.kafka.connection import arguments
+from gateway.observability import blocked_commits
+from gateway.settings import Settings
+
+ASK_SECONDS = 2.0
+STOP_SECONDS = 1.0
+WHO = "no broker answers"
+
+
+async def keep_contact(settings: Settings, roles: Iterable[str]) -> None:
+    """Ask the brokers for the list of topics for ever; while none answers, ``gateway_publish_blocked_seconds`` of ``roles`` grows."""
+    roles = tuple(roles)
+    for role in roles:
+        blocked_commits.watch(role)
+    client: AIOKafkaClient | None = None
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    if client is None:
+                        client = AIOKafkaClient(**arguments(settings), client_id="gateway-contact")
+                        await client.bootstrap()
+                    await client.fetch_all_metadata()
+            except (KafkaError, OSError, TimeoutError):
+                _tell(roles, silent=True)
+                await _close(client)
+                client = None
+            else:
+                _tell(roles, silent=False)
+            await asyncio.sleep(ASK_SECONDS)
+    finally:
+        _tell(roles, silent=False)
+        await _close(client)
+
+
+def _tell(roles: Iterable[str], *, silent: bool) -> None:
+    for role in roles:
+        (blocked_commits.waits if silent else blocked_commits.goes_on)(role, WHO)
+
+
+async def _close(client: AIOKafkaClient | None) -> None:
+    if client is not None:
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            await asyncio.wait_for(client.close(), STOP_SECONDS)

@@ -1,0 +1,98 @@
+"""Which cluster the cursors belong to: written down beside them once, compared at every start.
+
+Cursors that were copied to another cluster, or a bootstrap address that leads somewhere else, look right and are not: what they
+say is durable may not be there. A cluster without any cursor is a new one, and is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+from aiokafka.errors import KafkaError
+
+from gateway.errors import Fenced, IntegrityStop, RetryLater, Unavailable
+from gateway.kafka.connection import admin
+from gateway.kafka.topic_reader import read_topic
+from gateway.kafka.transactions import Outgoing, Transactional, partition_for, read_partition
+from gateway.messages.topics import CURSORS
+from gateway.settings import Settings
+
+KEY = b"|cluster"
+"""No connector's name is empty, so no stream's cursor has this key."""
+TRANSACTIONAL_ID = "poll-cluster"
+ATTEMPTS = 8
+GLIMPSE_SECONDS = 10.0
+
+
+async def verify(settings: Settings) -> None:
+    """Raise :class:`~gateway.errors.IntegrityStop` when the cursors were written on another cluster than the one that answers."""
+    here = await identity(settings)
+    if await glimpsed(settings) == here:
+        return
+    try:
+        known = await record(settings, here)
+    except RetryLater as error:
+        raise Unavailable(str(error)) from error
+    if known != here:
+        raise IntegrityStop(
+            f"{CURSORS.name}: its cursors belong to the cluster {known}, and {settings.kafka_bootstrap} is the cluster {here}; set "
+            "GATEWAY_KAFKA_BOOTSTRAP right, or, when all topics were moved here, run once with --accept-new-cluster"
+        )
+
+
+async def accept(settings: Settings) -> None:
+    """Let the cursors belong to the cluster that answers now."""
+    await record(settings, await identity(settings), anew=True)
+
+
+async def identity(settings: Settings) -> str:
+    """Return the id of the cluster that answers."""
+    client = await admin(settings)
+    try:
+        return str((await client.describe_cluster())["cluster_id"])
+    finally:
+        await client.close()
+
+
+async def glimpsed(settings: Settings) -> str:
+    """Return the id as far as it can be read at once; empty when it cannot.
+
+    A worker that died in mid-transaction hides what was committed after it began, for as long as a transaction may last. A start that
+    waited for that would wait for exactly what it is there to end; the id was written long before, so it is nearly always seen.
+    """
+    found = b""
+    with contextlib.suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(GLIMPSE_SECONDS):
+            async for one in read_topic(settings, CURSORS.name):
+                found = one.value or b"" if one.key == KEY else found
+    return found.decode()
+
+
+async def recorded(settings: Settings) -> str:
+    """Return the id that stands beside the cursors; empty when none does."""
+    found = await read_partition(settings, CURSORS.name, partition_for(KEY, CURSORS.partitions), [KEY])
+    return found.get(KEY, b"").decode()
+
+
+async def record(settings: Settings, here: str, *, anew: bool = False) -> str:
+    """Write the id down unless one stands there; return what stands there now.
+
+    Workers that start at the same moment on a new cluster fence each other: one of them writes, the others find it written.
+    """
+    for _ in range(ATTEMPTS):
+        known = "" if anew else await recorded(settings)
+        if known:
+            return known
+        writer = Transactional(settings, TRANSACTIONAL_ID, "poll")
+        try:
+            await writer.fence()
+            await writer.write([Outgoing(CURSORS.name, KEY, here.encode(), [], partition_for(KEY, CURSORS.partitions))])
+        except Fenced:
+            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - to part two workers, not a secret
+        else:
+            return here
+        finally:
+            await writer.discard()
+    raise RetryLater("kafka", f"{CURSORS.name}: others write at the same time; start again")

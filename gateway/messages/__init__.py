@@ -1,0 +1,1 @@
+"""Define the topics and the format of every message. Pure."""

@@ -1,0 +1,1 @@
+"""Expose metrics, logs, traces, health and the status page."""

@@ -1,0 +1,1 @@
+"""Carry out requests of an operator: backfill, replay, renormalise, erase, verify, explain."""

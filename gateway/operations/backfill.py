@@ -1,0 +1,235 @@
+"""Read a span of the past once more, beside live polling: a second cursor, kept as a note in the stream's ledger.
+
+A page's records, their digests and the place the backfill has come to are written in ONE transaction, like a page of a poll, so a
+backfill that is killed goes on where it stood and writes nothing twice. It asks through the connector's own client, so the
+registry's limits hold over both; it starts no request while a live poll of the connector is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway import fetch
+from gateway.config.connector import Connector
+from gateway.errors import UsageError
+from gateway.fetch import Page, Window
+from gateway.fetch.registry_client import Client
+from gateway.observability import metrics
+from gateway.pipeline.poll import Tally, changes, write_parts
+from gateway.pipeline.stream_state import Ledger
+
+NOTE = "backfill"
+PATIENCE_SECONDS = 30.0
+"""So long a backfill lets live polls go first; streams that are always being polled would stop it for ever."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a backfill stands, as kept with the stream's cursor: ``begin`` and ``end`` as asked, ``done`` how far everything is durable."""
+
+    id: str
+    begin: datetime
+    end: datetime
+    done: datetime
+    state: Literal["running", "done", "cancelled"] = "running"
+    start: datetime | None = None
+    until: datetime | None = None
+    position: str = ""
+    watermark: datetime | None = None
+    """The newest change seen in the window that is being read."""
+    received: int = 0
+    written: int = 0
+    pages: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """How much of the span is done, 0 to 1; inside a window, as far as its records show."""
+        reached = min(max(self.done, self.watermark or self.done), self.end)
+        return 1.0 if self.state == "done" else (reached - self.begin) / (self.end - self.begin)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Who calls one registry now: live polls at any time, backfills when none is under way."""
+
+    _live: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Stand for a live poll."""
+        self._live += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._live -= 1
+            if not self._live:
+                self._idle.set()
+
+    async def idle(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return when no live poll is under way, or after ``seconds``."""
+        if self._live:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
+
+
+def moment(text: str, zone: str, *, end: bool = False) -> datetime:
+    """Return the moment a date or a date with time means; a bare date is midnight in ``zone``, and as an end its whole day is meant.
+
+    Raises :class:`~gateway.errors.UsageError`.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text}: not a date; write 2024-01-31 or 2024-01-31T12:00:00+01:00") from None
+    if "T" not in text and " " not in text:
+        found = datetime.combine(found.date() + timedelta(days=int(end)), time())
+    return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+
+
+def zone_of(connector: Connector, stream: str) -> str:
+    """Return the zone in which a stream's dates are meant."""
+    cursor = connector.streams[stream].cursor
+    return cursor.zone if cursor else "UTC"
+
+
+def refusal(connector: Connector, stream: str) -> str:
+    """Return why a stream cannot be backfilled, in one line; empty when it can."""
+    rule = connector.streams[stream].cursor
+    if connector.push is not None:
+        return f"{stream}: the registry calls us; ask it to send its records again"
+    if rule is None or rule.scan:
+        return f"{stream}: every poll reads everything, so there is nothing to backfill"
+    if rule.feed is not None:
+        return f"{stream}: a change feed cannot be asked by date"
+    return ""
+
+
+def standing(ledger: Ledger) -> Progress | None:
+    """Return the last backfill of an open stream, whatever became of it."""
+    note = ledger.notes.get(NOTE)
+    return msgspec.json.decode(note, type=Progress) if note else None
+
+
+async def begin(ledger: Ledger, identity: str, start: datetime, end: datetime) -> str:
+    """Write down that a backfill is to run; return why not, in one line. The same one asked again changes nothing."""
+    await ledger.open()
+    before = standing(ledger)
+    if before and before.id == identity:
+        return ""
+    if before and before.state == "running":
+        return f"a backfill from {before.begin:%Y-%m-%d} to {before.end:%Y-%m-%d} is running; cancel it first"
+    await keep(ledger, Progress(id=identity, begin=start, end=end, done=start))
+    return ""
+
+
+async def cancel(ledger: Ledger) -> Progress | None:
+    """Write down that the backfill has ended; return it, or ``None`` when none was running. What it wrote stays."""
+    await ledger.open()
+    progress = standing(ledger)
+    if progress is None or progress.state != "running":
+        return None
+    ended = msgspec.structs.replace(progress, state="cancelled")
+    await keep(ledger, ended)
+    return ended
+
+
+async def keep(ledger: Ledger, progress: Progress) -> None:
+    """Make where a backfill stands durable."""
+    await ledger.write([], None, notes={NOTE: msgspec.json.encode(progress)})
+
+
+async def backfill(
+    connector: Connector, name: str, client: Client, ledger: Ledger, traffic: Traffic, turn: asyncio.Lock, go_on: Callable[[], bool]
+) -> Progress | None:
+    """Go on with the stream's backfill until it is done or, after a page, ``go_on`` says no. Whatever the answer counts is durable.
+
+    ``turn`` is held by whoever writes records of the stream. Raises what a poll raises.
+    """
+    await ledger.open()
+    tally = Tally(opened=ledger.opened)
+    progress = standing(ledger)
+    if progress is None or progress.state != "running":
+        return progress
+    try:
+        for window in windows(connector, name, progress):
+            pages = fetch.pages(connector, name, window, client, position=progress.position)
+            async with contextlib.aclosing(pages):  # type: ignore[type-var]
+                while go_on() and (found := await _ask(pages, ledger, traffic)):
+                    page, meanwhile = found
+                    async with turn:
+                        progress = await _write(ledger, page, meanwhile, advance(progress, window, page), tally)
+                    tell(connector.connector, name, progress)
+                    if page.last:
+                        break
+                else:
+                    return progress
+    finally:
+        ledger.watched = None
+    progress = msgspec.structs.replace(progress, state="done", done=progress.end)
+    await keep(ledger, progress)
+    tell(connector.connector, name, progress)
+    return progress
+
+
+def windows(connector: Connector, name: str, progress: Progress) -> Iterator[Window]:
+    """Cut what is left of the span into the windows the stream asks for; an interrupted one comes first and unchanged."""
+    rule = connector.streams[name].cursor
+    length = rule.window if rule else None
+    start = progress.done
+    if progress.position and progress.until:
+        yield Window(since=progress.start, until=progress.until)
+        start = progress.until
+    while start < progress.end:
+        until = min(start + length, progress.end) if length else progress.end
+        yield Window(since=start, until=until)
+        start = until
+
+
+def advance(progress: Progress, window: Window, page: Page) -> Progress:
+    """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page.
+
+    A clock of ours that is ahead does no harm here: what the registry did not serve yet comes after the live cursor, too.
+    """
+    if page.last:
+        return msgspec.structs.replace(progress, done=window.until, start=None, until=None, position="", watermark=None)
+    watermark = max(filter(None, (progress.watermark, page.watermark)), default=None)
+    return msgspec.structs.replace(progress, start=window.since, until=window.until, position=page.position, watermark=watermark)
+
+
+def tell(connector: str, stream: str, progress: Progress) -> None:
+    """Say in metrics how far a backfill has come."""
+    metrics.BACKFILL_RATIO.labels(connector, stream).set(progress.ratio)
+
+
+async def _ask(pages: AsyncIterator[Page], ledger: Ledger, traffic: Traffic) -> tuple[Page, set[str]] | None:
+    """Return the next page and what was written while it was asked for; it may show an older state of that."""
+    await traffic.idle()
+    meanwhile: set[str] = set()
+    ledger.watched = meanwhile
+    page = await anext(pages, None)
+    return (page, meanwhile) if page is not None else None
+
+
+async def _write(ledger: Ledger, page: Page, meanwhile: set[str], progress: Progress, tally: Tally) -> Progress:
+    """Write a page and where the backfill stands behind it; what live polling wrote meanwhile is newer and stays."""
+    entries, _ = changes([raw for raw in page.raws if raw.native_id not in meanwhile], ledger.known)
+    ledger.watched = None
+    received = len(page.raws)
+    progress = msgspec.structs.replace(
+        progress, received=progress.received + received, written=progress.written + len(entries), pages=progress.pages + 1
+    )
+    note = {NOTE: msgspec.json.encode(progress)}
+    before = tally.received
+    await write_parts(ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note)
+    metrics.BACKFILL_RECORDS.labels(ledger.connector, ledger.stream).inc(tally.received - before)
+    return progress

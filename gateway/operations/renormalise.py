@@ -1,0 +1,156 @@
+"""After a table or a connector changed: read the raw records again and publish only what came out differently.
+
+The owner of a stream does it between two polls, so that no newer record can be overtaken: it waits until the stage has harmonised
+what is there, compares what the present files give with what stands on the topics, and writes the raw records that differ once more,
+with ``correctionof`` naming the event that is corrected. The stage then publishes them like any other record, exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka import ConsumerRecord
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
+
+from gateway.errors import RetryLater
+from gateway.kafka.connection import REFUSALS, admin, denied
+from gateway.kafka.topic_reader import holds_records_between, read_topic, written
+from gateway.kafka.transactions import Outgoing
+from gateway.messages.cloudevents import raw_from
+from gateway.messages.topics import RAW, REJECTIONS
+from gateway.observability import metrics
+from gateway.pipeline.harmonise_stage import GROUP, Result
+from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.stream_state import Entry, Ledger
+from gateway.render.render import TYPES
+from gateway.settings import Settings
+
+PATIENCE_SECONDS = 120.0
+PART = 500
+LEFT_OVER = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
+"""The outcome of a document that stands where the present files would not put it."""
+NO_COORDINATOR = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+"""What a cluster says that no group has met on yet, or whose coordinator is moving: it is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One raw record whose outcome the present files change. ``before`` is the event it corrects, empty when there was none."""
+
+    record: ConsumerRecord
+    before: str
+    outcome: str
+    topics: tuple[str, ...]
+
+
+async def find_changes(settings: Settings, deliver: Deliver, connector: str, stream: str = "") -> list[Change]:
+    """Return what the present files would publish differently, without writing anything.
+
+    Of a whole connector, what is :data:`LEFT_OVER` comes last: the owner of a stream cannot take it away, since no raw record leads there.
+    """
+    await wait_for_stage(settings)
+    prefix = f"{connector}|".encode()
+    latest: dict[bytes, ConsumerRecord] = {}
+    async for record in read_topic(settings, RAW.name):
+        if record.key.startswith(prefix):
+            latest[record.key] = record
+    results = {
+        key: (record, deliver(record)) for key, record in latest.items() if stream in {"", raw_from(key, None, record.headers).stream}
+    }
+    topics = {one.topic for _, result in results.values() for one in result.outgoing} - {REJECTIONS.name}
+    standing = await _standing(settings, topics | deliver.topics(connector))
+    found = [change for record, result in results.values() if (change := _compare(deliver, record, result, standing))]
+    return found if stream else found + await _left_over(settings, deliver, connector, results.values())
+
+
+async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> int:
+    """Publish what the present files change in one stream; return how many records. Call it only as the stream's owner."""
+    await ledger.open()
+    changes = await find_changes(settings, deliver, ledger.connector, ledger.stream)
+    for start in range(0, len(changes), PART):
+        part = changes[start : start + PART]
+        await ledger.write([_entry(ledger, change) for change in part], None)
+        metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
+    return len(changes)
+
+
+async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return once everything that is on the raw topic now has been harmonised, whatever comes after it: something always does.
+
+    Raises ``RetryLater`` when that does not happen in time.
+    """
+    ends = await written(settings, RAW.name)
+    client = await admin(settings)
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(*NO_COORDINATOR):
+                done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
+                if not await holds_records_between(settings, RAW.name, done, ends):
+                    return
+            await asyncio.sleep(0.2)
+    except REFUSALS as error:
+        raise denied(settings, f"the offsets of group {GROUP}", error) from None
+    finally:
+        await client.close()
+    raise RetryLater(
+        "stage_behind", f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?"
+    )
+
+
+async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:
+    """Return the event id of every document that stands on ``topics``; a deleted one is absent."""
+    found: dict[tuple[str, bytes], str] = {}
+    for topic in sorted(topics):
+        async for record in read_topic(settings, topic):
+            if record.value is None:
+                found.pop((topic, record.key), None)
+            else:
+                found[topic, record.key] = dict(record.headers)["ce_id"].decode()
+    return found
+
+
+async def _left_over(
+    settings: Settings, deliver: Deliver, connector: str, results: Iterable[tuple[ConsumerRecord, Result]]
+) -> list[Change]:
+    """Return the documents of a connector that none of its raw records leads to: what came of them stands elsewhere now, or nowhere."""
+    led_to = {
+        (one.topic, one.key)
+        for record, result in results
+        for one in (*result.outgoing, *deliver.erased(raw_from(record.key, None, record.headers)))
+    }
+    source = f"/connectors/{connector}/".encode()
+    found: dict[tuple[str, bytes], ConsumerRecord] = {}
+    for topic in sorted(TYPES):
+        async for record in read_topic(settings, topic):
+            found.pop((topic, record.key), None)
+            headers = dict(record.headers)
+            if record.value is not None and (topic, record.key) not in led_to and headers["ce_source"].startswith(source):
+                found[topic, record.key] = record
+    return [Change(record, dict(record.headers)["ce_id"].decode(), LEFT_OVER, (topic,)) for (topic, _), record in found.items()]
+
+
+def _compare(deliver: Deliver, record: ConsumerRecord, result: Result, standing: dict[tuple[str, bytes], str]) -> Change | None:
+    """Return the change a record undergoes, or ``None``."""
+    outgoing: list[Outgoing] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
+    if result.outcome == "rejected":
+        outgoing = deliver.erased(raw_from(record.key, None, record.headers))
+    before = [
+        standing.get((one.topic, one.key), "")
+        for one in outgoing
+        if standing.get((one.topic, one.key), "") != ("" if one.value is None else dict(one.headers)["ce_id"].decode())
+    ]
+    if not before:
+        return None
+    return Change(record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing))
+
+
+def _entry(ledger: Ledger, change: Change) -> Entry:
+    raw = raw_from(change.record.key, change.record.value, change.record.headers)
+    known = ledger.known.get(raw.native_id, bytes(24))
+    return Entry(msgspec.structs.replace(raw, again=True, correctionof=change.before), known[:16], raw.changed_at)

@@ -1,0 +1,1 @@
+"""Process records: poll registries, write pages, harmonise batches."""

@@ -1,1 +1,0 @@
-"""To Kafka: topics, events, transactions."""

@@ -1,0 +1,140 @@
+"""Catalogue entries as ELM LOQ JSON-LD: qualifications, achievement specifications, learning opportunities. No personal data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from orjson import dumps
+
+from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
+from gateway.render import elm_common, vocabularies
+from gateway.render.elm_common import Style
+from gateway.render.record_ids import inside
+
+DEFAULT_VERSION: Final = "3.1"
+
+
+class Version(NamedTuple):
+    """One version of the profile: the JSON-LD context its documents carry and how its facts are said."""
+
+    context: list[Any]
+    style: Style
+    written: bytes
+    """The context as it stands in every document."""
+
+
+def _embedded() -> list[Any]:
+    """Return a whole context for 3.3, whose own has no known address: every term documents use, on the new base."""
+    data = json.loads(Path(__file__).with_name("elm33.json").read_text(encoding="utf-8"))
+    terms: dict[str, Any] = {"id": "@id", "type": "@type", **data["prefixes"]}
+    terms |= {name.rpartition(":")[2]: name for name in data["classes"]}
+    terms |= {name: {"@id": iri, "@container": "@language"} for name, iri in data["texts"].items()}
+    terms |= {name: {"@id": iri, "@type": "@id"} for name, iri in data["links"].items()}
+    terms |= {name: {"@id": iri, "@type": f"xsd:{kind}"} for name, (iri, kind) in data["values"].items()}
+    terms["notation"] = {"@id": "skos:notation"}
+    return [terms]
+
+
+def _version(context: list[Any], style: Style) -> Version:
+    return Version(context, style, dumps(context))
+
+
+_EXTRA: Final = {
+    "id": "@id",
+    "type": "@type",
+    "contentUrl": {"@id": "elm:contentUrl", "@type": "xsd:anyURI"},
+    "modified": {"@id": "dc:modified", "@type": "xsd:dateTime"},
+    "defaultLanguage": {"@id": "elm:defaultLanguage", "@type": "@id"},
+}
+VERSIONS: Final = {
+    # There is no LOQ context: the EDC one, and the terms it lacks.
+    "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm_common.LOQ),
+    "3.3": _version(_embedded(), elm_common.LOQ_ORDERED),
+}
+_COMPLETE: Final = b'","type":"Qualification",'
+_INCOMPLETE: Final = b'","type":"LearningAchievementSpecification",'
+
+
+def missing(record: Learning) -> Rejected | None:
+    """Return why a catalogue entry cannot be published: LOQ demands a title, a field of education and an outcome."""
+    if not record.title:
+        return Rejected(stage="render", field="title", reason="missing")
+    if vocabularies.ISCED_F.isdisjoint(record.isced_f):
+        return Rejected(stage="render", field="isced_f", reason="missing", detail="LOQ demands at least one ISCED-F code; none is invented")
+    if not any(outcome.title for outcome in record.learning_outcomes):
+        return Rejected(stage="render", field="learning_outcomes", reason="missing", detail="LOQ demands an outcome; none is invented")
+    return None
+
+
+def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
+    """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
+    if rejected := missing(record):
+        return rejected
+    _, style, context = VERSIONS[version]
+    me = elm_common.inner(root)
+    complete = elm_common.has_levels(record)
+    body = elm_common.organisation(record.awarding_body, "awarding-body", style)
+    made = [b'{"@context":', context, b',"id":"', me, _COMPLETE if complete else _INCOMPLETE, *elm_common.specification(record, style)]
+    if complete:
+        made.append(elm_common.levels(record))
+        if record.partial is not None:
+            made.append(b',"isPartialQualification":%b' % dumps(record.partial))
+        if decided := elm_common.accreditation(record.accreditation, body, style):
+            made += (b',"accreditation":[', decided, b"]")
+    elif not vocabularies.languages(record.languages):
+        return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
+    made.append(_identifier(record.code or record.id))
+    if body.complete:
+        made += (
+            b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity","learningAchievementSpecification":"',
+            me,
+            b'","awardingBody":',
+            body.written,
+            b"}",
+        )
+    made.append(_ended(record))
+    return elm_common.placed(made, inside(root))
+
+
+def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
+    """Return a LearningOpportunity with what it leads to."""
+    if rejected := missing(record):
+        return rejected
+    _, style, context = VERSIONS[version]
+    tag = record.languages[0] if record.languages else next(iter(record.title))
+    default = vocabularies.language(tag)
+    if default is None:
+        return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
+    page = elm_common.web(record.homepage, style, b"homepage")
+    if page is None:
+        return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
+    provider = elm_common.organisation(record.provider or record.awarding_body, "provider", style)
+    if not provider.complete:
+        return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
+    complete = elm_common.has_levels(record)
+    made = [
+        b'{"@context":', context, b',"id":"', elm_common.inner(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
+        b',"defaultLanguage":', default, b',"providedBy":', provider.written, b',"homepage":', page,
+        b',"learningAchievementSpecification":{"id":"\0specification', _COMPLETE if complete else _INCOMPLETE,
+        elm_common.placed(elm_common.specification(record, style), b"\0specification/"),
+    ]  # fmt: skip
+    if complete:
+        made.append(elm_common.levels(record))
+    made.append(b"}")
+    if record.description:
+        made += (b',"description":', dumps(record.description))
+    if record.duration_months:
+        made.append(b',"duration":"P%dM"' % record.duration_months)
+    made += (_identifier(record.id), _ended(record))
+    return elm_common.placed(made, inside(root))
+
+
+def _identifier(notation: str) -> bytes:
+    return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(notation)
+
+
+def _ended(record: Learning) -> bytes:
+    """Return the end of an entry, with the time of its last change."""
+    return b',"modified":%b}' % elm_common.moment(record.changed_at) if record.changed_at else b"}"

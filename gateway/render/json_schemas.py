@@ -1,0 +1,295 @@
+"""What stands on each topic, as JSON Schema 2020-12: the published promise to subscribers.
+
+The schemas are closed: a field that is not named here cannot be published. On student-card topics that is the guard of data
+minimisation. Inside v1 they may only be added to, and only with fields that are not required.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from gateway.records import Provenance, Provider
+from gateway.render.elm_common import ESCO_ATTRIBUTION
+from gateway.render.render import CARDS, CREDENTIALS, OPPORTUNITIES, POINTERS, PROVIDERS, QUALIFICATIONS, SCHEMAS, STATUS
+from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES
+
+Schema = dict[str, Any]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+VERSION: Final = "1.0.0"
+PROVENANCE: Final = "provenance"
+
+_STRING: Final[Schema] = {"type": "string", "minLength": 1}
+_TEXT: Final[Schema] = {
+    "type": "object",
+    "description": "Text by BCP 47 language tag",
+    "minProperties": 1,
+    "additionalProperties": _STRING,
+}
+_IRI: Final[Schema] = {"type": "string", "format": "uri"}
+_MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
+_DAY: Final[Schema] = {"type": "string", "format": "date"}
+_DURATION: Final[Schema] = {"type": "string", "pattern": "^P"}
+_DECIMAL: Final[Schema] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+_ESI: Final[Schema] = {"type": "string", "maxLength": 255, "pattern": "^urn:schac:personalUniqueCode:int:esi:[^:]+:.+$"}
+_SIMPLE: Final[dict[str, Schema]] = {
+    "text": _TEXT,
+    "string": _STRING,
+    "iri": _IRI,
+    "moment": _MOMENT,
+    "duration": _DURATION,
+    "decimal": _DECIMAL,
+    "boolean": {"type": "boolean"},
+    "one": {"const": 1},
+    "order": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+}
+
+_SPECIFICATION: Final = (
+    "title!:text description:text homepage:WebResource identifier:Identifier thematicArea:Concept* language:Concept* mode:Concept "
+    "learningSetting:Concept learningOutcome:LearningOutcome* creditPoint:CreditPoint volumeOfLearning:duration maximumDuration:duration "
+    "entryRequirement:Note modified:moment"
+)
+_QUALIFICATION: Final = f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean accreditation:Accreditation*"
+
+
+def _demanding(fields: str) -> str:
+    """Return the fields with those required that a catalogue entry is never published without."""
+    for name in ("thematicArea", "learningOutcome", "eqfLevel", "nqfLevel"):
+        fields = fields.replace(f"{name}:", f"{name}!:")
+    return fields
+
+
+_AWARDED: Final = " awardingOpportunity:AwardingOpportunity"
+_ASSESSED: Final = " dcType:Concept provenBy:LearningAssessmentSpecification accreditation:Accreditation*"
+_SHARED: Final = {
+    "Concept": "inScheme:ConceptScheme",
+    "ConceptScheme": "",
+    "Identifier": "notation!:string schemeName:string",
+    "LegalIdentifier": "notation!:string spatial!:Concept",
+    "WebResource": "contentUrl:iri contentURL:iri",
+    "Note": "noteLiteral!:text",
+    "CreditPoint": "framework!:Concept point!:decimal",
+    "LearningOutcome": "title:text dcType:Concept relatedESCOSkill:Concept* order:order",
+    "Address": "countryCode!:Concept",
+    "Location": "address!:Address",
+    "Organisation": "legalName:text identifier:Identifier* eIDASIdentifier:LegalIdentifier location:Location homepage:WebResource",
+    "Accreditation": (
+        "dcType!:Concept title!:text accreditingAgent!:Organisation organisation:Organisation report:WebResource "
+        "dateIssued:moment expiryDate:moment"
+    ),
+    "AwardingOpportunity": "learningAchievementSpecification!:iri awardingBody!:Organisation",
+}
+_CATALOGUE: Final = _SHARED | {
+    "Qualification": _demanding(_QUALIFICATION + _AWARDED),
+    "LearningAchievementSpecification": _demanding(_SPECIFICATION + _AWARDED),
+    "LearningOpportunity": (
+        "title!:text description:text identifier!:Identifier defaultLanguage!:Concept providedBy!:Organisation homepage!:WebResource "
+        "learningAchievementSpecification!:Qualification|LearningAchievementSpecification duration:duration modified:moment"
+    ),
+}
+_CREDENTIAL: Final = _SHARED | {
+    "Qualification": _QUALIFICATION + _ASSESSED,
+    "LearningAchievementSpecification": _SPECIFICATION + _ASSESSED,
+    "Person": ("givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"),
+    "LearningAchievement": (
+        "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint provenBy:LearningAssessment "
+        "specifiedBy!:Qualification|LearningAchievementSpecification hasPart:LearningAchievement* additionalNote:Note"
+    ),
+    "AwardingProcess": "awardingBody!:Organisation awardingDate:moment",
+    "LearningAssessment": (
+        "title!:text awardedBy!:AwardingProcess grade!:Note idVerification:Concept specifiedBy:LearningAssessmentSpecification"
+    ),
+    "LearningAssessmentSpecification": "title!:text dcType!:Concept",
+    "DisplayParameter": "title!:text language!:Concept* primaryLanguage!:Concept individualDisplay!:IndividualDisplay*",
+    "IndividualDisplay": "language!:Concept displayDetail!:DisplayDetail",
+    "DisplayDetail": "page!:one image!:MediaObject",
+    "MediaObject": "content!:string contentEncoding!:Concept contentType!:Concept",
+    "ShaclValidator2017": "",
+}
+
+
+def schemas() -> dict[str, Schema]:
+    """Return the schema of each topic's value by topic name, and that of the provenance header."""
+    catalogue = {"@context": {"type": "array", "minItems": 1}}
+    return {
+        QUALIFICATIONS: _elm(
+            QUALIFICATIONS,
+            "A qualification, or an achievement specification when no table states its level",
+            _CATALOGUE,
+            ("Qualification", "LearningAchievementSpecification"),
+            catalogue,
+        ),
+        OPPORTUNITIES: _elm(OPPORTUNITIES, "A course or programme somebody offers", _CATALOGUE, ("LearningOpportunity",), catalogue),
+        CREDENTIALS: _credentials(),
+        STATUS: _student_status(),
+        CARDS: _card(),
+        POINTERS: _pointer(),
+        PROVIDERS: structure(PROVIDERS, "A trusted provider and its quality assurance", Provider),
+        PROVENANCE: structure(PROVENANCE, "The provenance header: how a record came about; no personal data", Provenance),
+    }
+
+
+def structure(name: str, title: str, kind: type) -> Schema:
+    """Return the schema of a document that is one of our own structures as it stands."""
+    (root,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    return _headed(name, title, {**root, "$defs": parts})
+
+
+def _headed(name: str, title: str, body: Schema) -> Schema:
+    head = {"$schema": DIALECT, "$id": f"{SCHEMAS}/{name}.json", "title": title, "version": VERSION}
+    return head | ({"$comment": ESCO_ATTRIBUTION} if "esco" in json.dumps(body).casefold() else {}) | body
+
+
+def _elm(name: str, title: str, classes: dict[str, str], roots: tuple[str, ...], extra: Schema) -> Schema:
+    """Return the schema of a document in the learning model; ``extra`` are the fields that only a root has."""
+    definitions = {one: _node(one, fields) for one, fields in classes.items()}
+    for root in roots:
+        known = definitions[root]
+        definitions[root] = known | {"properties": known["properties"] | extra}
+    choice = [{"$ref": f"#/$defs/{root}", "required": sorted(extra)} for root in roots]
+    return _headed(name, title, {**(choice[0] if len(choice) == 1 else {"oneOf": choice}), "$defs": definitions})
+
+
+def _node(name: str, fields: str) -> Schema:
+    properties: Schema = {"id": _IRI, "type": {"const": name}}
+    required = ["id", "type"]
+    for word in fields.split():
+        field, _, kind = word.partition(":")
+        properties[field.rstrip("!")] = _kind(kind)
+        if field.endswith("!"):
+            required.append(field.rstrip("!"))
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+def _kind(kind: str) -> Schema:
+    if kind.endswith("*"):
+        return {"type": "array", "minItems": 1, "items": _kind(kind[:-1])}
+    if "|" in kind:
+        return {"oneOf": [_kind(one) for one in kind.split("|")]}
+    return _SIMPLE.get(kind) or {"$ref": f"#/$defs/{kind}"}
+
+
+def _credentials() -> Schema:
+    fields = (
+        "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation issued:moment issuanceDate:moment "
+        "validFrom!:moment validUntil:moment expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
+    )
+    body = _elm(CREDENTIALS, "A person's award, unsealed", _CREDENTIAL | {"EuropeanDigitalCredential": fields}, (), {})
+    root = body["$defs"]["EuropeanDigitalCredential"]
+    root["properties"] |= {
+        "@context": {"type": "array", "minItems": 2},
+        "type": {"const": ["VerifiableCredential", "EuropeanDigitalCredential"]},
+    }
+    root["required"].insert(0, "@context")
+    return {name: value for name, value in body.items() if name != "oneOf"} | {"$ref": "#/$defs/EuropeanDigitalCredential"}
+
+
+def _flat(name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]) -> Schema:
+    source = {
+        "registryId": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{1,62}$"},
+        "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
+        "sourceEventId": {"type": "string", "maxLength": 128},
+        "mappingTable": {"type": "string", "description": "Mapping table and version that was used"},
+    }
+    envelope: Schema = {
+        "schemaVersion": {"const": "1"},
+        "eventId": {"type": "string", "format": "uuid", "description": "The same whenever the same event is published again"},
+        "eventType": {"enum": list(events)},
+        "occurredAt": _MOMENT | {"description": "When it became true in the registry"},
+        "publishedAt": _MOMENT | {"description": "When the gateway took the record in"},
+        "source": _closed(source, ("mappingTable",)),
+    }
+    return _headed(name, title, _closed(envelope | fields, optional))
+
+
+def _closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+_BODY: Final[Schema] = {
+    "pic": {"type": "string", "pattern": "^[0-9]{9}$"},
+    "oid": {"type": "string", "pattern": "^E[0-9]{8}$"},
+    "schacHomeOrganization": {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}$"},
+    "erasmusCode": {"type": "string", "pattern": "^(IRL|LUX|[A-Z]{2} |[A-Z] {2})[A-Z][A-Z-]*[A-Z][0-9]{2,3}$"},
+    "deqarId": {"type": "string", "pattern": "^DEQARINST(AP)?[0-9]{4,}$"},
+}
+
+
+def _student_status() -> Schema:
+    fields: Schema = {
+        "esi": _ESI,
+        "institution": _closed(_BODY, ("oid", "schacHomeOrganization", "erasmusCode", "deqarId")),
+        "status": {"enum": ["ACTIVE", "INACTIVE"]},
+        "validFrom": _DAY,
+        "validUntil": _DAY,
+        "academicLevel": {"enum": list(ACADEMIC_LEVELS.values()), "description": "Left out where the router has no word for the level"},
+        "eqfLevel": {"type": "integer", "minimum": 5, "maximum": 8},
+        "fullName": {"type": "string", "minLength": 1, "maxLength": 255},
+        "email": {"type": "string", "format": "email", "maxLength": 255},
+        "escAgreement": {"const": True, "description": "Without the student's agreement nothing is published"},
+    }
+    events = tuple(f"student.status.{one}" for one in ("activated", "updated", "ended"))
+    optional = ("validFrom", "academicLevel", "eqfLevel", "fullName", "email")
+    return _flat(STATUS, "One person's enrolment at one institution, in full", events, fields, optional)
+
+
+def _card() -> Schema:
+    fields: Schema = {
+        "cardNumber": {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9]{12}$"},
+        "personIdentifier": _ESI,
+        "issuerIdentifier": _BODY["pic"] | {"description": "PIC; the last nine digits of cardNumber"},
+        "processorIdentifier": {"type": "string", "maxLength": 32},
+        "cardStatusType": {"enum": ["ACTIVE", "INACTIVE"], "description": "Readers derive that a card has expired"},
+        "cardType": {"enum": sorted(CARD_TYPES)},
+        "issuedAt": _DAY,
+        "expiresAt": _DAY,
+        "displayName": {"type": "string", "maxLength": 255},
+    }
+    events = tuple(f"card.{one}" for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked"))
+    return _flat(CARDS, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
+
+
+def _pointer() -> Schema:
+    credential: Schema = {
+        "credentialId": _IRI,
+        "kind": {"enum": ["MICRO_CREDENTIAL", "SHORT_CYCLE", "DEGREE", "OTHER_PROVISION"]},
+        "profile": {"enum": ["EDC", "ELMO", "OPEN_BADGE_3", "OTHER"]},
+        "title": _TEXT,
+        "awardedOn": _DAY,
+        "eqfLevel": {"type": "integer", "minimum": 1, "maximum": 8},
+        "ectsCredits": {"type": "number", "exclusiveMinimum": 0},
+        "iscedF": {"type": "string", "pattern": "^[0-9]{2,4}$"},
+        "escoSkills": {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {"type": "string", "pattern": r"^http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+$"},
+        },
+        "assessment": {"enum": ["ATTENDANCE", "ASSESSED", "NONE"]},
+        "qualityAssurance": {"enum": list(QUALITY)},
+        "qaReport": {"type": "string", "pattern": r"^https://data\.deqar\.eu/report/[0-9]+$"},
+    }
+    required = ("credentialId", "kind", "title", "awardedOn")
+    fields: Schema = {
+        "esi": _ESI,
+        "awardingBody": _closed(_BODY, tuple(_BODY))
+        | {"anyOf": [{"required": [name]} for name in ("pic", "deqarId", "schacHomeOrganization")]},
+        "credential": _closed(credential, tuple(name for name in credential if name not in required)),
+        "holderConsent": {"const": True},
+    }
+    events = ("credential.available", "credential.updated", "credential.revoked")
+    return _flat(POINTERS, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
+
+
+QUALITY: Final = (
+    "PROGRAMME_ACCREDITED",
+    "INSTITUTION_ACCREDITED",
+    "QA_VOLUNTARY_ONLY",
+    "NO_VALID_QA",
+    "UNKNOWN_PROVIDER",
+    "CLOSED_BEFORE_AWARD",
+    "LEVEL_NOT_COVERED",
+)

@@ -1,0 +1,221 @@
+"""Catalogue documents as the XML data set that the Qualification Dataset Register pulls.
+
+It is made from the JSON-LD documents on the topics, so that both always say the same. The XSD is of version 3.1 and so is the data set,
+whichever version the JSON-LD documents are written in. Element order is the XSD's; notations are unique in a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.render.elm_common import Node
+
+LOQ: Final = "http://data.europa.eu/snb/model/ap/loq-constraints/"
+SKOS: Final = "http://www.w3.org/2004/02/skos/core#"
+XSD_VERSION: Final = "3.1.0"
+_NAMESPACES: Any = {None: LOQ, "skos": SKOS}
+CONTAINERS: Final = (
+    "learningOpportunityReferences",
+    "learningAchievementSpecificationReferences",
+    "learningOutcomeReferences",
+    "agentReferences",
+    "accreditationReferences",
+    "locationReferences",
+)
+
+
+@dataclass(slots=True)
+class Left:
+    """A document that the data set cannot hold, and why."""
+
+    iri: str
+    reason: str
+
+
+@dataclass(slots=True)
+class DataSet:
+    """A data set in the making. Add documents, then take its bytes."""
+
+    left: list[Left] = field(default_factory=list)
+    held: int = 0
+    _root: Any = field(default_factory=lambda: etree.Element(f"{{{LOQ}}}Courses", nsmap=_NAMESPACES, xsdVersion=XSD_VERSION))
+    _places: dict[str, Any] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
+    _notations: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for name in CONTAINERS:
+            self._places[name] = _child(self._root, name)
+
+    def add(self, document: Node) -> None:
+        """Add a document from a catalogue topic, or remember why the data set cannot hold it."""
+        reason = _unfit(document)
+        if reason or document["id"] in self._seen:
+            self.left.append(Left(document["id"], reason or "this IRI stands in the data set already"))
+            return
+        self.held += 1
+        if document["type"] == "LearningOpportunity":
+            self._opportunity(document)
+        else:
+            self._specification(document)
+
+    def to_bytes(self) -> bytes:
+        """Return the data set; containers that hold nothing are left out."""
+        for place in self._places.values():
+            if len(place) == 0 and place.getparent() is not None:
+                self._root.remove(place)
+        return etree.tostring(self._root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
+
+    def _opportunity(self, node: Node) -> None:
+        self._seen.add(node["id"])
+        element = _child(self._places["learningOpportunityReferences"], "learningOpportunity", id=node["id"])
+        self._identifiers(element, node)
+        _texts(element, "title", node["title"])
+        _texts(element, "description", node.get("description"))
+        _web(element, "homepage", node["homepage"])
+        _text(element, "duration", node.get("duration"))
+        _child(element, "providedBy", idref=self._organisation(node["providedBy"]))
+        _child(element, "learningAchievementSpecification", idref=self._specification(node["learningAchievementSpecification"]))
+        _concepts(element, "defaultLanguage", node["defaultLanguage"])
+        _text(element, "modified", node.get("modified"))
+
+    def _specification(self, node: Node) -> str:
+        iri = str(node["id"])
+        self._seen.add(iri)
+        qualification = node["type"] == "Qualification"
+        name = "qualification" if qualification else "learningAchievementSpecification"
+        element = _child(self._places["learningAchievementSpecificationReferences"], name, id=iri)
+        self._identifiers(element, node)
+        _texts(element, "title", node["title"])
+        _texts(element, "description", node.get("description"))
+        _web(element, "homepage", node.get("homepage"))
+        _text(element, "modified", node.get("modified"))
+        _concepts(element, "ISCEDFCode", node["thematicArea"])
+        _text(element, "volumeOfLearning", node.get("volumeOfLearning"))
+        for credit in _listed(node.get("creditPoint")):
+            points = _child(element, "creditPoint")
+            _concepts(points, "framework", credit["framework"])
+            _text(points, "point", credit["point"])
+        _concepts(element, "language", node["language"])
+        _concepts(element, "mode", node.get("mode"))
+        _concepts(element, "learningSetting", node.get("learningSetting"))
+        _text(element, "maximumDuration", node.get("maximumDuration"))
+        if note := node.get("entryRequirement"):
+            _texts(_child(element, "entryRequirement"), "noteLiteral", note["noteLiteral"])
+        for outcome in _listed(node["learningOutcome"]):
+            _child(element, "learningOutcome", idref=self._outcome(outcome))
+        for awarding in _listed(node.get("awardingOpportunity")):
+            place = _child(element, "awardingOpportunity")
+            _child(place, "awardingBody", idref=self._organisation(awarding["awardingBody"]))
+            _child(place, "learningAchievementSpecification", idref=iri)
+        if qualification:
+            if "isPartialQualification" in node:
+                _text(element, "isPartialQualification", "true" if node["isPartialQualification"] else "false")
+            _concepts(element, "EQFLevel", node["eqfLevel"])
+            _concepts(element, "NQFLevel", node["nqfLevel"])
+            for accreditation in _listed(node.get("accreditation")):
+                _child(element, "accreditation", idref=self._accreditation(accreditation))
+        return iri
+
+    def _outcome(self, node: Node) -> str:
+        element = self._once("learningOutcomeReferences", "learningOutcome", node)
+        if element is not None:
+            _texts(element, "title", node["title"])
+            _concepts(element, "type", node.get("dcType"))
+            _concepts(element, "relatedESCOSkill", node.get("relatedESCOSkill"))
+        return str(node["id"])
+
+    def _organisation(self, node: Node) -> str:
+        element = self._once("agentReferences", "organisation", node)
+        if element is not None:
+            _texts(element, "legalName", node["legalName"])
+            _web(element, "homepage", node.get("homepage"))
+            _child(element, "location", idref=self._location(node["location"]))
+        return str(node["id"])
+
+    def _location(self, node: Node) -> str:
+        element = self._once("locationReferences", "location", node)
+        if element is not None:
+            _concepts(_child(element, "address"), "countryCode", node["address"]["countryCode"])
+        return str(node["id"])
+
+    def _accreditation(self, node: Node) -> str:
+        element = self._once("accreditationReferences", "accreditation", node)
+        if element is not None:
+            _concepts(element, "type", node["dcType"])
+            _texts(element, "title", node["title"])
+            _web(element, "report", node.get("report"))
+            _child(element, "organisation", idref=self._organisation(node["organisation"]))
+            _child(element, "accreditingAgent", idref=self._organisation(node["accreditingAgent"]))
+            _text(element, "issued", node.get("dateIssued"))
+            _text(element, "expiryDate", node.get("expiryDate"))
+        return str(node["id"])
+
+    def _once(self, container: str, name: str, node: Node) -> Any | None:
+        """Return a new element for a node, or ``None`` when the data set holds it already."""
+        if node["id"] in self._seen:
+            return None
+        self._seen.add(node["id"])
+        return _child(self._places[container], name, id=node["id"])
+
+    def _identifiers(self, element: Any, node: Node) -> None:
+        for identifier in _listed(node.get("identifier")):
+            notation = identifier["notation"]
+            if notation in self._notations:
+                continue  # the data set wants each notation once; the IRI still tells the entries apart
+            self._notations.add(notation)
+            place = _child(element, "identifier")
+            etree.SubElement(place, f"{{{SKOS}}}notation").text = notation
+            _text(place, "schemeName", identifier.get("schemeName"))
+
+
+def dataset(documents: Iterable[Node]) -> tuple[bytes, list[Left]]:
+    """Return the data set of documents and what it had to leave out."""
+    found = DataSet()
+    for document in documents:
+        found.add(document)
+    return found.to_bytes(), found.left
+
+
+def _unfit(document: Node) -> str:
+    specification = document
+    if document["type"] == "LearningOpportunity":
+        specification = document["learningAchievementSpecification"]
+    for name in ("thematicArea", "learningOutcome", "language"):
+        if not specification.get(name):
+            return f"the XML profile demands {name}"
+    return ""
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _child(parent: Any, name: str, **attributes: str) -> Any:
+    return etree.SubElement(parent, f"{{{LOQ}}}{name}", attrib=attributes)
+
+
+def _text(parent: Any, name: str, value: str | None) -> None:
+    if value:
+        _child(parent, name).text = value
+
+
+def _texts(parent: Any, name: str, values: dict[str, str] | None) -> None:
+    for tag, text in (values or {}).items():
+        _child(parent, name, language=tag).text = text
+
+
+def _concepts(parent: Any, name: str, nodes: Any) -> None:
+    for node in _listed(nodes):
+        _child(parent, name, uri=node["id"])
+
+
+def _web(parent: Any, name: str, node: Node | None) -> None:
+    if node:
+        _text(_child(parent, name), "contentUrl", node["contentUrl"])

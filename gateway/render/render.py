@@ -1,0 +1,200 @@
+"""Harmonised record to wire documents: pure and byte-stable.
+
+``render`` answers with the documents of one accepted record, each bound for its topic, or with a rejection when a target's rules
+cannot be met. ``tombstones`` answers with what takes a record away, from its identity alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+from orjson import dumps
+
+from gateway.identifiers import CardNumber, card_number
+from gateway.records import (
+    Accepted,
+    Card,
+    Credential,
+    Document,
+    Issue,
+    Learning,
+    LearningOpportunity,
+    Provenance,
+    Provider,
+    Qualification,
+    Raw,
+    Rejected,
+    StudentStatus,
+)
+from gateway.render import annex1, elm_catalogue, elm_common, elm_credential, student_card
+from gateway.render.record_ids import iri, person_iri, pseudonym_key
+
+SCHEMAS = "https://schemas.qualification-gateway.eu"
+QUALIFICATIONS = "europass.qualifications.v1"
+OPPORTUNITIES = "europass.learning-opportunities.v1"
+CREDENTIALS = "europass.credentials.v1"
+STATUS = "esc.student-status.v1"
+CARDS = "esc.cards.v1"
+POINTERS = "esc.credential-pointers.v1"
+PROVIDERS = "reference.providers.v1"
+
+TYPES = {
+    QUALIFICATIONS: "eu.europass.qualification",
+    OPPORTUNITIES: "eu.europass.learning-opportunity",
+    CREDENTIALS: "eu.europass.credential",
+    STATUS: "eu.student-card.student-status",
+    CARDS: "eu.student-card.card",
+    POINTERS: "eu.student-card.credential-pointer",
+    PROVIDERS: "eu.qualification-gateway.provider",
+}
+_TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in TYPES.items()}
+_SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in TYPES}
+LEVEL_MISSING = Issue(code="level_missing", field="eqf_level")
+SEALING_REQUIRED = Issue(code="sealing_required", field="issuer")
+ESCO_INVALID = Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
+ASSURED = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
+"""Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
+TOPICS_OF = {
+    "qualification": (QUALIFICATIONS,),
+    "learning_opportunity": (OPPORTUNITIES,),
+    "credential": (CREDENTIALS, POINTERS),
+    "student_status": (STATUS,),
+    "card": (CARDS,),
+    "provider": (PROVIDERS,),
+}
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """The documents of one record and its provenance, completed with what rendering found."""
+
+    documents: tuple[Document, ...]
+    provenance: Provenance
+
+
+def render(
+    accepted: Accepted,
+    raw: Raw,
+    *,
+    template: str | None,
+    country: str,
+    at: datetime,
+    audience_key: bytes,
+    id_key: bytes = b"",
+    loq_version: str = elm_catalogue.DEFAULT_VERSION,
+) -> Rendered | Rejected:
+    """Return the documents of an accepted record.
+
+    ``at`` is the raw record's own time on the topic: it becomes ``publishedAt`` where a document has that, so that repeats give the
+    same bytes. ``audience_key`` hides native ids from the student-card topics, ``id_key`` (the same when not given) in the ids of
+    credentials. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
+    """
+    record, provenance = accepted.record, accepted.provenance
+    keys = _Keys(raw, template, audience_key, id_key)
+    found: _Found
+    match record:
+        case Qualification() | LearningOpportunity():
+            found, provenance = _catalogue(record, iri(raw.connector, raw.native_id, template), provenance, loq_version)
+        case Credential():
+            if record.revoked:
+                return Rendered(_all_gone("credential", keys), provenance)
+            found, provenance = _credential(record, keys, provenance, country, at)
+        case StudentStatus():
+            hidden = keys.hidden()
+            found = [(STATUS, hidden.native_id, student_card.student_status(record, hidden, country, at) if record.esc_agreement else None)]
+        case Card():
+            found = [(CARDS, keys[CARDS], student_card.card(record, keys.hidden(), country, at) if record.esc_agreement else None)]
+        case Provider():
+            found = [(PROVIDERS, raw.key, dumps(msgspec.to_builtins(record)))]
+    documents = []
+    for topic, key, value in found:
+        if isinstance(value, Rejected):
+            return value
+        documents.append(_document(topic, key, value))
+    return Rendered(tuple(documents), provenance)
+
+
+def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes, id_key: bytes = b"") -> tuple[Document, ...]:
+    """Return what takes a record away from every topic it may stand on."""
+    keys = _Keys(raw, template, audience_key, id_key)
+    return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
+
+
+_Found = list[tuple[str, str, bytes | Rejected | None]]
+"""Topic, key and document."""
+
+
+def _catalogue(
+    record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str
+) -> tuple[_Found, Provenance]:
+    issues = _esco_issues(record)
+    if isinstance(record, LearningOpportunity):
+        return [(OPPORTUNITIES, identity, elm_catalogue.opportunity(record, identity, version))], _noted(provenance, issues)
+    if not elm_common.has_levels(record):
+        issues.append(LEVEL_MISSING)
+    return [(QUALIFICATIONS, identity, elm_catalogue.qualification(record, identity, version))], _noted(provenance, issues)
+
+
+def _credential(record: Credential, keys: _Keys, provenance: Provenance, country: str, at: datetime) -> tuple[_Found, Provenance]:
+    identity = keys[CREDENTIALS]
+    quality = provenance.quality_assurance
+    pointer = student_card.pointer(record, identity, keys.hidden(), country, at, quality) if record.holder_consent else None
+    issues = _esco_issues(record)
+    if elm_credential.sealing_required(record):
+        issues.append(SEALING_REQUIRED)
+    elements: dict[str, bool] = {}
+    if record.micro or record.kind == "micro_credential":
+        elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED)
+    found: _Found = [(CREDENTIALS, identity, elm_credential.credential(record, identity)), (POINTERS, identity, pointer)]
+    return found, _noted(provenance, issues, elements)
+
+
+class _Keys:
+    """The key on each topic. All follow from connector and native id, because a deletion knows no more."""
+
+    __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
+
+    def __init__(self, raw: Raw, template: str | None, audience_key: bytes, id_key: bytes) -> None:
+        self._raw, self._template, self._audience_key, self._id_key = raw, template, audience_key, id_key or audience_key
+
+    def hidden(self) -> Raw:
+        """Return the record as student-card documents may name it: under a pseudonym of that audience."""
+        raw = self._raw
+        return msgspec.structs.replace(raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id))
+
+    def __getitem__(self, topic: str) -> str:
+        raw = self._raw
+        if topic == PROVIDERS:
+            return raw.key
+        if topic == CARDS and isinstance(number := card_number(raw.native_id), CardNumber):
+            return number.value
+        if topic in (STATUS, CARDS):
+            return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
+        if topic in (CREDENTIALS, POINTERS):
+            return person_iri(self._id_key, raw.connector, raw.native_id, self._template)
+        return iri(raw.connector, raw.native_id, self._template)
+
+
+def _all_gone(emits: str, keys: _Keys) -> tuple[Document, ...]:
+    return tuple(_document(topic, keys[topic], None) for topic in TOPICS_OF[emits])
+
+
+def _document(topic: str, key: str, value: bytes | None) -> Document:
+    changed, deleted = _TYPES[topic]
+    return Document(topic=topic, key=key, value=value, type=deleted if value is None else changed, subject=key, schema=_SCHEMAS[topic])
+
+
+def _esco_issues(record: Learning) -> list[Issue]:
+    for outcome in record.learning_outcomes:
+        for uri in outcome.esco:
+            if not elm_common.ESCO_SKILL.fullmatch(uri):
+                return [ESCO_INVALID]
+    return []
+
+
+def _noted(provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None) -> Provenance:
+    """Return a provenance with what rendering found."""
+    if not issues and not elements:
+        return provenance
+    return msgspec.structs.replace(provenance, issues=(*provenance.issues, *issues), annex1=elements or provenance.annex1)

@@ -1,0 +1,260 @@
+"""The worker process: Faust assigns connectors to workers and carries commands; pollers and the stage do the work.
+
+Faust touches no record. It owns partitions of ``gateway.commands.v1``; a connector belongs to the worker that holds its partition, so
+one registry is polled by one worker and its limits hold over all of them. Faust runs inside our own event loop, with its web server
+off, and every start and stop has a time limit: an idle Faust worker may hang on stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import faust
+import structlog
+
+from gateway.config.connector import Connector
+from gateway.errors import GatewayError
+from gateway.fetch.http.lease import Tenure
+from gateway.fetch.registry_client import Client
+from gateway.fetch.secrets import FileSecrets
+from gateway.kafka.connection import FileToken, password, ssl_context
+from gateway.messages import commands
+from gateway.messages.topics import COMMANDS
+from gateway.observability import metrics
+from gateway.operations.backfill import Traffic
+from gateway.operations.notifier import Herald, worker_name
+from gateway.pipeline.record_processor import Deliver
+from gateway.settings import Settings
+from gateway.worker.push_server import Door
+from gateway.worker.push_streams import Inbox, Intake
+from gateway.worker.stream_poller import StreamPoller
+
+log = structlog.get_logger()
+
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
+RESTART_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
+"""So long a command waits for its connector to start and for Kafka to take it."""
+COMMAND_LOOK_SECONDS = 0.2
+SESSION_SECONDS = 6.0
+"""After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
+HEARTBEAT_SECONDS = 0.5
+GIVE_SECONDS = 1.0
+
+
+def partition_of(connector: str, partitions: int) -> int:
+    """Return the partition of ``gateway.commands.v1`` that a connector belongs to."""
+    return zlib.crc32(connector.encode()) % partitions
+
+
+class Pollers:
+    """The connectors this worker owns, each with one HTTP client and one task a stream."""
+
+    def __init__(self, settings: Settings, connectors: dict[str, Connector], deliver: Deliver, herald: Herald | None = None) -> None:
+        self._settings = settings
+        self._herald = herald
+        self._deliver = deliver
+        self._connectors = connectors
+        self._secrets = FileSecrets(settings.secrets_dir)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._clients: dict[str, Client] = {}
+        self._owning = asyncio.Lock()
+        self.tenure = Tenure(SESSION_SECONDS)
+        self.door = Door(settings, self.tenure)
+        self.streams: dict[str, list[StreamPoller] | list[Intake]] = {}
+
+    async def replace(self, connectors: dict[str, Connector], deliver: Deliver, changed: frozenset[str], names: set[str]) -> None:
+        """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
+        await self.own(self._tasks.keys() - changed, "its file changed")
+        self._connectors, self._deliver = connectors, deliver
+        for one in [one for group in self.streams.values() for one in group]:
+            one.deliver = deliver
+        await self.own(names, "its file changed")
+
+    async def own(self, names: set[str], reason: str) -> None:
+        """Start what is newly owned and stop what is not owned any more; the log says which, and the ``reason``."""
+        async with self._owning:
+            about = {"worker": worker_name(self._settings), "reason": reason}
+            lost = sorted(self._tasks.keys() - names)
+            await asyncio.gather(*(self._stop(name) for name in lost))
+            for name in lost:
+                log.info("connector let go", connector=name, **about)
+            for name in sorted(names - self._tasks.keys()):
+                self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
+                log.info("connector taken", connector=name, **about)
+            self.tell_owned()
+            try:
+                await self.door.open(self._connectors.values(), self._secrets)
+            except GatewayError as error:
+                log.error("callers are not answered", error=str(error))  # noqa: TRY400 - the text says it
+
+    def tell_owned(self) -> None:
+        """Say how many connectors this worker polls: none while it may not ask."""
+        metrics.OWNED.set(len(self._tasks) if self.tenure.valid else 0)
+
+    async def stop(self) -> None:
+        """Stop every poller; what is in flight is committed or left to be read again."""
+        await self.own(set(), "the worker stops")
+        await self.door.close()
+
+    async def apply(self, command: commands.Command) -> str:
+        """Carry out a command; return why it was not, in one line. Total: a broker that is away is waited for, within a time limit."""
+        if command.connector not in self._connectors:
+            return f"no connector {command.connector}; this worker knows {', '.join(sorted(self._connectors)) or 'none'}"
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while time.monotonic() < deadline:
+            streams = self.streams.get(command.connector, [])
+            if refused := commands.unfit(command, self._connectors[command.connector]):
+                return refused
+            try:
+                if streams:
+                    told = [await one.tell(command) for one in streams if commands.concerns(command, one.stream)]
+                    return "; ".join(filter(None, told)) if all(told) else ""
+            except (GatewayError, OSError) as error:
+                log.warning("command waits", command=type(command).__name__.lower(), connector=command.connector, error=str(error))
+            await asyncio.sleep(COMMAND_LOOK_SECONDS)
+        return f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, or Kafka did not take the command; say it again"
+
+    async def _run(self, name: str) -> None:
+        """Keep a connector polled until it is taken away; what cannot start is tried again, and the others go on."""
+        while True:
+            try:
+                await self._poll(name)
+            except (Exception, BaseExceptionGroup) as error:
+                log.exception("connector stopped", connector=name, cause=type(error).__name__, next_try_seconds=RESTART_SECONDS)
+                metrics.POLLS.labels(name, "", "halt").inc()
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _poll(self, name: str) -> None:
+        connector = self._connectors[name]
+        if connector.push is not None:
+            await self._receive(connector)
+        async with Client(connector, self._secrets, self._settings.stage) as client, asyncio.TaskGroup() as group:
+            client.under(self.tenure)
+            self._clients[name] = client
+            traffic = Traffic()
+            self.streams[name] = streams = [
+                StreamPoller(self._settings, connector, stream, client, self._deliver, traffic, self._herald)
+                for stream in connector.streams
+            ]
+            for stream in streams:
+                group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
+
+    async def _receive(self, connector: Connector) -> None:
+        inbox = Inbox(self._settings, connector, self._deliver, self.tenure, self._herald)
+        self.streams[connector.connector] = inbox.streams
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inbox.run(), name=f"receive {connector.connector}")
+            group.create_task(self.door.serve(connector, self._secrets, inbox), name=f"answer {connector.connector}")
+
+    async def _stop(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        self.streams.pop(name, None)
+        if client := self._clients.pop(name, None):
+            client.under(Tenure(0))  # never valid: whatever of it does not end at once asks nobody any more
+        for seconds in (STOP_SECONDS, 1.0):
+            if not task.done():
+                task.cancel()  # twice: a library may lose a cancellation that comes just as what it waits for ends
+                await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            log.error("connector does not stop", connector=name, seconds=STOP_SECONDS)
+        elif not task.cancelled():
+            task.exception()
+        metrics.forget(name)
+
+
+def build_app(
+    settings: Settings,
+    bootstrap: str,
+    tenure: Tenure,
+    assigned: Callable[[set[int]], Awaitable[None]],
+    handle: Callable[[bytes], Awaitable[None]],
+) -> Any:
+    """Return the Faust app of the control plane. ``handle`` must be total.
+
+    ``tenure`` is suspended while partitions are given out anew, and renewed by each heartbeat that the coordinator answers.
+    """
+    app = faust.App(
+        "gateway-control",
+        broker=[f"kafka://{address}" for address in bootstrap.split(",")],
+        store="memory://",
+        datadir=str(Path(gettempdir()) / "gateway-control"),
+        web_enabled=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",  # a command said before a worker ever ran is heard; said twice, it does no harm
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
+        broker_credentials=_credentials(settings),
+        autodiscover=False,
+    )
+    topic = app.topic(COMMANDS.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name="commands")
+    async def on_command(stream: Any) -> None:
+        async for value in stream:
+            await handle(value)
+
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type]
+    async def on_revoked(_app: Any, _revoked: set[Any], **_: Any) -> None:
+        tenure.suspend()  # the group waits for this before it gives anything to anybody
+
+    @app.on_partitions_assigned.connect  # type: ignore[arg-type]
+    async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
+        # Not awaited: no heartbeat is sent meanwhile, and a poller that stops slowly would cost the membership.
+        _time_heartbeats(app, tenure)
+        partitions = {one.partition for one in assignment if one.topic == COMMANDS.name}
+        giving.add(task := asyncio.create_task(_give(partitions, tenure, tenure.turn, assigned), name="give"))
+        task.add_done_callback(giving.discard)
+
+    giving: set[asyncio.Task[None]] = set()
+    return app
+
+
+async def _give(partitions: set[int], tenure: Tenure, turn: int, assigned: Callable[[set[int]], Awaitable[None]]) -> None:
+    """Stop what is lost, start what is new, and only then let this worker ask; unless connectors are given out anew already."""
+    while turn == tenure.turn:
+        try:
+            await assigned(partitions)
+        except Exception as error:
+            log.exception("connectors not taken over", cause=type(error).__name__, next_try_seconds=GIVE_SECONDS)
+            await asyncio.sleep(GIVE_SECONDS)
+        else:
+            tenure.begin(turn)
+            return
+
+
+def _time_heartbeats(app: Any, tenure: Tenure) -> None:
+    """Renew ``tenure`` by each heartbeat that is answered, from when it was sent. Neither Faust nor aiokafka tells; pinned versions."""
+    coordinator = app.consumer._thread._consumer._coordinator  # noqa: SLF001 - see above
+    if hasattr(coordinator, "gateway_tenure"):
+        return
+    beat = coordinator._do_heartbeat  # noqa: SLF001 - see above
+
+    async def timed() -> bool:
+        sent = time.monotonic()
+        answered: bool = await beat()
+        if answered:
+            tenure.renew(sent)
+        return answered
+
+    coordinator.gateway_tenure, coordinator._do_heartbeat = tenure, timed  # noqa: SLF001 - see above
+
+
+def _credentials(settings: Settings) -> Any:
+    if settings.kafka_security == "PLAINTEXT":
+        return None
+    if settings.kafka_security == "SSL":
+        return faust.SSLCredentials(context=ssl_context(settings))
+    context = ssl_context(settings) if settings.kafka_security == "SASL_SSL" else None
+    if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        return faust.OAuthCredentials(oauth_cb=FileToken(settings), ssl_context=context)
+    return faust.SASLCredentials(
+        username=settings.kafka_username, password=password(settings), mechanism=settings.kafka_sasl_mechanism, ssl_context=context
+    )
