@@ -16,7 +16,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.stage import PARTITIONS, broker, prepare, same
-from gateway.kafka.transactions import Outgoing, Transactional
+from gateway.kafka.transactions import Transactional
+from gateway.messages.outgoing import Outgoing
 from gateway.settings import Settings
 
 RECORDS = 60_000

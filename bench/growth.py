@@ -29,16 +29,15 @@ from bench.peers.filling import fill
 from bench.peers.ours import JOB, KEY
 from bench.shares import available, cores
 from bench.stage import broker, measure, peak_rss
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
-from gateway.messages import topics
-from gateway.messages.topics import REJECTIONS, TOPICS
+from gateway.messages.topics import QUALIFICATIONS_TOPIC, REJECTIONS, TOPICS
 from gateway.pipeline.digest_table import Known
 from gateway.pipeline.harmonise_stage import GROUP
 from gateway.pipeline.loaded_config import load_fleet
-from gateway.pipeline.poll import changes
+from gateway.pipeline.page_writer import changes
 from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
-from gateway.render.render import QUALIFICATIONS
 from gateway.settings import Settings
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
@@ -93,7 +92,7 @@ async def staged(count: int, connectors: int, partitions: int) -> Row:
             poll.scanning(folder, 1, name)
         settings = Settings(kafka_bootstrap=bootstrap, connectors=folder, pseudonym_key=SecretStr(KEY), stage="acceptance")
         fleet = load_fleet(settings)
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         topic = f"growth-{uuid.uuid4().hex[:8]}"
         await fill(bootstrap, topic, count, partitions, names)
         found = await measure(settings, topic, Deliver(fleet.harmonisers.get, KEY.encode()), count, topic)
@@ -111,7 +110,7 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
         folder = Path(place)
         started = kafka.start(folder / "kafka", detached=False)
         try:
-            await topics.apply(Settings(kafka_bootstrap=started.bootstrap))
+            await topic_admin.apply(Settings(kafka_bootstrap=started.bootstrap))
             await fill(started.bootstrap, RAW.name, count)
             environment = {
                 "GATEWAY_KAFKA_BOOTSTRAP": started.bootstrap,
@@ -121,7 +120,9 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
                 "GATEWAY_LOG_LEVEL": "ERROR",
             }
             command = [sys.executable, "-m", "gateway", "run", "--roles", "harmonise", "--processes", str(processes)]
-            engine = Engine("gateway run", "exactly once", lambda _: [*limited, *command], QUALIFICATIONS, REJECTIONS.name, environment)
+            engine = Engine(
+                "gateway run", "exactly once", lambda _: [*limited, *command], QUALIFICATIONS_TOPIC, REJECTIONS.name, environment
+            )
             cost = await meter.run(engine, Run(started.bootstrap, RAW.name, GROUP, folder), count)
         finally:
             kafka.stop(folder / "kafka")

@@ -25,10 +25,9 @@ from aiokafka import AIOKafkaConsumer
 from bench.peers.ours import KEY
 from bench.peers.records import record
 from bench.stage import broker
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import iso
-from gateway.messages.topics import RAW
-from gateway.render.render import QUALIFICATIONS
+from gateway.messages.topics import QUALIFICATIONS_TOPIC, RAW
 from gateway.settings import Settings
 
 RATE = int(os.environ.get("BENCH_RATE", "1000"))
@@ -83,7 +82,7 @@ class Seen:
     async def read(self, bootstrap: str, ready: asyncio.Event) -> None:
         """Read until cancelled."""
         consumer = AIOKafkaConsumer(
-            QUALIFICATIONS,
+            QUALIFICATIONS_TOPIC,
             RAW.name,
             bootstrap_servers=bootstrap,
             isolation_level="read_committed",
@@ -126,7 +125,7 @@ def spent(process: psutil.Process) -> float:
 
 async def run(bootstrap: str, folder: Path) -> dict[str, float]:
     """Return percentiles in milliseconds, what was read, and the CPU of the worker, busy and idle, in cores."""
-    await topics.apply(Settings(kafka_bootstrap=bootstrap))
+    await topic_admin.apply(Settings(kafka_bootstrap=bootstrap))
     stand, seen = Stand(), Seen()
     application = web.Application()
     application.router.add_get("/programmes", stand.answer)

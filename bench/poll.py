@@ -20,7 +20,7 @@ from bench.peers.ours import JOB, KEY
 from bench.stage import broker, peak_rss
 from gateway.fetch.registry_client import Client
 from gateway.fetch.secrets import FileSecrets
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.pipeline.loaded_config import load_fleet
 from gateway.pipeline.poll import poll_once
 from gateway.pipeline.stream_state import Ledger
@@ -59,7 +59,7 @@ def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
 async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polled:
     """Poll a registry of ``size`` records twice, and take its stream over once."""
     settings = Settings(kafka_bootstrap=bootstrap)
-    await topics.apply(settings)
+    await topic_admin.apply(settings)
     with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
         folder = Path(place)
         scanning(folder / "connectors", port, name)

@@ -24,11 +24,12 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.harmonise import gather
-from gateway.kafka.transactions import Outgoing
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
-from gateway.messages import topics
 from gateway.messages.cloudevents import raw_headers
-from gateway.pipeline.harmonise_stage import Process, Result, Stage
+from gateway.messages.outgoing import Outgoing
+from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.processed_record import Process, Result
 from gateway.records import Raw
 from gateway.settings import Settings
 
@@ -134,7 +135,7 @@ async def _run(bootstrap: str) -> list[Measured]:
 
     for turn in range(RUNS):
         await row(f"{name}-in", Copying(f"{name}-out"), RECORDS, f"stage, copying, run {turn + 1}")
-    await topics.apply(settings)
+    await topic_admin.apply(settings)
     deliver, raws = await gather()
     count = RECORDS // 5
     await prepare(bootstrap, f"{name}-real", islice(cycle(raws), count))

@@ -14,7 +14,7 @@ from gateway.config.loading import load_connector
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.messages.cloudevents import raw_headers
-from gateway.pipeline.poll import changes
+from gateway.pipeline.page_writer import changes
 from gateway.pipeline.record_processor import Deliver
 from gateway.records import Raw
 

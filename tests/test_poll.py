@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import Page, Window
 from gateway.fetch.http.request_reply import ahead
-from gateway.pipeline.poll import GONE, Cursor, advance, changes, digest, split, windows
+from gateway.messages.cloudevents import GONE, digest
+from gateway.pipeline.page_writer import changes, split
+from gateway.pipeline.poll import Cursor, advance, windows
 from gateway.pipeline.stream_state import Entry
 from gateway.records import CONFLICT, Raw
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from bench.peers import facts
 from gateway.local.broker import find_java
-from gateway.messages.topics import REJECTIONS
-from gateway.render.render import QUALIFICATIONS
+from gateway.messages.topics import QUALIFICATIONS_TOPIC, REJECTIONS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -98,7 +97,7 @@ def mapping(output: str, rejects: str) -> str:
 
 
 ENGINES = {
-    "ours": Engine("this gateway", "exactly once", ours, QUALIFICATIONS, REJECTIONS.name),
+    "ours": Engine("this gateway", "exactly once", ours, QUALIFICATIONS_TOPIC, REJECTIONS.name),
     "streams": Engine("Kafka Streams 4.3.1", "exactly_once_v2", streams, "peers.streams", "peers.streams.rejects"),
     "connect": Engine("Benthos 4.60.0", "at least once", connect, "peers.connect", "peers.connect.rejects"),
     "connect-gc": Engine(

@@ -8,13 +8,8 @@ from gateway.config.connector import Connector, Stream, payload_kind
 from gateway.config.expressions.compiler import ExpressionError, PayloadKind, compile_expression
 from gateway.config.yaml.document import Document, Path_
 from gateway.errors import Finding
-from gateway.harmonise.harmoniser import problems
+from gateway.harmonise.rule_findings import place_finding, rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
-
-TEST_KEY = b"the key of inline tests, never of a gateway"
-"""Pseudonyms in inline tests are made with this key."""
-
-_AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule", "bad-language"}
 
 
 def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
@@ -30,8 +25,7 @@ def findings(connector: Connector, document: Document, tables: Tables | None) ->
         place: Path_ = ("streams", name)
         for where, kind, text in _stream(connector, stream):
             yield from _try(document, (*place, *where), kind, text, namespaces)
-        for problem in problems(connector, stream, tables, TEST_KEY)[0]:
-            yield _placed(document, problem.code, (*place, *problem.place), problem.message, problem.column)
+    yield from rule_findings(connector, document, tables)
 
 
 def _block(connector: Connector) -> str:
@@ -87,14 +81,4 @@ def _try(document: Document, place: Path_, kind: PayloadKind, text: str, namespa
     try:
         compile_expression(kind, text, namespaces)
     except ExpressionError as error:
-        yield _placed(document, error.code, place, str(error), error.column)
-
-
-def _placed(document: Document, code: str, place: Path_, message: str, column: int) -> Finding:
-    if code in _AT_KEY:
-        return document.finding(code, place, message)
-    made = document.finding(code, place, message, key=False)
-    if not column:
-        return made
-    quoted = document.line(made.line)[made.column - 1 : made.column] in {"'", '"'}
-    return Finding(made.file, made.line, made.column + column + quoted, made.code, made.path, made.message)
+        yield place_finding(document, error.code, place, str(error), error.column)

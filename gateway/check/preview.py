@@ -8,16 +8,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from gateway.check.run_tests import plain
-from gateway.check.scripted_registry import Scripted, offline
+from gateway.check.scripted_registry import offline
 from gateway.config.connector import Connector
 from gateway.config.target_fields import UnknownTarget, target
 from gateway.errors import StorageError
 from gateway.fetch import Window, pages
 from gateway.fetch.http.redaction import url as redacted
 from gateway.fetch.http.request_reply import Call, Reply
+from gateway.fetch.offline_client import OfflineClient, Request, Response, make_response
 from gateway.fetch.registry_client import Client
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, Raw, Rejected
@@ -40,12 +39,12 @@ class Samples:
         self._replies = [(_read(file), _TYPES.get(file.suffix.lower(), "")) for file in files]
         self._next = 0
 
-    def __call__(self, _request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, _request: Request) -> Response:
         """Answer."""
         body, media_type = self._replies[min(self._next, len(self._replies) - 1)]
         self._next += 1
-        headers = {"content-length": str(len(body)), **({"content-type": media_type} if media_type else {})}
-        return httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(body))
+        headers = {"content-type": media_type} if media_type else {}
+        return make_response(200, headers, body)
 
 
 def _read(file: Path) -> bytes:
@@ -58,8 +57,8 @@ def _read(file: Path) -> bytes:
 def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connector, Client]:
     """Return the connector without credentials and a client that answers from files."""
     opened = offline(connector, ids_as_written=False)
-    client = Scripted(opened, lambda secret: f"secret {secret}".encode(), "production")
-    client.script = Samples(files)
+    client = OfflineClient(opened, lambda secret: f"secret {secret}".encode(), "production")
+    client.answer = Samples(files)
     return opened, client
 
 
@@ -71,7 +70,7 @@ async def records(connector: Connector, name: str, client: Client, limit: int) -
     window = Window(cursor.start_at if cursor else None, now)
     given = 0
     async with client:
-        async for page in pages(connector, name, window, client, subjects=loops if isinstance(client, Scripted) else None):
+        async for page in pages(connector, name, window, client, subjects=loops if isinstance(client, OfflineClient) else None):
             for raw in page.raws:
                 yield raw
                 given += 1

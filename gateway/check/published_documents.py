@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Unavailable
+from gateway.messages.topics import (
+    CARDS_TOPIC,
+    CREDENTIALS_TOPIC,
+    OPPORTUNITIES_TOPIC,
+    POINTERS_TOPIC,
+    QUALIFICATIONS_TOPIC,
+    STUDENT_STATUS_TOPIC,
+)
 from gateway.render.json_schemas import schemas
 
 CONTEXTS = {
@@ -19,9 +27,9 @@ CONTEXTS = {
     "https://www.w3.org/2018/credentials/v1": "w3c-credentials-v1.jsonld",
 }
 SHAPES = {
-    "europass.qualifications.v1": ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
-    "europass.learning-opportunities.v1": ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
-    "europass.credentials.v1": ("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"),
+    QUALIFICATIONS_TOPIC: ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+    OPPORTUNITIES_TOPIC: ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+    CREDENTIALS_TOPIC: ("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"),
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
 """What an unsealed credential lacks until somebody seals it: not a defect of ours."""
@@ -80,7 +88,7 @@ class Judge:
         for result in report.subjects(RDF.type, URIRef(f"{shacl}ValidationResult")):
             path = str(report.value(result, URIRef(f"{shacl}resultPath")))
             component = str(report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))).rpartition("#")[2]
-            if not (topic == "europass.credentials.v1" and path.endswith(ADDED_BY_SEALING)):
+            if not (topic == CREDENTIALS_TOPIC and path.endswith(ADDED_BY_SEALING)):
                 found.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
         return sorted(found)
 
@@ -109,13 +117,13 @@ def topic_of(document: Any) -> str:
     kind = document.get("type")
     event = str(document.get("eventType", ""))
     if isinstance(kind, list):
-        return "europass.credentials.v1" if "EuropeanDigitalCredential" in kind else ""
+        return CREDENTIALS_TOPIC if "EuropeanDigitalCredential" in kind else ""
     by_kind = {
-        "Qualification": "europass.qualifications.v1",
-        "LearningAchievementSpecification": "europass.qualifications.v1",
-        "LearningOpportunity": "europass.learning-opportunities.v1",
+        "Qualification": QUALIFICATIONS_TOPIC,
+        "LearningAchievementSpecification": QUALIFICATIONS_TOPIC,
+        "LearningOpportunity": OPPORTUNITIES_TOPIC,
     }
-    by_event = {"student": "esc.student-status.v1", "card": "esc.cards.v1", "credential": "esc.credential-pointers.v1"}
+    by_event = {"student": STUDENT_STATUS_TOPIC, "card": CARDS_TOPIC, "credential": POINTERS_TOPIC}
     return (
         by_kind.get(str(kind), "")
         or by_event.get(event.partition(".")[0], "")

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-from gateway.check.compile_check import TEST_KEY
 from gateway.check.scripted_registry import ENCODE, Failed, play
 from gateway.config.connector import Connector, Stream, payload_kind
 from gateway.config.inline_tests import Example
@@ -23,6 +22,7 @@ from gateway.fetch.decode.formats import Document as Payload
 from gateway.fetch.record_selector import Expressions, Item, Selector
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
+from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
@@ -32,7 +32,7 @@ from gateway.render.render import render
 def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
     """Give every test that does not come out as it says, every stream that nothing is published of, and ids that two streams share."""
     try:
-        harmonise = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)
+        harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
     except ConfigError:
         return
     streams: dict[str, str] = {}
@@ -73,7 +73,9 @@ def _nothing_published(document: Document, name: str, stream: Stream, why: Rejec
 
 def _unpublished(connector: Connector, stream: Stream, raw: Raw, accepted: Accepted) -> Rejected | None:
     """Return why a harmonised record becomes no document, ``None`` when it becomes one."""
-    made = render(accepted, raw, template=stream.iri, country=connector.country, at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=TEST_KEY)
+    made = render(
+        accepted, raw, template=stream.iri, country=connector.country, at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=CHECK_KEY
+    )
     return made if isinstance(made, Rejected) else None
 
 
@@ -219,7 +221,7 @@ class _Pseudonyms:
         """Return what the value becomes under each rule that may have filled the place."""
         target = ".".join(str(part) for part in where if not isinstance(part, int))
         kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in pseudonym_kinds(rule)}
-        return {pseudonymiser(TEST_KEY, self._country, kind)(value) for kind in kinds}
+        return {pseudonymiser(CHECK_KEY, self._country, kind)(value) for kind in kinds}
 
 
 def _said(outcome: Outcome) -> str:

@@ -16,7 +16,6 @@ from lxml import etree
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from gateway.check.compile_check import TEST_KEY
 from gateway.check.run_tests import plain
 from gateway.config.connector import Connector, payload_kind
 from gateway.config.expressions.compiler import compile_expression, is_element, text_of
@@ -24,6 +23,7 @@ from gateway.config.rules import pseudonym_kinds
 from gateway.config.yaml.document import read
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
+from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import json_value, xml_element
 from gateway.records import Accepted, Raw, Rejected
@@ -61,7 +61,7 @@ def example(connector: Connector, stream: str, raw: Raw, tables: Tables | None) 
     native_id = faked.get(raw.native_id, raw.native_id)
     context = {name: faked.get(value, fake(value)) for name, value in raw.context.items() if name != "root"}
     made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
-    outcome = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)(made)
+    outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(made)
     test: dict[str, Any] = {"name": "TODO say what it shows"}
     if raw.media_type == "application/xml":
         root = xml_element(body)
@@ -101,14 +101,14 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) ->
     Harmoniser(
         connector,
         None,
-        pseudonym_key=TEST_KEY,
+        pseudonym_key=CHECK_KEY,
         watch=lambda found, personal: protected.extend(
             text_of(value).strip() for value in found if personal and not isinstance(value, dict | list)
         ),
     )(raw)
     rules = [connector.streams[stream].map, *(kind.map for kind in connector.streams[stream].kinds.values())]
     for kind in {kind for group in rules for rule in group.values() for kind in pseudonym_kinds(rule)}:
-        pseudonym = pseudonymiser(TEST_KEY, connector.country[:2], kind)
+        pseudonym = pseudonymiser(CHECK_KEY, connector.country[:2], kind)
         sources |= {pseudonym(text): f"pseudonym({text})" for text in protected}
 
     def spoken(value: Any) -> Any:
@@ -132,7 +132,7 @@ def _fake(connector: Connector, raw: Raw, tables: Tables | None) -> tuple[bytes,
             texts = _leaves(value)
             (protected if personal else open_).update(texts)
 
-    Harmoniser(connector, tables, pseudonym_key=TEST_KEY, watch=watch)(raw)
+    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, watch=watch)(raw)
     harmless = (open_ | _of_the_stream(connector, raw)) - protected
     faked: dict[str, str] = {}
 

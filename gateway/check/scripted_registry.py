@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx2
 import msgspec
 
 from gateway.config.connector import Connector
 from gateway.config.inline_tests import Example, Response, Step
 from gateway.config.yaml.document import Path_
 from gateway.errors import StreamError
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.fetch import Window, offline_client, pages
+from gateway.fetch.offline_client import OfflineClient, Request, make_response
 from gateway.records import Raw
 
 ENCODE = msgspec.json.Encoder(decimal_format="number").encode
@@ -40,7 +38,7 @@ class Script:
         self.position = 0
         self.failure: Failed | None = None
 
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, request: Request) -> offline_client.Response:
         """Answer one request."""
         asked = self._spoken(request)
         if self.position >= len(self._steps):
@@ -55,11 +53,11 @@ class Script:
                 return self._fail(Failed(("exchange", index, "body_contains", number), f"the body does not hold {text!r}"))
         return _answer(step.response)
 
-    def _fail(self, failure: Failed) -> httpx2.Response:
+    def _fail(self, failure: Failed) -> offline_client.Response:
         self.failure = self.failure or failure
-        return httpx2.Response(404, headers={"content-length": "0"}, stream=httpx2.ByteStream(b""))
+        return make_response(404, {}, b"")
 
-    def _spoken(self, request: httpx2.Request) -> str:
+    def _spoken(self, request: Request) -> str:
         parts = urlsplit(str(request.url))
         here = f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
         path = parts.path.removeprefix(self._base.path.rstrip("/")) or "/" if here else f"{parts.scheme}://{parts.netloc}{parts.path}"
@@ -72,7 +70,7 @@ def _comparable(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     return method.upper(), path or "/", tuple(sorted(parse_qsl(query, keep_blank_values=True)))
 
 
-def _answer(response: Response) -> httpx2.Response:
+def _answer(response: Response) -> offline_client.Response:
     headers = {name.lower(): value for name, value in response.headers.items()}
     if response.json_ is not None:
         content = ENCODE(response.json_)
@@ -82,17 +80,7 @@ def _answer(response: Response) -> httpx2.Response:
     else:
         content = (response.text or "").strip().encode()
         headers.setdefault("content-type", "text/xml; charset=utf-8" if content.startswith(b"<") else "text/plain; charset=utf-8")
-    headers.setdefault("content-length", str(len(content)))
-    return httpx2.Response(response.status, headers=headers, stream=httpx2.ByteStream(content))
-
-
-class Scripted(Client):
-    """A client whose every call is answered by a script instead of a registry."""
-
-    script: Callable[[httpx2.Request], httpx2.Response]
-
-    def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
-        return httpx2.AsyncClient(transport=httpx2.MockTransport(self.script), follow_redirects=False, trust_env=False)
+    return make_response(response.status, headers, content)
 
 
 def offline(connector: Connector, *, ids_as_written: bool = True) -> Connector:
@@ -125,8 +113,8 @@ async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
         since -= cursor.overlap
     elif cursor is not None:
         since = cursor.start_at
-    client = Scripted(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
-    client.script = script = Script(client.base, example.exchange or ())
+    client = OfflineClient(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
+    client.answer = script = Script(client.base, example.exchange or ())
     window = Window(since, example.until or now)
     raws: list[Raw] = []
     try:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from gateway.check.compile_check import TEST_KEY
 from gateway.config.connector import Connector, Stream, payload_kind
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
 from gateway.config.yaml.document import Document
 from gateway.errors import Finding
 from gateway.harmonise.harmoniser import problems
+from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, xml_element
 
@@ -21,7 +21,7 @@ from gateway.harmonise.values.payload import PayloadError, xml_element
 def compared(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
     """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
     kind = payload_kind(connector, stream)
-    reads = set(problems(connector, stream, tables, TEST_KEY)[1])
+    reads = set(problems(connector, stream, tables, CHECK_KEY)[1])
     texts = [*stream.id, stream.version, stream.changed_at, stream.kind, stream.children, stream.deleted and stream.deleted.path]
     for text in filter(None, texts):
         try:

@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 
 from gateway.errors import Unavailable
+from gateway.messages.topics import CREDENTIALS_TOPIC
 from gateway.pipeline.loaded_config import Fleet, load_fleet
 from gateway.settings import Settings
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 console = Console()
 PATIENCE_SECONDS = 90.0
 LONGEST_TEXT = 100
-CREDENTIALS = "europass.credentials.v1"
 REJECTIONS = "gateway.rejections.v1"
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
@@ -66,7 +66,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given.")] = None,
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
-    from gateway.cli.run import run_loop
+    from gateway.cli.runtime import run_loop
     from gateway.observability import logs
 
     with contextlib.ExitStack() as stack:
@@ -90,11 +90,11 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
 
 
 async def _demo(settings: Settings, place: Path, records: int, *, keep: bool) -> None:
+    from gateway.kafka import topic_admin
     from gateway.local.registries import rest_catalogue, soap_credits
-    from gateway.messages import topics
     from gateway.worker.worker import Worker
 
-    await topics.apply(settings)
+    await topic_admin.apply(settings)
     async with await soap_credits.start(records=records // 2) as soap, await rest_catalogue.start(records=records - records // 2) as rest:
         stands = [
             Stand("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
@@ -232,8 +232,8 @@ async def _show(settings: Settings, worker: Worker) -> None:
     """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
     from gateway.kafka.topic_reader import read_topic
 
-    async for record in read_topic(settings, CREDENTIALS, limit=1):
-        console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS}, key {record.key.decode()}")
+    async for record in read_topic(settings, CREDENTIALS_TOPIC, limit=1):
+        console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS_TOPIC}, key {record.key.decode()}")
         console.print_json(json.dumps(outline(json.loads(record.value)), ensure_ascii=False))
         console.print("\n[bold]why it says so[/]: `gateway explain` prints this page for any record")
         console.print(await explanation(settings, worker.fleet, record.key.decode()), markup=False, highlight=False, soft_wrap=True)
@@ -242,8 +242,10 @@ async def _show(settings: Settings, worker: Worker) -> None:
         console.print_json(record.value.decode())
     console.print(f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]")
     console.print("subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:")
-    console.print(f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS} --limit 1", soft_wrap=True)
-    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS} -X isolation.level=read_committed", soft_wrap=True)
+    console.print(
+        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS_TOPIC} --limit 1", soft_wrap=True
+    )
+    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} -X isolation.level=read_committed", soft_wrap=True)
 
 
 async def explanation(settings: Settings, fleet: Fleet, key: str) -> str:

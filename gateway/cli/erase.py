@@ -31,7 +31,7 @@ def erase(
 
     An identifier on the command line stands in the process list and the shell's history: give it on standard input.
     """
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.errors import UsageError
     from gateway.observability import logs
     from gateway.pipeline.loaded_config import load_fleet
@@ -81,11 +81,11 @@ def _confirm(asked: Asked) -> None:
 
 def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str) -> Receipt:
     from gateway.errors import Fenced, RetryLater, Unavailable
-    from gateway.messages import topics
+    from gateway.kafka import topic_admin
     from gateway.operations import erase as erasing
 
     async def work() -> Receipt:
-        await topics.verify(settings)
+        await topic_admin.verify(settings)
         return await erasing.erase(settings, fleet, asked, reason=reason, by=by)
 
     try:

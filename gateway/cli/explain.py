@@ -30,7 +30,7 @@ def explain(
     code: Annotated[bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")] = False,
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.config.loading import load_connector
     from gateway.config.split_streams import split_by_party
     from gateway.harmonise.tables.compiled_tables import Tables

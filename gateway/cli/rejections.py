@@ -82,7 +82,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Harmonise what stands rejected again, through the same path as any record; what is accepted then stands rejected no more."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_fleet
 
@@ -107,7 +107,7 @@ def replay(
 
 
 def _standing(connector: str, reason: str) -> list[Standing]:
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.operations.replay import standing
 
     return asyncio.run(standing(settings_here(), connector, reason=reason))
@@ -162,7 +162,7 @@ def _at(one: Standing) -> str:
 
 def _payload(one: Standing) -> str:
     """Return the raw record as text, where it is of no person."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.kafka.topic_reader import read_places
     from gateway.messages.topics import RAW, TOPICS
     from gateway.pipeline.loaded_config import load_fleet

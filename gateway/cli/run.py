@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,55 +16,10 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import Fleet
+from gateway.cli.runtime import run_loop, settings_here
+from gateway.cli.topics import topics_app
 
-T = TypeVar("T")
 ROLES = ("poll", "harmonise")
-
-topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=True)
-
-
-def settings_here() -> Settings:
-    """Return the settings with the broker that runs on this machine filled in where none is configured."""
-    from gateway.local import broker as kafka
-
-    # What the library says of a broker that is away is said by the error; a worker's own handlers still hear it.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    settings = Settings()
-    if not settings.kafka_bootstrap and (broker := kafka.status(settings.data_dir / "kafka")):
-        settings = settings.model_copy(update={"kafka_bootstrap": broker.bootstrap})
-    return settings
-
-
-def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fast event loop."""
-    import uvloop
-
-    return uvloop.run(coroutine)
-
-
-@topics_app.command("apply")
-def apply_topics() -> None:
-    """Create the topics that are missing."""
-    from gateway.messages import topics
-
-    settings = settings_here()
-    created = asyncio.run(topics.apply(settings))
-    for name in created:
-        print(f"created {name}")
-    print(f"{len(topics.TOPICS) - len(created)} were there already, {len(created)} created")
-
-
-@topics_app.command("verify")
-def verify_topics() -> None:
-    """Say whether every topic is there as declared."""
-    from gateway.messages import topics
-
-    different = asyncio.run(topics.verify(settings_here()))
-    for line in different:
-        print(line)
-    if different:
-        raise typer.Exit(1)
-    print(f"all {len(topics.TOPICS)} topics are there as declared")
 
 
 def run(
@@ -115,7 +69,7 @@ def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
     from gateway.fetch.secrets import FileSecrets
     from gateway.kafka.connection import arguments
     from gateway.observability.health_server import require_port
-    from gateway.pipeline.loaded_config import require_secrets
+    from gateway.pipeline.required_secrets import require_secrets
 
     looks: list[Callable[[], object]] = [partial(arguments, settings), *([partial(require_port, settings)] if port else [])]
     if fleet is not None:
@@ -136,13 +90,13 @@ def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
 
 async def kafka_there(settings: Settings, seconds: float) -> None:
     """Wait so long until Kafka answers and has the topics; then raise what is still missing."""
-    from gateway.messages import topics
+    from gateway.kafka import topic_admin
 
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
     while True:
         try:
-            await topics.verify(settings)
+            await topic_admin.verify(settings)
         except Unavailable:
             if clock() >= until:
                 raise

@@ -147,7 +147,7 @@ def _parsed(path: Path, number: int, line: str) -> Any:
 
 def _on_topic(topic: str) -> dict[str, Any]:
     """Return the newest document of each key; tombstones take theirs away."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.kafka.topic_reader import read_topic
 
     async def collect() -> dict[str, Any]:

@@ -27,8 +27,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show each stream: its state and why, how fresh it is, which worker has it, its counts and its backfill; then the workers."""
-    from gateway.cli.run import settings_here
-    from gateway.messages.status import read_status
+    from gateway.cli.runtime import settings_here
+    from gateway.operations.read_status import read_status
     from gateway.pipeline.loaded_config import load_fleet
 
     settings = settings_here()

@@ -11,6 +11,7 @@ import typer
 
 from gateway.errors import UsageError
 from gateway.messages import commands
+from gateway.operations import stream_requests
 
 if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import Fleet
@@ -20,12 +21,12 @@ Stream = Annotated[str, typer.Argument(help="One stream of it; all when not give
 
 
 def _send(command: commands.Command) -> None:
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_fleet
 
     settings = settings_here()
-    if refused := commands.unfit(command, load_fleet(settings, [command.connector]).connectors[command.connector]):
+    if refused := stream_requests.unfit(command, load_fleet(settings, [command.connector]).connectors[command.connector]):
         raise UsageError(refused)
     asyncio.run(send_command(settings, command.connector, commands.encode(command)))
     verb = type(command).__struct_config__.tag
@@ -55,7 +56,7 @@ def backfill(
     cancel: Annotated[bool, typer.Option("--cancel", help="End the backfill that is running; what it wrote stays.")] = False,
 ) -> None:
     """Read a span of the past once more, beside live polling and behind it; goes on after a restart until it is done."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.operations.backfill import moment, refusal, zone_of
     from gateway.pipeline.loaded_config import load_fleet
 
@@ -84,7 +85,7 @@ def renormalise(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be published differently.")] = False,
 ) -> None:
     """After a table change: read the raw records again and publish only what differs, marked as a correction."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_fleet
 
@@ -100,7 +101,7 @@ def renormalise(
 
 def list_changes(country: str) -> int:
     """Print what the present files would publish differently from what stands on the topics; return how many records."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.operations.renormalise import find_changes
     from gateway.pipeline.loaded_config import load_fleet
     from gateway.pipeline.provider_cache import Trusted

@@ -1,4 +1,4 @@
-"""Read a topic as any subscriber would: read_committed, plain JSON values, standard headers."""
+"""Create, verify and read the topics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.runtime import settings_here
+
 
 def read(
     topic: Annotated[str, typer.Argument(help="Topic to read.")],
@@ -15,7 +17,6 @@ def read(
     headers: Annotated[bool, typer.Option("--headers", help="Print headers too.")] = False,
 ) -> None:
     """Print the committed records of a topic, one JSON object a line: key, value, and headers when asked for."""
-    from gateway.cli.run import settings_here
     from gateway.kafka.topic_reader import read_topic
 
     async def print_all() -> None:
@@ -26,3 +27,33 @@ def read(
             print(json.dumps(line, ensure_ascii=False))
 
     asyncio.run(print_all())
+
+
+topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=True)
+
+
+@topics_app.command("apply")
+def apply_topics() -> None:
+    """Create the topics that are missing."""
+    from gateway.kafka import topic_admin
+    from gateway.messages import topics
+
+    settings = settings_here()
+    created = asyncio.run(topic_admin.apply(settings))
+    for name in created:
+        print(f"created {name}")
+    print(f"{len(topics.TOPICS) - len(created)} were there already, {len(created)} created")
+
+
+@topics_app.command("verify")
+def verify_topics() -> None:
+    """Say whether every topic is there as declared."""
+    from gateway.kafka import topic_admin
+    from gateway.messages import topics
+
+    different = asyncio.run(topic_admin.verify(settings_here()))
+    for line in different:
+        print(line)
+    if different:
+        raise typer.Exit(1)
+    print(f"all {len(topics.TOPICS)} topics are there as declared")

@@ -21,14 +21,15 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Read the registry whole once more and compare what it serves with what stands; exit code 1 when they differ."""
-    from gateway.cli.run import settings_here
+    from gateway.cli.runtime import settings_here
     from gateway.errors import RetryLater, Unavailable
     from gateway.fetch.secrets import FileSecrets
-    from gateway.messages import topics
+    from gateway.kafka import topic_admin
     from gateway.observability import logs
     from gateway.operations.verify import verify as compare
-    from gateway.pipeline.loaded_config import load_fleet, require_secrets
+    from gateway.pipeline.loaded_config import load_fleet
     from gateway.pipeline.provider_cache import Trusted
+    from gateway.pipeline.required_secrets import require_secrets
 
     settings = settings_here()
     logs.configure(settings)
@@ -37,7 +38,7 @@ def verify(
     require_secrets(fleet, secrets)
 
     async def work() -> Report:
-        await topics.verify(settings)
+        await topic_admin.verify(settings)
         await Trusted(settings, tuple(fleet.harmonisers.values())).load()
         return await compare(settings, fleet, connector, secrets)
 

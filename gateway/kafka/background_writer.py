@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateway.kafka.connection import arguments
-from gateway.kafka.transactions import Outgoing
+from gateway.messages.outgoing import Outgoing
 from gateway.settings import Settings
 
 log = structlog.get_logger()

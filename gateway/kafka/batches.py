@@ -12,25 +12,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-HEADERS = list[tuple[str, bytes]]
-
-
-class Outgoing:
-    """One record on its way to a topic."""
-
-    __slots__ = ("headers", "key", "partition", "topic", "value")
-
-    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: HEADERS, partition: int | None = None) -> None:
-        self.topic = topic
-        self.key = key
-        self.value = value
-        self.headers = headers
-        self.partition = partition
-
-
-def partition_for(key: bytes, partitions: int) -> int:
-    """Return the partition of a key: CRC-32 modulo, librdkafka's ``consistent``."""
-    return zlib.crc32(key) % partitions
+from gateway.messages.outgoing import Outgoing
 
 
 class Batch(NamedTuple):

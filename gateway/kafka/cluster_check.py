@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 from gateway.errors import Fenced, IntegrityStop, RetryLater, Unavailable
 from gateway.kafka.connection import admin
 from gateway.kafka.topic_reader import read_topic
-from gateway.kafka.transactions import Outgoing, Transactional, partition_for, read_partition
+from gateway.kafka.transactions import Transactional, read_partition
+from gateway.messages.outgoing import Outgoing, partition_for
 from gateway.messages.topics import CURSORS
 from gateway.settings import Settings
 

@@ -18,10 +18,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
-    KafkaError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.errors import KafkaError as KafkaError  # noqa: PLC0414 - callers catch it, and only this package imports aiokafka
 
 from gateway.errors import Denied, Unavailable, UsageError
 from gateway.kafka import client_certificate
@@ -35,6 +38,9 @@ REFUSALS = (
     TransactionalIdAuthorizationFailed,
 )
 """What Kafka answers when the principal lacks a right."""
+
+NO_COORDINATOR = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+"""Answers of a cluster whose group has no members yet, or whose coordinator is moving. Callers try again."""
 
 QUIET_SECONDS = 30.0
 CHATTY = ("", ".cluster", ".conn", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender")

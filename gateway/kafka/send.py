@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 
 from gateway.kafka.client_session import started
 from gateway.kafka.connection import arguments
-from gateway.kafka.transactions import partition_for
+from gateway.messages.outgoing import partition_for
 from gateway.messages.topics import COMMANDS, Topic
 from gateway.settings import Settings
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from gateway.errors import UsageError
 from gateway.kafka.client_session import started
 from gateway.kafka.connection import arguments
-from gateway.kafka.transactions import partition_for
+from gateway.messages.outgoing import partition_for
 from gateway.settings import Settings
 
 FETCH_MS = 50

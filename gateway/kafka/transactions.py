@@ -31,8 +31,9 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Fenced, RetryLater
-from gateway.kafka.batches import Batch, Batches, Outgoing, partition_for
+from gateway.kafka.batches import Batch, Batches
 from gateway.kafka.connection import REFUSALS, arguments, denied, given_up
+from gateway.messages.outgoing import Outgoing, partition_for
 from gateway.observability import blocked_commits, metrics
 from gateway.settings import Settings
 

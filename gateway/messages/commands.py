@@ -10,7 +10,6 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.config.connector import Connector
 from gateway.errors import Finding
 
 
@@ -77,20 +76,6 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, tag="replay", tag_field=
 Command = Poll | Pause | Resume | Renormalise | Backfill | CancelBackfill | Replay
 
 _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
-
-
-def concerns(command: Command, stream: str) -> bool:
-    """Return whether a command means a stream; a stream that is asked at several institutions is meant at each of them."""
-    return command.stream in {"", stream, stream.partition("@")[0]}
-
-
-def unfit(command: Command, connector: Connector) -> str:
-    """Return why a command cannot concern a connector, in one line; empty when it can."""
-    if connector.push is not None and isinstance(command, Poll | Backfill | CancelBackfill):
-        return f"{connector.connector}: the registry calls us and is not polled; ask it to send its records again"
-    if not any(concerns(command, stream) for stream in connector.streams):
-        return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
-    return ""
 
 
 def decode(value: bytes | None) -> Command | Finding:

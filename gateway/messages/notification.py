@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.kafka.transactions import Outgoing, partition_for
 from gateway.messages.cloudevents import JSON, event_id
+from gateway.messages.outgoing import Outgoing, partition_for
 from gateway.messages.topics import NOTIFICATIONS
 
 SCHEMA = "https://schemas.qualification-gateway.eu/gateway.notifications.v1.json"

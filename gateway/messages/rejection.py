@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.kafka.transactions import Outgoing
 from gateway.messages.cloudevents import JSON, event_id, iso
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.topics import REJECTIONS
 from gateway.records import Raw, Rejected
 

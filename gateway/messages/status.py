@@ -6,10 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.kafka.topic_reader import read_topic
-from gateway.kafka.transactions import Outgoing
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.topics import STATUS
-from gateway.settings import Settings
 
 WORKER = "@"
 """Keys of workers begin with it, so that none is a connector's."""
@@ -73,16 +71,3 @@ def outgoing(status: StreamStatus | WorkerStatus) -> Outgoing:
 def gone(worker: str) -> Outgoing:
     """Return the record that says a worker has ended as it should."""
     return Outgoing(STATUS.name, (WORKER + worker).encode(), None, [], 0)
-
-
-async def read_status(settings: Settings) -> tuple[list[StreamStatus], list[WorkerStatus]]:
-    """Return what was last said of every stream and by every worker."""
-    found: dict[bytes, StreamStatus | WorkerStatus] = {}
-    decoder: msgspec.json.Decoder[StreamStatus | WorkerStatus] = msgspec.json.Decoder(StreamStatus | WorkerStatus)
-    async for record in read_topic(settings, STATUS.name):
-        if record.value is None:
-            found.pop(record.key, None)
-        else:
-            found[record.key] = decoder.decode(record.value)
-    streams = [one for _, one in sorted(found.items()) if isinstance(one, StreamStatus)]
-    return streams, [one for _, one in sorted(found.items()) if isinstance(one, WorkerStatus)]

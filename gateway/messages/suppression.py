@@ -7,22 +7,15 @@ one record (connector and native id) or for one identifier of a person, whatever
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
-from gateway.errors import IntegrityStop
-from gateway.kafka.transactions import Outgoing, read_partition
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.topics import SUPPRESSIONS
-from gateway.pseudonym_keys import SUPPRESSION, key_id, keys_of
-from gateway.records import Raw
-from gateway.settings import Settings
+from gateway.pseudonym_keys import key_id
 
 Kind = Literal["record", "person"]
-Subjects = Callable[[Raw], Iterable[str]]
-"""Give the suppression ids of everybody a raw record names."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,41 +35,3 @@ def outgoing(suppression_id: str, kind: Kind, key: bytes, at: str) -> Outgoing:
     """Return the entry as it is written."""
     value = msgspec.json.encode(Entry(kind=kind, key_id=key_id(key), at=at))
     return Outgoing(SUPPRESSIONS.name, suppression_id.encode(), value, [("content-type", b"application/json")], 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Suppressed:
-    """The entries as they were when a stream was taken. ``subjects`` is asked only when there are entries for persons."""
-
-    keys: tuple[bytes, ...] = ()
-    records: frozenset[str] = frozenset()
-    persons: frozenset[str] = frozenset()
-    subjects: Subjects | None = field(default=None, compare=False)
-
-    def __call__(self, raw: Raw) -> bool:
-        """Return whether a record may not be kept."""
-        if self.records and any(record_id(key, raw.connector, raw.native_id) in self.records for key in self.keys):
-            return True
-        if not self.persons or self.subjects is None or raw.body is None:
-            return False
-        return not self.persons.isdisjoint(self.subjects(raw))
-
-
-async def read_suppressed(settings: Settings, subjects: Subjects | None = None) -> Suppressed:
-    """Return what must not come back.
-
-    Raises :class:`~gateway.errors.IntegrityStop` when an entry was made with a key that is not here: without it nobody can tell who
-    was erased, and going on could bring them back.
-    """
-    keys = keys_of(settings).of(SUPPRESSION)
-    known = {key_id(key) for key in keys}
-    found: dict[Kind, set[str]] = {"record": set(), "person": set()}
-    for name, value in (await read_partition(settings, SUPPRESSIONS.name, 0)).items():
-        entry = msgspec.json.decode(value, type=Entry)
-        if entry.key_id not in known:
-            raise IntegrityStop(
-                f"{SUPPRESSIONS.name}: an entry was made with the key {entry.key_id}, not known here, so what was erased could come back; "
-                "set GATEWAY_PERMANENT_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to it"
-            )
-        found[entry.kind].add(name.decode())
-    return Suppressed(keys, frozenset(found["record"]), frozenset(found["person"]), subjects)

@@ -5,15 +5,15 @@ Creation, verification, AsyncAPI, Strimzi and ACL files are all made from this t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from aiokafka.admin import NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import ClusterAuthorizationFailedError, NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
-
-from gateway.errors import Denied, IntegrityStop, Unavailable
-from gateway.kafka.connection import admin, denied
-from gateway.settings import Settings
+QUALIFICATIONS_TOPIC = "europass.qualifications.v1"
+OPPORTUNITIES_TOPIC = "europass.learning-opportunities.v1"
+CREDENTIALS_TOPIC = "europass.credentials.v1"
+STUDENT_STATUS_TOPIC = "esc.student-status.v1"
+CARDS_TOPIC = "esc.cards.v1"
+POINTERS_TOPIC = "esc.credential-pointers.v1"
+PROVIDERS_TOPIC = "reference.providers.v1"
 
 DAY_MS = 86_400_000
 PLATFORMS = ("europass", "esc")
@@ -70,21 +70,21 @@ DIGESTS = Topic(
     personal=True,
 )
 QUALIFICATIONS = Topic(
-    "europass.qualifications.v1",
+    QUALIFICATIONS_TOPIC,
     "persistent IRI",
     "ELM LOQ JSON-LD: qualifications",
     readers=("europass", "audit", "replay"),
     basis="public catalogue",
 )
 OPPORTUNITIES = Topic(
-    "europass.learning-opportunities.v1",
+    OPPORTUNITIES_TOPIC,
     "persistent IRI",
     "ELM LOQ JSON-LD: courses and programmes",
     readers=("europass", "audit", "replay"),
     basis="public catalogue",
 )
 CREDENTIALS = Topic(
-    "europass.credentials.v1",
+    CREDENTIALS_TOPIC,
     "credential id",
     "Unsealed European Digital Credentials",
     personal=True,
@@ -92,7 +92,7 @@ CREDENTIALS = Topic(
     basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
 )
 STUDENT_STATUS = Topic(
-    "esc.student-status.v1",
+    STUDENT_STATUS_TOPIC,
     "pseudonymous hash",
     "Enrolment of a student at an institution",
     personal=True,
@@ -100,7 +100,7 @@ STUDENT_STATUS = Topic(
     basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 CARDS = Topic(
-    "esc.cards.v1",
+    CARDS_TOPIC,
     "ESCN",
     "Life of a European Student Card",
     personal=True,
@@ -108,7 +108,7 @@ CARDS = Topic(
     basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 POINTERS = Topic(
-    "esc.credential-pointers.v1",
+    POINTERS_TOPIC,
     "credential id",
     "That a credential exists, and where",
     personal=True,
@@ -136,7 +136,7 @@ AUDIT = Topic(
     basis="the duty to show what was erased, when and why",
 )
 PROVIDERS = Topic(
-    "reference.providers.v1",
+    PROVIDERS_TOPIC,
     "provider id",
     "Trusted providers and their quality assurance",
     readers=("harmonise", "operator", "europass", "esc", "audit", "replay"),
@@ -224,72 +224,3 @@ def settings_of(topic: Topic) -> dict[str, str]:
     if "delete" in policies:
         found["retention.ms"] = str((topic.days or 7) * DAY_MS)
     return found
-
-
-def as_set(topic: Topic, settings: Settings) -> Topic:
-    """Return the topic as this installation keeps it."""
-    return replace(topic, days=settings.raw_days) if topic == RAW and settings.raw_days else topic
-
-
-async def apply(settings: Settings) -> list[str]:
-    """Create the topics that are missing; return their names."""
-    client = await admin(settings)
-    try:
-        present = set(await client.list_topics())
-        missing = [topic for topic in TOPICS if topic.name not in present]
-        wanted = [
-            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(as_set(topic, settings)))
-            for topic in missing
-        ]
-        reply = await client.create_topics(wanted)
-        for name, code, *_ in reply.topic_errors:
-            if code not in {NoError.errno, TopicAlreadyExistsError.errno}:
-                kind = for_code(code)
-                error = Denied if issubclass(kind, TopicAuthorizationFailedError | ClusterAuthorizationFailedError) else Unavailable
-                raise error(
-                    f"{name}: Kafka does not create it ({kind.__name__}); replication {settings.kafka_replication} needs as many brokers"
-                )
-        return [topic.name for topic in missing]
-    finally:
-        await client.close()
-
-
-async def verify(settings: Settings) -> list[str]:
-    """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here.
-
-    Returns what else is not as declared, one line each: with other times, an erased record may stay on disk longer than promised.
-    Raises :class:`~gateway.errors.Denied` when this principal may not see one: that a topic is refused does not say that it is missing.
-    """
-    client = await admin(settings)
-    try:
-        described = await client.describe_topics([topic.name for topic in TOPICS])
-        _refuse(settings, "a look at", {one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno})
-        found = {one["topic"]: len(one["partitions"]) for one in described if one["partitions"]}
-        missing = [topic.name for topic in TOPICS if topic.name not in found]
-        if missing:
-            raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
-        replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
-        entries = [entry for reply in replies for entry in reply.resources]
-        _refuse(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
-        configured = {entry[3]: {item[0]: item[1] for item in entry[4]} for entry in entries}
-    finally:
-        await client.close()
-    for topic in TOPICS:
-        policy = configured[topic.name].get("cleanup.policy")
-        if topic.compacted and "compact" not in (policy or ""):
-            raise IntegrityStop(f"{topic.name}: cleanup.policy is {policy}, must be compact; the gateway's state would be deleted")
-        if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
-            raise IntegrityStop(
-                f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
-            )
-    return [
-        f"{topic.name}: {name} is {configured[topic.name].get(name)}, declared is {value}"
-        for topic in TOPICS
-        for name, value in settings_of(as_set(topic, settings)).items()
-        if set((configured[topic.name].get(name) or "").split(",")) != set(value.split(","))
-    ]
-
-
-def _refuse(settings: Settings, what: str, names: set[str]) -> None:
-    if names:
-        raise denied(settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError())

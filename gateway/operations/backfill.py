@@ -24,7 +24,7 @@ from gateway.errors import UsageError
 from gateway.fetch import Page, Window
 from gateway.fetch.registry_client import Client
 from gateway.observability import metrics
-from gateway.pipeline.poll import Tally, changes, write_parts
+from gateway.pipeline.page_writer import Tally, changes, write_parts
 from gateway.pipeline.stream_state import Ledger
 
 NOTE = "backfill"

@@ -15,27 +15,29 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from gateway.errors import Fenced, RetryLater, UsageError
 from gateway.harmonise.data_subjects import Subjects, identifier_kinds
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.kafka.send import send
 from gateway.kafka.topic_reader import read_topic
-from gateway.kafka.transactions import Outgoing
 from gateway.messages.cloudevents import raw_from
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.suppression import Kind, outgoing, record_id
 from gateway.messages.topics import AUDIT, DIGESTS, RAW, TOPICS
-from gateway.operations.renormalise import wait_for_stage
+from gateway.pipeline.catch_up import wait_for_stage
 from gateway.pipeline.loaded_config import Fleet
 from gateway.pipeline.record_processor import Deliver, deliver_for
 from gateway.pipeline.stream_state import Entry, Ledger, erasure
 from gateway.pseudonym_keys import SUPPRESSION, keys_of
 from gateway.records import Raw
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 TRIES = 20
 PAUSE_SECONDS = 0.3

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka.errors import KafkaError
-
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.config.split_streams import split_by_party
@@ -14,6 +12,7 @@ from gateway.harmonise.explanation import Explanation
 from gateway.harmonise.explanation import explain as explained
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import newest
 from gateway.messages.cloudevents import raw_from
 from gateway.messages.topics import RAW

@@ -7,35 +7,30 @@ with ``correctionof`` naming the event that is corrected. The stage then publish
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-from aiokafka import ConsumerRecord
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
 
-from gateway.errors import RetryLater
-from gateway.kafka.connection import REFUSALS, admin, denied
-from gateway.kafka.topic_reader import holds_records_between, read_topic, written
-from gateway.kafka.transactions import Outgoing
+from gateway.kafka.topic_reader import read_topic
 from gateway.messages.cloudevents import raw_from
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.topics import RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.harmonise_stage import GROUP, Result
+from gateway.pipeline.catch_up import wait_for_stage
+from gateway.pipeline.processed_record import Result
 from gateway.pipeline.record_processor import Deliver
 from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.render.render import TYPES
 from gateway.settings import Settings
 
-PATIENCE_SECONDS = 120.0
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
 PART = 500
 LEFT_OVER = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
 """The outcome of a document that stands where the present files would not put it."""
-NO_COORDINATOR = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
-"""What a cluster says that no group has met on yet, or whose coordinator is moving: it is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +72,6 @@ async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> i
         await ledger.write([_entry(ledger, change) for change in part], None)
         metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
     return len(changes)
-
-
-async def wait_for_stage(settings: Settings, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return once everything that is on the raw topic now has been harmonised, whatever comes after it: something always does.
-
-    Raises ``RetryLater`` when that does not happen in time.
-    """
-    ends = await written(settings, RAW.name)
-    client = await admin(settings)
-    deadline = time.monotonic() + seconds
-    try:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(*NO_COORDINATOR):
-                done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(GROUP)).items()}
-                if not await holds_records_between(settings, RAW.name, done, ends):
-                    return
-            await asyncio.sleep(0.2)
-    except REFUSALS as error:
-        raise denied(settings, f"the offsets of group {GROUP}", error) from None
-    finally:
-        await client.close()
-    raise RetryLater(
-        "stage_behind", f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?"
-    )
 
 
 async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from gateway.kafka.topic_reader import end_offsets, read_places, read_topic
-from gateway.kafka.transactions import partition_for, read_partition
+from gateway.kafka.transactions import read_partition
 from gateway.messages.cloudevents import digest, raw_from
+from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.operations.renormalise import wait_for_stage
-from gateway.pipeline.poll import split
+from gateway.pipeline.catch_up import wait_for_stage
+from gateway.pipeline.page_writer import split
 from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 NOTE = "replay"
 """Prefix of the notes that say what is to be replayed; the reason follows, so two replays do not overwrite each other."""

@@ -10,6 +10,7 @@ import structlog
 from gateway.config.connector import Connector
 from gateway.errors import RetryLater
 from gateway.messages import commands
+from gateway.messages.commands import Backfill, CancelBackfill, Command, Poll
 from gateway.messages.notification import Kind
 from gateway.operations import replay
 from gateway.operations.notifier import Herald
@@ -101,3 +102,17 @@ class Asked:
         await self._ledger.open()
         if self._ledger.notes.get(name) != value:
             await self._ledger.write([], None, notes={name: value})
+
+
+def concerns(command: Command, stream: str) -> bool:
+    """Return whether a command means a stream; a stream that is asked at several institutions is meant at each of them."""
+    return command.stream in {"", stream, stream.partition("@")[0]}
+
+
+def unfit(command: Command, connector: Connector) -> str:
+    """Return why a command cannot concern a connector, in one line; empty when it can."""
+    if connector.push is not None and isinstance(command, Poll | Backfill | CancelBackfill):
+        return f"{connector.connector}: the registry calls us and is not polled; ask it to send its records again"
+    if not any(concerns(command, stream) for stream in connector.streams):
+        return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
+    return ""

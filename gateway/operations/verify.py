@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from gateway import fetch
 from gateway.config.connector import Connector
@@ -23,19 +22,23 @@ from gateway.fetch.registry_client import Client
 from gateway.fetch.secrets import Secrets
 from gateway.harmonise.data_subjects import PersonalValues, Subjects
 from gateway.kafka.topic_reader import read_topic
-from gateway.kafka.transactions import partition_for, read_partition
+from gateway.kafka.transactions import read_partition
 from gateway.messages.cloudevents import GONE, digest, iso, raw_from
+from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
-from gateway.messages.suppression import Suppressed, read_suppressed
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
-from gateway.operations.renormalise import wait_for_stage
+from gateway.pipeline.catch_up import wait_for_stage
 from gateway.pipeline.loaded_config import Fleet
 from gateway.pipeline.poll import Cursor, windows
 from gateway.pipeline.record_processor import Deliver, deliver_for
 from gateway.pipeline.stream_state import Entry
+from gateway.pipeline.suppression_list import Suppressed, read_suppressed
 from gateway.pseudonym_keys import SUPPRESSION, keys_of
 from gateway.records import Raw
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 HIDDEN = "***"
 NOWHERE = -1

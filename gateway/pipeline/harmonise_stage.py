@@ -14,9 +14,8 @@ import gc
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Container, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -25,10 +24,11 @@ from aiokafka.errors import KafkaError
 
 from gateway.errors import Denied, Fenced, RetryLater
 from gateway.kafka.connection import REFUSALS, arguments, denied, given_up
-from gateway.kafka.transactions import Batches, Outgoing, RecordTooLarge, Transactional
+from gateway.kafka.transactions import Batches, RecordTooLarge, Transactional
 from gateway.messages.rejection import rejection
 from gateway.messages.topics import RAW
 from gateway.observability import blocked_commits, metrics, tracing
+from gateway.pipeline.processed_record import Kind, Process, Result, count, kind
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
 
@@ -47,33 +47,6 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 10.0
 FENCED_SECONDS = 3.0
 """Longer than a heartbeat: an instance that lost its membership learns so before it would fence its successor in turn."""
-
-
-@dataclass(slots=True)
-class Result:
-    """What one raw record became. Everything but ``outgoing`` is counted once it is committed."""
-
-    outgoing: list[Outgoing]
-    connector: str
-    stream: str
-    outcome: str
-    reason: str = ""
-    field: str = ""
-    asked: bool = False
-    """An operator asked for it, no registry served it: counted as received here, so that the outcomes still sum up."""
-    issues: tuple[str, ...] = ()
-    used: tuple[tuple[str, str, str], ...] = ()
-    """Table versions read: country, table, version."""
-    missing: tuple[tuple[str, str], ...] = ()
-    """Values no table knows: country, table."""
-
-
-Kind = tuple[str, str, str, str, str, bool, tuple[str, ...], tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]
-"""All of a result that is counted: most results of a batch are of a few kinds."""
-kind: Callable[[Result], Kind] = attrgetter("connector", "stream", "outcome", "reason", "field", "asked", "issues", "used", "missing")
-
-Process = Callable[[ConsumerRecord], Result]
-"""Pure and total: a raw record from the topic to what is to be written."""
 
 
 @dataclass(slots=True)
@@ -360,22 +333,6 @@ def broken(record: ConsumerRecord, process: Process) -> Result:
         raw = Raw(connector=connector, stream="", native_id=native_id, body=None)
         outgoing = rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
         return Result([outgoing], connector, "", "rejected", reason=rejected.reason)
-
-
-def count(kinds: Mapping[Kind, int]) -> None:
-    """Add committed results to the metrics, by kind, so that the hot path pays little."""
-    for (connector, stream, outcome, reason, place, asked, issues, used, missing), number in kinds.items():
-        metrics.RECORDS.labels(connector, stream, outcome).inc(number)
-        if asked:
-            metrics.RECEIVED.labels(connector, stream).inc(number)
-        if reason:
-            metrics.REJECTIONS.labels(connector, stream, reason, place).inc(number)
-        for code in issues:
-            metrics.ISSUES.labels(connector, stream, code).inc(number)
-        for labels in used:
-            metrics.TABLE_LOOKUPS.labels(*labels).inc(number)
-        for unmapped in missing:
-            metrics.UNMAPPED.labels(*unmapped).inc(number)
 
 
 async def _all(work: list[Coroutine[None, None, None]]) -> None:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from pydantic import BaseModel
 
-from gateway.check import check
-from gateway.config.connector import Connector, Stream
+from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
-from gateway.config.mapping_tables import Version
 from gateway.config.split_streams import split_by_party
-from gateway.config.target_fields import names, record_type, target
-from gateway.config.types import Secret
 from gateway.config.yaml.document import read
-from gateway.errors import ConfigError, Finding, Halt, UsageError
-from gateway.fetch.secrets import FileSecrets
+from gateway.errors import ConfigError, Finding, UsageError
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import MIN_KEY
+from gateway.harmonise.rule_findings import rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.observability import metrics
+from gateway.pipeline.config_metrics import announce
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -115,88 +108,8 @@ def _harmonisers(connectors: dict[str, Connector], files: dict[str, Path], table
     for name, connector in connectors.items():
         try:
             made[name] = Harmoniser(connector, tables, pseudonym_key=key)
-        except ConfigError as error:  # it knows the rule, `check` knows its line
-            findings += [finding for finding in check(files[name], tables) if finding.severity == "error"] or error.findings
+        except ConfigError as error:  # the harmoniser names the rule, and the file its line
+            findings += [*rule_findings(load_connector(files[name]), read(files[name]), tables)] or error.findings
     if findings:
         raise ConfigError(findings)
     return made
-
-
-def announce(connectors: Collection[Connector], tables: Tables, today: date) -> None:
-    """Say in metrics which configuration runs, how much of its target each stream maps, and when tables end without a successor."""
-    metrics.CONFIG_INFO.clear()
-    metrics.COVERAGE.clear()
-    metrics.TABLE_EXPIRY.clear()
-    for connector in connectors:
-        metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
-        for name, stream in connector.streams.items():
-            metrics.COVERAGE.labels(connector.connector, name).set(coverage(stream))
-            metrics.RECEIVED.labels(connector.connector, name)  # from 0: a counter that appears with a value has grown from nothing
-            for outcome in ("accepted", "rejected", "unchanged", "deleted"):
-                metrics.RECORDS.labels(connector.connector, name, outcome)
-    countries = {connector.country for connector in connectors}
-    for mapping in tables.mappings:
-        if mapping.country not in countries:
-            continue
-        for key, framework in mapping.frameworks.items():
-            if last := last_day(framework.versions, today):
-                end = datetime.combine(last + timedelta(days=1), time(), UTC)
-                metrics.TABLE_EXPIRY.labels(mapping.country, key).set(end.timestamp())
-
-
-def coverage(stream: Stream) -> float:
-    """Return the share of the target's fields that a stream maps; what the gateway derives by itself does not count."""
-    kinds = [stream.map, *(kind.map for kind in stream.kinds.values())]
-    mapped = {target.partition(".")[0] for rules in kinds for target in rules}
-    owner = record_type(stream.emits)
-    fields = {name for name in names(owner) if not target(owner, name).derived} - {"id"}
-    return len(mapped & fields) / len(fields)
-
-
-def last_day(versions: Iterable[Version], today: date) -> date | None:
-    """Return the last day on which any version holds that has begun or will begin; ``None`` when there is no end, or it is past."""
-    ends = [version.until for version in versions]
-    last = max((end for end in ends if end), default=None)
-    return None if last is None or None in ends or last < today else last
-
-
-def secret_names(value: object) -> set[str]:
-    """Return the name of every secret that a connector, or a part of one, refers to."""
-    if isinstance(value, Secret):
-        return {value.secret}
-    if isinstance(value, BaseModel):
-        return {name for _, inner in value for name in secret_names(inner)}
-    if isinstance(value, dict):
-        return {name for inner in value.values() for name in secret_names(inner)}
-    if isinstance(value, tuple | list):
-        return {name for inner in value for name in secret_names(inner)}
-    return set()
-
-
-def require_secrets(fleet: Fleet, secrets: FileSecrets) -> None:
-    """Raise :class:`~gateway.errors.UsageError` naming each secret that is not there, one a line: better now than at the first poll.
-
-    Raises :class:`~gateway.errors.ConfigError` for secrets that every user of this machine may read; root in a container cannot help
-    how they were mounted, and is only told.
-    """
-    missing = []
-    for connector in fleet.connectors.values():
-        for name in sorted(secret_names(connector)):
-            try:
-                secrets(name)
-            except Halt as error:
-                missing.append(f"{connector.connector}: {error}")
-    if missing:
-        raise UsageError("\n".join(missing))
-    found = open_secrets(fleet, secrets)
-    if found and os.geteuid():
-        raise ConfigError(found)
-    for finding in found:
-        log.warning("secret is open", reason=str(finding))
-
-
-def open_secrets(fleet: Fleet, secrets: FileSecrets) -> list[Finding]:
-    """Return a finding for each secret that every user of this machine may read."""
-    names = sorted({name for connector in fleet.connectors.values() for name in secret_names(connector)})
-    paths = [path for name in names if (path := secrets.open_to_others(name)) is not None]
-    return [Finding(str(path), 0, 0, "file-mode", "", "everybody on this machine may read this secret; chmod 600 it") for path in paths]

@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 
 from gateway.errors import GatewayError
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.quality_assurance import Providers
+from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_topic
 from gateway.messages.topics import PROVIDERS
 from gateway.records import Provider

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from gateway.config.connector import Connector, Stream
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.kafka.transactions import Outgoing
 from gateway.messages.cloudevents import document_headers, raw_from
+from gateway.messages.outgoing import Outgoing
 from gateway.messages.rejection import rejection, withdrawal
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import lookup_labels
-from gateway.pipeline.harmonise_stage import Result
+from gateway.pipeline.processed_record import Result
 from gateway.pseudonym_keys import ESC, IDS, Keys, keys_of
 from gateway.records import Accepted, Document, Provenance, Raw, Rejected, Withheld
 from gateway.render import render
 from gateway.render.render import Rendered
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 
 class Deliver:

@@ -11,13 +11,14 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.errors import RetryLater
-from gateway.kafka.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
+from gateway.kafka.transactions import RecordTooLarge, Transactional, read_partition
 from gateway.messages.cloudevents import raw_headers
+from gateway.messages.outgoing import Outgoing, partition_for
 from gateway.messages.rejection import rejection
-from gateway.messages.suppression import Subjects, Suppressed, read_suppressed
 from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import Known
+from gateway.pipeline.suppression_list import Subjects, Suppressed, read_suppressed
 from gateway.records import Raw, Rejected
 from gateway.settings import Settings
 

@@ -11,9 +11,18 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.messages.topics import (
+    CARDS_TOPIC,
+    CREDENTIALS_TOPIC,
+    OPPORTUNITIES_TOPIC,
+    POINTERS_TOPIC,
+    PROVIDERS_TOPIC,
+    QUALIFICATIONS_TOPIC,
+    STUDENT_STATUS_TOPIC,
+)
 from gateway.records import Provenance, Provider
 from gateway.render.elm_common import ESCO_ATTRIBUTION
-from gateway.render.render import CARDS, CREDENTIALS, OPPORTUNITIES, POINTERS, PROVIDERS, QUALIFICATIONS, SCHEMAS, STATUS
+from gateway.render.render import SCHEMAS
 from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES
 
 Schema = dict[str, Any]
@@ -115,19 +124,21 @@ def schemas() -> dict[str, Schema]:
     """Return the schema of each topic's value by topic name, and that of the provenance header."""
     catalogue = {"@context": {"type": "array", "minItems": 1}}
     return {
-        QUALIFICATIONS: _elm(
-            QUALIFICATIONS,
+        QUALIFICATIONS_TOPIC: _elm(
+            QUALIFICATIONS_TOPIC,
             "A qualification, or an achievement specification when no table states its level",
             _CATALOGUE,
             ("Qualification", "LearningAchievementSpecification"),
             catalogue,
         ),
-        OPPORTUNITIES: _elm(OPPORTUNITIES, "A course or programme somebody offers", _CATALOGUE, ("LearningOpportunity",), catalogue),
-        CREDENTIALS: _credentials(),
-        STATUS: _student_status(),
-        CARDS: _card(),
-        POINTERS: _pointer(),
-        PROVIDERS: structure(PROVIDERS, "A trusted provider and its quality assurance", Provider),
+        OPPORTUNITIES_TOPIC: _elm(
+            OPPORTUNITIES_TOPIC, "A course or programme somebody offers", _CATALOGUE, ("LearningOpportunity",), catalogue
+        ),
+        CREDENTIALS_TOPIC: _credentials(),
+        STUDENT_STATUS_TOPIC: _student_status(),
+        CARDS_TOPIC: _card(),
+        POINTERS_TOPIC: _pointer(),
+        PROVIDERS_TOPIC: structure(PROVIDERS_TOPIC, "A trusted provider and its quality assurance", Provider),
         PROVENANCE: structure(PROVENANCE, "The provenance header: how a record came about; no personal data", Provenance),
     }
 
@@ -177,7 +188,7 @@ def _credentials() -> Schema:
         "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation issued:moment issuanceDate:moment "
         "validFrom!:moment validUntil:moment expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
     )
-    body = _elm(CREDENTIALS, "A person's award, unsealed", _CREDENTIAL | {"EuropeanDigitalCredential": fields}, (), {})
+    body = _elm(CREDENTIALS_TOPIC, "A person's award, unsealed", _CREDENTIAL | {"EuropeanDigitalCredential": fields}, (), {})
     root = body["$defs"]["EuropeanDigitalCredential"]
     root["properties"] |= {
         "@context": {"type": "array", "minItems": 2},
@@ -234,7 +245,7 @@ def _student_status() -> Schema:
     }
     events = tuple(f"student.status.{one}" for one in ("activated", "updated", "ended"))
     optional = ("validFrom", "academicLevel", "eqfLevel", "fullName", "email")
-    return _flat(STATUS, "One person's enrolment at one institution, in full", events, fields, optional)
+    return _flat(STUDENT_STATUS_TOPIC, "One person's enrolment at one institution, in full", events, fields, optional)
 
 
 def _card() -> Schema:
@@ -250,7 +261,7 @@ def _card() -> Schema:
         "displayName": {"type": "string", "maxLength": 255},
     }
     events = tuple(f"card.{one}" for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked"))
-    return _flat(CARDS, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
+    return _flat(CARDS_TOPIC, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
 
 
 def _pointer() -> Schema:
@@ -281,7 +292,7 @@ def _pointer() -> Schema:
         "holderConsent": {"const": True},
     }
     events = ("credential.available", "credential.updated", "credential.revoked")
-    return _flat(POINTERS, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
+    return _flat(POINTERS_TOPIC, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
 
 
 QUALITY: Final = (

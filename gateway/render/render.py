@@ -13,6 +13,15 @@ import msgspec
 from orjson import dumps
 
 from gateway.identifiers import CardNumber, card_number
+from gateway.messages.topics import (
+    CARDS_TOPIC,
+    CREDENTIALS_TOPIC,
+    OPPORTUNITIES_TOPIC,
+    POINTERS_TOPIC,
+    PROVIDERS_TOPIC,
+    QUALIFICATIONS_TOPIC,
+    STUDENT_STATUS_TOPIC,
+)
 from gateway.records import (
     Accepted,
     Card,
@@ -32,22 +41,15 @@ from gateway.render import annex1, elm_catalogue, elm_common, elm_credential, st
 from gateway.render.record_ids import iri, person_iri, pseudonym_key
 
 SCHEMAS = "https://schemas.qualification-gateway.eu"
-QUALIFICATIONS = "europass.qualifications.v1"
-OPPORTUNITIES = "europass.learning-opportunities.v1"
-CREDENTIALS = "europass.credentials.v1"
-STATUS = "esc.student-status.v1"
-CARDS = "esc.cards.v1"
-POINTERS = "esc.credential-pointers.v1"
-PROVIDERS = "reference.providers.v1"
 
 TYPES = {
-    QUALIFICATIONS: "eu.europass.qualification",
-    OPPORTUNITIES: "eu.europass.learning-opportunity",
-    CREDENTIALS: "eu.europass.credential",
-    STATUS: "eu.student-card.student-status",
-    CARDS: "eu.student-card.card",
-    POINTERS: "eu.student-card.credential-pointer",
-    PROVIDERS: "eu.qualification-gateway.provider",
+    QUALIFICATIONS_TOPIC: "eu.europass.qualification",
+    OPPORTUNITIES_TOPIC: "eu.europass.learning-opportunity",
+    CREDENTIALS_TOPIC: "eu.europass.credential",
+    STUDENT_STATUS_TOPIC: "eu.student-card.student-status",
+    CARDS_TOPIC: "eu.student-card.card",
+    POINTERS_TOPIC: "eu.student-card.credential-pointer",
+    PROVIDERS_TOPIC: "eu.qualification-gateway.provider",
 }
 _TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in TYPES.items()}
 _SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in TYPES}
@@ -57,12 +59,12 @@ ESCO_INVALID = Issue(code="esco_invalid", field="learning_outcomes.esco", messag
 ASSURED = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
 """Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
-    "qualification": (QUALIFICATIONS,),
-    "learning_opportunity": (OPPORTUNITIES,),
-    "credential": (CREDENTIALS, POINTERS),
-    "student_status": (STATUS,),
-    "card": (CARDS,),
-    "provider": (PROVIDERS,),
+    "qualification": (QUALIFICATIONS_TOPIC,),
+    "learning_opportunity": (OPPORTUNITIES_TOPIC,),
+    "credential": (CREDENTIALS_TOPIC, POINTERS_TOPIC),
+    "student_status": (STUDENT_STATUS_TOPIC,),
+    "card": (CARDS_TOPIC,),
+    "provider": (PROVIDERS_TOPIC,),
 }
 
 
@@ -102,11 +104,19 @@ def render(
             found, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
             hidden = keys.hidden()
-            found = [(STATUS, hidden.native_id, student_card.student_status(record, hidden, country, at) if record.esc_agreement else None)]
+            found = [
+                (
+                    STUDENT_STATUS_TOPIC,
+                    hidden.native_id,
+                    student_card.student_status(record, hidden, country, at) if record.esc_agreement else None,
+                )
+            ]
         case Card():
-            found = [(CARDS, keys[CARDS], student_card.card(record, keys.hidden(), country, at) if record.esc_agreement else None)]
+            found = [
+                (CARDS_TOPIC, keys[CARDS_TOPIC], student_card.card(record, keys.hidden(), country, at) if record.esc_agreement else None)
+            ]
         case Provider():
-            found = [(PROVIDERS, raw.key, dumps(msgspec.to_builtins(record)))]
+            found = [(PROVIDERS_TOPIC, raw.key, dumps(msgspec.to_builtins(record)))]
     documents = []
     for topic, key, value in found:
         if isinstance(value, Rejected):
@@ -130,14 +140,14 @@ def _catalogue(
 ) -> tuple[_Found, Provenance]:
     issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
-        return [(OPPORTUNITIES, identity, elm_catalogue.opportunity(record, identity, version))], _noted(provenance, issues)
+        return [(OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))], _noted(provenance, issues)
     if not elm_common.has_levels(record):
         issues.append(LEVEL_MISSING)
-    return [(QUALIFICATIONS, identity, elm_catalogue.qualification(record, identity, version))], _noted(provenance, issues)
+    return [(QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))], _noted(provenance, issues)
 
 
 def _credential(record: Credential, keys: _Keys, provenance: Provenance, country: str, at: datetime) -> tuple[_Found, Provenance]:
-    identity = keys[CREDENTIALS]
+    identity = keys[CREDENTIALS_TOPIC]
     quality = provenance.quality_assurance
     pointer = student_card.pointer(record, identity, keys.hidden(), country, at, quality) if record.holder_consent else None
     issues = _esco_issues(record)
@@ -146,7 +156,7 @@ def _credential(record: Credential, keys: _Keys, provenance: Provenance, country
     elements: dict[str, bool] = {}
     if record.micro or record.kind == "micro_credential":
         elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED)
-    found: _Found = [(CREDENTIALS, identity, elm_credential.credential(record, identity)), (POINTERS, identity, pointer)]
+    found: _Found = [(CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)), (POINTERS_TOPIC, identity, pointer)]
     return found, _noted(provenance, issues, elements)
 
 
@@ -165,13 +175,13 @@ class _Keys:
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw
-        if topic == PROVIDERS:
+        if topic == PROVIDERS_TOPIC:
             return raw.key
-        if topic == CARDS and isinstance(number := card_number(raw.native_id), CardNumber):
+        if topic == CARDS_TOPIC and isinstance(number := card_number(raw.native_id), CardNumber):
             return number.value
-        if topic in (STATUS, CARDS):
+        if topic in (STUDENT_STATUS_TOPIC, CARDS_TOPIC):
             return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
-        if topic in (CREDENTIALS, POINTERS):
+        if topic in (CREDENTIALS_TOPIC, POINTERS_TOPIC):
             return person_iri(self._id_key, raw.connector, raw.native_id, self._template)
         return iri(raw.connector, raw.native_id, self._template)
 

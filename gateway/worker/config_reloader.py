@@ -23,7 +23,9 @@ from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.operations.notifier import Herald
-from gateway.pipeline.loaded_config import Fleet, announce, load_fleet, require_secrets
+from gateway.pipeline.config_metrics import announce
+from gateway.pipeline.loaded_config import Fleet, load_fleet
+from gateway.pipeline.required_secrets import require_secrets
 from gateway.settings import Settings
 
 log = structlog.get_logger()

@@ -18,9 +18,10 @@ from gateway.fetch.http.lease import Tenure
 from gateway.harmonise.data_subjects import Subjects
 from gateway.messages import commands
 from gateway.observability import metrics, tracing
+from gateway.operations import stream_requests
 from gateway.operations.notifier import Herald
 from gateway.operations.stream_requests import Asked
-from gateway.pipeline.poll import changes, split
+from gateway.pipeline.page_writer import changes, split
 from gateway.pipeline.record_processor import Deliver
 from gateway.pipeline.stream_state import Ledger
 from gateway.pseudonym_keys import SUPPRESSION, keys_of
@@ -61,7 +62,7 @@ class Intake:
 
     async def tell(self, command: commands.Command) -> str:
         """Carry out a command, or write down that it is to be; see :meth:`gateway.worker.stream_poller.StreamPoller.tell`."""
-        if not (refused := commands.unfit(command, self.connector)):
+        if not (refused := stream_requests.unfit(command, self.connector)):
             await self.asked.keep(command)
             self.wake.set()
         return refused

@@ -16,11 +16,11 @@ from typing import Any
 import structlog
 
 from gateway.errors import Finding, Unavailable
-from gateway.kafka import cluster_check
+from gateway.kafka import cluster_check, topic_admin
 from gateway.kafka.background_writer import Teller
 from gateway.kafka.broker_monitor import keep_contact
 from gateway.kafka.connection import bootstrap
-from gateway.messages import commands, topics
+from gateway.messages import commands
 from gateway.messages.topics import COMMANDS
 from gateway.observability import blocked_commits, tracing
 from gateway.observability.health_server import Check, HealthServer
@@ -33,7 +33,8 @@ from gateway.pipeline.provider_cache import Trusted
 from gateway.pipeline.record_processor import Deliver, deliver_for
 from gateway.settings import Settings
 from gateway.worker.config_reloader import Reloader
-from gateway.worker.connector_runner import START_SECONDS, STOP_SECONDS, Pollers, build_app, partition_of
+from gateway.worker.connector_runner import STOP_SECONDS, Pollers, partition_of
+from gateway.worker.control_plane import START_SECONDS, build_app
 from gateway.worker.status_reporter import Reporter
 
 log = structlog.get_logger()
@@ -87,7 +88,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped. Fails before the first poll when something it needs is missing."""
-        await topics.verify(self.settings)
+        await topic_admin.verify(self.settings)
         if "poll" in self.roles:
             await cluster_check.verify(self.settings)
         loop = asyncio.get_running_loop()

@@ -11,10 +11,10 @@ from documents import samples
 from jsonschema import Draft202012Validator
 from oracles import Oracles
 
-from gateway.check.compile_check import TEST_KEY
 from gateway.check.run_tests import raw_of
 from gateway.config.loading import load_connector
 from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted
 from gateway.render.json_schemas import schemas
@@ -54,7 +54,7 @@ def tables() -> Tables:
 @pytest.mark.parametrize("path", CONNECTORS, ids=lambda path: path.stem)
 def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles: Oracles):
     connector = load_connector(path)
-    harmonise = Harmoniser(connector, tables, pseudonym_key=TEST_KEY)
+    harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
     ends: Counter[str] = Counter()
     catalogue = []
     for name, stream in connector.streams.items():

@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 import psutil
 
 from gateway.errors import Unavailable
+from gateway.kafka import topic_admin
 from gateway.local.registries import soap_credits
 from gateway.local.registries.soap_credits import StudentRecords
-from gateway.messages import topics
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -218,7 +218,7 @@ def create_topics(bootstrap: str, tries: int = 8) -> None:
     """Create the gateway's topics; a broker that has just come up on a loaded machine may need a while."""
     for left in reversed(range(tries)):
         try:
-            asyncio.run(topics.apply(Settings(kafka_bootstrap=bootstrap)))
+            asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=bootstrap)))
         except Unavailable:
             if not left:
                 raise

@@ -16,10 +16,9 @@ from typing import Any
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.kafka import cluster_check, transactions
+from gateway.kafka import cluster_check, topic_admin, transactions
 from gateway.kafka.batches import Batches
 from gateway.kafka.transactions import Transactional
-from gateway.messages import topics
 from gateway.messages.topics import CURSORS, DIGESTS
 from gateway.pipeline.stream_state import Ledger
 
@@ -214,7 +213,7 @@ def topics_unchecked() -> None:
     async def fine(_: Any) -> None:
         return
 
-    topics.verify = fine  # type: ignore[assignment]
+    topic_admin.verify = fine  # type: ignore[assignment]
 
 
 def denied_again() -> None:

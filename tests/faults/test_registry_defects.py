@@ -31,9 +31,10 @@ from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, tls, transport
 from gateway.fetch.registry_client import Client
-from gateway.pipeline import poll
+from gateway.pipeline import page_writer, poll
 from gateway.pipeline.digest_table import Known
-from gateway.pipeline.poll import Cursor, Tally, poll_once
+from gateway.pipeline.page_writer import Tally
+from gateway.pipeline.poll import Cursor, poll_once
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STREAM = """    request: {{get: /r, query: {{{query}}}}}
@@ -197,8 +198,8 @@ def served_twice(_: pytest.MonkeyPatch) -> bool:
 
 
 def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
-    real = poll.changes
-    patch.setattr(poll, "changes", lambda raws, _known: real(raws, {}))
+    real = page_writer.changes
+    patch.setattr(page_writer, "changes", lambda raws, _known: real(raws, {}))
 
 
 def older_later(_: pytest.MonkeyPatch) -> bool:

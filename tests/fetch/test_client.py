@@ -16,7 +16,8 @@ from misbehaving import Asked, Server, always, in_turn, raw, reply
 from gateway.errors import Halt, RetryLater
 from gateway.fetch.http import redaction
 from gateway.fetch.http.auth import ApiKey, Basic, OAuth2
-from gateway.fetch.http.rate_limiter import Breaker, Quiet
+from gateway.fetch.http.circuit_breaker import Breaker
+from gateway.fetch.http.rate_limiter import Quiet
 from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
 from gateway.observability import metrics
 

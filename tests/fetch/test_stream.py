@@ -450,7 +450,7 @@ def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, re
 
     small, _ = read(tmp_path, lambda *_: document(1200), stream, block)
     monkeypatch.setattr(chain, "CUT_BYTES", 1000)
-    monkeypatch.setattr(chain.xml, "parse", None)  # it has to be cut
+    monkeypatch.setattr(chain.xml_parser, "parse", None)  # it has to be cut
     cut, _ = read(tmp_path, lambda *_: document(1200), stream, block)
     assert [(raw.native_id, raw.context, raw.body) for page in cut for raw in page.raws] == [
         (raw.native_id, raw.context, raw.body) for page in small for raw in page.raws

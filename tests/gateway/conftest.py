@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.local.registries import rest_catalogue, soap_credits
-from gateway.messages import topics
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> li
 def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
     """A broker of this test's own: the gateway's topic names are fixed, and its cursors must not outlive the registries."""
     with kafka.running(tmp_path / "kafka") as found:
-        asyncio.run(topics.apply(Settings(kafka_bootstrap=found.bootstrap)))
+        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=found.bootstrap)))
         yield found
 
 

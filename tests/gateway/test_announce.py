@@ -12,8 +12,8 @@ from gateway.config.mapping_tables import Version
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.observability.lookup_labels import missing, used
-from gateway.pipeline.harmonise_stage import Result, count, kind
-from gateway.pipeline.loaded_config import announce, coverage, last_day
+from gateway.pipeline.config_metrics import announce, coverage, last_day
+from gateway.pipeline.processed_record import Result, count, kind
 from gateway.records import Issue, Lookup
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import ConsumerRecord
 from pydantic import SecretStr
 
-from gateway.kafka.transactions import Outgoing
 from gateway.messages.cloudevents import raw_headers
+from gateway.messages.outgoing import Outgoing
 from gateway.pipeline.loaded_config import Fleet, load_fleet
 from gateway.pipeline.record_processor import Deliver, deliver_for
 from gateway.pseudonym_keys import ESC, IDS, SUPPRESSION, derived, key_id, keys_of

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.messages import topics
 from gateway.settings import Settings
@@ -273,7 +274,7 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.secu
     write_connectors(tmp_path, *registry)
     write_secrets(tmp_path)
     with kafka.running(tmp_path / "kafka") as broker:
-        asyncio.run(topics.apply(Settings(kafka_bootstrap=broker.bootstrap)))
+        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=broker.bootstrap)))
         environment = os.environ | {
             "GATEWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{guarded}",
             "GATEWAY_KAFKA_SECURITY": "SASL_PLAINTEXT",

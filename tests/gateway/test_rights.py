@@ -15,8 +15,9 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaTimeoutError, To
 from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.structs import TopicPartition
 
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
-from gateway.messages import strimzi, topics
+from gateway.messages import strimzi
 from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.gateway.acting import gateway, until
@@ -83,7 +84,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]
     guarded = free_port()
     monkeypatch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + properties(guarded))
     with kafka.running(tmp_path / "kafka") as found:
-        asyncio.run(topics.apply(Settings(kafka_bootstrap=found.bootstrap)))
+        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=found.bootstrap)))
         asyncio.run(grant(found.bootstrap))
         yield Guarded(found.bootstrap, f"127.0.0.1:{guarded}")
 

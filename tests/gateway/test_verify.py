@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.fetch.secrets import FileSecrets
-from gateway.kafka.transactions import partition_for
+from gateway.messages.outgoing import partition_for
 from gateway.operations.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
 from gateway.pipeline.loaded_config import load_fleet
 from gateway.records import Raw

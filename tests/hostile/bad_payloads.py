@@ -160,7 +160,8 @@ def twice(_: object) -> str:
 )
 def conflict(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]})))
-    from gateway.pipeline.poll import changes, digest
+    from gateway.messages.cloudevents import digest
+    from gateway.pipeline.page_writer import changes
 
     (entry,), _ = changes(heard.raws, {})
     (rejected,) = heard.outcomes([entry.raw])

@@ -20,7 +20,7 @@ from gateway.fetch import Page, Window, pages
 from gateway.fetch.registry_client import Client
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.pipeline.poll import changes
+from gateway.pipeline.page_writer import changes
 from gateway.records import Accepted, Raw, Rejected
 from gateway.render.render import render
 

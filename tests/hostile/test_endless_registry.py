@@ -18,7 +18,7 @@ from forked import Done, apart
 from registry import XML, connector_at
 
 from gateway.fetch.registry_client import Client
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.observability import logs, metrics
 from gateway.pipeline.record_processor import Deliver
 from gateway.pipeline.stream_state import Ledger
@@ -43,7 +43,7 @@ def polled(settings: Settings, name: str, url: str) -> Done:
 
     async def poll() -> dict[str, object]:
         logs.configure(settings)
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         connector = connector_at(url, XML).model_copy(update={"connector": name})
         ledger = Ledger(settings, name, "awards")
         await ledger.open()

@@ -14,8 +14,10 @@ import uuid
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.kafka import transactions
-from gateway.kafka.transactions import Outgoing, Transactional
-from gateway.pipeline.harmonise_stage import Result, Stage
+from gateway.kafka.transactions import Transactional
+from gateway.messages.outgoing import Outgoing
+from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.processed_record import Result
 from gateway.settings import Settings
 
 

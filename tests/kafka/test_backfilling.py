@@ -14,11 +14,11 @@ from gateway.config.loading import load_connector
 from gateway.errors import UsageError
 from gateway.fetch import Page, Window
 from gateway.fetch.registry_client import Client
+from gateway.kafka import topic_admin
 from gateway.local.registries import soap_credits
-from gateway.messages import topics
+from gateway.messages.cloudevents import digest
 from gateway.messages.topics import RAW
 from gateway.operations.backfill import NOTE, Progress, Traffic, advance, backfill, begin, cancel, moment, refusal, standing, windows
-from gateway.pipeline.poll import digest
 from gateway.pipeline.stream_state import Entry, Ledger
 from gateway.records import Raw
 
@@ -46,7 +46,7 @@ def connector(name: str, url: str, days: int = 180):
 @pytest.mark.timeout(240)
 def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings, name):
     async def run() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         registry = await soap_credits.start(records=1500, page_size=100)  # 600 degrees, six pages
         try:
             rule = connector(name, registry.url)
@@ -91,7 +91,7 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
 @pytest.mark.timeout(240)
 def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name):
     async def run() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         registry = await soap_credits.start(records=100, page_size=100)
         newer = b"<newer/>"
         try:

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from reading import read_all
 
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.messages.topics import RAW
 from gateway.pipeline.stream_state import Ledger
 from gateway.settings import Settings
@@ -22,8 +22,8 @@ def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: s
     name = f"t{uuid.uuid4().hex[:10]}"
 
     async def scenario() -> None:
-        await topics.apply(settings)
-        await topics.verify(settings)
+        await topic_admin.apply(settings)
+        await topic_admin.verify(settings)
         ledger = Ledger(settings, name, "s")
         await ledger.open()
         await ledger.write(page(name, 0), b"1")

@@ -13,7 +13,7 @@ from poll_process import PAGE, page
 from reading import read_all
 
 from gateway.errors import Fenced, RetryLater
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import raw_from
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
@@ -35,7 +35,7 @@ def entry(connector: str, native_id: str, body: bytes | None, digest: bytes = b"
 
 def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         first = Ledger(settings, name, "s")
         assert await first.open() is None
         await first.write([entry(name, "1", b"{}"), entry(name, "2", b"{}", b"e" * 16)], b"page 1")
@@ -52,7 +52,7 @@ def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str
 
 def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         first, second = Ledger(settings, name, "s"), Ledger(settings, name, "s")
         await first.open()
         await first.write(page(name, 0), b"1")
@@ -68,7 +68,7 @@ def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: S
 
 def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         one, other = Ledger(settings, name, "s"), Ledger(settings, name, "s2")
         await one.open()
         await one.write([entry(name, "1", b"{}")], b"one")
@@ -87,7 +87,7 @@ def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, na
         return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": name, "stream": "s", "outcome": "rejected"}) or 0
 
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         ledger = Ledger(settings, name, "s")
         entries = [entry(name, "small", b"{}"), entry(name, "large", b"x" * 6_000_000), entry(name, "last", b"{}")]
         reasons: list[str] = []
@@ -125,7 +125,7 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
         )
 
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         struck = 0
         for _ in range(10):
             process = await spawn()

@@ -12,7 +12,7 @@ from gateway.config.connector import Connector
 from gateway.config.loading import connector_of
 from gateway.config.yaml.document import parse
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import raw_headers
 from gateway.messages.topics import RAW
 from gateway.operations.renormalise import LEFT_OVER, find_changes
@@ -99,7 +99,7 @@ async def publish(settings: Settings, name: str, count: int) -> None:
 )
 def test_what_no_record_leads_to_any_more_is_named(settings: Settings, name: str, changes: dict[str, str], anew: int, left: int) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         await publish(settings, name, 3)
         found = await find_changes(settings, deliver(connector(name, changes)), name)
         assert len([one for one in found if one.outcome == "accepted"]) == anew

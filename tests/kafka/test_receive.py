@@ -12,7 +12,8 @@ from reading import read_all
 
 from gateway.config.loading import load_connector
 from gateway.fetch.http.lease import Unlimited
-from gateway.messages import commands, topics
+from gateway.kafka import topic_admin
+from gateway.messages import commands
 from gateway.messages.cloudevents import raw_from
 from gateway.messages.topics import RAW
 from gateway.pipeline.record_processor import Deliver
@@ -49,7 +50,7 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
         return [raw_from(record.key, record.value, record.headers).native_id for record in records]
 
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         door = Door(mine)
         connector = load_connector(file)
         inbox = Inbox(mine, connector, Deliver({}.get, b"x" * 32), Unlimited())

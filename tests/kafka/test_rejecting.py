@@ -17,11 +17,13 @@ from gateway.errors import Halt
 from gateway.fetch.registry_client import Client
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.messages import commands, topics
+from gateway.kafka import topic_admin
+from gateway.messages import commands
 from gateway.messages.topics import RAW
 from gateway.observability import metrics
 from gateway.operations.stream_requests import Asked
-from gateway.pipeline.poll import Tally, poll_once
+from gateway.pipeline.page_writer import Tally
+from gateway.pipeline.poll import poll_once
 from gateway.pipeline.record_processor import Deliver
 from gateway.pipeline.rejection_guard import REASON, Rejecting, Watch, judged, standing
 from gateway.pipeline.stream_state import Entry, Ledger
@@ -114,7 +116,7 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
         held[:] = [{"id": f"{number}", key: f"{word} {number}"} for number in numbers]
 
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         async with registry(lambda: held) as url:
             (tmp_path / f"{name}.yaml").write_text(CONNECTOR.format(name=name, url=url))
             connector = load_connector(tmp_path / f"{name}.yaml")

@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from stage_process import Doubling
 
 from gateway.errors import Denied, RetryLater, Unavailable
+from gateway.kafka import topic_admin
 from gateway.kafka.connection import admin, arguments
-from gateway.kafka.transactions import Outgoing, Transactional, read_partition
+from gateway.kafka.transactions import Transactional, read_partition
 from gateway.local import broker as kafka
-from gateway.messages import topics
+from gateway.messages.outgoing import Outgoing
 from gateway.pipeline.harmonise_stage import Stage
 from gateway.settings import Settings
 
@@ -95,8 +96,8 @@ def stage(settings: Settings, name: str) -> Stage:
 def test_everything_works_over_tls_and_sasl(secured: Settings, name: str) -> None:
     async def scenario() -> None:
         await make(secured, name)
-        await topics.apply(secured)
-        await topics.verify(secured)
+        await topic_admin.apply(secured)
+        await topic_admin.verify(secured)
         writer = Transactional(secured, name, "test")
         await writer.fence()
         await writer.write([Outgoing(f"{name}-raw", b"k1", b"k1:1", [])])

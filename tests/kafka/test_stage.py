@@ -17,11 +17,12 @@ from aiokafka.errors import ProducerFenced
 from reading import fill, read_all
 from stage_process import Doubling
 
+from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
-from gateway.messages import topics
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import blocked_commits, metrics
-from gateway.pipeline.harmonise_stage import Result, Stage
+from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.processed_record import Result
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -336,8 +337,8 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
             return super().__call__(record)
 
     async def scenario() -> None:
-        await topics.apply(settings)
-        await topics.verify(settings)
+        await topic_admin.apply(settings)
+        await topic_admin.verify(settings)
         await make(world, create_topic)
         await world.write(40)
         process = Breaking(world.out, world.rejects)
@@ -356,7 +357,7 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
 
 
 def test_results_are_counted_once_each() -> None:
-    from gateway.pipeline.harmonise_stage import count, kind
+    from gateway.pipeline.processed_record import count, kind
 
     results = [Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")]
     count(Counter(map(kind, results)))

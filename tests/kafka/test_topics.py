@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import IntegrityStop, Unavailable
+from gateway.kafka import topic_admin
 from gateway.messages import topics
 from gateway.settings import Settings
 
@@ -16,9 +17,9 @@ Create = Callable[..., Awaitable[str]]
 @pytest.mark.kafka
 def test_topics_are_created_once_as_declared(settings: Settings) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
-        assert await topics.apply(settings) == []
-        await topics.verify(settings)
+        await topic_admin.apply(settings)
+        assert await topic_admin.apply(settings) == []
+        await topic_admin.verify(settings)
 
     asyncio.run(scenario())
 
@@ -27,7 +28,7 @@ def test_topics_are_created_once_as_declared(settings: Settings) -> None:
 def test_a_missing_topic_names_the_command(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
     with pytest.raises(Unavailable, match=f"{name}.*`gateway topics apply`"):
-        asyncio.run(topics.verify(settings))
+        asyncio.run(topic_admin.verify(settings))
 
 
 @pytest.mark.kafka
@@ -35,11 +36,11 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         await create_topic(name, 4, cleanup_policy="delete")
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
         with pytest.raises(IntegrityStop, match=f"{name}: cleanup.policy is delete, must be compact"):
-            await topics.verify(settings)
+            await topic_admin.verify(settings)
 
     asyncio.run(scenario())
 
@@ -48,7 +49,7 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
 def test_more_replicas_than_brokers_is_one_clear_error(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "TOPICS", (replace(topics.RAW, name=name),))
     with pytest.raises(Unavailable, match="replication 7 needs as many brokers"):
-        asyncio.run(topics.apply(settings.model_copy(update={"kafka_replication": 7})))
+        asyncio.run(topic_admin.apply(settings.model_copy(update={"kafka_replication": 7})))
 
 
 def test_personal_topics_are_never_open_to_everybody() -> None:
@@ -63,11 +64,11 @@ def test_times_that_would_keep_erased_bytes_longer_are_told(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> list[str]:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         declared = topics.settings_of(topics.RAW) | {"segment.ms": "604800000"}
         await create_topic(name, 4, **{key.replace(".", "_"): value for key, value in declared.items()})
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
-        return await topics.verify(settings)
+        return await topic_admin.verify(settings)
 
     assert asyncio.run(scenario()) == [f"{name}: segment.ms is 604800000, declared is 86400000"]
 
@@ -80,8 +81,8 @@ def test_raw_records_may_be_kept_for_some_days_only(settings: Settings, name: st
     short = settings.model_copy(update={"raw_days": 30})
 
     async def scenario() -> tuple[list[str], list[str]]:
-        assert await topics.apply(short) == [name]
-        return await topics.verify(short), await topics.verify(settings)
+        assert await topic_admin.apply(short) == [name]
+        return await topic_admin.verify(short), await topic_admin.verify(settings)
 
     as_set, otherwise = asyncio.run(scenario())
     assert as_set == []

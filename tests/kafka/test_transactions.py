@@ -9,7 +9,8 @@ from reading import read_all
 
 from gateway.errors import Fenced, RetryLater, Unavailable, UsageError
 from gateway.kafka.connection import admin, arguments
-from gateway.kafka.transactions import Outgoing, RecordTooLarge, Transactional, partition_for, read_partition
+from gateway.kafka.transactions import RecordTooLarge, Transactional, read_partition
+from gateway.messages.outgoing import Outgoing, partition_for
 from gateway.settings import Settings
 
 pytestmark = pytest.mark.kafka

@@ -18,13 +18,14 @@ from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
 from gateway.errors import RetryLater, Unavailable, UsageError
-from gateway.kafka import transactions
+from gateway.kafka import topic_admin, transactions
 from gateway.kafka.connection import admin, arguments, ssl_context
-from gateway.kafka.transactions import Outgoing, Transactional, read_partition
+from gateway.kafka.transactions import Transactional, read_partition
 from gateway.local import broker
 from gateway.messages import topics
+from gateway.messages.outgoing import Outgoing
 from gateway.settings import Settings
-from gateway.worker import connector_runner
+from gateway.worker import connector_runner, control_plane
 from tests.conftest import free_port
 from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
 
@@ -128,7 +129,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
     settings = guarded.settings(how)
 
     async def scenario() -> set[int]:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         got: asyncio.Future[set[int]] = asyncio.get_running_loop().create_future()
 
         async def assigned(partitions: set[int]) -> None:
@@ -138,7 +139,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
         async def handle(_: bytes) -> None:
             return
 
-        app = connector_runner.build_app(settings, settings.kafka_bootstrap, connector_runner.Tenure(60), assigned, handle)
+        app = control_plane.build_app(settings, settings.kafka_bootstrap, connector_runner.Tenure(60), assigned, handle)
         await asyncio.wait_for(app.start(), 60)
         try:
             return await asyncio.wait_for(got, 60)

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from gateway.harmonise.quality_assurance import Providers
-from gateway.messages import topics
+from gateway.kafka import topic_admin
 from gateway.messages.topics import PROVIDERS
 from gateway.pipeline.provider_cache import Trusted
 from gateway.records import Organisation, Provider
@@ -52,7 +52,7 @@ def test_the_view_holds_what_is_committed(settings: Settings, name: str, times: 
     import asyncio
 
     async def check() -> None:
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         await _write(settings, name)
         holder = Holds()
         trusted = Trusted(settings, [holder])  # type: ignore[list-item]

@@ -15,8 +15,8 @@ from gateway.config.requests import Loop
 from gateway.fetch.registry_client import Client
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.kafka import topic_admin
 from gateway.local.registries.saved_replies import Replay
-from gateway.messages import topics
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.harmonise_stage import Stage
@@ -88,7 +88,7 @@ def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
     cases = {f"{name_of_run}-{number:02d}": case for number, case in enumerate(CASES) if "stream" not in golden[name_of(case)]}
 
     async def run():
-        await topics.apply(settings)
+        await topic_admin.apply(settings)
         tables = Tables.load(ROOT / "mappings")
         harmonisers = {}
         turns = asyncio.Semaphore(6)

@@ -26,8 +26,9 @@ from gateway.errors import Halt, RetryLater
 from gateway.fetch.http import tls
 from gateway.fetch.http.auth import Auth, Open
 from gateway.fetch.http.body import Body, collect
+from gateway.fetch.http.circuit_breaker import Breaker
 from gateway.fetch.http.lease import Tenure
-from gateway.fetch.http.rate_limiter import Breaker, Budget, Quiet, Sent
+from gateway.fetch.http.rate_limiter import Budget, Quiet, Sent
 from gateway.fetch.http.redaction import url as redacted
 from gateway.fetch.http.request_reply import Call, Judge, Reply, Verdict, ahead, by_status, retry_after
 from gateway.observability import metrics, tracing

@@ -1,0 +1,27 @@
+"""A registry client whose requests are answered by a function, never by the network: for checks, previews and inline tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx2
+
+from gateway.fetch.registry_client import Client
+
+Request = httpx2.Request
+Response = httpx2.Response
+
+
+def make_response(status: int, headers: Mapping[str, str], body: bytes) -> Response:
+    """Return a reply. ``content-length`` is added where ``headers`` has none."""
+    return Response(status, headers={"content-length": str(len(body)), **headers}, stream=httpx2.ByteStream(body))
+
+
+class OfflineClient(Client):
+    """A client that gives each request to ``answer`` and takes its return value for the registry's reply."""
+
+    answer: Callable[[Request], Response]
+
+    def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
+        return httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer), follow_redirects=False, trust_env=False)
