@@ -1,4 +1,4 @@
-"""Write the table of bad inputs: ``python tests/hostile/hostile_table.py``, which ``make hostile`` calls."""
+"""Write the table of bad inputs. ``make hostile`` runs ``python tests/hostile/hostile_table.py``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,32 @@ from pathlib import Path
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 MODULES = ("bad_configuration", "bad_payloads", "bad_commands")
-HEAD = """# Bad inputs, and how each ends
+HEAD = """# Bad inputs and their outcomes
 
-Written by `make hostile` from the rows that `test_bad_inputs.py` tries, each with a real file, a real socket or a real command line;
-a difference between this page and the rows fails a test. *As asked*: as the list of bad inputs we hold ourselves to names it. *Differs*: ours
-ends otherwise, and why. *Gap*: not there yet.
+This page lists every bad input and its outcome. `make hostile` writes it from the rows that
+`test_bad_inputs.py` tests. Each row uses a real file, a real socket or a real command line.
+A test fails if this page and the rows differ.
 
-Messages have the form `file:line:column: code: field: what is wrong; what is expected or what to do`, and never hold a secret's or a
-person's value: every row asserts that. Payloads end as a poll that failed (`RetryLater`: tried again, `Halt`: a person is told; the cursor
-stands where it stood), as a rejection of one record, or as an accepted one.
+| verdict | meaning |
+|---|---|
+| as specified | the outcome is the one that the list of bad inputs requires |
+| differs | the outcome is another one; the row gives the reason |
+| gap | the gateway does not handle the input yet |
+
+Messages have the form `file:line:column: code: field: problem; expectation or remedy`. They never
+contain a secret or a personal value, and every row asserts that. A payload has one of three outcomes:
+
+- The poll fails. `RetryLater` means that the gateway retries. `Halt` means that it notifies a
+  person. The cursor does not move.
+- The gateway rejects one record.
+- The gateway accepts the record.
 """
+VERDICTS = {"as asked": "as specified"}
+"""The verdicts that the page words differently from the rows."""
 
 
 def rows() -> list:
-    """Every row in the order of the list."""
+    """Return every row in the order of the list."""
     for path in (HERE, HERE.parent / "fetch"):
         if str(path) not in sys.path:
             sys.path.insert(0, str(path))
@@ -35,12 +47,12 @@ def rows() -> list:
 
 
 def written() -> str:
-    """The page."""
+    """Return the text of the page."""
     found = rows()
     counts = {verdict: sum(row.verdict == verdict for row in found) for verdict in ("as asked", "differs", "gap")}
-    lines = [HEAD, f"{len(found)} rows: {counts['as asked']} as asked, {counts['differs']} differ with a reason, {counts['gap']} gaps."]
+    lines = [HEAD, f"{len(found)} rows: {counts['as asked']} as specified, {counts['differs']} differ with a reason, {counts['gap']} gaps."]
     for group, members in groupby(found, key=lambda row: row.group):
-        lines += ["", f"## {group}", "", "| # | input | how it ends | verdict | tried by |", "|---|---|---|---|---|"]
+        lines += ["", f"## {group}", "", "| # | input | outcome | verdict | tested by |", "|---|---|---|---|---|"]
         lines += [_line(row) for row in members]
     return "\n".join(lines) + "\n"
 
@@ -49,7 +61,13 @@ def _line(row: object) -> str:
     why = row.gap or row.differs
     tried = [f"`{row.name}`"] if row.attempt else []
     tried += [f"`{named.rpartition('/')[2]}`" for named in filter(None, row.elsewhere.split(", "))]
-    cells = (str(row.number), row.given, row.ends, f"**{row.verdict}**: {why}" if why else row.verdict, "; ".join(tried))
+    cells = (
+        str(row.number),
+        row.given,
+        row.ends,
+        f"**{row.verdict}**: {why}" if why else VERDICTS.get(row.verdict, row.verdict),
+        "; ".join(tried),
+    )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
