@@ -14,13 +14,13 @@ import msgspec
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES
 from gateway.harmonise.values.payload import json_value
-from gateway.records import Accepted, Credential, Holder, Lookup, Organisation, Part, Provenance, Raw
+from gateway.records import Accepted, Credential, CredentialPart, Holder, Lookup, Organisation, Provenance, RawRecord
 
 KINDS: dict[str, Any] = {"DEG": "diploma", "CERT": "certificate"}
-MapOne = Callable[[Raw], Accepted]
+MapOne = Callable[[RawRecord], Accepted]
 
 
-def _accepted(raw: Raw, digest: str, code: str, record: Credential) -> Accepted:
+def _accepted(raw: RawRecord, digest: str, code: str, record: Credential) -> Accepted:
     row = Lookup(field="kind", table="kind", version=digest, row=code, source=f"connector {raw.connector}")
     return Accepted(record=record, provenance=Provenance(connector=raw.connector, stream=raw.stream, config_digest=digest, lookups=(row,)))
 
@@ -30,7 +30,7 @@ def unchecked(key: bytes, digest: str) -> MapOne:
     decode = msgspec.json.Decoder().decode
     pseudonym = pseudonymiser(key, "IE", "student")
 
-    def map_one(raw: Raw) -> Accepted:
+    def map_one(raw: RawRecord) -> Accepted:
         found = decode(raw.body or b"")
         body, credits_ = found["body"], found["credits"]
         day = date.fromisoformat(found["decided"])
@@ -57,7 +57,10 @@ def unchecked(key: bytes, digest: str) -> MapOne:
             ),
             holder=Holder(pseudonym=pseudonym(found["student"]["number"])),
             parts=tuple(
-                [Part(id=one["code"], title={"en": one["name"]}, credit_amount=Decimal(one["credits"])) for one in found["modules"]]
+                [
+                    CredentialPart(id=one["code"], title={"en": one["name"]}, credit_amount=Decimal(one["credits"]))
+                    for one in found["modules"]
+                ]
             ),
         )
         return _accepted(raw, digest, found["type"], record)
@@ -117,7 +120,7 @@ def checked(key: bytes, digest: str) -> MapOne:
     """Return a map as careful as the gateway's: the same checks of the bytes, of each text, day and number, absence told from error."""
     pseudonym = pseudonymiser(key, "IE", "student")
 
-    def map_one(raw: Raw) -> Accepted:
+    def map_one(raw: RawRecord) -> Accepted:
         found = json_value(raw.body or b"")
         if type(found) is not dict:
             raise TypeError("an object was expected")
@@ -159,8 +162,8 @@ def checked(key: bytes, digest: str) -> MapOne:
     return map_one
 
 
-def _part(one: dict[str, Any]) -> Part:
+def _part(one: dict[str, Any]) -> CredentialPart:
     code = _text(one.get("code"))
     if code is None:
         raise ValueError("an id was expected")
-    return Part(id=code, title=_by_language(en=one.get("name")), credit_amount=_number(one.get("credits")))
+    return CredentialPart(id=code, title=_by_language(en=one.get("name")), credit_amount=_number(one.get("credits")))

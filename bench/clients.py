@@ -16,8 +16,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.stage import PARTITIONS, broker, prepare, same
-from gateway.kafka.transactions import Transactional
-from gateway.messages.outgoing import Outgoing
+from gateway.kafka.transactions import TransactionalProducer
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.settings import Settings
 
 RECORDS = 60_000
@@ -49,16 +49,16 @@ class Record:
     timestamp: int
 
 
-def outgoing(name: str, record: Any, headers: list[tuple[str, bytes]]) -> Outgoing:
+def outgoing(name: str, record: Any, headers: list[tuple[str, bytes]]) -> OutgoingRecord:
     """Return what a record becomes."""
-    return Outgoing(f"{name}-out", record.key, VALUE, headers, record.partition)
+    return OutgoingRecord(f"{name}-out", record.key, VALUE, headers, record.partition)
 
 
 async def with_aiokafka(bootstrap: str, name: str, headers: list[tuple[str, bytes]]) -> float:
     """Return CPU-µs per record with aiokafka and ready-made batches, a transaction per partition."""
-    settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
+    settings = Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance")
     group = uuid.uuid4().hex
-    lanes = [Transactional(settings, f"{group}-{place}", "bench") for place in range(PARTITIONS)]
+    lanes = [TransactionalProducer(settings, f"{group}-{place}", "bench") for place in range(PARTITIONS)]
     for lane in lanes:
         await lane.fence()
     consumer = AIOKafkaConsumer(
@@ -70,14 +70,14 @@ async def with_aiokafka(bootstrap: str, name: str, headers: list[tuple[str, byte
         for place, records in (await consumer.getmany(timeout_ms=200, max_records=BATCH)).items():
             written = [outgoing(name, record, headers) for record in records]
             offsets = {TopicPartition(place.topic, place.partition): records[-1].offset + 1}
-            await lanes[place.partition].write(written, offsets, group)
+            await lanes[place.partition].commit(written, offsets, group)
             done += len(records)
             if not started:
                 first, started = done, time.process_time()
     cost = (time.process_time() - started) / (done - first) * 1e6
     await consumer.stop()
     for lane in lanes:
-        await lane.discard()
+        await lane.close()
     return cost
 
 

@@ -32,12 +32,12 @@ from bench.stage import broker, measure, peak_rss
 from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.messages.topics import QUALIFICATIONS_TOPIC, REJECTIONS, TOPICS
-from gateway.pipeline.digest_table import Known
-from gateway.pipeline.harmonise_stage import GROUP
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.pipeline.page_writer import changes
-from gateway.pipeline.record_processor import Deliver
-from gateway.records import Raw
+from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
+from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.page_writer import select_changes
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
@@ -57,12 +57,12 @@ async def polled(size: int) -> Row:
 
 async def simulated(size: int) -> Row:
     """Enter ``size`` records page by page as a poller does, and meet them all again unchanged."""
-    known, empty = Known(), peak_rss()
+    known, empty = DigestTable(), peak_rss()
     costs: list[float] = []
     for _ in range(2):
         started = time.process_time()
         for raws in _pages(size):
-            for entry in changes(raws, known)[0]:
+            for entry in select_changes(raws, known)[0]:
                 known[entry.raw.native_id] = entry.value
         costs.append((time.process_time() - started) / size * 1e6)
     return {
@@ -74,10 +74,10 @@ async def simulated(size: int) -> Row:
     }
 
 
-def _pages(size: int) -> Iterator[list[Raw]]:
+def _pages(size: int) -> Iterator[list[RawRecord]]:
     for start in range(0, size, PAGE):
         yield [
-            Raw(connector="growth", stream="programmes", native_id=f"P-{number:09d}", body=b'{"programmeId":"P-%09d"}' % number)
+            RawRecord(connector="growth", stream="programmes", native_id=f"P-{number:09d}", body=b'{"programmeId":"P-%09d"}' % number)
             for number in range(start, start + PAGE)
         ]
 
@@ -90,12 +90,12 @@ async def staged(count: int, connectors: int, partitions: int) -> Row:
         folder = Path(place)
         for name in names:
             poll.scanning(folder, 1, name)
-        settings = Settings(kafka_bootstrap=bootstrap, connectors=folder, pseudonym_key=SecretStr(KEY), stage="acceptance")
-        fleet = load_fleet(settings)
-        await topic_admin.apply(settings)
+        settings = Settings(kafka_bootstrap=bootstrap, connectors=folder, pseudonym_key=SecretStr(KEY), registry_environment="acceptance")
+        fleet = load_config(settings)
+        await topic_admin.create_missing(settings)
         topic = f"growth-{uuid.uuid4().hex[:8]}"
         await fill(bootstrap, topic, count, partitions, names)
-        found = await measure(settings, topic, Deliver(fleet.harmonisers.get, KEY.encode()), count, topic)
+        found = await measure(settings, topic, RecordProcessor(fleet.harmonisers.get, KEY.encode()), count, topic)
     cost = found.cpu_seconds / found.records * 1e6
     return {"records": count, "connectors": connectors, "partitions": partitions, "harmonise": cost, "rss_mb": found.rss_mb}
 
@@ -110,7 +110,7 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
         folder = Path(place)
         started = kafka.start(folder / "kafka", detached=False)
         try:
-            await topic_admin.apply(Settings(kafka_bootstrap=started.bootstrap))
+            await topic_admin.create_missing(Settings(kafka_bootstrap=started.bootstrap))
             await fill(started.bootstrap, RAW.name, count)
             environment = {
                 "GATEWAY_KAFKA_BOOTSTRAP": started.bootstrap,
@@ -123,7 +123,7 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
             engine = Engine(
                 "gateway run", "exactly once", lambda _: [*limited, *command], QUALIFICATIONS_TOPIC, REJECTIONS.name, environment
             )
-            cost = await meter.run(engine, Run(started.bootstrap, RAW.name, GROUP, folder), count)
+            cost = await meter.run(engine, Run(started.bootstrap, RAW.name, CONSUMER_GROUP, folder), count)
         finally:
             kafka.stop(folder / "kafka")
     return {

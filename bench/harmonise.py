@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.cli.demo import Stand, connectors_here, relocate, write_secrets
-from gateway.fetch import pages
-from gateway.fetch.registry_client import Client
+from gateway.cli.demo import DemoRegistry, demo_connectors, with_demo_addresses, write_secrets
+from gateway.fetch import read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
 from gateway.local.registries import rest_catalogue, soap_credits
-from gateway.messages.cloudevents import raw_headers
+from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.topics import RAW
-from gateway.pipeline.loaded_config import Fleet, load_fleet
-from gateway.pipeline.poll import Cursor, windows
-from gateway.pipeline.record_processor import Deliver
-from gateway.records import Raw
+from gateway.pipeline.loaded_config import LoadedConfig, load_config
+from gateway.pipeline.poll import StreamCursor, windows
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 RECORDS = 2_000
@@ -41,30 +41,30 @@ class Fetched:
     timestamp: int = 1_767_225_600_000
 
 
-async def gather(records: int = RECORDS) -> tuple[Deliver, list[Raw]]:
+async def gather(records: int = RECORDS) -> tuple[RecordProcessor, list[RawRecord]]:
     """Return what turns raw records into results, and ``records`` raw records polled from the stand-ins."""
     with tempfile.TemporaryDirectory() as folder:
         half = records // 2
         async with await soap_credits.start(records=half) as soap, await rest_catalogue.start(records=records - half) as rest:
             stands = [
-                Stand("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
-                Stand("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
+                DemoRegistry("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
+                DemoRegistry("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
             ]
             secrets = write_secrets(Path(folder), stands)
-            settings = Settings().model_copy(update={"secrets_dir": secrets, "connectors": connectors_here(), "pseudonym_key": _secret()})
-            fleet = relocate(load_fleet(settings, [stand.connector for stand in stands]), stands)
+            settings = Settings().model_copy(update={"secrets_dir": secrets, "connectors": demo_connectors(), "pseudonym_key": _secret()})
+            fleet = with_demo_addresses(load_config(settings, [stand.connector for stand in stands]), stands)
             raws = await _poll(fleet, FileSecrets(secrets))
-    return Deliver(fleet.harmonisers.get, KEY.encode()), raws
+    return RecordProcessor(fleet.harmonisers.get, KEY.encode()), raws
 
 
-async def _poll(fleet: Fleet, secrets: FileSecrets) -> list[Raw]:
-    found: list[Raw] = []
+async def _poll(fleet: LoadedConfig, secrets: FileSecrets) -> list[RawRecord]:
+    found: list[RawRecord] = []
     for connector in fleet.connectors.values():
-        async with Client(connector, secrets, "production") as client:
+        async with RegistryClient(connector, secrets, "production") as client:
             for name, stream in connector.streams.items():
-                for window in windows(stream.cursor, Cursor(), datetime.now(UTC)) if stream.cursor else ():
-                    async for page in pages(connector, name, window, client):
-                        found += page.raws
+                for window in windows(stream.cursor, StreamCursor(), datetime.now(UTC)) if stream.cursor else ():
+                    async for page in read_pages(connector, name, window, client):
+                        found += page.records
     return found
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     """Print one line a connector, the median of several rounds; :mod:`bench.parts` says where it goes."""
     deliver, raws = asyncio.run(gather())
     for connector in sorted({raw.connector for raw in raws}):
-        records = [Fetched(raw.key.encode(), raw.body, tuple(raw_headers(raw))) for raw in raws if raw.connector == connector]
+        records = [Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw in raws if raw.connector == connector]
         costs = []
         for _ in range(ROUNDS):
             started = time.process_time()

@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Thread
 
 from gateway.config.loading import load_connector
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 
 RECORDS = 15_000
 CONNECTOR = """language: 1
@@ -68,10 +68,10 @@ async def read(file: str) -> dict[str, float]:
     """Read the reply in this process; return what it cost."""
     connector = load_connector(file)
     started, size, records = time.process_time(), 0, 0
-    async with Client(connector, {}.__getitem__, "production") as client:
-        async for page in pages(connector, "awards", Window(None, datetime.now(UTC)), client):
-            records += len(page.raws)
-            size += sum(len(raw.body or b"") for raw in page.raws)
+    async with RegistryClient(connector, {}.__getitem__, "production") as client:
+        async for page in read_pages(connector, "awards", TimeWindow(None, datetime.now(UTC)), client):
+            records += len(page.records)
+            size += sum(len(raw.body or b"") for raw in page.records)
     seconds = time.process_time() - started
     return {"records": records, "megabytes": size / 1e6, "cpu_seconds": seconds, "peak_mb": peak_mb()}
 

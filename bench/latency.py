@@ -26,7 +26,7 @@ from bench.peers.ours import KEY
 from bench.peers.records import record
 from bench.stage import broker
 from gateway.kafka import topic_admin
-from gateway.messages.cloudevents import iso
+from gateway.messages.cloudevents import to_rfc3339
 from gateway.messages.topics import QUALIFICATIONS_TOPIC, RAW
 from gateway.settings import Settings
 
@@ -67,7 +67,7 @@ class Stand:
             **record(number),
             "programmeId": f"P-{self.begun:.0f}-{number}-{now}",
             "code": f"{now:.6f}",
-            "changed": iso(datetime.fromtimestamp(now, UTC)),
+            "changed": to_rfc3339(datetime.fromtimestamp(now, UTC)),
         }
 
 
@@ -125,7 +125,7 @@ def spent(process: psutil.Process) -> float:
 
 async def run(bootstrap: str, folder: Path) -> dict[str, float]:
     """Return percentiles in milliseconds, what was read, and the CPU of the worker, busy and idle, in cores."""
-    await topic_admin.apply(Settings(kafka_bootstrap=bootstrap))
+    await topic_admin.create_missing(Settings(kafka_bootstrap=bootstrap))
     stand, seen = Stand(), Seen()
     application = web.Application()
     application.router.add_get("/programmes", stand.answer)

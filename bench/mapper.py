@@ -15,11 +15,11 @@ import msgspec
 from lxml import etree
 
 from bench import by_hand
-from gateway.config.loading import connector_of
-from gateway.config.yaml.document import parse
+from gateway.config.loading import build_connector
+from gateway.config.yaml.document import parse_yaml
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.pipeline.harmonise_stage import settle
-from gateway.records import Accepted, Raw
+from gateway.pipeline.harmonise_stage import tune_garbage_collector
+from gateway.records import Accepted, RawRecord
 
 KEY = b"the key of benchmarks, never of a gateway"
 VARIANTS = 256
@@ -138,13 +138,13 @@ XML_RECORD = f"""<award xmlns="urn:example:elmo-like" id="A-2026-000123"><type>D
 
 def harmoniser(text: str) -> Harmoniser:
     """Return the compiled connector; without tables, so that mapping alone is measured."""
-    connector, findings = connector_of(parse(text.encode(), "bench.yaml"))
+    connector, findings = build_connector(parse_yaml(text.encode(), "bench.yaml"))
     if connector is None:
         raise SystemExit("\n".join(map(str, findings)))
     return Harmoniser(connector, None, pseudonym_key=KEY)
 
 
-def json_raws() -> list[Raw]:
+def json_raws() -> list[RawRecord]:
     """Return the JSON record as fetched, in variants: ids, people, days, moments and amounts differ as they do between records."""
     made = []
     for number in range(VARIANTS):
@@ -156,11 +156,11 @@ def json_raws() -> list[Raw]:
             "student": {"number": f"1990{number % 12 + 1:02}{number % 28 + 1:02}-{number:04}", "cohort": "2022", "campus": "Main"},
         }
         body = msgspec.json.encode({**JSON_RECORD, **changes})
-        made.append(Raw(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=body))
+        made.append(RawRecord(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=body))
     return made
 
 
-def xml_raws() -> list[Raw]:
+def xml_raws() -> list[RawRecord]:
     """Return the XML record as fetched, in variants."""
     made = []
     for number in range(VARIANTS):
@@ -168,12 +168,12 @@ def xml_raws() -> list[Raw]:
         text = text.replace("2026-02-27", f"20{number % 26:02}-{number % 12 + 1:02}-{number % 28 + 1:02}")
         text = text.replace("T12:00:00Z", f"T{number % 24:02}:{number % 60:02}:{number * 7 % 60:02}Z").replace("-1234<", f"-{number:04}<")
         made.append(
-            Raw(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=text.encode(), media_type="application/xml")
+            RawRecord(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=text.encode(), media_type="application/xml")
         )
     return made
 
 
-def costs(raws: Sequence[Raw], *works: Callable[[Raw], object]) -> list[float]:
+def costs(raws: Sequence[RawRecord], *works: Callable[[RawRecord], object]) -> list[float]:
     """Return the CPU time of each piece of work for one record, in microseconds."""
     measured: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
@@ -194,16 +194,18 @@ def figures() -> dict[str, float]:
     jsons, xmls = json_raws(), xml_raws()
     for raw in jsons:
         outcome = json_one(raw)
-        if not isinstance(outcome, Accepted) or not outcome == least(raw) == careful(raw) == json_one.rule_by_rule(raw):
+        if not isinstance(outcome, Accepted) or not outcome == least(raw) == careful(raw) == json_one.harmonise_with_rules(raw):
             raise SystemExit(f"not the same outcome: {outcome}")
     for raw in xmls:
         outcome = xml_one(raw)
-        if not isinstance(outcome, Accepted) or outcome != xml_one.rule_by_rule(raw):
+        if not isinstance(outcome, Accepted) or outcome != xml_one.harmonise_with_rules(raw):
             raise SystemExit(f"not the same outcome: {outcome}")
-    settle()  # as the stage does
+    tune_garbage_collector()  # as the stage does
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    config, same_checks, no_checks, slow = costs(jsons, json_one, careful, least, json_one.rule_by_rule)
-    xml_config, xml_slow, xml_parse = costs(xmls, xml_one, xml_one.rule_by_rule, lambda raw: etree.fromstring(raw.body or b"", parser))
+    config, same_checks, no_checks, slow = costs(jsons, json_one, careful, least, json_one.harmonise_with_rules)
+    xml_config, xml_slow, xml_parse = costs(
+        xmls, xml_one, xml_one.harmonise_with_rules, lambda raw: etree.fromstring(raw.body or b"", parser)
+    )
     size, xml_size = len(jsons[0].body or b""), len(xmls[0].body or b"")
     return {
         f"JSON {size} bytes, by configuration": config,

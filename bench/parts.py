@@ -23,11 +23,11 @@ from bench.peers.ours import JOB
 from bench.peers.records import bodies
 from gateway.harmonise import record_rules
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.messages.cloudevents import document_headers, event_id, raw_from, raw_headers
-from gateway.pipeline.harmonise_stage import settle
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.pipeline.record_processor import Deliver
-from gateway.records import Accepted, Raw
+from gateway.messages.cloudevents import decode_raw, encode_document_headers, encode_raw_headers, event_id
+from gateway.pipeline.harmonise_stage import tune_garbage_collector
+from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.records import Accepted, RawRecord
 from gateway.render import render
 from gateway.render.render import Rendered
 from gateway.settings import Settings
@@ -40,7 +40,7 @@ Parts = dict[str, float]
 
 def cost(work: Callable[[Any], object], records: Sequence[Any]) -> float:
     """Return the CPU time of ``work`` in microseconds a record, the tenth percentile, with the collector as the stage has it."""
-    settle()
+    tune_garbage_collector()
     found = []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -50,26 +50,26 @@ def cost(work: Callable[[Any], object], records: Sequence[Any]) -> float:
     return statistics.quantiles(found, n=10)[0]
 
 
-def parts(deliver: Deliver, harmoniser: Harmoniser, raws: Sequence[Raw]) -> Parts:
+def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRecord]) -> Parts:
     """Return what each part costs, for the records of ``raws`` that are accepted."""
     accepted = [(raw, outcome) for raw in raws if isinstance(outcome := harmoniser(raw), Accepted)]
-    fetched = [Fetched(raw.key.encode(), raw.body, tuple(raw_headers(raw))) for raw, _ in accepted]
+    fetched = [Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw, _ in accepted]
     streams, country = harmoniser.connector.streams, harmoniser.connector.country
 
-    def read(one: Fetched) -> Raw:
-        return raw_from(one.key, one.value, one.headers)
+    def read(one: Fetched) -> RawRecord:
+        return decode_raw(one.key, one.value, one.headers)
 
-    def harmonised(one: Fetched) -> tuple[Raw, Any]:
+    def harmonised(one: Fetched) -> tuple[RawRecord, Any]:
         raw = read(one)
         return raw, harmoniser(raw)
 
-    def rendered(one: tuple[Raw, Any]) -> tuple[Raw, Any]:
+    def rendered(one: tuple[RawRecord, Any]) -> tuple[RawRecord, Any]:
         raw, outcome = one
         return raw, render.render(outcome, raw, template=streams[raw.stream].iri, country=country, at=AT, audience_key=KEY.encode())
 
-    def headed(one: tuple[Raw, Any]) -> object:
+    def headed(one: tuple[RawRecord, Any]) -> object:
         raw, found = one
-        return [document_headers(document, raw, found.provenance) for document in found.documents]
+        return [encode_document_headers(document, raw, found.provenance) for document in found.documents]
 
     way: dict[str, Callable[[Any], object]] = {
         "raw record from its headers": read,
@@ -91,7 +91,7 @@ def parts(deliver: Deliver, harmoniser: Harmoniser, raws: Sequence[Raw]) -> Part
         "harmonise": _inside(harmoniser, [(raw, outcome) for raw, outcome in accepted if raw.stream == accepted[0][0].stream]),
         "render": {"  alone": cost(rendered, accepted)},
         "headers": {
-            "  alone ": each * cost(lambda one: document_headers(*one), documents),
+            "  alone ": each * cost(lambda one: encode_document_headers(*one), documents),
             "  provenance encoded": each * cost(msgspec.json.Encoder().encode, [one[2] for one in documents]),
             "  event id": each * cost(lambda one: event_id(one[0].topic, one[0].key, one[0].value), documents),
         },
@@ -103,21 +103,21 @@ def parts(deliver: Deliver, harmoniser: Harmoniser, raws: Sequence[Raw]) -> Part
     return {**found, "all of it": reached[-1], "documents": each, "bytes": size}
 
 
-def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[Raw, Accepted]]) -> Parts:
+def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[RawRecord, Accepted]]) -> Parts:
     """Return the parts of harmonising records of one stream: reading and mapping, the rules, the record's structure, the providers."""
     programs = harmoniser._streams[accepted[0][0].stream]  # noqa: SLF001 - measured from inside
-    enrich: Any = record_rules.enrich
+    enrich: Any = record_rules.apply_record_rules
     tables: Any = harmoniser._tables  # noqa: SLF001
     country = harmoniser.connector.country
 
-    def mapped(raw: Raw) -> Any:
-        program: Any = programs.of(raw.kind)
-        values = program.run(programs.read(raw), programs.context(raw), [], [], programs.hidden(raw))
+    def mapped(raw: RawRecord) -> Any:
+        program: Any = programs.for_kind(raw.kind)
+        values = program.run(programs.parse_payload(raw), programs.context(raw), [], [], programs.may_hold_invisible_text(raw))
         values.setdefault("id", raw.native_id)
         return values
 
     raws = [raw for raw, _ in accepted]
-    program: Any = programs.of(raws[0].kind)
+    program: Any = programs.for_kind(raws[0].kind)
     values = [mapped(raw) for raw in raws]
     whole = [enrich(one, country=country, emits=program.emits, tables=tables)[0] for one in values]
     found: Parts = {
@@ -126,7 +126,7 @@ def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[Raw, Accepted]]) ->
         "  typed record": cost(lambda one: msgspec.convert(one, type=program.record), whole),
     }
     if harmoniser.providers is not None:
-        found["  providers"] = cost(lambda one: harmoniser.providers.assess(one[1].record), accepted)  # type: ignore[union-attr]
+        found["  providers"] = cost(lambda one: harmoniser.providers.assess_record(one[1].record), accepted)  # type: ignore[union-attr]
     return found
 
 
@@ -140,9 +140,9 @@ def figures() -> dict[str, Parts]:
             raise SystemExit(f"{name} should be among the connectors")
         found[name] = parts(deliver, harmoniser, [raw for raw in raws if raw.connector == name])
     settings = Settings().model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)})
-    fleet = load_fleet(settings)
-    own = [Raw(connector="bench-peers", stream="programmes", native_id=name, body=body) for name, body in bodies(RECORDS)]
-    found["bench-peers"] = parts(Deliver(fleet.harmonisers.get, KEY.encode()), fleet.harmonisers["bench-peers"], own)
+    fleet = load_config(settings)
+    own = [RawRecord(connector="bench-peers", stream="programmes", native_id=name, body=body) for name, body in bodies(RECORDS)]
+    found["bench-peers"] = parts(RecordProcessor(fleet.harmonisers.get, KEY.encode()), fleet.harmonisers["bench-peers"], own)
     return found
 
 

@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from bench import registry
 from bench.peers.ours import JOB, KEY
 from bench.stage import broker, peak_rss
-from gateway.fetch.registry_client import Client
+from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
 from gateway.kafka import topic_admin
-from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.poll import poll_once
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 
 RECORDS = int(os.environ.get("BENCH_RECORDS", "50000"))
@@ -59,18 +59,18 @@ def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
 async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polled:
     """Poll a registry of ``size`` records twice, and take its stream over once."""
     settings = Settings(kafka_bootstrap=bootstrap)
-    await topic_admin.apply(settings)
+    await topic_admin.create_missing(settings)
     with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
         folder = Path(place)
         scanning(folder / "connectors", port, name)
         settings = settings.model_copy(update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)})
-        connector = load_fleet(settings).connectors[name]
+        connector = load_config(settings).connectors[name]
         costs: list[float] = []
-        async with Client(connector, FileSecrets(folder), "production") as client:
-            first = Ledger(settings, f"{connector.connector}-first", STREAM)
+        async with RegistryClient(connector, FileSecrets(folder), "production") as client:
+            first = StreamState(settings, f"{connector.connector}-first", STREAM)
             await poll_once(connector, STREAM, client, first, datetime.now(UTC), lambda: False)
             await first.close()
-            ledger = Ledger(settings, connector.connector, STREAM)
+            ledger = StreamState(settings, connector.connector, STREAM)
             await ledger.open()
             for _ in range(2):
                 started = time.process_time()
@@ -78,7 +78,7 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
                 costs.append((time.process_time() - started) / tally.received * 1e6)
             await ledger.close()
             rss = peak_rss()
-            successor = Ledger(settings, connector.connector, STREAM)
+            successor = StreamState(settings, connector.connector, STREAM)
             started = time.process_time()
             await successor.open()
             costs.append((time.process_time() - started) / size * 1e6)

@@ -26,11 +26,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from bench.harmonise import gather
 from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
-from gateway.messages.cloudevents import raw_headers
-from gateway.messages.outgoing import Outgoing
-from gateway.pipeline.harmonise_stage import Stage
-from gateway.pipeline.processed_record import Process, Result
-from gateway.records import Raw
+from gateway.messages.cloudevents import encode_raw_headers
+from gateway.messages.outgoing import OutgoingRecord
+from gateway.pipeline.harmonise_stage import HarmoniseStage
+from gateway.pipeline.processed_record import ProcessedRecord, ProcessRecord
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
@@ -73,12 +73,14 @@ class Copying:
     def __init__(self, topic: str) -> None:
         self.topic = topic
 
-    def __call__(self, record: ConsumerRecord) -> Result:
+    def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return one document."""
-        return Result([Outgoing(self.topic, record.key, record.value, list(record.headers))], "bench", "programmes", "accepted")
+        return ProcessedRecord(
+            [OutgoingRecord(self.topic, record.key, record.value, list(record.headers))], "bench", "programmes", "accepted"
+        )
 
 
-async def prepare(bootstrap: str, name: str, raws: Iterable[Raw]) -> None:
+async def prepare(bootstrap: str, name: str, raws: Iterable[RawRecord]) -> None:
     """Create two topics and fill the first."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await client.start()
@@ -89,7 +91,7 @@ async def prepare(bootstrap: str, name: str, raws: Iterable[Raw]) -> None:
     batches = [producer.create_batch() for _ in range(PARTITIONS)]
     for number, raw in enumerate(raws):
         place = number % PARTITIONS
-        while batches[place].append(key=raw.key.encode(), value=raw.body, timestamp=None, headers=raw_headers(raw)) is None:
+        while batches[place].append(key=raw.key.encode(), value=raw.body, timestamp=None, headers=encode_raw_headers(raw)) is None:
             await producer.send_batch(batches[place], f"{name}-in", partition=place)
             batches[place] = producer.create_batch()
     for place, batch in enumerate(batches):
@@ -97,15 +99,15 @@ async def prepare(bootstrap: str, name: str, raws: Iterable[Raw]) -> None:
     await producer.stop()
 
 
-def same(count: int) -> Iterator[Raw]:
+def same(count: int) -> Iterator[RawRecord]:
     """Yield ``count`` records of 1.2 KB."""
     for number in range(count):
-        yield Raw(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
+        yield RawRecord(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
 
 
-async def measure(settings: Settings, topic: str, process: Process, count: int, title: str) -> Measured:
+async def measure(settings: Settings, topic: str, process: ProcessRecord, count: int, title: str) -> Measured:
     """Run a stage until it has committed ``count`` records; what happens before the first commit is not measured."""
-    stage = Stage(settings, process, process, topic=topic, group=uuid.uuid4().hex)
+    stage = HarmoniseStage(settings, process, process, topic=topic, group=uuid.uuid4().hex)
     running = asyncio.create_task(stage.run())
     while not stage.committed:
         await asyncio.sleep(0.01)
@@ -124,18 +126,18 @@ def peak_rss() -> float:
 
 
 async def _run(bootstrap: str) -> list[Measured]:
-    settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
+    settings = Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance")
     name = f"bench-{uuid.uuid4().hex[:8]}"
     await prepare(bootstrap, name, same(RECORDS))
     found: list[Measured] = []
 
-    async def row(topic: str, process: Process, count: int, title: str) -> None:
+    async def row(topic: str, process: ProcessRecord, count: int, title: str) -> None:
         found.append(await measure(settings, topic, process, count, title))
         print(found[-1], flush=True)
 
     for turn in range(RUNS):
         await row(f"{name}-in", Copying(f"{name}-out"), RECORDS, f"stage, copying, run {turn + 1}")
-    await topic_admin.apply(settings)
+    await topic_admin.create_missing(settings)
     deliver, raws = await gather()
     count = RECORDS // 5
     await prepare(bootstrap, f"{name}-real", islice(cycle(raws), count))

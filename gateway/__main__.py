@@ -15,7 +15,7 @@ def main() -> None:
     from gateway.cli import app
     from gateway.errors import ConfigError, GatewayError
 
-    _settle_streams()
+    _make_standard_streams_safe()
     try:
         app(prog_name="gateway")
     except ConfigError as error:
@@ -28,7 +28,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ValidationError as error:
         for item in error.errors(include_input=False, include_url=False):
-            name = "GATEWAY_" + "_".join(str(part) for part in item["loc"]).upper()
+            name = "GATEWAY_" + "_".join(str(part) for part in item["loc"]).upper().removeprefix("GATEWAY_")
             print(f"gateway: {name}: {item['msg']}", file=sys.stderr)  # noqa: T201
         sys.exit(ConfigError.exit_code)
     except BrokenPipeError:
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _settle_streams() -> None:
+def _make_standard_streams_safe() -> None:
     """Let a closed standard input be an empty one, and what a terminal cannot show be an escape: neither is worth a traceback."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives

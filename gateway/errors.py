@@ -113,10 +113,10 @@ class RetryLater(StreamError):
 
     def __init__(self, reason: str, message: str, after: float | None = None) -> None:
         super().__init__(reason, message)
-        self.after = after
+        self.retry_after = after
 
 
-class Halt(StreamError):
+class StreamHalted(StreamError):
     """Permanent until a person acts: wrong credentials, changed contract, looping pages."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -11,7 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-ASSIGNED_COUNTRIES: Final = frozenset(
+ISO_COUNTRIES: Final = frozenset(
     (
         "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT "
         "BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH "
@@ -26,12 +26,12 @@ ASSIGNED_COUNTRIES: Final = frozenset(
 """ISO 3166-1 alpha-2 codes that are officially assigned."""
 
 _ESI_PREFIX: Final = "urn:schac:personalUniqueCode:int:esi:"
-_ESI_LONGEST: Final = 255
+_ESI_MAX_LENGTH: Final = 255
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}(?:-[A-Za-z0-9]{1,3})?")
 _DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,24}")
 _CODE: Final = re.compile(r"(?:[A-Za-z0-9()+,\-.:=@;$_!*']|%[0-9A-Fa-f]{2})+")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_ONE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
+_ERASMUS_SINGLE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
 _PATTERNS: Final = {
@@ -55,12 +55,12 @@ class StudentIdentifier(NamedTuple):
     """True when the scope is a country or region, False when it is an institution's domain."""
 
     @property
-    def folded(self) -> str:
+    def comparison_key(self) -> str:
         """The spelling to compare by: the attribute is compared without regard to case."""
         return self.value.casefold()
 
 
-def student_identifier(value: str) -> StudentIdentifier | str:
+def parse_student_identifier(value: str) -> StudentIdentifier | str:
     """Return the parts of a European Student Identifier, or the code of what is wrong with it."""
     problem = _urn_problem(value)
     if problem:
@@ -83,7 +83,7 @@ class CardNumber(NamedTuple):
     pic: str
 
 
-def card_number(value: str) -> CardNumber | str:
+def parse_card_number(value: str) -> CardNumber | str:
     """Return the parts of a card number, or the code of what is wrong with it. Upper case is accepted and lowered.
 
     The time inside says nothing reliable: the official generators and plain version 1 UUIDs count it differently.
@@ -102,19 +102,19 @@ def card_number(value: str) -> CardNumber | str:
 
 
 @lru_cache(maxsize=8192)
-def normalised(scheme: str, value: str) -> str:
+def normalise_identifier(scheme: str, value: str) -> str:
     """Return a provider's identifier in the spelling it is compared by: no-break spaces, case and stray space made even."""
     text = unicodedata.normalize("NFKC", value).strip()
     if scheme == "erasmus":
         code = (text[:3] + text[3:].replace(" ", "")).upper()
-        return _ONE_DIGIT.sub(r"\g<1>0\g<2>", code)
+        return _ERASMUS_SINGLE_DIGIT.sub(r"\g<1>0\g<2>", code)
     if scheme in {"schac", "ror"}:
         return text.lower().rstrip("/")
     return "".join(text.split()).upper()
 
 
 @lru_cache(maxsize=8192)
-def well_formed(scheme: str, value: str) -> bool:
+def is_well_formed(scheme: str, value: str) -> bool:
     """Return whether an identifier has its scheme's form; schemes without a public form accept anything that is not empty."""
     pattern = _PATTERNS.get(scheme)
     return bool(pattern.fullmatch(value)) if pattern else bool(value)
@@ -122,7 +122,7 @@ def well_formed(scheme: str, value: str) -> bool:
 
 def _urn_problem(value: str) -> str:
     lowered = value.lower()
-    if len(value) > _ESI_LONGEST:
+    if len(value) > _ESI_MAX_LENGTH:
         return "TOO_LONG"
     if not lowered.startswith("urn:"):
         return "NOT_A_URN"
@@ -135,7 +135,7 @@ def _scope_problem(scope: str) -> str:
     if not scope:
         return "EMPTY_SCOPE"
     if _COUNTRY.fullmatch(scope):
-        return "" if scope[:2].upper() in ASSIGNED_COUNTRIES else "UNKNOWN_COUNTRY"
+        return "" if scope[:2].upper() in ISO_COUNTRIES else "UNKNOWN_COUNTRY"
     if "." not in scope:
         return "SCOPE_NEITHER_COUNTRY_NOR_DOMAIN"
     return "" if _DOMAIN.fullmatch(scope) else "BAD_DOMAIN"

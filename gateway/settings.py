@@ -13,9 +13,9 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class Settings(BaseSettings):
-    """Where things are and how to reach them. Every field is ``GATEWAY_<NAME>`` in the environment."""
+    """Settings of one gateway process. Every field is ``GATEWAY_<NAME>`` in the environment, or the name in its ``validation_alias``."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
 
     kafka_bootstrap: str = ""
     """``host:port[,host:port]`` of a Kafka cluster; empty means the broker that ``gateway kafka start`` runs here."""
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     kafka_ca_file: Path | None = None
     kafka_cert_file: Path | None = None
     kafka_key_file: Path | None = None
-    raw_days: int = Field(0, ge=0)
+    raw_retention_days: int = Field(0, ge=0, validation_alias="GATEWAY_RAW_DAYS")
     """Longest time a raw record is kept; 0 keeps it until it is replaced or deleted. What is older cannot be harmonised again."""
     kafka_replication: int = 1
     """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
@@ -41,9 +41,9 @@ class Settings(BaseSettings):
     instance: str = ""
     """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it.
     Two workers of one name would take turns: give each its own."""
-    stage: Literal["production", "acceptance"] = "production"
+    registry_environment: Literal["production", "acceptance"] = Field("production", validation_alias="GATEWAY_STAGE")
     """Which ``url`` of each connector is called."""
-    loq_version: Literal["3.1", "3.3"] = "3.1"
+    elm_catalogue_version: Literal["3.1", "3.3"] = Field("3.1", validation_alias="GATEWAY_LOQ_VERSION")
     """Version of the European Learning Model that catalogue entries are written in; official shapes could be had for 3.1 only."""
     connectors: Path = Path("connectors")
     mappings: Path = Path("mappings")
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     A call for a connector that another worker owns is passed on to them."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
-    traces: str = ""
+    traces_endpoint: str = Field("", validation_alias="GATEWAY_TRACES")
     """Where spans go, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP); empty makes none. Needs the extra ``otel``."""
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -82,7 +82,7 @@ def container_bootstrap() -> Iterator[str]:
 @pytest.fixture
 def settings(kafka_bootstrap: str) -> Settings:
     """Settings that reach the tests' Kafka."""
-    return Settings(kafka_bootstrap=kafka_bootstrap, stage="acceptance")
+    return Settings(kafka_bootstrap=kafka_bootstrap, registry_environment="acceptance")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ REGISTRIES = re.compile(
     r"\b(virta|koski|ytr|eperusteet|ooapi|kutseregister|ehis|ladok|rncp|magda|duo_rio|rad-?on|skolverket|deqar|eche)\b", re.IGNORECASE
 )
 COUNTRIES = re.compile(r"""["'](AT|BE|BG|HR|CY|CZ|DK|EE|FI|FR|DE|GR|HU|IE|IT|LV|LT|LU|MT|NL|PL|PT|RO|SK|SI|ES|SE|NO|CH|UA|UK-SCT)["']""")
-MAY_NAME_PROVIDER_REGISTERS = {"records.py", "providers.py", "identifiers.py"}
+MAY_NAME_PROVIDER_REGISTERS = {"records.py", "quality_assurance.py", "identifiers.py"}
 """The two European registers of trusted providers are terms of the field: identifier schemes and charters carry their names."""
 
 

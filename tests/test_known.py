@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.pipeline.digest_table import Known
+from gateway.pipeline.digest_table import DigestTable
 
 IDS = st.text(max_size=12) | st.sampled_from(["", "a", "aa", "a|b", "ÿ", "\x00", "\ud800"])
 
@@ -15,7 +15,7 @@ class AsADictionary(RuleBasedStateMachine):
     @initialize(width=st.integers(0, 24))
     def begin(self, width: int) -> None:
         self.width = width
-        self.known = Known(width)
+        self.known = DigestTable(width)
         self.model: dict[str, bytes] = {}
 
     @rule(native_id=IDS, data=st.data())
@@ -42,7 +42,7 @@ class AsADictionary(RuleBasedStateMachine):
         if hasattr(self, "known"):
             assert len(self.known) == len(self.model)
             assert dict(self.known) == self.model
-            assert dict(self.known.pairs()) == self.model
+            assert dict(self.known.iter_items()) == self.model
 
 
 TestAsADictionary = AsADictionary.TestCase
@@ -51,7 +51,7 @@ TestAsADictionary.settings = settings(max_examples=40, stateful_step_count=30, d
 
 @given(st.binary(max_size=30).filter(lambda value: len(value) != 24))
 def test_a_value_of_another_length_is_refused(value: bytes) -> None:
-    known = Known()
+    known = DigestTable()
     try:
         known["a"] = value
     except ValueError as error:
@@ -65,7 +65,7 @@ def test_a_million_records_of_a_registry_fit_a_process() -> None:
     """Counted on 100,000: what the buckets hold, with what Python spends on each."""
     import sys
 
-    known = Known()
+    known = DigestTable()
     for number in range(100_000):
         known[f"2026-{number:09d}-award"] = b"d" * 24
     held = sum(sys.getsizeof(one) for pair in known._buckets for one in (pair, *pair)) + sys.getsizeof(known._buckets)

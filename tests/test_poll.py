@@ -10,123 +10,125 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.requests import Cursor as CursorRule
-from gateway.fetch import Page, Window
-from gateway.fetch.http.request_reply import ahead
-from gateway.messages.cloudevents import GONE, digest
-from gateway.pipeline.page_writer import changes, split
-from gateway.pipeline.poll import Cursor, advance, windows
-from gateway.pipeline.stream_state import Entry
-from gateway.records import CONFLICT, Raw
+from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.http.request_reply import clock_ahead_of
+from gateway.messages.cloudevents import DELETED_DIGEST, content_digest
+from gateway.pipeline.page_writer import select_changes, split_into_transactions
+from gateway.pipeline.poll import StreamCursor, advance_cursor, windows
+from gateway.pipeline.stream_state import RawEntry
+from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def raw(native_id: str, body: bytes | None = b"{}", changed_at: datetime | None = None, **more: object) -> Raw:
-    return Raw(connector="c", stream="s", native_id=native_id, body=body, changed_at=changed_at, **more)
+def raw(native_id: str, body: bytes | None = b"{}", changed_at: datetime | None = None, **more: object) -> RawRecord:
+    return RawRecord(connector="c", stream="s", native_id=native_id, body=body, changed_at=changed_at, **more)
 
 
-def page(**fields: object) -> Page:
-    return Page(**({"raws": (), "position": "", "last": True, "watermark": None, "complete": False} | fields))
+def page(**fields: object) -> RecordPage:
+    return RecordPage(**({"records": (), "position": "", "last": True, "watermark": None, "complete": False} | fields))
 
 
 class TestWindows:
     def test_a_stream_never_read_starts_at_its_start(self):
         rule = CursorRule(window=timedelta(days=10), start=datetime(2026, 2, 1, tzinfo=UTC))
-        found = list(windows(rule, Cursor(), NOW))
-        assert found[0] == Window(since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC))
+        found = list(windows(rule, StreamCursor(), NOW))
+        assert found[0] == TimeWindow(since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC))
         assert found[-1].until == NOW
         assert all(before.until == after.since for before, after in pairwise(found))
 
     def test_overlap_is_read_again_and_delay_is_left_alone(self):
         rule = CursorRule(field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2))
-        (found,) = windows(rule, Cursor(since=NOW - timedelta(days=1)), NOW)
-        assert found == Window(since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2))
+        (found,) = windows(rule, StreamCursor(since=NOW - timedelta(days=1)), NOW)
+        assert found == TimeWindow(since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2))
 
     def test_an_interrupted_window_is_resumed_unchanged(self):
         rule = CursorRule(window=timedelta(days=1), start=datetime(2026, 2, 1, tzinfo=UTC))
         start, until = NOW - timedelta(days=2), NOW - timedelta(days=1)
-        found = list(windows(rule, Cursor(since=start, start=start, until=until, position="7"), NOW))
-        assert found[0] == Window(since=start, until=until)
+        found = list(windows(rule, StreamCursor(since=start, start=start, until=until, position="7"), NOW))
+        assert found[0] == TimeWindow(since=start, until=until)
         assert found[1].since == until
 
 
 class TestChanges:
     def test_the_same_content_again_is_unchanged(self):
         first = raw("1")
-        known = {"1": Entry(first, digest(first), None).value}
-        assert changes([first], known) == ([], 1)
+        known = {"1": RawEntry(first, content_digest(first), None).value}
+        assert select_changes([first], known) == ([], 1)
 
     def test_an_older_version_after_a_newer_one_is_not_news(self):
         newer = raw("1", b'{"a":2}', NOW)
-        known = {"1": Entry(newer, digest(newer), NOW).value}
-        assert changes([raw("1", b'{"a":1}', NOW - timedelta(days=1))], known) == ([], 1)
+        known = {"1": RawEntry(newer, content_digest(newer), NOW).value}
+        assert select_changes([raw("1", b'{"a":1}', NOW - timedelta(days=1))], known) == ([], 1)
 
     def test_context_is_content(self):
-        assert digest(raw("1", context={"a": "1"})) != digest(raw("1", context={"a": "2"}))
-        assert digest(raw("1", body=None)) == GONE
+        assert content_digest(raw("1", context={"a": "1"})) != content_digest(raw("1", context={"a": "2"}))
+        assert content_digest(raw("1", body=None)) == DELETED_DIGEST
 
     def test_a_deletion_is_written_once(self):
         gone = raw("1", body=None)
-        entries, _ = changes([gone], {})
+        entries, _ = select_changes([gone], {})
         assert [entry.raw for entry in entries] == [gone]
-        assert changes([gone], {"1": entries[0].value}) == ([], 1)
+        assert select_changes([gone], {"1": entries[0].value}) == ([], 1)
 
     def test_the_later_of_two_versions_on_a_page_stands_and_knows_what_stood_before(self):
         before = raw("1", b'{"a":0}')
-        known = {"1": Entry(before, digest(before), None).value}
+        known = {"1": RawEntry(before, content_digest(before), None).value}
         served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="2")]
-        (entry,), unchanged = changes(served, known)
-        assert (entry.raw.body, entry.raw.again, unchanged) == (b'{"a":2}', True, 1)
-        assert changes(served, {"1": entry.value}) == ([], 2)
+        (entry,), unchanged = select_changes(served, known)
+        assert (entry.raw.body, entry.raw.written_before, unchanged) == (b'{"a":2}', True, 1)
+        assert select_changes(served, {"1": entry.value}) == ([], 2)
 
     def test_two_contents_of_one_version_are_both_refused_once(self):
         served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="1")]
-        (entry,), unchanged = changes(served, {})
+        (entry,), unchanged = select_changes(served, {})
         assert unchanged == 1
-        assert entry.raw.context[CONFLICT] == f"{digest(served[0]).hex()} and {digest(served[1]).hex()}"
-        assert changes(served, {"1": entry.value}) == ([], 2)
-        (mended,), _ = changes(served[1:], {"1": entry.value})
-        assert (mended.raw.context, mended.raw.again) == ({}, True)
+        assert entry.raw.context[CONFLICT_CONTEXT_KEY] == f"{content_digest(served[0]).hex()} and {content_digest(served[1]).hex()}"
+        assert select_changes(served, {"1": entry.value}) == ([], 2)
+        (mended,), _ = select_changes(served[1:], {"1": entry.value})
+        assert (mended.raw.context, mended.raw.written_before) == ({}, True)
 
     def test_a_later_change_of_the_same_version_and_a_deletion_contradict_nothing(self):
         first = raw("1", b'{"a":1}', NOW - timedelta(days=1), version="1")
         for later in (raw("1", b'{"a":2}', NOW, version="1"), raw("1", None, NOW - timedelta(days=1), version="1")):
-            (entry,), _ = changes([first, later], {})
+            (entry,), _ = select_changes([first, later], {})
             assert entry.raw == later
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=3)), max_size=30))
     def test_every_record_is_either_written_or_unchanged(self, served: list[tuple[str, bytes]]):
-        entries, unchanged = changes([raw(name, body) for name, body in served], {})
+        entries, unchanged = select_changes([raw(name, body) for name, body in served], {})
         assert len(entries) + unchanged == len(served)
         assert len({entry.raw.native_id for entry in entries}) == len(entries)
 
     @given(st.lists(st.integers(0, 6_000_000), max_size=20))
     def test_parts_keep_order_and_lose_nothing(self, sizes: list[int]):
-        entries = [Entry(raw(str(number), bytes(size)), GONE, None) for number, size in enumerate(sizes)]
-        parts = list(split(entries))
+        entries = [RawEntry(raw(str(number), bytes(size)), DELETED_DIGEST, None) for number, size in enumerate(sizes)]
+        parts = list(split_into_transactions(entries))
         assert [entry for part in parts for entry in part] == entries
         assert all(parts)
 
 
 class TestAdvance:
     def test_inside_a_window_only_the_position_moves(self):
-        window = Window(since=NOW - timedelta(days=1), until=NOW)
-        moved = advance(Cursor(since=window.since), window, page(position="2", last=False, watermark=NOW), watermarked=True)
-        assert moved == Cursor(since=window.since, start=window.since, until=NOW, position="2", watermark=NOW)
+        window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
+        moved = advance_cursor(StreamCursor(since=window.since), window, page(position="2", last=False, watermark=NOW), uses_watermark=True)
+        assert moved == StreamCursor(since=window.since, start=window.since, until=NOW, position="2", watermark=NOW)
 
     def test_a_watermark_comes_from_the_registry_not_from_our_clock(self):
         seen = NOW - timedelta(hours=5)
-        window = Window(since=None, until=NOW)
-        assert advance(Cursor(), window, page(watermark=seen), watermarked=True) == Cursor(since=seen)
-        assert advance(Cursor(since=seen), window, page(), watermarked=True) == Cursor(since=seen)
-        assert advance(Cursor(), window, page(), watermarked=False) == Cursor(since=NOW)
+        window = TimeWindow(since=None, until=NOW)
+        assert advance_cursor(StreamCursor(), window, page(watermark=seen), uses_watermark=True) == StreamCursor(since=seen)
+        assert advance_cursor(StreamCursor(since=seen), window, page(), uses_watermark=True) == StreamCursor(since=seen)
+        assert advance_cursor(StreamCursor(), window, page(), uses_watermark=False) == StreamCursor(since=NOW)
 
     def test_a_clock_that_is_ahead_does_not_pass_over_what_the_registry_has_not_reached(self):
-        window = Window(since=NOW - timedelta(days=1), until=NOW)
-        skew = ahead({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True)}, NOW)
+        window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
+        skew = clock_ahead_of({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True)}, NOW)
         assert skew == timedelta(hours=2)
-        assert advance(Cursor(), window, page(), watermarked=False, ahead=skew) == Cursor(since=NOW - timedelta(hours=2))
+        assert advance_cursor(StreamCursor(), window, page(), uses_watermark=False, clock_ahead=skew) == StreamCursor(
+            since=NOW - timedelta(hours=2)
+        )
         for headers in ({}, {"date": "nonsense"}, {"date": format_datetime(NOW - timedelta(days=3), usegmt=True)}):
-            assert ahead(headers, NOW) == timedelta(0)
-        assert ahead({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True), "age": "7200"}, NOW) == timedelta(0)
-        assert ahead({"date": format_datetime(NOW + timedelta(hours=2), usegmt=True)}, NOW) == timedelta(0)
+            assert clock_ahead_of(headers, NOW) == timedelta(0)
+        assert clock_ahead_of({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True), "age": "7200"}, NOW) == timedelta(0)
+        assert clock_ahead_of({"date": format_datetime(NOW + timedelta(hours=2), usegmt=True)}, NOW) == timedelta(0)

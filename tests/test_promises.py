@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.messages.topics import TOPICS, personal_data
+from gateway.messages.topics import TOPICS, personal_data_table
 
 ROOT = Path(__file__).parents[1]
 PROMISES = (ROOT / "docs" / "reference" / "guarantees.md").read_text(encoding="utf-8")
@@ -39,5 +39,7 @@ def test_there_are_promises_and_limits():
 
 
 def test_the_readme_says_what_the_topics_are():
-    assert personal_data() in (ROOT / "README.md").read_text(encoding="utf-8"), "put personal_data() of publish/topics.py into the README"
-    assert all(topic.basis for topic in TOPICS)
+    assert personal_data_table() in (ROOT / "README.md").read_text(encoding="utf-8"), (
+        "put personal_data() of publish/topics.py into the README"
+    )
+    assert all(topic.legal_basis for topic in TOPICS)

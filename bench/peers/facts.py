@@ -43,7 +43,7 @@ def _levels(tables: Tables) -> dict[str, list[dict[str, Any]]]:
                     row = {
                         "from": str(level.from_ or version.from_ or FIRST),
                         "until": str(level.until or version.until or LAST),
-                        "eqf": f"{vocabularies.SNB}/eqf/{level.eqf}",
+                        "eqf": f"{vocabularies.SNB_BASE_URI}/eqf/{level.eqf}",
                         "nqf": level.uri,
                     }
                     found.setdefault(f"{mapping.country}|{key}|{level.level}", []).append(row)

@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.peers.records import bodies
-from gateway.messages.cloudevents import raw_headers
-from gateway.records import Raw
+from gateway.messages.cloudevents import encode_raw_headers
+from gateway.records import RawRecord
 
 
 async def fill(bootstrap: str, topic: str, count: int, partitions: int = 4, connectors: Sequence[str] = ("bench-peers",)) -> None:
@@ -23,8 +23,8 @@ async def fill(bootstrap: str, topic: str, count: int, partitions: int = 4, conn
     await producer.start()
     batches = [producer.create_batch() for _ in range(partitions)]
     for number, (native_id, body) in enumerate(bodies(count)):
-        raw = Raw(connector=connectors[number % len(connectors)], stream="programmes", native_id=native_id, body=body)
-        place, key, headers = number // len(connectors) % partitions, raw.key.encode(), raw_headers(raw)
+        raw = RawRecord(connector=connectors[number % len(connectors)], stream="programmes", native_id=native_id, body=body)
+        place, key, headers = number // len(connectors) % partitions, raw.key.encode(), encode_raw_headers(raw)
         if batches[place].append(key=key, value=body, timestamp=None, headers=headers) is None:
             await producer.send_batch(batches[place], topic, partition=place)
             batches[place] = producer.create_batch()

@@ -9,26 +9,26 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from gateway.pipeline.harmonise_stage import Stage
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.harmonise_stage import HarmoniseStage
+from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
 
 KEY = "a key for measuring only, never for people"
 JOB = Path(__file__).parent / "job"
 
 
-def deliver(settings: Settings) -> Deliver:
+def deliver(settings: Settings) -> RecordProcessor:
     """Return what a worker would make of the job's connector."""
-    fleet = load_fleet(settings.model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)}))
-    return Deliver(fleet.harmonisers.get, KEY.encode())
+    fleet = load_config(settings.model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)}))
+    return RecordProcessor(fleet.harmonisers.get, KEY.encode())
 
 
 async def run(bootstrap: str, topic: str, group: str) -> None:
     """Work until asked to stop."""
-    settings = Settings(kafka_bootstrap=bootstrap, stage="acceptance")
+    settings = Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance")
     process = deliver(settings)
-    stage = Stage(settings, process, process.shrink, topic=topic, group=group)
+    stage = HarmoniseStage(settings, process, process.reject_as_too_large, topic=topic, group=group)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stage.stop)
     await stage.run()
 

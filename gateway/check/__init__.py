@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gateway.check import compile_check, references, run_tests, soap_requests, unmapped_fields
 from gateway.config.connector import Connector
-from gateway.config.loading import connector_of
-from gateway.config.yaml.document import Document, read
+from gateway.config.loading import build_connector
+from gateway.config.yaml.document import YamlDocument, read_yaml
 from gateway.errors import Finding
 from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -21,16 +21,16 @@ def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
 
     Without ``tables``, levels and credits are not judged and tests that need them fail.
     """
-    return check_document(read(path), tables)
+    return check_document(read_yaml(path), tables)
 
 
-def check_document(document: Document, tables: Tables | None = None) -> list[Finding]:
+def check_document(document: YamlDocument, tables: Tables | None = None) -> list[Finding]:
     """As :func:`check`, for a document that was read already."""
-    connector, found = connector_of(document, leniently=True)
+    connector, found = build_connector(document, partially=True)
     if connector is not None:
         for stage in (references.findings, compile_check.findings, soap_requests.findings):
             found += stage(connector, document, tables)
-        sound = _sound(connector, found)
+        sound = _without_broken_streams(connector, found)
         if sound is not None:
             found += run_tests.findings(sound, document, tables)
         if not _errors(found):
@@ -43,13 +43,15 @@ def _errors(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def _sound(connector: Connector, findings: list[Finding]) -> Connector | None:
+def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Connector | None:
     """Return the connector with the streams that have no mistake and read no table that has one, or ``None``."""
     places = [finding.path.split(".") for finding in _errors(findings)]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
     left = {
-        name: stream for name, stream in connector.streams.items() if name not in broken and not tables & unmapped_fields.tables_of(stream)
+        name: stream
+        for name, stream in connector.streams.items()
+        if name not in broken and not tables & unmapped_fields.referenced_tables(stream)
     }
     if ["soap", "wsdl"] in places:  # no exchange can be played without it
         left = {

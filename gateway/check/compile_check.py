@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.config.connector import Connector, Stream, payload_kind
+from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, PayloadKind, compile_expression
-from gateway.config.yaml.document import Document, Path_
+from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
-from gateway.harmonise.rule_findings import place_finding, rule_findings
+from gateway.harmonise.rule_findings import finding_at, rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
 
 
-def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
     """Give every expression that cannot work and every rule that does not fit."""
     namespaces = connector.protocol.namespaces
     for index, answer in enumerate(connector.protocol.replies):
         if answer.when.path:
-            kind: PayloadKind = "xml" if connector.soap else payload_kind(connector, next(iter(connector.streams.values())))
-            yield from _try(document, (_block(connector), "replies", index, "when", "path"), kind, answer.when.path, namespaces)
+            kind: PayloadKind = "xml" if connector.soap else payload_format(connector, next(iter(connector.streams.values())))
+            yield from _compile_or_finding(
+                document, (_block(connector), "replies", index, "when", "path"), kind, answer.when.path, namespaces
+            )
     if (auth := getattr(connector.protocol, "auth", None)) and auth.login:
-        yield from _try(document, (_block(connector), "auth", "login", "token"), "json", auth.login.token, {})
+        yield from _compile_or_finding(document, (_block(connector), "auth", "login", "token"), "json", auth.login.token, {})
     for name, stream in connector.streams.items():
-        place: Path_ = ("streams", name)
+        place: DocumentPath = ("streams", name)
         for where, kind, text in _stream(connector, stream):
-            yield from _try(document, (*place, *where), kind, text, namespaces)
+            yield from _compile_or_finding(document, (*place, *where), kind, text, namespaces)
     yield from rule_findings(connector, document, tables)
 
 
@@ -32,13 +34,13 @@ def _block(connector: Connector) -> str:
     return next(name for name in ("rest", "soap", "file", "push") if getattr(connector, name) is not None)
 
 
-def listed_kind(connector: Connector, stream: Stream) -> PayloadKind:
+def listing_payload_format(connector: Connector, stream: Stream) -> PayloadKind:
     """Return what expressions about the first reply read; a second request may read something else."""
-    return payload_kind(connector, stream.model_copy(update={"expand": None}))
+    return payload_format(connector, stream.model_copy(update={"expand": None}))
 
 
-def _stream(connector: Connector, stream: Stream) -> Iterator[tuple[Path_, PayloadKind, str]]:  # noqa: C901, PLR0912 - one line a field
-    record, listed = payload_kind(connector, stream), listed_kind(connector, stream)
+def _stream(connector: Connector, stream: Stream) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:  # noqa: C901, PLR0912 - one line a field
+    record, listed = payload_format(connector, stream), listing_payload_format(connector, stream)
     records = (stream.records,) if isinstance(stream.records, str) else stream.records
     for index, text in enumerate(records):
         yield (("records",) if isinstance(stream.records, str) else ("records", index)), listed, text
@@ -68,7 +70,7 @@ def _stream(connector: Connector, stream: Stream) -> Iterator[tuple[Path_, Paylo
             yield ("export", key), "json", getattr(export, key)
 
 
-def _paging(stream: Stream, kind: PayloadKind) -> Iterator[tuple[Path_, PayloadKind, str]]:
+def _paging(stream: Stream, kind: PayloadKind) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:
     paging = stream.paging
     for name in ("next_url", "cursor", "page_number", "offset"):
         block = getattr(paging, name)
@@ -77,8 +79,10 @@ def _paging(stream: Stream, kind: PayloadKind) -> Iterator[tuple[Path_, PayloadK
                 yield ("paging", name, info.alias or field), kind, text
 
 
-def _try(document: Document, place: Path_, kind: PayloadKind, text: str, namespaces: dict[str, str]) -> Iterator[Finding]:
+def _compile_or_finding(
+    document: YamlDocument, place: DocumentPath, kind: PayloadKind, text: str, namespaces: dict[str, str]
+) -> Iterator[Finding]:
     try:
         compile_expression(kind, text, namespaces)
     except ExpressionError as error:
-        yield place_finding(document, error.code, place, str(error), error.column)
+        yield finding_at(document, error.code, place, str(error), error.column)

@@ -7,8 +7,18 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from gateway.config.mapping_tables import ISSUING, CreditUnit, Dated, Framework, Level, Mapping, Version, files, read_mapping
-from gateway.config.yaml.document import Document, Path_, read
+from gateway.config.mapping_tables import (
+    RELATIONS_WITH_LEVEL,
+    CreditUnit,
+    Framework,
+    FrameworkVersion,
+    Mapping,
+    NationalLevel,
+    ValidityPeriod,
+    mapping_files,
+    read_mapping,
+)
+from gateway.config.yaml.document import DocumentPath, YamlDocument, read_yaml
 from gateway.errors import Finding
 
 
@@ -16,7 +26,7 @@ def check_mappings(directory: Path | str) -> list[Finding]:
     """Return every finding about the mapping files of a directory, in order of file and line."""
     findings: list[Finding] = []
     systems: dict[str, str] = {}
-    paths = list(files(directory))
+    paths = list(mapping_files(directory))
     if not paths:
         return [Finding(str(directory), 0, 0, "no-mappings", "", "holds no *.yaml; name the directory of the mapping tables")]
     for path in paths:
@@ -27,25 +37,25 @@ def check_mappings(directory: Path | str) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.file, finding.line, finding.column))
 
 
-def _file(path: Path, mapping: Mapping, document: Document, systems: dict[str, str]) -> Iterator[Finding]:
+def _file(path: Path, mapping: Mapping, document: YamlDocument, systems: dict[str, str]) -> Iterator[Finding]:
     if path.stem != mapping.country.lower():
-        yield document.finding(
+        yield document.make_finding(
             "file-name", ("country",), f"the file of {mapping.country} is called {mapping.country.lower()}.yaml; rename it"
         )
     for code in (mapping.country, *mapping.also):
         if code in systems:
-            yield document.finding("country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one")
+            yield document.make_finding("country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one")
         systems.setdefault(code, path.name)
     for key, framework in mapping.frameworks.items():
         yield from _framework(framework, document, ("frameworks", key))
-    yield from _bare_numbers(mapping, document)
+    yield from _check_ambiguous_numbers(mapping, document)
     yield from _credits(mapping.credits, document)
 
 
-def _framework(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+def _framework(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
     for number, version in enumerate(framework.versions):
         here = (*place, "versions", number)
-        yield from _rising(version, document, here)
+        yield from _check_levels_ascend(version, document, here)
         for index, level in enumerate(version.levels):
             yield from _row(version, level, document, (*here, "levels", index))
     yield from _overlaps(framework, document, place)
@@ -53,63 +63,71 @@ def _framework(framework: Framework, document: Document, place: Path_) -> Iterat
     yield from _concepts(framework, document, place)
 
 
-def _row(version: Version, level: Level, document: Document, place: Path_) -> Iterator[Finding]:
+def _row(version: FrameworkVersion, level: NationalLevel, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
     relation, confidence = level.relation or version.relation, level.confidence or version.confidence
     if not (level.source or version.source):
-        yield document.finding("no-source", place, f"level {level.level} names no source, nor does its version; say who states it")
+        yield document.make_finding("no-source", place, f"level {level.level} names no source, nor does its version; say who states it")
     if level.eqf is None:
         return
-    if relation not in {*ISSUING, "indirect", "unused"}:  # those two may say where a level would stand; nothing is published from it
-        yield document.finding("eqf-not-allowed", (*place, "eqf"), f"a row of relation {relation} states no EQF level; use hint for people")
+    if relation not in {
+        *RELATIONS_WITH_LEVEL,
+        "indirect",
+        "unused",
+    }:  # those two may say where a level would stand; nothing is published from it
+        yield document.make_finding(
+            "eqf-not-allowed", (*place, "eqf"), f"a row of relation {relation} states no EQF level; use hint for people"
+        )
     if confidence == "unsure":
-        yield document.finding("eqf-not-allowed", (*place, "eqf"), "an unsure row states no EQF level; check the source, or use hint")
+        yield document.make_finding("eqf-not-allowed", (*place, "eqf"), "an unsure row states no EQF level; check the source, or use hint")
     if not (level.from_ or version.from_):
-        yield document.finding("no-first-day", place, f"level {level.level} states an EQF level without a first day", severity="warning")
+        yield document.make_finding(
+            "no-first-day", place, f"level {level.level} states an EQF level without a first day", severity="warning"
+        )
 
 
-def _rising(version: Version, document: Document, place: Path_) -> Iterator[Finding]:
+def _check_levels_ascend(version: FrameworkVersion, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
     highest, where = 0, ""
     for index, level in enumerate(version.levels):
         if level.eqf is None:
             continue
         if level.eqf < highest:
             text = f"level {level.level} states EQF {level.eqf} after level {where} stated EQF {highest}; rows stand from low to high"
-            yield document.finding("falling-level", (*place, "levels", index), text)
+            yield document.make_finding("falling-level", (*place, "levels", index), text)
         else:
             highest, where = level.eqf, level.level
 
 
-def _span(row: Dated, version: Dated | None = None) -> tuple[date, date]:
+def _validity(row: ValidityPeriod, version: ValidityPeriod | None = None) -> tuple[date, date]:
     start = row.from_ or (version.from_ if version else None)
     end = row.until or (version.until if version else None)
     return start or date.min, end or date.max
 
 
-def _overlaps(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
-    seen: dict[str, list[tuple[date, date, Path_]]] = {}
+def _overlaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+    seen: dict[str, list[tuple[date, date, DocumentPath]]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
             here = (*place, "versions", number, "levels", index)
-            start, end = _span(level, version)
+            start, end = _validity(level, version)
             for text in (level.level, *level.also):
                 for other_start, other_end, other in seen.get(text, []):
                     if start <= other_end and other_start <= end:
-                        line = document.where(other)[0]
-                        yield document.finding(
+                        line = document.position_of(other)[0]
+                        yield document.make_finding(
                             "overlap", here, f"level {text} already holds on these days in line {line}; keep the days apart"
                         )
                 seen.setdefault(text, []).append((start, end, here))
 
 
-def _gaps(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
-    spans = sorted((*_span(version), number) for number, version in enumerate(framework.versions))
+def _gaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+    spans = sorted((*_validity(version), number) for number, version in enumerate(framework.versions))
     for (_, end, _), (start, _, number) in pairwise(spans):
         if end < date.max and start > end + timedelta(days=1):
             text = f"no version holds from {end + timedelta(days=1)} to {start - timedelta(days=1)}; close the gap, or say why in a note"
-            yield document.finding("gap", (*place, "versions", number), text, severity="warning")
+            yield document.make_finding("gap", (*place, "versions", number), text, severity="warning")
 
 
-def _concepts(framework: Framework, document: Document, place: Path_) -> Iterator[Finding]:
+def _concepts(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
     seen: dict[str, tuple[int | None, str]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
@@ -118,10 +136,12 @@ def _concepts(framework: Framework, document: Document, place: Path_) -> Iterato
             eqf, text = seen.setdefault(level.uri, (level.eqf, level.level))
             if None not in {eqf, level.eqf} and eqf != level.eqf:
                 here = (*place, "versions", number, "levels", index, "uri")
-                yield document.finding("concept-twice", here, f"level {text} has this EU concept, too, at another EQF level; check both")
+                yield document.make_finding(
+                    "concept-twice", here, f"level {text} has this EU concept, too, at another EQF level; check both"
+                )
 
 
-def _bare_numbers(mapping: Mapping, document: Document) -> Iterator[Finding]:
+def _check_ambiguous_numbers(mapping: Mapping, document: YamlDocument) -> Iterator[Finding]:
     if mapping.bare_numbers:
         return
     owners: dict[str, set[str]] = {}
@@ -133,26 +153,26 @@ def _bare_numbers(mapping: Mapping, document: Document) -> Iterator[Finding]:
     shared = sorted(text for text, keys in owners.items() if len(keys) > 1)
     if shared:
         text = f"several frameworks have level {shared[0]}; add bare_numbers: framework_required, so that the reader is told"
-        yield document.finding("bare-numbers", ("frameworks",), text)
+        yield document.make_finding("bare-numbers", ("frameworks",), text)
 
 
-def _credits(units: tuple[CreditUnit, ...], document: Document) -> Iterator[Finding]:
+def _credits(units: tuple[CreditUnit, ...], document: YamlDocument) -> Iterator[Finding]:
     for index, unit in enumerate(units):
-        start, end = _span(unit)
+        start, end = _validity(unit)
         for number, other in enumerate(units[:index]):
-            other_start, other_end = _span(other)
+            other_start, other_end = _validity(other)
             apart = start > other_end or other_start > end or unit.sector != other.sector
             if unit.unit == other.unit and not apart:
-                yield document.finding(
+                yield document.make_finding(
                     "unit-twice", ("credits", index, "unit"), f"{unit.unit} stands in row {number + 1} already; keep one"
                 )
             elif not apart and unit.per_year == other.per_year and {unit.unit, *unit.also} & {other.unit, *other.also}:
                 text = f"shares a name with {other.unit}, on the same days, in the same sector: nothing tells them apart"
-                yield document.finding("units-alike", ("credits", index, "unit"), text, severity="warning")
+                yield document.make_finding("units-alike", ("credits", index, "unit"), text, severity="warning")
 
 
-def holds_mappings(path: Path) -> bool:
+def is_mapping_folder(path: Path) -> bool:
     """Tell whether a directory holds mapping files rather than connector files, so that one command checks both."""
-    first = next(files(path), None) if path.is_dir() else None
-    value = read(first).value if first else None
+    first = next(mapping_files(path), None) if path.is_dir() else None
+    value = read_yaml(first).value if first else None
     return isinstance(value, dict) and "connector" not in value and "country" in value

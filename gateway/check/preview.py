@@ -8,31 +8,31 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.check.run_tests import plain
-from gateway.check.scripted_registry import offline
+from gateway.check.run_tests import to_plain_values
+from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
-from gateway.config.target_fields import UnknownTarget, target
+from gateway.config.target_fields import UnknownTarget, find_target
 from gateway.errors import StorageError
-from gateway.fetch import Window, pages
-from gateway.fetch.http.redaction import url as redacted
-from gateway.fetch.http.request_reply import Call, Reply
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.http.redaction import redact_url as redacted
+from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 from gateway.fetch.offline_client import OfflineClient, Request, Response, make_response
-from gateway.fetch.registry_client import Client
+from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.records import Accepted, Outcome, Raw, Rejected
+from gateway.records import Accepted, Outcome, RawRecord, Rejected
 
 _TYPES = {".json": "application/json", ".xml": "text/xml; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".zip": "application/zip"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PreviewedRecord:
     """One record on its way: as served, and how it ended."""
 
-    raw: Raw
+    raw: RawRecord
     outcome: Outcome
 
 
-class Samples:
+class SampleReplies:
     """Answers every request with the next saved reply; the last one stays."""
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -54,24 +54,24 @@ def _read(file: Path) -> bytes:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connector, Client]:
+def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connector, RegistryClient]:
     """Return the connector without credentials and a client that answers from files."""
-    opened = offline(connector, ids_as_written=False)
-    client = OfflineClient(opened, lambda secret: f"secret {secret}".encode(), "production")
-    client.answer = Samples(files)
-    return opened, client
+    open_connector = without_credentials(connector, ids_as_written=False)
+    client = OfflineClient(open_connector, lambda secret: f"secret {secret}".encode(), "production")
+    client.answer = SampleReplies(files)
+    return open_connector, client
 
 
-async def records(connector: Connector, name: str, client: Client, limit: int) -> AsyncIterator[Raw]:
+async def records(connector: Connector, name: str, client: RegistryClient, limit: int) -> AsyncIterator[RawRecord]:
     """Give the first records of a stream, at most ``limit``, from its first page that has any."""
     cursor = connector.streams[name].cursor
     now = datetime.now(UTC)
     loops = {loop: ("sample",) for loop, each in connector.streams[name].for_each.items() if each.in_.secret or each.in_.stream}
-    window = Window(cursor.start_at if cursor else None, now)
+    window = TimeWindow(cursor.start_at if cursor else None, now)
     given = 0
     async with client:
-        async for page in pages(connector, name, window, client, subjects=loops if isinstance(client, OfflineClient) else None):
-            for raw in page.raws:
+        async for page in read_pages(connector, name, window, client, subjects=loops if isinstance(client, OfflineClient) else None):
+            for raw in page.records:
                 yield raw
                 given += 1
                 if given >= limit:
@@ -80,7 +80,7 @@ async def records(connector: Connector, name: str, client: Client, limit: int) -
                 return
 
 
-def exchanged(call: Call, reply: Reply, seconds: float) -> str:
+def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float) -> str:
     """Give an exchange as people read it: no credential, no identifier of a person, no payload."""
     address = redacted(reply.url or call.url)
     kind = reply.headers.get("content-type", "").split(";")[0] or "no media type"
@@ -88,12 +88,14 @@ def exchanged(call: Call, reply: Reply, seconds: float) -> str:
     return f"{asked} → {reply.status} {kind}, {reply.body.size:,} bytes, {seconds:.2f} s"
 
 
-async def shown(connector: Connector, name: str, client: Client, harmonise: Harmoniser, limit: int) -> list[Shown]:
+async def preview_records(
+    connector: Connector, name: str, client: RegistryClient, harmonise: Harmoniser, limit: int
+) -> list[PreviewedRecord]:
     """Return the first records with their outcomes."""
-    return [Shown(raw, harmonise(raw)) async for raw in records(connector, name, client, limit)]
+    return [PreviewedRecord(raw, harmonise(raw)) async for raw in records(connector, name, client, limit)]
 
 
-def lines(item: Shown) -> Iterator[str]:
+def format_record(item: PreviewedRecord) -> Iterator[str]:
     """Give a record as people read it; personal values are masked."""
     raw, outcome = item.raw, item.outcome
     kind = f" kind {raw.kind}" if raw.kind else ""
@@ -102,8 +104,8 @@ def lines(item: Shown) -> Iterator[str]:
         return
     if isinstance(outcome, Accepted):
         yield f"{raw.native_id}{kind}: accepted"
-        for path, value in flat(plain(outcome.record)):
-            yield f"    {path} = {masked(type(outcome.record), path, value)}"
+        for path, value in flatten(to_plain_values(outcome.record)):
+            yield f"    {path} = {mask_value(type(outcome.record), path, value)}"
         for lookup in outcome.provenance.lookups:
             yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"
         for issue in outcome.provenance.issues:
@@ -114,36 +116,36 @@ def lines(item: Shown) -> Iterator[str]:
         yield f"{raw.native_id}{kind}: withheld: {outcome.reason}"
 
 
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Give every leaf of a plain record with its dotted path."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from flat(inner, f"{path}.{key}" if path else key)
+            yield from flatten(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from flat(inner, f"{path}.{index}")
+            yield from flatten(inner, f"{path}.{index}")
     else:
         yield path, value
 
 
-def masked(owner: type[Any], path: str, value: Any) -> str:
+def mask_value(owner: type[Any], path: str, value: Any) -> str:
     """Return a value as text, hidden when its field is personal."""
     parts = path.split(".")
     for index, part in enumerate(parts):
         if part.isdigit():
-            found = target(owner, ".".join(parts[:index]))
-            return masked(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
+            found = find_target(owner, ".".join(parts[:index]))
+            return mask_value(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
     try:
-        return "(personal)" if target(owner, path).personal else _written(value)
+        return "(personal)" if find_target(owner, path).personal else _format_value(value)
     except UnknownTarget:
-        return _written(value)
+        return _format_value(value)
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return str(value.isoformat()) if isinstance(value, date) else str(value)
 
 
-def differences(old: Sequence[Shown], new: Sequence[Shown]) -> Iterator[str]:
+def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) -> Iterator[str]:
     """Give what changes between two versions of a connector, record by record."""
     before = {item.raw.native_id: item for item in old}
     after = {item.raw.native_id: item for item in new}
@@ -152,21 +154,22 @@ def differences(old: Sequence[Shown], new: Sequence[Shown]) -> Iterator[str]:
         if one is None or other is None:
             yield f"{name}: {'only in the new version' if one is None else 'only in the old version'}"
             continue
-        first, second = _facts(one), _facts(other)
+        first, second = _summarise(one), _summarise(other)
         changed = [path for path in dict.fromkeys([*first, *second]) if first.get(path) != second.get(path)]
         if changed:
             yield f"{name}:"
             owner = type(one.outcome.record) if isinstance(one.outcome, Accepted) else None
             for path in changed:
                 was, now = (
-                    masked(owner, path, facts[path]) if path in facts and owner else facts.get(path, "nothing") for facts in (first, second)
+                    mask_value(owner, path, facts[path]) if path in facts and owner else facts.get(path, "nothing")
+                    for facts in (first, second)
                 )
                 yield f"    {path}: {was} → {now}"
 
 
-def _facts(item: Shown) -> dict[str, Any]:
+def _summarise(item: PreviewedRecord) -> dict[str, Any]:
     if isinstance(item.outcome, Accepted):
-        return {"outcome": "accepted", **dict(flat(plain(item.outcome.record)))}
+        return {"outcome": "accepted", **dict(flatten(to_plain_values(item.outcome.record)))}
     if isinstance(item.outcome, Rejected):
         return {"outcome": f"rejected: {item.outcome.reason} at {item.outcome.field or item.outcome.stage}"}
     return {"outcome": f"withheld: {item.outcome.reason}"}

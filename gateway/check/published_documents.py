@@ -33,10 +33,10 @@ SHAPES = {
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
 """What an unsealed credential lacks until somebody seals it: not a defect of ours."""
-HOW = "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
+INSTALL_HINT = "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
 
 
-class Judge:
+class DocumentValidator:
     """Judges documents one by one; answers with what is wrong, in words. An empty answer is a pass."""
 
     def __init__(self, shapes: Path | None) -> None:
@@ -47,7 +47,7 @@ class Judge:
         try:
             import jsonschema
         except ModuleNotFoundError:
-            raise Unavailable(HOW) from None
+            raise Unavailable(INSTALL_HINT) from None
         form = jsonschema.Draft202012Validator.FORMAT_CHECKER
         self._schemas = {name: jsonschema.Draft202012Validator(schema, format_checker=form) for name, schema in schemas().items()}
         self._loaded: dict[tuple[str, ...], Any] = {}
@@ -65,7 +65,7 @@ class Judge:
         found = [
             f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: {_without_values(error)}"
             for whole in self._schemas[topic].iter_errors(document)
-            for error in _causes(whole)
+            for error in _root_causes(whole)
         ]
         return found + (self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else [])
 
@@ -76,7 +76,7 @@ class Judge:
             import pyshacl
             from rdflib import RDF, Graph, URIRef
         except ModuleNotFoundError:
-            raise Unavailable(HOW) from None
+            raise Unavailable(INSTALL_HINT) from None
         data = Graph()
         inlined = [self._contexts[one] if isinstance(one, str) else one for one in document["@context"]]
         data.parse(data=json.dumps(document | {"@context": inlined}), format="json-ld")
@@ -104,7 +104,7 @@ class Judge:
             graph = Graph()
             for name in names:
                 text = ((self._home or Path()) / "shacl" / name).read_text(encoding="utf-8")
-                graph.parse(data=_in_python(text), format="turtle")
+                graph.parse(data=_to_python_regex(text), format="turtle")
             graph.remove((None, URIRef("http://www.w3.org/2002/07/owl#imports"), None))
             self._loaded[names] = graph
         return self._loaded[names]
@@ -131,7 +131,7 @@ def topic_of(document: Any) -> str:
     )
 
 
-def _in_python(text: str) -> str:
+def _to_python_regex(text: str) -> str:
     """Say two patterns of the shapes, written for Java, the Python way; the verdicts stay the same."""
     text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
     return re.sub(
@@ -139,7 +139,7 @@ def _in_python(text: str) -> str:
     )
 
 
-def _causes(error: Any) -> list[Any]:
+def _root_causes(error: Any) -> list[Any]:
     """Return what is wrong inside the form a node says it has, instead of "none of the forms fits"."""
     if error.validator not in {"oneOf", "anyOf"} or not error.context:
         return [error]
@@ -147,7 +147,7 @@ def _causes(error: Any) -> list[Any]:
     for inner in error.context:
         forms.setdefault(inner.schema_path[0], []).append(inner)
     fitting = [found for found in forms.values() if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)]
-    return [cause for inner in fitting[0] for cause in _causes(inner)] if len(fitting) == 1 else [error]
+    return [cause for inner in fitting[0] for cause in _root_causes(inner)] if len(fitting) == 1 else [error]
 
 
 def _without_values(error: Any) -> str:

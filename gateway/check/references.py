@@ -8,57 +8,57 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.connector import Connector, Soap, Stream
-from gateway.config.expressions.template import PROVIDED, parse
+from gateway.config.expressions.template import BUILT_IN_NAMES, parse_template
 from gateway.config.requests import DECODERS, Request
 from gateway.config.rules import Rules
 from gateway.config.types import Secret
-from gateway.config.yaml.document import Document, Path_
+from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.levels import NoLevel, NoLevelReason
 
 
-def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
     """Give what is named and is not there, and what is there and never used."""
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
-        yield document.finding("wrong-name", ("connector",), f"the file is called {stem}; name both alike", key=False)
+        yield document.make_finding("wrong-name", ("connector",), f"the file is called {stem}; name both alike", key=False)
     for number, line in enumerate(document.text.splitlines(), 1):
         if (column := line.find("TODO")) >= 0:
             yield Finding(document.file, number, column + 1, "todo", "", "decide this, then remove the word TODO", "warning")
     block = connector.protocol
     if isinstance(block, Soap) and block.wsdl and not (Path(connector.folder) / block.wsdl).is_file():
-        yield document.finding("missing-file", ("soap", "wsdl"), f"{block.wsdl} is not beside this file; put it there", key=False)
+        yield document.make_finding("missing-file", ("soap", "wsdl"), f"{block.wsdl} is not beside this file; put it there", key=False)
     for name, stream in connector.streams.items():
         yield from _stream(connector, document, name, stream)
         for place, framework in _frameworks(stream):
-            if near := _unlisted(connector, document, tables, framework):
-                yield document.finding("unknown-framework", ("streams", name, *place), f"'{framework}' {near}", key=False)
+            if near := _unknown_framework(connector, document, tables, framework):
+                yield document.make_finding("unknown-framework", ("streams", name, *place), f"'{framework}' {near}", key=False)
 
 
-def _stream(connector: Connector, document: Document, name: str, stream: Stream) -> Iterator[Finding]:
-    place: Path_ = ("streams", name)
+def _stream(connector: Connector, document: YamlDocument, name: str, stream: Stream) -> Iterator[Finding]:
+    place: DocumentPath = ("streams", name)
     yield from _files(connector, document, stream, place)
     for loop, each in stream.for_each.items():
         if each.in_.table and each.in_.table not in connector.tables:
-            yield document.finding(
+            yield document.make_finding(
                 "unknown-table", (*place, "for_each", loop, "in", "table"), f"'{each.in_.table}' is not under tables", key=False
             )
         if each.in_.stream and each.in_.stream not in connector.streams:
-            near = _near(each.in_.stream, connector.streams)
-            yield document.finding(
+            near = _suggest(each.in_.stream, connector.streams)
+            yield document.make_finding(
                 "unknown-stream", (*place, "for_each", loop, "in", "stream"), f"there is no stream '{each.in_.stream}'{near}", key=False
             )
     for index, step in enumerate(stream.decode):
-        if isinstance(step, str) and step.isalpha() and step.islower() and step not in DECODERS and (near := _near(step, DECODERS)):
-            yield document.finding("unknown-decoder", (*place, "decode", index), f"'{step}' is read as an expression{near}", key=False)
+        if isinstance(step, str) and step.isalpha() and step.islower() and step not in DECODERS and (near := _suggest(step, DECODERS)):
+            yield document.make_finding("unknown-decoder", (*place, "decode", index), f"'{step}' is read as an expression{near}", key=False)
     yield from _placeholders(connector, document, stream, place)
-    yield from _asking(document, stream, place)
+    yield from _check_required_placeholders(document, stream, place)
 
 
-def _frameworks(stream: Stream) -> Iterator[tuple[Path_, str]]:
+def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:
     """Give every framework that a rule names, with its place."""
-    pending: list[tuple[Path_, Rules]] = [
+    pending: list[tuple[DocumentPath, Rules]] = [
         (("map",), stream.map),
         *((("kinds", name, "map"), kind.map) for name, kind in stream.kinds.items()),
     ]
@@ -72,7 +72,7 @@ def _frameworks(stream: Stream) -> Iterator[tuple[Path_, str]]:
                 pending.append(((*place, target, "map"), rule.map))
 
 
-def _unlisted(connector: Connector, document: Document, tables: Tables | None, framework: str) -> str:
+def _unknown_framework(connector: Connector, document: YamlDocument, tables: Tables | None, framework: str) -> str:
     """Say that the country's tables do not have a framework; nothing when they do, or when there are none to ask."""
     if tables is None or connector.country != document.value.get("country"):
         return ""
@@ -82,15 +82,15 @@ def _unlisted(connector: Connector, document: Document, tables: Tables | None, f
     return f"is not in mappings/{connector.country.lower()}.yaml; it has {', '.join(answer.frameworks) or 'none'}"
 
 
-def _files(connector: Connector, document: Document, stream: Stream, place: Path_) -> Iterator[Finding]:
+def _files(connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
     if stream.schema_ is None:
         return
     for key, file in (("xsd", stream.schema_.xsd), ("json_schema", stream.schema_.json_schema)):
         if file and not (Path(connector.folder) / file).is_file():
-            yield document.finding("missing-file", (*place, "schema", key), f"{file} is not beside this file; put it there", key=False)
+            yield document.make_finding("missing-file", (*place, "schema", key), f"{file} is not beside this file; put it there", key=False)
 
 
-def requests(stream: Stream) -> Iterator[tuple[Path_, Request]]:
+def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:
     """Give every request of a stream with its place."""
     if stream.request:
         yield ("request",), stream.request
@@ -109,37 +109,37 @@ def requests(stream: Stream) -> Iterator[tuple[Path_, Request]]:
             yield ("for_each", name, "in", "request", "request"), each.in_.request.request
 
 
-def texts(value: Any, place: Path_ = ()) -> Iterator[tuple[Path_, str]]:
+def walk_texts(value: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
     """Give every text inside a value with its place."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from texts(inner, (*place, key))
+            yield from walk_texts(inner, (*place, key))
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            yield from texts(inner, (*place, index))
+            yield from walk_texts(inner, (*place, index))
 
 
-def _request_texts(request: Request) -> Iterator[tuple[Path_, str]]:
+def _request_texts(request: Request) -> Iterator[tuple[DocumentPath, str]]:
     for name, field in type(request).model_fields.items():
         value = getattr(request, name)
         if value is not None and not isinstance(value, Secret):
-            yield from texts(value, (field.alias or name,))
+            yield from walk_texts(value, (field.alias or name,))
 
 
-def _placeholders(connector: Connector, document: Document, stream: Stream, place: Path_) -> Iterator[Finding]:
-    known = set(PROVIDED) | set(connector.protocol.variables) | set(stream.for_each) | set(stream.keep)
+def _placeholders(connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
+    known = set(BUILT_IN_NAMES) | set(connector.protocol.variables) | set(stream.for_each) | set(stream.keep)
     for each in stream.for_each.values():
         for party in (each.in_.parties or {}).values():
             known |= set(party.variables)
     if stream.export:
         known |= set(stream.export.keep)
-    for where, request in requests(stream):
+    for where, request in walk_requests(stream):
         for inner, text in _request_texts(request):
-            for name in sorted(parse(text).names - known):
-                near = _near(name, known) or f"; known: {', '.join(sorted(known))}"
-                yield document.finding(
+            for name in sorted(parse_template(text).names - known):
+                near = _suggest(name, known) or f"; known: {', '.join(sorted(known))}"
+                yield document.make_finding(
                     "unknown-placeholder",
                     (*place, *where, *inner),
                     f"{{{name}}} has no value{near}; for a brace itself write {{{{{name}}}}}",
@@ -147,12 +147,12 @@ def _placeholders(connector: Connector, document: Document, stream: Stream, plac
                 )
 
 
-def _asking(document: Document, stream: Stream, place: Path_) -> Iterator[Finding]:
+def _check_required_placeholders(document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
     """Give pages, windows and cursors that no request mentions: they would fetch the same reply for ever."""
-    used = {name for _, request in requests(stream) for _, text in _request_texts(request) for name in parse(text).names}
+    used = {name for _, request in walk_requests(stream) for _, text in _request_texts(request) for name in parse_template(text).names}
     for kind, names in (("page_number", {"page"}), ("offset", {"offset"}), ("cursor", {"cursor"})):
         if getattr(stream.paging, kind) is not None and not names & used:
-            yield document.finding(
+            yield document.make_finding(
                 "unused-placeholder",
                 (*place, "paging"),
                 f"no request holds {{{min(names)}}}: every page would be the same one; put it into query or body",
@@ -161,19 +161,19 @@ def _asking(document: Document, stream: Stream, place: Path_) -> Iterator[Findin
     if stream.request is None or cursor is None:
         return
     if (cursor.window or cursor.field) and "since" not in used:
-        yield document.finding(
+        yield document.make_finding(
             "unused-placeholder",
             (*place, "cursor"),
             "no request holds {since}: every poll would read everything; use it, or say cursor: scan",
         )
     if cursor.field and stream.changed_at is None:
-        yield document.finding("missing-key", (*place, "cursor"), "field: changed_at needs the stream's changed_at: EXPR; add it")
+        yield document.make_finding("missing-key", (*place, "cursor"), "field: changed_at needs the stream's changed_at: EXPR; add it")
     if cursor.scan and "since" in used:
-        yield document.finding(
+        yield document.make_finding(
             "unused-placeholder", (*place, "cursor"), "{since} has no value with scan; use field or window, or drop {since}"
         )
 
 
-def _near(name: str, known: Any) -> str:
+def _suggest(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), 1, 0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

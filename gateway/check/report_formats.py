@@ -13,7 +13,7 @@ from gateway.errors import Finding
 Format = Literal["text", "json", "github", "sarif"]
 
 
-def write(findings: Sequence[Finding], form: Format = "text") -> str:
+def format_findings(findings: Sequence[Finding], form: Format = "text") -> str:
     """Return the findings in a form."""
     return {"text": text, "json": as_json, "github": github, "sarif": sarif}[form](findings)
 
@@ -52,18 +52,18 @@ def github(findings: Sequence[Finding]) -> str:
     """Return workflow commands that annotate a pull request."""
     levels = {"error": "error", "warning": "warning"}
     return "\n".join(
-        f"::{levels.get(finding.severity, 'notice')} file={_property(finding.file)},line={finding.line or 1},col={finding.column or 1},"
-        f"title={_property(finding.code)}::{_data((finding.path + ': ' if finding.path else '') + finding.message)}"
+        f"::{levels.get(finding.severity, 'notice')} file={_escape_property(finding.file)},line={finding.line or 1},col={finding.column or 1},"
+        f"title={_escape_property(finding.code)}::{_escape_data((finding.path + ': ' if finding.path else '') + finding.message)}"
         for finding in findings
     )
 
 
-def _data(value: str) -> str:
+def _escape_data(value: str) -> str:
     return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(value: str) -> str:
-    return _data(value).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(value: str) -> str:
+    return _escape_data(value).replace(":", "%3A").replace(",", "%2C")
 
 
 def sarif(findings: Sequence[Finding]) -> str:

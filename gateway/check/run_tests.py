@@ -12,24 +12,24 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-from gateway.check.scripted_registry import ENCODE, Failed, play
-from gateway.config.connector import Connector, Stream, payload_kind
-from gateway.config.inline_tests import Example
+from gateway.check.scripted_registry import ExchangeFailed, encode_json, run_exchange
+from gateway.config.connector import Connector, Stream, payload_format
+from gateway.config.inline_tests import InlineTest
 from gateway.config.rules import Rules, pseudonym_kinds
-from gateway.config.yaml.document import Document, Path_
+from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import ConfigError, Finding
-from gateway.fetch.decode.formats import Document as Payload
-from gateway.fetch.record_selector import Expressions, Item, Selector
+from gateway.fetch.decode.formats import DecodedDocument as Payload
+from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
-from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
+from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
 from gateway.render.render import render
 
 
-def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
     """Give every test that does not come out as it says, every stream that nothing is published of, and ids that two streams share."""
     try:
         harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
@@ -37,16 +37,16 @@ def findings(connector: Connector, document: Document, tables: Tables | None) ->
         return
     streams: dict[str, str] = {}
     for name, stream in connector.streams.items():
-        accepted: list[tuple[Raw, Accepted]] = []
+        accepted: list[tuple[RawRecord, Accepted]] = []
         for index, example in enumerate(stream.tests):
-            place: Path_ = ("streams", name, "tests", index)
+            place: DocumentPath = ("streams", name, "tests", index)
             if example.exchange is not None:
-                yield from _exchanged(connector, document, name, example, place)
+                yield from _run_exchange_test(connector, document, name, example, place)
                 ids = example.expect_ids or ()
             else:
-                raw, outcome = _harmonised(connector, name, example, harmonise)
+                raw, outcome = _harmonise_test(connector, name, example, harmonise)
                 for inner, message in compare(connector, name, example, outcome):
-                    yield document.finding("test-failed", (*place, *inner), f"{example.name}: {message}")
+                    yield document.make_finding("test-failed", (*place, *inner), f"{example.name}: {message}")
                 if raw is not None and isinstance(outcome, Accepted):
                     accepted.append((raw, outcome))
                 ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
@@ -54,24 +54,24 @@ def findings(connector: Connector, document: Document, tables: Tables | None) ->
                 text = (
                     f"'{shared}' is a record of {streams[shared]}, too, and ids are one space in a connector: each would replace the other"
                 )
-                yield document.finding("shared-id", place, f"{text}; make them differ: id: [\"'{name}'\", EXPR]", severity="warning")
-        refused = [_unpublished(connector, stream, *one) for one in accepted]
+                yield document.make_finding("shared-id", place, f"{text}; make them differ: id: [\"'{name}'\", EXPR]", severity="warning")
+        refused = [_unpublishable_reason(connector, stream, *one) for one in accepted]
         if refused and all(refused):
             yield _nothing_published(document, name, stream, next(one for one in refused if one is not None))
 
 
-def _nothing_published(document: Document, name: str, stream: Stream, why: Rejected) -> Finding:
+def _nothing_published(document: YamlDocument, name: str, stream: Stream, why: Rejected) -> Finding:
     """Say what all of a stream's records lack if no rule fills it, or what only its tests may lack."""
     mapped = {target.partition(".")[0] for rules in (stream.map, *(kind.map for kind in stream.kinds.values())) for target in rules}
     said = f"{why.reason} at {why.field}{f' ({why.detail})' if why.detail else ''}"
     if why.field.partition(".")[0] not in mapped:
         text = f"every such record will be rejected as {said}, which no rule fills; map it"
-        return document.finding("unpublished", ("streams", name, "map"), text, severity="warning")
+        return document.make_finding("unpublished", ("streams", name, "map"), text, severity="warning")
     text = f"no record of these tests could be published: {said}; show one that can"
-    return document.finding("unpublished", ("streams", name, "tests"), text, severity="note")
+    return document.make_finding("unpublished", ("streams", name, "tests"), text, severity="note")
 
 
-def _unpublished(connector: Connector, stream: Stream, raw: Raw, accepted: Accepted) -> Rejected | None:
+def _unpublishable_reason(connector: Connector, stream: Stream, raw: RawRecord, accepted: Accepted) -> Rejected | None:
     """Return why a harmonised record becomes no document, ``None`` when it becomes one."""
     made = render(
         accepted, raw, template=stream.iri, country=connector.country, at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=CHECK_KEY
@@ -79,10 +79,10 @@ def _unpublished(connector: Connector, stream: Stream, raw: Raw, accepted: Accep
     return made if isinstance(made, Rejected) else None
 
 
-def raw_of(connector: Connector, name: str, example: Example) -> Raw:
+def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> RawRecord:
     """Return the raw record a test gives, with id, kind and time read from it as fetching would."""
     stream = connector.streams[name].model_copy(update={"id_key": None})  # a test shows ids as they are written
-    kind = payload_kind(connector, stream)
+    kind = payload_format(connector, stream)
     if isinstance(example.given, str) and kind == "xml":
         body = example.given.strip().encode()
         node: Any = xml_element(body)
@@ -90,13 +90,13 @@ def raw_of(connector: Connector, name: str, example: Example) -> Raw:
     else:
         if kind == "xml":
             raise PayloadError("not_xml", "an element as text, such as given: '<award>…</award>'")
-        body = example.given.encode() if isinstance(example.given, str) else ENCODE(example.given)
+        body = example.given.encode() if isinstance(example.given, str) else encode_json(example.given)
         node = json_value(body)
-    selector = Selector(
-        connector.connector, name, stream, Expressions(connector.protocol.namespaces), lambda secret: f"secret {secret}".encode()
+    selector = RecordSelector(
+        connector.connector, name, stream, ExpressionCache(connector.protocol.namespaces), lambda secret: f"secret {secret}".encode()
     )
     document = Payload(kind, node, "")
-    made = next(selector.raws(Item(document.kind, node, node, node, dict(example.context))))
+    made = next(selector.to_raw_records(SelectedNode(document.kind, node, node, node, dict(example.context))))
     changes: dict[str, Any] = {} if made.body is None else {"body": body}
     if example.native_id is not None:
         changes["native_id"] = example.native_id
@@ -107,44 +107,44 @@ def raw_of(connector: Connector, name: str, example: Example) -> Raw:
     return msgspec.structs.replace(made, **changes)
 
 
-def _harmonised(connector: Connector, name: str, example: Example, harmonise: Harmoniser) -> tuple[Raw | None, Outcome]:
+def _harmonise_test(connector: Connector, name: str, example: InlineTest, harmonise: Harmoniser) -> tuple[RawRecord | None, Outcome]:
     try:
-        raw = raw_of(connector, name, example)
+        raw = raw_record_of_test(connector, name, example)
     except PayloadError as error:
         return None, Rejected(stage="decode", field="", reason=error.reason, detail=error.detail)
     return raw, harmonise(raw)
 
 
-def compare(connector: Connector, name: str, example: Example, outcome: Outcome) -> Iterator[tuple[Path_, str]]:
+def compare(connector: Connector, name: str, example: InlineTest, outcome: Outcome) -> Iterator[tuple[DocumentPath, str]]:
     """Give each difference between what a test expects and what came out, with its place inside the test."""
     if example.expect_rejected is not None:
         expected = example.expect_rejected
         if not isinstance(outcome, Rejected):
-            yield ("expect_rejected",), f"expected a rejection with reason {expected.reason}, got {_said(outcome)}"
+            yield ("expect_rejected",), f"expected a rejection with reason {expected.reason}, got {_describe_outcome(outcome)}"
             return
         for key in ("reason", "field", "stage"):
-            wanted, got = getattr(expected, key), getattr(outcome, key)
-            if wanted is not None and wanted != got:
-                yield ("expect_rejected", key), f"{key} is '{got}', expected '{wanted}' ({outcome.detail})"
+            wanted, actual = getattr(expected, key), getattr(outcome, key)
+            if wanted is not None and wanted != actual:
+                yield ("expect_rejected", key), f"{key} is '{actual}', expected '{wanted}' ({outcome.detail})"
         return
     if example.expect_withheld is not None:
         if not isinstance(outcome, Withheld) or outcome.reason != example.expect_withheld:
-            yield ("expect_withheld",), f"expected to be withheld because of {example.expect_withheld}, got {_said(outcome)}"
+            yield ("expect_withheld",), f"expected to be withheld because of {example.expect_withheld}, got {_describe_outcome(outcome)}"
         return
     key = "expect" if example.expect is not None else "expect_some"
     if not isinstance(outcome, Accepted):
-        yield (key,), f"expected a record, got {_said(outcome)}"
+        yield (key,), f"expected a record, got {_describe_outcome(outcome)}"
         return
     pseudonyms = _Pseudonyms(connector, name)
-    record = plain(outcome.record)
+    record = to_plain_values(outcome.record)
     expected_record = example.expect if example.expect is not None else (example.expect_some or {})
     yield from (((key, *where), text) for where, text in _differences(expected_record, record, (), pseudonyms))
     if example.expect is not None:
         for field in record.keys() - example.expect.keys():
-            yield (key,), f"the record also has {field}: {_shown(record[field])}; add it, or use expect_some"
+            yield (key,), f"the record also has {field}: {_format_value(record[field])}; add it, or use expect_some"
 
 
-def plain(record: Any) -> dict[str, Any]:
+def to_plain_values(record: Any) -> dict[str, Any]:
     """Return a record as plain values, without what is empty or says nothing."""
 
     def stripped(value: Any) -> Any:
@@ -164,49 +164,49 @@ def plain(record: Any) -> dict[str, Any]:
     return stripped(record)  # type: ignore[no-any-return]
 
 
-def _differences(expected: Any, got: Any, where: Path_, pseudonyms: _Pseudonyms) -> Iterator[tuple[Path_, str]]:
-    if isinstance(expected, Mapping) and isinstance(got, dict | type(None)):
+def _differences(expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudonyms) -> Iterator[tuple[DocumentPath, str]]:
+    if isinstance(expected, Mapping) and isinstance(actual, dict | type(None)):
         for key, value in expected.items():
-            yield from _differences(value, (got or {}).get(key), (*where, key), pseudonyms)
-        if isinstance(got, dict) and where:
-            for key in got.keys() - expected.keys():
-                yield where, f"{'.'.join(map(str, where))} also has {key}: {_shown(got[key])}"
-    elif isinstance(expected, list | tuple) and isinstance(got, list):
-        if len(expected) != len(got):
-            yield where, f"{'.'.join(map(str, where))} has {len(got)} items, expected {len(expected)}"
+            yield from _differences(value, (actual or {}).get(key), (*where, key), pseudonyms)
+        if isinstance(actual, dict) and where:
+            for key in actual.keys() - expected.keys():
+                yield where, f"{'.'.join(map(str, where))} also has {key}: {_format_value(actual[key])}"
+    elif isinstance(expected, list | tuple) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            yield where, f"{'.'.join(map(str, where))} has {len(actual)} items, expected {len(expected)}"
             return
-        for index, (one, other) in enumerate(zip(expected, got, strict=True)):
+        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from _differences(one, other, (*where, index), pseudonyms)
-    elif not _equal(expected, got, where, pseudonyms):
-        yield where, f"{'.'.join(map(str, where))} is {_shown(got)}, expected {_shown(expected)}"
+    elif not _equal(expected, actual, where, pseudonyms):
+        yield where, f"{'.'.join(map(str, where))} is {_format_value(actual)}, expected {_format_value(expected)}"
 
 
 _PSEUDONYM = re.compile(r"pseudonym\((.*)\)", re.DOTALL)
 
 
-def _equal(expected: Any, got: Any, where: Path_, pseudonyms: _Pseudonyms) -> bool:
+def _equal(expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudonyms) -> bool:
     if isinstance(expected, str) and (found := _PSEUDONYM.fullmatch(expected)):
-        return got in pseudonyms.of(where, found[1])
+        return actual in pseudonyms.of(where, found[1])
     if expected is None:
-        return got in (None, False, {}, [])
+        return actual in (None, False, {}, [])
     if expected is False:
-        return got in (None, False)
-    if isinstance(got, bool) or isinstance(expected, bool):
-        return expected is got
-    if isinstance(got, Decimal | int):
+        return actual in (None, False)
+    if isinstance(actual, bool) or isinstance(expected, bool):
+        return expected is actual
+    if isinstance(actual, Decimal | int):
         try:
-            return Decimal(str(expected)) == got
+            return Decimal(str(expected)) == actual
         except InvalidOperation:
             return False
-    if isinstance(got, datetime):
+    if isinstance(actual, datetime):
         try:
             moment = datetime.fromisoformat(str(expected))
         except ValueError:
             return False
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) == got
-    if isinstance(got, date):
-        return str(expected) == got.isoformat()
-    return bool(expected == got)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) == actual
+    if isinstance(actual, date):
+        return str(expected) == actual.isoformat()
+    return bool(expected == actual)
 
 
 class _Pseudonyms:
@@ -217,39 +217,41 @@ class _Pseudonyms:
         stream = connector.streams[name]
         self._rules: list[Rules] = [stream.map, *(kind.map for kind in stream.kinds.values())]
 
-    def of(self, where: Path_, value: str) -> set[str]:
+    def of(self, where: DocumentPath, value: str) -> set[str]:
         """Return what the value becomes under each rule that may have filled the place."""
         target = ".".join(str(part) for part in where if not isinstance(part, int))
         kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in pseudonym_kinds(rule)}
         return {pseudonymiser(CHECK_KEY, self._country, kind)(value) for kind in kinds}
 
 
-def _said(outcome: Outcome) -> str:
+def _describe_outcome(outcome: Outcome) -> str:
     if isinstance(outcome, Rejected):
         at = f" at {outcome.field}" if outcome.field else ""
         return f"a rejection: {outcome.reason}{at} ({outcome.detail or outcome.stage})"
     return f"a withheld record ({outcome.reason})" if isinstance(outcome, Withheld) else "a record"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, date | datetime):
         return value.isoformat()
     return "nothing" if value is None else str(value) if isinstance(value, Decimal) else repr(value)
 
 
-def _exchanged(connector: Connector, document: Document, name: str, example: Example, place: Path_) -> Iterator[Finding]:
+def _run_exchange_test(
+    connector: Connector, document: YamlDocument, name: str, example: InlineTest, place: DocumentPath
+) -> Iterator[Finding]:
     try:
-        raws = asyncio.run(play(connector, name, example))
-    except Failed as error:
-        yield document.finding("test-failed", (*place, *error.place), f"{example.name}: {error}", key=False)
+        raws = asyncio.run(run_exchange(connector, name, example))
+    except ExchangeFailed as error:
+        yield document.make_finding("test-failed", (*place, *error.place), f"{example.name}: {error}", key=False)
         return
     ids = [raw.native_id for raw in raws]
     if example.expect_records is not None and len(raws) != example.expect_records:
-        yield document.finding(
+        yield document.make_finding(
             "test-failed", (*place, "expect_records"), f"{example.name}: {len(raws)} records arrive, expected {example.expect_records}"
         )
     if example.expect_ids is not None and tuple(ids) != tuple(example.expect_ids):
-        yield document.finding(
+        yield document.make_finding(
             "test-failed",
             (*place, "expect_ids"),
             f"{example.name}: {', '.join(ids) or 'nothing'} arrive, expected {', '.join(example.expect_ids)}",

@@ -16,28 +16,28 @@ from lxml import etree
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from gateway.check.run_tests import plain
-from gateway.config.connector import Connector, payload_kind
+from gateway.check.run_tests import to_plain_values
+from gateway.config.connector import Connector, payload_format
 from gateway.config.expressions.compiler import compile_expression, is_element, text_of
 from gateway.config.rules import pseudonym_kinds
-from gateway.config.yaml.document import read
+from gateway.config.yaml.document import read_yaml
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import json_value, xml_element
-from gateway.records import Accepted, Raw, Rejected
+from gateway.records import Accepted, RawRecord, Rejected
 
-KEPT_LENGTH = 3
+MAX_CODE_LENGTH = 3
 """Texts this short are codes; they name nobody."""
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.*)", re.DOTALL)
 
 
-def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> int:
+def save_test(file: Path, connector: Connector, stream: str, raw: RawRecord, tables: Tables | None) -> int:
     """Add the test and return its line."""
-    test = example(connector, stream, raw, tables)
-    document = read(file)
-    line, column = document.where(("streams", stream, "tests"), key=True)
+    test = build_test(connector, stream, raw, tables)
+    document = read_yaml(file)
+    line, column = document.position_of(("streams", stream, "tests"), key=True)
     lines = document.text.splitlines()
     end = line
     while end < len(lines) and (not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) >= column):
@@ -55,11 +55,11 @@ def save(file: Path, connector: Connector, stream: str, raw: Raw, tables: Tables
     return end + 1
 
 
-def example(connector: Connector, stream: str, raw: Raw, tables: Tables | None) -> dict[str, Any]:
+def build_test(connector: Connector, stream: str, raw: RawRecord, tables: Tables | None) -> dict[str, Any]:
     """Return a test, as plain YAML values, that shows the record without anybody's data."""
-    body, faked = _fake(connector, raw, tables)
+    body, faked = _fake_record(connector, raw, tables)
     native_id = faked.get(raw.native_id, raw.native_id)
-    context = {name: faked.get(value, fake(value)) for name, value in raw.context.items() if name != "root"}
+    context = {name: faked.get(value, fake_text(value)) for name, value in raw.context.items() if name != "root"}
     made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
     outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(made)
     test: dict[str, Any] = {"name": "TODO say what it shows"}
@@ -83,11 +83,11 @@ def example(connector: Connector, stream: str, raw: Raw, tables: Tables | None) 
     return test
 
 
-def raw_lines(connector: Connector, raw: Raw, tables: Tables | None) -> list[str]:
+def raw_lines(connector: Connector, raw: RawRecord, tables: Tables | None) -> list[str]:
     """Return the record as the registry served it, every personal value replaced, as lines for people."""
     if raw.body is None:
         return []
-    body, _ = _fake(connector, raw, tables)
+    body, _ = _fake_record(connector, raw, tables)
     if raw.media_type == "application/xml":
         root = xml_element(body)
         etree.indent(root)
@@ -95,14 +95,14 @@ def raw_lines(connector: Connector, raw: Raw, tables: Tables | None) -> list[str
     return json.dumps(json.loads(body), ensure_ascii=False, indent=2).splitlines()
 
 
-def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) -> dict[str, Any]:
+def _expected(connector: Connector, stream: str, outcome: Accepted, raw: RawRecord) -> dict[str, Any]:
     sources: dict[str, str] = {}
     protected: list[str] = []
     Harmoniser(
         connector,
         None,
         pseudonym_key=CHECK_KEY,
-        watch=lambda found, personal: protected.extend(
+        on_value=lambda found, personal: protected.extend(
             text_of(value).strip() for value in found if personal and not isinstance(value, dict | list)
         ),
     )(raw)
@@ -121,10 +121,10 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: Raw) ->
         text = value.isoformat() if hasattr(value, "isoformat") else str(value)
         return sources.get(text, text)
 
-    return spoken(plain(outcome.record))  # type: ignore[no-any-return]
+    return spoken(to_plain_values(outcome.record))  # type: ignore[no-any-return]
 
 
-def _fake(connector: Connector, raw: Raw, tables: Tables | None) -> tuple[bytes, dict[str, str]]:
+def _fake_record(connector: Connector, raw: RawRecord, tables: Tables | None) -> tuple[bytes, dict[str, str]]:
     open_, protected = set[str](), set[str]()
 
     def watch(found: list[Any], personal: bool) -> None:
@@ -132,34 +132,34 @@ def _fake(connector: Connector, raw: Raw, tables: Tables | None) -> tuple[bytes,
             texts = _leaves(value)
             (protected if personal else open_).update(texts)
 
-    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, watch=watch)(raw)
-    harmless = (open_ | _of_the_stream(connector, raw)) - protected
+    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, on_value=watch)(raw)
+    harmless = (open_ | _values_the_stream_reads(connector, raw)) - protected
     faked: dict[str, str] = {}
 
-    def instead(text: str) -> str:
+    def replacements(text: str) -> str:
         stripped = text.strip()
-        if stripped in harmless or (len(stripped) <= KEPT_LENGTH and stripped not in protected):
+        if stripped in harmless or (len(stripped) <= MAX_CODE_LENGTH and stripped not in protected):
             return text
-        faked[stripped] = fake(stripped)
+        faked[stripped] = fake_text(stripped)
         return text.replace(stripped, faked[stripped])
 
     if raw.media_type == "application/xml":
         root = xml_element(raw.body or b"")
         for element in root.iter():
             if element.text and element.text.strip():
-                element.text = instead(element.text)
+                element.text = replacements(element.text)
             if element.tail and element.tail.strip():
-                element.tail = instead(element.tail)
+                element.tail = replacements(element.tail)
             for name, value in element.attrib.items():
-                element.set(name, instead(value))
+                element.set(name, replacements(value))
         return etree.tostring(root, encoding="utf-8"), faked
-    return json.dumps(_walk(json_value(raw.body or b""), instead), default=float).encode(), faked
+    return json.dumps(_walk(json_value(raw.body or b""), replacements), default=float).encode(), faked
 
 
-def _of_the_stream(connector: Connector, raw: Raw) -> set[str]:
+def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:
     """Return what the stream itself reads of a record: when it changed, its version and kind, its id unless that names a person."""
     stream = connector.streams[raw.stream]
-    kind = payload_kind(connector, stream)
+    kind = payload_format(connector, stream)
     node = xml_element(raw.body or b"") if kind == "xml" else json_value(raw.body or b"")
     texts = [stream.changed_at, stream.version, stream.kind, *(stream.id if stream.id_key is None else ())]
     found: set[str] = set()
@@ -169,15 +169,15 @@ def _of_the_stream(connector: Connector, raw: Raw) -> set[str]:
     return found
 
 
-def _walk(value: Any, instead: Any) -> Any:
+def _walk(value: Any, replacements: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _walk(inner, instead) for key, inner in value.items()}
+        return {key: _walk(inner, replacements) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_walk(inner, instead) for inner in value]
+        return [_walk(inner, replacements) for inner in value]
     if isinstance(value, str):
-        return instead(value)
+        return replacements(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        made = instead(str(value))
+        made = replacements(str(value))
         return int(made) if made.lstrip("-").isdigit() else value
     return value
 
@@ -190,18 +190,18 @@ def _leaves(value: Any) -> set[str]:
     return {text_of(value).strip()}
 
 
-def fake(text: str) -> str:
+def fake_text(text: str) -> str:
     """Return another text of the same shape: digits for digits, letters for letters, a date for a date."""
     if found := _DATE.fullmatch(text):
         return f"1990-01-01{found[4]}" if found[1] else re.sub(r"\d{2}([./])\d{2}([./])\d{4}", r"01\g<1>01\g<2>1990", text)
     return "".join(
         str((int(char) * 7 + 3 + place) % 10) if char.isdigit() and char.isascii()
-        else _letter(char, place, "abcdefghijklmnoprstuv") if char.islower()
-        else _letter(char, place, "ABCDEFGHIJKLMNOPRSTUV") if char.isupper()
+        else _fake_letter(char, place, "abcdefghijklmnoprstuv") if char.islower()
+        else _fake_letter(char, place, "ABCDEFGHIJKLMNOPRSTUV") if char.isupper()
         else char
         for place, char in enumerate(text)
     )  # fmt: skip
 
 
-def _letter(char: str, place: int, letters: str) -> str:
+def _fake_letter(char: str, place: int, letters: str) -> str:
     return letters[(ord(char) * 5 + place * 3 + 1) % len(letters)]

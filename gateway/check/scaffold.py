@@ -9,7 +9,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.yaml.document import read
+from gateway.config.yaml.document import read_yaml
 from gateway.errors import ConfigError, StorageError, UsageError
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 
@@ -17,7 +17,7 @@ _TITLE = re.compile(r"title|name|benamning|nimi|naam|label", re.IGNORECASE)
 _ID = re.compile(r"(^|[a-z_])(id|uuid|code|key|number)$", re.IGNORECASE)
 
 
-def write(
+def write_connector(
     country: str,
     protocol: str,
     name: str,
@@ -37,9 +37,9 @@ def write(
     path = directory / f"{connector}.yaml"
     if path.exists():
         raise UsageError(f"{path} is there already; give another --name or remove it")
-    url, request = _where(protocol, openapi, wsdl)
-    kind, records, record = _sampled(sample, protocol)
-    text = _text(country, connector, protocol, url, request, kind, records, record, wsdl)
+    url, request = _address_and_request(protocol, openapi, wsdl)
+    kind, records, record = _analyse_sample(sample, protocol)
+    text = _connector_yaml(country, connector, protocol, url, request, kind, records, record, wsdl)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if wsdl is not None and wsdl.resolve().parent != directory.resolve():
@@ -50,7 +50,7 @@ def write(
     return path
 
 
-def _where(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str, list[str]]:
+def _address_and_request(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str, list[str]]:
     """Return the base address and the lines of the request."""
     url = "https://registry.example/TODO"
     if openapi is not None:
@@ -97,13 +97,13 @@ def _parameters(wsdl: Any, operation: str) -> dict[str, Any]:
 
 
 def _json_or_yaml(file: Path) -> dict[str, Any]:
-    made = read(file).value
+    made = read_yaml(file).value
     if not isinstance(made, dict):
         raise UsageError(f"{file}: not an OpenAPI document")
     return made
 
 
-def _sampled(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
+def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
     """Return payload kind, records expression, and the first record."""
     if sample is None:
         return ("xml", "//TODO", None) if protocol == "soap" else ("json", "TODO", None)
@@ -117,11 +117,11 @@ def _sampled(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
         value = json_value(body.removeprefix(b"\xef\xbb\xbf"))
     except PayloadError as error:
         raise UsageError(f"{sample}: {error.detail} expected; give a saved reply in JSON or XML") from None
-    expression, record = _longest(value, "")
+    expression, record = _longest_list(value, "")
     return "json", expression or "@", record
 
 
-def _longest(value: Any, path: str) -> tuple[str, Any]:
+def _longest_list(value: Any, path: str) -> tuple[str, Any]:
     """Find the longest list of objects; the guess is written down for a person to judge."""
     if isinstance(value, list):
         return (path or "[]"), next((item for item in value if isinstance(item, dict)), None)
@@ -156,15 +156,15 @@ def _from_xml(root: Any) -> tuple[str, str, Any]:
         key=lambda pair: len(pair[1]) * min(len(pair[1][0]), 12),
         default=(root.tag, [root]),
     )
-    return "xml", f"//{_prefixed(tag)}", found[0]
+    return "xml", f"//{_with_prefix(tag)}", found[0]
 
 
-def _prefixed(tag: str) -> str:
+def _with_prefix(tag: str) -> str:
     name = etree.QName(tag)
     return f"r:{name.localname}" if name.namespace else name.localname
 
 
-def _text(
+def _connector_yaml(
     country: str, connector: str, protocol: str, url: str, request: list[str], kind: str, records: str, record: Any, wsdl: Path | None
 ) -> str:
     fields, given, namespace = _fields(kind, record)
@@ -226,7 +226,7 @@ def _titles(record: Any, fields: list[str]) -> list[str]:
     ]
 
 
-def _leaves(record: dict[str, Any]) -> list[str]:
+def _leaf_expressions(record: dict[str, Any]) -> list[str]:
     """Return what an object holds as expressions, one level into what is nested."""
     return [
         field
@@ -245,8 +245,8 @@ def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
         spaces = (etree.QName(element).namespace for element in record.iter() if isinstance(element.tag, str))
         namespace = next(filter(None, spaces), "") or ""
         attributes = [f"@{name}" for name in record.attrib if not name.startswith("{")]
-        children = [_prefixed(child.tag) for child in record if isinstance(child.tag, str)]
+        children = [_with_prefix(child.tag) for child in record if isinstance(child.tag, str)]
         own = etree.QName(record)
         opening = f'<r:{own.localname} xmlns:r="{namespace}"/>' if own.namespace else f"<{own.localname}/>"
         return list(dict.fromkeys([*attributes, *children])), [f"        given: '{opening}'"], namespace
-    return (_leaves(record) if isinstance(record, dict) else []), ["        given: {TODO: TODO}"], ""
+    return (_leaf_expressions(record) if isinstance(record, dict) else []), ["        given: {TODO: TODO}"], ""

@@ -10,70 +10,70 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from gateway.config.connector import Connector
-from gateway.config.inline_tests import Example, Response, Step
-from gateway.config.yaml.document import Path_
+from gateway.config.inline_tests import ExchangeStep, InlineTest, Response
+from gateway.config.yaml.document import DocumentPath
 from gateway.errors import StreamError
-from gateway.fetch import Window, offline_client, pages
+from gateway.fetch import TimeWindow, offline_client, read_pages
 from gateway.fetch.offline_client import OfflineClient, Request, make_response
-from gateway.records import Raw
+from gateway.records import RawRecord
 
-ENCODE = msgspec.json.Encoder(decimal_format="number").encode
+encode_json = msgspec.json.Encoder(decimal_format="number").encode
 """Write a payload as a registry would."""
 
 
-class Failed(Exception):
+class ExchangeFailed(Exception):
     """The exchange did not go as the test says."""
 
-    def __init__(self, place: Path_, message: str) -> None:
+    def __init__(self, place: DocumentPath, message: str) -> None:
         super().__init__(message)
         self.place = place
 
 
-class Script:
+class ScriptedRegistry:
     """The registry of one test."""
 
-    def __init__(self, base: str, steps: tuple[Step, ...]) -> None:
+    def __init__(self, base: str, steps: tuple[ExchangeStep, ...]) -> None:
         self._base = urlsplit(base)
         self._steps = steps
         self.position = 0
-        self.failure: Failed | None = None
+        self.failure: ExchangeFailed | None = None
 
     def __call__(self, request: Request) -> offline_client.Response:
         """Answer one request."""
-        asked = self._spoken(request)
+        asked = self._describe_request(request)
         if self.position >= len(self._steps):
-            return self._fail(Failed(("exchange",), f"one request more than the test has answers for: {asked}"))
+            return self._fail(ExchangeFailed(("exchange",), f"one request more than the test has answers for: {asked}"))
         index, step = self.position, self._steps[self.position]
         self.position += 1
-        if _comparable(asked) != _comparable(step.request):
-            return self._fail(Failed(("exchange", index, "request"), f"the request is {asked}, expected {step.request}"))
+        if _normalise(asked) != _normalise(step.request):
+            return self._fail(ExchangeFailed(("exchange", index, "request"), f"the request is {asked}, expected {step.request}"))
         body = request.content.decode("utf-8", "replace")
         for number, text in enumerate(step.body_contains):
             if text not in body:
-                return self._fail(Failed(("exchange", index, "body_contains", number), f"the body does not hold {text!r}"))
-        return _answer(step.response)
+                return self._fail(ExchangeFailed(("exchange", index, "body_contains", number), f"the body does not hold {text!r}"))
+        return _build_response(step.response)
 
-    def _fail(self, failure: Failed) -> offline_client.Response:
+    def _fail(self, failure: ExchangeFailed) -> offline_client.Response:
         self.failure = self.failure or failure
         return make_response(404, {}, b"")
 
-    def _spoken(self, request: Request) -> str:
+    def _describe_request(self, request: Request) -> str:
         parts = urlsplit(str(request.url))
         here = f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
         path = parts.path.removeprefix(self._base.path.rstrip("/")) or "/" if here else f"{parts.scheme}://{parts.netloc}{parts.path}"
         return f"{request.method} {path}{'?' + parts.query if parts.query else ''}"
 
 
-def _comparable(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+def _normalise(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     method, _, target = spoken.partition(" ")
     path, _, query = target.partition("?")
     return method.upper(), path or "/", tuple(sorted(parse_qsl(query, keep_blank_values=True)))
 
 
-def _answer(response: Response) -> offline_client.Response:
+def _build_response(response: Response) -> offline_client.Response:
     headers = {name.lower(): value for name, value in response.headers.items()}
     if response.json_ is not None:
-        content = ENCODE(response.json_)
+        content = encode_json(response.json_)
         headers.setdefault("content-type", "application/json")
     elif response.base64 is not None:
         content = base64.b64decode(response.base64)
@@ -83,7 +83,7 @@ def _answer(response: Response) -> offline_client.Response:
     return make_response(response.status, headers, content)
 
 
-def offline(connector: Connector, *, ids_as_written: bool = True) -> Connector:
+def without_credentials(connector: Connector, *, ids_as_written: bool = True) -> Connector:
     """Return the connector without credentials, certificates and waiting: an exchange shows requests, not secrets."""
     for name in ("rest", "soap", "file"):
         block = getattr(connector, name)
@@ -103,9 +103,9 @@ def offline(connector: Connector, *, ids_as_written: bool = True) -> Connector:
     return connector
 
 
-async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
+async def run_exchange(connector: Connector, name: str, example: InlineTest) -> list[RawRecord]:
     """Return the raw records of an exchange; raises :class:`Failed`."""
-    opened = offline(connector)
+    opened = without_credentials(connector)
     now = example.now or example.until or datetime(2026, 1, 1, tzinfo=UTC)
     cursor = connector.streams[name].cursor
     since = example.since
@@ -114,18 +114,18 @@ async def play(connector: Connector, name: str, example: Example) -> list[Raw]:
     elif cursor is not None:
         since = cursor.start_at
     client = OfflineClient(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
-    client.answer = script = Script(client.base, example.exchange or ())
-    window = Window(since, example.until or now)
-    raws: list[Raw] = []
+    client.answer = script = ScriptedRegistry(client.base, example.exchange or ())
+    window = TimeWindow(since, example.until or now)
+    raws: list[RawRecord] = []
     try:
         async with client:
-            async for page in pages(opened, name, window, client, subjects=dict(example.subjects) or None):
-                raws += page.raws
+            async for page in read_pages(opened, name, window, client, subjects=dict(example.subjects) or None):
+                raws += page.records
     except StreamError as error:
-        raise script.failure or Failed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
+        raise script.failure or ExchangeFailed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
     if script.failure:
         raise script.failure
     if script.position < len(example.exchange or ()):
         left = (example.exchange or ())[script.position]
-        raise Failed(("exchange", script.position), f"the stream never asks {left.request}")
+        raise ExchangeFailed(("exchange", script.position), f"the stream never asks {left.request}")
     return raws

@@ -9,16 +9,16 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.check.references import requests
+from gateway.check.references import walk_requests
 from gateway.config.connector import Connector, Soap
-from gateway.config.expressions.template import parse
-from gateway.config.yaml.document import Document
+from gateway.config.expressions.template import parse_template
+from gateway.config.yaml.document import YamlDocument
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.soap.envelope import Wsdl
 from gateway.harmonise.tables.compiled_tables import Tables
 
 
-def findings(connector: Connector, document: Document, _tables: Tables | None) -> Iterator[Finding]:
+def findings(connector: Connector, document: YamlDocument, _tables: Tables | None) -> Iterator[Finding]:
     """Give operations and parameters the WSDL does not have, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None
@@ -27,60 +27,62 @@ def findings(connector: Connector, document: Document, _tables: Tables | None) -
         try:
             wsdl = Wsdl(Path(connector.folder) / block.wsdl, block.service, block.port)
         except ConfigError as error:
-            yield document.finding("bad-wsdl", ("soap", "wsdl"), "; ".join(finding.message for finding in error.findings), key=False)
+            yield document.make_finding("bad-wsdl", ("soap", "wsdl"), "; ".join(finding.message for finding in error.findings), key=False)
             return
     for name, stream in connector.streams.items():
-        for where, request in requests(stream):
+        for where, request in walk_requests(stream):
             place = ("streams", name, *where)
             if request.operation is not None:
                 if absent:
                     continue  # said already
                 if wsdl is None:
-                    yield document.finding("missing-key", (*place, "operation"), "operation needs soap.wsdl; add it, or use envelope")
+                    yield document.make_finding("missing-key", (*place, "operation"), "operation needs soap.wsdl; add it, or use envelope")
                     continue
                 yield from _operation(document, place, wsdl, request.operation, request.body or {})
             for key, text in (("envelope", request.envelope), ("xml", request.xml)):
-                if text is not None and (why := _not_xml(text)):
-                    yield document.finding("bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False)
+                if text is not None and (why := _xml_problem(text)):
+                    yield document.make_finding("bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False)
 
 
-def _operation(document: Document, place: tuple[str | int, ...], wsdl: Wsdl, operation: str, body: Mapping[str, Any]) -> Iterator[Finding]:
+def _operation(
+    document: YamlDocument, place: tuple[str | int, ...], wsdl: Wsdl, operation: str, body: Mapping[str, Any]
+) -> Iterator[Finding]:
     if operation not in wsdl.operations:
         known = ", ".join(wsdl.operations)
-        yield document.finding("unknown-operation", (*place, "operation"), f"the WSDL has no '{operation}'; it has {known}", key=False)
+        yield document.make_finding("unknown-operation", (*place, "operation"), f"the WSDL has no '{operation}'; it has {known}", key=False)
         return
     try:
-        wsdl.build(operation, _sampled(body))
+        wsdl.build(operation, _with_sample_values(body))
     except ConfigError as error:
         text = error.findings[0].message
         named = re.search(r"keyword argument '?`?(\w+)", text)
-        inner = _find(body, named[1]) if named else ()
-        yield document.finding("bad-request", (*place, "body", *inner), text)
+        inner = _path_of(body, named[1]) if named else ()
+        yield document.make_finding("bad-request", (*place, "body", *inner), text)
     except Exception as error:  # noqa: BLE001 - whatever zeep says about a request is about the request
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         named = re.search(r"argument '(\w+)'|element (\w+)", text)
-        inner = _find(body, named[1] or named[2]) if named else ()
-        yield document.finding("bad-request", (*place, "body", *inner), f"{operation}: {text[:300]}; compare with the WSDL")
+        inner = _path_of(body, named[1] or named[2]) if named else ()
+        yield document.make_finding("bad-request", (*place, "body", *inner), f"{operation}: {text[:300]}; compare with the WSDL")
 
 
-def _find(body: Any, name: str) -> tuple[str | int, ...]:
+def _path_of(body: Any, name: str) -> tuple[str | int, ...]:
     if isinstance(body, Mapping):
         if name in body:
             return (name,)
         for key, inner in body.items():
-            if found := _find(inner, name):
+            if found := _path_of(inner, name):
                 return (key, *found)
     return ()
 
 
-def _sampled(value: Any) -> Any:
+def _with_sample_values(value: Any) -> Any:
     """Put a sample where a placeholder stands; only the shape is checked."""
     if isinstance(value, Mapping):
-        return {key: _sampled(inner) for key, inner in value.items()}
+        return {key: _with_sample_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_sampled(inner) for inner in value]
+        return [_with_sample_values(inner) for inner in value]
     if isinstance(value, str):
-        template = parse(value)
+        template = parse_template(value)
         return template.fill(dict.fromkeys(template.names, _SAMPLE)) if template.names else value
     return value
 
@@ -89,8 +91,8 @@ _SAMPLE = "1"
 """Stands for any value of any format."""
 
 
-def _not_xml(text: str) -> str:
-    filled = parse(text)
+def _xml_problem(text: str) -> str:
+    filled = parse_template(text)
     try:
         etree.fromstring(
             filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(), etree.XMLParser(resolve_entities=False, no_network=True)

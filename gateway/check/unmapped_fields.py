@@ -8,24 +8,24 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from gateway.config.connector import Connector, Stream, payload_kind
+from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
-from gateway.config.yaml.document import Document
+from gateway.config.yaml.document import YamlDocument
 from gateway.errors import Finding
-from gateway.harmonise.harmoniser import problems
+from gateway.harmonise.harmoniser import find_rule_problems
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, xml_element
 
 
-def compared(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
+def unread_and_unknown_names(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
     """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
-    kind = payload_kind(connector, stream)
-    reads = set(problems(connector, stream, tables, CHECK_KEY)[1])
+    kind = payload_format(connector, stream)
+    reads = set(find_rule_problems(connector, stream, tables, CHECK_KEY)[1])
     texts = [*stream.id, stream.version, stream.changed_at, stream.kind, stream.children, stream.deleted and stream.deleted.path]
     for text in filter(None, texts):
         try:
-            reads |= compile_expression(kind, str(text), connector.protocol.namespaces).reads
+            reads |= compile_expression(kind, str(text), connector.protocol.namespaces).first_names
         except ExpressionError:
             continue
     seen: set[str] = set()
@@ -45,30 +45,32 @@ def _xml_names(text: str) -> set[str]:
     return {etree.QName(child).localname for child in root if isinstance(child.tag, str)}
 
 
-def findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
     """Give one note a stream about fields nobody reads, a warning where a name was mistyped, and a note about tables nobody reads."""
-    read = {table for stream in connector.streams.values() for table in tables_of(stream)}
+    read = {table for stream in connector.streams.values() for table in referenced_tables(stream)}
     for table in sorted(connector.tables.keys() - read):
-        yield document.finding("unused-table", ("tables", table), "no rule reads it; remove it, or name it in a rule", severity="note")
+        yield document.make_finding("unused-table", ("tables", table), "no rule reads it; remove it, or name it in a rule", severity="note")
     for name, stream in connector.streams.items():
-        left, sought = compared(connector, stream, tables)
+        left, unknown_names = unread_and_unknown_names(connector, stream, tables)
         if not left:
             continue
         shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
-        slips = (f"'{word}', which no test has: is '{near[0]}' meant?" for word in sorted(sought) if (near := _near(word, left)))
-        slip = next(slips, "")
-        yield document.finding(
+        slips = (
+            f"'{word}', which no test has: is '{near[0]}' meant?" for word in sorted(unknown_names) if (near := _similar_names(word, left))
+        )
+        suspected_typo = next(slips, "")
+        yield document.make_finding(
             "unread-field",
             ("streams", name, "tests"),
-            f"no rule reads {shown}; " + (f"one reads {slip}" if slip else "map them, or leave them out of the tests"),
-            severity="warning" if slip else "note",
+            f"no rule reads {shown}; " + (f"one reads {suspected_typo}" if suspected_typo else "map them, or leave them out of the tests"),
+            severity="warning" if suspected_typo else "note",
         )
 
 
-def tables_of(stream: Stream) -> set[str]:
+def referenced_tables(stream: Stream) -> set[str]:
     """Return the tables that the rules and loops of a stream name, however deep."""
     return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 
-def _near(word: str, left: set[str]) -> list[str]:
+def _similar_names(word: str, left: set[str]) -> list[str]:
     return difflib.get_close_matches(word, sorted(left), 1, 0.75)

@@ -12,7 +12,7 @@ import typer
 from gateway.settings import Settings
 
 
-class Form(StrEnum):
+class OutputFormat(StrEnum):
     """How findings are written."""
 
     text = "text"
@@ -21,7 +21,7 @@ class Form(StrEnum):
     sarif = "sarif"
 
 
-def tables_here() -> Any:
+def load_tables() -> Any:
     """Return the mapping tables of this deployment, or ``None`` when there are none yet."""
     from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -29,7 +29,7 @@ def tables_here() -> Any:
     return Tables.load(mappings) if mappings.is_dir() and any(mappings.glob("*.yaml")) else None
 
 
-def files_of(paths: list[Path]) -> list[Path]:
+def connector_files_in(paths: list[Path]) -> list[Path]:
     """Return the connector files of paths; a directory stands for all of its files."""
     from gateway.errors import UsageError
 
@@ -41,14 +41,16 @@ def files_of(paths: list[Path]) -> list[Path]:
 
 def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell folders of mapping tables from connector files and their folders."""
-    from gateway.check.mapping_tables import holds_mappings
+    from gateway.check.mapping_tables import is_mapping_folder
 
-    return [path for path in paths if holds_mappings(path)], [path for path in paths if not holds_mappings(path)]
+    return [path for path in paths if is_mapping_folder(path)], [path for path in paths if not is_mapping_folder(path)]
 
 
-def _counted(findings: list[Any]) -> str:
+def _count_by_severity(findings: list[Any]) -> str:
     counts = Counter(finding.severity for finding in findings)
-    said = [f"{counts[sort]} {sort}{'s' * (counts[sort] != 1)}" for sort in ("error", "warning", "note") if counts[sort]]
+    said = [
+        f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in ("error", "warning", "note") if counts[severity]
+    ]
     return ", ".join(said) or "nothing wrong"
 
 
@@ -56,27 +58,27 @@ def check(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]")
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="How findings are written")] = Form.text,
+    form: Annotated[OutputFormat, typer.Option("--format", help="How findings are written")] = OutputFormat.text,
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count, too")] = False,
 ) -> None:
     """Check connector files, with the tests inside them, and mapping tables; exit code 1 when something is wrong."""
     from gateway.check import check as check_file
     from gateway.check.mapping_tables import check_mappings
-    from gateway.check.report_formats import write
+    from gateway.check.report_formats import format_findings
 
     mappings, connectors = split_paths(paths or [Settings().connectors])
-    files = files_of(connectors) if connectors else []
-    tables = tables_here()
+    files = connector_files_in(connectors) if connectors else []
+    tables = load_tables()
     findings = [finding for folder in mappings for finding in check_mappings(folder)]
     findings += [finding for file in files for finding in check_file(file, tables)]
     files += [file for folder in mappings for file in folder.glob("*.yaml")]
-    if findings or form is not Form.text:
-        print(write(findings, form.value))
+    if findings or form is not OutputFormat.text:
+        print(format_findings(findings, form.value))
     bad = [finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")]
-    if form is Form.text:
+    if form is OutputFormat.text:
         one = "1 file" if len(files) == 1 else f"{len(files)} files"
-        print(f"{one} checked: {_counted(findings)}")
+        print(f"{one} checked: {_count_by_severity(findings)}")
         if tables is None and files:
             print(f"no mapping tables in {Settings().mappings}: levels and credits were not judged; set GATEWAY_MAPPINGS")
     if bad:
@@ -98,26 +100,26 @@ def _stream_of(connector: Any, stream: str | None) -> str:
     return stream or next(iter(connector.streams))
 
 
-def _shown(file: Path, stream: str | None, sample: list[Path] | None, limit: int) -> Any:
+def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, limit: int) -> Any:
     import asyncio
 
     from gateway.check import preview as previewing
     from gateway.config.loading import load_connector
-    from gateway.fetch.registry_client import Client
+    from gateway.fetch.registry_client import RegistryClient
     from gateway.fetch.secrets import FileSecrets
     from gateway.harmonise.harmoniser import Harmoniser
 
     settings = Settings()
     connector = load_connector(file)
     name = _stream_of(connector, stream)
-    harmonise = Harmoniser(connector, tables_here(), pseudonym_key=_PREVIEW_KEY)
-    client: Client
+    harmonise = Harmoniser(connector, load_tables(), pseudonym_key=_PREVIEW_KEY)
+    client: RegistryClient
     if sample:
         connector, client = previewing.sample_client(connector, sample)
     else:
-        client = Client(connector, FileSecrets(settings.secrets_dir), settings.stage)
-        client.watch = lambda *exchange: print(previewing.exchanged(*exchange))
-    return asyncio.run(previewing.shown(connector, name, client, harmonise, limit))
+        client = RegistryClient(connector, FileSecrets(settings.secrets_dir), settings.registry_environment)
+        client.on_exchange = lambda *exchange: print(previewing.format_exchange(*exchange))
+    return asyncio.run(previewing.preview_records(connector, name, client, harmonise, limit))
 
 
 def preview(
@@ -138,19 +140,19 @@ def preview(
     from gateway.config.loading import load_connector
     from gateway.harmonise.explanation import explain
 
-    items = _shown(file, stream, sample, limit)
+    items = _preview_records(file, stream, sample, limit)
     connector = load_connector(file)
     for item in items:
         if raw:
-            print("\n".join(saving.raw_lines(connector, item.raw, tables_here())))
+            print("\n".join(saving.raw_lines(connector, item.raw, load_tables())))
         if why and item.raw.body is not None:
-            print(explain(connector, item.raw, item.outcome, tables=tables_here()).text())
+            print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
         else:
-            print("\n".join(previewing.lines(item)))
+            print("\n".join(previewing.format_record(item)))
     print(f"{len(items)} {'record' if len(items) == 1 else 'records'}" if items else "no record: check request and records")
     if save_test and items:
         name = _stream_of(connector, stream)
-        line = saving.save(file, connector, name, items[0].raw, tables_here())
+        line = saving.save_test(file, connector, name, items[0].raw, load_tables())
         print(f"test written: {file}:{line}; read it before you commit it")
 
 
@@ -163,13 +165,13 @@ def diff(
 ) -> None:
     """Show which records a change alters: of a connector, on samples; of mapping tables, on the raw topic. Exit code 1 when any."""
     from gateway.check import preview as previewing
-    from gateway.cli.streams import list_changes
+    from gateway.cli.streams import print_changes
 
     if new is None:
-        if list_changes(old):
+        if print_changes(old):
             raise typer.Exit(1)
         return
-    changes = list(previewing.differences(_shown(Path(old), stream, sample, limit), _shown(new, stream, sample, limit)))
+    changes = list(previewing.differences(_preview_records(Path(old), stream, sample, limit), _preview_records(new, stream, sample, limit)))
     print("\n".join(changes) if changes else "no record changes")
     if changes:
         raise typer.Exit(1)
@@ -187,12 +189,12 @@ def new(
     out: Annotated[Path | None, typer.Option("--out", help="Directory  [default: GATEWAY_CONNECTORS]")] = None,
 ) -> None:
     """Write a connector file that checks, to start from; what is guessed or missing is marked TODO."""
-    from gateway.check.scaffold import write
+    from gateway.check.scaffold import write_connector
     from gateway.errors import UsageError
 
     if protocol not in {"rest", "soap", "file"}:
         raise UsageError(f"no protocol {protocol!r}; there are rest, soap and file (push is described in connectors/README.md)")
-    made = write(country, protocol, name, out or Settings().connectors, sample=sample, wsdl=wsdl, openapi=openapi)
+    made = write_connector(country, protocol, name, out or Settings().connectors, sample=sample, wsdl=wsdl, openapi=openapi)
     print(f"{made} written; search it for TODO, then: gateway check {made}")
 
 
@@ -203,7 +205,7 @@ def language(
     ] = False,
 ) -> None:
     """Write connectors/README.md and schemas/connector.schema.json from the language's own models."""
-    from gateway.config.reference_docs import json_schema, markdown
+    from gateway.config.reference_docs import json_schema, to_markdown
     from gateway.config.yaml.document import read_or_raise
     from gateway.errors import StorageError
 
@@ -214,7 +216,7 @@ def language(
         introduction = (sources / "introduction.md").read_text(encoding="utf-8")
         stale = []
         made = {
-            folder / "README.md": markdown(introduction, needs),
+            folder / "README.md": to_markdown(introduction, needs),
             folder.parent / "schemas" / "connector.schema.json": json_schema(needs),
         }
         for path, text in made.items():
@@ -239,18 +241,18 @@ def upgrade(
     ] = None,
 ) -> None:
     """Carry connector files forward to the current version of the language; comments stay."""
-    from gateway.config.upgrade import CURRENT, upgraded
+    from gateway.config.upgrade import CURRENT_VERSION, upgrade_text
     from gateway.errors import StorageError
 
-    for file in files_of(paths or [Settings().connectors]):
+    for file in connector_files_in(paths or [Settings().connectors]):
         try:
             before = file.read_text(encoding="utf-8")
-            after = upgraded(before, str(file))
+            after = upgrade_text(before, str(file))
             if after != before:
                 file.write_text(after, encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{file}: {error.strerror}") from None
-        print(f"{file}: {'already in' if after == before else 'carried to'} version {CURRENT}")
+        print(f"{file}: {'already in' if after == before else 'carried to'} version {CURRENT_VERSION}")
 
 
 def register(app: typer.Typer) -> None:

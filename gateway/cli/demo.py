@@ -21,7 +21,7 @@ from rich.table import Table
 
 from gateway.errors import Unavailable
 from gateway.messages.topics import CREDENTIALS_TOPIC
-from gateway.pipeline.loaded_config import Fleet, load_fleet
+from gateway.pipeline.loaded_config import LoadedConfig, load_config
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from gateway.worker.worker import Worker
 
 console = Console()
-PATIENCE_SECONDS = 90.0
-LONGEST_TEXT = 100
+TIMEOUT_SECONDS = 90.0
+MAX_TEXT_LENGTH = 100
 REJECTIONS = "gateway.rejections.v1"
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
 
 @dataclass(slots=True)
-class Stand:
+class DemoRegistry:
     """One stand-in registry of the demo and the connector that reads it."""
 
     connector: str
@@ -47,7 +47,7 @@ class Stand:
 
 
 @dataclass(slots=True)
-class Count:
+class RecordCounts:
     """How the records of one connector ended, from the metrics."""
 
     received: int = 0
@@ -66,17 +66,17 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given.")] = None,
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
-    from gateway.cli.runtime import run_loop
+    from gateway.cli.runtime import run_async
     from gateway.observability import logs
 
     with contextlib.ExitStack() as stack:
-        place = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
+        work_folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
         logs.configure(settings)
         logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)  # a new broker has none in its first second
         if not settings.kafka_bootstrap:
-            settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, place / "kafka")})
-        run_loop(_demo(settings, place, records, keep=keep))
+            settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")})
+        run_async(_demo(settings, work_folder, records, keep=keep))
 
 
 def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
@@ -89,28 +89,32 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
     return str(broker.bootstrap)
 
 
-async def _demo(settings: Settings, place: Path, records: int, *, keep: bool) -> None:
+async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bool) -> None:
     from gateway.kafka import topic_admin
     from gateway.local.registries import rest_catalogue, soap_credits
     from gateway.worker.worker import Worker
 
-    await topic_admin.apply(settings)
+    await topic_admin.create_missing(settings)
     async with await soap_credits.start(records=records // 2) as soap, await rest_catalogue.start(records=records - records // 2) as rest:
-        stands = [
-            Stand("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
-            Stand("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
+        registries = [
+            DemoRegistry("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
+            DemoRegistry("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
         ]
         settings = settings.model_copy(
-            update={"secrets_dir": write_secrets(place / "secrets", stands), "pseudonym_key": _demo_key(), "connectors": connectors_here()}
+            update={
+                "secrets_dir": write_secrets(work_folder / "secrets", registries),
+                "pseudonym_key": _demo_key(),
+                "connectors": demo_connectors(),
+            }
         )
-        fleet = relocate(load_fleet(settings, [stand.connector for stand in stands]), stands)
-        for stand in stands:
+        fleet = with_demo_addresses(load_config(settings, [stand.connector for stand in registries]), registries)
+        for stand in registries:
             console.print(f"registry {stand.connector}: {fleet.connectors[stand.connector].title} [dim]{stand.registry.url}[/]")
         worker = Worker(settings, fleet, frozenset({"poll", "harmonise"}))
         running = asyncio.create_task(worker.run())
         try:
-            await _watch(running, stands)
-            await _show(settings, worker)
+            await _show_progress(running, registries)
+            await _show_results(settings, worker)
             if keep:
                 console.print("\nrunning until Ctrl-C")
                 await asyncio.wait({running, asyncio.create_task(worker.stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +123,7 @@ async def _demo(settings: Settings, place: Path, records: int, *, keep: bool) ->
             await asyncio.wait_for(running, 20)
 
 
-def connectors_here() -> Path:
+def demo_connectors() -> Path:
     """Return the folder of the demo connectors: the configured one where it holds them, else the one beside the package."""
     configured = Settings().connectors
     if (configured / "demo-soap.yaml").exists():
@@ -133,9 +137,9 @@ def _demo_key() -> Any:
     return SecretStr("a key for the demo only, never for people")
 
 
-def write_secrets(folder: Path, stands: list[Stand]) -> Path:
+def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
     """Write the stand-ins' credentials as secret files and return their folder."""
-    for stand in stands:
+    for stand in registries:
         for name, value in stand.secrets.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,13 +148,13 @@ def write_secrets(folder: Path, stands: list[Stand]) -> Path:
     return folder
 
 
-def relocate(fleet: Fleet, stands: list[Stand]) -> Fleet:
+def with_demo_addresses(fleet: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
     """Return the fleet with each connector pointed at its stand-in instead of the address in its file."""
-    connectors = {stand.connector: at_address(fleet.connectors[stand.connector], stand.registry.url) for stand in stands}
-    return Fleet(connectors=connectors, harmonisers=fleet.harmonisers, tables=fleet.tables)
+    connectors = {stand.connector: with_address(fleet.connectors[stand.connector], stand.registry.url) for stand in registries}
+    return LoadedConfig(connectors=connectors, harmonisers=fleet.harmonisers, tables=fleet.tables)
 
 
-def at_address(connector: Connector, base: str) -> Connector:
+def with_address(connector: Connector, base: str) -> Connector:
     """Return the connector with the scheme, host and port of its addresses replaced by ``base``."""
     for name in ("rest", "soap", "file"):
         protocol = getattr(connector, name)
@@ -161,14 +165,14 @@ def at_address(connector: Connector, base: str) -> Connector:
     return connector
 
 
-def counts() -> dict[str, Count]:
+def counts() -> dict[str, RecordCounts]:
     """Read the counts of every connector from the metrics."""
     from gateway.observability.metrics import REGISTRY
 
-    found: dict[str, Count] = {}
+    found: dict[str, RecordCounts] = {}
     for family in REGISTRY.collect():
         for sample in family.samples:
-            count = found.setdefault(sample.labels.get("connector", ""), Count())
+            count = found.setdefault(sample.labels.get("connector", ""), RecordCounts())
             number = int(sample.value)
             if sample.name == "gateway_records_received_total":
                 count.received += number
@@ -181,7 +185,7 @@ def counts() -> dict[str, Count]:
     return found
 
 
-def table(stands: list[Stand], started: float) -> Group:
+def table(registries: list[DemoRegistry], started: float) -> Group:
     """Draw the live table, and below it why records were rejected."""
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column("registry")
@@ -189,8 +193,8 @@ def table(stands: list[Stand], started: float) -> Group:
         drawn.add_column(name, justify="right", no_wrap=True)
     found = counts()
     reasons = []
-    for stand in stands:
-        count = found.get(stand.connector, Count())
+    for stand in registries:
+        count = found.get(stand.connector, RecordCounts())
         seconds = (stand.finished or time.monotonic()) - started
         numbers = [count.received, *(count.ended.get(outcome, 0) for outcome in OUTCOMES), round(count.received / max(seconds, 0.001))]
         drawn.add_row(stand.connector, *map(str, numbers))
@@ -199,42 +203,42 @@ def table(stands: list[Stand], started: float) -> Group:
     return Group(drawn, *(["rejected because"] if reasons else []), *reasons)
 
 
-async def _watch(running: asyncio.Task[None], stands: list[Stand]) -> None:
+async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegistry]) -> None:
     """Show the table until every record the registries hold was received and has ended."""
     started = time.monotonic()
-    with Live(table(stands, started), console=console, refresh_per_second=4, transient=False) as live:
-        while time.monotonic() - started < PATIENCE_SECONDS:
+    with Live(table(registries, started), console=console, refresh_per_second=4, transient=False) as live:
+        while time.monotonic() - started < TIMEOUT_SECONDS:
             if running.done():
                 await running
                 raise Unavailable("the worker ended before the records did")
             found = counts()
-            for stand in stands:
-                count = found.get(stand.connector, Count())
-                if not stand.finished and count.received >= stand.registry.held and count.balanced:
+            for stand in registries:
+                count = found.get(stand.connector, RecordCounts())
+                if not stand.finished and count.received >= stand.registry.record_count and count.balanced:
                     stand.finished = time.monotonic()
-            live.update(table(stands, started))
-            if all(stand.finished for stand in stands):
+            live.update(table(registries, started))
+            if all(stand.finished for stand in registries):
                 break
             await asyncio.sleep(0.1)
-    total = Count()
-    for stand in stands:
-        count = counts().get(stand.connector, Count())
+    total = RecordCounts()
+    for stand in registries:
+        count = counts().get(stand.connector, RecordCounts())
         total.received += count.received
         for outcome, number in count.ended.items():
             total.ended[outcome] = total.ended.get(outcome, 0) + number
     sum_text = " + ".join(f"{total.ended.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
     console.print(f"\n{total.received} received = {sum_text}: [bold]{'true' if total.balanced else 'FALSE'}[/]")
-    if not total.balanced or not all(stand.finished for stand in stands):
-        raise Unavailable(f"not every record ended within {PATIENCE_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics")
+    if not total.balanced or not all(stand.finished for stand in registries):
+        raise Unavailable(f"not every record ended within {TIMEOUT_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics")
 
 
-async def _show(settings: Settings, worker: Worker) -> None:
+async def _show_results(settings: Settings, worker: Worker) -> None:
     """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
     from gateway.kafka.topic_reader import read_topic
 
     async for record in read_topic(settings, CREDENTIALS_TOPIC, limit=1):
         console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS_TOPIC}, key {record.key.decode()}")
-        console.print_json(json.dumps(outline(json.loads(record.value)), ensure_ascii=False))
+        console.print_json(json.dumps(shorten(json.loads(record.value)), ensure_ascii=False))
         console.print("\n[bold]why it says so[/]: `gateway explain` prints this page for any record")
         console.print(await explanation(settings, worker.fleet, record.key.decode()), markup=False, highlight=False, soft_wrap=True)
     async for record in read_topic(settings, REJECTIONS, limit=1):
@@ -248,32 +252,32 @@ async def _show(settings: Settings, worker: Worker) -> None:
     console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} -X isolation.level=read_committed", soft_wrap=True)
 
 
-async def explanation(settings: Settings, fleet: Fleet, key: str) -> str:
+async def explanation(settings: Settings, fleet: LoadedConfig, key: str) -> str:
     """Return the explanation of the raw record that became the document with this key."""
     from gateway.harmonise.explanation import explain
     from gateway.kafka.topic_reader import read_topic
-    from gateway.messages.cloudevents import raw_from
+    from gateway.messages.cloudevents import decode_raw
     from gateway.messages.topics import RAW
-    from gateway.pipeline.record_processor import deliver_for
+    from gateway.pipeline.record_processor import build_record_processor
 
-    deliver = deliver_for(settings, fleet.harmonisers.get)
+    deliver = build_record_processor(settings, fleet.harmonisers.get)
     async for record in read_topic(settings, RAW.name):
-        raw = raw_from(record.key, record.value, record.headers)
+        raw = decode_raw(record.key, record.value, record.headers)
         connector = fleet.connectors[raw.connector]
-        if any(one.key.decode() == key for one in deliver.erased(raw)):
+        if any(one.key.decode() == key for one in deliver.tombstones_for(raw)):
             outcome = fleet.harmonisers[raw.connector](raw)
             position = f"{RAW.name}-{record.partition}@{record.offset}"
-            return explain(connector, raw, outcome, tables=fleet.tables, position=position).text()
+            return explain(connector, raw, outcome, tables=fleet.tables, position=position).to_text()
     return ""
 
 
-def outline(value: Any, depth: int = 3) -> Any:
+def shorten(value: Any, depth: int = 3) -> Any:
     """Return a document cut short for a person's eyes: long texts and deep parts end in an ellipsis."""
     if isinstance(value, dict):
-        return {key: outline(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
+        return {key: shorten(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
     if isinstance(value, list):
-        return [outline(inner, depth - 1) for inner in value] if depth else "[…]"
-    return value[:LONGEST_TEXT] + "…" if isinstance(value, str) and len(value) > LONGEST_TEXT else value
+        return [shorten(inner, depth - 1) for inner in value] if depth else "[…]"
+    return value[:MAX_TEXT_LENGTH] + "…" if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH else value
 
 
 def register(app: typer.Typer) -> None:

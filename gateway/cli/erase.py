@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from gateway.operations.erase import Asked, Receipt, Remains
-    from gateway.pipeline.loaded_config import Fleet
+    from gateway.operations.erase import ErasureReceipt, ErasureRequest, RemainingRecords
+    from gateway.pipeline.loaded_config import LoadedConfig
     from gateway.settings import Settings
 
 
@@ -31,27 +31,27 @@ def erase(
 
     An identifier on the command line stands in the process list and the shell's history: give it on standard input.
     """
-    from gateway.cli.runtime import settings_here
+    from gateway.cli.runtime import load_settings
     from gateway.errors import UsageError
     from gateway.observability import logs
-    from gateway.pipeline.loaded_config import load_fleet
+    from gateway.pipeline.loaded_config import load_config
 
-    settings = settings_here()
+    settings = load_settings()
     logs.configure(settings)
-    fleet = load_fleet(settings, None if person else [connector] if connector else [])
-    asked = _asked(settings, fleet, connector, native_id, person=person)
+    fleet = load_config(settings, None if person else [connector] if connector else [])
+    request = _build_request(settings, fleet, connector, native_id, person=person)
     if verify:
-        _verify(settings, fleet, asked)
+        _verify(settings, fleet, request)
         return
     if not reason.strip():
         raise UsageError("--reason is missing: it stands in the receipt, such as --reason 'case 2026-114'")
     if not yes:
-        _confirm(asked)
-    receipt = _erase(settings, fleet, asked, reason.strip(), by or getpass.getuser())
+        _confirm(request)
+    receipt = _erase(settings, fleet, request, reason.strip(), by or getpass.getuser())
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(receipt), indent=2).decode() + "\n")
 
 
-def _asked(settings: Settings, fleet: Fleet, connector: str, native_id: str, *, person: bool) -> Asked:
+def _build_request(settings: Settings, fleet: LoadedConfig, connector: str, native_id: str, *, person: bool) -> ErasureRequest:
     from gateway.errors import UsageError
     from gateway.operations import erase as erasing
 
@@ -61,32 +61,32 @@ def _asked(settings: Settings, fleet: Fleet, connector: str, native_id: str, *, 
         lines = [line.split(maxsplit=1) for line in sys.stdin.read().splitlines() if line.strip()]
         if any(len(words) != 2 for words in lines):  # noqa: PLR2004
             raise UsageError("an identifier is one line: KIND VALUE, such as: esi urn:schac:personalUniqueCode:int:esi:…")
-        return erasing.person(settings, fleet, [(kind, value.strip()) for kind, value in lines])
+        return erasing.request_for_person(settings, fleet, [(kind, value.strip()) for kind, value in lines])
     if not connector or not native_id:
         raise UsageError("say which record: gateway erase CONNECTOR NATIVE_ID, or --person")
     found = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
     if not found:
         raise UsageError("no native id on standard input")
-    return erasing.record(settings, fleet, connector, found)
+    return erasing.request_for_record(settings, fleet, connector, found)
 
 
-def _confirm(asked: Asked) -> None:
+def _confirm(request: ErasureRequest) -> None:
     from gateway.errors import UsageError
 
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked here: confirm with --yes")
-    what = "one record" if asked.kind == "record" else "everything that names this person"
-    typer.confirm(f"Erase {what} of {', '.join(asked.connectors)} from every topic, for good?", abort=True)
+    what = "one record" if request.kind == "record" else "everything that names this person"
+    typer.confirm(f"Erase {what} of {', '.join(request.connectors)} from every topic, for good?", abort=True)
 
 
-def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str) -> Receipt:
+def _erase(settings: Settings, fleet: LoadedConfig, request: ErasureRequest, reason: str, by: str) -> ErasureReceipt:
     from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.kafka import topic_admin
     from gateway.operations import erase as erasing
 
-    async def work() -> Receipt:
-        await topic_admin.verify(settings)
-        return await erasing.erase(settings, fleet, asked, reason=reason, by=by)
+    async def work() -> ErasureReceipt:
+        await topic_admin.verify_topics(settings)
+        return await erasing.erase(settings, fleet, request, reason=reason, by=by)
 
     try:
         return asyncio.run(work())
@@ -98,10 +98,10 @@ def _erase(settings: Settings, fleet: Fleet, asked: Asked, reason: str, by: str)
         raise Unavailable(f"not finished: a stream was taken back each time before it could be written; {error}; run this again") from None
 
 
-def _verify(settings: Settings, fleet: Fleet, asked: Asked) -> None:
+def _verify(settings: Settings, fleet: LoadedConfig, request: ErasureRequest) -> None:
     from gateway.operations import erase as erasing
 
-    left: list[Remains] = asyncio.run(erasing.remains(settings, fleet, asked))
+    left: list[RemainingRecords] = asyncio.run(erasing.find_remaining(settings, fleet, request))
     for one in left:
         print(f"{one.topic}: {one.live} that readers still get, {one.earlier} that the next compaction takes")
     if any(one.live for one in left):

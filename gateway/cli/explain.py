@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.config.connector import Connector
-    from gateway.records import Raw
+    from gateway.records import RawRecord
 
 
 def explain(
@@ -30,44 +30,45 @@ def explain(
     code: Annotated[bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")] = False,
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
-    from gateway.cli.runtime import settings_here
+    from gateway.cli.runtime import load_settings
     from gateway.config.loading import load_connector
     from gateway.config.split_streams import split_by_party
     from gateway.harmonise.tables.compiled_tables import Tables
-    from gateway.operations.explain import explanation, generated, stored
+    from gateway.operations.explain import explain_record, generated_code, read_stored_record
 
     if not code and bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
     path = Path(connector)
     loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
     if code:
-        print(generated(loaded, _stream(loaded, stream), Tables.load(mappings or Settings().mappings)), end="")
+        print(generated_code(loaded, _stream(loaded, stream), Tables.load(mappings or Settings().mappings)), end="")
         return
     if sample:
-        raw, position = _sample(loaded, sample, stream, kind)
+        raw, position = _explain_sample(loaded, sample, stream, kind)
     else:
         loaded = split_by_party(loaded)  # as the records on the topic were read
-        raw, position = asyncio.run(stored(settings_here(), loaded.connector, record))
+        raw, position = asyncio.run(read_stored_record(load_settings(), loaded.connector, record))
     tables = Tables.load(mappings or Settings().mappings)
-    page = explanation(loaded, raw, tables, position)
+    page = explain_record(loaded, raw, tables, position)
     if as_json:
-        print(json.dumps(page.facts(), ensure_ascii=False, indent=2, default=str))
+        print(json.dumps(page.to_dict(), ensure_ascii=False, indent=2, default=str))
     else:
-        print(page.text(), end="")
+        print(page.to_text(), end="")
 
 
-def _sample(connector: Connector, sample: Path, stream: str | None, kind: str) -> tuple[Raw, str]:
-    from gateway.config.connector import payload_kind
-    from gateway.records import Raw
+def _explain_sample(connector: Connector, sample: Path, stream: str | None, kind: str) -> tuple[RawRecord, str]:
+    from gateway.config.connector import payload_format
+    from gateway.records import RawRecord
 
     name = _stream(connector, stream)
     try:
         body = sys.stdin.buffer.read() if str(sample) == "-" else sample.read_bytes()
     except OSError as error:
         raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
-    xml = payload_kind(connector, connector.streams[name]) == "xml"
-    media_type = "application/xml" if xml else "application/json"
-    return Raw(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type), ""  # type: ignore[arg-type]
+    xml = payload_format(connector, connector.streams[name]) == "xml"
+    media_type: Literal["application/json", "application/xml"] = "application/xml" if xml else "application/json"
+    raw = RawRecord(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type)
+    return raw, ""
 
 
 def _stream(connector: Connector, stream: str | None) -> str:

@@ -15,8 +15,8 @@ from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.pipeline.loaded_config import Fleet
-from gateway.cli.runtime import run_loop, settings_here
+    from gateway.pipeline.loaded_config import LoadedConfig
+from gateway.cli.runtime import load_settings, run_async
 from gateway.cli.topics import topics_app
 
 ROLES = ("poll", "harmonise")
@@ -34,11 +34,11 @@ def run(
 ) -> None:
     """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
     from gateway.observability import logs, tracing
-    from gateway.pipeline.loaded_config import load_fleet
+    from gateway.pipeline.loaded_config import load_config
     from gateway.worker.supervisor import Supervisor
     from gateway.worker.worker import Worker
 
-    settings = settings_here()
+    settings = load_settings()
     if connectors is not None:
         settings = settings.model_copy(update={"connectors": connectors})
     wanted = set(filter(None, roles.split(",")))
@@ -49,46 +49,46 @@ def run(
     logs.configure(settings)
     if processes == 1:
         tracing.start(settings)
-    fleet = load_fleet(settings, names)
-    _require(settings, fleet if "poll" in wanted else None, port=socket is None)
+    fleet = load_config(settings, names)
+    _check_prerequisites(settings, fleet if "poll" in wanted else None, port=socket is None)
     if wait:
-        run_loop(kafka_there(settings, wait))
+        run_async(wait_for_kafka(settings, wait))
     if "poll" in wanted and accept_new_cluster:
         from gateway.kafka import cluster_check
 
-        asyncio.run(cluster_check.accept(settings))
+        asyncio.run(cluster_check.accept_cluster(settings))
     if processes > 1:
         arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
-        raise typer.Exit(run_loop(Supervisor(settings, arguments, processes).run()))
-    worker = Worker(settings, fleet, frozenset(wanted), socket=socket, names=names)
-    run_loop(worker.run())  # after a signal it does not come back: it ends the process with 128 and the signal's number
+        raise typer.Exit(run_async(Supervisor(settings, arguments, processes).run()))
+    worker = Worker(settings, fleet, frozenset(wanted), health_socket=socket, connector_names=names)
+    run_async(worker.run())  # after a signal it does not come back: it ends the process with 128 and the signal's number
 
 
-def _require(settings: Settings, fleet: Fleet | None, *, port: bool) -> None:
+def _check_prerequisites(settings: Settings, fleet: LoadedConfig | None, *, port: bool) -> None:
     """Raise everything that is missing on this machine as one error, a line each: secrets, how to reach Kafka, the health port."""
     from gateway.fetch.secrets import FileSecrets
-    from gateway.kafka.connection import arguments
-    from gateway.observability.health_server import require_port
-    from gateway.pipeline.required_secrets import require_secrets
+    from gateway.kafka.connection import client_arguments
+    from gateway.observability.health_server import check_port_available
+    from gateway.pipeline.required_secrets import check_secrets
 
-    looks: list[Callable[[], object]] = [partial(arguments, settings), *([partial(require_port, settings)] if port else [])]
+    checks: list[Callable[[], object]] = [partial(client_arguments, settings), *([partial(check_port_available, settings)] if port else [])]
     if fleet is not None:
-        looks.insert(0, partial(require_secrets, fleet, FileSecrets(settings.secrets_dir)))
+        checks.insert(0, partial(check_secrets, fleet, FileSecrets(settings.secrets_dir)))
     found: list[GatewayError] = []
-    for look in looks:
+    for look in checks:
         try:
             look()
         except GatewayError as error:
             found.append(error)
     if len(found) > 1:
-        together = GatewayError("\n".join(map(str, found)))
-        together.exit_code = found[0].exit_code
-        raise together
+        combined_error = GatewayError("\n".join(map(str, found)))
+        combined_error.exit_code = found[0].exit_code
+        raise combined_error
     if found:
         raise found[0]
 
 
-async def kafka_there(settings: Settings, seconds: float) -> None:
+async def wait_for_kafka(settings: Settings, seconds: float) -> None:
     """Wait so long until Kafka answers and has the topics; then raise what is still missing."""
     from gateway.kafka import topic_admin
 
@@ -96,7 +96,7 @@ async def kafka_there(settings: Settings, seconds: float) -> None:
     until = clock() + seconds
     while True:
         try:
-            await topic_admin.verify(settings)
+            await topic_admin.verify_topics(settings)
         except Unavailable:
             if clock() >= until:
                 raise

@@ -11,7 +11,7 @@ from gateway.settings import Settings
 T = TypeVar("T")
 
 
-def settings_here() -> Settings:
+def load_settings() -> Settings:
     """Return the settings with the broker that runs on this machine filled in where none is configured."""
     from gateway.local import broker as kafka
 
@@ -23,7 +23,7 @@ def settings_here() -> Settings:
     return settings
 
 
-def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the fast event loop."""
     import uvloop
 

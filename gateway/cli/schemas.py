@@ -15,17 +15,17 @@ from gateway.errors import StorageError, UsageError
 export_app = typer.Typer(help="Write what other registers pull.", no_args_is_help=True)
 
 
-def contracts() -> dict[str, str]:
+def schema_files() -> dict[str, str]:
     """Return every generated file of ``schemas/`` that describes a topic, by name."""
     from gateway.messages import asyncapi
-    from gateway.messages.notification import News
+    from gateway.messages.notification import Notification
     from gateway.messages.rejection import Rejection
     from gateway.messages.topics import NOTIFICATIONS, REJECTIONS
     from gateway.render.json_schemas import PROVENANCE, VERSION, schemas, structure
 
     found = schemas() | {
         REJECTIONS.name: structure(REJECTIONS.name, "Why a record was rejected; no payload", Rejection),
-        NOTIFICATIONS.name: structure(NOTIFICATIONS.name, "What happened to a connector, and who is to be told", News),
+        NOTIFICATIONS.name: structure(NOTIFICATIONS.name, "What happened to a connector, and who is to be told", Notification),
     }
     files = {f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
     return files | {"asyncapi.yaml": asyncapi.document(VERSION, found.keys() - {PROVENANCE}, PROVENANCE)}
@@ -37,7 +37,7 @@ def schema(
 ) -> None:
     """Write the JSON Schema of each topic's value and asyncapi.yaml."""
     stale = []
-    for name, text in contracts().items():
+    for name, text in schema_files().items():
         path = folder / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
@@ -53,11 +53,11 @@ def schema(
     if check and stale:
         raise typer.Exit(1)
     if not stale:
-        print(f"{folder}: {len(contracts())} files are up to date")
+        print(f"{folder}: {len(schema_files())} files are up to date")
 
 
 @export_app.command("qdr")
-def qdr(
+def export_qdr(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("qdr.xml"),
     source: Annotated[list[Path] | None, typer.Option("--from", help="JSON files instead of the topics.")] = None,
     kind: Annotated[str, typer.Option(help="qualifications or opportunities; the register wants one data set each.")] = "qualifications",
@@ -69,7 +69,9 @@ def qdr(
     topics = {"qualifications": QUALIFICATIONS.name, "opportunities": OPPORTUNITIES.name}
     if kind not in topics:
         raise UsageError(f"--kind: no {kind}; expected one of {', '.join(topics)}")
-    documents = [document for path in source for _, document in _in_file(path)] if source else list(_on_topic(topics[kind]).values())
+    documents = (
+        [document for path in source for _, document in _documents_in_file(path)] if source else list(_on_topic(topics[kind]).values())
+    )
     xml, left = dataset(documents)
     try:
         out.write_bytes(xml)
@@ -83,24 +85,24 @@ def qdr(
 
 
 def validate(
-    what: Annotated[str, typer.Argument(metavar="FILE|TOPIC", help="A JSON or JSON-lines file, or a topic.")],
+    sources: Annotated[str, typer.Argument(metavar="FILE|TOPIC", help="A JSON or JSON-lines file, or a topic.")],
     shapes: Annotated[
         Path | None, typer.Option(envvar="GATEWAY_SHAPES", help="Folder with the official shapes (shacl/) and contexts (context/).")
     ] = None,
 ) -> None:
     """Hold documents against the published schemas, and against the official shapes when they are at hand."""
-    from gateway.check.published_documents import Judge
+    from gateway.check.published_documents import DocumentValidator
 
-    judge = Judge(shapes)
+    judge = DocumentValidator(shapes)
     count = failed = 0
-    for place, document in _documents(what):
+    for place, document in _documents(sources):
         found = judge(document)
         count += 1
         failed += bool(found)
         for text in found:
             print(f"{place}: {text}")
     if not count:
-        raise UsageError(f"{what}: nothing to validate; an empty set conforms to everything")
+        raise UsageError(f"{sources}: nothing to validate; an empty set conforms to everything")
     print(f"{count} documents, {failed} with findings; judged by {', '.join(judge.judges)}")
     if not judge.has_shapes:
         print("the official shapes are not at hand: give their folder with --shapes")
@@ -108,21 +110,21 @@ def validate(
         raise typer.Exit(1)
 
 
-def _documents(what: str) -> Iterator[tuple[str, Any]]:
-    path = Path(what)
+def _documents(sources: str) -> Iterator[tuple[str, Any]]:
+    path = Path(sources)
     if path.exists():
-        yield from _in_file(path)
+        yield from _documents_in_file(path)
         return
     from gateway.messages.topics import TOPICS
 
     names = {topic.name for topic in TOPICS}
-    if what not in names:
-        raise UsageError(f"{what}: neither a file nor a topic; topics are {', '.join(sorted(names))}")
-    for key, document in _on_topic(what).items():
-        yield f"{what} {key}", document
+    if sources not in names:
+        raise UsageError(f"{sources}: neither a file nor a topic; topics are {', '.join(sorted(names))}")
+    for key, document in _on_topic(sources).items():
+        yield f"{sources} {key}", document
 
 
-def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
+def _documents_in_file(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -147,12 +149,12 @@ def _parsed(path: Path, number: int, line: str) -> Any:
 
 def _on_topic(topic: str) -> dict[str, Any]:
     """Return the newest document of each key; tombstones take theirs away."""
-    from gateway.cli.runtime import settings_here
+    from gateway.cli.runtime import load_settings
     from gateway.kafka.topic_reader import read_topic
 
     async def collect() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        async for record in read_topic(settings_here(), topic):
+        async for record in read_topic(load_settings(), topic):
             key = record.key.decode()
             if record.value is None:
                 found.pop(key, None)
@@ -170,4 +172,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(export_app, name="export")
 
 
-__all__ = ["contracts", "register"]
+__all__ = ["register", "schema_files"]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from gateway.config.connector import Connector
     from gateway.messages.status import StreamStatus, WorkerStatus
 
-SILENT_SECONDS = 20.0
+WORKER_SILENT_AFTER_SECONDS = 20.0
 """Four reports are missing: the worker is gone, or nobody owns the stream."""
-COUNTED = ("received", "accepted", "rejected", "unchanged", "deleted")
+COUNT_COLUMNS = ("received", "accepted", "rejected", "unchanged", "deleted")
 
 
 def status(
@@ -27,38 +27,38 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show each stream: its state and why, how fresh it is, which worker has it, its counts and its backfill; then the workers."""
-    from gateway.cli.runtime import settings_here
+    from gateway.cli.runtime import load_settings
     from gateway.operations.read_status import read_status
-    from gateway.pipeline.loaded_config import load_fleet
+    from gateway.pipeline.loaded_config import load_config
 
-    settings = settings_here()
+    settings = load_settings()
     try:
-        connectors = load_fleet(settings, [connector] if connector else None).connectors
+        connectors = load_config(settings, [connector] if connector else None).connectors
     except ConfigError as error:  # the workers run on with what they loaded before, and that is what is asked for
         print(f"{error.findings[0]}; shown is what workers report", file=sys.stderr)
         connectors = {}
     streams, workers = asyncio.run(read_status(settings))
-    found = facts(connectors, streams, workers, time.time(), connector)
+    found = status_data(connectors, streams, workers, time.time(), connector)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
-        _print(found, everything=not connector)
+        _print(found, show_all=not connector)
 
 
-def facts(
-    connectors: dict[str, Connector], streams: list[StreamStatus], workers: list[WorkerStatus], now: float, only: str = ""
+def status_data(
+    connectors: dict[str, Connector], streams: list[StreamStatus], workers: list[WorkerStatus], now: float, connector_filter: str = ""
 ) -> dict[str, Any]:
     """Return what the status says: every stream of the connector files, and what is reported of others."""
-    said = {(one.connector, one.stream): one for one in streams if only in {"", one.connector}}
-    names = sorted({(name, stream) for name, one in connectors.items() for stream in one.streams} | said.keys())
-    alive = [one for one in workers if now - one.at <= SILENT_SECONDS]
+    reported = {(one.connector, one.stream): one for one in streams if connector_filter in {"", one.connector}}
+    names = sorted({(name, stream) for name, one in connectors.items() for stream in one.streams} | reported.keys())
+    alive = [one for one in workers if now - one.at <= WORKER_SILENT_AFTER_SECONDS]
     sums: dict[str, Counter[str]] = {}
     for worker in alive:
         for name, counted in worker.counts.items():
             sums.setdefault(name, Counter()).update(counted)
     pollers = [one for one in alive if "poll" in one.roles]
     return {
-        "streams": [_stream(*name, said.get(name), sums.get("|".join(name), Counter()), now, pollers) for name in names],
+        "streams": [_stream(*name, reported.get(name), sums.get("|".join(name), Counter()), now, pollers) for name in names],
         "workers": [
             {
                 "worker": one.worker,
@@ -77,29 +77,31 @@ def facts(
 
 
 def _stream(
-    connector: str, stream: str, said: StreamStatus | None, counted: Counter[str], now: float, pollers: list[WorkerStatus]
+    connector: str, stream: str, reported: StreamStatus | None, counted: Counter[str], now: float, pollers: list[WorkerStatus]
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"connector": connector, "stream": stream}
-    silent = said is None or now - said.at > SILENT_SECONDS
-    if said is not None:
+    silent = reported is None or now - reported.at > WORKER_SILENT_AFTER_SECONDS
+    if reported is not None:
         found |= {
-            "state": said.state,
-            "reason": said.reason,
-            "worker": said.worker,
-            "read_up_to_seconds_ago": None if said.read_up_to is None else round(now - said.read_up_to, 1),
-            "last_success_seconds_ago": None if said.last_success is None else round(now - said.last_success, 1),
-            "every_seconds": said.every,
-            "config_digest": said.config_digest,
-            "backfill": None if said.backfill is None else {name: getattr(said.backfill, name) for name in said.backfill.__struct_fields__},
+            "state": reported.state,
+            "reason": reported.reason,
+            "worker": reported.worker,
+            "read_up_to_seconds_ago": None if reported.read_up_to is None else round(now - reported.read_up_to, 1),
+            "last_success_seconds_ago": None if reported.last_success is None else round(now - reported.last_success, 1),
+            "every_seconds": reported.every,
+            "config_digest": reported.config_digest,
+            "backfill": None
+            if reported.backfill is None
+            else {name: getattr(reported.backfill, name) for name in reported.backfill.__struct_fields__},
         }
     if silent:
-        state, why = _unpolled(connector, pollers)
-        last = f"last reported {now - said.at:.0f} s ago by {said.worker}, then {said.state}" if said else ""
+        state, why = _unowned_state(connector, pollers)
+        last = f"last reported {now - reported.at:.0f} s ago by {reported.worker}, then {reported.state}" if reported else ""
         found |= {"state": state, "reason": "; ".join(filter(None, (last, why))) or "no worker has reported it"}
-    return found | {"counts": {name: counted[name] for name in COUNTED}}
+    return found | {"counts": {name: counted[name] for name in COUNT_COLUMNS}}
 
 
-def _unpolled(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
+def _unowned_state(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
     """Return the state of a connector that nobody reports, and what the workers that poll say of it."""
     if not pollers:
         return "unowned", "no worker that polls reports"
@@ -111,18 +113,18 @@ def _unpolled(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
     return "unowned", ""
 
 
-def _print(found: dict[str, Any], *, everything: bool) -> None:
+def _print(found: dict[str, Any], *, show_all: bool) -> None:
     """Print a line a stream. Among ``everything``, what no worker was told to run is only named: nobody has to act on it."""
-    omitted = sorted({one["connector"] for one in found["streams"] if everything and one["state"] == "omitted"})
+    omitted = sorted({one["connector"] for one in found["streams"] if show_all and one["state"] == "omitted"})
     shown = [one for one in found["streams"] if one["connector"] not in omitted]
-    rows = [("STREAM", "STATE", "BEHIND", "LAST POLL", *(name.upper() for name in COUNTED), "WORKER")]
+    rows = [("STREAM", "STATE", "BEHIND", "LAST POLL", *(name.upper() for name in COUNT_COLUMNS), "WORKER")]
     rows += [
         (
             f"{one['connector']} {one['stream']}",
             _state(one),
             _ago(one.get("read_up_to_seconds_ago")),
             _ago(one.get("last_success_seconds_ago")),
-            *(str(one["counts"][name]) for name in COUNTED),
+            *(str(one["counts"][name]) for name in COUNT_COLUMNS),
             one.get("worker", "-"),
         )
         for one in shown

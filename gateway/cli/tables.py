@@ -25,8 +25,8 @@ app = typer.Typer(help="Ask the mapping tables.", no_args_is_help=True)
 Mappings = Annotated[Path | None, typer.Option("--mappings", help="Directory of the mapping tables  [default: GATEWAY_MAPPINGS]")]
 On = Annotated[str | None, typer.Option("--on", help="Day the document was awarded, such as 2020-06-30")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
-ASKED = ("country", "framework", "level", "date")
-ANSWERED = ("eqf_level", "reason", "table_version", "source")
+QUESTION_COLUMNS = ("country", "framework", "level", "date")
+ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 
 
 @app.command()
@@ -46,7 +46,7 @@ def level(
     if batch is not None:
         if country is not None:
             raise UsageError("give COUNTRY FRAMEWORK LEVEL or --batch FILE.csv, not both")
-        _batch(batch, _tables(mappings), as_json=as_json)
+        _answer_file(batch, _tables(mappings), as_json=as_json)
         return
     if country is None or nqf_level is None:
         raise UsageError('expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 (framework "" when unknown)')
@@ -91,7 +91,7 @@ def credits(  # noqa: A001 - the command is called so
 def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     """Say, a country a line, how many levels and units have an answer, and how old the oldest version in force is."""
     tables = _tables(mappings)
-    rows = [_covered(mapping) for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country) if mapping.frameworks]
+    rows = [_coverage_row(mapping) for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country) if mapping.frameworks]
     if as_json:
         _print_json({"tables_digest": tables.digest, "systems": rows})
         return
@@ -143,7 +143,7 @@ def _show(headline: str, lines: dict[str, str]) -> None:
 def _reason(reason: str, prefix: str = "") -> str:
     from gateway.harmonise.tables.rule_codes import RULES
 
-    return f"{reason} ({RULES[prefix + reason].says})"
+    return f"{reason} ({RULES[prefix + reason].meaning})"
 
 
 def _headline(found: LevelMatch | NoLevel, country: str, asked: str, day: date | None) -> str:
@@ -197,7 +197,7 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
         "why": _reason(found.reason, "credits_") if isinstance(found, NoCredits) else "",
         "units": ", ".join(found.units) if isinstance(found, NoCredits) and len(found.units) > 1 else "",
         "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one",
-        "hours": _range(hours) if hours else "",
+        "hours": _format_range(hours) if hours else "",
         "row": found.row,
         "version": found.version,
         "confidence": found.confidence,
@@ -207,7 +207,7 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
     }
 
 
-def _range(hours: tuple[Fraction, Fraction]) -> str:
+def _format_range(hours: tuple[Fraction, Fraction]) -> str:
     least, most = (f"{float(value):.4g}" for value in hours)
     return f"{least if least == most else f'{least} to {most}'} for one ECTS credit"
 
@@ -219,13 +219,13 @@ def _credit_facts(found: CreditMatch | NoCredits, country: str, amount: Decimal,
     return {"country": country, "amount": amount, "points": None, **facts, "tables_digest": tables.digest}
 
 
-def _covered(mapping: Any) -> dict[str, Any]:
-    from gateway.config.mapping_tables import ISSUING
+def _coverage_row(mapping: Any) -> dict[str, Any]:
+    from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL
 
     rows = [(version, row) for framework in mapping.frameworks.values() for version in framework.versions for row in version.levels]
     stated = [
         row for version, row in rows
-        if row.eqf and (row.relation or version.relation) in ISSUING and (row.confidence or version.confidence) != "unsure"
+        if row.eqf and (row.relation or version.relation) in RELATIONS_WITH_LEVEL and (row.confidence or version.confidence) != "unsure"
     ]  # fmt: skip
     started = [version.from_ for version, _ in rows if version.from_ and not version.until]
     return {
@@ -242,13 +242,13 @@ def _covered(mapping: Any) -> dict[str, Any]:
 # a file of questions --------------------------------------------------------------------------------------------------------------
 
 
-def _batch(path: Path, tables: Tables, *, as_json: bool) -> None:
-    names, rows = _questions(path)
+def _answer_file(path: Path, tables: Tables, *, as_json: bool) -> None:
+    names, rows = _read_questions(path)
     answers = [{**row, **_answer(row, tables)} for row in rows]
     if as_json:
         _print_json({"tables_digest": tables.digest, "answers": answers})
     else:
-        columns = [*names, *(name for name in ANSWERED if name not in names)]
+        columns = [*names, *(name for name in ANSWER_COLUMNS if name not in names)]
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(answers)
@@ -258,7 +258,7 @@ def _batch(path: Path, tables: Tables, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
+def _read_questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     from gateway.errors import StorageError, UsageError
 
     try:
@@ -270,8 +270,8 @@ def _questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
     names = list(reader.fieldnames or ())
-    if missing := [name for name in ASKED if name not in names]:
-        raise UsageError(f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(ASKED)}")
+    if missing := [name for name in QUESTION_COLUMNS if name not in names]:
+        raise UsageError(f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(QUESTION_COLUMNS)}")
     return names, ({name: value or "" for name, value in row.items() if name is not None} for row in reader)
 
 
@@ -281,7 +281,7 @@ def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
     try:
         day = date.fromisoformat(row["date"]) if row["date"] else None
     except ValueError:
-        return dict.fromkeys(ANSWERED, "") | {"reason": "bad_date"}
+        return dict.fromkeys(ANSWER_COLUMNS, "") | {"reason": "bad_date"}
     found = tables.level(row["country"], row["framework"] or None, row["level"], day)
     stated = isinstance(found, LevelMatch)
     return {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.runtime import settings_here
+from gateway.cli.runtime import load_settings
 
 
 def read(
@@ -20,7 +20,7 @@ def read(
     from gateway.kafka.topic_reader import read_topic
 
     async def print_all() -> None:
-        async for record in read_topic(settings_here(), topic, limit=limit):
+        async for record in read_topic(load_settings(), topic, limit=limit):
             line = {"key": record.key.decode() if record.key else None, "value": json.loads(record.value) if record.value else None}
             if headers:
                 line["headers"] = {name: value.decode() for name, value in record.headers}
@@ -38,8 +38,8 @@ def apply_topics() -> None:
     from gateway.kafka import topic_admin
     from gateway.messages import topics
 
-    settings = settings_here()
-    created = asyncio.run(topic_admin.apply(settings))
+    settings = load_settings()
+    created = asyncio.run(topic_admin.create_missing(settings))
     for name in created:
         print(f"created {name}")
     print(f"{len(topics.TOPICS) - len(created)} were there already, {len(created)} created")
@@ -51,7 +51,7 @@ def verify_topics() -> None:
     from gateway.kafka import topic_admin
     from gateway.messages import topics
 
-    different = asyncio.run(topic_admin.verify(settings_here()))
+    different = asyncio.run(topic_admin.verify_topics(load_settings()))
     for line in different:
         print(line)
     if different:

@@ -11,9 +11,11 @@ import typer
 if TYPE_CHECKING:
     from gateway.operations.verify import Report, StreamReport
 
-SHOWN = 20
+MAX_SHOWN = 20
 """Findings of one kind that are listed; --json lists them all."""
-COLUMNS = ("served", "published", "rejected", "unchanged", "deleted", "suppressed", "missing", "surplus", "stale", "doubled")
+DISCREPANCIES = {"missing": "missing", "unexpected": "surplus", "stale": "stale", "duplicated": "doubled"}
+"""Fields of a stream's report that list records, and their names in the output."""
+COLUMNS = {name: name for name in ("served", "published", "rejected", "unchanged", "deleted", "suppressed")} | DISCREPANCIES
 
 
 def verify(
@@ -21,44 +23,44 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Read the registry whole once more and compare what it serves with what stands; exit code 1 when they differ."""
-    from gateway.cli.runtime import settings_here
+    from gateway.cli.runtime import load_settings
     from gateway.errors import RetryLater, Unavailable
     from gateway.fetch.secrets import FileSecrets
     from gateway.kafka import topic_admin
     from gateway.observability import logs
     from gateway.operations.verify import verify as compare
-    from gateway.pipeline.loaded_config import load_fleet
-    from gateway.pipeline.provider_cache import Trusted
-    from gateway.pipeline.required_secrets import require_secrets
+    from gateway.pipeline.loaded_config import load_config
+    from gateway.pipeline.provider_cache import ProviderCache
+    from gateway.pipeline.required_secrets import check_secrets
 
-    settings = settings_here()
+    settings = load_settings()
     logs.configure(settings)
-    fleet = load_fleet(settings, [connector])
+    fleet = load_config(settings, [connector])
     secrets = FileSecrets(settings.secrets_dir)
-    require_secrets(fleet, secrets)
+    check_secrets(fleet, secrets)
 
     async def work() -> Report:
-        await topic_admin.verify(settings)
-        await Trusted(settings, tuple(fleet.harmonisers.values())).load()
+        await topic_admin.verify_topics(settings)
+        await ProviderCache(settings, tuple(fleet.harmonisers.values())).load()
         return await compare(settings, fleet, connector, secrets)
 
     try:
         report = asyncio.run(work())
     except RetryLater as error:
         raise Unavailable(f"{connector} cannot be verified now: {error}") from None
-    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if as_json else "\n".join(lines(report)))
+    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if as_json else "\n".join(format_report(report)))
     if not report.complete:
         raise typer.Exit(1)
 
 
-def lines(report: Report) -> list[str]:
+def format_report(report: Report) -> list[str]:
     """Return the report for people."""
     width = max(len(one.stream) for one in report.streams)
     out = [
         f"{report.connector}, its registry read at {report.read_at}",
         "served = published + rejected + unchanged + deleted + suppressed, and nothing missing, surplus, stale or doubled",
         "",
-        " " * width + "".join(f"{name:>11}" for name in COLUMNS),
+        " " * width + "".join(f"{name:>11}" for name in COLUMNS.values()),
     ]
     for stream in report.streams:
         numbers = [value if isinstance(value, int) else len(value) for value in (getattr(stream, name) for name in COLUMNS)]
@@ -70,13 +72,13 @@ def lines(report: Report) -> list[str]:
 
 def _findings(stream: StreamReport) -> list[str]:
     out = []
-    for kind in ("missing", "surplus", "stale", "doubled"):
-        found = getattr(stream, kind)
+    for field, kind in DISCREPANCIES.items():
+        found = getattr(stream, field)
         if found:
             out += ["", f"{kind} in {stream.stream}:"]
-            out += [f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "") for one in found[:SHOWN]]
-        if len(found) > SHOWN:
-            out.append(f"  and {len(found) - SHOWN} more; --json lists them all")
+            out += [f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "") for one in found[:MAX_SHOWN]]
+        if len(found) > MAX_SHOWN:
+            out.append(f"  and {len(found) - MAX_SHOWN} more; --json lists them all")
     return out
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gateway.config.types import (
+    ConfigModel,
     Day,
     Duration,
     Expression,
     HttpUrl,
-    Many,
-    Model,
     OneOf,
+    OneOrMore,
     Quiet,
     Rate,
     Secret,
@@ -22,29 +22,29 @@ from gateway.config.types import (
     TextOrSecret,
     TimeLimit,
     Words,
-    spelled,
+    text_matching,
 )
 
 
-class Url(Model):
+class UrlsByEnvironment(ConfigModel, title="Url"):
     """Where the registry answers, per stage."""
 
     production: HttpUrl = Field(description="Base address that is called when GATEWAY_STAGE is production")
     acceptance: HttpUrl | None = Field(None, description="Base address of the registry's test system, when it has one")
 
-    def at(self, stage: str) -> str | None:
+    def for_environment(self, stage: str) -> str | None:
         """Return the address for a stage, ``None`` when the registry has none."""
         return self.production if stage == "production" else self.acceptance
 
 
-class Basic(Model):
+class Basic(ConfigModel):
     """HTTP Basic."""
 
     username: TextOrSecret = Field(description="User name, as text or as a secret")
     password: Secret = Field(description="Password")
 
 
-class ApiKey(Model):
+class ApiKey(ConfigModel):
     """A key in a named header or query parameter."""
 
     header: str | None = Field(None, description="Header that carries the key")
@@ -57,16 +57,16 @@ class ApiKey(Model):
             raise ValueError("give exactly one of header, query: where the key is sent")
 
 
-class Bearer(Model):
+class Bearer(ConfigModel):
     """A fixed bearer token."""
 
     token: Secret = Field(description="The token")
 
 
-class OAuth2(Model):
+class OAuth2(ConfigModel):
     """OAuth 2 client credentials; the client is known by its secret or by an assertion signed with its key."""
 
-    token_url: HttpUrl | Url = Field(description="Token endpoint, one for all stages or one per stage")
+    token_url: HttpUrl | UrlsByEnvironment = Field(description="Token endpoint, one for all stages or one per stage")
     client_id: TextOrSecret = Field(description="Client id")
     client_secret: Secret | None = Field(None, description="Client secret; leave out for private_key_jwt or mutual TLS")
     private_key: Secret | None = Field(None, description="PEM key that signs the client assertion (private_key_jwt)")
@@ -79,10 +79,10 @@ class OAuth2(Model):
     tls: Tls | None = Field(None, description="Client certificate for the token endpoint alone")
 
 
-class Login(Model):
+class Login(ConfigModel):
     """A login of the registry's own that answers with a token in JSON."""
 
-    url: HttpUrl | Url = Field(description="Where the credentials are posted, one for all stages or one per stage")
+    url: HttpUrl | UrlsByEnvironment = Field(description="Where the credentials are posted, one for all stages or one per stage")
     fields: dict[str, TextOrSecret] = Field(min_length=1, description="What is posted, such as a user name and a password")
     as_: Literal["json", "form"] = Field("json", alias="as", description="How it is posted")
     token: Expression = Field(description="The token in the reply")
@@ -101,7 +101,7 @@ class Auth(OneOf):
     login: Login | None = Field(None, description="A login of the registry's own that answers with a token")
 
 
-class Tls(Model):
+class Tls(ConfigModel):
     """Certificates: our own towards the registry, and whom we trust."""
 
     certificate: Secret | None = Field(None, description="Our certificate with its chain, PEM")
@@ -123,13 +123,13 @@ class Tls(Model):
 OAuth2.model_rebuild()
 
 
-class Timestamp(Model):
+class Timestamp(ConfigModel):
     """A wsu:Timestamp."""
 
     ttl: Duration = Field(description="How long a message stays valid")
 
 
-class UsernameToken(Model):
+class UsernameToken(ConfigModel):
     """A wsse:UsernameToken."""
 
     username: TextOrSecret = Field(description="User name")
@@ -140,22 +140,22 @@ class UsernameToken(Model):
 SignedPart = Literal["body", "timestamp", "to", "from", "action", "message_id", "token", "xroad"]
 
 
-class Signature(Model):
+class Signature(ConfigModel):
     """An X.509 signature over named parts, exclusive canonicalisation, RSA-SHA256."""
 
     key: Secret = Field(description="Our signing key, PEM")
     certificate: Secret = Field(description="Our signing certificate, PEM, sent as BinarySecurityToken")
     trust: Secret = Field(description="The other side's certificate or its authorities, PEM: replies are verified with it")
-    sign: Many[SignedPart] = Field(("body", "timestamp"), description="Parts of the request that are signed")
-    require: Many[SignedPart] = Field(("body", "timestamp"), description="Parts of the reply that must be signed")
+    sign: OneOrMore[SignedPart] = Field(("body", "timestamp"), description="Parts of the request that are signed")
+    require: OneOrMore[SignedPart] = Field(("body", "timestamp"), description="Parts of the reply that must be signed")
     digest: Literal["sha256", "sha512"] = Field("sha256", description="Digest algorithm")
-    inclusive_prefixes: Many[str] = Field((), description="Prefix list of the exclusive canonicalisation")
+    inclusive_prefixes: OneOrMore[str] = Field((), description="Prefix list of the exclusive canonicalisation")
     replay_window: Duration | None = Field(
         None, description="How long a seen message id or signature is refused; the timestamp's ttl when left out"
     )
 
 
-class Security(Model):
+class Security(ConfigModel):
     """WS-Security of each request, and what is demanded of each reply."""
 
     timestamp: Timestamp | None = Field(None, description="Add a Timestamp; refuse a reply that is expired")
@@ -164,7 +164,7 @@ class Security(Model):
     must_understand: bool = Field(True, description="mustUnderstand of the Security header")
 
 
-class Addressing(Model):
+class Addressing(ConfigModel):
     """WS-Addressing headers; MessageID is made for each request."""
 
     to: str | None = Field(None, description="wsa:To; the address that is called when left out")
@@ -174,7 +174,7 @@ class Addressing(Model):
     check_relates_to: bool = Field(True, description="Refuse a reply whose RelatesTo is not our MessageID")
 
 
-class Member(Model):
+class XRoadMember(ConfigModel, title="Member"):
     """A subsystem or service on X-Road."""
 
     instance: str = Field(description="X-Road instance")
@@ -185,18 +185,18 @@ class Member(Model):
     version: str | None = Field(None, description="Service version")
 
 
-class XRoad(Model):
+class XRoad(ConfigModel):
     """X-Road message protocol 4.0: as a SOAP header block, or as HTTP headers and path for REST."""
 
-    client: Member = Field(description="Who asks: our subsystem")
-    service: Member = Field(description="Who is asked")
+    client: XRoadMember = Field(description="Who asks: our subsystem")
+    service: XRoadMember = Field(description="Who is asked")
     user_id: str | None = Field(None, description="userId: who is behind the request")
     issue: str | None = Field(None, description="Reference of the case")
     represented_party: str | None = Field(None, description="Class and code of the represented party, as CLASS/CODE")
     protocol_version: str = Field("4.0", description="protocolVersion of the SOAP header")
 
 
-class Limits(Model):
+class Limits(ConfigModel):
     """How hard the registry may be asked: shared by all its streams and by all workers."""
 
     rate: Rate | None = Field(None, description="Requests per time")
@@ -210,7 +210,7 @@ class Limits(Model):
     patience: TimeLimit = Field(timedelta(seconds=120), description="Longest time spent on repeating one request")
 
 
-class Condition(Model):
+class Condition(ConfigModel):
     """Something to look at and what it has to be. ``is`` takes ``*`` as a wildcard."""
 
     status: int | Literal["2xx", "3xx", "4xx", "5xx"] | None = Field(None, description="HTTP status")
@@ -234,15 +234,15 @@ class Condition(Model):
             raise ValueError("is, not, over, since and exists belong to path and header; status and fault need none")
 
 
-def _condition(value: object) -> object:
+def _expand_condition_shorthand(value: object) -> object:
     return {"path": value} if isinstance(value, str) else value
 
 
-When = Annotated[Condition, BeforeValidator(_condition)]
+When = Annotated[Condition, BeforeValidator(_expand_condition_shorthand)]
 """A condition; a bare expression fits when it finds something that is not false, 0 or empty."""
 
 
-class Answer(Model):
+class ReplyRule(ConfigModel, title="Answer"):
     """What a reply means when it fits."""
 
     when: When = Field(description="What the reply looks like")
@@ -250,13 +250,13 @@ class Answer(Model):
         description="What it means: go on; no records; try again; refused; a person must act; ask for a smaller "
         "window; start the window again"
     )
-    reason: Annotated[str, spelled(r"^[A-Z][A-Z0-9_]*$", "a reason is capital letters, digits and _: QUOTA_USED")] | None = Field(
+    reason: Annotated[str, text_matching(r"^[A-Z][A-Z0-9_]*$", "a reason is capital letters, digits and _: QUOTA_USED")] | None = Field(
         None, description="Reason code in logs and metrics"
     )
     after: Duration | None = Field(None, description="How long to wait before a retry, when the reply does not say")
 
 
-class Acknowledgement(Model):
+class PushResponse(ConfigModel, title="Acknowledgement"):
     """What a caller that pushes records to us is answered, in its own form. ``{name}`` reads what the stream keeps."""
 
     status: Annotated[int, Field(ge=200, le=599)] = Field(200, description="HTTP status")

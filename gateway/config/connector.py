@@ -11,36 +11,61 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gateway.config.connection import Acknowledgement, Addressing, Answer, Auth, Limits, Security, Signature, Tls, Url, When, XRoad
-from gateway.config.inline_tests import Example
-from gateway.config.requests import AnyCursor, AnyPaging, Decode, Each, Expand, Export, Join, Paging, Request
-from gateway.config.rules import Emits, Kind, LocalTable, Rules
-from gateway.config.types import CountryCode, Duration, Expression, Identifier, Many, Misplaced, Model, Name, Secret, Words, Zone, spelled
+from gateway.config.connection import (
+    Addressing,
+    Auth,
+    Limits,
+    PushResponse,
+    ReplyRule,
+    Security,
+    Signature,
+    Tls,
+    UrlsByEnvironment,
+    When,
+    XRoad,
+)
+from gateway.config.inline_tests import InlineTest
+from gateway.config.requests import AnyCursor, AnyPaging, Decode, Expand, Export, Join, LoopConfig, Paging, Request
+from gateway.config.rules import LocalTable, RecordKind, RecordType, Rules
+from gateway.config.types import (
+    ConfigModel,
+    CountryCode,
+    Duration,
+    Expression,
+    Identifier,
+    MisplacedError,
+    Name,
+    OneOrMore,
+    Secret,
+    Words,
+    Zone,
+    text_matching,
+)
 
-Strictness = Literal["strict", "warn", "off"]
+SchemaCheckMode = Literal["strict", "warn", "off"]
 
 
-class Owner(Model):
+class RegistryOwner(ConfigModel, title="Owner"):
     """Who answers for the registry and is told when something is wrong."""
 
     name: str = Field(description="Name of the organisation")
     contact: str = Field(description="Mail address or web page of the people who run the registry")
 
 
-class SchemaCheck(Model):
+class SchemaCheck(ConfigModel):
     """Replies are checked against a schema that lies beside the connector file; nothing is fetched."""
 
     xsd: str | None = Field(None, description="XML Schema file; what it imports is looked for beside it")
     json_schema: str | None = Field(None, description="JSON Schema file")
-    mode: Strictness = Field(
+    mode: SchemaCheckMode = Field(
         "warn", description="strict refuses the reply, warn counts, off does nothing: registries break their own schemas"
     )
 
 
-class Protocol(Model):
+class Protocol(ConfigModel):
     """What all protocols that call a registry have in common."""
 
-    url: Url = Field(description="Base address per stage")
+    url: UrlsByEnvironment = Field(description="Base address per stage")
     auth: Auth | None = Field(None, description="Credentials")
     tls: Tls | None = Field(None, description="Client certificate and trusted authorities")
     headers: dict[str, str | Secret] = Field({}, description="Headers of every request, such as Accept with a media type version")
@@ -48,10 +73,10 @@ class Protocol(Model):
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
     xroad: XRoad | None = Field(None, description="X-Road headers")
     limits: Limits = Field(default_factory=Limits, description="How hard the registry may be asked")
-    replies: Many[Answer] = Field(
+    replies: OneOrMore[ReplyRule] = Field(
         (), description="What replies mean, first that fits; else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)"
     )
-    hosts: Many[str] = Field((), description="Further hosts that links in replies may lead to")
+    hosts: OneOrMore[str] = Field((), description="Further hosts that links in replies may lead to")
 
 
 class Rest(Protocol):
@@ -76,43 +101,41 @@ class File(Protocol):
     """Files over HTTP: ZIP, CSV, XML, JSON."""
 
 
-class Push(Model):
+class Push(ConfigModel):
     """We are called: HTTP or SOAP; the caller gets its answer in its own form."""
 
-    path: Annotated[str, spelled(r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards")] = Field(
+    path: Annotated[str, text_matching(r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards")] = Field(
         description="Path below our address"
     )
     protocol: Literal["http", "soap"] = Field("http", description="Plain HTTP, or SOAP")
-    fields: Many[str] = Field((), description="Form fields that are read; decode starts at the first")
+    fields: OneOrMore[str] = Field((), description="Form fields that are read; decode starts at the first")
     auth: Auth | None = Field(None, description="Credentials the caller must show")
     client_certificate: Secret | None = Field(None, description="Authorities that must have signed the caller's certificate")
     security: Signature | None = Field(None, description="WS-Security signature the caller must have made")
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
     variables: dict[Identifier, str | Secret] = Field({}, description="Placeholders of this connector")
     limits: Limits = Field(default_factory=Limits, description="Largest message and most messages at once")
-    replies: Many[Answer] = Field((), description="Messages that hold no record: what they mean")
-    accepted: Acknowledgement = Field(default_factory=Acknowledgement, description="Answer once the records are durable")
-    refused: Acknowledgement = Field(
-        default_factory=lambda: Acknowledgement(status=400), description="Answer to a message that cannot be read"
-    )
-    busy: Acknowledgement = Field(
-        default_factory=lambda: Acknowledgement(status=503), description="Answer when records cannot be made durable now"
+    replies: OneOrMore[ReplyRule] = Field((), description="Messages that hold no record: what they mean")
+    accepted: PushResponse = Field(default_factory=PushResponse, description="Answer once the records are durable")
+    refused: PushResponse = Field(default_factory=lambda: PushResponse(status=400), description="Answer to a message that cannot be read")
+    busy: PushResponse = Field(
+        default_factory=lambda: PushResponse(status=503), description="Answer when records cannot be made durable now"
     )
 
 
-class Stream(Model):
+class Stream(ConfigModel):
     """One list of records of the registry and how they become harmonised ones."""
 
-    emits: Emits = Field(description="What the records become")
+    emits: RecordType = Field(description="What the records become")
     every: Duration = Field(timedelta(minutes=15), description="How often the registry is asked")
     mode: Literal["live", "shadow"] = Field("live", description="shadow harmonises and counts; only rejections are published")
-    for_each: dict[Identifier, Each] = Field({}, description="Outer loops, outermost first: institutions, subjects in batches")
+    for_each: dict[Identifier, LoopConfig] = Field({}, description="Outer loops, outermost first: institutions, subjects in batches")
     request: Request | None = Field(None, description="What is asked; a push stream asks nothing")
     export: Export | None = Field(None, description="Asynchronous export instead of a request")
     paging: AnyPaging = Field(default_factory=lambda: Paging(none=True), description="How a reply goes on")
     cursor: AnyCursor | None = Field(None, description="What is new; scan when left out")
     decode: Decode = Field((), description="From the reply's bytes to what expressions read; by media type when left out")
-    records: Expression | Many[Expression] = Field(description="The records in the reply; a sequence descends step by step")
+    records: Expression | OneOrMore[Expression] = Field(description="The records in the reply; a sequence descends step by step")
     keep: dict[Identifier, Expression] = Field(
         {},
         description="Values around a record, for rules as $name: XPath seen from the record, JMESPath from the outermost step's item; "
@@ -126,31 +149,34 @@ class Stream(Model):
     changed_at: Expression | None = Field(None, description="When the registry changed it: the watermark")
     deleted: When | None = Field(None, description="A record that fits is gone")
     kind: Expression | None = Field(None, description="What kind of record it is; the element's local name for XML when left out")
-    kinds: dict[str, Kind] = Field({}, description="Rules per kind; * as a wildcard, first that fits")
+    kinds: dict[str, RecordKind] = Field({}, description="Rules per kind; * as a wildcard, first that fits")
     children: Expression | None = Field(None, description="Records of the same shape inside a record: each is a record too, with $parent")
     expand: Expand | None = Field(None, description="A second request for each record")
-    join: Many[Join] = Field((), description="Second lists joined by a key")
+    join: OneOrMore[Join] = Field((), description="Second lists joined by a key")
     schema_: SchemaCheck | None = Field(None, alias="schema", description="Check of replies against a schema")
     iri: (
         Annotated[
-            str, spelled(r"^https?://[^\s{}]*\{id\}[^\s{}]*$", "write an address with {id} once: https://registry.example/awards/{id}")
+            str,
+            text_matching(r"^https?://[^\s{}]*\{id\}[^\s{}]*$", "write an address with {id} once: https://registry.example/awards/{id}"),
         ]
         | None
     ) = Field(None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out")
-    null_values: Many[str] = Field((), description="Texts that mean nothing is known, such as - or 9999; blank is always nothing")
+    null_values: OneOrMore[str] = Field((), description="Texts that mean nothing is known, such as - or 9999; blank is always nothing")
     zone: Zone = Field("UTC", description="Zone of times that name none")
     map: Rules = Field({}, description="One rule a target")
-    tests: Annotated[Many[Example], Field(min_length=1)] = Field(description="At least one test: a stream without a test does not load")
+    tests: Annotated[OneOrMore[InlineTest], Field(min_length=1)] = Field(
+        description="At least one test: a stream without a test does not load"
+    )
 
 
-class Connector(Model):
+class Connector(ConfigModel):
     """One registry."""
 
     language: Literal[1] = Field(description="Version of this language")
     connector: Name = Field(description="Name, the same as the file's; labels every metric, log line and event")
     country: CountryCode = Field(description="ISO 3166-1 country, or country and part, whose tables in mappings/ apply")
     title: str = Field(description="What it is, for people")
-    owner: Owner = Field(description="Who answers for the registry")
+    owner: RegistryOwner = Field(description="Who answers for the registry")
     rest: Rest | None = Field(None, description="HTTP with JSON or XML")
     soap: Soap | None = Field(None, description="SOAP")
     file: File | None = Field(None, description="Files over HTTP")
@@ -181,16 +207,18 @@ class Connector(Model):
         given = [name for name in ("rest", "soap", "file", "push") if getattr(self, name) is not None]
         if len(given) != 1:
             slightest = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))[:1]
-            raise Misplaced(f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}", *slightest)
+            raise MisplacedError(f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}", *slightest)
         for name, stream in self.streams.items():
             if self.push is None and (stream.request is None) == (stream.export is None):
-                raise Misplaced("a stream needs request or export, and not both", "streams", name, *(["export"] if stream.export else []))
+                raise MisplacedError(
+                    "a stream needs request or export, and not both", "streams", name, *(["export"] if stream.export else [])
+                )
             if self.push is not None and (stream.request or stream.export):
                 where = "request" if stream.request else "export"
-                raise Misplaced("a push connector asks nothing; leave request and export out", "streams", name, where)
+                raise MisplacedError("a push connector asks nothing; leave request and export out", "streams", name, where)
 
 
-def payload_kind(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:
+def payload_format(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:
     """Return what the stream's expressions read: the last step of ``decode`` decides, else the protocol."""
     for chain in (stream.expand.decode if stream.expand and not stream.expand.into else (), stream.decode):
         for step in reversed(chain):

@@ -19,15 +19,15 @@ _CODES = (
 )
 COUNTRIES = {word[:3]: word[3:] for word in _CODES.split()}
 """Alpha-3 and alpha-2 to alpha-2; and what the EU institutions write for two of them."""
-ISO = frozenset(COUNTRIES.values())
+ISO_COUNTRIES = frozenset(COUNTRIES.values())
 """The two letters of every country."""
-COUNTRIES |= {code: code for code in ISO} | {"EL": "GR", "UK": "GB"}
+COUNTRIES |= {code: code for code in ISO_COUNTRIES} | {"EL": "GR", "UK": "GB"}
 
 
-def misnamed(code: str) -> str:
+def country_code_problem(code: str) -> str:
     """Return what is wrong with the country a connector or a table is for, blank when nothing is; ``EU`` stands for all of them."""
     country, _, part = code.partition("-")
-    if country in ISO or code == "EU":
+    if country in ISO_COUNTRIES or code == "EU":
         return ""
     known = COUNTRIES.get(country)
     if known:

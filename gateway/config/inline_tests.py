@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gateway.config.types import Many, Model, Moment
+from gateway.config.types import ConfigModel, Moment, OneOrMore
 
 
-class ExpectRejected(Model):
+class ExpectRejected(ConfigModel):
     """How a record must be refused."""
 
     field: str | None = Field(None, description="Target that is at fault")
@@ -17,7 +17,7 @@ class ExpectRejected(Model):
     stage: str | None = Field(None, description="decode, map, table or rule")
 
 
-class Response(Model):
+class Response(ConfigModel):
     """What the registry answers in an exchange."""
 
     status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status")
@@ -27,15 +27,15 @@ class Response(Model):
     base64: str | None = Field(None, description="Body as base64, such as a ZIP")
 
 
-class Step(Model):
+class ExchangeStep(ConfigModel, title="Step"):
     """One request the stream must make, and its answer."""
 
     request: str = Field(description="METHOD, path below url, and query, such as GET /awards?page=2")
-    body_contains: Many[str] = Field((), description="Texts that the request's body must hold")
+    body_contains: OneOrMore[str] = Field((), description="Texts that the request's body must hold")
     response: Response = Field(description="What the registry answers")
 
 
-class Example(Model):
+class InlineTest(ConfigModel, title="Example"):
     """One test: a payload and its record or rejection, or an exchange and its number of records."""
 
     name: str = Field(description="What it shows")
@@ -50,10 +50,10 @@ class Example(Model):
     since: Moment | None = Field(None, description="Exchange: since when the stream asks")
     until: Moment | None = Field(None, description="Exchange: until when the stream asks")
     now: Moment | None = Field(None, description="Exchange: what {now} is")
-    subjects: dict[str, Many[str]] = Field({}, description="Exchange: values of outer loops, by name")
-    exchange: Many[Step] | None = Field(None, description="Requests in order, with their answers")
+    subjects: dict[str, OneOrMore[str]] = Field({}, description="Exchange: values of outer loops, by name")
+    exchange: OneOrMore[ExchangeStep] | None = Field(None, description="Requests in order, with their answers")
     expect_records: Annotated[int, Field(ge=0)] | None = Field(None, description="Exchange: how many records arrive")
-    expect_ids: Many[str] | None = Field(None, description="Exchange: the native ids that arrive, in order")
+    expect_ids: OneOrMore[str] | None = Field(None, description="Exchange: the native ids that arrive, in order")
 
     def model_post_init(self, _context: Any, /) -> None:
         """Refuse a test that shows nothing."""

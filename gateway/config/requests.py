@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway.config.connection import Auth, Tls, Url, When
-from gateway.config.types import Duration, Expression, Identifier, Many, Model, Moment, Name, OneOf, Secret, Words, Zone
+from gateway.config.connection import Auth, Tls, UrlsByEnvironment, When
+from gateway.config.types import ConfigModel, Duration, Expression, Identifier, Moment, Name, OneOf, OneOrMore, Secret, Words, Zone
 
-Query = dict[str, str | int | bool | Secret | Many[str]]
+Query = dict[str, str | int | bool | Secret | OneOrMore[str]]
 
 
-class Request(Model):
+class Request(ConfigModel):
     """One request.
 
     Texts may hold ``{since} {until} {page} {offset} {cursor} {id} {ids} {now:…} {uuid}`` and the names of loops and variables.
@@ -49,7 +49,7 @@ class Request(Model):
             raise ValueError("body needs operation")
 
 
-class PageNumber(Model):
+class PageNumber(ConfigModel):
     """Pages by number, in ``{page}``. Stops on ``more``, ``pages``, ``total``, or a page shorter than ``size``, or an empty one."""
 
     start: Annotated[int, Field(ge=0)] = Field(1, description="Number of the first page: 0 or 1")
@@ -62,7 +62,7 @@ class PageNumber(Model):
     gaps: bool = Field(False, description="True when a page may be empty although more follow; else that is an error and is asked again")
 
 
-class Offset(Model):
+class Offset(ConfigModel):
     """Pages by offset, in ``{offset}``."""
 
     start: Annotated[int, Field(ge=0)] = Field(0, description="First offset")
@@ -70,7 +70,7 @@ class Offset(Model):
     total: Expression | None = Field(None, description="Number of records")
 
 
-class Token(Model):
+class CursorPaging(ConfigModel, title="Token"):
     """Pages by a token from the reply, in ``{cursor}``; stops when there is none, or the same again."""
 
     from_: Expression = Field(alias="from", description="The token of the next page")
@@ -81,19 +81,19 @@ class Token(Model):
     )
 
 
-class LinkHeader(Model):
+class LinkHeader(ConfigModel):
     """The next page is in the Link header."""
 
     rel: str = Field("next", description="Relation of the link")
 
 
-class NextUrl(Model):
+class NextUrl(ConfigModel):
     """The next page's address is in the body."""
 
     from_: Expression = Field(alias="from", description="Address of the next page, whole or relative")
 
 
-class Atom(Model):
+class Atom(ConfigModel):
     """An Atom archive: walk back to the last entry seen, then emit oldest first."""
 
     previous: str = Field("prev-archive", description="Relation of the link to the older document")
@@ -108,12 +108,12 @@ class Paging(OneOf):
     link_header: LinkHeader | None = Field(None, description="Next page in the Link header")
     next_url: NextUrl | None = Field(None, description="Next page's address in the body")
     atom: Atom | None = Field(None, description="Atom archive feed")
-    cursor: Token | None = Field(None, description="Token from the reply")
+    cursor: CursorPaging | None = Field(None, description="Token from the reply")
     page_number: PageNumber | None = Field(None, description="Page number")
     offset: Offset | None = Field(None, description="Offset")
 
 
-def _paging(value: object) -> object:
+def _expand_paging_shorthand(value: object) -> object:
     if value == "none":
         return {"none": True}
     if isinstance(value, str):
@@ -127,10 +127,10 @@ def _paging(value: object) -> object:
     return value
 
 
-AnyPaging = Annotated[Paging, BeforeValidator(_paging)]
+AnyPaging = Annotated[Paging, BeforeValidator(_expand_paging_shorthand)]
 
 
-class Feed(Model):
+class Feed(ConfigModel):
     """A feed of changes with a position of its own."""
 
     position: Expression = Field(
@@ -141,7 +141,7 @@ class Feed(Model):
     deleted: Words = Field((), description="Operations that mean the record is gone")
 
 
-class Cursor(Model):
+class Cursor(ConfigModel):
     """What is new: one of ``field`` (newest change seen), ``window`` (slices of time), ``scan`` (everything, compared), ``feed``."""
 
     field: Literal["changed_at"] | None = Field(None, description="The next poll asks since the newest changed_at that was seen")
@@ -172,7 +172,7 @@ class Cursor(Model):
             raise ValueError("window must be longer than nothing")
 
 
-def _cursor(value: object) -> object:
+def _expand_cursor_shorthand(value: object) -> object:
     if isinstance(value, str) and value != "scan":
         raise ValueError(
             f"there is no cursor {value!r}; write scan, {{field: changed_at}}, {{window: 30d, start: 2020-01-01}} or {{feed: …}}"
@@ -180,48 +180,48 @@ def _cursor(value: object) -> object:
     return {"scan": True} if value == "scan" else value
 
 
-AnyCursor = Annotated[Cursor, BeforeValidator(_cursor)]
+AnyCursor = Annotated[Cursor, BeforeValidator(_expand_cursor_shorthand)]
 
 
-class Party(Model):
+class Institution(ConfigModel, title="Party"):
     """One institution behind one connector: its own address, credentials and variables, and its own cursor."""
 
-    url: Url | None = Field(None, description="Its base address")
+    url: UrlsByEnvironment | None = Field(None, description="Its base address")
     auth: Auth | None = Field(None, description="Its credentials")
     tls: Tls | None = Field(None, description="Its certificate")
     variables: dict[Identifier, str | Secret] = Field({}, description="Its values for placeholders")
 
 
-class Loop(OneOf):
+class LoopSource(OneOf, title="Loop"):
     """Where the values of an outer loop come from: exactly one of these."""
 
-    values: Many[str] | None = Field(None, description="Written here")
-    parties: dict[str, Party] | None = Field(None, description="Institutions, each with address, credentials and cursor of its own")
+    values: OneOrMore[str] | None = Field(None, description="Written here")
+    parties: dict[str, Institution] | None = Field(None, description="Institutions, each with address, credentials and cursor of its own")
     secret: str | None = Field(None, description="A secret file with one value a line: identifiers of persons belong there")
     table: Name | None = Field(None, description="The keys of a table of this file")
     stream: Name | None = Field(None, description="The native ids another stream of this file has seen")
     request: LoopRequest | None = Field(None, description="A request to the registry that lists them")
 
 
-class LoopRequest(Model):
+class LoopRequest(ConfigModel):
     """A request whose reply lists the values of a loop."""
 
     request: Request = Field(description="What is asked")
     select: Expression = Field(description="The values in the reply")
 
 
-Loop.model_rebuild()
+LoopSource.model_rebuild()
 
 
-class Each(Model):
+class LoopConfig(ConfigModel, title="Each"):
     """One outer loop. Its name is a placeholder in requests and ``$name`` in rules."""
 
-    in_: Loop = Field(alias="in", description="Where the values come from")
+    in_: LoopSource = Field(alias="in", description="Where the values come from")
     batch: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="How many values go into one request; more than 1 is a list")
     separator: str = Field(",", description="Between the values of a batch where the placeholder stands inside a text")
 
 
-class Expand(Model):
+class Expand(ConfigModel):
     """A second request for each record, or for each batch of ids, of the first reply."""
 
     request: Request = Field(description="What is asked; {id} is the id, {ids} the batch, and all that keep names")
@@ -235,7 +235,7 @@ class Expand(Model):
     missing: Literal["deleted", "reject", "retry"] = Field("retry", description="What it means when the second reply has no such record")
 
 
-class Join(Model):
+class Join(ConfigModel):
     """Records of a second list that belong to a record by a key: another file of the ZIP, another list of the document, another request."""
 
     into: Identifier = Field(description="The record gets the joined ones under this name")
@@ -249,7 +249,7 @@ class Join(Model):
     many: bool = Field(True, description="False when there can be only one")
 
 
-class Export(Model):
+class Export(ConfigModel):
     """An export the registry prepares: start it, ask until it is done, download its files."""
 
     start: Request = Field(description="Starts the export")
@@ -263,25 +263,25 @@ class Export(Model):
     within: Duration = Field(timedelta(hours=6), description="When to give up and start again")
     expires: Duration | None = Field(None, description="How long the registry keeps the files")
     files: Expression = Field(description="The addresses of the files in the last reply")
-    hosts: Many[str] = Field((), description="Hosts a download may be redirected to")
+    hosts: OneOrMore[str] = Field((), description="Hosts a download may be redirected to")
 
 
-class Csv(Model):
+class Csv(ConfigModel):
     """A table of text."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] = Field(",", description="Between columns")
     quote: Annotated[str, Field(min_length=1, max_length=1)] = Field('"', description="Around a value")
     encoding: str = Field("utf-8", description="Character encoding")
-    header: bool | Many[str] = Field(True, description="The first row names the columns; or the names, when it does not")
+    header: bool | OneOrMore[str] = Field(True, description="The first row names the columns; or the names, when it does not")
 
 
-class Text(Model):
+class Text(ConfigModel):
     """Bytes that are text."""
 
     encoding: str = Field("utf-8", description="Character encoding, when neither transport nor document says")
 
 
-class Json(Model):
+class Json(ConfigModel):
     """JSON, or one JSON value a line."""
 
     encoding: str = Field("utf-8", description="Character encoding")
@@ -289,13 +289,13 @@ class Json(Model):
     lines: bool = Field(False, description="One value a line")
 
 
-class Archive(Model):
+class Archive(ConfigModel):
     """A ZIP archive."""
 
     encoding: str = Field("cp437", description="Encoding of entry names that are not marked as UTF-8")
 
 
-class XmlSignature(Model):
+class XmlSignature(ConfigModel):
     """An enveloped XML signature that is verified; the signed bytes are kept as ``$signed_original``."""
 
     trust: Secret | None = Field(None, description="Certificate or authorities, PEM, that must have signed")

@@ -10,14 +10,14 @@ import re2
 from pydantic import BeforeValidator, Field
 
 from gateway.config.connection import When
-from gateway.config.types import CountryCode, Expression, Identifier, Many, Model, Name, OneOf, Words, Zone
+from gateway.config.types import ConfigModel, CountryCode, Expression, Identifier, Name, OneOf, OneOrMore, Words, Zone
 
-Emits = Literal["qualification", "learning_opportunity", "credential", "student_status", "card", "provider"]
-Pick = Literal["first", "last"]
+RecordType = Literal["qualification", "learning_opportunity", "credential", "student_status", "card", "provider"]
+PickOne = Literal["first", "last"]
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?")
 
 
-class Split(Model):
+class SplitDate(ConfigModel, title="Split"):
     """A date in three fields; month and day may be missing."""
 
     year: Expression = Field(description="Where the year is")
@@ -25,21 +25,21 @@ class Split(Model):
     day: Expression | None = Field(None, description="Where the day is")
 
 
-class DateTime(Model):
+class DateTime(ConfigModel):
     """A date and time."""
 
     format: Words = Field((), description="strptime formats; ISO 8601 when left out")
     zone: Zone | None = Field(None, description="Zone of times that name none")
 
 
-class Boolean(Model):
+class Boolean(ConfigModel):
     """Words that mean yes and no."""
 
     true: Words = Field(description="Words that mean true")
     false: Words = Field(description="Words that mean false")
 
 
-class Html(Model):
+class Html(ConfigModel):
     """Markup to text."""
 
     paragraphs: bool = Field(True, description="Keep paragraphs as line breaks")
@@ -59,14 +59,14 @@ class Cast(OneOf):
 
     simple: str | None = Field(None, description="The name of a cast without options")
     date: Words | None = Field(None, description='strptime formats, tried in order: "%d.%m.%Y"')
-    partial: Pick | None = Field(None, description="A date of which month or day may be missing: first or last day is taken")
+    partial: PickOne | None = Field(None, description="A date of which month or day may be missing: first or last day is taken")
     datetime: DateTime | None = Field(None, description="Date and time with formats and a zone")
     decimal: Literal[",", "."] | None = Field(None, description='The decimal mark: "," reads 7,5 and 1.234,5')
     boolean: Boolean | None = Field(None, description="Words of the registry for yes and no")
     period: dict[str, str] | None = Field(
         None, description="Period codes: a year and a suffix, each suffix with its month and day: {K: 06-01, S: 12-01}"
     )
-    split: Split | None = Field(None, description="A date in three fields below from")
+    split: SplitDate | None = Field(None, description="A date in three fields below from")
     html: Html | None = Field(None, description="Markup to text")
     match: str | None = Field(None, description="Regular expression (RE2) that must match the whole text; its one group is the value")
 
@@ -82,10 +82,10 @@ class Cast(OneOf):
             if not _MONTH_AND_DAY.fullmatch(day):
                 raise ValueError(f"{suffix} stands for a month and a day, such as 06-01, not for {day!r}")
         if self.match is not None:
-            _regular(self.match)
+            _validate_re2_pattern(self.match)
 
 
-def _regular(pattern: str) -> None:
+def _validate_re2_pattern(pattern: str) -> None:
     """Refuse what RE2 does not read: it takes time that grows with the text alone, whatever the pattern is."""
     quiet = re2.Options()
     quiet.log_errors = False
@@ -95,14 +95,14 @@ def _regular(pattern: str) -> None:
         raise ValueError("not a regular expression of RE2; check brackets, and write it without (?=, (?! and back references") from None
 
 
-def _cast(value: object) -> object:
+def _expand_cast_shorthand(value: object) -> object:
     return {"simple": value} if isinstance(value, str) else value
 
 
-AnyCast = Annotated[Cast, BeforeValidator(_cast)]
+AnyCast = Annotated[Cast, BeforeValidator(_expand_cast_shorthand)]
 
 
-class Languages(Model):
+class Languages(ConfigModel):
     """A text in several languages, from any shape a registry has. Language names become BCP 47 (swe → sv)."""
 
     each: Expression | None = Field(None, description="Repeated elements or objects, with language and text seen from each")
@@ -121,26 +121,26 @@ class Languages(Model):
             raise ValueError("give exactly one of each, object, fields, text")
 
 
-def _languages(value: object) -> object:
+def _expand_languages_shorthand(value: object) -> object:
     """Take ``{fi: EXPR, sv: EXPR}`` for ``{fields: {…}}``."""
     if isinstance(value, dict) and value and not value.keys() & Languages.model_fields.keys():
         return {"fields": value}
     return value
 
 
-AnyLanguages = Annotated[Languages, BeforeValidator(_languages)]
+AnyLanguages = Annotated[Languages, BeforeValidator(_expand_languages_shorthand)]
 
 
-class Rule(Model):
+class MappingRule(ConfigModel, title="Rule"):
     """How one target is filled. A bare text is ``{from: text}``."""
 
     from_: Expression | None = Field(None, alias="from", description="Where the value is; $name reads what was kept around the record")
-    const: str | int | bool | Many[str] | None = Field(None, description="The same value for every record")
-    first_of: Many[AnyRule] | None = Field(None, description="The first of these rules that gives a value")
+    const: str | int | bool | OneOrMore[str] | None = Field(None, description="The same value for every record")
+    first_of: OneOrMore[AnyRule] | None = Field(None, description="The first of these rules that gives a value")
     when: When | None = Field(None, description="The rule applies only to records that fit")
     each: Expression | None = Field(None, description="A list: one item for each of these, filled by map")
     map: dict[str, AnyRule] | None = Field(None, description="With each: targets of one item, expressions seen from the item")
-    join: Many[Expression] | dict[Identifier, Expression] | None = Field(None, description="Several texts in one")
+    join: OneOrMore[Expression] | dict[Identifier, Expression] | None = Field(None, description="Several texts in one")
     with_: str = Field(" ", alias="with", description="Between joined texts")
     text: str | None = Field(None, description='With join of names: how they are put together, "{a}, {b}"; nothing when one is missing')
     languages: AnyLanguages | None = Field(None, description="A text in several languages")
@@ -148,7 +148,7 @@ class Rule(Model):
     table: Name | None = Field(None, description="Code table of this file or of mappings/<country>.yaml")
     at: str | None = Field(None, description="Target whose date the table is read at; the record's award date when left out")
     default: Any = Field(None, description="Value when nothing was found; not when something was found that cannot be read")
-    pick: Pick | None = Field(None, description="first or last: which of several values is meant; without it several are ambiguous")
+    pick: PickOne | None = Field(None, description="first or last: which of several values is meant; without it several are ambiguous")
     framework: str | None = Field(None, description="For nqf_level: the framework it belongs to, a key of mappings/<country>.yaml")
     pseudonym: str | None = Field(
         None, description="The value leaves only as a keyed pseudonym; names the kind of identifier, so that equal ones agree"
@@ -180,17 +180,17 @@ class Rule(Model):
             raise ValueError("give either pseudonym or basis: the value leaves as a pseudonym or as it is")
 
 
-def _rule(value: object) -> object:
+def _expand_rule_shorthand(value: object) -> object:
     return {"from": value} if isinstance(value, str) else value
 
 
-AnyRule = Annotated[Rule, BeforeValidator(_rule)]
-Rule.model_rebuild()
+AnyRule = Annotated[MappingRule, BeforeValidator(_expand_rule_shorthand)]
+MappingRule.model_rebuild()
 
 Rules = dict[str, AnyRule]
 
 
-def pseudonym_kinds(rule: Rule) -> Iterator[str]:
+def pseudonym_kinds(rule: MappingRule) -> Iterator[str]:
     """Give the kinds of identifier a rule makes pseudonyms of."""
     if rule.pseudonym:
         yield rule.pseudonym
@@ -198,7 +198,7 @@ def pseudonym_kinds(rule: Rule) -> Iterator[str]:
         yield from pseudonym_kinds(inner)
 
 
-class LocalTable(Model):
+class LocalTable(ConfigModel):
     """A code table of this file alone."""
 
     map: dict[str, str | int | bool | None] = Field(description="Registry's code to harmonised value; codes are always text")
@@ -208,11 +208,11 @@ class LocalTable(Model):
     country: CountryCode | None = Field(None, description="Country, when not the connector's")
 
 
-class Kind(Model):
+class RecordKind(ConfigModel, title="Kind"):
     """One kind of record of a stream that serves several."""
 
     map: Rules = Field({}, description="Rules for this kind; added to the stream's, and stronger")
-    emits: Emits | None = Field(None, description="What this kind becomes, when not what the stream emits")
+    emits: RecordType | None = Field(None, description="What this kind becomes, when not what the stream emits")
     skip: str | None = Field(None, description="Why records of this kind are not wanted; they end as rejections with this reason")
 
     def model_post_init(self, _context: Any, /) -> None:

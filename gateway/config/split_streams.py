@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.config.connector import Connector, Stream
-from gateway.config.requests import Each
+from gateway.config.requests import LoopConfig
 
 
 def split_by_party(connector: Connector) -> Connector:
@@ -16,13 +16,13 @@ def split_by_party(connector: Connector) -> Connector:
     needed_whole = {
         each.in_.stream
         for stream in connector.streams.values()
-        if not _parties(stream)
+        if not _institutions(stream)
         for each in stream.for_each.values()
         if each.in_.stream
     }
     streams: dict[str, Stream] = {}
     for name, stream in connector.streams.items():
-        if name in needed_whole or not _parties(stream):
+        if name in needed_whole or not _institutions(stream):
             streams[name] = stream
         else:
             streams.update(_split(connector, name, stream))
@@ -33,7 +33,7 @@ def split_by_party(connector: Connector) -> Connector:
     return made
 
 
-def _parties(stream: Stream) -> frozenset[str]:
+def _institutions(stream: Stream) -> frozenset[str]:
     outermost = next(iter(stream.for_each.values()), None)
     return frozenset(outermost.in_.parties or ()) if outermost else frozenset()
 
@@ -41,14 +41,14 @@ def _parties(stream: Stream) -> frozenset[str]:
 def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[str, Stream]]:
     (loop, outermost), *inner = stream.for_each.items()
     for party, how in (outermost.in_.parties or {}).items():
-        alone = outermost.model_copy(update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})})
-        loops = {loop: alone, **{key: _of_party(connector, each, party) for key, each in inner}}
+        single_institution = outermost.model_copy(update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})})
+        loops = {loop: single_institution, **{key: _for_institution(connector, each, party) for key, each in inner}}
         yield f"{name}@{party}", stream.model_copy(update={"for_each": loops})
 
 
-def _of_party(connector: Connector, each: Each, party: str) -> Each:
+def _for_institution(connector: Connector, each: LoopConfig, party: str) -> LoopConfig:
     """Let a loop over another stream's ids read that stream's part of the same party."""
     other = each.in_.stream
-    if other is None or party not in _parties(connector.streams[other]):
+    if other is None or party not in _institutions(connector.streams[other]):
         return each
     return each.model_copy(update={"in_": each.in_.model_copy(update={"stream": f"{other}@{party}"})})

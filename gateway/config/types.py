@@ -11,29 +11,29 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from gateway.config.countries import misnamed
+from gateway.config.countries import country_code_problem
 
 T = TypeVar("T")
 
-Many = Annotated[tuple[T, ...], Field(strict=False)]
+OneOrMore = Annotated[tuple[T, ...], Field(strict=False)]
 """A YAML sequence, kept as a tuple."""
 
 
-class Misplaced(ValueError):
+class MisplacedError(ValueError):
     """A mistake that several keys of a block make together; ``place``, seen from the block, is where a person would look for it."""
 
     def __init__(self, message: str, *place: str) -> None:
         super().__init__(message)
-        self.place = place
+        self.path = place
 
 
-class Model(BaseModel):
+class ConfigModel(BaseModel):
     """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
-class OneOf(Model):
+class OneOf(ConfigModel):
     """A block of which exactly one key may be given: the key says what kind it is."""
 
     def model_post_init(self, _context: Any, /) -> None:
@@ -50,14 +50,14 @@ class OneOf(Model):
         return next(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
 
 
-WORDED: dict[str, str] = {}
+PATTERN_MESSAGES: dict[str, str] = {}
 """What a pattern asks for, in words, for the one whose text does not fit it."""
 
 
-def spelled(pattern: str, words: str, longest: int | None = None) -> StringConstraints:
+def text_matching(pattern: str, words: str, max_length: int | None = None) -> StringConstraints:
     """Return how a text has to be spelled."""
-    WORDED[pattern] = words
-    return StringConstraints(pattern=pattern, max_length=longest)
+    PATTERN_MESSAGES[pattern] = words
+    return StringConstraints(pattern=pattern, max_length=max_length)
 
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
@@ -65,7 +65,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"(\d+) ?(B|kB|KB|MB|GB)")
 _BYTES = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _RATE = re.compile(r"(\d+)/(s|min|h|d)")
-_PER = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+_SECONDS_PER_UNIT = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
 def _duration(value: object) -> timedelta:
@@ -76,7 +76,7 @@ def _duration(value: object) -> timedelta:
     raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
 
 
-def _limit(value: timedelta) -> timedelta:
+def _validate_time_limit(value: timedelta) -> timedelta:
     if not timedelta(0) < value <= timedelta(hours=6):
         raise ValueError("a time limit is longer than nothing and at most 6h, such as 30s or 5m")
     return value
@@ -94,11 +94,11 @@ def _rate(value: object) -> float:
     if isinstance(value, float):
         return value
     if isinstance(value, str) and (found := _RATE.fullmatch(value)) and int(found[1]):
-        return int(found[1]) / _PER[found[2]]
+        return int(found[1]) / _SECONDS_PER_UNIT[found[2]]
     raise ValueError("a rate is a number of requests per s, min, h or d, such as 5/s or 30/min")
 
 
-def _moment(value: object) -> datetime:
+def _parse_datetime(value: object) -> datetime:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
@@ -113,7 +113,7 @@ def _moment(value: object) -> datetime:
     raise ValueError("a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z")
 
 
-def _day(value: object) -> date:
+def _parse_date(value: object) -> date:
     if isinstance(value, str):
         try:
             return date.fromisoformat(value)
@@ -141,26 +141,27 @@ def _quiet(value: object) -> str:
     return text
 
 
-def _text_of(pattern: str, example: str) -> WithJsonSchema:
+def _validate_text(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "examples": [example]})
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), _text_of(r"\d+(ms|s|m|h|d|w)", "15m")]
-TimeLimit = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_limit), _text_of(r"\d+(ms|s|m|h)", "30s")]
-Size = Annotated[int, BeforeValidator(_size), _text_of(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
-Rate = Annotated[float, BeforeValidator(_rate), _text_of(r"\d+/(s|min|h|d)", "5/s")]
+Duration = Annotated[timedelta, BeforeValidator(_duration), _validate_text(r"\d+(ms|s|m|h|d|w)", "15m")]
+TimeLimit = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_validate_time_limit), _validate_text(r"\d+(ms|s|m|h)", "30s")]
+Size = Annotated[int, BeforeValidator(_size), _validate_text(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
+Rate = Annotated[float, BeforeValidator(_rate), _validate_text(r"\d+/(s|min|h|d)", "5/s")]
 Moment = Annotated[
-    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
+    datetime, BeforeValidator(_parse_datetime), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
 ]
-Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]})]
+Day = Annotated[date, BeforeValidator(_parse_date), WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]})]
 Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
 Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
 
 Name = Annotated[
-    str, spelled(r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "a name is lower case letters and digits, with - or _ between them: new-awards", 60)
+    str,
+    text_matching(r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "a name is lower case letters and digits, with - or _ between them: new-awards", 60),
 ]
 Identifier = Annotated[
-    str, spelled(r"^[a-z][a-z0-9_]*$", "a name for {name} and $name is lower case letters, digits and _, such as student_id", 40)
+    str, text_matching(r"^[a-z][a-z0-9_]*$", "a name for {name} and $name is lower case letters, digits and _, such as student_id", 40)
 ]
 """A name that can stand in ``{name}`` and ``$name``."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
@@ -177,7 +178,7 @@ Words = Annotated[
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 
 
-def _callable(url: str) -> str:
+def _validate_registry_url(url: str) -> str:
     """People's records and passwords go to the host a reader of the file sees, and to no address that stands for this machine's own.
 
     They do not cross a network in the clear; loopback is for stand-ins and for a local proxy.
@@ -191,7 +192,7 @@ def _callable(url: str) -> str:
         raise ValueError("user and password do not stand in an address; use auth with {secret: NAME}")
     if port == 0:
         raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
-    address = _address(host)
+    address = _parse_ip_address(host)
     if address is None and not _HOST.fullmatch(host):
         raise ValueError("the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form")
     if address is not None and (address.is_link_local or address.is_unspecified or address.is_multicast):
@@ -201,7 +202,7 @@ def _callable(url: str) -> str:
     return url
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
+def _parse_ip_address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(host)
     except ValueError:
@@ -209,29 +210,31 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _country(code: str) -> str:
-    if why := misnamed(code):
+    if why := country_code_problem(code):
         raise ValueError(why)
     return code
 
 
 HttpUrl = Annotated[
     str,
-    spelled(r"^https?://[^\s]+$", "an address begins with https:// and has no blank, such as https://registry.example/api"),
-    AfterValidator(_callable),
+    text_matching(r"^https?://[^\s]+$", "an address begins with https:// and has no blank, such as https://registry.example/api"),
+    AfterValidator(_validate_registry_url),
 ]
 CountryCode = Annotated[
     str,
-    spelled(r"^[A-Z]{2}(-[A-Z]{2,4})?$", "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG"),
+    text_matching(
+        r"^[A-Z]{2}(-[A-Z]{2,4})?$", "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG"
+    ),
     AfterValidator(_country),
 ]
 
 
-class Secret(Model):
+class Secret(ConfigModel):
     """A secret by name, never by value: a file under the secrets directory, or ``GATEWAY_SECRET_<NAME>``."""
 
     secret: Annotated[
         str,
-        spelled(
+        text_matching(
             r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$",
             "a secret's name is letters, digits, - _ and ., with / between folders, such as ie-awards/password",
         ),

@@ -9,24 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from gateway.config.yaml.document import parse
+from gateway.config.yaml.document import parse_yaml
 from gateway.errors import ConfigError, Finding
 
-CURRENT = 1
-STEPS: Mapping[int, Callable[[str], str]] = {}
+CURRENT_VERSION = 1
+UPGRADES: Mapping[int, Callable[[str], str]] = {}
 """Language version to the function that makes the next version's text."""
 
 
 def version_of(text: str, file: str) -> int:
     """Return the language version a file says it is written in."""
-    value = parse(text.encode(), file).value
+    value = parse_yaml(text.encode(), file).value
     found = value.get("language") if isinstance(value, dict) else None
     if not isinstance(found, int) or isinstance(found, bool):
         raise ConfigError([Finding(file, 1, 1, "missing-key", "language", "'language' is missing or no number; write language: 1")])
     return found
 
 
-def upgraded(text: str, file: str, steps: Mapping[int, Callable[[str], str]] = STEPS, current: int = CURRENT) -> str:
+def upgrade_text(text: str, file: str, steps: Mapping[int, Callable[[str], str]] = UPGRADES, current: int = CURRENT_VERSION) -> str:
     """Return the text in the current version; unchanged when it is that already."""
     version = version_of(text, file)
     if version > current:

@@ -12,12 +12,12 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.countries import ISO
-from gateway.config.types import WORDED, Secret
-from gateway.config.yaml.document import Document, Path_
+from gateway.config.countries import ISO_COUNTRIES
+from gateway.config.types import PATTERN_MESSAGES, Secret
+from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
 
-M = TypeVar("M", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _EXPECTED = {
     "string_type": "expected a text; put it in quotes",
@@ -33,25 +33,25 @@ _EXPECTED = {
 }
 
 
-def shape(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
+def validate_document(model: type[ModelT], document: YamlDocument) -> tuple[ModelT | None, list[Finding]]:
     """Validate a document; returns the model, or the findings that say why there is none."""
     if not isinstance(document.value, Mapping):
         return None, [
-            document.finding("wrong-type", (), "expected keys and values at the top of the file; `gateway new` writes an example")
+            document.make_finding("wrong-type", (), "expected keys and values at the top of the file; `gateway new` writes an example")
         ]
     try:
         return model.model_validate(document.value), []
     except ValidationError as error:
         findings: dict[tuple[int, int, str, str], Finding] = {}
-        for detail in _details(error, document.value):
+        for detail in _distinct_errors(error, document.value):
             finding = _finding(model, document, detail)
             findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
         return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
 
 
-def salvage(model: type[M], document: Document) -> tuple[M | None, list[Finding]]:
+def validate_partially(model: type[ModelT], document: YamlDocument) -> tuple[ModelT | None, list[Finding]]:
     """As :func:`shape`, and where there are mistakes, a model of what is left without them, so that the rest can be checked, too."""
-    made, findings = shape(model, document)
+    made, findings = validate_document(model, document)
     if made is not None or not isinstance(document.value, Mapping):
         return made, findings
     value = copy.deepcopy(document.value)
@@ -59,34 +59,34 @@ def salvage(model: type[M], document: Document) -> tuple[M | None, list[Finding]
         try:
             return model.model_validate(value), findings
         except ValidationError as error:
-            for detail in _details(error, value):
+            for detail in _distinct_errors(error, value):
                 if attempt < 20:  # noqa: PLR2004
-                    _mend(model, value, detail)
+                    _repair_value(model, value, detail)
                 else:  # what cannot be mended is left out with what is around it
-                    _leave_out(value, _existing(value, _place(detail["loc"]))[:2])
+                    _remove_value(value, _nearest_existing_path(value, _path_in_file(detail["loc"]))[:2])
         if not value:
             break
     return None, findings
 
 
-def _at(value: Any, place: Path_) -> Any:
+def _at(value: Any, place: DocumentPath) -> Any:
     for part in place:
         value = value[part]
     return value
 
 
-def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
+def _repair_value(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
     """Put something that fits where one thing can be meant, else take it out."""
-    place = _existing(value, _place(detail["loc"]))
+    place = _nearest_existing_path(value, _path_in_file(detail["loc"]))
     if detail["type"] == "missing":
-        name = _place(detail["loc"])[-1]
-        _at(value, place)[name] = copy.deepcopy(_STAND_INS.get(str(name), _STAND_IN))
+        name = _path_in_file(detail["loc"])[-1]
+        _at(value, place)[name] = copy.deepcopy(_PLACEHOLDERS.get(str(name), _PLACEHOLDER))
         return
     if not place:
         return
     holder: Any = _at(value, place[:-1])
     last: Any = place[-1]
-    if (instead := _instead(model, value, place, detail)) is not None:
+    if (instead := _replacement_value(model, value, place, detail)) is not None:
         holder[last] = instead
     elif detail["type"] == "extra_forbidden" and (
         near := difflib.get_close_matches(str(last), _keys(model, place[:-1]) - set(holder), 1, 0.6)
@@ -98,29 +98,29 @@ def _mend(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
         holder.pop(last, None)
 
 
-def _instead(model: type[BaseModel], value: Any, place: Path_, detail: ErrorDetails) -> Any:
+def _replacement_value(model: type[BaseModel], value: Any, place: DocumentPath, detail: ErrorDetails) -> Any:
     if detail["type"] == "literal_error":
         words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
         return next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
     if _looks_secret(model, detail):
         return {"secret": "mended"}
-    if _at(value, place) == _STAND_IN:
+    if _at(value, place) == _PLACEHOLDER:
         return {}
     if place == ("connector",):
-        return _STAND_IN
+        return _PLACEHOLDER
     if place == ("country",):  # where it can be told from the name, so that levels are judged by the right tables
         said = str(value.get("connector", ""))[:2].upper()
-        return said if said in ISO else "EU"
+        return said if said in ISO_COUNTRIES else "EU"
     return None
 
 
-def _leave_out(value: Any, place: Path_) -> None:
+def _remove_value(value: Any, place: DocumentPath) -> None:
     if place and isinstance(holder := _at(value, place[:-1]), dict):
         holder.pop(place[-1], None)
 
 
-_STAND_IN = "mended"
-_STAND_INS: dict[str, Any] = {
+_PLACEHOLDER = "mended"
+_PLACEHOLDERS: dict[str, Any] = {
     "tests": [{"name": "mended", "given": "mended", "expect_some": {}}],
     "emits": "credential",
     "id": ["mended"],
@@ -129,17 +129,17 @@ _STAND_INS: dict[str, Any] = {
 }
 
 
-def _details(error: ValidationError, value: Any) -> list[ErrorDetails]:
+def _distinct_errors(error: ValidationError, value: Any) -> list[ErrorDetails]:
     """Return the mistakes in a value without what only repeats.
 
     That is alternatives of a union where another alternative got further, and what is missing because it is mistyped.
     """
     details = error.errors(include_url=False, include_input=False)
     for detail in details:
-        place = getattr(detail.get("ctx", {}).get("error"), "place", ())
-        detail["loc"] = _marked(value, (*detail["loc"], *place))
-    deepest: dict[Path_, int] = {}
-    plain = [(_place(detail["loc"]), detail) for detail in details]
+        place = getattr(detail.get("ctx", {}).get("error"), "path", ())
+        detail["loc"] = _mark_file_keys(value, (*detail["loc"], *place))
+    deepest: dict[DocumentPath, int] = {}
+    plain = [(_path_in_file(detail["loc"]), detail) for detail in details]
     for place, _ in plain:
         for length in range(len(place)):
             deepest[place[:length]] = max(deepest.get(place[:length], 0), len(place))
@@ -148,26 +148,26 @@ def _details(error: ValidationError, value: Any) -> list[ErrorDetails]:
         detail
         for place, detail in plain
         if (place not in deepest or detail["type"] == "value_error")
-        and not (detail["type"] == "missing" and any(_meant(other, place) for other in mistyped))
+        and not (detail["type"] == "missing" and any(_is_typo_of(other, place) for other in mistyped))
     ]
 
 
-def _meant(written: Path_, known: Path_) -> bool:
+def _is_typo_of(written: DocumentPath, known: DocumentPath) -> bool:
     """Say whether the one is the other, mistyped."""
     return written[:-1] == known[:-1] and bool(difflib.get_close_matches(str(written[-1]), [str(known[-1])], 1, 0.6))
 
 
-class _Key(str):
+class _FileKey(str):
     """A key that stands in the file, so that one written in capitals is not taken for a name pydantic added."""
 
     __slots__ = ()
 
 
-def _marked(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _mark_file_keys(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     made: list[int | str] = []
     for part in loc:
         if isinstance(value, Mapping) and part in value:
-            made.append(_Key(part))
+            made.append(_FileKey(part))
             value = value[part]
         else:
             made.append(part)
@@ -176,58 +176,64 @@ def _marked(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(made)
 
 
-def _place(loc: tuple[int | str, ...]) -> Path_:
+def _path_in_file(loc: tuple[int | str, ...]) -> DocumentPath:
     """Keep what stands in the file; drop the names pydantic adds for unions, functions and models."""
     return tuple(
         part
         for part in loc
-        if isinstance(part, int | _Key)
-        or not (part == "[key]" or re.search(r"[\[\](]", part) or (part[:1].isupper() and part.isidentifier()) or part in _TYPES)
+        if isinstance(part, int | _FileKey)
+        or not (
+            part == "[key]" or re.search(r"[\[\](]", part) or (part[:1].isupper() and part.isidentifier()) or part in _PYDANTIC_TYPE_NAMES
+        )
     )
 
 
-_TYPES = {"str", "int", "bool", "float", "bytes"}
+_PYDANTIC_TYPE_NAMES = {"str", "int", "bool", "float", "bytes"}
 
 
-def _finding(model: type[BaseModel], document: Document, detail: ErrorDetails) -> Finding:
-    place = _existing(document.value, _place(detail["loc"]))
+def _finding(model: type[BaseModel], document: YamlDocument, detail: ErrorDetails) -> Finding:
+    place = _nearest_existing_path(document.value, _path_in_file(detail["loc"]))
     kind, context = detail["type"], detail.get("ctx", {})
     if _looks_secret(model, detail):
-        return document.finding(
+        return document.make_finding(
             "literal-secret", place, "write {secret: NAME}, never the value; the value is a file below the secrets directory", key=False
         )
     if kind == "extra_forbidden":
-        return _unknown(model, document, place)
+        return _unknown_key_finding(model, document, place)
     if kind == "missing":
-        name = str(_place(detail["loc"])[-1])
-        about = _description(model, _place(detail["loc"]))
-        return document.finding("missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it")
+        name = str(_path_in_file(detail["loc"])[-1])
+        about = _description(model, _path_in_file(detail["loc"]))
+        return document.make_finding("missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it")
     if kind in _EXPECTED:
-        return _unexpected(document, place, kind, str(context.get("class_name")))
+        return _wrong_type_finding(document, place, kind, str(context.get("class_name")))
     if kind == "literal_error":
-        return document.finding("unknown-word", place, f"expected {context.get('expected')}{_near(document, place, context)}", key=False)
+        return document.make_finding(
+            "unknown-word", place, f"expected {context.get('expected')}{_suggest(document, place, context)}", key=False
+        )
     if kind == "string_pattern_mismatch":
         pattern = str(context.get("pattern"))
-        return document.finding("bad-text", place, WORDED.get(pattern, f"does not fit {pattern}"), key="[key]" in detail["loc"])
+        return document.make_finding(
+            "bad-text", place, PATTERN_MESSAGES.get(pattern, f"does not fit {pattern}"), key="[key]" in detail["loc"]
+        )
     if kind == "value_error":
         message = str(context.get("error", detail["msg"])).removeprefix("Value error, ")
-        return document.finding(_code(message), place, message, key=_code(message) not in {"bad-value", "insecure-url"})
+        return document.make_finding(_code(message), place, message, key=_code(message) not in {"bad-value", "insecure-url"})
     if kind in {"too_short", "tuple_too_short"}:
-        about = _description(model, _place(detail["loc"]))
-        return document.finding("too-few", place, f"at least {context.get('min_length')} needed ({about})")
-    return document.finding(kind.replace("_", "-"), place, _lower(detail["msg"]), key=False)
+        about = _description(model, _path_in_file(detail["loc"]))
+        return document.make_finding("too-few", place, f"at least {context.get('min_length')} needed ({about})")
+    return document.make_finding(kind.replace("_", "-"), place, _lower(detail["msg"]), key=False)
 
 
-def _unexpected(document: Document, place: Path_, kind: str, wanted: str) -> Finding:
+def _wrong_type_finding(document: YamlDocument, place: DocumentPath, kind: str, wanted: str) -> Finding:
     value = _at(document.value, place)
     if value is None or value == "":
-        return document.finding("empty", place, "nothing stands here; write its value, or remove the line")
+        return document.make_finding("empty", place, "nothing stands here; write its value, or remove the line")
     text = _EXPECTED[kind]
     if kind == "tuple_type" and isinstance(value, bool | int | Decimal):
         text = 'expected one or several texts; put each in quotes: ["a", "b"]'
-    elif wanted == "Rule":
+    elif wanted == "MappingRule":
         text = "expected an expression, or keys such as from, first_of, join and languages"
-    return document.finding("wrong-type", place, text, key=False)
+    return document.make_finding("wrong-type", place, text, key=False)
 
 
 def _code(message: str) -> str:
@@ -242,7 +248,7 @@ def _code(message: str) -> str:
     return "bad-value"
 
 
-def _existing(value: Any, place: Path_) -> Path_:
+def _nearest_existing_path(value: Any, place: DocumentPath) -> DocumentPath:
     """Cut a place to the part that stands in the file, so that a bare text taken for a rule keeps its own place."""
     here: list[str | int] = []
     step: Any
@@ -256,15 +262,15 @@ def _existing(value: Any, place: Path_) -> Path_:
     return tuple(here)
 
 
-def _unknown(model: type[BaseModel], document: Document, place: Path_) -> Finding:
+def _unknown_key_finding(model: type[BaseModel], document: YamlDocument, place: DocumentPath) -> Finding:
     name = str(place[-1])
     known = _keys(model, place[:-1])
     near = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean '{near[0]}'?" if near else (f"known here: {', '.join(sorted(known))}" if known else "remove it")
-    return document.finding("unknown-key", place, f"'{name}' is not known here; {hint}")
+    return document.make_finding("unknown-key", place, f"'{name}' is not known here; {hint}")
 
 
-def _near(document: Document, place: Path_, context: Mapping[str, Any]) -> str:
+def _suggest(document: YamlDocument, place: DocumentPath, context: Mapping[str, Any]) -> str:
     value = _at(document.value, place)
     words = re.findall(r"'([^']+)'", str(context.get("expected", "")))
     near = difflib.get_close_matches(str(value), words, 1, 0.6)
@@ -282,7 +288,7 @@ def _field(models: list[type[BaseModel]], name: str | int) -> list[Any]:
     return [field for model in models for attribute, field in model.model_fields.items() if name == (field.alias or attribute)]
 
 
-def _walk(model: type[BaseModel], place: Path_) -> tuple[list[type[BaseModel]], list[Any]]:
+def _models_along(model: type[BaseModel], place: DocumentPath) -> tuple[list[type[BaseModel]], list[Any]]:
     models: list[type[BaseModel]] = [model]
     fields: list[Any] = []
     for part in place:
@@ -295,20 +301,20 @@ def _walk(model: type[BaseModel], place: Path_) -> tuple[list[type[BaseModel]], 
     return models, fields
 
 
-def _keys(model: type[BaseModel], place: Path_) -> set[str]:
-    models, _ = _walk(model, place)
+def _keys(model: type[BaseModel], place: DocumentPath) -> set[str]:
+    models, _ = _models_along(model, place)
     return {field.alias or name for inner in models for name, field in inner.model_fields.items()}
 
 
-def _description(model: type[BaseModel], place: Path_) -> str:
-    _, fields = _walk(model, place)
+def _description(model: type[BaseModel], place: DocumentPath) -> str:
+    _, fields = _models_along(model, place)
     return (fields[0].description or "").split(";")[0] if fields else ""
 
 
 def _looks_secret(model: type[BaseModel], detail: ErrorDetails) -> bool:
     if detail["type"] not in {"model_type", "model_attributes_type"}:
         return False
-    _, fields = _walk(model, _place(detail["loc"]))
+    _, fields = _models_along(model, _path_in_file(detail["loc"]))
     return {inner for field in fields for inner in models_in(field.annotation)} == {Secret}
 
 

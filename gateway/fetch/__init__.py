@@ -1,5 +1,5 @@
 """Get pages of records from a registry. Knows protocols, knows no Kafka."""
 
-from gateway.fetch.stream_reader import Page, Window, pages
+from gateway.fetch.stream_reader import RecordPage, TimeWindow, read_pages
 
-__all__ = ["Page", "Window", "pages"]
+__all__ = ["RecordPage", "TimeWindow", "read_pages"]

@@ -12,52 +12,59 @@ from lxml import etree
 
 from gateway.config.connector import Stream
 from gateway.config.requests import Expand
-from gateway.errors import Halt, RetryLater
-from gateway.fetch.decode.formats import Document, element_bytes
-from gateway.fetch.loops import Turn
-from gateway.fetch.record_selector import Item, Selector, text_of
-from gateway.fetch.request_runner import Answered, Dialogue
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.decode.formats import DecodedDocument, element_bytes
+from gateway.fetch.loops import LoopIteration
+from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
+from gateway.fetch.request_runner import RequestResult, RequestRunner
 
 
 @dataclass(slots=True)
-class Expander:
+class DetailFetcher:
     """Fetches what a list only names."""
 
     stream: Stream
-    dialogue: Dialogue
-    selector: Selector
+    dialogue: RequestRunner
+    selector: RecordSelector
 
-    async def expanded(self, items: list[Item], turn: Turn) -> list[Item]:
+    async def fetch_details(self, items: list[SelectedNode], turn: LoopIteration) -> list[SelectedNode]:
         """Return the items with what was fetched for them, in the listed order."""
         rule = self.stream.expand
         if rule is None:
             return items
-        asked = [item for item in items if not self.selector.fits(item, rule.unless)]
-        ids = {id(item): self.selector.text(item, rule.id) for item in asked}
-        wanted = iter([item for item in asked if ids[id(item)]])
+        expandable = [item for item in items if not self.selector.matches(item, rule.unless)]
+        ids = {id(item): self.selector.text(item, rule.id) for item in expandable}
+        wanted = iter([item for item in expandable if ids[id(item)]])
         batches = []
         while batch := list(islice(wanted, rule.batch)):
             batches.append(batch)
         width = max(1, self.dialogue.protocol.limits.concurrency)
-        results: dict[int, list[Item]] = {}
+        results: dict[int, list[SelectedNode]] = {}
         for start in range(0, len(batches), width):
-            done = await asyncio.gather(*(self._fetched(rule, batch, ids, turn) for batch in batches[start : start + width]))
+            done = await asyncio.gather(*(self._fetch_batch(rule, batch, ids, turn) for batch in batches[start : start + width]))
             for part in done:
                 results |= part
         return [made for item in items for made in results.get(id(item), [item])]
 
-    async def _fetched(self, rule: Expand, batch: list[Item], ids: Mapping[int, str], turn: Turn) -> dict[int, list[Item]]:
+    async def _fetch_batch(
+        self, rule: Expand, batch: list[SelectedNode], ids: Mapping[int, str], turn: LoopIteration
+    ) -> dict[int, list[SelectedNode]]:
         names = list(dict.fromkeys(ids[id(item)] for item in batch))
         given = {"id": names[0], "ids": tuple(names)}
         values = {**turn.values, **batch[0].context, **given} if len(batch) == 1 else {**turn.values, **given}
-        answered = await self.dialogue.ask(
-            rule.request, values, chain=rule.decode or self.stream.decode, base=turn.base, line=turn.line, separator=turn.separator
+        answered = await self.dialogue.send(
+            rule.request,
+            values,
+            decode_steps=rule.decode or self.stream.decode,
+            base=turn.base,
+            line=turn.connection,
+            separator=turn.separator,
         )
-        found = self._by_id(rule, answered, names)
-        return {id(item): self._placed(rule, item, found.get(ids[id(item)], []), ids[id(item)]) for item in batch}
+        found = self._group_by_id(rule, answered, names)
+        return {id(item): self._merge(rule, item, found.get(ids[id(item)], []), ids[id(item)]) for item in batch}
 
-    def _by_id(self, rule: Expand, answered: Answered, names: list[str]) -> dict[str, list[Item]]:
-        found: dict[str, list[Item]] = {}
+    def _group_by_id(self, rule: Expand, answered: RequestResult, names: list[str]) -> dict[str, list[SelectedNode]]:
+        found: dict[str, list[SelectedNode]] = {}
         for document in answered.reading.documents:
             for item in self._records(rule, document):
                 if rule.key:
@@ -65,25 +72,29 @@ class Expander:
                 elif len(names) == 1:
                     found.setdefault(names[0], []).append(item)
                 else:
-                    raise Halt("EXPAND_KEY", f"{self.dialogue.where}: expand with batch needs key, to tell the fetched records apart")
+                    raise StreamHalted(
+                        "EXPAND_KEY", f"{self.dialogue.log_prefix}: expand with batch needs key, to tell the fetched records apart"
+                    )
         return found
 
-    def _records(self, rule: Expand, document: Document) -> list[Item]:
+    def _records(self, rule: Expand, document: DecodedDocument) -> list[SelectedNode]:
         kind, root = document.kind, document.root
-        nodes = self.selector.look(kind, rule.records, root, {}) if rule.records else [root]
-        return [Item(kind, node, node, root) for node in nodes]
+        nodes = self.selector.evaluate(kind, rule.records, root, {}) if rule.records else [root]
+        return [SelectedNode(kind, node, node, root) for node in nodes]
 
-    def _placed(self, rule: Expand, item: Item, fetched: list[Item], name: str) -> list[Item]:
+    def _merge(self, rule: Expand, item: SelectedNode, fetched: list[SelectedNode], name: str) -> list[SelectedNode]:
         if not fetched:
             if rule.missing == "retry":
-                raise RetryLater("EXPAND_MISSING", f"{self.dialogue.where}: a listed record could not be fetched; it is asked for again")
-            return [replace(item, gone=name)] if rule.missing == "deleted" else [item]
+                raise RetryLater(
+                    "EXPAND_MISSING", f"{self.dialogue.log_prefix}: a listed record could not be fetched; it is asked for again"
+                )
+            return [replace(item, deleted_id=name)] if rule.missing == "deleted" else [item]
         if rule.into is None:
             return [replace(one, context=item.context) for one in fetched]
-        return [replace(item, body=None, node=added(item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1))]
+        return [replace(item, body=None, node=attach_records(item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1))]
 
 
-def added(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
+def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
     """Return a record with other records inside it under a name; the original is left as it was."""
     if isinstance(node, etree._Element):  # noqa: SLF001 - lxml has no public name for it
         copy = etree.fromstring(element_bytes(node))
@@ -92,7 +103,7 @@ def added(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
             if isinstance(one, etree._Element):  # noqa: SLF001
                 holder.append(etree.fromstring(element_bytes(one)))
             else:
-                etree.SubElement(holder, "value").text = text_of(one)
+                etree.SubElement(holder, "value").text = stripped_text(one)
         return copy
     if isinstance(node, dict):
         return {**node, name: nodes if many else nodes[0] if nodes else None}

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from gateway.fetch.registry_client import Client
+from gateway.fetch.registry_client import RegistryClient
 
 Request = httpx2.Request
 Response = httpx2.Response
@@ -18,7 +18,7 @@ def make_response(status: int, headers: Mapping[str, str], body: bytes) -> Respo
     return Response(status, headers={"content-length": str(len(body)), **headers}, stream=httpx2.ByteStream(body))
 
 
-class OfflineClient(Client):
+class OfflineClient(RegistryClient):
     """A client that gives each request to ``answer`` and takes its return value for the registry's reply."""
 
     answer: Callable[[Request], Response]

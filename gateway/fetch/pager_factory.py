@@ -10,17 +10,17 @@ from typing import Any
 from gateway.config.connector import Connector, Push, Stream
 from gateway.config.requests import Paging
 from gateway.fetch import paging
-from gateway.fetch.record_selector import Expressions
-from gateway.fetch.xml_parser import Place
+from gateway.fetch.record_selector import ExpressionCache
+from gateway.fetch.xml_parser import RecordPath
 
 _NAME = r"(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*"
-_PLAIN = re.compile(rf"(//|/|)({_NAME}(?:/{_NAME})*)")
+_SIMPLE_PATH = re.compile(rf"(//|/|)({_NAME}(?:/{_NAME})*)")
 
 
-def cut_place(connector: Connector, stream: Stream) -> Place | None:
+def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | None:
     """Return the place where every element is a record, when nothing else of the stream looks at where it stood."""
     block = connector.protocol
-    found = _PLAIN.fullmatch(stream.records) if isinstance(stream.records, str) else None
+    found = _SIMPLE_PATH.fullmatch(stream.records) if isinstance(stream.records, str) else None
     looks_around = stream.schema_ or stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
     if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
         return None
@@ -32,24 +32,26 @@ def cut_place(connector: Connector, stream: Stream) -> Place | None:
     ):
         return None
     path = tuple(f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names)
-    return Place(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
+    return RecordPath(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
 
 
-def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str], since: datetime | None, feed: str = "") -> paging.Pager:
+def build_pager(
+    rule: Paging, expressions: ExpressionCache, kind: Callable[[Any], str], since: datetime | None, feed: str = ""
+) -> paging.Pager:
     """Return the pager a connector's ``paging`` asks for."""
 
-    def look(text: str | None) -> paging.Look | None:
+    def look(text: str | None) -> paging.Expression | None:
         return None if text is None else lambda root: expressions(kind(root), text)(root, {})
 
     if rule.link_header:
         return paging.LinkHeader(rule.link_header.rel)
     if rule.next_url:
-        return paging.NextUrl(_given(look(rule.next_url.from_)))
+        return paging.NextUrl(_required(look(rule.next_url.from_)))
     if rule.atom:
         start, rules = since and since.astimezone(UTC), rule.atom
         return paging.AtomArchive(start, feed, look(rules.entry_id), rules.previous, rules.max_documents)
     if rule.cursor:
-        return paging.Token(_given(look(rule.cursor.from_)), look(rule.cursor.more))
+        return paging.CursorToken(_required(look(rule.cursor.from_)), look(rule.cursor.more))
     if rule.page_number:
         numbered = rule.page_number
         return paging.PageNumber(
@@ -57,10 +59,10 @@ def pager_of(rule: Paging, expressions: Expressions, kind: Callable[[Any], str],
         )
     if rule.offset:
         return paging.Offset(rule.offset.size, rule.offset.start, look(rule.offset.total))
-    return paging.single
+    return paging.single_page
 
 
-def _given(look: paging.Look | None) -> paging.Look:
+def _required(look: paging.Expression | None) -> paging.Expression:
     if look is None:
         raise AssertionError
     return look

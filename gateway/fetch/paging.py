@@ -15,10 +15,10 @@ from urllib.parse import urljoin
 
 from lxml import etree
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 
 State = dict[str, Any]
-Look = Callable[[Any], list[Any]]
+Expression = Callable[[Any], list[Any]]
 """A compiled expression: a document's root in, the values found out."""
 
 MAX_EMPTY = 50
@@ -28,7 +28,7 @@ _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PageRequest:
     """What to ask for next: variables for the request's template, or a whole URL.
 
     ``probe``: the page is only looked at to find the way; its records come later.
@@ -41,7 +41,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PageReply:
     """What a pager may know of a page: its decoded document, its links, how many records it held and their digest."""
 
     root: Any
@@ -56,26 +56,26 @@ class Seen:
         return self.content() if self.count else ""
 
 
-Steps = Generator[Ask, Seen, None]
-Pager = Callable[[State | None], Steps]
+PageSteps = Generator[PageRequest, PageReply, None]
+Pager = Callable[[State | None], PageSteps]
 
 
-class Moved(Exception):
+class WindowShrunk(Exception):
     """Fewer records stand in the window than when it was begun: those behind moved up, and counting on would pass some over."""
 
 
-def extent(state: State | None, seen: Seen, look: Look | None) -> State:
+def window_total(state: State | None, seen: PageReply, look: Expression | None) -> State:
     """Return what the reply says of the whole window, for the next page's state; raise :class:`Moved` when it has shrunk meanwhile."""
     values = look(seen.root) if look is not None else []
     if not first_text(values):
         return state or {}
-    found = number(values, "the total")
+    found = parse_count(values, "the total")
     if state and found < int(state.get("total", found)):
-        raise Moved
+        raise WindowShrunk
     return {"total": found}
 
 
-class Watch:
+class LoopDetector:
     """Notices loops and repeated pages during one run."""
 
     def __init__(self) -> None:
@@ -84,44 +84,44 @@ class Watch:
         self._pages: set[str] = set()
         self._empty = 0
 
-    def going_to(self, place: str) -> None:
+    def before_request(self, place: str) -> None:
         """Raise ``CURSOR_LOOP`` when a page is about to be asked for a second time."""
         if place in self._places:
-            raise Halt("CURSOR_LOOP", "the registry's next page is one that was read before; the paging does not end")
+            raise StreamHalted("CURSOR_LOOP", "the registry's next page is one that was read before; the paging does not end")
         self._places.add(place)
 
-    def saw(self, seen: Seen) -> None:
+    def after_reply(self, seen: PageReply) -> None:
         """Raise ``PAGE_REPEATED`` when the same records come twice in a row, ``CURSOR_LOOP`` when they come again later or never end."""
         digest = seen.digest
         if digest and digest == self._previous:
             raise RetryLater("PAGE_REPEATED", "the registry served the same page twice; the records of the second one are missing")
         if digest in self._pages:
-            raise Halt("CURSOR_LOOP", "the registry serves pages again that were read before; the paging does not end")
+            raise StreamHalted("CURSOR_LOOP", "the registry serves pages again that were read before; the paging does not end")
         if digest:
             self._pages.add(digest)
         self._previous = digest
         self._empty = 0 if seen.count else self._empty + 1
         if self._empty > MAX_EMPTY:
-            raise Halt("CURSOR_LOOP", f"{MAX_EMPTY} empty pages in a row, and the registry says there are more")
+            raise StreamHalted("CURSOR_LOOP", f"{MAX_EMPTY} empty pages in a row, and the registry says there are more")
 
 
-def single(_: State | None) -> Steps:
+def single_page(_: State | None) -> PageSteps:
     """One page is all there is."""
-    yield Ask({"page": 0})
+    yield PageRequest({"page": 0})
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangeFeed:
     """A change feed that is asked again from its newest position until nothing new comes."""
 
     position: Callable[[], str]
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Ask until the position stays where it is."""
         number = int(state["page"]) if state else 0
         while True:
             before = self.position()
-            seen = yield Ask({"page": number})
+            seen = yield PageRequest({"page": number})
             if not seen.count or self.position() == before:
                 return
             number += 1
@@ -133,29 +133,29 @@ class LinkHeader:
 
     relation: str = "next"
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Follow links until there is none."""
-        return _follow(state, lambda seen: link(seen.links, self.relation))
+        return _follow_urls(state, lambda seen: link(seen.links, self.relation))
 
 
 @dataclass(frozen=True, slots=True)
 class NextUrl:
     """The next URL is in the reply's document."""
 
-    look: Look
+    look: Expression
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Follow URLs until there is none."""
-        return _follow(state, lambda seen: first_text(self.look(seen.root)))
+        return _follow_urls(state, lambda seen: first_text(self.look(seen.root)))
 
 
-def _follow(state: State | None, find: Callable[[Seen], str | None]) -> Steps:
-    watch = Watch()
+def _follow_urls(state: State | None, find: Callable[[PageReply], str | None]) -> PageSteps:
+    watch = LoopDetector()
     url = state.get("url") if state else None
     while True:
-        watch.going_to(url or "")
-        seen = yield Ask({"url": url} if url else {}, url=url)
-        watch.saw(seen)
+        watch.before_request(url or "")
+        seen = yield PageRequest({"url": url} if url else {}, url=url)
+        watch.after_reply(seen)
         found = find(seen)
         if not found:
             return
@@ -163,23 +163,23 @@ def _follow(state: State | None, find: Callable[[Seen], str | None]) -> Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class CursorToken:
     """The reply names a token that asks for the next page. The first request has none."""
 
-    look: Look
-    more: Look | None = None
+    look: Expression
+    more: Expression | None = None
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Pass tokens back until there is none; a token that repeats is the end only when nothing came with it."""
-        watch = Watch()
+        watch = LoopDetector()
         token = state.get("token") if state else None
         while True:
-            watch.going_to(token or "")
-            seen = yield Ask({"token": token} if token else {}, {"cursor": token} if token else {})
+            watch.before_request(token or "")
+            seen = yield PageRequest({"token": token} if token else {}, {"cursor": token} if token else {})
             found = first_text(self.look(seen.root))
-            if not found or (self.more is not None and not truth(self.more(seen.root))) or (found == token and not seen.count):
+            if not found or (self.more is not None and not is_true(self.more(seen.root))) or (found == token and not seen.count):
                 return
-            watch.saw(seen)
+            watch.after_reply(seen)
             token = found
 
 
@@ -191,40 +191,42 @@ class PageNumber:
     """
 
     start: int = 1
-    more: Look | None = None
-    pages: Look | None = None
-    total: Look | None = None
+    more: Expression | None = None
+    pages: Expression | None = None
+    total: Expression | None = None
     size: int | None = None
     gaps: bool = False
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Count up until a stop sign."""
-        watch = Watch()
+        watch = LoopDetector()
         page = int(state["page"]) if state else self.start
-        got = int(state.get("got", 0)) if state else 0
-        whole = {"total": state["total"]} if state and "total" in state else {}
+        received = int(state.get("got", 0)) if state else 0
+        total_state = {"total": state["total"]} if state and "total" in state else {}
         while True:
-            seen = yield Ask({"page": page, "got": got, **whole}, {"page": page, **({"size": self.size} if self.size else {})})
-            whole = extent(whole, seen, self.total or self.pages)
-            watch.saw(seen)
-            got += seen.count
-            if self._ended(seen, page, got):
+            seen = yield PageRequest(
+                {"page": page, "got": received, **total_state}, {"page": page, **({"size": self.size} if self.size else {})}
+            )
+            total_state = window_total(total_state, seen, self.total or self.pages)
+            watch.after_reply(seen)
+            received += seen.count
+            if self._ended(seen, page, received):
                 return
             if not seen.count and not self.gaps:
                 raise RetryLater("PAGE_EMPTY", f"page {page} is empty and says that more follow; allow it with paging.page_number.gaps")
             page += 1
 
-    def _ended(self, seen: Seen, page: int, got: int) -> bool:
+    def _ended(self, seen: PageReply, page: int, received: int) -> bool:
         if self.more is not None:
-            ended = not truth(self.more(seen.root))
-            if ended and self.total is not None and not counted_out(seen, got, self.total, None):
+            ended = not is_true(self.more(seen.root))
+            if ended and self.total is not None and not is_last_by_count(seen, received, self.total, None):
                 raise RetryLater(
-                    "COUNT_MISMATCH", f"the registry says that this was all, and that there are more records than the {got} it served"
+                    "COUNT_MISMATCH", f"the registry says that this was all, and that there are more records than the {received} it served"
                 )
             return ended
         if self.pages is not None:
-            return page - self.start + 1 >= number(self.pages(seen.root), "the number of pages")
-        return counted_out(seen, got, self.total, self.size)
+            return page - self.start + 1 >= parse_count(self.pages(seen.root), "the number of pages")
+        return is_last_by_count(seen, received, self.total, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,30 +235,30 @@ class Offset:
 
     size: int
     start: int = 0
-    total: Look | None = None
+    total: Expression | None = None
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Skip ahead by what was received until a stop sign."""
-        watch = Watch()
+        watch = LoopDetector()
         offset = int(state["offset"]) if state else self.start
-        whole = {"total": state["total"]} if state and "total" in state else {}
+        total_state = {"total": state["total"]} if state and "total" in state else {}
         while True:
-            seen = yield Ask({"offset": offset, **whole}, {"offset": offset, "size": self.size})
-            whole = extent(whole, seen, self.total)
-            watch.saw(seen)
+            seen = yield PageRequest({"offset": offset, **total_state}, {"offset": offset, "size": self.size})
+            total_state = window_total(total_state, seen, self.total)
+            watch.after_reply(seen)
             offset += seen.count
-            if counted_out(seen, offset - self.start, self.total, self.size):
+            if is_last_by_count(seen, offset - self.start, self.total, self.size):
                 return
 
 
-def counted_out(seen: Seen, got: int, total: Look | None, size: int | None) -> bool:
+def is_last_by_count(seen: PageReply, received: int, total: Expression | None, size: int | None) -> bool:
     """Return whether counting says that the last page was reached; raise ``COUNT_MISMATCH`` when it stops short of its total."""
     if total is not None:
-        expected = number(total(seen.root), "the total")
-        if got >= expected:
+        expected = parse_count(total(seen.root), "the total")
+        if received >= expected:
             return True
         if seen.count == 0 or (size and seen.count < size):
-            raise RetryLater("COUNT_MISMATCH", f"the registry says there are {expected} records and served {got}")
+            raise RetryLater("COUNT_MISMATCH", f"the registry says there are {expected} records and served {received}")
         return False
     return seen.count == 0 or (size is not None and seen.count < size)
 
@@ -269,57 +271,59 @@ class AtomArchive:
     """Where the window starts; without one, from the first archive on."""
     last_seen: str = ""
     """The entry the last poll ended with; the walk back ends where it stands."""
-    entry_id: Look | None = None
+    entry_id: Expression | None = None
     previous: str = "prev-archive"
-    most: int = 10_000
+    max_documents: int = 10_000
 
-    def __call__(self, state: State | None) -> Steps:
+    def __call__(self, state: State | None) -> PageSteps:
         """Find the oldest feed that matters, then follow ``next-archive``."""
-        watch = Watch()
-        back: list[tuple[str | None, set[str | None]]] = []
+        watch = LoopDetector()
+        visited: list[tuple[str | None, set[str | None]]] = []
         url = state.get("url") if state else None
         if url is None:
-            watch_back = Watch()
+            watch_back = LoopDetector()
             while True:
-                watch_back.going_to(url or "")
-                seen = yield Ask({}, url=url, probe=True)
-                back.append((url, {url, seen.url, _atom_link(seen, "self")}))
-                if len(back) > self.most:
-                    raise Halt("CURSOR_LOOP", f"more than {self.most} archive documents without an end; raise paging.atom.max_documents")
+                watch_back.before_request(url or "")
+                seen = yield PageRequest({}, url=url, probe=True)
+                visited.append((url, {url, seen.url, _atom_link(seen, "self")}))
+                if len(visited) > self.max_documents:
+                    raise StreamHalted(
+                        "CURSOR_LOOP", f"more than {self.max_documents} archive documents without an end; raise paging.atom.max_documents"
+                    )
                 earlier = _atom_link(seen, self.previous)
                 if not earlier or self._reached(seen.root):
                     break
                 url = earlier
-            back.pop()
+            visited.pop()
         while True:
-            watch.going_to(url or "")
-            seen = yield Ask({"url": url} if url else {}, url=url)
+            watch.before_request(url or "")
+            seen = yield PageRequest({"url": url} if url else {}, url=url)
             onward = _atom_link(seen, "next-archive")
             if onward:
                 url = onward
-            elif back:
-                url = back.pop()[0]
+            elif visited:
+                url = visited.pop()[0]
             else:
                 return
-            if back and url in back[-1][1]:
-                back.pop()
+            if visited and url in visited[-1][1]:
+                visited.pop()
 
     def _reached(self, root: etree._Element) -> bool:
         if self.last_seen and self.entry_id is not None:
             return any(first_text(self.entry_id(entry)) == self.last_seen for entry in root.iter(f"{_ATOM}entry"))
         stamps = [text for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry")) if text]
-        return bool(self.since and stamps and min(map(_instant, stamps)) < self.since)
+        return bool(self.since and stamps and min(map(_parse_instant, stamps)) < self.since)
 
 
-def _instant(text: str) -> datetime:
+def _parse_instant(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Halt("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
+        raise StreamHalted("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _atom_link(seen: Seen, relation: str) -> str | None:
+def _atom_link(seen: PageReply, relation: str) -> str | None:
     for element in seen.root.findall(f"{_ATOM}link"):
         if element.get("rel") == relation and (target := element.get("href")):
             return urljoin(seen.url, str(target))
@@ -345,7 +349,7 @@ def first_text(values: list[Any]) -> str | None:
     return None
 
 
-def truth(values: list[Any]) -> bool:
+def is_true(values: list[Any]) -> bool:
     """Return whether a stop sign says that there is more."""
     if values and isinstance(values[0], bool):
         return values[0]
@@ -353,7 +357,7 @@ def truth(values: list[Any]) -> bool:
     return text is not None and text.lower() not in {"false", "0", "no", "n"}
 
 
-def number(values: list[Any], what: str) -> int:
+def parse_count(values: list[Any], what: str) -> int:
     """Return a whole number a reply states; raise ``COUNT_MISSING`` when it does not."""
     text = first_text(values)
     try:

@@ -18,66 +18,68 @@ from gateway.config.connection import Condition
 from gateway.config.connector import Stream
 from gateway.config.expressions.compiler import PayloadKind, compile_expression
 from gateway.config.expressions.compiler import text_of as spelled
-from gateway.config.expressions.conditions import record_test
+from gateway.config.expressions.conditions import compile_record_condition
 from gateway.fetch import xml_parser
-from gateway.fetch.decode.formats import Document, dump_json, element_bytes
+from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.secrets import Secrets
-from gateway.records import BAD_ID, NO_ID, Raw
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
 
-Look = Callable[[Any, Mapping[str, Any]], list[Any]]
+ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
 
 
-class Expressions:
+class ExpressionCache:
     """Compiles the expressions of one connector, each text once."""
 
     def __init__(self, namespaces: Mapping[str, str]) -> None:
         self._namespaces = dict(namespaces)
-        self._looks: dict[tuple[str, str], Look] = {}
+        self._looks: dict[tuple[str, str], ExpressionFunction] = {}
         self._tests: dict[tuple[Any, ...], Callable[[Any, Mapping[str, Any]], bool]] = {}
 
-    def __call__(self, kind: str, text: str) -> Look:
+    def __call__(self, kind: str, text: str) -> ExpressionFunction:
         """Return the compiled expression."""
         if (kind, text) not in self._looks:
             self._looks[kind, text] = compile_expression(cast("PayloadKind", kind), text, self._namespaces).run
         return self._looks[kind, text]
 
-    def fits(self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]) -> bool:
+    def matches(self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]) -> bool:
         """Return whether a node fits a condition with a path."""
         key = (kind, condition.path or "", condition.is_, condition.not_, condition.over, condition.since, condition.exists)
         if key not in self._tests:
-            self._tests[key] = record_test(condition, cast("PayloadKind", kind), self._namespaces)
+            self._tests[key] = compile_record_condition(condition, cast("PayloadKind", kind), self._namespaces)
         return self._tests[key](node, context)
 
 
-def text_of(value: Any) -> str:
+def stripped_text(value: Any) -> str:
     """Return a found value as text without white space around it."""
     return spelled(value).strip()
 
 
 MAX_ID = 255
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
+_INVISIBLE_CHARACTERS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+)
 """What nobody sees: two ids that differ in it look the same to everybody."""
 
 
 @dataclass(slots=True)
-class Item:
+class SelectedNode:
     """A node that is a record, with where it was found. ``outer`` is what ``keep`` looks from in JSON."""
 
     kind: PayloadKind
     node: Any
-    outer: Any
+    keep_root: Any
     root: Any
     context: Mapping[str, str] = field(default_factory=dict)
-    gone: str = ""
+    deleted_id: str = ""
     """The native id of a record that turned out not to exist any more."""
     body: bytes | None = None
     """The node as bytes, once they were asked for: see :meth:`Selector.body`."""
 
 
-class Selector:
+class RecordSelector:
     """Finds the records of one stream and turns each into a :class:`~gateway.records.Raw`."""
 
-    def __init__(self, connector: str, name: str, stream: Stream, expressions: Expressions, secrets: Secrets) -> None:
+    def __init__(self, connector: str, name: str, stream: Stream, expressions: ExpressionCache, secrets: Secrets) -> None:
         self._connector = connector
         self._name = name
         self._stream = stream
@@ -85,47 +87,50 @@ class Selector:
         self._secrets = secrets
         self._zone = ZoneInfo(stream.zone)
 
-    def items(self, document: Document, context: Mapping[str, str]) -> list[Item]:
+    def items(self, document: DecodedDocument, context: Mapping[str, str]) -> list[SelectedNode]:
         """Return the records of a document in order."""
-        if document.cut is not None:
+        if document.streamed_records is not None:
             return []
         steps = (self._stream.records,) if isinstance(self._stream.records, str) else self._stream.records
-        kept = {**context, **({"file": document.name} if document.name else {})}
-        found = [Item(document.kind, node, node, document.root, kept) for node in self.look(document.kind, steps[0], document.root, kept)]
+        context_values = {**context, **({"file": document.name} if document.name else {})}
+        found = [
+            SelectedNode(document.kind, node, node, document.root, context_values)
+            for node in self.evaluate(document.kind, steps[0], document.root, context_values)
+        ]
         for step in steps[1:]:
-            found = [replace(item, node=node) for item in found for node in self.look(item.kind, step, item.node, kept)]
+            found = [replace(item, node=node) for item in found for node in self.evaluate(item.kind, step, item.node, context_values)]
         return [self._with_kept(item) for item in found] if self._stream.keep else found
 
-    def cut_items(self, document: Document, context: Mapping[str, str]) -> Iterator[Item]:
+    def streamed_items(self, document: DecodedDocument, context: Mapping[str, str]) -> Iterator[SelectedNode]:
         """Give the records of a document that was cut while it streamed, each a document of its own."""
-        for piece in document.cut or ():
-            node = etree.fromstring(piece, xml_parser.OWN)
-            yield Item("xml", node, node, document.root, context, body=piece)
+        for piece in document.streamed_records or ():
+            node = etree.fromstring(piece, xml_parser.TRUSTED_PARSER)
+            yield SelectedNode("xml", node, node, document.root, context, body=piece)
 
-    def look(self, kind: str, expression: str, node: Any, context: Mapping[str, Any]) -> list[Any]:
+    def evaluate(self, kind: str, expression: str, node: Any, context: Mapping[str, Any]) -> list[Any]:
         """Return what an expression finds."""
         return self._expressions(kind, expression)(node, context)
 
-    def text(self, item: Item, expression: str) -> str:
+    def text(self, item: SelectedNode, expression: str) -> str:
         """Return the first text an expression finds in a record, blank when there is none."""
         context = {**item.context, "root": item.root} if "$root" in expression else item.context
-        for value in self.look(item.kind, expression, item.node, context):
-            if text := text_of(value):
+        for value in self.evaluate(item.kind, expression, item.node, context):
+            if text := stripped_text(value):
                 return text
         return ""
 
-    def fits(self, item: Item, condition: Condition | None) -> bool:
+    def matches(self, item: SelectedNode, condition: Condition | None) -> bool:
         """Return whether a record fits a condition that has a path."""
-        return condition is not None and self._expressions.fits(item.kind, condition, item.node, item.context)
+        return condition is not None and self._expressions.matches(item.kind, condition, item.node, item.context)
 
-    def raws(self, item: Item) -> Iterator[Raw]:
+    def to_raw_records(self, item: SelectedNode) -> Iterator[RawRecord]:
         """Give a record, then the records inside it."""
         stream = self._stream
         body = self.body(item)
-        native_id = self._unnamed(item.gone) if item.gone else self.native_id(item, body)
-        gone = bool(item.gone) or self.fits(item, stream.deleted) or self._operation_deletes(item)
+        native_id = self._hash_personal_id(item.deleted_id) if item.deleted_id else self.native_id(item, body)
+        gone = bool(item.deleted_id) or self.matches(item, stream.deleted) or self._is_delete_operation(item)
         changed = self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
-        yield Raw(
+        yield RawRecord(
             connector=self._connector,
             stream=self._name,
             native_id=native_id,
@@ -137,62 +142,62 @@ class Selector:
             version=self.text(item, stream.version) if stream.version else "",
         )
         if stream.children and not gone:
-            for node in self.look(item.kind, stream.children, item.node, item.context):
-                yield from self.raws(replace(item, node=node, body=None, context={**item.context, "parent": native_id}))
+            for node in self.evaluate(item.kind, stream.children, item.node, item.context):
+                yield from self.to_raw_records(replace(item, node=node, body=None, context={**item.context, "parent": native_id}))
 
     @staticmethod
-    def body(item: Item) -> bytes:
+    def body(item: SelectedNode) -> bytes:
         """Return the bytes of a record, written once: what is kept of it, and what a repeated page is recognised by."""
         if item.body is None:
             item.body = element_bytes(item.node) if isinstance(item.node, etree._Element) else dump_json(item.node)  # noqa: SLF001 - see lxml
         return item.body
 
-    def native_id(self, item: Item, body: bytes) -> str:
+    def native_id(self, item: SelectedNode, body: bytes) -> str:
         """Return the parts of the id joined by ``/``; a record without one gets a name from its content, and is rejected later."""
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
         if not joined.isascii():
             joined = unicodedata.normalize("NFC", joined)  # composed and decomposed letters look the same to everybody
         if not all(parts):
-            return NO_ID + hashlib.sha256(body).hexdigest()[:32]
-        if len(joined) > MAX_ID or (not (joined.isascii() and joined.isprintable()) and _UNSEEN.search(joined)):
-            return BAD_ID + hashlib.sha256(body).hexdigest()[:32]
-        return self._unnamed(joined)
+            return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        if len(joined) > MAX_ID or (not (joined.isascii() and joined.isprintable()) and _INVISIBLE_CHARACTERS.search(joined)):
+            return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        return self._hash_personal_id(joined)
 
-    def _unnamed(self, native_id: str) -> str:
+    def _hash_personal_id(self, native_id: str) -> str:
         """Return an id that names a person as a keyed hash, any other as it is."""
         key = self._stream.id_key
         if key is None:
             return native_id
         return hmac.new(self._secrets(key.secret), native_id.encode(), hashlib.sha256).hexdigest()[:40]
 
-    def position(self, item: Item) -> str:
+    def position(self, item: SelectedNode) -> str:
         """Return where in a change feed a record stands."""
         cursor = self._stream.cursor
         return self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
 
-    def _operation_deletes(self, item: Item) -> bool:
+    def _is_delete_operation(self, item: SelectedNode) -> bool:
         cursor = self._stream.cursor
         if not cursor or not cursor.feed or not cursor.feed.operation:
             return False
         return self.text(item, cursor.feed.operation) in cursor.feed.deleted
 
-    def _kind(self, item: Item) -> str:
+    def _kind(self, item: SelectedNode) -> str:
         if self._stream.kind:
             return self.text(item, self._stream.kind)
         return etree.QName(item.node).localname if isinstance(item.node, etree._Element) else ""  # noqa: SLF001
 
-    def _with_kept(self, item: Item) -> Item:
-        seen_from = item.node if item.kind == "xml" else item.outer
-        kept = dict(item.context)
+    def _with_kept(self, item: SelectedNode) -> SelectedNode:
+        seen_from = item.node if item.kind == "xml" else item.keep_root
+        context_values = dict(item.context)
         for name, expression in self._stream.keep.items():
-            values = self.look(item.kind, expression, seen_from, {**item.context, "root": item.root})
-            if text := next((text for value in values if (text := text_of(value))), ""):
-                kept[name] = text
-        return replace(item, context=kept)
+            values = self.evaluate(item.kind, expression, seen_from, {**item.context, "root": item.root})
+            if text := next((text for value in values if (text := stripped_text(value))), ""):
+                context_values[name] = text
+        return replace(item, context=context_values)
 
     def _changed_at(self, text: str) -> datetime | None:
-        moment = moment_of(text)
+        moment = parse_timestamp(text)
         if moment is None or moment.tzinfo:
             return moment
         return moment.replace(tzinfo=self._zone).astimezone(UTC)
@@ -202,7 +207,7 @@ _FORMATS = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d%H%M
 _MILLISECONDS = 100_000_000_000
 
 
-def moment_of(text: str) -> datetime | None:
+def parse_timestamp(text: str) -> datetime | None:
     """Return the moment a text states, or ``None``: then the watermark stays and the record is read again."""
     text = text.strip().rstrip(".")
     if text.isascii() and text.isdigit() and len(text) in {10, 13}:

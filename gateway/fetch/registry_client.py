@@ -14,19 +14,19 @@ from gateway.config import connection as language
 from gateway.config.connector import Connector, Push, Soap
 from gateway.config.expressions.compiler import compile_expression, text_of
 from gateway.config.types import Secret
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 from gateway.fetch.http import tls
-from gateway.fetch.http.auth import ApiKey, Auth, Basic, Bearer, OAuth2, Open
-from gateway.fetch.http.login import Login
-from gateway.fetch.http.rate_limiter import Quiet
-from gateway.fetch.http.request_reply import Call, Reply, Verdict
-from gateway.fetch.http.transport import Allowance, Line, Transport, origin
+from gateway.fetch.http.auth import ApiKey, Auth, Basic, Bearer, NoAuth, OAuth2
+from gateway.fetch.http.login import LoginAuth
+from gateway.fetch.http.rate_limiter import QuietHours
+from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
+from gateway.fetch.http.transport import Connection, RegistryLimits, Transport, origin
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.secrets import text as secret_text
+from gateway.fetch.secrets import text_secret as secret_text
 from gateway.fetch.soap.envelope import Wsdl
 
 
-class Client(Transport):
+class RegistryClient(Transport):
     """The client of one connector: built from its file, its secrets and the stage.
 
     ``base`` is the address that is called, ``secrets`` what ``{secret: name}`` means here.
@@ -36,26 +36,26 @@ class Client(Transport):
         self, connector: Connector, secrets: Secrets, stage: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         block = connector.protocol
-        self.block = block
+        self.protocol_config = block
         self.secrets = secrets
         self.stage = stage
         self._tls = None if isinstance(block, Push) else block.tls
-        self.base = "" if isinstance(block, Push) else _address(connector.connector, block.url, stage)
+        self.base = "" if isinstance(block, Push) else _url_for_environment(connector.connector, block.url, stage)
         hosts = set() if isinstance(block, Push) else {origin(self.base), *(_host_origin(host, self.base) for host in block.hosts)}
-        super().__init__(connector.connector, allowance_of(block.limits), Line(), hosts, now=now)
-        self.line = self.line_of(None if isinstance(block, Push) else block.auth, self._tls)
+        super().__init__(connector.connector, limits_from_config(block.limits), Connection(), hosts, now=now)
+        self.line = self.connection_for(None if isinstance(block, Push) else block.auth, self._tls)
         self._wsdls: dict[Path, Wsdl] = {}
-        self._parties: dict[str, Line] = {}
+        self._institution_connections: dict[str, Connection] = {}
 
-    def line_of(self, auth: language.Auth | None, own: language.Tls | None) -> Line:
+    def connection_for(self, auth: language.Auth | None, tls_config: language.Tls | None) -> Connection:
         """Return how to reach a party with these credentials and this certificate."""
-        return Line(self._auth(auth), self._context(own))
+        return Connection(self._auth(auth), self._context(tls_config))
 
-    def party_line(self, name: str, auth: language.Auth | None, own: language.Tls | None) -> Line:
+    def institution_connection(self, name: str, auth: language.Auth | None, tls_config: language.Tls | None) -> Connection:
         """Return the line of one institution, made once so that its token and connections are kept."""
-        if name not in self._parties:
-            self._parties[name] = self.line_of(auth, own)
-        return self._parties[name]
+        if name not in self._institution_connections:
+            self._institution_connections[name] = self.connection_for(auth, tls_config)
+        return self._institution_connections[name]
 
     def wsdl(self, folder: Path, block: Soap) -> Wsdl:
         """Return the connector's WSDL, loaded once."""
@@ -64,18 +64,20 @@ class Client(Transport):
             self._wsdls[path] = Wsdl(path, block.service, block.port)
         return self._wsdls[path]
 
-    def _context(self, own: language.Tls | None) -> ssl.SSLContext | None:
-        if own is None:
+    def _context(self, tls_config: language.Tls | None) -> ssl.SSLContext | None:
+        if tls_config is None:
             return None
-        given = {
-            name: self.secrets(found.secret) for name in ("authorities", "certificate", "key", "password") if (found := getattr(own, name))
+        tls_material = {
+            name: self.secrets(found.secret)
+            for name in ("authorities", "certificate", "key", "password")
+            if (found := getattr(tls_config, name))
         }
-        bundle = self.secrets(own.pkcs12.secret) if own.pkcs12 else None
-        return tls.context(self.connector, pkcs12_bundle=bundle, **given)
+        bundle = self.secrets(tls_config.pkcs12.secret) if tls_config.pkcs12 else None
+        return tls.client_context(self.connector, pkcs12_bundle=bundle, **tls_material)
 
     def _auth(self, auth: language.Auth | None) -> Auth:
         if auth is None:
-            return Open()
+            return NoAuth()
         if auth.basic:
             return Basic(self._text(auth.basic.username), self._text(auth.basic.password))
         if auth.bearer:
@@ -89,8 +91,8 @@ class Client(Transport):
         return self._oauth(auth.oauth2_client_credentials)
 
     def _oauth(self, rule: language.OAuth2) -> OAuth2:
-        url = rule.token_url if isinstance(rule.token_url, str) else _address(self.connector, rule.token_url, self.stage)
-        self.allow(url)
+        url = rule.token_url if isinstance(rule.token_url, str) else _url_for_environment(self.connector, rule.token_url, self.stage)
+        self.allow_origin(url)
         key = rule.private_key.secret if rule.private_key else None
         return OAuth2(
             url,
@@ -102,15 +104,15 @@ class Client(Transport):
             audience=rule.audience or "",
             scope=rule.scope,
             parameters=tuple(rule.parameters.items()),
-            in_body=rule.credentials_in == "body",
+            credentials_in_body=rule.credentials_in == "body",
             tls=self._context(rule.tls),
         )
 
-    def _login(self, rule: language.Login) -> Login:
-        url = rule.url if isinstance(rule.url, str) else _address(self.connector, rule.url, self.stage)
-        self.allow(url)
+    def _login(self, rule: language.Login) -> LoginAuth:
+        url = rule.url if isinstance(rule.url, str) else _url_for_environment(self.connector, rule.url, self.stage)
+        self.allow_origin(url)
         select = compile_expression("json", rule.token)
-        return Login(
+        return LoginAuth(
             url,
             {name: self._text(value) for name, value in rule.fields.items()},
             lambda answer: text_of(next(iter(select(answer)), "")),
@@ -124,31 +126,33 @@ class Client(Transport):
         return (lambda: source) if isinstance(source, str) else (lambda: secret_text(self.secrets, source.secret))
 
 
-def allowance_of(limits: language.Limits) -> Allowance:
+def limits_from_config(limits: language.Limits) -> RegistryLimits:
     """Return the allowance a connector's ``limits`` ask for."""
-    return Allowance(
+    return RegistryLimits(
         rate=limits.rate,
         concurrency=limits.concurrency,
         timeout=limits.timeout.total_seconds(),
         max_response=limits.max_response,
         max_decoded=limits.max_decoded,
-        quiet=quiet_of(limits.quiet) if limits.quiet else None,
+        quiet=parse_quiet_hours(limits.quiet) if limits.quiet else None,
         attempts=limits.attempts,
-        patience=limits.patience.total_seconds(),
+        retry_timeout=limits.patience.total_seconds(),
     )
 
 
-def quiet_of(text: str) -> Quiet:
+def parse_quiet_hours(text: str) -> QuietHours:
     """Return the quiet hours ``07:00-19:00 Europe/Brussels`` means."""
     hours, _, zone = text.partition(" ")
     start, _, end = hours.partition("-")
-    return Quiet(clock_time.fromisoformat(start), clock_time.fromisoformat(end), ZoneInfo(zone))
+    return QuietHours(clock_time.fromisoformat(start), clock_time.fromisoformat(end), ZoneInfo(zone))
 
 
-def _address(connector: str, url: language.Url, stage: str) -> str:
-    found = url.at(stage)
+def _url_for_environment(connector: str, url: language.UrlsByEnvironment, stage: str) -> str:
+    found = url.for_environment(stage)
     if found is None:
-        raise Halt("URL_MISSING", f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production")
+        raise StreamHalted(
+            "URL_MISSING", f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production"
+        )
     return found
 
 
@@ -156,4 +160,4 @@ def _host_origin(host: str, base: str) -> str:
     return origin(host if "://" in host else f"{urlsplit(base).scheme}://{host}")
 
 
-__all__ = ["Allowance", "Call", "Client", "Line", "Reply", "Transport", "Verdict", "origin"]
+__all__ = ["Connection", "RegistryClient", "RegistryLimits", "RegistryReply", "RegistryRequest", "ReplyVerdict", "Transport", "origin"]

@@ -9,19 +9,19 @@ from urllib.parse import quote, urlencode, urljoin
 
 from lxml import etree
 
-from gateway.config.expressions.template import MissingValue, Placeholder, Template, parse, spell
+from gateway.config.expressions.template import MissingValue, Placeholder, Template, format_value, parse_template
 from gateway.config.requests import Request
 from gateway.config.types import Secret
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
-from gateway.fetch.http.request_reply import Call
+from gateway.fetch.http.request_reply import RegistryRequest
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.secrets import text as secret_text
+from gateway.fetch.secrets import text_secret as secret_text
 
 Values = Mapping[str, Any]
 
 
-class Filler:
+class TemplateFiller:
     """Fills templates with values; secrets are fetched at the moment they are needed."""
 
     def __init__(self, secrets: Secrets, separator: str = ",") -> None:
@@ -33,50 +33,50 @@ class Filler:
         if isinstance(source, Secret):
             return secret_text(self._secrets, source.secret)
         try:
-            return parse(source).fill(self._flat(values))
+            return parse_template(source).fill(self._flatten(values))
         except MissingValue as missing:
-            raise Halt("VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here") from None
+            raise StreamHalted("VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here") from None
 
     def url(self, base: str, path: str, values: Values) -> str:
         """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path.
 
         A path that is one placeholder takes a link the registry gave as it is; the client refuses links to other hosts.
         """
-        lone = alone(parse(path))
-        link = str(values.get(lone.name) or "") if lone else ""
+        sole = sole_placeholder(parse_template(path))
+        link = str(values.get(sole.name) or "") if sole else ""
         if link.startswith(("http://", "https://", "/")):
             return urljoin(base, link)
         try:
-            filled = parse(path).fill(self._flat(values), lambda value: quote(value, safe=""))
+            filled = parse_template(path).fill(self._flatten(values), lambda value: quote(value, safe=""))
         except MissingValue as missing:
-            raise Halt("VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here") from None
+            raise StreamHalted("VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here") from None
         if filled.startswith(("http://", "https://")):
             return filled
         if any(piece in {".", ".."} for piece in filled.split("?")[0].split("/")):
-            raise Halt("URL_INVALID", "a value would make the path climb out of its folder")
+            raise StreamHalted("URL_INVALID", "a value would make the path climb out of its folder")
         return base.rstrip("/") + "/" + filled.lstrip("/") if filled.strip("/") else base
 
-    def pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:
+    def query_pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:
         """Give the pairs of a query or a form; what has no value now is left out, a list repeats the name."""
         for name, source in query.items():
             for one in source if isinstance(source, list | tuple) else (source,):
                 filled = self.value(one, values)
                 for item in filled if isinstance(filled, list | tuple) else (filled,):
                     if item is not None:
-                        yield name, item if isinstance(item, str) else spell(item, Placeholder(name))
+                        yield name, item if isinstance(item, str) else format_value(item, Placeholder(name))
 
     def value(self, source: Any, values: Values) -> Any:
         """Return one value of a template: a placeholder alone keeps its type, and is ``None`` when it has no value."""
         if not isinstance(source, str):
             return secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
-        template = parse(source)
-        lone = alone(template)
-        if lone is None:
+        template = parse_template(source)
+        sole = sole_placeholder(template)
+        if sole is None:
             return self.text(source, values)
-        found = values.get(lone.name)
-        if found is None or (isinstance(found, int | list | tuple) and not lone.format):
+        found = values.get(sole.name)
+        if found is None or (isinstance(found, int | list | tuple) and not sole.format):
             return found
-        return spell(found, lone)
+        return format_value(found, sole)
 
     def json(self, source: Any, values: Values) -> Any:
         """Return a JSON body; an entry that is only a placeholder without a value is left out."""
@@ -101,12 +101,12 @@ class Filler:
 
     def _fill_element(self, element: etree._Element, values: Values) -> None:
         for child in list(element):
-            lone = alone(parse(child.text.strip())) if child.text and not len(child) else None
-            found = values.get(lone.name) if lone else ""
-            if lone and found is None:
+            sole = sole_placeholder(parse_template(child.text.strip())) if child.text and not len(child) else None
+            found = values.get(sole.name) if sole else ""
+            if sole and found is None:
                 element.remove(child)
-            elif lone and isinstance(found, list | tuple):
-                self._repeat(element, child, lone, found)
+            elif sole and isinstance(found, list | tuple):
+                self._repeat(element, child, sole, found)
             else:
                 self._fill_element(child, values)
         for name, attribute in element.attrib.items():
@@ -117,26 +117,26 @@ class Filler:
             if child.tail and child.tail.strip():
                 child.tail = self.text(child.tail, values)
 
-    def _repeat(self, parent: etree._Element, child: etree._Element, lone: Placeholder, found: Sequence[Any]) -> None:
+    def _repeat(self, parent: etree._Element, child: etree._Element, sole: Placeholder, found: Sequence[Any]) -> None:
         place = parent.index(child)
         parent.remove(child)
         for offset, one in enumerate(found):
             copy = etree.fromstring(etree.tostring(child, with_tail=False))
-            copy.text = spell(one, lone)
+            copy.text = format_value(one, sole)
             parent.insert(place + offset, copy)
 
-    def _flat(self, values: Values) -> dict[str, Any]:
+    def _flatten(self, values: Values) -> dict[str, Any]:
         return {k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in values.items()}
 
 
-def alone(template: Template) -> Placeholder | None:
+def sole_placeholder(template: Template) -> Placeholder | None:
     """Return the placeholder when a template is nothing else."""
     if len(template.parts) == 1 and isinstance(template.parts[0], Placeholder):
         return template.parts[0]
     return None
 
 
-def call(request: Request, base: str, values: Values, filler: Filler) -> Call:
+def build_request(request: Request, base: str, values: Values, filler: TemplateFiller) -> RegistryRequest:
     """Make the HTTP call of a ``get`` or ``post`` request."""
     method, path = ("GET", request.get) if request.get is not None else ("POST", request.post or "")
     headers = {name: filler.text(value, values) for name, value in request.headers.items()}
@@ -145,21 +145,21 @@ def call(request: Request, base: str, values: Values, filler: Filler) -> Call:
         content = json.dumps(filler.json(request.json_, values), ensure_ascii=False).encode()
         headers.setdefault("Content-Type", "application/json")
     elif request.form:
-        content = urlencode(list(filler.pairs(request.form, values))).encode()
+        content = urlencode(list(filler.query_pairs(request.form, values))).encode()
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
     elif request.xml is not None:
         content = etree.tostring(filler.xml(request.xml, values), encoding="utf-8", xml_declaration=True)
         headers.setdefault("Content-Type", "application/xml; charset=utf-8")
-    return Call(
+    return RegistryRequest(
         method,
         filler.url(base, path, values),
         headers,
         content,
         label=f"{method} {path.partition('?')[0]}",
-        query=tuple(filler.pairs(request.query, values)),
+        query=tuple(filler.query_pairs(request.query, values)),
     )
 
 
-def follow(previous: Call, url: str) -> Call:
+def follow_link(previous: RegistryRequest, url: str) -> RegistryRequest:
     """Return the call to a URL a registry gave; the template's query stays behind, it is already in the URL."""
-    return Call(previous.method, urljoin(previous.url, url), previous.headers, previous.content, label=previous.label)
+    return RegistryRequest(previous.method, urljoin(previous.url, url), previous.headers, previous.content, label=previous.label)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 
 Secrets = Callable[[str], bytes]
 """Give the bytes of a secret by name; raises :class:`~gateway.errors.Halt` with ``SECRET_MISSING`` when there is none."""
@@ -33,24 +33,24 @@ class FileSecrets:
         """Return the secret as it is now."""
         path = self._directory / name
         if not path.resolve().is_relative_to(self._directory.resolve()):
-            raise Halt("SECRET_MISSING", f"secret {name!r} points outside {self._directory}; name a file inside it")
+            raise StreamHalted("SECRET_MISSING", f"secret {name!r} points outside {self._directory}; name a file inside it")
         try:
             found = path.stat()
         except OSError:
             return self._from_environment(name, path)
         if not stat.S_ISREG(found.st_mode):
-            raise Halt("SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file")
+            raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file")
         state = (found.st_mtime_ns, found.st_size, found.st_ino)
         kept = self._cache.get(name)
         if kept is None or kept[0] != state:
             try:
-                kept = (state, _without_line_end(path.read_bytes()))
+                kept = (state, _strip_newline(path.read_bytes()))
             except OSError as error:
-                raise Halt("SECRET_UNREADABLE", f"secret {name!r}: {path} cannot be read: {error.strerror}") from None
+                raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r}: {path} cannot be read: {error.strerror}") from None
             self._cache[name] = kept
         return kept[1]
 
-    def open_to_others(self, name: str) -> Path | None:
+    def world_readable_file(self, name: str) -> Path | None:
         """Return the file of a secret that every user of this machine may read, ``None`` when it is not, or there is none."""
         path = self._directory / name
         try:
@@ -64,19 +64,19 @@ class FileSecrets:
         variable = "GATEWAY_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
         value = os.environ.get(variable)
         if value is None:
-            raise Halt("SECRET_MISSING", f"secret {name!r} is missing: write it to {path} (mode 0600) or set {variable}")
+            raise StreamHalted("SECRET_MISSING", f"secret {name!r} is missing: write it to {path} (mode 0600) or set {variable}")
         return value.encode()
 
 
-def text(secrets: Secrets, name: str) -> str:
+def text_secret(secrets: Secrets, name: str) -> str:
     """Return a secret that is text; says which one is not UTF-8, and nothing of its value."""
     try:
         return secrets(name).decode()
     except UnicodeDecodeError:
-        raise Halt("SECRET_UNREADABLE", f"secret {name!r} is not UTF-8 text") from None
+        raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r} is not UTF-8 text") from None
 
 
-def _without_line_end(value: bytes) -> bytes:
+def _strip_newline(value: bytes) -> bytes:
     if value.endswith(b"\r\n"):
         return value[:-2]
     return value.removesuffix(b"\n")

@@ -18,29 +18,29 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.config.connector import Connector, Push, Stream
-from gateway.config.expressions.compiler import SelectError
+from gateway.config.expressions.compiler import EvaluationError
 from gateway.config.requests import Cursor
-from gateway.errors import GatewayError, Halt, RetryLater
+from gateway.errors import GatewayError, RetryLater, StreamHalted
 from gateway.fetch import paging
-from gateway.fetch.decode.schema_check import Checker
-from gateway.fetch.detail_requests import Expander
-from gateway.fetch.export import exported
-from gateway.fetch.join import joined
-from gateway.fetch.loops import Subjects, Turn, turns
-from gateway.fetch.pager_factory import cut_place, pager_of
-from gateway.fetch.record_selector import Expressions, Item, Selector
-from gateway.fetch.registry_client import Client
-from gateway.fetch.request_runner import Answered, Dialogue
-from gateway.records import Raw
+from gateway.fetch.decode.schema_check import SchemaChecker
+from gateway.fetch.detail_requests import DetailFetcher
+from gateway.fetch.export import run_export
+from gateway.fetch.join import join_records
+from gateway.fetch.loops import LoopIteration, LoopValues, loop_iterations
+from gateway.fetch.pager_factory import build_pager, streaming_record_path
+from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
+from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.records import RawRecord
 
 PAGE_RECORDS = 1_000
-MOST_MOVES = 5
+MAX_WINDOW_RESTARTS = 5
 """How often one reading of a window is begun again because records left it meanwhile."""
 _SCAN = Cursor(scan=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeWindow:
     """The time a poll asks about: ``since`` (``None``: from the beginning) up to ``until``."""
 
     since: datetime | None
@@ -48,7 +48,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RecordPage:
     """Records to be made durable together.
 
     ``position`` is where a restart goes on inside the window, blank after the last page, except for a change feed: there the last
@@ -56,22 +56,22 @@ class Page:
     what was not seen in it is gone.
     """
 
-    raws: tuple[Raw, ...]
+    records: tuple[RawRecord, ...]
     position: str
     last: bool
     watermark: datetime | None = None
     complete: bool = False
 
 
-async def pages(
+async def read_pages(
     connector: Connector,
     stream_name: str,
-    window: Window,
-    client: Client,
+    window: TimeWindow,
+    client: RegistryClient,
     *,
     position: str | None = None,
-    subjects: Subjects | None = None,
-) -> AsyncIterator[Page]:
+    subjects: LoopValues | None = None,
+) -> AsyncIterator[RecordPage]:
     """Give the pages of a stream for a window, from ``position`` on.
 
     Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.Halt`; what was given before stays valid. ``subjects`` are the
@@ -79,190 +79,194 @@ async def pages(
     """
     try:
         reader = _StreamReader(connector, stream_name, client)
-        async for page in reader.read(window, _decoded(position), subjects):
+        async for page in reader.read(window, _decode_position(position), subjects):
             yield page
     except GatewayError:
         raise
-    except SelectError as error:
-        raise Halt("EXPRESSION", f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong") from None
+    except EvaluationError as error:
+        raise StreamHalted(
+            "EXPRESSION", f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong"
+        ) from None
     except Exception as error:  # noqa: BLE001 - a reply nobody foresaw stops its stream, never the worker; its text may hold a payload
-        raise Halt("UNEXPECTED", f"{connector.connector}.{stream_name}: {_where(error)}; please report it") from None
+        raise StreamHalted("UNEXPECTED", f"{connector.connector}.{stream_name}: {_error_location(error)}; please report it") from None
 
 
-def _where(error: Exception) -> str:
+def _error_location(error: Exception) -> str:
     """Return what went wrong and where, without the error's text."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = next((frame for frame in reversed(frames) if "gateway" in frame.filename), frames[-1])
     return f"{type(error).__name__} in {Path(ours.filename).name}:{ours.lineno}"
 
 
-def _decoded(position: str | None) -> dict[str, Any]:
+def _decode_position(position: str | None) -> dict[str, Any]:
     try:
         found = json.loads(position) if position else {}
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Halt("CURSOR_INVALID", "the stored position was not written by this release; run the release that wrote it")
+        raise StreamHalted("CURSOR_INVALID", "the stored position was not written by this release; run the release that wrote it")
     return found
 
 
 @dataclass(slots=True)
-class _Place:
+class _ReadPosition:
     """Where the reading stands, as written into positions."""
 
-    turn: int = 0
-    windows: list[Window] = field(default_factory=list)
+    iteration_index: int = 0
+    windows: list[TimeWindow] = field(default_factory=list)
     pager: paging.State | None = None
-    skip: int = 0
+    already_written: int = 0
     digest: str = ""
     resumed: bool = False
 
     def encode(self, count: int, feed: str) -> str:
         state = {
-            "turn": self.turn,
+            "turn": self.iteration_index,
             "turns": count,
             "windows": [[w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows],
             "pager": self.pager,
-            "skip": self.skip,
-            "digest": self.digest if self.skip else "",
+            "skip": self.already_written,
+            "digest": self.digest if self.already_written else "",
             "feed": feed,
         }
         return json.dumps({key: value for key, value in state.items() if value}, separators=(",", ":"))
 
     @classmethod
-    def decode(cls, state: Mapping[str, Any], count: int, window: Window) -> _Place:
+    def decode(cls, state: Mapping[str, Any], count: int, window: TimeWindow) -> _ReadPosition:
         if not state or int(state.get("turns", 0)) != count:
             return cls(windows=[window])
-        windows = [Window(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u)) for s, u in state.get("windows", ())]
+        windows = [TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u)) for s, u in state.get("windows", ())]
         return cls(int(state.get("turn", 0)), windows or [window], state.get("pager"), int(state.get("skip", 0)), state.get("digest", ""))
 
 
 class _StreamReader:
-    def __init__(self, connector: Connector, name: str, client: Client) -> None:
+    def __init__(self, connector: Connector, name: str, client: RegistryClient) -> None:
         self._connector = connector
         self._stream: Stream = connector.streams[name]
         self._cursor = self._stream.cursor or _SCAN
         self._client = client
         block = connector.protocol
-        expressions = Expressions(block.namespaces)
+        expressions = ExpressionCache(block.namespaces)
         where = f"{connector.connector}.{name}"
         self._where = where
-        self._dialogue = Dialogue(connector, client, expressions, where, client.now, cut_place(connector, self._stream))
-        self._selector = Selector(connector.connector, name, self._stream, expressions, client.secrets)
-        self._expander = Expander(self._stream, self._dialogue, self._selector)
+        self._dialogue = RequestRunner(connector, client, expressions, where, client.now, streaming_record_path(connector, self._stream))
+        self._selector = RecordSelector(connector.connector, name, self._stream, expressions, client.secrets)
+        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector)
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._feed = ""
-        begun = self._cursor.feed or self._stream.paging.cursor
-        self._first = {"cursor": begun.first} if begun and begun.first is not None else {}
+        initial_cursor = self._cursor.feed or self._stream.paging.cursor
+        self._first_cursor_value = {"cursor": initial_cursor.first} if initial_cursor and initial_cursor.first is not None else {}
         rule = self._stream.schema_
-        self._checker = Checker(rule, Path(connector.folder), connector.connector, name) if rule and rule.mode != "off" else None
+        self._checker = SchemaChecker(rule, Path(connector.folder), connector.connector, name) if rule and rule.mode != "off" else None
 
-    async def read(self, window: Window, state: Mapping[str, Any], subjects: Subjects | None) -> AsyncIterator[Page]:
+    async def read(self, window: TimeWindow, state: Mapping[str, Any], subjects: LoopValues | None) -> AsyncIterator[RecordPage]:
         if self._push:
-            raise Halt("PROTOCOL", f"{self._where}: this registry calls us; it is not polled")
+            raise StreamHalted("PROTOCOL", f"{self._where}: this registry calls us; it is not polled")
         self._feed = str(state.get("feed", ""))
-        every = await turns(self._stream, self._dialogue, self._client, subjects, self._of_stream)
-        if not every:
-            yield Page((), "", last=True)  # nobody to ask for: nothing was seen, so nothing is gone either
+        iterations = await loop_iterations(self._stream, self._dialogue, self._client, subjects, self._read_related_stream)
+        if not iterations:
+            yield RecordPage((), "", last=True)  # nobody to ask for: nothing was seen, so nothing is gone either
             return
-        place = _Place.decode(state, len(every), window)
-        place.resumed = (place.turn, place.pager, place.skip) != (0, None, 0)
-        while place.turn < len(every):
+        place = _ReadPosition.decode(state, len(iterations), window)
+        place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
+        while place.iteration_index < len(iterations):
             while place.windows:
-                async for page in self._window(every, place):
+                async for page in self._read_window(iterations, place):
                     yield page
                 place.windows.pop(0)
-                place.pager, place.skip = None, 0
-            place.turn += 1
+                place.pager, place.already_written = None, 0
+            place.iteration_index += 1
             place.windows = [window]
 
-    async def _of_stream(self, name: str) -> list[Raw]:
+    async def _read_related_stream(self, name: str) -> list[RawRecord]:
         """Read another stream of the same connector now, because its records are what a loop goes over."""
         cursor = self._connector.streams[name].cursor or _SCAN
-        window = Window(cursor.start_at, self._client.now())
+        window = TimeWindow(cursor.start_at, self._client.now())
         reader = _StreamReader(self._connector, name, self._client)
-        return [raw async for page in reader.read(window, {}, None) for raw in page.raws if raw.body is not None]
+        return [raw async for page in reader.read(window, {}, None) for raw in page.records if raw.body is not None]
 
-    async def _window(self, every: list[Turn], place: _Place) -> AsyncIterator[Page]:
+    async def _read_window(self, iterations: list[LoopIteration], place: _ReadPosition) -> AsyncIterator[RecordPage]:
         """Read the first of the place's windows, halving it as often as the registry asks."""
         restarted, moved = False, 0
         while True:
             try:
-                async for page in self._pages(every, place):
+                async for page in self._read_window_pages(iterations, place):
                     yield page
-            except _Halve:
-                place.windows[:1] = self._halves(place.windows[0])
-                place.pager, place.skip = None, 0
-            except _Restart:
+            except _HalveWindow:
+                place.windows[:1] = self._split_window(place.windows[0])
+                place.pager, place.already_written = None, 0
+            except _RestartWindow:
                 if restarted:
                     raise RetryLater("CURSOR_EXPIRED", f"{self._where}: the registry asks twice to start the window again") from None
-                restarted, place.pager, place.skip = True, None, 0
-            except paging.Moved:
+                restarted, place.pager, place.already_written = True, None, 0
+            except paging.WindowShrunk:
                 moved += 1
-                if moved > MOST_MOVES:
+                if moved > MAX_WINDOW_RESTARTS:
                     raise RetryLater("PAGES_MOVED", f"{self._where}: records leave the window faster than it can be read") from None
-                place.pager, place.skip = None, 0  # what was read already is unchanged
+                place.pager, place.already_written = None, 0  # what was read already is unchanged
             else:
                 return
 
-    def _halves(self, window: Window) -> list[Window]:
+    def _split_window(self, window: TimeWindow) -> list[TimeWindow]:
         if window.since is None:
-            raise Halt("WINDOW_TOO_SMALL", f"{self._where}: too many results, and there is no start to halve from; set cursor.start")
+            raise StreamHalted(
+                "WINDOW_TOO_SMALL", f"{self._where}: too many results, and there is no start to halve from; set cursor.start"
+            )
         half = (window.until - window.since) / 2
         if half < self._cursor.smallest:
-            raise Halt("WINDOW_TOO_SMALL", f"{self._where}: too many results even within {window.until - window.since}")
+            raise StreamHalted("WINDOW_TOO_SMALL", f"{self._where}: too many results even within {window.until - window.since}")
         middle = (window.since + half).replace(microsecond=0)
-        return [Window(window.since, middle), Window(middle, window.until)]
+        return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]
 
-    async def _pages(self, every: list[Turn], place: _Place) -> AsyncIterator[Page]:
-        turn, window = every[place.turn], place.windows[0]
-        skip, digest = place.skip, place.digest
+    async def _read_window_pages(self, iterations: list[LoopIteration], place: _ReadPosition) -> AsyncIterator[RecordPage]:
+        turn, window = iterations[place.iteration_index], place.windows[0]
+        already_written, digest = place.already_written, place.digest
         steps = self._pager(window)(place.pager)
         ask = next(steps)
         while True:
             answered = await self._ask(ask, turn, window)
             if answered.outcome == "halve_window":
-                raise _Halve
+                raise _HalveWindow
             if answered.outcome == "restart_window":
-                raise _Restart
+                raise _RestartWindow
             if self._checker is not None:
                 self._checker.check(answered.reading)
-            items = [] if ask.probe else self._items(answered, turn)
-            before, after = self._feed, self._feed_after(items)
+            items = [] if ask.probe else self._select_items(answered, turn)
+            before, after = self._feed, self._feed_position_after(items)
             self._feed = after
-            following = self._following(steps, answered, items)
+            following = self._next_page_request(steps, answered, items)
             if not ask.probe:
-                place.pager, place.skip, place.digest = ask.state, 0, answered.digest
-                raws = await self._raws(items, answered, turn)
-                if skip and digest == answered.digest:
-                    raws, place.skip = islice(raws, skip, None), skip
-                skip = 0
-                for part, final in _parts(raws):
-                    place.skip += len(part)
-                    position = self._onward(place, following) if final else place
-                    last = final and following is None and len(place.windows) == 1 and place.turn == len(every) - 1
-                    yield self._page(part, position.encode(len(every), after if final else before), last=last, resumed=place.resumed)
+                place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
+                raws = await self._to_raw_records(items, answered, turn)
+                if already_written and digest == answered.digest:
+                    raws, place.already_written = islice(raws, already_written, None), already_written
+                already_written = 0
+                for part, final in _split_reply(raws):
+                    place.already_written += len(part)
+                    position = self._position_after_page(place, following) if final else place
+                    last = final and following is None and len(place.windows) == 1 and place.iteration_index == len(iterations) - 1
+                    yield self._page(part, position.encode(len(iterations), after if final else before), last=last, resumed=place.resumed)
             answered.close()
             if following is None:
                 return
             ask = following
 
-    def _items(self, answered: Answered, turn: Turn) -> list[Item]:
+    def _select_items(self, answered: RequestResult, turn: LoopIteration) -> list[SelectedNode]:
         items = [item for document in answered.reading.documents for item in self._selector.items(document, turn.context)]
         if self._stream.paging.atom and self._feed:
             known = [number for number, item in enumerate(items) if self._selector.position(item) == self._feed]
             items = items[known[-1] + 1 :] if known else items
         if len(items) + _cut_count(answered) > self._max_records:
-            raise Halt("LIMIT_RECORDS", f"{self._where}: more than {self._max_records} records in one reply")
+            raise StreamHalted("LIMIT_RECORDS", f"{self._where}: more than {self._max_records} records in one reply")
         return items
 
-    def _feed_after(self, items: list[Item]) -> str:
+    def _feed_position_after(self, items: list[SelectedNode]) -> str:
         if self._cursor.feed is None or not items:
             return self._feed
         return self._selector.position(items[-1]) or self._feed
 
-    def _following(self, steps: paging.Steps, answered: Answered, items: list[Item]) -> paging.Ask | None:
+    def _next_page_request(self, steps: paging.PageSteps, answered: RequestResult, items: list[SelectedNode]) -> paging.PageRequest | None:
         documents = answered.reading.documents
         if not documents:
             return None
@@ -272,45 +276,45 @@ class _StreamReader:
             for item in items:
                 state.update(self._selector.body(item))
             for document in documents:
-                if document.cut is not None:
-                    state.update(document.cut.digest().encode())
+                if document.streamed_records is not None:
+                    state.update(document.streamed_records.digest().encode())
             return state.hexdigest()
 
-        seen = paging.Seen(documents[0].root, answered.url, len(items) + _cut_count(answered), content, answered.links)
+        seen = paging.PageReply(documents[0].root, answered.url, len(items) + _cut_count(answered), content, answered.links)
         try:
             return steps.send(seen)
         except StopIteration:
             return None
 
     @staticmethod
-    def _onward(place: _Place, following: paging.Ask | None) -> _Place:
+    def _position_after_page(place: _ReadPosition, following: paging.PageRequest | None) -> _ReadPosition:
         """Return where a restart goes on once everything up to here is durable."""
         if following is not None:
-            return replace(place, windows=list(place.windows), pager=following.state, skip=0)
+            return replace(place, windows=list(place.windows), pager=following.state, already_written=0)
         if len(place.windows) > 1:
-            return replace(place, windows=place.windows[1:], pager=None, skip=0)
-        return replace(place, turn=place.turn + 1, windows=[], pager=None, skip=0)
+            return replace(place, windows=place.windows[1:], pager=None, already_written=0)
+        return replace(place, iteration_index=place.iteration_index + 1, windows=[], pager=None, already_written=0)
 
-    def _page(self, raws: list[Raw], position: str, *, last: bool, resumed: bool) -> Page:
+    def _page(self, raws: list[RawRecord], position: str, *, last: bool, resumed: bool) -> RecordPage:
         if last:
             position = json.dumps({"feed": self._feed}) if self._feed else ""
         watermark = max((raw.changed_at for raw in raws if raw.changed_at is not None), default=None)
         complete = last and self._cursor.scan and self._cursor.complete and not resumed
-        return Page(tuple(raws), position, last, watermark, complete)
+        return RecordPage(tuple(raws), position, last, watermark, complete)
 
-    async def _ask(self, ask: paging.Ask, turn: Turn, window: Window) -> Answered:
-        values = {**self._first, **turn.values, **self._times(window), **ask.variables}
+    async def _ask(self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow) -> RequestResult:
+        values = {**self._first_cursor_value, **turn.values, **self._time_values(window), **ask.variables}
         if self._cursor.feed and "cursor" not in ask.variables and self._feed:
             values["cursor"] = self._feed
-        more: dict[str, Any] = {"base": turn.base, "line": turn.line, "separator": turn.separator}
+        more: dict[str, Any] = {"base": turn.base, "line": turn.connection, "separator": turn.separator}
         if self._stream.export is not None:
-            return await exported(self._stream.export, self._dialogue, values, self._stream.decode, more)
+            return await run_export(self._stream.export, self._dialogue, values, self._stream.decode, more)
         if self._stream.request is None:
             raise AssertionError
         following = self._stream.paging.cursor and "cursor" in ask.variables and self._stream.paging.cursor.request
-        return await self._dialogue.ask(following or self._stream.request, values, chain=self._stream.decode, url=ask.url, **more)
+        return await self._dialogue.send(following or self._stream.request, values, decode_steps=self._stream.decode, url=ask.url, **more)
 
-    def _times(self, window: Window) -> dict[str, Any]:
+    def _time_values(self, window: TimeWindow) -> dict[str, Any]:
         zone = ZoneInfo(self._cursor.zone)
         since = window.since
         if since is not None and not self._cursor.inclusive:
@@ -321,30 +325,30 @@ class _StreamReader:
             "now": self._client.now().astimezone(zone),
         }
 
-    async def _raws(self, items: list[Item], answered: Answered, turn: Turn) -> Iterator[Raw]:
+    async def _to_raw_records(self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration) -> Iterator[RawRecord]:
         """Give the records of a reply; those of a document that was cut are only parsed when they are asked for."""
         if answered.reading.context:
             items = [replace(item, context={**item.context, **answered.reading.context}) for item in items]
         if self._stream.expand is not None:
-            items = await self._expander.expanded(items, turn)
+            items = await self._expander.fetch_details(items, turn)
         if self._stream.join:
-            items = await joined(self._stream.join, items, answered, self._dialogue, turn)
+            items = await join_records(self._stream.join, items, answered, self._dialogue, turn)
         whole = (item for item in items)
-        pieces = (item for document in answered.reading.documents for item in self._selector.cut_items(document, turn.context))
-        return (raw for item in chain(whole, pieces) for raw in self._selector.raws(item))
+        pieces = (item for document in answered.reading.documents for item in self._selector.streamed_items(document, turn.context))
+        return (raw for item in chain(whole, pieces) for raw in self._selector.to_raw_records(item))
 
-    def _pager(self, window: Window) -> paging.Pager:
+    def _pager(self, window: TimeWindow) -> paging.Pager:
         if self._cursor.feed and self._stream.paging.none:
-            return paging.Changes(lambda: self._feed)
+            return paging.ChangeFeed(lambda: self._feed)
         feed = self._feed if self._cursor.feed else ""
-        return pager_of(self._stream.paging, self._dialogue.expressions, self._kind(), window.since, feed)
+        return build_pager(self._stream.paging, self._dialogue.expressions, self._payload_kind_of(), window.since, feed)
 
-    def _kind(self) -> Callable[[Any], str]:
+    def _payload_kind_of(self) -> Callable[[Any], str]:
         table = any(step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode)
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
 
 
-def _parts(raws: Iterator[Raw]) -> Iterator[tuple[list[Raw], bool]]:
+def _split_reply(raws: Iterator[RawRecord]) -> Iterator[tuple[list[RawRecord], bool]]:
     """Cut a long reply into pages of bounded size; the last one is marked, and there always is one."""
     part = list(islice(raws, PAGE_RECORDS))
     while True:
@@ -355,13 +359,13 @@ def _parts(raws: Iterator[Raw]) -> Iterator[tuple[list[Raw], bool]]:
         part = following
 
 
-def _cut_count(answered: Answered) -> int:
-    return sum(document.cut.count for document in answered.reading.documents if document.cut is not None)
+def _cut_count(answered: RequestResult) -> int:
+    return sum(document.streamed_records.count for document in answered.reading.documents if document.streamed_records is not None)
 
 
-class _Halve(Exception):
+class _HalveWindow(Exception):
     """The registry asks for a smaller window."""
 
 
-class _Restart(Exception):
+class _RestartWindow(Exception):
     """The registry no longer knows the place we stood at."""

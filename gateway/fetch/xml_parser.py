@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 from lxml import etree
 
-from gateway.errors import Halt, RetryLater
-from gateway.fetch.http.body import IN_MEMORY, Body
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
@@ -31,7 +31,7 @@ _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECA
 _BOM_NAMES = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-OWN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+TRUSTED_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 """For what this module has parsed before and written itself."""
 
 
@@ -41,27 +41,31 @@ def charset(head: bytes, transport: str | None, configured: str | None = None, *
     The connector's own ``charset`` wins. Otherwise byte order mark, transport and XML declaration have to agree.
     """
     if configured:
-        return _known(configured)
+        return _accepted_charset(configured)
     mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
     declared = _DECLARED.search(head[:512]) if xml else None
-    said = [_known(name) for name in (mark, transport, declared and declared[1].decode("ascii")) if name]
+    said = [_accepted_charset(name) for name in (mark, transport, declared and declared[1].decode("ascii")) if name]
     distinct = {"utf-8" if name == "ascii" else name for name in said}
     if len(distinct) > 1:
-        raise Halt("ENCODING_CONFLICT", f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one")
+        raise StreamHalted(
+            "ENCODING_CONFLICT", f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one"
+        )
     return distinct.pop() if distinct else "utf-8"
 
 
-def _known(name: str) -> str:
+def _accepted_charset(name: str) -> str:
     try:
         found = codecs.lookup(name).name
     except LookupError:
         found = ""
     if found not in _ALLOWED:
-        raise Halt("ENCODING", f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252")
+        raise StreamHalted(
+            "ENCODING", f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252"
+        )
     return found
 
 
-def refuse_other_content(body: Body, where: str) -> None:
+def reject_empty_or_html(body: ReplyBody, where: str) -> None:
     """Raise when a body is empty or a web page: neither is ever "no records"."""
     head = body.head(2048)
     if not head.strip():
@@ -70,26 +74,26 @@ def refuse_other_content(body: Body, where: str) -> None:
         raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: a web page came instead of data (maintenance, or the wrong url)")
 
 
-def parse(body: Body, *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> etree._Element:
+def parse(body: ReplyBody, *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> etree._Element:
     """Return the root of a complete document."""
-    root, _ = _run(body, None, transport=transport, configured=configured, where=where)
+    root, _ = _parse(body, None, transport=transport, configured=configured, where=where)
     return root
 
 
 def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
     """Return the root of a complete document that is in memory."""
-    return parse(Body.of(data), where=where)
+    return parse(ReplyBody.from_bytes(data), where=where)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecordPath:
     """Where records stand: their own tag and those of the elements right above, in Clark notation, the record's last."""
 
     path: tuple[str, ...]
     depth: int | None = None
     """How deep a record is, the root being 1; ``None`` for anywhere."""
 
-    def holds(self, element: etree._Element) -> bool:
+    def matches(self, element: etree._Element) -> bool:
         """Whether an element of the record's own tag is a record."""
         if self.depth is not None and self.depth != 1 + sum(1 for _ in element.iterancestors()):
             return False
@@ -101,13 +105,13 @@ class Place:
         return True
 
 
-class Records:
+class StreamedRecords:
     """Serialised records of a document that is complete, in memory or on disk; read once."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self.count = 0
-        self.nested = False
+        self.has_nested_records = False
         """Whether an element with a record's name stood inside another: then a cut is not what ``//name`` finds."""
 
     def add(self, record: bytes) -> None:
@@ -127,22 +131,24 @@ class Records:
         self._file.close()
 
 
-def cut(
-    body: Body, place: Place, *, transport: str | None = None, configured: str | None = None, where: str = "reply"
-) -> tuple[etree._Element, Records]:
+def stream_records(
+    body: ReplyBody, place: RecordPath, *, transport: str | None = None, configured: str | None = None, where: str = "reply"
+) -> tuple[etree._Element, StreamedRecords]:
     """Return a document without the outermost elements at a place, and those beside it, in bounded memory."""
-    return _run(body, place, transport=transport, configured=configured, where=where)
+    return _parse(body, place, transport=transport, configured=configured, where=where)
 
 
-def _run(body: Body, place: Place | None, *, transport: str | None, configured: str | None, where: str) -> tuple[etree._Element, Records]:
-    refuse_other_content(body, where)
+def _parse(
+    body: ReplyBody, place: RecordPath | None, *, transport: str | None, configured: str | None, where: str
+) -> tuple[etree._Element, StreamedRecords]:
+    reject_empty_or_html(body, where)
     head = body.head(65_536)
     name = charset(head, transport, configured, xml=True)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
-    watched = not _harmless(body)
+    checks_elements = not _needs_no_element_checks(body)
     parser = etree.XMLPullParser(
-        events=("start", "end") if watched else ("end",) if place else (),
-        tag=place.path[-1] if place and not watched else None,
+        events=("start", "end") if checks_elements else ("end",) if place else (),
+        tag=place.path[-1] if place and not checks_elements else None,
         encoding=name,
         resolve_entities=False,
         no_network=True,
@@ -152,8 +158,8 @@ def _run(body: Body, place: Place | None, *, transport: str | None, configured: 
         remove_comments=True,
         remove_pis=True,
     )
-    cutter = _Cutter(place, where)
-    take = cutter.watch if watched else cutter.take
+    cutter = _RecordStreamer(place, where)
+    take = cutter.check_events if checks_elements else cutter.take_finished_records
     try:
         for piece in body.chunks():
             parser.feed(piece)
@@ -168,7 +174,7 @@ def _run(body: Body, place: Place | None, *, transport: str | None, configured: 
     return root, cutter.records
 
 
-def _harmless(body: Body) -> bool:
+def _needs_no_element_checks(body: ReplyBody) -> bool:
     """Whether a document can hold neither a DOCTYPE nor too many elements: then nobody has to look at each while it is read."""
     marks, before = 0, b""
     for piece in body.chunks():
@@ -179,17 +185,17 @@ def _harmless(body: Body) -> bool:
     return True
 
 
-class _Cutter:
+class _RecordStreamer:
     """Takes records out of a document while it is read."""
 
-    def __init__(self, place: Place | None, where: str) -> None:
+    def __init__(self, place: RecordPath | None, where: str) -> None:
         self._place = place
         self._where = where
         self._depth = 0
         self._elements = 0
-        self.records = Records()
+        self.records = StreamedRecords()
 
-    def watch(self, events: Iterable[Any]) -> None:
+    def check_events(self, events: Iterable[Any]) -> None:
         """Look at every element."""
         for event, element in events:
             if event == "start":
@@ -200,20 +206,20 @@ class _Cutter:
                 if self._depth > MAX_DEPTH:
                     raise _too_deep(self._where)
                 if self._elements > MAX_ELEMENTS:
-                    raise Halt("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
+                    raise StreamHalted("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
                 continue
             self._depth -= 1
             if self._place is not None and element.tag == self._place.path[-1]:
-                self.take(((event, element),))
+                self.take_finished_records(((event, element),))
 
-    def take(self, events: Iterable[Any]) -> None:
+    def take_finished_records(self, events: Iterable[Any]) -> None:
         """Take records that have ended; one that stands inside another is left to it."""
         place = self._place
         for _, element in events:
-            if place is None or not place.holds(element):
+            if place is None or not place.matches(element):
                 continue
-            if any(place.holds(outer) for outer in element.iterancestors(element.tag)):
-                self.records.nested = True
+            if any(place.matches(outer) for outer in element.iterancestors(element.tag)):
+                self.records.has_nested_records = True
             else:
                 self._cut(element)
 
@@ -231,35 +237,35 @@ class _Cutter:
 
 def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
     """Raise when something inside an element that is itself ``depth`` deep is nested too deep."""
-    if depth > MAX_DEPTH or _below(MAX_DEPTH - depth + 1)(element):
+    if depth > MAX_DEPTH or _at_depth(MAX_DEPTH - depth + 1)(element):
         raise _too_deep(where)
 
 
 @lru_cache(maxsize=MAX_DEPTH)
-def _below(levels: int) -> etree.XPath:
+def _at_depth(levels: int) -> etree.XPath:
     """Return the test for an element so many levels below another."""
     return etree.XPath(f"boolean({'/'.join('*' * levels)})")
 
 
-def _too_deep(where: str) -> Halt:
-    return Halt("LIMIT_DEPTH", f"{where}: elements are nested deeper than {MAX_DEPTH}")
+def _too_deep(where: str) -> StreamHalted:
+    return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested deeper than {MAX_DEPTH}")
 
 
 def _refuse_doctype(prolog: bytes, where: str) -> None:
     if _DOCTYPE in prolog:
-        raise Halt("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
+        raise StreamHalted("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
 
 
-def _syntax(error: etree.XMLSyntaxError, body: Body, where: str) -> Exception:
+def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Exception:
     line, column = error.position
     text = str(error).lower()
     if "encoding" in text or "utf-8" in text:
-        return Halt(
+        return StreamHalted(
             "ENCODING", f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one"
         )
     if "depth" in text:
-        return Halt("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
+        return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
     if "huge" in text or "too long" in text:
-        return Halt("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
-    reason = "XML_MALFORMED" if body.proved else "INCOMPLETE_BODY"
+        return StreamHalted("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
+    reason = "XML_MALFORMED" if body.is_complete else "INCOMPLETE_BODY"
     return RetryLater(reason, f"{where}: the XML is not well-formed or not complete at line {line}, column {column}")

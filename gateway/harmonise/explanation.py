@@ -14,14 +14,14 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from gateway.config.connector import Connector, Stream, payload_kind
+from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, compile_expression, is_element, text_of
-from gateway.config.rules import Rule
-from gateway.config.target_fields import UnknownTarget, record_type, target
+from gateway.config.rules import MappingRule
+from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
-from gateway.records import Accepted, Issue, Lookup, Outcome, Raw, Rejected, Withheld
+from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
 _WIDTH = 110
@@ -33,14 +33,14 @@ _DERIVED = {
 }
 
 
-class Source(Struct, frozen=True):
+class SourceValue(Struct, frozen=True):
     """One expression of a rule, and what it finds in the registry's record."""
 
     expression: str
     values: tuple[str, ...]
 
 
-class Row(Struct, frozen=True):
+class TableRow(Struct, frozen=True):
     """The table row behind a value: version, who states it, how sure, or why it states nothing."""
 
     table: str
@@ -54,18 +54,18 @@ class Row(Struct, frozen=True):
     note: str = ""
 
 
-class Field(Struct, frozen=True):
+class FieldExplanation(Struct, frozen=True):
     """One field of the record."""
 
     field: str
     value: str
     personal: bool
     rule: str
-    sources: tuple[Source, ...] = ()
-    rows: tuple[Row, ...] = ()
+    sources: tuple[SourceValue, ...] = ()
+    rows: tuple[TableRow, ...] = ()
 
 
-class Note(Struct, frozen=True):
+class ExplanationNote(Struct, frozen=True):
     """An issue or the rejection, with the rule behind its code."""
 
     code: str
@@ -85,31 +85,31 @@ class Explanation(Struct, frozen=True, kw_only=True):
     position: str
     config_digest: str
     tables_digest: str
-    fields: tuple[Field, ...]
-    notes: tuple[Note, ...]
+    fields: tuple[FieldExplanation, ...]
+    notes: tuple[ExplanationNote, ...]
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the page for programs."""
         made = to_builtins(self)
         assert isinstance(made, dict)  # noqa: S101 - a Struct becomes a mapping
         return made
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Return the page for people."""
-        return "\n".join(_page(self)) + "\n"
+        return "\n".join(_format_page(self)) + "\n"
 
 
 def explain(
-    connector: Connector, raw: Raw, outcome: Outcome, *, tables: Tables | None = None, emits: str = "", position: str = ""
+    connector: Connector, raw: RawRecord, outcome: Outcome, *, tables: Tables | None = None, emits: str = "", position: str = ""
 ) -> Explanation:
     """Explain how ``raw`` ended as ``outcome``. ``position`` says where the raw record stands, such as ``gateway.raw.v1-2@1041``."""
     stream = connector.streams[raw.stream]
     emits, rules = _rules(stream, raw.kind, emits)
-    reader = _Reader(connector, stream, raw)
+    reader = _SourceReader(connector, stream, raw)
     lookups = outcome.provenance.lookups if isinstance(outcome, Accepted) else ()
     record = to_builtins(outcome.record, builtin_types=(date, datetime, Decimal)) if isinstance(outcome, Accepted) else {}
-    fields = [_mapped(name, rule, emits, record, reader, lookups, tables) for name, rule in rules.items()]
-    fields += _derived(record, {field.field for field in fields}, lookups, tables)
+    fields = [_explain_mapped_field(name, rule, emits, record, reader, lookups, tables) for name, rule in rules.items()]
+    fields += _explain_derived_fields(record, {field.field for field in fields}, lookups, tables)
     return Explanation(
         record=HIDDEN if _keyed_by_person(emits) else raw.native_id,
         connector=raw.connector,
@@ -127,7 +127,7 @@ def _keyed_by_person(emits: str) -> bool:
     return emits in {"student_status", "card"}
 
 
-def _rules(stream: Stream, kind: str, emits: str) -> tuple[str, Mapping[str, Rule]]:
+def _rules(stream: Stream, kind: str, emits: str) -> tuple[str, Mapping[str, MappingRule]]:
     own = (stream.kinds or {}).get(kind)
     if own is None:
         return emits or stream.emits, stream.map
@@ -145,11 +145,11 @@ def _outcome(outcome: Outcome, emits: str) -> str:
 # one field ------------------------------------------------------------------------------------------------------------------------
 
 
-class _Reader:
+class _SourceReader:
     """Reads the registry's record with the expressions of the connector file."""
 
-    def __init__(self, connector: Connector, stream: Stream, raw: Raw) -> None:
-        self._kind = payload_kind(connector, stream)
+    def __init__(self, connector: Connector, stream: Stream, raw: RawRecord) -> None:
+        self._kind = payload_format(connector, stream)
         self._namespaces = connector.protocol.namespaces
         self._context = {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
         try:
@@ -165,39 +165,39 @@ class _Reader:
             found = compile_expression(self._kind, expression, self._namespaces)(self._node, self._context)
         except ExpressionError:
             return ()
-        return tuple(_short(text_of(value) if is_element(value) else _shown(value)) for value in found)
+        return tuple(_short(text_of(value) if is_element(value) else _format_value(value)) for value in found)
 
 
-def _mapped(
+def _explain_mapped_field(
     name: str,
-    rule: Rule,
+    rule: MappingRule,
     emits: str,
     record: Mapping[str, Any],
-    reader: _Reader,
+    reader: _SourceReader,
     lookups: tuple[Lookup, ...],
     tables: Tables | None,
-) -> Field:
+) -> FieldExplanation:
     personal = _personal(emits, name, rule)
     sources = tuple(
-        Source(expression, () if many else ((HIDDEN,) if values and personal else values))
+        SourceValue(expression, () if many else ((HIDDEN,) if values and personal else values))
         for expression, many in _expressions(rule)
         for values in (reader.read(expression),)
     )
-    value = _shown(_at(record, name.split(".")))
+    value = _format_value(_value_at(record, name.split(".")))
     rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == name)
-    return Field(name, HIDDEN if value and personal else _short(value), personal, _said(rule), sources, rows)
+    return FieldExplanation(name, HIDDEN if value and personal else _short(value), personal, _describe_rule(rule), sources, rows)
 
 
-def _personal(emits: str, name: str, rule: Rule) -> bool:
+def _personal(emits: str, name: str, rule: MappingRule) -> bool:
     try:
-        found = target(record_type(emits), name)
+        found = find_target(record_type(emits), name)
     except UnknownTarget:
         return True
     inner = rule.map or {}
     return found.personal or bool(rule.pseudonym or rule.basis or any(one.pseudonym or one.basis for one in inner.values()))
 
 
-def _expressions(rule: Rule) -> Iterator[tuple[str, bool]]:
+def _expressions(rule: MappingRule) -> Iterator[tuple[str, bool]]:
     """Yield the expressions of a rule; ``True`` with those whose items the rule takes apart further."""
     if rule.from_ is not None:
         yield rule.from_, False
@@ -210,11 +210,11 @@ def _expressions(rule: Rule) -> Iterator[tuple[str, bool]]:
         yield from _expressions(inner)
 
 
-def _said(rule: Rule) -> str:
+def _describe_rule(rule: MappingRule) -> str:
     """Say a rule in one line."""
     parts: list[str] = []
     if rule.const is not None:
-        parts.append(f"always {_shown(rule.const)}")
+        parts.append(f"always {_format_value(rule.const)}")
     parts += [("for each " if many else "from ") + expression for expression, many in _expressions(rule)]
     if rule.languages is not None:
         parts.append("a text in several languages")
@@ -229,11 +229,13 @@ def _said(rule: Rule) -> str:
         if value:
             parts.append(f"{word} {value}")
     if rule.default is not None:
-        parts.append(f"else {_shown(rule.default)}")
+        parts.append(f"else {_format_value(rule.default)}")
     return ", ".join(parts)
 
 
-def _derived(record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup, ...], tables: Tables | None) -> Iterator[Field]:
+def _explain_derived_fields(
+    record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup, ...], tables: Tables | None
+) -> Iterator[FieldExplanation]:
     """Yield what the gateway itself added: values from mapping tables, of the whole and of its parts."""
     names = dict.fromkeys(
         [*(name for name in _DERIVED if name in record and record[name] is not None), *(lookup.field for lookup in lookups)]
@@ -242,15 +244,15 @@ def _derived(record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup,
         if name in mapped:
             continue
         prefix, _, last = name.rpartition(".")
-        place = _place(record, prefix)
-        asked = [(key, _shown(place.get(key))) for key in _DERIVED.get(last, ()) if place.get(key) is not None]
-        sources = tuple(Source(key, (HIDDEN if prefix and key == "awarded_on" else value,)) for key, value in asked)
+        place = _parent_of(record, prefix)
+        asked = [(key, _format_value(place.get(key))) for key in _DERIVED.get(last, ()) if place.get(key) is not None]
+        sources = tuple(SourceValue(key, (HIDDEN if prefix and key == "awarded_on" else value,)) for key, value in asked)
         asked_for = f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name  # one lookup gives both
         rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
-        yield Field(name, _short(_shown(place.get(last))), False, "the mapping tables of the country", sources, rows)
+        yield FieldExplanation(name, _short(_format_value(place.get(last))), False, "the mapping tables of the country", sources, rows)
 
 
-def _place(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+def _parent_of(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     if prefix.startswith("parts["):
         parts = record.get("parts") or ()
         index = int(prefix[len("parts[") : -1])
@@ -258,14 +260,14 @@ def _place(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     return record
 
 
-def _at(value: Any, path: list[str]) -> Any:
+def _value_at(value: Any, path: list[str]) -> Any:
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def _row(lookup: Lookup, tables: Tables | None) -> Row:
-    return Row(
+def _row(lookup: Lookup, tables: Tables | None) -> TableRow:
+    return TableRow(
         lookup.table, lookup.row, lookup.version, lookup.source, lookup.confidence, lookup.relation, lookup.referenced_year, lookup.reason,
         _row_note(lookup.row, tables),
     )  # fmt: skip
@@ -280,7 +282,7 @@ def _row_note(key: str, tables: Tables | None) -> str:
     return ""
 
 
-def _notes(outcome: Outcome) -> Iterator[Note]:
+def _notes(outcome: Outcome) -> Iterator[ExplanationNote]:
     if isinstance(outcome, Rejected):
         yield _note(outcome.reason, outcome.field, outcome.detail)
     elif isinstance(outcome, Withheld):
@@ -291,23 +293,23 @@ def _notes(outcome: Outcome) -> Iterator[Note]:
             yield _note(issue.code, issue.field, issue.message)
 
 
-def _note(code: str, field: str, message: str) -> Note:
+def _note(code: str, field: str, message: str) -> ExplanationNote:
     rule = RULES.get(code)
-    return Note(code, field, message, rule.rule if rule else "", rule.says if rule else "")
+    return ExplanationNote(code, field, message, rule.rule if rule else "", rule.meaning if rule else "")
 
 
 # how it is written ------------------------------------------------------------------------------------------------------------------
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None or value in ({}, (), []):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_shown(one)}" for key, one in value.items() if _shown(one))
+        return "; ".join(f"{key}: {_format_value(one)}" for key, one in value.items() if _format_value(one))
     if isinstance(value, list | tuple):
-        return f"{len(value)} items" if any(isinstance(one, Mapping) for one in value) else ", ".join(map(_shown, value))
+        return f"{len(value)} items" if any(isinstance(one, Mapping) for one in value) else ", ".join(map(_format_value, value))
     if isinstance(value, Decimal):
         return format(value, "f")
     return str(value)
@@ -317,7 +319,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _page(page: Explanation) -> Iterator[str]:
+def _format_page(page: Explanation) -> Iterator[str]:
     yield f"Record {page.record}: {page.outcome}"
     yield from _line("raw record", page.position)
     yield from _line("connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}")
@@ -331,7 +333,7 @@ def _page(page: Explanation) -> Iterator[str]:
             if source.values:
                 yield from _line("source", f"{source.expression} = {' | '.join(source.values)}")
         for row in field.rows:
-            yield from _row_lines(row, shortly=field.field.endswith("nqf_uri"))
+            yield from _row_lines(row, abbreviated=field.field.endswith("nqf_uri"))
     if page.notes:
         yield ""
         yield "Notes"
@@ -341,9 +343,9 @@ def _page(page: Explanation) -> Iterator[str]:
             yield from _line("", note.message)
 
 
-def _row_lines(row: Row, *, shortly: bool) -> Iterator[str]:
+def _row_lines(row: TableRow, *, abbreviated: bool) -> Iterator[str]:
     yield from _line("table row", f"{row.row or 'none'}, version {row.version}" if row.version else (row.row or f"none in {row.table}"))
-    if shortly:
+    if abbreviated:
         return
     standing = ", ".join(
         filter(None, (row.relation.replace("_", " "), f"referenced {row.referenced_year}" if row.referenced_year else "", row.confidence))
@@ -353,7 +355,7 @@ def _row_lines(row: Row, *, shortly: bool) -> Iterator[str]:
             yield from _line(name, text)
     if row.reason:
         code = row.reason if row.reason in RULES else f"credits_{row.reason}"
-        yield from _line("no value", f"{row.reason}: {RULES[code].says}" if code in RULES else row.reason)
+        yield from _line("no value", f"{row.reason}: {RULES[code].meaning}" if code in RULES else row.reason)
 
 
 def _line(name: str, text: str) -> list[str]:

@@ -16,32 +16,44 @@ from typing import Any
 
 import msgspec
 
-from gateway.config.connector import Connector, Stream, payload_kind
-from gateway.config.expressions.compiler import SelectError
-from gateway.config.expressions.conditions import matcher
+from gateway.config.connector import Connector, Stream, payload_format
+from gateway.config.expressions.compiler import EvaluationError
+from gateway.config.expressions.conditions import text_matcher
 from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
-from gateway.harmonise.mapping.code_generator import Run, generate
-from gateway.harmonise.mapping.rule_compiler import Compiler, Problem, Surroundings
-from gateway.harmonise.mapping.rule_functions import Refused, State, Step, Watch, apply
+from gateway.harmonise.mapping.code_generator import MapFunction, generate
+from gateway.harmonise.mapping.rule_compiler import RuleCompiler, RuleContext, RuleProblem
+from gateway.harmonise.mapping.rule_functions import FieldRejected, FieldRule, MappingState, ValueObserver, apply_rules
 from gateway.harmonise.quality_assurance import Providers
-from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.harmonise.values.payload import PayloadError, hidden, json_value, xml_element
+from gateway.harmonise.values.payload import PayloadError, json_value, may_hold_invisible_text, xml_element
 from gateway.harmonise.values.text import CastError
-from gateway.records import BAD_ID, CONFLICT, NO_ID, Accepted, Issue, Lookup, Outcome, Provenance, Raw, Rejected, Withheld
+from gateway.records import (
+    CONFLICT_CONTEXT_KEY,
+    INVALID_ID_PREFIX,
+    MISSING_ID_PREFIX,
+    Accepted,
+    Issue,
+    Lookup,
+    Outcome,
+    Provenance,
+    RawRecord,
+    Rejected,
+    Withheld,
+)
 
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class CompiledKind:
     """The compiled rules of one kind of record."""
 
     emits: str
     record: type[Any]
-    steps: tuple[Step, ...]
-    run: Run
+    steps: tuple[FieldRule, ...]
+    run: MapFunction
     source: str
     skip: str = ""
 
@@ -59,7 +71,7 @@ class Harmoniser:
         *,
         pseudonym_key: bytes,
         providers: Providers | None = None,
-        watch: Watch | None = None,
+        on_value: ValueObserver | None = None,
     ) -> None:
         self.connector = connector
         self._digest = connector.digest
@@ -67,12 +79,12 @@ class Harmoniser:
         self._tables_digest = tables.digest if tables is not None else ""
         self.providers = providers
         """The trusted providers as they are known now; whoever reads their topic puts a newer view here."""
-        self._streams: dict[str, StreamPrograms] = {}
-        problems: list[Problem] = []
+        self._streams: dict[str, CompiledStream] = {}
+        problems: list[RuleProblem] = []
         for name, stream in connector.streams.items():
-            made = StreamPrograms(Surroundings(connector, stream, tables, pseudonym_key), watch)
+            made = CompiledStream(RuleContext(connector, stream, tables, pseudonym_key), on_value)
             problems += [
-                Problem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
+                RuleProblem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
             ]
             self._streams[name] = made
         if problems:
@@ -83,26 +95,26 @@ class Harmoniser:
                 ]
             )
 
-    def __call__(self, raw: Raw) -> Outcome:
+    def __call__(self, raw: RawRecord) -> Outcome:
         """Return how the record ends."""
-        return self._ending(raw, self._harmonise)
+        return self._run_guarded(raw, self._harmonise)
 
-    def rule_by_rule(self, raw: Raw) -> Outcome:
+    def harmonise_with_rules(self, raw: RawRecord) -> Outcome:
         """Return the same as a call, found in the slow way: one rule after another."""
-        return self._ending(raw, self._slowly)
+        return self._run_guarded(raw, self._run_rules)
 
-    def code(self, stream: str) -> str:
+    def generated_code(self, stream: str) -> str:
         """Return the Python that the rules of a stream became."""
         return self._streams[stream].code()
 
-    def _ending(self, raw: Raw, way: Callable[[Raw, Program, Any, StreamPrograms], Outcome]) -> Outcome:
+    def _run_guarded(self, raw: RawRecord, run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome]) -> Outcome:
         try:
-            return self._begin(raw, way)
-        except Refused as error:
+            return self._select_and_run(raw, run_mapping)
+        except FieldRejected as error:
             return self._rejected(error.stage, error.field, error.reason, error.detail)
         except PayloadError as error:
             return self._rejected("decode", "", error.reason, f"expected {error.detail}")
-        except SelectError as error:
+        except EvaluationError as error:
             return self._rejected("map", "", "expression_failed", str(error))
         except Exception as error:  # noqa: BLE001 - the promise is that no record stops the stream; the type says where to look
             return self._rejected("map", "", "internal_error", type(error).__name__)
@@ -112,51 +124,53 @@ class Harmoniser:
             stage=stage, field=field, reason=reason, detail=detail, config_digest=self._digest, tables_digest=self._tables_digest
         )
 
-    def _begin(self, raw: Raw, way: Callable[[Raw, Program, Any, StreamPrograms], Outcome]) -> Outcome:
+    def _select_and_run(self, raw: RawRecord, run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome]) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
             return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file")
         if raw.body is None:
             return Withheld(reason="deleted")
-        if raw.native_id.startswith(BAD_ID):
+        if raw.native_id.startswith(INVALID_ID_PREFIX):
             return self._rejected("map", "id", "invalid", "expected a native id of at most 255 characters that people can see")
-        if raw.native_id.startswith(NO_ID):
+        if raw.native_id.startswith(MISSING_ID_PREFIX):
             return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
-        if CONFLICT in raw.context:
-            detail = f"expected one content for one id and version; the digests are {raw.context[CONFLICT]}"
+        if CONFLICT_CONTEXT_KEY in raw.context:
+            detail = f"expected one content for one id and version; the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
             return self._rejected("map", "id", "conflict", detail)
-        program = programs.of(raw.kind)
+        program = programs.for_kind(raw.kind)
         if program is None:
             return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")
         if program.skip:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
-        return way(raw, program, programs.read(raw), programs)
+        return run_mapping(raw, program, programs.parse_payload(raw), programs)
 
-    def _harmonise(self, raw: Raw, program: Program, node: Any, programs: StreamPrograms) -> Outcome:
+    def _harmonise(self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream) -> Outcome:
         lookups: list[Lookup] = []
         issues: list[Issue] = []
         try:
             context = programs.context(raw) if programs.variables else _NO_CONTEXT
-            values = program.run(node, context, lookups, issues, programs.hidden(raw))
-            return self._accept(raw, program, values, lookups, issues)
-        except (CastError, Refused):
-            return self._slowly(raw, program, node, programs)
+            values = program.run(node, context, lookups, issues, programs.may_hold_invisible_text(raw))
+            return self._finish(raw, program, values, lookups, issues)
+        except (CastError, FieldRejected):
+            return self._run_rules(raw, program, node, programs)
 
-    def _slowly(self, raw: Raw, program: Program, node: Any, programs: StreamPrograms) -> Outcome:
-        state = State()
-        apply(program.steps, node, programs.context(raw), state)
-        return self._accept(raw, program, state.values, state.lookups, state.issues)
+    def _run_rules(self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream) -> Outcome:
+        state = MappingState()
+        apply_rules(program.steps, node, programs.context(raw), state)
+        return self._finish(raw, program, state.values, state.lookups, state.issues)
 
-    def _accept(self, raw: Raw, program: Program, values: dict[str, Any], found: list[Lookup], noted: list[Issue]) -> Outcome:
+    def _finish(
+        self, raw: RawRecord, program: CompiledKind, values: dict[str, Any], found: list[Lookup], collected_issues: list[Issue]
+    ) -> Outcome:
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
         for name in REQUIRED[program.emits]:
             if not values.get(name):
                 return self._rejected("map", name, "missing", "expected a value; the registry sent none where the rule looks")
-        lookups, issues = tuple(found), tuple(noted)
+        lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
-            answer = enrich(values, country=self.connector.country, emits=program.emits, tables=self._tables)
+            answer = apply_record_rules(values, country=self.connector.country, emits=program.emits, tables=self._tables)
             if isinstance(answer, Rejected):
                 return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
             values, more_lookups, more_issues = answer
@@ -165,12 +179,12 @@ class Harmoniser:
         try:
             record = msgspec.convert(values, type=program.record)
         except msgspec.ValidationError as error:
-            return self._rejected("map", _place_of(error), "wrong_type", "expected what gateway/records.py says of this field")
+            return self._rejected("map", _field_path_of(error), "wrong_type", "expected what gateway/records.py says of this field")
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
         quality: dict[str, str] = {}
         if self.providers is not None:
-            record, quality = self.providers.assess(record)
+            record, quality = self.providers.assess_record(record)
         return Accepted(
             record=record,
             provenance=Provenance(
@@ -185,17 +199,17 @@ class Harmoniser:
         )
 
 
-class StreamPrograms:
+class CompiledStream:
     """The programs of one stream, one a kind."""
 
-    def __init__(self, around: Surroundings, watch: Watch | None = None) -> None:
-        stream = around.stream
-        self.payload = payload_kind(around.connector, stream)
+    def __init__(self, rule_context: RuleContext, on_value: ValueObserver | None = None) -> None:
+        stream = rule_context.stream
+        self.payload = payload_format(rule_context.connector, stream)
         self.media_type = "application/xml" if self.payload == "xml" else "application/json"
-        compiler = Compiler(around, watch)
-        self._kinds: list[tuple[Any, Program]] = []
-        self._known: dict[str, Program | None] = {}
-        self._single: Program | None = None
+        compiler = RuleCompiler(rule_context, on_value)
+        self._kinds: list[tuple[Any, CompiledKind]] = []
+        self._kind_cache: dict[str, CompiledKind | None] = {}
+        self._single: CompiledKind | None = None
         if stream.kinds:
             for name, kind in stream.kinds.items():
                 emits = kind.emits or stream.emits
@@ -203,59 +217,59 @@ class StreamPrograms:
                 own = compiler.steps(kind.map, record_type(emits), place) if not kind.skip else []
                 shared = {target: rule for target, rule in stream.map.items() if target not in kind.map}
                 common = compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
-                steps = sorted((*common, *own), key=lambda step: step.late)
-                self._kinds.append((matcher((name,)), self._program(emits, steps, f"{around.title}.{name}", kind.skip or "")))
+                steps = sorted((*common, *own), key=lambda step: step.reads_other_targets)
+                self._kinds.append((text_matcher((name,)), self._program(emits, steps, f"{rule_context.title}.{name}", kind.skip or "")))
         else:
             steps = compiler.steps(stream.map, record_type(stream.emits), ("map",))
-            self._single = self._program(stream.emits, steps, around.title)
+            self._single = self._program(stream.emits, steps, rule_context.title)
         self.problems = list(dict.fromkeys(compiler.problems))
         self.reads = frozenset(compiler.reads)
         self.variables = frozenset(compiler.variables)
 
-    def _program(self, emits: str, steps: list[Step], title: str, skip: str = "") -> Program:
+    def _program(self, emits: str, steps: list[FieldRule], title: str, skip: str = "") -> CompiledKind:
         made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
-        return Program(emits, record_type(emits), tuple(steps), made.run, made.source, skip)
+        return CompiledKind(emits, record_type(emits), tuple(steps), made.run, made.source, skip)
 
     def code(self) -> str:
         """Return the generated code of every kind."""
         programs = [self._single] if self._single is not None else [program for _, program in self._kinds if not program.skip]
         return "\n\n".join(program.source for program in programs if program is not None)
 
-    def of(self, kind: str) -> Program | None:
+    def for_kind(self, kind: str) -> CompiledKind | None:
         """Return the program for a kind of record."""
         if self._single is not None:
             return self._single
-        if kind not in self._known:
-            if len(self._known) > 1_000:  # noqa: PLR2004 - kinds come from payloads: do not let them fill the memory
-                self._known.clear()
-            self._known[kind] = next((program for fits, program in self._kinds if fits(kind)), None)
-        return self._known[kind]
+        if kind not in self._kind_cache:
+            if len(self._kind_cache) > 1_000:  # noqa: PLR2004 - kinds come from payloads: do not let them fill the memory
+                self._kind_cache.clear()
+            self._kind_cache[kind] = next((program for fits, program in self._kinds if fits(kind)), None)
+        return self._kind_cache[kind]
 
-    def read(self, raw: Raw) -> Any:
+    def parse_payload(self, raw: RawRecord) -> Any:
         """Return the payload as expressions read it."""
         if raw.media_type != self.media_type:
             raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
         return xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
 
-    def hidden(self, raw: Raw) -> bool:
+    def may_hold_invisible_text(self, raw: RawRecord) -> bool:
         """Whether ASCII texts of the payload may hold what no one can see."""
-        return hidden(raw.body or b"", xml=self.payload == "xml")
+        return may_hold_invisible_text(raw.body or b"", xml=self.payload == "xml")
 
     @staticmethod
-    def context(raw: Raw) -> dict[str, Any]:
+    def context(raw: RawRecord) -> dict[str, Any]:
         """Return what rules read as ``$name``."""
         return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
 
 
-def problems(connector: Connector, stream: Stream, tables: Tables | None, key: bytes) -> tuple[list[Problem], frozenset[str]]:
+def find_rule_problems(connector: Connector, stream: Stream, tables: Tables | None, key: bytes) -> tuple[list[RuleProblem], frozenset[str]]:
     """Return what is wrong with a stream's rules, and the names of the payload they read."""
-    made = StreamPrograms(Surroundings(connector, stream, tables, key))
+    made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
 
 
-def _place_of(error: msgspec.ValidationError) -> str:
+def _field_path_of(error: msgspec.ValidationError) -> str:
     _, _, place = str(error).rpartition("`$.")
     return place.rstrip("`") if place and len(place) < 80 else ""  # noqa: PLR2004
 
 
-__all__ = ["Harmoniser", "problems"]
+__all__ = ["Harmoniser", "find_rule_problems"]

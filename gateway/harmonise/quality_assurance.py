@@ -23,7 +23,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.identifiers import normalised
+from gateway.identifiers import normalise_identifier
 from gateway.records import Credential, Organisation, Provider, QualityReport, Record, StudentStatus
 
 SCHEMES: Final = ("pic", "schac", "erasmus", "eter", "deqar", "oid", "ror", "vat")
@@ -50,27 +50,27 @@ OUTCOMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Assurance:
+class QualityAssurance:
     """Whether an award was quality-assured on its day: an outcome of :data:`OUTCOMES` and the report it rests on."""
 
     outcome: str
     report: QualityReport | None = None
-    joined_by: str = ""
+    matched_by: str = ""
     charter: bool = False
     """Whether an Erasmus Charter was valid on that day: supporting evidence, not quality assurance."""
 
-    def facts(self) -> dict[str, str]:
+    def to_provenance(self) -> dict[str, str]:
         """Return what travels in the provenance of the record."""
         found = {"outcome": self.outcome}
-        if self.joined_by:
-            found["joined_by"] = self.joined_by
+        if self.matched_by:
+            found["joined_by"] = self.matched_by
             found["charter"] = str(self.charter).lower()
         report = self.report
         if report is not None:
             found["report"] = report.id
             found |= {"agency": report.agency} if report.agency else {}
             found |= {"valid_from": report.valid_from.isoformat()} if report.valid_from else {}
-            found["valid_until"] = _end(report).isoformat() if report.valid_from else ""
+            found["valid_until"] = _report_end(report).isoformat() if report.valid_from else ""
         return {name: value for name, value in found.items() if value}
 
 
@@ -80,7 +80,7 @@ class Providers:
     def __init__(self, providers: Iterable[Provider] = ()) -> None:
         self._by_identifier: dict[tuple[str, str], list[Provider]] = {}
         for provider in sorted(providers, key=lambda one: one.id):
-            for key in _keys_of(provider.organisation.identifiers):
+            for key in _identifier_keys(provider.organisation.identifiers):
                 self._by_identifier.setdefault(key, []).append(provider)
 
     def __len__(self) -> int:
@@ -92,19 +92,19 @@ class Providers:
             return (), ""
         found: dict[int, Provider] = {}
         joined_by = ""
-        waiting = list(_keys_of(body.identifiers))
-        seen = set(waiting)
-        while waiting:
-            key = waiting.pop(0)
+        keys_to_visit = list(_identifier_keys(body.identifiers))
+        seen = set(keys_to_visit)
+        while keys_to_visit:
+            key = keys_to_visit.pop(0)
             for provider in self._by_identifier.get(key, ()):
                 joined_by = joined_by or key[0]
                 found[id(provider)] = provider
-                new = [other for other in _keys_of(provider.organisation.identifiers) if other not in seen]
-                waiting += new
+                new = [other for other in _identifier_keys(provider.organisation.identifiers) if other not in seen]
+                keys_to_visit += new
                 seen.update(new)
         return tuple(found.values()), joined_by
 
-    def complete(self, body: Organisation) -> Organisation:
+    def with_known_identifiers(self, body: Organisation) -> Organisation:
         """Return a body with the identifiers other registers know it by; what it already says stays as it is."""
         found, _ = self.find(body)
         more: dict[str, str] = {}
@@ -121,36 +121,40 @@ class Providers:
             homepage=body.homepage or known.homepage,
         )
 
-    def judge(self, body: Organisation | None, *, awarded_on: date, eqf_level: int | None, programme: Iterable[str] = ()) -> Assurance:
+    def assess_award(
+        self, body: Organisation | None, *, awarded_on: date, eqf_level: int | None, programme: Iterable[str] = ()
+    ) -> QualityAssurance:
         """Return whether an award of ``body`` was quality-assured on its day; ``programme`` holds the names it goes by."""
         found, joined_by = self.find(body)
         if not found:
-            return Assurance(UNKNOWN_PROVIDER)
+            return QualityAssurance(UNKNOWN_PROVIDER)
         charter = any(_has_charter(provider, awarded_on) for provider in found)
         if any(provider.closed_on and provider.closed_on < awarded_on for provider in found):
-            return Assurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
-        reports = [report for provider in found for report in provider.reports if _counts(report, awarded_on)]
-        outcome, report = _verdict(reports, _levels(found), eqf_level, {name.casefold() for name in programme})
-        return Assurance(outcome, report, joined_by, charter)
+            return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
+        reports = [report for provider in found for report in provider.reports if _report_applies(report, awarded_on)]
+        outcome, report = _decide_outcome(reports, _levels(found), eqf_level, {name.casefold() for name in programme})
+        return QualityAssurance(outcome, report, joined_by, charter)
 
-    def assess(self, record: Record) -> tuple[Record, dict[str, str]]:
+    def assess_record(self, record: Record) -> tuple[Record, dict[str, str]]:
         """Return a record with the identifiers of its institution completed, and what is known of its quality assurance.
 
         Only an award with a date is judged. Catalogue entries are not awards and stay as they are.
         """
         if isinstance(record, StudentStatus) and record.institution:
-            return replace(record, institution=self.complete(record.institution)), {}
+            return replace(record, institution=self.with_known_identifiers(record.institution)), {}
         if not isinstance(record, Credential):
             return record, {}
         body = record.awarding_body
         facts: dict[str, str] = {}
         if record.awarded_on:
-            judged = self.judge(body, awarded_on=record.awarded_on, eqf_level=record.eqf_level, programme=record.title.values())
-            facts = judged.facts()
-        return (replace(record, awarding_body=self.complete(body)) if body else record), facts
+            judged = self.assess_award(body, awarded_on=record.awarded_on, eqf_level=record.eqf_level, programme=record.title.values())
+            facts = judged.to_provenance()
+        return (replace(record, awarding_body=self.with_known_identifiers(body)) if body else record), facts
 
 
-def _verdict(reports: list[QualityReport], awards: frozenset[int], level: int | None, names: set[str]) -> tuple[str, QualityReport | None]:
+def _decide_outcome(
+    reports: list[QualityReport], awards: frozenset[int], level: int | None, names: set[str]
+) -> tuple[str, QualityReport | None]:
     obligatory = sorted((report for report in reports if report.obligatory), key=_newest_first)
     for report in obligatory:
         named = names & {name.casefold() for name in report.programmes}
@@ -164,12 +168,12 @@ def _verdict(reports: list[QualityReport], awards: frozenset[int], level: int | 
     return (QA_VOLUNTARY_ONLY, voluntary[0]) if voluntary else (NO_VALID_QA, None)
 
 
-def _counts(report: QualityReport, on: date) -> bool:
+def _report_applies(report: QualityReport, on: date) -> bool:
     """Return whether a report speaks for an award of a day. The last day of its validity still counts."""
-    return report.positive and not report.high_alert and report.valid_from is not None and report.valid_from <= on <= _end(report)
+    return report.positive and not report.high_alert and report.valid_from is not None and report.valid_from <= on <= _report_end(report)
 
 
-def _end(report: QualityReport) -> date:
+def _report_end(report: QualityReport) -> date:
     if report.valid_until is not None:
         return report.valid_until
     begun = report.valid_from or date.min
@@ -191,5 +195,5 @@ def _has_charter(provider: Provider, on: date) -> bool:
     return provider.eche and (provider.eche_from or date.min) <= on <= (provider.eche_until or date.max)
 
 
-def _keys_of(identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(scheme, normalised(scheme, identifiers[scheme])) for scheme in SCHEMES if identifiers.get(scheme)]
+def _identifier_keys(identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(scheme, normalise_identifier(scheme, identifiers[scheme])) for scheme in SCHEMES if identifiers.get(scheme)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.config.connector import Connector
-from gateway.config.yaml.document import Document, Path_
+from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
-from gateway.harmonise.harmoniser import problems
+from gateway.harmonise.harmoniser import find_rule_problems
 from gateway.harmonise.tables.compiled_tables import Tables
 
 CHECK_KEY = b"the key of inline tests, never of a gateway"
@@ -16,21 +16,21 @@ CHECK_KEY = b"the key of inline tests, never of a gateway"
 _AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule", "bad-language"}
 
 
-def rule_findings(connector: Connector, document: Document, tables: Tables | None) -> Iterator[Finding]:
+def rule_findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
     """Yield a finding for each rule that cannot be compiled or that does not fit its target.
 
     ``document`` is the file that ``connector`` was read from, before its streams are split by institution.
     """
     for name, stream in connector.streams.items():
-        for problem in problems(connector, stream, tables, CHECK_KEY)[0]:
-            yield place_finding(document, problem.code, ("streams", name, *problem.place), problem.message, problem.column)
+        for problem in find_rule_problems(connector, stream, tables, CHECK_KEY)[0]:
+            yield finding_at(document, problem.code, ("streams", name, *problem.place), problem.message, problem.column)
 
 
-def place_finding(document: Document, code: str, place: Path_, message: str, column: int) -> Finding:
+def finding_at(document: YamlDocument, code: str, place: DocumentPath, message: str, column: int) -> Finding:
     """Return a finding at a path of the document. ``column`` counts characters inside the value there, from 1; 0 is the value itself."""
     if code in _AT_KEY:
-        return document.finding(code, place, message)
-    made = document.finding(code, place, message, key=False)
+        return document.make_finding(code, place, message)
+    made = document.make_finding(code, place, message, key=False)
     if not column:
         return made
     quoted = document.line(made.line)[made.column - 1 : made.column] in {"'", '"'}

@@ -10,61 +10,61 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from gateway.kafka.connection import arguments
-from gateway.messages.outgoing import Outgoing
+from gateway.kafka.connection import client_arguments
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.settings import Settings
 
 log = structlog.get_logger()
 
-KEPT = 1_000
+QUEUE_SIZE = 1_000
 """So much is kept while no broker answers; then the oldest goes."""
 RETRY_SECONDS = 2.0
 START_SECONDS = 20.0
 STOP_SECONDS = 2.0
 
 
-class Teller:
+class BackgroundWriter:
     """Takes what is to be said at once and writes it in order. :meth:`run` writes until cancelled, and what is left on the way out."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._waiting: deque[Outgoing] = deque(maxlen=KEPT)
-        self._more = asyncio.Event()
+        self._queue: deque[OutgoingRecord] = deque(maxlen=QUEUE_SIZE)
+        self._has_records = asyncio.Event()
 
-    def say(self, record: Outgoing) -> None:
+    def enqueue(self, record: OutgoingRecord) -> None:
         """Write this soon."""
-        self._waiting.append(record)
-        self._more.set()
+        self._queue.append(record)
+        self._has_records.set()
 
     async def run(self) -> None:
         """Write for ever; a broker that is away is tried again."""
         while True:
-            producer = AIOKafkaProducer(**arguments(self._settings), enable_idempotence=True)
+            producer = AIOKafkaProducer(**client_arguments(self._settings), enable_idempotence=True)
             try:
                 await asyncio.wait_for(producer.start(), START_SECONDS)
                 await self._write(producer)
             except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("news waits", waiting=len(self._waiting), error=type(error).__name__, next_try_seconds=RETRY_SECONDS)
+                log.warning("news waits", waiting=len(self._queue), error=type(error).__name__, next_try_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
-                    await asyncio.wait_for(self._end(producer), STOP_SECONDS)
+                    await asyncio.wait_for(self._flush(producer), STOP_SECONDS)
 
     async def _write(self, producer: AIOKafkaProducer) -> None:
         while True:
-            self._more.clear()
-            while self._waiting:
-                await self._send(producer, self._waiting[0])
-                self._waiting.popleft()
-            await self._more.wait()
+            self._has_records.clear()
+            while self._queue:
+                await self._send(producer, self._queue[0])
+                self._queue.popleft()
+            await self._has_records.wait()
 
-    async def _end(self, producer: AIOKafkaProducer) -> None:
+    async def _flush(self, producer: AIOKafkaProducer) -> None:
         try:
-            while self._waiting:
-                await self._send(producer, self._waiting.popleft())
+            while self._queue:
+                await self._send(producer, self._queue.popleft())
         finally:
             await producer.stop()
 
     @staticmethod
-    async def _send(producer: AIOKafkaProducer, record: Outgoing) -> None:
+    async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> None:
         await producer.send_and_wait(record.topic, record.value, key=record.key, partition=record.partition, headers=record.headers)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.outgoing import OutgoingRecord
 
 
 class Batch(NamedTuple):
@@ -20,15 +20,15 @@ class Batch(NamedTuple):
 
     topic: str
     partition: int
-    built: Any
+    builder: Any
     """aiokafka's ``BatchBuilder``."""
-    first: int
+    first_index: int
     """The number of its first record among all that were added."""
 
     @property
-    def single(self) -> bool:
+    def is_single(self) -> bool:
         """True when it holds no more than one record."""
-        return bool(self.built.record_count() == 1)
+        return bool(self.builder.record_count() == 1)
 
 
 class Batches:
@@ -47,34 +47,34 @@ class Batches:
         self._open: dict[tuple[str, int], Batch] = {}
         self._added = 0
 
-    async def add(self, records: Iterable[Outgoing]) -> None:
+    async def add(self, records: Iterable[OutgoingRecord]) -> None:
         """Add records, in order within a topic and partition. Waits only for a topic that was not met before."""
         counts, opened, limits = self._counts, self._open, self._limits
         for number, record in enumerate(records, self._added):
             topic, partition = record.topic, record.partition
             if partition is None:
                 partition = zlib.crc32(record.key) % (counts.get(topic) or await self._count(topic))
-            place = topic, partition
-            batch = opened.get(place) or self._begin(place, number)
+            topic_partition = topic, partition
+            batch = opened.get(topic_partition) or self._start_batch(topic_partition, number)
             if limits and topic in limits and not self._fits(batch, record):
-                batch = self._begin(place, number)
-            if batch.built.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
-                batch = self._begin(place, number)  # the first record of a batch always fits, whatever its size
-                batch.built.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+                batch = self._start_batch(topic_partition, number)
+            if batch.builder.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
+                batch = self._start_batch(topic_partition, number)  # the first record of a batch always fits, whatever its size
+                batch.builder.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
             self._added = number + 1
 
-    def all(self) -> list[Batch]:
+    def batches(self) -> list[Batch]:
         """Return the batches, those of a place in order."""
         return [*self._full, *self._open.values()]
 
-    def _fits(self, batch: Batch, record: Outgoing) -> bool:
-        held: int = batch.built.size()
-        return not batch.built.record_count() or held + len(record.value or b"") <= self._limits[batch.topic]
+    def _fits(self, batch: Batch, record: OutgoingRecord) -> bool:
+        held: int = batch.builder.size()
+        return not batch.builder.record_count() or held + len(record.value or b"") <= self._limits[batch.topic]
 
-    def _begin(self, place: tuple[str, int], first: int) -> Batch:
-        if before := self._open.get(place):
+    def _start_batch(self, topic_partition: tuple[str, int], first: int) -> Batch:
+        if before := self._open.get(topic_partition):
             self._full.append(before)
-        begun = self._open[place] = Batch(*place, self._producer.create_batch(), first)
+        begun = self._open[topic_partition] = Batch(*topic_partition, self._producer.create_batch(), first)
         return begun
 
     async def _count(self, topic: str) -> int:

@@ -9,44 +9,44 @@ from collections.abc import Iterable
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from gateway.kafka.connection import arguments
+from gateway.kafka.connection import client_arguments
 from gateway.observability import blocked_commits
 from gateway.settings import Settings
 
-ASK_SECONDS = 2.0
+CHECK_INTERVAL_SECONDS = 2.0
 STOP_SECONDS = 1.0
-WHO = "no broker answers"
+NO_BROKER = "no broker answers"
 
 
-async def keep_contact(settings: Settings, roles: Iterable[str]) -> None:
+async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
     """Ask the brokers for the list of topics for ever; while none answers, ``gateway_publish_blocked_seconds`` of ``roles`` grows."""
     roles = tuple(roles)
     for role in roles:
-        blocked_commits.watch(role)
+        blocked_commits.register_role(role)
     client: AIOKafkaClient | None = None
     try:
         while True:
             try:
-                async with asyncio.timeout(ASK_SECONDS):
+                async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
                     if client is None:
-                        client = AIOKafkaClient(**arguments(settings), client_id="gateway-contact")
+                        client = AIOKafkaClient(**client_arguments(settings), client_id="gateway-contact")
                         await client.bootstrap()
                     await client.fetch_all_metadata()
             except (KafkaError, OSError, TimeoutError):
-                _tell(roles, silent=True)
+                _report(roles, silent=True)
                 await _close(client)
                 client = None
             else:
-                _tell(roles, silent=False)
-            await asyncio.sleep(ASK_SECONDS)
+                _report(roles, silent=False)
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
     finally:
-        _tell(roles, silent=False)
+        _report(roles, silent=False)
         await _close(client)
 
 
-def _tell(roles: Iterable[str], *, silent: bool) -> None:
+def _report(roles: Iterable[str], *, silent: bool) -> None:
     for role in roles:
-        (blocked_commits.waits if silent else blocked_commits.goes_on)(role, WHO)
+        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(role, NO_BROKER)
 
 
 async def _close(client: AIOKafkaClient | None) -> None:

@@ -9,26 +9,26 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from gateway.kafka.connection import REFUSALS, denied, starting, unanswered
+from gateway.kafka.connection import AUTHORIZATION_ERRORS, access_denied, no_broker_error, starting_client
 from gateway.settings import Settings
 
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
 
 
 @asynccontextmanager
-async def started(client: Client, settings: Settings, what: str) -> AsyncIterator[Client]:
+async def client_session(client: Client, settings: Settings, what: str) -> AsyncIterator[Client]:
     """Start a client, and stop it at the end.
 
     Raises :class:`~gateway.errors.Unavailable` when no broker answers, and :class:`~gateway.errors.Denied` when the principal lacks a
     right for ``what`` is done here.
     """
     try:
-        with starting(settings):
+        with starting_client(settings):
             await client.start()
         yield client
-    except REFUSALS as error:
-        raise denied(settings, what, error) from None
+    except AUTHORIZATION_ERRORS as error:
+        raise access_denied(settings, what, error) from None
     except (KafkaConnectionError, OSError) as error:
-        raise unanswered(settings, type(error).__name__) from None
+        raise no_broker_error(settings, type(error).__name__) from None
     finally:
         await client.stop()

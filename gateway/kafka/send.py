@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaProducer
 
-from gateway.kafka.client_session import started
-from gateway.kafka.connection import arguments
+from gateway.kafka.client_session import client_session
+from gateway.kafka.connection import client_arguments
 from gateway.messages.outgoing import partition_for
 from gateway.messages.topics import COMMANDS, Topic
 from gateway.settings import Settings
@@ -13,12 +13,12 @@ from gateway.settings import Settings
 
 async def send_command(settings: Settings, connector: str, value: bytes) -> None:
     """Return once the command is durable."""
-    await send(settings, COMMANDS, connector, value)
+    await send_message(settings, COMMANDS, connector, value)
 
 
-async def send(settings: Settings, topic: Topic, connector: str, value: bytes) -> None:
+async def send_message(settings: Settings, topic: Topic, connector: str, value: bytes) -> None:
     """Put one message about a connector on a topic; return once it is durable."""
     key = connector.encode()
-    producer = AIOKafkaProducer(**arguments(settings), enable_idempotence=True)
-    async with started(producer, settings, f"writing {topic.name}"):
+    producer = AIOKafkaProducer(**client_arguments(settings), enable_idempotence=True)
+    async with client_session(producer, settings, f"writing {topic.name}"):
         await producer.send_and_wait(topic.name, value, key=key, partition=partition_for(key, topic.partitions))

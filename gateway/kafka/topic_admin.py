@@ -9,24 +9,24 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import ClusterAuthorizationFailedError, NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from gateway.errors import Denied, IntegrityStop, Unavailable
-from gateway.kafka.connection import admin, denied
-from gateway.messages.topics import COMMANDS, CURSORS, DIGESTS, RAW, TOPICS, Topic, settings_of
+from gateway.kafka.connection import access_denied, admin_client
+from gateway.messages.topics import COMMANDS, CURSORS, DIGESTS, RAW, TOPICS, Topic, topic_config
 from gateway.settings import Settings
 
 
-def as_set(topic: Topic, settings: Settings) -> Topic:
+def with_settings(topic: Topic, settings: Settings) -> Topic:
     """Return the topic as this installation keeps it."""
-    return replace(topic, days=settings.raw_days) if topic == RAW and settings.raw_days else topic
+    return replace(topic, days=settings.raw_retention_days) if topic == RAW and settings.raw_retention_days else topic
 
 
-async def apply(settings: Settings) -> list[str]:
+async def create_missing(settings: Settings) -> list[str]:
     """Create the topics that are missing; return their names."""
-    client = await admin(settings)
+    client = await admin_client(settings)
     try:
         present = set(await client.list_topics())
         missing = [topic for topic in TOPICS if topic.name not in present]
         wanted = [
-            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=settings_of(as_set(topic, settings)))
+            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=topic_config(with_settings(topic, settings)))
             for topic in missing
         ]
         reply = await client.create_topics(wanted)
@@ -42,23 +42,25 @@ async def apply(settings: Settings) -> list[str]:
         await client.close()
 
 
-async def verify(settings: Settings) -> list[str]:
+async def verify_topics(settings: Settings) -> list[str]:
     """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here.
 
     Returns what else is not as declared, one line each: with other times, an erased record may stay on disk longer than promised.
     Raises :class:`~gateway.errors.Denied` when this principal may not see one: that a topic is refused does not say that it is missing.
     """
-    client = await admin(settings)
+    client = await admin_client(settings)
     try:
         described = await client.describe_topics([topic.name for topic in TOPICS])
-        _refuse(settings, "a look at", {one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno})
+        _raise_denied(
+            settings, "a look at", {one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno}
+        )
         found = {one["topic"]: len(one["partitions"]) for one in described if one["partitions"]}
         missing = [topic.name for topic in TOPICS if topic.name not in found]
         if missing:
             raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
         replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
         entries = [entry for reply in replies for entry in reply.resources]
-        _refuse(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
+        _raise_denied(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
         configured = {entry[3]: {item[0]: item[1] for item in entry[4]} for entry in entries}
     finally:
         await client.close()
@@ -73,11 +75,11 @@ async def verify(settings: Settings) -> list[str]:
     return [
         f"{topic.name}: {name} is {configured[topic.name].get(name)}, declared is {value}"
         for topic in TOPICS
-        for name, value in settings_of(as_set(topic, settings)).items()
+        for name, value in topic_config(with_settings(topic, settings)).items()
         if set((configured[topic.name].get(name) or "").split(",")) != set(value.split(","))
     ]
 
 
-def _refuse(settings: Settings, what: str, names: set[str]) -> None:
+def _raise_denied(settings: Settings, what: str, names: set[str]) -> None:
     if names:
-        raise denied(settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError())
+        raise access_denied(settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError())

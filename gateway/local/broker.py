@@ -30,11 +30,11 @@ START_SECONDS = 40
 """A start after a kill takes 12-15 s: the broker waits for its own old session to end."""
 STOP_SECONDS = 30
 OLDEST_JAVA = 17
-HEAP = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+HEAP_OPTIONS = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 CLUSTER_ID = "Z2F0ZXdheS1sb2NhbC0xMg"
-_HELD: list[int | subprocess.Popen[bytes]] = []
+_open_locks: list[int | subprocess.Popen[bytes]] = []
 """What must outlive the call that made it: the pipes of watchdogs, and processes that are left running."""
-OWN_FILES = ("broker.json", "broker.log", "server.properties", "lock")
+BROKER_FILES = ("broker.json", "broker.log", "server.properties", "lock")
 WATCHDOG = 'read -r _; kill -TERM "$0" 2>/dev/null'
 """Ends the broker when its standard input does: the other end of that pipe is held by the process that asked for the broker."""
 
@@ -98,7 +98,7 @@ def start(
                 classpath = os.pathsep.join(map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror)))
                 return _start(data, port, lock, classpath, properties, detached=detached)
         broker = status(data)
-        if broker and _answers(broker.port):
+        if broker and _is_answering(broker.port):
             if port and port != broker.port:
                 raise Unavailable(f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out")
             return broker
@@ -108,15 +108,15 @@ def start(
 
 
 def _start(data: Path, port: int | None, lock: IO[str], classpath: str, properties: str, *, detached: bool) -> Broker:
-    chosen = _choose_port(port) if port else _usual_port(data)
+    chosen = _choose_port(port) if port else _previous_port(data)
     (data / "broker.json").unlink(missing_ok=True)
     java = find_java()
     text = PROPERTIES.format(port=chosen, controller=_choose_port(None), logs=data / "logs") + properties
     (data / "server.properties").write_text(text)
     _format(data, java, classpath)
-    process = _launch(data, java, classpath, lock)
+    process = _start_process(data, java, classpath, lock)
     if not detached:
-        _watch(process.pid)
+        _stop_with_parent(process.pid)
     broker = Broker(pid=process.pid, port=chosen, data=str(data))
     try:
         _wait_until_up(broker, process)
@@ -155,9 +155,9 @@ def stop(data: Path) -> bool:
         if time.monotonic() > deadline:
             _signal(broker.pid, signal.SIGKILL)
             deadline += STOP_SECONDS
-        _reap(broker.pid)
+        _wait_for_process(broker.pid)
         time.sleep(0.05)
-    _reap(broker.pid)
+    _wait_for_process(broker.pid)
     return True
 
 
@@ -168,7 +168,7 @@ def wipe(data: Path) -> None:
     try:
         if (data / "logs" / "meta.properties").exists():
             shutil.rmtree(data / "logs")
-        for name in OWN_FILES:
+        for name in BROKER_FILES:
             (data / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             data.rmdir()
@@ -222,7 +222,7 @@ def _try_lock(lock: IO[str]) -> bool:
     return True
 
 
-def _usual_port(data: Path) -> int:
+def _previous_port(data: Path) -> int:
     """Return the port of the last start where it is free, so that clients find the broker again after a restart."""
     with contextlib.suppress(OSError, ValueError, TypeError, Unavailable):
         return _choose_port(Broker(**json.loads((data / "broker.json").read_text())).port)
@@ -244,18 +244,18 @@ def _format(data: Path, java: str, classpath: str) -> None:
     properties = data / "server.properties"
     if (data / "logs" / "meta.properties").exists():
         return
-    command = [java, *HEAP, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    command = [java, *HEAP_OPTIONS, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command, no shell
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise StorageError(f"{data}: the broker's storage could not be formatted: {' '.join(last)}")
 
 
-def _launch(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.Popen[bytes]:
     """Start the broker in a session of its own, so that Ctrl-C reaches the gateway first, and give it the lock."""
     command = [
         java,
-        *HEAP,
+        *HEAP_OPTIONS,
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-cp",
         classpath,
@@ -266,16 +266,16 @@ def _launch(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True
         )
-    _HELD.append(process)
+    _open_locks.append(process)
     return process
 
 
-def _watch(pid: int) -> None:
+def _stop_with_parent(pid: int) -> None:
     """End the broker when this process ends. The write end of the pipe stays open, on purpose, as long as this process lives."""
     ours, theirs = os.pipe()
     watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True)  # noqa: S603 - our own command
     os.close(ours)
-    _HELD.extend((theirs, watchdog))
+    _open_locks.extend((theirs, watchdog))
 
 
 def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
@@ -285,13 +285,13 @@ def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
             raise Unavailable(
                 f"the broker ended at once with code {process.returncode}; the last lines of {broker.data}/broker.log say why"
             )
-        if _answers(broker.port):
+        if _is_answering(broker.port):
             return
         time.sleep(0.05)
     raise Unavailable(f"the broker did not answer on port {broker.port} within {START_SECONDS} s; see {broker.data}/broker.log")
 
 
-def _answers(port: int) -> bool:
+def _is_answering(port: int) -> bool:
     """Say whether a broker answers an ApiVersions request: the port alone opens before it serves anybody."""
     request = struct.pack(">hhih", 18, 0, 1, -1)
     try:
@@ -308,6 +308,6 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _reap(pid: int) -> None:
+def _wait_for_process(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.errors import StorageError, Unavailable
 
 LOCK = Path(__file__).with_name("kafka-jars.lock")
-TRIES = 3
+MAX_ATTEMPTS = 3
 JAR_CACHE = Path("~/.cache/qualification-gateway")
 """Jars are kept here for every broker of this user."""
 
@@ -25,7 +25,7 @@ def fetch_jars(cache: Path, mirror: str = "") -> list[Path]:
     folder = cache / "jars"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [(name, digest) for name, digest in wanted if not _is_good(folder / _file_name(name), digest)]
+        missing = [(name, digest) for name, digest in wanted if not _has_digest(folder / _file_name(name), digest)]
         pool = ThreadPoolExecutor(max_workers=8)
         try:
             for done in [pool.submit(_fetch, name, digest, cache, folder, mirror) for name, digest in missing]:
@@ -42,7 +42,7 @@ def _file_name(name: str) -> str:
     return f"{artifact}-{version}.jar"
 
 
-def _is_good(path: Path, digest: str) -> bool:
+def _has_digest(path: Path, digest: str) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
@@ -59,13 +59,13 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
     )
     group, artifact, version = name.split(":")
     cause: Exception | None = None
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         try:
             path = Path(repository.project(group, artifact).at_version(version).artifact().resolve())
         except Exception as error:  # noqa: BLE001 - the resolver raises many kinds; the last one is reported
             cause = error
             continue
-        if _is_good(path, digest):
+        if _has_digest(path, digest):
             partial = folder / (_file_name(name) + ".part")
             shutil.move(path, partial)
             partial.replace(folder / _file_name(name))

@@ -12,16 +12,16 @@ from gateway.local.jars import LOCK
 
 KAFKA = "4.2.2"
 """4.3 and 4.4 may tear a transaction when their only broker starts again (KAFKA-20734): DESIGN 36."""
-ROOTS = ("org.apache.kafka:kafka_2.13:{kafka}", "org.slf4j:slf4j-simple:1.7.36")
+ROOT_ARTIFACTS = ("org.apache.kafka:kafka_2.13:{kafka}", "org.slf4j:slf4j-simple:1.7.36")
 SCOPES = frozenset({"compile", "runtime", None})
 
 
-def locked(kafka: str, cache: Path) -> list[str]:
+def resolve_lock(kafka: str, cache: Path) -> list[str]:
     """Return a line for every jar that a broker of this version needs: ``group:artifact:version sha256``."""
     from jgo.maven import MavenContext, PythonResolver
 
     context = MavenContext(repo_cache=cache, resolver=PythonResolver())
-    roots = [context.create_dependency(root.format(kafka=kafka)) for root in ROOTS]
+    roots = [context.create_dependency(root.format(kafka=kafka)) for root in ROOT_ARTIFACTS]
     inputs, others = context.resolver.resolve(roots)
     artifacts = [one.artifact for one in (*inputs, *others) if one.scope in SCOPES]
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -36,7 +36,7 @@ def main() -> None:
     """Resolve, download, write."""
     kafka = sys.argv[1] if len(sys.argv) > 1 else KAFKA
     with tempfile.TemporaryDirectory() as folder:
-        lines = locked(kafka, Path(folder))
+        lines = resolve_lock(kafka, Path(folder))
     title = f"# Apache Kafka {kafka} (broker, KRaft) with slf4j-simple: group:artifact:version sha256. Renew with: make kafka-lock"
     LOCK.write_text("\n".join([title, *lines]) + "\n")
     sys.stdout.write(f"{LOCK}: {len(lines)} jars\n")

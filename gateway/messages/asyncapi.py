@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from gateway.messages.topics import TOPICS, Topic, settings_of
+from gateway.messages.topics import TOPICS, Topic, topic_config
 
 BINDING = "0.5.0"
 _LISTED = {"cleanup.policy"}
@@ -67,14 +67,14 @@ def document(version: str, described: Collection[str], provenance: str) -> str:
 
 def _channel(topic: Topic) -> dict[str, Any]:
     configuration: dict[str, Any] = {}
-    for name, value in settings_of(topic).items():
+    for name, value in topic_config(topic).items():
         if name in _NAMED:
             configuration[name] = value.split(",") if name in _LISTED else int(value)
     personal = "Personal data. " if topic.personal else ""
     return {
         "address": topic.name,
-        "title": topic.holds,
-        "description": f"{personal}Key: {topic.key}. Written by {', '.join(topic.writers)}; read by {', '.join(topic.readers)}.",
+        "title": topic.description,
+        "description": f"{personal}Key: {topic.key_description}. Written by {', '.join(topic.writers)}; read by {', '.join(topic.readers)}.",
         "messages": {"record": {"$ref": f"#/components/messages/{topic.name}"}},
         "bindings": {
             "kafka": {
@@ -90,9 +90,9 @@ def _channel(topic: Topic) -> dict[str, Any]:
 def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": topic.name,
-        "title": topic.holds,
+        "title": topic.description,
         "traits": [{"$ref": "#/components/messageTraits/cloudevent"}],
-        "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}, "bindingVersion": BINDING}},
+        "bindings": {"kafka": {"key": {"type": "string", "description": topic.key_description}, "bindingVersion": BINDING}},
     }
     if described:
         found["payload"] = {

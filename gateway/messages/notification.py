@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 
 from gateway.messages.cloudevents import JSON, event_id
-from gateway.messages.outgoing import Outgoing, partition_for
+from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.messages.topics import NOTIFICATIONS
 
 SCHEMA = "https://schemas.qualification-gateway.eu/gateway.notifications.v1.json"
-Kind = Literal[
+NotificationKind = Literal[
     "halted",
     "failing",
     "recovered",
@@ -27,17 +27,17 @@ Kind = Literal[
 ]
 
 
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
+class RegistryOwner(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers for the registry, as the connector file says; whoever delivers to them reads it here."""
 
     name: str
     contact: str
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True):
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one notification."""
 
-    kind: Kind
+    kind: NotificationKind
     connector: str
     stream: str
     text: str
@@ -46,11 +46,11 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     """A stable code where there is one."""
     at: str
     worker: str
-    owner: Owner | None
+    owner: RegistryOwner | None
     """Set when the registry's owner is to be told: it keeps failing, needs them, or has recovered from that."""
 
 
-def outgoing(news: News) -> Outgoing:
+def encode_notification(news: Notification) -> OutgoingRecord:
     """Return the record; its id is the same whenever the same is said again."""
     key = news.connector.encode()
     source = f"/connectors/{news.connector}" + (f"/{news.stream}" if news.stream else "")
@@ -64,4 +64,4 @@ def outgoing(news: News) -> Outgoing:
         ("ce_dataschema", SCHEMA.encode()),
         ("content-type", JSON),
     ]
-    return Outgoing(NOTIFICATIONS.name, key, msgspec.json.encode(news), headers, partition_for(key, NOTIFICATIONS.partitions))
+    return OutgoingRecord(NOTIFICATIONS.name, key, msgspec.json.encode(news), headers, partition_for(key, NOTIFICATIONS.partitions))

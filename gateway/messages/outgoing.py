@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import zlib
 
-HEADERS = list[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]
 
 
-class Outgoing:
+class OutgoingRecord:
     """One record on its way to a topic."""
 
     __slots__ = ("headers", "key", "partition", "topic", "value")
 
-    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: HEADERS, partition: int | None = None) -> None:
+    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int | None = None) -> None:
         self.topic = topic
         self.key = key
         self.value = value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.messages.cloudevents import JSON, event_id, iso
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.cloudevents import JSON, event_id, to_rfc3339
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import REJECTIONS
-from gateway.records import Raw, Rejected
+from gateway.records import RawRecord, Rejected
 
 SCHEMA = "https://schemas.qualification-gateway.eu/gateway.rejections.v1.json"
 
@@ -30,7 +30,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 _ENCODER = msgspec.json.Encoder()
 
 
-def rejection(rejected: Rejected, raw: Raw, *, topic: str, partition: int, offset: int) -> Outgoing:
+def encode_rejection(rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int) -> OutgoingRecord:
     """Return the record for ``gateway.rejections.v1``; its key is the raw record's, its id the same on every repeat."""
     value = _ENCODER.encode(
         Rejection(
@@ -55,11 +55,11 @@ def rejection(rejected: Rejected, raw: Raw, *, topic: str, partition: int, offse
         ("content-type", JSON),
     ]
     if raw.changed_at:
-        headers.append(("ce_time", iso(raw.changed_at).encode()))
-    return Outgoing(REJECTIONS.name, raw.key.encode(), value, headers)
+        headers.append(("ce_time", to_rfc3339(raw.changed_at).encode()))
+    return OutgoingRecord(REJECTIONS.name, raw.key.encode(), value, headers)
 
 
-def withdrawal(raw: Raw, *place: str) -> Outgoing:
+def encode_withdrawal(raw: RawRecord, *place: str) -> OutgoingRecord:
     """Return what takes the rejections of a record away: a tombstone, for the topic is compacted. ``place`` is that of the raw record."""
     headers = [
         ("ce_specversion", b"1.0"),
@@ -68,4 +68,4 @@ def withdrawal(raw: Raw, *place: str) -> Outgoing:
         ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
         ("content-type", JSON),
     ]
-    return Outgoing(REJECTIONS.name, raw.key.encode(), None, headers)
+    return OutgoingRecord(REJECTIONS.name, raw.key.encode(), None, headers)

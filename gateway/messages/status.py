@@ -6,15 +6,15 @@ from typing import Literal
 
 import msgspec
 
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import STATUS
 
-WORKER = "@"
+WORKER_KEY_PREFIX = "@"
 """Keys of workers begin with it, so that none is a connector's."""
-State = Literal["starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"]
+StreamStateName = Literal["starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"]
 
 
-class Backfilling(msgspec.Struct, frozen=True, kw_only=True):
+class BackfillStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How far a stream's last backfill is."""
 
     begin: str
@@ -32,7 +32,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     stream: str
     worker: str
     at: float
-    state: State
+    state: StreamStateName
     reason: str
     """Why it does not run as usual, in one line."""
     every: float
@@ -40,7 +40,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     """Everything the registry changed before it is durable."""
     last_success: float | None
     config_digest: str
-    backfill: Backfilling | None
+    backfill: BackfillStatus | None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
@@ -62,12 +62,12 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """Roles that want to commit and cannot: for how long, and who waits."""
 
 
-def outgoing(status: StreamStatus | WorkerStatus) -> Outgoing:
+def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
     """Return the record that says it."""
-    key = f"{status.connector}|{status.stream}" if isinstance(status, StreamStatus) else WORKER + status.worker
-    return Outgoing(STATUS.name, key.encode(), msgspec.json.encode(status), [("content-type", b"application/json")], 0)
+    key = f"{status.connector}|{status.stream}" if isinstance(status, StreamStatus) else WORKER_KEY_PREFIX + status.worker
+    return OutgoingRecord(STATUS.name, key.encode(), msgspec.json.encode(status), [("content-type", b"application/json")], 0)
 
 
-def gone(worker: str) -> Outgoing:
+def encode_worker_gone(worker: str) -> OutgoingRecord:
     """Return the record that says a worker has ended as it should."""
-    return Outgoing(STATUS.name, (WORKER + worker).encode(), None, [], 0)
+    return OutgoingRecord(STATUS.name, (WORKER_KEY_PREFIX + worker).encode(), None, [], 0)

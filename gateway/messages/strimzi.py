@@ -13,12 +13,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from gateway.messages.topics import TOPICS, Topic, settings_of
+from gateway.messages.topics import TOPICS, Topic, topic_config
 
 API = "kafka.strimzi.io/v1"
 CLUSTER = "gateway-kafka"
 REPLICAS = 3
-IN_SYNC = 2
+MIN_IN_SYNC_REPLICAS = 2
 """A transaction is durable once two of three brokers have it."""
 
 _HEADER = "# Made from gateway/messages/topics.py by `python -m gateway.messages.strimzi deploy/strimzi`. Do not edit.\n"
@@ -73,13 +73,13 @@ def topic_resource(topic: Topic, cluster: str = CLUSTER) -> dict[str, Any]:
         "metadata": {
             "name": topic.name,
             "labels": {"strimzi.io/cluster": cluster, "qualification-gateway/personal-data": str(topic.personal).lower()},
-            "annotations": {"qualification-gateway/holds": topic.holds, "qualification-gateway/key": topic.key},
+            "annotations": {"qualification-gateway/holds": topic.description, "qualification-gateway/key": topic.key_description},
         },
         "spec": {
             "topicName": topic.name,
             "partitions": topic.partitions,
             "replicas": REPLICAS,
-            "config": {**settings_of(topic), "min.insync.replicas": str(IN_SYNC)},
+            "config": {**topic_config(topic), "min.insync.replicas": str(MIN_IN_SYNC_REPLICAS)},
         },
     }
 
@@ -90,13 +90,13 @@ def user_resource(user: User, cluster: str = CLUSTER) -> dict[str, Any]:
         "apiVersion": API,
         "kind": "KafkaUser",
         "metadata": {"name": user.name, "labels": {"strimzi.io/cluster": cluster}},
-        "spec": {"authentication": {"type": "scram-sha-512"}, "authorization": {"type": "simple", "acls": rights(user)}},
+        "spec": {"authentication": {"type": "scram-sha-512"}, "authorization": {"type": "simple", "acls": acl_rules(user)}},
     }
 
 
-def rights(user: User) -> list[dict[str, Any]]:
+def acl_rules(user: User) -> list[dict[str, Any]]:
     """Return the access rules of a user: its topics, then its groups, then its transactional ids."""
-    found = [_rule("topic", topic.name, operations) for topic in TOPICS if (operations := _on(user, topic))]
+    found = [_rule("topic", topic.name, operations) for topic in TOPICS if (operations := _topic_rule(user, topic))]
     if user.group:
         found.append(_rule("group", user.group, ["Describe", "Read"], prefix=user.group_is_prefix))
     if user.watches:
@@ -106,7 +106,7 @@ def rights(user: User) -> list[dict[str, Any]]:
     return found
 
 
-def write(folder: Path) -> list[Path]:
+def write_files(folder: Path) -> list[Path]:
     """Write the files and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -116,7 +116,7 @@ def write(folder: Path) -> list[Path]:
     return paths
 
 
-def _on(user: User, topic: Topic) -> list[str]:
+def _topic_rule(user: User, topic: Topic) -> list[str]:
     operations = set()
     if user.roles & set(topic.readers):
         operations |= {"Describe", "Read"}
@@ -145,5 +145,5 @@ def _dump(document: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    for path in write(Path(*sys.argv[1:2] or ["deploy/strimzi"])):
+    for path in write_files(Path(*sys.argv[1:2] or ["deploy/strimzi"])):
         print(path)  # noqa: T201

@@ -11,27 +11,27 @@ from typing import Literal
 
 import msgspec
 
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import SUPPRESSIONS
 from gateway.pseudonym_keys import key_id
 
-Kind = Literal["record", "person"]
+SuppressionKind = Literal["record", "person"]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class SuppressionEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one entry; its key is the hash. ``key_id`` names the key the hash was made with."""
 
-    kind: Kind
+    kind: SuppressionKind
     key_id: str
     at: str
 
 
-def record_id(key: bytes, connector: str, native_id: str) -> str:
+def suppression_id(key: bytes, connector: str, native_id: str) -> str:
     """Return the suppression id of one record."""
     return hmac.digest(key, b"record\x00" + f"{connector}|{native_id}".encode(), "sha256").hex()
 
 
-def outgoing(suppression_id: str, kind: Kind, key: bytes, at: str) -> Outgoing:
+def encode_suppression(suppression_id: str, kind: SuppressionKind, key: bytes, at: str) -> OutgoingRecord:
     """Return the entry as it is written."""
-    value = msgspec.json.encode(Entry(kind=kind, key_id=key_id(key), at=at))
-    return Outgoing(SUPPRESSIONS.name, suppression_id.encode(), value, [("content-type", b"application/json")], 0)
+    value = msgspec.json.encode(SuppressionEntry(kind=kind, key_id=key_id(key), at=at))
+    return OutgoingRecord(SUPPRESSIONS.name, suppression_id.encode(), value, [("content-type", b"application/json")], 0)

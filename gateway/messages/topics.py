@@ -29,15 +29,15 @@ class Topic:
     """
 
     name: str
-    key: str
-    holds: str
+    key_description: str
+    description: str
     partitions: int = 4
     compacted: bool = True
     days: int | None = None
     personal: bool = False
     writers: tuple[str, ...] = ("harmonise",)
     readers: tuple[str, ...] = ()
-    basis: str = ""
+    legal_basis: str = ""
     """On which basis what stands here may be read by ``readers``."""
     max_bytes: int = 1_048_576
 
@@ -50,7 +50,7 @@ RAW = Topic(
     writers=("poll", "erase"),
     readers=("harmonise", "operator", "audit", "replay"),
     max_bytes=5_242_880,
-    basis="nothing leaves: kept so that a changed table can be applied again",
+    legal_basis="nothing leaves: kept so that a changed table can be applied again",
 )
 CURSORS = Topic(
     "gateway.cursors.v1",
@@ -58,7 +58,7 @@ CURSORS = Topic(
     "Where each stream stands",
     writers=("poll",),
     readers=("poll", "operator", "audit"),
-    basis="nothing of anybody",
+    legal_basis="nothing of anybody",
 )
 DIGESTS = Topic(
     "gateway.digests.v1",
@@ -66,7 +66,7 @@ DIGESTS = Topic(
     "Digest of each record",
     writers=("poll", "erase"),
     readers=("poll", "operator", "audit"),
-    basis="nothing leaves: tells the changed from the unchanged; a native id may say who somebody is",
+    legal_basis="nothing leaves: tells the changed from the unchanged; a native id may say who somebody is",
     personal=True,
 )
 QUALIFICATIONS = Topic(
@@ -74,14 +74,14 @@ QUALIFICATIONS = Topic(
     "persistent IRI",
     "ELM LOQ JSON-LD: qualifications",
     readers=("europass", "audit", "replay"),
-    basis="public catalogue",
+    legal_basis="public catalogue",
 )
 OPPORTUNITIES = Topic(
     OPPORTUNITIES_TOPIC,
     "persistent IRI",
     "ELM LOQ JSON-LD: courses and programmes",
     readers=("europass", "audit", "replay"),
-    basis="public catalogue",
+    legal_basis="public catalogue",
 )
 CREDENTIALS = Topic(
     CREDENTIALS_TOPIC,
@@ -89,7 +89,7 @@ CREDENTIALS = Topic(
     "Unsealed European Digital Credentials",
     personal=True,
     readers=("europass", "audit", "replay"),
-    basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
+    legal_basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
 )
 STUDENT_STATUS = Topic(
     STUDENT_STATUS_TOPIC,
@@ -97,7 +97,7 @@ STUDENT_STATUS = Topic(
     "Enrolment of a student at an institution",
     personal=True,
     readers=("esc", "audit", "replay"),
-    basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
+    legal_basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 CARDS = Topic(
     CARDS_TOPIC,
@@ -105,7 +105,7 @@ CARDS = Topic(
     "Life of a European Student Card",
     personal=True,
     readers=("esc", "audit", "replay"),
-    basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
+    legal_basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
 )
 POINTERS = Topic(
     POINTERS_TOPIC,
@@ -113,7 +113,7 @@ POINTERS = Topic(
     "That a credential exists, and where",
     personal=True,
     readers=("esc", "audit", "replay"),
-    basis="the holder's consent (`holder_consent`)",
+    legal_basis="the holder's consent (`holder_consent`)",
 )
 SUPPRESSIONS = Topic(
     "gateway.suppressions.v1",
@@ -122,7 +122,7 @@ SUPPRESSIONS = Topic(
     partitions=1,
     writers=("erase",),
     readers=("poll", "audit"),
-    basis="the duty to keep erased what was erased: keyed hashes",
+    legal_basis="the duty to keep erased what was erased: keyed hashes",
 )
 AUDIT = Topic(
     "gateway.audit.v1",
@@ -133,14 +133,14 @@ AUDIT = Topic(
     days=3650,
     writers=("erase",),
     readers=("operator", "audit"),
-    basis="the duty to show what was erased, when and why",
+    legal_basis="the duty to show what was erased, when and why",
 )
 PROVIDERS = Topic(
     PROVIDERS_TOPIC,
     "provider id",
     "Trusted providers and their quality assurance",
     readers=("harmonise", "operator", "europass", "esc", "audit", "replay"),
-    basis="public registers",
+    legal_basis="public registers",
 )
 REJECTIONS = Topic(
     "gateway.rejections.v1",
@@ -148,7 +148,7 @@ REJECTIONS = Topic(
     "Why a record was rejected; no payload",
     days=90,
     readers=("operator", "audit", "replay"),
-    basis="nothing leaves: why, where, never what; a native id may say who somebody is",
+    legal_basis="nothing leaves: why, where, never what; a native id may say who somebody is",
     personal=True,
 )
 COMMANDS = Topic(
@@ -160,7 +160,7 @@ COMMANDS = Topic(
     days=1,
     writers=("operator", "control"),
     readers=("control", "audit"),
-    basis="nothing of anybody",
+    legal_basis="nothing of anybody",
 )
 NOTIFICATIONS = Topic(
     "gateway.notifications.v1",
@@ -170,7 +170,7 @@ NOTIFICATIONS = Topic(
     days=7,
     writers=("control", "harmonise"),
     readers=("operator", "audit"),
-    basis="nothing of anybody",
+    legal_basis="nothing of anybody",
 )
 STATUS = Topic(
     "gateway.status.v1",
@@ -180,7 +180,7 @@ STATUS = Topic(
     days=30,
     writers=("control", "harmonise"),
     readers=("operator", "audit"),
-    basis="nothing of anybody",
+    legal_basis="nothing of anybody",
 )
 
 TOPICS: tuple[Topic, ...] = (
@@ -203,18 +203,18 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
-def personal_data() -> str:
+def personal_data_table() -> str:
     """Return the record of what may leave on which basis, as the table that stands in the README."""
     lines = ["| topic | personal data | who reads it | on which basis | kept |", "|---|---|---|---|---|"]
     for topic in TOPICS:
         days = f"{topic.days} day" if topic.days == 1 else f"{topic.days} days"
         kept = " or ".join([*(["until replaced or deleted"] if topic.compacted else []), *([days] if topic.days else [])])
         readers = ", ".join(f"**{one}**" if one in PLATFORMS else one for one in topic.readers)
-        lines.append(f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.basis} | {kept} |")
+        lines.append(f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.legal_basis} | {kept} |")
     return "\n".join(lines) + "\n"
 
 
-def settings_of(topic: Topic) -> dict[str, str]:
+def topic_config(topic: Topic) -> dict[str, str]:
     """Return the topic's configuration as Kafka names it."""
     policies = [*(["compact"] if topic.compacted else []), *(["delete"] if topic.days or not topic.compacted else [])]
     found = {"cleanup.policy": ",".join(policies), "max.message.bytes": str(topic.max_bytes)}

@@ -29,7 +29,7 @@ from gateway.settings import Settings
 
 log = structlog.get_logger()
 
-Check = Callable[[], str | Awaitable[str]]
+ReadinessCheck = Callable[[], str | Awaitable[str]]
 """Answers ``""`` when well, else one line that says what is missing. A check about a registry does not belong here."""
 
 Explain = Callable[[str, str], Awaitable[str]]
@@ -65,7 +65,7 @@ class HealthServer:
     def __init__(
         self,
         settings: Settings,
-        checks: Mapping[str, Check] | None = None,
+        checks: Mapping[str, ReadinessCheck] | None = None,
         snapshot: Callable[[], Snapshot] = Snapshot,
         registry: CollectorRegistry = metrics.REGISTRY,
         *,
@@ -96,18 +96,18 @@ class HealthServer:
     async def start(self) -> None:
         """Open the port, or raise :class:`~gateway.errors.Unavailable` that names it."""
         metrics.BUILD_INFO.labels(gateway_release()).set(1)
-        app = web.Application(middlewares=[_guard])
+        app = web.Application(middlewares=[_error_middleware])
         app.add_routes(
             [
                 web.get("/", self._page),
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
-                *([web.get("/explain", self._explained)] if self._explain else []),
+                *([web.get("/explain", self._explain_endpoint)] if self._explain else []),
             ]
         )
         if self._socket:
-            app.router.add_get("/snapshot", self._told)  # for the parent alone: nobody else reaches the socket
+            app.router.add_get("/snapshot", self._snapshot_endpoint)  # for the parent alone: nobody else reaches the socket
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         try:
@@ -117,7 +117,7 @@ class HealthServer:
                 await web.TCPSite(self._runner, self._host, self._port).start()
         except (OSError, OverflowError) as error:
             await self.stop()
-            raise Unavailable(_refusal(self._host, self._port, error)) from error
+            raise Unavailable(_port_error(self._host, self._port, error)) from error
         log.info("health port open", url=self.url)
 
     async def stop(self) -> None:
@@ -138,33 +138,33 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         """One line a check; 503 when one of them is not well."""
-        await self._fresh()
-        answers = dict(zip(self._checks, await asyncio.gather(*map(_answer, self._checks.values())), strict=True))
+        await self._refresh_readings()
+        answers = dict(zip(self._checks, await asyncio.gather(*map(_run_check, self._checks.values())), strict=True))
         lines = [f"{name}: {answer or 'ok'}" for name, answer in answers.items()] or ["ok"]
         return web.Response(text="\n".join(lines) + "\n", status=503 if any(answers.values()) else 200)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        await self._fresh()
+        await self._refresh_readings()
         encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
         names = request.query.getall("name[]", [])
         registry = self._registry.restricted_registry(names) if names else self._registry
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
-    async def _fresh(self) -> None:
+    async def _refresh_readings(self) -> None:
         if self._refresh is not None:
             await self._refresh()
 
-    async def _told(self, _request: web.Request) -> web.Response:
-        return web.Response(body=merged_metrics.encode(self._snapshot()), content_type="application/json")
+    async def _snapshot_endpoint(self, _request: web.Request) -> web.Response:
+        return web.Response(body=merged_metrics.encode_snapshot(self._snapshot()), content_type="application/json")
 
     async def _page(self, _request: web.Request) -> web.Response:
-        await self._fresh()
+        await self._refresh_readings()
         snapshot = replace(self._snapshot(), explains=self._explain is not None)
         return web.Response(text=render(self._registry, snapshot, time.time()), content_type="text/html", charset="utf-8")
 
-    async def _explained(self, request: web.Request) -> web.Response:
+    async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """One record at a time: it takes reading a partition of the raw topic."""
-        await self._fresh()
+        await self._refresh_readings()
         connector, identifier = request.query.get("connector", ""), request.query.get("id", "")
         try:
             async with asyncio.timeout(EXPLAIN_SECONDS), self._explaining:
@@ -179,7 +179,7 @@ class HealthServer:
         return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-async def _answer(check: Check) -> str:
+async def _run_check(check: ReadinessCheck) -> str:
     """Return what a check says; one that hangs or raises is not well, and says so without quoting anything."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -192,7 +192,7 @@ async def _answer(check: Check) -> str:
 
 
 @web.middleware
-async def _guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def _error_middleware(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """Answer errors in one plain line and put the same protective headers on every reply."""
     try:
         response = await handler(request)
@@ -209,16 +209,16 @@ async def _guard(request: web.Request, handler: Callable[[web.Request], Awaitabl
     return response
 
 
-def require_port(settings: Settings) -> None:
+def check_port_available(settings: Settings) -> None:
     """Raise :class:`~gateway.errors.Unavailable` when the health port cannot be opened; it is closed again at once."""
     try:
         family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
         socket.create_server((settings.metrics_host, settings.metrics_port), family=family).close()
     except (OSError, OverflowError) as error:
-        raise Unavailable(_refusal(settings.metrics_host, settings.metrics_port, error)) from error
+        raise Unavailable(_port_error(settings.metrics_host, settings.metrics_port, error)) from error
 
 
-def _refusal(host: str, port: int, error: Exception) -> str:
+def _port_error(host: str, port: int, error: Exception) -> str:
     change = "set GATEWAY_METRICS_PORT (0 lets the system choose) or stop the other program"
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:

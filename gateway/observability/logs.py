@@ -22,9 +22,9 @@ from gateway.errors import GatewayError
 from gateway.settings import Settings
 
 HIDDEN = "***"
-LONGEST_TEXT = 2_000
+MAX_TEXT_LENGTH = 2_000
 """A longer text is cut: whatever it is, it is not a log line."""
-DEEPEST = 4
+MAX_DEPTH = 4
 """Nested fields below this depth are not shown."""
 
 _SECRET_NAME = re.compile(
@@ -61,7 +61,7 @@ _PAYLOAD_NAMES = {
     "node",
     "element",
 }
-_SHAPES = (
+_SENSITIVE_PATTERNS = (
     (re.compile(r"\b(bearer|basic|digest|negotiate)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 " + HIDDEN),
     (re.compile(r"://[^/\s@:]+:[^/\s@]+@"), f"://{HIDDEN}@"),
     (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE), r"\1?" + HIDDEN),
@@ -69,7 +69,7 @@ _SHAPES = (
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"), "\N{REPLACEMENT CHARACTER}"),
 )
-_FLOORS = {
+_MIN_LEVELS = {
     **dict.fromkeys(("faust", "mode"), logging.WARNING),  # a page of lines for every start and stop
     **dict.fromkeys(("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING),  # at INFO they log whole URLs, at DEBUG bodies
     **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),  # who joined which group, and was given what
@@ -84,7 +84,7 @@ _secrets: set[str] = set()
 Event = MutableMapping[str, Any]
 
 
-def conceal(*secrets: str) -> None:
+def mask_secrets(*secrets: str) -> None:
     """Mask these exact texts wherever they appear in a log from now on. Texts under six characters are ignored."""
     _secrets.update(secret for secret in secrets if len(secret) >= 6)  # noqa: PLR2004 - shorter ones would mask ordinary words
 
@@ -96,7 +96,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """
     out = stream or sys.stderr
     named = (settings.kafka_password, settings.pseudonym_key, settings.pseudonym_key_previous, settings.permanent_key)
-    conceal(*(secret.get_secret_value() for secret in named))
+    mask_secrets(*(secret.get_secret_value() for secret in named))
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level]
     shared: list[Any] = [
@@ -104,8 +104,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _retries,
-        _exceptions,
+        _rename_retry_fields,
+        _format_exceptions,
         redact,
     ]
     structlog.configure(
@@ -121,11 +121,11 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
         )
     )
-    handler.addFilter(_above_floor)
+    handler.addFilter(_meets_min_level)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name, floor in _FLOORS.items():
+    for name, floor in _MIN_LEVELS.items():
         logging.getLogger(name).setLevel(max(level, floor))
     logging.captureWarnings(capture=True)
 
@@ -134,11 +134,11 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
     """Mask what must not be logged: the one processor that every log passes."""
     for name in list(event):
         if not name.startswith("_"):
-            event[name] = _shown(name, event[name], 0)
+            event[name] = _redact_field(name, event[name], 0)
     return event
 
 
-def _shown(name: str, value: Any, depth: int) -> Any:
+def _redact_field(name: str, value: Any, depth: int) -> Any:
     """Return what may be shown of a field: nothing when its name says so, else its value made safe."""
     lowered = name.lower()
     if lowered in PERSONAL_NAMES or _SECRET_NAME.search(lowered):
@@ -147,17 +147,17 @@ def _shown(name: str, value: Any, depth: int) -> Any:
         return value
     if lowered in _PAYLOAD_NAMES:
         return HIDDEN
-    return _made_safe(value, depth)
+    return _redact_value(value, depth)
 
 
-def _made_safe(value: Any, depth: int) -> Any:
+def _redact_value(value: Any, depth: int) -> Any:
     match value:
         case bytes() | bytearray() | memoryview():
             safe: Any = f"<{len(value)} bytes>"
-        case Mapping() if depth < DEEPEST:
-            safe = {_text(str(key)): _shown(str(key), inner, depth + 1) for key, inner in value.items()}
-        case list() | tuple() | set() | frozenset() if depth < DEEPEST:
-            safe = [_shown("", inner, depth + 1) for inner in value]
+        case Mapping() if depth < MAX_DEPTH:
+            safe = {_text(str(key)): _redact_field(str(key), inner, depth + 1) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
+            safe = [_redact_field("", inner, depth + 1) for inner in value]
         case BaseException():
             safe = f"{type(value).__name__}: {_safe_text(value)}"
         case Mapping() | list() | tuple() | set() | frozenset() | Struct():
@@ -170,12 +170,12 @@ def _made_safe(value: Any, depth: int) -> Any:
 def _text(value: str) -> str:
     for secret in _secrets:
         value = value.replace(secret, HIDDEN)
-    for shape, instead in _SHAPES:
+    for shape, instead in _SENSITIVE_PATTERNS:
         value = shape.sub(instead, value)
-    return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]}… ({len(value)} characters)"
+    return value if len(value) <= MAX_TEXT_LENGTH else f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
 
 
-def _retries(_logger: Any, _method: str, event: Event) -> Event:
+def _rename_retry_fields(_logger: Any, _method: str, event: Event) -> Event:
     """Say that a request is tried again in our words: the library names a block of code, and hides what it was called with."""
     if event.get("event") == "stamina.retry_scheduled":
         said = {ours: event.pop(name) for name, ours in _RETRY.items() if name in event}
@@ -185,17 +185,17 @@ def _retries(_logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
-def _exceptions(_logger: Any, _method: str, event: Event) -> Event:
+def _format_exceptions(_logger: Any, _method: str, event: Event) -> Event:
     """Replace ``exc_info`` by ``exception``: types, places and safe texts, no local variables."""
     info = event.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        event["exception"] = [line for one in _chain(error) for line in _described(one)]
+        event["exception"] = [line for one in _error_chain(error) for line in _describe_error(one)]
     event.pop("stack_info", None)
     return event
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _error_chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, what caused it, and the members of groups; the newest first, at most 20."""
     waiting, seen = [error], set[int]()
     while waiting and len(seen) < 20:  # noqa: PLR2004 - enough to find a cause, not enough to flood a log
@@ -210,11 +210,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         ]
 
 
-def _described(error: BaseException) -> list[str]:
-    return [f"{type(error).__module__}.{type(error).__qualname__}: {_safe_text(error)}", *_places(error.__traceback__)]
+def _describe_error(error: BaseException) -> list[str]:
+    return [f"{type(error).__module__}.{type(error).__qualname__}: {_safe_text(error)}", *_frames(error.__traceback__)]
 
 
-def _places(trace: TracebackType | None) -> list[str]:
+def _frames(trace: TracebackType | None) -> list[str]:
     found = []
     while trace:
         code = trace.tb_frame.f_code
@@ -228,8 +228,8 @@ def _safe_text(error: BaseException) -> str:
     return _text(str(error)) if known else "(text withheld: it may quote a payload)"
 
 
-def _above_floor(record: logging.LogRecord) -> bool:
-    return record.levelno >= _FLOORS.get(record.name.partition(".")[0], logging.NOTSET)
+def _meets_min_level(record: logging.LogRecord) -> bool:
+    return record.levelno >= _MIN_LEVELS.get(record.name.partition(".")[0], logging.NOTSET)
 
 
 def _personal_names() -> frozenset[str]:

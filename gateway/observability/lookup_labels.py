@@ -15,38 +15,40 @@ UNKNOWN = frozenset({"level_unknown", "framework_unknown", "unit_unknown", "code
 
 _ASKED_FOR = {"eqf_level": "levels", "nqf_level": "levels", "nqf_framework": "levels", "credit_points": "credits", "credit_unit": "credits"}
 
-Used = tuple[str, str, str]
+UsedTable = tuple[str, str, str]
 """Country, table, version."""
-Missing = tuple[str, str]
+UnmappedValue = tuple[str, str]
 """Country, table or what was asked for."""
 
 
 @lru_cache(maxsize=4096)
-def read(country: str, lookups: tuple[Lookup, ...]) -> tuple[tuple[Used, ...], tuple[Missing, ...]]:
+def lookup_labels(country: str, lookups: tuple[Lookup, ...]) -> tuple[tuple[UsedTable, ...], tuple[UnmappedValue, ...]]:
     """Return what :func:`used` and :func:`missing` say of look-ups. Most records ask the same of the same tables, so it is remembered."""
-    return used(country, lookups), missing(country, lookups)
+    return used_tables(country, lookups), unmapped_values(country, lookups)
 
 
-def used(country: str, lookups: Iterable[Lookup]) -> tuple[Used, ...]:
+def used_tables(country: str, lookups: Iterable[Lookup]) -> tuple[UsedTable, ...]:
     """Return the table versions that were read."""
-    return tuple((country, _bare(one.table), one.version) for one in lookups if one.version)
+    return tuple((country, _table_name(one.table), one.version) for one in lookups if one.version)
 
 
-def missing(country: str, lookups: Iterable[Lookup], issues: Iterable[Issue] = (), rejected: Rejected | None = None) -> tuple[Missing, ...]:
+def unmapped_values(
+    country: str, lookups: Iterable[Lookup], issues: Iterable[Issue] = (), rejected: Rejected | None = None
+) -> tuple[UnmappedValue, ...]:
     """Return the places where a value was in no table, one for each value."""
-    found = [(country, _bare(one.table) if one.version else asked_for(one.field)) for one in lookups if one.reason in UNKNOWN]
-    found += [(country, asked_for(issue.field)) for issue in issues if issue.code == "unmapped"]
+    found = [(country, _table_name(one.table) if one.version else lookup_kind(one.field)) for one in lookups if one.reason in UNKNOWN]
+    found += [(country, lookup_kind(issue.field)) for issue in issues if issue.code == "unmapped"]
     if rejected and rejected.stage == "table" and rejected.reason in UNKNOWN:
-        found.append((country, asked_for(rejected.field)))
+        found.append((country, lookup_kind(rejected.field)))
     return tuple(found)
 
 
-def asked_for(field: str) -> str:
+def lookup_kind(field: str) -> str:
     """Return the kind of table that a target field is looked up in; the field itself when it has one of its own."""
     name = field.rpartition(".")[2]
     return _ASKED_FOR.get(name, name)
 
 
-def _bare(table: str) -> str:
+def _table_name(table: str) -> str:
     """Return a table's name without the country in front."""
     return table.rpartition("/")[2] or table

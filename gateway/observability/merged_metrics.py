@@ -21,7 +21,7 @@ from gateway.observability.status_page import Snapshot
 ASK_SECONDS = 2.0
 
 
-class _Wire(msgspec.Struct):
+class _SnapshotMessage(msgspec.Struct):
     """A snapshot on its way from a process to its parent."""
 
     stage: str
@@ -31,44 +31,46 @@ class _Wire(msgspec.Struct):
     problems: list[tuple[str, str, str]]
 
 
-def encode(snapshot: Snapshot) -> bytes:
+def encode_snapshot(snapshot: Snapshot) -> bytes:
     """Return what a process tells its parent for the page."""
     problems = [(connector, stream, text) for (connector, stream), text in snapshot.problems.items()]
-    return msgspec.json.encode(_Wire(snapshot.stage, list(snapshot.roles), dict(snapshot.titles), sorted(snapshot.paused), problems))
+    return msgspec.json.encode(
+        _SnapshotMessage(snapshot.stage, list(snapshot.roles), dict(snapshot.titles), sorted(snapshot.paused), problems)
+    )
 
 
-def joined(parts: Iterable[bytes]) -> Snapshot:
+def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
     """Return one snapshot of what several processes told."""
-    told = [msgspec.json.decode(part, type=_Wire) for part in parts]
+    answers = [msgspec.json.decode(part, type=_SnapshotMessage) for part in parts]
     return Snapshot(
-        stage=told[0].stage if told else "",
-        roles=tuple(sorted({role for one in told for role in one.roles})),
-        titles={name: title for one in told for name, title in one.titles.items()},
-        paused=frozenset(stream for one in told for stream in one.paused),
-        problems={(connector, stream): text for one in told for connector, stream, text in one.problems},
+        stage=answers[0].stage if answers else "",
+        roles=tuple(sorted({role for one in answers for role in one.roles})),
+        titles={name: title for one in answers for name, title in one.titles.items()},
+        paused=frozenset(stream for one in answers for stream in one.paused),
+        problems={(connector, stream): text for one in answers for connector, stream, text in one.problems},
     )
 
 
 @dataclass(slots=True, eq=False)
-class Merged(Collector):
+class MergedMetrics(Collector):
     """What all processes say, as of the last :meth:`ask`. ``sockets`` names each process and where it answers."""
 
     sockets: Mapping[str, Path]
-    own: tuple[Collector, ...] = ()
+    own_collectors: tuple[Collector, ...] = ()
     """What the parent itself counts."""
     snapshot: Snapshot = field(default_factory=Snapshot)
     ready: dict[str, str] = field(default_factory=dict)
     """By process: what it answered at ``/readyz``, or why there is no answer."""
     _families: list[Metric] = field(default_factory=list)
 
-    async def ask(self) -> None:
+    async def refresh(self) -> None:
         """Ask every process; one that does not answer within two seconds is left out."""
-        told = dict(zip(self.sockets, await asyncio.gather(*map(_ask, self.sockets.values())), strict=True))
-        self.ready = {process: told[process].get("/readyz", b"no answer").decode() for process in self.sockets}
-        self.snapshot = joined(one["/snapshot"] for one in told.values() if "/snapshot" in one)
+        answers = dict(zip(self.sockets, await asyncio.gather(*map(_ask, self.sockets.values())), strict=True))
+        self.ready = {process: answers[process].get("/readyz", b"no answer").decode() for process in self.sockets}
+        self.snapshot = merge_snapshots(one["/snapshot"] for one in answers.values() if "/snapshot" in one)
         families: dict[str, Metric] = {}
-        for process, answers in told.items():
-            for family in text_string_to_metric_families(answers.get("/metrics", b"").decode()):
+        for process, answer in answers.items():
+            for family in text_string_to_metric_families(answer.get("/metrics", b"").decode()):
                 kept = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 for sample in family.samples:
                     kept.samples.append(sample._replace(labels={**sample.labels, "process": process}))
@@ -77,7 +79,7 @@ class Merged(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return every family once."""
         yield from self._families
-        for one in self.own:
+        for one in self.own_collectors:
             yield from one.collect()
 
 

@@ -78,12 +78,12 @@ CONSUMER_LAG = _gauge("consumer_lag_records", "Raw records waiting to be harmoni
 # --- the process
 CONFIG_INFO = _gauge("config_info", "Always 1; says which configuration runs", "connector", "digest", "language")
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
-OWNED = _gauge("connectors_owned", "Connectors this worker polls")
+CONNECTORS_OWNED = _gauge("connectors_owned", "Connectors this worker polls")
 WORKER_RESTARTS = _counter("worker_restarts", "Worker processes that ended and were started again by their parent", "process")
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
 
 
-def forget(connector: str) -> None:
+def drop_connector(connector: str) -> None:
     """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
     for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BACKFILL_RATIO, ALL_REJECTED, BREAKER_STATE, CERTIFICATE_EXPIRY):
         gauge.remove_by_labels({"connector": connector})

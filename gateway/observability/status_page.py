@@ -22,12 +22,12 @@ from prometheus_client.metrics_core import Metric
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 LATE_AFTER_INTERVALS = 3
 """A stream is late when it lies this many of its intervals behind: the alert ``ConnectorStale`` says the same."""
-SOON_SECONDS = 30 * 86_400
+EXPIRES_SOON_SECONDS = 30 * 86_400
 """A certificate or table that ends within this time is marked."""
-MOST_ROWS = 200
+MAX_ROWS = 200
 """A table shows this many rows and says how many it left out."""
 
-OPEN = 2
+BREAKER_OPEN = 2
 """The value of ``gateway_breaker_state`` when a registry is not called."""
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -51,19 +51,19 @@ class Snapshot:
     """The last failure of a stream that is failing now, in one line."""
 
 
-class Readings:
+class MetricReadings:
     """The values in a registry at one moment, by metric and label."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._samples: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for family in registry.collect():
             if family.type == "gauge":
-                self._samples[family.name] = _highest(family)
+                self._samples[family.name] = _max_over_processes(family)
                 continue
             for sample in family.samples:
                 self._samples[sample.name].append((dict(sample.labels), sample.value))
 
-    def by(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
+    def sum_by(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the sums of a metric by the values of ``labels``."""
         sums: dict[tuple[str, ...], float] = defaultdict(float)
         for found, value in self._samples[metric]:
@@ -77,7 +77,7 @@ class Readings:
         )
 
 
-def _highest(family: Metric) -> list[tuple[dict[str, str], float]]:
+def _max_over_processes(family: Metric) -> list[tuple[dict[str, str], float]]:
     """Return a gauge's values with the highest of those that differ in the label ``process`` alone: a state is not summed up."""
     found: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in family.samples:
@@ -92,12 +92,13 @@ def render_explanation(connector: str, identifier: str, text: str, connectors: I
         style=STYLE,
         about=f"explain {escape(connector)} {escape(identifier)}",
         summary="",
-        sections=_ask(connectors, connector, identifier) + f'<section aria-labelledby="answer"><h2 id="answer">How it came about</h2>'
+        sections=_explain_form(connectors, connector, identifier)
+        + f'<section aria-labelledby="answer"><h2 id="answer">How it came about</h2>'
         f'<div class="wide" role="region" aria-labelledby="answer" tabindex="0"><pre>{escape(text)}</pre></div></section>',
     )
 
 
-def _ask(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> str:
+def _explain_form(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> str:
     """Return the form that asks how one record came about; it is sent without any script."""
     options = "".join(
         f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>{escape(name)}</option>' for name in sorted(connectors)
@@ -112,35 +113,35 @@ def _ask(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> s
 
 def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     """Return the whole page."""
-    readings = Readings(registry)
+    readings = MetricReadings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
     sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
-    sections += [_ask(snapshot.titles)] if snapshot.explains else []
+    sections += [_explain_form(snapshot.titles)] if snapshot.explains else []
     return _PAGE.format(
         style=STYLE,
-        about=_about(readings, snapshot, now),
+        about=_header_line(readings, snapshot, now),
         summary=_summary(readings, states),
         sections="\n".join(sections),
     )
 
 
-def _about(readings: Readings, snapshot: Snapshot, now: float) -> str:
-    release = snapshot.release or next((version for (version,) in readings.by("gateway_build_info", "version")), "")
+def _header_line(readings: MetricReadings, snapshot: Snapshot, now: float) -> str:
+    release = snapshot.release or next((version for (version,) in readings.sum_by("gateway_build_info", "version")), "")
     facts = [f"release {release}" if release else "", f"{snapshot.stage} registries" if snapshot.stage else ""]
     facts += ["roles " + " and ".join(snapshot.roles) if snapshot.roles else "", f"as of {_instant(now)}"]
     return " · ".join(escape(fact) for fact in facts if fact)
 
 
-def _summary(readings: Readings, states: Mapping[Stream, tuple[str, str]]) -> str:
+def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]]) -> str:
     if not states:
         return "<p>This worker has polled and harmonised nothing yet.</p>"
     connectors = {connector for connector, _ in states}
     bad = [stream for stream, (level, _) in states.items() if level == "bad"]
-    received = sum(readings.by("gateway_records_received_total").values())
-    ended = readings.by("gateway_records_total", "outcome")
+    received = sum(readings.sum_by("gateway_records_received_total").values())
+    ended = readings.sum_by("gateway_records_total", "outcome")
     numbers = ", ".join(f"{_number(ended.get((outcome,), 0))} {outcome}" for outcome in OUTCOMES)
-    waiting = max(readings.by("gateway_publish_blocked_seconds", "role").values(), default=0)
+    waiting = max(readings.sum_by("gateway_publish_blocked_seconds", "role").values(), default=0)
     kafka = f'<strong class="bad">Kafka has taken nothing for {_duration(waiting)}.</strong> ' if waiting else ""
     verdict = kafka + (
         f'<strong class="bad">{_count(len(bad), "stream needs", "streams need")} attention.</strong>'
@@ -155,16 +156,16 @@ def _summary(readings: Readings, states: Mapping[Stream, tuple[str, str]]) -> st
     )
 
 
-def _state(readings: Readings, snapshot: Snapshot, stream: Stream, now: float) -> tuple[str, str]:
+def _state(readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: float) -> tuple[str, str]:
     """Return how a stream is (good, plain or bad) and say it in words; the first that applies."""
-    cursor = readings.by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
-    every = readings.by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
-    breaker = readings.by("gateway_breaker_state", "connector").get((stream[0],), 0)
+    cursor = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
+    every = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
+    breaker = readings.sum_by("gateway_breaker_state", "connector").get((stream[0],), 0)
     problem = snapshot.problems.get(stream)
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
     possible = (
         (stream in snapshot.paused, "plain", "paused"),
-        (breaker == OPEN, "bad", "registry not answering"),
+        (breaker == BREAKER_OPEN, "bad", "registry not answering"),
         (problem, "bad", f"failing: {problem}"),
         (cursor is None and not every, "plain", "polled elsewhere"),
         (cursor is None, "plain", "not read yet"),
@@ -173,11 +174,11 @@ def _state(readings: Readings, snapshot: Snapshot, stream: Stream, now: float) -
     return next(((level, words) for applies, level, words in possible if applies), ("good", "fresh"))
 
 
-def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tuple[str, str]], now: float) -> str:
-    cursors = readings.by("gateway_cursor_timestamp_seconds", "connector", "stream")
-    intervals = readings.by("gateway_poll_interval_seconds", "connector", "stream")
-    received = readings.by("gateway_records_received_total", "connector", "stream")
-    ended = readings.by("gateway_records_total", "connector", "stream", "outcome")
+def _streams(readings: MetricReadings, snapshot: Snapshot, states: Mapping[Stream, tuple[str, str]], now: float) -> str:
+    cursors = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
+    intervals = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream")
+    received = readings.sum_by("gateway_records_received_total", "connector", "stream")
+    ended = readings.sum_by("gateway_records_total", "connector", "stream", "outcome")
     rows = []
     titled: set[str] = set()
     for stream, (level, words) in states.items():
@@ -188,9 +189,9 @@ def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tup
                 f'<th scope="row"><code>{escape(stream[0])} <wbr>{escape(stream[1])}</code>'
                 + (f" <small>{escape(title)}</small>" if title else "")
                 + "</th>",
-                f'<td class="{level}">{_MARKS[level]} {escape(words)}</td>',
+                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {escape(words)}</td>',
                 _ago(cursors.get(stream), now),
-                f"<td>{_duration(intervals[stream])}</td>" if stream in intervals else _NONE,
+                f"<td>{_duration(intervals[stream])}</td>" if stream in intervals else _EMPTY_CELL,
                 _cell(received.get(stream)),
                 *(_cell(ended.get((*stream, outcome))) for outcome in OUTCOMES),
             ]
@@ -206,12 +207,12 @@ def _streams(readings: Readings, snapshot: Snapshot, states: Mapping[Stream, tup
     )
 
 
-def _rejections(readings: Readings) -> str:
-    counts = readings.by("gateway_rejections_total", "connector", "stream", "reason", "field")
+def _rejections(readings: MetricReadings) -> str:
+    counts = readings.sum_by("gateway_rejections_total", "connector", "stream", "reason", "field")
     rows = [
         [
             f'<th scope="row"><code>{escape(reason)}</code></th>',
-            f"<td><code>{escape(where)}</code></td>" if where else _NONE,
+            f"<td><code>{escape(where)}</code></td>" if where else _EMPTY_CELL,
             f"<td><code>{escape(connector)}</code></td>",
             f"<td><code>{escape(stream)}</code></td>",
             _cell(number),
@@ -223,13 +224,13 @@ def _rejections(readings: Readings) -> str:
     return _table("rejections", "Rejections by reason", heads, rows, empty="Nothing was rejected.", numbers=range(4, 5))
 
 
-def _registries(readings: Readings, now: float) -> str:
-    breakers = readings.by("gateway_breaker_state", "connector")
-    requests = readings.by("gateway_registry_requests_total", "connector", "status_class")
-    retries = readings.by("gateway_retries_total", "connector")
-    waits = readings.by("gateway_rate_limit_wait_seconds_total", "connector")
+def _registries(readings: MetricReadings, now: float) -> str:
+    breakers = readings.sum_by("gateway_breaker_state", "connector")
+    requests = readings.sum_by("gateway_registry_requests_total", "connector", "status_class")
+    retries = readings.sum_by("gateway_retries_total", "connector")
+    waits = readings.sum_by("gateway_rate_limit_wait_seconds_total", "connector")
     certificates: dict[str, float] = {}
-    for (connector, _), when in readings.by("gateway_certificate_expiry_timestamp_seconds", "connector", "use").items():
+    for (connector, _), when in readings.sum_by("gateway_certificate_expiry_timestamp_seconds", "connector", "use").items():
         certificates[connector] = min(when, certificates.get(connector, when))
     names = sorted({connector for connector, *_ in [*breakers, *requests, *retries, *waits]})
     rows = []
@@ -240,7 +241,7 @@ def _registries(readings: Readings, now: float) -> str:
         rows.append(
             [
                 f'<th scope="row"><code>{escape(name)}</code></th>',
-                f'<td class="{level}">{_MARKS[level]} {words}</td>',
+                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {words}</td>',
                 _cell(total),
                 _cell(failed),
                 _cell(retries.get((name,), 0)),
@@ -252,14 +253,14 @@ def _registries(readings: Readings, now: float) -> str:
     return _table("registries", "Registries", heads, rows, empty="No registry was called by this worker.", numbers=range(2, 5))
 
 
-def _mapping(readings: Readings, now: float) -> str:
-    lookups = readings.by("gateway_table_lookups_total", "country", "table")
-    unmapped = readings.by("gateway_unmapped_values_total", "country", "table")
-    ends = readings.by("gateway_table_expiry_timestamp_seconds", "country", "table")
+def _mapping(readings: MetricReadings, now: float) -> str:
+    lookups = readings.sum_by("gateway_table_lookups_total", "country", "table")
+    unmapped = readings.sum_by("gateway_unmapped_values_total", "country", "table")
+    ends = readings.sum_by("gateway_table_expiry_timestamp_seconds", "country", "table")
     rows = []
     for place in sorted({*lookups, *unmapped}):
         found, missing = lookups.get(place, 0), unmapped.get(place, 0)
-        share = f'<td class="n">{_floor_percent(found - missing, found)}</td>' if found else _NO_NUMBER
+        share = f'<td class="n">{_floor_percent(found - missing, found)}</td>' if found else _EMPTY_NUMBER_CELL
         rows.append(
             [
                 f'<th scope="row">{escape(place[0])}</th>',
@@ -274,8 +275,8 @@ def _mapping(readings: Readings, now: float) -> str:
     return _table("mapping", "Mapping tables by country", heads, rows, empty="No table was used yet.", numbers=range(2, 5))
 
 
-def _coverage(readings: Readings, _now: float) -> str:
-    shares = readings.by("gateway_mapping_coverage_ratio", "connector", "stream")
+def _coverage(readings: MetricReadings, _now: float) -> str:
+    shares = readings.sum_by("gateway_mapping_coverage_ratio", "connector", "stream")
     rows = [
         [f'<th scope="row"><code>{escape(connector)} <wbr>{escape(stream)}</code></th>', f'<td class="n">{_floor_percent(share, 1)}</td>']
         for (connector, stream), share in sorted(shares.items())
@@ -284,11 +285,11 @@ def _coverage(readings: Readings, _now: float) -> str:
     return _table("coverage", "Coverage", heads, rows, empty="No connector is loaded here.", numbers=range(1, 2))
 
 
-def _kafka(readings: Readings, now: float) -> str:
-    commits = readings.by("gateway_last_commit_timestamp_seconds", "role")
-    blocked = readings.by("gateway_publish_blocked_seconds", "role")
-    replaced = readings.by("gateway_producers_replaced_total", "role")
-    lag = sum(readings.by("gateway_consumer_lag_records").values())
+def _kafka(readings: MetricReadings, now: float) -> str:
+    commits = readings.sum_by("gateway_last_commit_timestamp_seconds", "role")
+    blocked = readings.sum_by("gateway_publish_blocked_seconds", "role")
+    replaced = readings.sum_by("gateway_producers_replaced_total", "role")
+    lag = sum(readings.sum_by("gateway_consumer_lag_records").values())
     rows = []
     for (role,) in sorted({*commits, *blocked, *replaced}):
         seconds = blocked.get((role,), 0)
@@ -297,7 +298,7 @@ def _kafka(readings: Readings, now: float) -> str:
         rows.append(
             [
                 f'<th scope="row">{escape(role)}</th>',
-                f'<td class="{level}">{_MARKS[level]} {words}</td>',
+                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {words}</td>',
                 _ago(commits.get((role,)), now),
                 _cell(replaced.get((role,), 0)),
                 waiting,
@@ -313,10 +314,10 @@ def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[
     if not rows:
         return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2><p>{empty}</p></section>'
     head = "".join(f'<th scope="col"{_RIGHT if index in numbers else ""}>{escape(text)}</th>' for index, text in enumerate(heads))
-    body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in rows[:MOST_ROWS])
+    body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in rows[:MAX_ROWS])
     more = (
-        f"<p>{_count(len(rows) - MOST_ROWS, 'row is', 'rows are')} not shown; all are in <code>/metrics</code>.</p>"
-        if len(rows) > MOST_ROWS
+        f"<p>{_count(len(rows) - MAX_ROWS, 'row is', 'rows are')} not shown; all are in <code>/metrics</code>.</p>"
+        if len(rows) > MAX_ROWS
         else ""
     )
     return (
@@ -327,20 +328,20 @@ def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[
 
 
 def _cell(value: float | None) -> str:
-    return _NO_NUMBER if value is None else f'<td class="n">{_number(value)}</td>'
+    return _EMPTY_NUMBER_CELL if value is None else f'<td class="n">{_number(value)}</td>'
 
 
 def _ago(when: float | None, now: float) -> str:
     if when is None:
-        return _NONE
+        return _EMPTY_CELL
     return f'<td><time datetime="{_iso(when)}">{_duration(max(0.0, now - when))} ago</time></td>'
 
 
 def _until(when: float | None, now: float) -> str:
     if when is None:
-        return _NONE
+        return _EMPTY_CELL
     day = datetime.fromtimestamp(when, UTC).strftime("%-d %B %Y")
-    soon = when - now < SOON_SECONDS
+    soon = when - now < EXPIRES_SOON_SECONDS
     note = " (past)" if when <= now else " (soon)" if soon else ""
     return f'<td class="{"bad" if soon else "plain"}"><time datetime="{_iso(when)}">{day}</time>{note}</td>'
 
@@ -373,14 +374,14 @@ def _iso(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
 
 
-_MARKS = {
+_LEVEL_SYMBOLS = {
     "good": '<span aria-hidden="true">✓</span>',
     "plain": '<span aria-hidden="true">○</span>',
     "bad": '<span aria-hidden="true">▲</span>',
 }
 _BREAKERS = {0.0: ("good", "closed"), 1.0: ("plain", "half-open: probing"), 2.0: ("bad", "open: not called")}
-_NONE = '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
-_NO_NUMBER = _NONE.replace('"none"', '"n none"', 1)
+_EMPTY_CELL = '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
+_EMPTY_NUMBER_CELL = _EMPTY_CELL.replace('"none"', '"n none"', 1)
 _RIGHT = ' class="n"'
 
 STYLE = files("gateway.observability").joinpath("page.css").read_text("utf-8")

@@ -21,7 +21,7 @@ from gateway.settings import Settings
 
 HEADER = "traceparent"
 _PARENT: ContextVar[bytes | None] = ContextVar("traceparent", default=None)
-Going = dict[bytes, bytes] | None
+TraceParents = dict[bytes, bytes] | None
 """By the ``traceparent`` that came: the one to go on with."""
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _tracer: Any = None
@@ -34,7 +34,7 @@ def start(settings: Settings) -> None:
     Raises :class:`~gateway.errors.UsageError` when the extra is missing. Sampling is what ``OTEL_TRACES_SAMPLER`` says.
     """
     global _tracer, _provider  # noqa: PLW0603 - one a process, as the logs are
-    if not settings.traces:
+    if not settings.traces_endpoint:
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -46,7 +46,7 @@ def start(settings: Settings) -> None:
     _provider = TracerProvider(
         resource=Resource.create({"service.name": "qualification-gateway", "service.instance.id": settings.instance})
     )
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces, timeout=5)))
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint, timeout=5)))
     _tracer = _provider.get_tracer("gateway")
 
 
@@ -59,14 +59,14 @@ def stop() -> None:
 
 
 @contextmanager
-def polling(connector: str, stream: str) -> Iterator[str]:
+def poll_span(connector: str, stream: str) -> Iterator[str]:
     """Give one poll its id, in logs and as the trace of all it does; yields the id."""
     if _tracer is None:
         poll_id = os.urandom(16).hex()
         with structlog.contextvars.bound_contextvars(poll_id=poll_id):
             yield poll_id
         return
-    with _started("poll", None, {"gateway.connector": connector, "gateway.stream": stream}) as span:
+    with _active_span("poll", None, {"gateway.connector": connector, "gateway.stream": stream}) as span:
         poll_id = f"{span.get_span_context().trace_id:032x}"
         with structlog.contextvars.bound_contextvars(poll_id=poll_id):
             yield poll_id
@@ -75,10 +75,10 @@ def polling(connector: str, stream: str) -> Iterator[str]:
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
     """Return a step of the present poll; nothing when nobody traces or nothing is being polled."""
     parent = _PARENT.get()
-    return _NOTHING if parent is None or _tracer is None else _started(name, parent, attributes)
+    return _NOTHING if parent is None or _tracer is None else _active_span(name, parent, attributes)
 
 
-def mark(records: Iterable[Any], topic: str) -> None:
+def add_trace_header(records: Iterable[Any], topic: str) -> None:
     """Give what is written to ``topic`` now the trace of the present poll; nothing when nobody traces."""
     if parent := _PARENT.get():
         for record in records:
@@ -86,20 +86,20 @@ def mark(records: Iterable[Any], topic: str) -> None:
                 record.headers = [*record.headers, (HEADER, parent)]
 
 
-def harmonising(records: Sequence[Any], partition: int) -> AbstractContextManager[Going]:
+def batch_spans(records: Sequence[Any], partition: int) -> AbstractContextManager[TraceParents]:
     """One step in each trace that has records in a batch; gives what :func:`carry_on` needs, ``None`` when nobody traces."""
-    return _NOTHING if _tracer is None else _harmonising(Counter(filter(None, map(_came, records))), partition)
+    return _NOTHING if _tracer is None else _harmonising(Counter(filter(None, map(_trace_parent_of, records))), partition)
 
 
-def carry_on(records: Iterable[Any], results: Iterable[Any], going: Mapping[bytes, bytes]) -> None:
+def copy_trace_headers(records: Iterable[Any], results: Iterable[Any], going: Mapping[bytes, bytes]) -> None:
     """Give what was made of each record the trace it came with."""
     for record, result in zip(records, results, strict=True):
-        if came := _came(record):
+        if came := _trace_parent_of(record):
             for one in result.outgoing:
                 one.headers = [*one.headers, (HEADER, going[came])]
 
 
-def _came(record: Any) -> bytes | None:
+def _trace_parent_of(record: Any) -> bytes | None:
     found: bytes | None = next((value for name, value in record.headers if name == HEADER), None)
     return found
 
@@ -110,36 +110,36 @@ def _harmonising(parents: Mapping[bytes, int], partition: int) -> Iterator[dict[
     spans = []
     try:
         for one, count in parents.items():
-            begun = _begin("harmonise", one, {"gateway.records": count, "messaging.destination.partition.id": str(partition)})
-            spans.append(begun)
-            found[one] = _written(begun)
+            span = _start_span("harmonise", one, {"gateway.records": count, "messaging.destination.partition.id": str(partition)})
+            spans.append(span)
+            found[one] = _format_trace_parent(span)
         yield found
     finally:
-        for begun in spans:
-            begun.end()
+        for span in spans:
+            span.end()
 
 
 @contextmanager
-def _started(name: str, parent: bytes | None, attributes: Mapping[str, Any]) -> Iterator[Any]:
-    begun = _begin(name, parent, attributes)
-    token = _PARENT.set(_written(begun))
+def _active_span(name: str, parent: bytes | None, attributes: Mapping[str, Any]) -> Iterator[Any]:
+    span = _start_span(name, parent, attributes)
+    token = _PARENT.set(_format_trace_parent(span))
     try:
-        yield begun
+        yield span
     except BaseException as error:
-        begun.set_attribute("error.type", type(error).__name__)  # never its text: it may name what a record holds
+        span.set_attribute("error.type", type(error).__name__)  # never its text: it may name what a record holds
         raise
     finally:
         _PARENT.reset(token)
-        begun.end()
+        span.end()
 
 
-def _begin(name: str, parent: bytes | None, attributes: Mapping[str, Any]) -> Any:
+def _start_span(name: str, parent: bytes | None, attributes: Mapping[str, Any]) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     context = TraceContextTextMapPropagator().extract({HEADER: parent.decode()}) if parent else None
     return _tracer.start_span(name, context=context, attributes=dict(attributes))
 
 
-def _written(begun: Any) -> bytes:
-    context = begun.get_span_context()
+def _format_trace_parent(span: Any) -> bytes:
+    context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}".encode()

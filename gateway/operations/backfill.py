@@ -21,18 +21,18 @@ import msgspec
 from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.errors import UsageError
-from gateway.fetch import Page, Window
-from gateway.fetch.registry_client import Client
+from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.registry_client import RegistryClient
 from gateway.observability import metrics
-from gateway.pipeline.page_writer import Tally, changes, write_parts
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.page_writer import PollResult, select_changes, write_page_entries
+from gateway.pipeline.stream_state import StreamState
 
-NOTE = "backfill"
-PATIENCE_SECONDS = 30.0
+NOTE_NAME = "backfill"
+MAX_WAIT_FOR_LIVE_POLL_SECONDS = 30.0
 """So long a backfill lets live polls go first; streams that are always being polled would stop it for ever."""
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BackfillProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a backfill stands, as kept with the stream's cursor: ``begin`` and ``end`` as asked, ``done`` how far everything is durable."""
 
     id: str
@@ -57,14 +57,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(slots=True)
-class Traffic:
+class LivePollGate:
     """Who calls one registry now: live polls at any time, backfills when none is under way."""
 
     _live: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def live(self) -> Iterator[None]:
+    def live_poll(self) -> Iterator[None]:
         """Stand for a live poll."""
         self._live += 1
         self._idle.clear()
@@ -75,14 +75,14 @@ class Traffic:
             if not self._live:
                 self._idle.set()
 
-    async def idle(self, seconds: float = PATIENCE_SECONDS) -> None:
+    async def wait_until_idle(self, seconds: float = MAX_WAIT_FOR_LIVE_POLL_SECONDS) -> None:
         """Return when no live poll is under way, or after ``seconds``."""
         if self._live:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
 
 
-def moment(text: str, zone: str, *, end: bool = False) -> datetime:
+def parse_date_or_datetime(text: str, zone: str, *, end: bool = False) -> datetime:
     """Return the moment a date or a date with time means; a bare date is midnight in ``zone``, and as an end its whole day is meant.
 
     Raises :class:`~gateway.errors.UsageError`.
@@ -96,13 +96,13 @@ def moment(text: str, zone: str, *, end: bool = False) -> datetime:
     return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
 
 
-def zone_of(connector: Connector, stream: str) -> str:
+def cursor_timezone(connector: Connector, stream: str) -> str:
     """Return the zone in which a stream's dates are meant."""
     cursor = connector.streams[stream].cursor
     return cursor.zone if cursor else "UTC"
 
 
-def refusal(connector: Connector, stream: str) -> str:
+def unsupported_reason(connector: Connector, stream: str) -> str:
     """Return why a stream cannot be backfilled, in one line; empty when it can."""
     rule = connector.streams[stream].cursor
     if connector.push is not None:
@@ -114,88 +114,96 @@ def refusal(connector: Connector, stream: str) -> str:
     return ""
 
 
-def standing(ledger: Ledger) -> Progress | None:
+def current_progress(ledger: StreamState) -> BackfillProgress | None:
     """Return the last backfill of an open stream, whatever became of it."""
-    note = ledger.notes.get(NOTE)
-    return msgspec.json.decode(note, type=Progress) if note else None
+    note = ledger.notes.get(NOTE_NAME)
+    return msgspec.json.decode(note, type=BackfillProgress) if note else None
 
 
-async def begin(ledger: Ledger, identity: str, start: datetime, end: datetime) -> str:
+async def start_backfill(ledger: StreamState, backfill_id: str, start: datetime, end: datetime) -> str:
     """Write down that a backfill is to run; return why not, in one line. The same one asked again changes nothing."""
     await ledger.open()
-    before = standing(ledger)
-    if before and before.id == identity:
+    before = current_progress(ledger)
+    if before and before.id == backfill_id:
         return ""
     if before and before.state == "running":
         return f"a backfill from {before.begin:%Y-%m-%d} to {before.end:%Y-%m-%d} is running; cancel it first"
-    await keep(ledger, Progress(id=identity, begin=start, end=end, done=start))
+    await save_progress(ledger, BackfillProgress(id=backfill_id, begin=start, end=end, done=start))
     return ""
 
 
-async def cancel(ledger: Ledger) -> Progress | None:
+async def cancel_backfill(ledger: StreamState) -> BackfillProgress | None:
     """Write down that the backfill has ended; return it, or ``None`` when none was running. What it wrote stays."""
     await ledger.open()
-    progress = standing(ledger)
+    progress = current_progress(ledger)
     if progress is None or progress.state != "running":
         return None
     ended = msgspec.structs.replace(progress, state="cancelled")
-    await keep(ledger, ended)
+    await save_progress(ledger, ended)
     return ended
 
 
-async def keep(ledger: Ledger, progress: Progress) -> None:
+async def save_progress(ledger: StreamState, progress: BackfillProgress) -> None:
     """Make where a backfill stands durable."""
-    await ledger.write([], None, notes={NOTE: msgspec.json.encode(progress)})
+    await ledger.write([], None, notes={NOTE_NAME: msgspec.json.encode(progress)})
 
 
-async def backfill(
-    connector: Connector, name: str, client: Client, ledger: Ledger, traffic: Traffic, turn: asyncio.Lock, go_on: Callable[[], bool]
-) -> Progress | None:
+async def run_backfill(
+    connector: Connector,
+    name: str,
+    client: RegistryClient,
+    ledger: StreamState,
+    traffic: LivePollGate,
+    write_lock: asyncio.Lock,
+    should_continue: Callable[[], bool],
+) -> BackfillProgress | None:
     """Go on with the stream's backfill until it is done or, after a page, ``go_on`` says no. Whatever the answer counts is durable.
 
     ``turn`` is held by whoever writes records of the stream. Raises what a poll raises.
     """
     await ledger.open()
-    tally = Tally(opened=ledger.opened)
-    progress = standing(ledger)
+    tally = PollResult(takeover_number=ledger.takeover_number)
+    progress = current_progress(ledger)
     if progress is None or progress.state != "running":
         return progress
     try:
-        for window in windows(connector, name, progress):
-            pages = fetch.pages(connector, name, window, client, position=progress.position)
+        for window in remaining_windows(connector, name, progress):
+            pages = fetch.read_pages(connector, name, window, client, position=progress.position)
             async with contextlib.aclosing(pages):  # type: ignore[type-var]
-                while go_on() and (found := await _ask(pages, ledger, traffic)):
-                    page, meanwhile = found
-                    async with turn:
-                        progress = await _write(ledger, page, meanwhile, advance(progress, window, page), tally)
-                    tell(connector.connector, name, progress)
+                while should_continue() and (found := await _next_page(pages, ledger, traffic)):
+                    page, ids_written_during_request = found
+                    async with write_lock:
+                        progress = await _write_page(
+                            ledger, page, ids_written_during_request, advance_progress(progress, window, page), tally
+                        )
+                    update_metric(connector.connector, name, progress)
                     if page.last:
                         break
                 else:
                     return progress
     finally:
-        ledger.watched = None
+        ledger.written_ids = None
     progress = msgspec.structs.replace(progress, state="done", done=progress.end)
-    await keep(ledger, progress)
-    tell(connector.connector, name, progress)
+    await save_progress(ledger, progress)
+    update_metric(connector.connector, name, progress)
     return progress
 
 
-def windows(connector: Connector, name: str, progress: Progress) -> Iterator[Window]:
+def remaining_windows(connector: Connector, name: str, progress: BackfillProgress) -> Iterator[TimeWindow]:
     """Cut what is left of the span into the windows the stream asks for; an interrupted one comes first and unchanged."""
     rule = connector.streams[name].cursor
     length = rule.window if rule else None
     start = progress.done
     if progress.position and progress.until:
-        yield Window(since=progress.start, until=progress.until)
+        yield TimeWindow(since=progress.start, until=progress.until)
         start = progress.until
     while start < progress.end:
         until = min(start + length, progress.end) if length else progress.end
-        yield Window(since=start, until=until)
+        yield TimeWindow(since=start, until=until)
         start = until
 
 
-def advance(progress: Progress, window: Window, page: Page) -> Progress:
+def advance_progress(progress: BackfillProgress, window: TimeWindow, page: RecordPage) -> BackfillProgress:
     """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page.
 
     A clock of ours that is ahead does no harm here: what the registry did not serve yet comes after the live cursor, too.
@@ -206,30 +214,32 @@ def advance(progress: Progress, window: Window, page: Page) -> Progress:
     return msgspec.structs.replace(progress, start=window.since, until=window.until, position=page.position, watermark=watermark)
 
 
-def tell(connector: str, stream: str, progress: Progress) -> None:
+def update_metric(connector: str, stream: str, progress: BackfillProgress) -> None:
     """Say in metrics how far a backfill has come."""
     metrics.BACKFILL_RATIO.labels(connector, stream).set(progress.ratio)
 
 
-async def _ask(pages: AsyncIterator[Page], ledger: Ledger, traffic: Traffic) -> tuple[Page, set[str]] | None:
+async def _next_page(pages: AsyncIterator[RecordPage], ledger: StreamState, traffic: LivePollGate) -> tuple[RecordPage, set[str]] | None:
     """Return the next page and what was written while it was asked for; it may show an older state of that."""
-    await traffic.idle()
-    meanwhile: set[str] = set()
-    ledger.watched = meanwhile
+    await traffic.wait_until_idle()
+    ids_written_during_request: set[str] = set()
+    ledger.written_ids = ids_written_during_request
     page = await anext(pages, None)
-    return (page, meanwhile) if page is not None else None
+    return (page, ids_written_during_request) if page is not None else None
 
 
-async def _write(ledger: Ledger, page: Page, meanwhile: set[str], progress: Progress, tally: Tally) -> Progress:
+async def _write_page(
+    ledger: StreamState, page: RecordPage, ids_written_during_request: set[str], progress: BackfillProgress, tally: PollResult
+) -> BackfillProgress:
     """Write a page and where the backfill stands behind it; what live polling wrote meanwhile is newer and stays."""
-    entries, _ = changes([raw for raw in page.raws if raw.native_id not in meanwhile], ledger.known)
-    ledger.watched = None
-    received = len(page.raws)
+    entries, _ = select_changes([raw for raw in page.records if raw.native_id not in ids_written_during_request], ledger.digests)
+    ledger.written_ids = None
+    received = len(page.records)
     progress = msgspec.structs.replace(
         progress, received=progress.received + received, written=progress.written + len(entries), pages=progress.pages + 1
     )
-    note = {NOTE: msgspec.json.encode(progress)}
+    note = {NOTE_NAME: msgspec.json.encode(progress)}
     before = tally.received
-    await write_parts(ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note)
+    await write_page_entries(ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note)
     metrics.BACKFILL_RECORDS.labels(ledger.connector, ledger.stream).inc(tally.received - before)
     return progress

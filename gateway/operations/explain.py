@@ -13,48 +13,48 @@ from gateway.harmonise.explanation import explain as explained
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka.connection import KafkaError
-from gateway.kafka.topic_reader import newest
-from gateway.messages.cloudevents import raw_from
+from gateway.kafka.topic_reader import read_latest
+from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
 from gateway.pipeline.loaded_config import connector_files
-from gateway.records import Raw
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
-HIDING_KEY = b"the key of explanations, never of a gateway"
+MASKING_KEY = b"the key of explanations, never of a gateway"
 """Pseudonyms made with it are hidden and never leave the page."""
 
 
-async def stored(settings: Settings, connector: str, native_id: str) -> tuple[Raw, str]:
+async def read_stored_record(settings: Settings, connector: str, native_id: str) -> tuple[RawRecord, str]:
     """Return the latest raw record with this id and where it stands; raises :class:`~gateway.errors.UsageError` when there is none."""
     try:
-        found = await newest(settings, RAW.name, f"{connector}|{native_id}".encode())
+        found = await read_latest(settings, RAW.name, f"{connector}|{native_id}".encode())
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{RAW.name} cannot be read now ({type(error).__name__})") from None
     if found is None or found.value is None:
         raise UsageError(f"{RAW.name} holds no record {native_id} of {connector}; `gateway topics read {RAW.name}` lists keys")
-    return raw_from(found.key, found.value, found.headers), f"{RAW.name}-{found.partition}@{found.offset}"
+    return decode_raw(found.key, found.value, found.headers), f"{RAW.name}-{found.partition}@{found.offset}"
 
 
-async def explain_stored(settings: Settings, connector: str, native_id: str) -> Explanation:
+async def explain_stored_record(settings: Settings, connector: str, native_id: str) -> Explanation:
     """Return how a record comes about. Raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
     path = next((path for path in connector_files(settings.connectors) if path.stem == connector), None)
     if path is None:
         raise UsageError(f"no connector {connector}")
-    raw, position = await stored(settings, connector, native_id)
+    raw, position = await read_stored_record(settings, connector, native_id)
 
     def work() -> Explanation:
         loaded, tables = split_by_party(load_connector(path)), Tables.load(settings.mappings)
-        return explanation(loaded, raw, tables, position)
+        return explain_record(loaded, raw, tables, position)
 
     return await asyncio.to_thread(work)
 
 
-def explanation(connector: Connector, raw: Raw, tables: Tables, position: str = "") -> Explanation:
+def explain_record(connector: Connector, raw: RawRecord, tables: Tables, position: str = "") -> Explanation:
     """Return how a raw record comes about, rule by rule: the slow way, which ends as the fast one does."""
-    outcome = Harmoniser(connector, tables, pseudonym_key=HIDING_KEY).rule_by_rule(raw)
+    outcome = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).harmonise_with_rules(raw)
     return explained(connector, raw, outcome, tables=tables, position=position)
 
 
-def generated(connector: Connector, stream: str, tables: Tables) -> str:
+def generated_code(connector: Connector, stream: str, tables: Tables) -> str:
     """Return the Python that the rules of a stream became, for people who want to see what runs."""
-    return Harmoniser(connector, tables, pseudonym_key=HIDING_KEY).code(stream)
+    return Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).generated_code(stream)

@@ -12,30 +12,30 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from gateway.config.connector import Connector
-from gateway.kafka.background_writer import Teller
+from gateway.kafka.background_writer import BackgroundWriter
 from gateway.messages import notification
-from gateway.messages.cloudevents import iso
+from gateway.messages.cloudevents import to_rfc3339
 from gateway.settings import Settings
 
-PERSISTENT = 5
+FAILURES_BEFORE_NOTIFICATION = 5
 """After so many failures in a row the owner is told; the first ones mend themselves."""
 
 
-def worker_name(settings: Settings) -> str:
+def worker_id(settings: Settings) -> str:
     """Return what this process calls itself: its instance, else host and process."""
     return settings.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
-class Herald:
+class Notifier:
     """The voice of one worker."""
 
     worker: str
-    teller: Teller
+    writer: BackgroundWriter
 
-    def say(
+    def notify(
         self,
-        kind: notification.Kind,
+        kind: notification.NotificationKind,
         connector: Connector | str,
         stream: str = "",
         *,
@@ -45,16 +45,16 @@ class Herald:
     ) -> None:
         """Say it soon; nothing waits for it. ``owner`` addresses it to the registry's owner too."""
         known = None if isinstance(connector, str) else connector
-        told = notification.Owner(name=known.owner.name, contact=known.owner.contact) if owner and known else None
-        self.teller.say(
-            notification.outgoing(
-                notification.News(
+        told = notification.RegistryOwner(name=known.owner.name, contact=known.owner.contact) if owner and known else None
+        self.writer.enqueue(
+            notification.encode_notification(
+                notification.Notification(
                     kind=kind,
                     connector=known.connector if known else str(connector),
                     stream=stream,
                     text=text,
                     reason=reason,
-                    at=iso(datetime.now(UTC)),
+                    at=to_rfc3339(datetime.now(UTC)),
                     worker=self.worker,
                     owner=told,
                 )
@@ -63,28 +63,28 @@ class Herald:
 
 
 @dataclass(slots=True)
-class Troubles:
+class FailureStreak:
     """The failures of one stream in a row: each run of them is told of once, and its end once."""
 
-    herald: Herald
+    herald: Notifier
     connector: Connector
     stream: str
     count: int = 0
-    told: set[notification.Kind] = field(default_factory=set)
+    notified: set[notification.NotificationKind] = field(default_factory=set)
 
-    def failed(self, outcome: str, reason: str, text: str) -> None:
+    def poll_failed(self, outcome: str, reason: str, text: str) -> None:
         """Note a failed poll; another worker's taking over is none."""
         if outcome == "fenced":
             return
         self.count += 1
-        kind: notification.Kind = "halted" if outcome == "halt" else "failing"
-        if kind not in self.told and (kind == "halted" or self.count >= PERSISTENT):
-            self.told.add(kind)
-            self.herald.say(kind, self.connector, self.stream, text=text, reason=reason, owner=True)
+        kind: notification.NotificationKind = "halted" if outcome == "halt" else "failing"
+        if kind not in self.notified and (kind == "halted" or self.count >= FAILURES_BEFORE_NOTIFICATION):
+            self.notified.add(kind)
+            self.herald.notify(kind, self.connector, self.stream, text=text, reason=reason, owner=True)
 
-    def ended(self) -> None:
+    def poll_succeeded(self) -> None:
         """Note a poll that ended well."""
-        if self.told:
-            self.herald.say("recovered", self.connector, self.stream, text=f"after {self.count} failures", owner=True)
-            self.told.clear()
+        if self.notified:
+            self.herald.notify("recovered", self.connector, self.stream, text=f"after {self.count} failures", owner=True)
+            self.notified.clear()
         self.count = 0

@@ -14,67 +14,67 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.kafka.topic_reader import read_topic
-from gateway.messages.cloudevents import raw_from
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.cloudevents import decode_raw
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.catch_up import wait_for_stage
-from gateway.pipeline.processed_record import Result
-from gateway.pipeline.record_processor import Deliver
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.render.render import TYPES
+from gateway.pipeline.catch_up import wait_until_harmonised
+from gateway.pipeline.processed_record import ProcessedRecord
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.render.render import EVENT_TYPES
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
-PART = 500
-LEFT_OVER = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
+BATCH_SIZE = 500
+ORPHANED = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
 """The outcome of a document that stands where the present files would not put it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class OutcomeChange:
     """One raw record whose outcome the present files change. ``before`` is the event it corrects, empty when there was none."""
 
     record: ConsumerRecord
-    before: str
+    corrected_event_id: str
     outcome: str
     topics: tuple[str, ...]
 
 
-async def find_changes(settings: Settings, deliver: Deliver, connector: str, stream: str = "") -> list[Change]:
+async def find_changes(settings: Settings, deliver: RecordProcessor, connector: str, stream: str = "") -> list[OutcomeChange]:
     """Return what the present files would publish differently, without writing anything.
 
     Of a whole connector, what is :data:`LEFT_OVER` comes last: the owner of a stream cannot take it away, since no raw record leads there.
     """
-    await wait_for_stage(settings)
+    await wait_until_harmonised(settings)
     prefix = f"{connector}|".encode()
     latest: dict[bytes, ConsumerRecord] = {}
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
             latest[record.key] = record
     results = {
-        key: (record, deliver(record)) for key, record in latest.items() if stream in {"", raw_from(key, None, record.headers).stream}
+        key: (record, deliver(record)) for key, record in latest.items() if stream in {"", decode_raw(key, None, record.headers).stream}
     }
     topics = {one.topic for _, result in results.values() for one in result.outgoing} - {REJECTIONS.name}
-    standing = await _standing(settings, topics | deliver.topics(connector))
-    found = [change for record, result in results.values() if (change := _compare(deliver, record, result, standing))]
-    return found if stream else found + await _left_over(settings, deliver, connector, results.values())
+    standing = await _published_event_ids(settings, topics | deliver.output_topics(connector))
+    found = [change for record, result in results.values() if (change := _compare_record(deliver, record, result, standing))]
+    return found if stream else found + await _orphaned_documents(settings, deliver, connector, results.values())
 
 
-async def renormalise(settings: Settings, deliver: Deliver, ledger: Ledger) -> int:
+async def renormalise(settings: Settings, deliver: RecordProcessor, ledger: StreamState) -> int:
     """Publish what the present files change in one stream; return how many records. Call it only as the stream's owner."""
     await ledger.open()
     changes = await find_changes(settings, deliver, ledger.connector, ledger.stream)
-    for start in range(0, len(changes), PART):
-        part = changes[start : start + PART]
+    for start in range(0, len(changes), BATCH_SIZE):
+        part = changes[start : start + BATCH_SIZE]
         await ledger.write([_entry(ledger, change) for change in part], None)
         metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
     return len(changes)
 
 
-async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:
+async def _published_event_ids(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:
     """Return the event id of every document that stands on ``topics``; a deleted one is absent."""
     found: dict[tuple[str, bytes], str] = {}
     for topic in sorted(topics):
@@ -86,31 +86,33 @@ async def _standing(settings: Settings, topics: Iterable[str]) -> dict[tuple[str
     return found
 
 
-async def _left_over(
-    settings: Settings, deliver: Deliver, connector: str, results: Iterable[tuple[ConsumerRecord, Result]]
-) -> list[Change]:
+async def _orphaned_documents(
+    settings: Settings, deliver: RecordProcessor, connector: str, results: Iterable[tuple[ConsumerRecord, ProcessedRecord]]
+) -> list[OutcomeChange]:
     """Return the documents of a connector that none of its raw records leads to: what came of them stands elsewhere now, or nowhere."""
-    led_to = {
+    reachable_keys = {
         (one.topic, one.key)
         for record, result in results
-        for one in (*result.outgoing, *deliver.erased(raw_from(record.key, None, record.headers)))
+        for one in (*result.outgoing, *deliver.tombstones_for(decode_raw(record.key, None, record.headers)))
     }
     source = f"/connectors/{connector}/".encode()
     found: dict[tuple[str, bytes], ConsumerRecord] = {}
-    for topic in sorted(TYPES):
+    for topic in sorted(EVENT_TYPES):
         async for record in read_topic(settings, topic):
             found.pop((topic, record.key), None)
             headers = dict(record.headers)
-            if record.value is not None and (topic, record.key) not in led_to and headers["ce_source"].startswith(source):
+            if record.value is not None and (topic, record.key) not in reachable_keys and headers["ce_source"].startswith(source):
                 found[topic, record.key] = record
-    return [Change(record, dict(record.headers)["ce_id"].decode(), LEFT_OVER, (topic,)) for (topic, _), record in found.items()]
+    return [OutcomeChange(record, dict(record.headers)["ce_id"].decode(), ORPHANED, (topic,)) for (topic, _), record in found.items()]
 
 
-def _compare(deliver: Deliver, record: ConsumerRecord, result: Result, standing: dict[tuple[str, bytes], str]) -> Change | None:
+def _compare_record(
+    deliver: RecordProcessor, record: ConsumerRecord, result: ProcessedRecord, standing: dict[tuple[str, bytes], str]
+) -> OutcomeChange | None:
     """Return the change a record undergoes, or ``None``."""
-    outgoing: list[Outgoing] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
+    outgoing: list[OutgoingRecord] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
     if result.outcome == "rejected":
-        outgoing = deliver.erased(raw_from(record.key, None, record.headers))
+        outgoing = deliver.tombstones_for(decode_raw(record.key, None, record.headers))
     before = [
         standing.get((one.topic, one.key), "")
         for one in outgoing
@@ -118,10 +120,12 @@ def _compare(deliver: Deliver, record: ConsumerRecord, result: Result, standing:
     ]
     if not before:
         return None
-    return Change(record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing))
+    return OutcomeChange(record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing))
 
 
-def _entry(ledger: Ledger, change: Change) -> Entry:
-    raw = raw_from(change.record.key, change.record.value, change.record.headers)
-    known = ledger.known.get(raw.native_id, bytes(24))
-    return Entry(msgspec.structs.replace(raw, again=True, correctionof=change.before), known[:16], raw.changed_at)
+def _entry(ledger: StreamState, change: OutcomeChange) -> RawEntry:
+    raw = decode_raw(change.record.key, change.record.value, change.record.headers)
+    known = ledger.digests.get(raw.native_id, bytes(24))
+    return RawEntry(
+        msgspec.structs.replace(raw, written_before=True, corrects_event_id=change.corrected_event_id), known[:16], raw.changed_at
+    )

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.kafka.topic_reader import end_offsets, read_places, read_topic
+from gateway.kafka.topic_reader import last_stable_offsets, read_positions, read_topic
 from gateway.kafka.transactions import read_partition
-from gateway.messages.cloudevents import digest, raw_from
+from gateway.messages.cloudevents import content_digest, decode_raw
 from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.catch_up import wait_for_stage
-from gateway.pipeline.page_writer import split
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw
+from gateway.pipeline.catch_up import wait_until_harmonised
+from gateway.pipeline.page_writer import split_into_transactions
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
-NOTE = "replay"
+NOTE_PREFIX = "replay"
 """Prefix of the notes that say what is to be replayed; the reason follows, so two replays do not overwrite each other."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be replayed: rejections for ``reason`` (empty: any) that stood before ``ends`` of each partition."""
 
     reason: str = ""
@@ -41,7 +41,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ActiveRejection:
     """One rejection that holds now: nothing newer of its record was accepted or deleted."""
 
     key: str
@@ -57,32 +57,32 @@ class Standing:
         return self.key.partition("|")[2]
 
     @property
-    def place(self) -> tuple[int, int] | None:
+    def raw_position(self) -> tuple[int, int] | None:
         """Partition and offset of the raw record, ``None`` when it did not fit its topic."""
         raw = self.rejection.raw
         return None if int(raw["offset"]) < 0 else (int(raw["partition"]), int(raw["offset"]))
 
 
 @dataclass(slots=True)
-class Found:
+class ReplayPlan:
     """What of the standing rejections can be tried again: the raw records, and how many have none any more or a newer one."""
 
-    again: list[tuple[Standing, ConsumerRecord, Raw]] = field(default_factory=list)
-    gone: int = 0
+    to_replay: list[tuple[ActiveRejection, ConsumerRecord, RawRecord]] = field(default_factory=list)
+    without_raw_record: int = 0
     """The raw record was never kept, or retention took it: poll or backfill it again."""
-    newer: int = 0
+    superseded: int = 0
     """The registry has sent a newer version, which is judged by itself."""
 
 
-async def standing(settings: Settings, connector: str = "", stream: str = "", reason: str = "") -> list[Standing]:
+async def read_active_rejections(settings: Settings, connector: str = "", stream: str = "", reason: str = "") -> list[ActiveRejection]:
     """Return the rejections that hold now, oldest first; empty words mean any."""
-    found: dict[bytes, Standing] = {}
+    found: dict[bytes, ActiveRejection] = {}
     decoder = msgspec.json.Decoder(Rejection)
     async for record in read_topic(settings, REJECTIONS.name):
         found.pop(record.key, None)
         if record.value is not None:
             rejection = decoder.decode(record.value)
-            found[record.key] = Standing(record.key.decode(), rejection, record.partition, record.offset, record.timestamp)
+            found[record.key] = ActiveRejection(record.key.decode(), rejection, record.partition, record.offset, record.timestamp)
     return sorted(
         (
             one
@@ -93,25 +93,25 @@ async def standing(settings: Settings, connector: str = "", stream: str = "", re
     )
 
 
-async def find(settings: Settings, rejected: list[Standing], known: Mapping[str, bytes]) -> Found:
+async def plan_replay(settings: Settings, rejected: list[ActiveRejection], known: Mapping[str, bytes]) -> ReplayPlan:
     """Return what of one stream's rejections can be tried again; ``known`` holds the digest of each record's newest version."""
-    found = Found()
-    wanted = {place: one for one in rejected if (place := one.place)}
-    found.gone = len(rejected) - len(wanted)
-    seen = 0
-    async for record in read_places(settings, RAW.name, wanted):
-        one = wanted[record.partition, record.offset]
-        seen += 1
-        raw = raw_from(record.key, record.value, record.headers)
-        if known.get(raw.native_id, b"")[:16] == digest(raw):
-            found.again.append((one, record, raw))
+    found = ReplayPlan()
+    requested_positions = {place: one for one in rejected if (place := one.raw_position)}
+    found.without_raw_record = len(rejected) - len(requested_positions)
+    found_count = 0
+    async for record in read_positions(settings, RAW.name, requested_positions):
+        one = requested_positions[record.partition, record.offset]
+        found_count += 1
+        raw = decode_raw(record.key, record.value, record.headers)
+        if known.get(raw.native_id, b"")[:16] == content_digest(raw):
+            found.to_replay.append((one, record, raw))
         else:
-            found.newer += 1
-    found.gone += len(wanted) - seen
+            found.superseded += 1
+    found.without_raw_record += len(requested_positions) - found_count
     return found
 
 
-async def digests(settings: Settings, connector: str, stream: str) -> dict[str, bytes]:
+async def read_digests(settings: Settings, connector: str, stream: str) -> dict[str, bytes]:
     """Return the digest of each record's newest version in a stream, without taking it."""
     name = f"{connector}|{stream}".encode()
     prefix = name + b"|"
@@ -119,27 +119,29 @@ async def digests(settings: Settings, connector: str, stream: str) -> dict[str, 
     return {key[len(prefix) :].decode(): value for key, value in found.items()}
 
 
-async def replay(settings: Settings, ledger: Ledger, note: str) -> Found:
+async def replay(settings: Settings, ledger: StreamState, note: str) -> ReplayPlan:
     """Do what a note of an open stream says, and forget it with the last record. Call it only as the stream's owner.
 
     Killed in between, it goes on with what still stands: what was accepted does not any more, and what was rejected once more stands
     behind the ``ends`` of the note.
     """
-    await wait_for_stage(settings)
-    opened = ledger.opened
-    wanted = msgspec.json.decode(ledger.notes[note], type=Wanted)
-    if not wanted.ends:
-        wanted = msgspec.structs.replace(wanted, ends=await end_offsets(settings, REJECTIONS.name))
-        await ledger.write([], None, notes={note: msgspec.json.encode(wanted)}, opened=opened)
-    rejected = await standing(settings, ledger.connector, ledger.stream, wanted.reason)
-    found = await find(settings, [one for one in rejected if one.offset < wanted.ends.get(one.partition, 0)], ledger.known)
-    entries = [_entry(ledger, raw) for _, _, raw in found.again]
-    for part in split(entries):
+    await wait_until_harmonised(settings)
+    opened = ledger.takeover_number
+    requested_positions = msgspec.json.decode(ledger.notes[note], type=ReplayRequest)
+    if not requested_positions.ends:
+        requested_positions = msgspec.structs.replace(requested_positions, ends=await last_stable_offsets(settings, REJECTIONS.name))
+        await ledger.write([], None, notes={note: msgspec.json.encode(requested_positions)}, opened=opened)
+    rejected = await read_active_rejections(settings, ledger.connector, ledger.stream, requested_positions.reason)
+    found = await plan_replay(
+        settings, [one for one in rejected if one.offset < requested_positions.ends.get(one.partition, 0)], ledger.digests
+    )
+    entries = [_entry(ledger, raw) for _, _, raw in found.to_replay]
+    for part in split_into_transactions(entries):
         await ledger.write(part, None, opened=opened)
         metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
     await ledger.write([], None, notes={note: None}, opened=opened)
     return found
 
 
-def _entry(ledger: Ledger, raw: Raw) -> Entry:
-    return Entry(msgspec.structs.replace(raw, again=True), ledger.known[raw.native_id][:16], raw.changed_at)
+def _entry(ledger: StreamState, raw: RawRecord) -> RawEntry:
+    return RawEntry(msgspec.structs.replace(raw, written_before=True), ledger.digests[raw.native_id][:16], raw.changed_at)

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
 from gateway.config.connector import Connector, Stream
-from gateway.config.mapping_tables import Version
-from gateway.config.target_fields import names, record_type, target
+from gateway.config.mapping_tables import FrameworkVersion
+from gateway.config.target_fields import field_names, find_target, record_type
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 
 
-def announce(connectors: Collection[Connector], tables: Tables, today: date) -> None:
+def publish_config_metrics(connectors: Collection[Connector], tables: Tables, today: date) -> None:
     """Say in metrics which configuration runs, how much of its target each stream maps, and when tables end without a successor."""
     metrics.CONFIG_INFO.clear()
     metrics.COVERAGE.clear()
@@ -20,7 +20,7 @@ def announce(connectors: Collection[Connector], tables: Tables, today: date) -> 
     for connector in connectors:
         metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
         for name, stream in connector.streams.items():
-            metrics.COVERAGE.labels(connector.connector, name).set(coverage(stream))
+            metrics.COVERAGE.labels(connector.connector, name).set(mapped_field_ratio(stream))
             metrics.RECEIVED.labels(connector.connector, name)  # from 0: a counter that appears with a value has grown from nothing
             for outcome in ("accepted", "rejected", "unchanged", "deleted"):
                 metrics.RECORDS.labels(connector.connector, name, outcome)
@@ -29,21 +29,21 @@ def announce(connectors: Collection[Connector], tables: Tables, today: date) -> 
         if mapping.country not in countries:
             continue
         for key, framework in mapping.frameworks.items():
-            if last := last_day(framework.versions, today):
+            if last := last_valid_day(framework.versions, today):
                 end = datetime.combine(last + timedelta(days=1), time(), UTC)
                 metrics.TABLE_EXPIRY.labels(mapping.country, key).set(end.timestamp())
 
 
-def coverage(stream: Stream) -> float:
+def mapped_field_ratio(stream: Stream) -> float:
     """Return the share of the target's fields that a stream maps; what the gateway derives by itself does not count."""
     kinds = [stream.map, *(kind.map for kind in stream.kinds.values())]
     mapped = {target.partition(".")[0] for rules in kinds for target in rules}
     owner = record_type(stream.emits)
-    fields = {name for name in names(owner) if not target(owner, name).derived} - {"id"}
+    fields = {name for name in field_names(owner) if not find_target(owner, name).derived} - {"id"}
     return len(mapped & fields) / len(fields)
 
 
-def last_day(versions: Iterable[Version], today: date) -> date | None:
+def last_valid_day(versions: Iterable[FrameworkVersion], today: date) -> date | None:
     """Return the last day on which any version holds that has begun or will begin; ``None`` when there is no end, or it is past."""
     ends = [version.until for version in versions]
     last = max((end for end in ends if end), default=None)

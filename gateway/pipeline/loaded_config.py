@@ -11,21 +11,21 @@ import structlog
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.config.split_streams import split_by_party
-from gateway.config.yaml.document import read
+from gateway.config.yaml.document import read_yaml
 from gateway.errors import ConfigError, Finding, UsageError
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.pseudonyms import MIN_KEY
+from gateway.harmonise.pseudonyms import MIN_KEY_BYTES
 from gateway.harmonise.rule_findings import rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.pipeline.config_metrics import announce
+from gateway.pipeline.config_metrics import publish_config_metrics
 from gateway.settings import Settings
 
 log = structlog.get_logger()
-FIRST_YEAR = 2020
+EARLIEST_PLAUSIBLE_YEAR = 2020
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class LoadedConfig:
     """The connectors that run, by name, with what harmonises their records. Immutable: a reload makes a new one."""
 
     connectors: dict[str, Connector]
@@ -43,20 +43,20 @@ def connector_files(path: Path) -> list[Path]:
     raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
 
 
-def require_clock(now: datetime) -> None:
+def check_system_clock(now: datetime) -> None:
     """Refuse to run by a clock that was never set: windows, tokens and certificates would all be judged by it."""
-    if now.year < FIRST_YEAR:
+    if now.year < EARLIEST_PLAUSIBLE_YEAR:
         text = f"this machine says it is {now:%Y-%m-%d}; set its clock, windows and certificates are judged by it"
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
-def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool = True) -> Fleet:
+def load_config(settings: Settings, names: list[str] | None = None, *, publish_metrics: bool = True) -> LoadedConfig:
     """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up.
 
     ``say``: tell in metrics that this is what runs.
     """
     now = datetime.now(UTC)
-    require_clock(now)
+    check_system_clock(now)
     tables = Tables.load(settings.mappings)
     findings: list[Finding] = []
     connectors: dict[str, Connector] = {}
@@ -73,8 +73,8 @@ def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool 
             continue
         if path.stem != connector.connector:
             text = f"the file is called {path.stem}; name both alike: two files of one name would take each other's place"
-            findings.append(read(path).finding("wrong-name", ("connector",), text, key=False))
-        findings += _taken(path, connector, connectors)
+            findings.append(read_yaml(path).make_finding("wrong-name", ("connector",), text, key=False))
+        findings += _find_duplicate_push_path(path, connector, connectors)
         connectors[connector.connector] = connector
         files[connector.connector] = path
     if findings:
@@ -83,33 +83,33 @@ def load_fleet(settings: Settings, names: list[str] | None = None, *, say: bool 
         known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
         raise UsageError(f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}")
     key = settings.pseudonym_key.get_secret_value().encode()
-    if len(key) < MIN_KEY:
+    if len(key) < MIN_KEY_BYTES:
         raise UsageError(
-            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY} bytes; make one with `openssl rand -base64 32` and keep it"
+            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY_BYTES} bytes; make one with `openssl rand -base64 32` and keep it"
         )
-    harmonisers = _harmonisers(connectors, files, tables, key)
-    if say:
-        announce(connectors.values(), tables, now.date())
-    return Fleet(connectors=connectors, harmonisers=harmonisers, tables=tables)
+    harmonisers = _build_harmonisers(connectors, files, tables, key)
+    if publish_metrics:
+        publish_config_metrics(connectors.values(), tables, now.date())
+    return LoadedConfig(connectors=connectors, harmonisers=harmonisers, tables=tables)
 
 
-def _taken(path: Path, connector: Connector, others: dict[str, Connector]) -> list[Finding]:
+def _find_duplicate_push_path(path: Path, connector: Connector, others: dict[str, Connector]) -> list[Finding]:
     """Return a finding when another connector is called at the same path: only one of them would be."""
     if (push := connector.push) is None:
         return []
     same = next((name for name, other in others.items() if other.push is not None and other.push.path == push.path), None)
     text = f"{same} receives at {push.path}, too; give each connector a path of its own"
-    return [read(path).finding("path-twice", ("push", "path"), text, key=False)] if same else []
+    return [read_yaml(path).make_finding("path-twice", ("push", "path"), text, key=False)] if same else []
 
 
-def _harmonisers(connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes) -> dict[str, Harmoniser]:
+def _build_harmonisers(connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes) -> dict[str, Harmoniser]:
     made: dict[str, Harmoniser] = {}
     findings: list[Finding] = []
     for name, connector in connectors.items():
         try:
             made[name] = Harmoniser(connector, tables, pseudonym_key=key)
         except ConfigError as error:  # the harmoniser names the rule, and the file its line
-            findings += [*rule_findings(load_connector(files[name]), read(files[name]), tables)] or error.findings
+            findings += [*rule_findings(load_connector(files[name]), read_yaml(files[name]), tables)] or error.findings
     if findings:
         raise ConfigError(findings)
     return made

@@ -17,20 +17,20 @@ import msgspec
 from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.config.requests import Cursor as CursorRule
-from gateway.fetch import Page, Window
-from gateway.fetch.registry_client import Client
-from gateway.messages.cloudevents import GONE
+from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.registry_client import RegistryClient
+from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
-from gateway.pipeline.digest_table import Known
-from gateway.pipeline.page_writer import Tally, changes, write_parts
-from gateway.pipeline.rejection_guard import Watch
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw
+from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.page_writer import PollResult, select_changes, write_page_entries
+from gateway.pipeline.rejection_guard import RejectionGuard
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord
 
-NONE = timedelta(0)
+ZERO = timedelta(0)
 
 
-class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StreamCursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a stream stands, as stored on ``gateway.cursors.v1``.
 
     ``since``: everything the registry changed before it is durable. ``start``, ``until`` and ``position``: the window that is
@@ -44,7 +44,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     watermark: datetime | None = None
 
 
-def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]:
+def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[TimeWindow]:
     """Cut the time from the cursor to ``now`` into the windows the stream asks for.
 
     An interrupted window comes first and unchanged, so that its page position stays meaningful.
@@ -52,52 +52,54 @@ def windows(rule: CursorRule, cursor: Cursor, now: datetime) -> Iterator[Window]
     until = now - rule.delay
     since = cursor.since
     if cursor.position and cursor.until:
-        yield Window(since=cursor.start, until=cursor.until)
+        yield TimeWindow(since=cursor.start, until=cursor.until)
         since = cursor.until
     start = since - rule.overlap if since else rule.start_at
     if rule.window is None or start is None:
         if start is None or start < until:
-            yield Window(since=start, until=until)
+            yield TimeWindow(since=start, until=until)
         return
     while start < until:
         end = min(start + rule.window, until)
-        yield Window(since=start, until=end)
+        yield TimeWindow(since=start, until=end)
         start = end
 
 
 async def poll_once(
     connector: Connector,
     name: str,
-    client: Client,
-    ledger: Ledger,
+    client: RegistryClient,
+    ledger: StreamState,
     now: datetime,
-    go_on: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
     *,
-    watch: Watch | None = None,
-) -> Tally:
+    rejection_guard: RejectionGuard | None = None,
+) -> PollResult:
     """Read one stream up to ``now``, or until a page after which ``go_on`` says no. Whatever the answer counts is durable.
 
     ``watch`` stops it before a page when its records are all rejected.
     """
     rule = connector.streams[name].cursor or CursorRule(scan=True)
-    tally = Tally(seen=Known(0) if rule.scan and rule.complete else None)
-    await client.allowed()  # before fencing: who has lost the connector must not fence who has it now
+    tally = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
+    await client.wait_for_lease()  # before fencing: who has lost the connector must not fence who has it now
     stored = await ledger.open()
-    tally.opened = ledger.opened
-    cursor = msgspec.json.decode(stored, type=Cursor) if stored else Cursor()
+    tally.takeover_number = ledger.takeover_number
+    cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
-        async for page in fetch.pages(connector, name, window, client, position=resume):
-            cursor = advance(cursor, window, page, watermarked=rule.field is not None, ahead=client.ahead)
-            await _write(ledger, page, cursor, tally, watch)
-            if not go_on():
+        async for page in fetch.read_pages(connector, name, window, client, position=resume):
+            cursor = advance_cursor(cursor, window, page, uses_watermark=rule.field is not None, clock_ahead=client.clock_ahead)
+            await _write_page(ledger, page, cursor, tally, rejection_guard)
+            if not should_continue():
                 return tally
         metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set((cursor.since or window.until).timestamp())
     metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
     return tally
 
 
-def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool, ahead: timedelta = NONE) -> Cursor:
+def advance_cursor(
+    cursor: StreamCursor, window: TimeWindow, page: RecordPage, *, uses_watermark: bool, clock_ahead: timedelta = ZERO
+) -> StreamCursor:
     """Return the cursor after ``page``: inside the window, or past it when this was its last page.
 
     Where our own clock says how far was read, and it is ``ahead`` of the registry's, the cursor stays behind by as much: what the
@@ -105,30 +107,40 @@ def advance(cursor: Cursor, window: Window, page: Page, *, watermarked: bool, ah
     """
     watermark = max(filter(None, (cursor.watermark, page.watermark)), default=None)
     if not page.last:
-        return Cursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
-    if watermarked:
-        return Cursor(since=max(filter(None, (cursor.since, watermark)), default=None))
-    return Cursor(since=window.until - ahead, position=page.position)  # only a change feed has a place to go on from
+        return StreamCursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
+    if uses_watermark:
+        return StreamCursor(since=max(filter(None, (cursor.since, watermark)), default=None))
+    return StreamCursor(since=window.until - clock_ahead, position=page.position)  # only a change feed has a place to go on from
 
 
-async def _write(ledger: Ledger, page: Page, cursor: Cursor, tally: Tally, watch: Watch | None) -> None:
+async def _write_page(
+    ledger: StreamState, page: RecordPage, cursor: StreamCursor, tally: PollResult, rejection_guard: RejectionGuard | None
+) -> None:
     """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
-    entries, unchanged = changes(page.raws, ledger.known)
-    notes = await watch.notes(ledger, entries) if watch else {}
-    received = len(page.raws)
-    if tally.seen is not None:
-        tally.seen.add(raw.native_id for raw in page.raws)
-    if page.complete and tally.seen is not None:
-        gone = await asyncio.to_thread(vanished, ledger, tally.seen)  # a large registry takes seconds, and heartbeats do not wait
+    entries, unchanged = select_changes(page.records, ledger.digests)
+    notes = await rejection_guard.check_page(ledger, entries) if rejection_guard else {}
+    received = len(page.records)
+    if tally.seen_ids is not None:
+        tally.seen_ids.add_ids(raw.native_id for raw in page.records)
+    if page.complete and tally.seen_ids is not None:
+        gone = await asyncio.to_thread(
+            missing_from_scan, ledger, tally.seen_ids
+        )  # a large registry takes seconds, and heartbeats do not wait
         entries += gone
         received += len(gone)
-    await write_parts(ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor), notes=notes)
+    await write_page_entries(
+        ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor), notes=notes
+    )
 
 
-def vanished(ledger: Ledger, seen: Collection[str]) -> list[Entry]:
+def missing_from_scan(ledger: StreamState, seen: Collection[str]) -> list[RawEntry]:
     """Return deletions for known records that a complete scan did not show."""
     return [
-        Entry(Raw(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None, again=True), GONE, None)
-        for native_id, value in ledger.known.pairs()
-        if value[:16] != GONE and native_id not in seen
+        RawEntry(
+            RawRecord(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None, written_before=True),
+            DELETED_DIGEST,
+            None,
+        )
+        for native_id, value in ledger.digests.iter_items()
+        if value[:16] != DELETED_DIGEST and native_id not in seen
     ]

@@ -26,19 +26,19 @@ REFRESH_SECONDS: Final = 300.0
 _DECODER: Final = msgspec.json.Decoder(Provider)
 
 
-class Trusted:
+class ProviderCache:
     """The committed provider records of their topic, as one immutable view shared by all harmonisers."""
 
     def __init__(self, settings: Settings, harmonisers: Sequence[Harmoniser]) -> None:
         self._settings = settings
         self._harmonisers = harmonisers
-        self._view = Providers(())
+        self._providers = Providers(())
 
-    def adopt(self, harmonisers: Sequence[Harmoniser]) -> None:
+    def set_harmonisers(self, harmonisers: Sequence[Harmoniser]) -> None:
         """Give these the view in hand, and every later one, instead of those before."""
         self._harmonisers = harmonisers
         for harmoniser in harmonisers:
-            harmoniser.providers = self._view
+            harmoniser.providers = self._providers
 
     async def load(self) -> int:
         """Read the topic and hand the view out; return how many providers it knows."""
@@ -48,12 +48,12 @@ class Trusted:
                 found.pop(record.key, None)
             else:
                 found[record.key] = _DECODER.decode(record.value)
-        self._view = Providers(found.values())
-        self.adopt(self._harmonisers)
+        self._providers = Providers(found.values())
+        self.set_harmonisers(self._harmonisers)
         log.info("trusted providers loaded", providers=len(found))
         return len(found)
 
-    async def refresh(self, seconds: float = REFRESH_SECONDS) -> None:
+    async def refresh_forever(self, seconds: float = REFRESH_SECONDS) -> None:
         """Renew the view for ever; when the topic cannot be read, the view in hand stays and the log says so."""
         while True:
             await asyncio.sleep(seconds)

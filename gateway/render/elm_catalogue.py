@@ -8,24 +8,24 @@ from typing import Any, Final, NamedTuple
 
 from orjson import dumps
 
-from gateway.records import Learning, LearningOpportunity, Qualification, Rejected
+from gateway.records import LearningOpportunity, LearningRecord, Qualification, Rejected
 from gateway.render import elm_common, vocabularies
-from gateway.render.elm_common import Style
-from gateway.render.record_ids import inside
+from gateway.render.elm_common import ProfileStyle
+from gateway.render.record_ids import node_id_prefix
 
 DEFAULT_VERSION: Final = "3.1"
 
 
-class Version(NamedTuple):
+class ProfileVersion(NamedTuple):
     """One version of the profile: the JSON-LD context its documents carry and how its facts are said."""
 
     context: list[Any]
-    style: Style
-    written: bytes
+    style: ProfileStyle
+    label: bytes
     """The context as it stands in every document."""
 
 
-def _embedded() -> list[Any]:
+def _inline_context() -> list[Any]:
     """Return a whole context for 3.3, whose own has no known address: every term documents use, on the new base."""
     data = json.loads(Path(__file__).with_name("elm33.json").read_text(encoding="utf-8"))
     terms: dict[str, Any] = {"id": "@id", "type": "@type", **data["prefixes"]}
@@ -37,8 +37,8 @@ def _embedded() -> list[Any]:
     return [terms]
 
 
-def _version(context: list[Any], style: Style) -> Version:
-    return Version(context, style, dumps(context))
+def _version(context: list[Any], style: ProfileStyle) -> ProfileVersion:
+    return ProfileVersion(context, style, dumps(context))
 
 
 _EXTRA: Final = {
@@ -51,13 +51,13 @@ _EXTRA: Final = {
 VERSIONS: Final = {
     # There is no LOQ context: the EDC one, and the terms it lacks.
     "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm_common.LOQ),
-    "3.3": _version(_embedded(), elm_common.LOQ_ORDERED),
+    "3.3": _version(_inline_context(), elm_common.LOQ_ORDERED),
 }
-_COMPLETE: Final = b'","type":"Qualification",'
-_INCOMPLETE: Final = b'","type":"LearningAchievementSpecification",'
+_IS_QUALIFICATION: Final = b'","type":"Qualification",'
+_IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
-def missing(record: Learning) -> Rejected | None:
+def missing_elements(record: LearningRecord) -> Rejected | None:
     """Return why a catalogue entry cannot be published: LOQ demands a title, a field of education and an outcome."""
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
@@ -70,13 +70,20 @@ def missing(record: Learning) -> Rejected | None:
 
 def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
     """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
-    if rejected := missing(record):
+    if rejected := missing_elements(record):
         return rejected
     _, style, context = VERSIONS[version]
-    me = elm_common.inner(root)
+    me = elm_common.json_string_content(root)
     complete = elm_common.has_levels(record)
     body = elm_common.organisation(record.awarding_body, "awarding-body", style)
-    made = [b'{"@context":', context, b',"id":"', me, _COMPLETE if complete else _INCOMPLETE, *elm_common.specification(record, style)]
+    made = [
+        b'{"@context":',
+        context,
+        b',"id":"',
+        me,
+        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        *elm_common.specification(record, style),
+    ]
     if complete:
         made.append(elm_common.levels(record))
         if record.partial is not None:
@@ -91,23 +98,23 @@ def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSI
             b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity","learningAchievementSpecification":"',
             me,
             b'","awardingBody":',
-            body.written,
+            body.json,
             b"}",
         )
-    made.append(_ended(record))
-    return elm_common.placed(made, inside(root))
+    made.append(_validity_end(record))
+    return elm_common.with_node_ids(made, node_id_prefix(root))
 
 
 def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
     """Return a LearningOpportunity with what it leads to."""
-    if rejected := missing(record):
+    if rejected := missing_elements(record):
         return rejected
     _, style, context = VERSIONS[version]
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocabularies.language(tag)
     if default is None:
         return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
-    page = elm_common.web(record.homepage, style, b"homepage")
+    page = elm_common.web_resource(record.homepage, style, b"homepage")
     if page is None:
         return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
     provider = elm_common.organisation(record.provider or record.awarding_body, "provider", style)
@@ -115,10 +122,10 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
         return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
     complete = elm_common.has_levels(record)
     made = [
-        b'{"@context":', context, b',"id":"', elm_common.inner(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
-        b',"defaultLanguage":', default, b',"providedBy":', provider.written, b',"homepage":', page,
-        b',"learningAchievementSpecification":{"id":"\0specification', _COMPLETE if complete else _INCOMPLETE,
-        elm_common.placed(elm_common.specification(record, style), b"\0specification/"),
+        b'{"@context":', context, b',"id":"', elm_common.json_string_content(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
+        b',"defaultLanguage":', default, b',"providedBy":', provider.json, b',"homepage":', page,
+        b',"learningAchievementSpecification":{"id":"\0specification', _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        elm_common.with_node_ids(elm_common.specification(record, style), b"\0specification/"),
     ]  # fmt: skip
     if complete:
         made.append(elm_common.levels(record))
@@ -127,14 +134,14 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
         made += (b',"description":', dumps(record.description))
     if record.duration_months:
         made.append(b',"duration":"P%dM"' % record.duration_months)
-    made += (_identifier(record.id), _ended(record))
-    return elm_common.placed(made, inside(root))
+    made += (_identifier(record.id), _validity_end(record))
+    return elm_common.with_node_ids(made, node_id_prefix(root))
 
 
 def _identifier(notation: str) -> bytes:
     return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(notation)
 
 
-def _ended(record: Learning) -> bytes:
+def _validity_end(record: LearningRecord) -> bytes:
     """Return the end of an entry, with the time of its last change."""
-    return b',"modified":%b}' % elm_common.moment(record.changed_at) if record.changed_at else b"}"
+    return b',"modified":%b}' % elm_common.datetime_json(record.changed_at) if record.changed_at else b"}"

@@ -20,32 +20,32 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from orjson import OPT_NAIVE_UTC, OPT_OMIT_MICROSECONDS, OPT_UTC_Z, dumps
 
-from gateway.records import Accreditation, LangMap, Learning, LearningOutcome, Organisation
+from gateway.records import Accreditation, LangMap, LearningOutcome, LearningRecord, Organisation
 from gateway.render import vocabularies
 
 Node = dict[str, Any]
 """A document as its readers get it."""
-Pieces = list[bytes]
+Fragments = list[bytes]
 """A part of a document, to be joined."""
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
 ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
-ECTS: Final = vocabularies.snb("education-credit", vocabularies.ECTS)
-SKILL_TYPES: Final = {kind: b',"dcType":%b' % vocabularies.snb("skill-type", kind) for kind in ("knowledge", "skill")}
-MODES: Final = {mode: b',"mode":%b' % vocabularies.snb("learning-assessment", code) for mode, code in vocabularies.MODES.items()}
+ECTS: Final = vocabularies.snb_concept("education-credit", vocabularies.ECTS)
+SKILL_TYPES: Final = {kind: b',"dcType":%b' % vocabularies.snb_concept("skill-type", kind) for kind in ("knowledge", "skill")}
+MODES: Final = {mode: b',"mode":%b' % vocabularies.snb_concept("learning-assessment", code) for mode, code in vocabularies.MODES.items()}
 SETTINGS: Final = {
-    name: b',"learningSetting":%b' % vocabularies.snb("learning-setting", code) for name, code in vocabularies.SETTINGS.items()
+    name: b',"learningSetting":%b' % vocabularies.snb_concept("learning-setting", code) for name, code in vocabularies.SETTINGS.items()
 }
 
-HERE: Final = b"\0"
+ID_PREFIX_MARKER: Final = b"\0"
 """Stands where the ids of nodes inside a document begin."""
-_LARGEST: Final = 4096
+_CACHE_SIZE: Final = 4096
 _TO_THE_SECOND: Final = OPT_NAIVE_UTC | OPT_OMIT_MICROSECONDS | OPT_UTC_Z
 
 
-class Style(NamedTuple):
+class ProfileStyle(NamedTuple):
     """Where the two profiles differ for the same fact."""
 
     url: bytes
@@ -58,21 +58,21 @@ class Style(NamedTuple):
     """Whether outcomes carry their place in the list, which newer versions know."""
 
 
-LOQ: Final = Style(url=b"contentUrl", esco_scheme=False, back_reference=True)
+LOQ: Final = ProfileStyle(url=b"contentUrl", esco_scheme=False, back_reference=True)
 LOQ_ORDERED: Final = LOQ._replace(ordered=True)
-EDC: Final = Style(url=b"contentURL", esco_scheme=True, back_reference=False)
+EDC: Final = ProfileStyle(url=b"contentURL", esco_scheme=True, back_reference=False)
 
 
-@lru_cache(maxsize=_LARGEST)
-def number(value: Decimal | None) -> str | None:
+@lru_cache(maxsize=_CACHE_SIZE)
+def decimal_text(value: Decimal | None) -> str | None:
     """Return a decimal as ELM wants a credit point: a plain string without trailing zeros."""
     if value is None:
         return None
     return format(value.normalize(), "f")
 
 
-@lru_cache(maxsize=_LARGEST)
-def hours(value: Decimal | None) -> str | None:
+@lru_cache(maxsize=_CACHE_SIZE)
+def xml_duration(value: Decimal | None) -> str | None:
     """Return hours as an XML duration; a fraction becomes minutes."""
     if value is None:
         return None
@@ -81,97 +81,98 @@ def hours(value: Decimal | None) -> str | None:
     return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
 
 
-def midnight(value: date) -> bytes:
+def date_as_datetime(value: date) -> bytes:
     """Return a date as ELM's date and time, as JSON."""
     return dumps(value)[:-1] + b'T00:00:00Z"'
 
 
-def instant(value: datetime) -> str:
+def datetime_text(value: datetime) -> str:
     """Return a moment in UTC to the second."""
-    return moment(value)[1:-1].decode()
+    return datetime_json(value)[1:-1].decode()
 
 
-def moment(value: datetime) -> bytes:
+def datetime_json(value: datetime) -> bytes:
     """Return a moment in UTC to the second, as JSON."""
     return dumps(value, option=_TO_THE_SECOND)
 
 
-def placed(made: Pieces, at: bytes) -> bytes:
+def with_node_ids(json_text: Fragments, at: bytes) -> bytes:
     """Return what the pieces make, its inner ids beginning with ``at``: for a document, what :func:`identity.inside` says of its root."""
-    return b"".join(made).replace(HERE, at)
+    return b"".join(json_text).replace(ID_PREFIX_MARKER, at)
 
 
-class Body(NamedTuple):
+class OrganisationFragment(NamedTuple):
     """An organisation as it is written."""
 
-    written: bytes
+    json: bytes
     """Empty when it has neither a name nor an identifier."""
     complete: bool
     """Whether it has the name and the country that every profile demands of it."""
 
 
-NOBODY: Final = Body(b"", complete=False)
-_BODIES: Final[dict[tuple[str, bytes, bytes], Body]] = {}
+NO_ORGANISATION: Final = OrganisationFragment(b"", complete=False)
+_ORGANISATION_CACHE: Final[dict[tuple[str, bytes, bytes], OrganisationFragment]] = {}
 """Organisations as they were written before. Institutions are few and stand in every record."""
-_read: Final = msgspec.json.Encoder().encode
+_cache_key_of: Final = msgspec.json.Encoder().encode
 
 
-def organisation(body: Organisation | None, role: str, style: Style) -> Body:
+def organisation(body: Organisation | None, role: str, style: ProfileStyle) -> OrganisationFragment:
     """Return an organisation with its location."""
     if body is None:
-        return NOBODY
-    wanted = (role, style.url, _read(body))
-    found = _BODIES.get(wanted)
+        return NO_ORGANISATION
+    wanted = (role, style.url, _cache_key_of(body))
+    found = _ORGANISATION_CACHE.get(wanted)
     if found is None:
-        if len(_BODIES) >= _LARGEST:
-            _BODIES.clear()
-        found = _BODIES[wanted] = _organisation(body, role.encode(), style)
+        if len(_ORGANISATION_CACHE) >= _CACHE_SIZE:
+            _ORGANISATION_CACHE.clear()
+        found = _ORGANISATION_CACHE[wanted] = _organisation(body, role.encode(), style)
     return found
 
 
-def _organisation(body: Organisation, role: bytes, style: Style) -> Body:
+def _organisation(body: Organisation, role: bytes, style: ProfileStyle) -> OrganisationFragment:
     if not (body.name or body.identifiers):
-        return NOBODY
+        return NO_ORGANISATION
     place = vocabularies.country(body.country)
-    made = b'{"id":"\0%b","type":"Organisation"' % role
+    json_text = b'{"id":"\0%b","type":"Organisation"' % role
     if body.name:
-        made += b',"legalName":%b' % dumps(body.name)
+        json_text += b',"legalName":%b' % dumps(body.name)
     identifiers = [
-        b'{"id":"\0%b/%b","type":"Identifier","notation":%b,"schemeName":%b}' % (role, inner(scheme), dumps(value), dumps(scheme))
+        b'{"id":"\0%b/%b","type":"Identifier","notation":%b,"schemeName":%b}'
+        % (role, json_string_content(scheme), dumps(value), dumps(scheme))
         for scheme, value in sorted(body.identifiers.items())
         if scheme != "eidas"
     ]
     if identifiers:
-        made += b',"identifier":[%b]' % b",".join(identifiers)
+        json_text += b',"identifier":[%b]' % b",".join(identifiers)
     if "eidas" in body.identifiers and place:
-        made += b',"eIDASIdentifier":{"id":"\0%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
+        json_text += b',"eIDASIdentifier":{"id":"\0%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
             role, dumps(body.identifiers["eidas"]), place,
         )  # fmt: skip
     if place:
-        made += (
+        json_text += (
             b',"location":{"id":"\0%b/location","type":"Location","address":{"id":"\0%b/address","type":"Address","countryCode":%b}}'
             % (role, role, place)
         )
-    if page := web(body.homepage, style, b"%b/homepage" % role):
-        made += b',"homepage":%b' % page
-    return Body(made + b"}", complete=bool(body.name) and place is not None)
+    if page := web_resource(body.homepage, style, b"%b/homepage" % role):
+        json_text += b',"homepage":%b' % page
+    return OrganisationFragment(json_text + b"}", complete=bool(body.name) and place is not None)
 
 
-def inner(text: str) -> bytes:
+def json_string_content(text: str) -> bytes:
     """Return a text as it stands between the quotes of a JSON string."""
     return dumps(text)[1:-1]
 
 
-def web(url: str | None, style: Style, place: bytes) -> bytes | None:
+def web_resource(url: str | None, style: ProfileStyle, place: bytes) -> bytes | None:
     """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
     if not url or not ADDRESS.fullmatch(url):
         return None
     return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 
 
-def outcomes(found: Iterable[LearningOutcome], style: Style) -> bytes:
+def learning_outcomes(found: Iterable[LearningOutcome], style: ProfileStyle) -> bytes:
     """Return learning outcomes with the ESCO skills they name, as the inside of a list."""
-    made: Pieces = []
+    json_text: Fragments = []
     index = 0
     for outcome in found:
         if not outcome.title:
@@ -180,23 +181,23 @@ def outcomes(found: Iterable[LearningOutcome], style: Style) -> bytes:
         more = b',"order":"%d"' % index if style.ordered else b""
         if outcome.kind:
             more += SKILL_TYPES[outcome.kind]
-        if outcome.esco and (skills := [esco(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]):
+        if outcome.esco and (skills := [esco_concept(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]):
             more += b',"relatedESCOSkill":[%b]' % b",".join(skills)
-        made.append(b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}' % (index, dumps(outcome.title), more))
-    return b",".join(made)
+        json_text.append(b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}' % (index, dumps(outcome.title), more))
+    return b",".join(json_text)
 
 
-def esco(uri: str, style: Style) -> bytes:
+def esco_concept(uri: str, style: ProfileStyle) -> bytes:
     """Return an ESCO skill."""
     if style.esco_scheme:
         return vocabularies.concept(uri, "http://data.europa.eu/esco/concept-scheme/skills")
     return b'{"id":%b,"type":"Concept"}' % dumps(uri)
 
 
-@lru_cache(maxsize=_LARGEST)
-def credit(points: Decimal) -> bytes:
+@lru_cache(maxsize=_CACHE_SIZE)
+def credit_point(points: Decimal) -> bytes:
     """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
-    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (ECTS, (number(points) or "").encode())
+    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (ECTS, (decimal_text(points) or "").encode())
 
 
 def note(text: LangMap, place: bytes) -> bytes:
@@ -204,7 +205,7 @@ def note(text: LangMap, place: bytes) -> bytes:
     return b'{"id":"\0%b","type":"Note","noteLiteral":%b}' % (place, dumps(text))
 
 
-def accreditation(found: Sequence[Accreditation], body: Body, style: Style) -> bytes | None:
+def accreditation(found: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle) -> bytes | None:
     """Return the accreditations that can be said in ELM, as the inside of a list: those that name their agency and kind.
 
     In a catalogue they name their holder, too: ``body``.
@@ -216,73 +217,73 @@ def accreditation(found: Sequence[Accreditation], body: Body, style: Style) -> b
         agency = organisation(one.agency, f"agency-{index}", style)
         if not agency.complete or one.kind not in vocabularies.ACCREDITATIONS or not one.title:
             continue
-        made = b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
+        json_text = b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
             index,
-            vocabularies.snb("accreditation", vocabularies.ACCREDITATIONS[one.kind]),
+            vocabularies.snb_concept("accreditation", vocabularies.ACCREDITATIONS[one.kind]),
             dumps(one.title),
-            agency.written,
+            agency.json,
         )
-        if style.back_reference and body.written:
-            made += b',"organisation":%b' % body.written
-        if report := web(one.report, style, b"report/%d" % index):
-            made += b',"report":%b' % report
+        if style.back_reference and body.json:
+            json_text += b',"organisation":%b' % body.json
+        if report := web_resource(one.report, style, b"report/%d" % index):
+            json_text += b',"report":%b' % report
         if one.valid_from:
-            made += b',"dateIssued":%b' % midnight(one.valid_from)
+            json_text += b',"dateIssued":%b' % date_as_datetime(one.valid_from)
         if one.valid_until:
-            made += b',"expiryDate":%b' % midnight(one.valid_until)
-        nodes.append(made + b"}")
+            json_text += b',"expiryDate":%b' % date_as_datetime(one.valid_until)
+        nodes.append(json_text + b"}")
     return b",".join(nodes)
 
 
-def specification(record: Learning, style: Style) -> Pieces:
+def specification(record: LearningRecord, style: ProfileStyle) -> Fragments:
     """Return the members in which a qualification or achievement specification speaks about learning, levels and workload."""
-    made = [b'"title":', dumps(record.title)]
+    json_text = [b'"title":', dumps(record.title)]
     if record.description:
-        made += (b',"description":', dumps(record.description))
-    made.append(_subject(record.isced_f, record.languages))
-    if record.learning_outcomes and (learnt := outcomes(record.learning_outcomes, style)):
-        made += (b',"learningOutcome":[', learnt, b"]")
-    made.append(_volume(record.credit_points, record.workload_hours, record.duration_months))
+        json_text += (b',"description":', dumps(record.description))
+    json_text.append(_fields_and_languages(record.isced_f, record.languages))
+    if record.learning_outcomes and (learnt := learning_outcomes(record.learning_outcomes, style)):
+        json_text += (b',"learningOutcome":[', learnt, b"]")
+    json_text.append(_workload(record.credit_points, record.workload_hours, record.duration_months))
     if record.entry_requirement:
-        made += (b',"entryRequirement":', note(record.entry_requirement, b"entry"))
-    if page := web(record.homepage, style, b"homepage"):
-        made += (b',"homepage":', page)
-    made.append(_manner(record.mode, record.setting))
-    return made
+        json_text += (b',"entryRequirement":', note(record.entry_requirement, b"entry"))
+    if page := web_resource(record.homepage, style, b"homepage"):
+        json_text += (b',"homepage":', page)
+    json_text.append(_mode_and_setting(record.mode, record.setting))
+    return json_text
 
 
-@lru_cache(maxsize=_LARGEST)
-def _manner(mode: str | None, setting: str | None) -> bytes:
+@lru_cache(maxsize=_CACHE_SIZE)
+def _mode_and_setting(mode: str | None, setting: str | None) -> bytes:
     return MODES.get(mode or "", b"") + SETTINGS.get(setting or "", b"")
 
 
-@lru_cache(maxsize=_LARGEST)
-def _subject(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
-    areas, tongues = vocabularies.fields(isced_f), vocabularies.languages(languages)
+@lru_cache(maxsize=_CACHE_SIZE)
+def _fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
+    areas, tongues = vocabularies.education_fields(isced_f), vocabularies.languages(languages)
     return (b',"thematicArea":[%b]' % areas if areas else b"") + (b',"language":[%b]' % tongues if tongues else b"")
 
 
-@lru_cache(maxsize=_LARGEST)
-def _volume(points: Decimal | None, worked: Decimal | None, months: int | None) -> bytes:
-    made = b',"creditPoint":%b' % credit(points) if points is not None else b""
+@lru_cache(maxsize=_CACHE_SIZE)
+def _workload(points: Decimal | None, worked: Decimal | None, months: int | None) -> bytes:
+    json_text = b',"creditPoint":%b' % credit_point(points) if points is not None else b""
     if worked is not None:
-        made += b',"volumeOfLearning":"%b"' % (hours(worked) or "").encode()
+        json_text += b',"volumeOfLearning":"%b"' % (xml_duration(worked) or "").encode()
     if months:
-        made += b',"maximumDuration":"P%dM"' % months
-    return made
+        json_text += b',"maximumDuration":"P%dM"' % months
+    return json_text
 
 
-def levels(record: Learning) -> bytes:
+def levels(record: LearningRecord) -> bytes:
     """Return the members with the EQF and national level concepts the record holds."""
     return _levels(record.eqf_level, record.nqf_uri or None)
 
 
-@lru_cache(maxsize=_LARGEST)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _levels(eqf: int | None, national: str | None) -> bytes:
-    made = b',"eqfLevel":%b' % vocabularies.snb("eqf", str(eqf)) if eqf is not None else b""
-    return made + (b',"nqfLevel":%b' % vocabularies.concept(national, f"{vocabularies.SNB}/qdr/25831c2") if national else b"")
+    json_text = b',"eqfLevel":%b' % vocabularies.snb_concept("eqf", str(eqf)) if eqf is not None else b""
+    return json_text + (b',"nqfLevel":%b' % vocabularies.concept(national, f"{vocabularies.SNB_BASE_URI}/qdr/25831c2") if national else b"")
 
 
-def has_levels(record: Learning) -> bool:
+def has_levels(record: LearningRecord) -> bool:
     """Return whether a table stated both levels, without which nothing is called a qualification in a catalogue."""
     return record.eqf_level is not None and bool(record.nqf_uri)

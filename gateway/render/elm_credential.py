@@ -10,14 +10,14 @@ from typing import Final
 import msgspec
 from orjson import dumps
 
-from gateway.records import Assessment, Credential, Holder, Learning, Part, Rejected
+from gateway.records import Assessment, Credential, CredentialPart, Holder, LearningRecord, Rejected
 from gateway.render import elm_common, vocabularies
-from gateway.render.elm_common import HERE, Pieces, midnight
-from gateway.render.record_ids import escaped, inside
+from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments, date_as_datetime
+from gateway.render.record_ids import iri_segment, node_id_prefix
 
 CONTEXT: Final = ["https://www.w3.org/2018/credentials/v1", "http://data.europa.eu/snb/model/context/edc-ap"]
 SCHEMA: Final = {"id": "http://data.europa.eu/snb/model/ap/edc-generic-full", "type": "ShaclValidator2017"}
-PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PLACEHOLDER_IMAGE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A transparent pixel: the profile demands a rendered image, and whoever seals the credential draws the real one."""
 
 ASSESSMENT_TITLE: Final = {"en": "Assessment"}
@@ -28,15 +28,16 @@ NO_LANGUAGE: Final = "en"
 
 _NO_LANGUAGE: Final = NO_LANGUAGE.encode()
 _GENERIC: Final = b'","type":["VerifiableCredential","EuropeanDigitalCredential"],"credentialSchema":%b,"credentialProfiles":%b' % (
-    dumps(SCHEMA), vocabularies.snb("credential", vocabularies.GENERIC_CREDENTIAL),
+    dumps(SCHEMA), vocabularies.snb_concept("credential", vocabularies.GENERIC_CREDENTIAL),
 )  # fmt: skip
-_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb("learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME)
-_ASSESSMENTS: Final = {kind: vocabularies.snb("assessment", code) for kind, code in vocabularies.ASSESSMENTS.items()}
-_VERIFIED: Final = {
-    kind: b',"idVerification":%b' % vocabularies.snb("supervision-verification", code) for kind, code in vocabularies.SUPERVISION.items()
+_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept("learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME)
+_ASSESSMENTS: Final = {kind: vocabularies.snb_concept("assessment", code) for kind, code in vocabularies.ASSESSMENTS.items()}
+_VERIFICATION: Final = {
+    kind: b',"idVerification":%b' % vocabularies.snb_concept("supervision-verification", code)
+    for kind, code in vocabularies.SUPERVISION.items()
 }
 _IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"contentType":%b' % (
-    PIXEL.encode(), vocabularies.snb("encoding", "6146cde7dd"), vocabularies.file_type("PNG"),
+    PLACEHOLDER_IMAGE.encode(), vocabularies.snb_concept("encoding", "6146cde7dd"), vocabularies.file_type("PNG"),
 )  # fmt: skip
 _CONTEXT: Final = dumps(CONTEXT)
 
@@ -45,7 +46,7 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     """Return the credential; ``issued`` and the issuer's eIDAS id are left to the sealer when the registry has none."""
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
-    at = inside(root)
+    at = node_id_prefix(root)
     body, issuer = (
         elm_common.organisation(record.awarding_body, "awarding-body", elm_common.EDC),
         elm_common.organisation(record.issuer, "issuer", elm_common.EDC),
@@ -54,28 +55,28 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
         return Rejected(
             stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
         )
-    if issuer.written and not issuer.complete:
+    if issuer.json and not issuer.complete:
         return Rejected(stage="render", field="issuer", reason="missing", detail="an issuer that is named needs its name and country")
     awarded = record.awarded_on
     if awarded is None:
         return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
-    awarder = body.written.replace(HERE, at)  # it stands in every part, too, and is the same there
+    awarder = body.json.replace(ID_PREFIX_MARKER, at)  # it stands in every part, too, and is the same there
     made = [
-        b'{"@context":', _CONTEXT, b',"id":"', elm_common.inner(root), _GENERIC, b',"issuer":', issuer.written or awarder,
+        b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC, b',"issuer":', issuer.json or awarder,
     ]  # fmt: skip
     if record.issued_at:
-        made.append(b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.moment(record.issued_at),)))
-    made += (b',"validFrom":', midnight(record.valid_from or awarded))
+        made.append(b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(record.issued_at),)))
+    made += (b',"validFrom":', date_as_datetime(record.valid_from or awarded))
     if record.valid_until:
-        made.append(b',"validUntil":%b,"expirationDate":%b' % (2 * (midnight(record.valid_until),)))
+        made.append(b',"validUntil":%b,"expirationDate":%b' % (2 * (date_as_datetime(record.valid_until),)))
     made += (
         b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":',
         dumps(record.title),
-        _display(tuple(record.title)),
+        _display_parameter(tuple(record.title)),
     )
     made += (b',"credentialSubject":', _subject(record.holder))
     made += (b',"hasClaim":', *_achievement(record, awarder, record.assessment, awarded), b"}}")
-    return elm_common.placed(made, at)
+    return elm_common.with_node_ids(made, at)
 
 
 def sealing_required(record: Credential) -> bool:
@@ -86,15 +87,15 @@ def sealing_required(record: Credential) -> bool:
 
 def _subject(holder: Holder) -> bytes:
     """Return the person, whose node is left open for what the person achieved."""
-    made = b'{"id":"%b","type":"Person"' % (elm_common.inner(holder.esi) if holder.esi else b"\0holder")
+    made = b'{"id":"%b","type":"Person"' % (elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder")
     if holder.given_name:
-        made += b',"givenName":%b' % _spoken(holder.given_name)
+        made += b',"givenName":%b' % _language_map(holder.given_name)
     if holder.family_name:
-        made += b',"familyName":%b' % _spoken(holder.family_name)
+        made += b',"familyName":%b' % _language_map(holder.family_name)
     if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
-        made += b',"fullName":%b' % _spoken(full)
+        made += b',"fullName":%b' % _language_map(full)
     if holder.birth_date:
-        made += b',"dateOfBirth":%b' % midnight(holder.birth_date)
+        made += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
     if holder.esi:
         made += b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}' % dumps(
             holder.esi
@@ -102,23 +103,23 @@ def _subject(holder: Holder) -> bytes:
     return made
 
 
-def _spoken(text: str) -> bytes:
+def _language_map(text: str) -> bytes:
     return b'{"%b":%b}' % (_NO_LANGUAGE, dumps(text))
 
 
-def _achievement(record: Learning, body: bytes, assessment: Assessment | None, awarded: date | None) -> Pieces:
-    when = b',"awardingDate":%b' % midnight(awarded) if awarded else b""
+def _achievement(record: LearningRecord, body: bytes, assessment: Assessment | None, awarded: date | None) -> Fragments:
+    when = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
     process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (body, when)
     made = [b'{"id":"\0achievement","type":"LearningAchievement","title":', dumps(record.title), b',"awardedBy":', process]
     if record.description:
         made += (b',"description":', dumps(record.description))
     if record.credit_points is not None:
-        made += (b',"creditReceived":', _received(record.credit_points))
-    planned = _assessment_specification(assessment) if assessment else None
+        made += (b',"creditReceived":', _received_credit(record.credit_points))
+    specification_only = _assessment_specification(assessment) if assessment else None
     graded = assessment is not None and bool(assessment.grade)
-    made += (b',"specifiedBy":', *_specification(record, None if graded else planned))
+    made += (b',"specifiedBy":', *_specification(record, None if graded else specification_only))
     if assessment and assessment.grade:
-        made += (b',"provenBy":', *_assessment(assessment, assessment.grade, process, planned))
+        made += (b',"provenBy":', *_assessment(assessment, assessment.grade, process, specification_only))
     if isinstance(record, Credential):
         if record.parts:
             made += (b',"hasPart":[', b",".join([_part(part, body) for part in record.parts]), b"]")
@@ -129,48 +130,48 @@ def _achievement(record: Learning, body: bytes, assessment: Assessment | None, a
 
 
 @lru_cache(maxsize=4096)
-def _received(points: Decimal) -> bytes:
-    return elm_common.placed([elm_common.credit(points)], b"\0received/")
+def _received_credit(points: Decimal) -> bytes:
+    return elm_common.with_node_ids([elm_common.credit_point(points)], b"\0received/")
 
 
-def _part(part: Part, body: bytes) -> bytes:
+def _part(part: CredentialPart, body: bytes) -> bytes:
     own = elm_common.organisation(part.awarding_body, "awarding-body", elm_common.EDC)
     named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
-    made = _achievement(named, own.written if own.complete else body, part.assessment, part.awarded_on)
-    return elm_common.placed(made, b"\0part/%b/" % escaped(part.id).encode())
+    made = _achievement(named, own.json if own.complete else body, part.assessment, part.awarded_on)
+    return elm_common.with_node_ids(made, b"\0part/%b/" % iri_segment(part.id).encode())
 
 
-def _specification(record: Learning, planned: bytes | None) -> Pieces:
+def _specification(record: LearningRecord, specification_only: bytes | None) -> Fragments:
     levels = elm_common.levels(record)
     made = [
         b'{"id":"\0specification","type":"Qualification",'
         if levels
         else b'{"id":"\0specification","type":"LearningAchievementSpecification",',
-        elm_common.placed(elm_common.specification(record, elm_common.EDC), b"\0specification/"),
+        elm_common.with_node_ids(elm_common.specification(record, elm_common.EDC), b"\0specification/"),
         levels,
     ]
     if record.partial is not None and levels:
         made.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if record.micro:
         made.append(_SHORT_PROGRAMME)
-    if decided := elm_common.accreditation(record.accreditation, elm_common.NOBODY, elm_common.EDC):
+    if decided := elm_common.accreditation(record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC):
         made += (b',"accreditation":[', decided, b"]")
-    if planned:
-        made += (b',"provenBy":', planned)
+    if specification_only:
+        made += (b',"provenBy":', specification_only)
     made.append(b"}")
     return made
 
 
-def _assessment(assessment: Assessment, grade: str, process: bytes, planned: bytes | None) -> Pieces:
+def _assessment(assessment: Assessment, grade: str, process: bytes, specification_only: bytes | None) -> Fragments:
     """Return a result with its grade as the registry writes it; the profile knows no result without one."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
     made = [
         b'{"id":"\0assessment","type":"LearningAssessment","title":', dumps(assessment.title or ASSESSMENT_TITLE),
         b',"awardedBy":', process,
-        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _spoken(shown), b"}", _VERIFIED.get(assessment.supervision or "", b""),
+        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}", _VERIFICATION.get(assessment.supervision or "", b""),
     ]  # fmt: skip
-    if planned:
-        made += (b',"specifiedBy":', planned)
+    if specification_only:
+        made += (b',"specifiedBy":', specification_only)
     made.append(b"}")
     return made
 
@@ -186,10 +187,10 @@ def _assessment_specification(assessment: Assessment) -> bytes | None:
 
 
 @lru_cache(maxsize=1024)
-def _display(tags: tuple[str, ...]) -> bytes:
+def _display_parameter(tags: tuple[str, ...]) -> bytes:
     """Return how a credential is shown whose title is in these languages, after the title."""
     tags = tuple([tag for tag in tags if vocabularies.language(tag)]) or ("en",)
-    first = elm_common.inner(tags[0])
+    first = elm_common.json_string_content(tags[0])
     primary = vocabularies.languages(tags[:1])
     return (
         b',"language":[%b],"primaryLanguage":%b,"individualDisplay":['

@@ -64,7 +64,7 @@ _SPECIFICATION: Final = (
 _QUALIFICATION: Final = f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean accreditation:Accreditation*"
 
 
-def _demanding(fields: str) -> str:
+def _with_required(fields: str) -> str:
     """Return the fields with those required that a catalogue entry is never published without."""
     for name in ("thematicArea", "learningOutcome", "eqfLevel", "nqfLevel"):
         fields = fields.replace(f"{name}:", f"{name}!:")
@@ -92,8 +92,8 @@ _SHARED: Final = {
     "AwardingOpportunity": "learningAchievementSpecification!:iri awardingBody!:Organisation",
 }
 _CATALOGUE: Final = _SHARED | {
-    "Qualification": _demanding(_QUALIFICATION + _AWARDED),
-    "LearningAchievementSpecification": _demanding(_SPECIFICATION + _AWARDED),
+    "Qualification": _with_required(_QUALIFICATION + _AWARDED),
+    "LearningAchievementSpecification": _with_required(_SPECIFICATION + _AWARDED),
     "LearningOpportunity": (
         "title!:text description:text identifier!:Identifier defaultLanguage!:Concept providedBy!:Organisation homepage!:WebResource "
         "learningAchievementSpecification!:Qualification|LearningAchievementSpecification duration:duration modified:moment"
@@ -146,10 +146,17 @@ def schemas() -> dict[str, Schema]:
 def structure(name: str, title: str, kind: type) -> Schema:
     """Return the schema of a document that is one of our own structures as it stands."""
     (root,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    return _headed(name, title, {**root, "$defs": parts})
+    text = json.dumps({**root, "$defs": parts})
+    for class_name, published_name in _PUBLISHED_NAMES.items():
+        text = text.replace(f'"#/$defs/{class_name}"', f'"#/$defs/{published_name}"').replace(f'"{class_name}"', f'"{published_name}"')
+    return _with_header(name, title, json.loads(text))
 
 
-def _headed(name: str, title: str, body: Schema) -> Schema:
+_PUBLISHED_NAMES = {"Notification": "News", "RegistryOwner": "Owner"}
+"""Definitions that are published under another name than their class: names in a schema stay when a class is renamed."""
+
+
+def _with_header(name: str, title: str, body: Schema) -> Schema:
     head = {"$schema": DIALECT, "$id": f"{SCHEMAS}/{name}.json", "title": title, "version": VERSION}
     return head | ({"$comment": ESCO_ATTRIBUTION} if "esco" in json.dumps(body).casefold() else {}) | body
 
@@ -161,7 +168,7 @@ def _elm(name: str, title: str, classes: dict[str, str], roots: tuple[str, ...],
         known = definitions[root]
         definitions[root] = known | {"properties": known["properties"] | extra}
     choice = [{"$ref": f"#/$defs/{root}", "required": sorted(extra)} for root in roots]
-    return _headed(name, title, {**(choice[0] if len(choice) == 1 else {"oneOf": choice}), "$defs": definitions})
+    return _with_header(name, title, {**(choice[0] if len(choice) == 1 else {"oneOf": choice}), "$defs": definitions})
 
 
 def _node(name: str, fields: str) -> Schema:
@@ -169,17 +176,17 @@ def _node(name: str, fields: str) -> Schema:
     required = ["id", "type"]
     for word in fields.split():
         field, _, kind = word.partition(":")
-        properties[field.rstrip("!")] = _kind(kind)
+        properties[field.rstrip("!")] = _type_schema(kind)
         if field.endswith("!"):
             required.append(field.rstrip("!"))
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 
 
-def _kind(kind: str) -> Schema:
+def _type_schema(kind: str) -> Schema:
     if kind.endswith("*"):
-        return {"type": "array", "minItems": 1, "items": _kind(kind[:-1])}
+        return {"type": "array", "minItems": 1, "items": _type_schema(kind[:-1])}
     if "|" in kind:
-        return {"oneOf": [_kind(one) for one in kind.split("|")]}
+        return {"oneOf": [_type_schema(one) for one in kind.split("|")]}
     return _SIMPLE.get(kind) or {"$ref": f"#/$defs/{kind}"}
 
 
@@ -198,7 +205,7 @@ def _credentials() -> Schema:
     return {name: value for name, value in body.items() if name != "oneOf"} | {"$ref": "#/$defs/EuropeanDigitalCredential"}
 
 
-def _flat(name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]) -> Schema:
+def _event_schema(name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]) -> Schema:
     source = {
         "registryId": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{1,62}$"},
         "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
@@ -211,17 +218,17 @@ def _flat(name: str, title: str, events: tuple[str, ...], fields: Schema, option
         "eventType": {"enum": list(events)},
         "occurredAt": _MOMENT | {"description": "When it became true in the registry"},
         "publishedAt": _MOMENT | {"description": "When the gateway took the record in"},
-        "source": _closed(source, ("mappingTable",)),
+        "source": _closed_object(source, ("mappingTable",)),
     }
-    return _headed(name, title, _closed(envelope | fields, optional))
+    return _with_header(name, title, _closed_object(envelope | fields, optional))
 
 
-def _closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
+def _closed_object(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
     required = [name for name in properties if name not in optional]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 
 
-_BODY: Final[Schema] = {
+_INSTITUTION: Final[Schema] = {
     "pic": {"type": "string", "pattern": "^[0-9]{9}$"},
     "oid": {"type": "string", "pattern": "^E[0-9]{8}$"},
     "schacHomeOrganization": {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}$"},
@@ -233,7 +240,7 @@ _BODY: Final[Schema] = {
 def _student_status() -> Schema:
     fields: Schema = {
         "esi": _ESI,
-        "institution": _closed(_BODY, ("oid", "schacHomeOrganization", "erasmusCode", "deqarId")),
+        "institution": _closed_object(_INSTITUTION, ("oid", "schacHomeOrganization", "erasmusCode", "deqarId")),
         "status": {"enum": ["ACTIVE", "INACTIVE"]},
         "validFrom": _DAY,
         "validUntil": _DAY,
@@ -245,14 +252,14 @@ def _student_status() -> Schema:
     }
     events = tuple(f"student.status.{one}" for one in ("activated", "updated", "ended"))
     optional = ("validFrom", "academicLevel", "eqfLevel", "fullName", "email")
-    return _flat(STUDENT_STATUS_TOPIC, "One person's enrolment at one institution, in full", events, fields, optional)
+    return _event_schema(STUDENT_STATUS_TOPIC, "One person's enrolment at one institution, in full", events, fields, optional)
 
 
 def _card() -> Schema:
     fields: Schema = {
         "cardNumber": {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9]{12}$"},
         "personIdentifier": _ESI,
-        "issuerIdentifier": _BODY["pic"] | {"description": "PIC; the last nine digits of cardNumber"},
+        "issuerIdentifier": _INSTITUTION["pic"] | {"description": "PIC; the last nine digits of cardNumber"},
         "processorIdentifier": {"type": "string", "maxLength": 32},
         "cardStatusType": {"enum": ["ACTIVE", "INACTIVE"], "description": "Readers derive that a card has expired"},
         "cardType": {"enum": sorted(CARD_TYPES)},
@@ -261,7 +268,7 @@ def _card() -> Schema:
         "displayName": {"type": "string", "maxLength": 255},
     }
     events = tuple(f"card.{one}" for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked"))
-    return _flat(CARDS_TOPIC, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
+    return _event_schema(CARDS_TOPIC, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
 
 
 def _pointer() -> Schema:
@@ -286,13 +293,13 @@ def _pointer() -> Schema:
     required = ("credentialId", "kind", "title", "awardedOn")
     fields: Schema = {
         "esi": _ESI,
-        "awardingBody": _closed(_BODY, tuple(_BODY))
+        "awardingBody": _closed_object(_INSTITUTION, tuple(_INSTITUTION))
         | {"anyOf": [{"required": [name]} for name in ("pic", "deqarId", "schacHomeOrganization")]},
-        "credential": _closed(credential, tuple(name for name in credential if name not in required)),
+        "credential": _closed_object(credential, tuple(name for name in credential if name not in required)),
         "holderConsent": {"const": True},
     }
     events = ("credential.available", "credential.updated", "credential.revoked")
-    return _flat(POINTERS_TOPIC, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
+    return _event_schema(POINTERS_TOPIC, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
 
 
 QUALITY: Final = (

@@ -29,7 +29,7 @@ CONTAINERS: Final = (
 
 
 @dataclass(slots=True)
-class Left:
+class OmittedDocument:
     """A document that the data set cannot hold, and why."""
 
     iri: str
@@ -40,8 +40,8 @@ class Left:
 class DataSet:
     """A data set in the making. Add documents, then take its bytes."""
 
-    left: list[Left] = field(default_factory=list)
-    held: int = 0
+    omitted: list[OmittedDocument] = field(default_factory=list)
+    included: int = 0
     _root: Any = field(default_factory=lambda: etree.Element(f"{{{LOQ}}}Courses", nsmap=_NAMESPACES, xsdVersion=XSD_VERSION))
     _places: dict[str, Any] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
@@ -53,11 +53,11 @@ class DataSet:
 
     def add(self, document: Node) -> None:
         """Add a document from a catalogue topic, or remember why the data set cannot hold it."""
-        reason = _unfit(document)
+        reason = _unfit_reason(document)
         if reason or document["id"] in self._seen:
-            self.left.append(Left(document["id"], reason or "this IRI stands in the data set already"))
+            self.omitted.append(OmittedDocument(document["id"], reason or "this IRI stands in the data set already"))
             return
-        self.held += 1
+        self.included += 1
         if document["type"] == "LearningOpportunity":
             self._opportunity(document)
         else:
@@ -96,7 +96,7 @@ class DataSet:
         _text(element, "modified", node.get("modified"))
         _concepts(element, "ISCEDFCode", node["thematicArea"])
         _text(element, "volumeOfLearning", node.get("volumeOfLearning"))
-        for credit in _listed(node.get("creditPoint")):
+        for credit in _as_list(node.get("creditPoint")):
             points = _child(element, "creditPoint")
             _concepts(points, "framework", credit["framework"])
             _text(points, "point", credit["point"])
@@ -106,9 +106,9 @@ class DataSet:
         _text(element, "maximumDuration", node.get("maximumDuration"))
         if note := node.get("entryRequirement"):
             _texts(_child(element, "entryRequirement"), "noteLiteral", note["noteLiteral"])
-        for outcome in _listed(node["learningOutcome"]):
+        for outcome in _as_list(node["learningOutcome"]):
             _child(element, "learningOutcome", idref=self._outcome(outcome))
-        for awarding in _listed(node.get("awardingOpportunity")):
+        for awarding in _as_list(node.get("awardingOpportunity")):
             place = _child(element, "awardingOpportunity")
             _child(place, "awardingBody", idref=self._organisation(awarding["awardingBody"]))
             _child(place, "learningAchievementSpecification", idref=iri)
@@ -117,12 +117,12 @@ class DataSet:
                 _text(element, "isPartialQualification", "true" if node["isPartialQualification"] else "false")
             _concepts(element, "EQFLevel", node["eqfLevel"])
             _concepts(element, "NQFLevel", node["nqfLevel"])
-            for accreditation in _listed(node.get("accreditation")):
+            for accreditation in _as_list(node.get("accreditation")):
                 _child(element, "accreditation", idref=self._accreditation(accreditation))
         return iri
 
     def _outcome(self, node: Node) -> str:
-        element = self._once("learningOutcomeReferences", "learningOutcome", node)
+        element = self._new_element("learningOutcomeReferences", "learningOutcome", node)
         if element is not None:
             _texts(element, "title", node["title"])
             _concepts(element, "type", node.get("dcType"))
@@ -130,7 +130,7 @@ class DataSet:
         return str(node["id"])
 
     def _organisation(self, node: Node) -> str:
-        element = self._once("agentReferences", "organisation", node)
+        element = self._new_element("agentReferences", "organisation", node)
         if element is not None:
             _texts(element, "legalName", node["legalName"])
             _web(element, "homepage", node.get("homepage"))
@@ -138,13 +138,13 @@ class DataSet:
         return str(node["id"])
 
     def _location(self, node: Node) -> str:
-        element = self._once("locationReferences", "location", node)
+        element = self._new_element("locationReferences", "location", node)
         if element is not None:
             _concepts(_child(element, "address"), "countryCode", node["address"]["countryCode"])
         return str(node["id"])
 
     def _accreditation(self, node: Node) -> str:
-        element = self._once("accreditationReferences", "accreditation", node)
+        element = self._new_element("accreditationReferences", "accreditation", node)
         if element is not None:
             _concepts(element, "type", node["dcType"])
             _texts(element, "title", node["title"])
@@ -155,7 +155,7 @@ class DataSet:
             _text(element, "expiryDate", node.get("expiryDate"))
         return str(node["id"])
 
-    def _once(self, container: str, name: str, node: Node) -> Any | None:
+    def _new_element(self, container: str, name: str, node: Node) -> Any | None:
         """Return a new element for a node, or ``None`` when the data set holds it already."""
         if node["id"] in self._seen:
             return None
@@ -163,7 +163,7 @@ class DataSet:
         return _child(self._places[container], name, id=node["id"])
 
     def _identifiers(self, element: Any, node: Node) -> None:
-        for identifier in _listed(node.get("identifier")):
+        for identifier in _as_list(node.get("identifier")):
             notation = identifier["notation"]
             if notation in self._notations:
                 continue  # the data set wants each notation once; the IRI still tells the entries apart
@@ -173,15 +173,15 @@ class DataSet:
             _text(place, "schemeName", identifier.get("schemeName"))
 
 
-def dataset(documents: Iterable[Node]) -> tuple[bytes, list[Left]]:
+def dataset(documents: Iterable[Node]) -> tuple[bytes, list[OmittedDocument]]:
     """Return the data set of documents and what it had to leave out."""
     found = DataSet()
     for document in documents:
         found.add(document)
-    return found.to_bytes(), found.left
+    return found.to_bytes(), found.omitted
 
 
-def _unfit(document: Node) -> str:
+def _unfit_reason(document: Node) -> str:
     specification = document
     if document["type"] == "LearningOpportunity":
         specification = document["learningAchievementSpecification"]
@@ -191,7 +191,7 @@ def _unfit(document: Node) -> str:
     return ""
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -212,7 +212,7 @@ def _texts(parent: Any, name: str, values: dict[str, str] | None) -> None:
 
 
 def _concepts(parent: Any, name: str, nodes: Any) -> None:
-    for node in _listed(nodes):
+    for node in _as_list(nodes):
         _child(parent, name, uri=node["id"])
 
 

@@ -12,7 +12,7 @@ from orjson import dumps
 
 NAMESPACE = uuid.UUID("5f0d0a52-3c6b-5c1e-9a44-6d1b6a1f7c3e")
 _NAMESPACE = NAMESPACE.bytes
-_PLAIN = re.compile(r"[A-Za-z0-9._~:/-]*")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~:/-]*")
 """Characters that stand for themselves in the path of an IRI."""
 
 _VARIANT = {digit: "89ab"[place % 4] for place, digit in enumerate("0123456789abcdef")}
@@ -22,8 +22,8 @@ _VARIANT = {digit: "89ab"[place % 4] for place, digit in enumerate("0123456789ab
 def iri(connector: str, native_id: str, template: str | None) -> str:
     """Return the persistent IRI of a record: the connector's template, else a name-based UUID of connector and native id."""
     if template:
-        return template.replace("{id}", native_id if _PLAIN.fullmatch(native_id) else escaped(native_id, safe="-._~:/"))
-    return f"urn:uuid:{name_based(f'{connector}|{native_id}')}"
+        return template.replace("{id}", native_id if _UNRESERVED.fullmatch(native_id) else iri_segment(native_id, safe="-._~:/"))
+    return f"urn:uuid:{uuid5(f'{connector}|{native_id}')}"
 
 
 def person_iri(key: bytes, connector: str, native_id: str, template: str | None) -> str:
@@ -37,7 +37,7 @@ def person_iri(key: bytes, connector: str, native_id: str, template: str | None)
     return f"urn:uuid:{_uuid(found, 8)}"
 
 
-def inside(root: str) -> bytes:
+def node_id_prefix(root: str) -> bytes:
     """Return how the ids of nodes inside the document of ``root`` begin: the root's own IRI and a fragment, as JSON without quotes.
 
     The words that follow are the renderer's own; an identifier from a registry goes through :func:`escaped` first.
@@ -45,7 +45,7 @@ def inside(root: str) -> bytes:
     return dumps(root)[1:-1] + (b"/" if "#" in root else b"#")
 
 
-def name_based(name: str) -> str:
+def uuid5(name: str) -> str:
     """Return the UUID of version 5 of a name (RFC 9562), as :func:`uuid.uuid5` does, in a fifth of its time."""
     found = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     return _uuid(found, 5)
@@ -58,7 +58,7 @@ def _uuid(found: str, version: int) -> str:
 
 def event_uuid(*parts: str) -> str:
     """Return an event id in UUID form, the same for the same content."""
-    return name_based("|".join(parts))
+    return uuid5("|".join(parts))
 
 
 def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
@@ -69,6 +69,6 @@ def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
     return hmac.digest(audience_key, f"{connector}|{native_id}".encode(), "sha256").hex()[:40]
 
 
-def escaped(native_id: str, *, safe: str = "-._~") -> str:
+def iri_segment(native_id: str, *, safe: str = "-._~") -> str:
     """Return an identifier as it may stand in one segment of an IRI."""
     return quote(native_id, safe=safe)

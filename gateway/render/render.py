@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from orjson import dumps
 
-from gateway.identifiers import CardNumber, card_number
+from gateway.identifiers import CardNumber, parse_card_number
 from gateway.messages.topics import (
     CARDS_TOPIC,
     CREDENTIALS_TOPIC,
@@ -28,12 +28,12 @@ from gateway.records import (
     Credential,
     Document,
     Issue,
-    Learning,
     LearningOpportunity,
+    LearningRecord,
     Provenance,
     Provider,
     Qualification,
-    Raw,
+    RawRecord,
     Rejected,
     StudentStatus,
 )
@@ -42,7 +42,7 @@ from gateway.render.record_ids import iri, person_iri, pseudonym_key
 
 SCHEMAS = "https://schemas.qualification-gateway.eu"
 
-TYPES = {
+EVENT_TYPES = {
     QUALIFICATIONS_TOPIC: "eu.europass.qualification",
     OPPORTUNITIES_TOPIC: "eu.europass.learning-opportunity",
     CREDENTIALS_TOPIC: "eu.europass.credential",
@@ -51,12 +51,12 @@ TYPES = {
     POINTERS_TOPIC: "eu.student-card.credential-pointer",
     PROVIDERS_TOPIC: "eu.qualification-gateway.provider",
 }
-_TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in TYPES.items()}
-_SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in TYPES}
+_TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in EVENT_TYPES.items()}
+_SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in EVENT_TYPES}
 LEVEL_MISSING = Issue(code="level_missing", field="eqf_level")
 SEALING_REQUIRED = Issue(code="sealing_required", field="issuer")
 ESCO_INVALID = Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
-ASSURED = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
+ASSURED_OUTCOMES = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
 """Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
     "qualification": (QUALIFICATIONS_TOPIC,),
@@ -77,7 +77,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
 def render(
     accepted: Accepted,
-    raw: Raw,
+    raw: RawRecord,
     *,
     template: str | None,
     country: str,
@@ -93,17 +93,17 @@ def render(
     credentials. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
     """
     record, provenance = accepted.record, accepted.provenance
-    keys = _Keys(raw, template, audience_key, id_key)
-    found: _Found
+    keys = TopicKeys(raw, template, audience_key, id_key)
+    found: RenderedItems
     match record:
         case Qualification() | LearningOpportunity():
             found, provenance = _catalogue(record, iri(raw.connector, raw.native_id, template), provenance, loq_version)
         case Credential():
             if record.revoked:
-                return Rendered(_all_gone("credential", keys), provenance)
+                return Rendered(_all_tombstones("credential", keys), provenance)
             found, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
-            hidden = keys.hidden()
+            hidden = keys.with_pseudonymous_id()
             found = [
                 (
                     STUDENT_STATUS_TOPIC,
@@ -113,7 +113,11 @@ def render(
             ]
         case Card():
             found = [
-                (CARDS_TOPIC, keys[CARDS_TOPIC], student_card.card(record, keys.hidden(), country, at) if record.esc_agreement else None)
+                (
+                    CARDS_TOPIC,
+                    keys[CARDS_TOPIC],
+                    student_card.card(record, keys.with_pseudonymous_id(), country, at) if record.esc_agreement else None,
+                )
             ]
         case Provider():
             found = [(PROVIDERS_TOPIC, raw.key, dumps(msgspec.to_builtins(record)))]
@@ -125,50 +129,58 @@ def render(
     return Rendered(tuple(documents), provenance)
 
 
-def tombstones(emits: Iterable[str], raw: Raw, *, template: str | None, audience_key: bytes, id_key: bytes = b"") -> tuple[Document, ...]:
+def tombstones(
+    emits: Iterable[str], raw: RawRecord, *, template: str | None, audience_key: bytes, id_key: bytes = b""
+) -> tuple[Document, ...]:
     """Return what takes a record away from every topic it may stand on."""
-    keys = _Keys(raw, template, audience_key, id_key)
-    return tuple(document for word in sorted(set(emits)) for document in _all_gone(word, keys))
+    keys = TopicKeys(raw, template, audience_key, id_key)
+    return tuple(document for record_type in sorted(set(emits)) for document in _all_tombstones(record_type, keys))
 
 
-_Found = list[tuple[str, str, bytes | Rejected | None]]
+RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
 """Topic, key and document."""
 
 
 def _catalogue(
     record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str
-) -> tuple[_Found, Provenance]:
+) -> tuple[RenderedItems, Provenance]:
     issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
-        return [(OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))], _noted(provenance, issues)
+        return [(OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))], _add_issues(provenance, issues)
     if not elm_common.has_levels(record):
         issues.append(LEVEL_MISSING)
-    return [(QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))], _noted(provenance, issues)
+    return [(QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))], _add_issues(provenance, issues)
 
 
-def _credential(record: Credential, keys: _Keys, provenance: Provenance, country: str, at: datetime) -> tuple[_Found, Provenance]:
+def _credential(
+    record: Credential, keys: TopicKeys, provenance: Provenance, country: str, at: datetime
+) -> tuple[RenderedItems, Provenance]:
     identity = keys[CREDENTIALS_TOPIC]
     quality = provenance.quality_assurance
-    pointer = student_card.pointer(record, identity, keys.hidden(), country, at, quality) if record.holder_consent else None
+    pointer = (
+        student_card.credential_pointer(record, identity, keys.with_pseudonymous_id(), country, at, quality)
+        if record.holder_consent
+        else None
+    )
     issues = _esco_issues(record)
     if elm_credential.sealing_required(record):
         issues.append(SEALING_REQUIRED)
     elements: dict[str, bool] = {}
     if record.micro or record.kind == "micro_credential":
-        elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED)
-    found: _Found = [(CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)), (POINTERS_TOPIC, identity, pointer)]
-    return found, _noted(provenance, issues, elements)
+        elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED_OUTCOMES)
+    found: RenderedItems = [(CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)), (POINTERS_TOPIC, identity, pointer)]
+    return found, _add_issues(provenance, issues, elements)
 
 
-class _Keys:
+class TopicKeys:
     """The key on each topic. All follow from connector and native id, because a deletion knows no more."""
 
     __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
 
-    def __init__(self, raw: Raw, template: str | None, audience_key: bytes, id_key: bytes) -> None:
+    def __init__(self, raw: RawRecord, template: str | None, audience_key: bytes, id_key: bytes) -> None:
         self._raw, self._template, self._audience_key, self._id_key = raw, template, audience_key, id_key or audience_key
 
-    def hidden(self) -> Raw:
+    def with_pseudonymous_id(self) -> RawRecord:
         """Return the record as student-card documents may name it: under a pseudonym of that audience."""
         raw = self._raw
         return msgspec.structs.replace(raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id))
@@ -177,7 +189,7 @@ class _Keys:
         raw = self._raw
         if topic == PROVIDERS_TOPIC:
             return raw.key
-        if topic == CARDS_TOPIC and isinstance(number := card_number(raw.native_id), CardNumber):
+        if topic == CARDS_TOPIC and isinstance(number := parse_card_number(raw.native_id), CardNumber):
             return number.value
         if topic in (STUDENT_STATUS_TOPIC, CARDS_TOPIC):
             return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
@@ -186,7 +198,7 @@ class _Keys:
         return iri(raw.connector, raw.native_id, self._template)
 
 
-def _all_gone(emits: str, keys: _Keys) -> tuple[Document, ...]:
+def _all_tombstones(emits: str, keys: TopicKeys) -> tuple[Document, ...]:
     return tuple(_document(topic, keys[topic], None) for topic in TOPICS_OF[emits])
 
 
@@ -195,7 +207,7 @@ def _document(topic: str, key: str, value: bytes | None) -> Document:
     return Document(topic=topic, key=key, value=value, type=deleted if value is None else changed, subject=key, schema=_SCHEMAS[topic])
 
 
-def _esco_issues(record: Learning) -> list[Issue]:
+def _esco_issues(record: LearningRecord) -> list[Issue]:
     for outcome in record.learning_outcomes:
         for uri in outcome.esco:
             if not elm_common.ESCO_SKILL.fullmatch(uri):
@@ -203,7 +215,7 @@ def _esco_issues(record: Learning) -> list[Issue]:
     return []
 
 
-def _noted(provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None) -> Provenance:
+def _add_issues(provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None) -> Provenance:
     """Return a provenance with what rendering found."""
     if not issues and not elements:
         return provenance

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from orjson import dumps
 
-from gateway.identifiers import card_number, normalised, student_identifier, well_formed
-from gateway.records import Card, Credential, Organisation, Raw, Rejected, StudentStatus
-from gateway.render.elm_common import ESCO_SKILL, Node, instant
+from gateway.identifiers import is_well_formed, normalise_identifier, parse_card_number, parse_student_identifier
+from gateway.records import Card, Credential, Organisation, RawRecord, Rejected, StudentStatus
+from gateway.render.elm_common import ESCO_SKILL, Node, datetime_text
 from gateway.render.record_ids import event_uuid
 
 ACADEMIC_LEVELS: Final = {6: "BACHELOR", 7: "MASTER", 8: "DOCTORATE"}
@@ -24,11 +24,11 @@ CARD_TYPES: Final = frozenset(
 )
 BODY_SCHEMES: Final = {"pic": "pic", "oid": "oid", "schacHomeOrganization": "schac", "erasmusCode": "erasmus", "deqarId": "deqar"}
 """Field of an institution to the scheme of its identifier."""
-LARGEST_MICRO_CREDENTIAL: Final = 60
+MAX_MICRO_CREDENTIAL_ECTS: Final = 60
 """Below 60 ECTS and no full degree (DEQAR's definition; the Recommendation only says a small volume)."""
 
 
-def put(node: Node, **fields: Any) -> Node:
+def add_fields(node: Node, **fields: Any) -> Node:
     """Add the fields that hold something, which a zero and ``False`` do, and return the node."""
     for name, value in fields.items():
         if value or value == 0:
@@ -36,23 +36,23 @@ def put(node: Node, **fields: Any) -> Node:
     return node
 
 
-def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) -> bytes | Rejected:
+def student_status(record: StudentStatus, raw: RawRecord, country: str, published_at: datetime) -> bytes | Rejected:
     """Return one enrolment in full."""
-    esi, institution = _esi(record.holder.esi), _body(record.institution)
+    esi, institution = _esi(record.holder.esi), _institution_identifiers(record.institution)
     if isinstance(esi, Rejected):
         return esi
     if "pic" not in institution:
-        return _missing("institution.identifiers.pic", "nine digits")
+        return _missing_field("institution.identifiers.pic", "nine digits")
     if record.active is None and not record.ended:
-        return _missing("active", "whether the student is enrolled")
+        return _missing_field("active", "whether the student is enrolled")
     if record.valid_until is None:
-        return _missing("valid_until", "the end of the term or study right")
+        return _missing_field("valid_until", "the end of the term or study right")
     if record.valid_from and record.valid_until < record.valid_from:
         return Rejected(stage="render", field="valid_until", reason="dates_out_of_order", detail="valid_until lies before valid_from")
     event = "ended" if record.ended else "activated" if record.active else "updated"
-    node = _envelope(raw, country, f"student.status.{event}", record.changed_at, at)
+    node = _envelope(raw, country, f"student.status.{event}", record.changed_at, published_at)
     node |= {"esi": esi, "institution": institution, "status": "ACTIVE" if record.active and not record.ended else "INACTIVE"}
-    put(
+    add_fields(
         node,
         validFrom=record.valid_from and record.valid_from.isoformat(),
         validUntil=record.valid_until.isoformat(),
@@ -65,20 +65,20 @@ def student_status(record: StudentStatus, raw: Raw, country: str, at: datetime) 
     return dumps(node)
 
 
-def card(record: Card, raw: Raw, country: str, at: datetime) -> bytes | Rejected:
+def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> bytes | Rejected:
     """Return one card in full; EXPIRED is derived by readers and never written."""
-    esi, number = _esi(record.holder.esi), card_number(record.card_number or "")
+    esi, number = _esi(record.holder.esi), parse_card_number(record.card_number or "")
     if isinstance(esi, Rejected):
         return esi
     if isinstance(number, str):
-        return _missing("card_number", f"an ESCN: a version 1 UUID that ends with the issuer's PIC ({number})")
+        return _missing_field("card_number", f"an ESCN: a version 1 UUID that ends with the issuer's PIC ({number})")
     issued, expires = record.issued_on, record.expires_on
     if issued is None or expires is None:
-        return _missing("issued_on" if issued is None else "expires_on", "a date")
+        return _missing_field("issued_on" if issued is None else "expires_on", "a date")
     active = record.active if record.active is not None else record.event in {"issued", "updated", "reactivated"}
     if problem := _card_problem(record, number.pic, issued, expires):
         return problem
-    node = _envelope(raw, country, f"card.{record.event}", record.changed_at, at) | {
+    node = _envelope(raw, country, f"card.{record.event}", record.changed_at, published_at) | {
         "cardNumber": number.value,
         "personIdentifier": esi,
         "issuerIdentifier": number.pic,
@@ -87,13 +87,13 @@ def card(record: Card, raw: Raw, country: str, at: datetime) -> bytes | Rejected
         "issuedAt": issued.isoformat(),
         "expiresAt": expires.isoformat(),
     }
-    return dumps(put(node, displayName=record.display_name))
+    return dumps(add_fields(node, displayName=record.display_name))
 
 
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
-    stated = _body(record.issuer).get("pic")
+    stated = _institution_identifiers(record.issuer).get("pic")
     if stated is None:
-        return _missing("issuer.identifiers.pic", "nine digits")
+        return _missing_field("issuer.identifiers.pic", "nine digits")
     if stated != pic:
         detail = "the PIC differs from the last nine digits of the ESCN"
         return Rejected(stage="render", field="issuer.identifiers.pic", reason="pic_conflict", detail=detail)
@@ -104,18 +104,20 @@ def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Reject
     return None
 
 
-def pointer(record: Credential, root: str, raw: Raw, country: str, at: datetime, quality: Mapping[str, str]) -> bytes | None:
+def credential_pointer(
+    record: Credential, root: str, raw: RawRecord, country: str, published_at: datetime, quality: Mapping[str, str]
+) -> bytes | None:
     """Return the pointer to the credential ``root``, or ``None`` when the holder did not agree or cannot be named by an ESI."""
     if not record.holder_consent or record.awarded_on is None:
         return None
-    esi, named = _esi(record.holder.esi), _body(record.awarding_body)
+    esi, named = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
     if isinstance(esi, Rejected):
         return None
     if named.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         return None
     credential: Node = {
         "credentialId": root,
-        "kind": _kind(record),
+        "kind": _credential_kind(record),
         "title": record.title,
         "awardedOn": record.awarded_on.isoformat(),
         "profile": "EDC",
@@ -133,22 +135,22 @@ def pointer(record: Credential, root: str, raw: Raw, country: str, at: datetime,
     credential["qualityAssurance"] = quality.get("outcome", "UNKNOWN_PROVIDER")
     if (report := quality.get("report", "")).isdigit():
         credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
-    node = _envelope(raw, country, "credential.available", record.changed_at, at)
+    node = _envelope(raw, country, "credential.available", record.changed_at, published_at)
     node |= {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
     return dumps(node)
 
 
-def _kind(record: Credential) -> str:
+def _credential_kind(record: Credential) -> str:
     if record.micro or record.kind == "micro_credential":
-        small = record.credit_points is None or record.credit_points < LARGEST_MICRO_CREDENTIAL
+        small = record.credit_points is None or record.credit_points < MAX_MICRO_CREDENTIAL_ECTS
         return "MICRO_CREDENTIAL" if small else "OTHER_PROVISION"
     if record.kind != "diploma":
         return "OTHER_PROVISION"
     return "SHORT_CYCLE" if record.cycle == "short" else "DEGREE"
 
 
-def _envelope(raw: Raw, country: str, event: str, changed: datetime | None, at: datetime) -> Node:
-    occurred, published = instant(changed or raw.changed_at or at), instant(at)
+def _envelope(raw: RawRecord, country: str, event: str, changed: datetime | None, published_at: datetime) -> Node:
+    occurred, published = datetime_text(changed or raw.changed_at or published_at), datetime_text(published_at)
     return {
         "schemaVersion": "1",
         "eventId": event_uuid(raw.key, raw.version, event, occurred, published),
@@ -167,29 +169,29 @@ def _assessment(record: Credential) -> str | None:
 
 def _esi(esi: str | None) -> str | Rejected:
     if esi is None:
-        return _missing("holder.esi", "a European Student Identifier")
-    found = student_identifier(esi)
+        return _missing_field("holder.esi", "a European Student Identifier")
+    found = parse_student_identifier(esi)
     if isinstance(found, str):
         detail = f"expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>; {found}"
         return Rejected(stage="render", field="holder.esi", reason="invalid", detail=detail)
     return esi
 
 
-def _body(body: Organisation | None) -> Mapping[str, str]:
+def _institution_identifiers(body: Organisation | None) -> Mapping[str, str]:
     """Return the identifiers of an institution that are well formed, by the field they stand in."""
-    return _identified(tuple(body.identifiers.items())) if body else {}
+    return _well_formed_identifiers(tuple(body.identifiers.items())) if body else {}
 
 
 @lru_cache(maxsize=4096)
-def _identified(identifiers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+def _well_formed_identifiers(identifiers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     known = dict(identifiers)
     found: Node = {}
     for field, scheme in BODY_SCHEMES.items():
-        value = normalised(scheme, known.get(scheme, ""))
-        if value and well_formed(scheme, value):
+        value = normalise_identifier(scheme, known.get(scheme, ""))
+        if value and is_well_formed(scheme, value):
             found[field] = value
     return found
 
 
-def _missing(field: str, expected: str) -> Rejected:
+def _missing_field(field: str, expected: str) -> Rejected:
     return Rejected(stage="render", field=field, reason="missing", detail=f"expected {expected}")

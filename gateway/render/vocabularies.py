@@ -19,8 +19,8 @@ LANGUAGES: Final[dict[str, str]] = _DATA["language"]
 """ISO 639-1 to the EU authority code."""
 ISCED_F: Final[frozenset[str]] = frozenset(_DATA["isced_f"])
 
-SNB: Final = "http://data.europa.eu/snb"
-AUTHORITY: Final = "http://publications.europa.eu/resource/authority"
+SNB_BASE_URI: Final = "http://data.europa.eu/snb"
+AUTHORITY_BASE_URI: Final = "http://publications.europa.eu/resource/authority"
 
 MODES: Final = {
     "online": "920fbb3cbe",
@@ -52,9 +52,9 @@ SHORT_LEARNING_PROGRAMME: Final = "74a4a268e8"
 
 
 @lru_cache(maxsize=4096)
-def snb(vocabulary: str, code: str) -> bytes:
+def snb_concept(vocabulary: str, code: str) -> bytes:
     """Return a concept of a ``data.europa.eu/snb`` vocabulary."""
-    return concept(f"{SNB}/{vocabulary}/{code}", f"{SNB}/{vocabulary}/25831c2")
+    return concept(f"{SNB_BASE_URI}/{vocabulary}/{code}", f"{SNB_BASE_URI}/{vocabulary}/25831c2")
 
 
 @lru_cache(maxsize=4096)
@@ -67,14 +67,14 @@ def concept(uri: str, scheme: str) -> bytes:
 def country(code: str | None) -> bytes | None:
     """Return the country concept of an ISO 3166-1 alpha-2 code, or ``None`` when the vocabulary has none."""
     found = COUNTRIES.get((code or "").upper()[:2])
-    return concept(f"{AUTHORITY}/country/{found}", f"{AUTHORITY}/country") if found else None
+    return concept(f"{AUTHORITY_BASE_URI}/country/{found}", f"{AUTHORITY_BASE_URI}/country") if found else None
 
 
 @lru_cache(maxsize=1024)
 def language(tag: str | None) -> bytes | None:
     """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
     found = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
-    return concept(f"{AUTHORITY}/language/{found}", f"{AUTHORITY}/language") if found else None
+    return concept(f"{AUTHORITY_BASE_URI}/language/{found}", f"{AUTHORITY_BASE_URI}/language") if found else None
 
 
 @lru_cache(maxsize=1024)
@@ -84,11 +84,11 @@ def languages(tags: tuple[str, ...]) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def fields(codes: tuple[str, ...]) -> bytes:
+def education_fields(codes: tuple[str, ...]) -> bytes:
     """Return the fields of education of ISCED-F codes, as the inside of a list, without those that the vocabulary does not have."""
-    return b",".join([snb("isced-f", code) for code in codes if code in ISCED_F])
+    return b",".join([snb_concept("isced-f", code) for code in codes if code in ISCED_F])
 
 
 def file_type(code: str) -> bytes:
     """Return a file-type concept."""
-    return concept(f"{AUTHORITY}/file-type/{code}", f"{AUTHORITY}/file-type")
+    return concept(f"{AUTHORITY_BASE_URI}/file-type/{code}", f"{AUTHORITY_BASE_URI}/file-type")

@@ -12,8 +12,8 @@ from typing import Any
 import faust
 import structlog
 
-from gateway.fetch.http.lease import Tenure
-from gateway.kafka.connection import FileToken, password, ssl_context
+from gateway.fetch.http.lease import Lease
+from gateway.kafka.connection import FileToken, sasl_password, ssl_context
 from gateway.messages.topics import COMMANDS
 from gateway.settings import Settings
 
@@ -22,13 +22,13 @@ START_SECONDS = 60.0
 SESSION_SECONDS = 6.0
 """After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
 HEARTBEAT_SECONDS = 0.5
-GIVE_SECONDS = 1.0
+ASSIGN_RETRY_SECONDS = 1.0
 
 
-def build_app(
+def build_control_app(
     settings: Settings,
     bootstrap: str,
-    tenure: Tenure,
+    tenure: Lease,
     assigned: Callable[[set[int]], Awaitable[None]],
     handle: Callable[[bytes], Awaitable[None]],
 ) -> Any:
@@ -63,29 +63,31 @@ def build_app(
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]
     async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
         # Not awaited: no heartbeat is sent meanwhile, and a poller that stops slowly would cost the membership.
-        _time_heartbeats(app, tenure)
+        _renew_lease_on_heartbeat(app, tenure)
         partitions = {one.partition for one in assignment if one.topic == COMMANDS.name}
-        giving.add(task := asyncio.create_task(_give(partitions, tenure, tenure.turn, assigned), name="give"))
-        task.add_done_callback(giving.discard)
+        assignment_tasks.add(
+            task := asyncio.create_task(_assign_connectors(partitions, tenure, tenure.assignment_number, assigned), name="give")
+        )
+        task.add_done_callback(assignment_tasks.discard)
 
-    giving: set[asyncio.Task[None]] = set()
+    assignment_tasks: set[asyncio.Task[None]] = set()
     return app
 
 
-async def _give(partitions: set[int], tenure: Tenure, turn: int, assigned: Callable[[set[int]], Awaitable[None]]) -> None:
+async def _assign_connectors(partitions: set[int], tenure: Lease, turn: int, assigned: Callable[[set[int]], Awaitable[None]]) -> None:
     """Stop what is lost, start what is new, and only then let this worker ask; unless connectors are given out anew already."""
-    while turn == tenure.turn:
+    while turn == tenure.assignment_number:
         try:
             await assigned(partitions)
         except Exception as error:
-            log.exception("connectors not taken over", cause=type(error).__name__, next_try_seconds=GIVE_SECONDS)
-            await asyncio.sleep(GIVE_SECONDS)
+            log.exception("connectors not taken over", cause=type(error).__name__, next_try_seconds=ASSIGN_RETRY_SECONDS)
+            await asyncio.sleep(ASSIGN_RETRY_SECONDS)
         else:
-            tenure.begin(turn)
+            tenure.resume(turn)
             return
 
 
-def _time_heartbeats(app: Any, tenure: Tenure) -> None:
+def _renew_lease_on_heartbeat(app: Any, tenure: Lease) -> None:
     """Renew ``tenure`` by each heartbeat that is answered, from when it was sent. Neither Faust nor aiokafka tells; pinned versions."""
     coordinator = app.consumer._thread._consumer._coordinator  # noqa: SLF001 - see above
     if hasattr(coordinator, "gateway_tenure"):
@@ -111,5 +113,5 @@ def _credentials(settings: Settings) -> Any:
     if settings.kafka_sasl_mechanism == "OAUTHBEARER":
         return faust.OAuthCredentials(oauth_cb=FileToken(settings), ssl_context=context)
     return faust.SASLCredentials(
-        username=settings.kafka_username, password=password(settings), mechanism=settings.kafka_sasl_mechanism, ssl_context=context
+        username=settings.kafka_username, password=sasl_password(settings), mechanism=settings.kafka_sasl_mechanism, ssl_context=context
     )

@@ -16,20 +16,20 @@ import structlog
 from aiohttp import web
 
 from gateway.config.connector import Connector
-from gateway.errors import Halt, Unavailable
-from gateway.fetch.http.lease import Tenure, Unlimited
-from gateway.fetch.push_receiver import Receiver
+from gateway.errors import StreamHalted, Unavailable
+from gateway.fetch.http.lease import Lease, UnlimitedLease
+from gateway.fetch.push_receiver import PushReceiver
 from gateway.fetch.secrets import Secrets
-from gateway.records import Raw
+from gateway.records import RawRecord
 from gateway.settings import Settings
-from gateway.worker.push_forwarding import FORWARDED, NOT_HERE, Peers
-from gateway.worker.push_streams import Inbox
+from gateway.worker.push_forwarding import FORWARDED_HEADER, STATUS_NOT_OWNER, PeerForwarder
+from gateway.worker.push_streams import PushConnector
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Door:
+class PushServer:
     """The HTTP server callers reach, in every worker that polls: it answers for what it owns, and passes on the rest.
 
     ``tenure`` says whether this worker still owns what it was given. With ``beside``, the folder of a parent's sockets, all its
@@ -37,70 +37,70 @@ class Door:
     """
 
     settings: Settings
-    tenure: Tenure = field(default_factory=Unlimited)
-    beside: Path | None = None
+    tenure: Lease = field(default_factory=UnlimitedLease)
+    socket_folder: Path | None = None
     url: str = ""
-    _known: dict[str, Receiver] = field(default_factory=dict)
+    _all_receivers: dict[str, PushReceiver] = field(default_factory=dict)
     """By path: the push connectors of the configuration, whoever owns them."""
-    _receivers: dict[str, Receiver] = field(default_factory=dict)
+    _owned_receivers: dict[str, PushReceiver] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
-    async def open(self, connectors: Iterable[Connector], secrets: Secrets) -> None:
+    async def start(self, connectors: Iterable[Connector], secrets: Secrets) -> None:
         """Listen for all push connectors among these; where there are none, nothing listens. May be called again with others."""
-        self._known = {one.push.path: Receiver(one, secrets, _nowhere) for one in connectors if one.push is not None}
-        if self._known:
+        self._all_receivers = {one.push.path: PushReceiver(one, secrets, _reject_store) for one in connectors if one.push is not None}
+        if self._all_receivers:
             await self._listen()
         else:
             await self.close()
 
-    async def serve(self, connector: Connector, secrets: Secrets, inbox: Inbox) -> None:
+    async def serve_connector(self, connector: Connector, secrets: Secrets, inbox: PushConnector) -> None:
         """Receive for a connector until cancelled."""
-        receiver = Receiver(connector, secrets, inbox.store)
-        path = receiver.rule.path
-        if path in self._receivers:
+        receiver = PushReceiver(connector, secrets, inbox.store)
+        path = receiver.push_config.path
+        if path in self._owned_receivers:
             raise Unavailable(f"{connector.connector}: another connector already receives at {path}; give each its own push.path")
-        self._receivers[path] = receiver
+        self._owned_receivers[path] = receiver
         try:
             await self._listen()
             log.info("receiving", connector=connector.connector, path=path)
             await asyncio.Event().wait()
         finally:
-            del self._receivers[path]
-            if not self._receivers and not self._known:
+            del self._owned_receivers[path]
+            if not self._owned_receivers and not self._all_receivers:
                 await self.close()
 
     async def _handle(self, request: web.Request) -> web.Response:
-        receiver = self._receivers.get(request.path)
-        if receiver is not None and self.tenure.valid:
+        receiver = self._owned_receivers.get(request.path)
+        if receiver is not None and self.tenure.is_valid:
             return await receiver.handle(request)
-        receiver = receiver or self._known.get(request.path)
+        receiver = receiver or self._all_receivers.get(request.path)
         if receiver is None:
             return web.Response(status=404)
-        if request.headers.get(FORWARDED) == "sibling":
-            return web.Response(status=NOT_HERE)
-        return await self._pass_on(request, receiver)
+        if request.headers.get(FORWARDED_HEADER) == "sibling":
+            return web.Response(status=STATUS_NOT_OWNER)
+        return await self._forward(request, receiver)
 
-    async def _pass_on(self, request: web.Request, receiver: Receiver) -> web.Response:
+    async def _forward(self, request: web.Request, receiver: PushReceiver) -> web.Response:
         """Return what the owner answers, else ``busy``. A certificate cannot be passed on: only the owner can take such a call."""
-        if receiver.rule.client_certificate is None:
+        if receiver.push_config.client_certificate is None:
             try:
-                async with asyncio.timeout(receiver.rule.limits.timeout.total_seconds()):
+                async with asyncio.timeout(receiver.push_config.limits.timeout.total_seconds()):
                     body = await receiver.body(request)
-            except (TimeoutError, ConnectionError, Halt):
-                return receiver.refused("LIMIT_BYTES")
-            if answer := await self._peers().ask(request, body):
+            except (TimeoutError, ConnectionError, StreamHalted):
+                return receiver.refused_response("LIMIT_BYTES")
+            if answer := await self._peers().forward(request, body):
                 return answer
-        if FORWARDED in request.headers:
-            return web.Response(status=NOT_HERE)
-        return receiver.busy()
+        if FORWARDED_HEADER in request.headers:
+            return web.Response(status=STATUS_NOT_OWNER)
+        return receiver.busy_response()
 
-    def _peers(self) -> Peers:
+    def _peers(self) -> PeerForwarder:
         addresses = tuple(filter(None, map(str.strip, self.settings.receive_peers.split(","))))
-        return Peers(addresses, self.beside, self._socket.name if self._socket else "")
+        return PeerForwarder(addresses, self.socket_folder, self._socket.name if self._socket else "")
 
     @property
     def _socket(self) -> Path | None:
-        return self.beside / f"push-{os.getpid()}.sock" if self.beside else None
+        return self.socket_folder / f"push-{os.getpid()}.sock" if self.socket_folder else None
 
     async def _listen(self) -> None:
         if self._runner is not None:
@@ -110,7 +110,9 @@ class Door:
         runner = self._runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self.settings.receive_host, self.settings.receive_port, reuse_port=bool(self.beside) or None).start()
+            await web.TCPSite(
+                runner, self.settings.receive_host, self.settings.receive_port, reuse_port=bool(self.socket_folder) or None
+            ).start()
             host, port = runner.addresses[0][:2]
             if self._socket:
                 await web.UnixSite(runner, self._socket).start()
@@ -129,5 +131,5 @@ class Door:
             await runner.cleanup()
 
 
-async def _nowhere(_raws: Sequence[Raw]) -> None:
+async def _reject_store(_raws: Sequence[RawRecord]) -> None:
     raise AssertionError  # pragma: no cover - who does not own a connector stores nothing

@@ -21,20 +21,20 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from gateway.observability import metrics
-from gateway.observability.health_server import Check, HealthServer
-from gateway.observability.merged_metrics import Merged
-from gateway.operations.explain import explain_stored
+from gateway.observability.health_server import HealthServer, ReadinessCheck
+from gateway.observability.merged_metrics import MergedMetrics
+from gateway.operations.explain import explain_stored_record
 from gateway.settings import Settings
 
 log = structlog.get_logger()
 
-FINAL = frozenset({2, 3, 5, 7})
+FATAL_EXIT_CODES = frozenset({2, 3, 5, 7})
 """Exit codes that a new start cannot mend: wrong usage, configuration, rights, integrity. The parent ends with the same code."""
-FIRST_DELAY = 1.0
-LONGEST_DELAY = 60.0
-STEADY_SECONDS = 60.0
+MIN_RESTART_DELAY_SECONDS = 1.0
+MAX_RESTART_DELAY_SECONDS = 60.0
+STABLE_AFTER_SECONDS = 60.0
 """A process that ran so long starts again after the first delay."""
-KILL_SECONDS = 15.0
+KILL_AFTER_SECONDS = 15.0
 """So long after the signal a process that has not ended is killed. It drains within ten."""
 
 
@@ -47,14 +47,14 @@ class Supervisor:
     processes: int
     url: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _stopped_by: int = 0
+    _stop_signal: int = 0
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
-    _waiting: dict[str, str] = field(default_factory=dict)
+    _down_reasons: dict[str, str] = field(default_factory=dict)
     """By process that does not run: why."""
 
     def stop(self, number: int = 0) -> None:
         """Tell every process to end. A second signal is forwarded too and ends them at once."""
-        self._stopped_by = self._stopped_by or number
+        self._stop_signal = self._stop_signal or number
         self._stopping.set()
         for process in self._running.values():
             with contextlib.suppress(ProcessLookupError):
@@ -67,58 +67,58 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop, number)
         with TemporaryDirectory(prefix="gateway-") as folder:
             sockets = {str(number): Path(folder) / f"{number}.sock" for number in range(1, self.processes + 1)}
-            merged = Merged(sockets, (metrics.WORKER_RESTARTS,))
+            merged = MergedMetrics(sockets, (metrics.WORKER_RESTARTS,))
             registry = CollectorRegistry(support_collectors_without_names=True)
             registry.register(merged)
             health = HealthServer(
                 self.settings,
-                _checks(merged, self._waiting),
+                _checks(merged, self._down_reasons),
                 lambda: merged.snapshot,
                 registry=registry,
-                refresh=merged.ask,
+                refresh=merged.refresh,
                 explain=self._explain,
             )
             async with health:
                 self.url = health.url
                 log.info("started", processes=self.processes, metrics=self.url)
-                keeping = [asyncio.create_task(self._keep(process, socket)) for process, socket in sockets.items()]
-                await asyncio.wait(keeping, return_when=asyncio.FIRST_COMPLETED)
+                process_tasks = [asyncio.create_task(self._keep_running(process, socket)) for process, socket in sockets.items()]
+                await asyncio.wait(process_tasks, return_when=asyncio.FIRST_COMPLETED)
                 if not self._stopping.is_set():
                     self.stop()
-                await self._end(keeping)
-        codes = [task.result() for task in keeping]
-        return 128 + self._stopped_by if self._stopped_by else next((code for code in codes if code in FINAL), max(codes))
+                await self._wait_for_exit(process_tasks)
+        codes = [task.result() for task in process_tasks]
+        return 128 + self._stop_signal if self._stop_signal else next((code for code in codes if code in FATAL_EXIT_CODES), max(codes))
 
     async def _explain(self, connector: str, native_id: str) -> str:
-        return (await explain_stored(self.settings, connector, native_id)).text()
+        return (await explain_stored_record(self.settings, connector, native_id)).to_text()
 
-    async def _keep(self, process: str, socket: Path) -> int:
+    async def _keep_running(self, process: str, socket: Path) -> int:
         """Run one process, again and again; return its last exit code when it is final, or when everything stops."""
-        delay = FIRST_DELAY
+        delay = MIN_RESTART_DELAY_SECONDS
         metrics.WORKER_RESTARTS.labels(process)
         while True:
             started = time.monotonic()
-            code = await self._once(process, socket)
-            if self._stopping.is_set() or code in FINAL:
+            code = await self._run_process(process, socket)
+            if self._stopping.is_set() or code in FATAL_EXIT_CODES:
                 log.info("process ended", process=process, code=code)
                 return code
             metrics.WORKER_RESTARTS.labels(process).inc()
-            delay = FIRST_DELAY if time.monotonic() - started > STEADY_SECONDS else delay
-            self._waiting[process] = f"ended with code {code}; started again after {delay:.0f} s"
+            delay = MIN_RESTART_DELAY_SECONDS if time.monotonic() - started > STABLE_AFTER_SECONDS else delay
+            self._down_reasons[process] = f"ended with code {code}; started again after {delay:.0f} s"
             log.warning("process ended", process=process, code=code, next_try_seconds=delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return code
-            delay = min(LONGEST_DELAY, delay * 2)
+            delay = min(MAX_RESTART_DELAY_SECONDS, delay * 2)
 
-    async def _once(self, process: str, socket: Path) -> int:
+    async def _run_process(self, process: str, socket: Path) -> int:
         """Start a process and wait for its end. It has a session of its own: Ctrl-C in a terminal reaches it through us, once."""
-        own = ["--process", process, "--socket", str(socket)]
+        process_arguments = ["--process", process, "--socket", str(socket)]
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "run", *self.arguments, *own, start_new_session=True
+            sys.executable, "-m", "gateway", "run", *self.arguments, *process_arguments, start_new_session=True
         )
         self._running[process] = running
-        self._waiting.pop(process, None)
+        self._down_reasons.pop(process, None)
         log.info("process started", process=process, pid=running.pid)
         if self._stopping.is_set():
             running.terminate()
@@ -126,16 +126,16 @@ class Supervisor:
         del self._running[process]
         return code if code >= 0 else 128 - code
 
-    async def _end(self, keeping: Sequence[asyncio.Task[int]]) -> None:
-        _, late = await asyncio.wait(keeping, timeout=KILL_SECONDS)
-        if late:
-            log.error("killed: did not end in time", processes=",".join(sorted(self._running)), seconds=KILL_SECONDS)
+    async def _wait_for_exit(self, process_tasks: Sequence[asyncio.Task[int]]) -> None:
+        _, unfinished = await asyncio.wait(process_tasks, timeout=KILL_AFTER_SECONDS)
+        if unfinished:
+            log.error("killed: did not end in time", processes=",".join(sorted(self._running)), seconds=KILL_AFTER_SECONDS)
             for process in self._running.values():
                 process.kill()
-            await asyncio.wait(late)
+            await asyncio.wait(unfinished)
 
 
-def _checks(merged: Merged, waiting: dict[str, str]) -> dict[str, Check]:
+def _checks(merged: MergedMetrics, waiting: dict[str, str]) -> dict[str, ReadinessCheck]:
     """Return one check a process: what it says itself, or why it says nothing."""
 
     def check(process: str) -> str:

@@ -17,34 +17,34 @@ import structlog
 
 from gateway.errors import Finding, Unavailable
 from gateway.kafka import cluster_check, topic_admin
-from gateway.kafka.background_writer import Teller
-from gateway.kafka.broker_monitor import keep_contact
-from gateway.kafka.connection import bootstrap
+from gateway.kafka.background_writer import BackgroundWriter
+from gateway.kafka.broker_monitor import monitor_brokers
+from gateway.kafka.connection import bootstrap_servers
 from gateway.messages import commands
 from gateway.messages.topics import COMMANDS
 from gateway.observability import blocked_commits, tracing
-from gateway.observability.health_server import Check, HealthServer
+from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.status_page import Snapshot
-from gateway.operations.explain import explain_stored
-from gateway.operations.notifier import Herald, worker_name
-from gateway.pipeline.harmonise_stage import Stage, settle
-from gateway.pipeline.loaded_config import Fleet
-from gateway.pipeline.provider_cache import Trusted
-from gateway.pipeline.record_processor import Deliver, deliver_for
+from gateway.operations.explain import explain_stored_record
+from gateway.operations.notifier import Notifier, worker_id
+from gateway.pipeline.harmonise_stage import HarmoniseStage, tune_garbage_collector
+from gateway.pipeline.loaded_config import LoadedConfig
+from gateway.pipeline.provider_cache import ProviderCache
+from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
 from gateway.settings import Settings
-from gateway.worker.config_reloader import Reloader
-from gateway.worker.connector_runner import STOP_SECONDS, Pollers, partition_of
-from gateway.worker.control_plane import START_SECONDS, build_app
-from gateway.worker.status_reporter import Reporter
+from gateway.worker.config_reloader import ConfigReloader
+from gateway.worker.connector_runner import STOP_SECONDS, ConnectorRunner, command_partition
+from gateway.worker.control_plane import START_SECONDS, build_control_app
+from gateway.worker.status_reporter import StatusReporter
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 7.0
+SHUTDOWN_TIMEOUT_SECONDS = 7.0
 """What is still in flight so long after a signal is left: it was not committed, so it is read again."""
-BLOCKED_SECONDS = 5.0
+NOT_READY_AFTER_SECONDS = 5.0
 """A role that cannot commit for so long is not ready."""
-LOOK_SECONDS = 0.5
-LEAVE_SECONDS = 2.0
+CHECK_INTERVAL_SECONDS = 0.5
+CONTROL_PLANE_STOP_SECONDS = 2.0
 """So long the control plane has to leave its group; an idle one may hang on stop."""
 
 
@@ -56,141 +56,143 @@ class Worker:
     """
 
     settings: Settings
-    fleet: Fleet
+    fleet: LoadedConfig
     roles: frozenset[str]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
-    stopped_by: int = 0
-    pollers: Pollers | None = None
-    socket: Path | None = None
-    names: list[str] | None = None
+    stop_signal: int = 0
+    pollers: ConnectorRunner | None = None
+    health_socket: Path | None = None
+    connector_names: list[str] | None = None
     """Connectors it was told to run; all there are when empty."""
     _ready: set[str] = field(default_factory=set)
     _partitions: set[int] = field(default_factory=set)
     """Those of the commands' topic that are this worker's, and with them its connectors."""
-    _stage: Stage | None = None
-    _trusted: Trusted | None = None
-    _herald: Herald = field(init=False)
+    _stage: HarmoniseStage | None = None
+    _provider_cache: ProviderCache | None = None
+    _notifier: Notifier = field(init=False)
 
     def __post_init__(self) -> None:
-        self._herald = Herald(worker_name(self.settings), Teller(self.settings))
+        self._notifier = Notifier(worker_id(self.settings), BackgroundWriter(self.settings))
 
-    def stop(self, number: int = 0) -> None:
+    def stop(self, signal_number: int = 0) -> None:
         """Finish what is in flight, then end; ``number`` is the signal that asked for it. A second signal ends at once."""
-        if number and self.stopped_by:
-            os._exit(128 + number)  # nothing is lost: what was not committed is read again
-        self.stopped_by = number
+        if signal_number and self.stop_signal:
+            os._exit(128 + signal_number)  # nothing is lost: what was not committed is read again
+        self.stop_signal = signal_number
         self.stopping.set()
-        if number:  # a thread of its own: a broker that does not answer may hold up the loop, and a library the interpreter's end
-            last = threading.Timer(DRAIN_SECONDS, os._exit, (128 + number,))
+        if signal_number:  # a thread of its own: a broker that does not answer may hold up the loop, and a library the interpreter's end
+            last = threading.Timer(SHUTDOWN_TIMEOUT_SECONDS, os._exit, (128 + signal_number,))
             last.daemon = True
             last.start()
 
     async def run(self) -> None:
         """Work until stopped. Fails before the first poll when something it needs is missing."""
-        await topic_admin.verify(self.settings)
+        await topic_admin.verify_topics(self.settings)
         if "poll" in self.roles:
-            await cluster_check.verify(self.settings)
+            await cluster_check.verify_cluster(self.settings)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.stop, number)
-        checks: dict[str, Check] = {role: partial(self._unready, role) for role in sorted(self.roles)}
+                loop.add_signal_handler(signal_number, self.stop, signal_number)
+        checks: dict[str, ReadinessCheck] = {role: partial(self._not_ready_reason, role) for role in sorted(self.roles)}
         async with (
-            HealthServer(self.settings, checks, self._snapshot, socket=self.socket, explain=self._explain) as health,
+            HealthServer(self.settings, checks, self._snapshot, socket=self.health_socket, explain=self._explain) as health,
             asyncio.TaskGroup() as group,
         ):
             self.url = health.url
             log.info("started", connectors=len(self.fleet.connectors), roles=",".join(sorted(self.roles)), metrics=self.url)
             if "harmonise" in self.roles:
-                group.create_task(self._harmonise(), name="harmonise")
+                group.create_task(self._run_harmonise_role(), name="harmonise")
             if "poll" in self.roles:
-                group.create_task(self._poll(), name="poll")
-            watching = [
-                group.create_task(keep_contact(self.settings, self.roles), name="contact"),
+                group.create_task(self._run_poll_role(), name="poll")
+            support_tasks = [
+                group.create_task(monitor_brokers(self.settings, self.roles), name="contact"),
                 group.create_task(self._reporter().run(), name="report"),
-                group.create_task(self._herald.teller.run(), name="tell"),
+                group.create_task(self._notifier.writer.run(), name="tell"),
                 group.create_task(self._reloader().run(), name="reload"),
             ]
-            if self.socket:
-                watching.append(group.create_task(self._watch_parent(os.getppid()), name="parent"))
+            if self.health_socket:
+                support_tasks.append(group.create_task(self._stop_when_parent_exits(os.getppid()), name="parent"))
             await self.stopping.wait()
             log.info("stopping")
-            for task in watching:
+            for task in support_tasks:
                 task.cancel()
-        await self._end()
+        await self._shut_down()
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         """Send what is left of the spans; after a signal end at once: libraries leave threads behind that an interpreter waits for."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.to_thread(tracing.stop), LEAVE_SECONDS)
-        if self.stopped_by:
+            await asyncio.wait_for(asyncio.to_thread(tracing.stop), CONTROL_PLANE_STOP_SECONDS)
+        if self.stop_signal:
             logging.shutdown()
-            os._exit(128 + self.stopped_by)
+            os._exit(128 + self.stop_signal)
 
-    def _unready(self, role: str) -> str:
+    def _not_ready_reason(self, role: str) -> str:
         """Return why a role cannot do its work at this moment, or nothing. What a registry does never counts."""
         if role not in self._ready:
             return "starting"
-        if blocked_commits.seconds(role) > BLOCKED_SECONDS:
-            return f"Kafka has taken nothing {blocked_commits.why(role)}; it is tried again, and nothing is dropped"
+        if blocked_commits.blocked_seconds(role) > NOT_READY_AFTER_SECONDS:
+            return f"Kafka has taken nothing {blocked_commits.blocked_reason(role)}; it is tried again, and nothing is dropped"
         return ""
 
-    async def _watch_parent(self, parent: int) -> None:
+    async def _stop_when_parent_exits(self, parent: int) -> None:
         """End when the parent has: nobody else would end this process."""
         while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
         self.stop(signal.SIGTERM)
 
     async def _explain(self, connector: str, native_id: str) -> str:
-        return (await explain_stored(self.settings, connector, native_id)).text()
+        return (await explain_stored_record(self.settings, connector, native_id)).to_text()
 
-    def _reloader(self) -> Reloader:
-        return Reloader(self.settings, self.names, self.fleet, self._replace, self._herald, polls="poll" in self.roles)
+    def _reloader(self) -> ConfigReloader:
+        return ConfigReloader(
+            self.settings, self.connector_names, self.fleet, self._apply_config, self._notifier, has_poll_role="poll" in self.roles
+        )
 
-    async def _replace(self, fleet: Fleet, changed: frozenset[str]) -> None:
+    async def _apply_config(self, fleet: LoadedConfig, changed: frozenset[str]) -> None:
         """Run by other files from now on."""
         self.fleet = fleet
-        if self._trusted:
-            self._trusted.adopt(tuple(fleet.harmonisers.values()))
-        deliver = self._deliver()
+        if self._provider_cache:
+            self._provider_cache.set_harmonisers(tuple(fleet.harmonisers.values()))
+        deliver = self._build_processor()
         if self._stage:
-            self._stage.use(deliver, deliver.shrink)
-            settle()
+            self._stage.set_processor(deliver, deliver.reject_as_too_large)
+            tune_garbage_collector()
         if self.pollers:
-            await self.pollers.replace(fleet.connectors, deliver, changed, self._mine())
+            await self.pollers.apply_config(fleet.connectors, deliver, changed, self._owned_connectors())
 
-    def _mine(self) -> set[str]:
-        return {name for name in self.fleet.connectors if partition_of(name, COMMANDS.partitions) in self._partitions}
+    def _owned_connectors(self) -> set[str]:
+        return {name for name in self.fleet.connectors if command_partition(name, COMMANDS.partitions) in self._partitions}
 
-    def _reporter(self) -> Reporter:
-        return Reporter(
-            self._herald.worker,
+    def _reporter(self) -> StatusReporter:
+        return StatusReporter(
+            self._notifier.worker,
             tuple(sorted(self.roles)),
             lambda: self.fleet,
             lambda: [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group],
-            self._herald.teller,
+            self._notifier.writer,
         )
 
     def _snapshot(self) -> Snapshot:
         streams = [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group]
         return Snapshot(
-            stage=self.settings.stage,
+            stage=self.settings.registry_environment,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
-            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.asked.paused),
-            problems={(one.connector.connector, one.stream): one.problem for one in streams if one.problem},
+            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.requests.paused),
+            problems={(one.connector.connector, one.stream): one.last_error for one in streams if one.last_error},
         )
 
-    def _deliver(self) -> Deliver:
-        return deliver_for(self.settings, self.fleet.harmonisers.get)
+    def _build_processor(self) -> RecordProcessor:
+        return build_record_processor(self.settings, self.fleet.harmonisers.get)
 
-    async def _harmonise(self) -> None:
-        deliver = self._deliver()
-        trusted = self._trusted = Trusted(self.settings, tuple(self.fleet.harmonisers.values()))
+    async def _run_harmonise_role(self) -> None:
+        deliver = self._build_processor()
+        trusted = self._provider_cache = ProviderCache(self.settings, tuple(self.fleet.harmonisers.values()))
         await trusted.load()
-        refreshing = asyncio.create_task(trusted.refresh())
-        stage = self._stage = Stage(self.settings, deliver, deliver.shrink)
+        refreshing = asyncio.create_task(trusted.refresh_forever())
+        stage = self._stage = HarmoniseStage(self.settings, deliver, deliver.reject_as_too_large)
         work = asyncio.create_task(stage.run())
         waiting = asyncio.create_task(self.stopping.wait())
         self._ready.add("harmonise")
@@ -205,44 +207,44 @@ class Worker:
         else:
             work.result()
 
-    async def _poll(self) -> None:
-        pollers = self.pollers = Pollers(self.settings, self.fleet.connectors, self._deliver(), self._herald)
-        pollers.door.beside = self.socket.parent if self.socket else None
+    async def _run_poll_role(self) -> None:
+        pollers = self.pollers = ConnectorRunner(self.settings, self.fleet.connectors, self._build_processor(), self._notifier)
+        pollers.push_server.socket_folder = self.health_socket.parent if self.health_socket else None
 
         async def assigned(partitions: set[int]) -> None:
             self._partitions = partitions
-            await pollers.own(self._mine(), "connectors were given out anew")
+            await pollers.set_owned_connectors(self._owned_connectors(), "connectors were given out anew")
 
-        async def handle(value: bytes) -> None:
+        async def handle_command_message(value: bytes) -> None:
             command = commands.decode(value)
             if isinstance(command, Finding):
                 log.warning("bad command", reason=command.message)
                 return
-            about = {"command": type(command).__name__.lower(), "connector": command.connector, "stream": command.stream}
-            if refused := await pollers.apply(command):
-                log.warning("command refused", **about, reason=refused)
-                self._herald.say("command_refused", command.connector, command.stream, text=refused, reason=about["command"])
+            log_context = {"command": type(command).__name__.lower(), "connector": command.connector, "stream": command.stream}
+            if refused := await pollers.handle_command(command):
+                log.warning("command refused", **log_context, reason=refused)
+                self._notifier.notify("command_refused", command.connector, command.stream, text=refused, reason=log_context["command"])
             else:
-                log.info("command", **about)
+                log.info("command", **log_context)
 
-        app: Any = build_app(self.settings, bootstrap(self.settings), pollers.tenure, assigned, handle)
+        app: Any = build_control_app(self.settings, bootstrap_servers(self.settings), pollers.lease, assigned, handle_command_message)
         try:
             await asyncio.wait_for(app.start(), START_SECONDS)
             self._ready.add("poll")
             while not self.stopping.is_set():
-                self._watch_tenure(pollers, app)
+                self._check_lease(pollers, app)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(self.stopping.wait(), CHECK_INTERVAL_SECONDS)
         finally:
             await pollers.stop()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(app.stop(), LEAVE_SECONDS)
+                await asyncio.wait_for(app.stop(), CONTROL_PLANE_STOP_SECONDS)
 
     @staticmethod
-    def _watch_tenure(pollers: Pollers, app: Any) -> None:
+    def _check_lease(pollers: ConnectorRunner, app: Any) -> None:
         """Say so while the group's coordinator is silent: no registry is asked then, so nothing waits at a commit."""
         if app.crashed:
             raise Unavailable("the control plane ended; see the log before this line")
-        pollers.tell_owned()
-        silent = pollers.tenure.silence > pollers.tenure.seconds
-        (blocked_commits.waits if silent else blocked_commits.goes_on)("poll", "the group's coordinator is silent")
+        pollers.update_owned_metric()
+        silent = pollers.lease.seconds_since_heartbeat > pollers.lease.seconds
+        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)("poll", "the group's coordinator is silent")

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.check import check
-from gateway.check.report_formats import write
+from gateway.check.report_formats import format_findings
 from gateway.cli import app
 from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -143,13 +143,13 @@ def test_a_new_file_checks_and_says_what_is_to_be_decided(tmp_path: Path, protoc
 def test_findings_in_every_form(connector: Path) -> None:
     connector.write_text(connector.read_text().replace("every: 15m", "evry: 15m"))
     findings = check(connector, TABLES)
-    text = write(findings, "text").splitlines()
+    text = format_findings(findings, "text").splitlines()
     assert text[0].startswith(f"{connector}:20:5: unknown-key: streams.awards.evry:")
     assert text[1].endswith("    evry: 15m")
     assert text[2].index("^") == text[1].index("evry")
-    assert json.loads(write(findings, "json"))[0]["line"] == 20
-    assert write(findings, "github").startswith(f"::error file={connector},line=20,col=5,title=unknown-key::")
-    sarif = json.loads(write(findings, "sarif"))
+    assert json.loads(format_findings(findings, "json"))[0]["line"] == 20
+    assert format_findings(findings, "github").startswith(f"::error file={connector},line=20,col=5,title=unknown-key::")
+    sarif = json.loads(format_findings(findings, "sarif"))
     assert sarif["version"] == "2.1.0"
     assert sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"] == {"startLine": 20, "startColumn": 5}
 

@@ -11,7 +11,7 @@ from documents import samples
 from jsonschema import Draft202012Validator
 from oracles import Oracles
 
-from gateway.check.run_tests import raw_of
+from gateway.check.run_tests import raw_record_of_test
 from gateway.config.loading import load_connector
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.rule_findings import CHECK_KEY
@@ -61,7 +61,7 @@ def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles:
         for example in stream.tests:
             if example.given is None or example.exchange is not None:
                 continue
-            raw = raw_of(connector, name, example)
+            raw = raw_record_of_test(connector, name, example)
             outcome = harmonise(raw)
             if not isinstance(outcome, Accepted):
                 continue

@@ -13,8 +13,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from gateway.messages import strimzi
-from gateway.messages.topics import TOPICS, settings_of
-from gateway.pipeline.stream_state import Ledger
+from gateway.messages.topics import TOPICS, topic_config
+from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +49,14 @@ def test_each_topic_is_there_and_durable():
     assert [one["spec"]["topicName"] for one in made] == [topic.name for topic in TOPICS]
     for one, topic in zip(made, TOPICS, strict=True):
         assert one["spec"]["partitions"] == topic.partitions
-        assert settings_of(topic).items() <= one["spec"]["config"].items()
+        assert topic_config(topic).items() <= one["spec"]["config"].items()
         assert int(one["spec"]["config"]["min.insync.replicas"]) == one["spec"]["replicas"] - 1
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", one["metadata"]["name"])
         assert all(isinstance(value, str) for value in one["spec"]["config"].values())
 
 
 def may(user: str, operation: str) -> set[str]:
-    rules = strimzi.rights(next(one for one in strimzi.USERS if one.name == user))
+    rules = strimzi.acl_rules(next(one for one in strimzi.USERS if one.name == user))
     return {rule["resource"]["name"] for rule in rules if rule["resource"]["type"] == "topic" and operation in rule["operations"]}
 
 
@@ -80,14 +80,14 @@ def test_every_topic_has_a_user_that_writes_and_one_that_reads_it():
 
 
 def test_groups_and_transactional_ids_are_those_the_code_uses():
-    from gateway.pipeline.harmonise_stage import GROUP
+    from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
 
     users = {user.name: user for user in strimzi.USERS}
-    assert users["gateway-harmonise"].group == GROUP
-    assert users["gateway-harmonise"].transactions == f"{GROUP}-"
-    ledger = Ledger(Settings(kafka_bootstrap="127.0.0.1:1"), "aa-awards", "credentials")
+    assert users["gateway-harmonise"].group == CONSUMER_GROUP
+    assert users["gateway-harmonise"].transactions == f"{CONSUMER_GROUP}-"
+    ledger = StreamState(Settings(kafka_bootstrap="127.0.0.1:1"), "aa-awards", "credentials")
     assert ledger._transactional.transactional_id.startswith(users["gateway-poll"].transactions)
-    assert f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker/connector_runner.py").read_text()
+    assert f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker/control_plane.py").read_text()
 
 
 # --- image and compose
@@ -106,7 +106,7 @@ def test_the_image_runs_without_root_and_copies_only_what_is_there():
 
 
 def test_every_gateway_variable_is_a_setting():
-    names = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields}
+    names = {field.validation_alias or f"GATEWAY_{name.upper()}" for name, field in Settings.model_fields.items()}
     found = set(re.findall(r"GATEWAY_[A-Z_]+", (DEPLOY / "Dockerfile").read_text() + (CHART / "templates/deployment.yaml").read_text()))
     for service in OURS.values():
         found |= {name for name in service.get("environment", {}) if not name.startswith("GATEWAY_SECRET_")}

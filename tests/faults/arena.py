@@ -218,7 +218,7 @@ def create_topics(bootstrap: str, tries: int = 8) -> None:
     """Create the gateway's topics; a broker that has just come up on a loaded machine may need a while."""
     for left in reversed(range(tries)):
         try:
-            asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=bootstrap)))
+            asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=bootstrap)))
         except Unavailable:
             if not left:
                 raise

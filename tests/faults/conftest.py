@@ -17,7 +17,7 @@ from figures import FIGURES, table
 
 from gateway.local import broker
 from gateway.messages import topics
-from gateway.messages.topics import TOPICS, settings_of
+from gateway.messages.topics import TOPICS, topic_config
 
 broker.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
 
@@ -46,7 +46,7 @@ async def _limit(bootstrap: str, topic: str, value: int) -> None:
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await client.start()
     try:
-        kept = next(settings_of(one) for one in TOPICS if one.name == topic)
+        kept = next(topic_config(one) for one in TOPICS if one.name == topic)
         await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, kept | {"max.message.bytes": str(value)})])
     finally:
         await client.close()

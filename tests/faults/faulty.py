@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
 from gateway.kafka.cluster_check import TRANSACTIONAL_ID
-from gateway.kafka.transactions import Batches, Transactional
+from gateway.kafka.transactions import Batches, TransactionalProducer
 from gateway.messages.topics import CURSORS, DIGESTS
 from gateway.pipeline import stream_state
 
@@ -86,10 +86,10 @@ def arm(failpoint: Failpoint) -> None:
 
     around(AIOKafkaProducer, "begin_transaction", after="after-begin")
     around(AIOKafkaProducer, "send_batch", after="after-send")
-    send, commit = Transactional._send, AIOKafkaProducer.commit_transaction
+    send, commit = TransactionalProducer._send, AIOKafkaProducer.commit_transaction
     full: set[AIOKafkaProducer] = set()  # whose transaction holds records: one that only moves a cursor is no place for a fault
 
-    async def sending(self: Transactional, producer: AIOKafkaProducer, sent: Sequence[Any]) -> None:
+    async def sending(self: TransactionalProducer, producer: AIOKafkaProducer, sent: Sequence[Any]) -> None:
         await send(self, producer, sent)
         if any(one.topic not in POSITIONS for one in sent):
             full.add(producer)
@@ -104,17 +104,17 @@ def arm(failpoint: Failpoint) -> None:
         await commit(self)
         failpoint.reach("after-commit", role_of(self))
 
-    Transactional._send = sending  # type: ignore[method-assign]
+    TransactionalProducer._send = sending  # type: ignore[method-assign]
     AIOKafkaProducer.commit_transaction = committing  # type: ignore[method-assign]
-    write = Transactional.write
+    write = TransactionalProducer.commit
 
-    async def writing(self: Transactional, records: Any, *more: Any, **words: Any) -> None:
-        sent = records.all() if isinstance(records, Batches) else records
+    async def writing(self: TransactionalProducer, records: Any, *more: Any, **words: Any) -> None:
+        sent = records.batches() if isinstance(records, Batches) else records
         if self.transactional_id.startswith("poll-") and any(one.topic not in POSITIONS for one in sent):
             failpoint.reach("before-begin", "poll")
         await write(self, records, *more, **words)
 
-    Transactional.write = writing  # type: ignore[method-assign]
+    TransactionalProducer.commit = writing  # type: ignore[method-assign]
     around(AIOKafkaConsumer, "committed", before="before-cursor", role=lambda _: "harmonise")
     read = stream_state.read_partition
 
@@ -127,9 +127,9 @@ def arm(failpoint: Failpoint) -> None:
 
 def tell() -> None:
     """Say on the standard output when a transactional id was taken, from then on this process works, and each move of an offset."""
-    fence, read, move = Transactional.fence, AIOKafkaConsumer.committed, AIOKafkaProducer.send_offsets_to_transaction
+    fence, read, move = TransactionalProducer.fence, AIOKafkaConsumer.committed, AIOKafkaProducer.send_offsets_to_transaction
 
-    async def telling(self: Transactional) -> None:
+    async def telling(self: TransactionalProducer) -> None:
         await fence(self)
         ours[:] = [asyncio.get_running_loop()]
         say(f"fenced {self.transactional_id}")
@@ -145,7 +145,7 @@ def tell() -> None:
         say(f"moves {to} as producer {one.producer_id}, epoch {one.producer_epoch}")
         await move(self, offsets, group)
 
-    Transactional.fence = telling  # type: ignore[method-assign]
+    TransactionalProducer.fence = telling  # type: ignore[method-assign]
     AIOKafkaConsumer.committed = reading
     AIOKafkaProducer.send_offsets_to_transaction = moving
 

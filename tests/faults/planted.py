@@ -18,9 +18,9 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from gateway.errors import Denied, Fenced, RetryLater
 from gateway.kafka import cluster_check, topic_admin, transactions
 from gateway.kafka.batches import Batches
-from gateway.kafka.transactions import Transactional
+from gateway.kafka.transactions import TransactionalProducer
 from gateway.messages.topics import CURSORS, DIGESTS
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.stream_state import StreamState
 
 GO_ON = "go-on"
 """A file in the working directory: until it is there, ``cursor-before-fence`` has read and not fenced."""
@@ -36,26 +36,26 @@ class Defect:
 
 def _rewrite(change: Callable[..., Any]) -> None:
     """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``; records, not batches of them."""
-    write, fill = Transactional.write, Transactional.fill
-    given: dict[Transactional, list[Any]] = {}
+    write, fill = TransactionalProducer.commit, TransactionalProducer.add_records
+    given: dict[TransactionalProducer, list[Any]] = {}
 
-    async def filled(self: Transactional, records: Any, batches: Any = None) -> Any:
+    async def filled(self: TransactionalProducer, records: Any, batches: Any = None) -> Any:
         records = list(records)
         given[self] = [*(given[self] if batches is not None else []), *records]
         return await fill(self, records, batches)
 
-    async def changed(self: Transactional, records: Any, offsets: Any = None, group: str = "") -> None:
+    async def changed(self: TransactionalProducer, records: Any, offsets: Any = None, group: str = "") -> None:
         async def inner(records: Any, offsets: Any = None, group: str = "") -> None:
             await write(self, records, offsets, group)
 
         await change(inner, self, given[self] if isinstance(records, Batches) else list(records), offsets, group)
 
-    Transactional.fill = filled  # type: ignore[method-assign]
-    Transactional.write = changed  # type: ignore[method-assign]
+    TransactionalProducer.add_records = filled  # type: ignore[method-assign]
+    TransactionalProducer.commit = changed  # type: ignore[method-assign]
 
 
 def cursor_apart() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         ahead = [record for record in records if record.topic == CURSORS.name]
         if ahead and len(ahead) < len(records):
             await inner(ahead)
@@ -66,7 +66,7 @@ def cursor_apart() -> None:
 
 
 def offsets_apart() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         await inner(records)
         if offsets:
             await inner([], offsets, group)
@@ -75,7 +75,7 @@ def offsets_apart() -> None:
 
 
 def assume_aborted() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         try:
             await inner(records, offsets, group)
         except RetryLater:
@@ -86,7 +86,7 @@ def assume_aborted() -> None:
 
 
 def drop_batch() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         try:
             await inner(records, offsets, group)
         except RetryLater:
@@ -96,14 +96,14 @@ def drop_batch() -> None:
 
 
 def memory_dedupe() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         await inner([record for record in records if record.topic != DIGESTS.name], offsets, group)
 
     _rewrite(write)
 
 
 def commit_others() -> None:
-    async def write(inner: Any, one: Transactional, records: Any, offsets: Any, group: str) -> None:
+    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
         try:
             await inner(records, offsets, group)
         except Denied as error:
@@ -117,9 +117,9 @@ def commit_others() -> None:
 
 
 def cursor_before_fence() -> None:
-    take = Ledger._take
+    take = StreamState._acquire
 
-    async def early(self: Ledger) -> Any:
+    async def early(self: StreamState) -> Any:
         fence = self._transactional.fence
 
         async def nothing() -> None:
@@ -136,25 +136,25 @@ def cursor_before_fence() -> None:
         await fence()
         return found
 
-    Ledger._take = early  # type: ignore[method-assign]
+    StreamState._acquire = early  # type: ignore[method-assign]
 
 
 def random_id() -> None:
-    fence = Transactional.fence
+    fence = TransactionalProducer.fence
 
-    async def fence_nobody(self: Transactional) -> None:
+    async def fence_nobody(self: TransactionalProducer) -> None:
         self.transactional_id = f"{self.transactional_id[:8]}{uuid.uuid4().hex}"
         await fence(self)
 
-    Transactional.fence = fence_nobody  # type: ignore[method-assign]
+    TransactionalProducer.fence = fence_nobody  # type: ignore[method-assign]
     transactions.COMMIT_SECONDS = 90.0
     transactions.TRANSACTION_TIMEOUT_MS = 90_000
 
 
 def no_reseek() -> None:
-    from gateway.pipeline.harmonise_stage import Stage
+    from gateway.pipeline.harmonise_stage import HarmoniseStage
 
-    take = Stage._take
+    take = HarmoniseStage._acquire_partition
 
     async def lazily(self: Any, consumer: Any, place: Any, lane: Any) -> None:
         if lane.failures:
@@ -163,11 +163,11 @@ def no_reseek() -> None:
         else:
             await take(self, consumer, place, lane)
 
-    Stage._take = lazily  # type: ignore[method-assign]
+    HarmoniseStage._acquire_partition = lazily  # type: ignore[method-assign]
 
 
 def unawaited_sends() -> None:
-    Transactional._judge = lambda *_: None  # type: ignore[method-assign]
+    TransactionalProducer._check_results = lambda *_: None  # type: ignore[method-assign]
 
 
 def read_uncommitted() -> None:
@@ -180,24 +180,24 @@ def read_uncommitted() -> None:
 
 
 def fence_is_fatal() -> None:
-    write = Transactional.write
+    write = TransactionalProducer.commit
 
-    async def once(self: Transactional, *arguments: Any, **words: Any) -> None:
+    async def once(self: TransactionalProducer, *arguments: Any, **words: Any) -> None:
         try:
             await write(self, *arguments, **words)
         except Fenced:
             await asyncio.Event().wait()
 
-    Transactional.write = once  # type: ignore[method-assign]
+    TransactionalProducer.commit = once  # type: ignore[method-assign]
 
 
 def crash_on_poison() -> None:
-    from gateway.pipeline.record_processor import Deliver
+    from gateway.pipeline.record_processor import RecordProcessor
 
     def crash(*_: Any) -> None:
         os._exit(1)
 
-    Deliver._reject = crash  # type: ignore[assignment, method-assign]
+    RecordProcessor._reject = crash  # type: ignore[assignment, method-assign]
 
 
 def no_handler() -> None:
@@ -213,7 +213,7 @@ def topics_unchecked() -> None:
     async def fine(_: Any) -> None:
         return
 
-    topic_admin.verify = fine  # type: ignore[assignment]
+    topic_admin.verify_topics = fine  # type: ignore[assignment]
 
 
 def denied_again() -> None:
@@ -235,7 +235,7 @@ def any_cluster() -> None:
     async def fine(_: Any) -> None:
         return
 
-    cluster_check.verify = fine  # type: ignore[assignment]
+    cluster_check.verify_cluster = fine  # type: ignore[assignment]
 
 
 def replay_at_once() -> None:
@@ -244,7 +244,7 @@ def replay_at_once() -> None:
     async def nobody(*_: Any) -> None:
         return
 
-    replay.wait_for_stage = nobody  # type: ignore[assignment]
+    replay.wait_until_harmonised = nobody  # type: ignore[assignment]
 
 
 def long_timeout() -> None:

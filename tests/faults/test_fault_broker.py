@@ -135,7 +135,7 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, monkeypatc
 
     Sound with Kafka 4.2, as it is locked. 4.3 and 4.4 may tear a transaction when they start again; the figures then say which (README.md, row 9).
     """
-    monkeypatch.setattr(kafka, "HEAP", (*kafka.HEAP, TELL_WHAT_IS_SKIPPED))
+    monkeypatch.setattr(kafka, "HEAP_OPTIONS", (*kafka.HEAP_OPTIONS, TELL_WHAT_IS_SKIPPED))
     disk = Disk(tmp_path / "disk")
     data = disk.folder / "kafka"
     data.mkdir()

@@ -27,7 +27,7 @@ BLOCKED = re.compile(r'^gateway_publish_blocked_seconds\{role="\w+"\} (\S+)', re
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr(broker, "HEAP", (*broker.HEAP, TELL_WHAT_IS_SKIPPED))
+    monkeypatch.setattr(broker, "HEAP_OPTIONS", (*broker.HEAP_OPTIONS, TELL_WHAT_IS_SKIPPED))
     with running(tmp_path) as found:
         yield found
 

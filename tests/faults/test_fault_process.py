@@ -19,7 +19,7 @@ from arena import FAULTY, Arena, ended, frozen, until
 from figures import note
 from verifier import assert_sound, hidden, judge, look, rest, settle
 
-from gateway.kafka.transactions import Transactional
+from gateway.kafka.transactions import TransactionalProducer
 from gateway.messages.topics import RAW
 from gateway.settings import Settings
 
@@ -266,9 +266,9 @@ def test_a_fence_that_is_final_is_seen(build: Build) -> None:
     arena.said(process, '"polled"')
 
     async def fence() -> None:
-        stranger = Transactional(Settings(kafka_bootstrap=arena.bootstrap), f"poll-{arena.name}-degrees", "poll")
+        stranger = TransactionalProducer(Settings(kafka_bootstrap=arena.bootstrap), f"poll-{arena.name}-degrees", "poll")
         await stranger.fence()
-        await stranger.discard()
+        await stranger.close()
 
     asyncio.run(fence())
     arena.add(20)

@@ -19,7 +19,7 @@ from verifier import assert_sound, look, rest, settle
 
 from gateway.kafka import cluster_check
 from gateway.local import broker as kafka
-from gateway.messages.topics import CREDENTIALS, CURSORS, RAW, settings_of
+from gateway.messages.topics import CREDENTIALS, CURSORS, RAW, topic_config
 from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.gateway.test_rights import Guarded, environment, grant, properties
@@ -57,8 +57,8 @@ def ends(arena: Arena, process: subprocess.Popen, code: int, *texts: str, second
 def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
     """Row 43: refused with exit 7 until it is said that this is right."""
     arena = build(40)
-    here = asyncio.run(cluster_check.identity(settings))
-    asyncio.run(cluster_check.record(settings, "a-cluster-of-before", anew=True))
+    here = asyncio.run(cluster_check.read_cluster_id(settings))
+    asyncio.run(cluster_check.record_cluster_id(settings, "a-cluster-of-before", overwrite=True))
     try:
         took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
         careless = arena.start(defect="any-cluster")
@@ -67,7 +67,7 @@ def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
         arena.start(more="--accept-new-cluster")
         verdict = settle(arena)
     finally:
-        asyncio.run(cluster_check.accept(settings))
+        asyncio.run(cluster_check.accept_cluster(settings))
     assert_sound(verdict, 40)
     note("43", "cursors of another cluster", arena, verdict, remark=f"exit 7 after {took:.1f} s")
     note("0", "planted: any-cluster", remark="caught: it polls instead of ending")
@@ -96,7 +96,7 @@ class TestStart:
         arena = build(20, bootstrap=own)
 
         def policy(value: str) -> Callable:
-            wanted = settings_of(CURSORS) | {"cleanup.policy": value}
+            wanted = topic_config(CURSORS) | {"cleanup.policy": value}
             return lambda client: client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, CURSORS.name, wanted)])
 
         asyncio.run(admin(own, policy("delete")))

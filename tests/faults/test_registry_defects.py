@@ -25,16 +25,16 @@ from certificates import AUTHORITY, SERVER
 from misbehaving import Asked, Server, reply
 from registry import connector_at
 
-from gateway.errors import Halt, RetryLater, StreamError
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import paging, request_runner, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, tls, transport
-from gateway.fetch.registry_client import Client
+from gateway.fetch.registry_client import RegistryClient
 from gateway.pipeline import page_writer, poll
-from gateway.pipeline.digest_table import Known
-from gateway.pipeline.page_writer import Tally
-from gateway.pipeline.poll import Cursor, poll_once
+from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.page_writer import PollResult
+from gateway.pipeline.poll import StreamCursor, poll_once
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STREAM = """    request: {{get: /r, query: {{{query}}}}}
@@ -55,7 +55,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.connector, self.stream, self.opened = "hostile", "awards", 0
-        self.known = Known()
+        self.known = DigestTable()
         self.bodies: dict[str, bytes | None] = {}
         self.cursor: bytes | None = None
         self.writes = self.polls = 0
@@ -74,7 +74,7 @@ class Kept:
 Route = Callable[[str, dict[str, str]], Any]
 
 
-def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = "") -> StreamError | Tally:
+def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = "") -> StreamError | PollResult:
     """Poll a registry once; returns the tally or how it ended."""
     now = NOW + kept.polls * timedelta(minutes=10)
     kept.polls += 1
@@ -89,10 +89,10 @@ def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block
         else:
             reply(writer, json.dumps(found).encode(), content_type="application/json")
 
-    async def run() -> Tally:
+    async def run() -> PollResult:
         async with Server(answer, server_tls) as server:
             connector = connector_at(server.url, text, block=block)
-            async with Client(connector, {"k": b""}.__getitem__, "production", now=lambda: now) as client:
+            async with RegistryClient(connector, {"k": b""}.__getitem__, "production", now=lambda: now) as client:
                 return await poll_once(connector, "awards", client, kept, now)  # type: ignore[arg-type]
 
     try:
@@ -148,13 +148,13 @@ def stranger(_: pytest.MonkeyPatch) -> bool:
     context.load_cert_chain(pem)
     pem.unlink()
     ended = polled(lambda *_: {"items": [item(1)]}, stream(), Kept(), server_tls=context)
-    return isinstance(ended, Halt) and ended.reason.startswith("TLS_")
+    return isinstance(ended, StreamHalted) and ended.reason.startswith("TLS_")
 
 
 def verify_off(patch: pytest.MonkeyPatch) -> None:
     import ssl
 
-    patch.setattr(tls, "context", lambda *_, **__: ssl._create_unverified_context())  # noqa: S323 - the defect
+    patch.setattr(tls, "client_context", lambda *_, **__: ssl._create_unverified_context())  # noqa: S323 - the defect
 
 
 def cut_gzip(_: pytest.MonkeyPatch) -> bool:
@@ -172,7 +172,7 @@ def cut_gzip(_: pytest.MonkeyPatch) -> bool:
 
 
 def trusts_content(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(body.Inflater, "complete", property(lambda _: True))
+    patch.setattr(body.Decompressor, "complete", property(lambda _: True))
 
 
 def empty_reply(_: pytest.MonkeyPatch) -> bool:
@@ -184,7 +184,7 @@ def empty_reply(_: pytest.MonkeyPatch) -> bool:
 
 
 def empty_is_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(xml_parser, "refuse_other_content", lambda *_: None)
+    patch.setattr(xml_parser, "reject_empty_or_html", lambda *_: None)
     real = formats.json_value
     patch.setattr(formats, "json_value", lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []})
 
@@ -198,8 +198,8 @@ def served_twice(_: pytest.MonkeyPatch) -> bool:
 
 
 def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
-    real = page_writer.changes
-    patch.setattr(page_writer, "changes", lambda raws, _known: real(raws, {}))
+    real = page_writer.select_changes
+    patch.setattr(page_writer, "select_changes", lambda raws, _known: real(raws, {}))
 
 
 def older_later(_: pytest.MonkeyPatch) -> bool:
@@ -211,7 +211,7 @@ def older_later(_: pytest.MonkeyPatch) -> bool:
 
 
 def last_write_wins(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(poll.Entry, "supersedes", lambda *_: True)
+    patch.setattr(poll.RawEntry, "supersedes", lambda *_: True)
 
 
 def moving_record(_: pytest.MonkeyPatch) -> bool:
@@ -257,13 +257,13 @@ def slow_clock(_: pytest.MonkeyPatch) -> bool:
 
 
 def own_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(poll, "advance", lambda _cursor, window, page, **_: Cursor(since=window.until, position=page.position))
+    patch.setattr(poll, "advance_cursor", lambda _cursor, window, page, **_: StreamCursor(since=window.until, position=page.position))
 
 
 def dripping(patch: pytest.MonkeyPatch) -> bool:
     """21: one byte now and then, in head and body: the whole exchange has one deadline, however lively it looks."""
-    real = client.allowance_of
-    patch.setattr(client, "allowance_of", lambda limits: replace(real(limits), timeout=1.0))
+    real = client.limits_from_config
+    patch.setattr(client, "limits_from_config", lambda limits: replace(real(limits), timeout=1.0))
     content = b'{"items": [{"id": "1", "changed": "2026-02-01T00:00:00Z", "t": "T"}]}'
     whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
 
@@ -301,12 +301,12 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
 
     text = stream('c: "{cursor}"', "paging: {cursor: {from: next}}")
     ended = polled(route, text, kept, block="  replies: [{when: {status: 410}, then: restart_window}]\n")
-    return isinstance(ended, Tally) and set(kept.bodies) == {"1", "2", "3"} and kept.writes == 3
+    return isinstance(ended, PollResult) and set(kept.bodies) == {"1", "2", "3"} and kept.writes == 3
 
 
 def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
-    real = request_runner.Verdict
-    patch.setattr(request_runner, "Verdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
+    real = request_runner.ReplyVerdict
+    patch.setattr(request_runner, "ReplyVerdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
 
 
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {

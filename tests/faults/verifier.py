@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError
 from arena import KEY, PAGE, PATIENCE, STREAMS, Arena
 
 from gateway.messages.topics import CURSORS, DIGESTS, RAW, REJECTIONS, TOPICS
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
 
 OUTPUTS = tuple(topic.name for topic in TOPICS if topic.name.startswith(("europass.", "esc.")) or topic.name == REJECTIONS.name)
@@ -277,20 +277,20 @@ def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
     return {(one.topic, one.key): one for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))}
 
 
-_DELIVERIES: dict[str, Deliver] = {}
+_DELIVERIES: dict[str, RecordProcessor] = {}
 
 
-def delivery(arena: Arena) -> Deliver:
+def delivery(arena: Arena) -> RecordProcessor:
     """The pure function from raw record to documents, from the same files the gateway runs with."""
     if arena.name not in _DELIVERIES:
         settings = Settings(
             connectors=arena.folder / "connectors",
             mappings=arena.environment["GATEWAY_MAPPINGS"],
             pseudonym_key=KEY,
-            stage="acceptance",
+            registry_environment="acceptance",
         )
-        fleet = load_fleet(settings, [arena.name])
-        _DELIVERIES[arena.name] = Deliver(fleet.harmonisers.get, KEY.encode(), loq_version=settings.loq_version)
+        fleet = load_config(settings, [arena.name])
+        _DELIVERIES[arena.name] = RecordProcessor(fleet.harmonisers.get, KEY.encode(), loq_version=settings.elm_catalogue_version)
     return _DELIVERIES[arena.name]
 
 

@@ -13,28 +13,28 @@ from zoneinfo import ZoneInfo
 import pytest
 from misbehaving import Asked, Server, always, in_turn, raw, reply
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import redaction
 from gateway.fetch.http.auth import ApiKey, Basic, OAuth2
-from gateway.fetch.http.circuit_breaker import Breaker
-from gateway.fetch.http.rate_limiter import Quiet
-from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
+from gateway.fetch.http.circuit_breaker import CircuitBreaker
+from gateway.fetch.http.rate_limiter import QuietHours
+from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
 from gateway.observability import metrics
 
 QUICK = {"timeout": 1.0, "attempts": 1, "wait_initial": 0.01}
 
 
-def transport(server: Server, line: Line | None = None, **limits: object) -> Transport:
-    return Transport("test", Allowance(**{**QUICK, **limits}), line or Line(), {origin(server.url)})
+def transport(server: Server, line: Connection | None = None, **limits: object) -> Transport:
+    return Transport("test", RegistryLimits(**{**QUICK, **limits}), line or Connection(), {origin(server.url)})
 
 
-def get(answer, path: str = "/", *, line: Line | None = None, **limits: object):
+def get(answer, path: str = "/", *, line: Connection | None = None, **limits: object):
     """Send one GET; return (body bytes, verdict, server) or raise what the client raised."""
 
     async def run():
         async with Server(answer) as server, transport(server, line, **limits) as client:
-            reply, verdict = await client.send(Call("GET", server.url + path, label="GET /x"))
-            with_body = reply.body.read(), reply.body.proved
+            reply, verdict = await client.send(RegistryRequest("GET", server.url + path, label="GET /x"))
+            with_body = reply.body.read(), reply.body.is_complete
             reply.body.close()
             return with_body, verdict, server
 
@@ -97,10 +97,10 @@ def test_a_body_that_ends_with_the_connection_is_not_proved_whole():
 
 
 def test_size_limits_hold_before_and_after_decompression():
-    refused(always(b"x" * 2000), Halt, "LIMIT_BYTES", max_response=1000)
+    refused(always(b"x" * 2000), StreamHalted, "LIMIT_BYTES", max_response=1000)
     bomb = gzip.compress(b"\0" * 30_000_000)
-    refused(always(bomb, content_encoding="gzip"), Halt, "LIMIT_DECODED", max_decoded=1_000_000)
-    refused(always(b"x", content_encoding="br"), Halt, "ENCODING")
+    refused(always(bomb, content_encoding="gzip"), StreamHalted, "LIMIT_DECODED", max_decoded=1_000_000)
+    refused(always(b"x", content_encoding="br"), StreamHalted, "ENCODING")
 
 
 def test_slow_loris_meets_the_deadline():
@@ -111,15 +111,15 @@ def test_slow_loris_meets_the_deadline():
 
 
 def test_a_redirect_is_refused_and_names_only_the_host():
-    error = refused(always(status=302, location="https://elsewhere.example/?id=CANARY"), Halt, "REDIRECT_REFUSED")
+    error = refused(always(status=302, location="https://elsewhere.example/?id=CANARY"), StreamHalted, "REDIRECT_REFUSED")
     assert "elsewhere.example" in str(error)
 
 
 def test_a_foreign_host_is_never_called():
     async def run():
         async with Server(always(b"x")) as server, Server(always(b"y")) as other, transport(server) as client:
-            with pytest.raises(Halt) as caught:
-                await client.send(Call("GET", other.url + "/CANARY-12345678"))
+            with pytest.raises(StreamHalted) as caught:
+                await client.send(RegistryRequest("GET", other.url + "/CANARY-12345678"))
             assert caught.value.reason == "CURSOR_FOREIGN"
             assert "12345678" not in str(caught.value)
             assert other.asked == []
@@ -144,7 +144,7 @@ def test_retry_after_is_honoured():
 
 def test_a_long_retry_after_is_handed_to_the_caller():
     error = refused(always(status=503, retry_after="1800"), RetryLater, "BUSY", attempts=5)
-    assert error.after == 1800
+    assert error.retry_after == 1800
 
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "DENIED"), (403, "DENIED"), (404, "HTTP_404"), (410, "HTTP_410"), (400, "HTTP_400")])
@@ -155,39 +155,39 @@ def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
         asked.append(request)
         reply(writer, b"CANARY", status)
 
-    refused(answer, Halt, reason, attempts=5)
+    refused(answer, StreamHalted, reason, attempts=5)
     assert len(asked) == 1
 
 
 def test_nobody_listens():
     async def run():
-        client = Transport("test", Allowance(**QUICK), Line(), {"http://127.0.0.1:1", "http://no-such-host.invalid:80"})
+        client = Transport("test", RegistryLimits(**QUICK), Connection(), {"http://127.0.0.1:1", "http://no-such-host.invalid:80"})
         async with client:
             for url, reason in (("http://127.0.0.1:1/", "CONNECT_FAILED"), ("http://no-such-host.invalid/", "DNS_FAILED")):
                 with pytest.raises(RetryLater) as caught:
-                    await client.send(Call("GET", url))
+                    await client.send(RegistryRequest("GET", url))
                 assert caught.value.reason == reason
 
     asyncio.run(run())
 
 
 def test_the_breaker_opens_probes_and_closes():
-    breaker = Breaker("test", threshold=2, pause=10)
-    breaker.failed(0, "TIMEOUT")
-    breaker.admit(0)
-    breaker.failed(0, "CONNECT_FAILED")
+    breaker = CircuitBreaker("test", threshold=2, pause=10)
+    breaker.record_failure(0, "TIMEOUT")
+    breaker.check(0)
+    breaker.record_failure(0, "CONNECT_FAILED")
     with pytest.raises(RetryLater, match="not called for 9 s after repeated failures; the last was CONNECT_FAILED"):
-        breaker.admit(1)
+        breaker.check(1)
     assert metrics.BREAKER_STATE.labels("test")._value.get() == 2
-    breaker.admit(11)
+    breaker.check(11)
     with pytest.raises(RetryLater):
-        breaker.admit(11)  # one probe at a time
-    breaker.failed(11, "BUSY")
+        breaker.check(11)  # one probe at a time
+    breaker.record_failure(11, "BUSY")
     with pytest.raises(RetryLater, match="20 s"):
-        breaker.admit(11)
-    breaker.admit(40)
-    breaker.succeeded()
-    breaker.admit(40)
+        breaker.check(11)
+    breaker.check(40)
+    breaker.record_success()
+    breaker.check(40)
     assert metrics.BREAKER_STATE.labels("test")._value.get() == 0
 
 
@@ -205,7 +205,7 @@ def test_rate_and_concurrency_are_shared():
     async def run():
         async with Server(answer) as server, transport(server, rate=20.0, concurrency=2) as client:
             started = time.monotonic()
-            await asyncio.gather(*(client.send(Call("GET", server.url)) for _ in range(10)))
+            await asyncio.gather(*(client.send(RegistryRequest("GET", server.url)) for _ in range(10)))
             assert time.monotonic() - started >= 9 / 20
             assert peak <= 2
 
@@ -214,19 +214,19 @@ def test_rate_and_concurrency_are_shared():
 
 def test_quiet_hours_over_midnight_and_by_zone():
     zone = ZoneInfo("Europe/Amsterdam")
-    day = Quiet(datetime(2026, 1, 1, 7).time(), datetime(2026, 1, 1, 19).time(), zone)
-    assert day.remaining(datetime(2026, 1, 5, 5, 30, tzinfo=UTC)) == 0
-    assert day.remaining(datetime(2026, 1, 5, 17, 30, tzinfo=UTC)) == 1800
-    night = Quiet(datetime(2026, 1, 1, 22).time(), datetime(2026, 1, 1, 6).time(), zone)
-    assert night.remaining(datetime(2026, 1, 5, 21, 30, tzinfo=UTC)) == 7.5 * 3600
-    assert night.remaining(datetime(2026, 1, 5, 4, 0, tzinfo=UTC)) == 3600
-    assert night.remaining(datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) == 0
+    day = QuietHours(datetime(2026, 1, 1, 7).time(), datetime(2026, 1, 1, 19).time(), zone)
+    assert day.seconds_until_open(datetime(2026, 1, 5, 5, 30, tzinfo=UTC)) == 0
+    assert day.seconds_until_open(datetime(2026, 1, 5, 17, 30, tzinfo=UTC)) == 1800
+    night = QuietHours(datetime(2026, 1, 1, 22).time(), datetime(2026, 1, 1, 6).time(), zone)
+    assert night.seconds_until_open(datetime(2026, 1, 5, 21, 30, tzinfo=UTC)) == 7.5 * 3600
+    assert night.seconds_until_open(datetime(2026, 1, 5, 4, 0, tzinfo=UTC)) == 3600
+    assert night.seconds_until_open(datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) == 0
 
 
 def test_basic_and_api_key_travel_as_they_should():
-    _, _, server = get(always(b"x"), line=Line(Basic(lambda: "u", lambda: "p:ä")))
+    _, _, server = get(always(b"x"), line=Connection(Basic(lambda: "u", lambda: "p:ä")))
     assert server.asked[0].headers["authorization"] == "Basic dTpwOsOk"
-    _, _, server = get(always(b"x"), "/a?b=1", line=Line(ApiKey(lambda: "k y", parameter="key")))
+    _, _, server = get(always(b"x"), "/a?b=1", line=Connection(ApiKey(lambda: "k y", parameter="key")))
     assert server.asked[0].target == "/a?b=1&key=k+y"
 
 
@@ -251,17 +251,17 @@ def test_oauth2_gets_keeps_and_renews_a_token():
     async def run():
         nonlocal good
         async with Server(answer) as server, transport(server) as client:
-            client.line = Line(oauth(server))
+            client.line = Connection(oauth(server))
             for _ in range(2):
-                got, _ = await client.send(Call("GET", server.url + "/d"))
+                got, _ = await client.send(RegistryRequest("GET", server.url + "/d"))
                 assert got.body.read() == b"data"
             assert sum(a.target == "/token" for a in server.asked) == 1
             good = "two"
-            await client.send(Call("GET", server.url + "/d"))
+            await client.send(RegistryRequest("GET", server.url + "/d"))
             assert sum(a.target == "/token" for a in server.asked) == 2
             good = "none"
-            with pytest.raises(Halt) as caught:
-                await client.send(Call("GET", server.url + "/d"))
+            with pytest.raises(StreamHalted) as caught:
+                await client.send(RegistryRequest("GET", server.url + "/d"))
             assert caught.value.reason == "DENIED"
             assert sum(a.target == "/token" for a in server.asked) == 3
 
@@ -271,9 +271,9 @@ def test_oauth2_gets_keeps_and_renews_a_token():
 def test_a_refused_token_names_the_code_and_not_the_body():
     async def run():
         async with Server(always(b'{"error":"invalid_client","error_description":"CANARY"}', 401)) as server, transport(server) as client:
-            client.line = Line(oauth(server))
-            with pytest.raises(Halt, match="invalid_client") as caught:
-                await client.send(Call("GET", server.url))
+            client.line = Connection(oauth(server))
+            with pytest.raises(StreamHalted, match="invalid_client") as caught:
+                await client.send(RegistryRequest("GET", server.url))
             assert caught.value.reason == "TOKEN_REFUSED"
             assert "CANARY" not in str(caught.value)
 
@@ -281,9 +281,9 @@ def test_a_refused_token_names_the_code_and_not_the_body():
 
 
 def test_redaction_keeps_the_shape_and_hides_people_and_keys():
-    shown = redaction.url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
+    shown = redaction.redact_url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
     assert shown == "https://r.example/v2/students/***?since=2026-01-01&apikey=***&name=***"
-    assert redaction.headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
+    assert redaction.redact_headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
         "Authorization": "***",
         "X-API-Key": "***",
         "Accept": "a",

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Halt, RetryLater, StreamError
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.decode import formats
-from gateway.fetch.http.body import Body
+from gateway.fetch.http.body import ReplyBody
 
 
-def body(data: bytes | str, *, proved: bool = True) -> Body:
-    return Body.of(data.encode() if isinstance(data, str) else data, proved=proved)
+def body(data: bytes | str, *, proved: bool = True) -> ReplyBody:
+    return ReplyBody.from_bytes(data.encode() if isinstance(data, str) else data, proved=proved)
 
 
 def refused(kind, reason, act, *args, **named):
@@ -39,24 +39,24 @@ def refused(kind, reason, act, *args, **named):
 @pytest.mark.parametrize(
     ("document", "kind", "reason"),
     [
-        ("<!DOCTYPE a><a/>", Halt, "XML_FORBIDDEN_DTD"),
-        ('<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>', Halt, "XML_FORBIDDEN_DTD"),
-        ("<!--" + "x" * 70_000 + "--><!DOCTYPE a [<!ENTITY e 'CANARY'>]><a>&e;</a>", Halt, "XML_FORBIDDEN_DTD"),
-        ("<a>" * 250 + "</a>" * 250, Halt, "LIMIT_DEPTH"),
-        ("<a>" * 2000 + "</a>" * 2000, Halt, "LIMIT_DEPTH"),
+        ("<!DOCTYPE a><a/>", StreamHalted, "XML_FORBIDDEN_DTD"),
+        ('<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>', StreamHalted, "XML_FORBIDDEN_DTD"),
+        ("<!--" + "x" * 70_000 + "--><!DOCTYPE a [<!ENTITY e 'CANARY'>]><a>&e;</a>", StreamHalted, "XML_FORBIDDEN_DTD"),
+        ("<a>" * 250 + "</a>" * 250, StreamHalted, "LIMIT_DEPTH"),
+        ("<a>" * 2000 + "</a>" * 2000, StreamHalted, "LIMIT_DEPTH"),
         ("<a><b>CANARY</a>", RetryLater, "XML_MALFORMED"),
         ("<a><b>CANARY</b>", RetryLater, "XML_MALFORMED"),
         ("<a/><b/>", RetryLater, "XML_MALFORMED"),
-        ("<a>" + "x" * 10_100_000 + "</a>", Halt, "LIMIT_TEXT"),
+        ("<a>" + "x" * 10_100_000 + "</a>", StreamHalted, "LIMIT_TEXT"),
         ("", RetryLater, "EMPTY_BODY"),
         (" \r\n ", RetryLater, "EMPTY_BODY"),
         ("<!DOCTYPE html><html><body>CANARY</body></html>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
         ("<HTML>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
-        ('<?xml version="1.0" encoding="UTF-7"?><a/>', Halt, "ENCODING"),
-        ('<?xml version="1.0" encoding="klingon"?><a/>', Halt, "ENCODING"),
-        ("<a/>".encode("utf-16"), Halt, "ENCODING"),
-        (b"<a>M\xfcller</a>", Halt, "ENCODING"),
-        (b'<?xml version="1.0" encoding="UTF-8"?><a>M\xfcller</a>', Halt, "ENCODING"),
+        ('<?xml version="1.0" encoding="UTF-7"?><a/>', StreamHalted, "ENCODING"),
+        ('<?xml version="1.0" encoding="klingon"?><a/>', StreamHalted, "ENCODING"),
+        ("<a/>".encode("utf-16"), StreamHalted, "ENCODING"),
+        (b"<a>M\xfcller</a>", StreamHalted, "ENCODING"),
+        (b'<?xml version="1.0" encoding="UTF-8"?><a>M\xfcller</a>', StreamHalted, "ENCODING"),
         ("<a>&#0;</a>", RetryLater, "XML_MALFORMED"),
         ("plain CANARY", RetryLater, "XML_MALFORMED"),
     ],
@@ -73,7 +73,7 @@ def test_an_unproved_document_that_stops_is_incomplete():
 def test_charsets_agree_or_are_configured():
     latin = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode("latin-1")
     assert xml_parser.parse(body(latin)).text == "Müller"
-    refused(Halt, "ENCODING_CONFLICT", xml_parser.parse, body(latin), transport="utf-8")
+    refused(StreamHalted, "ENCODING_CONFLICT", xml_parser.parse, body(latin), transport="utf-8")
     wrong = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode()
     assert xml_parser.parse(body(wrong), transport="utf-8", configured="utf-8").text == "Müller"
     assert xml_parser.parse(body("\ufeff<a>é</a>")).text == "é"
@@ -92,7 +92,7 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     big = body("".join(parts))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
-    root, made = xml_parser.cut(big, xml_parser.Place(("{urn:x}r",)))
+    root, made = xml_parser.stream_records(big, xml_parser.RecordPath(("{urn:x}r",)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12_000_000
@@ -101,33 +101,33 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     records = list(made)
     assert len(records) == 20_000
     assert b"<id>19999</id>" in records[-1]
-    refused(RetryLater, "XML_MALFORMED", xml_parser.cut, body("".join(parts[:-1])), xml_parser.Place(("{urn:x}r",)))
+    refused(RetryLater, "XML_MALFORMED", xml_parser.stream_records, body("".join(parts[:-1])), xml_parser.RecordPath(("{urn:x}r",)))
 
 
 def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
     text = "<l><a><p>1</p><q><p>2</p></q></a><p>3</p><b><a><p>4</p></a></b></l>"
     for place, found in (
-        (xml_parser.Place(("p",)), "1234"),
-        (xml_parser.Place(("a", "p")), "14"),
-        (xml_parser.Place(("l", "a", "p"), 3), "1"),
-        (xml_parser.Place(("a", "p"), 3), "1"),
-        (xml_parser.Place(("l", "p"), 2), "3"),
-        (xml_parser.Place(("p", "q"), 2), ""),
+        (xml_parser.RecordPath(("p",)), "1234"),
+        (xml_parser.RecordPath(("a", "p")), "14"),
+        (xml_parser.RecordPath(("l", "a", "p"), 3), "1"),
+        (xml_parser.RecordPath(("a", "p"), 3), "1"),
+        (xml_parser.RecordPath(("l", "p"), 2), "3"),
+        (xml_parser.RecordPath(("p", "q"), 2), ""),
     ):
-        root, made = xml_parser.cut(body(text), place)
+        root, made = xml_parser.stream_records(body(text), place)
         assert list(made) == [f"<p>{number}</p>".encode() for number in found]
         assert "".join(root.itertext()) == "".join(number for number in "1234" if number not in found)
 
 
 def test_records_of_the_same_name_inside_records_stay_inside():
-    _, made = xml_parser.cut(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.Place(("p",)))
-    assert made.nested
+    _, made = xml_parser.stream_records(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.RecordPath(("p",)))
+    assert made.has_nested_records
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
 
 def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
     made = [
-        xml_parser.cut(body(text), xml_parser.Place(("p",)))[1]
+        xml_parser.stream_records(body(text), xml_parser.RecordPath(("p",)))[1]
         for text in ("<l><p>1</p><p/></l>", "<l> <p>1</p>\n<p/></l>", "<l><p>2</p><p/></l>", "<l><p>1</p></l>")
     ]
     digests = [records.digest() for records in made]
@@ -143,28 +143,28 @@ def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
         deep = "<a>" * (inside + more) + "<b/>" + "</a>" * (inside + more)
         document = body("<l>" * above + f"<r>{deep}</r>" + "</l>" * above)
         if more:
-            refused(Halt, "LIMIT_DEPTH", xml_parser.cut, document, xml_parser.Place(("r",)))
+            refused(StreamHalted, "LIMIT_DEPTH", xml_parser.stream_records, document, xml_parser.RecordPath(("r",)))
         else:
-            assert xml_parser.cut(document, xml_parser.Place(("r",)))[1].count == 1
+            assert xml_parser.stream_records(document, xml_parser.RecordPath(("r",)))[1].count == 1
 
 
 @pytest.mark.parametrize(
     ("document", "kind", "reason"),
     [
-        ('{"a":1,"a":2}', Halt, "JSON_DUPLICATE_KEY"),
-        ('{"a":1,"\\u0061":2}', Halt, "JSON_DUPLICATE_KEY"),
-        ('{"a":"b","a":"\\u003a"}', Halt, "JSON_DUPLICATE_KEY"),
-        ('{"l": [{"a": "b:c", "x": {"y": 1, "y": 1}}]}', Halt, "JSON_DUPLICATE_KEY"),
-        ('{"a":NaN}', Halt, "JSON_NUMBER"),
-        ('{"a":1e999}', Halt, "JSON_NUMBER"),
-        ('{"a":' + "9" * 5000 + "}", Halt, "JSON_NUMBER"),
-        ("[" * 100_000 + "]" * 100_000, Halt, "LIMIT_DEPTH"),
+        ('{"a":1,"a":2}', StreamHalted, "JSON_DUPLICATE_KEY"),
+        ('{"a":1,"\\u0061":2}', StreamHalted, "JSON_DUPLICATE_KEY"),
+        ('{"a":"b","a":"\\u003a"}', StreamHalted, "JSON_DUPLICATE_KEY"),
+        ('{"l": [{"a": "b:c", "x": {"y": 1, "y": 1}}]}', StreamHalted, "JSON_DUPLICATE_KEY"),
+        ('{"a":NaN}', StreamHalted, "JSON_NUMBER"),
+        ('{"a":1e999}', StreamHalted, "JSON_NUMBER"),
+        ('{"a":' + "9" * 5000 + "}", StreamHalted, "JSON_NUMBER"),
+        ("[" * 100_000 + "]" * 100_000, StreamHalted, "LIMIT_DEPTH"),
         ('{"a":"CANARY"', RetryLater, "JSON_MALFORMED"),
         ('{"a":1} x', RetryLater, "JSON_MALFORMED"),
         ("", RetryLater, "EMPTY_BODY"),
         ("<html>CANARY</html>", RetryLater, "NOT_A_REGISTRY_RESPONSE"),
-        (b'{"a":"\xff"}', Halt, "ENCODING"),
-        ('{"a":1}'.encode("utf-16"), Halt, "ENCODING"),
+        (b'{"a":"\xff"}', StreamHalted, "ENCODING"),
+        ('{"a":1}'.encode("utf-16"), StreamHalted, "ENCODING"),
     ],
 )
 def test_json_that_is_refused(document, kind, reason):
@@ -197,8 +197,8 @@ def test_json_of_one_value_a_line_ends_where_its_lines_end():
         ("\n\n", True, RetryLater, "EMPTY_BODY"),
         ("<html>CANARY</html>", True, RetryLater, "NOT_A_REGISTRY_RESPONSE"),
         ('{"a":1}\n', False, RetryLater, "INCOMPLETE_BODY"),
-        ('{"a":1}\n{"a":2,"a":3}', True, Halt, "JSON_DUPLICATE_KEY"),
-        (b'{"a":"\xff"}', True, Halt, "ENCODING"),
+        ('{"a":1}\n{"a":2,"a":3}', True, StreamHalted, "JSON_DUPLICATE_KEY"),
+        (b'{"a":"\xff"}', True, StreamHalted, "ENCODING"),
     ],
 )
 def test_json_of_one_value_a_line_is_never_a_part_taken_for_all(document, proved, kind, reason):
@@ -213,25 +213,25 @@ def test_a_lone_surrogate_survives_as_an_escape():
 
 @given(st.binary(max_size=300))
 def test_decoders_are_total(data):
-    for act in (xml_parser.parse, lambda b: formats.read_json(b, "x"), lambda b: list(formats.read_csv(b, formats.Table(), "x"))):
+    for act in (xml_parser.parse, lambda b: formats.read_json(b, "x"), lambda b: list(formats.read_csv(b, formats.CsvFormat(), "x"))):
         with contextlib.suppress(StreamError):
             act(body(data) if data else body(b" "))
 
 
 def test_csv_rows():
-    table = formats.Table(separator=";")
+    table = formats.CsvFormat(separator=";")
     rows = list(formats.read_csv(body('a;b\r\n1;"x;\ny"\r\n\r\n2\r\n3;4;5\r\n'), table, "x"))
     assert rows == [
         {"a": "1", "b": "x;\ny"},
         {"a": "2", "_malformed": "2 cells expected, 1 found"},
         {"a": "3", "b": "4", "_malformed": "2 cells expected, 3 found"},
     ]
-    latin = formats.Table(charset="iso-8859-1", columns=("n",), skip=1)
+    latin = formats.CsvFormat(charset="iso-8859-1", columns=("n",), skip=1)
     assert list(formats.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [{"n": "Müller"}]
     refused(RetryLater, "INCOMPLETE_BODY", formats.read_csv, body("a\n1\n", proved=False), table, "x")
-    refused(Halt, "CSV_HEADER", formats.read_csv, body("a;a\n1;2\n"), table, "x")
+    refused(StreamHalted, "CSV_HEADER", formats.read_csv, body("a;a\n1;2\n"), table, "x")
     refused(RetryLater, "CSV_MALFORMED", formats.read_csv, body('a;b\n1;"CANARY\n'), table, "x")
-    refused(Halt, "ENCODING", formats.read_csv, body(b"a\nM\xfc\n"), table, "x")
+    refused(StreamHalted, "ENCODING", formats.read_csv, body(b"a\nM\xfc\n"), table, "x")
 
 
 def archive(**files: bytes) -> bytes:
@@ -247,18 +247,18 @@ def test_zip_files_by_name():
     got = [(name, part.read()) for name, part in formats.unzip(body(data), ("*.csv",), 100, "x")]
     assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
     refused(RetryLater, "FILE_MISSING", formats.unzip, body(data), ("*.xml",), 100, "x")
-    refused(Halt, "LIMIT_DECODED", formats.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
+    refused(StreamHalted, "LIMIT_DECODED", formats.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
     many = archive(**{f"f{number}": b"" for number in range(formats.MAX_ENTRIES + 1)})
-    refused(Halt, "LIMIT_DECODED", formats.unzip, body(many), ("f1",), 1_000_000, "x")
+    refused(StreamHalted, "LIMIT_DECODED", formats.unzip, body(many), ("f1",), 1_000_000, "x")
     refused(RetryLater, "ZIP_MALFORMED", formats.unzip, body(data[:-30]), ("*.csv",), 100, "x")
     refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", formats.unzip, body("<html>"), ("*",), 100, "x")
 
 
 def test_base64_and_gzip():
     packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
-    plain = formats.gunzip(formats.unbase64(body(packed), 10_000, "x"), 10_000, "x")
+    plain = formats.gunzip(formats.decode_base64(body(packed), 10_000, "x"), 10_000, "x")
     assert plain.read() == b"<a/>" * 50
-    refused(Halt, "LIMIT_DECODED", formats.unbase64, body(base64.b64encode(b"0" * 101)), 100, "x")
-    refused(RetryLater, "BASE64_MALFORMED", formats.unbase64, body("CANARY!"), 100, "x")
+    refused(StreamHalted, "LIMIT_DECODED", formats.decode_base64, body(base64.b64encode(b"0" * 101)), 100, "x")
+    refused(RetryLater, "BASE64_MALFORMED", formats.decode_base64, body("CANARY!"), 100, "x")
     refused(RetryLater, "INCOMPLETE_BODY", formats.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
-    refused(Halt, "LIMIT_DECODED", formats.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")
+    refused(StreamHalted, "LIMIT_DECODED", formats.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")

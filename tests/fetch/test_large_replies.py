@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from misbehaving import Asked, Server
 
-from gateway.fetch.decode.chain import CUT_BYTES
+from gateway.fetch.decode.chain import STREAMING_THRESHOLD_BYTES
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc")
 RECORDS = 15_000
@@ -41,18 +41,18 @@ READER = """
 import asyncio, hashlib, json, sys, time
 from datetime import UTC, datetime
 from gateway.errors import StreamError
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.config.loading import load_connector
 
 async def run():
     connector = load_connector(sys.argv[1])
     records, failure, content, started = 0, "", hashlib.sha256(), time.process_time()
-    async with Client(connector, {}.__getitem__, "production") as client:
+    async with RegistryClient(connector, {}.__getitem__, "production") as client:
         try:
-            async for page in pages(connector, "awards", Window(None, datetime.now(UTC)), client):
-                records += len(page.raws)
-                for raw in page.raws:
+            async for page in read_pages(connector, "awards", TimeWindow(None, datetime.now(UTC)), client):
+                records += len(page.records)
+                for raw in page.records:
                     content.update(raw.native_id.encode() + raw.body)
         except StreamError as error:
             failure = error.reason
@@ -117,5 +117,5 @@ def test_fifty_megabytes_are_read_in_bounded_memory(tmp_path, record_property):
 )
 def test_of_a_reply_that_stops_before_its_end_nothing_is_emitted(tmp_path, cut, reason):
     found, size = read(tmp_path, 3_000, **cut)
-    assert size > CUT_BYTES
+    assert size > STREAMING_THRESHOLD_BYTES
     assert (found["records"], found["failure"]) == (0, reason)

@@ -13,13 +13,13 @@ from misbehaving import Asked, Server, reply
 
 from gateway.errors import RetryLater
 from gateway.fetch.http.auth import OAuth2
-from gateway.fetch.http.lease import Tenure, Unlimited
-from gateway.fetch.http.rate_limiter import TRANSIT_SECONDS, Budget
-from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
+from gateway.fetch.http.lease import Lease, UnlimitedLease
+from gateway.fetch.http.rate_limiter import MAX_TRANSIT_SECONDS, RateLimiter
+from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
 
 
-def budget(**limits: object) -> Budget:
-    return Budget("test", now=lambda: datetime.now(UTC), **limits)
+def budget(**limits: object) -> RateLimiter:
+    return RateLimiter("test", now=lambda: datetime.now(UTC), **limits)
 
 
 def busiest(arrivals: list[float], window: float) -> int:
@@ -28,11 +28,11 @@ def busiest(arrivals: list[float], window: float) -> int:
     return max(sum(first <= one < first + window for one in arrivals) for first in arrivals)
 
 
-async def ask(limit: Budget, arrivals: list[float], delay: float, reply: float) -> None:
-    async with limit.slot(), limit.turn() as turn:
+async def ask(limit: RateLimiter, arrivals: list[float], delay: float, reply: float) -> None:
+    async with limit.concurrency_slot(), limit.request_slot() as turn:
         if delay:
             await asyncio.sleep(delay / 2)
-        turn.left(asyncio.get_running_loop().time())
+        turn.mark_sent(asyncio.get_running_loop().time())
         await asyncio.sleep(delay / 2)
         arrivals.append(asyncio.get_running_loop().time())
         await asyncio.sleep(reply)
@@ -67,24 +67,24 @@ def test_the_rate_is_used_when_replies_are_quick():
 def test_a_slow_reply_does_not_hold_up_the_next_request_for_ever():
     async def main() -> float:
         limit = budget(rate=1.0, concurrency=2)
-        async with limit.turn() as turn:
-            turn.left(asyncio.get_running_loop().time())
+        async with limit.request_slot() as turn:
+            turn.mark_sent(asyncio.get_running_loop().time())
             started = time.monotonic()
-            async with limit.turn():
+            async with limit.request_slot():
                 return time.monotonic() - started
 
-    assert TRANSIT_SECONDS + 0.9 < asyncio.run(main()) < TRANSIT_SECONDS + 10
+    assert MAX_TRANSIT_SECONDS + 0.9 < asyncio.run(main()) < MAX_TRANSIT_SECONDS + 10
 
 
 def test_a_hold_stops_requests_that_wait_already():
     async def main() -> float:
         limit = budget(rate=10.0, concurrency=2)
-        async with limit.turn():
+        async with limit.request_slot():
             pass
         started = time.monotonic()
         waiting = asyncio.create_task(ask(limit, [], 0, 0))
         await asyncio.sleep(0.02)
-        limit.hold(0.5)
+        limit.pause_for(0.5)
         await waiting
         return time.monotonic() - started
 
@@ -94,9 +94,9 @@ def test_a_hold_stops_requests_that_wait_already():
 def test_who_takes_over_waits_one_window():
     async def main() -> float:
         limit = budget(rate=4.0)
-        limit.under(Unlimited())
+        limit.set_lease(UnlimitedLease())
         started = time.monotonic()
-        async with limit.turn():
+        async with limit.request_slot():
             return time.monotonic() - started
 
     assert 0.95 < asyncio.run(main()) < 5
@@ -105,12 +105,12 @@ def test_who_takes_over_waits_one_window():
 def test_quiet_hours_raise_instead_of_waiting():
     from zoneinfo import ZoneInfo
 
-    from gateway.fetch.http.rate_limiter import Quiet
+    from gateway.fetch.http.rate_limiter import QuietHours
 
     async def main() -> None:
         midnight = datetime(2026, 1, 1).time()
-        limit = budget(quiet=Quiet(midnight, midnight, ZoneInfo("UTC")))
-        async with limit.slot():
+        limit = budget(quiet=QuietHours(midnight, midnight, ZoneInfo("UTC")))
+        async with limit.concurrency_slot():
             pass
 
     with pytest.raises(RetryLater) as raised:
@@ -119,35 +119,35 @@ def test_quiet_hours_raise_instead_of_waiting():
 
 
 def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
-    tenure = Tenure(1)
-    assert not tenure.valid
-    tenure.begin()
-    assert not tenure.valid, "given out, but nobody has heard from us since"
+    tenure = Lease(1)
+    assert not tenure.is_valid
+    tenure.resume()
+    assert not tenure.is_valid, "given out, but nobody has heard from us since"
     tenure.renew(time.monotonic() - 0.9)
-    assert not tenure.valid, "sent before the connectors were given out"
+    assert not tenure.is_valid, "sent before the connectors were given out"
     tenure.renew(time.monotonic())
-    assert tenure.valid
+    assert tenure.is_valid
     time.sleep(1.01)
-    assert not tenure.valid, "an answer that is processed late does not count from when it is processed"
+    assert not tenure.is_valid, "an answer that is processed late does not count from when it is processed"
     tenure.renew(time.monotonic())
     tenure.suspend()
-    assert not tenure.valid
+    assert not tenure.is_valid
     tenure.renew(time.monotonic())
-    assert not tenure.valid, "heartbeats of a group that is giving out connectors anew"
-    tenure.begin(tenure.turn - 1)
+    assert not tenure.is_valid, "heartbeats of a group that is giving out connectors anew"
+    tenure.resume(tenure.assignment_number - 1)
     tenure.renew(time.monotonic())
-    assert not tenure.valid, "what was given out before is over"
+    assert not tenure.is_valid, "what was given out before is over"
 
 
 def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
     async def main() -> tuple[int, int]:
-        tenure, arrivals = Tenure(60), list[float]()
+        tenure, arrivals = Lease(60), list[float]()
         limit = budget(rate=100.0)
-        limit.under(tenure)
+        limit.set_lease(tenure)
         asking = asyncio.create_task(ask(limit, arrivals, 0, 0))
         await asyncio.sleep(0.3)
         before = len(arrivals)
-        tenure.begin()
+        tenure.resume()
         tenure.renew(time.monotonic())
         await asyncio.wait_for(asking, 30)
         return before, len(arrivals)
@@ -167,10 +167,10 @@ def served(rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, 
 
     async def main() -> None:
         async with Server(answer) as server:
-            line = Line(OAuth2(server.url + "/token", lambda: "id", lambda: "secret")) if auth else Line()
-            allowance = Allowance(rate=rate, concurrency=concurrency, attempts=1)
+            line = Connection(OAuth2(server.url + "/token", lambda: "id", lambda: "secret")) if auth else Connection()
+            allowance = RegistryLimits(rate=rate, concurrency=concurrency, attempts=1)
             async with Transport("test", allowance, line, {origin(server.url)}) as client:
-                await asyncio.gather(*(client.send(Call("GET", server.url + "/", label="GET /")) for _ in range(calls)))
+                await asyncio.gather(*(client.send(RegistryRequest("GET", server.url + "/", label="GET /")) for _ in range(calls)))
 
     asyncio.run(main())
     return arrivals
@@ -186,4 +186,4 @@ def test_fetching_a_token_counts_as_asking():
 def test_a_slow_registry_is_asked_at_its_rate_and_not_slower():
     """With two places, the second request leaves while the first is being answered."""
     arrivals = served(1.0, 2, concurrency=2, hold=9.0)
-    assert TRANSIT_SECONDS + 0.9 < arrivals[1] - arrivals[0] < 8
+    assert MAX_TRANSIT_SECONDS + 0.9 < arrivals[1] - arrivals[0] < 8

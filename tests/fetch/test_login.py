@@ -10,9 +10,9 @@ import pytest
 from misbehaving import Asked, Server, reply
 
 from gateway.config.loading import load_connector
-from gateway.errors import Halt
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.errors import StreamHalted
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 from tests.fetch.test_stream import WINDOW
 
 FILE = """
@@ -50,9 +50,9 @@ def ask(tmp_path, answer) -> tuple[list[str], Server]:
         async with Server(answer) as server:
             (tmp_path / "own-login.yaml").write_text(textwrap.dedent(FILE).format(url=server.url))
             connector = load_connector(tmp_path / "own-login.yaml")
-            async with Client(connector, {"own-login/password": b"hunter2"}.__getitem__, "production") as client:
-                found = [page async for page in pages(connector, "things", Window(WINDOW.since, WINDOW.until), client)]
-            return [raw.native_id for page in found for raw in page.raws], server
+            async with RegistryClient(connector, {"own-login/password": b"hunter2"}.__getitem__, "production") as client:
+                found = [page async for page in read_pages(connector, "things", TimeWindow(WINDOW.since, WINDOW.until), client)]
+            return [raw.native_id for page in found for raw in page.records], server
 
     return asyncio.run(run())
 
@@ -87,7 +87,7 @@ def test_a_login_without_a_token_halts_and_shows_nothing(tmp_path, answer_of_log
         assert asked.target == "/login", "nothing is asked without a token"
         reply(writer, body, status, content_type="application/json")
 
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         ask(tmp_path, answer)
     assert caught.value.reason == "TOKEN_REFUSED"
     assert "hunter2" not in str(caught.value)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging
-from gateway.fetch.paging import Seen
+from gateway.fetch.paging import PageReply
 
 
 def walk(pager, replies, state=None):
@@ -29,7 +29,7 @@ def walk(pager, replies, state=None):
 def seen(root=None, count=1, digest="", links=(), url="https://r.example/a/b?x=1"):
     seen.number += 1
     content = digest or str(seen.number)
-    return Seen(root or {}, url, count, lambda: content, links)
+    return PageReply(root or {}, url, count, lambda: content, links)
 
 
 seen.number = 0
@@ -62,9 +62,9 @@ def test_a_window_that_shrinks_while_it_is_read_is_begun_again(pager):
     first = {"t": 6, "more": True}
     asks, _ = walk(pager, [seen(first, count=2)])
     assert asks[1].state["total"] == 6
-    with pytest.raises(paging.Moved):
+    with pytest.raises(paging.WindowShrunk):
         walk(pager, [seen(first, count=2), seen({"t": 5, "more": True}, count=2)])
-    with pytest.raises(paging.Moved):
+    with pytest.raises(paging.WindowShrunk):
         walk(pager, [seen({"t": 5, "more": True}, count=2)], asks[1].state)
     assert walk(pager, [seen(first, count=2), seen({"t": 7, "more": True}, count=2)])[0]
 
@@ -74,18 +74,18 @@ def test_next_url_and_its_loops():
     asks, ended = walk(pager, [seen({"next": "?page=2"}), seen({"next": None})])
     assert asks[1].url == "https://r.example/a/b?page=2"
     assert ended
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         walk(pager, [seen({"next": "/2"}), seen({"next": "/3"}), seen({"next": "/2"})])
     assert caught.value.reason == "CURSOR_LOOP"
     assert walk(pager, [seen()], {"url": "https://r.example/7"})[0][0].url == "https://r.example/7"
 
 
 def test_tokens_end_on_none_and_on_the_same_without_records():
-    pager = paging.Token(look("token"))
+    pager = paging.CursorToken(look("token"))
     asks, ended = walk(pager, [seen({"token": "a"}), seen({"token": "b"}), seen({"token": "b"}, count=0)])
     assert [ask.variables for ask in asks] == [{}, {"cursor": "a"}, {"cursor": "b"}]
     assert ended
-    with pytest.raises(Halt):
+    with pytest.raises(StreamHalted):
         walk(pager, [seen({"token": "a"}), seen({"token": "a"}, count=3)])
 
 
@@ -119,12 +119,12 @@ def test_repeated_pages_loops_and_endless_emptiness():
     with pytest.raises(RetryLater) as caught:
         walk(pager, [seen({"more": 1}, digest="a"), seen({"more": 1}, digest="a")])
     assert caught.value.reason == "PAGE_REPEATED"
-    with pytest.raises(Halt):
+    with pytest.raises(StreamHalted):
         walk(pager, [seen({"more": 1}, digest=d) for d in "abca"])
     with pytest.raises(RetryLater) as caught:
         walk(pager, [seen({"more": 1}, count=0)])
     assert caught.value.reason == "PAGE_EMPTY"
-    with pytest.raises(Halt):
+    with pytest.raises(StreamHalted):
         walk(paging.PageNumber(more=look("more"), gaps=True), [seen({"more": 1}, count=0) for _ in range(100)])
     with pytest.raises(RetryLater) as caught:
         walk(paging.PageNumber(more=look("more"), total=look("t")), [seen({"more": 0, "t": 5}, count=2)])
@@ -147,12 +147,14 @@ def test_a_restart_asks_for_the_rest(pages, at):
     assert ended
 
 
-def feed(number: int, *, newest: int) -> Seen:
+def feed(number: int, *, newest: int) -> PageReply:
     links = f'<link rel="prev-archive" href="/f/{number - 1}"/>' * (number > 1) + f'<link rel="next-archive" href="/f/{number + 1}"/>' * (
         number < newest
     )
     entries = "".join(f"<entry><id>e{number}-{i}</id><updated>2026-01-{number:02}T0{i}:00:00Z</updated></entry>" for i in range(2))
-    return Seen(etree.fromstring(f"<feed xmlns='http://www.w3.org/2005/Atom'>{links}{entries}</feed>"), f"https://r.example/f/{number}", 2)
+    return PageReply(
+        etree.fromstring(f"<feed xmlns='http://www.w3.org/2005/Atom'>{links}{entries}</feed>"), f"https://r.example/f/{number}", 2
+    )
 
 
 def archive(pager, newest, state=None):
@@ -175,5 +177,5 @@ def test_an_atom_archive_is_walked_back_and_read_forward():
     entry = paging.AtomArchive(last_seen="e3-1", entry_id=lambda e: [e.findtext("{http://www.w3.org/2005/Atom}id")])
     assert archive(entry, 6) == ([3, 4, 5, 6], [6, 5, 4, 3])
     assert archive(paging.AtomArchive(), 5, {"url": "https://r.example/f/4"}) == ([4, 5], [])
-    with pytest.raises(Halt):
-        archive(paging.AtomArchive(most=3), 5)
+    with pytest.raises(StreamHalted):
+        archive(paging.AtomArchive(max_documents=3), 5)

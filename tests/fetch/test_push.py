@@ -19,9 +19,9 @@ from gateway.config.connection import Security, Signature, Timestamp
 from gateway.config.loading import load_connector
 from gateway.config.types import Secret
 from gateway.errors import Unavailable
-from gateway.fetch.push_receiver import Receiver, application
+from gateway.fetch.push_receiver import PushReceiver, build_application
 from gateway.fetch.soap import envelope
-from gateway.fetch.soap.ws_security import Guard
+from gateway.fetch.soap.ws_security import WsSecurity
 
 SECRETS = {"password": b"pass", "their.crt": SERVER.pem, "their.key": SERVER.key_pem}
 HEAD = """
@@ -56,8 +56,8 @@ def push(tmp_path, block: str, stream: str, *, send, fail: Exception | None = No
         stored.extend(raws)
 
     async def run():
-        receiver = Receiver(load_connector(file), SECRETS.__getitem__, store)
-        runner = web.AppRunner(application([receiver]))
+        receiver = PushReceiver(load_connector(file), SECRETS.__getitem__, store)
+        runner = web.AppRunner(build_application([receiver]))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -154,11 +154,11 @@ refused: {media_type: text/xml, status: 500, body: "<fault>{reason}</fault>"}
 
 def test_a_signed_soap_message(tmp_path):
     content = etree.fromstring("<publish><proof id='7' ref='a&amp;b'/></publish>")
-    message = envelope.message("1.1", content, "").envelope
+    message = envelope.build_message("1.1", content, "").envelope
     rule = Signature(key=Secret(secret="their.key"), certificate=Secret(secret="their.crt"), trust=Secret(secret="their.crt"))
     from datetime import timedelta
 
-    Guard(Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=rule), SECRETS.__getitem__, "x").secure(
+    WsSecurity(Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=rule), SECRETS.__getitem__, "x").secure_request(
         message, datetime.now(UTC)
     )
     data = etree.tostring(message)

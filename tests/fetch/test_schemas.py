@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config.connector import SchemaCheck
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
-from gateway.fetch.decode.chain import Reading
-from gateway.fetch.decode.schema_check import Checker
-from gateway.fetch.http.body import Body
+from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.decode.schema_check import SchemaChecker
+from gateway.fetch.http.body import ReplyBody
 from gateway.observability import metrics
 
 REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
@@ -33,13 +33,13 @@ def folder(tmp_path):
 
 
 def check(folder, document: str, mode: str = "strict", **rule):
-    root = xml_parser.parse(Body.of(document.encode()))
-    Checker(SchemaCheck(mode=mode, **(rule or {"xsd": "a.xsd"})), folder, "test", "s").check(Reading([], root))
+    root = xml_parser.parse(ReplyBody.from_bytes(document.encode()))
+    SchemaChecker(SchemaCheck(mode=mode, **(rule or {"xsd": "a.xsd"})), folder, "test", "s").check(DecodedReply([], root))
 
 
 def test_an_import_is_found_by_its_name_beside_the_schema(folder):
     check(folder, "<r xmlns='urn:a'>1</r>")
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         check(folder, "<r xmlns='urn:a'>CANARY</r>")
     assert caught.value.reason == "SCHEMA"
     assert "CANARY" not in str(caught.value)
@@ -52,7 +52,7 @@ def test_an_import_is_found_by_its_name_beside_the_schema(folder):
 def test_an_envelope_is_checked_by_what_is_in_its_body(folder):
     wrap = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{}</s:Body></s:Envelope>'
     check(folder, wrap.format("<r xmlns='urn:a'>1</r>"))
-    with pytest.raises(Halt):
+    with pytest.raises(StreamHalted):
         check(folder, wrap.format("<r xmlns='urn:a'>x</r>"))
 
 
@@ -62,7 +62,7 @@ def test_nothing_outside_the_folder_is_read(folder, where):
     inner.mkdir()
     (folder / "outside.xsd").write_text((folder / "b.xsd").read_text())
     (inner / "a.xsd").write_text((folder / "a.xsd").read_text().replace("http://x.example/deep/b.xsd", where))
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         check(inner, "<r xmlns='urn:a'>1</r>")
     assert caught.value.reason == "SCHEMA_UNREADABLE"
 
@@ -75,7 +75,7 @@ def test_saved_replies_break_their_own_schema_and_are_refused_without_a_value(tm
     for file in (saved / "xsd").iterdir():
         shutil.copy(file, tmp_path)
     for reply in sorted(saved.glob("OpiskelijanKaikki*.xml")):
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(StreamHalted) as caught:
             check(tmp_path, reply.read_text(), xsd="Virta.xsd")
         assert caught.value.reason == "SCHEMA"
         assert "at line 7 (SCHEMAV_CVC_PATTERN_VALID)" in str(caught.value)  # their invented numbers of persons are of no valid form

@@ -12,10 +12,10 @@ from misbehaving import Asked, Server, reply
 from pydantic import SecretStr
 
 from gateway.config.loading import load_connector
-from gateway.errors import Halt
-from gateway.fetch import pages
-from gateway.fetch.registry_client import Client
-from gateway.fetch.secrets import FileSecrets, text
+from gateway.errors import StreamHalted
+from gateway.fetch import read_pages
+from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.secrets import FileSecrets, text_secret
 from gateway.settings import Settings
 from tests.fetch.test_stream import WINDOW
 
@@ -99,17 +99,17 @@ def test_the_environment_serves_where_there_is_no_file(folder: Path, monkeypatch
 def test_what_is_wrong_is_named_and_no_value_is_shown(folder: Path, tmp_path: Path):
     secrets = FileSecrets(folder)
     with pytest.raises(
-        Halt, match=r"'registry/key' is missing: write it to .*registry/key \(mode 0600\) or set GATEWAY_SECRET_REGISTRY_KEY"
+        StreamHalted, match=r"'registry/key' is missing: write it to .*registry/key \(mode 0600\) or set GATEWAY_SECRET_REGISTRY_KEY"
     ):
         secrets("registry/key")
     put(tmp_path, b"outside", "outside")
-    with pytest.raises(Halt, match="points outside"):
+    with pytest.raises(StreamHalted, match="points outside"):
         secrets("../outside")
-    with pytest.raises(Halt, match="is not a regular file"):
+    with pytest.raises(StreamHalted, match="is not a regular file"):
         secrets("registry")
     put(folder, b"secret-17\xff")
-    with pytest.raises(Halt, match="is not UTF-8 text") as raised:
-        text(secrets, "registry/key")
+    with pytest.raises(StreamHalted, match="is not UTF-8 text") as raised:
+        text_secret(secrets, "registry/key")
     assert "secret-17" not in str(raised.value)
 
 
@@ -125,10 +125,10 @@ def test_a_running_client_takes_the_new_token(folder: Path, tmp_path: Path):
             path = tmp_path / "turning.yaml"
             path.write_text(textwrap.dedent(CONNECTOR).format(url=server.url))
             connector = load_connector(path)
-            async with Client(connector, FileSecrets(folder), "production") as client:
+            async with RegistryClient(connector, FileSecrets(folder), "production") as client:
                 for token in (b"first", b"second"):
                     put(folder, token, "turning/token")
-                    assert [page async for page in pages(connector, "things", WINDOW, client)]
+                    assert [page async for page in read_pages(connector, "things", WINDOW, client)]
             return [asked.headers["authorization"] for asked in server.asked]
 
     assert asyncio.run(scenario()) == ["Bearer first", "Bearer second"]

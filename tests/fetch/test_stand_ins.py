@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from gateway.config.loading import load_connector
-from gateway.errors import Halt, RetryLater
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries import rest_catalogue, soap_credits
 
 ROOT = Path(__file__).parents[2]
-ALL = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+ALL = TimeWindow(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 SECRETS = {"demo-rest/token": rest_catalogue.TOKEN.encode(), "demo-soap/key": soap_credits.KEY.encode()}
 
 
@@ -30,14 +30,14 @@ def connector(tmp_path: Path, name: str, url: str):
     return load_connector(path)
 
 
-async def read(connector, stream: str, window: Window = ALL, *, secrets=SECRETS, position=None):
-    async with Client(connector, secrets.__getitem__, "production") as client:
+async def read(connector, stream: str, window: TimeWindow = ALL, *, secrets=SECRETS, position=None):
+    async with RegistryClient(connector, secrets.__getitem__, "production") as client:
         client.allowance = type(client.allowance)(
             **{name: getattr(client.allowance, name) for name in client.allowance.__slots__ if name not in {"wait_initial", "timeout"}},
             wait_initial=0.01,
             timeout=1.0,
         )
-        return [page async for page in pages(connector, stream, window, client, position=position)]
+        return [page async for page in read_pages(connector, stream, window, client, position=position)]
 
 
 def test_rest_by_page_number(tmp_path):
@@ -45,11 +45,11 @@ def test_rest_by_page_number(tmp_path):
         async with await rest_catalogue.start(records=250) as registry:
             found = await read(connector(tmp_path, "demo-rest", registry.url), "programmes")
             served = [s for s in registry.ledger if s.stream == "programmes"]
-            assert [raw.native_id for page in found for raw in page.raws] == [s.id for s in served]
+            assert [raw.native_id for page in found for raw in page.records] == [s.id for s in served]
             assert [page.last for page in found] == [False] * (len(found) - 1) + [True]
             assert found[-1].complete
             assert found[-1].position == ""
-            raw = found[0].raws[0]
+            raw = found[0].records[0]
             assert (raw.connector, raw.stream, raw.media_type) == ("demo-rest", "programmes", "application/json")
             assert json.loads(raw.body)["programmeId"] == raw.native_id
 
@@ -62,7 +62,7 @@ def test_soap_by_window_and_page(tmp_path):
             made = connector(tmp_path, "demo-soap", registry.url)
             found = await read(made, "degrees")
             served = [s for s in registry.ledger if s.stream == "degrees"]
-            raws = [raw for page in found for raw in page.raws]
+            raws = [raw for page in found for raw in page.records]
             assert [raw.native_id for raw in raws] == [s.id for s in served]
             assert raws[0].kind == "degree"
             assert raws[0].version
@@ -79,12 +79,12 @@ def test_a_restart_goes_on_at_every_position(tmp_path):
         async with await rest_catalogue.start(records=350) as registry:
             made = connector(tmp_path, "demo-rest", registry.url)
             found = await read(made, "programmes")
-            every = [raw.native_id for page in found for raw in page.raws]
+            every = [raw.native_id for page in found for raw in page.records]
             seen: list[str] = []
             for page in found[:-1]:
-                seen += [raw.native_id for raw in page.raws]
+                seen += [raw.native_id for raw in page.records]
                 rest = await read(made, "programmes", position=page.position)
-                assert seen + [raw.native_id for p in rest for raw in p.raws] == every
+                assert seen + [raw.native_id for p in rest for raw in p.records] == every
                 assert not rest[-1].complete  # half a scan deletes nothing
 
     asyncio.run(case())
@@ -93,10 +93,10 @@ def test_a_restart_goes_on_at_every_position(tmp_path):
 def test_wrong_credentials_stop_the_stream(tmp_path):
     async def case():
         async with await rest_catalogue.start(records=5) as registry, await soap_credits.start(records=5) as other:
-            with pytest.raises(Halt) as caught:
+            with pytest.raises(StreamHalted) as caught:
                 await read(connector(tmp_path, "demo-rest", registry.url), "programmes", secrets={"demo-rest/token": b"CANARY"})
             assert caught.value.reason == "DENIED"
-            with pytest.raises(Halt) as caught:
+            with pytest.raises(StreamHalted) as caught:
                 await read(connector(tmp_path, "demo-soap", other.url), "degrees", secrets={"demo-soap/key": b"CANARY"})
             assert caught.value.reason == "DENIED"
             assert "CANARY" not in str(caught.value)
@@ -113,7 +113,7 @@ def test_a_passing_misbehaviour_costs_nothing(tmp_path, name, kind):
             registry.misbehave(kind, times=1, skip=1)
             found = await read(connector(tmp_path, name, registry.url), stream)
             served = [s.id for s in registry.ledger if s.stream == stream]
-            assert [raw.native_id for page in found for raw in page.raws] == served
+            assert [raw.native_id for page in found for raw in page.records] == served
 
     asyncio.run(case())
 
@@ -124,10 +124,10 @@ def test_a_passing_misbehaviour_costs_nothing(tmp_path, name, kind):
     [
         ("timeout", RetryLater, {"TIMEOUT"}),
         ("repeated_page", RetryLater, {"PAGE_REPEATED"}),
-        ("loop", (RetryLater, Halt), {"PAGE_REPEATED", "CURSOR_LOOP"}),
+        ("loop", (RetryLater, StreamHalted), {"PAGE_REPEATED", "CURSOR_LOOP"}),
         ("html", RetryLater, {"NOT_A_REGISTRY_RESPONSE"}),
         ("truncated", RetryLater, {"INCOMPLETE_BODY", "JSON_MALFORMED", "XML_MALFORMED"}),
-        ("endless", Halt, {"LIMIT_BYTES"}),
+        ("endless", StreamHalted, {"LIMIT_BYTES"}),
         ("error", RetryLater, {"HTTP_500"}),
     ],
 )

@@ -15,9 +15,9 @@ from misbehaving import Asked, Server, reply
 
 from gateway.config.loading import load_connector
 from gateway.config.split_streams import split_by_party
-from gateway.errors import Halt, RetryLater
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 
 HEAD = """
 language: 1
@@ -35,7 +35,7 @@ streams:
     tests: [{{name: shape, given: {{}}, expect_some: {{}}}}]
 {stream}
 """
-WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC))
+WINDOW = TimeWindow(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC))
 SECRETS = {"persons": b"p1\np2\n# comment\np3\n", "key": b"CANARY"}
 
 
@@ -74,15 +74,15 @@ def read(tmp_path, route, stream: str, block: str = "", *, protocol: str = "rest
     async def run():
         async with Server(serve(route)) as server:
             connector = made(tmp_path, server.url, stream, block, protocol)
-            async with Client(connector, SECRETS.__getitem__, "production") as client:
-                found = [page async for page in pages(connector, "things", window, client, position=position, subjects=subjects)]
+            async with RegistryClient(connector, SECRETS.__getitem__, "production") as client:
+                found = [page async for page in read_pages(connector, "things", window, client, position=position, subjects=subjects)]
             return found, server
 
     return asyncio.run(run())
 
 
 def ids(found):
-    return [raw.native_id for page in found for raw in page.raws]
+    return [raw.native_id for page in found for raw in page.records]
 
 
 def test_the_request_is_filled_and_what_has_no_value_is_left_out(tmp_path):
@@ -121,7 +121,7 @@ def test_subjects_in_batches_as_json_list_query_and_text(tmp_path):
     assert ids(found) == ["p1", "p2", "p3"]
     assert [json.loads(asked.body)["text"] for asked in server.asked] == ["all p1,p2", "all p3"]
     assert server.asked[0].target == "/api/q?p=p1&p=p2"
-    assert found[0].raws[0].context["person"] == "p1,p2"
+    assert found[0].records[0].context["person"] == "p1,p2"
     assert "p1" not in found[0].position
 
 
@@ -140,16 +140,16 @@ def test_institutions_have_their_own_address_and_credentials(tmp_path):
             id: ["$school"]
             """
             connector = made(tmp_path, one.url, stream)
-            async with Client(connector, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
-                found = [page async for page in pages(connector, "things", WINDOW, client)]
+            async with RegistryClient(connector, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
+                found = [page async for page in read_pages(connector, "things", WINDOW, client)]
             assert ids(found) == ["first", "second"]
             assert [asked.target for asked in one.asked] == ["/api/r", "/own/r"]
             assert [asked.headers["x-key"] for asked in one.asked] == ["k1", "k2"]
             running = split_by_party(connector)
             assert list(running.streams) == ["things@first", "things@second"]
-            async with Client(running, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
-                found = [page async for page in pages(running, "things@second", WINDOW, client)]
-            assert [(raw.stream, raw.native_id) for page in found for raw in page.raws] == [("things@second", "second")]
+            async with RegistryClient(running, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
+                found = [page async for page in read_pages(running, "things@second", WINDOW, client)]
+            assert [(raw.stream, raw.native_id) for page in found for raw in page.records] == [("things@second", "second")]
             assert found[-1].complete  # of this institution: what it no longer shows is gone, whatever the others do
 
     asyncio.run(run())
@@ -197,7 +197,7 @@ def test_windows_halve_until_they_fit_and_a_restart_keeps_the_halves(tmp_path):
     assert [page.last for page in found] == [False, False, False, True]
     rest, _ = read(tmp_path, halving, HALVED, TOO_MANY, position=found[1].position)
     assert ids(rest) == ["05-07", "07-09"]
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         read(tmp_path, lambda *_: {"error": "TOO_MANY"}, HALVED, TOO_MANY)
     assert caught.value.reason == "WINDOW_TOO_SMALL"
 
@@ -205,7 +205,7 @@ def test_windows_halve_until_they_fit_and_a_restart_keeps_the_halves(tmp_path):
 def test_an_empty_outcome_is_an_empty_page_and_a_failure_inside_200_is_not(tmp_path):
     found, _ = read(tmp_path, lambda *_: {"error": "NONE"}, HALVED, TOO_MANY)
     assert (ids(found), found[-1].last) == ([], True)
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         read(tmp_path, lambda *_: {"error": "CANARY"}, HALVED, "replies: [{when: error, then: stop, reason: REGISTRY_SAYS_NO}]")
     assert caught.value.reason == "REGISTRY_SAYS_NO"
     assert "CANARY" not in str(caught.value)
@@ -238,7 +238,7 @@ def test_ids_are_fetched_one_by_one_and_deletions_are_not(tmp_path):
         return {"id": path.rsplit("/", 1)[1].replace("%2F", "/"), "full": True} if "lost" not in path else (404, {})
 
     found, server = read(tmp_path, route, EXPANDED, "replies: [{when: {status: 404}, then: empty}]")
-    assert [(raw.native_id, raw.body and json.loads(raw.body).get("full")) for raw in found[0].raws] == [
+    assert [(raw.native_id, raw.body and json.loads(raw.body).get("full")) for raw in found[0].records] == [
         ("a/b", True),
         ("gone", None),
         ("c", True),
@@ -280,9 +280,9 @@ def test_a_zip_of_tables_is_joined_by_key_and_cut_into_pages(tmp_path):
     id: id
     """
     found, _ = read(tmp_path, lambda *_: packed.getvalue(), stream, protocol="file")
-    assert [len(page.raws) for page in found] == [1000, 1000, 500]
+    assert [len(page.records) for page in found] == [1000, 1000, 500]
     assert [page.complete for page in found] == [False, False, True]
-    assert [part["part"] for part in json.loads(found[0].raws[7].body)["parts"]] == ["wheel", "door"]
+    assert [part["part"] for part in json.loads(found[0].records[7].body)["parts"]] == ["wheel", "door"]
     rest, _ = read(tmp_path, lambda *_: packed.getvalue(), stream, protocol="file", position=found[0].position)
     assert ids(rest) == ids(found)[1000:]
 
@@ -301,7 +301,7 @@ def test_a_change_feed_is_read_until_nothing_new_and_remembers_where(tmp_path):
 
     found, _ = read(tmp_path, route, stream)
     assert ids(found) == ["r1", "r2", "r3", "r4", "r5"]
-    assert [raw.native_id for page in found for raw in page.raws if raw.body is None] == ["r3"]
+    assert [raw.native_id for page in found for raw in page.records if raw.body is None] == ["r3"]
     assert found[-1].last
     log.append({"pos": 6, "id": "r6", "op": "insert"})
     more, _ = read(tmp_path, route, stream, position=found[-1].position)
@@ -347,13 +347,13 @@ def test_children_kinds_and_kept_surroundings_in_xml(tmp_path):
     id: ["$school", "@id"]
     """
     found, _ = read(tmp_path, lambda *_: document, stream, 'namespaces: {x: "urn:x"}')
-    assert [(raw.native_id, raw.kind, raw.context.get("parent")) for raw in found[0].raws] == [
+    assert [(raw.native_id, raw.kind, raw.context.get("parent")) for raw in found[0].records] == [
         ("S1/1", "degree", None),
         ("S1/2", "course", "S1/1"),
         ("S1/3", "course", "S1/2"),
         ("S1/4", "course", None),
     ]
-    assert found[0].raws[0].media_type == "application/xml"
+    assert found[0].records[0].media_type == "application/xml"
 
 
 def test_a_document_in_a_document(tmp_path):
@@ -366,7 +366,7 @@ def test_a_document_in_a_document(tmp_path):
     id: oid
     """
     found, server = read(tmp_path, lambda *_: envelope, stream, 'namespaces: {p: "urn:p"}', protocol="soap")
-    assert json.loads(found[0].raws[0].body)["name"] == "Müller & <b>"
+    assert json.loads(found[0].records[0].body)["name"] == "Müller & <b>"
     assert server.asked[0].headers["soapaction"] == '""'
     assert b"<p:id>2026</p:id>" in server.asked[0].body
     assert b"none" not in server.asked[0].body
@@ -383,7 +383,7 @@ def test_faults_inside_200_and_500_mean_the_same(tmp_path):
 
     stream = "request: {envelope: '<ask/>'}\nrecords: '//x'\nid: '@id'\n"
     for status in (200, 500):
-        for code, kind in (("s:Server", RetryLater), ("s:Client", Halt)):
+        for code, kind in (("s:Server", RetryLater), ("s:Client", StreamHalted)):
             with pytest.raises(kind) as caught:
                 read(tmp_path, lambda *_, s=status, c=code: (s, fault(c)), stream, protocol="soap")
             assert caught.value.reason == "SOAP_FAULT"
@@ -414,8 +414,8 @@ def test_addressing_is_answered_by_its_message_id(tmp_path):
 
 def test_a_record_without_an_id_still_arrives(tmp_path):
     found, _ = read(tmp_path, lambda *_: [{"name": "no id"}, {"id": "x" * 900}], 'request: {get: /}\nrecords: "@"\nid: id\n')
-    assert len(found[0].raws) == 2
-    assert all(raw.native_id.startswith("?") for raw in found[0].raws)
+    assert len(found[0].records) == 2
+    assert all(raw.native_id.startswith("?") for raw in found[0].records)
 
 
 def test_half_a_resumed_scan_never_says_complete(tmp_path):
@@ -432,7 +432,7 @@ def test_half_a_resumed_scan_never_says_complete(tmp_path):
 
 def test_a_next_url_to_another_host_is_refused(tmp_path):
     stream = "request: {get: /}\npaging: {next_url: next}\nrecords: items\nid: id\n"
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         read(tmp_path, lambda *_: {"items": [{"id": 1}], "next": "https://evil.example/x?id=CANARY"}, stream)
     assert caught.value.reason == "CURSOR_FOREIGN"
     assert "CANARY" not in str(caught.value)
@@ -449,11 +449,11 @@ def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, re
         return '<l xmlns="urn:x">' + "".join(f'<r id="{n}"><c id="{n}c"/><t>{"y" * 200}</t></r>' for n in range(count)) + "</l>"
 
     small, _ = read(tmp_path, lambda *_: document(1200), stream, block)
-    monkeypatch.setattr(chain, "CUT_BYTES", 1000)
+    monkeypatch.setattr(chain, "STREAMING_THRESHOLD_BYTES", 1000)
     monkeypatch.setattr(chain.xml_parser, "parse", None)  # it has to be cut
     cut, _ = read(tmp_path, lambda *_: document(1200), stream, block)
-    assert [(raw.native_id, raw.context, raw.body) for page in cut for raw in page.raws] == [
-        (raw.native_id, raw.context, raw.body) for page in small for raw in page.raws
+    assert [(raw.native_id, raw.context, raw.body) for page in cut for raw in page.records] == [
+        (raw.native_id, raw.context, raw.body) for page in small for raw in page.records
     ]
     assert [page.position for page in cut] == [page.position for page in small]
 
@@ -485,12 +485,12 @@ def test_a_loop_over_the_ids_of_another_stream(tmp_path):
             file = tmp_path / "test.yaml"
             file.write_text(file.read_text() + more)
             connector = load_connector(file)
-            async with Client(connector, SECRETS.__getitem__, "production") as client:
-                return [page async for page in pages(connector, "things", WINDOW, client)]
+            async with RegistryClient(connector, SECRETS.__getitem__, "production") as client:
+                return [page async for page in read_pages(connector, "things", WINDOW, client)]
 
     found = asyncio.run(run())
     assert ids(found) == ["/programs/a/offers", "/programs/b/offers"]
-    assert found[0].raws[0].context["program"] == "a"
+    assert found[0].records[0].context["program"] == "a"
 
 
 def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, monkeypatch):
@@ -500,7 +500,7 @@ def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, mon
         raise KeyError("CANARY")
 
     monkeypatch.setattr(record_selector, "element_bytes", broken)
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         read(tmp_path, lambda *_: "<l><r id='1'/></l>", "request: {get: /}\nrecords: '//r'\nid: '@id'\n")
     assert caught.value.reason == "UNEXPECTED"
     assert "KeyError" in str(caught.value)
@@ -513,7 +513,7 @@ def test_meanings_are_tried_in_order(tmp_path):
     found, _ = read(tmp_path, lambda *_: (404, {"code": "NOBODY"}), stream, block)
     assert ids(found) == []
     for body in ({"code": "OTHER"}, b"<html>", b""):
-        with pytest.raises(Halt) as caught:
+        with pytest.raises(StreamHalted) as caught:
             read(tmp_path, lambda *_, b=body: (404, b), stream, block)
         assert caught.value.reason == "WRONG_ADDRESS"
 
@@ -544,8 +544,8 @@ def test_a_table_that_may_have_been_cut_short_is_not_read(tmp_path):
 
         async with Server(answer) as server:
             connector = made(tmp_path, server.url, 'request: {get: /}\nrecords: "@"\nid: id\n', protocol="file")
-            async with Client(connector, SECRETS.__getitem__, "production") as client:
-                return [page async for page in pages(connector, "things", WINDOW, client)]
+            async with RegistryClient(connector, SECRETS.__getitem__, "production") as client:
+                return [page async for page in read_pages(connector, "things", WINDOW, client)]
 
     with pytest.raises(RetryLater) as caught:
         asyncio.run(run())

@@ -10,9 +10,9 @@ from certificates import AUTHORITY, CLIENT, SERVER, STRANGER, Made, make
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from misbehaving import Server, always
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import tls
-from gateway.fetch.registry_client import Allowance, Call, Line, Transport, origin
+from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
 
 
 def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLContext:
@@ -29,9 +29,9 @@ def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLCont
 def get(tmp_path, made: Made, *, clients: Made | None = None, **own):
     async def run():
         async with Server(always(b"x"), tls=serving(tmp_path, made, clients=clients)) as server:
-            line = Line(tls=tls.context("test", **own))
-            async with Transport("test", Allowance(timeout=30, attempts=1), line, {origin(server.url)}) as client:
-                reply, _ = await client.send(Call("GET", server.url))
+            line = Connection(tls=tls.client_context("test", **own))
+            async with Transport("test", RegistryLimits(timeout=30, attempts=1), line, {origin(server.url)}) as client:
+                reply, _ = await client.send(RegistryRequest("GET", server.url))
                 return reply.body.read()
 
     return asyncio.run(run())
@@ -51,13 +51,13 @@ def test_a_trusted_server_is_believed(tmp_path):
     ids=["self-signed", "wrong host", "expired"],
 )
 def test_a_wrong_certificate_is_refused(tmp_path, made, reason):
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         get(tmp_path, made, authorities=AUTHORITY.pem)
     assert caught.value.reason == reason
 
 
 def test_a_private_authority_is_not_trusted_by_default(tmp_path):
-    with pytest.raises(Halt) as caught:
+    with pytest.raises(StreamHalted) as caught:
         get(tmp_path, SERVER)
     assert caught.value.reason == "TLS_UNTRUSTED"
 
@@ -71,7 +71,7 @@ def test_mutual_tls_from_pem_and_pkcs12(tmp_path):
 
 @pytest.mark.parametrize("own", [{}, {"certificate": STRANGER.pem, "key": STRANGER.key_pem}], ids=["none", "stranger"])
 def test_without_the_right_client_certificate_there_is_no_reply_and_a_hint(tmp_path, own):
-    with pytest.raises((Halt, RetryLater)) as caught:
+    with pytest.raises((StreamHalted, RetryLater)) as caught:
         get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, **own)
     assert caught.value.reason in {"TLS_REFUSED", "CONNECTION_LOST"}
     assert "tls" in str(caught.value).lower()
@@ -88,7 +88,7 @@ def test_without_the_right_client_certificate_there_is_no_reply_and_a_hint(tmp_p
     ],
 )
 def test_material_that_cannot_be_used_is_named_and_not_shown(own):
-    with pytest.raises(Halt) as caught:
-        tls.context("test", **own)
+    with pytest.raises(StreamHalted) as caught:
+        tls.client_context("test", **own)
     assert caught.value.reason == "TLS_MATERIAL"
     assert "CANARY" not in str(caught.value)

@@ -16,8 +16,8 @@ from gateway.config.connection import Security, Signature, Timestamp, UsernameTo
 from gateway.config.types import Secret
 from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap import xml_signature
-from gateway.fetch.soap.ws_security import WSSE, Guard
-from gateway.fetch.soap.xml_signature import DS, WSU, Refused
+from gateway.fetch.soap.ws_security import WSSE, WsSecurity
+from gateway.fetch.soap.xml_signature import DS, WSU, SignatureRefused
 
 NOW = datetime.now(UTC)
 SECRETS = {
@@ -38,25 +38,25 @@ def signature(ours: str, trust: str, **more) -> Signature:
     )
 
 
-def guard(ours: str = "our", trust: str = "their", **more) -> Guard:
+def guard(ours: str = "our", trust: str = "their", **more) -> WsSecurity:
     security = Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature(ours, trust, **more))
-    return Guard(security, SECRETS.__getitem__, "test")
+    return WsSecurity(security, SECRETS.__getitem__, "test")
 
 
 def envelope(text: str = "good") -> etree._Element:
     content = etree.fromstring(f"<r:reply xmlns:r='urn:reg' xmlns:unused='urn:u'><r:name>{text}</r:name></r:reply>")
-    return soap.message("1.1", content, "").envelope
+    return soap.build_message("1.1", content, "").envelope
 
 
 def signed(text: str = "good", now: datetime = NOW, ours: str = "their", **more) -> etree._Element:
     made = envelope(text)
-    guard(ours, "our", **more).secure(made, now)
+    guard(ours, "our", **more).secure_request(made, now)
     return etree.fromstring(etree.tostring(made))  # over the wire
 
 
-def refused(reply: etree._Element, reason: str, who: Guard | None = None, now: datetime = NOW) -> None:
-    with pytest.raises(Refused) as caught:
-        (who or guard()).verified(reply, now)
+def refused(reply: etree._Element, reason: str, who: WsSecurity | None = None, now: datetime = NOW) -> None:
+    with pytest.raises(SignatureRefused) as caught:
+        (who or guard()).verify_reply(reply, now)
     assert caught.value.reason == reason
 
 
@@ -69,13 +69,13 @@ def test_what_we_sign_is_what_another_implementation_verifies():
 def test_a_signed_reply_is_read_and_nothing_beside_it():
     reply = signed()
     soap.header_of(reply).append(etree.fromstring("<x:evil xmlns:x='urn:x'/>"))
-    read = guard().verified(reply, NOW)
+    read = guard().verify_reply(reply, NOW)
     assert read.xpath("string(//*[local-name()='name'])") == "good"
     assert read.xpath("//*[local-name()='evil']") == []
 
 
 def test_an_authority_vouches_for_a_certificate_and_a_stranger_does_not():
-    assert guard(trust="ca").verified(signed(), NOW) is not None
+    assert guard(trust="ca").verify_reply(signed(), NOW) is not None
     refused(signed(ours="stranger"), "SIGNATURE_UNTRUSTED", guard(trust="ca"))
     refused(signed(ours="stranger"), "SIGNATURE_UNTRUSTED")
 
@@ -92,7 +92,7 @@ def test_a_changed_body_is_refused():
 
 def test_a_replay_and_an_expired_message_are_refused():
     who, reply = guard(), signed()
-    who.verified(deepcopy(reply), NOW)
+    who.verify_reply(deepcopy(reply), NOW)
     refused(reply, "SIGNATURE_REPLAYED", who)
     refused(signed(now=NOW - timedelta(hours=1)), "SIGNATURE_EXPIRED")
     refused(signed(now=NOW + timedelta(hours=1)), "SIGNATURE_EXPIRED")
@@ -143,14 +143,14 @@ def wrapped(how: str) -> etree._Element:
     "how", ["header", "same id", "security", "second body", "inside evil", "object in signature", "second security", "dropped"]
 )
 def test_a_wrapped_body_is_never_read(how):
-    with pytest.raises(Refused):
-        guard().verified(wrapped(how), NOW)
+    with pytest.raises(SignatureRefused):
+        guard().verify_reply(wrapped(how), NOW)
 
 
 def test_a_body_before_its_time_is_the_signed_one_alone():
     try:
-        read = guard().verified(wrapped("before"), NOW)
-    except Refused:
+        read = guard().verify_reply(wrapped("before"), NOW)
+    except SignatureRefused:
         return
     assert "evil" not in etree.tostring(read).decode()
 
@@ -181,7 +181,7 @@ def test_username_tokens():
     def made(*, digest: bool) -> etree._Element:
         token = UsernameToken(username="u", password=Secret(secret="password"), digest=digest)
         message = envelope()
-        Guard(Security(username_token=token), SECRETS.__getitem__, "test").secure(message, NOW)
+        WsSecurity(Security(username_token=token), SECRETS.__getitem__, "test").secure_request(message, NOW)
         return message
 
     plain, hashed = made(digest=False), made(digest=True)
@@ -203,15 +203,15 @@ def sealed(text: str = "good", *, partial: bool = False) -> bytes:
 
 def test_an_enveloped_signature_of_another_implementation_verifies_and_keeps_the_bytes():
     data = sealed()
-    assert xml_signature.enveloped(data, [SERVER.certificate], NOW, "x") == data
-    assert xml_signature.enveloped(data, [AUTHORITY.certificate], NOW, "x") == data
-    assert xml_signature.enveloped(data, [], NOW, "x") == data
+    assert xml_signature.verify_enveloped(data, [SERVER.certificate], NOW, "x") == data
+    assert xml_signature.verify_enveloped(data, [AUTHORITY.certificate], NOW, "x") == data
+    assert xml_signature.verify_enveloped(data, [], NOW, "x") == data
     for changed, trust, reason in (
         (data.replace(b"good", b"evil"), [SERVER.certificate], "SIGNATURE_INVALID"),
         (data, [STRANGER.certificate], "SIGNATURE_UNTRUSTED"),
         (b"<elmo><name>good</name></elmo>", [SERVER.certificate], "SIGNATURE_ABSENT"),
         (b"<w>" + data + b"</w>", [SERVER.certificate], "SIGNATURE_INVALID"),
     ):
-        with pytest.raises(Refused) as caught:
-            xml_signature.enveloped(changed, trust, NOW, "x")
+        with pytest.raises(SignatureRefused) as caught:
+            xml_signature.verify_enveloped(changed, trust, NOW, "x")
         assert caught.value.reason == reason

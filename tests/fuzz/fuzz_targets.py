@@ -12,19 +12,19 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.expressions.compiler import ExpressionError, SelectError, compile_expression, text_of
-from gateway.config.loading import connector_of
+from gateway.config.expressions.compiler import EvaluationError, ExpressionError, compile_expression, text_of
+from gateway.config.loading import build_connector
 from gateway.config.mapping_tables import Mapping
 from gateway.config.rules import Boolean, Cast, DateTime
-from gateway.config.validation import shape
-from gateway.config.yaml.document import MAX_DEPTH, parse
+from gateway.config.validation import validate_document
+from gateway.config.yaml.document import MAX_DEPTH, parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch import xml_parser
 from gateway.fetch.decode import formats as decoding
-from gateway.fetch.decode.chain import part
-from gateway.fetch.http.body import Body
-from gateway.fetch.http.request_reply import Reply
-from gateway.fetch.record_selector import moment_of
+from gateway.fetch.decode.chain import select_mime_part
+from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.http.request_reply import RegistryReply
+from gateway.fetch.record_selector import parse_timestamp
 from gateway.harmonise.values import casts as casting
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.values.text import CastError
@@ -38,7 +38,7 @@ def decode(data: bytes) -> None:
     if len(data) < 2:
         return
     kind, more, rest = data[0] % 8, data[1], data[2:]
-    body = Body.of(rest, proved=bool(more & 1))
+    body = ReplyBody.from_bytes(rest, proved=bool(more & 1))
     transport = CHARSETS[(more >> 1) % len(CHARSETS)]
     with contextlib.suppress(StreamError):
         if kind == 0:
@@ -46,15 +46,15 @@ def decode(data: bytes) -> None:
             assert depth(root) <= xml_parser.MAX_DEPTH
             xml_parser.parse_bytes(decoding.element_bytes(root))
         elif kind == 1:
-            skeleton, records = xml_parser.cut(body, xml_parser.Place(("r",)), transport=transport)
+            skeleton, records = xml_parser.stream_records(body, xml_parser.RecordPath(("r",)), transport=transport)
             pieces = list(records)
             assert len(pieces) == records.count
-            assert skeleton.tag == "r" or records.nested or not skeleton.findall(".//r")
+            assert skeleton.tag == "r" or records.has_nested_records or not skeleton.findall(".//r")
         elif kind == 2:
             value = decoding.read_json(body, "x", transport=transport, comments=bool(more & 64))
             assert same(json.loads(decoding.dump_json(value)), value)
         elif kind == 3:
-            for row in decoding.read_csv(body, decoding.Table(separator=";" if more & 64 else ","), "x", transport=transport):
+            for row in decoding.read_csv(body, decoding.CsvFormat(separator=";" if more & 64 else ","), "x", transport=transport):
                 decoding.dump_json(row)
         elif kind == 4:
             for _, file in decoding.unzip(body, ("*",), LIMIT, "x"):
@@ -62,9 +62,9 @@ def decode(data: bytes) -> None:
         elif kind == 5:
             assert decoding.gunzip(body, LIMIT, "x").size <= LIMIT
         elif kind == 6:
-            decoding.unbase64(body, LIMIT, "x")
+            decoding.decode_base64(body, LIMIT, "x")
         else:
-            part(body, Reply(200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"), None, "x")
+            select_mime_part(body, RegistryReply(200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"), None, "x")
 
 
 def depth(root: etree._Element) -> int:
@@ -92,7 +92,7 @@ def select(data: bytes) -> None:
         return
     kind = "xml" if data[0] & 1 else "json"
     text, _, payload = data[1:].partition(b"\0")
-    with contextlib.suppress(ExpressionError, SelectError, PayloadError, UnicodeDecodeError):
+    with contextlib.suppress(ExpressionError, EvaluationError, PayloadError, UnicodeDecodeError):
         node = xml_element(payload) if kind == "xml" else json_value(payload)
         found = compile_expression(kind, text.decode(), {"x": "urn:x"})
         for value in found.run(node, {"school": "S", "root": node}):
@@ -142,7 +142,7 @@ def casts(data: bytes) -> None:
     if isinstance(made, datetime):
         assert made.utcoffset() is not None
     assert convert(value) == made
-    moment_of(text)
+    parse_timestamp(text)
 
 
 def valid(data: bytes) -> bool:
@@ -162,12 +162,12 @@ def number(text: str) -> Any:
 
 def language(data: bytes) -> None:
     """A connector file, or a table of mappings: read, shaped, and every finding has its place in the file."""
-    document = parse(data[1:] if data else b"", "x.yaml")
+    document = parse_yaml(data[1:] if data else b"", "x.yaml")
     findings = list(document.findings)
     if data and data[0] & 1:
-        _, found = shape(Mapping, document)
+        _, found = validate_document(Mapping, document)
     else:
-        _, found = connector_of(document, leniently=bool(data and data[0] & 2))
+        _, found = build_connector(document, partially=bool(data and data[0] & 2))
     lines = len(data.decode("utf-8", "replace").splitlines()) + data.count(b"\n") + 2
     for finding in (*findings, *found):
         assert finding.code

@@ -35,10 +35,10 @@ def break_one() -> None:
 def plant() -> None:
     """One leak for each place."""
     headers, rejection, broken, failed = (
-        record_processor.document_headers,
-        record_processor.rejection,
-        harmonise_stage.broken,
-        stream_poller.StreamPoller._failed,
+        record_processor.encode_document_headers,
+        record_processor.encode_rejection,
+        harmonise_stage.process_or_reject,
+        stream_poller.StreamPoller._record_failure,
     )
 
     def told(document, raw, provenance):
@@ -59,7 +59,12 @@ def plant() -> None:
     def explained(self, outcome, reason, text, delay):
         return failed(self, outcome, reason, f"{text} {NAME}", delay)
 
-    record_processor.document_headers, record_processor.rejection, harmonise_stage.broken, stream_poller.StreamPoller._failed = (
+    (
+        record_processor.encode_document_headers,
+        record_processor.encode_rejection,
+        harmonise_stage.process_or_reject,
+        stream_poller.StreamPoller._record_failure,
+    ) = (
         told,
         quoting,
         shown,

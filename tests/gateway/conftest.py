@@ -92,7 +92,7 @@ async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> li
 def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
     """A broker of this test's own: the gateway's topic names are fixed, and its cursors must not outlive the registries."""
     with kafka.running(tmp_path / "kafka") as found:
-        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=found.bootstrap)))
+        asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=found.bootstrap)))
         yield found
 
 

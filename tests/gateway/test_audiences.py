@@ -10,12 +10,12 @@ import pytest
 from aiokafka import ConsumerRecord
 from pydantic import SecretStr
 
-from gateway.messages.cloudevents import raw_headers
-from gateway.messages.outgoing import Outgoing
-from gateway.pipeline.loaded_config import Fleet, load_fleet
-from gateway.pipeline.record_processor import Deliver, deliver_for
-from gateway.pseudonym_keys import ESC, IDS, SUPPRESSION, derived, key_id, keys_of
-from gateway.records import Raw
+from gateway.messages.cloudevents import encode_raw_headers
+from gateway.messages.outgoing import OutgoingRecord
+from gateway.pipeline.loaded_config import LoadedConfig, load_config
+from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
+from gateway.pseudonym_keys import CREDENTIAL_ID_AUDIENCE, ESC_AUDIENCE, SUPPRESSION_AUDIENCE, derive_key, key_id, load_keys
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +31,8 @@ SCHOOL = (
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Fleet:
-    return load_fleet(settings(), ["demo-soap"])
+def fleet() -> LoadedConfig:
+    return load_config(settings(), ["demo-soap"])
 
 
 def settings(**changes: str) -> Settings:
@@ -40,7 +40,7 @@ def settings(**changes: str) -> Settings:
     return Settings(connectors=ROOT / "connectors", mappings=ROOT / "mappings", **{name: SecretStr(value) for name, value in given.items()})
 
 
-def raws(number: str, consent: str) -> list[Raw]:
+def raws(number: str, consent: str) -> list[RawRecord]:
     """A degree and an enrolment of one person, under that person's national number, as some registries have it."""
     given, family, born, esi = PERSONS[number]
     student = (
@@ -57,27 +57,27 @@ def raws(number: str, consent: str) -> list[Raw]:
         "<t:from>2025-08-01</t:from><t:until>2026-07-31</t:until><t:consent>true</t:consent></t:enrolment>"
     )
     return [
-        Raw(connector="demo-soap", stream=stream, native_id=number, body=body.encode(), media_type="application/xml")
+        RawRecord(connector="demo-soap", stream=stream, native_id=number, body=body.encode(), media_type="application/xml")
         for stream, body in (("degrees", degree), ("enrolments", enrolment))
     ]
 
 
-def outgoing(deliver: Deliver, raw: Raw) -> list[Outgoing]:
-    record = ConsumerRecord("gateway.raw.v1", 0, 7, 1_700_000_000_000, 0, raw.key.encode(), raw.body, None, 0, 0, raw_headers(raw))
+def outgoing(deliver: RecordProcessor, raw: RawRecord) -> list[OutgoingRecord]:
+    record = ConsumerRecord("gateway.raw.v1", 0, 7, 1_700_000_000_000, 0, raw.key.encode(), raw.body, None, 0, 0, encode_raw_headers(raw))
     result = deliver(record)
     assert result.outcome in {"accepted", "deleted"}, result
     return result.outgoing
 
 
-def words(one: Outgoing) -> set[str]:
+def words(one: OutgoingRecord) -> set[str]:
     """Every text a reader of a record gets: key, headers, and the texts of the value."""
     found = {one.key.decode(), *(value.decode() for _, value in one.headers)}
     return found | set(re.findall(r'"((?:[^"\\]|\\.)*)"', (one.value or b"").decode()))
 
 
-def told(fleet: Fleet, number: str, consent: str) -> dict[str, set[str]]:
+def told(fleet: LoadedConfig, number: str, consent: str) -> dict[str, set[str]]:
     """What each platform is told of a person."""
-    deliver = deliver_for(settings(), fleet.harmonisers.get)
+    deliver = build_record_processor(settings(), fleet.harmonisers.get)
     found: dict[str, set[str]] = {"europass": set(), "esc": set()}
     for one in [one for raw in raws(number, consent) for one in outgoing(deliver, raw) if one.value]:  # a tombstone names nobody
         found[one.topic.partition(".")[0]] |= words(one)
@@ -85,7 +85,7 @@ def told(fleet: Fleet, number: str, consent: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("consent", ["true", "false"])
-def test_nothing_but_what_was_agreed_joins_two_platforms(fleet: Fleet, consent: str):
+def test_nothing_but_what_was_agreed_joins_two_platforms(fleet: LoadedConfig, consent: str):
     [one, other] = [told(fleet, number, consent) for number in PERSONS]
     of_the_person = {platform: texts - other[platform] for platform, texts in one.items()}
     assert len(of_the_person["europass"]) > 5
@@ -99,33 +99,33 @@ def test_nothing_but_what_was_agreed_joins_two_platforms(fleet: Fleet, consent: 
     assert not [text for texts in one.values() for text in texts if number in text], "the native id is a national number"
 
 
-def test_a_check_that_finds_nothing_would_prove_nothing(fleet: Fleet):
+def test_a_check_that_finds_nothing_would_prove_nothing(fleet: LoadedConfig):
     """With the native id as it is, the comparison finds it on both sides."""
     number = next(iter(PERSONS))
     raw = raws(number, "false")[1]
-    [plain] = outgoing(deliver_for(settings(), fleet.harmonisers.get), raw)
+    [plain] = outgoing(build_record_processor(settings(), fleet.harmonisers.get), raw)
     document = json.loads(plain.value)
     assert document["source"]["sourceEventId"] not in {number, raw.key}
     document["source"]["sourceEventId"] = number
-    assert number in words(Outgoing(plain.topic, plain.key, json.dumps(document).encode(), plain.headers))
+    assert number in words(OutgoingRecord(plain.topic, plain.key, json.dumps(document).encode(), plain.headers))
 
 
-def test_each_audience_has_a_key_of_its_own_and_an_id_that_says_nothing(fleet: Fleet):
-    keys = keys_of(settings())
-    made = {audience: keys.of(audience)[0] for audience in (ESC, IDS, SUPPRESSION)}
+def test_each_audience_has_a_key_of_its_own_and_an_id_that_says_nothing(fleet: LoadedConfig):
+    keys = load_keys(settings())
+    made = {audience: keys.for_audience(audience)[0] for audience in (ESC_AUDIENCE, CREDENTIAL_ID_AUDIENCE, SUPPRESSION_AUDIENCE)}
     assert len({*made.values(), NEW.encode()}) == 4
     assert len({key_id(key) for key in made.values()}) == 3
     assert all(re.fullmatch("[0-9a-f]{8}", key_id(key)) for key in made.values())
-    assert derived(b"a", ESC) != derived(b"b", ESC)
+    assert derive_key(b"a", ESC_AUDIENCE) != derive_key(b"b", ESC_AUDIENCE)
 
 
-def test_a_key_is_replaced_without_a_record_standing_twice(fleet: Fleet):
+def test_a_key_is_replaced_without_a_record_standing_twice(fleet: LoadedConfig):
     """In the window a record goes out under the new key and is taken away under the old one; credentials keep their ids."""
     number = next(iter(PERSONS))
     credential, enrolment = raws(number, "true")
-    before = deliver_for(settings(pseudonym_key=OLD), fleet.harmonisers.get)
-    window = deliver_for(settings(pseudonym_key_previous=OLD, permanent_key=OLD), fleet.harmonisers.get)
-    after = deliver_for(settings(permanent_key=OLD), fleet.harmonisers.get)
+    before = build_record_processor(settings(pseudonym_key=OLD), fleet.harmonisers.get)
+    window = build_record_processor(settings(pseudonym_key_previous=OLD, permanent_key=OLD), fleet.harmonisers.get)
+    after = build_record_processor(settings(permanent_key=OLD), fleet.harmonisers.get)
 
     standing = {(one.topic, one.key): one.value for one in outgoing(before, enrolment) + outgoing(before, credential)}
     moved = outgoing(window, enrolment)
@@ -140,5 +140,5 @@ def test_a_key_is_replaced_without_a_record_standing_twice(fleet: Fleet):
     left = {place for place, value in standing.items() if value}
     assert left == {(one.topic, one.key) for raw in (credential, enrolment) for one in outgoing(after, raw)}
 
-    gone = Raw(connector="demo-soap", stream="enrolments", native_id=number, body=None)
+    gone = RawRecord(connector="demo-soap", stream="enrolments", native_id=number, body=None)
     assert {one.key for one in outgoing(window, gone)} >= {one.key for one in moved}, "a deletion finds both"

@@ -274,7 +274,7 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.secu
     write_connectors(tmp_path, *registry)
     write_secrets(tmp_path)
     with kafka.running(tmp_path / "kafka") as broker:
-        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=broker.bootstrap)))
+        asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=broker.bootstrap)))
         environment = os.environ | {
             "GATEWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{guarded}",
             "GATEWAY_KAFKA_SECURITY": "SASL_PLAINTEXT",

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import ConfigError
-from gateway.pipeline.loaded_config import load_fleet
+from gateway.pipeline.loaded_config import load_config
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ streams:
 
 def load(folder: Path) -> list[str]:
     settings = Settings(connectors=folder, mappings=ROOT / "mappings", pseudonym_key="0123456789abcdef0123456789abcdef")
-    return list(load_fleet(settings, say=False).connectors)
+    return list(load_config(settings, publish_metrics=False).connectors)
 
 
 def test_two_registries_that_call_at_one_path_are_refused_where_the_second_says_so(tmp_path: Path) -> None:

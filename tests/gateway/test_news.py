@@ -12,7 +12,7 @@ import pytest
 from gateway.config.loading import load_connector
 from gateway.kafka.send import send_command
 from gateway.messages import commands
-from gateway.operations.notifier import PERSISTENT, Herald, Troubles
+from gateway.operations.notifier import FAILURES_BEFORE_NOTIFICATION, FailureStreak, Notifier
 from gateway.settings import Settings
 from tests.gateway.acting import until
 from tests.gateway.conftest import ROOT, Site
@@ -31,19 +31,19 @@ class Listening:
 def test_a_run_of_failures_is_told_once_and_its_end_once():
     listening = Listening()
     connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
-    troubles = Troubles(Herald("w", listening), connector, "courses")
-    for _ in range(PERSISTENT - 1):
-        troubles.failed("retry", "timeout", "no answer")
-        troubles.failed("fenced", "fenced", "another worker took over")
+    troubles = FailureStreak(Notifier("w", listening), connector, "courses")
+    for _ in range(FAILURES_BEFORE_NOTIFICATION - 1):
+        troubles.poll_failed("retry", "timeout", "no answer")
+        troubles.poll_failed("fenced", "fenced", "another worker took over")
     assert not listening.said
-    troubles.ended()
+    troubles.poll_succeeded()
     assert not listening.said, "what mended itself is no news"
-    for _ in range(3 * PERSISTENT):
-        troubles.failed("retry", "timeout", "no answer")
-    troubles.failed("halt", "denied", "credentials refused")
-    troubles.failed("halt", "denied", "credentials refused")
-    troubles.ended()
-    troubles.ended()
+    for _ in range(3 * FAILURES_BEFORE_NOTIFICATION):
+        troubles.poll_failed("retry", "timeout", "no answer")
+    troubles.poll_failed("halt", "denied", "credentials refused")
+    troubles.poll_failed("halt", "denied", "credentials refused")
+    troubles.poll_succeeded()
+    troubles.poll_succeeded()
     assert [one["kind"] for one in listening.said] == ["failing", "halted", "recovered"]
     assert all(one["owner"] == {"name": "Demonstration", "contact": "https://catalogue.example/contact"} for one in listening.said)
 

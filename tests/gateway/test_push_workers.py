@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from gateway.messages.cloudevents import raw_from
+from gateway.messages.cloudevents import decode_raw
 from tests.conftest import free_port
 from tests.gateway.acting import until
 from tests.gateway.conftest import Site
@@ -100,7 +100,7 @@ def test_any_worker_may_be_called(site: Site):
     assert told[-1][0] == 200, told
     assert all(status == 0 or (status == 503 and int(after) > 0) for status, after in told[:-1]), "a lost connection, or when to come again"
     assert moved < 30, told  # half of it where nobody else works
-    raw = [raw_from(record.key, record.value, record.headers).native_id for record in site.read("gateway.raw.v1")]
+    raw = [decode_raw(record.key, record.value, record.headers).native_id for record in site.read("gateway.raw.v1")]
     assert set(raw) >= set(map(str, acknowledged)), "each acknowledged message is there"
     assert len(raw) == len(set(raw)), "once"
     print(f"the owner was killed; a caller was told to come again for {moved:.1f} s ({len(told) - 1} times 503), then accepted")

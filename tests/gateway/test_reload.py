@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from gateway.observability import metrics
-from gateway.pipeline.loaded_config import Fleet, load_fleet
+from gateway.pipeline.loaded_config import LoadedConfig, load_config
 from gateway.settings import Settings
 from gateway.worker import config_reloader
-from gateway.worker.config_reloader import Reloader
+from gateway.worker.config_reloader import ConfigReloader
 from tests.gateway.acting import answer, raw, until, whole
 from tests.gateway.conftest import ROOT, Site
 
@@ -31,17 +31,17 @@ class House:
         self.settings = Settings(
             connectors=folder / "connectors", mappings=folder / "mappings", pseudonym_key="a key for tests only, never for people"
         )
-        self.placed: list[tuple[Fleet, frozenset[str]]] = []
-        self.reloader = Reloader(self.settings, None, load_fleet(self.settings), self.place, polls=False)
+        self.placed: list[tuple[LoadedConfig, frozenset[str]]] = []
+        self.reloader = ConfigReloader(self.settings, None, load_config(self.settings), self.place, has_poll_role=False)
 
-    async def place(self, fleet: Fleet, changed: frozenset[str]) -> None:
+    async def place(self, fleet: LoadedConfig, changed: frozenset[str]) -> None:
         self.placed.append((fleet, changed))
 
     @property
     def connector(self) -> Path:
         return self.settings.connectors / "demo-rest.yaml"
 
-    async def placed_next(self) -> tuple[Fleet, frozenset[str]]:
+    async def placed_next(self) -> tuple[LoadedConfig, frozenset[str]]:
         count = len(self.placed)
         async with asyncio.timeout(PATIENCE):
             while len(self.placed) == count:
@@ -69,7 +69,7 @@ def outcome(name: str) -> float:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(config_reloader, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(config_reloader, "CHECK_INTERVAL_SECONDS", 0.1)
     (tmp_path / "connectors").mkdir()
     (tmp_path / "mappings").mkdir()
     shutil.copy(ROOT / "connectors" / "demo-rest.yaml", tmp_path / "connectors")

@@ -60,7 +60,7 @@ async def grant(bootstrap: str) -> None:
     await client.start()
     try:
         for user in strimzi.USERS:
-            for rule in strimzi.rights(user):
+            for rule in strimzi.acl_rules(user):
                 kind = rule["resource"]
                 for operation in rule["operations"]:
                     reply = await client._send_request(
@@ -84,7 +84,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]
     guarded = free_port()
     monkeypatch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + properties(guarded))
     with kafka.running(tmp_path / "kafka") as found:
-        asyncio.run(topic_admin.apply(Settings(kafka_bootstrap=found.bootstrap)))
+        asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=found.bootstrap)))
         asyncio.run(grant(found.bootstrap))
         yield Guarded(found.bootstrap, f"127.0.0.1:{guarded}")
 

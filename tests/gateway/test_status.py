@@ -7,14 +7,14 @@ import signal
 
 import pytest
 
-from gateway.cli.status import SILENT_SECONDS, facts
+from gateway.cli.status import WORKER_SILENT_AFTER_SECONDS, status_data
 from gateway.config.loading import load_connector
 from gateway.messages.status import StreamStatus, WorkerStatus
 from tests.gateway.acting import answer, gateway, until
 from tests.gateway.conftest import Site
 
 NOW = 1_000_000.0
-SILENT = NOW - SILENT_SECONDS - 1
+SILENT = NOW - WORKER_SILENT_AFTER_SECONDS - 1
 
 
 def worker(name: str, connectors: tuple[str, ...] | None, at: float = NOW, roles: tuple[str, ...] = ("poll",)) -> WorkerStatus:
@@ -44,10 +44,10 @@ def stream(connector: str, at: float) -> StreamStatus:
     ids=["nobody", "only a stage", "silent", "told of others", "one of two", "should", "does not say"],
 )  # fmt: skip
 def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(workers: list[WorkerStatus], state: str, reason: str):
-    (found,) = facts({}, [stream("one", SILENT)], workers, NOW)["streams"]
+    (found,) = status_data({}, [stream("one", SILENT)], workers, NOW)["streams"]
     last = "last reported 21 s ago by a, then running"
     assert (found["state"], found["reason"]) == (state, f"{last}; {reason}" if reason else last)
-    (fresh,) = facts({}, [stream("one", NOW)], workers, NOW)["streams"]
+    (fresh,) = status_data({}, [stream("one", NOW)], workers, NOW)["streams"]
     assert (fresh["state"], fresh["reason"]) == ("running", "")
 
 

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from gateway.errors import IntegrityStop
 from gateway.kafka.topic_reader import read_topic
 from gateway.local.broker import Broker
-from gateway.messages.suppression import outgoing, record_id
+from gateway.messages.suppression import encode_suppression, suppression_id
 from gateway.messages.topics import DIGESTS, RAW
 from gateway.observability import metrics
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.pseudonym_keys import SUPPRESSION, keys_of
-from gateway.records import Raw
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
@@ -24,14 +24,14 @@ NAME = "suppressing"
 
 def settings(broker: Broker, key: str = "a key for tests only, never for people", **more: str) -> Settings:
     secrets = {name: SecretStr(value) for name, value in {"pseudonym_key": key, **more}.items()}
-    return Settings(kafka_bootstrap=broker.bootstrap, stage="acceptance", **secrets)
+    return Settings(kafka_bootstrap=broker.bootstrap, registry_environment="acceptance", **secrets)
 
 
-def entry(native_id: str, digest: bytes) -> Entry:
-    return Entry(Raw(connector=NAME, stream="s", native_id=native_id, body=b'{"holder": "canary"}'), digest, None)
+def entry(native_id: str, digest: bytes) -> RawEntry:
+    return RawEntry(RawRecord(connector=NAME, stream="s", native_id=native_id, body=b'{"holder": "canary"}'), digest, None)
 
 
-def people(raw: Raw) -> set[str]:
+def people(raw: RawRecord) -> set[str]:
     return {"somebody"} if raw.native_id in {"theirs", "theirs too"} else set()
 
 
@@ -49,16 +49,19 @@ async def versions(where: Settings, topic: str) -> dict[str, list[bool]]:
 
 def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
     here = settings(broker)
-    key = keys_of(here).of(SUPPRESSION)[0]
+    key = load_keys(here).for_audience(SUPPRESSION_AUDIENCE)[0]
 
     async def scenario() -> tuple[dict[str, list[bool]], dict[str, list[bool]]]:
-        before = Ledger(here, NAME, "s", people)
+        before = StreamState(here, NAME, "s", people)
         await before.open()
         await before.write([entry("theirs", b"a" * 16), entry("other", b"b" * 16)], b"1")
-        marks = [outgoing(record_id(key, NAME, "erased"), "record", key, "now"), outgoing("somebody", "person", key, "now")]
+        marks = [
+            encode_suppression(suppression_id(key, NAME, "erased"), "record", key, "now"),
+            encode_suppression("somebody", "person", key, "now"),
+        ]
         await before.write([], None, marks)
         await before.close()
-        after = Ledger(here, NAME, "s", people)
+        after = StreamState(here, NAME, "s", people)
         await after.open()
         page = [entry("erased", b"c" * 16), entry("theirs", b"d" * 16), entry("theirs too", b"e" * 16), entry("new", b"f" * 16)]
         await after.write(page, b"2")
@@ -75,13 +78,13 @@ def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
 def test_without_the_key_of_an_entry_nothing_is_written(broker: Broker):
     """It could not tell who was erased: it fails closed, and goes on once the key is there."""
     old = settings(broker, "the key of before, for tests only, for nobody")
-    key = keys_of(old).of(SUPPRESSION)[0]
+    key = load_keys(old).for_audience(SUPPRESSION_AUDIENCE)[0]
 
     async def opened(where: Settings) -> None:
-        ledger = Ledger(where, NAME, "s")
+        ledger = StreamState(where, NAME, "s")
         try:
             await ledger.open()
-            await ledger.write([], None, [outgoing(record_id(key, NAME, "1"), "record", key, "now")])
+            await ledger.write([], None, [encode_suppression(suppression_id(key, NAME, "1"), "record", key, "now")])
         finally:
             await ledger.close()
 

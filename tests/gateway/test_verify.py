@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.fetch.secrets import FileSecrets
 from gateway.messages.outgoing import partition_for
-from gateway.operations.verify import HIDDEN, StreamReport, Topics, _Judge, deliver_for, verify
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.records import Raw
+from gateway.operations.verify import MASKED, StreamReport, TopicContents, _Comparison, build_record_processor, verify
+from gateway.pipeline.loaded_config import load_config
+from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.gateway.acting import gateway, settled
 from tests.gateway.conftest import Site
@@ -46,7 +46,7 @@ def report(site: Site, connector: str) -> tuple[bool, dict[str, StreamReport]]:
         mappings=ROOT / "mappings",
         pseudonym_key=site.environment["GATEWAY_PSEUDONYM_KEY"],
     )
-    found = asyncio.run(verify(settings, load_fleet(settings, [connector]), connector, FileSecrets(site.folder / "secrets")))
+    found = asyncio.run(verify(settings, load_config(settings, [connector]), connector, FileSecrets(site.folder / "secrets")))
     return found.complete, {one.stream: one for one in found.streams}
 
 
@@ -78,7 +78,7 @@ def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
     asyncio.run(write_again(site, twice, received))
     complete, streams = report(site, "demo-rest")
     assert not complete
-    assert {(one.topic, one.why) for stream in streams.values() for one in stream.doubled} == {
+    assert {(one.topic, one.why) for stream in streams.values() for one in stream.duplicated} == {
         (twice.topic, "was received once and published twice"),
         ("gateway.raw.v1", "was received once and written twice"),
     }
@@ -101,7 +101,7 @@ def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
     complete, streams = report(site, "demo-rest")
     assert not complete
     assert [one.topic for one in streams["courses"].missing] == ["europass.learning-opportunities.v1"]
-    assert [one.id for one in streams["programmes"].surplus] == [vanished]
+    assert [one.id for one in streams["programmes"].unexpected] == [vanished]
     printed = gateway(site, "verify", "demo-rest")
     assert printed.returncode == 1
     assert "NOT COMPLETE" in printed.stdout
@@ -114,12 +114,12 @@ def test_an_id_that_says_who_somebody_is_is_not_shown(native_id: str, tmp_path: 
     (tmp_path / "demo-soap.yaml").write_text(text)
     (tmp_path / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
     settings = Settings(connectors=tmp_path, mappings=ROOT / "mappings", pseudonym_key="a key for tests only, never for people")
-    fleet = load_fleet(settings)
+    fleet = load_config(settings)
     body = (
         b'<t:degree xmlns:t="urn:example:student-records:1" kind="degree"><t:student>'
         b"<t:nationalNumber>010199-903C</t:nationalNumber></t:student></t:degree>"
     )
-    raw = Raw(connector="demo-soap", stream="degrees", native_id=native_id, body=body, media_type="application/xml")
-    judge = _Judge(fleet.connectors["demo-soap"], deliver_for(settings, fleet.harmonisers.get), Topics())
+    raw = RawRecord(connector="demo-soap", stream="degrees", native_id=native_id, body=body, media_type="application/xml")
+    judge = _Comparison(fleet.connectors["demo-soap"], build_record_processor(settings, fleet.harmonisers.get), TopicContents())
     shown = judge._finding(raw, None, "gateway.raw.v1", "is lost").id
-    assert shown == (HIDDEN if native_id == "010199-903C" else native_id)
+    assert shown == (MASKED if native_id == "010199-903C" else native_id)

@@ -18,16 +18,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from pydantic import SecretStr
 import gateway.worker.worker
-from gateway.pipeline.record_processor import Deliver
-from gateway.pipeline.loaded_config import load_fleet
-from gateway.messages.cloudevents import raw_headers
-from gateway.records import Raw
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.loaded_config import load_config
+from gateway.messages.cloudevents import encode_raw_headers
+from gateway.records import RawRecord
 from gateway.settings import Settings
-from gateway.pipeline.harmonise_stage import settle
+from gateway.pipeline.harmonise_stage import tune_garbage_collector
 
-fleet = load_fleet(Settings().model_copy(update={"pseudonym_key": SecretStr("k" * 40)}))
-deliver = Deliver(fleet.harmonisers.get, b"k" * 40)
-settle()
+fleet = load_config(Settings().model_copy(update={"pseudonym_key": SecretStr("k" * 40)}))
+deliver = RecordProcessor(fleet.harmonisers.get, b"k" * 40)
+tune_garbage_collector()
 accepted, loaded = 0, set(sys.modules)
 for turn in range(100):
     results = []
@@ -37,8 +37,8 @@ for turn in range(100):
                 text = isinstance(test.given, str)
                 body = test.given.encode() if text else json.dumps(test.given, default=str).encode()
                 kind = "application/xml" if text else "application/json"
-                raw = Raw(connector=name, stream=stream_name, native_id=f"{turn}-{number}", body=body, media_type=kind)
-                record = SimpleNamespace(key=raw.key.encode(), value=body, headers=raw_headers(raw), timestamp=0, topic="t", partition=0, offset=0)
+                raw = RawRecord(connector=name, stream=stream_name, native_id=f"{turn}-{number}", body=body, media_type=kind)
+                record = SimpleNamespace(key=raw.key.encode(), value=body, headers=encode_raw_headers(raw), timestamp=0, topic="t", partition=0, offset=0)
                 results.append(deliver(record))
     accepted += sum(result.outcome == "accepted" for result in results)
 print(json.dumps({

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.check.run_tests import raw_of
-from gateway.config.connector import Connector, payload_kind
-from gateway.config.loading import connector_of, load_connector
-from gateway.config.yaml.document import parse
+from gateway.check.run_tests import raw_record_of_test
+from gateway.config.connector import Connector, payload_format
+from gateway.config.loading import build_connector, load_connector
+from gateway.config.yaml.document import parse_yaml
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.records import Accepted, Raw, Rejected
+from gateway.records import Accepted, RawRecord, Rejected
 
 ROOT = Path(__file__).parents[2]
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -109,7 +109,7 @@ def forms() -> Connector:
     ):
         text += STREAM.format(name=name, id=identity, nulls=nulls, more=more)
         text += (FORMS % names).replace("HE_RULE", "{const: HE}").replace("GIVEN", given_)
-    connector, findings = connector_of(parse(text.encode(), "forms.yaml"))
+    connector, findings = build_connector(parse_yaml(text.encode(), "forms.yaml"))
     assert connector is not None, [str(finding) for finding in findings]
     return connector
 
@@ -119,14 +119,16 @@ HARMONISERS = {name: Harmoniser(connector, TABLES, pseudonym_key=KEY) for name, 
 STREAMS = [(name, stream) for name, connector in CONNECTORS.items() for stream in connector.streams]
 
 
-def samples(connector: Connector, stream: str) -> list[Raw]:
+def samples(connector: Connector, stream: str) -> list[RawRecord]:
     return [
-        raw for example in connector.streams[stream].tests if example.given is not None and (raw := raw_of(connector, stream, example)).body
+        raw
+        for example in connector.streams[stream].tests
+        if example.given is not None and (raw := raw_record_of_test(connector, stream, example)).body
     ]
 
 
-def agree(name: str, raw: Raw) -> None:
-    fast, slow = HARMONISERS[name](raw), HARMONISERS[name].rule_by_rule(raw)
+def agree(name: str, raw: RawRecord) -> None:
+    fast, slow = HARMONISERS[name](raw), HARMONISERS[name].harmonise_with_rules(raw)
     assert fast == slow
     assert repr(fast) == repr(slow)  # the order of languages, of lookups, of issues
     assert not isinstance(fast, Rejected) or fast.reason != "internal_error", fast
@@ -232,7 +234,7 @@ def test_both_ways_end_alike(name: str, stream: str) -> None:
         agree(name, raw)
     if not raws:
         pytest.skip("every test of this stream is an exchange or a deletion")
-    xml = payload_kind(CONNECTORS[name], CONNECTORS[name].streams[stream]) == "xml"
+    xml = payload_format(CONNECTORS[name], CONNECTORS[name].streams[stream]) == "xml"
     examples = 500 if name == "forms" else 60
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -265,11 +267,11 @@ _any = st.recursive(_scalars, lambda inner: st.lists(inner, max_size=3) | st.dic
 @settings(max_examples=300, deadline=None)
 @given(body=st.binary(max_size=60) | _any.map(lambda value: msgspec.json.encode(value)), stream=st.sampled_from(["json", "plain"]))
 def test_arbitrary_json_ends_alike(body: bytes, stream: str) -> None:
-    agree("forms", Raw(connector="forms", stream=stream, native_id="1", body=body, context={"level": "8"}))
+    agree("forms", RawRecord(connector="forms", stream=stream, native_id="1", body=body, context={"level": "8"}))
 
 
 def test_the_code_can_be_read() -> None:
-    code = HARMONISERS["forms"].code("json")
+    code = HARMONISERS["forms"].generated_code("json")
     compile(code, "code", "exec")
     assert "# holder.pseudonym" in code
     assert KEY.decode() not in code

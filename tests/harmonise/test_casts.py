@@ -133,4 +133,4 @@ def test_what_can_be_printed_is_never_forbidden() -> None:
     """So that text that can be printed need not be searched."""
     from gateway.harmonise.values import text
 
-    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and text._FORBIDDEN.match(chr(code))]
+    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and text._FORBIDDEN_CHARACTERS.match(chr(code))]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.loading import connector_of
-from gateway.config.yaml.document import parse
+from gateway.config.loading import build_connector
+from gateway.config.yaml.document import parse_yaml
 from gateway.errors import ConfigError
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.records import Accepted, Outcome, Raw, Rejected, Withheld
+from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -36,7 +36,7 @@ def harmoniser(
         f"{HEAD}{block}{tables}streams:\n  s:\n    emits: {emits}\n    request: {{get: /}}\n    records: items\n    id: id\n{decode}{extra}"
         f"    map:\n{lines}{TEST}"
     )
-    connector, findings = connector_of(parse(text.encode(), "x.yaml"))
+    connector, findings = build_connector(parse_yaml(text.encode(), "x.yaml"))
     assert connector is not None, [str(finding) for finding in findings]
     return Harmoniser(connector, lookup, pseudonym_key=KEY)
 
@@ -44,7 +44,7 @@ def harmoniser(
 def ask(harmonise: Harmoniser, body: Any, *, context: dict[str, str] | None = None, kind: str = "") -> Outcome:
     xml = isinstance(body, str)
     return harmonise(
-        Raw(
+        RawRecord(
             connector="x",
             stream="s",
             native_id="1",
@@ -198,7 +198,7 @@ def test_no_agreement_no_publication() -> None:
     ],
 )
 def test_json_is_read_strictly(body: bytes, reason: str) -> None:
-    outcome = harmoniser(TITLE)(Raw(connector="x", stream="s", native_id="1", body=body))
+    outcome = harmoniser(TITLE)(RawRecord(connector="x", stream="s", native_id="1", body=body))
     assert isinstance(outcome, Rejected)
     assert (outcome.stage, outcome.reason) in {("decode", reason), ("decode", "not_json")}
 
@@ -213,7 +213,7 @@ def test_json_is_read_strictly(body: bytes, reason: str) -> None:
     ],
 )
 def test_xml_is_read_strictly(body: bytes, reason: str) -> None:
-    outcome = harmoniser(TITLE, xml=True)(Raw(connector="x", stream="s", native_id="1", body=body, media_type="application/xml"))
+    outcome = harmoniser(TITLE, xml=True)(RawRecord(connector="x", stream="s", native_id="1", body=body, media_type="application/xml"))
     assert isinstance(outcome, Rejected)
     assert (outcome.stage, outcome.reason) == ("decode", reason)
 
@@ -244,7 +244,7 @@ _json = st.recursive(
 )
 def test_whatever_the_bytes_are_there_is_an_outcome(body: bytes, media: Any) -> None:
     for harmonise in (JSON, XML):
-        raw = Raw(connector="x", stream="s", native_id="1", body=body, media_type=media)
+        raw = RawRecord(connector="x", stream="s", native_id="1", body=body, media_type=media)
         outcome = harmonise(raw)
         assert isinstance(outcome, Accepted | Rejected | Withheld)
         assert not isinstance(outcome, Rejected) or outcome.reason != "internal_error", outcome

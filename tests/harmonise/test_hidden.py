@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from bench.mapper import JSON_FILE, XML_FILE, harmoniser, json_raws, xml_raws
-from gateway.harmonise.values.payload import hidden
-from gateway.records import Accepted, Raw, Rejected
+from gateway.harmonise.values.payload import may_hold_invisible_text
+from gateway.records import Accepted, RawRecord, Rejected
 
 JSON, XML = harmoniser(JSON_FILE), harmoniser(XML_FILE)
 (JSON_RAW, *_), (XML_RAW, *_) = json_raws(), xml_raws()
 
 
-def with_title(raw: Raw, written: bytes) -> Raw:
-    return Raw(
+def with_title(raw: RawRecord, written: bytes) -> RawRecord:
+    return RawRecord(
         connector=raw.connector,
         stream=raw.stream,
         native_id=raw.native_id,
@@ -28,24 +28,26 @@ def test_of_json(written: bytes) -> None:
     outcome = JSON(raw)
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "control_character"
-    assert outcome == JSON.rule_by_rule(raw)
+    assert outcome == JSON.harmonise_with_rules(raw)
 
 
 @pytest.mark.parametrize("written", [b"\x7f", b"&#127;", b"&#x7F;", "\u202e".encode(), b"&#x202e;", "\x85".encode()])
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>', b"\xef\xbb\xbf", b"\n"])
 def test_of_xml(head: bytes, written: bytes) -> None:
     raw = with_title(XML_RAW, written)
-    raw = Raw(**{name: getattr(raw, name) for name in raw.__struct_fields__} | {"body": head + (raw.body or b"")})
+    raw = RawRecord(**{name: getattr(raw, name) for name in raw.__struct_fields__} | {"body": head + (raw.body or b"")})
     outcome = XML(raw)
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "control_character"
-    assert outcome == XML.rule_by_rule(raw)
+    assert outcome == XML.harmonise_with_rules(raw)
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"])
 def test_a_charset_that_hides_the_marks_is_not_trusted(charset: str) -> None:
     text = (XML_RAW.body or b"").decode().replace("Bachelor", "Bache\x7flor")
-    assert hidden(text.encode(charset) if charset != "utf-7" else f'<?xml version="1.0" encoding="utf-7"?>{text}'.encode("utf-7"), xml=True)
+    assert may_hold_invisible_text(
+        text.encode(charset) if charset != "utf-7" else f'<?xml version="1.0" encoding="utf-7"?>{text}'.encode("utf-7"), xml=True
+    )
 
 
 def test_other_texts_are_left_as_they_are() -> None:
@@ -53,14 +55,14 @@ def test_other_texts_are_left_as_they_are() -> None:
         changed = with_title(raw, written)
         outcome = harmonise(changed)
         assert isinstance(outcome, Accepted), outcome
-        assert outcome == harmonise.rule_by_rule(changed)
-    assert not hidden(JSON_RAW.body or b"", xml=False)
-    assert not hidden(XML_RAW.body or b"", xml=True)
+        assert outcome == harmonise.harmonise_with_rules(changed)
+    assert not may_hold_invisible_text(JSON_RAW.body or b"", xml=False)
+    assert not may_hold_invisible_text(XML_RAW.body or b"", xml=True)
 
 
 @pytest.mark.parametrize("head", [b"", b"<!--x-->", b'<?xml version="1.0"?>', b"\n"])
 def test_a_doctype_is_seen(head: bytes) -> None:
-    raw = Raw(
+    raw = RawRecord(
         **{name: getattr(XML_RAW, name) for name in XML_RAW.__struct_fields__}
         | {"body": head + b"<!DOCTYPE award>" + (XML_RAW.body or b"")}
     )

@@ -174,11 +174,11 @@ def interrupted_twice(desk: Desk) -> str:
     async def stop_twice() -> None:
         from registry import tables
 
-        from gateway.pipeline.loaded_config import Fleet
+        from gateway.pipeline.loaded_config import LoadedConfig
         from gateway.settings import Settings
         from gateway.worker.worker import Worker
 
-        worker = Worker(Settings(), Fleet({}, {}, tables()), frozenset())
+        worker = Worker(Settings(), LoadedConfig({}, {}, tables()), frozenset())
         worker.stop(2)
         assert worker.stopping.is_set()
         worker.stop(2)

@@ -192,7 +192,7 @@ def bombs(desk: Desk) -> str:
     ended = []
     for text in inputs:
         path = desk.write(text)
-        done = apart(lambda path=path: sorted({finding.code for finding in document.read(path).findings}))
+        done = apart(lambda path=path: sorted({finding.code for finding in document.read_yaml(path).findings}))
         assert done.code == 0, done.err
         assert done.cpu < 0.5, (text[:20], done.cpu)
         assert done.grown < 64, done.grown
@@ -227,10 +227,10 @@ def invisible(desk: Desk) -> str:
     "no match in 0.1 s of CPU; exit 3: bad-value",
 )
 def catastrophe(desk: Desk) -> str:
-    from gateway.harmonise.values.casts import matching
+    from gateway.harmonise.values.casts import regular_expression
     from gateway.harmonise.values.text import CastError
 
-    convert, started = matching("(a+)+x?(a+)+$"), time.process_time()
+    convert, started = regular_expression("(a+)+x?(a+)+$"), time.process_time()
     try:
         convert("a" * 999 + "!")
         ended = "a match"
@@ -366,7 +366,7 @@ def weaker(desk: Desk) -> str:
     elsewhere="tests/fetch/test_tls.py::test_material_that_cannot_be_used_is_named_and_not_shown",
 )
 def own_certificate(desk: Desk) -> str:
-    from gateway.errors import Halt
+    from gateway.errors import StreamHalted
     from gateway.fetch.http import tls
 
     expired = make("gateway", AUTHORITY, days=-1)
@@ -383,8 +383,8 @@ def own_certificate(desk: Desk) -> str:
     ):
         ended.append(to_kafka(desk, certificate, key, words) + ", names file and date")
         try:
-            tls.context("fi-x", certificate=certificate, key=key)
-        except Halt as error:
+            tls.client_context("fi-x", certificate=certificate, key=key)
+        except StreamHalted as error:
             assert words in str(error), error
             assert "fi-x" in str(error)
             assert "CANARY" not in str(error)

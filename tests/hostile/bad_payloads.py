@@ -41,7 +41,7 @@ def truncated(_: object) -> str:
     return one([poll(way, XML).ended for way in ways])
 
 
-@bad(39, "a DOCTYPE; one that names a file or another host (XXE)", "Halt XML_FORBIDDEN_DTD")
+@bad(39, "a DOCTYPE; one that names a file or another host (XXE)", "StreamHalted XML_FORBIDDEN_DTD")
 def doctype(_: object) -> str:
     given = (
         "<!DOCTYPE l>",
@@ -52,19 +52,19 @@ def doctype(_: object) -> str:
     return one([ended(text + ITEM.replace("T<", "&x;<")) for text in given])
 
 
-@bad(40, "entities that multiply: a billion laughs, quadratic growth", "Halt XML_FORBIDDEN_DTD")
+@bad(40, "entities that multiply: a billion laughs, quadratic growth", "StreamHalted XML_FORBIDDEN_DTD")
 def entities(_: object) -> str:
     laughs = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
     quadratic = f'<!DOCTYPE l [<!ENTITY a "{"x" * 50_000}">]><l>{"&a;" * 20_000}</l>'
     return one([ended(f'<!DOCTYPE l [<!ENTITY e0 "ha">{laughs}]><l>&e9;</l>'), ended(quadratic)])
 
 
-@bad(41, "elements nested 257 and 100,000 deep", "Halt LIMIT_DEPTH")
+@bad(41, "elements nested 257 and 100,000 deep", "StreamHalted LIMIT_DEPTH")
 def deep_xml(_: object) -> str:
     return one([ended("<a>" * depth + "</a>" * depth) for depth in (257, 100_000)])
 
 
-@bad(42, "one text of 20 MB", "Halt LIMIT_TEXT")
+@bad(42, "one text of 20 MB", "StreamHalted LIMIT_TEXT")
 def long_text(_: object) -> str:
     return poll(page_of("<l><r id='1'><t>" + "x" * 20_000_000 + "</t></r></l>", "application/xml"), XML, size="25MB").ended
 
@@ -72,7 +72,7 @@ def long_text(_: object) -> str:
 @bad(
     43,
     "a page that is larger than allowed: 3 MB where 2 MB are",
-    "Halt LIMIT_BYTES",
+    "StreamHalted LIMIT_BYTES",
     elsewhere="tests/hostile/test_endless_registry.py::test_ten_gigabytes_end_as_the_specification_says",
 )
 def large_page(_: object) -> str:
@@ -82,20 +82,20 @@ def large_page(_: object) -> str:
 @bad(
     44,
     "a gzip bomb: 30 kB that become 30 MB",
-    "Halt LIMIT_DECODED",
+    "StreamHalted LIMIT_DECODED",
     elsewhere="tests/hostile/test_endless_registry.py::test_ten_gigabytes_end_as_the_specification_says",
 )
 def gzip_bomb(_: object) -> str:
     return ended(gzip.compress(b" " * 30_000_000), content_encoding="gzip")
 
 
-@bad(45, "UTF-7, EBCDIC, UTF-16 and a charset nobody knows; EBCDIC that does not say so", "Halt ENCODING; RetryLater XML_MALFORMED")
+@bad(45, "UTF-7, EBCDIC, UTF-16 and a charset nobody knows; EBCDIC that does not say so", "StreamHalted ENCODING; RetryLater XML_MALFORMED")
 def odd_charsets(_: object) -> str:
     names = [ended(f'<?xml version="1.0" encoding="{name}"?>{ITEM}') for name in ("UTF-7", "cp037", "klingon")]
     return one([*names, ended(ITEM.encode("utf-16")), ended(ITEM, "application/xml; charset=utf-7"), ended(ITEM.encode("cp037"))])
 
 
-@bad(46, "HTTP names one charset, the document another", "Halt ENCODING_CONFLICT")
+@bad(46, "HTTP names one charset, the document another", "StreamHalted ENCODING_CONFLICT")
 def charset_conflict(_: object) -> str:
     return ended('<?xml version="1.0" encoding="ISO-8859-1"?>' + ITEM, "application/xml; charset=utf-8")
 
@@ -160,13 +160,13 @@ def twice(_: object) -> str:
 )
 def conflict(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]})))
-    from gateway.messages.cloudevents import digest
-    from gateway.pipeline.page_writer import changes
+    from gateway.messages.cloudevents import content_digest
+    from gateway.pipeline.page_writer import select_changes
 
-    (entry,), _ = changes(heard.raws, {})
+    (entry,), _ = select_changes(heard.raws, {})
     (rejected,) = heard.outcomes([entry.raw])
     return f"rejected: {rejected.field} {rejected.reason}" + (
-        ", with the digests of both" if all(digest(raw).hex() in rejected.detail for raw in heard.raws) else ""
+        ", with the digests of both" if all(content_digest(raw).hex() in rejected.detail for raw in heard.raws) else ""
     )
 
 
@@ -235,12 +235,12 @@ def mojibake(_: object) -> str:
     return judged({"title": "M\u00fcller".encode().decode("latin-1")})
 
 
-@bad(62, "a JSON object with one key twice", "Halt JSON_DUPLICATE_KEY")
+@bad(62, "a JSON object with one key twice", "StreamHalted JSON_DUPLICATE_KEY")
 def json_twice(_: object) -> str:
     return ended('{"items": [], "items": []}', "application/json")
 
 
-@bad(63, "JSON 100,000 levels deep", "Halt LIMIT_DEPTH")
+@bad(63, "JSON 100,000 levels deep", "StreamHalted LIMIT_DEPTH")
 def deep_json(_: object) -> str:
     return one(
         [ended("[" * 100_000 + "]" * 100_000, "application/json"), ended('{"a":' * 100_000 + "1" + "}" * 100_000, "application/json")]
@@ -270,7 +270,7 @@ NAMESPACED = (
 @bad(
     66,
     "records in another namespace, where a schema is given",
-    "Halt SCHEMA",
+    "StreamHalted SCHEMA",
     elsewhere="tests/fetch/test_schemas.py::test_saved_replies_break_their_own_schema_and_are_refused_without_a_value",
 )
 def wrong_namespace(desk: object) -> str:
@@ -297,7 +297,7 @@ def schema(desk: object, *documents: str) -> str:
     )
 
 
-@bad(67, "xsi:nil and xsi:type where the schema knows none", "Halt SCHEMA")
+@bad(67, "xsi:nil and xsi:type where the schema knows none", "StreamHalted SCHEMA")
 def polymorphism(desk: object) -> str:
     xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
     return schema(
@@ -307,7 +307,7 @@ def polymorphism(desk: object) -> str:
     )
 
 
-@bad(68, "a multipart message without a part it refers to; with 20,000 parts; without an end", "RetryLater MIME; Halt LIMIT_PARTS")
+@bad(68, "a multipart message without a part it refers to; with 20,000 parts; without an end", "RetryLater MIME; StreamHalted LIMIT_PARTS")
 def multipart(_: object) -> str:
     kind = 'multipart/related; boundary="b"; start="<root>"'
     part = b"--b\r\nContent-ID: <%s>\r\n\r\n%s\r\n"
@@ -334,7 +334,7 @@ told(
     70,
     "signatures",
     "signatures that are absent, wrapped, expired, replayed, weak (SHA-1), of a stranger",
-    "Halt SIGNATURE_*; the poll fails and is tried slowly, and the alert ConnectorHalted tells people",
+    "StreamHalted SIGNATURE_*; the poll fails and is tried slowly, and the alert ConnectorHalted tells people",
     differs=("every reply whose signature does not hold is refused; the stream stands still at once, not after three"),
     elsewhere=(
         "tests/fetch/test_wsse.py::test_a_wrapped_body_is_never_read, "
@@ -348,7 +348,7 @@ told(
 @bad(
     71,
     "a next link to another host, to a file, to itself",
-    "Halt CURSOR_FOREIGN; RetryLater PAGE_REPEATED",
+    "StreamHalted CURSOR_FOREIGN; RetryLater PAGE_REPEATED",
     elsewhere="tests/fetch/test_stream.py::test_a_next_url_to_another_host_is_refused",
 )
 def links(_: object) -> str:
@@ -373,7 +373,7 @@ def total(_: object) -> str:
 @bad(
     73,
     "a redirect, to another host or the same",
-    "Halt REDIRECT_REFUSED, names the host",
+    "StreamHalted REDIRECT_REFUSED, names the host",
     elsewhere="tests/fetch/test_client.py::test_a_redirect_is_refused_and_names_only_the_host",
 )
 def redirect(_: object) -> str:

@@ -16,16 +16,16 @@ from misbehaving import Answer, Server, reply
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamError
-from gateway.fetch import Page, Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.fetch import RecordPage, TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.pipeline.page_writer import changes
-from gateway.records import Accepted, Raw, Rejected
+from gateway.pipeline.page_writer import select_changes
+from gateway.records import Accepted, RawRecord, Rejected
 from gateway.render.render import render
 
 KEY = b"0123456789abcdef0123456789abcdef"
-WINDOW = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+WINDOW = TimeWindow(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
 HEAD = """language: 1
 connector: hostile
 country: FR
@@ -96,17 +96,17 @@ def connector_at(url: str, stream: str = JSON, *, protocol: str = "rest", block:
 
 
 class Heard:
-    """What came of one poll: pages, and how it ended."""
+    """What came of one poll: read_pages, and how it ended."""
 
     def __init__(self) -> None:
-        self.pages: list[Page] = []
+        self.pages: list[RecordPage] = []
         self.error: StreamError | None = None
         self.connector: Any = None
         self.asked: list[Any] = []
 
     @property
-    def raws(self) -> list[Raw]:
-        return [raw for page in self.pages for raw in page.raws]
+    def raws(self) -> list[RawRecord]:
+        return [raw for page in self.pages for raw in page.records]
 
     @property
     def ended(self) -> str:
@@ -118,9 +118,9 @@ class Heard:
         assert "CANARY" not in str(self.error)
         return f"{type(self.error).__name__} {self.error.reason}"
 
-    def outcomes(self, raws: list[Raw] | None = None) -> list[Any]:
+    def outcomes(self, raws: list[RawRecord] | None = None) -> list[Any]:
         harmonise = Harmoniser(self.connector, tables(), pseudonym_key=KEY)
-        return [harmonise(raw) for raw in raws or self.raws]
+        return [harmonise(raw) for raw in raws or self.records]
 
 
 def poll(answer: Answer, stream: str = JSON, *, position: str | None = None, tls: Any = None, **words: Any) -> Heard:
@@ -130,9 +130,9 @@ def poll(answer: Answer, stream: str = JSON, *, position: str | None = None, tls
     async def run() -> None:
         async with Server(answer, tls) as server:
             heard.connector = connector_at(server.url, stream, **words)
-            async with Client(heard.connector, {"k": b"v"}.__getitem__, "production") as client:
+            async with RegistryClient(heard.connector, {"k": b"v"}.__getitem__, "production") as client:
                 try:
-                    async for page in pages(heard.connector, "awards", WINDOW, client, position=position):
+                    async for page in read_pages(heard.connector, "awards", WINDOW, client, position=position):
                         heard.pages.append(page)
                 except StreamError as error:
                     heard.error = error
@@ -154,7 +154,7 @@ def page_of(body: bytes | str, content_type: str = "application/json", status: i
 def ended(body: bytes | str, content_type: str = "application/xml", stream: str = "", **headers: str) -> str:
     """How a poll ends that gets this one reply."""
     heard = poll(page_of(body, content_type, **headers), stream or (XML if "xml" in content_type else JSON))
-    return heard.ended or f"{len(heard.raws)} records"
+    return heard.ended or f"{len(heard.records)} records"
 
 
 def judged(*records: dict[str, Any] | str, stream: str = JSON) -> str:
@@ -163,10 +163,10 @@ def judged(*records: dict[str, Any] | str, stream: str = JSON) -> str:
     heard = poll(page_of('{"items": [' + ", ".join(rows) + "]}"), stream)
     if heard.ended:
         return heard.ended
-    return "; ".join(dict.fromkeys(map(said, heard.outcomes(), heard.raws)))
+    return "; ".join(dict.fromkeys(map(said, heard.outcomes(), heard.records)))
 
 
-def said(outcome: Any, raw: Raw) -> str:
+def said(outcome: Any, raw: RawRecord) -> str:
     if isinstance(outcome, Rejected):
         assert "CANARY" not in repr(outcome)
         return f"rejected: {outcome.field} {outcome.reason}".replace(":  ", ": ")
@@ -178,9 +178,9 @@ def said(outcome: Any, raw: Raw) -> str:
     return "accepted" + (f" with {', '.join(codes)}" if codes else "")
 
 
-def written(raws: list[Raw]) -> tuple[int, int]:
+def written(raws: list[RawRecord]) -> tuple[int, int]:
     """How many of these records would be written, and how many say nothing new."""
-    entries, unchanged = changes(raws, {})
+    entries, unchanged = select_changes(raws, {})
     return len(entries), unchanged
 
 

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
 from forked import Done, apart
 from registry import XML, connector_at
 
-from gateway.fetch.registry_client import Client
+from gateway.fetch.registry_client import RegistryClient
 from gateway.kafka import topic_admin
 from gateway.observability import logs, metrics
-from gateway.pipeline.record_processor import Deliver
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 from gateway.worker.stream_poller import StreamPoller
 
@@ -43,20 +43,20 @@ def polled(settings: Settings, name: str, url: str) -> Done:
 
     async def poll() -> dict[str, object]:
         logs.configure(settings)
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         connector = connector_at(url, XML).model_copy(update={"connector": name})
-        ledger = Ledger(settings, name, "awards")
+        ledger = StreamState(settings, name, "awards")
         await ledger.open()
         await ledger.write([], STOOD)
         await ledger.close()
-        async with Client(connector, lambda _: b"", "production") as client:
-            poller = StreamPoller(settings, connector, "awards", client, Deliver({}.get, b"x" * 32))
+        async with RegistryClient(connector, lambda _: b"", "production") as client:
+            poller = StreamPoller(settings, connector, "awards", client, RecordProcessor({}.get, b"x" * 32))
             delay = await poller.poll(60)
-        after = Ledger(settings, name, "awards")
+        after = StreamState(settings, name, "awards")
         stands = await after.open()
         await after.close()
         counted = {outcome: metrics.POLLS.labels(name, "awards", outcome)._value.get() for outcome in ("ok", "retry", "halt")}
-        return {"stands": (stands or b"").decode(), "counted": counted, "delay": delay, "received": len(after.known)}
+        return {"stands": (stands or b"").decode(), "counted": counted, "delay": delay, "received": len(after.digests)}
 
     return apart(lambda: asyncio.run(poll()), limit=100)
 

@@ -9,26 +9,26 @@ import asyncio
 import hashlib
 import sys
 
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 PAGE = 50
 
 
-def page(connector: str, number: int) -> list[Entry]:
+def page(connector: str, number: int) -> list[RawEntry]:
     found = []
     for native_id in range(number * PAGE, (number + 1) * PAGE):
         body = b'{"id":%d}' % native_id
-        raw = Raw(connector=connector, stream="s", native_id=str(native_id), body=body)
-        found.append(Entry(raw, hashlib.blake2b(body, digest_size=16).digest(), None))
+        raw = RawRecord(connector=connector, stream="s", native_id=str(native_id), body=body)
+        found.append(RawEntry(raw, hashlib.blake2b(body, digest_size=16).digest(), None))
     return found
 
 
 async def main(bootstrap: str, connector: str, pages: str) -> None:
-    ledger = Ledger(Settings(kafka_bootstrap=bootstrap, stage="acceptance"), connector, "s")
+    ledger = StreamState(Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance"), connector, "s")
     number = int(await ledger.open() or b"0")
-    assert len(ledger.known) == number * PAGE, (len(ledger.known), number)
+    assert len(ledger.digests) == number * PAGE, (len(ledger.digests), number)
     while number < int(pages):
         await ledger.write(page(connector, number), b"%d" % (number + 1))
         number += 1

@@ -14,10 +14,10 @@ import uuid
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.kafka import transactions
-from gateway.kafka.transactions import Transactional
-from gateway.messages.outgoing import Outgoing
-from gateway.pipeline.harmonise_stage import Stage
-from gateway.pipeline.processed_record import Result
+from gateway.kafka.transactions import TransactionalProducer
+from gateway.messages.outgoing import OutgoingRecord
+from gateway.pipeline.harmonise_stage import HarmoniseStage
+from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.settings import Settings
 
 
@@ -28,20 +28,20 @@ class Doubling:
         self.out = out
         self.rejects = rejects
 
-    def __call__(self, record: ConsumerRecord) -> Result:
+    def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         if record.value is None:
-            return Result([Outgoing(self.out, record.key, None, [])], "c", "s", "deleted")
+            return ProcessedRecord([OutgoingRecord(self.out, record.key, None, [])], "c", "s", "deleted")
         if record.value.endswith(b"7"):
             return self.shrink(record)
         headers = [("ce_id", record.value)]
         documents = [
-            Outgoing(self.out, record.key, record.value, headers),
-            Outgoing(self.out, b"copy-" + record.key, record.value, headers),
+            OutgoingRecord(self.out, record.key, record.value, headers),
+            OutgoingRecord(self.out, b"copy-" + record.key, record.value, headers),
         ]
-        return Result(documents, "c", "s", "accepted")
+        return ProcessedRecord(documents, "c", "s", "accepted")
 
-    def shrink(self, record: ConsumerRecord) -> Result:
-        return Result([Outgoing(self.rejects, record.key, record.value[:40], [])], "c", "s", "rejected", reason="test")
+    def shrink(self, record: ConsumerRecord) -> ProcessedRecord:
+        return ProcessedRecord([OutgoingRecord(self.rejects, record.key, record.value[:40], [])], "c", "s", "rejected", reason="test")
 
 
 def plant(defect: str) -> None:
@@ -64,13 +64,13 @@ def plant(defect: str) -> None:
     signal.signal(signal.SIGUSR1, on_signal)
     AIOKafkaProducer.commit_transaction = stopping
     if defect == "random-id":
-        fence = Transactional.fence
+        fence = TransactionalProducer.fence
 
-        async def fence_nobody(transactional: Transactional) -> None:
+        async def fence_nobody(transactional: TransactionalProducer) -> None:
             transactional.transactional_id = uuid.uuid4().hex
             await fence(transactional)
 
-        Transactional.fence = fence_nobody  # type: ignore[method-assign]
+        TransactionalProducer.fence = fence_nobody  # type: ignore[method-assign]
         transactions.COMMIT_SECONDS = 90.0
         transactions.TRANSACTION_TIMEOUT_MS = 90_000
 
@@ -78,8 +78,8 @@ def plant(defect: str) -> None:
 async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:
     plant(defect)
     process = Doubling(out, rejects)
-    stage = Stage(
-        Settings(kafka_bootstrap=bootstrap, instance=instance, stage="acceptance"),
+    stage = HarmoniseStage(
+        Settings(kafka_bootstrap=bootstrap, instance=instance, registry_environment="acceptance"),
         process,
         process.shrink,
         topic=topic,

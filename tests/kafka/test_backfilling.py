@@ -12,15 +12,27 @@ from reading import read_all
 
 from gateway.config.loading import load_connector
 from gateway.errors import UsageError
-from gateway.fetch import Page, Window
-from gateway.fetch.registry_client import Client
+from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.registry_client import RegistryClient
 from gateway.kafka import topic_admin
 from gateway.local.registries import soap_credits
-from gateway.messages.cloudevents import digest
+from gateway.messages.cloudevents import content_digest
 from gateway.messages.topics import RAW
-from gateway.operations.backfill import NOTE, Progress, Traffic, advance, backfill, begin, cancel, moment, refusal, standing, windows
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw
+from gateway.operations.backfill import (
+    NOTE_NAME,
+    BackfillProgress,
+    LivePollGate,
+    advance_progress,
+    cancel_backfill,
+    current_progress,
+    parse_date_or_datetime,
+    remaining_windows,
+    run_backfill,
+    start_backfill,
+    unsupported_reason,
+)
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord
 
 ROOT = Path(__file__).parents[2]
 START, END = datetime(2024, 9, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
@@ -46,7 +58,7 @@ def connector(name: str, url: str, days: int = 180):
 @pytest.mark.timeout(240)
 def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings, name):
     async def run() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         registry = await soap_credits.start(records=1500, page_size=100)  # 600 degrees, six pages
         try:
             rule = connector(name, registry.url)
@@ -57,22 +69,22 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
                 pages += 1
                 return pages <= 2
 
-            async with Client(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
-                first = Ledger(settings, name, "degrees")
-                assert await begin(first, "one", START, END) == ""
-                assert "cancel it first" in await begin(first, "two", START, END)
-                stopped = await backfill(rule, "degrees", client, first, Traffic(), asyncio.Lock(), until_two)
+            async with RegistryClient(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+                first = StreamState(settings, name, "degrees")
+                assert await start_backfill(first, "one", START, END) == ""
+                assert "cancel it first" in await start_backfill(first, "two", START, END)
+                stopped = await run_backfill(rule, "degrees", client, first, LivePollGate(), asyncio.Lock(), until_two)
                 assert (stopped.state, stopped.pages, stopped.received) == ("running", 2, 200)
                 assert 0 < stopped.ratio < 1
-                second = Ledger(settings, name, "degrees")  # another worker takes over; the first is fenced
+                second = StreamState(settings, name, "degrees")  # another worker takes over; the first is fenced
                 assert await second.open() is None, "the cursor of live polling has not moved"
-                assert standing(second) == stopped
-                assert await begin(second, "one", START, END) == ""  # the same command once more begins nothing
-                done = await backfill(rule, "degrees", client, second, Traffic(), asyncio.Lock(), lambda: True)
+                assert current_progress(second) == stopped
+                assert await start_backfill(second, "one", START, END) == ""  # the same command once more begins nothing
+                done = await run_backfill(rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True)
                 assert (done.state, done.received, done.written, done.ratio) == ("done", 600, 600, 1.0)
-                assert await cancel(second) is None
-                await begin(second, "three", START, END)
-                again = await backfill(rule, "degrees", client, second, Traffic(), asyncio.Lock(), lambda: True)
+                assert await cancel_backfill(second) is None
+                await start_backfill(second, "three", START, END)
+                again = await run_backfill(rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True)
                 assert (again.received, again.written) == (600, 0)
                 await first.close()
                 await second.close()
@@ -91,27 +103,27 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
 @pytest.mark.timeout(240)
 def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name):
     async def run() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         registry = await soap_credits.start(records=100, page_size=100)
         newer = b"<newer/>"
         try:
             rule = connector(name, registry.url)
-            async with Client(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
-                ledger = Ledger(settings, name, "degrees")
-                await begin(ledger, "one", START, END)
-                traffic, turn = Traffic(), asyncio.Lock()
+            async with RegistryClient(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+                ledger = StreamState(settings, name, "degrees")
+                await start_backfill(ledger, "one", START, END)
+                traffic, turn = LivePollGate(), asyncio.Lock()
                 native_id = registry.stocks["degrees"].name(0)
 
                 async def live() -> None:
                     async with turn:
-                        while ledger.watched is None:  # the backfill asks now
+                        while ledger.written_ids is None:  # the backfill asks now
                             await asyncio.sleep(0.001)
-                        raw = Raw(connector=name, stream="degrees", native_id=native_id, body=newer)
-                        await ledger.write([Entry(raw, digest(raw), None)], None)
+                        raw = RawRecord(connector=name, stream="degrees", native_id=native_id, body=newer)
+                        await ledger.write([RawEntry(raw, content_digest(raw), None)], None)
 
                 polling = asyncio.create_task(live())
                 await asyncio.sleep(0)
-                done = await backfill(rule, "degrees", client, ledger, traffic, turn, lambda: True)
+                done = await run_backfill(rule, "degrees", client, ledger, traffic, turn, lambda: True)
                 await polling
                 assert (done.received, done.written) == (40, 39)
                 await ledger.close()
@@ -127,33 +139,33 @@ def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name
 
 def test_live_polls_go_first_but_not_for_ever():
     async def run() -> None:
-        traffic = Traffic()
-        await asyncio.wait_for(traffic.idle(), 30)
-        with traffic.live(), traffic.live():
-            waiting = asyncio.create_task(traffic.idle(60))
+        traffic = LivePollGate()
+        await asyncio.wait_for(traffic.wait_until_idle(), 30)
+        with traffic.live_poll(), traffic.live_poll():
+            waiting = asyncio.create_task(traffic.wait_until_idle(60))
             await asyncio.sleep(0.05)
             assert not waiting.done()
-            await asyncio.wait_for(traffic.idle(0.05), 30)
+            await asyncio.wait_for(traffic.wait_until_idle(0.05), 30)
         await asyncio.wait_for(waiting, 30)
 
     asyncio.run(run())
 
 
 class TestPure:
-    progress = Progress(id="x", begin=START, end=END, done=START)
+    progress = BackfillProgress(id="x", begin=START, end=END, done=START)
 
     def test_an_interrupted_window_comes_first_and_unchanged(self):
         rule = connector("c", "http://127.0.0.1:1", days=30)
-        window = next(windows(rule, "degrees", self.progress))
-        assert window == Window(since=START, until=START + timedelta(days=30))
-        page = Page(raws=(), position="p", last=False, watermark=START + timedelta(days=15), complete=False)
-        inside = advance(self.progress, window, page)
+        window = next(remaining_windows(rule, "degrees", self.progress))
+        assert window == TimeWindow(since=START, until=START + timedelta(days=30))
+        page = RecordPage(records=(), position="p", last=False, watermark=START + timedelta(days=15), complete=False)
+        inside = advance_progress(self.progress, window, page)
         assert inside.ratio == pytest.approx(15 / 122, abs=0.01)
-        left = list(windows(rule, "degrees", inside))
+        left = list(remaining_windows(rule, "degrees", inside))
         assert left[0] == window
         assert left[1].since == window.until
         assert left[-1].until == END
-        after = advance(inside, window, Page(raws=(), position="", last=True, watermark=None, complete=False))
+        after = advance_progress(inside, window, RecordPage(records=(), position="", last=True, watermark=None, complete=False))
         assert (after.done, after.position, after.until) == (window.until, "", None)
 
     @pytest.mark.parametrize(
@@ -166,15 +178,15 @@ class TestPure:
         ],
     )
     def test_a_day_ends_with_itself_and_a_moment_is_exact(self, text, zone, end, expected):
-        assert moment(text, zone, end=end) == expected
+        assert parse_date_or_datetime(text, zone, end=end) == expected
 
     @pytest.mark.parametrize("text", ["2024-02-30", "31/01/2024", "yesterday", ""])
     def test_what_is_no_date_says_how_to_write_one(self, text):
         with pytest.raises(UsageError, match="2024-01-31"):
-            moment(text, "UTC")
+            parse_date_or_datetime(text, "UTC")
 
     def test_what_has_no_past_to_ask_for_says_so(self):
         rest = load_connector(ROOT / "connectors" / "demo-rest.yaml")
-        assert "every poll reads everything" in refusal(rest, "courses")
-        assert refusal(connector("c", "http://127.0.0.1:1"), "degrees") == ""
-        assert NOTE == "backfill"
+        assert "every poll reads everything" in unsupported_reason(rest, "courses")
+        assert unsupported_reason(connector("c", "http://127.0.0.1:1"), "degrees") == ""
+        assert NOTE_NAME == "backfill"

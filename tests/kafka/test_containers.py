@@ -10,7 +10,7 @@ from reading import read_all
 
 from gateway.kafka import topic_admin
 from gateway.messages.topics import RAW
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 
 
@@ -18,19 +18,19 @@ from gateway.settings import Settings
 def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: str) -> None:
     from poll_process import PAGE, page
 
-    settings = Settings(kafka_bootstrap=container_bootstrap, stage="acceptance")
+    settings = Settings(kafka_bootstrap=container_bootstrap, registry_environment="acceptance")
     name = f"t{uuid.uuid4().hex[:10]}"
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        await topic_admin.verify(settings)
-        ledger = Ledger(settings, name, "s")
+        await topic_admin.create_missing(settings)
+        await topic_admin.verify_topics(settings)
+        ledger = StreamState(settings, name, "s")
         await ledger.open()
         await ledger.write(page(name, 0), b"1")
         await ledger.close()
-        again = Ledger(settings, name, "s")
+        again = StreamState(settings, name, "s")
         assert await again.open() == b"1"
-        assert len(again.known) == PAGE
+        assert len(again.digests) == PAGE
         await again.close()
         assert len([record for record in await read_all(container_bootstrap, RAW.name) if record.key.decode().startswith(name)]) == PAGE
 

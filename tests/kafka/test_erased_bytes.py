@@ -19,7 +19,7 @@ PERSON = b"Kanariana Zwitscherbach"
 
 def hurried(topic: topics.Topic) -> dict[str, str]:
     """The topic's settings with a second for each day."""
-    found = topics.settings_of(topic)
+    found = topics.topic_config(topic)
     return {name: str(max(1, int(value) // topics.DAY_MS) * 1000) if name.endswith(".ms") else value for name, value in found.items()}
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 ON_PURPOSE = """
 import sys, time
 from pathlib import Path
-from gateway.local import kafka
+from gateway.local import broker as kafka
 with kafka.running(Path(sys.argv[1])) as broker:
     print(broker.pid, flush=True)
     time.sleep(600)

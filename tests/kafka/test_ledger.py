@@ -14,11 +14,11 @@ from reading import read_all
 
 from gateway.errors import Fenced, RetryLater
 from gateway.kafka import topic_admin
-from gateway.messages.cloudevents import raw_from
+from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -29,31 +29,34 @@ async def of(settings: Settings, topic: str, prefix: str) -> list[ConsumerRecord
     return [record for record in await read_all(settings.kafka_bootstrap, topic) if record.key.decode().startswith(prefix)]
 
 
-def entry(connector: str, native_id: str, body: bytes | None, digest: bytes = b"d" * 16) -> Entry:
-    return Entry(Raw(connector=connector, stream="s", native_id=native_id, body=body), digest, None)
+def entry(connector: str, native_id: str, body: bytes | None, digest: bytes = b"d" * 16) -> RawEntry:
+    return RawEntry(RawRecord(connector=connector, stream="s", native_id=native_id, body=body), digest, None)
 
 
 def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        first = Ledger(settings, name, "s")
+        await topic_admin.create_missing(settings)
+        first = StreamState(settings, name, "s")
         assert await first.open() is None
         await first.write([entry(name, "1", b"{}"), entry(name, "2", b"{}", b"e" * 16)], b"page 1")
         await first.write([], b"page 2")
         await first.close()
-        second = Ledger(settings, name, "s")
+        second = StreamState(settings, name, "s")
         assert await second.open() == b"page 2"
-        assert {native_id: value[:16] for native_id, value in second.known.items()} == {"1": b"d" * 16, "2": b"e" * 16}
+        assert {native_id: value[:16] for native_id, value in second.digests.items()} == {"1": b"d" * 16, "2": b"e" * 16}
         await second.close()
-        assert {raw_from(record.key, record.value, record.headers).native_id for record in await of(settings, RAW.name, name)} == {"1", "2"}
+        assert {decode_raw(record.key, record.value, record.headers).native_id for record in await of(settings, RAW.name, name)} == {
+            "1",
+            "2",
+        }
 
     asyncio.run(scenario())
 
 
 def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        first, second = Ledger(settings, name, "s"), Ledger(settings, name, "s")
+        await topic_admin.create_missing(settings)
+        first, second = StreamState(settings, name, "s"), StreamState(settings, name, "s")
         await first.open()
         await first.write(page(name, 0), b"1")
         assert await second.open() == b"1"
@@ -68,12 +71,12 @@ def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: S
 
 def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name: str) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        one, other = Ledger(settings, name, "s"), Ledger(settings, name, "s2")
+        await topic_admin.create_missing(settings)
+        one, other = StreamState(settings, name, "s"), StreamState(settings, name, "s2")
         await one.open()
         await one.write([entry(name, "1", b"{}")], b"one")
         assert await other.open() is None
-        assert other.known == {}
+        assert other.digests == {}
         await other.write([entry(name, "9", b"{}")], b"other")
         await one.write([entry(name, "2", b"{}")], b"one again")
         await one.close()
@@ -87,8 +90,8 @@ def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, na
         return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": name, "stream": "s", "outcome": "rejected"}) or 0
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        ledger = Ledger(settings, name, "s")
+        await topic_admin.create_missing(settings)
+        ledger = StreamState(settings, name, "s")
         entries = [entry(name, "small", b"{}"), entry(name, "large", b"x" * 6_000_000), entry(name, "last", b"{}")]
         reasons: list[str] = []
         for _ in range(4):
@@ -125,7 +128,7 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
         )
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         struck = 0
         for _ in range(10):
             process = await spawn()
@@ -140,7 +143,7 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
         last = await spawn()
         await asyncio.wait_for(last.communicate(), 120)
         assert last.returncode == 0
-        seen = [int(raw_from(record.key, record.value, record.headers).native_id) for record in await of(settings, RAW.name, name)]
+        seen = [int(decode_raw(record.key, record.value, record.headers).native_id) for record in await of(settings, RAW.name, name)]
         assert len(seen) == len(set(seen)) == pages * PAGE
 
     asyncio.run(scenario())

@@ -9,16 +9,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from gateway.config.connector import Connector
-from gateway.config.loading import connector_of
-from gateway.config.yaml.document import parse
+from gateway.config.loading import build_connector
+from gateway.config.yaml.document import parse_yaml
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.kafka import topic_admin
-from gateway.messages.cloudevents import raw_headers
+from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.topics import RAW
-from gateway.operations.renormalise import LEFT_OVER, find_changes
-from gateway.pipeline.harmonise_stage import GROUP
-from gateway.pipeline.record_processor import Deliver
-from gateway.records import Raw
+from gateway.operations.renormalise import ORPHANED, find_changes
+from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.records import RawRecord
 from gateway.settings import Settings
 
 pytestmark = pytest.mark.kafka
@@ -54,13 +54,13 @@ def connector(name: str, changes: dict[str, str]) -> Connector:
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new)
-    found, findings = connector_of(parse(text.encode(), f"{name}.yaml"))
+    found, findings = build_connector(parse_yaml(text.encode(), f"{name}.yaml"))
     assert found is not None, findings
     return found
 
 
-def deliver(made: Connector) -> Deliver:
-    return Deliver({made.connector: Harmoniser(made, None, pseudonym_key=KEY)}.get, KEY)
+def deliver(made: Connector) -> RecordProcessor:
+    return RecordProcessor({made.connector: Harmoniser(made, None, pseudonym_key=KEY)}.get, KEY)
 
 
 async def publish(settings: Settings, name: str, count: int) -> None:
@@ -69,16 +69,16 @@ async def publish(settings: Settings, name: str, count: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
     await producer.start()
     for number in range(count):
-        raw = Raw(connector=name, stream="entries", native_id=str(number), body=b'{"id": "%d", "title": "Entry"}' % number)
-        sent = await producer.send_and_wait(RAW.name, raw.body, raw.key.encode(), headers=raw_headers(raw))
+        raw = RawRecord(connector=name, stream="entries", native_id=str(number), body=b'{"id": "%d", "title": "Entry"}' % number)
+        sent = await producer.send_and_wait(RAW.name, raw.body, raw.key.encode(), headers=encode_raw_headers(raw))
         places[TopicPartition(RAW.name, sent.partition)] = sent.offset + 1
         record = SimpleNamespace(
-            key=raw.key.encode(), value=raw.body, headers=raw_headers(raw), timestamp=0, topic=RAW.name, partition=0, offset=0
+            key=raw.key.encode(), value=raw.body, headers=encode_raw_headers(raw), timestamp=0, topic=RAW.name, partition=0, offset=0
         )
         for one in stage(record).outgoing:
             await producer.send_and_wait(one.topic, one.value, one.key, headers=one.headers)
     await producer.stop()
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=GROUP, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=CONSUMER_GROUP, enable_auto_commit=False)
     await consumer.start()
     everywhere = [TopicPartition(RAW.name, partition) for partition in range(RAW.partitions)]
     consumer.assign(everywhere)
@@ -99,11 +99,11 @@ async def publish(settings: Settings, name: str, count: int) -> None:
 )
 def test_what_no_record_leads_to_any_more_is_named(settings: Settings, name: str, changes: dict[str, str], anew: int, left: int) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         await publish(settings, name, 3)
         found = await find_changes(settings, deliver(connector(name, changes)), name)
         assert len([one for one in found if one.outcome == "accepted"]) == anew
-        over = [one for one in found if one.outcome == LEFT_OVER]
+        over = [one for one in found if one.outcome == ORPHANED]
         assert len(over) == left
         assert {one.topics for one in over} <= {("europass.learning-opportunities.v1",)}
         assert len(found) == anew + left

@@ -11,16 +11,16 @@ import pytest
 from reading import read_all
 
 from gateway.config.loading import load_connector
-from gateway.fetch.http.lease import Unlimited
+from gateway.fetch.http.lease import UnlimitedLease
 from gateway.kafka import topic_admin
 from gateway.messages import commands
-from gateway.messages.cloudevents import raw_from
+from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
-from gateway.pipeline.record_processor import Deliver
+from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
-from gateway.worker.push_server import Door
-from gateway.worker.push_streams import Inbox
-from gateway.worker.status_reporter import state_of
+from gateway.worker.push_server import PushServer
+from gateway.worker.push_streams import PushConnector
+from gateway.worker.status_reporter import stream_state
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -47,14 +47,14 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
 
     async def stored() -> list[str]:
         records = [record for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key.decode().startswith(name)]
-        return [raw_from(record.key, record.value, record.headers).native_id for record in records]
+        return [decode_raw(record.key, record.value, record.headers).native_id for record in records]
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        door = Door(mine)
+        await topic_admin.create_missing(settings)
+        door = PushServer(mine)
         connector = load_connector(file)
-        inbox = Inbox(mine, connector, Deliver({}.get, b"x" * 32), Unlimited())
-        serving = asyncio.gather(inbox.run(), door.serve(connector, {}.__getitem__, inbox))
+        inbox = PushConnector(mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
+        serving = asyncio.gather(inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox))
         while not door.url:
             await asyncio.sleep(0.02)
         async with httpx2.AsyncClient(timeout=60) as client:
@@ -67,25 +67,25 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
             assert (await client.post(door.url + "/elsewhere")).status_code == 404
 
             paused = commands.Pause(connector=name, reason="they move house")
-            assert await inbox.streams[0].tell(paused) == ""
-            assert state_of(inbox.streams[0]) == ("paused", "they move house")
+            assert await inbox.streams[0].handle_command(paused) == ""
+            assert stream_state(inbox.streams[0]) == ("paused", "they move house")
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-            assert "is not polled" in await inbox.streams[0].tell(commands.Poll(connector=name))
+            assert "is not polled" in await inbox.streams[0].handle_command(commands.Poll(connector=name))
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
-            inbox = Inbox(mine, connector, Deliver({}.get, b"x" * 32), Unlimited())
-            serving = asyncio.gather(inbox.run(), door.serve(connector, {}.__getitem__, inbox))
+            inbox = PushConnector(mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
+            serving = asyncio.gather(inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox))
             while not door.url:
                 await asyncio.sleep(0.02)
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 503, "who takes over knows of the pause before the first message"
-            assert await inbox.streams[0].tell(commands.Resume(connector=name)) == ""
+            assert await inbox.streams[0].handle_command(commands.Resume(connector=name)) == ""
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 200
             assert sorted(await stored()) == ["1", "2", "3", "4"]
-            assert state_of(inbox.streams[0]) == ("receiving", "")
+            assert stream_state(inbox.streams[0]) == ("receiving", "")
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 

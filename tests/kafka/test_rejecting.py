@@ -13,21 +13,21 @@ from aiohttp import web
 from reading import read_all
 
 from gateway.config.loading import load_connector
-from gateway.errors import Halt
-from gateway.fetch.registry_client import Client
+from gateway.errors import StreamHalted
+from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka import topic_admin
 from gateway.messages import commands
 from gateway.messages.topics import RAW
 from gateway.observability import metrics
-from gateway.operations.stream_requests import Asked
-from gateway.pipeline.page_writer import Tally
+from gateway.operations.stream_requests import StreamRequests
+from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import poll_once
-from gateway.pipeline.record_processor import Deliver
-from gateway.pipeline.rejection_guard import REASON, Rejecting, Watch, judged, standing
-from gateway.pipeline.stream_state import Entry, Ledger
-from gateway.records import Raw, Rejected, Withheld
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.rejection_guard import REASON, RejectionGuard, RejectionStreak, preview_page, read_streak
+from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.records import RawRecord, Rejected, Withheld
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -58,13 +58,13 @@ streams:
 BAD = Rejected(stage="map", field="title", reason="missing")
 
 
-def judge(raw: Raw) -> object:
+def judge(raw: RawRecord) -> object:
     return BAD if b"naam" in (raw.body or b"") else Withheld(reason="no_consent") if b"no consent" in (raw.body or b"") else object()
 
 
-def entries(*bodies: str | None) -> list[Entry]:
+def entries(*bodies: str | None) -> list[RawEntry]:
     return [
-        Entry(Raw(connector="c", stream="s", native_id=str(n), body=None if body is None else body.encode()), b"d" * 16, None)
+        RawEntry(RawRecord(connector="c", stream="s", native_id=str(n), body=None if body is None else body.encode()), b"d" * 16, None)
         for n, body in enumerate(bodies)
     ]
 
@@ -80,13 +80,13 @@ def entries(*bodies: str | None) -> list[Entry]:
     ],
 )
 def test_a_page_counts_as_accepted_when_more_than_one_in_twenty_is(bodies: list[str | None], accepted: bool, rejected: int):
-    verdict = asyncio.run(judged(entries(*bodies), judge))
+    verdict = asyncio.run(preview_page(entries(*bodies), judge))
     assert (verdict.accepted, verdict.rejected) == (accepted, rejected)
 
 
 def test_where_all_is_well_few_are_judged_twice():
-    asked: list[Raw] = []
-    asyncio.run(judged(entries(*["title"] * 1_000), asked.append))
+    asked: list[RawRecord] = []
+    asyncio.run(preview_page(entries(*["title"] * 1_000), asked.append))
     assert len(asked) == 51
 
 
@@ -116,21 +116,21 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
         held[:] = [{"id": f"{number}", key: f"{word} {number}"} for number in numbers]
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         async with registry(lambda: held) as url:
             (tmp_path / f"{name}.yaml").write_text(CONNECTOR.format(name=name, url=url))
             connector = load_connector(tmp_path / f"{name}.yaml")
             harmoniser = Harmoniser(connector, Tables.load(ROOT / "mappings"), pseudonym_key=KEY)
-            watch = Watch(Deliver({name: harmoniser}.get, KEY).preview, 10)
+            watch = RejectionGuard(RecordProcessor({name: harmoniser}.get, KEY).preview, 10)
 
-            async def with_a_worker(work: Callable[[Callable[[], Awaitable[Tally]], Ledger], Awaitable[None]]) -> None:
-                ledger = Ledger(settings, name, "awards")
+            async def with_a_worker(work: Callable[[Callable[[], Awaitable[PollResult]], StreamState], Awaitable[None]]) -> None:
+                ledger = StreamState(settings, name, "awards")
 
-                async def poll() -> Tally:
-                    return await poll_once(connector, "awards", client, ledger, datetime.now(UTC), watch=watch)
+                async def poll() -> PollResult:
+                    return await poll_once(connector, "awards", client, ledger, datetime.now(UTC), rejection_guard=watch)
 
                 try:
-                    async with Client(connector, lambda _: "", "production") as client:
+                    async with RegistryClient(connector, lambda _: "", "production") as client:
                         await work(poll, ledger)
                 finally:
                     await ledger.close()
@@ -138,47 +138,47 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
             def stopped() -> float | None:
                 return metrics.REGISTRY.get_sample_value("gateway_all_rejected_state", {"connector": name, "stream": "awards"})
 
-            async def first(poll: Callable[[], Awaitable[Tally]], ledger: Ledger) -> None:
+            async def first(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
                 say("title", range(30), "first")
                 assert (await poll()).written == 30
                 cursor = await ledger.open()
                 say("naam", range(30), "second")  # the format changes: nothing of it is written
                 for _ in range(2):
-                    with pytest.raises(Halt, match=f"missing in title.*gateway resume {name} awards") as halted:
+                    with pytest.raises(StreamHalted, match=f"missing in title.*gateway resume {name} awards") as halted:
                         await poll()
                 assert halted.value.reason == REASON
                 assert await ledger.open() == cursor
                 assert stopped() == 1
 
-            async def after_a_restart(poll: Callable[[], Awaitable[Tally]], ledger: Ledger) -> None:
-                with pytest.raises(Halt):
+            async def after_a_restart(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
+                with pytest.raises(StreamHalted):
                     await poll()
-                assert standing(ledger) == Rejecting(stopped=True)
+                assert read_streak(ledger) == RejectionStreak(stopped=True)
                 say("title", range(30), "third")  # mended: it goes on by itself
                 assert (await poll()).written == 30
-                assert standing(ledger) == Rejecting()
+                assert read_streak(ledger) == RejectionStreak()
                 assert stopped() == 0
                 say("naam", range(9), "fourth")  # fewer than the limit are rejected, and counted over pages
                 held.extend({"id": f"{number}", "title": f"third {number}"} for number in range(9, 30))
                 assert (await poll()).written == 9
 
-            async def after_another(poll: Callable[[], Awaitable[Tally]], ledger: Ledger) -> None:
+            async def after_another(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
                 held[9] = {"id": "9", "naam": "fifth"}
-                with pytest.raises(Halt):
+                with pytest.raises(StreamHalted):
                     await poll()
-                assert standing(ledger) == Rejecting(count=9, stopped=True)
-                await Asked(settings, connector, ledger).keep(commands.Resume(connector=name))
+                assert read_streak(ledger) == RejectionStreak(count=9, stopped=True)
+                await StreamRequests(settings, connector, ledger).store(commands.Resume(connector=name))
                 assert stopped() == 0
 
-            async def told_to_go_on(poll: Callable[[], Awaitable[Tally]], ledger: Ledger) -> None:
+            async def told_to_go_on(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
                 assert (await poll()).written == 1
                 say("naam", range(30), "sixth")
                 assert (await poll()).written == 30
                 say("title", range(30), "seventh")
                 await poll()
-                assert standing(ledger) == Rejecting()  # watched again
+                assert read_streak(ledger) == RejectionStreak()  # watched again
                 say("naam", range(30), "eighth")
-                with pytest.raises(Halt):
+                with pytest.raises(StreamHalted):
                     await poll()
 
             for worker in (first, after_a_restart, after_another, told_to_go_on):

@@ -19,11 +19,11 @@ from stage_process import Doubling
 
 from gateway.errors import Denied, RetryLater, Unavailable
 from gateway.kafka import topic_admin
-from gateway.kafka.connection import admin, arguments
-from gateway.kafka.transactions import Transactional, read_partition
+from gateway.kafka.connection import admin_client, client_arguments
+from gateway.kafka.transactions import TransactionalProducer, read_partition
 from gateway.local import broker as kafka
-from gateway.messages.outgoing import Outgoing
-from gateway.pipeline.harmonise_stage import Stage
+from gateway.messages.outgoing import OutgoingRecord
+from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -82,26 +82,26 @@ def stranger(settings: Settings) -> Settings:
 
 
 async def make(settings: Settings, name: str) -> None:
-    client = AIOKafkaAdminClient(**arguments(settings))
+    client = AIOKafkaAdminClient(**client_arguments(settings))
     await client.start()
     await client.create_topics([NewTopic(f"{name}-{kind}", 1, 1) for kind in ("raw", "out", "rejects")])
     await client.close()
 
 
-def stage(settings: Settings, name: str) -> Stage:
+def stage(settings: Settings, name: str) -> HarmoniseStage:
     process = Doubling(f"{name}-out", f"{name}-rejects")
-    return Stage(settings, process, process.shrink, topic=f"{name}-raw", group=name)
+    return HarmoniseStage(settings, process, process.shrink, topic=f"{name}-raw", group=name)
 
 
 def test_everything_works_over_tls_and_sasl(secured: Settings, name: str) -> None:
     async def scenario() -> None:
         await make(secured, name)
-        await topic_admin.apply(secured)
-        await topic_admin.verify(secured)
-        writer = Transactional(secured, name, "test")
+        await topic_admin.create_missing(secured)
+        await topic_admin.verify_topics(secured)
+        writer = TransactionalProducer(secured, name, "test")
         await writer.fence()
-        await writer.write([Outgoing(f"{name}-raw", b"k1", b"k1:1", [])])
-        await writer.discard()
+        await writer.commit([OutgoingRecord(f"{name}-raw", b"k1", b"k1:1", [])])
+        await writer.close()
         assert await read_partition(secured, f"{name}-raw", 0) == {b"k1": b"k1:1"}
         one = stage(secured, name)
         task = asyncio.create_task(one.run())
@@ -119,7 +119,7 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
     async def scenario() -> None:
         await make(secured, name)
         with pytest.raises(Denied, match="stranger"):
-            await Transactional(stranger(secured), name, "test").fence()
+            await TransactionalProducer(stranger(secured), name, "test").fence()
         with pytest.raises(Denied, match="stranger"):
             async with asyncio.timeout(60):
                 await read_partition(stranger(secured), f"{name}-raw", 0)
@@ -142,14 +142,14 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
 def test_a_connection_that_is_refused_is_one_clear_error(
     secured: Settings, name: str, change: dict[str, object], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = secured.model_copy(update={"stage": "acceptance"} | change)
+    settings = secured.model_copy(update={"registry_environment": "acceptance"} | change)
 
     async def scenario() -> None:
         with pytest.raises(Unavailable, match=rf"{settings.kafka_bootstrap} \({why}"):
-            await admin(settings)
+            await admin_client(settings)
         assert not caplog.messages
         with pytest.raises(RetryLater):
-            await Transactional(settings, name, "test").fence()
+            await TransactionalProducer(settings, name, "test").fence()
 
     asyncio.run(scenario())
     assert "g-secret" not in caplog.text

@@ -21,8 +21,8 @@ from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import blocked_commits, metrics
-from gateway.pipeline.harmonise_stage import Stage
-from gateway.pipeline.processed_record import Result
+from gateway.pipeline.harmonise_stage import HarmoniseStage
+from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -66,9 +66,9 @@ class World:
             stop.set()
             await feeding
 
-    def stage(self, settings: Settings, batch: int = 300) -> Stage:
+    def stage(self, settings: Settings, batch: int = 300) -> HarmoniseStage:
         process = Doubling(self.out, self.rejects)
-        return Stage(settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch)
+        return HarmoniseStage(settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch)
 
     async def spawn(self, instance: str = "", defect: str = "") -> asyncio.subprocess.Process:
         command = [sys.executable, str(Path(__file__).with_name("stage_process.py"))]
@@ -107,7 +107,7 @@ async def make(world: World, create_topic: Create, **config: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(stage: Stage) -> AsyncIterator[asyncio.Task[None]]:
+async def running(stage: HarmoniseStage) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(stage.run())
     try:
         yield task
@@ -266,15 +266,15 @@ def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
         stage = world.stage(settings)
         async with running(stage):
             await until(lambda: stage.committed >= world.written)
-            done = stage._done[place]
+            done = stage._committed_offsets[place]
             await _move_back(world, place, 5)
             await world.write(1_000)
-            await until(lambda: place in stage._lanes and stage._lanes[place].failures > 1)  # the first one is the fence
-            await until(lambda: "the committed offset of partition 0 went back" in blocked_commits.why("harmonise"))
-            assert blocked_commits.seconds("harmonise") > 2
+            await until(lambda: place in stage._partitions and stage._partitions[place].failures > 1)  # the first one is the fence
+            await until(lambda: "the committed offset of partition 0 went back" in blocked_commits.blocked_reason("harmonise"))
+            assert blocked_commits.blocked_seconds("harmonise") > 2
             await _move_back(world, place, done)
             await until(lambda: stage.committed >= world.written)
-            await until(lambda: not blocked_commits.why("harmonise"))
+            await until(lambda: not blocked_commits.blocked_reason("harmonise"))
         assert f"offset 5 of partition 0 is behind {done}" in capsys.readouterr().out
         await world.check_every_record_ended_once_in_order()
 
@@ -337,12 +337,12 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
             return super().__call__(record)
 
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        await topic_admin.verify(settings)
+        await topic_admin.create_missing(settings)
+        await topic_admin.verify_topics(settings)
         await make(world, create_topic)
         await world.write(40)
         process = Breaking(world.out, world.rejects)
-        stage = Stage(settings, process, process.shrink, topic=world.raw, group=world.group)
+        stage = HarmoniseStage(settings, process, process.shrink, topic=world.raw, group=world.group)
         async with running(stage):
             await until(lambda: stage.committed >= 40)
         found = [record for record in await read_all(world.bootstrap, REJECTIONS.name) if world.raw.encode() in (record.value or b"")]
@@ -357,10 +357,12 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
 
 
 def test_results_are_counted_once_each() -> None:
-    from gateway.pipeline.processed_record import count, kind
+    from gateway.pipeline.processed_record import count_key, count_results
 
-    results = [Result([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [Result([], "cc", "ss", "rejected", "r", "f")]
-    count(Counter(map(kind, results)))
+    results = [ProcessedRecord([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [
+        ProcessedRecord([], "cc", "ss", "rejected", "r", "f")
+    ]
+    count_results(Counter(map(count_key, results)))
     value = metrics.REGISTRY.get_sample_value
     assert value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"}) == 3
     assert value("gateway_rejections_total", {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"}) == 1

@@ -17,9 +17,9 @@ Create = Callable[..., Awaitable[str]]
 @pytest.mark.kafka
 def test_topics_are_created_once_as_declared(settings: Settings) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
-        assert await topic_admin.apply(settings) == []
-        await topic_admin.verify(settings)
+        await topic_admin.create_missing(settings)
+        assert await topic_admin.create_missing(settings) == []
+        await topic_admin.verify_topics(settings)
 
     asyncio.run(scenario())
 
@@ -28,7 +28,7 @@ def test_topics_are_created_once_as_declared(settings: Settings) -> None:
 def test_a_missing_topic_names_the_command(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
     with pytest.raises(Unavailable, match=f"{name}.*`gateway topics apply`"):
-        asyncio.run(topic_admin.verify(settings))
+        asyncio.run(topic_admin.verify_topics(settings))
 
 
 @pytest.mark.kafka
@@ -36,11 +36,11 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         await create_topic(name, 4, cleanup_policy="delete")
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
         with pytest.raises(IntegrityStop, match=f"{name}: cleanup.policy is delete, must be compact"):
-            await topic_admin.verify(settings)
+            await topic_admin.verify_topics(settings)
 
     asyncio.run(scenario())
 
@@ -49,7 +49,7 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
 def test_more_replicas_than_brokers_is_one_clear_error(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "TOPICS", (replace(topics.RAW, name=name),))
     with pytest.raises(Unavailable, match="replication 7 needs as many brokers"):
-        asyncio.run(topic_admin.apply(settings.model_copy(update={"kafka_replication": 7})))
+        asyncio.run(topic_admin.create_missing(settings.model_copy(update={"kafka_replication": 7})))
 
 
 def test_personal_topics_are_never_open_to_everybody() -> None:
@@ -64,11 +64,11 @@ def test_times_that_would_keep_erased_bytes_longer_are_told(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> list[str]:
-        await topic_admin.apply(settings)
-        declared = topics.settings_of(topics.RAW) | {"segment.ms": "604800000"}
+        await topic_admin.create_missing(settings)
+        declared = topics.topic_config(topics.RAW) | {"segment.ms": "604800000"}
         await create_topic(name, 4, **{key.replace(".", "_"): value for key, value in declared.items()})
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
-        return await topic_admin.verify(settings)
+        return await topic_admin.verify_topics(settings)
 
     assert asyncio.run(scenario()) == [f"{name}: segment.ms is 604800000, declared is 86400000"]
 
@@ -78,11 +78,11 @@ def test_raw_records_may_be_kept_for_some_days_only(settings: Settings, name: st
     raw = replace(topics.RAW, name=name)
     monkeypatch.setattr(topics, "RAW", raw)
     monkeypatch.setattr(topics, "TOPICS", (raw,))
-    short = settings.model_copy(update={"raw_days": 30})
+    short = settings.model_copy(update={"raw_retention_days": 30})
 
     async def scenario() -> tuple[list[str], list[str]]:
-        assert await topic_admin.apply(short) == [name]
-        return await topic_admin.verify(short), await topic_admin.verify(settings)
+        assert await topic_admin.create_missing(short) == [name]
+        return await topic_admin.verify_topics(short), await topic_admin.verify_topics(settings)
 
     as_set, otherwise = asyncio.run(scenario())
     assert as_set == []
@@ -93,7 +93,7 @@ def test_what_is_erased_goes_within_the_time_that_is_promised() -> None:
     """A compacted topic closes its segment each day and is compacted within a week; tombstones outlive a reader's week of absence."""
     for topic in topics.TOPICS:
         if topic.compacted:
-            found = {key: int(value) for key, value in topics.settings_of(topic).items() if value.isdigit()}
+            found = {key: int(value) for key, value in topics.topic_config(topic).items() if value.isdigit()}
             assert found["segment.ms"] <= topics.DAY_MS
             assert found["max.compaction.lag.ms"] <= 7 * topics.DAY_MS
             assert found["delete.retention.ms"] >= 7 * topics.DAY_MS

@@ -19,11 +19,11 @@ from pydantic import SecretStr
 
 from gateway.errors import RetryLater, Unavailable, UsageError
 from gateway.kafka import topic_admin, transactions
-from gateway.kafka.connection import admin, arguments, ssl_context
-from gateway.kafka.transactions import Transactional, read_partition
+from gateway.kafka.connection import admin_client, client_arguments, ssl_context
+from gateway.kafka.transactions import TransactionalProducer, read_partition
 from gateway.local import broker
 from gateway.messages import topics
-from gateway.messages.outgoing import Outgoing
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.settings import Settings
 from gateway.worker import connector_runner, control_plane
 from tests.conftest import free_port
@@ -109,13 +109,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 async def work(settings: Settings, name: str) -> dict[bytes, bytes]:
     """Make a topic, write to it in a transaction, and read it."""
-    client = await admin(settings)
+    client = await admin_client(settings)
     await client.create_topics([NewTopic(name, 1, 1)])
     await client.close()
-    writer = Transactional(settings, name, "test")
+    writer = TransactionalProducer(settings, name, "test")
     await writer.fence()
-    await writer.write([Outgoing(name, b"k", b"v", [])])
-    await writer.discard()
+    await writer.commit([OutgoingRecord(name, b"k", b"v", [])])
+    await writer.close()
     return await read_partition(settings, name, 0)
 
 
@@ -129,7 +129,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
     settings = guarded.settings(how)
 
     async def scenario() -> set[int]:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         got: asyncio.Future[set[int]] = asyncio.get_running_loop().create_future()
 
         async def assigned(partitions: set[int]) -> None:
@@ -139,7 +139,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
         async def handle(_: bytes) -> None:
             return
 
-        app = control_plane.build_app(settings, settings.kafka_bootstrap, connector_runner.Tenure(60), assigned, handle)
+        app = control_plane.build_control_app(settings, settings.kafka_bootstrap, connector_runner.Lease(60), assigned, handle)
         await asyncio.wait_for(app.start(), 60)
         try:
             return await asyncio.wait_for(got, 60)
@@ -151,7 +151,7 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
 
 def refused(settings: Settings) -> None:
     with pytest.raises(Unavailable, match=settings.kafka_bootstrap):
-        asyncio.run(admin(settings))
+        asyncio.run(admin_client(settings))
 
 
 def test_a_wrong_or_missing_certificate_is_refused(guarded: Guarded):
@@ -173,13 +173,13 @@ def test_a_password_and_a_token_are_read_anew_for_each_connection(guarded: Guard
     settings = guarded.settings("OAUTHBEARER", kafka_token_file=guarded.file("turning", token(-60)))
     monkeypatch.setattr(transactions, "START_SECONDS", 4)  # aiokafka does not hear the broker's no, and waits
     with pytest.raises(RetryLater):
-        asyncio.run(Transactional(settings, name, "test").fence())
+        asyncio.run(TransactionalProducer(settings, name, "test").fence())
     guarded.file("turning", token())
     asyncio.run(closed(settings))
 
 
 async def closed(settings: Settings) -> None:
-    client = await admin(settings)
+    client = await admin_client(settings)
     try:
         await client.list_topics()
     finally:
@@ -189,18 +189,18 @@ async def closed(settings: Settings) -> None:
 def test_a_secret_file_that_cannot_be_read_is_named(guarded: Guarded):
     gone = guarded.folder / "gone"
     with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*gone: No such file"):
-        arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=gone))
+        client_arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=gone))
     with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*empty is empty"):
-        arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=guarded.file("empty", "\n")))
+        client_arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=guarded.file("empty", "\n")))
 
 
 @pytest.mark.parametrize("security", ["PLAINTEXT", "SASL_PLAINTEXT"])
 def test_production_speaks_in_clear_to_this_machine_only(security: str):
     there = Settings(kafka_bootstrap="kafka.example.org:9092", kafka_security=security)
     with pytest.raises(UsageError, match=f"{security} to another machine is refused in the production stage"):
-        arguments(there)
-    assert arguments(there.model_copy(update={"stage": "acceptance"}))
-    assert arguments(there.model_copy(update={"kafka_bootstrap": "127.0.0.1:9092"}))
+        client_arguments(there)
+    assert client_arguments(there.model_copy(update={"registry_environment": "acceptance"}))
+    assert client_arguments(there.model_copy(update={"kafka_bootstrap": "127.0.0.1:9092"}))
 
 
 def test_nothing_turns_verification_off(guarded: Guarded):

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from gateway.harmonise.quality_assurance import Providers
 from gateway.kafka import topic_admin
 from gateway.messages.topics import PROVIDERS
-from gateway.pipeline.provider_cache import Trusted
+from gateway.pipeline.provider_cache import ProviderCache
 from gateway.records import Organisation, Provider
 from gateway.settings import Settings
 
@@ -52,17 +52,17 @@ def test_the_view_holds_what_is_committed(settings: Settings, name: str, times: 
     import asyncio
 
     async def check() -> None:
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         await _write(settings, name)
         holder = Holds()
-        trusted = Trusted(settings, [holder])  # type: ignore[list-item]
+        trusted = ProviderCache(settings, [holder])  # type: ignore[list-item]
         for _ in range(times):
             assert await trusted.load() >= 1
         view = holder.providers
         assert view is not None
         on = date(2025, 1, 1)
-        assert view.judge(Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6).charter
+        assert view.assess_award(Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6).charter
         for gone in ("900000012", "900000013"):
-            assert view.judge(Organisation(identifiers={"pic": gone}), awarded_on=on, eqf_level=6).outcome == "UNKNOWN_PROVIDER"
+            assert view.assess_award(Organisation(identifiers={"pic": gone}), awarded_on=on, eqf_level=6).outcome == "UNKNOWN_PROVIDER"
 
     asyncio.run(check())

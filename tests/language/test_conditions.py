@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.config.connection import Condition
-from gateway.config.expressions.conditions import record_test
+from gateway.config.expressions.conditions import compile_record_condition
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from gateway.config.expressions.conditions import record_test
 )
 def test_since_fits_from_its_day_on_and_only_for_whole_days(day, fits):
     condition = Condition(path="awarded", since=date(2017, 3, 1))
-    assert record_test(condition, "json", {})({"awarded": day}, {}) is fits
+    assert compile_record_condition(condition, "json", {})({"awarded": day}, {}) is fits
 
 
 def test_since_belongs_to_a_path():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.config.expressions.compiler import ExpressionError, compile_expression, text_of
-from gateway.config.expressions.template import MissingValue, parse
+from gateway.config.expressions.template import MissingValue, parse_template
 
 NS = {"r": "urn:r"}
 XML = etree.fromstring('<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>')
@@ -43,7 +43,7 @@ JSON: dict[str, Any] = {
 )
 def test_xpath(text: str, plain: bool, found: list[str]) -> None:
     select = compile_expression("xml", text, NS)
-    assert select.plain is plain
+    assert select.is_direct_path is plain
     assert [text_of(value) for value in select(XML, {"kept": "x"})] == found
 
 
@@ -106,7 +106,7 @@ def test_a_mistake_shows_at_load(kind: Any, text: str, code: str, column: int) -
 
 
 def test_templates_take_names_only() -> None:
-    assert parse("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7}) == "/a/1?x=007&y={id}&z={ not one }"
-    assert parse("{x.y}{x[0]}").names == frozenset()
+    assert parse_template("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7}) == "/a/1?x=007&y={id}&z={ not one }"
+    assert parse_template("{x.y}{x[0]}").names == frozenset()
     with pytest.raises(MissingValue):
-        parse("{cursor}").fill({})
+        parse_template("{cursor}").fill({})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from gateway.config.expressions.jmespath_compiler import compiled
+from gateway.config.expressions.jmespath_compiler import compile_tree
 
 NAMES = ["a", "b", "code", "type"]
 values = st.recursive(
@@ -51,7 +51,7 @@ def both(text: str, value: Any) -> None:
         parsed = jmespath.compile(text)
     except JMESPathError:
         return
-    find = compiled(parsed.parsed)
+    find = compile_tree(parsed.parsed)
     try:
         expected = parsed.search(value)
     except (JMESPathError, TypeError) as error:

@@ -12,30 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.yaml import fast_reader
-from gateway.config.yaml.document import Document, parse
+from gateway.config.yaml.document import YamlDocument, parse_yaml
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for place in ("mappings", "connectors", "tests") for path in (ROOT / place).rglob("*.yaml"))
 
 
-def explained(text: str) -> Document:
+def explained(text: str) -> YamlDocument:
     """Read a text with the reader that explains."""
-    with mock.patch.object(fast_reader, "values", return_value=fast_reader.UNREAD):
-        return parse(text.encode())
+    with mock.patch.object(fast_reader, "read_simple_yaml", return_value=fast_reader.NOT_SIMPLE):
+        return parse_yaml(text.encode())
 
 
 def agree(text: str) -> bool:
     """Hold both readings of a text against each other; returns whether the quick reader answered."""
-    value = fast_reader.values(text)
-    if value is fast_reader.UNREAD:
+    value = fast_reader.read_simple_yaml(text)
+    if value is fast_reader.NOT_SIMPLE:
         return False
     slow = explained(text)
     assert not slow.findings
     assert repr(slow.value) == repr(value)
-    placed = parse(text.encode())
+    placed = parse_yaml(text.encode())
     for path in [*slow._keys, *slow._values]:
-        assert placed.where(path) == slow.where(path)
-        assert placed.where(path, key=False) == slow.where(path, key=False)
+        assert placed.position_of(path) == slow.position_of(path)
+        assert placed.position_of(path, key=False) == slow.position_of(path, key=False)
     return True
 
 
@@ -54,12 +54,12 @@ UNUSUAL = [
 
 @pytest.mark.parametrize("text", UNUSUAL, ids=range(len(UNUSUAL)))
 def test_what_is_unusual_is_left_to_the_reader_that_explains(text: str):
-    assert fast_reader.values(text) is fast_reader.UNREAD
+    assert fast_reader.read_simple_yaml(text) is fast_reader.NOT_SIMPLE
 
 
 def test_words_and_numbers_mean_what_yaml_1_2_says():
     text = "a: [NO, on, yes, ~, null, true, False, 12, -3, 1.50, 2026-01-01, '12', 1_000, 12:30:45, +1, .5, 5.]\n"
-    assert fast_reader.values(text) == {
+    assert fast_reader.read_simple_yaml(text) == {
         "a": [
             "NO", "on", "yes", None, None, True, False, 12, -3, Decimal("1.50"), "2026-01-01", "12", "1_000", "12:30:45", 1, Decimal(".5"),
             Decimal(5),

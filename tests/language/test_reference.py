@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.check import check
-from gateway.config.reference_docs import blocks, json_schema, markdown
-from gateway.config.yaml.document import read
+from gateway.config.reference_docs import block_name, json_schema, list_blocks, to_markdown
+from gateway.config.yaml.document import read_yaml
 from gateway.harmonise.tables.compiled_tables import Tables
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ NEEDS = YAML(typ="safe").load((SOURCES / "needs.yaml").read_text())
 
 
 def page() -> str:
-    return markdown((SOURCES / "introduction.md").read_text(), NEEDS)
+    return to_markdown((SOURCES / "introduction.md").read_text(), NEEDS)
 
 
 def test_the_page_is_made_from_the_models() -> None:
@@ -33,8 +33,8 @@ def test_the_schema_is_made_from_the_models() -> None:
 
 
 def test_every_field_is_described_and_every_need_names_a_field() -> None:
-    known = {f"{model.__name__}.{field.alias or name}" for model in blocks() for name, field in model.model_fields.items()}
-    bare = [name for model in blocks() for name, field in model.model_fields.items() if not field.description]
+    known = {f"{block_name(model)}.{field.alias or name}" for model in list_blocks() for name, field in model.model_fields.items()}
+    bare = [name for model in list_blocks() for name, field in model.model_fields.items() if not field.description]
     assert bare == []
     assert {need for need in NEEDS if need not in known and not need.startswith("Protocol.")} == set()
 
@@ -50,5 +50,5 @@ def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem)
 def test_editors_accept_every_connector(file: Path) -> None:
     schema = json.loads(json_schema())
-    plain = json.loads(json.dumps(read(file).value, default=float))
+    plain = json.loads(json.dumps(read_yaml(file).value, default=float))
     jsonschema.Draft202012Validator(schema).validate(plain)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.check.mapping_tables import check_mappings, holds_mappings
+from gateway.check.mapping_tables import check_mappings, is_mapping_folder
 
 HEAD = "country: XX\nname: X\nframeworks:\n  A:\n    name: A\n    versions:\n"
 VERSION = "      - {from: 2010-01-01, until: 2015-12-31, relation: referenced, confidence: verified, source: law, levels: [%s]}\n"
@@ -62,7 +62,7 @@ def test_an_empty_directory(tmp_path):
 
 def test_directories_of_mappings_and_of_connectors_are_told_apart(tmp_path):
     root = Path(__file__).parents[2]
-    assert holds_mappings(root / "mappings")
-    assert not holds_mappings(root / "connectors")
-    assert not holds_mappings(root / "mappings" / "ie.yaml")
-    assert not holds_mappings(tmp_path)
+    assert is_mapping_folder(root / "mappings")
+    assert not is_mapping_folder(root / "connectors")
+    assert not is_mapping_folder(root / "mappings" / "ie.yaml")
+    assert not is_mapping_folder(tmp_path)

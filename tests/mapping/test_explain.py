@@ -14,7 +14,7 @@ from gateway.cli import app
 from gateway.config.loading import load_connector
 from gateway.harmonise.explanation import HIDDEN, explain
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.records import Accepted, Raw, Rejected
+from gateway.records import Accepted, RawRecord, Rejected
 
 GOLDEN = Path(__file__).parent / "golden"
 CONNECTOR = """\
@@ -96,7 +96,7 @@ def page(tmp_path, tables):
         path.write_text(CONNECTOR.format(country=code.lower(), code=code))
         connector = load_connector(path)
         body = json.dumps({"number": "A-1", "person": PERSON, **record}).encode()
-        raw = Raw(connector=connector.connector, stream="awards", native_id="A-1", body=body)
+        raw = RawRecord(connector=connector.connector, stream="awards", native_id="A-1", body=body)
         outcome = Harmoniser(connector, tables, pseudonym_key=b"k" * 32)(raw)
         return outcome, explain(connector, raw, outcome, tables=tables, position="gateway.raw.v1, partition 2, offset 1041")
 
@@ -106,7 +106,7 @@ def page(tmp_path, tables):
 @pytest.mark.parametrize("name", RECORDS)
 def test_golden_pages(page, name):
     _, made = page(name)
-    text = re.sub(r"digest [0-9a-f]{16}", "digest ················", made.text())
+    text = re.sub(r"digest [0-9a-f]{16}", "digest ················", made.to_text())
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("GATEWAY_WRITE_GOLDEN"):
         path.write_text(text)
@@ -116,7 +116,7 @@ def test_golden_pages(page, name):
 @pytest.mark.parametrize("name", RECORDS)
 def test_no_page_shows_a_person(page, name):
     _, made = page(name)
-    for whole in (made.text(), json.dumps(made.facts())):
+    for whole in (made.to_text(), json.dumps(made.to_dict())):
         assert "Sampleton" not in whole
         assert "010190" not in whole
     assert {field.value for field in made.fields if field.field.startswith("holder") and field.value} <= {HIDDEN}
@@ -136,7 +136,7 @@ def test_no_page_shows_a_person(page, name):
 def test_each_derived_value_leads_to_its_row(page, name, eqf):
     outcome, made = page(name)
     assert isinstance(outcome, Accepted)
-    field = next(field for field in made.facts()["fields"] if field["field"] == "eqf_level")
+    field = next(field for field in made.to_dict()["fields"] if field["field"] == "eqf_level")
     assert field["value"] == eqf
     assert field["rows"][0]["source"]
     assert field["rows"][0]["version"]
@@ -149,8 +149,8 @@ def test_a_rejection_names_both_values_and_its_rule(page):
     outcome, made = page("irish-conflict")
     assert isinstance(outcome, Rejected)
     assert (made.notes[0].code, made.notes[0].rule) == ("eqf_conflict", "R4")
-    assert "EQF 7" in made.text()
-    assert "EQF 6" in made.text()
+    assert "EQF 7" in made.to_text()
+    assert "EQF 6" in made.to_text()
 
 
 def test_the_command_explains_a_sample(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.mapping_tables import load_mappings
-from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables import level_and_credit_rules
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Rejected
@@ -47,9 +47,9 @@ LEARNING = st.fixed_dictionaries(
 @given(LEARNING, LEARNING, st.sampled_from(["LV", "FI", "IE", "XX"]), st.sampled_from(["qualification", "credential"]))
 def test_asked_again_or_asked_first_the_rules_say_the_same(values: dict[str, Any], part: dict[str, Any], country: str, emits: str):
     record = {"id": "1", **values, **({"parts": (part, part)} if emits == "credential" else {})}
-    fresh = enrich(record, country=country, emits=emits, tables=anew())
-    assert repr(enrich(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
-    assert repr(enrich(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
+    fresh = apply_record_rules(record, country=country, emits=emits, tables=anew())
+    assert repr(apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
+    assert repr(apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
 
 
 def anew() -> Tables:
@@ -57,12 +57,12 @@ def anew() -> Tables:
     found = object.__new__(Tables)
     for name in Tables.__slots__:
         setattr(found, name, getattr(REMEMBERING, name))
-    found.judgements = level_and_credit_rules.Judgements(REMEMBERING._levels, REMEMBERING._credits)
+    found.judgements = level_and_credit_rules.RuleOutcomeCache(REMEMBERING._levels, REMEMBERING._credits)
     return found
 
 
 def test_what_is_remembered_says_nothing_of_the_person_and_has_a_bound(monkeypatch):
-    monkeypatch.setattr(level_and_credit_rules, "_MOST_REMEMBERED", 5)
+    monkeypatch.setattr(level_and_credit_rules, "_CACHE_SIZE", 5)
     tables = anew()
     for day in range(1, 29):
         record = {
@@ -76,7 +76,7 @@ def test_what_is_remembered_says_nothing_of_the_person_and_has_a_bound(monkeypat
             "credit_unit": "op",
             "credit_sector": "HE",
         }
-        assert not isinstance(enrich(record, country="FI", emits="credential", tables=tables), Rejected)
+        assert not isinstance(apply_record_rules(record, country="FI", emits="credential", tables=tables), Rejected)
         known = (tables.judgements._known_levels, tables.judgements._known_credits)
         assert all(1 <= len(one) <= 5 for one in known)
         assert "canary" not in repr(known).lower()

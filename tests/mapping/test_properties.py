@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.mapping_tables import ISSUING, load_mappings, read_mapping
+from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL, load_mappings, read_mapping
 from gateway.errors import ConfigError
-from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.harmonise.tables.credits import CreditMatch, rounded
-from gateway.harmonise.tables.levels import LOOK_ALIKES, LevelMatch
+from gateway.harmonise.tables.credits import CreditMatch, round_credits
+from gateway.harmonise.tables.levels import HOMOGLYPHS, LevelMatch
 
 MAPPINGS = load_mappings(Path(__file__).parents[2] / "mappings")
 TABLES = Tables(MAPPINGS.values(), "test")
@@ -28,7 +28,7 @@ STATED = {
     for version in framework.versions
     for level in version.levels
     for text in (level.level, *level.also)
-    if level.eqf and (level.relation or version.relation) in ISSUING and (level.confidence or version.confidence) != "unsure"
+    if level.eqf and (level.relation or version.relation) in RELATIONS_WITH_LEVEL and (level.confidence or version.confidence) != "unsure"
 }
 COUNTRIES = st.sampled_from(sorted({m.country for m in MAPPINGS.values()}))
 FRAMEWORKS = st.none() | st.sampled_from(sorted({key for m in MAPPINGS.values() for key in m.frameworks}))
@@ -42,7 +42,7 @@ def test_no_input_gives_a_level_that_no_row_states(country, framework, level, on
     found = TABLES.level(country, framework, level, on)
     assert found.level == level
     if isinstance(found, LevelMatch):
-        text = level.translate(LOOK_ALIKES) if found.normalised else level
+        text = level.translate(HOMOGLYPHS) if found.normalised else level
         assert (country, found.framework, text, found.eqf) in STATED
         assert framework in {None, found.framework}
         assert found.source
@@ -87,8 +87,8 @@ def test_credits_convert_and_back_exactly(unit, amount, sector, on):
 
 @given(st.fractions(0, 10_000))
 def test_rounding_is_half_up_and_once(exact):
-    assert abs(Fraction(rounded(exact)) - exact) <= Fraction(1, 200)
-    assert rounded(Fraction(1, 200)) == Decimal("0.01")
+    assert abs(Fraction(round_credits(exact)) - exact) <= Fraction(1, 200)
+    assert round_credits(Fraction(1, 200)) == Decimal("0.01")
 
 
 @settings(max_examples=300, deadline=None)
@@ -96,7 +96,7 @@ def test_rounding_is_half_up_and_once(exact):
 def test_a_level_text_survives_unchanged(country, framework, level, on):
     values = {"id": "1", "nqf_level": level, "nqf_framework": framework, "awarded_on": on}
     before = dict(values)
-    answer = enrich(values, country=country, emits="credential", tables=TABLES)
+    answer = apply_record_rules(values, country=country, emits="credential", tables=TABLES)
     assert values == before
     if isinstance(answer, tuple):
         assert answer[0]["nqf_level"] == level

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.harmonise.record_rules import enrich
+from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.credits import NoCreditsReason
 from gateway.harmonise.tables.levels import NoLevelReason
 from gateway.harmonise.tables.rule_codes import RULES, Code
@@ -19,7 +19,7 @@ ECTS = {"credit_unit": "ECTS", "credit_sector": "HE"}
 
 
 def run(tables, values, country="IE", emits="credential"):
-    return enrich({"id": "1", **values}, country=country, emits=emits, tables=tables)
+    return apply_record_rules({"id": "1", **values}, country=country, emits=emits, tables=tables)
 
 
 def codes(answer):

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway.config.connection import Url
+from gateway.config.connection import UrlsByEnvironment
 from gateway.config.connector import Connector, Rest
 from gateway.config.loading import load_connector
 from gateway.config.requests import Request
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
-from gateway.local.registries.saved_replies import Replay, Saved
-from gateway.records import Raw
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
+from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
+from gateway.records import RawRecord
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", ROOT / ".." / "shared" / "reference")).resolve()
 REGISTRIES = REFERENCE / "registries"
-WINDOW = Window(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC))
+WINDOW = TimeWindow(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -32,63 +32,63 @@ class Case:
     connector: str
     stream: str
     file: str
-    replies: Callable[[bytes, str], list[Saved]]
+    replies: Callable[[bytes, str], list[SavedReply]]
     subjects: dict[str, list[str]] = field(default_factory=dict)
     adapt: Callable[[Connector], Connector] = lambda connector: connector
 
 
-def soap(data: bytes, _: str) -> list[Saved]:
-    return [Saved(data, "text/xml; charset=utf-8", "POST")]
+def soap(data: bytes, _: str) -> list[SavedReply]:
+    return [SavedReply(data, "text/xml; charset=utf-8", "POST")]
 
 
-def fault(data: bytes, _: str) -> list[Saved]:
-    return [Saved(data, "text/xml; charset=utf-8", "POST", status=500)]
+def fault(data: bytes, _: str) -> list[SavedReply]:
+    return [SavedReply(data, "text/xml; charset=utf-8", "POST", status=500)]
 
 
-def in_envelope(data: bytes, _: str) -> list[Saved]:
+def in_envelope(data: bytes, _: str) -> list[SavedReply]:
     """The mock stores what is inside the Body."""
     inside = data.decode().split("?>", 1)[-1] if data.startswith(b"<?xml") else data.decode()
     body = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{inside}</s:Body></s:Envelope>'
-    return [Saved(body.encode(), "text/xml; charset=utf-8", "POST")]
+    return [SavedReply(body.encode(), "text/xml; charset=utf-8", "POST")]
 
 
-def numbered(data: bytes, _: str) -> list[Saved]:
+def numbered(data: bytes, _: str) -> list[SavedReply]:
     """The saved learners are what schools send; the register gives each person and study right its number before it passes them on."""
     learner = json.loads(data)
     learner["henkilö"]["oid"] = "1.2.246.562.24.00000000001"
     for number, right in enumerate(learner["opiskeluoikeudet"]):
         right |= {"oid": f"1.2.246.562.15.0000000000{number}", "versionumero": 1}
-    return [Saved(json.dumps([learner]).encode(), method="POST")]
+    return [SavedReply(json.dumps([learner]).encode(), method="POST")]
 
 
-def got(media_type: str) -> Callable[[bytes, str], list[Saved]]:
-    return lambda data, _: [Saved(data, media_type)]
+def got(media_type: str) -> Callable[[bytes, str], list[SavedReply]]:
+    return lambda data, _: [SavedReply(data, media_type)]
 
 
-def with_token(data: bytes, _: str) -> list[Saved]:
+def with_token(data: bytes, _: str) -> list[SavedReply]:
     """OAuth 2 first; a page that says there is more is followed by an empty one."""
-    token = Saved(b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}', method="POST", target="/token")
-    return [token, Saved(data, target=".*pageNumber=1.*"), Saved(b'{"hasNextPage": false, "items": []}')]
+    token = SavedReply(b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}', method="POST", target="/token")
+    return [token, SavedReply(data, target=".*pageNumber=1.*"), SavedReply(b'{"hasNextPage": false, "items": []}')]
 
 
-def numbers_first(data: bytes, _: str) -> list[Saved]:
+def numbers_first(data: bytes, _: str) -> list[SavedReply]:
     numbers = (REGISTRIES / "finland/ytr/ytr-modifiedSince-ssns.json").read_bytes()
-    return [Saved(numbers), Saved(b"[" + data + b"]", method="POST")]
+    return [SavedReply(numbers), SavedReply(b"[" + data + b"]", method="POST")]
 
 
-def listed_first(data: bytes, _: str) -> list[Saved]:
-    return [Saved(b'{"data": [{"id": 515491}], "sivu": 0, "sivuja": 1}', target=".*perusteet.*"), Saved(data)]
+def listed_first(data: bytes, _: str) -> list[SavedReply]:
+    return [SavedReply(b'{"data": [{"id": 515491}], "sivu": 0, "sivuja": 1}', target=".*perusteet.*"), SavedReply(data)]
 
 
-def archive(data: bytes, url: str) -> list[Saved]:
+def archive(data: bytes, url: str) -> list[SavedReply]:
     """The feed's links lead to its own host; the document before it is empty."""
     here = data.replace(b"https://api.mit-integration.ladok.se:443", url.encode())
     empty = b'<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:id:256258</id><updated>2017-01-01T00:00:00Z</updated></feed>'
     kind = "application/atom+xml"
-    return [Saved(here, kind, target=".*recent"), Saved(here, kind, target=".*256259"), Saved(empty, kind)]
+    return [SavedReply(here, kind, target=".*recent"), SavedReply(here, kind, target=".*256259"), SavedReply(empty, kind)]
 
 
-def change_first(code: str) -> Callable[[bytes, str], list[Saved]]:
+def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
     space = "http://duo.nl/schema/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4"
     change = (
         f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><d:r xmlns:d="{space}"><d:paginering><d:pagina>1</d:pagina>'
@@ -96,22 +96,25 @@ def change_first(code: str) -> Callable[[bytes, str], list[Saved]]:
         f"<d:aangebodenOpleidingCode>{code}</d:aangebodenOpleidingCode><d:soortWijziging>WIJZIGING</d:soortWijziging></d:gewijzigde_AangebodenOpleiding>"
         "</d:r></s:Body></s:Envelope>"
     )
-    return lambda data, _: [Saved(change.encode(), "text/xml", "POST", holds="peildatumtijdMutaties"), Saved(data, "text/xml", "POST")]
+    return lambda data, _: [
+        SavedReply(change.encode(), "text/xml", "POST", body_contains="peildatumtijdMutaties"),
+        SavedReply(data, "text/xml", "POST"),
+    ]
 
 
-def institution_first(data: bytes, _: str) -> list[Saved]:
+def institution_first(data: bytes, _: str) -> list[SavedReply]:
     """The saved reports are another institution's; they are served as this one's."""
     saved = (REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json").read_bytes()
     reports = saved.replace(b'"id": 382', b'"id": 792')
     listed = b'{"count": 1, "results": [{"id": 792, "deqar_id": "DEQARINST0792"}]}'
-    return [Saved(reports, target=".*/reports/.*"), Saved(data, target=".*/institutions/792/"), Saved(listed)]
+    return [SavedReply(reports, target=".*/reports/.*"), SavedReply(data, target=".*/institutions/792/"), SavedReply(listed)]
 
 
 def pulled(connector: Connector) -> Connector:
     """The same rules for a message that is not pushed, not compressed and not signed."""
     push = connector.push
     assert push is not None
-    rest = Rest(url=Url(production="https://replay.example"), namespaces=push.namespaces)
+    rest = Rest(url=UrlsByEnvironment(production="https://replay.example"), namespaces=push.namespaces)
     streams = {
         name: stream.model_copy(update={"request": Request(get="/results"), "decode": ("xml",)})
         for name, stream in connector.streams.items()
@@ -205,7 +208,7 @@ def here(connector: Connector, url: str) -> Connector:
     """Point a connector at a replay: no TLS, no message security, any token endpoint at the same place."""
     name = next(name for name in ("rest", "soap", "file") if getattr(connector, name) is not None)
     block = getattr(connector, name)
-    update: dict[str, object] = {"url": Url(production=url), "tls": None}
+    update: dict[str, object] = {"url": UrlsByEnvironment(production=url), "tls": None}
     if name == "soap":
         update |= {"security": None, "addressing": block.addressing and block.addressing.model_copy(update={"check_relates_to": False})}
     if block.auth and block.auth.oauth2_client_credentials:
@@ -242,14 +245,16 @@ def connector_for(case: Case) -> Connector:
     return case.adapt(load_connector(ROOT / "connectors" / f"{case.connector}.yaml"))
 
 
-async def read(case: Case) -> list[Raw]:
+async def read(case: Case) -> list[RawRecord]:
     """Serve the saved reply over HTTP and return what the stream reads of it."""
     data = (REFERENCE / case.file).read_bytes()
-    replay = Replay([])
+    replay = SavedReplyRegistry([])
     async with await replay.start():
         replay._saved.extend(case.replies(data, replay.url))
         connector = here(connector_for(case), replay.url)
-        async with Client(connector, secret, "production") as client:
+        async with RegistryClient(connector, secret, "production") as client:
             return [
-                raw async for page in pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None) for raw in page.raws
+                raw
+                async for page in read_pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None)
+                for raw in page.records
             ]

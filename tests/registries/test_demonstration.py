@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_records():
     one, other = soap_credits.StudentRecords(seed=7), soap_credits.StudentRecords(seed=7)
     for registry in (one, other):
         registry.stocks["degrees"].fill(50)
-    assert one.standing("degrees") == other.standing("degrees")
+    assert one.current_digests("degrees") == other.current_digests("degrees")
 
 
 def test_soap_pages_a_window_and_keeps_a_ledger():
@@ -61,7 +61,7 @@ def test_soap_pages_a_window_and_keeps_a_ledger():
             assert (len(ids(first)), len(ids(second))) == (100, 100)
             assert etree.fromstring(first.content).findtext(f".//{T}more") == "true"
             assert etree.fromstring(second.content).findtext(f".//{T}more") == "false"
-            assert {entry.id: entry.digest for entry in registry.ledger} == registry.standing("degrees")
+            assert {entry.id: entry.digest for entry in registry.ledger} == registry.current_digests("degrees")
 
     run(case)
 
@@ -95,7 +95,7 @@ def test_changes_and_deletions_come_in_a_later_window():
             assert [entry.version for entry in registry.ledger] == [2, 2, 1]
             assert 'id="D-000005"' in reply.text
             assert 'deleted="true"' in reply.text
-            assert deleted not in registry.standing("degrees")
+            assert deleted not in registry.current_digests("degrees")
 
     run(case)
 

@@ -9,12 +9,12 @@ import pytest
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamError
-from gateway.fetch import Window, pages
-from gateway.fetch.registry_client import Client
+from gateway.fetch import TimeWindow, read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries import KINDS, rest_catalogue, soap_credits
 from tests.registries.saved import ROOT, here
 
-WINDOW = Window(datetime(2024, 9, 1, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC))
+WINDOW = TimeWindow(datetime(2024, 9, 1, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC))
 SERVICES = {"rest": (rest_catalogue, "programmes", 600, b"demo-token"), "soap": (soap_credits, "degrees", 750, b"demo-key")}
 HELD = 300
 ENDS = {
@@ -36,10 +36,10 @@ async def read(which: str, kind: str, times: int | None):
         connector = connector.model_copy(update={which: block.model_copy(update={"limits": limits})})
         registry.misbehave(kind, times=times, skip=1, seconds=1)
         ids, complete, reason = [], False, ""
-        async with Client(connector, lambda _: key, "production") as client:
+        async with RegistryClient(connector, lambda _: key, "production") as client:
             try:
-                async for page in pages(connector, stream, WINDOW, client):
-                    ids += [raw.native_id for raw in page.raws]
+                async for page in read_pages(connector, stream, WINDOW, client):
+                    ids += [raw.native_id for raw in page.records]
                     complete = page.last
             except StreamError as error:
                 reason = error.reason

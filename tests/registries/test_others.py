@@ -10,11 +10,11 @@ import pytest
 
 from gateway.check import check
 from gateway.config.loading import load_connector
-from gateway.errors import Halt
-from gateway.fetch import pages
-from gateway.fetch.registry_client import Client
+from gateway.errors import StreamHalted
+from gateway.fetch import read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.local.registries.saved_replies import Replay, Saved
+from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
 from tests.registries.saved import ROOT, WINDOW, here, secret
 
 OTHERS = sorted((Path(__file__).parent / "others").glob("*.yaml"))
@@ -39,12 +39,15 @@ def follow(link: str) -> tuple[list[str], list[str]]:
     """Serve a list with one link; returns the ids that were read and the addresses that were asked."""
 
     async def following():
-        async with await Replay([]).start() as registry:
+        async with await SavedReplyRegistry([]).start() as registry:
             listed = json.dumps({"items": [{"href": link.replace("HERE", registry.url)}]}).encode()
-            registry._saved += [Saved(listed, target="/emner\\?.*"), Saved(b'{"emne": {"kode": "A", "versjon": "1"}}', target="/emner/1")]
+            registry._saved += [
+                SavedReply(listed, target="/emner\\?.*"),
+                SavedReply(b'{"emne": {"kode": "A", "versjon": "1"}}', target="/emner/1"),
+            ]
             connector = here(load_connector(next(file for file in OTHERS if file.stem == "no-fs")), registry.url)
-            async with Client(connector, secret, "production") as client:
-                ids = [raw.native_id async for page in pages(connector, "courses", WINDOW, client) for raw in page.raws]
+            async with RegistryClient(connector, secret, "production") as client:
+                ids = [raw.native_id async for page in read_pages(connector, "courses", WINDOW, client) for raw in page.records]
             return ids, [target for _, target, _ in registry.asked]
 
     return asyncio.run(following())
@@ -57,5 +60,5 @@ def test_a_link_in_a_record_is_followed_on_the_same_host(link):
 
 
 def test_a_link_to_another_host_is_not_followed_and_no_credential_leaves():
-    with pytest.raises(Halt):
+    with pytest.raises(StreamHalted):
         follow("http://127.0.0.1:1/emner/1")

@@ -15,7 +15,7 @@ from signxml import XMLSigner, methods
 
 from gateway.config.loading import load_connector
 from gateway.errors import RetryLater
-from gateway.fetch.push_receiver import Receiver, application
+from gateway.fetch.push_receiver import PushReceiver, build_application
 from tests.registries.saved import REFERENCE, REGISTRIES, ROOT
 from tests.registries.test_signed import STRANGER, THEIRS
 
@@ -50,7 +50,7 @@ def push(words: dict[str, str], *, durable: bool = True):
 
     async def posting():
         connector = load_connector(ROOT / "connectors/eu-emrex.yaml")
-        runner = web.AppRunner(application([Receiver(connector, secret, store)]), access_log=None)
+        runner = web.AppRunner(build_application([PushReceiver(connector, secret, store)]), access_log=None)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)

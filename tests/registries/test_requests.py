@@ -11,9 +11,9 @@ from lxml import etree
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamError
-from gateway.fetch import pages
-from gateway.fetch.registry_client import Client
-from gateway.local.registries.saved_replies import Replay, Saved
+from gateway.fetch import read_pages
+from gateway.fetch.registry_client import RegistryClient
+from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
 from tests.registries.saved import REFERENCE, REGISTRIES, ROOT, WINDOW, change_first, here, secret
 
 pytestmark = [
@@ -24,14 +24,14 @@ XS = "{http://www.w3.org/2001/XMLSchema}"
 SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 FAULT = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><nothing/></s:Body></s:Envelope>'
 CASES = [
-    ("fi-virta", "achievements", "finland/virta/opiskelijatiedot.wsdl", [Saved(FAULT, "text/xml", "POST")]),
-    ("ee-kutse", "certificates", "estonia/kutseregister.wsdl", [Saved(FAULT, "text/xml", "POST")]),
-    ("ee-ehis", "students", "estonia/ehis.wsdl", [Saved(FAULT, "text/xml", "POST")]),
+    ("fi-virta", "achievements", "finland/virta/opiskelijatiedot.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
+    ("ee-kutse", "certificates", "estonia/kutseregister.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
+    ("ee-ehis", "students", "estonia/ehis.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
     (
         "be-led",
         "certificates",
         "belgium-flanders-led/xsd/LED.GeefBewijsDienst-02.00/WebService/GeefBewijs.xsd",
-        [Saved(FAULT, "text/xml", "POST")],
+        [SavedReply(FAULT, "text/xml", "POST")],
     ),
     (
         "nl-rio",
@@ -39,7 +39,7 @@ CASES = [
         "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd",
         change_first("4c358c84-dfc3-4a30-874e-0b70db15638b")(FAULT, ""),
     ),
-    ("nl-rio", "units", "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd", [Saved(FAULT, "text/xml", "POST")]),
+    ("nl-rio", "units", "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd", [SavedReply(FAULT, "text/xml", "POST")]),
 ]
 
 
@@ -63,12 +63,12 @@ def schema_for(file: Path, namespace: str, folder: Path) -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(names[namespace]))
 
 
-async def asked(name: str, stream: str, replies: list[Saved]) -> list[str]:
-    async with await Replay(replies).start() as registry:
+async def asked(name: str, stream: str, replies: list[SavedReply]) -> list[str]:
+    async with await SavedReplyRegistry(replies).start() as registry:
         connector = here(load_connector(ROOT / f"connectors/{name}.yaml"), registry.url)
-        async with Client(connector, person, "production") as client:
+        async with RegistryClient(connector, person, "production") as client:
             with contextlib.suppress(StreamError):
-                _ = [page async for page in pages(connector, stream, WINDOW, client)]
+                _ = [page async for page in read_pages(connector, stream, WINDOW, client)]
         return [body for _, _, body in registry.asked]
 
 

@@ -16,12 +16,12 @@ from lxml import etree
 
 from gateway.config.connection import Security, Signature, Timestamp
 from gateway.config.types import Secret
-from gateway.errors import Halt, RetryLater, StreamError
-from gateway.fetch import pages
-from gateway.fetch.registry_client import Client
+from gateway.errors import RetryLater, StreamError, StreamHalted
+from gateway.fetch import read_pages
+from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.soap import envelope as soap
-from gateway.fetch.soap.ws_security import Guard
-from gateway.local.registries.saved_replies import Replay, Saved
+from gateway.fetch.soap.ws_security import WsSecurity
+from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
 from tests.registries.saved import CASES, REFERENCE, REGISTRIES, WINDOW, connector_for, here
 
 pytestmark = [
@@ -52,10 +52,10 @@ def party(name: str) -> tuple[bytes, bytes]:
 OURS, THEIRS, STRANGER = party("gateway"), party("registry"), party("stranger")
 
 
-class Signing(Replay):
+class Signing(SavedReplyRegistry):
     """Verifies each request with the gateway's certificate and signs each saved reply anew."""
 
-    def __init__(self, saved: list[Saved], require: tuple[str, ...], keys: tuple[bytes, bytes] = THEIRS) -> None:
+    def __init__(self, saved: list[SavedReply], require: tuple[str, ...], keys: tuple[bytes, bytes] = THEIRS) -> None:
         super().__init__(saved)
         secrets = {"key": keys[0], "certificate": keys[1], "trust": OURS[1]}
         signature = Signature(
@@ -65,7 +65,9 @@ class Signing(Replay):
             sign=("body", "timestamp"),
             require=require,
         )
-        self._guard = Guard(Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature), secrets.__getitem__, "registry")
+        self._guard = WsSecurity(
+            Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature), secrets.__getitem__, "registry"
+        )
         self.verified = 0
         self.spoil = lambda reply: reply
 
@@ -73,9 +75,9 @@ class Signing(Replay):
         text = await request.read()
         envelope = etree.fromstring(text)
         message = envelope.findtext(f".//{{{WSA}}}MessageID")
-        self._guard.verified(envelope, datetime.now(UTC))
+        self._guard.verify_reply(envelope, datetime.now(UTC))
         self.verified += 1
-        saved = next(saved for saved in self._saved if saved.fits("POST", request.path_qs, text.decode()))
+        saved = next(saved for saved in self._saved if saved.matches("POST", request.path_qs, text.decode()))
         reply = etree.fromstring(saved.body)
         if (header := soap.header_of(reply)) is not None:
             reply.remove(header)
@@ -83,7 +85,7 @@ class Signing(Replay):
         reply.insert(0, header)
         if message:
             etree.SubElement(header, f"{{{WSA}}}RelatesTo").text = message
-        self._guard.secure(reply, datetime.now(UTC))
+        self._guard.secure_request(reply, datetime.now(UTC))
         return web.Response(body=self.spoil(etree.tostring(reply)), content_type="text/xml")
 
 
@@ -96,9 +98,11 @@ def read(case, require, *, keys=THEIRS, spoil=lambda reply: reply):
             connector = here(kept, registry.url)
             block = connector.soap.model_copy(update={"security": kept.soap.security, "addressing": kept.soap.addressing})
             connector = connector.model_copy(update={"soap": block})
-            async with Client(connector, secret, "production") as client:
+            async with RegistryClient(connector, secret, "production") as client:
                 raws = [
-                    raw async for page in pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None) for raw in page.raws
+                    raw
+                    async for page in read_pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None)
+                    for raw in page.records
                 ]
             return raws, registry.verified
 
@@ -138,5 +142,5 @@ def test_a_signed_question_about_one_person():
 def test_a_reply_that_cannot_be_trusted_gives_no_record(how, keys, spoil):
     with pytest.raises(StreamError) as caught:
         read(RIO, NAMED, keys=keys, spoil=spoil)
-    assert isinstance(caught.value, Halt | RetryLater)
+    assert isinstance(caught.value, StreamHalted | RetryLater)
     assert caught.value.reason.startswith(("SIGNATURE", "UNTRUSTED", "CERTIFICATE"))

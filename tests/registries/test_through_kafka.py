@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gateway.config.requests import Loop
-from gateway.fetch.registry_client import Client
+from gateway.config.requests import LoopSource
+from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka import topic_admin
-from gateway.local.registries.saved_replies import Replay
+from gateway.local.registries.saved_replies import SavedReplyRegistry
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.harmonise_stage import Stage
+from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.pipeline.poll import poll_once
-from gateway.pipeline.record_processor import Deliver
-from gateway.pipeline.stream_state import Ledger
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stream_state import StreamState
 from tests.registries.saved import CASES, REFERENCE, REGISTRIES, ROOT, Case, connector_for, here, secret
 from tests.registries.test_saved import GOLDEN
 from tests.registries.test_saved import name as name_of
@@ -39,7 +39,7 @@ def written(case: Case, connector):
     """A loop over what the gateway has seen of another stream gets its values here."""
     stream = connector.streams[case.stream]
     loops = {
-        loop: each.model_copy(update={"in_": Loop(values=tuple(case.subjects[loop]))}) if each.in_.stream else each
+        loop: each.model_copy(update={"in_": LoopSource(values=tuple(case.subjects[loop]))}) if each.in_.stream else each
         for loop, each in stream.for_each.items()
     }
     return connector.model_copy(update={"streams": {case.stream: stream.model_copy(update={"for_each": loops})}})
@@ -48,12 +48,12 @@ def written(case: Case, connector):
 async def poll(settings, case: Case, called: str) -> object:
     """Poll the saved reply as a connector of its own; returns the connector."""
     data = (REFERENCE / case.file).read_bytes()
-    async with await Replay([]).start() as replay:
+    async with await SavedReplyRegistry([]).start() as replay:
         replay._saved.extend(case.replies(data, replay.url))
         connector = written(case, here(connector_for(case), replay.url)).model_copy(update={"connector": called})
-        ledger = Ledger(settings, called, case.stream)
+        ledger = StreamState(settings, called, case.stream)
         try:
-            async with Client(connector, secret, "production") as client:
+            async with RegistryClient(connector, secret, "production") as client:
                 await poll_once(connector, case.stream, client, ledger, datetime.now(UTC))
         finally:
             await ledger.close()
@@ -88,7 +88,7 @@ def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
     cases = {f"{name_of_run}-{number:02d}": case for number, case in enumerate(CASES) if "stream" not in golden[name_of(case)]}
 
     async def run():
-        await topic_admin.apply(settings)
+        await topic_admin.create_missing(settings)
         tables = Tables.load(ROOT / "mappings")
         harmonisers = {}
         turns = asyncio.Semaphore(6)
@@ -99,8 +99,8 @@ def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
             harmonisers[called] = Harmoniser(connector, tables, pseudonym_key=b"k" * 32)
 
         await asyncio.gather(*itertools.starmap(connect, cases.items()))
-        deliver = Deliver(harmonisers.get, b"k" * 32)
-        stage = asyncio.create_task(Stage(settings, deliver, deliver.shrink).run())
+        deliver = RecordProcessor(harmonisers.get, b"k" * 32)
+        stage = asyncio.create_task(HarmoniseStage(settings, deliver, deliver.reject_as_too_large).run())
         try:
             async with asyncio.timeout(200):
                 while not all(balanced(counted(called, case.stream)) for called, case in cases.items()):

@@ -11,16 +11,16 @@ from gateway.records import (
     Assessment,
     Card,
     Credential,
+    CredentialPart,
     Holder,
     LearningOpportunity,
     LearningOutcome,
     Organisation,
-    Part,
     Provenance,
     Provider,
     Qualification,
     QualityReport,
-    Raw,
+    RawRecord,
     Record,
     StudentStatus,
 )
@@ -92,8 +92,8 @@ ASSESSED = Assessment(
 AWARD = LEARNING | {"holder": HOLDER, "awarded_on": date(2026, 5, 30), "assessment": ASSESSED, "holder_consent": True}
 
 
-def part(number: int) -> Part:
-    return Part(
+def part(number: int) -> CredentialPart:
+    return CredentialPart(
         id=f"unit-{number}",
         title={"en": f"Unit {number}"},
         credit_points=Decimal(5),
@@ -185,8 +185,8 @@ RECORDS: dict[str, Record] = {
 }
 
 
-def raw(name: str) -> Raw:
-    return Raw(connector="ex-registry", stream="all", native_id=RECORDS[name].id, body=b"{}", changed_at=CHANGED, version="1")
+def raw(name: str) -> RawRecord:
+    return RawRecord(connector="ex-registry", stream="all", native_id=RECORDS[name].id, body=b"{}", changed_at=CHANGED, version="1")
 
 
 def accepted(record: Record) -> Accepted:

@@ -11,8 +11,8 @@ import samples
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from gateway.cli.schemas import contracts
-from gateway.messages.topics import TOPICS, settings_of
+from gateway.cli.schemas import schema_files
+from gateway.messages.topics import TOPICS, topic_config
 from gateway.render.elm_common import ESCO_ATTRIBUTION
 from gateway.render.json_schemas import schemas
 from gateway.render.render import Rendered, render
@@ -38,7 +38,7 @@ def rendered(name: str, **options: Any) -> Rendered:
 
 
 def test_files_are_what_the_code_says():
-    for name, text in contracts().items():
+    for name, text in schema_files().items():
         assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text, f"run `gateway schema`: {name} differs"
 
 
@@ -115,13 +115,13 @@ def test_the_compatibility_test_notices(change: Any):
 
 
 def test_asyncapi_says_what_the_topics_are():
-    document = YAML(typ="safe").load(contracts()["asyncapi.yaml"])
+    document = YAML(typ="safe").load(schema_files()["asyncapi.yaml"])
     assert document["asyncapi"] == "3.0.0"
     assert set(document["channels"]) == {topic.name for topic in TOPICS}
     for topic in TOPICS:
         binding = document["channels"][topic.name]["bindings"]["kafka"]
         assert binding["partitions"] == topic.partitions
-        assert binding["topicConfiguration"]["cleanup.policy"] == settings_of(topic)["cleanup.policy"].split(",")
+        assert binding["topicConfiguration"]["cleanup.policy"] == topic_config(topic)["cleanup.policy"].split(",")
     for message in document["components"]["messages"].values():
         if "payload" in message:
             assert (ROOT / "schemas" / message["payload"]["schema"]["$ref"]).is_file()

@@ -27,7 +27,7 @@ FIXED = {
     *elm_credential.CONTEXT,
     *(text for version in elm_catalogue.VERSIONS.values() for text in json.dumps(version.context).split('"')),
     *json.dumps(elm_credential.SCHEMA).split('"'),
-    elm_credential.PIXEL,
+    elm_credential.PLACEHOLDER_IMAGE,
     *elm_credential.ASSESSMENT_TITLE.values(),
     "VerifiableCredential",
     "EuropeanDigitalCredential",
@@ -58,11 +58,11 @@ def said(value: Any) -> set[str]:
     if isinstance(value, tuple):
         return set().union(*map(said, value))
     if isinstance(value, datetime):
-        return {elm_common.instant(value)}
+        return {elm_common.datetime_text(value)}
     if isinstance(value, date):
-        return {value.isoformat(), elm_common.midnight(value)[1:-1].decode()}
+        return {value.isoformat(), elm_common.date_as_datetime(value)[1:-1].decode()}
     if isinstance(value, Decimal):
-        return {elm_common.number(value) or "", elm_common.hours(value) or "", str(float(value))}
+        return {elm_common.decimal_text(value) or "", elm_common.xml_duration(value) or "", str(float(value))}
     if isinstance(value, int):
         return {str(value), f"P{value}M"}
     return {str(value)} if value is not None else set()
@@ -110,7 +110,10 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
         assert found.reason in {"missing", "invalid", "pic_conflict", "dates_out_of_order", "unmapped"}
         return
     known = (
-        said(record) | composed(record) | FIXED | {"ex-registry", "IE", elm_common.instant(samples.AT), elm_common.instant(samples.CHANGED)}
+        said(record)
+        | composed(record)
+        | FIXED
+        | {"ex-registry", "IE", elm_common.datetime_text(samples.AT), elm_common.datetime_text(samples.CHANGED)}
     )
     for document in found.documents:
         if document.value is None:

@@ -55,7 +55,7 @@ def test_the_published_vectors(real: Providers, reference: Path):
                 scheme: given[name] for scheme, name in (("deqar", "deqar_id"), ("eter", "eter_id"), ("pic", "pic")) if name in given
             }
         )
-        found = real.judge(
+        found = real.assess_award(
             body,
             awarded_on=date.fromisoformat(vector["awarded_on"]),
             eqf_level=vector["eqf_level"],
@@ -105,7 +105,7 @@ BODY = Organisation(identifiers={"pic": "999880560"})
 
 
 def judge(on: date, level: int | None = 6) -> str:
-    return Providers([ONE, TWO]).judge(BODY, awarded_on=on, eqf_level=level).outcome
+    return Providers([ONE, TWO]).assess_award(BODY, awarded_on=on, eqf_level=level).outcome
 
 
 def test_two_registers_tell_one_truth():
@@ -113,8 +113,8 @@ def test_two_registers_tell_one_truth():
     found, joined_by = view.find(BODY)
     assert {provider.id for provider in found} == {"1", "2"}
     assert joined_by == "pic"
-    assert view.complete(BODY).identifiers["schac"] == "URV.cat"
-    facts = view.judge(BODY, awarded_on=date(2025, 1, 1), eqf_level=6).facts()
+    assert view.with_known_identifiers(BODY).identifiers["schac"] == "URV.cat"
+    facts = view.assess_award(BODY, awarded_on=date(2025, 1, 1), eqf_level=6).to_provenance()
     assert facts == {
         "outcome": "INSTITUTION_ACCREDITED",
         "joined_by": "pic",
@@ -144,9 +144,9 @@ def test_the_day_of_the_award_decides(on: date, level: int | None, outcome: str)
 
 
 def test_nobody_is_unknown():
-    assert Providers([ONE]).judge(None, awarded_on=date(2025, 1, 1), eqf_level=6).facts() == {"outcome": "UNKNOWN_PROVIDER"}
+    assert Providers([ONE]).assess_award(None, awarded_on=date(2025, 1, 1), eqf_level=6).to_provenance() == {"outcome": "UNKNOWN_PROVIDER"}
     assert (
-        Providers([ONE]).judge(Organisation(identifiers={"local": "x"}), awarded_on=date(2025, 1, 1), eqf_level=6).outcome
+        Providers([ONE]).assess_award(Organisation(identifiers={"local": "x"}), awarded_on=date(2025, 1, 1), eqf_level=6).outcome
         == "UNKNOWN_PROVIDER"
     )
 
@@ -154,16 +154,16 @@ def test_nobody_is_unknown():
 def test_a_harmonised_award_is_judged_and_its_body_completed():
     view = Providers([ONE, TWO])
     award = Credential(id="c", title={"en": "Physics"}, awarding_body=BODY, awarded_on=date(2025, 1, 1), eqf_level=6)
-    record, facts = view.assess(award)
+    record, facts = view.assess_record(award)
     assert isinstance(record, Credential)
     assert record.awarding_body is not None
     assert record.awarding_body.identifiers["deqar"] == "DEQARINST0792"
     assert facts["outcome"] == "INSTITUTION_ACCREDITED"
-    assert view.assess(Credential(id="c", awarding_body=BODY))[1] == {}, "an award without a date is not judged"
-    status, facts = view.assess(StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"})))
+    assert view.assess_record(Credential(id="c", awarding_body=BODY))[1] == {}, "an award without a date is not judged"
+    status, facts = view.assess_record(StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"})))
     assert isinstance(status, StudentStatus)
     assert status.institution is not None
     assert status.institution.identifiers["pic"] == "999880560"
     assert facts == {}
     qualification = Qualification(id="q", awarding_body=BODY)
-    assert view.assess(qualification) == (qualification, {})
+    assert view.assess_record(qualification) == (qualification, {})

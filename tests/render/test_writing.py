@@ -71,5 +71,5 @@ def test_what_no_encoding_can_hold_is_an_error_and_no_document():
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_names_become_the_uuid_and_the_segment_that_the_standard_library_makes_of_them(name: str):
-    assert record_ids.name_based(name) == str(uuid.uuid5(record_ids.NAMESPACE, name))
+    assert record_ids.uuid5(name) == str(uuid.uuid5(record_ids.NAMESPACE, name))
     assert record_ids.iri("c", name, "https://x.example/{id}") == f"https://x.example/{quote(name, safe='-._~:/')}"

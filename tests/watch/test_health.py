@@ -123,7 +123,7 @@ def test_a_connector_that_moved_away_leaves_no_state_behind():
         gauge.labels("stays", "s").set(1)
     metrics.BREAKER_STATE.labels("moved").set(2)
     metrics.RECEIVED.labels("moved", "s").inc(5)
-    metrics.forget("moved")
+    metrics.drop_connector("moved")
     text = ask("/metrics")[1]
     assert 'gateway_cursor_timestamp_seconds{connector="stays"' in text
     assert 'gateway_breaker_state{connector="moved"' not in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.observability.lookup_labels import missing, used
+from gateway.observability.lookup_labels import unmapped_values, used_tables
 from gateway.records import Issue, Lookup, Rejected
 
 
@@ -11,23 +11,26 @@ def lookup(field="eqf_level", table="AA/AAQF", version="2024", reason=""):
 
 
 def test_a_table_that_answered_is_named_with_its_version():
-    assert used("AA", [lookup(), lookup("credit_points", "AA/credits", "2025")]) == (("AA", "AAQF", "2024"), ("AA", "credits", "2025"))
+    assert used_tables("AA", [lookup(), lookup("credit_points", "AA/credits", "2025")]) == (
+        ("AA", "AAQF", "2024"),
+        ("AA", "credits", "2025"),
+    )
 
 
 def test_a_table_that_says_there_is_no_equivalent_was_used_and_misses_nothing():
     found = [lookup(reason="split_level")]
-    assert used("AA", found) == (("AA", "AAQF", "2024"),)
-    assert missing("AA", found) == ()
+    assert used_tables("AA", found) == (("AA", "AAQF", "2024"),)
+    assert unmapped_values("AA", found) == ()
 
 
 def test_a_value_in_no_table_is_counted_under_what_was_asked_for():
     stranger = lookup(table="AA/whatever the registry wrote", version="", reason="framework_unknown")
-    assert used("AA", [stranger]) == ()
-    assert missing("AA", [stranger, lookup(reason="level_unknown")]) == (("AA", "levels"), ("AA", "AAQF"))
+    assert used_tables("AA", [stranger]) == ()
+    assert unmapped_values("AA", [stranger, lookup(reason="level_unknown")]) == (("AA", "levels"), ("AA", "AAQF"))
 
 
 def test_flagged_and_rejected_values_count_too():
-    assert missing("AA", (), [Issue(code="unmapped", field="parts.mode"), Issue(code="other", field="x")]) == (("AA", "mode"),)
-    assert missing("AA", (), (), Rejected(stage="table", field="nqf_level", reason="unmapped")) == (("AA", "levels"),)
-    assert missing("AA", (), (), Rejected(stage="table", field="nqf_level", reason="framework_required")) == ()
-    assert missing("AA", (), (), Rejected(stage="cast", field="nqf_level", reason="unmapped")) == ()
+    assert unmapped_values("AA", (), [Issue(code="unmapped", field="parts.mode"), Issue(code="other", field="x")]) == (("AA", "mode"),)
+    assert unmapped_values("AA", (), (), Rejected(stage="table", field="nqf_level", reason="unmapped")) == (("AA", "levels"),)
+    assert unmapped_values("AA", (), (), Rejected(stage="table", field="nqf_level", reason="framework_required")) == ()
+    assert unmapped_values("AA", (), (), Rejected(stage="cast", field="nqf_level", reason="unmapped")) == ()

@@ -20,9 +20,9 @@ from gateway.config.expressions import jmespath_compiler
 
 PayloadKind = Literal["xml", "json", "csv"]
 Context = Mapping[str, Any]
-Run = Callable[[Any, Context], list[Any]]
+Evaluate = Callable[[Any, Context], list[Any]]
 
-WELL_KNOWN = {
+BUILT_IN_PREFIXES = {
     "xml": "http://www.w3.org/XML/1998/namespace",
     "soap": "http://schemas.xmlsoap.org/soap/envelope/",
     "soap12": "http://www.w3.org/2003/05/soap-envelope",
@@ -41,22 +41,22 @@ class ExpressionError(ValueError):
         self.column = column
 
 
-class SelectError(ValueError):
+class EvaluationError(ValueError):
     """A value that an expression cannot work with, such as a number where a function takes a list. Holds no value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Select:
+class CompiledExpression:
     """A compiled expression. Call it with a node and a context; ``run`` is the same without the extra call."""
 
     text: str
     kind: PayloadKind
-    run: Run
-    plain: bool
+    run: Evaluate
+    is_direct_path: bool
     variables: frozenset[str] = frozenset()
-    reads: frozenset[str] = frozenset()
+    first_names: frozenset[str] = frozenset()
     """First names the expression touches, for coverage."""
-    route: Any = None
+    direct_path: Any = None
     """What a plain path walks: keys in JSON; children, attribute and own text in XML. ``None`` when it is no plain path."""
 
     def __call__(self, node: Any, context: Context | None = None) -> list[Any]:
@@ -69,19 +69,19 @@ _VARIABLE_PATH = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)([.\[].+)", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
-def compile_expression(kind: PayloadKind, text: str, namespaces: Mapping[str, str] | None = None) -> Select:
+def compile_expression(kind: PayloadKind, text: str, namespaces: Mapping[str, str] | None = None) -> CompiledExpression:
     """Compile an expression; raises :class:`ExpressionError` for everything that can be known beforehand."""
     stripped = text.strip()
     if found := _VARIABLE.fullmatch(stripped):
-        return Select(text, kind, _context_value(found[1]), True, frozenset({found[1]}))
+        return CompiledExpression(text, kind, _compile_context_value(found[1]), True, frozenset({found[1]}))
     if kind == "json" and (found := _VARIABLE_PATH.fullmatch(stripped)):
-        return _json_from(found[1], _json(found[2].removeprefix("."), kind), text)
+        return _compile_kept_path(found[1], _compile_jmespath(found[2].removeprefix("."), kind), text)
     if kind == "xml":
-        return _xml(stripped, {**WELL_KNOWN, **(namespaces or {})})
-    return _json(stripped, kind)
+        return _compile_xpath(stripped, {**BUILT_IN_PREFIXES, **(namespaces or {})})
+    return _compile_jmespath(stripped, kind)
 
 
-def _context_value(name: str) -> Run:
+def _compile_context_value(name: str) -> Evaluate:
     def run(_node: Any, context: Context) -> list[Any]:
         value = context.get(name)
         return [] if value is None or value == "" else [value]
@@ -96,11 +96,11 @@ _STEP = re.compile(rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?:\[@(?P<attrib
 _ATTRIBUTE = re.compile(rf"@(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 
 
-def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
+def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpression:
     variables = frozenset(_VARIABLE.findall(_QUOTED.sub("", text)))
-    if not variables and (walk := _xml_walk(text, namespaces)):
+    if not variables and (walk := _compile_direct_xpath(text, namespaces)):
         walked, route = walk
-        return Select(text, "xml", walked, plain=True, reads=_xml_reads(text), route=route)
+        return CompiledExpression(text, "xml", walked, is_direct_path=True, first_names=_names_read(text), direct_path=route)
     _check_prefixes(text, namespaces)
     try:
         compiled = etree.XPath(text, namespaces=dict(namespaces), smart_strings=False, regexp=False)
@@ -108,7 +108,7 @@ def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
     except etree.XPathError as error:
         message = str(error)
         if "function" in message.lower():
-            raise ExpressionError("unknown-function", _no_function(text)) from None
+            raise ExpressionError("unknown-function", _unknown_function_message(text)) from None
         raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r}; check brackets, quotes and slashes") from None
     except ValueError:
         raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot") from None
@@ -117,15 +117,15 @@ def _xml(text: str, namespaces: Mapping[str, str]) -> Select:
         try:
             found = compiled(node, **{name: context.get(name, "") for name in variables}) if variables else compiled(node)
         except etree.XPathError as error:
-            raise SelectError(f"the expression cannot work with what it found: {type(error).__name__}") from None
+            raise EvaluationError(f"the expression cannot work with what it found: {type(error).__name__}") from None
         if isinstance(found, list):
             return found
         return [] if found == "" or found != found else [found]  # noqa: PLR0124 - NaN, what number() gives for no number
 
-    return Select(text, "xml", run, False, variables, _xml_reads(text))
+    return CompiledExpression(text, "xml", run, False, variables, _names_read(text))
 
 
-def _no_function(text: str) -> str:
+def _unknown_function_message(text: str) -> str:
     for name in re.findall(rf"({_NAME})\s*\(", _QUOTED.sub("", text)):
         try:
             etree.XPath(f"{name}()")(etree.Element("empty"))
@@ -139,17 +139,17 @@ def _check_prefixes(text: str, namespaces: Mapping[str, str]) -> None:
     bare = _QUOTED.sub(lambda found: "'" + "x" * (len(found[0]) - 2) + "'", text)
     for found in re.finditer(rf"(?<![\w.:-])({_NAME}):(?!:)(?={_NAME}|\*)", bare):
         if found[1] not in namespaces:
-            known = ", ".join(sorted(set(namespaces) - set(WELL_KNOWN))) or "none"
+            known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
             raise ExpressionError(
                 "undefined-prefix", f"prefix '{found[1]}' is not declared; add it under namespaces (declared: {known})", found.start(1)
             )
 
 
-def _xml_reads(text: str) -> frozenset[str]:
+def _names_read(text: str) -> frozenset[str]:
     return frozenset(re.findall(rf"{_NAME}(?![\w.-]*\()", _QUOTED.sub("", text)))
 
 
-def _xml_walk(text: str, namespaces: Mapping[str, str]) -> tuple[Run, Any] | None:
+def _compile_direct_xpath(text: str, namespaces: Mapping[str, str]) -> tuple[Evaluate, Any] | None:
     """Return a direct walk for ``a/b/@c``, ``a[@x='y']``, ``.`` and ``text()``, or ``None`` when it is not that simple."""
     if text == ".":
         return (lambda node, _context: [node]), ((), None, False)
@@ -163,31 +163,31 @@ def _xml_walk(text: str, namespaces: Mapping[str, str]) -> tuple[Run, Any] | Non
             own_text = True
             continue
         if last and (found := _ATTRIBUTE.fullmatch(step)):
-            attribute = _clark(found["prefix"], found["name"], namespaces)
+            attribute = _clark_name(found["prefix"], found["name"], namespaces)
             continue
         found = _STEP.fullmatch(step)
         if not found:
             return None
         prefix, _, name = (found["attribute"] or "").rpartition(":")
-        key = _clark(prefix or None, name, namespaces) if found["attribute"] else None
-        tags.append((_clark(found["prefix"], found["name"], namespaces), key, found["value"] or ""))
-    return _walker(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
+        key = _clark_name(prefix or None, name, namespaces) if found["attribute"] else None
+        tags.append((_clark_name(found["prefix"], found["name"], namespaces), key, found["value"] or ""))
+    return _build_walk(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
 
 
 def _split_steps(text: str) -> list[str]:
     return re.split(r"/(?![^\[]*\])", text)
 
 
-def _clark(prefix: str | None, name: str, namespaces: Mapping[str, str]) -> str:
+def _clark_name(prefix: str | None, name: str, namespaces: Mapping[str, str]) -> str:
     if not prefix:
         return name
     if prefix not in namespaces:
-        known = ", ".join(sorted(set(namespaces) - set(WELL_KNOWN))) or "none"
+        known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
         raise ExpressionError("undefined-prefix", f"prefix '{prefix}' is not declared; add it under namespaces (declared: {known})")
     return f"{{{namespaces[prefix]}}}{name}"
 
 
-def _walker(tags: list[tuple[str, str | None, str]], attribute: str | None, *, own_text: bool) -> Run:
+def _build_walk(tags: list[tuple[str, str | None, str]], attribute: str | None, *, own_text: bool) -> Evaluate:
     if len(tags) == 1 and tags[0][1] is None and attribute is None and not own_text:
         only = tags[0][0]
         return lambda node, _context: list(node.iterchildren(only))
@@ -236,46 +236,55 @@ _PLAIN_STEP = re.compile(r"(?P<name>[^\W\d]\w*)|\"(?P<quoted>[^\"\\]+)\"")
 _INDEX = re.compile(r"\[(-?\d+|\*?)\]")
 
 
-def _json(text: str, kind: PayloadKind) -> Select:
+def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
     if text == "@":
-        return Select(text, kind, lambda node, _context: _listed(node), True)
-    steps = _plain_steps(text)
+        return CompiledExpression(text, kind, lambda node, _context: _as_list(node), True)
+    steps = _parse_direct_path(text)
     if steps is not None:
         first = frozenset(step for step in steps[:1] if isinstance(step, str))
         keys = tuple(step for step in steps if isinstance(step, str))
-        return Select(text, kind, _json_walk(steps), plain=True, reads=first, route=keys if len(keys) == len(steps) else None)
+        return CompiledExpression(
+            text,
+            kind,
+            _compile_direct_jmespath(steps),
+            is_direct_path=True,
+            first_names=first,
+            direct_path=keys if len(keys) == len(steps) else None,
+        )
     try:
         compiled = jmespath.compile(text)
     except (JMESPathError, ValueError, RecursionError) as error:
         if kind == "csv" and "$" not in text:
-            return Select(text, kind, _json_walk([text]), True, reads=frozenset({text}))
+            return CompiledExpression(text, kind, _compile_direct_jmespath([text]), True, first_names=frozenset({text}))
         column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
-        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else jmespath_compiler.quoted(text)
-        raise ExpressionError("bad-expression", f"not JMESPath: {jmespath_compiler.why(error)}: {text!r}{hint}", column or 0) from None
+        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else jmespath_compiler.quoting_hint(text)
+        raise ExpressionError(
+            "bad-expression", f"not JMESPath: {jmespath_compiler.describe_error(error)}: {text!r}{hint}", column or 0
+        ) from None
     reads = _check_functions(compiled.parsed, text)
-    find = jmespath_compiler.compiled(compiled.parsed)
+    find = jmespath_compiler.compile_tree(compiled.parsed)
 
     def run(node: Any, _context: Context) -> list[Any]:
         try:
-            return _listed(find(node))
+            return _as_list(find(node))
         except JMESPathTypeError as error:
             if error.actual_type == "null":
                 return []  # nothing was found for the function to work on
-            raise SelectError(f"{error.function_name}() met a value of another type than it takes") from None
+            raise EvaluationError(f"{error.function_name}() met a value of another type than it takes") from None
         except (JMESPathError, RecursionError, OverflowError, TypeError, ValueError) as error:
-            raise SelectError(f"the expression cannot work with what it found: {type(error).__name__}") from None
+            raise EvaluationError(f"the expression cannot work with what it found: {type(error).__name__}") from None
 
-    return Select(text, kind, run, False, reads=reads)
+    return CompiledExpression(text, kind, run, False, first_names=reads)
 
 
-def _json_from(name: str, rest: Select, text: str) -> Select:
+def _compile_kept_path(name: str, rest: CompiledExpression, text: str) -> CompiledExpression:
     """Read on inside a value that was kept: ``$root.meta.issued``, ``$parent.code``."""
 
     def run(_node: Any, context: Context) -> list[Any]:
         value = context.get(name)
         return [] if value is None else rest(value, context)
 
-    return Select(text, "json", run, False, frozenset({name}), rest.reads)
+    return CompiledExpression(text, "json", run, False, frozenset({name}), rest.first_names)
 
 
 def _check_functions(tree: Any, text: str) -> frozenset[str]:
@@ -303,7 +312,7 @@ def _check_functions(tree: Any, text: str) -> frozenset[str]:
     return frozenset(reads)
 
 
-def _plain_steps(text: str) -> list[str | int | None] | None:
+def _parse_direct_path(text: str) -> list[str | int | None] | None:
     """Take ``a.b[0].c[].d`` apart: names, positions, and ``None`` for "each of the list"."""
     steps: list[str | int | None] = []
     position = 0
@@ -328,7 +337,7 @@ def _plain_steps(text: str) -> list[str | int | None] | None:
     return steps or None
 
 
-def _json_walk(steps: list[str | int | None]) -> Run:  # noqa: C901 - three shapes of one walk
+def _compile_direct_jmespath(steps: list[str | int | None]) -> Evaluate:  # noqa: C901 - three shapes of one walk
     if len(steps) == 1 and isinstance(steps[0], str):
         only = steps[0]
 
@@ -336,12 +345,12 @@ def _json_walk(steps: list[str | int | None]) -> Run:  # noqa: C901 - three shap
             value = node.get(only) if type(node) is dict else None
             if value is None:
                 return []
-            return _listed(value) if type(value) is list else [value]
+            return _as_list(value) if type(value) is list else [value]
 
         return one
     if None not in steps:
 
-        def straight(node: Any, _context: Context) -> list[Any]:
+        def walk_keys(node: Any, _context: Context) -> list[Any]:
             for step in steps:
                 if type(node) is dict:
                     node = node.get(step)
@@ -349,11 +358,11 @@ def _json_walk(steps: list[str | int | None]) -> Run:  # noqa: C901 - three shap
                     node = node[step]
                 else:
                     return []
-            return _listed(node)
+            return _as_list(node)
 
-        return straight
+        return walk_keys
 
-    def projected(node: Any, _context: Context) -> list[Any]:
+    def walk_lists(node: Any, _context: Context) -> list[Any]:
         nodes, each = [node], False
         for step in steps:
             if step is None:  # as JMESPath flattens: what is a list among the items is spread once, what is none stays
@@ -366,10 +375,10 @@ def _json_walk(steps: list[str | int | None]) -> Run:  # noqa: C901 - three shap
                 nodes = [item for found in nodes if type(found) is dict and (item := found.get(step)) is not None]
         return [item for item in nodes if item is not None]
 
-    return projected
+    return walk_lists
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     if type(value) is list:

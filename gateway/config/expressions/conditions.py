@@ -12,10 +12,10 @@ from gateway.config.connection import Condition
 from gateway.config.expressions.compiler import Context, PayloadKind, compile_expression, text_of
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-Test = Callable[[Any, Context], bool]
+Predicate = Callable[[Any, Context], bool]
 
 
-def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def text_matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a test for texts: plain words, and patterns with ``*``."""
     plain = frozenset(pattern for pattern in patterns if "*" not in pattern)
     wild = [re.compile(translate(pattern)) for pattern in patterns if "*" in pattern]
@@ -24,13 +24,13 @@ def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     return lambda text: text in plain or any(pattern.match(text) for pattern in wild)
 
 
-def values_test(condition: Condition) -> Callable[[list[str]], bool]:
+def compile_values_condition(condition: Condition) -> Callable[[list[str]], bool]:
     """Return the test of a condition on the texts its path or header gave."""
     if condition.is_:
-        fits = matcher(condition.is_)
+        fits = text_matcher(condition.is_)
         return lambda texts: any(map(fits, texts))
     if condition.not_:
-        unfit = matcher(condition.not_)
+        unfit = text_matcher(condition.not_)
         return lambda texts: not any(map(unfit, texts))
     if condition.over is not None:
         limit = condition.over
@@ -42,12 +42,12 @@ def values_test(condition: Condition) -> Callable[[list[str]], bool]:
     return lambda texts: bool(texts) is wanted
 
 
-def record_test(condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]) -> Test:
+def compile_record_condition(condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]) -> Predicate:
     """Compile a condition that looks at a record or a decoded reply by ``path``."""
     select = compile_expression(kind, condition.path or ".", namespaces).run
     if not (condition.is_ or condition.not_ or any(test is not None for test in (condition.over, condition.since, condition.exists))):
-        return lambda node, context: _says_something(select(node, context))
-    test = values_test(condition)
+        return lambda node, context: _is_truthy(select(node, context))
+    test = compile_values_condition(condition)
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])
 
 
@@ -59,12 +59,12 @@ def _number(text: str) -> Decimal:
     return number if number.is_finite() else Decimal(0)
 
 
-def _says_something(values: list[Any]) -> bool:
+def _is_truthy(values: list[Any]) -> bool:
     """Say whether a select found something that counts: not nothing, blank, ``false`` or 0."""
-    return any(_counts(value) for value in values)
+    return any(_is_truthy_value(value) for value in values)
 
 
-def _counts(value: Any) -> bool:
+def _is_truthy_value(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float | Decimal):

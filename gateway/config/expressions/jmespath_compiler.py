@@ -12,42 +12,42 @@ from typing import Any
 from jmespath.exceptions import LexerError, ParseError
 from jmespath.visitor import TreeInterpreter
 
-Find = Callable[[Any], Any]
+EvaluateNode = Callable[[Any], Any]
 Tree = Any
 
 
-def compiled(tree: Tree) -> Find:
+def compile_tree(tree: Tree) -> EvaluateNode:
     """Return the function of a parsed expression: from a value to what it finds in it, ``None`` for nothing."""
-    make = _FORMS.get(tree["type"])
+    make = _COMPILERS.get(tree["type"])
     return make(tree) if make is not None else _interpreted(tree)
 
 
-def _interpreted(tree: Tree) -> Find:
+def _interpreted(tree: Tree) -> EvaluateNode:
     visit = TreeInterpreter().visit
     return lambda value: visit(tree, value)
 
 
-def _field(tree: Tree) -> Find:
+def _field(tree: Tree) -> EvaluateNode:
     name = tree["value"]
     return lambda value: value.get(name) if isinstance(value, dict) else None
 
 
-def _index(tree: Tree) -> Find:
+def _index(tree: Tree) -> EvaluateNode:
     place = tree["value"]
     return lambda value: value[place] if isinstance(value, list) and -len(value) <= place < len(value) else None
 
 
-def _same(_tree: Tree) -> Find:
+def _identity(_tree: Tree) -> EvaluateNode:
     return lambda value: value
 
 
-def _literal(tree: Tree) -> Find:
-    said = tree["value"]
-    return lambda _value: said
+def _literal(tree: Tree) -> EvaluateNode:
+    literal = tree["value"]
+    return lambda _value: literal
 
 
-def _chain(tree: Tree) -> Find:
-    first, *others = map(compiled, tree["children"])
+def _compile_chain(tree: Tree) -> EvaluateNode:
+    first, *others = map(compile_tree, tree["children"])
     if len(others) == 1:
         other = others[0]
         return lambda value: other(first(value))
@@ -61,8 +61,8 @@ def _chain(tree: Tree) -> Find:
     return chain
 
 
-def _projection(tree: Tree) -> Find:
-    base, each = map(compiled, tree["children"])
+def _projection(tree: Tree) -> EvaluateNode:
+    base, each = map(compile_tree, tree["children"])
 
     def projection(value: Any) -> Any:
         found = base(value)
@@ -71,8 +71,8 @@ def _projection(tree: Tree) -> Find:
     return projection
 
 
-def _filter(tree: Tree) -> Find:
-    base, each, test = map(compiled, tree["children"])
+def _filter(tree: Tree) -> EvaluateNode:
+    base, each, test = map(compile_tree, tree["children"])
 
     def filtered(value: Any) -> Any:
         found = base(value)
@@ -83,8 +83,8 @@ def _filter(tree: Tree) -> Find:
     return filtered
 
 
-def _flatten(tree: Tree) -> Find:
-    (base,) = map(compiled, tree["children"])
+def _flatten(tree: Tree) -> EvaluateNode:
+    (base,) = map(compile_tree, tree["children"])
 
     def flat(value: Any) -> Any:
         found = base(value)
@@ -93,25 +93,25 @@ def _flatten(tree: Tree) -> Find:
     return flat
 
 
-def _or(tree: Tree) -> Find:
-    left, right = map(compiled, tree["children"])
+def _or(tree: Tree) -> EvaluateNode:
+    left, right = map(compile_tree, tree["children"])
     return lambda value: right(value) if is_false(found := left(value)) else found
 
 
-def _and(tree: Tree) -> Find:
-    left, right = map(compiled, tree["children"])
+def _and(tree: Tree) -> EvaluateNode:
+    left, right = map(compile_tree, tree["children"])
     return lambda value: found if is_false(found := left(value)) else right(value)
 
 
-def _comparator(tree: Tree) -> Find:
+def _comparator(tree: Tree) -> EvaluateNode:
     compare = TreeInterpreter.COMPARATOR_FUNC[tree["value"]]
     if tree["value"] not in {"eq", "ne"}:
         return _interpreted(tree)
-    left, right = map(compiled, tree["children"])
+    left, right = map(compile_tree, tree["children"])
     plain, alike = tree["children"][1], tree["value"] == "eq"
     if plain["type"] == "literal" and type(plain["value"]) is str:  # text is never mistaken for a truth value
-        said = plain["value"]
-        return lambda value: (left(value) == said) is alike
+        literal = plain["value"]
+        return lambda value: (left(value) == literal) is alike
     return lambda value: compare(left(value), right(value))
 
 
@@ -120,14 +120,14 @@ def is_false(value: Any) -> bool:
     return not value and (value is None or value is False or isinstance(value, str | list | dict))
 
 
-_FORMS: dict[str, Callable[[Tree], Find]] = {
-    "field": _field, "index": _index, "identity": _same, "current": _same, "literal": _literal, "subexpression": _chain,
-    "index_expression": _chain, "pipe": _chain, "projection": _projection, "filter_projection": _filter, "flatten": _flatten,
+_COMPILERS: dict[str, Callable[[Tree], EvaluateNode]] = {
+    "field": _field, "index": _index, "identity": _identity, "current": _identity, "literal": _literal, "subexpression": _compile_chain,
+    "index_expression": _compile_chain, "pipe": _compile_chain, "projection": _projection, "filter_projection": _filter, "flatten": _flatten,
     "or_expression": _or, "and_expression": _and, "comparator": _comparator,
 }  # fmt: skip
 
 
-def why(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Say why a text is no expression."""
     if isinstance(error, LexerError):
         return str(error.message).rstrip(".")
@@ -137,7 +137,7 @@ def why(error: Exception) -> str:
     return "it cannot be read"
 
 
-def quoted(text: str) -> str:
+def quoting_hint(text: str) -> str:
     """Say how keys with other characters are written, where an expression is nothing but keys."""
     keys = text.split(".")
     if not all(re.fullmatch(r"[\w@:$ -]+", key) for key in keys):

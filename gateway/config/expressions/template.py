@@ -14,7 +14,7 @@ from uuid import UUID
 
 _PLACEHOLDER = re.compile(r"\{\{([a-z_][a-z0-9_]*(?::[^{}]*)?)\}\}|\{([a-z_][a-z0-9_]*)(?::([^{}]*))?\}")
 
-PROVIDED = frozenset({"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"})
+BUILT_IN_NAMES = frozenset({"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"})
 """Names that fetching gives values to; loops, ``variables`` and ``keep`` add their own."""
 
 
@@ -43,10 +43,10 @@ class Template:
 
     def fill(self, values: Mapping[str, object], quote: Callable[[str], str] = str) -> str:
         """Return the text with every placeholder replaced by its quoted value; raises :class:`MissingValue` for ``None``."""
-        return "".join(part if isinstance(part, str) else quote(spell(values.get(part.name), part)) for part in self.parts)
+        return "".join(part if isinstance(part, str) else quote(format_value(values.get(part.name), part)) for part in self.parts)
 
 
-def parse(text: str) -> Template:
+def parse_template(text: str) -> Template:
     """Take a text apart. Every text is a template; braces that are no placeholder stay as they are."""
     parts: list[str | Placeholder] = []
     position = 0
@@ -58,29 +58,29 @@ def parse(text: str) -> Template:
     return Template(tuple(part for part in parts if part != ""))
 
 
-def spell(value: object, placeholder: Placeholder) -> str:
+def format_value(value: object, placeholder: Placeholder) -> str:
     """Write one value in the format the placeholder asks for.
 
     A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``; a number takes a format such as ``05d``; an UUID takes
     ``int`` (its 128 bits in decimal) or ``hex``.
     """
-    wanted = placeholder.format
+    value_format = placeholder.format
     if value is None:
         raise MissingValue(placeholder.name)
     if isinstance(value, datetime):
-        if wanted == "epoch":
+        if value_format == "epoch":
             return str(int(value.timestamp()))
-        if wanted == "epoch_ms":
+        if value_format == "epoch_ms":
             return str(int(value.timestamp() * 1000))
-        if wanted in {"", "iso"}:
+        if value_format in {"", "iso"}:
             return value.isoformat().replace("+00:00", "Z")
-        return value.strftime(wanted)
+        return value.strftime(value_format)
     if isinstance(value, date):
-        return value.strftime(wanted) if wanted else value.isoformat()
+        return value.strftime(value_format) if value_format else value.isoformat()
     if isinstance(value, UUID):
-        return {"int": str(value.int), "hex": value.hex}.get(wanted, str(value))
+        return {"int": str(value.int), "hex": value.hex}.get(value_format, str(value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
-        return format(value, wanted)
+        return format(value, value_format)
     return str(value)

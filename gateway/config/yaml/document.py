@@ -19,21 +19,21 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gateway.config.yaml import fast_reader
-from gateway.config.yaml.error_recovery import MAX_REPAIRS, repair
-from gateway.config.yaml.fast_reader import LEADING_ZERO, MAX_DEPTH, MAX_NODES, ODD_NUMBER
+from gateway.config.yaml.error_recovery import MAX_REPAIRS, repair_line
+from gateway.config.yaml.fast_reader import AMBIGUOUS_NUMBER, LEADING_ZERO, MAX_DEPTH, MAX_NODES
 from gateway.errors import ConfigError, Finding
 
 MAX_BYTES = 1_000_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
+_NESTING_BOMB = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
 _VARIABLE = re.compile(r"\$\{[A-Z_][A-Z0-9_]*\}")
 
-Path_ = tuple[str | int, ...]
+DocumentPath = tuple[str | int, ...]
 
 
 @dataclass(slots=True)
-class Document:
+class YamlDocument:
     """One file: its plain values and where each of them stands.
 
     ``value`` holds dicts, lists, text, bool, int, :class:`~decimal.Decimal` and ``None``.
@@ -43,9 +43,9 @@ class Document:
     text: str
     value: Any = None
     findings: list[Finding] = field(default_factory=list)
-    _keys: dict[Path_, tuple[int, int]] = field(default_factory=dict, repr=False)
-    _values: dict[Path_, tuple[int, int]] = field(default_factory=dict, repr=False)
-    _unplaced: bool = field(default=False, repr=False)
+    _keys: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _values: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _positions_missing: bool = field(default=False, repr=False)
     """A file without a mistake was read without its lines and columns; they are looked up when somebody asks."""
 
     @property
@@ -53,16 +53,16 @@ class Document:
         """Sixteen hexadecimal digits of the file's SHA-256."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
-    def note(self, path: Path_, place: tuple[int, int], *, key: bool = False) -> None:
+    def set_position(self, path: DocumentPath, place: tuple[int, int], *, key: bool = False) -> None:
         """Remember where a key or a value stands."""
         (self._keys if key else self._values)[path] = place
 
-    def where(self, path: Path_, *, key: bool = True) -> tuple[int, int]:
+    def position_of(self, path: DocumentPath, *, key: bool = True) -> tuple[int, int]:
         """Return line and column, from 1, of a place: of its key, or of its value; of the nearest parent when it is not there."""
-        if self._unplaced:
-            self._unplaced = False
-            if node := _compose(self, _readable(self.text)):
-                _Builder(self).build(node, (), 0)
+        if self._positions_missing:
+            self._positions_missing = False
+            if node := _compose(self, _sanitise(self.text)):
+                _ValueBuilder(self).build(node, (), 0)
         first, second = (self._keys, self._values) if key else (self._values, self._keys)
         while path:
             found = first.get(path) or second.get(path)
@@ -71,10 +71,10 @@ class Document:
             path = path[:-1]
         return (1, 1) if self.text else (0, 0)
 
-    def finding(self, code: str, path: Path_, message: str, *, key: bool = True, severity: str = "error") -> Finding:
+    def make_finding(self, code: str, path: DocumentPath, message: str, *, key: bool = True, severity: str = "error") -> Finding:
         """Make a finding about a place of this document."""
-        line, column = self.where(path, key=key)
-        return Finding(self.file, line, column, code, dotted(path), message, severity)
+        line, column = self.position_of(path, key=key)
+        return Finding(self.file, line, column, code, format_path(path), message, severity)
 
     def line(self, number: int) -> str:
         """Return a line of the source, from 1."""
@@ -82,14 +82,14 @@ class Document:
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-def dotted(path: Path_) -> str:
+def format_path(path: DocumentPath) -> str:
     """Write a path as people say it."""
     return ".".join(map(str, path))
 
 
-def read(path: Path | str) -> Document:
+def read_yaml(path: Path | str) -> YamlDocument:
     """Read a file. Mistakes are in ``findings``, and so is that it cannot be read: the other files are read all the same."""
-    place, document = Path(path), Document(str(path), "")
+    place, document = Path(path), YamlDocument(str(path), "")
     try:
         if place.exists() and not place.is_file():  # reading a pipe would wait for ever
             document.findings.append(Finding(document.file, 0, 0, "not-a-file", "", "not a regular file; give a YAML file"))
@@ -101,20 +101,20 @@ def read(path: Path | str) -> Document:
         text = f"cannot be read: {error.strerror}; check the path and its permissions"
         document.findings.append(Finding(document.file, 0, 0, code, "", text))
         return document
-    return parse(data, str(path))
+    return parse_yaml(data, str(path))
 
 
-def read_or_raise(path: Path | str) -> Document:
+def read_or_raise(path: Path | str) -> YamlDocument:
     """Read a file that must be free of mistakes; raises :class:`~gateway.errors.ConfigError`."""
-    document = read(path)
+    document = read_yaml(path)
     if any(finding.severity == "error" for finding in document.findings):
         raise ConfigError(document.findings)
     return document
 
 
-def parse(data: bytes, file: str = "<text>") -> Document:
+def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
     """Read bytes; see :func:`read`."""
-    document = Document(file, "")
+    document = YamlDocument(file, "")
     if len(data) > MAX_BYTES:
         document.findings.append(Finding(file, 0, 0, "too-large", "", f"larger than {MAX_BYTES} bytes; split the file"))
         return document
@@ -125,19 +125,19 @@ def parse(data: bytes, file: str = "<text>") -> Document:
         column = error.start - data.rfind(b"\n", 0, error.start)
         document.findings.append(Finding(file, line, column, "not-utf-8", "", "this byte is not UTF-8; save the file as UTF-8"))
         return document
-    value = fast_reader.values(document.text)
-    if value is not fast_reader.UNREAD:
-        document.value, document._unplaced = value, True  # noqa: SLF001 - this module fills its own class
+    value = fast_reader.read_simple_yaml(document.text)
+    if value is not fast_reader.NOT_SIMPLE:
+        document.value, document._positions_missing = value, True  # noqa: SLF001 - this module fills its own class
         return document
     document.findings += _characters(document)
-    if bomb := _BRACKETS.search(document.text):  # the reader looks far ahead before it counts
+    if bomb := _NESTING_BOMB.search(document.text):  # the reader looks far ahead before it counts
         line, column = document.text.count("\n", 0, bomb.start()) + 1, bomb.start() - document.text.rfind("\n", 0, bomb.start())
         document.findings.append(Finding(file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
         return document
     try:
-        node = _compose_past_mistakes(document, _readable(document.text))
+        node = _compose_with_recovery(document, _sanitise(document.text))
         if node is not None:
-            document.value = _Builder(document).build(node, (), 0)
+            document.value = _ValueBuilder(document).build(node, (), 0)
         elif not document.findings:
             document.findings.append(Finding(file, 1, 1, "empty", "", "the file is empty; `gateway new` writes one to start from"))
     except MarkedYAMLError as error:
@@ -149,7 +149,7 @@ def parse(data: bytes, file: str = "<text>") -> Document:
     return document
 
 
-def _characters(document: Document) -> Iterator[Finding]:
+def _characters(document: YamlDocument) -> Iterator[Finding]:
     for number, line in enumerate(document.text.splitlines(), 1):
         body = line.lstrip(" ")
         if body.startswith("\t") and body.strip():
@@ -163,14 +163,14 @@ def _characters(document: Document) -> Iterator[Finding]:
             )
 
 
-def _readable(text: str) -> str:
+def _sanitise(text: str) -> str:
     """Replace what is a finding already, so that the rest of the file can be read, too."""
     lines = text.removeprefix("\ufeff").splitlines()
     indented = (line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t") for line in lines)
     return _CONTROL.sub(" ", "\n".join(indented) + "\n")
 
 
-def _compose_past_mistakes(document: Document, text: str) -> Node | None:
+def _compose_with_recovery(document: YamlDocument, text: str) -> Node | None:
     """Report each syntax mistake and read on behind it; one that cannot be read past is raised."""
     noted = len(document.findings)
     mistakes: list[Finding] = []
@@ -178,7 +178,7 @@ def _compose_past_mistakes(document: Document, text: str) -> Node | None:
         try:
             node = _compose(document, text)
         except MarkedYAMLError as error:
-            repaired = repair(text, error) if len(mistakes) < MAX_REPAIRS else None
+            repaired = repair_line(text, error) if len(mistakes) < MAX_REPAIRS else None
             if repaired is None:
                 document.findings[noted:] = mistakes
                 raise
@@ -190,7 +190,7 @@ def _compose_past_mistakes(document: Document, text: str) -> Node | None:
             return node
 
 
-def _compose(document: Document, text: str) -> Node | None:
+def _compose(document: YamlDocument, text: str) -> Node | None:
     yaml = YAML(typ="rt", pure=True)
     yaml.version = "1.2"
     documents = 0
@@ -240,17 +240,17 @@ def _syntax(file: str, error: MarkedYAMLError) -> Finding:
     return Finding(file, line, column, "bad-yaml", "", f"{problem}; {remedy}")
 
 
-class _Builder:
+class _ValueBuilder:
     """Turns nodes into plain values and remembers where they stood."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: YamlDocument) -> None:
         self.document = document
         self.count = 0
 
-    def build(self, node: Node, path: Path_, depth: int) -> Any:
+    def build(self, node: Node, path: DocumentPath, depth: int) -> Any:
         self.count += 1
         place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self.document.note(path, place)
+        self.document.set_position(path, place)
         if self.count > MAX_NODES:
             if self.count == MAX_NODES + 1:
                 self._add("too-many-values", path, f"more than {MAX_NODES} values; split the file", place)
@@ -263,7 +263,7 @@ class _Builder:
             return self._mapping(node, path, depth)
         return None
 
-    def _mapping(self, node: MappingNode, path: Path_, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: MappingNode, path: DocumentPath, depth: int) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
@@ -276,16 +276,16 @@ class _Builder:
                 self._add("merge-key", path, "merge keys (<<) are not read; write the values out", place)
                 continue
             if name in made:
-                first = self.document.where(here)
+                first = self.document.position_of(here)
                 self._add("duplicate-key", here, f"'{name}' is given twice; the first is in line {first[0]}; remove one", place)
                 continue
             if key_node.style is None and LEADING_ZERO.fullmatch(name):
                 self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
-            self.document.note(here, place, key=True)
+            self.document.set_position(here, place, key=True)
             made[name] = self.build(value_node, here, depth + 1)
         return made
 
-    def _scalar(self, node: ScalarNode, path: Path_, place: tuple[int, int]) -> Any:
+    def _scalar(self, node: ScalarNode, path: DocumentPath, place: tuple[int, int]) -> Any:
         text: str = node.value
         if found := _VARIABLE.search(text):
             words = f"{found[0]} is not replaced: files have no variables, so that they mean the same everywhere; write the value itself"
@@ -294,11 +294,11 @@ class _Builder:
             return text.replace("\a", "") if node.style == ">" else text  # the library's own marks of where it folded
         if LEADING_ZERO.fullmatch(text):
             self._add("leading-zero", path, f'{text} is a number to some readers and a code to others; write "{text}"', place)
-        elif ODD_NUMBER.fullmatch(text):
+        elif AMBIGUOUS_NUMBER.fullmatch(text):
             self._add(
                 "odd-number", path, f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number', place
             )
-        return fast_reader.plain(text)
+        return fast_reader.resolve_plain_scalar(text)
 
-    def _add(self, code: str, path: Path_, message: str, place: tuple[int, int]) -> None:
-        self.document.findings.append(Finding(self.document.file, *place, code, dotted(path), message))
+    def _add(self, code: str, path: DocumentPath, message: str, place: tuple[int, int]) -> None:
+        self.document.findings.append(Finding(self.document.file, *place, code, format_path(path), message))

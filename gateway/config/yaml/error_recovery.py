@@ -15,13 +15,13 @@ from ruamel.yaml.error import MarkedYAMLError
 MAX_REPAIRS = 30
 MAX_CHARACTERS = 100_000
 """In a larger file only the first syntax mistake is reported: each repair reads the file some ten times."""
-FAR = 30
+ENOUGH_LINES = 30
 """A repair that lets the reader come so many lines further is good enough."""
 
 _KEY = re.compile(r"(\s*(?:- )*[\w.\"'-]+: +)(.*)")
 
 
-def first_mistake(text: str, until: int) -> int | None:
+def first_error_line(text: str, until: int) -> int | None:
     """Return the line, from 0, of the first place that is not YAML, or ``None`` when there is none down to a line."""
     yaml = YAML(typ="rt", pure=True)
     yaml.version = "1.2"
@@ -40,20 +40,20 @@ def line_of(error: MarkedYAMLError) -> int:
     return mark.line if mark else 0
 
 
-def repair(text: str, error: MarkedYAMLError) -> str | None:
+def repair_line(text: str, error: MarkedYAMLError) -> str | None:
     """Return the text with one line changed, whose first mistake lies further down, or ``None`` when no change helps."""
     lines = text.splitlines()
     if not lines or len(text) > MAX_CHARACTERS:
         return None
     at = min(line_of(error), len(lines) - 1)
-    best, reached = None, line_of(error)
+    best, furthest_line = None, line_of(error)
     for candidate in _candidates(lines, at, error):
         changed = "\n".join(candidate) + "\n"
-        mistake = first_mistake(changed, at + FAR)
+        mistake = first_error_line(changed, at + ENOUGH_LINES)
         if mistake is None:
             return changed
-        if mistake > reached:
-            best, reached = changed, mistake
+        if mistake > furthest_line:
+            best, furthest_line = changed, mistake
     return best
 
 
@@ -66,22 +66,22 @@ def _candidates(lines: list[str], at: int, error: MarkedYAMLError) -> Iterator[l
         yield [*lines[:before], slipped, *lines[before + 1 :]]
     suspects = dict.fromkeys(number for number in (at, before, opened) if number is not None)
     for number in suspects:
-        yield from _quoted(lines, number)
+        yield from _with_quotes(lines, number)
     if before is not None:
         for level in dict.fromkeys([_indent(lines[before]), *above, _indent(lines[before]) + 2]):
-            yield _moved(lines, at, level)
+            yield _reindented(lines, at, level)
     for number in suspects:
         yield [*lines[:number], "", *lines[number + 1 :]]
 
 
-def _quoted(lines: list[str], number: int) -> Iterator[list[str]]:
+def _with_quotes(lines: list[str], number: int) -> Iterator[list[str]]:
     """Put the text after the key in quotes: for a colon, an open bracket or an open quote in it."""
     if found := _KEY.fullmatch(lines[number]):
         text = found[2].replace("'", "")
         yield [*lines[:number], f"{found[1]}'{text}'", *lines[number + 1 :]]
 
 
-def _moved(lines: list[str], number: int, indent: int) -> list[str]:
+def _reindented(lines: list[str], number: int, indent: int) -> list[str]:
     """One line and what is nested under it at another indentation."""
     shift = indent - _indent(lines[number])
     end = number + 1

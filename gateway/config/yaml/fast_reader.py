@@ -32,7 +32,7 @@ except ImportError:  # a platform for which no wheel with libyaml exists: everyt
 
 MAX_DEPTH: Final = 40
 MAX_NODES: Final = 100_000
-UNREAD: Final = object()
+NOT_SIMPLE: Final = object()
 """The file has to be read by the reader that explains."""
 
 NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -41,10 +41,10 @@ FALSE: Final = frozenset({"false", "False", "FALSE"})
 INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 DECIMAL: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
 LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9_]+")
-ODD_NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
+AMBIGUOUS_NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
 
 _LONGEST_INTEGER: Final = 30
-_UNUSUAL: Final = re.compile(
+_NOT_SIMPLE_TEXT: Final = re.compile(
     r"^(?:%|---|\.\.\.)|\$\{[A-Z_]|[|>][-+0-9]*#"
     r"|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]",
     re.MULTILINE,
@@ -53,12 +53,12 @@ _UNUSUAL: Final = re.compile(
 character that a person does not see, and line breaks that not everybody takes for one."""
 
 
-class _Unusual(Exception):
+class _NotSimple(Exception):
     """Something the other reader has words for."""
 
 
 @lru_cache(maxsize=8192)
-def plain(text: str) -> Any:
+def resolve_plain_scalar(text: str) -> Any:
     """Return what a text without quotes means: null, true, false, a whole or decimal number, or itself."""
     if text in NULL:
         return None
@@ -72,17 +72,17 @@ def plain(text: str) -> Any:
 @lru_cache(maxsize=8192)
 def is_ambiguous(text: str) -> bool:
     """Return whether readers differ about a text without quotes."""
-    return bool(LEADING_ZERO.fullmatch(text) or ODD_NUMBER.fullmatch(text))
+    return bool(LEADING_ZERO.fullmatch(text) or AMBIGUOUS_NUMBER.fullmatch(text))
 
 
-def values(text: str) -> Any:
+def read_simple_yaml(text: str) -> Any:
     """Return the values of a file, or :data:`UNREAD`."""
-    if CParser is None or _UNUSUAL.search(text):
-        return UNREAD
+    if CParser is None or _NOT_SIMPLE_TEXT.search(text):
+        return NOT_SIMPLE
     try:
         return _Reader(text if text.endswith("\n") else f"{text}\n").document()
-    except (YAMLError, _Unusual, RecursionError):
-        return UNREAD
+    except (YAMLError, _NotSimple, RecursionError):
+        return NOT_SIMPLE
 
 
 class _Reader:
@@ -94,20 +94,20 @@ class _Reader:
         self._next()
         start = self._next()
         if not isinstance(start, DocumentStartEvent):
-            raise _Unusual
+            raise _NotSimple
         root = self._next()
         if type(root) is ScalarEvent:  # a file that is one text is no file of ours, and the readers differ about its lines
-            raise _Unusual
+            raise _NotSimple
         made = self._value(root, 0)
         self._next()
         if not isinstance(self._next(), StreamEndEvent):
-            raise _Unusual
+            raise _NotSimple
         return made
 
     def _value(self, event: Event, depth: int) -> Any:
         self._left -= 1
         if self._left < 0 or depth >= MAX_DEPTH or getattr(event, "tag", None) or getattr(event, "anchor", None):
-            raise _Unusual
+            raise _NotSimple
         kind = type(event)
         if kind is ScalarEvent:
             return self._scalar(event)
@@ -115,15 +115,15 @@ class _Reader:
             return self._mapping(depth + 1)
         if kind is SequenceStartEvent:
             return self._sequence(depth + 1)
-        raise _Unusual
+        raise _NotSimple
 
     def _scalar(self, event: Any) -> Any:
         text = event.value
         if event.style:
             return text
         if is_ambiguous(text):
-            raise _Unusual
-        return plain(text)
+            raise _NotSimple
+        return resolve_plain_scalar(text)
 
     def _mapping(self, depth: int) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -132,10 +132,10 @@ class _Reader:
             if type(key) is MappingEndEvent:
                 return made
             if type(key) is not ScalarEvent:
-                raise _Unusual
+                raise _NotSimple
             name = key.value
             if key.tag or key.anchor or name in made or (not key.style and (name == "<<" or LEADING_ZERO.fullmatch(name))):
-                raise _Unusual
+                raise _NotSimple
             made[name] = self._value(self._next(), depth)
 
     def _sequence(self, depth: int) -> list[Any]:

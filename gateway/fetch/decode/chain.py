@@ -13,152 +13,156 @@ from typing import Any, cast
 from lxml import etree
 
 from gateway.config.requests import DECODERS, Decode, Decoder
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.decode import formats
-from gateway.fetch.decode.formats import Document, Table
-from gateway.fetch.http.body import Body
-from gateway.fetch.http.request_reply import Reply
+from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
+from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.http.request_reply import RegistryReply
 from gateway.fetch.soap import envelope
 
-Compile = Callable[[str, str], Callable[..., list[Any]]]
+CompileExpression = Callable[[str, str], Callable[..., list[Any]]]
 """Compile an expression for a kind of document (``xml`` or ``json``)."""
 
-CUT_BYTES = 8_000_000
+STREAMING_THRESHOLD_BYTES = 8_000_000
 """A document this large takes hundreds of megabytes as a tree."""
 MAX_PARTS = 1_000
 _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @dataclass(slots=True)
-class Source:
+class DecodeInput:
     """What one step hands to the next: bytes or a document, and the file it came from."""
 
-    body: Body | None = None
-    document: Document | None = None
+    body: ReplyBody | None = None
+    document: DecodedDocument | None = None
     name: str = ""
     parts: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Reading:
+class DecodedReply:
     """One reply, decoded. ``outer`` is its outermost XML document, where SOAP says what went wrong."""
 
-    documents: list[Document]
-    outer: etree._Element | None = None
+    documents: list[DecodedDocument]
+    envelope: etree._Element | None = None
     context: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Reader:
+class DecodeChain:
     """Reads replies with one chain. ``limit`` bounds what each step may grow to."""
 
     chain: Decode
-    compile: Compile
+    compile: CompileExpression
     limit: int
     where: str
     verify: Callable[[bytes, Decoder | None], bytes] | None = None
-    checked: Callable[[etree._Element], etree._Element] | None = None
+    verify_envelope: Callable[[etree._Element], etree._Element] | None = None
     """What a SOAP security layer makes of the outer document: the parts whose signature holds."""
-    place: xml_parser.Place | None = None
+    record_path: xml_parser.RecordPath | None = None
     """Where every element is a record and nothing looks around it: large documents are cut while they stream."""
 
-    def read(self, reply: Reply) -> Reading:
+    def read(self, reply: RegistryReply) -> DecodedReply:
         """Return the documents of a reply; raises with a stable reason when it cannot be what it should."""
-        reading = Reading([])
-        steps = list(self.chain) or [by_media_type(reply)]
-        sources = [Source(body=reply.body)]
+        reading = DecodedReply([])
+        steps = list(self.chain) or [step_for_media_type(reply)]
+        sources = [DecodeInput(body=reply.body)]
         position = 0
         while position < len(steps):
             step = steps[position]
             position += 1
             patterns: list[str] = []
-            if _word(step) in {"zip", "mime"}:
+            if _step_name(step) in {"zip", "mime"}:
                 while position < len(steps) and isinstance(steps[position], str) and steps[position] not in DECODERS:
                     patterns.append(cast("str", steps[position]))
                     position += 1
-                    if _word(step) == "mime":
+                    if _step_name(step) == "mime":
                         break
             sources = [made for source in sources for made in self._step(step, patterns, source, reply, reading)]
         reading.documents = [self._document(source, reply, reading) for source in sources]
         return reading
 
-    def _document(self, source: Source, reply: Reply, reading: Reading) -> Document:
+    def _document(self, source: DecodeInput, reply: RegistryReply, reading: DecodedReply) -> DecodedDocument:
         if source.document is None:
-            source = next(iter(self._step(by_media_type(reply), [], source, reply, reading)))
+            source = next(iter(self._step(step_for_media_type(reply), [], source, reply, reading)))
         if source.document is None:
             raise AssertionError
         return source.document
 
-    def _step(self, step: str | Decoder, patterns: list[str], source: Source, reply: Reply, reading: Reading) -> Iterator[Source]:
-        word, options = _word(step), step if isinstance(step, Decoder) else None
+    def _step(
+        self, step: str | Decoder, patterns: list[str], source: DecodeInput, reply: RegistryReply, reading: DecodedReply
+    ) -> Iterator[DecodeInput]:
+        word, options = _step_name(step), step if isinstance(step, Decoder) else None
         if word is None:
             yield from self._expression(str(step), source, reply, reading)
             return
-        body = _bytes(source, word, self.where)
+        body = _input_bytes(source, word, self.where)
         if word == "base64":
-            yield Source(formats.unbase64(body, self.limit, self.where), name=source.name)
+            yield DecodeInput(formats.decode_base64(body, self.limit, self.where), name=source.name)
         elif word == "gzip":
-            yield Source(formats.gunzip(body, self.limit, self.where), name=source.name)
+            yield DecodeInput(formats.gunzip(body, self.limit, self.where), name=source.name)
         elif word == "zip":
             for name, file in formats.unzip(body, tuple(patterns) or ("*",), self.limit, self.where):
-                yield Source(file, name=name)
+                yield DecodeInput(file, name=name)
         elif word == "mime":
-            yield part(body, reply, patterns[0] if patterns else None, self.where)
+            yield select_mime_part(body, reply, patterns[0] if patterns else None, self.where)
         elif word == "signed":
             yield self._signed(body, options, source, reading)
         else:
-            yield Source(document=self._parse(step, body, reply, reading, source.name), name=source.name)
+            yield DecodeInput(document=self._parse(step, body, reply, reading, source.name), name=source.name)
 
-    def _parse(self, step: str | Decoder, body: Body, reply: Reply, reading: Reading, name: str) -> Document:
-        word, options = _word(step), step if isinstance(step, Decoder) else None
+    def _parse(self, step: str | Decoder, body: ReplyBody, reply: RegistryReply, reading: DecodedReply, name: str) -> DecodedDocument:
+        word, options = _step_name(step), step if isinstance(step, Decoder) else None
         transport = reply.charset if body is reply.body else None
         if word == "json":
             chosen = options.json_ if options else None
             configured = chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
             root = formats.read_json(body, self.where, transport=transport, configured=configured, **how)
-            return Document("json", root, name)
+            return DecodedDocument("json", root, name)
         if word == "csv":
-            return Document("csv", list(formats.read_csv(body, _table(options), self.where)), name)
+            return DecodedDocument("csv", list(formats.read_csv(body, _table(options), self.where)), name)
         chosen_xml = options.xml if options else None
         configured = chosen_xml.encoding if chosen_xml and "encoding" in chosen_xml.model_fields_set else None
-        if self.place is not None and body.size > CUT_BYTES:
-            skeleton, records = xml_parser.cut(body, self.place, transport=transport, configured=configured, where=self.where)
-            if not records.nested:
-                reading.outer = skeleton
-                return Document("xml", skeleton, name, records)
+        if self.record_path is not None and body.size > STREAMING_THRESHOLD_BYTES:
+            skeleton, records = xml_parser.stream_records(
+                body, self.record_path, transport=transport, configured=configured, where=self.where
+            )
+            if not records.has_nested_records:
+                reading.envelope = skeleton
+                return DecodedDocument("xml", skeleton, name, records)
         root = xml_parser.parse(body, transport=transport, configured=configured, where=self.where)
-        if reading.outer is None:
-            if self.checked is not None and envelope.is_envelope(root):
-                root = self.checked(root)
-            reading.outer = root
+        if reading.envelope is None:
+            if self.verify_envelope is not None and envelope.is_envelope(root):
+                root = self.verify_envelope(root)
+            reading.envelope = root
         if word == "atom":
-            oldest_first(root, self.where)
-        return Document("xml", root, name)
+            sort_oldest_first(root, self.where)
+        return DecodedDocument("xml", root, name)
 
-    def _expression(self, text: str, source: Source, reply: Reply, reading: Reading) -> Iterator[Source]:
+    def _expression(self, text: str, source: DecodeInput, reply: RegistryReply, reading: DecodedReply) -> Iterator[DecodeInput]:
         document = self._document(source, reply, reading)
         for value in self.compile(document.kind, text)(document.root, {}):
             if isinstance(value, etree._Element):  # noqa: SLF001 - lxml has no public name for it
-                yield Source(document=Document("xml", value, source.name), name=source.name, parts=source.parts)
+                yield DecodeInput(document=DecodedDocument("xml", value, source.name), name=source.name, parts=source.parts)
             elif isinstance(value, str) and value.startswith("cid:") and source.parts:
-                yield Source(Body.of(_attachment(source.parts, value[4:], self.where)), name=source.name)
+                yield DecodeInput(ReplyBody.from_bytes(_attachment(source.parts, value[4:], self.where)), name=source.name)
             elif isinstance(value, str):
-                yield Source(formats.text_body(value), name=source.name)
+                yield DecodeInput(formats.body_from_text(value), name=source.name)
             else:
-                yield Source(document=Document(document.kind, value, source.name), name=source.name)
+                yield DecodeInput(document=DecodedDocument(document.kind, value, source.name), name=source.name)
 
-    def _signed(self, body: Body, options: Decoder | None, source: Source, reading: Reading) -> Source:
+    def _signed(self, body: ReplyBody, options: Decoder | None, source: DecodeInput, reading: DecodedReply) -> DecodeInput:
         if self.verify is None:
-            raise Halt("SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured")
+            raise StreamHalted("SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured")
         original = body.read()
         verified = self.verify(original, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
-        return Source(Body.of(verified), name=source.name)
+        return DecodeInput(ReplyBody.from_bytes(verified), name=source.name)
 
 
-def by_media_type(reply: Reply) -> str:
+def step_for_media_type(reply: RegistryReply) -> str:
     """Return the step a reply's media type, or its first character, asks for."""
     kind = reply.media_type
     if kind == "application/json" or kind.endswith("+json"):
@@ -173,55 +177,55 @@ def by_media_type(reply: Reply) -> str:
     return "xml" if head.startswith(b"<") else "json"
 
 
-def _word(step: str | Decoder) -> str | None:
+def _step_name(step: str | Decoder) -> str | None:
     if isinstance(step, Decoder):
         return step.kind.rstrip("_")
     return step if step in DECODERS else None
 
 
-def _bytes(source: Source, word: str, where: str) -> Body:
+def _input_bytes(source: DecodeInput, word: str, where: str) -> ReplyBody:
     if source.body is not None:
         return source.body
     document = source.document
     if document is None or document.kind != "xml":
-        raise Halt("DECODE_ORDER", f"{where}: decode step {word!r} needs bytes or text, and the step before it gave a JSON value")
+        raise StreamHalted("DECODE_ORDER", f"{where}: decode step {word!r} needs bytes or text, and the step before it gave a JSON value")
     if len(document.root) == 0:
-        return formats.text_body(document.root.text or "")
-    return Body.of(formats.element_bytes(document.root))
+        return formats.body_from_text(document.root.text or "")
+    return ReplyBody.from_bytes(formats.element_bytes(document.root))
 
 
-def _table(options: Decoder | None) -> Table:
+def _table(options: Decoder | None) -> CsvFormat:
     chosen = options.csv if options else None
     if chosen is None:
-        return Table()
+        return CsvFormat()
     columns = tuple(chosen.header) if isinstance(chosen.header, list | tuple) else ()
-    return Table(chosen.separator, chosen.quote, chosen.encoding, columns)
+    return CsvFormat(chosen.separator, chosen.quote, chosen.encoding, columns)
 
 
-def oldest_first(feed: etree._Element, where: str) -> None:
+def sort_oldest_first(feed: etree._Element, where: str) -> None:
     """Sort the entries of an Atom feed by ``updated``; equal moments keep the feed's own order, read from its end."""
     if feed.tag != f"{_ATOM}feed":
         raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: an Atom feed was expected")
     entries = feed.findall(f"{_ATOM}entry")
-    stamped = [(_moment(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)]
+    stamped = [(_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)]
     for entry in entries:
         feed.remove(entry)
     feed.extend(entry for _, entry in sorted(stamped, key=lambda pair: pair[0]))
 
 
-def _moment(text: str | None) -> datetime:
+def _parse_updated(text: str | None) -> datetime:
     try:
         moment = datetime.fromisoformat((text or "").strip())
     except ValueError:
-        raise Halt("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
+        raise StreamHalted("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def part(body: Body, reply: Reply, wanted: str | None, where: str) -> Source:
+def select_mime_part(body: ReplyBody, reply: RegistryReply, wanted: str | None, where: str) -> DecodeInput:
     """Return one part of a multipart message: the root, or the one whose Content-ID fits; the others go with it."""
     data = body.read()
     if data.count(b"\n--") > MAX_PARTS:
-        raise Halt("LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts")
+        raise StreamHalted("LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts")
     head = f"Content-Type: {reply.headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
     message = email.message_from_bytes(head + data, policy=email.policy.HTTP)
     if not message.is_multipart() or message.defects:
@@ -235,7 +239,7 @@ def part(body: Body, reply: Reply, wanted: str | None, where: str) -> Source:
     start = str(message.get_param("start") or next(iter(parts))).strip("<> ")
     if wanted is not None:
         start = next((name for name in parts if fnmatchcase(name, wanted.removeprefix("cid:"))), start if start == wanted else "")
-    return Source(Body.of(_attachment(parts, start, where)), parts=parts)
+    return DecodeInput(ReplyBody.from_bytes(_attachment(parts, start, where)), parts=parts)
 
 
 def _attachment(parts: dict[str, bytes], name: str, where: str) -> bytes:

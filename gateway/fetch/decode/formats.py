@@ -25,12 +25,12 @@ import msgspec
 import orjson
 from lxml import etree
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
-from gateway.fetch.http.body import CHUNK, Body, Inflater, Spool
+from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
 
 MAX_ENTRIES = 10_000
-MAX_CELL = 1_000_000
+MAX_CSV_CELL = 1_000_000
 _COLON, _ESCAPED = b":", b"\\u003"
 _decode = msgspec.json.Decoder().decode
 _DAMAGED = (
@@ -42,18 +42,18 @@ _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 
 @dataclass(slots=True)
-class Document:
+class DecodedDocument:
     """One decoded document. ``root`` is an element (``xml``), a JSON value or the rows of a table; ``name`` is its file's, if any."""
 
     kind: Literal["xml", "json", "csv"]
     root: Any
     name: str = ""
-    cut: xml_parser.Records | None = None
+    streamed_records: xml_parser.StreamedRecords | None = None
     """The records of a large document, which then stands without them in ``root``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvFormat:
     """How a CSV file is written."""
 
     separator: str = ","
@@ -66,9 +66,9 @@ class Table:
 # --- containers
 
 
-def gunzip(body: Body, limit: int, where: str) -> Body:
+def gunzip(body: ReplyBody, limit: int, where: str) -> ReplyBody:
     """Return the content of a gzip body; refuses one that stops before its end or whose checksum is wrong."""
-    inflater, spool = Inflater("gzip"), Spool(limit, "LIMIT_DECODED", where=where)
+    inflater, spool = Decompressor("gzip"), Spool(limit, "LIMIT_DECODED", where=where)
     for piece in body.chunks():
         for part in inflater.feed(piece):
             spool.write(part)
@@ -78,7 +78,7 @@ def gunzip(body: Body, limit: int, where: str) -> Body:
     return spool.body(proved=True)
 
 
-def unbase64(body: Body, limit: int, where: str) -> Body:
+def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
     """Return what base64 text stands for; white space is allowed, anything else foreign is not."""
     data = body.read()
     compact = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n")
@@ -88,10 +88,10 @@ def unbase64(body: Body, limit: int, where: str) -> Body:
         raise RetryLater("BASE64_MALFORMED", f"{where}: the content is not base64") from None
     spool = Spool(limit, "LIMIT_DECODED", where=where)
     spool.write(plain)
-    return spool.body(proved=body.proved)
+    return spool.body(proved=body.is_complete)
 
 
-def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iterator[tuple[str, Body]]:
+def unzip(body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str) -> Iterator[tuple[str, ReplyBody]]:
     """Give the files of a ZIP archive whose names match, in the archive's order; nothing is ever written by name.
 
     Each pattern has to match at least one file: an export that lost one is not an empty one.
@@ -103,11 +103,11 @@ def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iter
     try:
         archive = zipfile.ZipFile(body.file)
     except _DAMAGED:
-        xml_parser.refuse_other_content(body, where)
+        xml_parser.reject_empty_or_html(body, where)
         raise RetryLater("ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive") from None
     entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]  # is_dir() fails at a name that is blank
     if len(entries) > MAX_ENTRIES:
-        raise Halt("LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files")
+        raise StreamHalted("LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files")
     for pattern in patterns:
         if not any(_matches(entry.filename, pattern) for entry in entries):
             raise RetryLater("FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}")
@@ -119,9 +119,9 @@ def unzip(body: Body, patterns: tuple[str, ...], limit: int, where: str) -> Iter
             yield entry.filename, file
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where: str) -> Body:
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where: str) -> ReplyBody:
     if entry.flag_bits & 1:
-        raise Halt("ZIP_ENCRYPTED", f"{where}: a file in the archive is encrypted")
+        raise StreamHalted("ZIP_ENCRYPTED", f"{where}: a file in the archive is encrypted")
     spool = Spool(limit, "LIMIT_DECODED", where=where)
     try:
         with archive.open(entry) as file:
@@ -142,32 +142,32 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def read_json(
-    body: Body, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False, lines: bool = False
+    body: ReplyBody, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False, lines: bool = False
 ) -> Any:
     """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise.
 
     With ``lines`` there is one value a line, and the list of them is returned.
     """
-    xml_parser.refuse_other_content(body, where)
-    if lines and not body.proved:
+    xml_parser.reject_empty_or_html(body, where)
+    if lines and not body.is_complete:
         raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)")
     data = body.read()
     name = xml_parser.charset(data[:4], transport, configured)
-    if name == "utf-8" and not comments and not lines and (value := _quickly(data)) is not None:
+    if name == "utf-8" and not comments and not lines and (value := _decode_fast(data)) is not None:
         return value
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
-        if not body.proved:
+        if not body.is_complete:
             raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
-        raise Halt("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
+        raise StreamHalted("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
     text = _COMMENT.sub("", text) if comments else text
     if lines:  # not splitlines(): a text may hold what that takes for an end
         return [json_value(line, where) for line in text.split("\n") if line.strip()]
-    return json_value(text, where, proved=body.proved)
+    return json_value(text, where, proved=body.is_complete)
 
 
-def _quickly(data: bytes) -> Any:
+def _decode_fast(data: bytes) -> Any:
     """Return the value of JSON without a mistake; else ``None``, and reading it strictly says what is wrong.
 
     Every member of an object has its colon, and one that comes twice is lost with its colon when the value is written again. That takes
@@ -185,19 +185,19 @@ def _quickly(data: bytes) -> Any:
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:
     """Return the JSON value a text holds, as strictly as :func:`read_json`."""
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
-    except _Refused as refused:
-        raise Halt(refused.reason, f"{where}: {refused}") from None
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_parse_finite_float)
+    except _JsonRefused as refused:
+        raise StreamHalted(refused.reason, f"{where}: {refused}") from None
     except RecursionError:
-        raise Halt("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
+        raise StreamHalted("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
     except json.JSONDecodeError as error:
         reason = "JSON_MALFORMED" if proved else "INCOMPLETE_BODY"
         raise RetryLater(reason, f"{where}: the JSON is not complete or not valid at line {error.lineno}, column {error.colno}") from None
     except ValueError:
-        raise Halt("JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits") from None
+        raise StreamHalted("JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits") from None
 
 
-class _Refused(Exception):
+class _JsonRefused(Exception):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
@@ -206,18 +206,18 @@ class _Refused(Exception):
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise _Refused("JSON_DUPLICATE_KEY", "an object has the same key twice")
+        raise _JsonRefused("JSON_DUPLICATE_KEY", "an object has the same key twice")
     return made
 
 
 def _no_constant(_: str) -> Any:
-    raise _Refused("JSON_NUMBER", "NaN and Infinity are not JSON")
+    raise _JsonRefused("JSON_NUMBER", "NaN and Infinity are not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _Refused("JSON_NUMBER", "a number is too large")
+        raise _JsonRefused("JSON_NUMBER", "a number is too large")
     return value
 
 
@@ -233,22 +233,22 @@ def dump_json(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
-def read_csv(body: Body, table: Table, where: str, *, transport: str | None = None) -> Iterator[dict[str, Any]]:
+def read_csv(body: ReplyBody, table: CsvFormat, where: str, *, transport: str | None = None) -> Iterator[dict[str, Any]]:
     """Give each row as an object by column name. A row of the wrong length carries ``_malformed`` and is rejected later, alone."""
-    xml_parser.refuse_other_content(body, where)
-    if not body.proved:
+    xml_parser.reject_empty_or_html(body, where)
+    if not body.is_complete:
         raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that the CSV is complete (no Content-Length, not chunked)")
     name = xml_parser.charset(body.head(4), transport, table.charset)
     body.file.seek(0)
-    lines = io.TextIOWrapper(io.BufferedReader(_Unowned(body)), encoding="utf-8-sig" if name == "utf-8" else name, newline="")
-    csv.field_size_limit(MAX_CELL)
+    lines = io.TextIOWrapper(io.BufferedReader(_NonClosingReader(body)), encoding="utf-8-sig" if name == "utf-8" else name, newline="")
+    csv.field_size_limit(MAX_CSV_CELL)
     rows = csv.reader(lines, delimiter=table.separator, quotechar=table.quote or None, strict=True, quoting=_quoting(table))
     try:
         for _ in range(table.skip):
             next(rows, None)
         columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
         if len(set(columns)) != len(columns) or not columns:
-            raise Halt("CSV_HEADER", f"{where}: the header line is missing or names a column twice")
+            raise StreamHalted("CSV_HEADER", f"{where}: the header line is missing or names a column twice")
         for row in rows:
             if not row:
                 continue
@@ -259,17 +259,19 @@ def read_csv(body: Body, table: Table, where: str, *, transport: str | None = No
     except csv.Error:
         raise RetryLater("CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}") from None
     except UnicodeDecodeError:
-        raise Halt("ENCODING", f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one") from None
+        raise StreamHalted(
+            "ENCODING", f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one"
+        ) from None
 
 
-def _quoting(table: Table) -> Literal[0, 3]:
+def _quoting(table: CsvFormat) -> Literal[0, 3]:
     return csv.QUOTE_MINIMAL if table.quote else csv.QUOTE_NONE
 
 
-class _Unowned(io.RawIOBase):
+class _NonClosingReader(io.RawIOBase):
     """A read-only view of a body that does not close it."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: ReplyBody) -> None:
         self._file = body.file
 
     def readable(self) -> bool:
@@ -281,9 +283,9 @@ class _Unowned(io.RawIOBase):
         return len(piece)
 
 
-def text_body(text: str) -> Body:
+def body_from_text(text: str) -> ReplyBody:
     """Wrap a text found inside a document, so that the next step can read it."""
-    return Body.of(text.encode("utf-8", "surrogatepass"))
+    return ReplyBody.from_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def element_bytes(element: etree._Element) -> bytes:
@@ -291,4 +293,15 @@ def element_bytes(element: etree._Element) -> bytes:
     return etree.tostring(element, encoding="utf-8", with_tail=False)
 
 
-__all__ = ["Document", "Table", "dump_json", "element_bytes", "gunzip", "json_value", "read_csv", "read_json", "unbase64", "unzip"]
+__all__ = [
+    "CsvFormat",
+    "DecodedDocument",
+    "decode_base64",
+    "dump_json",
+    "element_bytes",
+    "gunzip",
+    "json_value",
+    "read_csv",
+    "read_json",
+    "unzip",
+]

@@ -16,15 +16,15 @@ from urllib.parse import urlparse
 from lxml import etree
 
 from gateway.config.connector import SchemaCheck
-from gateway.errors import Halt
-from gateway.fetch.decode.chain import Reading
+from gateway.errors import StreamHalted
+from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.soap import envelope
 from gateway.observability import metrics
 
 log = logging.getLogger(__name__)
 
 
-class Catalogue(etree.Resolver):
+class LocalSchemaResolver(etree.Resolver):
     """Finds what a schema imports by its file name, in one folder; an address is only a name."""
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Catalogue(etree.Resolver):
         raise OSError(f"{near.name} does not lie beside the schema")
 
 
-class Checker:
+class SchemaChecker:
     """Checks the replies of one stream."""
 
     def __init__(self, rule: SchemaCheck, folder: Path, connector: str, stream: str) -> None:
@@ -52,7 +52,7 @@ class Checker:
         self._xsd, self._namespace = _xsd(folder / rule.xsd, self._where) if rule.xsd else (None, "")
         self._json = _json_schema(folder / rule.json_schema, self._where) if rule.json_schema else None
 
-    def check(self, reading: Reading) -> None:
+    def check(self, reading: DecodedReply) -> None:
         """Raise ``SCHEMA`` in ``strict`` mode, count in ``warn`` mode; names a line and a rule, never a value."""
         if self._rule.mode == "off":
             return
@@ -61,13 +61,15 @@ class Checker:
             return
         metrics.ISSUES.labels(*self._labels, "reply_schema").inc()
         if self._rule.mode == "strict":
-            raise Halt("SCHEMA", f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same")
+            raise StreamHalted(
+                "SCHEMA", f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same"
+            )
         log.warning("reply breaks its schema stream=%s %s", self._where, found)
 
-    def _violation(self, reading: Reading) -> str | None:
-        if self._xsd is not None and reading.outer is not None:
-            body = envelope.body_of(reading.outer) if envelope.is_envelope(reading.outer) else None
-            roots = list(_outermost(reading.outer if body is None else body, self._namespace))
+    def _violation(self, reading: DecodedReply) -> str | None:
+        if self._xsd is not None and reading.envelope is not None:
+            body = envelope.body_of(reading.envelope) if envelope.is_envelope(reading.envelope) else None
+            roots = list(_outermost_in_namespace(reading.envelope if body is None else body, self._namespace))
             if not roots:
                 return f"(nothing in it is of the namespace {self._namespace!r})"
             for root in roots:
@@ -82,31 +84,33 @@ class Checker:
         return None
 
 
-def _outermost(element: etree._Element, namespace: str) -> Iterator[etree._Element]:
+def _outermost_in_namespace(element: etree._Element, namespace: str) -> Iterator[etree._Element]:
     """Give the outermost elements of a namespace: what a schema speaks about, inside what it does not."""
     if (etree.QName(element).namespace or "") == namespace:
         yield element
         return
     for child in element:
-        yield from _outermost(child, namespace)
+        yield from _outermost_in_namespace(child, namespace)
 
 
 def _xsd(path: Path, where: str) -> tuple[etree.XMLSchema, str]:
     parser = etree.XMLParser(no_network=True, resolve_entities=False, load_dtd=False)
-    parser.resolvers.add(Catalogue(path.parent))
+    parser.resolvers.add(LocalSchemaResolver(path.parent))
     try:
         document = etree.parse(str(path), parser)
         return etree.XMLSchema(document), document.getroot().get("targetNamespace") or ""
     except (etree.XMLSchemaParseError, etree.XMLSyntaxError, OSError) as error:
-        raise Halt("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}") from None
+        raise StreamHalted("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}") from None
 
 
 def _json_schema(path: Path, where: str) -> Any:
     try:
         from jsonschema import Draft202012Validator
     except ImportError:
-        raise Halt("SCHEMA_UNREADABLE", f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]") from None
+        raise StreamHalted(
+            "SCHEMA_UNREADABLE", f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]"
+        ) from None
     try:
         return Draft202012Validator(json.loads(path.read_bytes()))
     except (OSError, ValueError):
-        raise Halt("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read") from None
+        raise StreamHalted("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read") from None

@@ -19,34 +19,34 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gateway.errors import Halt, RetryLater
-from gateway.fetch.http.request_reply import Call, Reply
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 
-Flow = Generator[Call, Reply, None]
-Text = Callable[[], str]
+AuthFlow = Generator[RegistryRequest, RegistryReply, None]
+SecretText = Callable[[], str]
 """A secret's text at this moment, so that a rotated secret is used at once."""
 
 _UNAUTHORISED = 401
-_EARLY = timedelta(seconds=30)
+_RENEW_BEFORE = timedelta(seconds=30)
 
 
 class Auth(Protocol):
     """How a registry wants to know who calls."""
 
-    def flow(self, call: Call, now: datetime) -> Flow:
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:
         """Yield the calls that lead to the reply of ``call``; the last one yielded is ``call`` with its credentials."""
         ...
 
 
-def with_header(call: Call, name: str, value: str) -> Call:
+def with_header(call: RegistryRequest, name: str, value: str) -> RegistryRequest:
     """Return the call with one more header."""
     return replace(call, headers={**call.headers, name: value})
 
 
-class Open:
+class NoAuth:
     """No credentials."""
 
-    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
         """Send the call as it is."""
         yield call
 
@@ -55,10 +55,10 @@ class Open:
 class Basic:
     """HTTP Basic (RFC 7617), UTF-8."""
 
-    username: Text
-    password: Text
+    username: SecretText
+    password: SecretText
 
-    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
         """Send the call with its ``Authorization``."""
         pair = f"{self.username()}:{self.password()}".encode()
         yield with_header(call, "Authorization", "Basic " + base64.b64encode(pair).decode())
@@ -68,9 +68,9 @@ class Basic:
 class Bearer:
     """A fixed bearer token (RFC 6750)."""
 
-    token: Text
+    token: SecretText
 
-    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
         """Send the call with its ``Authorization``."""
         yield with_header(call, "Authorization", "Bearer " + self.token())
 
@@ -79,11 +79,11 @@ class Bearer:
 class ApiKey:
     """A key in a named header or in the query."""
 
-    value: Text
+    value: SecretText
     header: str = ""
     parameter: str = ""
 
-    def flow(self, call: Call, now: datetime) -> Flow:  # noqa: ARG002
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
         """Send the call with its key."""
         if self.header:
             yield with_header(call, self.header, self.value())
@@ -99,8 +99,8 @@ class OAuth2:
     """
 
     token_url: str
-    client_id: Text
-    client_secret: Text | None = None
+    client_id: SecretText
+    client_secret: SecretText | None = None
     assertion_key: Callable[[], bytes] | None = None
     """PEM of the key for ``private_key_jwt``; used when there is no secret."""
     key_id: str = ""
@@ -108,14 +108,14 @@ class OAuth2:
     audience: str = ""
     scope: tuple[str, ...] = ()
     parameters: tuple[tuple[str, str], ...] = ()
-    in_body: bool = False
+    credentials_in_body: bool = False
     tls: ssl.SSLContext | None = None
     _token: str = field(default="", repr=False)
-    _until: datetime | None = None
+    _expires_at: datetime | None = None
 
-    def flow(self, call: Call, now: datetime) -> Flow:
+    def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:
         """Get a token when there is none, send the call, renew once on 401."""
-        fresh = not self._token or (self._until is not None and now >= self._until)
+        fresh = not self._token or (self._expires_at is not None and now >= self._expires_at)
         if fresh:
             yield from self._renew(now)
         reply = yield with_header(call, "Authorization", "Bearer " + self._token)
@@ -123,7 +123,7 @@ class OAuth2:
             yield from self._renew(now)
             yield with_header(call, "Authorization", "Bearer " + self._token)
 
-    def _renew(self, now: datetime) -> Flow:
+    def _renew(self, now: datetime) -> AuthFlow:
         self._token = ""
         reply = yield self._request(now)
         if reply.status >= 500 or reply.status == 429:  # noqa: PLR2004
@@ -134,14 +134,18 @@ class OAuth2:
             lifetime = answer.get("expires_in")
         except (ValueError, KeyError, TypeError, AttributeError):
             why = _oauth_error(reply)
-            raise Halt("TOKEN_REFUSED", f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope") from None
+            raise StreamHalted(
+                "TOKEN_REFUSED", f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope"
+            ) from None
         if not isinstance(token, str) or not token or reply.status != 200:  # noqa: PLR2004
-            raise Halt("TOKEN_REFUSED", f"the token endpoint answered {reply.status} without an access_token")
+            raise StreamHalted("TOKEN_REFUSED", f"the token endpoint answered {reply.status} without an access_token")
         self._token = token
         seconds = float(lifetime) if isinstance(lifetime, int | float | str) and str(lifetime).isdigit() else None
-        self._until = None if seconds is None else now + max(timedelta(seconds=seconds) - _EARLY, timedelta(seconds=seconds / 2))
+        self._expires_at = (
+            None if seconds is None else now + max(timedelta(seconds=seconds) - _RENEW_BEFORE, timedelta(seconds=seconds / 2))
+        )
 
-    def _request(self, now: datetime) -> Call:
+    def _request(self, now: datetime) -> RegistryRequest:
         form = [("grant_type", "client_credentials"), *self.parameters]
         if self.scope:
             form.append(("scope", " ".join(self.scope)))
@@ -152,14 +156,14 @@ class OAuth2:
                 ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
                 ("client_assertion", self._assertion(now)),
             ]
-        elif self.client_secret is None or self.in_body:
+        elif self.client_secret is None or self.credentials_in_body:
             form.append(("client_id", self.client_id()))
             if self.client_secret is not None:
                 form.append(("client_secret", self.client_secret()))
         else:
-            pair = f"{_form(self.client_id())}:{_form(self.client_secret())}".encode()
+            pair = f"{_form_quote(self.client_id())}:{_form_quote(self.client_secret())}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-        return Call("POST", self.token_url, headers, urlencode(form).encode(), label="token")
+        return RegistryRequest("POST", self.token_url, headers, urlencode(form).encode(), label="token")
 
     def _assertion(self, now: datetime) -> str:
         client = self.client_id()
@@ -172,18 +176,18 @@ class OAuth2:
             "exp": int((now + timedelta(minutes=1)).timestamp()),
         }
         if self.assertion_key is None:
-            raise Halt("TOKEN_REFUSED", "private_key_jwt needs a key")
-        return jwt(claims, self.assertion_key(), self.algorithm, self.key_id)
+            raise StreamHalted("TOKEN_REFUSED", "private_key_jwt needs a key")
+        return sign_jwt(claims, self.assertion_key(), self.algorithm, self.key_id)
 
 
-def jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_id: str = "") -> str:
+def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_id: str = "") -> str:
     """Return a signed JSON Web Token (RS256, PS256 or ES256)."""
     header = {"alg": algorithm, "typ": "JWT", **({"kid": key_id} if key_id else {})}
-    signed = _part(header) + b"." + _part(claims)
+    signed = _encode_json_part(header) + b"." + _encode_json_part(claims)
     try:
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError):
-        raise Halt("KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key") from None
+        raise StreamHalted("KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key") from None
     if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePrivateKey):
         r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
@@ -192,23 +196,23 @@ def jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_id: st
     elif algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
     else:
-        raise Halt("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
-    return (signed + b"." + _unpadded(signature)).decode()
+        raise StreamHalted("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
+    return (signed + b"." + _base64url(signature)).decode()
 
 
-def _part(value: Mapping[str, object]) -> bytes:
-    return _unpadded(json.dumps(value, separators=(",", ":")).encode())
+def _encode_json_part(value: Mapping[str, object]) -> bytes:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
 
 
-def _unpadded(value: bytes) -> bytes:
+def _base64url(value: bytes) -> bytes:
     return base64.urlsafe_b64encode(value).rstrip(b"=")
 
 
-def _form(value: str) -> str:
+def _form_quote(value: str) -> str:
     return urlencode({"": value})[1:]
 
 
-def _oauth_error(reply: Reply) -> str:
+def _oauth_error(reply: RegistryReply) -> str:
     try:
         code = json.loads(reply.body.read()[:10_000])["error"]
     except (ValueError, KeyError, TypeError):

@@ -13,20 +13,20 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 
 CHUNK = 65_536
 IN_MEMORY = 4_194_304
 
 
 @dataclass(slots=True)
-class Body:
+class ReplyBody:
     """The decoded bytes of one reply, in memory or spooled to a temporary file that vanishes with it."""
 
     file: IO[bytes]
     size: int
     sha256: str
-    proved: bool = True
+    is_complete: bool = True
 
     def read(self) -> bytes:
         """Return all of it. Only for what is known to be small, or has a limit of its own."""
@@ -36,8 +36,8 @@ class Body:
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Give the bytes piece by piece, from the start."""
         self.file.seek(0)
-        while piece := self.file.read(size):
-            yield piece
+        while chunk := self.file.read(size):
+            yield chunk
 
     def head(self, size: int = 512) -> bytes:
         """Return the first bytes, to see what it is."""
@@ -49,7 +49,7 @@ class Body:
         self.file.close()
 
     @classmethod
-    def of(cls, data: bytes, *, proved: bool = True) -> Body:
+    def from_bytes(cls, data: bytes, *, proved: bool = True) -> ReplyBody:
         """Wrap bytes that are already here."""
         spool = Spool(max_bytes=max(len(data), 1))
         spool.write(data)
@@ -67,25 +67,25 @@ class Spool:
         self._where = where
         self.size = 0
 
-    def write(self, piece: bytes) -> None:
+    def write(self, chunk: bytes) -> None:
         """Add bytes; raises :class:`~gateway.errors.Halt` with the limit's reason when it grows too large."""
-        self.size += len(piece)
+        self.size += len(chunk)
         if self.size > self._max:
             self._file.close()
             raise _too_large(self._reason, self._where or "the reply", self._max)
-        self._hash.update(piece)
-        self._file.write(piece)
+        self._hash.update(chunk)
+        self._file.write(chunk)
 
-    def body(self, *, proved: bool) -> Body:
+    def body(self, *, proved: bool) -> ReplyBody:
         """Hand over what was collected."""
-        return Body(self._file, self.size, self._hash.hexdigest(), proved)
+        return ReplyBody(self._file, self.size, self._hash.hexdigest(), proved)
 
     def discard(self) -> None:
         """Release everything."""
         self._file.close()
 
 
-class Inflater:
+class Decompressor:
     """Bounded gzip or deflate decompression that knows whether the end was reached and the checksum matched."""
 
     def __init__(self, encoding: str) -> None:
@@ -102,7 +102,7 @@ class Inflater:
                     return
                 self._engine = zlib.decompressobj(self._bits)  # gzip allows several members in a row
             try:
-                piece = self._engine.decompress(data, CHUNK)
+                chunk = self._engine.decompress(data, CHUNK)
             except zlib.error:
                 if self._started or self._gzip:
                     raise RetryLater("INCOMPLETE_BODY", "the compressed reply is damaged") from None
@@ -110,13 +110,13 @@ class Inflater:
                 self._started = True
                 continue
             self._started = True
-            if piece:
-                yield piece
+            if chunk:
+                yield chunk
             data = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
-            while not data and len(piece) == CHUNK and not self._engine.eof:
-                piece = self._engine.decompress(b"", CHUNK)
-                if piece:
-                    yield piece
+            while not data and len(chunk) == CHUNK and not self._engine.eof:
+                chunk = self._engine.decompress(b"", CHUNK)
+                if chunk:
+                    yield chunk
 
     @property
     def complete(self) -> bool:
@@ -124,34 +124,36 @@ class Inflater:
         return self._engine.eof
 
 
-async def collect(pieces: AsyncIterator[bytes], *, encoding: str, framed: bool, max_bytes: int, max_decoded: int, where: str) -> Body:
+async def read_body(
+    pieces: AsyncIterator[bytes], *, encoding: str, length_is_known: bool, max_bytes: int, max_decoded: int, where: str
+) -> ReplyBody:
     """Read a whole body. ``framed``: the transport proves its end (Content-Length or chunked).
 
     Raises :class:`~gateway.errors.RetryLater` (``INCOMPLETE_BODY``) or :class:`~gateway.errors.Halt` (``LIMIT_BYTES``,
     ``LIMIT_DECODED``, ``ENCODING``).
     """
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-        raise Halt("ENCODING", f"{where}: the reply is compressed with {encoding!r}, which was not asked for")
-    inflater = Inflater(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
+        raise StreamHalted("ENCODING", f"{where}: the reply is compressed with {encoding!r}, which was not asked for")
+    inflater = Decompressor(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
     spool = Spool(max_decoded if inflater else max_bytes, "LIMIT_DECODED" if inflater else "LIMIT_BYTES", where=where)
     received = 0
     try:
-        async for piece in pieces:
-            received += len(piece)
+        async for chunk in pieces:
+            received += len(chunk)
             if received > max_bytes:
                 raise _too_large("LIMIT_BYTES", where, max_bytes)  # noqa: TRY301
             if inflater is None:
-                spool.write(piece)
+                spool.write(chunk)
                 continue
-            for part in inflater.feed(piece):
+            for part in inflater.feed(chunk):
                 spool.write(part)
         if inflater is not None and received and not inflater.complete:
             raise RetryLater("INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end")  # noqa: TRY301
     except BaseException:
         spool.discard()
         raise
-    return spool.body(proved=framed or inflater is not None)
+    return spool.body(proved=length_is_known or inflater is not None)
 
 
-def _too_large(reason: str, where: str, limit: int) -> Halt:
-    return Halt(reason, f"{where}: larger than {limit} bytes; raise limits.max_response or ask for smaller pages")
+def _too_large(reason: str, where: str, limit: int) -> StreamHalted:
+    return StreamHalted(reason, f"{where}: larger than {limit} bytes; raise limits.max_response or ask for smaller pages")

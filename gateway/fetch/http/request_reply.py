@@ -9,16 +9,16 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from gateway.fetch.http.body import Body
+from gateway.fetch.http.body import ReplyBody
 
-Outcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"]
-LEAST_SKEW = timedelta(seconds=2)
+ReplyOutcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"]
+MIN_CLOCK_SKEW = timedelta(seconds=2)
 """Clocks that differ by less agree: a date in a header has no fractions, and the reply took its time."""
-MOST_SKEW = timedelta(hours=26)
+MAX_CLOCK_SKEW = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RegistryRequest:
     """One request. ``label`` names it in errors and logs (``GET /awards``, an operation): never an identifier of a person."""
 
     method: str
@@ -31,12 +31,12 @@ class Call:
 
 
 @dataclass(slots=True)
-class Reply:
+class RegistryReply:
     """One whole reply. ``headers`` has lower-case names."""
 
     status: int
     headers: Mapping[str, str]
-    body: Body
+    body: ReplyBody
     url: str
     links: tuple[str, ...] = ()
 
@@ -55,33 +55,35 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReplyVerdict:
     """What a reply means: go on, nothing there, try again, refused, stop, or ask for less."""
 
-    outcome: Outcome
+    outcome: ReplyOutcome
     reason: str = ""
     message: str = ""
     after: float | None = None
 
 
-Judge = Callable[[Reply], Verdict]
+ReplyClassifier = Callable[[RegistryReply], ReplyVerdict]
 
 
-def by_status(reply: Reply) -> Verdict:
+def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
     """Judge by HTTP status alone: what holds when a connector's ``replies`` say nothing else."""
     status = reply.status
     if 200 <= status < 300:  # noqa: PLR2004
-        return Verdict("ok")
+        return ReplyVerdict("ok")
     if status in {401, 403}:
-        return Verdict("denied", "DENIED", f"the registry answered {status}: it knows these credentials and refuses, or does not know them")
+        return ReplyVerdict(
+            "denied", "DENIED", f"the registry answered {status}: it knows these credentials and refuses, or does not know them"
+        )
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004
-        return Verdict("retry", "BUSY" if status in {429, 503} else f"HTTP_{status}", f"the registry answered {status}")
+        return ReplyVerdict("retry", "BUSY" if status in {429, 503} else f"HTTP_{status}", f"the registry answered {status}")
     if 300 <= status < 400:  # noqa: PLR2004
-        return Verdict("stop", "REDIRECT_REFUSED", "the registry answered with a redirect; they are not followed: change the url")
-    return Verdict("stop", f"HTTP_{status}", f"the registry answered {status}")
+        return ReplyVerdict("stop", "REDIRECT_REFUSED", "the registry answered with a redirect; they are not followed: change the url")
+    return ReplyVerdict("stop", f"HTTP_{status}", f"the registry answered {status}")
 
 
-def ahead(headers: Mapping[str, str], now: datetime) -> timedelta:
+def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     """Return by how much our clock is ahead of the registry's, from the ``Date`` of a reply; zero when that is little or not to be known.
 
     A date of yesterday, or one from a cache, says nothing about the registry's clock.
@@ -91,7 +93,7 @@ def ahead(headers: Mapping[str, str], now: datetime) -> timedelta:
     except ValueError:
         return timedelta(0)
     found = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return found if LEAST_SKEW < found < MOST_SKEW and "age" not in headers else timedelta(0)
+    return found if MIN_CLOCK_SKEW < found < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600.0) -> float | None:

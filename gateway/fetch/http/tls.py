@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 from gateway.observability import metrics
 
 
-def context(
+def client_context(
     connector: str,
     *,
     authorities: bytes | None = None,
@@ -47,15 +47,15 @@ def context(
         if pkcs12_bundle is not None:
             certificate, key, password = _from_pkcs12(pkcs12_bundle, password)
         if certificate is not None:
-            _own(connector, made, certificate, key, password)
-    except Halt:
+            _load_client_certificate(connector, made, certificate, key, password)
+    except StreamHalted:
         raise
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
-        raise Halt("TLS_MATERIAL", f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}") from None
+        raise StreamHalted("TLS_MATERIAL", f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}") from None
     return made
 
 
-def reason(error: BaseException) -> tuple[str, str] | None:
+def tls_failure_reason(error: BaseException) -> tuple[str, str] | None:
     """Return a reason code and a text when a failure came from TLS, looking through the chain of causes."""
     seen: BaseException | None = error
     while seen is not None:
@@ -75,36 +75,42 @@ def reason(error: BaseException) -> tuple[str, str] | None:
 def _from_pkcs12(bundle: bytes, password: bytes | None) -> tuple[bytes, bytes, bytes | None]:
     key, certificate, chain = pkcs12.load_key_and_certificates(bundle, password)
     if key is None or certificate is None:
-        raise Halt("TLS_MATERIAL", "the PKCS#12 file holds no key with its certificate")
+        raise StreamHalted("TLS_MATERIAL", "the PKCS#12 file holds no key with its certificate")
     lock = BestAvailableEncryption(password) if password else NoEncryption()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
     return b"".join(part.public_bytes(Encoding.PEM) for part in (certificate, *chain)), pem, password
 
 
-def _own(connector: str, made: ssl.SSLContext, certificate: bytes, key: bytes | None, password: bytes | None) -> None:
-    leaf = x509.load_pem_x509_certificate(certificate)
-    metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(leaf.not_valid_after_utc.timestamp())
-    if leaf.not_valid_after_utc < datetime.now(UTC):
-        raise Halt("TLS_MATERIAL", f"{connector}: our own TLS certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
-    _belongs(connector, leaf, key or b"", password)
-    with _on_disk(certificate + b"\n" + (key or b"")) as path:
+def _load_client_certificate(connector: str, made: ssl.SSLContext, certificate: bytes, key: bytes | None, password: bytes | None) -> None:
+    client_certificate = x509.load_pem_x509_certificate(certificate)
+    metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(client_certificate.not_valid_after_utc.timestamp())
+    if client_certificate.not_valid_after_utc < datetime.now(UTC):
+        raise StreamHalted(
+            "TLS_MATERIAL", f"{connector}: our own TLS certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it"
+        )
+    _check_key_matches(connector, client_certificate, key or b"", password)
+    with _temporary_pem_file(certificate + b"\n" + (key or b"")) as path:
         made.load_cert_chain(path, password=password or (lambda: b""))
 
 
-def _belongs(connector: str, leaf: x509.Certificate, key: bytes, password: bytes | None) -> None:
+def _check_key_matches(connector: str, client_certificate: x509.Certificate, key: bytes, password: bytes | None) -> None:
     try:
         own = load_pem_private_key(key, password or None).public_key()
     except TypeError:
         wrong = "give it under tls.password" if password is None else "take tls.password away"
-        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}") from None
+        raise StreamHalted(
+            "TLS_MATERIAL", f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}"
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key is no PEM key, or its password is another one") from None
-    if own != leaf.public_key():
-        raise Halt("TLS_MATERIAL", f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together")
+        raise StreamHalted("TLS_MATERIAL", f"{connector}: our TLS key is no PEM key, or its password is another one") from None
+    if own != client_certificate.public_key():
+        raise StreamHalted(
+            "TLS_MATERIAL", f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together"
+        )
 
 
 @contextmanager
-def _on_disk(pem: bytes) -> Iterator[Path]:
+def _temporary_pem_file(pem: bytes) -> Iterator[Path]:
     """Lend a file only this user can read, because OpenSSL's loader takes nothing else; it is gone afterwards."""
     shared = Path("/dev/shm")  # noqa: S108 - memory, so that the key does not reach a disk where that can be had
     where = shared if shared.is_dir() and os.access(shared, os.W_OK) else None

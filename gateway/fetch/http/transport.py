@@ -22,34 +22,42 @@ from urllib.parse import urlsplit
 import httpx2
 import stamina
 
-from gateway.errors import Halt, RetryLater
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import tls
-from gateway.fetch.http.auth import Auth, Open
-from gateway.fetch.http.body import Body, collect
-from gateway.fetch.http.circuit_breaker import Breaker
-from gateway.fetch.http.lease import Tenure
-from gateway.fetch.http.rate_limiter import Budget, Quiet, Sent
-from gateway.fetch.http.redaction import url as redacted
-from gateway.fetch.http.request_reply import Call, Judge, Reply, Verdict, ahead, by_status, retry_after
+from gateway.fetch.http.auth import Auth, NoAuth
+from gateway.fetch.http.body import ReplyBody, read_body
+from gateway.fetch.http.circuit_breaker import CircuitBreaker
+from gateway.fetch.http.lease import Lease
+from gateway.fetch.http.rate_limiter import QuietHours, RateLimiter, SentRequest
+from gateway.fetch.http.redaction import redact_url as redacted
+from gateway.fetch.http.request_reply import (
+    RegistryReply,
+    RegistryRequest,
+    ReplyClassifier,
+    ReplyVerdict,
+    classify_by_status,
+    clock_ahead_of,
+    retry_after,
+)
 from gateway.observability import metrics, tracing
 
 for _name in ("httpx2", "httpcore2", "zeep"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log full URLs, headers and bodies
 
 CONNECT_TIMEOUT = 10.0
-_AGENT = "qualification-gateway/1"
+_USER_AGENT = "qualification-gateway/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Connection:
     """How to reach one party: its credentials and TLS. A registry with one line per institution has several."""
 
-    auth: Auth = field(default_factory=Open)
+    auth: Auth = field(default_factory=NoAuth)
     tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RegistryLimits:
     """The limits of one registry; all its streams share them."""
 
     rate: float | None = None
@@ -57,9 +65,9 @@ class Allowance:
     timeout: float = 60.0
     max_response: int = 50_000_000
     max_decoded: int = 500_000_000
-    quiet: Quiet | None = None
+    quiet: QuietHours | None = None
     attempts: int = 5
-    patience: float = 120.0
+    retry_timeout: float = 120.0
     """Longest time spent on repeating one request; a longer ``Retry-After`` is handed to the caller."""
     wait_initial: float = 0.5
 
@@ -70,8 +78,8 @@ class Transport:
     def __init__(
         self,
         connector: str,
-        allowance: Allowance,
-        line: Line,
+        allowance: RegistryLimits,
+        line: Connection,
         hosts: set[str],
         *,
         now: Callable[[], datetime] | None = None,
@@ -81,12 +89,14 @@ class Transport:
         self._hosts = hosts
         self.now = now or _now
         self.line = line
-        self._budget = Budget(connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now)
-        self._breaker = Breaker(connector)
+        self._rate_limiter = RateLimiter(
+            connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now
+        )
+        self._breaker = CircuitBreaker(connector)
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
-        self.watch: Callable[[Call, Reply, float], None] | None = None
+        self.on_exchange: Callable[[RegistryRequest, RegistryReply, float], None] | None = None
         """Told of every exchange with the seconds it took: for a person who looks on."""
-        self.ahead = timedelta(0)
+        self.clock_ahead = timedelta(0)
         """By how much our clock is ahead of the registry's, as its latest reply says."""
 
     async def __aenter__(self) -> Self:
@@ -97,19 +107,25 @@ class Transport:
         for client in clients:
             await client.aclose()
 
-    def under(self, tenure: Tenure) -> None:
+    def set_lease(self, tenure: Lease) -> None:
         """Call only while ``tenure`` is valid: the registry was asked by another process before, and will be by a third."""
-        self._budget.under(tenure)
+        self._rate_limiter.set_lease(tenure)
 
-    async def allowed(self) -> None:
+    async def wait_for_lease(self) -> None:
         """Return when this process may call the registry."""
-        await self._budget.allowed()
+        await self._rate_limiter.wait_for_lease()
 
-    def allow(self, url: str) -> None:
+    def allow_origin(self, url: str) -> None:
         """Let calls go to the origin of ``url`` too: it comes from the configuration, never from a reply."""
         self._hosts.add(origin(url))
 
-    async def send(self, call: Call | Callable[[], Call], judge: Judge = by_status, *, line: Line | None = None) -> tuple[Reply, Verdict]:
+    async def send(
+        self,
+        call: RegistryRequest | Callable[[], RegistryRequest],
+        classify: ReplyClassifier = classify_by_status,
+        *,
+        line: Connection | None = None,
+    ) -> tuple[RegistryReply, ReplyVerdict]:
         """Send a call until its reply is ``ok``, ``empty``, ``halve_window`` or ``restart_window`` and return both.
 
         A callable makes the call anew for each attempt: signed messages carry the time of their making.
@@ -119,49 +135,49 @@ class Transport:
         """
         limit = self.allowance
         async for attempt in stamina.retry_context(
-            on=self._again,
+            on=self._should_retry,
             attempts=limit.attempts,
-            timeout=limit.patience,
+            timeout=limit.retry_timeout,
             wait_initial=limit.wait_initial,
             wait_max=30.0,
             wait_jitter=limit.wait_initial,
         ):
             with attempt:
-                made = call if isinstance(call, Call) else call()
-                return await self._once(made, judge, line or self.line)
+                made = call if isinstance(call, RegistryRequest) else call()
+                return await self._attempt(made, classify, line or self.line)
         raise AssertionError  # pragma: no cover - retry_context returns or raises
 
-    def _again(self, error: Exception) -> bool | float:
+    def _should_retry(self, error: Exception) -> bool | float:
         if not isinstance(error, RetryLater) or error.reason in {"QUIET_HOURS", "BREAKER_OPEN"}:
             return False
-        if error.after is not None and error.after > self.allowance.patience:
+        if error.retry_after is not None and error.retry_after > self.allowance.retry_timeout:
             return False
         metrics.RETRIES.labels(self.connector, error.reason).inc()
-        return True if error.after is None else max(error.after, 0.05)
+        return True if error.retry_after is None else max(error.retry_after, 0.05)
 
-    async def _once(self, call: Call, judge: Judge, line: Line) -> tuple[Reply, Verdict]:
+    async def _attempt(self, call: RegistryRequest, classify: ReplyClassifier, line: Connection) -> tuple[RegistryReply, ReplyVerdict]:
         where = f"{self.connector}: {call.label or call.method}"
-        async with self._budget.slot():
+        async with self._rate_limiter.concurrency_slot():
             clock = asyncio.get_running_loop().time
-            self._breaker.admit(clock())
+            self._breaker.check(clock())
             try:
-                reply = await self._authenticated(call, line, where)
+                reply = await self._send_authenticated(call, line, where)
             except RetryLater as error:
-                self._breaker.failed(clock(), error.reason)
+                self._breaker.record_failure(clock(), error.reason)
                 raise
             except BaseException:
-                self._breaker.abandoned()
+                self._breaker.cancel_probe()
                 raise
             try:
-                verdict = judge(reply)
+                verdict = classify(reply)
             except BaseException:
                 reply.body.close()
-                self._breaker.succeeded()
+                self._breaker.record_success()
                 raise
             if verdict.outcome == "retry":
-                self._breaker.failed(clock(), verdict.reason or "BUSY")
+                self._breaker.record_failure(clock(), verdict.reason or "BUSY")
             else:
-                self._breaker.succeeded()
+                self._breaker.record_success()
         if verdict.outcome not in {"retry", "denied", "stop"}:
             return reply, verdict
         reply.body.close()
@@ -170,39 +186,41 @@ class Transport:
             after = retry_after(reply.headers, self.now())
             after = verdict.after if after is None else after
             if after is not None:
-                self._budget.hold(min(after, self.allowance.patience))
+                self._rate_limiter.pause_for(min(after, self.allowance.retry_timeout))
             raise RetryLater(verdict.reason or "BUSY", text, after=after)
         if 300 <= reply.status < 400 and (target := reply.headers.get("location")):  # noqa: PLR2004
             text += f" (towards {urlsplit(target).hostname or 'the same host'})"
-        raise Halt(verdict.reason or "STOPPED", text)
+        raise StreamHalted(verdict.reason or "STOPPED", text)
 
-    async def _authenticated(self, call: Call, line: Line, where: str) -> Reply:
+    async def _send_authenticated(self, call: RegistryRequest, line: Connection, where: str) -> RegistryReply:
         if not call.authenticated:
-            return await self._exchange(call, None, where)
+            return await self._send_rate_limited(call, None, where)
         flow = line.auth.flow(call, self.now())
         step = next(flow)
         while True:
-            reply = await self._exchange(step, step_tls(line, step, call), where)
+            reply = await self._send_rate_limited(step, tls_for_step(line, step, call), where)
             try:
                 step = flow.send(reply)
             except StopIteration:
                 return reply
             reply.body.close()
 
-    async def _exchange(self, call: Call, context: ssl.SSLContext | None, where: str) -> Reply:
+    async def _send_rate_limited(self, call: RegistryRequest, context: ssl.SSLContext | None, where: str) -> RegistryReply:
         if origin(call.url) not in self._hosts:
-            raise Halt(
+            raise StreamHalted(
                 "CURSOR_FOREIGN",
                 f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
             )
-        async with self._budget.turn() as turn:  # fetching a token is asking, and so is asking again with a new one
+        async with self._rate_limiter.request_slot() as sent_request:  # fetching a token is asking, and so is asking again with a new one
             with tracing.span("request", **{"http.request.method": call.method, "server.address": urlsplit(call.url).hostname or ""}):
-                return await self._ask(call, context, where, turn)
+                return await self._send_http(call, context, where, sent_request)
 
-    async def _ask(self, call: Call, context: ssl.SSLContext | None, where: str, turn: Sent) -> Reply:
+    async def _send_http(
+        self, call: RegistryRequest, context: ssl.SSLContext | None, where: str, sent_request: SentRequest
+    ) -> RegistryReply:
         async def step(name: str, _: object) -> None:
             if name.endswith(".send_request_body.complete"):
-                turn.left(asyncio.get_running_loop().time())
+                sent_request.mark_sent(asyncio.get_running_loop().time())
 
         client = self._client(context)
         started = time.perf_counter()
@@ -212,48 +230,48 @@ class Transport:
                 request = client.build_request(
                     call.method,
                     httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
-                    headers={"Accept-Encoding": "gzip, deflate", "User-Agent": _AGENT, **call.headers},
+                    headers={"Accept-Encoding": "gzip, deflate", "User-Agent": _USER_AGENT, **call.headers},
                     content=call.content,
                     extensions={"trace": step},
                 )
                 response = await client.send(request, stream=True, auth=None)
                 try:
                     status = f"{response.status_code // 100}xx"
-                    reply = await self._whole(response, where)
-                    self.ahead = ahead(reply.headers, self.now())
-                    if self.watch is not None:
-                        self.watch(call, reply, time.perf_counter() - started)
+                    reply = await self._read_reply(response, where)
+                    self.clock_ahead = clock_ahead_of(reply.headers, self.now())
+                    if self.on_exchange is not None:
+                        self.on_exchange(call, reply, time.perf_counter() - started)
                     return reply
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryLater("TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s") from None
         except httpx2.HTTPError as error:
-            raise self._failure(error, where, secure=call.url.startswith("https:")) from None
+            raise self._translate_error(error, where, secure=call.url.startswith("https:")) from None
         except (httpx2.InvalidURL, UnicodeError):
-            raise Halt("URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called") from None
+            raise StreamHalted("URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called") from None
         finally:
             metrics.REQUESTS.labels(self.connector, status).inc()
             metrics.REQUEST_DURATION.labels(self.connector).observe(time.perf_counter() - started)
 
-    async def _whole(self, response: httpx2.Response, where: str) -> Reply:
+    async def _read_reply(self, response: httpx2.Response, where: str) -> RegistryReply:
         headers = {name.lower(): value for name, value in response.headers.items()}
         nothing = response.status_code in {204, 304}
         framed = nothing or "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
-        body: Body = await collect(
-            _raw(response),
+        body: ReplyBody = await read_body(
+            _raw_chunks(response),
             encoding=headers.get("content-encoding", "").strip().lower(),
-            framed=framed,
+            length_is_known=framed,
             max_bytes=self.allowance.max_response,
             max_decoded=self.allowance.max_decoded,
             where=where,
         )
-        return Reply(response.status_code, headers, body, str(response.url), tuple(response.headers.get_list("link")))
+        return RegistryReply(response.status_code, headers, body, str(response.url), tuple(response.headers.get_list("link")))
 
     def _client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
         if context not in self._clients:
             self._clients[context] = httpx2.AsyncClient(
-                verify=context or self.line.tls or tls.context(self.connector),
+                verify=context or self.line.tls or tls.client_context(self.connector),
                 follow_redirects=False,
                 trust_env=False,
                 http2=False,
@@ -263,16 +281,16 @@ class Transport:
         return self._clients[context]
 
     @staticmethod
-    def _failure(error: httpx2.HTTPError, where: str, *, secure: bool) -> RetryLater | Halt:
-        if found := tls.reason(error):
-            return Halt(found[0], f"{where}: {found[1]}")
+    def _translate_error(error: httpx2.HTTPError, where: str, *, secure: bool) -> RetryLater | StreamHalted:
+        if found := tls.tls_failure_reason(error):
+            return StreamHalted(found[0], f"{where}: {found[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-            return Halt("URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})")
-        reason, text = _lost(error, secure=secure)
+            return StreamHalted("URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})")
+        reason, text = _describe_connection_error(error, secure=secure)
         return RetryLater(reason, f"{where}: {text}")
 
 
-def _lost(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
+def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
     """Return a reason and a text for a connection that was not made, or broke."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
@@ -289,7 +307,7 @@ def _lost(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
     return "CONNECTION_LOST", f"the connection was lost ({type(error).__name__})"
 
 
-def step_tls(line: Line, step: Call, call: Call) -> ssl.SSLContext | None:
+def tls_for_step(line: Connection, step: RegistryRequest, call: RegistryRequest) -> ssl.SSLContext | None:
     """Return the TLS context of one step of a flow: a token endpoint may have one of its own."""
     return line.tls if step.url == call.url else (getattr(line.auth, "tls", None) or line.tls)
 
@@ -301,7 +319,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
-async def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def _raw_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     async for piece in response.aiter_raw():
         yield piece
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from lxml import etree
 
-from gateway.config.connection import Addressing, Member, XRoad
+from gateway.config.connection import Addressing, XRoad, XRoadMember
 from gateway.errors import ConfigError, Finding
 
 ENV11 = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -68,7 +68,7 @@ class Wsdl:
                 self._client = make(str(path.resolve()), transport=Vendored(), settings=settings)
             self._binding = self._client.bind(service, port)._binding  # noqa: SLF001 - the one place that knows zeep's inside
         except Exception as error:  # noqa: BLE001 - zeep raises whatever its parser met
-            raise ConfigError([_finding(path, "bad-wsdl", f"the WSDL cannot be used: {_short(error)}")]) from None
+            raise ConfigError([_finding(path, "bad-wsdl", f"the WSDL cannot be used: {_shorten_error(error)}")]) from None
         self._path = path
 
     @property
@@ -81,7 +81,7 @@ class Wsdl:
         try:
             envelope, headers = self._binding._create(operation, (), dict(body), client=self._client)  # noqa: SLF001
         except Exception as error:  # noqa: BLE001 - see above
-            raise ConfigError([_finding(self._path, "bad-request", f"{operation}: {_short(error)}")]) from None
+            raise ConfigError([_finding(self._path, "bad-request", f"{operation}: {_shorten_error(error)}")]) from None
         content = next(child for child in envelope if etree.QName(child).localname == "Body")
         action = str(headers.get("SOAPAction", "")).strip('"')
         return content[0], action
@@ -91,13 +91,13 @@ def _finding(path: Path, code: str, text: str) -> Finding:
     return Finding(str(path), 0, 0, code, "soap.wsdl", text)
 
 
-def _short(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) < 400 else text[:400] + "…"  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SoapMessage:
     """An envelope ready to be signed and sent, and the id a reply has to relate to."""
 
     envelope: etree._Element
@@ -105,21 +105,21 @@ class Message:
     message_id: str = ""
 
 
-def message(version: str, content: etree._Element, action: str) -> Message:
+def build_message(version: str, content: etree._Element, action: str) -> SoapMessage:
     """Wrap a body's content; a template that is an Envelope already is taken as it is."""
     if etree.QName(content).localname == "Envelope":
         envelope = content
         if header_of(envelope) is None:
             envelope.insert(0, etree.Element(f"{{{etree.QName(envelope).namespace}}}Header"))
-        return Message(envelope, action)
-    space = ENVELOPES[version]
-    envelope = etree.Element(f"{{{space}}}Envelope", nsmap={"soap": space})
-    etree.SubElement(envelope, f"{{{space}}}Header")
-    etree.SubElement(envelope, f"{{{space}}}Body").append(content)
-    return Message(envelope, action)
+        return SoapMessage(envelope, action)
+    namespace = ENVELOPES[version]
+    envelope = etree.Element(f"{{{namespace}}}Envelope", nsmap={"soap": namespace})
+    etree.SubElement(envelope, f"{{{namespace}}}Header")
+    etree.SubElement(envelope, f"{{{namespace}}}Body").append(content)
+    return SoapMessage(envelope, action)
 
 
-def with_addressing(made: Message, addressing: Addressing, url: str) -> Message:
+def with_addressing(made: SoapMessage, addressing: Addressing, url: str) -> SoapMessage:
     """Add the WS-Addressing headers."""
     header = required_header(made.envelope)
     message_id = f"urn:uuid:{uuid4()}"
@@ -137,19 +137,19 @@ def with_addressing(made: Message, addressing: Addressing, url: str) -> Message:
         if address:
             element = etree.SubElement(header, f"{{{WSA}}}{name}", nsmap={"wsa": WSA})
             etree.SubElement(element, f"{{{WSA}}}Address").text = address
-    return Message(made.envelope, made.action, message_id)
+    return SoapMessage(made.envelope, made.action, message_id)
 
 
-def with_xroad(made: Message, xroad: XRoad, request_id: str) -> Message:
+def with_xroad(made: SoapMessage, xroad: XRoad, request_id: str) -> SoapMessage:
     """Add the X-Road header block of message protocol 4.0."""
     header = required_header(made.envelope)
     spaces = {"xro": XROAD, "iden": XROAD_ID}
     client = etree.SubElement(header, f"{{{XROAD}}}client", nsmap=spaces)
     client.set(f"{{{XROAD_ID}}}objectType", "SUBSYSTEM" if xroad.client.subsystem else "MEMBER")
-    _member(client, xroad.client)
+    _add_member(client, xroad.client)
     service = etree.SubElement(header, f"{{{XROAD}}}service", nsmap=spaces)
     service.set(f"{{{XROAD_ID}}}objectType", "SERVICE")
-    _member(service, xroad.service)
+    _add_member(service, xroad.service)
     for name, value in (("id", request_id), ("userId", xroad.user_id), ("issue", xroad.issue), ("protocolVersion", xroad.protocol_version)):
         if value:
             etree.SubElement(header, f"{{{XROAD}}}{name}", nsmap=spaces).text = value
@@ -162,7 +162,7 @@ def with_xroad(made: Message, xroad: XRoad, request_id: str) -> Message:
     return made
 
 
-def _member(parent: etree._Element, member: Member) -> None:
+def _add_member(parent: etree._Element, member: XRoadMember) -> None:
     for name, value in (
         ("xRoadInstance", member.instance),
         ("memberClass", member.member_class),
@@ -193,7 +193,7 @@ def xroad_path(xroad: XRoad) -> str:
     return "r1/" + "/".join(part for part in parts if part)
 
 
-def transport_headers(version: str, action: str) -> dict[str, str]:
+def http_headers(version: str, action: str) -> dict[str, str]:
     """Return the HTTP headers of a SOAP message; an empty soapAction is sent as ``""``."""
     if version == "1.2":
         parameter = f'; action="{action}"' if action else ""
@@ -246,12 +246,12 @@ def fault_of(root: etree._Element) -> Fault | None:
     """Return the fault in a reply, SOAP 1.1 or 1.2, whatever the HTTP status says."""
     if not is_envelope(root):
         return None
-    space = etree.QName(root).namespace
+    namespace = etree.QName(root).namespace
     body = body_of(root)
-    fault = body.find(f"{{{space}}}Fault") if body is not None else None
+    fault = body.find(f"{{{namespace}}}Fault") if body is not None else None
     if fault is None:
         return None
-    if space == ENV12:
+    if namespace == ENV12:
         codes = [_text(element) for element in fault.iter(f"{{{ENV12}}}Value")]
         reason = fault.find(f"{{{ENV12}}}Reason")
     else:

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from gateway.config.connection import Security, Signature, UsernameToken
-from gateway.fetch.request_builder import Filler
+from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap import xml_signature
-from gateway.fetch.soap.xml_signature import DS, WSU, Refused
+from gateway.fetch.soap.xml_signature import DS, WSU, SignatureRefused
 
 WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 _TOKEN = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"  # noqa: S105 - the start of a URI
@@ -34,21 +34,21 @@ SKEW = timedelta(minutes=5)
 _ID = f"{{{WSU}}}Id"
 
 
-class Guard:
+class WsSecurity:
     """Secures requests and verifies replies for one registry. Remembers signatures it has seen, so that a replay is refused."""
 
     def __init__(self, security: Security, secrets: Secrets, where: str) -> None:
         self._security = security
         self._secrets = secrets
         self._where = where
-        self._seen: dict[bytes, datetime] = {}
+        self._seen_signatures: dict[bytes, datetime] = {}
 
     @property
-    def verifies(self) -> bool:
+    def requires_signature(self) -> bool:
         """Whether replies have to be signed."""
         return self._security.signature is not None
 
-    def secure(self, envelope: etree._Element, now: datetime) -> None:
+    def secure_request(self, envelope: etree._Element, now: datetime) -> None:
         """Add Timestamp, UsernameToken and signature, in this order, to an envelope that is otherwise finished."""
         space = etree.QName(envelope).namespace
         header = soap.required_header(envelope)
@@ -63,7 +63,7 @@ class Guard:
             self._sign(envelope, security, self._security.signature)
 
     def _username(self, security: etree._Element, token: UsernameToken, now: datetime) -> None:
-        filler = Filler(self._secrets)
+        filler = TemplateFiller(self._secrets)
         element = etree.SubElement(security, f"{{{WSSE}}}UsernameToken")
         etree.SubElement(element, f"{{{WSSE}}}Username").text = filler.text(token.username, {})
         secret = filler.text(token.password, {})
@@ -72,7 +72,7 @@ class Guard:
             password.set("Type", PASSWORD + "Text")
             password.text = secret
             return
-        nonce, created = randomness.token_bytes(16), _stamp(now)
+        nonce, created = randomness.token_bytes(16), _format_timestamp(now)
         password.set("Type", PASSWORD + "Digest")
         digest = hashlib.sha1(nonce + created.encode() + secret.encode(), usedforsecurity=False).digest()
         password.text = base64.b64encode(digest).decode()
@@ -85,11 +85,11 @@ class Guard:
         token = etree.Element(f"{{{WSSE}}}BinarySecurityToken", EncodingType=BASE64, ValueType=X509V3)
         token.text = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
         security.insert(0, token)
-        named = [(_named(element), element) for part in rule.sign for element in _parts(envelope, part)]
+        named = [(_ensure_id(element), element) for part in rule.sign for element in _signed_elements(envelope, part)]
         signature = xml_signature.sign(named, key, digest=xml_signature.DIGEST_NAMES[rule.digest], prefixes=rule.inclusive_prefixes)
         info = etree.SubElement(signature, f"{{{DS}}}KeyInfo")
         reference = etree.SubElement(etree.SubElement(info, f"{{{WSSE}}}SecurityTokenReference"), f"{{{WSSE}}}Reference")
-        reference.set("URI", "#" + _named(token))
+        reference.set("URI", "#" + _ensure_id(token))
         reference.set("ValueType", X509V3)
         security.append(signature)
 
@@ -98,77 +98,77 @@ class Guard:
         header = soap.header_of(envelope)
         return header is not None and header.find(f"{{{WSSE}}}Security/{{{DS}}}Signature") is not None
 
-    def verified(self, envelope: etree._Element, now: datetime) -> etree._Element:
+    def verify_reply(self, envelope: etree._Element, now: datetime) -> etree._Element:
         """Return an envelope made of the verified parts alone; raises :class:`~gateway.fetch.soap.xml_signature.Refused`."""
         rule = self._security.signature
         if rule is None:
             return envelope
-        security = self._only_security(envelope)
+        security = self._single_security_header(envelope)
         signatures = security.findall(f"{{{DS}}}Signature")
         if len(signatures) != 1:
-            raise Refused(
+            raise SignatureRefused(
                 "SIGNATURE_ABSENT", f"{self._where}: the reply is not signed" if not signatures else f"{self._where}: two signatures"
             )
         trust = xml_signature.certificates(self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}")
-        keys = xml_signature.vouched(trust, _shown(security, signatures[0]), now)
-        covered = xml_signature.referenced(envelope, signatures[0], keys)
+        keys = xml_signature.trusted_keys(trust, _embedded_certificate(security, signatures[0]), now)
+        covered = xml_signature.verify_references(envelope, signatures[0], keys)
         for part in rule.require:
-            elements = _parts(envelope, part)
+            elements = _signed_elements(envelope, part)
             if not elements or any(element not in covered for element in elements):
-                raise Refused("SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed")
-        self._fresh(security, signatures[0], now)
-        return _rebuilt(envelope, covered)
+                raise SignatureRefused("SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed")
+        self._check_freshness(security, signatures[0], now)
+        return _envelope_of_signed_parts(envelope, covered)
 
-    def _only_security(self, envelope: etree._Element) -> etree._Element:
+    def _single_security_header(self, envelope: etree._Element) -> etree._Element:
         found = list(envelope.iter(f"{{{WSSE}}}Security"))
         header = soap.header_of(envelope)
         if not found:
-            raise Refused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
+            raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
         if len(found) != 1 or found[0].getparent() is not header:
-            raise Refused("SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header")
+            raise SignatureRefused("SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header")
         return found[0]
 
-    def _fresh(self, security: etree._Element, signature: etree._Element, now: datetime) -> None:
+    def _check_freshness(self, security: etree._Element, signature: etree._Element, now: datetime) -> None:
         stamp = security.find(f"{{{WSU}}}Timestamp")
         window = timedelta(minutes=10)
         if stamp is not None:
-            created, expires = (_moment(stamp.findtext(f"{{{WSU}}}{name}")) for name in ("Created", "Expires"))
+            created, expires = (_parse_timestamp(stamp.findtext(f"{{{WSU}}}{name}")) for name in ("Created", "Expires"))
             if created is not None and created > now + SKEW:
-                raise Refused("SIGNATURE_EXPIRED", f"{self._where}: the reply was signed in the future; compare the clocks")
+                raise SignatureRefused("SIGNATURE_EXPIRED", f"{self._where}: the reply was signed in the future; compare the clocks")
             if (expires is not None and expires < now - SKEW) or (created is not None and created < now - timedelta(days=1)):
-                raise Refused("SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired")
+                raise SignatureRefused("SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired")
             window = max(window, (expires - now) + SKEW) if expires is not None else window
         rule = self._security.signature
         if rule and rule.replay_window:
             window = rule.replay_window
         value = hashlib.sha256("".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()).digest()
-        self._seen = {seen: until for seen, until in self._seen.items() if until > now}
-        if value in self._seen:
-            raise Refused("SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice")
-        self._seen[value] = now + window
+        self._seen_signatures = {seen: until for seen, until in self._seen_signatures.items() if until > now}
+        if value in self._seen_signatures:
+            raise SignatureRefused("SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice")
+        self._seen_signatures[value] = now + window
 
 
 def _timestamp(security: etree._Element, now: datetime, ttl: timedelta) -> None:
     element = etree.SubElement(security, f"{{{WSU}}}Timestamp")
-    etree.SubElement(element, f"{{{WSU}}}Created").text = _stamp(now)
-    etree.SubElement(element, f"{{{WSU}}}Expires").text = _stamp(now + ttl)
+    etree.SubElement(element, f"{{{WSU}}}Created").text = _format_timestamp(now)
+    etree.SubElement(element, f"{{{WSU}}}Expires").text = _format_timestamp(now + ttl)
 
 
-def _stamp(moment: datetime) -> str:
+def _format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_timestamp(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Refused("SIGNATURE_MALFORMED", "the Timestamp holds no valid moment") from None
+        raise SignatureRefused("SIGNATURE_MALFORMED", "the Timestamp holds no valid moment") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _named(element: etree._Element) -> str:
+def _ensure_id(element: etree._Element) -> str:
     name = element.get(_ID)
     if name is None:
         name = "id-" + randomness.token_hex(8)
@@ -176,7 +176,7 @@ def _named(element: etree._Element) -> str:
     return name
 
 
-def _parts(envelope: etree._Element, part: str) -> list[etree._Element]:
+def _signed_elements(envelope: etree._Element, part: str) -> list[etree._Element]:
     """Return the elements a word of ``sign`` means, each by its one place in the envelope."""
     body, header = soap.body_of(envelope), soap.header_of(envelope)
     if part == "body":
@@ -192,7 +192,7 @@ def _parts(envelope: etree._Element, part: str) -> list[etree._Element]:
     return header.findall(f"{{{soap.WSA}}}{names[part]}")
 
 
-def _shown(security: etree._Element, signature: etree._Element) -> x509.Certificate | None:
+def _embedded_certificate(security: etree._Element, signature: etree._Element) -> x509.Certificate | None:
     """Return the certificate the message shows, if it shows one; whether it is trusted is decided elsewhere."""
     tokens = {token.get(_ID): token for token in security.findall(f"{{{WSSE}}}BinarySecurityToken")}
     wanted = signature.find(f"{{{DS}}}KeyInfo/{{{WSSE}}}SecurityTokenReference/{{{WSSE}}}Reference")
@@ -202,10 +202,10 @@ def _shown(security: etree._Element, signature: etree._Element) -> x509.Certific
     try:
         return x509.load_der_x509_certificate(base64.b64decode("".join((token.text or "").split()), validate=True))
     except (binascii.Error, ValueError):
-        raise Refused("SIGNATURE_MALFORMED", "the BinarySecurityToken is not a certificate") from None
+        raise SignatureRefused("SIGNATURE_MALFORMED", "the BinarySecurityToken is not a certificate") from None
 
 
-def _rebuilt(envelope: etree._Element, covered: list[etree._Element]) -> etree._Element:
+def _envelope_of_signed_parts(envelope: etree._Element, covered: list[etree._Element]) -> etree._Element:
     space = etree.QName(envelope).namespace
     made = etree.Element(f"{{{space}}}Envelope", nsmap=cast("Any", envelope.nsmap))
     header = etree.SubElement(made, f"{{{space}}}Header")

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 
-from gateway.errors import Halt
+from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
 
 DS = "http://www.w3.org/2000/09/xmldsig#"
@@ -47,11 +47,11 @@ _SIGNATURES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-class Refused(Halt):
+class SignatureRefused(StreamHalted):
     """A signature that does not hold. ``reason`` starts with ``SIGNATURE_``."""
 
 
-def canonical(element: etree._Element, prefixes: Sequence[str] = (), *, exclusive: bool = True) -> bytes:
+def canonicalise(element: etree._Element, prefixes: Sequence[str] = (), *, exclusive: bool = True) -> bytes:
     """Return the canonical bytes of an element."""
     if exclusive:
         return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=list(prefixes) or None)
@@ -71,55 +71,57 @@ def sign(
     """
     signature = etree.Element(f"{{{DS}}}Signature", nsmap={"ds": DS})
     info = etree.SubElement(signature, f"{{{DS}}}SignedInfo")
-    _method(info, "CanonicalizationMethod", EXC, prefixes)
-    _method(info, "SignatureMethod", RSA_SHA256, ())
+    _add_algorithm(info, "CanonicalizationMethod", EXC, prefixes)
+    _add_algorithm(info, "SignatureMethod", RSA_SHA256, ())
     for name, element in references:
         reference = etree.SubElement(info, f"{{{DS}}}Reference", URI=f"#{name}")
         transforms = etree.SubElement(reference, f"{{{DS}}}Transforms")
-        _method(transforms, "Transform", EXC, prefixes)
-        _method(reference, "DigestMethod", digest, ())
-        value = _DIGESTS[digest](canonical(element, prefixes)).digest()
+        _add_algorithm(transforms, "Transform", EXC, prefixes)
+        _add_algorithm(reference, "DigestMethod", digest, ())
+        value = _DIGESTS[digest](canonicalise(element, prefixes)).digest()
         etree.SubElement(reference, f"{{{DS}}}DigestValue").text = base64.b64encode(value).decode()
-    made = key.sign(canonical(info, prefixes), padding.PKCS1v15(), hashes.SHA256())
-    etree.SubElement(signature, f"{{{DS}}}SignatureValue").text = base64.b64encode(made).decode()
+    signature_value = key.sign(canonicalise(info, prefixes), padding.PKCS1v15(), hashes.SHA256())
+    etree.SubElement(signature, f"{{{DS}}}SignatureValue").text = base64.b64encode(signature_value).decode()
     return signature
 
 
-def _method(parent: etree._Element, name: str, algorithm: str, prefixes: Sequence[str]) -> None:
-    made = etree.SubElement(parent, f"{{{DS}}}{name}", Algorithm=algorithm)
+def _add_algorithm(parent: etree._Element, name: str, algorithm: str, prefixes: Sequence[str]) -> None:
+    signature_value = etree.SubElement(parent, f"{{{DS}}}{name}", Algorithm=algorithm)
     if prefixes:
-        etree.SubElement(made, f"{{{EXC}}}InclusiveNamespaces", nsmap={"ec": EXC}, PrefixList=" ".join(prefixes))
+        etree.SubElement(signature_value, f"{{{EXC}}}InclusiveNamespaces", nsmap={"ec": EXC}, PrefixList=" ".join(prefixes))
 
 
-def referenced(root: etree._Element, signature: etree._Element, keys: Sequence[Any]) -> list[etree._Element]:
+def verify_references(root: etree._Element, signature: etree._Element, keys: Sequence[Any]) -> list[etree._Element]:
     """Return the elements a signature covers, after verifying every one of them and the signature itself.
 
     ``keys`` are public keys the caller trusts. Raises :class:`Refused`.
     """
-    info = _only(signature, "SignedInfo")
+    info = _exactly_one(signature, "SignedInfo")
     _verify_value(signature, info, keys)
     references = info.findall(f"{{{DS}}}Reference")
     if not references:
-        raise Refused("SIGNATURE_EMPTY", "the signature covers nothing")
+        raise SignatureRefused("SIGNATURE_EMPTY", "the signature covers nothing")
     ids = _ids(root)
     covered = []
     for reference in references:
         name = reference.get("URI") or ""
         element = root if not name else ids.get(name.removeprefix("#")) if name.startswith("#") else None
         if element is None:
-            raise Refused("SIGNATURE_REFERENCE", "the signature covers something that is not in the message exactly once")
+            raise SignatureRefused("SIGNATURE_REFERENCE", "the signature covers something that is not in the message exactly once")
         _verify_digest(reference, element, signature)
         covered.append(element)
     return covered
 
 
 def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequence[Any]) -> None:
-    method = _only(info, "CanonicalizationMethod")
+    method = _exactly_one(info, "CanonicalizationMethod")
     exclusive, prefixes = _canonicalisation(method)
-    algorithm = _only(info, "SignatureMethod").get("Algorithm") or ""
+    algorithm = _exactly_one(info, "SignatureMethod").get("Algorithm") or ""
     if algorithm not in _SIGNATURES:
-        raise Refused("SIGNATURE_ALGORITHM", f"the signature algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted")
-    value, data = _decoded(_only(signature, "SignatureValue")), canonical(info, prefixes, exclusive=exclusive)
+        raise SignatureRefused(
+            "SIGNATURE_ALGORITHM", f"the signature algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted"
+        )
+    value, data = _decoded(_exactly_one(signature, "SignatureValue")), canonicalise(info, prefixes, exclusive=exclusive)
     for key in keys:
         try:
             if isinstance(key, rsa.RSAPublicKey) and "#rsa-" in algorithm:
@@ -132,7 +134,7 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
                 return
         except InvalidSignature:
             continue
-    raise Refused("SIGNATURE_INVALID", "the signature was not made with a key that is trusted, or the message was changed")
+    raise SignatureRefused("SIGNATURE_INVALID", "the signature was not made with a key that is trusted, or the message was changed")
 
 
 def _verify_digest(reference: etree._Element, element: etree._Element, signature: etree._Element) -> None:
@@ -143,19 +145,25 @@ def _verify_digest(reference: etree._Element, element: etree._Element, signature
             enveloped = True
         else:
             exclusive, prefixes = _canonicalisation(transform)
-    algorithm = _only(reference, "DigestMethod").get("Algorithm") or ""
+    algorithm = _exactly_one(reference, "DigestMethod").get("Algorithm") or ""
     if algorithm not in _DIGESTS:
-        raise Refused("SIGNATURE_ALGORITHM", f"the digest algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted")
-    data = _without(element, signature, prefixes, exclusive=exclusive) if enveloped else canonical(element, prefixes, exclusive=exclusive)
-    if not hmac.compare_digest(_DIGESTS[algorithm](data).digest(), _decoded(_only(reference, "DigestValue"))):
-        raise Refused("SIGNATURE_INVALID", "a signed part was changed after it was signed")
+        raise SignatureRefused("SIGNATURE_ALGORITHM", f"the digest algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted")
+    data = (
+        _canonicalise_without_signature(element, signature, prefixes, exclusive=exclusive)
+        if enveloped
+        else canonicalise(element, prefixes, exclusive=exclusive)
+    )
+    if not hmac.compare_digest(_DIGESTS[algorithm](data).digest(), _decoded(_exactly_one(reference, "DigestValue"))):
+        raise SignatureRefused("SIGNATURE_INVALID", "a signed part was changed after it was signed")
 
 
-def _without(element: etree._Element, signature: etree._Element, prefixes: Sequence[str], *, exclusive: bool) -> bytes:
+def _canonicalise_without_signature(
+    element: etree._Element, signature: etree._Element, prefixes: Sequence[str], *, exclusive: bool
+) -> bytes:
     """Canonicalise an element as if the signature inside it were not there; the tree is left as it was."""
     parent = signature.getparent()
     if parent is None or element not in signature.iterancestors():
-        raise Refused("SIGNATURE_REFERENCE", "an enveloped signature does not stand inside what it signs")
+        raise SignatureRefused("SIGNATURE_REFERENCE", "an enveloped signature does not stand inside what it signs")
     place, tail = parent.index(signature), signature.tail
     before = parent[place - 1] if place else None
     kept = before.tail if before is not None else parent.text
@@ -168,7 +176,7 @@ def _without(element: etree._Element, signature: etree._Element, prefixes: Seque
     signature.tail = None
     parent.remove(signature)
     try:
-        return canonical(element, prefixes, exclusive=exclusive)
+        return canonicalise(element, prefixes, exclusive=exclusive)
     finally:
         if before is not None:
             before.tail = kept
@@ -185,7 +193,7 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
         return True, tuple((listed.get("PrefixList") or "").split()) if listed is not None else ()
     if algorithm in INCLUSIVE:
         return False, ()
-    raise Refused("SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted")
+    raise SignatureRefused("SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted")
 
 
 def _ids(root: etree._Element) -> dict[str, etree._Element | None]:
@@ -199,10 +207,10 @@ def _ids(root: etree._Element) -> dict[str, etree._Element | None]:
     return found
 
 
-def _only(parent: etree._Element, name: str) -> etree._Element:
+def _exactly_one(parent: etree._Element, name: str) -> etree._Element:
     found = parent.findall(f"{{{DS}}}{name}")
     if len(found) != 1:
-        raise Refused("SIGNATURE_MALFORMED", f"the signature needs exactly one {name}")
+        raise SignatureRefused("SIGNATURE_MALFORMED", f"the signature needs exactly one {name}")
     return found[0]
 
 
@@ -210,7 +218,7 @@ def _decoded(element: etree._Element) -> bytes:
     try:
         return base64.b64decode("".join((element.text or "").split()), validate=True)
     except (binascii.Error, ValueError):
-        raise Refused("SIGNATURE_MALFORMED", "the signature holds a value that is not base64") from None
+        raise SignatureRefused("SIGNATURE_MALFORMED", "the signature holds a value that is not base64") from None
 
 
 # --- keys and certificates
@@ -221,9 +229,9 @@ def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
-        raise Halt("KEY_UNREADABLE", f"{what} is not an unencrypted PEM private key") from None
+        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an unencrypted PEM private key") from None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise Halt("KEY_UNREADABLE", f"{what} is not an RSA key")
+        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an RSA key")
     return key
 
 
@@ -232,23 +240,23 @@ def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
     try:
         return list(x509.load_pem_x509_certificates(pem))
     except ValueError:
-        raise Halt("KEY_UNREADABLE", f"{what} holds no PEM certificate") from None
+        raise StreamHalted("KEY_UNREADABLE", f"{what} holds no PEM certificate") from None
 
 
-def vouched(trust: Sequence[x509.Certificate], shown: x509.Certificate | None, now: datetime) -> list[Any]:
+def trusted_keys(trusted_certificates: Sequence[x509.Certificate], embedded: x509.Certificate | None, now: datetime) -> list[Any]:
     """Return the public keys that may have signed: of a trusted certificate, or of the shown one when a trusted authority issued it."""
-    candidates = [certificate for certificate in trust if shown is None or certificate == shown]
-    if shown is not None and not candidates:
-        candidates = [shown] if any(_issued(shown, authority, now) for authority in trust) else []
+    candidates = [certificate for certificate in trusted_certificates if embedded is None or certificate == embedded]
+    if embedded is not None and not candidates:
+        candidates = [embedded] if any(_is_issued_by(embedded, authority, now) for authority in trusted_certificates) else []
         if not candidates:
-            raise Refused("SIGNATURE_UNTRUSTED", "the message shows a certificate that no trusted authority issued")
+            raise SignatureRefused("SIGNATURE_UNTRUSTED", "the message shows a certificate that no trusted authority issued")
     valid = [one.public_key() for one in candidates if one.not_valid_before_utc <= now <= one.not_valid_after_utc]
     if not valid:
-        raise Refused("SIGNATURE_EXPIRED", "the certificate that signs is not valid now")
+        raise SignatureRefused("SIGNATURE_EXPIRED", "the certificate that signs is not valid now")
     return valid
 
 
-def _issued(certificate: x509.Certificate, authority: x509.Certificate, now: datetime) -> bool:
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate, now: datetime) -> bool:
     try:
         constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(authority)
@@ -257,7 +265,7 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate, now: dat
     return constraints.ca and authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
 
 
-def enveloped(data: bytes, trust: Sequence[x509.Certificate], now: datetime, where: str) -> bytes:
+def verify_enveloped(data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str) -> bytes:
     """Verify the signature inside a document over the whole of it, and return the document's bytes untouched.
 
     With ``trust`` the signer has to be one of these certificates or issued by one; without it, only that the document was not
@@ -266,24 +274,24 @@ def enveloped(data: bytes, trust: Sequence[x509.Certificate], now: datetime, whe
     root = xml_parser.parse_bytes(data, where=where)
     signatures = list(root.iter(f"{{{DS}}}Signature"))
     if len(signatures) != 1:
-        raise Refused("SIGNATURE_ABSENT", f"{where}: a document needs exactly one signature, this one has {len(signatures)}")
-    shown = _shown(signatures[0])
-    if trust:
-        keys = vouched(trust, shown, now)
-    elif shown is not None:
-        keys = [shown.public_key()]
+        raise SignatureRefused("SIGNATURE_ABSENT", f"{where}: a document needs exactly one signature, this one has {len(signatures)}")
+    embedded = _embedded_certificate(signatures[0])
+    if trusted_certificates:
+        keys = trusted_keys(trusted_certificates, embedded, now)
+    elif embedded is not None:
+        keys = [embedded.public_key()]
     else:
-        raise Refused("SIGNATURE_UNTRUSTED", f"{where}: the signature shows no certificate, and none is configured")
-    if referenced(root, signatures[0], keys) != [root]:
-        raise Refused("SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document")
+        raise SignatureRefused("SIGNATURE_UNTRUSTED", f"{where}: the signature shows no certificate, and none is configured")
+    if verify_references(root, signatures[0], keys) != [root]:
+        raise SignatureRefused("SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document")
     return data
 
 
-def _shown(signature: etree._Element) -> x509.Certificate | None:
+def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
     found = signature.find(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate")
     if found is None:
         return None
     try:
         return x509.load_der_x509_certificate(_decoded(found))
     except ValueError:
-        raise Refused("SIGNATURE_MALFORMED", "the certificate in the signature cannot be read") from None
+        raise SignatureRefused("SIGNATURE_MALFORMED", "the certificate in the signature cannot be read") from None

@@ -6,26 +6,26 @@ from datetime import date
 from typing import Any
 
 from gateway.config.rules import LocalTable
-from gateway.harmonise.mapping.rule_functions import Refused, State, Tabled
-from gateway.harmonise.tables.compiled_tables import NoCode, Tables
+from gateway.harmonise.mapping.rule_functions import FieldRejected, MappingState, StatefulConvert
+from gateway.harmonise.tables.compiled_tables import NoCodeMatch, Tables
 from gateway.records import Issue, Lookup
 
 
-class LocalLookup:
+class ConnectorTableLookup:
     """A table under ``tables:`` of the connector file."""
 
     def __init__(self, table: LocalTable, name: str, field: str, connector: str, digest: str) -> None:
         self._map = table.map
         self._unmapped = table.unmapped
         self._name, self._field, self._source, self._digest = name, field, connector, digest
-        self.known: dict[str, tuple[Any, Lookup]] = {}
+        self.converted_codes: dict[str, tuple[Any, Lookup]] = {}
         """Codes that were converted before, each with its value and its row."""
 
-    def remembering(self, convert: Tabled) -> Tabled:
+    def cached(self, convert: StatefulConvert) -> StatefulConvert:
         """Return the same conversion of a code, which knows the codes of the table it has met."""
-        known = self.known
+        known = self.converted_codes
 
-        def converted(code: Any, state: State) -> Any:
+        def converted(code: Any, state: MappingState) -> Any:
             value = convert(code, state)
             if type(code) is str and code in self._map and value is not None:
                 known[code] = (value, state.lookups[-1])
@@ -33,41 +33,41 @@ class LocalLookup:
 
         return converted
 
-    def __call__(self, code: str, state: State) -> Any:
+    def __call__(self, code: str, state: MappingState) -> Any:
         """Return the value of a code; notes the row that answered."""
         if code in self._map:
             state.lookups.append(
                 Lookup(field=self._field, table=self._name, version=self._digest, row=code, source=f"connector {self._source}")
             )
             return self._map[code]
-        return unmapped(self._unmapped, self._name, self._field, state)
+        return handle_unmapped(self._unmapped, self._name, self._field, state)
 
 
-class RemoteLookup:
+class MappingTableLookup:
     """A code table of the country, or of the EU, read at the record's date."""
 
     def __init__(self, tables: Tables | None, country: str, name: str, field: str, dates: tuple[tuple[str, ...], ...]) -> None:
         self._tables, self._country, self._name, self._field, self._dates = tables, country, name, field, dates
 
     @property
-    def known(self) -> bool:
+    def exists(self) -> bool:
         """Whether the table exists; true where there are no tables to ask."""
         if self._tables is None:
             return True
         answer = self._tables.code(self._country, self._name, "", None)
-        return not (isinstance(answer, NoCode) and answer.reason == "table_unknown")
+        return not (isinstance(answer, NoCodeMatch) and answer.reason == "table_unknown")
 
-    def __call__(self, code: str, state: State) -> Any:
+    def __call__(self, code: str, state: MappingState) -> Any:
         """Return the value of a code at the record's date; notes the row that answered."""
         if self._tables is None:
-            return unmapped("reject", self._name, self._field, state, "no_tables")
-        found = self._tables.code(self._country, self._name, code, self._on(state.values))
-        if isinstance(found, NoCode):
-            return unmapped("reject", self._name, self._field, state, "unmapped" if found.reason == "code_unknown" else found.reason)
+            return handle_unmapped("reject", self._name, self._field, state, "no_tables")
+        found = self._tables.code(self._country, self._name, code, self._reference_date(state.values))
+        if isinstance(found, NoCodeMatch):
+            return handle_unmapped("reject", self._name, self._field, state, "unmapped" if found.reason == "code_unknown" else found.reason)
         state.lookups.append(Lookup(field=self._field, table=self._name, version=found.version, row=found.row, source=found.source))
         return found.value
 
-    def _on(self, values: dict[str, Any]) -> date | None:
+    def _reference_date(self, values: dict[str, Any]) -> date | None:
         for path in self._dates:
             here: Any = values
             for part in path:
@@ -77,16 +77,16 @@ class RemoteLookup:
         return None
 
 
-def date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
+def reference_date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
     """Return where the day stands that a table is read at: where the rule says, else the first of the usual places that is filled."""
     return (tuple(at.split(".")),) if at else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))
 
 
-def unmapped(policy: str, table: str, field: str, state: State, reason: str = "unmapped") -> None:
+def handle_unmapped(policy: str, table: str, field: str, state: MappingState, reason: str = "unmapped") -> None:
     """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.mapping.rule_functions.Refused`."""
     if policy == "null":
         return
     if policy == "flag":
         state.issues.append(Issue(code="unmapped", field=field, message=f"not in table {table}"))
         return
-    raise Refused("table", field, reason, f"expected a code of table {table}")
+    raise FieldRejected("table", field, reason, f"expected a code of table {table}")

@@ -8,76 +8,78 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.expressions.compiler import Context, Run, Select, is_element, text_of
+from gateway.config.expressions.compiler import CompiledExpression, Context, Evaluate, is_element, text_of
 from gateway.config.rules import Languages
-from gateway.harmonise.mapping.rule_functions import Refused, Several, Shape, State, text_in
+from gateway.harmonise.mapping.rule_functions import CompiledRule, FieldRejected, ManyValues, MappingState, element_text
 from gateway.harmonise.values import casts
 from gateway.harmonise.values.text import CastError, Convert
 from gateway.records import Issue
 
-Compile = Callable[[str, str], Select]
-Pair = tuple[str | None, Any]
+Compile = Callable[[str, str], CompiledExpression]
+LanguageText = tuple[str | None, Any]
 """Language, as the registry writes it or ``None``, and text."""
-Pairs = Callable[[Any, Context], list[Pair]]
+Pairs = Callable[[Any, Context], list[LanguageText]]
 
 
-def language_map(languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile) -> Shape:
+def language_map(
+    languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile
+) -> CompiledRule:
     """Return the rule that gives a language map, or ``None`` when there is no text at all."""
-    put_together = _put_together(convert, nulls, name, pick, _tag(languages.otherwise) or languages.otherwise)
+    merge_texts = _build_merge(convert, nulls, name, pick, _language_tag(languages.otherwise) or languages.otherwise)
     if languages.each is not None:
         each = compile_(languages.each, "each")
-        pairs_of = _pairs_of(
+        pairs_of = _pairs_per_item(
             compile_(languages.language, "language") if languages.language else None,
             compile_(languages.text, "text") if languages.text else None,
         )
 
-        def collect(found: Iterable[Any], context: Context, state: State) -> Any:
-            return put_together(pairs_of(found, context), state)
+        def collect(found: Iterable[Any], context: Context, state: MappingState) -> Any:
+            return merge_texts(pairs_of(found, context), state)
 
         run = each.run
-        return Several(lambda node, context, state: collect(run(node, context), context, state), each, collect)
+        return ManyValues(lambda node, context, state: collect(run(node, context), context, state), each, collect)
     pairs = _pairs(languages, compile_)
-    return Shape(lambda node, context, state: put_together(pairs(node, context), state))
+    return CompiledRule(lambda node, context, state: merge_texts(pairs(node, context), state))
 
 
-def _put_together(  # noqa: C901 - every way a text can fail to be one, in order
+def _build_merge(  # noqa: C901 - every way a text can fail to be one, in order
     convert: Convert, nulls: frozenset[str], name: str, pick: str | None, otherwise: str | None
-) -> Callable[[list[Pair], State], Any]:
-    def put_together(pairs: list[Pair], state: State) -> Any:
+) -> Callable[[list[LanguageText], MappingState], Any]:
+    def merge_texts(pairs: list[LanguageText], state: MappingState) -> Any:
         made: dict[str, str] = {}
-        for said, value in pairs:
+        for language_label, value in pairs:
             if value is None or type(value) is dict or type(value) is list:
                 continue
-            spelled = (value if type(value) is str else text_of(value)).strip()
-            if spelled in nulls:
+            text = (value if type(value) is str else text_of(value)).strip()
+            if text in nulls:
                 continue
-            tag = _tag(said) or otherwise
+            tag = _language_tag(language_label) or otherwise
             if tag is None:
                 state.issues.append(Issue(code="language_unknown", field=name))
                 continue
             try:
-                text = convert(spelled)
+                text = convert(text)
             except CastError as error:
-                raise Refused("map", name, error.reason, f"expected {error.expected}") from None
+                raise FieldRejected("map", name, error.reason, f"expected {error.expected}") from None
             if not text:
                 continue
             if tag in made and made[tag] != text:
                 if pick is None:
-                    raise Refused("map", name, "ambiguous", f"expected one text in {tag}; narrow the expression or say pick")
+                    raise FieldRejected("map", name, "ambiguous", f"expected one text in {tag}; narrow the expression or say pick")
                 if pick == "first":
                     continue
             made[tag] = text
         return made or None
 
-    return put_together
+    return merge_texts
 
 
 @lru_cache(maxsize=1_024)
-def _tag(said: str | None) -> str | None:
-    if said is None or not said.strip():
+def _language_tag(language_label: str | None) -> str | None:
+    if language_label is None or not language_label.strip():
         return None
     try:
-        return casts.language(said)
+        return casts.language(language_label)
     except CastError:
         return None
 
@@ -88,27 +90,35 @@ def _pairs(languages: Languages, compile_: Compile) -> Pairs:
         return lambda node, context: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
     if languages.object is not None:
         objects = compile_(languages.object, "object").run
-        return lambda node, context: [pair for found in objects(node, context) for pair in _members(found)]
-    tongue = compile_(languages.language, "language").run if languages.language else None
+        return lambda node, context: [pair for found in objects(node, context) for pair in _pairs_of_object(found)]
+    language = compile_(languages.language, "language").run if languages.language else None
     alone = compile_(languages.text or ".", "text").run
-    return lambda node, context: [(_one(tongue, node, context), value) for value in alone(node, context)]
+    return lambda node, context: [(_one(language, node, context), value) for value in alone(node, context)]
 
 
-def _pairs_of(language: Select | None, text: Select | None) -> Callable[[Iterable[Any], Context], list[Pair]]:
+def _pairs_per_item(
+    language: CompiledExpression | None, text: CompiledExpression | None
+) -> Callable[[Iterable[Any], Context], list[LanguageText]]:
     """Return how language and text are read off each element or object that was found."""
     attribute = _attribute(language)
     if attribute is not None and text is None:
         name = attribute.encode()  # lxml would encode a text each time
-        return lambda found, _context: [(item.get(name), text_in(item) if len(item) else item.text or "") for item in found]
+        return lambda found, _context: [(item.get(name), element_text(item) if len(item) else item.text or "") for item in found]
     key, inner = _key(language), _key(text)
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 
-    def pairs(found: Iterable[Any], context: Context) -> list[Pair]:
-        made: list[Pair] = []
+    def pairs(found: Iterable[Any], context: Context) -> list[LanguageText]:
+        made: list[LanguageText] = []
         for one in found:
             for item in one if type(one) is list else (one,):
-                if key and inner and type(item) is dict and type(said := item.get(key)) is str and type(value := item.get(inner)) is str:
-                    made.append((said, value))
+                if (
+                    key
+                    and inner
+                    and type(item) is dict
+                    and type(language_label := item.get(key)) is str
+                    and type(value := item.get(inner)) is str
+                ):
+                    made.append((language_label, value))
                 else:
                     made += _item(item, context, of_language, of_text)
         return made
@@ -116,36 +126,36 @@ def _pairs_of(language: Select | None, text: Select | None) -> Callable[[Iterabl
     return pairs
 
 
-def _attribute(select: Select | None) -> str | None:
+def _attribute(select: CompiledExpression | None) -> str | None:
     """Return the name when an expression is nothing but an attribute."""
-    if select is None or select.kind != "xml" or select.route is None or select.route[0]:
+    if select is None or select.kind != "xml" or select.direct_path is None or select.direct_path[0]:
         return None
-    return select.route[1]  # type: ignore[no-any-return]
+    return select.direct_path[1]  # type: ignore[no-any-return]
 
 
-def _key(select: Select | None) -> str | None:
+def _key(select: CompiledExpression | None) -> str | None:
     """Return the name when an expression is nothing but a key."""
-    if select is None or select.kind == "xml" or select.route is None or len(select.route) != 1:
+    if select is None or select.kind == "xml" or select.direct_path is None or len(select.direct_path) != 1:
         return None
-    return str(select.route[0])
+    return str(select.direct_path[0])
 
 
-def _item(item: Any, context: Context, language: Run | None, text: Run | None) -> list[Pair]:
-    said = _one(language, item, context)
+def _item(item: Any, context: Context, language: Evaluate | None, text: Evaluate | None) -> list[LanguageText]:
+    language_label = _one(language, item, context)
     values = text(item, context) if text is not None else [item]
-    return [(said, value) for value in values]
+    return [(language_label, value) for value in values]
 
 
-def _one(run: Run | None, node: Any, context: Context) -> str | None:
+def _one(run: Evaluate | None, node: Any, context: Context) -> str | None:
     if run is None:
         return None
     found = run(node, context)
     return text_of(found[0]) if found and not isinstance(found[0], dict | list) else None
 
 
-def _members(found: Any) -> list[Pair]:
+def _pairs_of_object(found: Any) -> list[LanguageText]:
     if isinstance(found, dict):
-        return [(name, value) for name, value in found.items() if _tag(name)]
+        return [(name, value) for name, value in found.items() if _language_tag(name)]
     if is_element(found):
         return [(etree.QName(child).localname, child) for child in found]
     return []

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.config.expressions.compiler import Context, Run, Select, is_element, text_of
+from gateway.config.expressions.compiler import CompiledExpression, Context, Evaluate, is_element, text_of
 from gateway.harmonise.values.text import Convert
 from gateway.records import Issue, Lookup
 
 
-class Refused(Exception):
+class FieldRejected(Exception):
     """One target cannot be filled, so the record is rejected."""
 
     def __init__(self, stage: str, field: str, reason: str, detail: str = "") -> None:
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class State:
+class MappingState:
     """What is collected for one record, or for one item inside it."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class State:
     issues: list[Issue] = field(default_factory=list)
 
 
-Fill = Callable[[Any, Context, State], Any]
-Collect = Callable[[Iterable[Any], Context, State], Any]
-Tabled = Callable[[Any, State], Any]
+RuleFunction = Callable[[Any, Context, MappingState], Any]
+CollectFunction = Callable[[Iterable[Any], Context, MappingState], Any]
+StatefulConvert = Callable[[Any, MappingState], Any]
 """A function of a value and the record's state; ``None`` means nothing is known."""
-Watch = Callable[[list[Any], bool], None]
+ValueObserver = Callable[[list[Any], bool], None]
 """Told what each expression of a rule found, and whether the rule protects a personal value."""
 
 
@@ -44,125 +44,125 @@ Watch = Callable[[list[Any], bool], None]
 class Conversion:
     """From a found value to a target's. ``of`` takes anything; the others are as good for trimmed text that says something."""
 
-    of: Tabled
-    read: Convert | None = None
+    convert: StatefulConvert
+    convert_text: Convert | None = None
     """The same without a state, where none is needed; raises :class:`~gateway.harmonise.values.text.CastError`."""
-    plain: bool = False
+    is_plain_text: bool = False
     """Whether text that is clean stays as it is."""
-    known: dict[str, tuple[Any, Lookup]] | None = None
+    converted_codes: dict[str, tuple[Any, Lookup]] | None = None
     """Codes of a table of the connector's own that were converted before, each with its value and its row."""
-    takes: type[Any] | None = None
+    accepted_json_type: type[Any] | None = None
     """A JSON type beside text that is read at once: ``int`` or ``bool``."""
-    wraps: Convert | None = None
+    wrap: Convert | None = None
     """What makes the target's value of it, where it is not that already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class CompiledRule:
     """A rule, as far as generated code need not know more."""
 
-    fill: Fill
+    run: RuleFunction
 
 
 @dataclass(frozen=True, slots=True)
-class Constant(Shape):
+class Constant(CompiledRule):
     """The same value for every record."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Single(Shape):
+class SingleValue(CompiledRule):
     """One value by a plain path or from the context."""
 
-    select: Select
+    select: CompiledExpression
     conversion: Conversion
     nulls: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Several(Shape):
+class ManyValues(CompiledRule):
     """Everything a plain path finds, put together by ``collect``: a list of values, a text in several languages."""
 
-    select: Select
-    collect: Collect
+    select: CompiledExpression
+    collect: CollectFunction
 
 
 @dataclass(frozen=True, slots=True)
-class First(Shape):
+class FirstOf(CompiledRule):
     """The first of several that finds something."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[CompiledRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded(Shape):
+class Conditional(CompiledRule):
     """A rule for records that fit."""
 
-    shape: Shape
+    shape: CompiledRule
     fits: Callable[[Any, Context], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Defaulted(Shape):
+class WithDefault(CompiledRule):
     """A rule, and a value for when it finds nothing."""
 
-    shape: Shape
+    shape: CompiledRule
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Items(Shape):
+class ItemList(CompiledRule):
     """A list of items, each filled by steps of its own."""
 
-    select: Select
-    steps: tuple[Step, ...]
+    select: CompiledExpression
+    steps: tuple[FieldRule, ...]
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Framework(Shape):
+class ImpliedFramework(CompiledRule):
     """The framework of a level that is there."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FieldRule:
     """One target and how it is filled."""
 
     parents: tuple[str, ...]
     name: str
-    shape: Shape
-    late: bool
+    shape: CompiledRule
+    reads_other_targets: bool
     """Filled after the others, because it reads a table at the date of another target."""
 
 
-def parts_of(shape: Shape) -> Iterator[Shape]:
+def nested_rules(shape: CompiledRule) -> Iterator[CompiledRule]:
     """Yield a shape and those inside it that look at the same node."""
     yield shape
-    if isinstance(shape, Guarded | Defaulted):
-        yield from parts_of(shape.shape)
-    elif isinstance(shape, First):
+    if isinstance(shape, Conditional | WithDefault):
+        yield from nested_rules(shape.shape)
+    elif isinstance(shape, FirstOf):
         for inner in shape.shapes:
-            yield from parts_of(inner)
+            yield from nested_rules(inner)
 
 
-def apply(steps: Iterable[Step], node: Any, context: Context, state: State, prefix: str = "") -> None:
+def apply_rules(steps: Iterable[FieldRule], node: Any, context: Context, state: MappingState, prefix: str = "") -> None:
     """Fill ``state.values``; raises :class:`Refused`."""
     values = state.values
     try:
         for step in steps:
-            value = step.shape.fill(node, context, state)
+            value = step.shape.run(node, context, state)
             if value is not None:
-                put(values, step.parents, step.name, value)
-    except Refused as error:
+                set_field(values, step.parents, step.name, value)
+    except FieldRejected as error:
         if prefix:
             error.field = f"{prefix}.{error.field}"
         raise
 
 
-def put(values: dict[str, Any], parents: tuple[str, ...], name: str, value: Any) -> None:
+def set_field(values: dict[str, Any], parents: tuple[str, ...], name: str, value: Any) -> None:
     """Put a value in its place; texts by language go together with those that are there."""
     place = values
     for part in parents:
@@ -172,12 +172,12 @@ def put(values: dict[str, Any], parents: tuple[str, ...], name: str, value: Any)
     place[name] = value
 
 
-def nothing(_node: Any, _context: Context, _state: State) -> Any:
+def no_value(_node: Any, _context: Context, _state: MappingState) -> Any:
     """Find nothing; stands where a rule is a finding already."""
     return
 
 
-def watched(run: Run, watch: Watch, *, protected: bool) -> Run:
+def observed_by(run: Evaluate, watch: ValueObserver, *, protected: bool) -> Evaluate:
     """Tell somebody what an expression finds."""
 
     def run_(node: Any, context: Context) -> list[Any]:
@@ -188,22 +188,22 @@ def watched(run: Run, watch: Watch, *, protected: bool) -> Run:
     return run_
 
 
-def constant(value: Any) -> Shape:
+def constant(value: Any) -> CompiledRule:
     """Return the rule that gives the same value for every record."""
     return Constant(lambda _node, _context, _state: value, value)
 
 
-def framework(name: str) -> Shape:
+def framework(name: str) -> CompiledRule:
     """Say a framework only of a level that is there."""
-    return Framework(lambda _node, _context, state: name if state.values.get("nqf_level") else None, name)
+    return ImpliedFramework(lambda _node, _context, state: name if state.values.get("nqf_level") else None, name)
 
 
-def text_in(element: Any) -> str:
+def element_text(element: Any) -> str:
     """Return the text of an element."""
     return text_of(element) if len(element) else element.text or ""
 
 
-def empty(value: Any, nulls: frozenset[str]) -> bool:
+def is_empty(value: Any, nulls: frozenset[str]) -> bool:
     """Whether a value says nothing."""
     if type(value) is str:
         return value.strip() in nulls
@@ -212,110 +212,114 @@ def empty(value: Any, nulls: frozenset[str]) -> bool:
     return text_of(value).strip() in nulls
 
 
-def texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
+def non_empty_texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
     """Return the texts among values, without those that say nothing."""
     return [text for value in values if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls]
 
 
-def single(select: Select, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None) -> Shape:
+def single_value(select: CompiledExpression, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None) -> CompiledRule:
     """Return how one value is found; several are ambiguous unless ``pick`` says which."""
-    run, convert = select.run, conversion.of
+    run, convert = select.run, conversion.convert
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+    def fill(node: Any, context: Context, state: MappingState) -> Any:
         found = run(node, context)
         if len(found) > 1:
-            found = [value for value in found if not empty(value, nulls)]
+            found = [value for value in found if not is_empty(value, nulls)]
             if len(found) > 1 and pick is None:
-                raise Refused("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
+                raise FieldRejected("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
         if not found:
             return None
         value = found[-1 if pick == "last" else 0]
         if is_element(value):
             value = text_of(value)
-        return None if empty(value, nulls) else convert(value, state)
+        return None if is_empty(value, nulls) else convert(value, state)
 
-    return Single(fill, select, conversion, nulls) if pick is None else Shape(fill)
+    return SingleValue(fill, select, conversion, nulls) if pick is None else CompiledRule(fill)
 
 
-def many(select: Select, conversion: Conversion, nulls: frozenset[str]) -> Shape:
+def many_values(select: CompiledExpression, conversion: Conversion, nulls: frozenset[str]) -> CompiledRule:
     """Return how several values are found, each once, in order."""
-    run, convert = select.run, conversion.of
+    run, convert = select.run, conversion.convert
 
-    def gather(found: Iterable[Any], _context: Context, state: State) -> Any:
+    def collect_any(found: Iterable[Any], _context: Context, state: MappingState) -> Any:
         made: dict[Any, None] = {}
         for value in found:
             for item in value if type(value) is list else (value,):
-                if item is not None and not empty(item, nulls) and (one := convert(item, state)) is not None:
+                if item is not None and not is_empty(item, nulls) and (one := convert(item, state)) is not None:
                     made[one] = None
         return tuple(made) or None
 
-    collect = gather if conversion.read is None else _collected(conversion.read, nulls, gather, xml=select.kind == "xml")
-    return Several(lambda node, context, state: gather(run(node, context), context, state), select, collect)
+    collect = (
+        collect_any
+        if conversion.convert_text is None
+        else _collect_texts(conversion.convert_text, nulls, collect_any, xml=select.kind == "xml")
+    )
+    return ManyValues(lambda node, context, state: collect_any(run(node, context), context, state), select, collect)
 
 
-def _collected(read: Convert, nulls: frozenset[str], gather: Collect, *, xml: bool) -> Collect:
+def _collect_texts(read: Convert, nulls: frozenset[str], collect_any: CollectFunction, *, xml: bool) -> CollectFunction:
     """Return the same as ``gather``, for elements and for lists of nothing but texts."""
 
-    def of_json(found: Iterable[Any], context: Context, state: State) -> Any:
+    def of_json(found: Iterable[Any], context: Context, state: MappingState) -> Any:
         made: dict[Any, None] = {}
         for value in found:
             if type(value) is not str:
-                return gather(found, context, state)
+                return collect_any(found, context, state)
             if (text := value.strip()) not in nulls:
                 made[read(text)] = None
         return tuple(made) or None
 
-    def of_xml(found: Iterable[Any], _context: Context, _state: State) -> Any:
+    def of_xml(found: Iterable[Any], _context: Context, _state: MappingState) -> Any:
         made: dict[Any, None] = {}
         for element in found:
-            if (text := text_in(element).strip()) not in nulls:
+            if (text := element_text(element).strip()) not in nulls:
                 made[read(text)] = None
         return tuple(made) or None
 
     return of_xml if xml else of_json
 
 
-def first(shapes: list[Shape]) -> Shape:
+def first_of(shapes: list[CompiledRule]) -> CompiledRule:
     """Return the first of several ways that finds something."""
-    fills = [shape.fill for shape in shapes]
+    fills = [shape.run for shape in shapes]
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+    def fill(node: Any, context: Context, state: MappingState) -> Any:
         for attempt in fills:
             if (value := attempt(node, context, state)) is not None:
                 return value
         return None
 
-    return First(fill, tuple(shapes))
+    return FirstOf(fill, tuple(shapes))
 
 
-def guarded(shape: Shape, fits: Callable[[Any, Context], bool]) -> Shape:
+def conditional(shape: CompiledRule, fits: Callable[[Any, Context], bool]) -> CompiledRule:
     """Return a rule for records that fit."""
-    inner = shape.fill
-    return Guarded(lambda node, context, state: inner(node, context, state) if fits(node, context) else None, shape, fits)
+    inner = shape.run
+    return Conditional(lambda node, context, state: inner(node, context, state) if fits(node, context) else None, shape, fits)
 
 
-def defaulted(shape: Shape, value: Any) -> Shape:
+def with_default(shape: CompiledRule, value: Any) -> CompiledRule:
     """Return a rule with a value for when it finds nothing."""
-    inner = shape.fill
+    inner = shape.run
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+    def fill(node: Any, context: Context, state: MappingState) -> Any:
         made = inner(node, context, state)
         return value if made is None else made
 
-    return Defaulted(fill, shape, value)
+    return WithDefault(fill, shape, value)
 
 
-def items(select: Select, steps: list[Step], name: str) -> Shape:
+def item_list(select: CompiledExpression, steps: list[FieldRule], name: str) -> CompiledRule:
     """Return a list of items; an item of which nothing is known is left out."""
     run = select.run
 
-    def fill(node: Any, context: Context, state: State) -> Any:
+    def fill(node: Any, context: Context, state: MappingState) -> Any:
         made = []
         for item in run(node, context):
             values: dict[str, Any] = {}
-            apply(steps, item, context, State(values, state.lookups, state.issues), prefix=name)
+            apply_rules(steps, item, context, MappingState(values, state.lookups, state.issues), prefix=name)
             if values:
                 made.append(values)
         return made or None
 
-    return Items(fill, select, tuple(steps), name)
+    return ItemList(fill, select, tuple(steps), name)

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from gateway.config.mapping_tables import CodeVersion, GradingScale, Mapping, load_mappings
 from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
-from gateway.harmonise.tables.level_and_credit_rules import Judgements
+from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
 
-__all__ = ["CodeMatch", "CreditMatch", "LevelMatch", "NoCode", "NoCredits", "NoLevel", "Tables"]
+__all__ = ["CodeMatch", "CreditMatch", "LevelMatch", "NoCodeMatch", "NoCredits", "NoLevel", "Tables"]
 
 
 class CodeMatch(Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class CodeMatch(Struct, frozen=True, kw_only=True):
     source: str
 
 
-class NoCode(Struct, frozen=True, kw_only=True):
+class NoCodeMatch(Struct, frozen=True, kw_only=True):
     """A code table says nothing: table_unknown, code_unknown, date_required or not_in_force."""
 
     reason: str
@@ -48,7 +48,7 @@ class Tables:
         self.digest = digest
         self._levels = Levels(self.mappings)
         self._credits = Credits(self.mappings)
-        self.judgements = Judgements(self._levels, self._credits)
+        self.judgements = RuleOutcomeCache(self._levels, self._credits)
         """What the rules make of levels and credits by these tables."""
         self._grading = {(one.country, scale.scale): scale for one in self.mappings for scale in one.grading}
         self._codes = {(one.country, name): table.versions for one in self.mappings for name, table in one.codes.items()}
@@ -72,26 +72,26 @@ class Tables:
         """Return the ECTS value of an amount, exact and rounded once, or the reason there is none."""
         return self._credits.find(country, unit, amount, sector, on, per_year)
 
-    def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCode:
+    def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCodeMatch:
         """Return what a code table of the country, or else of the EU, says for a code."""
         system = self._levels.system(country)
         for owner in (system or "", "EU"):
             if versions := self._codes.get((owner, name)):
                 return _code(owner, name, versions, value, on)
-        return NoCode(reason="table_unknown", table=name)
+        return NoCodeMatch(reason="table_unknown", table=name)
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, for checking and showing a grade; nothing here converts one."""
         return self._grading.get((self._levels.system(country) or country, scale))
 
 
-def _code(owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None) -> CodeMatch | NoCode:
+def _code(owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None) -> CodeMatch | NoCodeMatch:
     if on is None and len(versions) > 1:
-        return NoCode(reason="date_required", table=name)
+        return NoCodeMatch(reason="date_required", table=name)
     for version in versions:
         if on is None or ((version.from_ or date.min) <= on <= (version.until or date.max)):
             if value not in version.map:
-                return NoCode(reason="code_unknown", table=name)
+                return NoCodeMatch(reason="code_unknown", table=name)
             label = f"{name}@{version.from_ or 'undated'}"
             return CodeMatch(value=version.map[value], table=name, version=label, row=f"{owner}/{name}/{value}", source=version.source)
-    return NoCode(reason="not_in_force", table=name)
+    return NoCodeMatch(reason="not_in_force", table=name)

@@ -16,8 +16,8 @@ from msgspec import Struct
 from gateway.config.mapping_tables import CreditUnit, Mapping
 
 _CENT = Decimal("0.01")
-_MEMO = 50_000
-_LARGEST = Decimal(1_000_000)
+_CACHE_SIZE = 50_000
+_MAX_AMOUNT = Decimal(1_000_000)
 
 
 class NoCreditsReason(StrEnum):
@@ -84,11 +84,11 @@ class _Unit(Struct, frozen=True):
     ratio: Fraction | None
     hours: tuple[Fraction, Fraction] | None
 
-    def holds(self, on: date) -> bool:
-        return (self.row.from_ is None or self.row.from_ <= on) and (self.row.until is None or on <= self.row.until)
+    def in_force_on(self, reference_date: date) -> bool:
+        return (self.row.from_ is None or self.row.from_ <= reference_date) and (self.row.until is None or reference_date <= self.row.until)
 
 
-def rounded(exact: Fraction) -> Decimal:
+def round_credits(exact: Fraction) -> Decimal:
     """Round to two places, halves up, without a step in binary."""
     cents = (exact.numerator * 200 + exact.denominator) // (2 * exact.denominator)
     return (Decimal(cents) / 100).quantize(_CENT, ROUND_HALF_UP)
@@ -111,34 +111,34 @@ class Credits:
                     self._units[mapping.country, name] = (*self._units.get((mapping.country, name), ()), unit)
 
     def find(  # the question has six parts, always in this order
-        self, country: str, unit: str, amount: Decimal, sector: str | None, on: date | None, per_year: int | None = None
+        self, country: str, unit: str, amount: Decimal, sector: str | None, reference_date: date | None, per_year: int | None = None
     ) -> CreditMatch | NoCredits:
         """Return what an amount of a unit is in ECTS, or the reason nobody says."""
-        asked = (country, unit, amount, sector, on, per_year)
-        found = self._memo.get(asked) if amount.is_finite() else None
+        cache_key = (country, unit, amount, sector, reference_date, per_year)
+        found = self._memo.get(cache_key) if amount.is_finite() else None
         if found is None:
-            if not (amount.is_finite() and 0 < amount <= _LARGEST):
+            if not (amount.is_finite() and 0 < amount <= _MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
-            unit_or_none = self._find(country, unit, sector, on, per_year)
-            found = unit_or_none if isinstance(unit_or_none, NoCredits) else _match(unit_or_none, Fraction(amount))
-            if len(self._memo) >= _MEMO:
+            unit_or_none = self._find(country, unit, sector, reference_date, per_year)
+            found = unit_or_none if isinstance(unit_or_none, NoCredits) else _convert_amount(unit_or_none, Fraction(amount))
+            if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
-            self._memo[asked] = found
+            self._memo[cache_key] = found
         return found
 
-    def _find(self, country: str, unit: str, sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCredits:
+    def _find(self, country: str, unit: str, sector: str | None, reference_date: date | None, per_year: int | None) -> _Unit | NoCredits:
         system = self._aliases.get(country)
         if system is None:
             return NoCredits(reason=NoCreditsReason.COUNTRY_UNKNOWN, unit=unit)
-        named = self._named(system, unit)
+        named = self._units_named(system, unit)
         if not named:
             return NoCredits(reason=NoCreditsReason.UNIT_UNKNOWN, unit=unit)
-        chosen = _choose(named, sector, on, per_year)
+        chosen = _select_unit(named, sector, reference_date, per_year)
         if isinstance(chosen, NoCreditsReason):
-            return _none(chosen, unit, named)
-        return _usable(chosen, unit)
+            return _no_credits(chosen, unit, named)
+        return _convertible_or_reason(chosen, unit)
 
-    def _named(self, system: str, unit: str) -> tuple[_Unit, ...]:
+    def _units_named(self, system: str, unit: str) -> tuple[_Unit, ...]:
         folded = unit.casefold()
         for place, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
             if found := self._units.get((place, name)):
@@ -151,7 +151,9 @@ def _unit(country: str, row: CreditUnit) -> _Unit:
     return _Unit(row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours)
 
 
-def _choose(named: tuple[_Unit, ...], sector: str | None, on: date | None, per_year: int | None) -> _Unit | NoCreditsReason:
+def _select_unit(
+    named: tuple[_Unit, ...], sector: str | None, reference_date: date | None, per_year: int | None
+) -> _Unit | NoCreditsReason:
     """Narrow the units that share a name down to one, by sector, credits a year and day."""
     if sector in {"VET", "GEN"}:
         return NoCreditsReason.NOT_HIGHER_EDUCATION
@@ -159,34 +161,34 @@ def _choose(named: tuple[_Unit, ...], sector: str | None, on: date | None, per_y
         return NoCreditsReason.SECTOR_REQUIRED
     if sector is None and per_year is None and len(named) > 1:
         return NoCreditsReason.SECTOR_REQUIRED
-    left = [unit for unit in named if sector is None or unit.row.sector in {sector, "ALL"}]
-    if not left:
+    candidates = [unit for unit in named if sector is None or unit.row.sector in {sector, "ALL"}]
+    if not candidates:
         return NoCreditsReason.NOT_HIGHER_EDUCATION if named[0].row.sector in {"VET", "GEN"} else NoCreditsReason.SECTOR_MISMATCH
     if per_year is not None:
-        left = [unit for unit in left if unit.row.per_year == str(per_year)]
-        if not left:
+        candidates = [unit for unit in candidates if unit.row.per_year == str(per_year)]
+        if not candidates:
             return NoCreditsReason.YEAR_NORM_REQUIRED
-    if on is not None:
-        left = [unit for unit in left if unit.holds(on)]
-        if not left:
+    if reference_date is not None:
+        candidates = [unit for unit in candidates if unit.in_force_on(reference_date)]
+        if not candidates:
             return NoCreditsReason.NOT_IN_FORCE
-    if len(left) > 1:
-        return NoCreditsReason.DATE_REQUIRED if on is None else NoCreditsReason.YEAR_NORM_REQUIRED
-    return left[0]
+    if len(candidates) > 1:
+        return NoCreditsReason.DATE_REQUIRED if reference_date is None else NoCreditsReason.YEAR_NORM_REQUIRED
+    return candidates[0]
 
 
-def _usable(unit: _Unit, name: str) -> _Unit | NoCredits:
+def _convertible_or_reason(unit: _Unit, name: str) -> _Unit | NoCredits:
     row = unit.row
     if row.sector in {"VET", "GEN"}:
-        return _none(NoCreditsReason.NOT_HIGHER_EDUCATION, name, (unit,))
+        return _no_credits(NoCreditsReason.NOT_HIGHER_EDUCATION, name, (unit,))
     if row.confidence == "unsure":
-        return _none(NoCreditsReason.UNSURE, name, (unit,))
+        return _no_credits(NoCreditsReason.UNSURE, name, (unit,))
     if unit.ratio is None:
-        return _none(_BY_CONVERSION[row.conversion], name, (unit,))
+        return _no_credits(_BY_CONVERSION[row.conversion], name, (unit,))
     return unit
 
 
-def _none(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) -> NoCredits:
+def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) -> NoCredits:
     if len(named) > 1:
         return NoCredits(reason=reason, unit=name, units=tuple(unit.row.unit for unit in named))
     unit, row = named[0], named[0].row
@@ -196,10 +198,10 @@ def _none(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) -> NoCre
     )  # fmt: skip
 
 
-def _match(unit: _Unit, amount: Fraction) -> CreditMatch:
+def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
     row = unit.row
     exact = amount * (unit.ratio or 0)
     return CreditMatch(
-        points=rounded(exact), exact=exact, ratio=unit.ratio or Fraction(0), unit=row.unit, system=row.system, version=unit.version,
+        points=round_credits(exact), exact=exact, ratio=unit.ratio or Fraction(0), unit=row.unit, system=row.system, version=unit.version,
         row=unit.key, source=row.source, confidence=row.confidence, conversion=row.conversion, hours=unit.hours, note=row.note or "",
     )  # fmt: skip

@@ -19,13 +19,13 @@ from gateway.harmonise.tables.rule_codes import RULES, Code
 from gateway.records import Issue, Lookup, Rejected
 
 CYCLE_EQF = {"short": 5, "first": 6, "second": 7, "third": 8}
-YEAR_HIGH, YEAR_IMPOSSIBLE = 60, 90
+UNUSUAL_CREDITS_PER_YEAR, IMPOSSIBLE_CREDITS_PER_YEAR = 60, 90
 """ECTS credits of a year."""
-_HOURS_LEAST, _HOURS_MOST = 18, 40
-_MOST_REMEMBERED = 10_000
+_MIN_HOURS_PER_CREDIT, _MAX_HOURS_PER_CREDIT = 18, 40
+_CACHE_SIZE = 10_000
 
 
-class Refusal(Exception):
+class RecordRefused(Exception):
     """The rules refuse the record."""
 
     def __init__(self, rejected: Rejected) -> None:
@@ -33,12 +33,12 @@ class Refusal(Exception):
         self.rejected = rejected
 
 
-def refusal(stage: str, field: str, reason: str, detail: str) -> Refusal:
+def record_refused(stage: str, field: str, reason: str, detail: str) -> RecordRefused:
     """Return a refusal to raise."""
-    return Refusal(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
+    return RecordRefused(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
 
 
-class Judgement(Struct, frozen=True):
+class RuleOutcome(Struct, frozen=True):
     """What comes of it: values to be set, look-ups and issues to be noted; ``credit`` when credits were converted, or a refusal."""
 
     values: dict[str, Any]
@@ -48,40 +48,40 @@ class Judgement(Struct, frozen=True):
     refused: Rejected | None = None
 
 
-class Judgements:
+class RuleOutcomeCache:
     """The judgements of one set of tables: asked again, they are not made again."""
 
     __slots__ = ("_credits", "_known_credits", "_known_levels", "_levels")
 
     def __init__(self, levels: Levels, credits_: Credits) -> None:
         self._levels, self._credits = levels, credits_
-        self._known_levels: dict[tuple[Any, ...], Judgement] = {}
-        self._known_credits: dict[tuple[Any, ...], Judgement] = {}
+        self._known_levels: dict[tuple[Any, ...], RuleOutcome] = {}
+        self._known_credits: dict[tuple[Any, ...], RuleOutcome] = {}
 
-    def level(self, *asked: Any) -> Judgement:
+    def level(self, *arguments: Any) -> RuleOutcome:
         """Return what :meth:`_Judging.level` says of (country, prefix, and its arguments in order)."""
-        return self._known_levels.get(asked) or self._made(self._known_levels, asked, _Judging.level)
+        return self._known_levels.get(arguments) or self._evaluate(self._known_levels, arguments, _RuleEvaluation.level)
 
-    def credits(self, *asked: Any) -> Judgement:
+    def credits(self, *arguments: Any) -> RuleOutcome:
         """Return what :meth:`_Judging.credits` says of (country, prefix, and its arguments in order)."""
-        return self._known_credits.get(asked) or self._made(self._known_credits, asked, _Judging.credits)
+        return self._known_credits.get(arguments) or self._evaluate(self._known_credits, arguments, _RuleEvaluation.credits)
 
-    def _made(self, known: dict[tuple[Any, ...], Judgement], asked: tuple[Any, ...], judge: Any) -> Judgement:
-        country, prefix, *rest = asked
-        work = _Judging(self._levels, self._credits, country, prefix)
+    def _evaluate(self, known: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], judge: Any) -> RuleOutcome:
+        country, prefix, *rest = arguments
+        work = _RuleEvaluation(self._levels, self._credits, country, prefix)
         try:
             judge(work, *rest)
-        except Refusal as error:
-            made = Judgement({}, refused=error.rejected)
+        except RecordRefused as error:
+            made = RuleOutcome({}, refused=error.rejected)
         else:
-            made = Judgement(work.values, tuple(work.lookups), tuple(work.issues), work.credit)
-        if len(known) >= _MOST_REMEMBERED:
+            made = RuleOutcome(work.values, tuple(work.lookups), tuple(work.issues), work.credit)
+        if len(known) >= _CACHE_SIZE:
             known.clear()
-        known[asked] = made
+        known[arguments] = made
         return made
 
 
-class _Judging:
+class _RuleEvaluation:
     """One judgement in the making. ``prefix`` is written in front of the fields it names."""
 
     def __init__(self, levels: Levels, credits_: Credits, country: str, prefix: str) -> None:
@@ -96,32 +96,32 @@ class _Judging:
     def level(
         self,
         on: date | None,
-        begun: date | None,
-        award: bool,
+        started_on: date | None,
+        is_award: bool,
         level: str | None,
-        declared: int | None,
+        declared_eqf: int | None,
         framework: str | None,
         cycle: str | None,
     ) -> None:
         """Judge a national level and the EQF level that the registry declares; an entry without a day is read at the day it ``begun``."""
-        if declared is not None and not 1 <= declared <= 8:  # noqa: PLR2004 - the EQF has eight levels
-            raise self._refusal("rule", "eqf_declared", Code.EQF_OUT_OF_RANGE, f"declared {declared}; expected 1 to 8")
+        if declared_eqf is not None and not 1 <= declared_eqf <= 8:  # noqa: PLR2004 - the EQF has eight levels
+            raise self._refusal("rule", "eqf_declared", Code.EQF_OUT_OF_RANGE, f"declared {declared_eqf}; expected 1 to 8")
         if level:
             answer = self._levels.find(self.country, framework or None, level, on)
-            if not award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
-                answer = self._levels.find(self.country, framework or None, level, begun)
-            self._stated(answer, framework)
+            if not is_award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
+                answer = self._levels.find(self.country, framework or None, level, started_on)
+            self._record_answer(answer, framework)
             if isinstance(answer, NoLevel):
-                self._unstated(answer, on, award=award)
-            elif award and on is None:
+                self._handle_no_level(answer, on, is_award=is_award)
+            elif is_award and on is None:
                 self._issue(NoLevelReason.DATE_REQUIRED, "eqf_level", f"{answer.row}: an award without its date takes no level")
             else:
-                self._mapped(answer, declared, cycle)
-        if declared is not None and "eqf_level" not in self.values:
-            self._issue(Code.EQF_DECLARED_UNSUPPORTED, "eqf_declared", f"declared {declared}; no table row states a level")
+                self._apply_level(answer, declared_eqf, cycle)
+        if declared_eqf is not None and "eqf_level" not in self.values:
+            self._issue(Code.EQF_DECLARED_UNSUPPORTED, "eqf_declared", f"declared {declared_eqf}; no table row states a level")
 
-    def _stated(self, answer: LevelMatch | NoLevel, framework: str | None) -> None:
-        self._note("eqf_level", answer.framework, answer, answer.relation, answer.referenced_year)
+    def _record_answer(self, answer: LevelMatch | NoLevel, framework: str | None) -> None:
+        self._record_lookup("eqf_level", answer.framework, answer, answer.relation, answer.referenced_year)
         if answer.framework and not framework:
             self.values["nqf_framework"] = answer.framework
         if answer.normalised:
@@ -131,19 +131,19 @@ class _Judging:
         elif answer.row:
             self._issue(Code.NQF_URI_MISSING, "nqf_uri", f"{answer.row}: published with its notation only")
 
-    def _unstated(self, answer: NoLevel, on: date | None, *, award: bool) -> None:
+    def _handle_no_level(self, answer: NoLevel, on: date | None, *, is_award: bool) -> None:
         reason = answer.reason
         if reason is NoLevelReason.FRAMEWORK_REQUIRED:
             known = ", ".join(answer.frameworks)
             raise self._refusal("table", "nqf_level", reason, f"level {answer.level} alone is ambiguous; name its framework: {known}")
-        if reason is NoLevelReason.NOT_IN_FORCE and award and on is not None:
+        if reason is NoLevelReason.NOT_IN_FORCE and is_award and on is not None:
             detail = f"{answer.row} did not hold on the day of the award ({answer.version})"
             raise self._refusal("rule", "nqf_framework", reason, detail)
-        self._issue(reason, "eqf_level", f"{answer.row or answer.level}: {RULES[reason].says}")
+        self._issue(reason, "eqf_level", f"{answer.row or answer.level}: {RULES[reason].meaning}")
 
-    def _mapped(self, answer: LevelMatch, declared: int | None, cycle: str | None) -> None:
-        if declared is not None and declared != answer.eqf:
-            detail = f"the registry declares EQF {declared}; {answer.row} ({answer.version}) states EQF {answer.eqf}"
+    def _apply_level(self, answer: LevelMatch, declared_eqf: int | None, cycle: str | None) -> None:
+        if declared_eqf is not None and declared_eqf != answer.eqf:
+            detail = f"the registry declares EQF {declared_eqf}; {answer.row} ({answer.version}) states EQF {answer.eqf}"
             raise self._refusal("rule", "eqf_declared", Code.EQF_CONFLICT, detail)
         self.values["eqf_level"] = answer.eqf
         if cycle is not None and cycle != answer.cycle and CYCLE_EQF.get(cycle) != answer.eqf:
@@ -166,44 +166,44 @@ class _Judging:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
             return
         answer = self._credits.find(self.country, unit, amount, sector, on)
-        self._note("credit_points", "credits", answer, answer.conversion, None)
+        self._record_lookup("credit_points", "credits", answer, answer.conversion, None)
         if isinstance(answer, NoCredits):
             self._issue(f"credits_{answer.reason}", "credit_points", f"{answer.row or unit}: the national credits stay")
             return
         if assessed == "attendance":
             raise self._refusal("rule", "assessment.kind", Code.NOT_ASSESSED, "expected a form of assessment beside ECTS credits")
         self.values["credit_points"] = answer.points
-        self._year(months, answer)
+        self._check_credits_per_year(months, answer)
         if hours is not None:
-            self._hours(Fraction(hours) / answer.exact, answer)
+            self._check_hours_per_credit(Fraction(hours) / answer.exact, answer)
         self.credit = answer
 
-    def _year(self, months: int | None, credit: CreditMatch) -> None:
+    def _check_credits_per_year(self, months: int | None, credit: CreditMatch) -> None:
         if not months or months < 0:
             return
         years = max(1, -(-(months - 2) // 12))
-        if credit.points > YEAR_IMPOSSIBLE * years:
-            detail = f"{credit.points} ECTS credits in {months} months; at most {YEAR_IMPOSSIBLE} a year"
+        if credit.points > IMPOSSIBLE_CREDITS_PER_YEAR * years:
+            detail = f"{credit.points} ECTS credits in {months} months; at most {IMPOSSIBLE_CREDITS_PER_YEAR} a year"
             raise self._refusal("rule", "credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
-        if credit.points > YEAR_HIGH * years:
+        if credit.points > UNUSUAL_CREDITS_PER_YEAR * years:
             self._issue(Code.CREDITS_A_YEAR_HIGH, "credit_points", f"{credit.points} ECTS credits in {months} months")
 
-    def _hours(self, each: Fraction, credit: CreditMatch) -> None:
-        if not _HOURS_LEAST <= each <= _HOURS_MOST:
-            detail = f"{float(each):.1f} hours for one ECTS credit; expected {_HOURS_LEAST} to {_HOURS_MOST}"
+    def _check_hours_per_credit(self, each: Fraction, credit: CreditMatch) -> None:
+        if not _MIN_HOURS_PER_CREDIT <= each <= _MAX_HOURS_PER_CREDIT:
+            detail = f"{float(each):.1f} hours for one ECTS credit; expected {_MIN_HOURS_PER_CREDIT} to {_MAX_HOURS_PER_CREDIT}"
             raise self._refusal("rule", "workload_hours", Code.HOURS_IMPOSSIBLE, detail)
         if credit.hours and not credit.hours[0] * 9 / 10 <= each <= credit.hours[1] * 11 / 10:
             self._issue(Code.HOURS_UNUSUAL, "workload_hours", f"{float(each):.1f} hours for one ECTS credit ({credit.row})")
 
     # notes ----------------------------------------------------------------------------------------------------------------------
 
-    def _refusal(self, stage: str, field: str, reason: str, detail: str) -> Refusal:
-        return refusal(stage, f"{self.prefix}{field}", reason, detail)
+    def _refusal(self, stage: str, field: str, reason: str, detail: str) -> RecordRefused:
+        return record_refused(stage, f"{self.prefix}{field}", reason, detail)
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=f"{self.prefix}{field}", message=message))
 
-    def _note(
+    def _record_lookup(
         self, field: str, table: str, answer: LevelMatch | NoLevel | CreditMatch | NoCredits, relation: str, referenced: int | None
     ) -> None:
         self.lookups.append(

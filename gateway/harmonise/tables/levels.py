@@ -13,11 +13,11 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.config.mapping_tables import ISSUING, Framework, Level, Mapping, Version
+from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL, Framework, FrameworkVersion, Mapping, NationalLevel
 
-NEAR = timedelta(days=365)
+APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
 """Around a day that is only about right, a year on each side is for a person to decide."""
-_MEMO = 50_000
+_CACHE_SIZE = 50_000
 
 
 class NoLevelReason(StrEnum):
@@ -99,14 +99,18 @@ class _Row(Struct, frozen=True):
     answer: LevelMatch | NoLevel
 
 
-def _pairs(latin: str, other: str) -> dict[int, str]:
+def _translation(latin: str, other: str) -> dict[int, str]:
     return dict(zip(map(ord, other), latin, strict=True))
 
 
-LOOK_ALIKES = {
-    **_pairs("ABEKMHOPCTXISJ", "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408"),  # Cyrillic capitals
-    **_pairs("aeopcxisj", "\u0430\u0435\u043e\u0440\u0441\u0445\u0456\u0455\u0458"),  # Cyrillic small letters
-    **_pairs("ABEZHIKMNOPTYX", "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"),  # Greek capitals
+HOMOGLYPHS = {
+    **_translation(
+        "ABEKMHOPCTXISJ", "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408"
+    ),  # Cyrillic capitals
+    **_translation("aeopcxisj", "\u0430\u0435\u043e\u0440\u0441\u0445\u0456\u0455\u0458"),  # Cyrillic small letters
+    **_translation(
+        "ABEZHIKMNOPTYX", "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
+    ),  # Greek capitals
 }
 """Code point to the Latin letter it looks like."""
 
@@ -114,14 +118,14 @@ LOOK_ALIKES = {
 class Levels:
     """Every national level of every system, by country, framework and text. Does not change once made."""
 
-    __slots__ = ("_aliases", "_bare", "_frameworks", "_memo", "_owners", "_rows")
+    __slots__ = ("_aliases", "_frameworks", "_frameworks_by_level", "_memo", "_rows", "_systems_with_ambiguous_numbers")
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._rows: dict[tuple[str, str, str], tuple[_Row, ...]] = {}
-        self._owners: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._frameworks_by_level: dict[tuple[str, str], tuple[str, ...]] = {}
         self._frameworks: dict[str, frozenset[str]] = {}
         self._aliases: dict[str, str] = {}
-        self._bare: set[str] = set()
+        self._systems_with_ambiguous_numbers: set[str] = set()
         self._memo: dict[tuple[str, str | None, str, date | None], LevelMatch | NoLevel] = {}
         for mapping in mappings:
             self._add(mapping)
@@ -131,7 +135,7 @@ class Levels:
         self._frameworks[country] = frozenset(mapping.frameworks)
         self._aliases |= dict.fromkeys((country, *mapping.also), country)
         if mapping.bare_numbers:
-            self._bare.add(country)
+            self._systems_with_ambiguous_numbers.add(country)
         for key, framework in mapping.frameworks.items():
             for version in framework.versions:
                 for level in version.levels:
@@ -140,33 +144,33 @@ class Levels:
                         made = _row(version, level, structs.replace(answer, framework=key, level=text, version=version_label(key, version)))
                         rows = (*self._rows.get((country, key, text), ()), made)
                         self._rows[country, key, text] = tuple(sorted(rows, key=lambda row: (row.start, row.end)))
-                        self._owners[country, text] = tuple(sorted({*self._owners.get((country, text), ()), key}))
+                        self._frameworks_by_level[country, text] = tuple(sorted({*self._frameworks_by_level.get((country, text), ()), key}))
 
-    def find(self, country: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
+    def find(self, country: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
         """Return the EQF level a row states for this level on this day, or the reason there is none."""
-        asked = (country, framework, level, on)
+        asked = (country, framework, level, reference_date)
         found = self._memo.get(asked)
         if found is None:
-            found = self._find(country, framework or None, level, on)
-            if len(self._memo) >= _MEMO:
+            found = self._find(country, framework or None, level, reference_date)
+            if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
             self._memo[asked] = found
         return found
 
-    def _find(self, country: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
+    def _find(self, country: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
         system = self._aliases.get(country)
         if system is None:
             return NoLevel(reason=NoLevelReason.COUNTRY_UNKNOWN, framework=framework or "", level=level)
         text = level
-        if (system, text) not in self._owners:
-            text = level.translate(LOOK_ALIKES)
-        found = self._in_system(system, framework, text, on)
+        if (system, text) not in self._frameworks_by_level:
+            text = level.translate(HOMOGLYPHS)
+        found = self._in_system(system, framework, text, reference_date)
         return found if text == level else structs.replace(found, level=level, normalised=True)
 
-    def _in_system(self, system: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
+    def _in_system(self, system: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
         if framework is None:
-            owners = self._owners.get((system, level), ())
-            if len(owners) > 1 or (system in self._bare and level.isascii() and level.isdigit()):
+            owners = self._frameworks_by_level.get((system, level), ())
+            if len(owners) > 1 or (system in self._systems_with_ambiguous_numbers and level.isascii() and level.isdigit()):
                 return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=tuple(sorted(self._frameworks[system])))
             if not owners:
                 return NoLevel(reason=NoLevelReason.LEVEL_UNKNOWN, level=level)
@@ -176,28 +180,28 @@ class Levels:
             known = framework in self._frameworks[system]
             reason = NoLevelReason.LEVEL_UNKNOWN if known else NoLevelReason.FRAMEWORK_UNKNOWN
             return NoLevel(reason=reason, framework=framework, level=level, frameworks=tuple(sorted(self._frameworks[system])))
-        return _undated(rows) if on is None else _on(rows, on)
+        return _answer_without_date(rows) if reference_date is None else _answer_on_date(rows, reference_date)
 
     def system(self, country: str) -> str | None:
         """Return the system a country code means, or None when it has no tables."""
         return self._aliases.get(country)
 
 
-def version_label(key: str, version: Version) -> str:
+def version_label(key: str, version: FrameworkVersion) -> str:
     """Return the label of a version: its own, or the framework and its first day."""
     return version.version or f"{key}@{version.from_ or 'undated'}"
 
 
-def _row(version: Version, level: Level, answer: LevelMatch | NoLevel) -> _Row:
+def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | NoLevel) -> _Row:
     start, end = level.from_ or version.from_, level.until or version.until
     approx = (level.dates or version.dates) == "approx"
     return _Row(start or date.min, end or date.max, end is not None, approx and start is not None, approx and end is not None, answer)
 
 
-def _answer(row: str, framework: Framework, version: Version, level: Level) -> LevelMatch | NoLevel:
+def _answer(row: str, framework: Framework, version: FrameworkVersion, level: NationalLevel) -> LevelMatch | NoLevel:
     relation = level.relation or version.relation
     confidence = level.confidence or version.confidence
-    said: dict[str, Any] = {
+    shared_fields: dict[str, Any] = {
         "framework": "",
         "level": level.level,
         "version": "",
@@ -211,56 +215,58 @@ def _answer(row: str, framework: Framework, version: Version, level: Level) -> L
         "cycle": level.cycle,
         "note": level.note or framework.note or "",
     }
-    if relation not in ISSUING:
-        return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **said)
+    if relation not in RELATIONS_WITH_LEVEL:
+        return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **shared_fields)
     if confidence == "unsure":
-        return NoLevel(reason=NoLevelReason.UNSURE, hint=level.hint or "", **said)
+        return NoLevel(reason=NoLevelReason.UNSURE, hint=level.hint or "", **shared_fields)
     if level.eqf is None:
-        return NoLevel(reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **said)
-    return LevelMatch(eqf=level.eqf, **said)
+        return NoLevel(reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields)
+    return LevelMatch(eqf=level.eqf, **shared_fields)
 
 
 def _eqf(row: _Row) -> int | None:
     return row.answer.eqf if isinstance(row.answer, LevelMatch) else None
 
 
-def _without(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLevel:
-    said = {name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"}
-    return NoLevel(reason=reason, **said)
+def _without_level(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLevel:
+    shared_fields = {name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"}
+    return NoLevel(reason=reason, **shared_fields)
 
 
-def _undated(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
+def _answer_without_date(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
     """Without a day only a row that still holds can answer, and only when no other row says otherwise."""
     last = rows[-1]
     if last.ended or len({_eqf(row) for row in rows}) > 1:
-        return _without(last.answer, NoLevelReason.DATE_REQUIRED)
+        return _without_level(last.answer, NoLevelReason.DATE_REQUIRED)
     return last.answer
 
 
-def _on(rows: tuple[_Row, ...], on: date) -> LevelMatch | NoLevel:
-    inside = [row for row in rows if row.start <= on <= row.end]
-    near = [row for row in rows if row not in inside and _near(row, on)]
+def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch | NoLevel:
+    inside = [row for row in rows if row.start <= reference_date <= row.end]
+    near = [row for row in rows if row not in inside and _is_near_approximate_end(row, reference_date)]
     if inside:
         found = inside[-1]
-        other = any(_eqf(row) != _eqf(found) for row in (*inside, *near)) or any(_shaky(found, row, on) for row in rows)
-        return _without(found.answer, NoLevelReason.REVIEW_DATES) if other else found.answer
+        other = any(_eqf(row) != _eqf(found) for row in (*inside, *near)) or any(
+            _is_near_uncertain_boundary(found, row, reference_date) for row in rows
+        )
+        return _without_level(found.answer, NoLevelReason.REVIEW_DATES) if other else found.answer
     if near:
-        return _without(near[0].answer, NoLevelReason.REVIEW_DATES)
-    nearest = min(rows, key=lambda row: min(abs(row.start - on), abs(row.end - on)))
-    return _without(nearest.answer, NoLevelReason.NOT_IN_FORCE)
+        return _without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
+    nearest = min(rows, key=lambda row: min(abs(row.start - reference_date), abs(row.end - reference_date)))
+    return _without_level(nearest.answer, NoLevelReason.NOT_IN_FORCE)
 
 
-def _near(row: _Row, on: date) -> bool:
+def _is_near_approximate_end(row: _Row, reference_date: date) -> bool:
     """Tell whether the day is outside the row, but within a year of an end of it that is only about right."""
-    before = row.start_approx and on < row.start and row.start - on <= NEAR
-    after = row.end_approx and on > row.end and on - row.end <= NEAR
+    before = row.start_approx and reference_date < row.start and row.start - reference_date <= APPROXIMATE_DATE_TOLERANCE
+    after = row.end_approx and reference_date > row.end and reference_date - row.end <= APPROXIMATE_DATE_TOLERANCE
     return before or after
 
 
-def _shaky(found: _Row, other: _Row, on: date) -> bool:
+def _is_near_uncertain_boundary(found: _Row, other: _Row, reference_date: date) -> bool:
     """Tell whether the day lies within a year of the seam between two rows that differ, where the seam is only about right."""
     if other is found or _eqf(other) == _eqf(found):
         return False
-    start = found.start_approx and other.end < found.start and on - found.start <= NEAR
-    end = found.end_approx and other.start > found.end and found.end - on <= NEAR
+    start = found.start_approx and other.end < found.start and reference_date - found.start <= APPROXIMATE_DATE_TOLERANCE
+    end = found.end_approx and other.start > found.end and found.end - reference_date <= APPROXIMATE_DATE_TOLERANCE
     return start or end

@@ -17,9 +17,9 @@ from typing import Any
 import re2
 
 from gateway.config.rules import Boolean, Cast
-from gateway.harmonise.values.dates import date_formats, dates, epoch, epoch_date, moments, partial_date, period_date
-from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES, LANGUAGES_2
-from gateway.harmonise.values.text import CastError, Convert, clean, collapse, integer, plain, text
+from gateway.harmonise.values.dates import date_cast, date_formats, datetime_cast, epoch, epoch_date, partial_date, period_date
+from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES, TWO_LETTER_LANGUAGES
+from gateway.harmonise.values.text import CastError, Convert, clean_text, collapse_whitespace, read_integer, read_text, scalar_text
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
@@ -38,7 +38,7 @@ def decimal(value: Any) -> Decimal:
         if not made.is_finite():
             raise CastError("not_a_number", "a finite number")
         return made
-    found = plain(value)
+    found = scalar_text(value)
     if isinstance(value, Decimal) and value.is_finite():
         return value
     if not _DECIMAL.fullmatch(found):
@@ -46,14 +46,14 @@ def decimal(value: Any) -> Decimal:
     return Decimal(found)
 
 
-def decimal_with(mark: str) -> Convert:
+def decimal_with_mark(mark: str) -> Convert:
     """Return a cast for numbers with the given decimal mark; the other mark may group thousands."""
     pattern, group = (_COMMA, ".") if mark == "," else (_POINT, ",")
 
     def convert(value: Any) -> Decimal:
         if isinstance(value, int | float | Decimal):
             return decimal(value)
-        found = plain(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
+        found = scalar_text(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
         if not pattern.fullmatch(found):
             raise CastError("not_a_number", f"a number with '{mark}' as decimal mark")
         return Decimal(found.replace(group, "").replace(",", "."))
@@ -65,7 +65,7 @@ def boolean(value: Any) -> bool:
     """Read ``true``, ``false``, ``1`` or ``0``."""
     if isinstance(value, bool):
         return value
-    found = plain(value).lower()
+    found = scalar_text(value).lower()
     if found in {"true", "1"}:
         return True
     if found in {"false", "0"}:
@@ -80,7 +80,7 @@ def boolean_words(words: Boolean) -> Convert:
     def convert(value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        found = plain(value).casefold()
+        found = scalar_text(value).casefold()
         if found in yes:
             return True
         if found in no:
@@ -92,9 +92,9 @@ def boolean_words(words: Boolean) -> Convert:
 
 def language(value: Any) -> str:
     """Read a language as BCP 47: two letters where ISO 639-1 has them, region kept (``sv_FI`` → ``sv-FI``), ``no`` → ``nb``."""
-    parts = re.split(r"[-_]", plain(value))
+    parts = re.split(r"[-_]", scalar_text(value))
     head = parts[0].lower()
-    tag = LANGUAGES.get(head) or (head if head in LANGUAGES_2 else None)
+    tag = LANGUAGES.get(head) or (head if head in TWO_LETTER_LANGUAGES else None)
     if tag is None or len(parts) > 3:  # noqa: PLR2004
         raise CastError("not_a_language", "a language by ISO 639 code, such as en, eng or sv-FI")
     for part in parts[1:]:
@@ -109,21 +109,21 @@ def language(value: Any) -> str:
 
 def country(value: Any) -> str:
     """Read a country as ISO 3166-1 alpha-2, from alpha-2 or alpha-3; ``EL`` and ``UK`` as ISO writes them."""
-    found = COUNTRIES.get(plain(value).upper())
+    found = COUNTRIES.get(scalar_text(value).upper())
     if found is None:
         raise CastError("not_a_country", "a country by ISO 3166-1 code of two or three letters")
     return found
 
 
-def months(value: Any) -> int:
+def duration_in_months(value: Any) -> int:
     """Read an ISO 8601 duration of years and months, in months."""
-    match = _DURATION.fullmatch(plain(value))
+    match = _DURATION.fullmatch(scalar_text(value))
     if not match or not (match[1] or match[2]):
         raise CastError("not_a_duration", "an ISO 8601 duration of years and months, such as P3Y or P1Y6M")
     return int(match[1] or 0) * 12 + int(match[2] or 0)
 
 
-class _Markup(HTMLParser):
+class _HtmlToText(HTMLParser):
     def __init__(self, *, paragraphs: bool) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
@@ -151,21 +151,21 @@ def html(*, paragraphs: bool = True) -> Convert:
     """Return a cast from markup to its text."""
 
     def convert(value: Any) -> str:
-        reader = _Markup(paragraphs=paragraphs)
-        reader.feed(plain(value))
+        reader = _HtmlToText(paragraphs=paragraphs)
+        reader.feed(scalar_text(value))
         reader.close()
         lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
-        return clean("\n".join(line for line in lines if line))
+        return clean_text("\n".join(line for line in lines if line))
 
     return convert
 
 
-def matching(pattern: str) -> Convert:
+def regular_expression(pattern: str) -> Convert:
     """Return a cast that takes a text apart: the whole text must match; its first group is the value."""
     compiled = re2.compile(pattern)
 
     def convert(value: Any) -> str:
-        found = text(value)
+        found = read_text(value)
         match = compiled.fullmatch(found)
         if not match:
             raise CastError("no_match", f"a text that matches {pattern}")
@@ -174,10 +174,10 @@ def matching(pattern: str) -> Convert:
     return convert
 
 
-def from_base64(value: Any) -> str:
+def decode_base64_text(value: Any) -> str:
     """Read the text inside base64."""
     try:
-        return clean(base64.b64decode("".join(plain(value).split()), validate=True).decode())
+        return clean_text(base64.b64decode("".join(scalar_text(value).split()), validate=True).decode())
     except (binascii.Error, ValueError):
         raise CastError("not_base64", "base64 of UTF-8 text") from None
 
@@ -186,42 +186,42 @@ def compile_cast(cast: Cast, zone: str) -> Convert:
     """Return the function of an ``as:``."""
     kind = cast.kind
     if kind == "simple":
-        return simple(str(cast.simple), zone)
+        return named_cast(str(cast.simple), zone)
     table: dict[str, Callable[[], Convert]] = {
         "date": lambda: date_formats(cast.date or ()),
         "partial": lambda: partial_date(str(cast.partial)),
-        "datetime": lambda: moments(cast.datetime, zone),
-        "decimal": lambda: decimal_with(str(cast.decimal)),
+        "datetime": lambda: datetime_cast(cast.datetime, zone),
+        "decimal": lambda: decimal_with_mark(str(cast.decimal)),
         "boolean": lambda: boolean_words(cast.boolean),  # type: ignore[arg-type]
         "period": lambda: period_date(cast.period or {}),
         "html": lambda: html(paragraphs=cast.html.paragraphs if cast.html else True),
-        "match": lambda: matching(str(cast.match)),
+        "match": lambda: regular_expression(str(cast.match)),
     }
     return table[kind]()
 
 
-def simple(name: str, zone: str) -> Convert:
+def named_cast(name: str, zone: str) -> Convert:
     """Return the cast with a name and no options."""
     made = {
-        "text": text, "trim": text, "collapse": collapse, "integer": integer, "decimal": decimal, "boolean": boolean, "language": language,
-        "country": country, "duration": months, "base64": from_base64,
+        "text": read_text, "trim": read_text, "collapse": collapse_whitespace, "integer": read_integer, "decimal": decimal, "boolean": boolean, "language": language,
+        "country": country, "duration": duration_in_months, "base64": decode_base64_text,
     }.get(name)  # fmt: skip
     if made is not None:
         return made
     return {
         "html": html,
-        "date": lambda: dates(zone),
-        "datetime": lambda: moments(None, zone),
+        "date": lambda: date_cast(zone),
+        "datetime": lambda: datetime_cast(None, zone),
         "epoch": lambda: epoch(1),
         "epoch_ms": lambda: epoch(1000),
         "epoch_date": lambda: epoch_date(1, zone),
         "epoch_ms_date": lambda: epoch_date(1000, zone),
-        "upper": lambda: lambda value: text(value).upper(),
-        "lower": lambda: lambda value: text(value).lower(),
+        "upper": lambda: lambda value: read_text(value).upper(),
+        "lower": lambda: lambda value: read_text(value).lower(),
     }[name]()  # type: ignore[no-untyped-call]
 
 
-def keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
+def pass_through(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
     """Return the conversion, applied only to what is not of ``kind`` already."""
 
     def finish(value: Any) -> Any:
@@ -230,12 +230,12 @@ def keep(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Con
     return finish
 
 
-def choice(choices: tuple[str, ...]) -> Convert:
+def one_of(choices: tuple[str, ...]) -> Convert:
     """Read one of a closed list of words."""
     allowed = frozenset(choices)
 
     def finish(value: Any) -> str:
-        found = text(value)
+        found = read_text(value)
         if found not in allowed:
             raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
         return found

@@ -10,34 +10,34 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.config.rules import DateTime
-from gateway.harmonise.values.text import CastError, Convert, integer, plain
+from gateway.harmonise.values.text import CastError, Convert, read_integer, scalar_text
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
 _PARTIAL = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?")
+_DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?")
 _PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_LENGTH = len("2026-02-28")
 _UTC_LENGTH = len("2026-02-28T12:00:00Z")
 
 
-def dates(zone: str) -> Convert:
+def date_cast(zone: str) -> Convert:
     """Return the cast for ISO dates. A moment in UTC becomes the day it is in ``zone``; with another offset, the day as written."""
-    clock = ZoneInfo(zone)
+    timezone = ZoneInfo(zone)
 
     def convert(value: Any) -> date:
-        found = plain(value)
+        found = scalar_text(value)
         if len(found) == _DAY_LENGTH and found[4::3] == "--":
             try:
                 return date.fromisoformat(found)
             except ValueError:
                 pass  # what is wrong with it is said below
         if match := _DATE.fullmatch(found):
-            return _day(int(match[1]), int(match[2]), int(match[3]))
-        if _MOMENT.fullmatch(found):
-            moment = _moment(found)
-            return moment.astimezone(clock).date() if moment.tzinfo and moment.utcoffset() == timedelta(0) else moment.date()
+            return _build_date(int(match[1]), int(match[2]), int(match[3]))
+        if _DATETIME.fullmatch(found):
+            moment = _parse_datetime(found)
+            return moment.astimezone(timezone).date() if moment.tzinfo and moment.utcoffset() == timedelta(0) else moment.date()
         raise CastError("not_a_date", 'a date such as 2026-02-28; for another form: as: {date: "%d.%m.%Y"}')
 
     return convert
@@ -48,10 +48,10 @@ _DIRECTIVES = {"%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>
 
 def date_formats(formats: tuple[str, ...]) -> Convert:
     """Return a cast that tries strptime formats in order. Only ASCII digits count."""
-    attempts = [_date_pattern(form) for form in formats]
+    attempts = [_date_pattern(date_format) for date_format in formats]
 
     def convert(value: Any) -> date:
-        found = plain(value)
+        found = scalar_text(value)
         if found.isascii():
             for attempt in attempts:
                 if (made := attempt(found)) is not None:
@@ -61,27 +61,29 @@ def date_formats(formats: tuple[str, ...]) -> Convert:
     return convert
 
 
-def _date_pattern(form: str) -> Callable[[str], date | None]:
-    pieces = re.split(r"(%[Ymd])", form)
-    if "%" not in "".join(piece for piece in pieces if piece not in _DIRECTIVES) and all(form.count(name) == 1 for name in _DIRECTIVES):
+def _date_pattern(date_format: str) -> Callable[[str], date | None]:
+    pieces = re.split(r"(%[Ymd])", date_format)
+    if "%" not in "".join(piece for piece in pieces if piece not in _DIRECTIVES) and all(
+        date_format.count(name) == 1 for name in _DIRECTIVES
+    ):
         pattern = re.compile("".join(_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces))
 
         def by_pattern(found: str) -> date | None:
             match = pattern.fullmatch(found)
-            return _day(int(match["Y"]), int(match["m"]), int(match["d"])) if match else None
+            return _build_date(int(match["Y"]), int(match["m"]), int(match["d"])) if match else None
 
         return by_pattern
 
     def by_strptime(found: str) -> date | None:
         try:
-            return datetime.strptime(found, form).date()  # noqa: DTZ007 - a day has no zone
+            return datetime.strptime(found, date_format).date()  # noqa: DTZ007 - a day has no zone
         except ValueError:
             return None
 
     return by_strptime
 
 
-def _day(year: int, month: int, day: int) -> date:
+def _build_date(year: int, month: int, day: int) -> date:
     try:
         return date(year, month, day)
     except ValueError:
@@ -92,15 +94,15 @@ def partial_date(which: str) -> Convert:
     """Return a cast for dates of which month or day may be missing."""
 
     def convert(value: Any) -> date:
-        match = _PARTIAL.fullmatch(plain(value))
+        match = _PARTIAL.fullmatch(scalar_text(value))
         if not match:
             raise CastError("not_a_date", "a date such as 2026, 2026-02 or 2026-02-28")
-        return whole_date(match[1], match[2] or "", match[3] or "", which)
+        return complete_date(match[1], match[2] or "", match[3] or "", which)
 
     return convert
 
 
-def whole_date(year: str, month: str, day: str, which: str = "first") -> date:
+def complete_date(year: str, month: str, day: str, which: str = "first") -> date:
     """Put a date together from texts; a missing month or day is the first or last one."""
     for part in (year, month, day):
         if part and not _INTEGER.fullmatch(part):
@@ -110,8 +112,8 @@ def whole_date(year: str, month: str, day: str, which: str = "first") -> date:
     last = which == "last"
     number = int(month) if month else (12 if last else 1)
     if day:
-        return _day(int(year), number, int(day))
-    first = _day(int(year), number, 1)
+        return _build_date(int(year), number, int(day))
+    first = _build_date(int(year), number, 1)
     return first.replace(day=monthrange(first.year, first.month)[1]) if last else first
 
 
@@ -119,37 +121,37 @@ def period_date(suffixes: dict[str, str]) -> Convert:
     """Return a cast for a year with a code: ``2010K`` with ``{K: 06-01}`` is 1 June 2010."""
 
     def convert(value: Any) -> date:
-        match = _PERIOD.fullmatch(plain(value))
+        match = _PERIOD.fullmatch(scalar_text(value))
         if not match or match[2] not in suffixes:
             raise CastError("not_a_period", f"a year and one of {', '.join(suffixes)}")
         month, _, day = suffixes[match[2]].partition("-")
-        return _day(int(match[1]), int(month), int(day or 1))
+        return _build_date(int(match[1]), int(month), int(day or 1))
 
     return convert
 
 
-def moments(rule: DateTime | None, zone: str) -> Convert:
+def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
     """Return a cast to an instant in UTC; a time without zone is in the stream's."""
-    clock = ZoneInfo(rule.zone if rule and rule.zone else zone)
+    timezone = ZoneInfo(rule.zone if rule and rule.zone else zone)
     formats = rule.format if rule else ()
 
     def convert(value: Any) -> datetime:
-        found = value.strip() if type(value) is str else plain(value)
+        found = value.strip() if type(value) is str else scalar_text(value)
         if not formats and len(found) == _UTC_LENGTH and found[4::3] == "--T::Z":
             try:
                 return datetime.fromisoformat(found)
             except ValueError:
                 pass  # what is wrong with it is said below
         if formats:
-            moment = _by_formats(found, formats)
-        elif _MOMENT.fullmatch(found):
-            moment = _moment(found)
+            moment = _parse_with_formats(found, formats)
+        elif _DATETIME.fullmatch(found):
+            moment = _parse_datetime(found)
         elif match := _DATE.fullmatch(found):
-            day = _day(int(match[1]), int(match[2]), int(match[3]))
+            day = _build_date(int(match[1]), int(match[2]), int(match[3]))
             moment = datetime(day.year, day.month, day.day, tzinfo=UTC if match[4] == "Z" else None)
         else:
             raise CastError("not_a_datetime", "a date and time such as 2026-02-28T12:00:00Z")
-        return _utc(moment if moment.tzinfo else moment.replace(tzinfo=clock))
+        return _utc(moment if moment.tzinfo else moment.replace(tzinfo=timezone))
 
     return convert
 
@@ -161,16 +163,16 @@ def _utc(moment: datetime) -> datetime:
         raise CastError("not_a_datetime", "a moment between the years 1 and 9999") from None
 
 
-def _by_formats(found: str, formats: tuple[str, ...]) -> datetime:
-    for form in formats if found.isascii() else ():
+def _parse_with_formats(found: str, formats: tuple[str, ...]) -> datetime:
+    for date_format in formats if found.isascii() else ():
         try:
-            return datetime.strptime(found, form)  # noqa: DTZ007 - the zone is added by the caller
+            return datetime.strptime(found, date_format)  # noqa: DTZ007 - the zone is added by the caller
         except ValueError:
             continue
     raise CastError("not_a_datetime", f"a date and time as {' or '.join(formats)}")
 
 
-def _moment(found: str) -> datetime:
+def _parse_datetime(found: str) -> datetime:
     try:
         return datetime.fromisoformat(found.replace(",", "."))
     except ValueError:
@@ -182,7 +184,7 @@ def epoch(per_second: int) -> Convert:
 
     def convert(value: Any) -> datetime:
         try:
-            return _EPOCH + timedelta(microseconds=integer(value) * (1_000_000 // per_second))
+            return _EPOCH + timedelta(microseconds=read_integer(value) * (1_000_000 // per_second))
         except OverflowError:
             raise CastError("not_a_datetime", "a moment between the years 1 and 9999") from None
 
@@ -191,5 +193,5 @@ def epoch(per_second: int) -> Convert:
 
 def epoch_date(per_second: int, zone: str) -> Convert:
     """Return a cast from an epoch to the day it is in ``zone``."""
-    clock, instant = ZoneInfo(zone), epoch(per_second)
-    return lambda value: instant(value).astimezone(clock).date()
+    timezone, instant = ZoneInfo(zone), epoch(per_second)
+    return lambda value: instant(value).astimezone(timezone).date()

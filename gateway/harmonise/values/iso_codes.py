@@ -23,7 +23,7 @@ LANGUAGES = _pairs(
     "tibbo welcy "
 )
 """Three letters (terminology and bibliographic codes) to two; and older two-letter codes to today's."""
-LANGUAGES_2 = frozenset(LANGUAGES.values())
+TWO_LETTER_LANGUAGES = frozenset(LANGUAGES.values())
 LANGUAGES |= {
     "no": "nb",
     "nor": "nb",
@@ -37,4 +37,4 @@ LANGUAGES |= {
     "rom": "rom",
 }
 
-__all__ = ["COUNTRIES", "LANGUAGES", "LANGUAGES_2"]
+__all__ = ["COUNTRIES", "LANGUAGES", "TWO_LETTER_LANGUAGES"]

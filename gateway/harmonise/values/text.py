@@ -12,7 +12,7 @@ from gateway.config.expressions.compiler import text_of
 
 Convert = Callable[[Any], Any]
 
-_FORBIDDEN = re.compile(
+_FORBIDDEN_CHARACTERS = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -27,7 +27,7 @@ class CastError(ValueError):
         self.expected = expected
 
 
-def plain(value: Any) -> str:
+def scalar_text(value: Any) -> str:
     """Return the trimmed text of a scalar or an element; an object or a list is not one value."""
     if type(value) is str:
         return value.strip()
@@ -36,36 +36,36 @@ def plain(value: Any) -> str:
     return text_of(value).strip()
 
 
-def text(value: Any) -> str:
+def read_text(value: Any) -> str:
     """Read trimmed NFC text."""
     if isinstance(value, bool):
         raise CastError("not_text", "a text or a number; this is true or false: use a table or a boolean target")
-    return clean(plain(value))
+    return clean_text(scalar_text(value))
 
 
-def clean(found: str) -> str:
+def clean_text(found: str) -> str:
     """Return NFC text without characters nobody can see."""
     if found.isprintable():  # so nothing forbidden is in it
         return found if found.isascii() else unicodedata.normalize("NFC", found)
     if "\r" in found:
         found = found.replace("\r\n", "\n").replace("\r", "\n")
-    if _FORBIDDEN.search(found):
+    if _FORBIDDEN_CHARACTERS.search(found):
         raise CastError("control_character", "text without control and bidirectional characters")
     return unicodedata.normalize("NFC", found)
 
 
-def collapse(value: Any) -> str:
+def collapse_whitespace(value: Any) -> str:
     """Read text with every run of blanks and line breaks as one blank."""
-    return " ".join(text(value).split())
+    return " ".join(read_text(value).split())
 
 
-def integer(value: Any) -> int:
+def read_integer(value: Any) -> int:
     """Read a whole number."""
     if isinstance(value, bool):
         raise CastError("not_a_number", "a whole number")
     if isinstance(value, int):
         return value
-    found = plain(value)
+    found = scalar_text(value)
     if isinstance(value, float | Decimal):
         found = found.removesuffix(".0")
     if not _INTEGER.fullmatch(found):

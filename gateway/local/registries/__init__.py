@@ -7,8 +7,8 @@
 ``python -m gateway.local.registries rest_catalogue --records 1000`` runs one by itself.
 """
 
-from gateway.local.registries.misbehaviour import KINDS, Trouble
-from gateway.local.registries.record_store import Served
+from gateway.local.registries.misbehaviour import KINDS, Misbehaviour
+from gateway.local.registries.record_store import ServedRecord
 from gateway.local.registries.server import Registry
 
-__all__ = ["KINDS", "Registry", "Served", "Trouble"]
+__all__ = ["KINDS", "Misbehaviour", "Registry", "ServedRecord"]

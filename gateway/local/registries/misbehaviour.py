@@ -12,13 +12,13 @@ Kind = Literal[
     "error", "too_many", "timeout", "truncated", "repeated_page", "empty_page", "loop", "wrong_charset", "error_inside", "html", "endless",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-ABOUT_PAGES = frozenset({"repeated_page", "empty_page", "loop", "error_inside"})
+HANDLED_BY_SERVICE = frozenset({"repeated_page", "empty_page", "loop", "error_inside"})
 """Kinds that the service itself acts out, because they need to know its format; the others happen to any reply."""
 SERVES_NOTHING = frozenset({"empty_page", "error_inside"})
 
 
 @dataclass(slots=True)
-class Trouble:
+class Misbehaviour:
     """One misbehaviour for the next ``times`` requests (``None``: until told otherwise), of one ``stream`` or of all.
 
     ``skip`` requests are answered well before it begins. ``seconds`` is the ``Retry-After`` of ``too_many`` and the silence of
@@ -36,7 +36,7 @@ class Trouble:
         if self.kind not in KINDS:
             raise ValueError(f"no misbehaviour {self.kind!r}; expected one of {', '.join(KINDS)}")
 
-    def strikes(self, stream: str) -> bool:
+    def applies_to(self, stream: str) -> bool:
         """Say whether this request is struck, and count it."""
         if self.stream not in (None, stream) or self.times == 0:
             return False
@@ -48,7 +48,7 @@ class Trouble:
         return True
 
 
-async def answer(trouble: Trouble, request: web.Request, good: web.Response) -> web.StreamResponse:
+async def respond(trouble: Misbehaviour, request: web.Request, good: web.Response) -> web.StreamResponse:
     """Answer ``request`` in the troubled way; ``good`` is what would have been said."""
     body = good.body if isinstance(good.body, bytes) else b""
     match trouble.kind:
@@ -62,16 +62,16 @@ async def answer(trouble: Trouble, request: web.Request, good: web.Response) -> 
             return web.Response(body=body.decode().encode("latin-1", "replace"), content_type=good.content_type, charset="utf-8")
         case "timeout":
             await asyncio.sleep(trouble.seconds)
-            return await _cut(request, good, b"")
+            return await _send_truncated(request, good, b"")
         case "truncated":
-            return await _cut(request, good, body[: len(body) // 2])
+            return await _send_truncated(request, good, body[: len(body) // 2])
         case "endless":
             return await _endless(request, good)
         case _:
             return good
 
 
-async def _cut(request: web.Request, good: web.Response, part: bytes) -> web.StreamResponse:
+async def _send_truncated(request: web.Request, good: web.Response, part: bytes) -> web.StreamResponse:
     """Promise the whole body, send a part, hang up."""
     reply = web.StreamResponse(headers={"Content-Type": good.headers["Content-Type"]})
     reply.content_length = len(good.body) if isinstance(good.body, bytes) else 1

@@ -12,7 +12,7 @@ from typing import Any
 FICTION: dict[str, Any] = tomllib.loads(Path(__file__).with_name("fiction.toml").read_text(encoding="utf-8"))
 _CHECK = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _CENTURY = 2000
-_SHARE_OF_FLAWS = 0.03
+_FLAW_RATIO = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,18 @@ def institutions(service: str) -> tuple[Institution, ...]:
     return tuple(Institution(**institution) for institution in FICTION[service]["institutions"])
 
 
-def person(dice: random.Random) -> Person:
+def person(random_source: random.Random) -> Person:
     """Make up somebody. The number has an individual part of 900-999, which is never given to a person."""
-    born = date(1965, 1, 1) + timedelta(days=dice.randrange(14_600))
-    number = f"{born:%d%m%y}{'-' if born.year < _CENTURY else 'A'}9{dice.randrange(100):02d}{dice.choice(_CHECK)}"
-    return Person(number, dice.choice(FICTION["people"]["given"]), dice.choice(FICTION["people"]["family"]), born)
+    born = date(1965, 1, 1) + timedelta(days=random_source.randrange(14_600))
+    number = f"{born:%d%m%y}{'-' if born.year < _CENTURY else 'A'}9{random_source.randrange(100):02d}{random_source.choice(_CHECK)}"
+    return Person(number, random_source.choice(FICTION["people"]["given"]), random_source.choice(FICTION["people"]["family"]), born)
 
 
-def flaw(dice: random.Random, flaws: tuple[str, ...]) -> str:
+def choose_flaw(random_source: random.Random, flaws: tuple[str, ...]) -> str:
     """Give the mistake an entry has, or nothing: about three in a hundred have one, as in real registries."""
-    return dice.choice(flaws) if dice.random() < _SHARE_OF_FLAWS else ""
+    return random_source.choice(flaws) if random_source.random() < _FLAW_RATIO else ""
 
 
-def revised(names: dict[str, str], version: int) -> dict[str, str]:
+def names_in_version(names: dict[str, str], version: int) -> dict[str, str]:
     """Give the names an entry bears in a version."""
     return names if version == 1 else {language: f"{name} ({version})" for language, name in names.items()}

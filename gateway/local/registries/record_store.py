@@ -18,7 +18,7 @@ _STEP = timedelta(seconds=61)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredEntry:
     """One record of a registry as it stands now."""
 
     number: int
@@ -28,7 +28,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRecord:
     """One record in one well-formed reply: what the registry can prove it told. A deletion has no digest."""
 
     stream: str
@@ -38,7 +38,7 @@ class Served:
 
 
 @dataclass(slots=True)
-class Stock:
+class RecordStore:
     """The entries of one stream, in the order of their last change.
 
     ``name`` gives an entry's identifier, the same for ever. New entries take the past as their time of change while the
@@ -50,7 +50,7 @@ class Stock:
     name: Callable[[int], str]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     revision: int = 0
-    _entries: dict[int, Entry] = field(default_factory=dict)
+    _entries: dict[int, StoredEntry] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
     _next: int = 0
     _latest: datetime = FIRST_CHANGE
@@ -65,29 +65,29 @@ class Stock:
 
     def change(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
         """Give the named entry, or the ``count`` that were left alone longest, a new version."""
-        chosen = [self._find(id)] if id is not None else self._oldest(count)
+        chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
         return [self._put(replace(entry, version=entry.version + 1, deleted=False, changed_at=self._now())) for entry in chosen]
 
     def delete(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
         """Delete the named entry, or the ``count`` that were left alone longest."""
-        chosen = [self._find(id)] if id is not None else self._oldest(count)
+        chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
         return [self._put(replace(entry, version=entry.version + 1, deleted=True, changed_at=self._now())) for entry in chosen]
 
-    def changed_between(self, since: datetime, until: datetime) -> Iterator[Entry]:
+    def changed_between(self, since: datetime, until: datetime) -> Iterator[StoredEntry]:
         """Entries last changed in ``[since, until)``, oldest change first, deleted ones too."""
         return (entry for entry in self._entries.values() if since <= entry.changed_at < until)
 
-    def alive(self) -> Iterator[Entry]:
+    def alive(self) -> Iterator[StoredEntry]:
         """Entries that are not deleted, in the order of their numbers."""
         return (entry for _, entry in sorted(self._entries.items()) if not entry.deleted)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[StoredEntry]:
         return iter(list(self._entries.values()))
 
     def __len__(self) -> int:
         return sum(not entry.deleted for entry in self._entries.values())
 
-    def dice(self, number: int, salt: str = "") -> random.Random:
+    def random_source(self, number: int, salt: str = "") -> random.Random:
         """Give the same sequence for the same entry, always."""
         return random.Random(f"{self.seed}:{self.stream}:{number}:{salt}")  # noqa: S311 - fictional data, not a secret
 
@@ -95,23 +95,23 @@ class Stock:
         added = []
         for number in range(self._next, self._next + count):
             self._numbers[self.name(number)] = number
-            added.append(self._put(Entry(number=number, version=1, changed_at=when(number))))
+            added.append(self._put(StoredEntry(number=number, version=1, changed_at=when(number))))
         self._next += count
         return added
 
-    def _put(self, entry: Entry) -> str:
+    def _put(self, entry: StoredEntry) -> str:
         self._entries.pop(entry.number, None)  # so that it goes to the end: the order of the dictionary is the order of change
         self._entries[entry.number] = entry
         self._latest = max(self._latest, entry.changed_at)
         self.revision += 1
         return self.name(entry.number)
 
-    def _find(self, identifier: str) -> Entry:
+    def _find(self, identifier: str) -> StoredEntry:
         if identifier not in self._numbers:
             raise KeyError(f"{self.stream} holds no {identifier!r}")
         return self._entries[self._numbers[identifier]]
 
-    def _oldest(self, count: int) -> list[Entry]:
+    def _least_recently_changed(self, count: int) -> list[StoredEntry]:
         return [entry for entry in self._entries.values() if not entry.deleted][:count]
 
     def _now(self) -> datetime:

@@ -13,9 +13,9 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.local.registries.misbehaviour import Trouble
-from gateway.local.registries.people import FICTION, SUBJECTS, Institution, flaw, institutions, revised
-from gateway.local.registries.record_store import Entry, Stock
+from gateway.local.registries.misbehaviour import Misbehaviour
+from gateway.local.registries.people import FICTION, SUBJECTS, Institution, choose_flaw, institutions, names_in_version
+from gateway.local.registries.record_store import RecordStore, StoredEntry
 from gateway.local.registries.server import Registry
 
 TOKEN = "demo-token"  # noqa: S105 - nothing is secret on loopback
@@ -44,16 +44,16 @@ class Catalogue(Registry):
     """Two streams: ``programmes`` and ``courses``."""
 
     def __init__(self, *, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE) -> None:
-        super().__init__({stream: Stock(stream, seed, _Name(seed, stream)) for stream in ("programmes", "courses")})
+        super().__init__({stream: RecordStore(stream, seed, _RecordName(seed, stream)) for stream in ("programmes", "courses")})
         self._token = token
         self._page_size = page_size
-        self._found: dict[str, tuple[int, list[Entry]]] = {}
+        self._found: dict[str, tuple[int, list[StoredEntry]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """Two collections."""
         return [web.get(f"{PATH}/{{stream:programmes|courses}}", self._get)]
 
-    def content(self, stream: str, entry: Entry) -> bytes:
+    def content(self, stream: str, entry: StoredEntry) -> bytes:
         """Give one record as a JSON object."""
         record = _programme(self.stocks[stream], entry) if stream == "programmes" else _course(self.stocks[stream], entry)
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
@@ -68,13 +68,13 @@ class Catalogue(Registry):
             page, size = 0, 0
         if page < 1 or size not in (*PAGE_SIZES, self._page_size):
             return web.json_response({"status": 400, "title": "pageNumber or pageSize is not allowed"}, status=400)
-        trouble = self.trouble(stream)
+        trouble = self.next_misbehaviour(stream)
         if trouble is not None and trouble.kind == "error_inside":
             return web.json_response({"status": 503, "title": "Temporarily unavailable"})
         return await self.reply(request, trouble, self._page(stream, page, size, trouble))
 
-    def _page(self, stream: str, page: int, size: int, trouble: Trouble | None) -> web.Response:
-        found = self._standing(stream)
+    def _page(self, stream: str, page: int, size: int, trouble: Misbehaviour | None) -> web.Response:
+        found = self._current_records(stream)
         pages = max(1, -(-len(found) // size))
         shown, more = page, page < pages
         match trouble.kind if trouble else "":
@@ -84,27 +84,27 @@ class Catalogue(Registry):
                 shown, more = (page - 1) % pages + 1, True
             case "empty_page":
                 shown, more = pages + 1, True
-        items = b",".join(self.serve(stream, found[(shown - 1) * size : shown * size], trouble))
+        items = b",".join(self.serve_records(stream, found[(shown - 1) * size : shown * size], trouble))
         head = json.dumps(
             {"pageSize": size, "pageNumber": page, "hasPreviousPage": page > 1, "hasNextPage": more, "totalPages": pages},
         ).encode()
         return web.Response(body=head[:-1] + b', "items": [' + items + b"]}", content_type="application/json")
 
-    def _standing(self, stream: str) -> list[Entry]:
+    def _current_records(self, stream: str) -> list[StoredEntry]:
         revision = self.stocks[stream].revision
         if self._found.get(stream, (None,))[0] != revision:
             self._found[stream] = (revision, list(self.stocks[stream].alive()))
         return self._found[stream][1]
 
 
-def _programme(stock: Stock, entry: Entry) -> dict[str, Any]:
-    dice = stock.dice(entry.number)
+def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
+    dice = stock.random_source(entry.number)
     subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS)
     kind = dice.choice(_FICTION["programmes"])
     level, eqf, code = kind["level"], kind["eqf"], str(_FIRST_CODE + entry.number)
     names = {language: f"{kind['names'][language]} {subject.names[language]}" for language in _FICTION["languages"]}
     begins: date | str = date(2014 + dice.randrange(10), 9, 1)
-    match flaw(dice, FLAWS):
+    match choose_flaw(dice, FLAWS):
         case "unknown level":
             level = "6++"
         case "no title":
@@ -116,14 +116,14 @@ def _programme(stock: Stock, entry: Entry) -> dict[str, Any]:
     return {
         "programmeId": stock.name(entry.number),
         "primaryCode": {"codeType": "programmeCode", "code": code},
-        "name": _texts(revised(names, entry.version)),
-        "description": _texts({"en": f"A programme about {subject.names['en'].lower()} for people who like to find out."}),
+        "name": _language_texts(names_in_version(names, entry.version)),
+        "description": _language_texts({"en": f"A programme about {subject.names['en'].lower()} for people who like to find out."}),
         "levelOfQualification": level,
         "eqfLevel": eqf,
         "sector": kind["sector"],
         "studyLoad": {"studyLoadUnit": kind["unit"], "value": kind["load"]},
         "fieldsOfStudy": subject.isced_f,
-        "learningOutcomes": [_texts({"en": outcome}) for outcome in subject.outcomes],
+        "learningOutcomes": [_language_texts({"en": outcome}) for outcome in subject.outcomes],
         "teachingLanguage": dice.choice(("nld", "eng")),
         "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
         "link": f"https://www.{where.domain}/programmes/{code}",
@@ -133,13 +133,13 @@ def _programme(stock: Stock, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _course(stock: Stock, entry: Entry) -> dict[str, Any]:
-    dice = stock.dice(entry.number)
+def _course(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
+    dice = stock.random_source(entry.number)
     subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS[:2])
     names = {language: f"Module {subject.names[language]}" for language in _FICTION["languages"]}
     level = dice.choice(("6", "6", "7"))
     begins: date | str = date(2024, 9, 2) + timedelta(weeks=dice.randrange(100))
-    match flaw(dice, FLAWS[:3]):
+    match choose_flaw(dice, FLAWS[:3]):
         case "unknown level":
             level = "intermediate"
         case "no title":
@@ -149,13 +149,13 @@ def _course(stock: Stock, entry: Entry) -> dict[str, Any]:
     return {
         "courseId": stock.name(entry.number),
         "primaryCode": {"codeType": "identifier", "code": f"M-{entry.number + 1:05d}"},
-        "name": _texts(revised(names, entry.version)),
-        "description": _texts({"en": f"An introduction to {subject.names['en'].lower()}."}),
+        "name": _language_texts(names_in_version(names, entry.version)),
+        "description": _language_texts({"en": f"An introduction to {subject.names['en'].lower()}."}),
         "levelOfQualification": level,
         "studyLoad": {"studyLoadUnit": "ects", "value": dice.choice((2.5, 5, 7.5, 15))},
         "fieldsOfStudy": subject.isced_f,
-        "learningOutcomes": [_texts({"en": outcome}) for outcome in subject.outcomes],
-        "admissionRequirements": _texts({"en": "Secondary education"}),
+        "learningOutcomes": [_language_texts({"en": outcome}) for outcome in subject.outcomes],
+        "admissionRequirements": _language_texts({"en": "Secondary education"}),
         "teachingLanguage": dice.choice(("nld", "eng")),
         "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
         "microCredential": dice.random() < 0.3,  # noqa: PLR2004
@@ -165,21 +165,21 @@ def _course(stock: Stock, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _texts(texts: dict[str, str]) -> list[dict[str, str]]:
+def _language_texts(texts: dict[str, str]) -> list[dict[str, str]]:
     return [{"language": language, "value": value} for language, value in texts.items()]
 
 
 def _organization(where: Institution) -> dict[str, Any]:
     return {
         "organizationId": where.code,
-        "name": _texts(where.names),
+        "name": _language_texts(where.names),
         "countryCode": _FICTION["country"],
         "otherCodes": [{"codeType": "schac_home", "code": where.domain}, {"codeType": "pic", "code": where.pic}],
         "link": f"https://www.{where.domain}",
     }
 
 
-class _Name:
+class _RecordName:
     def __init__(self, seed: int, stream: str) -> None:
         self._prefix = f"{seed}:{stream}:"
 

@@ -25,8 +25,8 @@ from typing import Any, Self
 from aiohttp import web
 
 from gateway.errors import Unavailable
-from gateway.local.registries.misbehaviour import ABOUT_PAGES, SERVES_NOTHING, Kind, Trouble, answer
-from gateway.local.registries.record_store import Entry, Served, Stock, digest
+from gateway.local.registries.misbehaviour import HANDLED_BY_SERVICE, SERVES_NOTHING, Kind, Misbehaviour, respond
+from gateway.local.registries.record_store import RecordStore, ServedRecord, StoredEntry, digest
 
 BIG_REQUEST = 1_000_000
 
@@ -34,13 +34,13 @@ BIG_REQUEST = 1_000_000
 class Registry(ABC):
     """A registry on loopback. An asynchronous context manager; ``url`` is known once it is started."""
 
-    def __init__(self, stocks: dict[str, Stock]) -> None:
+    def __init__(self, stocks: dict[str, RecordStore]) -> None:
         self.stocks = stocks
         self.url = ""
-        self.ledger: list[Served] = []
+        self.ledger: list[ServedRecord] = []
         self.requests: Counter[str] = Counter()
         self.arrivals: list[float] = []
-        self._troubles: list[Trouble] = []
+        self._troubles: list[Misbehaviour] = []
         self._runner: web.AppRunner | None = None
 
     # --- controls
@@ -56,55 +56,55 @@ class Registry(ABC):
         """Delete one named record, or the ``count`` left alone longest."""
         return self._stock(stream).delete(id=id, count=count)
 
-    def misbehave(self, kind: Kind, **details: Any) -> Trouble:
+    def misbehave(self, kind: Kind, **details: Any) -> Misbehaviour:
         """Misbehave as :class:`Trouble` describes."""
-        self._troubles.append(trouble := Trouble(kind, **details))
+        self._troubles.append(trouble := Misbehaviour(kind, **details))
         return trouble
 
-    def behave(self) -> None:
+    def stop_misbehaving(self) -> None:
         """Answer well from now on."""
         self._troubles.clear()
 
     @property
-    def held(self) -> int:
+    def record_count(self) -> int:
         """How many records stand now, in all streams."""
         return sum(map(len, self.stocks.values()))
 
-    def standing(self, stream: str) -> dict[str, str]:
+    def current_digests(self, stream: str) -> dict[str, str]:
         """Give the digest of every record that stands now, by identifier: what a reader that has caught up must know."""
         stock = self._stock(stream)
         return {stock.name(entry.number): digest(self.content(stream, entry)) for entry in stock if not entry.deleted}
 
     # --- what a registry is made of
     @abstractmethod
-    def content(self, stream: str, entry: Entry) -> bytes:
+    def content(self, stream: str, entry: StoredEntry) -> bytes:
         """Give one record exactly as it stands in a reply."""
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
         """Give the registry's own routes."""
 
-    def serve(self, stream: str, entries: list[Entry], trouble: Trouble | None) -> list[bytes]:
+    def serve_records(self, stream: str, entries: list[StoredEntry], trouble: Misbehaviour | None) -> list[bytes]:
         """Give the contents of a reply, and enter them in the ledger unless trouble will keep them from arriving."""
         name = self._stock(stream).name
         contents = [self.content(stream, entry) for entry in entries]
-        if trouble is not None and (trouble.kind not in ABOUT_PAGES or trouble.kind in SERVES_NOTHING):
+        if trouble is not None and (trouble.kind not in HANDLED_BY_SERVICE or trouble.kind in SERVES_NOTHING):
             return contents
         self.ledger.extend(
-            Served(stream, name(entry.number), entry.version, "" if entry.deleted else digest(content))
+            ServedRecord(stream, name(entry.number), entry.version, "" if entry.deleted else digest(content))
             for entry, content in zip(entries, contents, strict=True)
         )
         return contents
 
-    def trouble(self, stream: str) -> Trouble | None:
+    def next_misbehaviour(self, stream: str) -> Misbehaviour | None:
         """Give the misbehaviour that strikes this request, if any."""
         self.requests[stream] += 1
         self.arrivals.append(time.monotonic())
-        return next((trouble for trouble in self._troubles if trouble.strikes(stream)), None)
+        return next((trouble for trouble in self._troubles if trouble.applies_to(stream)), None)
 
-    async def reply(self, request: web.Request, trouble: Trouble | None, good: web.Response) -> web.StreamResponse:
+    async def reply(self, request: web.Request, trouble: Misbehaviour | None, good: web.Response) -> web.StreamResponse:
         """Send what was prepared, or what the trouble makes of it."""
-        return good if trouble is None or trouble.kind in ABOUT_PAGES else await answer(trouble, request, good)
+        return good if trouble is None or trouble.kind in HANDLED_BY_SERVICE else await respond(trouble, request, good)
 
     # --- life
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
@@ -134,7 +134,7 @@ class Registry(ABC):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    def _stock(self, stream: str) -> Stock:
+    def _stock(self, stream: str) -> RecordStore:
         if stream not in self.stocks:
             raise KeyError(f"no stream {stream!r}; expected one of {', '.join(self.stocks)}")
         return self.stocks[stream]
@@ -143,7 +143,7 @@ class Registry(ABC):
         return [
             web.get("/_control", self._state),
             web.get("/_control/ledger", self._ledger),
-            web.get("/_control/arrivals", self._arrivals),
+            web.get("/_control/arrivals", self._request_log),
             web.post("/_control/{what}", self._control),
         ]
 
@@ -163,7 +163,7 @@ class Registry(ABC):
         stream = request.query.get("stream")
         return web.json_response([dataclasses.asdict(entry) for entry in self.ledger if stream in (None, entry.stream)])
 
-    async def _arrivals(self, _: web.Request) -> web.Response:
+    async def _request_log(self, _: web.Request) -> web.Response:
         return web.json_response(self.arrivals)
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -173,7 +173,7 @@ class Registry(ABC):
             "change": self.change,
             "delete": self.delete,
             "misbehave": lambda **details: dataclasses.asdict(self.misbehave(**details)),
-            "behave": self.behave,
+            "behave": self.stop_misbehaving,
         }
         control = controls.get(request.match_info["what"])
         if control is None:

@@ -12,9 +12,9 @@ from xml.sax.saxutils import escape, quoteattr
 from aiohttp import web
 from lxml import etree
 
-from gateway.local.registries.misbehaviour import Trouble
-from gateway.local.registries.people import FICTION, SUBJECTS, Institution, Person, flaw, institutions, person, revised
-from gateway.local.registries.record_store import Entry, Stock
+from gateway.local.registries.misbehaviour import Misbehaviour
+from gateway.local.registries.people import FICTION, SUBJECTS, Institution, Person, choose_flaw, institutions, names_in_version, person
+from gateway.local.registries.record_store import RecordStore, StoredEntry
 from gateway.local.registries.server import Registry
 
 NAMESPACE = "urn:example:student-records:1"
@@ -49,22 +49,22 @@ class StudentRecords(Registry):
     """Three streams: ``degrees``, ``credits``, ``enrolments``."""
 
     def __init__(self, *, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE) -> None:
-        super().__init__({stream: Stock(stream, seed, _Name(stream[0].upper())) for stream in ITEMS})
+        super().__init__({stream: RecordStore(stream, seed, _RecordName(stream[0].upper())) for stream in ITEMS})
         self._key = key
         self._page_size = page_size
-        self._found: dict[str, tuple[tuple[int, datetime, datetime], list[Entry]]] = {}
+        self._found: dict[str, tuple[tuple[int, datetime, datetime], list[StoredEntry]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """One address for all operations, and the description."""
-        return [web.post(PATH, self._post), web.get(PATH, self._describe)]
+        return [web.post(PATH, self._post), web.get(PATH, self._serve_wsdl)]
 
-    def content(self, stream: str, entry: Entry) -> bytes:
+    def content(self, stream: str, entry: StoredEntry) -> bytes:
         """Give one record as an XML element."""
         if entry.deleted:
             return _element(stream, self.stocks[stream].name(entry.number), entry, "", deleted="true").encode()
         return _enrolment(self.stocks[stream], entry) if stream == "enrolments" else _achievement(self.stocks[stream], entry)
 
-    async def _describe(self, request: web.Request) -> web.Response:
+    async def _serve_wsdl(self, request: web.Request) -> web.Response:
         text = WSDL.read_text(encoding="utf-8").replace(f"http://127.0.0.1{PATH}", self.url + PATH)
         return web.Response(text=text, content_type="text/xml") if "wsdl" in request.query_string.lower() else web.Response(status=405)
 
@@ -84,12 +84,12 @@ class StudentRecords(Registry):
             page, size = int(_text(asked, "search/page")), min(int(_text(asked, "search/pageSize") or self._page_size), self._page_size)
         except ValueError:
             return _fault("Client", "search is not understood")
-        trouble = self.trouble(stream)
+        trouble = self.next_misbehaviour(stream)
         if trouble is not None and trouble.kind == "error_inside":
             return web.Response(text=_envelope(_FAULT.format("Server.Busy", "too many requests at once")), content_type="text/xml")
         return await self.reply(request, trouble, self._page(operation, self._search(stream, *window), page, size, trouble))
 
-    def _page(self, operation: str, found: list[Entry], page: int, size: int, trouble: Trouble | None) -> web.Response:
+    def _page(self, operation: str, found: list[StoredEntry], page: int, size: int, trouble: Misbehaviour | None) -> web.Response:
         pages = max(1, -(-len(found) // size))
         shown, more = page, page < pages
         match trouble.kind if trouble else "":
@@ -99,12 +99,12 @@ class StudentRecords(Registry):
                 shown, more = (page - 1) % pages + 1, True
             case "empty_page":
                 shown, more = pages + 1, True
-        contents = self.serve(operation.lower(), found[(shown - 1) * size : shown * size], trouble)
+        contents = self.serve_records(operation.lower(), found[(shown - 1) * size : shown * size], trouble)
         head = f"<t:page><t:number>{page}</t:number><t:records>{len(found)}</t:records><t:more>{str(more).lower()}</t:more></t:page>"
         body = f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}{b"".join(contents).decode()}</t:{operation}Response>'
         return web.Response(text=_envelope(body), content_type="text/xml")
 
-    def _search(self, stream: str, since: datetime, until: datetime) -> list[Entry]:
+    def _search(self, stream: str, since: datetime, until: datetime) -> list[StoredEntry]:
         """Give the entries of a window; the last window of each stream is remembered while nothing changes."""
         asked = (self.stocks[stream].revision, since, until)
         if self._found.get(stream, (None,))[0] != asked:
@@ -112,17 +112,17 @@ class StudentRecords(Registry):
         return self._found[stream][1]
 
 
-def _achievement(stock: Stock, entry: Entry) -> bytes:
-    dice = stock.dice(entry.number)
+def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
+    dice = stock.random_source(entry.number)
     who, where, subject = person(dice), dice.choice(_INSTITUTIONS), dice.choice(SUBJECTS)
-    wrong = flaw(dice, FLAWS)
+    wrong = choose_flaw(dice, FLAWS)
     degree = dice.choice(_FICTION["degrees"])
     points, level, kind = degree["points"], degree["level"], "degree"
     names = {language: f"{degree['names'][language]}, {subject.names[language]}" for language in _FICTION["languages"]}
     if stock.stream == "credits":
         points, kind = dice.choice((1, 3, 5, 10)), dice.choice(("course", "course", "micro"))
         names = {language: subject.names[language] for language in _FICTION["languages"]}
-    names = revised(names, entry.version)
+    names = names_in_version(names, entry.version)
     awarded: date | str = date(2018, 1, 8) + timedelta(days=dice.randrange(2400))
     eqf = level
     match wrong:
@@ -139,23 +139,23 @@ def _achievement(stock: Stock, entry: Entry) -> bytes:
     parts = [
         _student(who, where, stock.name(entry.number)),
         _institution("awardedBy", where),
-        *(_text_in("name", language, name) for language, name in names.items()),
+        *(_language_element("name", language, name) for language, name in names.items()),
         _level(level, eqf),
-        _plain("field", subject.isced_f),
-        _extent(points),
-        *(_text_in("outcome", "en", outcome) for outcome in subject.outcomes),
-        _plain("language", dice.choice(_FICTION["languages"])),
+        _text_element("field", subject.isced_f),
+        _credit_element(points),
+        *(_language_element("outcome", "en", outcome) for outcome in subject.outcomes),
+        _text_element("language", dice.choice(_FICTION["languages"])),
         f'<t:grade scale="0-5">{dice.randrange(1, 6)}</t:grade>',
-        _plain("awarded", str(awarded)),
-        _plain("consent", str(dice.random() < 0.5).lower()),  # noqa: PLR2004
+        _text_element("awarded", str(awarded)),
+        _text_element("consent", str(dice.random() < 0.5).lower()),  # noqa: PLR2004
     ]
     return _element(stock.stream, stock.name(entry.number), entry, "".join(parts), kind=kind).encode()
 
 
-def _enrolment(stock: Stock, entry: Entry) -> bytes:
-    dice = stock.dice(entry.number)
+def _enrolment(stock: RecordStore, entry: StoredEntry) -> bytes:
+    dice = stock.random_source(entry.number)
     who, where = person(dice), dice.choice(_INSTITUTIONS)
-    wrong = flaw(dice, ("unknown level", "impossible date", "unknown state"))
+    wrong = choose_flaw(dice, ("unknown level", "impossible date", "unknown state"))
     begins = date(dice.choice((2023, 2024, 2025)), 8, 1)
     until = "2026-13-31" if wrong == "impossible date" else str(begins + timedelta(days=364))
     state = "7" if wrong == "unknown state" else dice.choice(("1", "1", "1", "2", "3")) if entry.version == 1 else "3"
@@ -163,11 +163,11 @@ def _enrolment(stock: Stock, entry: Entry) -> bytes:
     parts = [
         _student(who, where, stock.name(entry.number)),
         _institution("institution", where),
-        _plain("state", state),
-        _plain("from", str(begins)),
-        _plain("until", until),
+        _text_element("state", state),
+        _text_element("from", str(begins)),
+        _text_element("until", until),
         _level(level),
-        _plain("consent", str(dice.random() < 0.9).lower()),  # noqa: PLR2004
+        _text_element("consent", str(dice.random() < 0.9).lower()),  # noqa: PLR2004
     ]
     return _element(stock.stream, stock.name(entry.number), entry, "".join(parts)).encode()
 
@@ -177,35 +177,35 @@ def _level(level: str, eqf: str = "") -> str:
     return f"<t:level framework={quoteattr(_FICTION['framework'])}{declared}>{escape(level)}</t:level>"
 
 
-def _extent(points: int) -> str:
+def _credit_element(points: int) -> str:
     return f'<t:extent unit={quoteattr(_FICTION["unit"])} sector="HE">{points}</t:extent>'
 
 
 def _student(who: Person, where: Institution, code: str) -> str:
     esi = f"urn:schac:personalUniqueCode:int:esi:{where.domain}:{code.lower()}"
     return (
-        f"<t:student>{_plain('nationalNumber', who.number)}{_plain('esi', esi)}{_plain('givenName', who.given)}"
-        f"{_plain('familyName', who.family)}{_plain('birthDate', str(who.born))}</t:student>"
+        f"<t:student>{_text_element('nationalNumber', who.number)}{_text_element('esi', esi)}{_text_element('givenName', who.given)}"
+        f"{_text_element('familyName', who.family)}{_text_element('birthDate', str(who.born))}</t:student>"
     )
 
 
 def _institution(tag: str, where: Institution) -> str:
-    names = "".join(_text_in("name", language, name) for language, name in where.names.items())
-    facts = _plain("country", _FICTION["country"]) + _plain("schac", where.domain) + _plain("pic", where.pic)
+    names = "".join(_language_element("name", language, name) for language, name in where.names.items())
+    facts = _text_element("country", _FICTION["country"]) + _text_element("schac", where.domain) + _text_element("pic", where.pic)
     return f"<t:{tag} code={quoteattr(where.code)}>{names}{facts}</t:{tag}>"
 
 
-def _element(stream: str, identifier: str, entry: Entry, content: str, **attributes: str) -> str:
+def _element(stream: str, identifier: str, entry: StoredEntry, content: str, **attributes: str) -> str:
     changed = entry.changed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     facts = {"id": identifier, "version": str(entry.version), "changed": changed, **attributes}
     return f"<t:{ITEMS[stream]} {' '.join(f'{name}={quoteattr(value)}' for name, value in facts.items())}>{content}</t:{ITEMS[stream]}>"
 
 
-def _plain(tag: str, value: str) -> str:
+def _text_element(tag: str, value: str) -> str:
     return f"<t:{tag}>{escape(value)}</t:{tag}>"
 
 
-def _text_in(tag: str, language: str, value: str) -> str:
+def _language_element(tag: str, language: str, value: str) -> str:
     return f'<t:{tag} lang="{language}">{escape(value)}</t:{tag}>'
 
 
@@ -229,7 +229,7 @@ def _fault(code: str, text: str) -> web.Response:
     return web.Response(status=500, text=_envelope(_FAULT.format(code, escape(text))), content_type="text/xml")
 
 
-class _Name:
+class _RecordName:
     def __init__(self, letter: str) -> None:
         self._letter = letter
 
