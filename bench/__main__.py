@@ -23,11 +23,15 @@ def main() -> None:
     found = {}
     for name in sys.argv[1:] or PARTS:
         print(f"== {name} ==")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # so that each part's memory is its own
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn")
+        ) as process:  # so that each part's memory is its own
             found[name] = process.submit(run_part, name).result()
         print()
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({name: rows for name, rows in found.items() if rows is not None}, indent=2))
+    RESULTS.write_text(
+        json.dumps({name: rows for name, rows in found.items() if rows is not None}, indent=2)
+    )
     print(f"written to {RESULTS}")
 
 

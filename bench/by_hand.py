@@ -14,15 +14,31 @@ import msgspec
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES
 from gateway.harmonise.values.payload import json_value
-from gateway.records import Accepted, Credential, CredentialPart, Holder, Lookup, Organisation, Provenance, RawRecord
+from gateway.records import (
+    Accepted,
+    Credential,
+    CredentialPart,
+    Holder,
+    Lookup,
+    Organisation,
+    Provenance,
+    RawRecord,
+)
 
 KINDS: dict[str, Any] = {"DEG": "diploma", "CERT": "certificate"}
 MapOne = Callable[[RawRecord], Accepted]
 
 
 def _accepted(raw: RawRecord, digest: str, code: str, record: Credential) -> Accepted:
-    row = Lookup(field="kind", table="kind", version=digest, row=code, source=f"connector {raw.connector}")
-    return Accepted(record=record, provenance=Provenance(connector=raw.connector, stream=raw.stream, config_digest=digest, lookups=(row,)))
+    row = Lookup(
+        field="kind", table="kind", version=digest, row=code, source=f"connector {raw.connector}"
+    )
+    return Accepted(
+        record=record,
+        provenance=Provenance(
+            connector=raw.connector, stream=raw.stream, config_digest=digest, lookups=(row,)
+        ),
+    )
 
 
 def unchecked(key: bytes, digest: str) -> MapOne:
@@ -53,12 +69,18 @@ def unchecked(key: bytes, digest: str) -> MapOne:
             homepage=found["link"],
             setting="formal",
             awarding_body=Organisation(
-                name={"en": body["name"]}, country=body["country"], identifiers={"schac": body["schac"], "pic": body["pic"]}
+                name={"en": body["name"]},
+                country=body["country"],
+                identifiers={"schac": body["schac"], "pic": body["pic"]},
             ),
             holder=Holder(pseudonym=pseudonym(found["student"]["number"])),
             parts=tuple(
                 [
-                    CredentialPart(id=one["code"], title={"en": one["name"]}, credit_amount=Decimal(one["credits"]))
+                    CredentialPart(
+                        id=one["code"],
+                        title={"en": one["name"]},
+                        credit_amount=Decimal(one["credits"]),
+                    )
                     for one in found["modules"]
                 ]
             ),
@@ -70,7 +92,9 @@ def unchecked(key: bytes, digest: str) -> MapOne:
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
+_FORBIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+)
 
 
 def _text(value: Any) -> str | None:
@@ -124,11 +148,17 @@ def checked(key: bytes, digest: str) -> MapOne:
         found = json_value(raw.body or b"")
         if type(found) is not dict:
             raise TypeError("an object was expected")
-        title, level, credits_ = found.get("title") or {}, found.get("level") or {}, found.get("credits") or {}
+        title, level, credits_ = (
+            found.get("title") or {},
+            found.get("level") or {},
+            found.get("credits") or {},
+        )
         body, student = found.get("body") or {}, found.get("student") or {}
         code, number = _text(found.get("type")), _text(student.get("number"))
         country, tongue = _text(body.get("country")), _text(found.get("language"))
-        identifiers = {name: text for name in ("schac", "pic") if (text := _text(body.get(name))) is not None}
+        identifiers = {
+            name: text for name in ("schac", "pic") if (text := _text(body.get(name))) is not None
+        }
         record = Credential(
             id=raw.native_id,
             kind=KINDS[code] if code is not None else "certificate",
@@ -140,7 +170,9 @@ def checked(key: bytes, digest: str) -> MapOne:
             credit_unit=_text(credits_.get("unit")),
             credit_sector="HE",
             workload_hours=_number(credits_.get("hours")),
-            isced_f=tuple([text for one in found.get("fields") or () if (text := _text(one)) is not None]),
+            isced_f=tuple(
+                [text for one in found.get("fields") or () if (text := _text(one)) is not None]
+            ),
             languages=(LANGUAGES[tongue],) if tongue is not None else (),
             awarded_on=_day(found.get("decided")),
             valid_from=_day(found.get("decided")),
@@ -166,4 +198,6 @@ def _part(one: dict[str, Any]) -> CredentialPart:
     code = _text(one.get("code"))
     if code is None:
         raise ValueError("an id was expected")
-    return CredentialPart(id=code, title=_by_language(en=one.get("name")), credit_amount=_number(one.get("credits")))
+    return CredentialPart(
+        id=code, title=_by_language(en=one.get("name")), credit_amount=_number(one.get("credits"))
+    )

@@ -58,11 +58,17 @@ async def with_aiokafka(bootstrap: str, name: str, headers: list[tuple[str, byte
     """Return CPU-µs per record with aiokafka and ready-made batches, a transaction per partition."""
     settings = Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance")
     group = uuid.uuid4().hex
-    lanes = [TransactionalProducer(settings, f"{group}-{place}", "bench") for place in range(PARTITIONS)]
+    lanes = [
+        TransactionalProducer(settings, f"{group}-{place}", "bench") for place in range(PARTITIONS)
+    ]
     for lane in lanes:
         await lane.fence()
     consumer = AIOKafkaConsumer(
-        f"{name}-in", bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
+        f"{name}-in",
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
     )
     await consumer.start()
     done, first, started = 0, 0, 0.0
@@ -118,14 +124,24 @@ def with_confluent(bootstrap: str, name: str, headers: list[tuple[str, bytes]]) 
     while done < RECORDS:
         places: dict[int, list[Record]] = {}
         for one in consumer.consume(BATCH, 0.2):
-            record = Record(one.topic(), one.partition(), one.offset(), one.key(), one.value(), one.headers(), one.timestamp()[1])
+            record = Record(
+                one.topic(),
+                one.partition(),
+                one.offset(),
+                one.key(),
+                one.value(),
+                one.headers(),
+                one.timestamp()[1],
+            )
             places.setdefault(record.partition, []).append(record)
         for place, records in places.items():
             producer = producers[place]
             producer.begin_transaction()
             for record in records:
                 made = outgoing(name, record, headers)
-                producer.produce(made.topic, made.value, made.key, partition=made.partition, headers=made.headers)
+                producer.produce(
+                    made.topic, made.value, made.key, partition=made.partition, headers=made.headers
+                )
             position = confluent.TopicPartition(f"{name}-in", place, records[-1].offset + 1)
             producer.send_offsets_to_transaction([position], consumer.consumer_group_metadata(), 15)
             producer.commit_transaction(15)
@@ -149,7 +165,9 @@ def main() -> None:
             for _ in range(ROUNDS):
                 runs["aiokafka"].append(uvloop.run(with_aiokafka(bootstrap, name, headers)))
                 runs["confluent-kafka"].append(with_confluent(bootstrap, name, headers))
-            said = ", ".join(f"{client} {statistics.median(costs):.1f}" for client, costs in runs.items())
+            said = ", ".join(
+                f"{client} {statistics.median(costs):.1f}" for client, costs in runs.items()
+            )
             print(f"{len(headers)} headers written, 5 read: CPU-µs/record {said}", flush=True)
 
 

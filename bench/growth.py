@@ -77,7 +77,12 @@ async def simulated(size: int) -> Row:
 def _pages(size: int) -> Iterator[list[RawRecord]]:
     for start in range(0, size, PAGE):
         yield [
-            RawRecord(connector="growth", stream="programmes", native_id=f"P-{number:09d}", body=b'{"programmeId":"P-%09d"}' % number)
+            RawRecord(
+                connector="growth",
+                stream="programmes",
+                native_id=f"P-{number:09d}",
+                body=b'{"programmeId":"P-%09d"}' % number,
+            )
             for number in range(start, start + PAGE)
         ]
 
@@ -90,14 +95,27 @@ async def staged(count: int, connectors: int, partitions: int) -> Row:
         folder = Path(place)
         for name in names:
             poll.scanning(folder, 1, name)
-        settings = Settings(kafka_bootstrap=bootstrap, connectors=folder, pseudonym_key=SecretStr(KEY), registry_environment="acceptance")
+        settings = Settings(
+            kafka_bootstrap=bootstrap,
+            connectors=folder,
+            pseudonym_key=SecretStr(KEY),
+            registry_environment="acceptance",
+        )
         fleet = load_config(settings)
         await topic_admin.create_missing(settings)
         topic = f"growth-{uuid.uuid4().hex[:8]}"
         await fill(bootstrap, topic, count, partitions, names)
-        found = await measure(settings, topic, RecordProcessor(fleet.harmonisers.get, KEY.encode()), count, topic)
+        found = await measure(
+            settings, topic, RecordProcessor(fleet.harmonisers.get, KEY.encode()), count, topic
+        )
     cost = found.cpu_seconds / found.records * 1e6
-    return {"records": count, "connectors": connectors, "partitions": partitions, "harmonise": cost, "rss_mb": found.rss_mb}
+    return {
+        "records": count,
+        "connectors": connectors,
+        "partitions": partitions,
+        "harmonise": cost,
+        "rss_mb": found.rss_mb,
+    }
 
 
 async def parallel(processes: int, percent: int, count: int) -> Row:
@@ -105,7 +123,9 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
 
     Each process has no more than ``percent`` of a core; 0 lets them have what there is.
     """
-    share: AbstractContextManager[list[str]] = cores(processes * percent / 100) if percent else nullcontext([])
+    share: AbstractContextManager[list[str]] = (
+        cores(processes * percent / 100) if percent else nullcontext([])
+    )
     with tempfile.TemporaryDirectory() as place, share as limited:
         folder = Path(place)
         started = kafka.start(folder / "kafka", detached=False)
@@ -119,11 +139,27 @@ async def parallel(processes: int, percent: int, count: int) -> Row:
                 "GATEWAY_METRICS_PORT": "0",
                 "GATEWAY_LOG_LEVEL": "ERROR",
             }
-            command = [sys.executable, "-m", "gateway", "run", "--roles", "harmonise", "--processes", str(processes)]
+            command = [
+                sys.executable,
+                "-m",
+                "gateway",
+                "run",
+                "--roles",
+                "harmonise",
+                "--processes",
+                str(processes),
+            ]
             engine = Engine(
-                "gateway run", "exactly once", lambda _: [*limited, *command], QUALIFICATIONS_TOPIC, REJECTIONS.name, environment
+                "gateway run",
+                "exactly once",
+                lambda _: [*limited, *command],
+                QUALIFICATIONS_TOPIC,
+                REJECTIONS.name,
+                environment,
             )
-            cost = await meter.run(engine, Run(started.bootstrap, RAW.name, CONSUMER_GROUP, folder), count)
+            cost = await meter.run(
+                engine, Run(started.bootstrap, RAW.name, CONSUMER_GROUP, folder), count
+            )
         finally:
             kafka.stop(folder / "kafka")
     return {
@@ -159,8 +195,13 @@ def rows(part: str, given: Iterable[tuple[int, ...]]) -> list[Row]:
 def table(found: list[Row]) -> str:
     """Return rows as a table in Markdown."""
     names = list(found[0])
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + "---:|" * len(names)]
-    return "\n".join(lines + ["| " + " | ".join(_figure(row[name]) for name in names) + " |" for row in found])
+    lines = [
+        "| " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|" + "---:|" * len(names),
+    ]
+    return "\n".join(
+        lines + ["| " + " | ".join(_figure(row[name]) for name in names) + " |" for row in found]
+    )
 
 
 def _figure(value: float) -> str:
@@ -185,21 +226,36 @@ def main(small: bool) -> None:
         print("Registry size: polling, CPU-µs a record, by records\n")
         found["polled"] = rows("polled", [(size,) for size in sizes])
         print("Registry size: the table of digests alone, without network and broker\n")
-        found["simulated"] = rows("simulated", [(size,) for size in (*sizes, *(() if small else (10_000_000,)))])
+        found["simulated"] = rows(
+            "simulated", [(size,) for size in (*sizes, *(() if small else (10_000_000,)))]
+        )
         print("Registry size, connectors, partitions: harmonising, CPU-µs a record\n")
         by_size = [(size, 1, 4) for size in sizes]
         found["staged"] = rows(
-            "staged", [*by_size, *((COUNT, number, 4) for number in (10, 50)), *((COUNT, 1, number) for number in (1, 12, 48))]
+            "staged",
+            [
+                *by_size,
+                *((COUNT, number, 4) for number in (10, 50)),
+                *((COUNT, 1, number) for number in (1, 12, 48)),
+            ],
         )
     print("Processes on this machine, the broker beside them\n")
-    found["parallel"] = rows("parallel", [(number, 0, 60_000 if small else 200_000) for number in (1, 2)])
+    found["parallel"] = rows(
+        "parallel", [(number, 0, 60_000 if small else 200_000) for number in (1, 2)]
+    )
     print(gained(*found["parallel"]))
     if available():
-        print(f"Processes with {SHARE} % of a core each, so that the broker takes nothing from them\n")
-        found["shared"] = rows("parallel", [(number, SHARE, 40_000 if small else 100_000) for number in (1, 2)])
+        print(
+            f"Processes with {SHARE} % of a core each, so that the broker takes nothing from them\n"
+        )
+        found["shared"] = rows(
+            "parallel", [(number, SHARE, 40_000 if small else 100_000) for number in (1, 2)]
+        )
         print(gained(*found["shared"]))
     else:
-        print("Processes with a share of a core each are not measured: making control groups takes root on Linux")
+        print(
+            "Processes with a share of a core each are not measured: making control groups takes root on Linux"
+        )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2))
     print(f"written to {RESULTS}")

@@ -45,14 +45,25 @@ async def gather(records: int = RECORDS) -> tuple[RecordProcessor, list[RawRecor
     """Return what turns raw records into results, and ``records`` raw records polled from the stand-ins."""
     with tempfile.TemporaryDirectory() as folder:
         half = records // 2
-        async with await soap_credits.start(records=half) as soap, await rest_catalogue.start(records=records - half) as rest:
+        async with (
+            await soap_credits.start(records=half) as soap,
+            await rest_catalogue.start(records=records - half) as rest,
+        ):
             stands = [
                 DemoRegistry("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
                 DemoRegistry("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
             ]
             secrets = write_secrets(Path(folder), stands)
-            settings = Settings().model_copy(update={"secrets_dir": secrets, "connectors": demo_connectors(), "pseudonym_key": _secret()})
-            fleet = with_demo_addresses(load_config(settings, [stand.connector for stand in stands]), stands)
+            settings = Settings().model_copy(
+                update={
+                    "secrets_dir": secrets,
+                    "connectors": demo_connectors(),
+                    "pseudonym_key": _secret(),
+                }
+            )
+            fleet = with_demo_addresses(
+                load_config(settings, [stand.connector for stand in stands]), stands
+            )
             raws = await _poll(fleet, FileSecrets(secrets))
     return RecordProcessor(fleet.harmonisers.get, KEY.encode()), raws
 
@@ -62,7 +73,11 @@ async def _poll(fleet: LoadedConfig, secrets: FileSecrets) -> list[RawRecord]:
     for connector in fleet.connectors.values():
         async with RegistryClient(connector, secrets, "production") as client:
             for name, stream in connector.streams.items():
-                for window in windows(stream.cursor, StreamCursor(), datetime.now(UTC)) if stream.cursor else ():
+                for window in (
+                    windows(stream.cursor, StreamCursor(), datetime.now(UTC))
+                    if stream.cursor
+                    else ()
+                ):
                     async for page in read_pages(connector, name, window, client):
                         found += page.records
     return found
@@ -78,7 +93,11 @@ def main() -> None:
     """Print one line a connector, the median of several rounds; :mod:`bench.parts` says where it goes."""
     deliver, raws = asyncio.run(gather())
     for connector in sorted({raw.connector for raw in raws}):
-        records = [Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw in raws if raw.connector == connector]
+        records = [
+            Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw)))
+            for raw in raws
+            if raw.connector == connector
+        ]
         costs = []
         for _ in range(ROUNDS):
             started = time.process_time()
@@ -87,7 +106,10 @@ def main() -> None:
         middle = statistics.median(costs)
         documents = sum(len(result.outgoing) for result in results)
         title = f"harmonise and render, {connector}, {documents / len(records):.1f} documents each"
-        print(f"{title:<62} {len(records) / middle:>9,.0f} records/s {middle / len(records) * 1e6:>8.1f} CPU µs/record", flush=True)
+        print(
+            f"{title:<62} {len(records) / middle:>9,.0f} records/s {middle / len(records) * 1e6:>8.1f} CPU µs/record",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ class Registry(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Type", "text/xml; charset=utf-8")
-        self.send_header("Content-Length", str(len(HEAD) + sum(len(record(number)) for number in range(RECORDS)) + len(TAIL)))
+        self.send_header(
+            "Content-Length",
+            str(len(HEAD) + sum(len(record(number)) for number in range(RECORDS)) + len(TAIL)),
+        )
         self.end_headers()
         for piece in (HEAD, *map(record, range(RECORDS)), TAIL):
             self.wfile.write(piece)
@@ -69,16 +72,30 @@ async def read(file: str) -> dict[str, float]:
     connector = load_connector(file)
     started, size, records = time.process_time(), 0, 0
     async with RegistryClient(connector, {}.__getitem__, "production") as client:
-        async for page in read_pages(connector, "awards", TimeWindow(None, datetime.now(UTC)), client):
+        async for page in read_pages(
+            connector, "awards", TimeWindow(None, datetime.now(UTC)), client
+        ):
             records += len(page.records)
             size += sum(len(raw.body or b"") for raw in page.records)
     seconds = time.process_time() - started
-    return {"records": records, "megabytes": size / 1e6, "cpu_seconds": seconds, "peak_mb": peak_mb()}
+    return {
+        "records": records,
+        "megabytes": size / 1e6,
+        "cpu_seconds": seconds,
+        "peak_mb": peak_mb(),
+    }
 
 
 def peak_mb() -> float:
     """Return the most memory this process has had; ``ru_maxrss`` would know the parent's too."""
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")) / 1024
+    return (
+        next(
+            int(line.split()[1])
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM:")
+        )
+        / 1024
+    )
 
 
 def main() -> dict[str, float]:
@@ -88,7 +105,9 @@ def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "large.yaml"
         file.write_text(CONNECTOR.replace("URL", f"http://127.0.0.1:{server.server_port}/ws"))
-        out = subprocess.run([sys.executable, "-m", "bench.large", str(file)], check=True, capture_output=True).stdout
+        out = subprocess.run(
+            [sys.executable, "-m", "bench.large", str(file)], check=True, capture_output=True
+        ).stdout
     server.shutdown()
     found: dict[str, float] = json.loads(out)
     each = found["cpu_seconds"] / found["records"] * 1e6

@@ -97,9 +97,14 @@ class Seen:
                 for place, records in (await consumer.getmany(timeout_ms=1_000)).items():
                     now = time.time()
                     if place.topic == RAW.name:
-                        self.raw += [now - float(orjson.loads(one.value)["code"]) for one in records]
+                        self.raw += [
+                            now - float(orjson.loads(one.value)["code"]) for one in records
+                        ]
                     else:
-                        self.ages += [now - float(orjson.loads(one.value)["identifier"]["notation"]) for one in records]
+                        self.ages += [
+                            now - float(orjson.loads(one.value)["identifier"]["notation"])
+                            for one in records
+                        ]
         finally:
             await consumer.stop()
 
@@ -109,11 +114,15 @@ def connector(folder: Path, port: int) -> None:
     text = JOB.read_text()
     text = text.replace('https://registry.example"}}', f'http://127.0.0.1:{port}"}}}}', 1)
     text = text.replace(
-        "    request: {get: /programmes}\n", "    every: 100ms\n    request: {get: /programmes}\n    cursor: {field: changed_at}\n"
+        "    request: {get: /programmes}\n",
+        "    every: 100ms\n    request: {get: /programmes}\n    cursor: {field: changed_at}\n",
     )
     text = text.replace("    id: programmeId\n", "    id: programmeId\n    changed_at: changed\n")
     text = text.replace("      changed_at: changed\n", "")
-    text = text[: text.index("    tests:")] + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
+    text = (
+        text[: text.index("    tests:")]
+        + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
+    )
     folder.mkdir()
     (folder / JOB.name).write_text(text)
 
@@ -169,7 +178,10 @@ async def run(bootstrap: str, folder: Path) -> dict[str, float]:
         process.terminate()
         process.wait(20)
         await runner.cleanup()
-    at = {name: ages[int(len(ages) * share)] * 1e3 for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))}
+    at = {
+        name: ages[int(len(ages) * share)] * 1e3
+        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))
+    }
     at["raw_p99"] = raw[int(len(raw) * 0.99)] * 1e3
     return at | {
         "per_second": len(ages) / SECONDS,
@@ -184,8 +196,14 @@ def main() -> dict[str, float]:
     """Print one row and return it."""
     with broker() as bootstrap, tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(run(bootstrap, Path(folder)))
-    print(f"freshness at {found['per_second']:,.0f} records/s: " + ", ".join(f"{name} {found[name]:.0f} ms" for name in SHOWN))
-    print(f"worker {found['busy_cores']:.2f} cores, {found['rss_mb']:.0f} MB; idle {found['idle_cores']:.3f} cores", end="")
+    print(
+        f"freshness at {found['per_second']:,.0f} records/s: "
+        + ", ".join(f"{name} {found[name]:.0f} ms" for name in SHOWN)
+    )
+    print(
+        f"worker {found['busy_cores']:.2f} cores, {found['rss_mb']:.0f} MB; idle {found['idle_cores']:.3f} cores",
+        end="",
+    )
     print(f" with {found['idle_polls']:.0f} polls/s")
     return found
 

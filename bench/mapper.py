@@ -153,10 +153,18 @@ def json_raws() -> list[RawRecord]:
             "lastChanged": f"2026-03-{number % 28 + 1:02}T{number % 24:02}:{number % 60:02}:{number * 7 % 60:02}Z",
             "credits": {"value": 60 + number, "unit": "ECTS", "hours": 1_500 + number},
             "decided": f"20{number % 26:02}-{number % 12 + 1:02}-{number % 28 + 1:02}",
-            "student": {"number": f"1990{number % 12 + 1:02}{number % 28 + 1:02}-{number:04}", "cohort": "2022", "campus": "Main"},
+            "student": {
+                "number": f"1990{number % 12 + 1:02}{number % 28 + 1:02}-{number:04}",
+                "cohort": "2022",
+                "campus": "Main",
+            },
         }
         body = msgspec.json.encode({**JSON_RECORD, **changes})
-        made.append(RawRecord(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=body))
+        made.append(
+            RawRecord(
+                connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=body
+            )
+        )
     return made
 
 
@@ -165,10 +173,20 @@ def xml_raws() -> list[RawRecord]:
     made = []
     for number in range(VARIANTS):
         text = XML_RECORD.replace("\n", "").replace("A-2026-000123", f"A-2026-{number:06}")
-        text = text.replace("2026-02-27", f"20{number % 26:02}-{number % 12 + 1:02}-{number % 28 + 1:02}")
-        text = text.replace("T12:00:00Z", f"T{number % 24:02}:{number % 60:02}:{number * 7 % 60:02}Z").replace("-1234<", f"-{number:04}<")
+        text = text.replace(
+            "2026-02-27", f"20{number % 26:02}-{number % 12 + 1:02}-{number % 28 + 1:02}"
+        )
+        text = text.replace(
+            "T12:00:00Z", f"T{number % 24:02}:{number % 60:02}:{number * 7 % 60:02}Z"
+        ).replace("-1234<", f"-{number:04}<")
         made.append(
-            RawRecord(connector="bench", stream="awards", native_id=f"A-2026-{number:06}", body=text.encode(), media_type="application/xml")
+            RawRecord(
+                connector="bench",
+                stream="awards",
+                native_id=f"A-2026-{number:06}",
+                body=text.encode(),
+                media_type="application/xml",
+            )
         )
     return made
 
@@ -194,7 +212,9 @@ def figures() -> dict[str, float]:
     jsons, xmls = json_raws(), xml_raws()
     for raw in jsons:
         outcome = json_one(raw)
-        if not isinstance(outcome, Accepted) or not outcome == least(raw) == careful(raw) == json_one.harmonise_with_rules(raw):
+        if not isinstance(outcome, Accepted) or not outcome == least(raw) == careful(
+            raw
+        ) == json_one.harmonise_with_rules(raw):
             raise SystemExit(f"not the same outcome: {outcome}")
     for raw in xmls:
         outcome = xml_one(raw)
@@ -202,9 +222,14 @@ def figures() -> dict[str, float]:
             raise SystemExit(f"not the same outcome: {outcome}")
     tune_garbage_collector()  # as the stage does
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    config, same_checks, no_checks, slow = costs(jsons, json_one, careful, least, json_one.harmonise_with_rules)
+    config, same_checks, no_checks, slow = costs(
+        jsons, json_one, careful, least, json_one.harmonise_with_rules
+    )
     xml_config, xml_slow, xml_parse = costs(
-        xmls, xml_one, xml_one.harmonise_with_rules, lambda raw: etree.fromstring(raw.body or b"", parser)
+        xmls,
+        xml_one,
+        xml_one.harmonise_with_rules,
+        lambda raw: etree.fromstring(raw.body or b"", parser),
     )
     size, xml_size = len(jsons[0].body or b""), len(xmls[0].body or b"")
     return {

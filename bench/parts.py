@@ -23,7 +23,12 @@ from bench.peers.ours import JOB
 from bench.peers.records import bodies
 from gateway.harmonise import record_rules
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.messages.cloudevents import decode_raw, encode_document_headers, encode_raw_headers, event_id
+from gateway.messages.cloudevents import (
+    decode_raw,
+    encode_document_headers,
+    encode_raw_headers,
+    event_id,
+)
 from gateway.pipeline.harmonise_stage import tune_garbage_collector
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.record_processor import RecordProcessor
@@ -53,7 +58,9 @@ def cost(work: Callable[[Any], object], records: Sequence[Any]) -> float:
 def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRecord]) -> Parts:
     """Return what each part costs, for the records of ``raws`` that are accepted."""
     accepted = [(raw, outcome) for raw in raws if isinstance(outcome := harmoniser(raw), Accepted)]
-    fetched = [Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw, _ in accepted]
+    fetched = [
+        Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw, _ in accepted
+    ]
     streams, country = harmoniser.connector.streams, harmoniser.connector.country
 
     def read(one: Fetched) -> RawRecord:
@@ -65,11 +72,20 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
 
     def rendered(one: tuple[RawRecord, Any]) -> tuple[RawRecord, Any]:
         raw, outcome = one
-        return raw, render.render(outcome, raw, template=streams[raw.stream].iri, country=country, at=AT, audience_key=KEY.encode())
+        return raw, render.render(
+            outcome,
+            raw,
+            template=streams[raw.stream].iri,
+            country=country,
+            at=AT,
+            audience_key=KEY.encode(),
+        )
 
     def headed(one: tuple[RawRecord, Any]) -> object:
         raw, found = one
-        return [encode_document_headers(document, raw, found.provenance) for document in found.documents]
+        return [
+            encode_document_headers(document, raw, found.provenance) for document in found.documents
+        ]
 
     way: dict[str, Callable[[Any], object]] = {
         "raw record from its headers": read,
@@ -79,7 +95,9 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
         "everything else": deliver,
     }
     reached = [cost(work, fetched) for work in way.values()]
-    added = dict(zip(way, (after - before for before, after in pairwise([0.0, *reached])), strict=True))
+    added = dict(
+        zip(way, (after - before for before, after in pairwise([0.0, *reached])), strict=True)
+    )
     documents = [
         (document, raw, found.provenance)
         for raw, found in map(rendered, accepted)
@@ -88,12 +106,17 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
     ]
     each = len(documents) / len(accepted)
     alone = {
-        "harmonise": _inside(harmoniser, [(raw, outcome) for raw, outcome in accepted if raw.stream == accepted[0][0].stream]),
+        "harmonise": _inside(
+            harmoniser,
+            [(raw, outcome) for raw, outcome in accepted if raw.stream == accepted[0][0].stream],
+        ),
         "render": {"  alone": cost(rendered, accepted)},
         "headers": {
             "  alone ": each * cost(lambda one: encode_document_headers(*one), documents),
-            "  provenance encoded": each * cost(msgspec.json.Encoder().encode, [one[2] for one in documents]),
-            "  event id": each * cost(lambda one: event_id(one[0].topic, one[0].key, one[0].value), documents),
+            "  provenance encoded": each
+            * cost(msgspec.json.Encoder().encode, [one[2] for one in documents]),
+            "  event id": each
+            * cost(lambda one: event_id(one[0].topic, one[0].key, one[0].value), documents),
         },
     }
     found: Parts = {}
@@ -112,7 +135,13 @@ def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[RawRecord, Accepted
 
     def mapped(raw: RawRecord) -> Any:
         program: Any = programs.for_kind(raw.kind)
-        values = program.run(programs.parse_payload(raw), programs.context(raw), [], [], programs.may_hold_invisible_text(raw))
+        values = program.run(
+            programs.parse_payload(raw),
+            programs.context(raw),
+            [],
+            [],
+            programs.may_hold_invisible_text(raw),
+        )
         values.setdefault("id", raw.native_id)
         return values
 
@@ -122,11 +151,15 @@ def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[RawRecord, Accepted
     whole = [enrich(one, country=country, emits=program.emits, tables=tables)[0] for one in values]
     found: Parts = {
         "  read and map": cost(mapped, raws),
-        "  rules and tables": cost(lambda one: enrich(one, country=country, emits=program.emits, tables=tables), values),
+        "  rules and tables": cost(
+            lambda one: enrich(one, country=country, emits=program.emits, tables=tables), values
+        ),
         "  typed record": cost(lambda one: msgspec.convert(one, type=program.record), whole),
     }
     if harmoniser.providers is not None:
-        found["  providers"] = cost(lambda one: harmoniser.providers.assess_record(one[1].record), accepted)  # type: ignore[union-attr]
+        found["  providers"] = cost(
+            lambda one: harmoniser.providers.assess_record(one[1].record), accepted
+        )  # type: ignore[union-attr]
     return found
 
 
@@ -141,8 +174,13 @@ def figures() -> dict[str, Parts]:
         found[name] = parts(deliver, harmoniser, [raw for raw in raws if raw.connector == name])
     settings = Settings().model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)})
     fleet = load_config(settings)
-    own = [RawRecord(connector="bench-peers", stream="programmes", native_id=name, body=body) for name, body in bodies(RECORDS)]
-    found["bench-peers"] = parts(RecordProcessor(fleet.harmonisers.get, KEY.encode()), fleet.harmonisers["bench-peers"], own)
+    own = [
+        RawRecord(connector="bench-peers", stream="programmes", native_id=name, body=body)
+        for name, body in bodies(RECORDS)
+    ]
+    found["bench-peers"] = parts(
+        RecordProcessor(fleet.harmonisers.get, KEY.encode()), fleet.harmonisers["bench-peers"], own
+    )
     return found
 
 
@@ -151,7 +189,10 @@ def main() -> dict[str, Parts]:
     found = figures()
     print(f"{'CPU µs/record':30}" + "".join(f"{name:>14}" for name in found))
     for part in dict.fromkeys(part for column in found.values() for part in column):
-        print(f"{part:30}" + "".join(f"{column.get(part, float('nan')):14.1f}" for column in found.values()))
+        print(
+            f"{part:30}"
+            + "".join(f"{column.get(part, float('nan')):14.1f}" for column in found.values())
+        )
     return found
 
 

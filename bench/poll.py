@@ -44,14 +44,15 @@ class Polled:
 def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
     """Write the comparison's connector as one that compares complete scans of the registry at ``port``."""
     text = (JOB / "bench-peers.yaml").read_text()
-    text = text.replace('"https://registry.example"}}', f'"http://127.0.0.1:{port}"}}}}', 1).replace(
-        "connector: bench-peers", f"connector: {name}"
-    )
-    asked = (
-        '    request: {get: /programmes, query: {page: "{page}"}}\n    paging: {page_number: {start: 1, more: more}}\n    cursor: scan\n'
-    )
+    text = text.replace(
+        '"https://registry.example"}}', f'"http://127.0.0.1:{port}"}}}}', 1
+    ).replace("connector: bench-peers", f"connector: {name}")
+    asked = '    request: {get: /programmes, query: {page: "{page}"}}\n    paging: {page_number: {start: 1, more: more}}\n    cursor: scan\n'
     text = text.replace("    request: {get: /programmes}\n", asked)
-    text = text[: text.index("    tests:")] + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
+    text = (
+        text[: text.index("    tests:")]
+        + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
+    )
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.yaml").write_text(text)
 
@@ -63,7 +64,9 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
     with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
         folder = Path(place)
         scanning(folder / "connectors", port, name)
-        settings = settings.model_copy(update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)})
+        settings = settings.model_copy(
+            update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)}
+        )
         connector = load_config(settings).connectors[name]
         costs: list[float] = []
         async with RegistryClient(connector, FileSecrets(folder), "production") as client:
@@ -94,7 +97,9 @@ def main() -> dict[str, Any]:
     with broker() as bootstrap:
         found = uvloop.run(measure(bootstrap, RECORDS))
     costs = f"new {found.new:.1f}, unchanged {found.unchanged:.1f}, taken over {found.taken:.1f} CPU-s/million"
-    print(f"poll, {found.records:,} records in pages of {registry.PAGE:,}: {costs}, {found.rss_mb:.0f} MB")
+    print(
+        f"poll, {found.records:,} records in pages of {registry.PAGE:,}: {costs}, {found.rss_mb:.0f} MB"
+    )
     return {name: getattr(found, name) for name in Polled.__slots__}
 
 

@@ -40,7 +40,9 @@ async def serve(size: int) -> None:
 @contextmanager
 def running(size: int) -> Iterator[int]:
     """Run the registry beside this process for the length of a block; the value is its port."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.registry", str(size)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.registry", str(size)], stdout=subprocess.PIPE
+    )
     try:
         yield int((process.stdout or sys.exit(1)).readline())
     finally:

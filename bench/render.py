@@ -24,7 +24,9 @@ def measure(name: str) -> tuple[float, int]:
     for _ in range(RUNS):
         begun = time.process_time()
         for _ in range(ROUNDS):
-            found = render(accepted, raw, template=None, country="IE", at=samples.AT, audience_key=samples.KEY)
+            found = render(
+                accepted, raw, template=None, country="IE", at=samples.AT, audience_key=samples.KEY
+            )
         costs.append((time.process_time() - begun) / ROUNDS * 1e6)
     documents = found.documents if isinstance(found, Rendered) else ()
     return statistics.median(costs), sum(len(document.value or b"") for document in documents)

@@ -17,7 +17,9 @@ GROUPS_2 = Path("/sys/fs/cgroup")
 
 def available() -> bool:
     """Whether such groups can be made here."""
-    return os.access(_groups(), os.W_OK) and (GROUPS.exists() or "cpu" in (GROUPS_2 / "cgroup.subtree_control").read_text().split())
+    return os.access(_groups(), os.W_OK) and (
+        GROUPS.exists() or "cpu" in (GROUPS_2 / "cgroup.subtree_control").read_text().split()
+    )
 
 
 @contextmanager

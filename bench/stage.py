@@ -37,7 +37,11 @@ RECORDS = int(os.environ.get("BENCH_RECORDS", "100000"))
 RUNS = 2
 PARTITIONS = 4
 MOST_MB = 200
-BODY = b'{"primaryCode":"%d","name":[{"language":"en","value":"' + b"A programme of study, described at length. " * 26 + b'"}]}'
+BODY = (
+    b'{"primaryCode":"%d","name":[{"language":"en","value":"'
+    + b"A programme of study, described at length. " * 26
+    + b'"}]}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,10 @@ class Copying:
     def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return one document."""
         return ProcessedRecord(
-            [OutgoingRecord(self.topic, record.key, record.value, list(record.headers))], "bench", "programmes", "accepted"
+            [OutgoingRecord(self.topic, record.key, record.value, list(record.headers))],
+            "bench",
+            "programmes",
+            "accepted",
         )
 
 
@@ -84,14 +91,26 @@ async def prepare(bootstrap: str, name: str, raws: Iterable[RawRecord]) -> None:
     """Create two topics and fill the first."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await client.start()
-    await client.create_topics([NewTopic(f"{name}-in", PARTITIONS, 1), NewTopic(f"{name}-out", PARTITIONS, 1)])
+    await client.create_topics(
+        [NewTopic(f"{name}-in", PARTITIONS, 1), NewTopic(f"{name}-out", PARTITIONS, 1)]
+    )
     await client.close()
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=262_144)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=262_144
+    )
     await producer.start()
     batches = [producer.create_batch() for _ in range(PARTITIONS)]
     for number, raw in enumerate(raws):
         place = number % PARTITIONS
-        while batches[place].append(key=raw.key.encode(), value=raw.body, timestamp=None, headers=encode_raw_headers(raw)) is None:
+        while (
+            batches[place].append(
+                key=raw.key.encode(),
+                value=raw.body,
+                timestamp=None,
+                headers=encode_raw_headers(raw),
+            )
+            is None
+        ):
             await producer.send_batch(batches[place], f"{name}-in", partition=place)
             batches[place] = producer.create_batch()
     for place, batch in enumerate(batches):
@@ -102,10 +121,19 @@ async def prepare(bootstrap: str, name: str, raws: Iterable[RawRecord]) -> None:
 def same(count: int) -> Iterator[RawRecord]:
     """Yield ``count`` records of 1.2 KB."""
     for number in range(count):
-        yield RawRecord(connector="bench", stream="programmes", native_id=str(number), body=BODY % number, version="1", kind="programme")
+        yield RawRecord(
+            connector="bench",
+            stream="programmes",
+            native_id=str(number),
+            body=BODY % number,
+            version="1",
+            kind="programme",
+        )
 
 
-async def measure(settings: Settings, topic: str, process: ProcessRecord, count: int, title: str) -> Measured:
+async def measure(
+    settings: Settings, topic: str, process: ProcessRecord, count: int, title: str
+) -> Measured:
     """Run a stage until it has committed ``count`` records; what happens before the first commit is not measured."""
     stage = HarmoniseStage(settings, process, process, topic=topic, group=uuid.uuid4().hex)
     running = asyncio.create_task(stage.run())
@@ -114,7 +142,13 @@ async def measure(settings: Settings, topic: str, process: ProcessRecord, count:
     first, started, cpu = stage.committed, time.perf_counter(), time.process_time()
     while stage.committed < count:
         await asyncio.sleep(0.02)
-    measured = Measured(title, stage.committed - first, time.perf_counter() - started, time.process_time() - cpu, peak_rss())
+    measured = Measured(
+        title,
+        stage.committed - first,
+        time.perf_counter() - started,
+        time.process_time() - cpu,
+        peak_rss(),
+    )
     stage.stop()
     await running
     return measured
@@ -142,7 +176,9 @@ async def _run(bootstrap: str) -> list[Measured]:
     count = RECORDS // 5
     await prepare(bootstrap, f"{name}-real", islice(cycle(raws), count))
     for turn in range(RUNS):
-        await row(f"{name}-real-in", deliver, count, f"stage, harmonising two registries, run {turn + 1}")
+        await row(
+            f"{name}-real-in", deliver, count, f"stage, harmonising two registries, run {turn + 1}"
+        )
     return found
 
 

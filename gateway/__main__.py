@@ -28,7 +28,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ValidationError as error:
         for item in error.errors(include_input=False, include_url=False):
-            name = "GATEWAY_" + "_".join(str(part) for part in item["loc"]).upper().removeprefix("GATEWAY_")
+            name = "GATEWAY_" + "_".join(str(part) for part in item["loc"]).upper().removeprefix(
+                "GATEWAY_"
+            )
             print(f"gateway: {name}: {item['msg']}", file=sys.stderr)  # noqa: T201
         sys.exit(ConfigError.exit_code)
     except BrokenPipeError:

@@ -55,7 +55,9 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.code}: " + (f"{self.path}: {self.message}" if self.path else self.message)
+        return f"{place}: {self.code}: " + (
+            f"{self.path}: {self.message}" if self.path else self.message
+        )
 
 
 class ConfigError(GatewayError):

@@ -37,7 +37,8 @@ class PseudonymKeys:
         ids = self.for_audience(CREDENTIAL_ID_AUDIENCE)
         ids_are_permanent = len(self.permanent) > len(self.secrets)
         return [
-            (esc, ids[0] if ids_are_permanent else identity) for esc, identity in zip(self.for_audience(ESC_AUDIENCE), ids, strict=False)
+            (esc, ids[0] if ids_are_permanent else identity)
+            for esc, identity in zip(self.for_audience(ESC_AUDIENCE), ids, strict=False)
         ][1:]
 
 
@@ -55,7 +56,10 @@ def load_keys(settings: Settings) -> PseudonymKeys:
     """Return the keys that the settings hold."""
     known = tuple(
         secret.encode()
-        for secret in (settings.pseudonym_key.get_secret_value(), settings.pseudonym_key_previous.get_secret_value())
+        for secret in (
+            settings.pseudonym_key.get_secret_value(),
+            settings.pseudonym_key_previous.get_secret_value(),
+        )
         if secret
     )
     permanent_secret = settings.permanent_key.get_secret_value()

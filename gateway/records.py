@@ -20,9 +20,13 @@ LangMap = dict[str, str]
 """BCP 47 language tag to text."""
 
 
-def field_info(description: str, *, personal: bool = False, derived: bool = False, source: str = "") -> Meta:
+def field_info(
+    description: str, *, personal: bool = False, derived: bool = False, source: str = ""
+) -> Meta:
     """Describe a field once, for people and for programs."""
-    return Meta(description=description, extra={"personal": personal, "derived": derived, "source": source})
+    return Meta(
+        description=description, extra={"personal": personal, "derived": derived, "source": source}
+    )
 
 
 MISSING_ID_PREFIX, INVALID_ID_PREFIX = "?", "?!"
@@ -65,10 +69,15 @@ class Organisation(Struct, frozen=True, kw_only=True):
     """A body that awards, provides, accredits or issues."""
 
     name: Annotated[LangMap, field_info("Legal name by language", source="ELM rov:legalName")] = {}
-    country: Annotated[str | None, field_info("ISO 3166-1 alpha-2", source="ELM elm:countryCode")] = None
+    country: Annotated[
+        str | None, field_info("ISO 3166-1 alpha-2", source="ELM elm:countryCode")
+    ] = None
     identifiers: Annotated[
         dict[str, str],
-        field_info("Identifier by scheme: schac pic erasmus oid eter deqar ror vat eidas local", source="ECHE, DEQAR, ELM adms:identifier"),
+        field_info(
+            "Identifier by scheme: schac pic erasmus oid eter deqar ror vat eidas local",
+            source="ECHE, DEQAR, ELM adms:identifier",
+        ),
     ] = {}
     homepage: Annotated[str | None, field_info("https URL")] = None
 
@@ -78,7 +87,9 @@ class LearningOutcome(Struct, frozen=True, kw_only=True):
 
     title: Annotated[LangMap, field_info("The outcome by language", source="ELM dc:title")] = {}
     kind: Annotated[Literal["knowledge", "skill"] | None, field_info("ELM skill type")] = None
-    esco: Annotated[tuple[str, ...], field_info("ESCO skill URIs", source="ELM elm:relatedESCOSkill")] = ()
+    esco: Annotated[
+        tuple[str, ...], field_info("ESCO skill URIs", source="ELM elm:relatedESCOSkill")
+    ] = ()
 
 
 class Accreditation(Struct, frozen=True, kw_only=True):
@@ -86,7 +97,9 @@ class Accreditation(Struct, frozen=True, kw_only=True):
 
     title: Annotated[LangMap, field_info("Name of the decision by language")] = {}
     kind: Annotated[str | None, field_info("programme | institutional | licence")] = None
-    agency: Annotated[Organisation | None, field_info("Who decided", source="ELM elm:accreditingAgent")] = None
+    agency: Annotated[
+        Organisation | None, field_info("Who decided", source="ELM elm:accreditingAgent")
+    ] = None
     report: Annotated[str | None, field_info("https URL of the report")] = None
     valid_from: date | None = None
     valid_until: date | None = None
@@ -104,21 +117,40 @@ class Assessment(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     supervision: Annotated[
-        str | None, field_info("unsupervised | supervised_with_id | verified_online", source="Annex I optional element 2")
+        str | None,
+        field_info(
+            "unsupervised | supervised_with_id | verified_online",
+            source="Annex I optional element 2",
+        ),
     ] = None
-    grade: Annotated[str | None, field_info("As the registry writes it; never converted", personal=True, source="R16")] = None
-    grading_scale: Annotated[str | None, field_info("The scale the grade belongs to", source="R16")] = None
+    grade: Annotated[
+        str | None,
+        field_info("As the registry writes it; never converted", personal=True, source="R16"),
+    ] = None
+    grading_scale: Annotated[
+        str | None, field_info("The scale the grade belongs to", source="R16")
+    ] = None
     assessed_on: Annotated[date | None, field_info("Date of the assessment", personal=True)] = None
 
 
 class Holder(Struct, frozen=True, kw_only=True):
     """The person a credential, enrolment or card belongs to."""
 
-    pseudonym: Annotated[str | None, field_info("Keyed pseudonym of the national identifier, per audience", personal=True)] = None
-    esi: Annotated[str | None, field_info("European Student Identifier, urn:schac:personalUniqueCode:int:esi:…", personal=True)] = None
+    pseudonym: Annotated[
+        str | None,
+        field_info("Keyed pseudonym of the national identifier, per audience", personal=True),
+    ] = None
+    esi: Annotated[
+        str | None,
+        field_info(
+            "European Student Identifier, urn:schac:personalUniqueCode:int:esi:…", personal=True
+        ),
+    ] = None
     given_name: Annotated[str | None, field_info("Given name", personal=True)] = None
     family_name: Annotated[str | None, field_info("Family name", personal=True)] = None
-    full_name: Annotated[str | None, field_info("Full name where the registry does not split it", personal=True)] = None
+    full_name: Annotated[
+        str | None, field_info("Full name where the registry does not split it", personal=True)
+    ] = None
     birth_date: Annotated[date | None, field_info("Date of birth", personal=True)] = None
     email: Annotated[str | None, field_info("Institutional address", personal=True)] = None
 
@@ -128,47 +160,109 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, field_info("The registry's own identifier, unique within its stream")]
     iri: Annotated[
-        str, field_info("Persistent IRI of the record, derived from connector and id unless the connector says how", derived=True)
+        str,
+        field_info(
+            "Persistent IRI of the record, derived from connector and id unless the connector says how",
+            derived=True,
+        ),
     ] = ""
-    title: Annotated[LangMap, field_info("Title by language", source="Annex I element 2, ELM dc:title")] = {}
+    title: Annotated[
+        LangMap, field_info("Title by language", source="Annex I element 2, ELM dc:title")
+    ] = {}
     description: Annotated[LangMap, field_info("Description by language")] = {}
-    nqf_framework: Annotated[str | None, field_info("Short key of the national framework in mappings/<country>.yaml")] = None
-    nqf_level: Annotated[str | None, field_info("National level exactly as written, as text", source="ELM elm:NQFLevel")] = None
-    nqf_uri: Annotated[str | None, field_info("EU vocabulary URI of the national level", derived=True)] = None
-    eqf_declared: Annotated[
-        int | None, field_info("The EQF level the registry itself states, 1-8; compared, never trusted", source="R4")
+    nqf_framework: Annotated[
+        str | None, field_info("Short key of the national framework in mappings/<country>.yaml")
     ] = None
-    eqf_level: Annotated[int | None, field_info("EQF level 1-8 that a dated, sourced table row states", derived=True, source="R1-R5")] = (
-        None
-    )
+    nqf_level: Annotated[
+        str | None,
+        field_info("National level exactly as written, as text", source="ELM elm:NQFLevel"),
+    ] = None
+    nqf_uri: Annotated[
+        str | None, field_info("EU vocabulary URI of the national level", derived=True)
+    ] = None
+    eqf_declared: Annotated[
+        int | None,
+        field_info(
+            "The EQF level the registry itself states, 1-8; compared, never trusted", source="R4"
+        ),
+    ] = None
+    eqf_level: Annotated[
+        int | None,
+        field_info(
+            "EQF level 1-8 that a dated, sourced table row states", derived=True, source="R1-R5"
+        ),
+    ] = None
     cycle: Annotated[
-        str | None, field_info("QF-EHEA cycle: short | first | second | third, only if the registry says so", source="R12")
+        str | None,
+        field_info(
+            "QF-EHEA cycle: short | first | second | third, only if the registry says so",
+            source="R12",
+        ),
     ] = None
     credit_amount: Annotated[Decimal | None, field_info("National credits as written")] = None
-    credit_unit: Annotated[str | None, field_info("Unit of credit_amount: a unit key in mappings/<country>.yaml")] = None
+    credit_unit: Annotated[
+        str | None, field_info("Unit of credit_amount: a unit key in mappings/<country>.yaml")
+    ] = None
     credit_sector: Annotated[str | None, field_info("HE | VET | GEN", source="R19")] = None
     credit_points: Annotated[
-        Decimal | None, field_info("ECTS credit points, exact until one rounding to 2 places", derived=True, source="R17-R19")
+        Decimal | None,
+        field_info(
+            "ECTS credit points, exact until one rounding to 2 places",
+            derived=True,
+            source="R17-R19",
+        ),
     ] = None
-    workload_hours: Annotated[Decimal | None, field_info("Notional workload in hours of 60 minutes", source="Annex I element 7")] = None
-    duration_months: Annotated[int | None, field_info("Nominal duration in months", source="ELM elm:maximumDuration")] = None
-    isced_f: Annotated[tuple[str, ...], field_info("ISCED-F 2013 codes of 2, 3 or 4 digits", source="ELM elm:ISCEDFCode")] = ()
-    languages: Annotated[tuple[str, ...], field_info("Languages of instruction and assessment, BCP 47")] = ()
-    learning_outcomes: Annotated[tuple[LearningOutcome, ...], field_info("Learning outcomes", source="Annex I element 6")] = ()
+    workload_hours: Annotated[
+        Decimal | None,
+        field_info("Notional workload in hours of 60 minutes", source="Annex I element 7"),
+    ] = None
+    duration_months: Annotated[
+        int | None, field_info("Nominal duration in months", source="ELM elm:maximumDuration")
+    ] = None
+    isced_f: Annotated[
+        tuple[str, ...],
+        field_info("ISCED-F 2013 codes of 2, 3 or 4 digits", source="ELM elm:ISCEDFCode"),
+    ] = ()
+    languages: Annotated[
+        tuple[str, ...], field_info("Languages of instruction and assessment, BCP 47")
+    ] = ()
+    learning_outcomes: Annotated[
+        tuple[LearningOutcome, ...], field_info("Learning outcomes", source="Annex I element 6")
+    ] = ()
     mode: Annotated[
-        str | None, field_info("online | blended | presential | workbased | project | research", source="Annex I element 10")
+        str | None,
+        field_info(
+            "online | blended | presential | workbased | project | research",
+            source="Annex I element 10",
+        ),
     ] = None
     setting: Annotated[str | None, field_info("formal | non_formal")] = None
-    entry_requirement: Annotated[LangMap, field_info("Prerequisites by language", source="Annex I optional element 1")] = {}
+    entry_requirement: Annotated[
+        LangMap, field_info("Prerequisites by language", source="Annex I optional element 1")
+    ] = {}
     partial: Annotated[
-        bool | None, field_info("True when stackable towards a larger qualification", source="Annex I optional element 4")
+        bool | None,
+        field_info(
+            "True when stackable towards a larger qualification",
+            source="Annex I optional element 4",
+        ),
     ] = None
-    micro: Annotated[bool, field_info("True for a micro-credential", source="2022/C 243/02")] = False
+    micro: Annotated[bool, field_info("True for a micro-credential", source="2022/C 243/02")] = (
+        False
+    )
     homepage: Annotated[str | None, field_info("https URL for people")] = None
-    awarding_body: Annotated[Organisation | None, field_info("Who awards", source="Annex I element 4")] = None
-    accreditation: Annotated[tuple[Accreditation, ...], field_info("Quality assurance", source="Annex I element 11")] = ()
-    changed_at: Annotated[datetime | None, field_info("When the registry changed the record; an instant with zone")] = None
-    valid_from: Annotated[date | None, field_info("First day the qualification, course or award is valid")] = None
+    awarding_body: Annotated[
+        Organisation | None, field_info("Who awards", source="Annex I element 4")
+    ] = None
+    accreditation: Annotated[
+        tuple[Accreditation, ...], field_info("Quality assurance", source="Annex I element 11")
+    ] = ()
+    changed_at: Annotated[
+        datetime | None, field_info("When the registry changed the record; an instant with zone")
+    ] = None
+    valid_from: Annotated[
+        date | None, field_info("First day the qualification, course or award is valid")
+    ] = None
     valid_until: Annotated[date | None, field_info("Last day it is valid")] = None
 
 
@@ -182,7 +276,9 @@ class Qualification(LearningRecord, frozen=True, kw_only=True):
 class LearningOpportunity(LearningRecord, frozen=True, kw_only=True):
     """A course or programme somebody offers: a catalogue entry, no personal data."""
 
-    provider: Annotated[Organisation | None, field_info("Who offers it", source="ELM elm:providedBy")] = None
+    provider: Annotated[
+        Organisation | None, field_info("Who offers it", source="ELM elm:providedBy")
+    ] = None
     leads_to: Annotated[str | None, field_info("Native id of the qualification it leads to")] = None
     starts_on: date | None = None
     ends_on: date | None = None
@@ -199,38 +295,70 @@ class CredentialPart(LearningRecord, frozen=True, kw_only=True):
 class Credential(LearningRecord, frozen=True, kw_only=True):
     """Something a person was awarded: diploma, certificate, transcript of records or micro-credential."""
 
-    kind: Annotated[Literal["diploma", "certificate", "transcript", "micro_credential"], field_info("What sort of credential it is")] = (
-        "certificate"
-    )
-    holder: Annotated[Holder, field_info("Whose it is", personal=True, source="Annex I element 1")] = Holder()
-    awarded_on: Annotated[date | None, field_info("Date of the award; the date tables and quality assurance are judged at")] = None
-    issued_at: Annotated[datetime | None, field_info("When the document was issued", source="Annex I element 5")] = None
-    issuer: Annotated[Organisation | None, field_info("Who issues the document when not the awarding body")] = None
-    assessment: Annotated[Assessment | None, field_info("Type of assessment", source="Annex I element 9")] = None
+    kind: Annotated[
+        Literal["diploma", "certificate", "transcript", "micro_credential"],
+        field_info("What sort of credential it is"),
+    ] = "certificate"
+    holder: Annotated[
+        Holder, field_info("Whose it is", personal=True, source="Annex I element 1")
+    ] = Holder()
+    awarded_on: Annotated[
+        date | None,
+        field_info("Date of the award; the date tables and quality assurance are judged at"),
+    ] = None
+    issued_at: Annotated[
+        datetime | None, field_info("When the document was issued", source="Annex I element 5")
+    ] = None
+    issuer: Annotated[
+        Organisation | None, field_info("Who issues the document when not the awarding body")
+    ] = None
+    assessment: Annotated[
+        Assessment | None, field_info("Type of assessment", source="Annex I element 9")
+    ] = None
     parts: Annotated[tuple[CredentialPart, ...], field_info("What it is made of")] = ()
-    further_information: Annotated[LangMap, field_info("Anything more, by language", source="Annex I optional element 5")] = {}
-    holder_consent: Annotated[bool, field_info("True when the holder agreed that student-card services learn of it")] = False
+    further_information: Annotated[
+        LangMap, field_info("Anything more, by language", source="Annex I optional element 5")
+    ] = {}
+    holder_consent: Annotated[
+        bool, field_info("True when the holder agreed that student-card services learn of it")
+    ] = False
     revoked: Annotated[bool, field_info("True when the registry annulled it")] = False
-    signed_original: Annotated[str | None, field_info("Base64 of the signed bytes exactly as received", personal=True)] = None
+    signed_original: Annotated[
+        str | None, field_info("Base64 of the signed bytes exactly as received", personal=True)
+    ] = None
 
 
 class StudentStatus(Struct, frozen=True, kw_only=True):
     """One person's enrolment at one institution, as student-card services may know it. No grades, ever."""
 
     id: Annotated[str, field_info("The registry's own identifier, unique within its stream")]
-    holder: Annotated[Holder, field_info("esi is required; full_name and email may be given", personal=True)] = Holder()
+    holder: Annotated[
+        Holder, field_info("esi is required; full_name and email may be given", personal=True)
+    ] = Holder()
     institution: Annotated[Organisation | None, field_info("identifiers.pic is required")] = None
     active: Annotated[bool | None, field_info("True while enrolled and attending")] = None
-    ended: Annotated[bool, field_info("True once the enrolment is over, whatever the reason; the reason is never carried")] = False
+    ended: Annotated[
+        bool,
+        field_info(
+            "True once the enrolment is over, whatever the reason; the reason is never carried"
+        ),
+    ] = False
     valid_from: date | None = None
     valid_until: Annotated[date | None, field_info("End of the term or study right")] = None
     nqf_framework: str | None = None
     nqf_level: Annotated[str | None, field_info("Level of the programme")] = None
     eqf_declared: int | None = None
     eqf_level: Annotated[int | None, field_info("5-8", derived=True)] = None
-    degree_programme: Annotated[bool, field_info("False for open studies and micro-credential learners: then no academic level")] = True
+    degree_programme: Annotated[
+        bool,
+        field_info("False for open studies and micro-credential learners: then no academic level"),
+    ] = True
     esc_agreement: Annotated[
-        bool, field_info("True when the student agreed; otherwise nothing is published", source="ESC Router MRAP.7")
+        bool,
+        field_info(
+            "True when the student agreed; otherwise nothing is published",
+            source="ESC Router MRAP.7",
+        ),
     ] = False
     changed_at: datetime | None = None
 
@@ -241,16 +369,21 @@ class Card(Struct, frozen=True, kw_only=True):
     id: Annotated[str, field_info("The registry's own identifier, unique within its stream")]
     card_number: Annotated[str | None, field_info("ESCN", personal=True)] = None
     holder: Annotated[Holder, field_info("esi is required", personal=True)] = Holder()
-    issuer: Annotated[Organisation | None, field_info("identifiers.pic equals the last nine digits of the ESCN")] = None
-    event: Annotated[Literal["issued", "updated", "suspended", "reactivated", "expired", "revoked"], field_info("What happened")] = (
-        "updated"
-    )
+    issuer: Annotated[
+        Organisation | None, field_info("identifiers.pic equals the last nine digits of the ESCN")
+    ] = None
+    event: Annotated[
+        Literal["issued", "updated", "suspended", "reactivated", "expired", "revoked"],
+        field_info("What happened"),
+    ] = "updated"
     active: bool | None = None
     card_type: Annotated[str, field_info("One of the seven names of the ESC Router v2")] = "UNKNOWN"
     issued_on: date | None = None
     expires_on: date | None = None
     display_name: Annotated[str | None, field_info("Name of the card product")] = None
-    esc_agreement: Annotated[bool, field_info("True when the student agreed; otherwise nothing is published")] = False
+    esc_agreement: Annotated[
+        bool, field_info("True when the student agreed; otherwise nothing is published")
+    ] = False
     changed_at: datetime | None = None
 
 
@@ -258,12 +391,18 @@ class QualityReport(Struct, frozen=True, kw_only=True):
     """One external quality-assurance report about a provider (DEQAR's facts)."""
 
     id: Annotated[str, field_info("Report number")]
-    kind: Annotated[Literal["institutional", "programme"], field_info("What was reviewed")] = "institutional"
-    obligatory: Annotated[bool, field_info("Part of the obligatory system: counts as accreditation")] = False
+    kind: Annotated[Literal["institutional", "programme"], field_info("What was reviewed")] = (
+        "institutional"
+    )
+    obligatory: Annotated[
+        bool, field_info("Part of the obligatory system: counts as accreditation")
+    ] = False
     positive: Annotated[bool, field_info("False when the decision was negative")] = True
     high_alert: Annotated[bool, field_info("True when flagged 'high level'")] = False
     agency: str | None = None
-    programmes: Annotated[tuple[str, ...], field_info("Names of the programmes a programme report covers")] = ()
+    programmes: Annotated[
+        tuple[str, ...], field_info("Names of the programmes a programme report covers")
+    ] = ()
     levels: Annotated[tuple[int, ...], field_info("EQF levels 5-8 covered")] = ()
     valid_from: date | None = None
     valid_until: Annotated[date | None, field_info("None: six years from valid_from")] = None
@@ -273,7 +412,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     """A trusted provider and its quality assurance (ECHE, DEQAR)."""
 
     id: Annotated[str, field_info("The registry's own identifier")]
-    organisation: Annotated[Organisation, field_info("Names and identifiers used to join")] = Organisation()
+    organisation: Annotated[Organisation, field_info("Names and identifiers used to join")] = (
+        Organisation()
+    )
     eche: Annotated[bool, field_info("Holds an Erasmus Charter for Higher Education")] = False
     eche_from: date | None = None
     eche_until: date | None = None

@@ -15,12 +15,20 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 class Settings(BaseSettings):
     """Settings of one gateway process. Every field is ``GATEWAY_<NAME>`` in the environment, or the name in its ``validation_alias``."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
 
     kafka_bootstrap: str = ""
     """``host:port[,host:port]`` of a Kafka cluster; empty means the broker that ``gateway kafka start`` runs here."""
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = (
+        "SCRAM-SHA-512"
+    )
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
     kafka_password_file: Path | None = None
@@ -41,9 +49,13 @@ class Settings(BaseSettings):
     instance: str = ""
     """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it.
     Two workers of one name would take turns: give each its own."""
-    registry_environment: Literal["production", "acceptance"] = Field("production", validation_alias="GATEWAY_STAGE")
+    registry_environment: Literal["production", "acceptance"] = Field(
+        "production", validation_alias="GATEWAY_STAGE"
+    )
     """Which ``url`` of each connector is called."""
-    elm_catalogue_version: Literal["3.1", "3.3"] = Field("3.1", validation_alias="GATEWAY_LOQ_VERSION")
+    elm_catalogue_version: Literal["3.1", "3.3"] = Field(
+        "3.1", validation_alias="GATEWAY_LOQ_VERSION"
+    )
     """Version of the European Learning Model that catalogue entries are written in; official shapes could be had for 3.1 only."""
     connectors: Path = Path("connectors")
     mappings: Path = Path("mappings")

@@ -27,7 +27,11 @@ EVERYBODY_TAKES_FROM = 32_768
 # The same examples in every run, however slow the machine: what a new one finds should not stop somebody else's change.
 # `pytest --hypothesis-profile=default` looks for new ones.
 hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
 
@@ -42,7 +46,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+def kafka_bootstrap(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
     """Addresses of a real Kafka: ``GATEWAY_TEST_KAFKA`` where set, else a broker of this run that ends with it.
 
     ``GATEWAY_TEST_KAFKA=testcontainers`` runs the same tests on a container.
@@ -55,7 +61,10 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
         yield given
         return
     try:
-        with kafka.running(tmp_path_factory.mktemp("kafka") / "data", mirror=os.environ.get("GATEWAY_JAR_MIRROR", "")) as broker:
+        with kafka.running(
+            tmp_path_factory.mktemp("kafka") / "data",
+            mirror=os.environ.get("GATEWAY_JAR_MIRROR", ""),
+        ) as broker:
             yield broker.bootstrap
     except GatewayError as error:
         pytest.fail(f"the tests need a Kafka: {error}; or set GATEWAY_TEST_KAFKA", pytrace=False)
@@ -72,8 +81,12 @@ def container_bootstrap() -> Iterator[str]:
         docker.from_env().ping()
     except DockerException as error:
         pytest.skip(f"no Docker engine answers ({type(error).__name__})")
-    container = KafkaContainer(os.environ.get("GATEWAY_TEST_KAFKA_IMAGE", "confluentinc/cp-kafka:8.0.0")).with_kraft()
-    container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1").with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
+    container = KafkaContainer(
+        os.environ.get("GATEWAY_TEST_KAFKA_IMAGE", "confluentinc/cp-kafka:8.0.0")
+    ).with_kraft()
+    container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1").with_env(
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"
+    )
     container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
     with container:
         yield container.get_bootstrap_server()
@@ -101,7 +114,12 @@ def create_topic(kafka_bootstrap: str) -> Callable[..., Awaitable[str]]:
         client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
         await client.start()
         try:
-            wanted = NewTopic(topic, partitions, 1, topic_configs={key.replace("_", "."): str(value) for key, value in config.items()})
+            wanted = NewTopic(
+                topic,
+                partitions,
+                1,
+                topic_configs={key.replace("_", "."): str(value) for key, value in config.items()},
+            )
             reply = await client.create_topics([wanted])
             assert reply.topic_errors[0][1] == 0, reply
             async with asyncio.timeout(60):

@@ -20,7 +20,9 @@ class AsADictionary(RuleBasedStateMachine):
 
     @rule(native_id=IDS, data=st.data())
     def put(self, native_id: str, data: st.DataObject) -> None:
-        value = data.draw(st.binary(min_size=self.width, max_size=self.width) | st.just(b"\xff" * self.width))
+        value = data.draw(
+            st.binary(min_size=self.width, max_size=self.width) | st.just(b"\xff" * self.width)
+        )
         self.known[native_id] = self.model[native_id] = value
 
     @rule(native_ids=st.lists(IDS, min_size=40, max_size=120))
@@ -68,7 +70,9 @@ def test_a_million_records_of_a_registry_fit_a_process() -> None:
     known = DigestTable()
     for number in range(100_000):
         known[f"2026-{number:09d}-award"] = b"d" * 24
-    held = sum(sys.getsizeof(one) for pair in known._buckets for one in (pair, *pair)) + sys.getsizeof(known._buckets)
+    held = sum(
+        sys.getsizeof(one) for pair in known._buckets for one in (pair, *pair)
+    ) + sys.getsizeof(known._buckets)
     assert held / len(known) < 80
     assert known["2026-000099999-award"] == b"d" * 24
     assert max(ids.count(b"\xff") for ids, _ in known._buckets) < 5 * 32

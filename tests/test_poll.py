@@ -21,31 +21,48 @@ from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def raw(native_id: str, body: bytes | None = b"{}", changed_at: datetime | None = None, **more: object) -> RawRecord:
-    return RawRecord(connector="c", stream="s", native_id=native_id, body=body, changed_at=changed_at, **more)
+def raw(
+    native_id: str, body: bytes | None = b"{}", changed_at: datetime | None = None, **more: object
+) -> RawRecord:
+    return RawRecord(
+        connector="c", stream="s", native_id=native_id, body=body, changed_at=changed_at, **more
+    )
 
 
 def page(**fields: object) -> RecordPage:
-    return RecordPage(**({"records": (), "position": "", "last": True, "watermark": None, "complete": False} | fields))
+    return RecordPage(
+        **(
+            {"records": (), "position": "", "last": True, "watermark": None, "complete": False}
+            | fields
+        )
+    )
 
 
 class TestWindows:
     def test_a_stream_never_read_starts_at_its_start(self):
         rule = CursorRule(window=timedelta(days=10), start=datetime(2026, 2, 1, tzinfo=UTC))
         found = list(windows(rule, StreamCursor(), NOW))
-        assert found[0] == TimeWindow(since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC))
+        assert found[0] == TimeWindow(
+            since=datetime(2026, 2, 1, tzinfo=UTC), until=datetime(2026, 2, 11, tzinfo=UTC)
+        )
         assert found[-1].until == NOW
         assert all(before.until == after.since for before, after in pairwise(found))
 
     def test_overlap_is_read_again_and_delay_is_left_alone(self):
-        rule = CursorRule(field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2))
+        rule = CursorRule(
+            field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2)
+        )
         (found,) = windows(rule, StreamCursor(since=NOW - timedelta(days=1)), NOW)
-        assert found == TimeWindow(since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2))
+        assert found == TimeWindow(
+            since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2)
+        )
 
     def test_an_interrupted_window_is_resumed_unchanged(self):
         rule = CursorRule(window=timedelta(days=1), start=datetime(2026, 2, 1, tzinfo=UTC))
         start, until = NOW - timedelta(days=2), NOW - timedelta(days=1)
-        found = list(windows(rule, StreamCursor(since=start, start=start, until=until, position="7"), NOW))
+        found = list(
+            windows(rule, StreamCursor(since=start, start=start, until=until, position="7"), NOW)
+        )
         assert found[0] == TimeWindow(since=start, until=until)
         assert found[1].since == until
 
@@ -62,7 +79,9 @@ class TestChanges:
         assert select_changes([raw("1", b'{"a":1}', NOW - timedelta(days=1))], known) == ([], 1)
 
     def test_context_is_content(self):
-        assert content_digest(raw("1", context={"a": "1"})) != content_digest(raw("1", context={"a": "2"}))
+        assert content_digest(raw("1", context={"a": "1"})) != content_digest(
+            raw("1", context={"a": "2"})
+        )
         assert content_digest(raw("1", body=None)) == DELETED_DIGEST
 
     def test_a_deletion_is_written_once(self):
@@ -83,14 +102,20 @@ class TestChanges:
         served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="1")]
         (entry,), unchanged = select_changes(served, {})
         assert unchanged == 1
-        assert entry.raw.context[CONFLICT_CONTEXT_KEY] == f"{content_digest(served[0]).hex()} and {content_digest(served[1]).hex()}"
+        assert (
+            entry.raw.context[CONFLICT_CONTEXT_KEY]
+            == f"{content_digest(served[0]).hex()} and {content_digest(served[1]).hex()}"
+        )
         assert select_changes(served, {"1": entry.value}) == ([], 2)
         (mended,), _ = select_changes(served[1:], {"1": entry.value})
         assert (mended.raw.context, mended.raw.written_before) == ({}, True)
 
     def test_a_later_change_of_the_same_version_and_a_deletion_contradict_nothing(self):
         first = raw("1", b'{"a":1}', NOW - timedelta(days=1), version="1")
-        for later in (raw("1", b'{"a":2}', NOW, version="1"), raw("1", None, NOW - timedelta(days=1), version="1")):
+        for later in (
+            raw("1", b'{"a":2}', NOW, version="1"),
+            raw("1", None, NOW - timedelta(days=1), version="1"),
+        ):
             (entry,), _ = select_changes([first, later], {})
             assert entry.raw == later
 
@@ -102,7 +127,10 @@ class TestChanges:
 
     @given(st.lists(st.integers(0, 6_000_000), max_size=20))
     def test_parts_keep_order_and_lose_nothing(self, sizes: list[int]):
-        entries = [RawEntry(raw(str(number), bytes(size)), DELETED_DIGEST, None) for number, size in enumerate(sizes)]
+        entries = [
+            RawEntry(raw(str(number), bytes(size)), DELETED_DIGEST, None)
+            for number, size in enumerate(sizes)
+        ]
         parts = list(split_into_transactions(entries))
         assert [entry for part in parts for entry in part] == entries
         assert all(parts)
@@ -111,24 +139,45 @@ class TestChanges:
 class TestAdvance:
     def test_inside_a_window_only_the_position_moves(self):
         window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
-        moved = advance_cursor(StreamCursor(since=window.since), window, page(position="2", last=False, watermark=NOW), uses_watermark=True)
-        assert moved == StreamCursor(since=window.since, start=window.since, until=NOW, position="2", watermark=NOW)
+        moved = advance_cursor(
+            StreamCursor(since=window.since),
+            window,
+            page(position="2", last=False, watermark=NOW),
+            uses_watermark=True,
+        )
+        assert moved == StreamCursor(
+            since=window.since, start=window.since, until=NOW, position="2", watermark=NOW
+        )
 
     def test_a_watermark_comes_from_the_registry_not_from_our_clock(self):
         seen = NOW - timedelta(hours=5)
         window = TimeWindow(since=None, until=NOW)
-        assert advance_cursor(StreamCursor(), window, page(watermark=seen), uses_watermark=True) == StreamCursor(since=seen)
-        assert advance_cursor(StreamCursor(since=seen), window, page(), uses_watermark=True) == StreamCursor(since=seen)
-        assert advance_cursor(StreamCursor(), window, page(), uses_watermark=False) == StreamCursor(since=NOW)
+        assert advance_cursor(
+            StreamCursor(), window, page(watermark=seen), uses_watermark=True
+        ) == StreamCursor(since=seen)
+        assert advance_cursor(
+            StreamCursor(since=seen), window, page(), uses_watermark=True
+        ) == StreamCursor(since=seen)
+        assert advance_cursor(StreamCursor(), window, page(), uses_watermark=False) == StreamCursor(
+            since=NOW
+        )
 
     def test_a_clock_that_is_ahead_does_not_pass_over_what_the_registry_has_not_reached(self):
         window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
         skew = clock_ahead_of({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True)}, NOW)
         assert skew == timedelta(hours=2)
-        assert advance_cursor(StreamCursor(), window, page(), uses_watermark=False, clock_ahead=skew) == StreamCursor(
-            since=NOW - timedelta(hours=2)
-        )
-        for headers in ({}, {"date": "nonsense"}, {"date": format_datetime(NOW - timedelta(days=3), usegmt=True)}):
+        assert advance_cursor(
+            StreamCursor(), window, page(), uses_watermark=False, clock_ahead=skew
+        ) == StreamCursor(since=NOW - timedelta(hours=2))
+        for headers in (
+            {},
+            {"date": "nonsense"},
+            {"date": format_datetime(NOW - timedelta(days=3), usegmt=True)},
+        ):
             assert clock_ahead_of(headers, NOW) == timedelta(0)
-        assert clock_ahead_of({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True), "age": "7200"}, NOW) == timedelta(0)
-        assert clock_ahead_of({"date": format_datetime(NOW + timedelta(hours=2), usegmt=True)}, NOW) == timedelta(0)
+        assert clock_ahead_of(
+            {"date": format_datetime(NOW - timedelta(hours=2), usegmt=True), "age": "7200"}, NOW
+        ) == timedelta(0)
+        assert clock_ahead_of(
+            {"date": format_datetime(NOW + timedelta(hours=2), usegmt=True)}, NOW
+        ) == timedelta(0)

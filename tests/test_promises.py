@@ -13,14 +13,22 @@ from gateway.messages.topics import TOPICS, personal_data_table
 
 ROOT = Path(__file__).parents[1]
 PROMISES = (ROOT / "docs" / "reference" / "guarantees.md").read_text(encoding="utf-8")
-ROWS = [line for line in PROMISES.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "|---"))]
+ROWS = [
+    line
+    for line in PROMISES.splitlines()
+    if line.startswith("| ") and not line.startswith(("| promise", "|---"))
+]
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 @cache
 def functions_in(path: str) -> frozenset[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return frozenset(
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.split("|")[1].strip()[:60] for row in ROWS])
@@ -30,7 +38,9 @@ def test_a_promise_names_tests_that_exist(row: str):
     for path, name in named:
         assert (ROOT / path).is_file(), path
         assert name in functions_in(path), f"{path} has no {name}"
-    assert len(re.findall(r"tests/", row)) == len(named), "a test is not named as `tests/file.py::test_name`"
+    assert len(re.findall(r"tests/", row)) == len(named), (
+        "a test is not named as `tests/file.py::test_name`"
+    )
 
 
 def test_there_are_promises_and_limits():

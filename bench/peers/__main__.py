@@ -47,7 +47,9 @@ async def said(bootstrap: str, engine: Engine) -> dict[str, Any]:
                 for record in records:
                     document = orjson.loads(record.value)
                     rejected = place.topic == engine.rejects
-                    key = (record.key.decode().rpartition("|")[2] if rejected else document["id"]).rpartition("/")[2]
+                    key = (
+                        record.key.decode().rpartition("|")[2] if rejected else document["id"]
+                    ).rpartition("/")[2]
                     if key in found:
                         raise SystemExit(f"{engine.name} wrote {key} twice")
                     found[key] = [document["field"], document["reason"]] if rejected else document
@@ -68,14 +70,23 @@ async def check(bootstrap: str, names: list[str], folder: Path) -> None:
         answers[name] = await said(bootstrap, engine)
         if len(answers[name]) != CHECKED:
             raise SystemExit(f"{engine.name} wrote {len(answers[name])} of {CHECKED} records")
-        different = [key for key, answer in answers[name].items() if answer != answers[names[0]][key]]
+        different = [
+            key for key, answer in answers[name].items() if answer != answers[names[0]][key]
+        ]
         if different:
-            raise SystemExit(f"{engine.name} differs in {len(different)} records, first in {different[0]}")
+            raise SystemExit(
+                f"{engine.name} differs in {len(different)} records, first in {different[0]}"
+            )
     rejected = sum(isinstance(answer, list) for answer in answers[names[0]].values())
-    print(f"{CHECKED:,} records, {rejected} of them rejected: the same documents and reasons from {', '.join(names)}", flush=True)
+    print(
+        f"{CHECKED:,} records, {rejected} of them rejected: the same documents and reasons from {', '.join(names)}",
+        flush=True,
+    )
 
 
-async def compare(bootstrap: str, names: list[str], scale: float, rounds: int, folder: Path) -> dict[str, list[Cost]]:
+async def compare(
+    bootstrap: str, names: list[str], scale: float, rounds: int, folder: Path
+) -> dict[str, list[Cost]]:
     """Run the engines in turn, ``rounds`` times."""
     topic = "peers.in"
     wanted = {name: max(1, int(RECORDS[name] * scale)) for name in names}
@@ -86,9 +97,14 @@ async def compare(bootstrap: str, names: list[str], scale: float, rounds: int, f
         for name in names:
             engine = ENGINES[name]
             await meter.fresh(bootstrap, engine, PARTITIONS)
-            cost = await meter.run(engine, Run(bootstrap, topic, f"run-{uuid.uuid4().hex}", folder), wanted[name])
+            cost = await meter.run(
+                engine, Run(bootstrap, topic, f"run-{uuid.uuid4().hex}", folder), wanted[name]
+            )
             costs[name].append(cost)
-            print(f"round {turn + 1}: {engine.name:<26} {cost.cpu_seconds_per_million:8.1f} CPU-s/million", flush=True)
+            print(
+                f"round {turn + 1}: {engine.name:<26} {cost.cpu_seconds_per_million:8.1f} CPU-s/million",
+                flush=True,
+            )
             await meter.fresh(bootstrap, engine, PARTITIONS)
     return costs
 
@@ -99,7 +115,11 @@ def table(costs: dict[str, list[Cost]]) -> str:
         "| engine | guarantee | CPU-µs/record (runs) | records/s/core | records/s | peak RSS MB | ours / it |",
         "|---|---|---|---:|---:|---:|---:|",
     ]
-    own = statistics.median(cost.records_per_second_and_core for cost in costs["ours"]) if "ours" in costs else None
+    own = (
+        statistics.median(cost.records_per_second_and_core for cost in costs["ours"])
+        if "ours" in costs
+        else None
+    )
     for name, runs in costs.items():
         engine = ENGINES[name]
         core = statistics.median(cost.records_per_second_and_core for cost in runs)
@@ -107,13 +127,18 @@ def table(costs: dict[str, list[Cost]]) -> str:
         wall = statistics.median(cost.records_per_second for cost in runs)
         rss = max(cost.rss_mb for cost in runs)
         ratio = f"{own / core:.2f}" if own else ""
-        lines.append(f"| {engine.name} | {engine.guarantee} | {each} | {core:,.0f} | {wall:,.0f} | {rss:.0f} | {ratio} |")
+        lines.append(
+            f"| {engine.name} | {engine.guarantee} | {each} | {core:,.0f} | {wall:,.0f} | {rss:.0f} | {ratio} |"
+        )
     return "\n".join(lines)
 
 
 async def main(given: argparse.Namespace) -> None:
     """Build, check, compare, print."""
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
     build()
     names = given.engines.split(",")
     with tempfile.TemporaryDirectory() as name:
@@ -127,7 +152,10 @@ async def main(given: argparse.Namespace) -> None:
         parsing = xml.measure(folder)
     print(table(costs))
     print(xml.table(parsing))
-    found = {"topic_to_topic": {name: [cost.as_dict() for cost in runs] for name, runs in costs.items()}, "xml": parsing}
+    found = {
+        "topic_to_topic": {name: [cost.as_dict() for cost in runs] for name, runs in costs.items()},
+        "xml": parsing,
+    }
     path = BUILT / "results.json"
     path.write_text(json.dumps(found, indent=2))
     print(f"written to {path}")
@@ -135,7 +163,11 @@ async def main(given: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    parser.add_argument("--engines", default="ours,streams,connect,connect-gc", help="which, in which order")
-    parser.add_argument("--scale", type=float, default=1.0, help=f"share of the full number of records: {RECORDS}")
+    parser.add_argument(
+        "--engines", default="ours,streams,connect,connect-gc", help="which, in which order"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help=f"share of the full number of records: {RECORDS}"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asyncio.run(main(parser.parse_args()))

@@ -49,16 +49,30 @@ def build() -> None:
     facts.write(BUILT / "facts.json")
     _call(["go", "build", "-o", str(BUILT / "connect"), "."], HERE / "connect")
     if not (BUILT / "jars").exists():
-        _call(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={BUILT / 'jars'}"], HERE / "streams")
+        _call(
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "dependency:copy-dependencies",
+                f"-DoutputDirectory={BUILT / 'jars'}",
+            ],
+            HERE / "streams",
+        )
     sources = [str(path) for path in sorted((HERE / "streams").glob("*.java"))]
-    _call(["javac", "-cp", f"{BUILT}/jars/*", "-d", str(BUILT / "classes"), *sources], HERE / "streams")
+    _call(
+        ["javac", "-cp", f"{BUILT}/jars/*", "-d", str(BUILT / "classes"), *sources],
+        HERE / "streams",
+    )
 
 
 def _call(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True)
     except FileNotFoundError:
-        raise SystemExit(f"{command[0]} is not installed; the peers need go 1.26, a JDK 17 or newer and mvn") from None
+        raise SystemExit(
+            f"{command[0]} is not installed; the peers need go 1.26, a JDK 17 or newer and mvn"
+        ) from None
 
 
 def ours(run: Run) -> list[str]:
@@ -69,7 +83,15 @@ def ours(run: Run) -> list[str]:
 def streams(run: Run) -> list[str]:
     """Return the command of Kafka Streams: exactly_once_v2, one thread."""
     classpath = f"{BUILT}/classes{os.pathsep}{BUILT}/jars/*"
-    given = [run.bootstrap, run.topic, "peers.streams", "peers.streams.rejects", run.group, str(BUILT / "facts.json"), "1"]
+    given = [
+        run.bootstrap,
+        run.topic,
+        "peers.streams",
+        "peers.streams.rejects",
+        run.group,
+        str(BUILT / "facts.json"),
+        "1",
+    ]
     return [find_java(), "-cp", classpath, "Peer", *given, str(run.folder / "state")]
 
 
@@ -78,8 +100,18 @@ def connect(run: Run) -> list[str]:
     configuration = {
         "http": {"enabled": False},
         "logger": {"level": "ERROR"},
-        "input": {"topic": {"broker": run.bootstrap, "topic": run.topic, "group": run.group, "batch": BATCH}},
-        "pipeline": {"threads": -1, "processors": [{"mapping": mapping("peers.connect", "peers.connect.rejects")}]},
+        "input": {
+            "topic": {
+                "broker": run.bootstrap,
+                "topic": run.topic,
+                "group": run.group,
+                "batch": BATCH,
+            }
+        },
+        "pipeline": {
+            "threads": -1,
+            "processors": [{"mapping": mapping("peers.connect", "peers.connect.rejects")}],
+        },
         "output": {"topics": {"broker": run.bootstrap, "topic": "${! @topic }"}},
     }
     path = run.folder / "connect.json"

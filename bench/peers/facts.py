@@ -25,8 +25,16 @@ def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
             for code, short in sorted(LANGUAGES.items())
             if len(code) == 3 and (found := vocabularies.language(short))
         },
-        "countries": {code: json.loads(found)["id"] for code in sorted(vocabularies.COUNTRIES) if (found := vocabularies.country(code))},
-        "modes": {"full": vocabularies.MODES["presential"], "remote": vocabularies.MODES["online"], "mixed": vocabularies.MODES["blended"]},
+        "countries": {
+            code: json.loads(found)["id"]
+            for code in sorted(vocabularies.COUNTRIES)
+            if (found := vocabularies.country(code))
+        },
+        "modes": {
+            "full": vocabularies.MODES["presential"],
+            "remote": vocabularies.MODES["online"],
+            "mixed": vocabularies.MODES["blended"],
+        },
         "formal": vocabularies.SETTINGS["formal"],
         "ects": vocabularies.ECTS,
     }
@@ -56,7 +64,11 @@ def _credits(tables: Tables) -> dict[str, list[dict[str, Any]]]:
         for unit in mapping.credits:
             if unit.ects is None or unit.sector not in {"HE", "ALL"}:
                 continue
-            row = {"from": str(unit.from_ or FIRST), "until": str(unit.until or LAST), "ects": float(unit.ects)}
+            row = {
+                "from": str(unit.from_ or FIRST),
+                "until": str(unit.until or LAST),
+                "ects": float(unit.ects),
+            }
             for name in unit.also or (unit.unit,):
                 found.setdefault(f"{mapping.country}|{name}", []).append(row)
     return found

@@ -77,7 +77,9 @@ async def run(engine: Engine, given: Run, records: int) -> Cost:
 
 
 def _start(engine: Engine, given: Run) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(engine.command(given), cwd=ROOT, env={**os.environ, **engine.environment})
+    return subprocess.Popen(
+        engine.command(given), cwd=ROOT, env={**os.environ, **engine.environment}
+    )
 
 
 def _cost(samples: list[Sample], records: int) -> Cost:
@@ -100,7 +102,11 @@ async def _committed(admin: AIOKafkaAdminClient, given: Run) -> int:
         found = await admin.list_consumer_group_offsets(given.group)
     except Exception:  # noqa: BLE001 - the group is not there yet
         return 0
-    return sum(max(0, one.offset) for place, one in found.items() if isinstance(place, TopicPartition) and place.topic == given.topic)
+    return sum(
+        max(0, one.offset)
+        for place, one in found.items()
+        if isinstance(place, TopicPartition) and place.topic == given.topic
+    )
 
 
 def _spent(process: psutil.Process) -> tuple[float, int]:

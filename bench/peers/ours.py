@@ -20,7 +20,9 @@ JOB = Path(__file__).parent / "job"
 
 def deliver(settings: Settings) -> RecordProcessor:
     """Return what a worker would make of the job's connector."""
-    fleet = load_config(settings.model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)}))
+    fleet = load_config(
+        settings.model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)})
+    )
     return RecordProcessor(fleet.harmonisers.get, KEY.encode())
 
 

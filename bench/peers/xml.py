@@ -24,7 +24,9 @@ def measure(folder: Path) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"ours: read and map": [], "Benthos: parse_xml alone": []}
     for _ in range(ROUNDS):
         found["ours: read and map"].append(_ours())
-        found["Benthos: parse_xml alone"].append(_benthos(path, "root = content().parse_xml()") - _benthos(path, "root = content()"))
+        found["Benthos: parse_xml alone"].append(
+            _benthos(path, "root = content().parse_xml()") - _benthos(path, "root = content()")
+        )
     return found
 
 
@@ -52,10 +54,23 @@ def _benthos(path: Path, mapping: str) -> float:
     before = os.times()
     subprocess.run([str(BUILT / "connect"), "run", str(file)], check=True)
     after = os.times()
-    return (after.children_user - before.children_user + after.children_system - before.children_system) / LINES * 1e6
+    return (
+        (
+            after.children_user
+            - before.children_user
+            + after.children_system
+            - before.children_system
+        )
+        / LINES
+        * 1e6
+    )
 
 
 def table(found: dict[str, list[float]]) -> str:
     """Return the runs as a table in Markdown."""
-    rows = [f"| {name} | {'/'.join(f'{value:.0f}' for value in runs)} |" for name, runs in found.items()]
-    return "\n".join(["| one XML record of 3 KB, in process | CPU-µs/record (runs) |", "|---|---|", *rows])
+    rows = [
+        f"| {name} | {'/'.join(f'{value:.0f}' for value in runs)} |" for name, runs in found.items()
+    ]
+    return "\n".join(
+        ["| one XML record of 3 KB, in process | CPU-µs/record (runs) |", "|---|---|", *rows]
+    )

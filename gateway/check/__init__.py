@@ -35,7 +35,9 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             found += run_tests.findings(sound, document, tables)
         if not _errors(found):
             found += unmapped_fields.findings(connector, document, tables)
-    unique = {(finding.line, finding.column, finding.code, finding.message): finding for finding in found}
+    unique = {
+        (finding.line, finding.column, finding.code, finding.message): finding for finding in found
+    }
     return sorted(unique.values(), key=lambda finding: (finding.line, finding.column))
 
 
@@ -55,7 +57,9 @@ def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Co
     }
     if ["soap", "wsdl"] in places:  # no exchange can be played without it
         left = {
-            name: stream.model_copy(update={"tests": tuple(test for test in stream.tests if test.exchange is None)})
+            name: stream.model_copy(
+                update={"tests": tuple(test for test in stream.tests if test.exchange is None)}
+            )
             for name, stream in left.items()
         }
     if not left:

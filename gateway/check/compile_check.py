@@ -12,17 +12,29 @@ from gateway.harmonise.rule_findings import finding_at, rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
 
 
-def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, tables: Tables | None
+) -> Iterator[Finding]:
     """Give every expression that cannot work and every rule that does not fit."""
     namespaces = connector.protocol.namespaces
     for index, answer in enumerate(connector.protocol.replies):
         if answer.when.path:
-            kind: PayloadKind = "xml" if connector.soap else payload_format(connector, next(iter(connector.streams.values())))
+            kind: PayloadKind = (
+                "xml"
+                if connector.soap
+                else payload_format(connector, next(iter(connector.streams.values())))
+            )
             yield from _compile_or_finding(
-                document, (_block(connector), "replies", index, "when", "path"), kind, answer.when.path, namespaces
+                document,
+                (_block(connector), "replies", index, "when", "path"),
+                kind,
+                answer.when.path,
+                namespaces,
             )
     if (auth := getattr(connector.protocol, "auth", None)) and auth.login:
-        yield from _compile_or_finding(document, (_block(connector), "auth", "login", "token"), "json", auth.login.token, {})
+        yield from _compile_or_finding(
+            document, (_block(connector), "auth", "login", "token"), "json", auth.login.token, {}
+        )
     for name, stream in connector.streams.items():
         place: DocumentPath = ("streams", name)
         for where, kind, text in _stream(connector, stream):
@@ -31,7 +43,9 @@ def findings(connector: Connector, document: YamlDocument, tables: Tables | None
 
 
 def _block(connector: Connector) -> str:
-    return next(name for name in ("rest", "soap", "file", "push") if getattr(connector, name) is not None)
+    return next(
+        name for name in ("rest", "soap", "file", "push") if getattr(connector, name) is not None
+    )
 
 
 def listing_payload_format(connector: Connector, stream: Stream) -> PayloadKind:
@@ -39,11 +53,17 @@ def listing_payload_format(connector: Connector, stream: Stream) -> PayloadKind:
     return payload_format(connector, stream.model_copy(update={"expand": None}))
 
 
-def _stream(connector: Connector, stream: Stream) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:  # noqa: C901, PLR0912 - one line a field
+def _stream(
+    connector: Connector, stream: Stream
+) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:
     record, listed = payload_format(connector, stream), listing_payload_format(connector, stream)
     records = (stream.records,) if isinstance(stream.records, str) else stream.records
     for index, text in enumerate(records):
-        yield (("records",) if isinstance(stream.records, str) else ("records", index)), listed, text
+        yield (
+            (("records",) if isinstance(stream.records, str) else ("records", index)),
+            listed,
+            text,
+        )
     for name, text in stream.keep.items():
         yield ("keep", name), listed, text
     for index, text in enumerate(stream.id):
@@ -80,7 +100,11 @@ def _paging(stream: Stream, kind: PayloadKind) -> Iterator[tuple[DocumentPath, P
 
 
 def _compile_or_finding(
-    document: YamlDocument, place: DocumentPath, kind: PayloadKind, text: str, namespaces: dict[str, str]
+    document: YamlDocument,
+    place: DocumentPath,
+    kind: PayloadKind,
+    text: str,
+    namespaces: dict[str, str],
 ) -> Iterator[Finding]:
     try:
         compile_expression(kind, text, namespaces)

@@ -28,7 +28,16 @@ def check_mappings(directory: Path | str) -> list[Finding]:
     systems: dict[str, str] = {}
     paths = list(mapping_files(directory))
     if not paths:
-        return [Finding(str(directory), 0, 0, "no-mappings", "", "holds no *.yaml; name the directory of the mapping tables")]
+        return [
+            Finding(
+                str(directory),
+                0,
+                0,
+                "no-mappings",
+                "",
+                "holds no *.yaml; name the directory of the mapping tables",
+            )
+        ]
     for path in paths:
         mapping, document, said = read_mapping(path)
         findings += said
@@ -37,14 +46,20 @@ def check_mappings(directory: Path | str) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.file, finding.line, finding.column))
 
 
-def _file(path: Path, mapping: Mapping, document: YamlDocument, systems: dict[str, str]) -> Iterator[Finding]:
+def _file(
+    path: Path, mapping: Mapping, document: YamlDocument, systems: dict[str, str]
+) -> Iterator[Finding]:
     if path.stem != mapping.country.lower():
         yield document.make_finding(
-            "file-name", ("country",), f"the file of {mapping.country} is called {mapping.country.lower()}.yaml; rename it"
+            "file-name",
+            ("country",),
+            f"the file of {mapping.country} is called {mapping.country.lower()}.yaml; rename it",
         )
     for code in (mapping.country, *mapping.also):
         if code in systems:
-            yield document.make_finding("country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one")
+            yield document.make_finding(
+                "country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one"
+            )
         systems.setdefault(code, path.name)
     for key, framework in mapping.frameworks.items():
         yield from _framework(framework, document, ("frameworks", key))
@@ -52,7 +67,9 @@ def _file(path: Path, mapping: Mapping, document: YamlDocument, systems: dict[st
     yield from _credits(mapping.credits, document)
 
 
-def _framework(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+def _framework(
+    framework: Framework, document: YamlDocument, place: DocumentPath
+) -> Iterator[Finding]:
     for number, version in enumerate(framework.versions):
         here = (*place, "versions", number)
         yield from _check_levels_ascend(version, document, here)
@@ -63,10 +80,19 @@ def _framework(framework: Framework, document: YamlDocument, place: DocumentPath
     yield from _concepts(framework, document, place)
 
 
-def _row(version: FrameworkVersion, level: NationalLevel, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
-    relation, confidence = level.relation or version.relation, level.confidence or version.confidence
+def _row(
+    version: FrameworkVersion, level: NationalLevel, document: YamlDocument, place: DocumentPath
+) -> Iterator[Finding]:
+    relation, confidence = (
+        level.relation or version.relation,
+        level.confidence or version.confidence,
+    )
     if not (level.source or version.source):
-        yield document.make_finding("no-source", place, f"level {level.level} names no source, nor does its version; say who states it")
+        yield document.make_finding(
+            "no-source",
+            place,
+            f"level {level.level} names no source, nor does its version; say who states it",
+        )
     if level.eqf is None:
         return
     if relation not in {
@@ -75,17 +101,28 @@ def _row(version: FrameworkVersion, level: NationalLevel, document: YamlDocument
         "unused",
     }:  # those two may say where a level would stand; nothing is published from it
         yield document.make_finding(
-            "eqf-not-allowed", (*place, "eqf"), f"a row of relation {relation} states no EQF level; use hint for people"
+            "eqf-not-allowed",
+            (*place, "eqf"),
+            f"a row of relation {relation} states no EQF level; use hint for people",
         )
     if confidence == "unsure":
-        yield document.make_finding("eqf-not-allowed", (*place, "eqf"), "an unsure row states no EQF level; check the source, or use hint")
+        yield document.make_finding(
+            "eqf-not-allowed",
+            (*place, "eqf"),
+            "an unsure row states no EQF level; check the source, or use hint",
+        )
     if not (level.from_ or version.from_):
         yield document.make_finding(
-            "no-first-day", place, f"level {level.level} states an EQF level without a first day", severity="warning"
+            "no-first-day",
+            place,
+            f"level {level.level} states an EQF level without a first day",
+            severity="warning",
         )
 
 
-def _check_levels_ascend(version: FrameworkVersion, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+def _check_levels_ascend(
+    version: FrameworkVersion, document: YamlDocument, place: DocumentPath
+) -> Iterator[Finding]:
     highest, where = 0, ""
     for index, level in enumerate(version.levels):
         if level.eqf is None:
@@ -103,7 +140,9 @@ def _validity(row: ValidityPeriod, version: ValidityPeriod | None = None) -> tup
     return start or date.min, end or date.max
 
 
-def _overlaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+def _overlaps(
+    framework: Framework, document: YamlDocument, place: DocumentPath
+) -> Iterator[Finding]:
     seen: dict[str, list[tuple[date, date, DocumentPath]]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
@@ -114,20 +153,28 @@ def _overlaps(framework: Framework, document: YamlDocument, place: DocumentPath)
                     if start <= other_end and other_start <= end:
                         line = document.position_of(other)[0]
                         yield document.make_finding(
-                            "overlap", here, f"level {text} already holds on these days in line {line}; keep the days apart"
+                            "overlap",
+                            here,
+                            f"level {text} already holds on these days in line {line}; keep the days apart",
                         )
                 seen.setdefault(text, []).append((start, end, here))
 
 
 def _gaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
-    spans = sorted((*_validity(version), number) for number, version in enumerate(framework.versions))
+    spans = sorted(
+        (*_validity(version), number) for number, version in enumerate(framework.versions)
+    )
     for (_, end, _), (start, _, number) in pairwise(spans):
         if end < date.max and start > end + timedelta(days=1):
             text = f"no version holds from {end + timedelta(days=1)} to {start - timedelta(days=1)}; close the gap, or say why in a note"
-            yield document.make_finding("gap", (*place, "versions", number), text, severity="warning")
+            yield document.make_finding(
+                "gap", (*place, "versions", number), text, severity="warning"
+            )
 
 
-def _concepts(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
+def _concepts(
+    framework: Framework, document: YamlDocument, place: DocumentPath
+) -> Iterator[Finding]:
     seen: dict[str, tuple[int | None, str]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
@@ -137,7 +184,9 @@ def _concepts(framework: Framework, document: YamlDocument, place: DocumentPath)
             if None not in {eqf, level.eqf} and eqf != level.eqf:
                 here = (*place, "versions", number, "levels", index, "uri")
                 yield document.make_finding(
-                    "concept-twice", here, f"level {text} has this EU concept, too, at another EQF level; check both"
+                    "concept-twice",
+                    here,
+                    f"level {text} has this EU concept, too, at another EQF level; check both",
                 )
 
 
@@ -164,11 +213,19 @@ def _credits(units: tuple[CreditUnit, ...], document: YamlDocument) -> Iterator[
             apart = start > other_end or other_start > end or unit.sector != other.sector
             if unit.unit == other.unit and not apart:
                 yield document.make_finding(
-                    "unit-twice", ("credits", index, "unit"), f"{unit.unit} stands in row {number + 1} already; keep one"
+                    "unit-twice",
+                    ("credits", index, "unit"),
+                    f"{unit.unit} stands in row {number + 1} already; keep one",
                 )
-            elif not apart and unit.per_year == other.per_year and {unit.unit, *unit.also} & {other.unit, *other.also}:
+            elif (
+                not apart
+                and unit.per_year == other.per_year
+                and {unit.unit, *unit.also} & {other.unit, *other.also}
+            ):
                 text = f"shares a name with {other.unit}, on the same days, in the same sector: nothing tells them apart"
-                yield document.make_finding("units-alike", ("credits", index, "unit"), text, severity="warning")
+                yield document.make_finding(
+                    "units-alike", ("credits", index, "unit"), text, severity="warning"
+                )
 
 
 def is_mapping_folder(path: Path) -> bool:

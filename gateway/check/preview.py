@@ -21,7 +21,12 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, RawRecord, Rejected
 
-_TYPES = {".json": "application/json", ".xml": "text/xml; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".zip": "application/zip"}
+_TYPES = {
+    ".json": "application/json",
+    ".xml": "text/xml; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".zip": "application/zip",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,27 @@ def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connecto
     return open_connector, client
 
 
-async def records(connector: Connector, name: str, client: RegistryClient, limit: int) -> AsyncIterator[RawRecord]:
+async def records(
+    connector: Connector, name: str, client: RegistryClient, limit: int
+) -> AsyncIterator[RawRecord]:
     """Give the first records of a stream, at most ``limit``, from its first page that has any."""
     cursor = connector.streams[name].cursor
     now = datetime.now(UTC)
-    loops = {loop: ("sample",) for loop, each in connector.streams[name].for_each.items() if each.in_.secret or each.in_.stream}
+    loops = {
+        loop: ("sample",)
+        for loop, each in connector.streams[name].for_each.items()
+        if each.in_.secret or each.in_.stream
+    }
     window = TimeWindow(cursor.start_at if cursor else None, now)
     given = 0
     async with client:
-        async for page in read_pages(connector, name, window, client, subjects=loops if isinstance(client, OfflineClient) else None):
+        async for page in read_pages(
+            connector,
+            name,
+            window,
+            client,
+            subjects=loops if isinstance(client, OfflineClient) else None,
+        ):
             for raw in page.records:
                 yield raw
                 given += 1
@@ -92,7 +109,10 @@ async def preview_records(
     connector: Connector, name: str, client: RegistryClient, harmonise: Harmoniser, limit: int
 ) -> list[PreviewedRecord]:
     """Return the first records with their outcomes."""
-    return [PreviewedRecord(raw, harmonise(raw)) async for raw in records(connector, name, client, limit)]
+    return [
+        PreviewedRecord(raw, harmonise(raw))
+        async for raw in records(connector, name, client, limit)
+    ]
 
 
 def format_record(item: PreviewedRecord) -> Iterator[str]:
@@ -134,7 +154,11 @@ def mask_value(owner: type[Any], path: str, value: Any) -> str:
     for index, part in enumerate(parts):
         if part.isdigit():
             found = find_target(owner, ".".join(parts[:index]))
-            return mask_value(found.struct, ".".join(parts[index + 1 :]), value) if found.struct and parts[index + 1 :] else str(value)
+            return (
+                mask_value(found.struct, ".".join(parts[index + 1 :]), value)
+                if found.struct and parts[index + 1 :]
+                else str(value)
+            )
     try:
         return "(personal)" if find_target(owner, path).personal else _format_value(value)
     except UnknownTarget:
@@ -155,13 +179,17 @@ def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) 
             yield f"{name}: {'only in the new version' if one is None else 'only in the old version'}"
             continue
         first, second = _summarise(one), _summarise(other)
-        changed = [path for path in dict.fromkeys([*first, *second]) if first.get(path) != second.get(path)]
+        changed = [
+            path for path in dict.fromkeys([*first, *second]) if first.get(path) != second.get(path)
+        ]
         if changed:
             yield f"{name}:"
             owner = type(one.outcome.record) if isinstance(one.outcome, Accepted) else None
             for path in changed:
                 was, now = (
-                    mask_value(owner, path, facts[path]) if path in facts and owner else facts.get(path, "nothing")
+                    mask_value(owner, path, facts[path])
+                    if path in facts and owner
+                    else facts.get(path, "nothing")
                     for facts in (first, second)
                 )
                 yield f"    {path}: {was} → {now}"
@@ -171,5 +199,7 @@ def _summarise(item: PreviewedRecord) -> dict[str, Any]:
     if isinstance(item.outcome, Accepted):
         return {"outcome": "accepted", **dict(flatten(to_plain_values(item.outcome.record)))}
     if isinstance(item.outcome, Rejected):
-        return {"outcome": f"rejected: {item.outcome.reason} at {item.outcome.field or item.outcome.stage}"}
+        return {
+            "outcome": f"rejected: {item.outcome.reason} at {item.outcome.field or item.outcome.stage}"
+        }
     return {"outcome": f"withheld: {item.outcome.reason}"}

@@ -33,7 +33,9 @@ SHAPES = {
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
 """What an unsealed credential lacks until somebody seals it: not a defect of ours."""
-INSTALL_HINT = "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
+INSTALL_HINT = (
+    "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
+)
 
 
 class DocumentValidator:
@@ -49,7 +51,10 @@ class DocumentValidator:
         except ModuleNotFoundError:
             raise Unavailable(INSTALL_HINT) from None
         form = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        self._schemas = {name: jsonschema.Draft202012Validator(schema, format_checker=form) for name, schema in schemas().items()}
+        self._schemas = {
+            name: jsonschema.Draft202012Validator(schema, format_checker=form)
+            for name, schema in schemas().items()
+        }
         self._loaded: dict[tuple[str, ...], Any] = {}
 
     @property
@@ -61,16 +66,23 @@ class DocumentValidator:
         """Return what is wrong with a document."""
         topic = topic_of(document)
         if not topic:
-            return ["not a document of any topic: expected a type of the learning model, or a schemaVersion"]
+            return [
+                "not a document of any topic: expected a type of the learning model, or a schemaVersion"
+            ]
         found = [
             f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: {_without_values(error)}"
             for whole in self._schemas[topic].iter_errors(document)
             for error in _root_causes(whole)
         ]
-        return found + (self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else [])
+        return found + (
+            self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else []
+        )
 
     def _shape_findings(self, topic: str, document: Any) -> list[str]:
-        if any(isinstance(context, dict) and "ontology" in str(context.get("elm")) for context in document["@context"]):
+        if any(
+            isinstance(context, dict) and "ontology" in str(context.get("elm"))
+            for context in document["@context"]
+        ):
             return ["shapes: the official shapes at hand are of another version than this document"]
         try:
             import pyshacl
@@ -78,16 +90,22 @@ class DocumentValidator:
         except ModuleNotFoundError:
             raise Unavailable(INSTALL_HINT) from None
         data = Graph()
-        inlined = [self._contexts[one] if isinstance(one, str) else one for one in document["@context"]]
+        inlined = [
+            self._contexts[one] if isinstance(one, str) else one for one in document["@context"]
+        ]
         data.parse(data=json.dumps(document | {"@context": inlined}), format="json-ld")
-        conforms, report, _ = pyshacl.validate(data, shacl_graph=self._shapes(SHAPES[topic]), inference="none")
+        conforms, report, _ = pyshacl.validate(
+            data, shacl_graph=self._shapes(SHAPES[topic]), inference="none"
+        )
         if conforms:
             return [] if len(data) else ["shapes: nothing to look at"]
         shacl = "http://www.w3.org/ns/shacl#"
         found = []
         for result in report.subjects(RDF.type, URIRef(f"{shacl}ValidationResult")):
             path = str(report.value(result, URIRef(f"{shacl}resultPath")))
-            component = str(report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))).rpartition("#")[2]
+            component = str(
+                report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))
+            ).rpartition("#")[2]
             if not (topic == CREDENTIALS_TOPIC and path.endswith(ADDED_BY_SEALING)):
                 found.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
         return sorted(found)
@@ -95,7 +113,10 @@ class DocumentValidator:
     @cached_property
     def _contexts(self) -> dict[str, Any]:
         home = self._home or Path()
-        return {url: json.loads((home / "context" / name).read_text(encoding="utf-8"))["@context"] for url, name in CONTEXTS.items()}
+        return {
+            url: json.loads((home / "context" / name).read_text(encoding="utf-8"))["@context"]
+            for url, name in CONTEXTS.items()
+        }
 
     def _shapes(self, names: tuple[str, ...]) -> Any:
         from rdflib import Graph, URIRef
@@ -135,7 +156,9 @@ def _to_python_regex(text: str) -> str:
     """Say two patterns of the shapes, written for Java, the Python way; the verdicts stay the same."""
     text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
     return re.sub(
-        r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]", r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]", text
+        r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]",
+        r"\\\\[[A-Fa-f0-9:.]*[%\\\\w]*\\\\]",
+        text,
     )
 
 
@@ -146,8 +169,16 @@ def _root_causes(error: Any) -> list[Any]:
     forms: dict[int, list[Any]] = {}
     for inner in error.context:
         forms.setdefault(inner.schema_path[0], []).append(inner)
-    fitting = [found for found in forms.values() if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)]
-    return [cause for inner in fitting[0] for cause in _root_causes(inner)] if len(fitting) == 1 else [error]
+    fitting = [
+        found
+        for found in forms.values()
+        if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)
+    ]
+    return (
+        [cause for inner in fitting[0] for cause in _root_causes(inner)]
+        if len(fitting) == 1
+        else [error]
+    )
 
 
 def _without_values(error: Any) -> str:

@@ -18,40 +18,85 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.levels import NoLevel, NoLevelReason
 
 
-def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, tables: Tables | None
+) -> Iterator[Finding]:
     """Give what is named and is not there, and what is there and never used."""
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
-        yield document.make_finding("wrong-name", ("connector",), f"the file is called {stem}; name both alike", key=False)
+        yield document.make_finding(
+            "wrong-name", ("connector",), f"the file is called {stem}; name both alike", key=False
+        )
     for number, line in enumerate(document.text.splitlines(), 1):
         if (column := line.find("TODO")) >= 0:
-            yield Finding(document.file, number, column + 1, "todo", "", "decide this, then remove the word TODO", "warning")
+            yield Finding(
+                document.file,
+                number,
+                column + 1,
+                "todo",
+                "",
+                "decide this, then remove the word TODO",
+                "warning",
+            )
     block = connector.protocol
-    if isinstance(block, Soap) and block.wsdl and not (Path(connector.folder) / block.wsdl).is_file():
-        yield document.make_finding("missing-file", ("soap", "wsdl"), f"{block.wsdl} is not beside this file; put it there", key=False)
+    if (
+        isinstance(block, Soap)
+        and block.wsdl
+        and not (Path(connector.folder) / block.wsdl).is_file()
+    ):
+        yield document.make_finding(
+            "missing-file",
+            ("soap", "wsdl"),
+            f"{block.wsdl} is not beside this file; put it there",
+            key=False,
+        )
     for name, stream in connector.streams.items():
         yield from _stream(connector, document, name, stream)
         for place, framework in _frameworks(stream):
             if near := _unknown_framework(connector, document, tables, framework):
-                yield document.make_finding("unknown-framework", ("streams", name, *place), f"'{framework}' {near}", key=False)
+                yield document.make_finding(
+                    "unknown-framework",
+                    ("streams", name, *place),
+                    f"'{framework}' {near}",
+                    key=False,
+                )
 
 
-def _stream(connector: Connector, document: YamlDocument, name: str, stream: Stream) -> Iterator[Finding]:
+def _stream(
+    connector: Connector, document: YamlDocument, name: str, stream: Stream
+) -> Iterator[Finding]:
     place: DocumentPath = ("streams", name)
     yield from _files(connector, document, stream, place)
     for loop, each in stream.for_each.items():
         if each.in_.table and each.in_.table not in connector.tables:
             yield document.make_finding(
-                "unknown-table", (*place, "for_each", loop, "in", "table"), f"'{each.in_.table}' is not under tables", key=False
+                "unknown-table",
+                (*place, "for_each", loop, "in", "table"),
+                f"'{each.in_.table}' is not under tables",
+                key=False,
             )
         if each.in_.stream and each.in_.stream not in connector.streams:
             near = _suggest(each.in_.stream, connector.streams)
             yield document.make_finding(
-                "unknown-stream", (*place, "for_each", loop, "in", "stream"), f"there is no stream '{each.in_.stream}'{near}", key=False
+                "unknown-stream",
+                (*place, "for_each", loop, "in", "stream"),
+                f"there is no stream '{each.in_.stream}'{near}",
+                key=False,
             )
     for index, step in enumerate(stream.decode):
-        if isinstance(step, str) and step.isalpha() and step.islower() and step not in DECODERS and (near := _suggest(step, DECODERS)):
-            yield document.make_finding("unknown-decoder", (*place, "decode", index), f"'{step}' is read as an expression{near}", key=False)
+        if (
+            isinstance(step, str)
+            and step.isalpha()
+            and step.islower()
+            and step not in DECODERS
+            and (near := _suggest(step, DECODERS))
+        ):
+            yield document.make_finding(
+                "unknown-decoder",
+                (*place, "decode", index),
+                f"'{step}' is read as an expression{near}",
+                key=False,
+            )
     yield from _placeholders(connector, document, stream, place)
     yield from _check_required_placeholders(document, stream, place)
 
@@ -72,7 +117,9 @@ def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:
                 pending.append(((*place, target, "map"), rule.map))
 
 
-def _unknown_framework(connector: Connector, document: YamlDocument, tables: Tables | None, framework: str) -> str:
+def _unknown_framework(
+    connector: Connector, document: YamlDocument, tables: Tables | None, framework: str
+) -> str:
     """Say that the country's tables do not have a framework; nothing when they do, or when there are none to ask."""
     if tables is None or connector.country != document.value.get("country"):
         return ""
@@ -82,12 +129,19 @@ def _unknown_framework(connector: Connector, document: YamlDocument, tables: Tab
     return f"is not in mappings/{connector.country.lower()}.yaml; it has {', '.join(answer.frameworks) or 'none'}"
 
 
-def _files(connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
+def _files(
+    connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath
+) -> Iterator[Finding]:
     if stream.schema_ is None:
         return
     for key, file in (("xsd", stream.schema_.xsd), ("json_schema", stream.schema_.json_schema)):
         if file and not (Path(connector.folder) / file).is_file():
-            yield document.make_finding("missing-file", (*place, "schema", key), f"{file} is not beside this file; put it there", key=False)
+            yield document.make_finding(
+                "missing-file",
+                (*place, "schema", key),
+                f"{file} is not beside this file; put it there",
+                key=False,
+            )
 
 
 def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:
@@ -128,8 +182,15 @@ def _request_texts(request: Request) -> Iterator[tuple[DocumentPath, str]]:
             yield from walk_texts(value, (field.alias or name,))
 
 
-def _placeholders(connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
-    known = set(BUILT_IN_NAMES) | set(connector.protocol.variables) | set(stream.for_each) | set(stream.keep)
+def _placeholders(
+    connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath
+) -> Iterator[Finding]:
+    known = (
+        set(BUILT_IN_NAMES)
+        | set(connector.protocol.variables)
+        | set(stream.for_each)
+        | set(stream.keep)
+    )
     for each in stream.for_each.values():
         for party in (each.in_.parties or {}).values():
             known |= set(party.variables)
@@ -147,9 +208,16 @@ def _placeholders(connector: Connector, document: YamlDocument, stream: Stream, 
                 )
 
 
-def _check_required_placeholders(document: YamlDocument, stream: Stream, place: DocumentPath) -> Iterator[Finding]:
+def _check_required_placeholders(
+    document: YamlDocument, stream: Stream, place: DocumentPath
+) -> Iterator[Finding]:
     """Give pages, windows and cursors that no request mentions: they would fetch the same reply for ever."""
-    used = {name for _, request in walk_requests(stream) for _, text in _request_texts(request) for name in parse_template(text).names}
+    used = {
+        name
+        for _, request in walk_requests(stream)
+        for _, text in _request_texts(request)
+        for name in parse_template(text).names
+    }
     for kind, names in (("page_number", {"page"}), ("offset", {"offset"}), ("cursor", {"cursor"})):
         if getattr(stream.paging, kind) is not None and not names & used:
             yield document.make_finding(
@@ -167,10 +235,16 @@ def _check_required_placeholders(document: YamlDocument, stream: Stream, place: 
             "no request holds {since}: every poll would read everything; use it, or say cursor: scan",
         )
     if cursor.field and stream.changed_at is None:
-        yield document.make_finding("missing-key", (*place, "cursor"), "field: changed_at needs the stream's changed_at: EXPR; add it")
+        yield document.make_finding(
+            "missing-key",
+            (*place, "cursor"),
+            "field: changed_at needs the stream's changed_at: EXPR; add it",
+        )
     if cursor.scan and "since" in used:
         yield document.make_finding(
-            "unused-placeholder", (*place, "cursor"), "{since} has no value with scan; use field or window, or drop {since}"
+            "unused-placeholder",
+            (*place, "cursor"),
+            "{since} has no value with scan; use field or window, or drop {since}",
         )
 
 

@@ -26,7 +26,9 @@ def text(findings: Sequence[Finding]) -> str:
         lines.append(
             str(finding)
             if finding.severity == "error"
-            else str(finding).replace(f" {finding.code}:", f" {finding.severity}: {finding.code}:", 1)
+            else str(finding).replace(
+                f" {finding.code}:", f" {finding.severity}: {finding.code}:", 1
+            )
         )
         if finding.line:
             source = sources.setdefault(finding.file, _source(finding.file))
@@ -78,7 +80,10 @@ def sarif(findings: Sequence[Finding]) -> str:
                 {
                     "physicalLocation": {
                         "artifactLocation": {"uri": Path(finding.file).as_posix()},
-                        "region": {"startLine": max(finding.line, 1), "startColumn": max(finding.column, 1)},
+                        "region": {
+                            "startLine": max(finding.line, 1),
+                            "startColumn": max(finding.column, 1),
+                        },
                     }
                 }
             ],

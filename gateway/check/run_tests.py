@@ -29,7 +29,9 @@ from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
 from gateway.render.render import render
 
 
-def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, tables: Tables | None
+) -> Iterator[Finding]:
     """Give every test that does not come out as it says, every stream that nothing is published of, and ids that two streams share."""
     try:
         harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
@@ -46,42 +48,64 @@ def findings(connector: Connector, document: YamlDocument, tables: Tables | None
             else:
                 raw, outcome = _harmonise_test(connector, name, example, harmonise)
                 for inner, message in compare(connector, name, example, outcome):
-                    yield document.make_finding("test-failed", (*place, *inner), f"{example.name}: {message}")
+                    yield document.make_finding(
+                        "test-failed", (*place, *inner), f"{example.name}: {message}"
+                    )
                 if raw is not None and isinstance(outcome, Accepted):
                     accepted.append((raw, outcome))
                 ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
             if shared := next((one for one in ids if streams.setdefault(one, name) != name), None):
-                text = (
-                    f"'{shared}' is a record of {streams[shared]}, too, and ids are one space in a connector: each would replace the other"
+                text = f"'{shared}' is a record of {streams[shared]}, too, and ids are one space in a connector: each would replace the other"
+                yield document.make_finding(
+                    "shared-id",
+                    place,
+                    f"{text}; make them differ: id: [\"'{name}'\", EXPR]",
+                    severity="warning",
                 )
-                yield document.make_finding("shared-id", place, f"{text}; make them differ: id: [\"'{name}'\", EXPR]", severity="warning")
         refused = [_unpublishable_reason(connector, stream, *one) for one in accepted]
         if refused and all(refused):
-            yield _nothing_published(document, name, stream, next(one for one in refused if one is not None))
+            yield _nothing_published(
+                document, name, stream, next(one for one in refused if one is not None)
+            )
 
 
 def _nothing_published(document: YamlDocument, name: str, stream: Stream, why: Rejected) -> Finding:
     """Say what all of a stream's records lack if no rule fills it, or what only its tests may lack."""
-    mapped = {target.partition(".")[0] for rules in (stream.map, *(kind.map for kind in stream.kinds.values())) for target in rules}
+    mapped = {
+        target.partition(".")[0]
+        for rules in (stream.map, *(kind.map for kind in stream.kinds.values()))
+        for target in rules
+    }
     said = f"{why.reason} at {why.field}{f' ({why.detail})' if why.detail else ''}"
     if why.field.partition(".")[0] not in mapped:
         text = f"every such record will be rejected as {said}, which no rule fills; map it"
-        return document.make_finding("unpublished", ("streams", name, "map"), text, severity="warning")
+        return document.make_finding(
+            "unpublished", ("streams", name, "map"), text, severity="warning"
+        )
     text = f"no record of these tests could be published: {said}; show one that can"
     return document.make_finding("unpublished", ("streams", name, "tests"), text, severity="note")
 
 
-def _unpublishable_reason(connector: Connector, stream: Stream, raw: RawRecord, accepted: Accepted) -> Rejected | None:
+def _unpublishable_reason(
+    connector: Connector, stream: Stream, raw: RawRecord, accepted: Accepted
+) -> Rejected | None:
     """Return why a harmonised record becomes no document, ``None`` when it becomes one."""
     made = render(
-        accepted, raw, template=stream.iri, country=connector.country, at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=CHECK_KEY
+        accepted,
+        raw,
+        template=stream.iri,
+        country=connector.country,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        audience_key=CHECK_KEY,
     )
     return made if isinstance(made, Rejected) else None
 
 
 def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> RawRecord:
     """Return the raw record a test gives, with id, kind and time read from it as fetching would."""
-    stream = connector.streams[name].model_copy(update={"id_key": None})  # a test shows ids as they are written
+    stream = connector.streams[name].model_copy(
+        update={"id_key": None}
+    )  # a test shows ids as they are written
     kind = payload_format(connector, stream)
     if isinstance(example.given, str) and kind == "xml":
         body = example.given.strip().encode()
@@ -90,13 +114,23 @@ def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> 
     else:
         if kind == "xml":
             raise PayloadError("not_xml", "an element as text, such as given: '<award>…</award>'")
-        body = example.given.encode() if isinstance(example.given, str) else encode_json(example.given)
+        body = (
+            example.given.encode() if isinstance(example.given, str) else encode_json(example.given)
+        )
         node = json_value(body)
     selector = RecordSelector(
-        connector.connector, name, stream, ExpressionCache(connector.protocol.namespaces), lambda secret: f"secret {secret}".encode()
+        connector.connector,
+        name,
+        stream,
+        ExpressionCache(connector.protocol.namespaces),
+        lambda secret: f"secret {secret}".encode(),
     )
     document = Payload(kind, node, "")
-    made = next(selector.to_raw_records(SelectedNode(document.kind, node, node, node, dict(example.context))))
+    made = next(
+        selector.to_raw_records(
+            SelectedNode(document.kind, node, node, node, dict(example.context))
+        )
+    )
     changes: dict[str, Any] = {} if made.body is None else {"body": body}
     if example.native_id is not None:
         changes["native_id"] = example.native_id
@@ -107,7 +141,9 @@ def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> 
     return msgspec.structs.replace(made, **changes)
 
 
-def _harmonise_test(connector: Connector, name: str, example: InlineTest, harmonise: Harmoniser) -> tuple[RawRecord | None, Outcome]:
+def _harmonise_test(
+    connector: Connector, name: str, example: InlineTest, harmonise: Harmoniser
+) -> tuple[RawRecord | None, Outcome]:
     try:
         raw = raw_record_of_test(connector, name, example)
     except PayloadError as error:
@@ -115,21 +151,32 @@ def _harmonise_test(connector: Connector, name: str, example: InlineTest, harmon
     return raw, harmonise(raw)
 
 
-def compare(connector: Connector, name: str, example: InlineTest, outcome: Outcome) -> Iterator[tuple[DocumentPath, str]]:
+def compare(
+    connector: Connector, name: str, example: InlineTest, outcome: Outcome
+) -> Iterator[tuple[DocumentPath, str]]:
     """Give each difference between what a test expects and what came out, with its place inside the test."""
     if example.expect_rejected is not None:
         expected = example.expect_rejected
         if not isinstance(outcome, Rejected):
-            yield ("expect_rejected",), f"expected a rejection with reason {expected.reason}, got {_describe_outcome(outcome)}"
+            yield (
+                ("expect_rejected",),
+                f"expected a rejection with reason {expected.reason}, got {_describe_outcome(outcome)}",
+            )
             return
         for key in ("reason", "field", "stage"):
             wanted, actual = getattr(expected, key), getattr(outcome, key)
             if wanted is not None and wanted != actual:
-                yield ("expect_rejected", key), f"{key} is '{actual}', expected '{wanted}' ({outcome.detail})"
+                yield (
+                    ("expect_rejected", key),
+                    f"{key} is '{actual}', expected '{wanted}' ({outcome.detail})",
+                )
         return
     if example.expect_withheld is not None:
         if not isinstance(outcome, Withheld) or outcome.reason != example.expect_withheld:
-            yield ("expect_withheld",), f"expected to be withheld because of {example.expect_withheld}, got {_describe_outcome(outcome)}"
+            yield (
+                ("expect_withheld",),
+                f"expected to be withheld because of {example.expect_withheld}, got {_describe_outcome(outcome)}",
+            )
         return
     key = "expect" if example.expect is not None else "expect_some"
     if not isinstance(outcome, Accepted):
@@ -138,10 +185,16 @@ def compare(connector: Connector, name: str, example: InlineTest, outcome: Outco
     pseudonyms = _Pseudonyms(connector, name)
     record = to_plain_values(outcome.record)
     expected_record = example.expect if example.expect is not None else (example.expect_some or {})
-    yield from (((key, *where), text) for where, text in _differences(expected_record, record, (), pseudonyms))
+    yield from (
+        ((key, *where), text)
+        for where, text in _differences(expected_record, record, (), pseudonyms)
+    )
     if example.expect is not None:
         for field in record.keys() - example.expect.keys():
-            yield (key,), f"the record also has {field}: {_format_value(record[field])}; add it, or use expect_some"
+            yield (
+                (key,),
+                f"the record also has {field}: {_format_value(record[field])}; add it, or use expect_some",
+            )
 
 
 def to_plain_values(record: Any) -> dict[str, Any]:
@@ -164,21 +217,32 @@ def to_plain_values(record: Any) -> dict[str, Any]:
     return stripped(record)  # type: ignore[no-any-return]
 
 
-def _differences(expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudonyms) -> Iterator[tuple[DocumentPath, str]]:
+def _differences(
+    expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudonyms
+) -> Iterator[tuple[DocumentPath, str]]:
     if isinstance(expected, Mapping) and isinstance(actual, dict | type(None)):
         for key, value in expected.items():
             yield from _differences(value, (actual or {}).get(key), (*where, key), pseudonyms)
         if isinstance(actual, dict) and where:
             for key in actual.keys() - expected.keys():
-                yield where, f"{'.'.join(map(str, where))} also has {key}: {_format_value(actual[key])}"
+                yield (
+                    where,
+                    f"{'.'.join(map(str, where))} also has {key}: {_format_value(actual[key])}",
+                )
     elif isinstance(expected, list | tuple) and isinstance(actual, list):
         if len(expected) != len(actual):
-            yield where, f"{'.'.join(map(str, where))} has {len(actual)} items, expected {len(expected)}"
+            yield (
+                where,
+                f"{'.'.join(map(str, where))} has {len(actual)} items, expected {len(expected)}",
+            )
             return
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from _differences(one, other, (*where, index), pseudonyms)
     elif not _equal(expected, actual, where, pseudonyms):
-        yield where, f"{'.'.join(map(str, where))} is {_format_value(actual)}, expected {_format_value(expected)}"
+        yield (
+            where,
+            f"{'.'.join(map(str, where))} is {_format_value(actual)}, expected {_format_value(expected)}",
+        )
 
 
 _PSEUDONYM = re.compile(r"pseudonym\((.*)\)", re.DOTALL)
@@ -220,7 +284,13 @@ class _Pseudonyms:
     def of(self, where: DocumentPath, value: str) -> set[str]:
         """Return what the value becomes under each rule that may have filled the place."""
         target = ".".join(str(part) for part in where if not isinstance(part, int))
-        kinds = {kind for rules in self._rules for name, rule in rules.items() if name == target for kind in pseudonym_kinds(rule)}
+        kinds = {
+            kind
+            for rules in self._rules
+            for name, rule in rules.items()
+            if name == target
+            for kind in pseudonym_kinds(rule)
+        }
         return {pseudonymiser(CHECK_KEY, self._country, kind)(value) for kind in kinds}
 
 
@@ -238,17 +308,25 @@ def _format_value(value: Any) -> str:
 
 
 def _run_exchange_test(
-    connector: Connector, document: YamlDocument, name: str, example: InlineTest, place: DocumentPath
+    connector: Connector,
+    document: YamlDocument,
+    name: str,
+    example: InlineTest,
+    place: DocumentPath,
 ) -> Iterator[Finding]:
     try:
         raws = asyncio.run(run_exchange(connector, name, example))
     except ExchangeFailed as error:
-        yield document.make_finding("test-failed", (*place, *error.place), f"{example.name}: {error}", key=False)
+        yield document.make_finding(
+            "test-failed", (*place, *error.place), f"{example.name}: {error}", key=False
+        )
         return
     ids = [raw.native_id for raw in raws]
     if example.expect_records is not None and len(raws) != example.expect_records:
         yield document.make_finding(
-            "test-failed", (*place, "expect_records"), f"{example.name}: {len(raws)} records arrive, expected {example.expect_records}"
+            "test-failed",
+            (*place, "expect_records"),
+            f"{example.name}: {len(raws)} records arrive, expected {example.expect_records}",
         )
     if example.expect_ids is not None and tuple(ids) != tuple(example.expect_ids):
         yield document.make_finding(

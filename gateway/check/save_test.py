@@ -33,14 +33,18 @@ MAX_CODE_LENGTH = 3
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.*)", re.DOTALL)
 
 
-def save_test(file: Path, connector: Connector, stream: str, raw: RawRecord, tables: Tables | None) -> int:
+def save_test(
+    file: Path, connector: Connector, stream: str, raw: RawRecord, tables: Tables | None
+) -> int:
     """Add the test and return its line."""
     test = build_test(connector, stream, raw, tables)
     document = read_yaml(file)
     line, column = document.position_of(("streams", stream, "tests"), key=True)
     lines = document.text.splitlines()
     end = line
-    while end < len(lines) and (not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) >= column):
+    while end < len(lines) and (
+        not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) >= column
+    ):
         end += 1
     while end > line and not lines[end - 1].strip():
         end -= 1
@@ -55,11 +59,17 @@ def save_test(file: Path, connector: Connector, stream: str, raw: RawRecord, tab
     return end + 1
 
 
-def build_test(connector: Connector, stream: str, raw: RawRecord, tables: Tables | None) -> dict[str, Any]:
+def build_test(
+    connector: Connector, stream: str, raw: RawRecord, tables: Tables | None
+) -> dict[str, Any]:
     """Return a test, as plain YAML values, that shows the record without anybody's data."""
     body, faked = _fake_record(connector, raw, tables)
     native_id = faked.get(raw.native_id, raw.native_id)
-    context = {name: faked.get(value, fake_text(value)) for name, value in raw.context.items() if name != "root"}
+    context = {
+        name: faked.get(value, fake_text(value))
+        for name, value in raw.context.items()
+        if name != "root"
+    }
     made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
     outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(made)
     test: dict[str, Any] = {"name": "TODO say what it shows"}
@@ -77,7 +87,9 @@ def build_test(connector: Connector, stream: str, raw: RawRecord, tables: Tables
     if isinstance(outcome, Accepted):
         test["expect"] = _expected(connector, stream, outcome, made)
     elif isinstance(outcome, Rejected):
-        test["expect_rejected"] = {key: value for key in ("field", "reason") if (value := getattr(outcome, key))}
+        test["expect_rejected"] = {
+            key: value for key in ("field", "reason") if (value := getattr(outcome, key))
+        }
     else:
         test["expect_withheld"] = outcome.reason
     return test
@@ -95,7 +107,9 @@ def raw_lines(connector: Connector, raw: RawRecord, tables: Tables | None) -> li
     return json.dumps(json.loads(body), ensure_ascii=False, indent=2).splitlines()
 
 
-def _expected(connector: Connector, stream: str, outcome: Accepted, raw: RawRecord) -> dict[str, Any]:
+def _expected(
+    connector: Connector, stream: str, outcome: Accepted, raw: RawRecord
+) -> dict[str, Any]:
     sources: dict[str, str] = {}
     protected: list[str] = []
     Harmoniser(
@@ -103,11 +117,18 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: RawReco
         None,
         pseudonym_key=CHECK_KEY,
         on_value=lambda found, personal: protected.extend(
-            text_of(value).strip() for value in found if personal and not isinstance(value, dict | list)
+            text_of(value).strip()
+            for value in found
+            if personal and not isinstance(value, dict | list)
         ),
     )(raw)
-    rules = [connector.streams[stream].map, *(kind.map for kind in connector.streams[stream].kinds.values())]
-    for kind in {kind for group in rules for rule in group.values() for kind in pseudonym_kinds(rule)}:
+    rules = [
+        connector.streams[stream].map,
+        *(kind.map for kind in connector.streams[stream].kinds.values()),
+    ]
+    for kind in {
+        kind for group in rules for rule in group.values() for kind in pseudonym_kinds(rule)
+    }:
         pseudonym = pseudonymiser(CHECK_KEY, connector.country[:2], kind)
         sources |= {pseudonym(text): f"pseudonym({text})" for text in protected}
 
@@ -124,7 +145,9 @@ def _expected(connector: Connector, stream: str, outcome: Accepted, raw: RawReco
     return spoken(to_plain_values(outcome.record))  # type: ignore[no-any-return]
 
 
-def _fake_record(connector: Connector, raw: RawRecord, tables: Tables | None) -> tuple[bytes, dict[str, str]]:
+def _fake_record(
+    connector: Connector, raw: RawRecord, tables: Tables | None
+) -> tuple[bytes, dict[str, str]]:
     open_, protected = set[str](), set[str]()
 
     def watch(found: list[Any], personal: bool) -> None:
@@ -153,7 +176,9 @@ def _fake_record(connector: Connector, raw: RawRecord, tables: Tables | None) ->
             for name, value in element.attrib.items():
                 element.set(name, replacements(value))
         return etree.tostring(root, encoding="utf-8"), faked
-    return json.dumps(_walk(json_value(raw.body or b""), replacements), default=float).encode(), faked
+    return json.dumps(
+        _walk(json_value(raw.body or b""), replacements), default=float
+    ).encode(), faked
 
 
 def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:
@@ -161,10 +186,17 @@ def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:
     stream = connector.streams[raw.stream]
     kind = payload_format(connector, stream)
     node = xml_element(raw.body or b"") if kind == "xml" else json_value(raw.body or b"")
-    texts = [stream.changed_at, stream.version, stream.kind, *(stream.id if stream.id_key is None else ())]
+    texts = [
+        stream.changed_at,
+        stream.version,
+        stream.kind,
+        *(stream.id if stream.id_key is None else ()),
+    ]
     found: set[str] = set()
     for text in filter(None, texts):
-        for value in compile_expression(kind, text, connector.protocol.namespaces)(node, raw.context):
+        for value in compile_expression(kind, text, connector.protocol.namespaces)(
+            node, raw.context
+        ):
             found |= _leaves(value)
     return found
 
@@ -184,7 +216,11 @@ def _walk(value: Any, replacements: Any) -> Any:
 
 def _leaves(value: Any) -> set[str]:
     if is_element(value):
-        return {text.strip() for text in value.itertext() if text.strip()} if len(value) == 0 else {text_of(value).strip()}
+        return (
+            {text.strip() for text in value.itertext() if text.strip()}
+            if len(value) == 0
+            else {text_of(value).strip()}
+        )
     if isinstance(value, dict | list):
         return set()
     return {text_of(value).strip()}
@@ -193,7 +229,11 @@ def _leaves(value: Any) -> set[str]:
 def fake_text(text: str) -> str:
     """Return another text of the same shape: digits for digits, letters for letters, a date for a date."""
     if found := _DATE.fullmatch(text):
-        return f"1990-01-01{found[4]}" if found[1] else re.sub(r"\d{2}([./])\d{2}([./])\d{4}", r"01\g<1>01\g<2>1990", text)
+        return (
+            f"1990-01-01{found[4]}"
+            if found[1]
+            else re.sub(r"\d{2}([./])\d{2}([./])\d{4}", r"01\g<1>01\g<2>1990", text)
+        )
     return "".join(
         str((int(char) * 7 + 3 + place) % 10) if char.isdigit() and char.isascii()
         else _fake_letter(char, place, "abcdefghijklmnoprstuv") if char.islower()

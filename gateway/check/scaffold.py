@@ -50,16 +50,28 @@ def write_connector(
     return path
 
 
-def _address_and_request(protocol: str, openapi: Path | None, wsdl: Path | None) -> tuple[str, list[str]]:
+def _address_and_request(
+    protocol: str, openapi: Path | None, wsdl: Path | None
+) -> tuple[str, list[str]]:
     """Return the base address and the lines of the request."""
     url = "https://registry.example/TODO"
     if openapi is not None:
         described = _json_or_yaml(openapi)
-        servers = [str(server.get("url", "")) for server in described.get("servers", []) if isinstance(server, dict)]
+        servers = [
+            str(server.get("url", ""))
+            for server in described.get("servers", [])
+            if isinstance(server, dict)
+        ]
         url = next((server.rstrip("/") for server in servers if server.startswith("http")), url)
-        paths = [path for path, methods in described.get("paths", {}).items() if isinstance(methods, dict) and "get" in methods]
+        paths = [
+            path
+            for path, methods in described.get("paths", {}).items()
+            if isinstance(methods, dict) and "get" in methods
+        ]
         plain = sorted((path for path in paths if "{" not in path), key=len) or ["/TODO"]
-        return url, [f"      get: {plain[0]}" + f"   # TODO one of {', '.join(plain[:6])}" * (len(plain) > 1)]
+        return url, [
+            f"      get: {plain[0]}" + f"   # TODO one of {', '.join(plain[:6])}" * (len(plain) > 1)
+        ]
     if wsdl is not None:
         from gateway.fetch.soap.envelope import Wsdl
 
@@ -116,7 +128,9 @@ def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
             return _from_xml(xml_element(body))
         value = json_value(body.removeprefix(b"\xef\xbb\xbf"))
     except PayloadError as error:
-        raise UsageError(f"{sample}: {error.detail} expected; give a saved reply in JSON or XML") from None
+        raise UsageError(
+            f"{sample}: {error.detail} expected; give a saved reply in JSON or XML"
+        ) from None
     expression, record = _longest_list(value, "")
     return "json", expression or "@", record
 
@@ -131,7 +145,13 @@ def _longest_list(value: Any, path: str) -> tuple[str, Any]:
         here, place = pending.pop(0)
         for key, inner in here.items() if isinstance(here, dict) else ():
             spot = f"{place}.{_quoted(key)}" if place else _quoted(key)
-            if isinstance(inner, list) and inner and isinstance(inner[0], dict) and len(inner) > best[0] and place.count(".") < 2:  # noqa: PLR2004
+            if (
+                isinstance(inner, list)
+                and inner
+                and isinstance(inner[0], dict)
+                and len(inner) > best[0]
+                and place.count(".") < 2
+            ):
                 best = (len(inner), spot, inner[0])
             elif isinstance(inner, dict):
                 pending.append((inner, spot))
@@ -139,7 +159,9 @@ def _longest_list(value: Any, path: str) -> tuple[str, Any]:
 
 
 def _looks_wrapped(value: Any) -> bool:
-    return isinstance(value, dict) and any(key in value for key in ("items", "results", "data", "content", "_embedded", "value"))
+    return isinstance(value, dict) and any(
+        key in value for key in ("items", "results", "data", "content", "_embedded", "value")
+    )
 
 
 def _quoted(key: str) -> str:
@@ -165,7 +187,15 @@ def _with_prefix(tag: str) -> str:
 
 
 def _connector_yaml(
-    country: str, connector: str, protocol: str, url: str, request: list[str], kind: str, records: str, record: Any, wsdl: Path | None
+    country: str,
+    connector: str,
+    protocol: str,
+    url: str,
+    request: list[str],
+    kind: str,
+    records: str,
+    record: Any,
+    wsdl: Path | None,
 ) -> str:
     fields, given, namespace = _fields(kind, record)
     own = [field for field in fields if "." not in field]
@@ -199,7 +229,11 @@ def _connector_yaml(
         f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
         "    map:",
         *titles[1:],
-        *(f"      # TODO {field}" for field in fields if field != identifier and field.partition(".")[0] != titles[0]),
+        *(
+            f"      # TODO {field}"
+            for field in fields
+            if field != identifier and field.partition(".")[0] != titles[0]
+        ),
         "    tests:",
         "      - name: TODO what it shows",
         *given,
@@ -213,7 +247,12 @@ def _titles(record: Any, fields: list[str]) -> list[str]:
     """Return the field that looks like a title, and the lines that map it: a text, or an object whose keys are languages."""
     if isinstance(record, dict):
         for key, value in record.items():
-            if _TITLE.search(key) and isinstance(value, dict) and value and all(re.fullmatch(r"[a-z]{2,3}", inner) for inner in value):
+            if (
+                _TITLE.search(key)
+                and isinstance(value, dict)
+                and value
+                and all(re.fullmatch(r"[a-z]{2,3}", inner) for inner in value)
+            ):
                 return [
                     _quoted(key),
                     f"      title: {{languages: {{object: {json.dumps(_quoted(key), ensure_ascii=False)}}}}}   # TODO guessed",
@@ -231,7 +270,11 @@ def _leaf_expressions(record: dict[str, Any]) -> list[str]:
     return [
         field
         for key, value in record.items()
-        for field in ([f"{_quoted(key)}.{_quoted(inner)}" for inner in value] if isinstance(value, dict) else [_quoted(key)])
+        for field in (
+            [f"{_quoted(key)}.{_quoted(inner)}" for inner in value]
+            if isinstance(value, dict)
+            else [_quoted(key)]
+        )
     ]
 
 
@@ -242,11 +285,27 @@ def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
             return [], ["        given: '<TODO/>'"], ""
         return [], ["        given: {TODO: TODO}"], ""
     if kind == "xml":
-        spaces = (etree.QName(element).namespace for element in record.iter() if isinstance(element.tag, str))
+        spaces = (
+            etree.QName(element).namespace
+            for element in record.iter()
+            if isinstance(element.tag, str)
+        )
         namespace = next(filter(None, spaces), "") or ""
         attributes = [f"@{name}" for name in record.attrib if not name.startswith("{")]
         children = [_with_prefix(child.tag) for child in record if isinstance(child.tag, str)]
         own = etree.QName(record)
-        opening = f'<r:{own.localname} xmlns:r="{namespace}"/>' if own.namespace else f"<{own.localname}/>"
-        return list(dict.fromkeys([*attributes, *children])), [f"        given: '{opening}'"], namespace
-    return (_leaf_expressions(record) if isinstance(record, dict) else []), ["        given: {TODO: TODO}"], ""
+        opening = (
+            f'<r:{own.localname} xmlns:r="{namespace}"/>'
+            if own.namespace
+            else f"<{own.localname}/>"
+        )
+        return (
+            list(dict.fromkeys([*attributes, *children])),
+            [f"        given: '{opening}'"],
+            namespace,
+        )
+    return (
+        (_leaf_expressions(record) if isinstance(record, dict) else []),
+        ["        given: {TODO: TODO}"],
+        "",
+    )

@@ -42,15 +42,29 @@ class ScriptedRegistry:
         """Answer one request."""
         asked = self._describe_request(request)
         if self.position >= len(self._steps):
-            return self._fail(ExchangeFailed(("exchange",), f"one request more than the test has answers for: {asked}"))
+            return self._fail(
+                ExchangeFailed(
+                    ("exchange",), f"one request more than the test has answers for: {asked}"
+                )
+            )
         index, step = self.position, self._steps[self.position]
         self.position += 1
         if _normalise(asked) != _normalise(step.request):
-            return self._fail(ExchangeFailed(("exchange", index, "request"), f"the request is {asked}, expected {step.request}"))
+            return self._fail(
+                ExchangeFailed(
+                    ("exchange", index, "request"),
+                    f"the request is {asked}, expected {step.request}",
+                )
+            )
         body = request.content.decode("utf-8", "replace")
         for number, text in enumerate(step.body_contains):
             if text not in body:
-                return self._fail(ExchangeFailed(("exchange", index, "body_contains", number), f"the body does not hold {text!r}"))
+                return self._fail(
+                    ExchangeFailed(
+                        ("exchange", index, "body_contains", number),
+                        f"the body does not hold {text!r}",
+                    )
+                )
         return _build_response(step.response)
 
     def _fail(self, failure: ExchangeFailed) -> offline_client.Response:
@@ -60,7 +74,11 @@ class ScriptedRegistry:
     def _describe_request(self, request: Request) -> str:
         parts = urlsplit(str(request.url))
         here = f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
-        path = parts.path.removeprefix(self._base.path.rstrip("/")) or "/" if here else f"{parts.scheme}://{parts.netloc}{parts.path}"
+        path = (
+            parts.path.removeprefix(self._base.path.rstrip("/")) or "/"
+            if here
+            else f"{parts.scheme}://{parts.netloc}{parts.path}"
+        )
         return f"{request.method} {path}{'?' + parts.query if parts.query else ''}"
 
 
@@ -79,7 +97,10 @@ def _build_response(response: Response) -> offline_client.Response:
         content = base64.b64decode(response.base64)
     else:
         content = (response.text or "").strip().encode()
-        headers.setdefault("content-type", "text/xml; charset=utf-8" if content.startswith(b"<") else "text/plain; charset=utf-8")
+        headers.setdefault(
+            "content-type",
+            "text/xml; charset=utf-8" if content.startswith(b"<") else "text/plain; charset=utf-8",
+        )
     return make_response(response.status, headers, content)
 
 
@@ -91,13 +112,19 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
             changes: dict[str, Any] = {
                 "auth": None,
                 "tls": None,
-                "limits": block.limits.model_copy(update={"attempts": 1, "rate": None, "quiet": None}),
+                "limits": block.limits.model_copy(
+                    update={"attempts": 1, "rate": None, "quiet": None}
+                ),
             }
             if name == "soap":
                 changes["security"] = None
             ids: dict[str, Any] = {"id_key": None} if ids_as_written else {}
-            streams = {key: stream.model_copy(update=ids) for key, stream in connector.streams.items()}
-            made = connector.model_copy(update={name: block.model_copy(update=changes), "streams": streams})
+            streams = {
+                key: stream.model_copy(update=ids) for key, stream in connector.streams.items()
+            }
+            made = connector.model_copy(
+                update={name: block.model_copy(update=changes), "streams": streams}
+            )
             made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a copy of the same file
             return made
     return connector
@@ -113,16 +140,22 @@ async def run_exchange(connector: Connector, name: str, example: InlineTest) -> 
         since -= cursor.overlap
     elif cursor is not None:
         since = cursor.start_at
-    client = OfflineClient(opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now)
+    client = OfflineClient(
+        opened, lambda secret: f"secret {secret}".encode(), "production", now=lambda: now
+    )
     client.answer = script = ScriptedRegistry(client.base, example.exchange or ())
     window = TimeWindow(since, example.until or now)
     raws: list[RawRecord] = []
     try:
         async with client:
-            async for page in read_pages(opened, name, window, client, subjects=dict(example.subjects) or None):
+            async for page in read_pages(
+                opened, name, window, client, subjects=dict(example.subjects) or None
+            ):
                 raws += page.records
     except StreamError as error:
-        raise script.failure or ExchangeFailed(("exchange",), f"the stream stops: {error.reason}: {error}") from None
+        raise script.failure or ExchangeFailed(
+            ("exchange",), f"the stream stops: {error.reason}: {error}"
+        ) from None
     if script.failure:
         raise script.failure
     if script.position < len(example.exchange or ()):

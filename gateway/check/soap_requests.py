@@ -18,16 +18,27 @@ from gateway.fetch.soap.envelope import Wsdl
 from gateway.harmonise.tables.compiled_tables import Tables
 
 
-def findings(connector: Connector, document: YamlDocument, _tables: Tables | None) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, _tables: Tables | None
+) -> Iterator[Finding]:
     """Give operations and parameters the WSDL does not have, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None
-    absent = isinstance(block, Soap) and bool(block.wsdl) and not (Path(connector.folder) / str(block.wsdl)).is_file()
+    absent = (
+        isinstance(block, Soap)
+        and bool(block.wsdl)
+        and not (Path(connector.folder) / str(block.wsdl)).is_file()
+    )
     if isinstance(block, Soap) and block.wsdl and not absent:
         try:
             wsdl = Wsdl(Path(connector.folder) / block.wsdl, block.service, block.port)
         except ConfigError as error:
-            yield document.make_finding("bad-wsdl", ("soap", "wsdl"), "; ".join(finding.message for finding in error.findings), key=False)
+            yield document.make_finding(
+                "bad-wsdl",
+                ("soap", "wsdl"),
+                "; ".join(finding.message for finding in error.findings),
+                key=False,
+            )
             return
     for name, stream in connector.streams.items():
         for where, request in walk_requests(stream):
@@ -36,20 +47,35 @@ def findings(connector: Connector, document: YamlDocument, _tables: Tables | Non
                 if absent:
                     continue  # said already
                 if wsdl is None:
-                    yield document.make_finding("missing-key", (*place, "operation"), "operation needs soap.wsdl; add it, or use envelope")
+                    yield document.make_finding(
+                        "missing-key",
+                        (*place, "operation"),
+                        "operation needs soap.wsdl; add it, or use envelope",
+                    )
                     continue
                 yield from _operation(document, place, wsdl, request.operation, request.body or {})
             for key, text in (("envelope", request.envelope), ("xml", request.xml)):
                 if text is not None and (why := _xml_problem(text)):
-                    yield document.make_finding("bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False)
+                    yield document.make_finding(
+                        "bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False
+                    )
 
 
 def _operation(
-    document: YamlDocument, place: tuple[str | int, ...], wsdl: Wsdl, operation: str, body: Mapping[str, Any]
+    document: YamlDocument,
+    place: tuple[str | int, ...],
+    wsdl: Wsdl,
+    operation: str,
+    body: Mapping[str, Any],
 ) -> Iterator[Finding]:
     if operation not in wsdl.operations:
         known = ", ".join(wsdl.operations)
-        yield document.make_finding("unknown-operation", (*place, "operation"), f"the WSDL has no '{operation}'; it has {known}", key=False)
+        yield document.make_finding(
+            "unknown-operation",
+            (*place, "operation"),
+            f"the WSDL has no '{operation}'; it has {known}",
+            key=False,
+        )
         return
     try:
         wsdl.build(operation, _with_sample_values(body))
@@ -62,7 +88,11 @@ def _operation(
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         named = re.search(r"argument '(\w+)'|element (\w+)", text)
         inner = _path_of(body, named[1] or named[2]) if named else ()
-        yield document.make_finding("bad-request", (*place, "body", *inner), f"{operation}: {text[:300]}; compare with the WSDL")
+        yield document.make_finding(
+            "bad-request",
+            (*place, "body", *inner),
+            f"{operation}: {text[:300]}; compare with the WSDL",
+        )
 
 
 def _path_of(body: Any, name: str) -> tuple[str | int, ...]:
@@ -95,7 +125,8 @@ def _xml_problem(text: str) -> str:
     filled = parse_template(text)
     try:
         etree.fromstring(
-            filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(), etree.XMLParser(resolve_entities=False, no_network=True)
+            filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(),
+            etree.XMLParser(resolve_entities=False, no_network=True),
         )
     except etree.XMLSyntaxError as error:
         return str(error).split(",")[0]

@@ -18,11 +18,20 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, xml_element
 
 
-def unread_and_unknown_names(connector: Connector, stream: Stream, tables: Tables | None) -> tuple[set[str], set[str]]:
+def unread_and_unknown_names(
+    connector: Connector, stream: Stream, tables: Tables | None
+) -> tuple[set[str], set[str]]:
     """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
     kind = payload_format(connector, stream)
     reads = set(find_rule_problems(connector, stream, tables, CHECK_KEY)[1])
-    texts = [*stream.id, stream.version, stream.changed_at, stream.kind, stream.children, stream.deleted and stream.deleted.path]
+    texts = [
+        *stream.id,
+        stream.version,
+        stream.changed_at,
+        stream.kind,
+        stream.children,
+        stream.deleted and stream.deleted.path,
+    ]
     for text in filter(None, texts):
         try:
             reads |= compile_expression(kind, str(text), connector.protocol.namespaces).first_names
@@ -45,24 +54,38 @@ def _xml_names(text: str) -> set[str]:
     return {etree.QName(child).localname for child in root if isinstance(child.tag, str)}
 
 
-def findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, tables: Tables | None
+) -> Iterator[Finding]:
     """Give one note a stream about fields nobody reads, a warning where a name was mistyped, and a note about tables nobody reads."""
     read = {table for stream in connector.streams.values() for table in referenced_tables(stream)}
     for table in sorted(connector.tables.keys() - read):
-        yield document.make_finding("unused-table", ("tables", table), "no rule reads it; remove it, or name it in a rule", severity="note")
+        yield document.make_finding(
+            "unused-table",
+            ("tables", table),
+            "no rule reads it; remove it, or name it in a rule",
+            severity="note",
+        )
     for name, stream in connector.streams.items():
         left, unknown_names = unread_and_unknown_names(connector, stream, tables)
         if not left:
             continue
         shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
         slips = (
-            f"'{word}', which no test has: is '{near[0]}' meant?" for word in sorted(unknown_names) if (near := _similar_names(word, left))
+            f"'{word}', which no test has: is '{near[0]}' meant?"
+            for word in sorted(unknown_names)
+            if (near := _similar_names(word, left))
         )
         suspected_typo = next(slips, "")
         yield document.make_finding(
             "unread-field",
             ("streams", name, "tests"),
-            f"no rule reads {shown}; " + (f"one reads {suspected_typo}" if suspected_typo else "map them, or leave them out of the tests"),
+            f"no rule reads {shown}; "
+            + (
+                f"one reads {suspected_typo}"
+                if suspected_typo
+                else "map them, or leave them out of the tests"
+            ),
             severity="warning" if suspected_typo else "note",
         )
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import connectors, demo, erase, explain, rejections, run, schemas, status, streams, tables, verify
+from gateway.cli import (
+    connectors,
+    demo,
+    erase,
+    explain,
+    rejections,
+    run,
+    schemas,
+    status,
+    streams,
+    tables,
+    verify,
+)
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(

@@ -33,9 +33,15 @@ def connector_files_in(paths: list[Path]) -> list[Path]:
     """Return the connector files of paths; a directory stands for all of its files."""
     from gateway.errors import UsageError
 
-    found = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+    found = [
+        file
+        for path in paths
+        for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])
+    ]
     if not found:
-        raise UsageError(f"no connector file in {', '.join(map(str, paths))}; `gateway new` writes one")
+        raise UsageError(
+            f"no connector file in {', '.join(map(str, paths))}; `gateway new` writes one"
+        )
     return found
 
 
@@ -43,22 +49,31 @@ def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell folders of mapping tables from connector files and their folders."""
     from gateway.check.mapping_tables import is_mapping_folder
 
-    return [path for path in paths if is_mapping_folder(path)], [path for path in paths if not is_mapping_folder(path)]
+    return [path for path in paths if is_mapping_folder(path)], [
+        path for path in paths if not is_mapping_folder(path)
+    ]
 
 
 def _count_by_severity(findings: list[Any]) -> str:
     counts = Counter(finding.severity for finding in findings)
     said = [
-        f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in ("error", "warning", "note") if counts[severity]
+        f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}"
+        for severity in ("error", "warning", "note")
+        if counts[severity]
     ]
     return ", ".join(said) or "nothing wrong"
 
 
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]")
+        list[Path] | None,
+        typer.Argument(
+            help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]"
+        ),
     ] = None,
-    form: Annotated[OutputFormat, typer.Option("--format", help="How findings are written")] = OutputFormat.text,
+    form: Annotated[
+        OutputFormat, typer.Option("--format", help="How findings are written")
+    ] = OutputFormat.text,
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count, too")] = False,
 ) -> None:
@@ -75,17 +90,25 @@ def check(
     files += [file for folder in mappings for file in folder.glob("*.yaml")]
     if findings or form is not OutputFormat.text:
         print(format_findings(findings, form.value))
-    bad = [finding for finding in findings if finding.severity == "error" or (strict and finding.severity == "warning")]
+    bad = [
+        finding
+        for finding in findings
+        if finding.severity == "error" or (strict and finding.severity == "warning")
+    ]
     if form is OutputFormat.text:
         one = "1 file" if len(files) == 1 else f"{len(files)} files"
         print(f"{one} checked: {_count_by_severity(findings)}")
         if tables is None and files:
-            print(f"no mapping tables in {Settings().mappings}: levels and credits were not judged; set GATEWAY_MAPPINGS")
+            print(
+                f"no mapping tables in {Settings().mappings}: levels and credits were not judged; set GATEWAY_MAPPINGS"
+            )
     if bad:
         raise typer.Exit(1)
 
 
-Sample = Annotated[list[Path] | None, typer.Option("--sample", help="A saved reply; several are answered in order")]
+Sample = Annotated[
+    list[Path] | None, typer.Option("--sample", help="A saved reply; several are answered in order")
+]
 Stream = Annotated[str | None, typer.Option("--stream", help="The stream  [default: the first]")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many records to show")]
 
@@ -96,7 +119,9 @@ def _stream_of(connector: Any, stream: str | None) -> str:
     from gateway.errors import UsageError
 
     if stream is not None and stream not in connector.streams:
-        raise UsageError(f"{connector.connector} has no stream {stream!r}; it has {', '.join(connector.streams)}")
+        raise UsageError(
+            f"{connector.connector} has no stream {stream!r}; it has {', '.join(connector.streams)}"
+        )
     return stream or next(iter(connector.streams))
 
 
@@ -117,7 +142,9 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
     if sample:
         connector, client = previewing.sample_client(connector, sample)
     else:
-        client = RegistryClient(connector, FileSecrets(settings.secrets_dir), settings.registry_environment)
+        client = RegistryClient(
+            connector, FileSecrets(settings.secrets_dir), settings.registry_environment
+        )
         client.on_exchange = lambda *exchange: print(previewing.format_exchange(*exchange))
     return asyncio.run(previewing.preview_records(connector, name, client, harmonise, limit))
 
@@ -128,10 +155,25 @@ def preview(
     sample: Sample = None,
     limit: Limit = 5,
     *,
-    raw: Annotated[bool, typer.Option("--raw", help="Show each record as the registry serves it, too, personal values replaced")] = False,
-    why: Annotated[bool, typer.Option("--why", help="Show for each field its rule, the registry's value and the table row")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Show each record as the registry serves it, too, personal values replaced",
+        ),
+    ] = False,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="Show for each field its rule, the registry's value and the table row"
+        ),
+    ] = False,
     save_test: Annotated[
-        bool, typer.Option("--save-test", help="Write the first record as a test into the file, personal values replaced")
+        bool,
+        typer.Option(
+            "--save-test",
+            help="Write the first record as a test into the file, personal values replaced",
+        ),
     ] = False,
 ) -> None:
     """Show what a connector makes of a saved reply, or of the registry itself; publishes nothing, masks personal values."""
@@ -149,7 +191,11 @@ def preview(
             print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
         else:
             print("\n".join(previewing.format_record(item)))
-    print(f"{len(items)} {'record' if len(items) == 1 else 'records'}" if items else "no record: check request and records")
+    print(
+        f"{len(items)} {'record' if len(items) == 1 else 'records'}"
+        if items
+        else "no record: check request and records"
+    )
     if save_test and items:
         name = _stream_of(connector, stream)
         line = saving.save_test(file, connector, name, items[0].raw, load_tables())
@@ -157,7 +203,12 @@ def preview(
 
 
 def diff(
-    old: Annotated[str, typer.Argument(help="Connector file as it was; or, alone, a country or connector whose tables changed")],
+    old: Annotated[
+        str,
+        typer.Argument(
+            help="Connector file as it was; or, alone, a country or connector whose tables changed"
+        ),
+    ],
     new: Annotated[Path | None, typer.Argument(help="Connector file as it shall be")] = None,
     stream: Stream = None,
     sample: Sample = None,
@@ -171,7 +222,12 @@ def diff(
         if print_changes(old):
             raise typer.Exit(1)
         return
-    changes = list(previewing.differences(_preview_records(Path(old), stream, sample, limit), _preview_records(new, stream, sample, limit)))
+    changes = list(
+        previewing.differences(
+            _preview_records(Path(old), stream, sample, limit),
+            _preview_records(new, stream, sample, limit),
+        )
+    )
     print("\n".join(changes) if changes else "no record changes")
     if changes:
         raise typer.Exit(1)
@@ -180,28 +236,54 @@ def diff(
 def new(
     country: Annotated[str, typer.Argument(help="ISO 3166-1 country, such as IE")],
     protocol: Annotated[str, typer.Argument(help="rest, soap or file")],
-    name: Annotated[str, typer.Option("--name", help="What the registry is called, in lower case")] = "registry",
+    name: Annotated[
+        str, typer.Option("--name", help="What the registry is called, in lower case")
+    ] = "registry",
     sample: Annotated[
-        Path | None, typer.Option("--sample", help="A saved reply: records and fields are guessed from it, and the guess written down")
+        Path | None,
+        typer.Option(
+            "--sample",
+            help="A saved reply: records and fields are guessed from it, and the guess written down",
+        ),
     ] = None,
-    wsdl: Annotated[Path | None, typer.Option("--wsdl", help="A WSDL beside which the file is written")] = None,
-    openapi: Annotated[Path | None, typer.Option("--openapi", help="An OpenAPI file: address and paths are taken from it")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Directory  [default: GATEWAY_CONNECTORS]")] = None,
+    wsdl: Annotated[
+        Path | None, typer.Option("--wsdl", help="A WSDL beside which the file is written")
+    ] = None,
+    openapi: Annotated[
+        Path | None,
+        typer.Option("--openapi", help="An OpenAPI file: address and paths are taken from it"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory  [default: GATEWAY_CONNECTORS]")
+    ] = None,
 ) -> None:
     """Write a connector file that checks, to start from; what is guessed or missing is marked TODO."""
     from gateway.check.scaffold import write_connector
     from gateway.errors import UsageError
 
     if protocol not in {"rest", "soap", "file"}:
-        raise UsageError(f"no protocol {protocol!r}; there are rest, soap and file (push is described in connectors/README.md)")
-    made = write_connector(country, protocol, name, out or Settings().connectors, sample=sample, wsdl=wsdl, openapi=openapi)
+        raise UsageError(
+            f"no protocol {protocol!r}; there are rest, soap and file (push is described in connectors/README.md)"
+        )
+    made = write_connector(
+        country,
+        protocol,
+        name,
+        out or Settings().connectors,
+        sample=sample,
+        wsdl=wsdl,
+        openapi=openapi,
+    )
     print(f"{made} written; search it for TODO, then: gateway check {made}")
 
 
 def language(
     *,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit with 1 when a file is not what would be written")
+        bool,
+        typer.Option(
+            "--check", help="Change nothing; exit with 1 when a file is not what would be written"
+        ),
     ] = False,
 ) -> None:
     """Write connectors/README.md and schemas/connector.schema.json from the language's own models."""
@@ -226,9 +308,13 @@ def language(
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{error.filename}: {error.strerror}; run this in the repository, or set GATEWAY_CONNECTORS") from None
+        raise StorageError(
+            f"{error.filename}: {error.strerror}; run this in the repository, or set GATEWAY_CONNECTORS"
+        ) from None
     for path in stale:
-        print(f"{path}: {'differs from what the models say; run `gateway language`' if check_only else 'written'}")
+        print(
+            f"{path}: {'differs from what the models say; run `gateway language`' if check_only else 'written'}"
+        )
     if not stale:
         print("up to date")
     elif check_only:
@@ -237,7 +323,10 @@ def language(
 
 def upgrade(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Connector files, or directories of them  [default: GATEWAY_CONNECTORS]")
+        list[Path] | None,
+        typer.Argument(
+            help="Connector files, or directories of them  [default: GATEWAY_CONNECTORS]"
+        ),
     ] = None,
 ) -> None:
     """Carry connector files forward to the current version of the language; comments stay."""
@@ -252,7 +341,9 @@ def upgrade(
                 file.write_text(after, encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{file}: {error.strerror}") from None
-        print(f"{file}: {'already in' if after == before else 'carried to'} version {CURRENT_VERSION}")
+        print(
+            f"{file}: {'already in' if after == before else 'carried to'} version {CURRENT_VERSION}"
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -61,21 +61,37 @@ class RecordCounts:
 
 
 def demo(
-    records: Annotated[int, typer.Option(min=10, max=1_000_000, help="Records that the two registries hold together.")] = 2_400,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given.")] = None,
+    records: Annotated[
+        int,
+        typer.Option(min=10, max=1_000_000, help="Records that the two registries hold together."),
+    ] = 2_400,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given."),
+    ] = None,
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
     from gateway.cli.runtime import run_async
     from gateway.observability import logs
 
     with contextlib.ExitStack() as stack:
-        work_folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
-        settings = Settings().model_copy(update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"})
+        work_folder = data or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-"))
+        )
+        settings = Settings().model_copy(
+            update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"}
+        )
         logs.configure(settings)
-        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)  # a new broker has none in its first second
+        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(
+            logging.CRITICAL
+        )  # a new broker has none in its first second
         if not settings.kafka_bootstrap:
-            settings = settings.model_copy(update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")})
+            settings = settings.model_copy(
+                update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")}
+            )
         run_async(_demo(settings, work_folder, records, keep=keep))
 
 
@@ -85,7 +101,9 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
     started = time.monotonic()
     with console.status("starting Apache Kafka (the first time fetches its jars)"):
         broker = stack.enter_context(kafka.running(data))
-    console.print(f"Apache Kafka on {broker.bootstrap} [dim]({time.monotonic() - started:.1f} s)[/]")
+    console.print(
+        f"Apache Kafka on {broker.bootstrap} [dim]({time.monotonic() - started:.1f} s)[/]"
+    )
     return str(broker.bootstrap)
 
 
@@ -95,7 +113,10 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
     from gateway.worker.worker import Worker
 
     await topic_admin.create_missing(settings)
-    async with await soap_credits.start(records=records // 2) as soap, await rest_catalogue.start(records=records - records // 2) as rest:
+    async with (
+        await soap_credits.start(records=records // 2) as soap,
+        await rest_catalogue.start(records=records - records // 2) as rest,
+    ):
         registries = [
             DemoRegistry("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
             DemoRegistry("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
@@ -107,9 +128,13 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
                 "connectors": demo_connectors(),
             }
         )
-        fleet = with_demo_addresses(load_config(settings, [stand.connector for stand in registries]), registries)
+        fleet = with_demo_addresses(
+            load_config(settings, [stand.connector for stand in registries]), registries
+        )
         for stand in registries:
-            console.print(f"registry {stand.connector}: {fleet.connectors[stand.connector].title} [dim]{stand.registry.url}[/]")
+            console.print(
+                f"registry {stand.connector}: {fleet.connectors[stand.connector].title} [dim]{stand.registry.url}[/]"
+            )
         worker = Worker(settings, fleet, frozenset({"poll", "harmonise"}))
         running = asyncio.create_task(worker.run())
         try:
@@ -117,7 +142,10 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
             await _show_results(settings, worker)
             if keep:
                 console.print("\nrunning until Ctrl-C")
-                await asyncio.wait({running, asyncio.create_task(worker.stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {running, asyncio.create_task(worker.stopping.wait())},
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
         finally:
             worker.stop()
             await asyncio.wait_for(running, 20)
@@ -150,7 +178,10 @@ def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
 
 def with_demo_addresses(fleet: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
     """Return the fleet with each connector pointed at its stand-in instead of the address in its file."""
-    connectors = {stand.connector: with_address(fleet.connectors[stand.connector], stand.registry.url) for stand in registries}
+    connectors = {
+        stand.connector: with_address(fleet.connectors[stand.connector], stand.registry.url)
+        for stand in registries
+    }
     return LoadedConfig(connectors=connectors, harmonisers=fleet.harmonisers, tables=fleet.tables)
 
 
@@ -160,8 +191,13 @@ def with_address(connector: Connector, base: str) -> Connector:
         protocol = getattr(connector, name)
         if protocol is not None:
             url = protocol.url
-            moved = {stage: base + urlsplit(address).path for stage, address in url.model_dump(exclude_none=True).items()}
-            return connector.model_copy(update={name: protocol.model_copy(update={"url": url.model_copy(update=moved)})})
+            moved = {
+                stage: base + urlsplit(address).path
+                for stage, address in url.model_dump(exclude_none=True).items()
+            }
+            return connector.model_copy(
+                update={name: protocol.model_copy(update={"url": url.model_copy(update=moved)})}
+            )
     return connector
 
 
@@ -196,7 +232,11 @@ def table(registries: list[DemoRegistry], started: float) -> Group:
     for stand in registries:
         count = found.get(stand.connector, RecordCounts())
         seconds = (stand.finished or time.monotonic()) - started
-        numbers = [count.received, *(count.ended.get(outcome, 0) for outcome in OUTCOMES), round(count.received / max(seconds, 0.001))]
+        numbers = [
+            count.received,
+            *(count.ended.get(outcome, 0) for outcome in OUTCOMES),
+            round(count.received / max(seconds, 0.001)),
+        ]
         drawn.add_row(stand.connector, *map(str, numbers))
         for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]):
             reasons.append(f"  {stand.connector:10} {number:4}  {reason}")
@@ -206,7 +246,9 @@ def table(registries: list[DemoRegistry], started: float) -> Group:
 async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegistry]) -> None:
     """Show the table until every record the registries hold was received and has ended."""
     started = time.monotonic()
-    with Live(table(registries, started), console=console, refresh_per_second=4, transient=False) as live:
+    with Live(
+        table(registries, started), console=console, refresh_per_second=4, transient=False
+    ) as live:
         while time.monotonic() - started < TIMEOUT_SECONDS:
             if running.done():
                 await running
@@ -214,7 +256,11 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
             found = counts()
             for stand in registries:
                 count = found.get(stand.connector, RecordCounts())
-                if not stand.finished and count.received >= stand.registry.record_count and count.balanced:
+                if (
+                    not stand.finished
+                    and count.received >= stand.registry.record_count
+                    and count.balanced
+                ):
                     stand.finished = time.monotonic()
             live.update(table(registries, started))
             if all(stand.finished for stand in registries):
@@ -227,9 +273,13 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
         for outcome, number in count.ended.items():
             total.ended[outcome] = total.ended.get(outcome, 0) + number
     sum_text = " + ".join(f"{total.ended.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
-    console.print(f"\n{total.received} received = {sum_text}: [bold]{'true' if total.balanced else 'FALSE'}[/]")
+    console.print(
+        f"\n{total.received} received = {sum_text}: [bold]{'true' if total.balanced else 'FALSE'}[/]"
+    )
     if not total.balanced or not all(stand.finished for stand in registries):
-        raise Unavailable(f"not every record ended within {TIMEOUT_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics")
+        raise Unavailable(
+            f"not every record ended within {TIMEOUT_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics"
+        )
 
 
 async def _show_results(settings: Settings, worker: Worker) -> None:
@@ -237,19 +287,36 @@ async def _show_results(settings: Settings, worker: Worker) -> None:
     from gateway.kafka.topic_reader import read_topic
 
     async for record in read_topic(settings, CREDENTIALS_TOPIC, limit=1):
-        console.print(f"\n[bold]one harmonised record[/] on {CREDENTIALS_TOPIC}, key {record.key.decode()}")
+        console.print(
+            f"\n[bold]one harmonised record[/] on {CREDENTIALS_TOPIC}, key {record.key.decode()}"
+        )
         console.print_json(json.dumps(shorten(json.loads(record.value)), ensure_ascii=False))
-        console.print("\n[bold]why it says so[/]: `gateway explain` prints this page for any record")
-        console.print(await explanation(settings, worker.fleet, record.key.decode()), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            "\n[bold]why it says so[/]: `gateway explain` prints this page for any record"
+        )
+        console.print(
+            await explanation(settings, worker.fleet, record.key.decode()),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     async for record in read_topic(settings, REJECTIONS, limit=1):
         console.print(f"[bold]one rejection[/] on {REJECTIONS}, key {record.key.decode()}")
         console.print_json(record.value.decode())
-    console.print(f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]")
-    console.print("subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:")
     console.print(
-        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS_TOPIC} --limit 1", soft_wrap=True
+        f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]"
     )
-    console.print(f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} -X isolation.level=read_committed", soft_wrap=True)
+    console.print(
+        "subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:"
+    )
+    console.print(
+        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS_TOPIC} --limit 1",
+        soft_wrap=True,
+    )
+    console.print(
+        f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} -X isolation.level=read_committed",
+        soft_wrap=True,
+    )
 
 
 async def explanation(settings: Settings, fleet: LoadedConfig, key: str) -> str:
@@ -267,7 +334,9 @@ async def explanation(settings: Settings, fleet: LoadedConfig, key: str) -> str:
         if any(one.key.decode() == key for one in deliver.tombstones_for(raw)):
             outcome = fleet.harmonisers[raw.connector](raw)
             position = f"{RAW.name}-{record.partition}@{record.offset}"
-            return explain(connector, raw, outcome, tables=fleet.tables, position=position).to_text()
+            return explain(
+                connector, raw, outcome, tables=fleet.tables, position=position
+            ).to_text()
     return ""
 
 
@@ -277,7 +346,11 @@ def shorten(value: Any, depth: int = 3) -> Any:
         return {key: shorten(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
     if isinstance(value, list):
         return [shorten(inner, depth - 1) for inner in value] if depth else "[…]"
-    return value[:MAX_TEXT_LENGTH] + "…" if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH else value
+    return (
+        value[:MAX_TEXT_LENGTH] + "…"
+        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH
+        else value
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -17,14 +17,35 @@ if TYPE_CHECKING:
 
 
 def erase(
-    connector: Annotated[str, typer.Argument(help="Name of the connector; not with --person.")] = "",
-    native_id: Annotated[str, typer.Argument(help="The registry's own id of the record, or - to read it from standard input.")] = "",
+    connector: Annotated[
+        str, typer.Argument(help="Name of the connector; not with --person.")
+    ] = "",
+    native_id: Annotated[
+        str,
+        typer.Argument(
+            help="The registry's own id of the record, or - to read it from standard input."
+        ),
+    ] = "",
     person: Annotated[
-        bool, typer.Option("--person", help="Everything that names a person: identifiers from standard input, one a line: KIND VALUE.")
+        bool,
+        typer.Option(
+            "--person",
+            help="Everything that names a person: identifiers from standard input, one a line: KIND VALUE.",
+        ),
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, such as a case number; stands in the receipt, so nothing personal.")] = "",
+    reason: Annotated[
+        str,
+        typer.Option(
+            help="Why, such as a case number; stands in the receipt, so nothing personal."
+        ),
+    ] = "",
     by: Annotated[str, typer.Option(help="Who asks  [default: this machine's user]")] = "",
-    verify: Annotated[bool, typer.Option("--verify", help="Erase nothing: say what is left, on every topic from its beginning.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Erase nothing: say what is left, on every topic from its beginning."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take a record, or a person, off every topic for good; prints the receipt as JSON.
@@ -44,14 +65,18 @@ def erase(
         _verify(settings, fleet, request)
         return
     if not reason.strip():
-        raise UsageError("--reason is missing: it stands in the receipt, such as --reason 'case 2026-114'")
+        raise UsageError(
+            "--reason is missing: it stands in the receipt, such as --reason 'case 2026-114'"
+        )
     if not yes:
         _confirm(request)
     receipt = _erase(settings, fleet, request, reason.strip(), by or getpass.getuser())
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(receipt), indent=2).decode() + "\n")
 
 
-def _build_request(settings: Settings, fleet: LoadedConfig, connector: str, native_id: str, *, person: bool) -> ErasureRequest:
+def _build_request(
+    settings: Settings, fleet: LoadedConfig, connector: str, native_id: str, *, person: bool
+) -> ErasureRequest:
     from gateway.errors import UsageError
     from gateway.operations import erase as erasing
 
@@ -60,8 +85,12 @@ def _build_request(settings: Settings, fleet: LoadedConfig, connector: str, nati
             raise UsageError("--person takes identifiers from standard input and no arguments")
         lines = [line.split(maxsplit=1) for line in sys.stdin.read().splitlines() if line.strip()]
         if any(len(words) != 2 for words in lines):  # noqa: PLR2004
-            raise UsageError("an identifier is one line: KIND VALUE, such as: esi urn:schac:personalUniqueCode:int:esi:…")
-        return erasing.request_for_person(settings, fleet, [(kind, value.strip()) for kind, value in lines])
+            raise UsageError(
+                "an identifier is one line: KIND VALUE, such as: esi urn:schac:personalUniqueCode:int:esi:…"
+            )
+        return erasing.request_for_person(
+            settings, fleet, [(kind, value.strip()) for kind, value in lines]
+        )
     if not connector or not native_id:
         raise UsageError("say which record: gateway erase CONNECTOR NATIVE_ID, or --person")
     found = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
@@ -76,10 +105,14 @@ def _confirm(request: ErasureRequest) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked here: confirm with --yes")
     what = "one record" if request.kind == "record" else "everything that names this person"
-    typer.confirm(f"Erase {what} of {', '.join(request.connectors)} from every topic, for good?", abort=True)
+    typer.confirm(
+        f"Erase {what} of {', '.join(request.connectors)} from every topic, for good?", abort=True
+    )
 
 
-def _erase(settings: Settings, fleet: LoadedConfig, request: ErasureRequest, reason: str, by: str) -> ErasureReceipt:
+def _erase(
+    settings: Settings, fleet: LoadedConfig, request: ErasureRequest, reason: str, by: str
+) -> ErasureReceipt:
     from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.kafka import topic_admin
     from gateway.operations import erase as erasing
@@ -95,7 +128,9 @@ def _erase(settings: Settings, fleet: LoadedConfig, request: ErasureRequest, rea
             f"not finished: nothing comes back, but the platforms' topics wait for a stage; {error}; then run this again"
         ) from None
     except Fenced as error:
-        raise Unavailable(f"not finished: a stream was taken back each time before it could be written; {error}; run this again") from None
+        raise Unavailable(
+            f"not finished: a stream was taken back each time before it could be written; {error}; run this again"
+        ) from None
 
 
 def _verify(settings: Settings, fleet: LoadedConfig, request: ErasureRequest) -> None:
@@ -103,12 +138,16 @@ def _verify(settings: Settings, fleet: LoadedConfig, request: ErasureRequest) ->
 
     left: list[RemainingRecords] = asyncio.run(erasing.find_remaining(settings, fleet, request))
     for one in left:
-        print(f"{one.topic}: {one.live} that readers still get, {one.earlier} that the next compaction takes")
+        print(
+            f"{one.topic}: {one.live} that readers still get, {one.earlier} that the next compaction takes"
+        )
     if any(one.live for one in left):
         print("NOT ERASED")
         raise typer.Exit(1)
     if left:
-        print("erased for every reader; the bytes go within seven days, once a later record has closed the segment: run this again then")
+        print(
+            "erased for every reader; the bytes go within seven days, once a later record has closed the segment: run this again then"
+        )
     else:
         print("nothing is left on any topic")
 

@@ -19,15 +19,34 @@ if TYPE_CHECKING:
 
 
 def explain(
-    connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector of this deployment")],
-    record: Annotated[str, typer.Argument(help="Native id of a record on the raw topic; or, with --sample, nothing")] = "",
-    sample: Annotated[Path | None, typer.Option("--sample", help="One record as the registry serves it; - reads standard input")] = None,
-    stream: Annotated[str | None, typer.Option("--stream", help="Stream of the sample  [default: the only one]")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="Kind of the sample, where the stream has kinds")] = "",
-    mappings: Annotated[Path | None, typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]")] = None,
+    connector: Annotated[
+        str, typer.Argument(help="Connector file, or the name of a connector of this deployment")
+    ],
+    record: Annotated[
+        str,
+        typer.Argument(help="Native id of a record on the raw topic; or, with --sample, nothing"),
+    ] = "",
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            "--sample", help="One record as the registry serves it; - reads standard input"
+        ),
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", help="Stream of the sample  [default: the only one]")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="Kind of the sample, where the stream has kinds")
+    ] = "",
+    mappings: Annotated[
+        Path | None,
+        typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]"),
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
-    code: Annotated[bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")] = False,
+    code: Annotated[
+        bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")
+    ] = False,
 ) -> None:
     """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
     from gateway.cli.runtime import load_settings
@@ -41,7 +60,12 @@ def explain(
     path = Path(connector)
     loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
     if code:
-        print(generated_code(loaded, _stream(loaded, stream), Tables.load(mappings or Settings().mappings)), end="")
+        print(
+            generated_code(
+                loaded, _stream(loaded, stream), Tables.load(mappings or Settings().mappings)
+            ),
+            end="",
+        )
         return
     if sample:
         raw, position = _explain_sample(loaded, sample, stream, kind)
@@ -56,7 +80,9 @@ def explain(
         print(page.to_text(), end="")
 
 
-def _explain_sample(connector: Connector, sample: Path, stream: str | None, kind: str) -> tuple[RawRecord, str]:
+def _explain_sample(
+    connector: Connector, sample: Path, stream: str | None, kind: str
+) -> tuple[RawRecord, str]:
     from gateway.config.connector import payload_format
     from gateway.records import RawRecord
 
@@ -66,8 +92,17 @@ def _explain_sample(connector: Connector, sample: Path, stream: str | None, kind
     except OSError as error:
         raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
     xml = payload_format(connector, connector.streams[name]) == "xml"
-    media_type: Literal["application/json", "application/xml"] = "application/xml" if xml else "application/json"
-    raw = RawRecord(connector=connector.connector, stream=name, native_id="sample", kind=kind, body=body.strip(), media_type=media_type)
+    media_type: Literal["application/json", "application/xml"] = (
+        "application/xml" if xml else "application/json"
+    )
+    raw = RawRecord(
+        connector=connector.connector,
+        stream=name,
+        native_id="sample",
+        kind=kind,
+        body=body.strip(),
+        media_type=media_type,
+    )
     return raw, ""
 
 

@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
-kafka_app = typer.Typer(help="A real single-node Apache Kafka on this machine, on loopback, without Docker.", no_args_is_help=True)
+kafka_app = typer.Typer(
+    help="A real single-node Apache Kafka on this machine, on loopback, without Docker.",
+    no_args_is_help=True,
+)
 
-Data = Annotated[Path | None, typer.Option(help="Directory the broker keeps its data in  [default: GATEWAY_DATA_DIR/kafka]")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Directory the broker keeps its data in  [default: GATEWAY_DATA_DIR/kafka]"),
+]
 
 
 def _data(data: Path | None) -> Path:
@@ -21,14 +27,21 @@ def _data(data: Path | None) -> Path:
 @kafka_app.command()
 def start(
     data: Data = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1  [default: the last one, or a free one]")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port on 127.0.0.1  [default: the last one, or a free one]"
+        ),
+    ] = None,
 ) -> None:
     """Start the broker, or find the one that runs already; it stays until `gateway kafka stop`."""
     from gateway.local import broker as kafka
     from gateway.settings import Settings
 
     settings = Settings()
-    broker = kafka.start(_data(data), port, jar_cache=settings.jar_cache, mirror=settings.jar_mirror)
+    broker = kafka.start(
+        _data(data), port, jar_cache=settings.jar_cache, mirror=settings.jar_mirror
+    )
     print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
     print("stop it with: gateway kafka stop" + (f" --data {data}" if data else ""))
 
@@ -56,7 +69,9 @@ def status(data: Data = None) -> None:
 
 
 @kafka_app.command()
-def wipe(data: Data = None, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False) -> None:
+def wipe(
+    data: Data = None, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False
+) -> None:
     """Stop the broker and delete every topic and record it keeps."""
     from gateway.local import broker as kafka
 

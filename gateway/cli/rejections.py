@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
     from gateway.settings import Settings
 
-rejections_app = typer.Typer(help="What was rejected and why; replay it after a table or a connector was mended.", no_args_is_help=True)
+rejections_app = typer.Typer(
+    help="What was rejected and why; replay it after a table or a connector was mended.",
+    no_args_is_help=True,
+)
 
-Reason = Annotated[str, typer.Option("--reason", help="Only this reason code, such as level_unknown.")]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Only this reason code, such as level_unknown.")
+]
 Connector = Annotated[str, typer.Option("--connector", help="Only this connector.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -32,7 +37,9 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 def list_rejections(
     reason: Reason = "",
     connector: Connector = "",
-    records: Annotated[bool, typer.Option("--records", help="One line a record instead of one a reason.")] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="One line a record instead of one a reason.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count the rejections that hold now, by connector, stream, reason and field; what was accepted since is not among them."""
@@ -55,13 +62,20 @@ def list_rejections(
 def show(
     connector: Annotated[str, typer.Argument(help="Name of the connector.")],
     record: Annotated[str, typer.Argument(help="Native id of the record.")],
-    payload: Annotated[bool, typer.Option("--payload", help="Print the raw record too; refused where records are of persons.")] = False,
+    payload: Annotated[
+        bool,
+        typer.Option(
+            "--payload", help="Print the raw record too; refused where records are of persons."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say where and why one record was rejected, and where its raw form lies. Prints no payload unless it is asked for."""
     one = next((one for one in _read_rejections(connector, "") if one.native_id == record), None)
     if one is None:
-        raise UsageError(f"no rejection of {record} of {connector} holds; `gateway rejections list --connector {connector} --records`")
+        raise UsageError(
+            f"no rejection of {record} of {connector} holds; `gateway rejections list --connector {connector} --records`"
+        )
     facts = _rejection_details(one)
     if payload:
         facts["payload"] = _payload(one)
@@ -70,15 +84,24 @@ def show(
         return
     for name, value in facts.items():
         print(f"{name + ':':<15} {value or '-'}")
-    print(f"\n`gateway explain {connector} {record}` shows every rule; `gateway rejections replay` tries again with the files of now")
+    print(
+        f"\n`gateway explain {connector} {record}` shows every rule; `gateway rejections replay` tries again with the files of now"
+    )
 
 
 @rejections_app.command("replay")
 def replay(
     reason: Reason = "",
     connector: Connector = "",
-    all_rejections: Annotated[bool, typer.Option("--all", help="Whatever the reason and the connector.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what the files of now would make of them.")] = False,
+    all_rejections: Annotated[
+        bool, typer.Option("--all", help="Whatever the reason and the connector.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Write nothing; say what the files of now would make of them."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Harmonise what stands rejected again, through the same path as any record; what is accepted then stands rejected no more."""
@@ -87,20 +110,32 @@ def replay(
     from gateway.pipeline.loaded_config import load_config
 
     if not (reason or connector or all_rejections):
-        raise UsageError("say what to replay: --reason CODE, --connector NAME, or --all; `gateway rejections list` shows what there is")
+        raise UsageError(
+            "say what to replay: --reason CODE, --connector NAME, or --all; `gateway rejections list` shows what there is"
+        )
     settings = load_settings()
     fleet = load_config(settings, [connector] if connector else None)
     found = _read_rejections(connector, reason)
     rows = _dry_run(settings, fleet, found) if dry_run else _group_by_reason(found)
     if not dry_run:
-        for name in sorted({one.rejection.connector for one in found if one.rejection.connector in fleet.connectors}):
+        for name in sorted(
+            {
+                one.rejection.connector
+                for one in found
+                if one.rejection.connector in fleet.connectors
+            }
+        ):
             command = commands.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
             asyncio.run(send_command(settings, name, commands.encode(command)))
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     for row in rows:
-        became = ", ".join(f"{number} {what}" for what, number in row["now"].items()) if dry_run else f"{row['records']} sent to its worker"
+        became = (
+            ", ".join(f"{number} {what}" for what, number in row["now"].items())
+            if dry_run
+            else f"{row['records']} sent to its worker"
+        )
         print(f"{_group_label(row)}: {became}")
     if not rows:
         print("nothing stands rejected")
@@ -130,7 +165,9 @@ def _group_by_reason(found: Iterable[ActiveRejection]) -> list[dict[str, Any]]:
             "last": _timestamp(group[-1]),
             "example": group[-1].native_id,
         }
-        for (connector, stream, reason, field), group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+        for (connector, stream, reason, field), group in sorted(
+            groups.items(), key=lambda item: (-len(item[1]), item[0])
+        )
     ]
 
 
@@ -150,14 +187,20 @@ def _rejection_details(one: ActiveRejection) -> dict[str, Any]:
         "reason": rejection.reason,
         "detail": rejection.detail,
         "at": _timestamp(one),
-        "raw": f"{place['topic']}-{place['partition']}@{place['offset']}" if one.raw_position else "nowhere: it did not fit the topic",
+        "raw": f"{place['topic']}-{place['partition']}@{place['offset']}"
+        if one.raw_position
+        else "nowhere: it did not fit the topic",
         "config_digest": rejection.config_digest,
         "tables_digest": rejection.tables_digest,
     }
 
 
 def _timestamp(one: ActiveRejection) -> str:
-    return datetime.fromtimestamp(one.timestamp / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(one.timestamp / 1000, UTC)
+        .isoformat(timespec="seconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _payload(one: ActiveRejection) -> str:
@@ -171,24 +214,43 @@ def _payload(one: ActiveRejection) -> str:
 
     settings = load_settings()
     rejection = one.rejection
-    stream = load_config(settings, [rejection.connector]).connectors[rejection.connector].streams.get(rejection.stream)
+    stream = (
+        load_config(settings, [rejection.connector])
+        .connectors[rejection.connector]
+        .streams.get(rejection.stream)
+    )
     personal = {topic.name for topic in TOPICS if topic.personal}
-    if stream is None or personal & {topic for emits in emitted_types(stream) for topic in TOPICS_OF[emits]}:
-        raise Denied(f"records of {rejection.connector} {rejection.stream} are of persons; `gateway explain` shows one with persons hidden")
+    if stream is None or personal & {
+        topic for emits in emitted_types(stream) for topic in TOPICS_OF[emits]
+    }:
+        raise Denied(
+            f"records of {rejection.connector} {rejection.stream} are of persons; `gateway explain` shows one with persons hidden"
+        )
 
     async def read() -> bytes | None:
         return next(
-            iter([record.value async for record in read_positions(settings, RAW.name, [one.raw_position] if one.raw_position else [])]),
+            iter(
+                [
+                    record.value
+                    async for record in read_positions(
+                        settings, RAW.name, [one.raw_position] if one.raw_position else []
+                    )
+                ]
+            ),
             None,
         )
 
     found = asyncio.run(read())
     if found is None:
-        raise UsageError(f"the raw record of {one.key} is not there any more; poll or backfill it again")
+        raise UsageError(
+            f"the raw record of {one.key} is not there any more; poll or backfill it again"
+        )
     return found.decode(errors="replace")
 
 
-def _dry_run(settings: Settings, fleet: LoadedConfig, found: list[ActiveRejection]) -> list[dict[str, Any]]:
+def _dry_run(
+    settings: Settings, fleet: LoadedConfig, found: list[ActiveRejection]
+) -> list[dict[str, Any]]:
     """Return for each group what the files of now would make of its records."""
     from gateway.observability import logs
     from gateway.operations.replay import plan_replay, read_digests
@@ -204,14 +266,32 @@ def _dry_run(settings: Settings, fleet: LoadedConfig, found: list[ActiveRejectio
             one
             for one in found
             if (row["connector"], row["stream"], row["reason"], row["field"])
-            == (one.rejection.connector, one.rejection.stream, one.rejection.reason, one.rejection.field)
+            == (
+                one.rejection.connector,
+                one.rejection.stream,
+                one.rejection.reason,
+                one.rejection.field,
+            )
         ]
-        tried = asyncio.run(plan_replay(settings, group, asyncio.run(read_digests(settings, row["connector"], row["stream"]))))
+        tried = asyncio.run(
+            plan_replay(
+                settings,
+                group,
+                asyncio.run(read_digests(settings, row["connector"], row["stream"])),
+            )
+        )
         now: Counter[str] = Counter()
         for _, record, _ in tried.to_replay:
             result = deliver(record)
-            now[result.outcome if result.outcome != "rejected" else f"rejected: {result.reason}"] += 1
-        now |= Counter({"without a raw record": tried.without_raw_record, "with a newer version": tried.superseded})
+            now[
+                result.outcome if result.outcome != "rejected" else f"rejected: {result.reason}"
+            ] += 1
+        now |= Counter(
+            {
+                "without a raw record": tried.without_raw_record,
+                "with a newer version": tried.superseded,
+            }
+        )
         rows.append(row | {"now": {what: number for what, number in now.items() if number}})
     if unknown := sorted({row["connector"] for row in rows} - fleet.connectors.keys()):
         print(f"no connector file: {', '.join(unknown)}", file=sys.stderr)

@@ -23,12 +23,27 @@ ROLES = ("poll", "harmonise")
 
 
 def run(
-    names: Annotated[list[str] | None, typer.Argument(help="Connectors to run; all when none is named.")] = None,
-    roles: Annotated[str, typer.Option(help="Comma-separated: poll, harmonise.")] = "poll,harmonise",
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Connectors to run; all when none is named.")
+    ] = None,
+    roles: Annotated[
+        str, typer.Option(help="Comma-separated: poll, harmonise.")
+    ] = "poll,harmonise",
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
-    accept_new_cluster: Annotated[bool, typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on.")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for a Kafka that is not there yet.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; one parent starts them, and again when one dies.")] = 1,
+    accept_new_cluster: Annotated[
+        bool,
+        typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on."),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, max=3600, help="Seconds to wait for a Kafka that is not there yet."),
+    ] = 0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Worker processes; one parent starts them, and again when one dies."
+        ),
+    ] = 1,
     process: Annotated[str, typer.Option(hidden=True)] = "",
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -43,7 +58,9 @@ def run(
         settings = settings.model_copy(update={"connectors": connectors})
     wanted = set(filter(None, roles.split(",")))
     if unknown := wanted - set(ROLES):
-        raise UsageError(f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}")
+        raise UsageError(
+            f"--roles: no role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}"
+        )
     if process and settings.instance:
         settings = settings.model_copy(update={"instance": f"{settings.instance}-{process}"})
     logs.configure(settings)
@@ -58,10 +75,17 @@ def run(
 
         asyncio.run(cluster_check.accept_cluster(settings))
     if processes > 1:
-        arguments = [*(names or ()), "--roles", roles, *(["--connectors", str(connectors)] if connectors else [])]
+        arguments = [
+            *(names or ()),
+            "--roles",
+            roles,
+            *(["--connectors", str(connectors)] if connectors else []),
+        ]
         raise typer.Exit(run_async(Supervisor(settings, arguments, processes).run()))
     worker = Worker(settings, fleet, frozenset(wanted), health_socket=socket, connector_names=names)
-    run_async(worker.run())  # after a signal it does not come back: it ends the process with 128 and the signal's number
+    run_async(
+        worker.run()
+    )  # after a signal it does not come back: it ends the process with 128 and the signal's number
 
 
 def _check_prerequisites(settings: Settings, fleet: LoadedConfig | None, *, port: bool) -> None:
@@ -71,7 +95,10 @@ def _check_prerequisites(settings: Settings, fleet: LoadedConfig | None, *, port
     from gateway.observability.health_server import check_port_available
     from gateway.pipeline.required_secrets import check_secrets
 
-    checks: list[Callable[[], object]] = [partial(client_arguments, settings), *([partial(check_port_available, settings)] if port else [])]
+    checks: list[Callable[[], object]] = [
+        partial(client_arguments, settings),
+        *([partial(check_port_available, settings)] if port else []),
+    ]
     if fleet is not None:
         checks.insert(0, partial(check_secrets, fleet, FileSecrets(settings.secrets_dir)))
     found: list[GatewayError] = []

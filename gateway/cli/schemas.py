@@ -24,15 +24,29 @@ def schema_files() -> dict[str, str]:
     from gateway.render.json_schemas import PROVENANCE, VERSION, schemas, structure
 
     found = schemas() | {
-        REJECTIONS.name: structure(REJECTIONS.name, "Why a record was rejected; no payload", Rejection),
-        NOTIFICATIONS.name: structure(NOTIFICATIONS.name, "What happened to a connector, and who is to be told", Notification),
+        REJECTIONS.name: structure(
+            REJECTIONS.name, "Why a record was rejected; no payload", Rejection
+        ),
+        NOTIFICATIONS.name: structure(
+            NOTIFICATIONS.name, "What happened to a connector, and who is to be told", Notification
+        ),
     }
-    files = {f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in found.items()}
-    return files | {"asyncapi.yaml": asyncapi.document(VERSION, found.keys() - {PROVENANCE}, PROVENANCE)}
+    files = {
+        f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+        for name, schema in found.items()
+    }
+    return files | {
+        "asyncapi.yaml": asyncapi.document(VERSION, found.keys() - {PROVENANCE}, PROVENANCE)
+    }
 
 
 def schema(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with 1 when a file is not what would be written.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Change nothing; exit with 1 when a file is not what would be written."
+        ),
+    ] = False,
     folder: Annotated[Path, typer.Option("--dir", help="Folder of the schemas.")] = Path("schemas"),
 ) -> None:
     """Write the JSON Schema of each topic's value and asyncapi.yaml."""
@@ -47,9 +61,13 @@ def schema(
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             except OSError as error:
-                raise StorageError(f"{path}: cannot be written ({error.strerror}); give another folder with --dir") from None
+                raise StorageError(
+                    f"{path}: cannot be written ({error.strerror}); give another folder with --dir"
+                ) from None
     for path in stale:
-        print(f"{path}: {'differs from what the code says; run `gateway schema` and review the change' if check else 'written'}")
+        print(
+            f"{path}: {'differs from what the code says; run `gateway schema` and review the change' if check else 'written'}"
+        )
     if check and stale:
         raise typer.Exit(1)
     if not stale:
@@ -59,8 +77,13 @@ def schema(
 @export_app.command("qdr")
 def export_qdr(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("qdr.xml"),
-    source: Annotated[list[Path] | None, typer.Option("--from", help="JSON files instead of the topics.")] = None,
-    kind: Annotated[str, typer.Option(help="qualifications or opportunities; the register wants one data set each.")] = "qualifications",
+    source: Annotated[
+        list[Path] | None, typer.Option("--from", help="JSON files instead of the topics.")
+    ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(help="qualifications or opportunities; the register wants one data set each."),
+    ] = "qualifications",
 ) -> None:
     """Write the LOQ XML data set that the Qualification Dataset Register pulls."""
     from gateway.messages.topics import OPPORTUNITIES, QUALIFICATIONS
@@ -70,7 +93,9 @@ def export_qdr(
     if kind not in topics:
         raise UsageError(f"--kind: no {kind}; expected one of {', '.join(topics)}")
     documents = (
-        [document for path in source for _, document in _documents_in_file(path)] if source else list(_on_topic(topics[kind]).values())
+        [document for path in source for _, document in _documents_in_file(path)]
+        if source
+        else list(_on_topic(topics[kind]).values())
     )
     xml, left = dataset(documents)
     try:
@@ -85,9 +110,15 @@ def export_qdr(
 
 
 def validate(
-    sources: Annotated[str, typer.Argument(metavar="FILE|TOPIC", help="A JSON or JSON-lines file, or a topic.")],
+    sources: Annotated[
+        str, typer.Argument(metavar="FILE|TOPIC", help="A JSON or JSON-lines file, or a topic.")
+    ],
     shapes: Annotated[
-        Path | None, typer.Option(envvar="GATEWAY_SHAPES", help="Folder with the official shapes (shacl/) and contexts (context/).")
+        Path | None,
+        typer.Option(
+            envvar="GATEWAY_SHAPES",
+            help="Folder with the official shapes (shacl/) and contexts (context/).",
+        ),
     ] = None,
 ) -> None:
     """Hold documents against the published schemas, and against the official shapes when they are at hand."""
@@ -119,7 +150,9 @@ def _documents(sources: str) -> Iterator[tuple[str, Any]]:
 
     names = {topic.name for topic in TOPICS}
     if sources not in names:
-        raise UsageError(f"{sources}: neither a file nor a topic; topics are {', '.join(sorted(names))}")
+        raise UsageError(
+            f"{sources}: neither a file nor a topic; topics are {', '.join(sorted(names))}"
+        )
     for key, document in _on_topic(sources).items():
         yield f"{sources} {key}", document
 
@@ -144,7 +177,9 @@ def _parsed(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise UsageError(f"{path}:{number}:{error.colno}: not JSON; expected one document, an array, or one document a line") from None
+        raise UsageError(
+            f"{path}:{number}:{error.colno}: not JSON; expected one document, an array, or one document a line"
+        ) from None
 
 
 def _on_topic(topic: str) -> dict[str, Any]:

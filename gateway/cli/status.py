@@ -34,7 +34,9 @@ def status(
     settings = load_settings()
     try:
         connectors = load_config(settings, [connector] if connector else None).connectors
-    except ConfigError as error:  # the workers run on with what they loaded before, and that is what is asked for
+    except (
+        ConfigError
+    ) as error:  # the workers run on with what they loaded before, and that is what is asked for
         print(f"{error.findings[0]}; shown is what workers report", file=sys.stderr)
         connectors = {}
     streams, workers = asyncio.run(read_status(settings))
@@ -46,11 +48,22 @@ def status(
 
 
 def status_data(
-    connectors: dict[str, Connector], streams: list[StreamStatus], workers: list[WorkerStatus], now: float, connector_filter: str = ""
+    connectors: dict[str, Connector],
+    streams: list[StreamStatus],
+    workers: list[WorkerStatus],
+    now: float,
+    connector_filter: str = "",
 ) -> dict[str, Any]:
     """Return what the status says: every stream of the connector files, and what is reported of others."""
-    reported = {(one.connector, one.stream): one for one in streams if connector_filter in {"", one.connector}}
-    names = sorted({(name, stream) for name, one in connectors.items() for stream in one.streams} | reported.keys())
+    reported = {
+        (one.connector, one.stream): one
+        for one in streams
+        if connector_filter in {"", one.connector}
+    }
+    names = sorted(
+        {(name, stream) for name, one in connectors.items() for stream in one.streams}
+        | reported.keys()
+    )
     alive = [one for one in workers if now - one.at <= WORKER_SILENT_AFTER_SECONDS]
     sums: dict[str, Counter[str]] = {}
     for worker in alive:
@@ -58,7 +71,10 @@ def status_data(
             sums.setdefault(name, Counter()).update(counted)
     pollers = [one for one in alive if "poll" in one.roles]
     return {
-        "streams": [_stream(*name, reported.get(name), sums.get("|".join(name), Counter()), now, pollers) for name in names],
+        "streams": [
+            _stream(*name, reported.get(name), sums.get("|".join(name), Counter()), now, pollers)
+            for name in names
+        ],
         "workers": [
             {
                 "worker": one.worker,
@@ -66,7 +82,9 @@ def status_data(
                 "reported_seconds_ago": round(now - one.at, 1),
                 "roles": list(one.roles),
                 "up_seconds": round(now - one.started),
-                "last_commit_seconds_ago": {role: round(now - when, 1) for role, when in sorted(one.last_commit.items())},
+                "last_commit_seconds_ago": {
+                    role: round(now - when, 1) for role, when in sorted(one.last_commit.items())
+                },
                 "waiting": one.waiting,
                 "blocked": one.blocked if one in alive else {},
                 "tables_digest": one.tables_digest,
@@ -77,7 +95,12 @@ def status_data(
 
 
 def _stream(
-    connector: str, stream: str, reported: StreamStatus | None, counted: Counter[str], now: float, pollers: list[WorkerStatus]
+    connector: str,
+    stream: str,
+    reported: StreamStatus | None,
+    counted: Counter[str],
+    now: float,
+    pollers: list[WorkerStatus],
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"connector": connector, "stream": stream}
     silent = reported is None or now - reported.at > WORKER_SILENT_AFTER_SECONDS
@@ -86,18 +109,32 @@ def _stream(
             "state": reported.state,
             "reason": reported.reason,
             "worker": reported.worker,
-            "read_up_to_seconds_ago": None if reported.read_up_to is None else round(now - reported.read_up_to, 1),
-            "last_success_seconds_ago": None if reported.last_success is None else round(now - reported.last_success, 1),
+            "read_up_to_seconds_ago": None
+            if reported.read_up_to is None
+            else round(now - reported.read_up_to, 1),
+            "last_success_seconds_ago": None
+            if reported.last_success is None
+            else round(now - reported.last_success, 1),
             "every_seconds": reported.every,
             "config_digest": reported.config_digest,
             "backfill": None
             if reported.backfill is None
-            else {name: getattr(reported.backfill, name) for name in reported.backfill.__struct_fields__},
+            else {
+                name: getattr(reported.backfill, name)
+                for name in reported.backfill.__struct_fields__
+            },
         }
     if silent:
         state, why = _unowned_state(connector, pollers)
-        last = f"last reported {now - reported.at:.0f} s ago by {reported.worker}, then {reported.state}" if reported else ""
-        found |= {"state": state, "reason": "; ".join(filter(None, (last, why))) or "no worker has reported it"}
+        last = (
+            f"last reported {now - reported.at:.0f} s ago by {reported.worker}, then {reported.state}"
+            if reported
+            else ""
+        )
+        found |= {
+            "state": state,
+            "reason": "; ".join(filter(None, (last, why))) or "no worker has reported it",
+        }
     return found | {"counts": {name: counted[name] for name in COUNT_COLUMNS}}
 
 
@@ -105,19 +142,37 @@ def _unowned_state(connector: str, pollers: list[WorkerStatus]) -> tuple[str, st
     """Return the state of a connector that nobody reports, and what the workers that poll say of it."""
     if not pollers:
         return "unowned", "no worker that polls reports"
-    without = [one.worker for one in pollers if one.connectors is not None and connector not in one.connectors]
+    without = [
+        one.worker
+        for one in pollers
+        if one.connectors is not None and connector not in one.connectors
+    ]
     if len(without) == len(pollers):
         return "omitted", "no worker that polls was told to run it"
     if without:
-        return "unowned", f"not told to run it: {', '.join(without)}; workers of one cluster run the same connectors"
+        return (
+            "unowned",
+            f"not told to run it: {', '.join(without)}; workers of one cluster run the same connectors",
+        )
     return "unowned", ""
 
 
 def _print(found: dict[str, Any], *, show_all: bool) -> None:
     """Print a line a stream. Among ``everything``, what no worker was told to run is only named: nobody has to act on it."""
-    omitted = sorted({one["connector"] for one in found["streams"] if show_all and one["state"] == "omitted"})
+    omitted = sorted(
+        {one["connector"] for one in found["streams"] if show_all and one["state"] == "omitted"}
+    )
     shown = [one for one in found["streams"] if one["connector"] not in omitted]
-    rows = [("STREAM", "STATE", "BEHIND", "LAST POLL", *(name.upper() for name in COUNT_COLUMNS), "WORKER")]
+    rows = [
+        (
+            "STREAM",
+            "STATE",
+            "BEHIND",
+            "LAST POLL",
+            *(name.upper() for name in COUNT_COLUMNS),
+            "WORKER",
+        )
+    ]
     rows += [
         (
             f"{one['connector']} {one['stream']}",
@@ -131,14 +186,22 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
     for one in shown:
         if one["reason"]:
             print(f"{one['connector']} {one['stream']}: {one['state']}: {one['reason']}")
     if omitted:
         print(f"omitted, no worker that polls was told to run them: {', '.join(omitted)}")
     for one in found["workers"]:
-        commits = ", ".join(f"{role} {_ago(seconds)}" for role, seconds in one["last_commit_seconds_ago"].items()) or "none yet"
+        commits = (
+            ", ".join(
+                f"{role} {_ago(seconds)}"
+                for role, seconds in one["last_commit_seconds_ago"].items()
+            )
+            or "none yet"
+        )
         print(
             f"worker {one['worker']}: {one['state']}, {' and '.join(one['roles'])}, up {_ago(one['up_seconds'])}, "
             f"last commit {commits}, {one['waiting']} records waiting"
@@ -151,7 +214,11 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
 
 def _state(one: dict[str, Any]) -> str:
     backfill = one.get("backfill")
-    return f"{one['state']} {backfill['ratio']:.0%}" if backfill and backfill["state"] == "running" else str(one["state"])
+    return (
+        f"{one['state']} {backfill['ratio']:.0%}"
+        if backfill and backfill["state"] == "running"
+        else str(one["state"])
+    )
 
 
 def _ago(seconds: float | None) -> str:

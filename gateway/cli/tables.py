@@ -18,12 +18,23 @@ import typer
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.harmonise.tables.compiled_tables import CreditMatch, LevelMatch, NoCredits, NoLevel, Tables
+    from gateway.harmonise.tables.compiled_tables import (
+        CreditMatch,
+        LevelMatch,
+        NoCredits,
+        NoLevel,
+        Tables,
+    )
 
 app = typer.Typer(help="Ask the mapping tables.", no_args_is_help=True)
 
-Mappings = Annotated[Path | None, typer.Option("--mappings", help="Directory of the mapping tables  [default: GATEWAY_MAPPINGS]")]
-On = Annotated[str | None, typer.Option("--on", help="Day the document was awarded, such as 2020-06-30")]
+Mappings = Annotated[
+    Path | None,
+    typer.Option("--mappings", help="Directory of the mapping tables  [default: GATEWAY_MAPPINGS]"),
+]
+On = Annotated[
+    str | None, typer.Option("--on", help="Day the document was awarded, such as 2020-06-30")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
 ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
@@ -31,11 +42,22 @@ ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 
 @app.command()
 def level(
-    country: Annotated[str | None, typer.Argument(help="Country or part of one: IE, BE-FL, UK-SCT")] = None,
-    framework: Annotated[str | None, typer.Argument(help='Framework key; "" when the document does not say')] = None,
-    nqf_level: Annotated[str | None, typer.Argument(metavar="LEVEL", help="National level exactly as written")] = None,
+    country: Annotated[
+        str | None, typer.Argument(help="Country or part of one: IE, BE-FL, UK-SCT")
+    ] = None,
+    framework: Annotated[
+        str | None, typer.Argument(help='Framework key; "" when the document does not say')
+    ] = None,
+    nqf_level: Annotated[
+        str | None, typer.Argument(metavar="LEVEL", help="National level exactly as written")
+    ] = None,
     on: On = None,
-    batch: Annotated[Path | None, typer.Option("--batch", help="CSV with columns country,framework,level,date; answers every row")] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            "--batch", help="CSV with columns country,framework,level,date; answers every row"
+        ),
+    ] = None,
     mappings: Mappings = None,
     *,
     as_json: AsJson = False,
@@ -49,7 +71,9 @@ def level(
         _answer_file(batch, _tables(mappings), as_json=as_json)
         return
     if country is None or nqf_level is None:
-        raise UsageError('expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 (framework "" when unknown)')
+        raise UsageError(
+            'expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 (framework "" when unknown)'
+        )
     tables, day = _tables(mappings), _day(on)
     found = tables.level(country, framework or None, nqf_level, day)
     if as_json:
@@ -65,7 +89,12 @@ def credits(  # noqa: A001 - the command is called so
     amount: Annotated[str, typer.Argument(help="How many")],
     sector: Annotated[str | None, typer.Option("--sector", help="HE, VET or GEN")] = None,
     on: On = None,
-    per_year: Annotated[int | None, typer.Option("--per-year", help="Units of one full-time year; tells units of one name apart")] = None,
+    per_year: Annotated[
+        int | None,
+        typer.Option(
+            "--per-year", help="Units of one full-time year; tells units of one name apart"
+        ),
+    ] = None,
     mappings: Mappings = None,
     *,
     as_json: AsJson = False,
@@ -91,7 +120,11 @@ def credits(  # noqa: A001 - the command is called so
 def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     """Say, a country a line, how many levels and units have an answer, and how old the oldest version in force is."""
     tables = _tables(mappings)
-    rows = [_coverage_row(mapping) for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country) if mapping.frameworks]
+    rows = [
+        _coverage_row(mapping)
+        for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country)
+        if mapping.frameworks
+    ]
     if as_json:
         _print_json({"tables_digest": tables.digest, "systems": rows})
         return
@@ -99,7 +132,14 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     from rich.table import Table
 
     table = Table(
-        "System", "Frameworks", "Levels", "with EQF", "Units", "with ECTS", "Oldest in force", title=f"Mapping tables {tables.digest}"
+        "System",
+        "Frameworks",
+        "Levels",
+        "with EQF",
+        "Units",
+        "with ECTS",
+        "Oldest in force",
+        title=f"Mapping tables {tables.digest}",
     )
     for row in rows:
         table.add_row(
@@ -159,10 +199,13 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
     return {
         "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
         "frameworks": ", ".join(found.frameworks) if isinstance(found, NoLevel) else "",
-        "for people": f"perhaps {found.hint.replace('|', ' or ')}; never published" if isinstance(found, NoLevel) and found.hint else "",
+        "for people": f"perhaps {found.hint.replace('|', ' or ')}; never published"
+        if isinstance(found, NoLevel) and found.hint
+        else "",
         "row": found.row,
         "version": found.version,
-        "relation": found.relation + (f", referenced {found.referenced_year}" if found.referenced_year else ""),
+        "relation": found.relation
+        + (f", referenced {found.referenced_year}" if found.referenced_year else ""),
         "confidence": found.confidence,
         "source": found.source,
         "EU concept": found.uri or ("none in the EU list" if found.row else ""),
@@ -172,11 +215,19 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
     }
 
 
-def _level_facts(found: LevelMatch | NoLevel, country: str, tables: Tables, day: date | None) -> dict[str, Any]:
+def _level_facts(
+    found: LevelMatch | NoLevel, country: str, tables: Tables, day: date | None
+) -> dict[str, Any]:
     import msgspec
 
     facts = msgspec.to_builtins(found)
-    return {"country": country, "on": day, "eqf_level": facts.pop("eqf", None), **facts, "tables_digest": tables.digest}
+    return {
+        "country": country,
+        "on": day,
+        "eqf_level": facts.pop("eqf", None),
+        **facts,
+        "tables_digest": tables.digest,
+    }
 
 
 def _credit_headline(found: CreditMatch | NoCredits, amount: Decimal, unit: str) -> str:
@@ -195,7 +246,9 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
     hours = None if isinstance(found, NoCredits) else found.hours
     return {
         "why": _reason(found.reason, "credits_") if isinstance(found, NoCredits) else "",
-        "units": ", ".join(found.units) if isinstance(found, NoCredits) and len(found.units) > 1 else "",
+        "units": ", ".join(found.units)
+        if isinstance(found, NoCredits) and len(found.units) > 1
+        else "",
         "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one",
         "hours": _format_range(hours) if hours else "",
         "row": found.row,
@@ -212,17 +265,30 @@ def _format_range(hours: tuple[Fraction, Fraction]) -> str:
     return f"{least if least == most else f'{least} to {most}'} for one ECTS credit"
 
 
-def _credit_facts(found: CreditMatch | NoCredits, country: str, amount: Decimal, tables: Tables) -> dict[str, Any]:
+def _credit_facts(
+    found: CreditMatch | NoCredits, country: str, amount: Decimal, tables: Tables
+) -> dict[str, Any]:
     facts = {name: getattr(found, name) for name in found.__struct_fields__}
     if facts.get("hours"):
         facts["hours"] = [float(hours) for hours in facts["hours"]]
-    return {"country": country, "amount": amount, "points": None, **facts, "tables_digest": tables.digest}
+    return {
+        "country": country,
+        "amount": amount,
+        "points": None,
+        **facts,
+        "tables_digest": tables.digest,
+    }
 
 
 def _coverage_row(mapping: Any) -> dict[str, Any]:
     from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL
 
-    rows = [(version, row) for framework in mapping.frameworks.values() for version in framework.versions for row in version.levels]
+    rows = [
+        (version, row)
+        for framework in mapping.frameworks.values()
+        for version in framework.versions
+        for row in version.levels
+    ]
     stated = [
         row for version, row in rows
         if row.eqf and (row.relation or version.relation) in RELATIONS_WITH_LEVEL and (row.confidence or version.confidence) != "unsure"
@@ -234,7 +300,11 @@ def _coverage_row(mapping: Any) -> dict[str, Any]:
         "levels": len(rows),
         "levels_with_eqf": len(stated),
         "units": len(mapping.credits),
-        "units_with_ects": sum(1 for unit in mapping.credits if unit.ects and unit.confidence != "unsure" and unit.sector in {"HE", "ALL"}),
+        "units_with_ects": sum(
+            1
+            for unit in mapping.credits
+            if unit.ects and unit.confidence != "unsure" and unit.sector in {"HE", "ALL"}
+        ),
         "oldest_in_force": min(started).isoformat() if started else None,
     }
 
@@ -253,7 +323,10 @@ def _answer_file(path: Path, tables: Tables, *, as_json: bool) -> None:
         writer.writeheader()
         writer.writerows(answers)
     stated = sum(1 for answer in answers if answer["eqf_level"])
-    print(f"{len(answers)} questions, {stated} with an EQF level; tables {tables.digest}", file=sys.stderr)
+    print(
+        f"{len(answers)} questions, {stated} with an EQF level; tables {tables.digest}",
+        file=sys.stderr,
+    )
     if any(answer["reason"] == "bad_date" for answer in answers):
         raise typer.Exit(1)
 
@@ -268,11 +341,17 @@ def _read_questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8; save the file as UTF-8") from None
     first = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
+    reader = csv.DictReader(
+        io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ","
+    )
     names = list(reader.fieldnames or ())
     if missing := [name for name in QUESTION_COLUMNS if name not in names]:
-        raise UsageError(f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(QUESTION_COLUMNS)}")
-    return names, ({name: value or "" for name, value in row.items() if name is not None} for row in reader)
+        raise UsageError(
+            f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(QUESTION_COLUMNS)}"
+        )
+    return names, (
+        {name: value or "" for name, value in row.items() if name is not None} for row in reader
+    )
 
 
 def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:

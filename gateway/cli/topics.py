@@ -13,7 +13,9 @@ from gateway.cli.runtime import load_settings
 
 def read(
     topic: Annotated[str, typer.Argument(help="Topic to read.")],
-    limit: Annotated[int, typer.Option(min=0, help="Stop after so many records; 0 reads all that are there.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Stop after so many records; 0 reads all that are there.")
+    ] = 0,
     headers: Annotated[bool, typer.Option("--headers", help="Print headers too.")] = False,
 ) -> None:
     """Print the committed records of a topic, one JSON object a line: key, value, and headers when asked for."""
@@ -21,7 +23,10 @@ def read(
 
     async def print_all() -> None:
         async for record in read_topic(load_settings(), topic, limit=limit):
-            line = {"key": record.key.decode() if record.key else None, "value": json.loads(record.value) if record.value else None}
+            line = {
+                "key": record.key.decode() if record.key else None,
+                "value": json.loads(record.value) if record.value else None,
+            }
             if headers:
                 line["headers"] = {name: value.decode() for name, value in record.headers}
             print(json.dumps(line, ensure_ascii=False))

@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 20
 """Findings of one kind that are listed; --json lists them all."""
-DISCREPANCIES = {"missing": "missing", "unexpected": "surplus", "stale": "stale", "duplicated": "doubled"}
+DISCREPANCIES = {
+    "missing": "missing",
+    "unexpected": "surplus",
+    "stale": "stale",
+    "duplicated": "doubled",
+}
 """Fields of a stream's report that list records, and their names in the output."""
-COLUMNS = {name: name for name in ("served", "published", "rejected", "unchanged", "deleted", "suppressed")} | DISCREPANCIES
+COLUMNS = {
+    name: name for name in ("served", "published", "rejected", "unchanged", "deleted", "suppressed")
+} | DISCREPANCIES
 
 
 def verify(
@@ -48,7 +55,11 @@ def verify(
         report = asyncio.run(work())
     except RetryLater as error:
         raise Unavailable(f"{connector} cannot be verified now: {error}") from None
-    print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() if as_json else "\n".join(format_report(report)))
+    print(
+        msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+        if as_json
+        else "\n".join(format_report(report))
+    )
     if not report.complete:
         raise typer.Exit(1)
 
@@ -63,7 +74,10 @@ def format_report(report: Report) -> list[str]:
         " " * width + "".join(f"{name:>11}" for name in COLUMNS.values()),
     ]
     for stream in report.streams:
-        numbers = [value if isinstance(value, int) else len(value) for value in (getattr(stream, name) for name in COLUMNS)]
+        numbers = [
+            value if isinstance(value, int) else len(value)
+            for value in (getattr(stream, name) for name in COLUMNS)
+        ]
         out.append(f"{stream.stream:<{width}}" + "".join(f"{number:>11,}" for number in numbers))
     for stream in report.streams:
         out += _findings(stream)
@@ -76,7 +90,10 @@ def _findings(stream: StreamReport) -> list[str]:
         found = getattr(stream, field)
         if found:
             out += ["", f"{kind} in {stream.stream}:"]
-            out += [f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "") for one in found[:MAX_SHOWN]]
+            out += [
+                f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "")
+                for one in found[:MAX_SHOWN]
+            ]
         if len(found) > MAX_SHOWN:
             out.append(f"  and {len(found) - MAX_SHOWN} more; --json lists them all")
     return out

@@ -25,7 +25,17 @@ from gateway.config.connection import (
     XRoad,
 )
 from gateway.config.inline_tests import InlineTest
-from gateway.config.requests import AnyCursor, AnyPaging, Decode, Expand, Export, Join, LoopConfig, Paging, Request
+from gateway.config.requests import (
+    AnyCursor,
+    AnyPaging,
+    Decode,
+    Expand,
+    Export,
+    Join,
+    LoopConfig,
+    Paging,
+    Request,
+)
 from gateway.config.rules import LocalTable, RecordKind, RecordType, Rules
 from gateway.config.types import (
     ConfigModel,
@@ -55,10 +65,13 @@ class RegistryOwner(ConfigModel, title="Owner"):
 class SchemaCheck(ConfigModel):
     """Replies are checked against a schema that lies beside the connector file; nothing is fetched."""
 
-    xsd: str | None = Field(None, description="XML Schema file; what it imports is looked for beside it")
+    xsd: str | None = Field(
+        None, description="XML Schema file; what it imports is looked for beside it"
+    )
     json_schema: str | None = Field(None, description="JSON Schema file")
     mode: SchemaCheckMode = Field(
-        "warn", description="strict refuses the reply, warn counts, off does nothing: registries break their own schemas"
+        "warn",
+        description="strict refuses the reply, warn counts, off does nothing: registries break their own schemas",
     )
 
 
@@ -68,13 +81,18 @@ class Protocol(ConfigModel):
     url: UrlsByEnvironment = Field(description="Base address per stage")
     auth: Auth | None = Field(None, description="Credentials")
     tls: Tls | None = Field(None, description="Client certificate and trusted authorities")
-    headers: dict[str, str | Secret] = Field({}, description="Headers of every request, such as Accept with a media type version")
-    variables: dict[Identifier, str | Secret] = Field({}, description="Placeholders of this connector; a secret one is never logged")
+    headers: dict[str, str | Secret] = Field(
+        {}, description="Headers of every request, such as Accept with a media type version"
+    )
+    variables: dict[Identifier, str | Secret] = Field(
+        {}, description="Placeholders of this connector; a secret one is never logged"
+    )
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
     xroad: XRoad | None = Field(None, description="X-Road headers")
     limits: Limits = Field(default_factory=Limits, description="How hard the registry may be asked")
     replies: OneOrMore[ReplyRule] = Field(
-        (), description="What replies mean, first that fits; else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)"
+        (),
+        description="What replies mean, first that fits; else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
     )
     hosts: OneOrMore[str] = Field((), description="Further hosts that links in replies may lead to")
 
@@ -87,7 +105,8 @@ class Soap(Protocol):
     """SOAP, with a WSDL that lies beside the file or with XML templates."""
 
     wsdl: str | None = Field(
-        None, description="WSDL file beside the connector file: requests are built from it and checked against it, offline"
+        None,
+        description="WSDL file beside the connector file: requests are built from it and checked against it, offline",
     )
     service: str | None = Field(None, description="Service of the WSDL, when it has several")
     port: str | None = Field(None, description="Port of the WSDL, when it has several")
@@ -104,22 +123,43 @@ class File(Protocol):
 class Push(ConfigModel):
     """We are called: HTTP or SOAP; the caller gets its answer in its own form."""
 
-    path: Annotated[str, text_matching(r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards")] = Field(
-        description="Path below our address"
-    )
+    path: Annotated[
+        str,
+        text_matching(
+            r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards"
+        ),
+    ] = Field(description="Path below our address")
     protocol: Literal["http", "soap"] = Field("http", description="Plain HTTP, or SOAP")
-    fields: OneOrMore[str] = Field((), description="Form fields that are read; decode starts at the first")
+    fields: OneOrMore[str] = Field(
+        (), description="Form fields that are read; decode starts at the first"
+    )
     auth: Auth | None = Field(None, description="Credentials the caller must show")
-    client_certificate: Secret | None = Field(None, description="Authorities that must have signed the caller's certificate")
-    security: Signature | None = Field(None, description="WS-Security signature the caller must have made")
+    client_certificate: Secret | None = Field(
+        None, description="Authorities that must have signed the caller's certificate"
+    )
+    security: Signature | None = Field(
+        None, description="WS-Security signature the caller must have made"
+    )
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
-    variables: dict[Identifier, str | Secret] = Field({}, description="Placeholders of this connector")
-    limits: Limits = Field(default_factory=Limits, description="Largest message and most messages at once")
-    replies: OneOrMore[ReplyRule] = Field((), description="Messages that hold no record: what they mean")
-    accepted: PushResponse = Field(default_factory=PushResponse, description="Answer once the records are durable")
-    refused: PushResponse = Field(default_factory=lambda: PushResponse(status=400), description="Answer to a message that cannot be read")
+    variables: dict[Identifier, str | Secret] = Field(
+        {}, description="Placeholders of this connector"
+    )
+    limits: Limits = Field(
+        default_factory=Limits, description="Largest message and most messages at once"
+    )
+    replies: OneOrMore[ReplyRule] = Field(
+        (), description="Messages that hold no record: what they mean"
+    )
+    accepted: PushResponse = Field(
+        default_factory=PushResponse, description="Answer once the records are durable"
+    )
+    refused: PushResponse = Field(
+        default_factory=lambda: PushResponse(status=400),
+        description="Answer to a message that cannot be read",
+    )
     busy: PushResponse = Field(
-        default_factory=lambda: PushResponse(status=503), description="Answer when records cannot be made durable now"
+        default_factory=lambda: PushResponse(status=503),
+        description="Answer when records cannot be made durable now",
     )
 
 
@@ -128,14 +168,25 @@ class Stream(ConfigModel):
 
     emits: RecordType = Field(description="What the records become")
     every: Duration = Field(timedelta(minutes=15), description="How often the registry is asked")
-    mode: Literal["live", "shadow"] = Field("live", description="shadow harmonises and counts; only rejections are published")
-    for_each: dict[Identifier, LoopConfig] = Field({}, description="Outer loops, outermost first: institutions, subjects in batches")
+    mode: Literal["live", "shadow"] = Field(
+        "live", description="shadow harmonises and counts; only rejections are published"
+    )
+    for_each: dict[Identifier, LoopConfig] = Field(
+        {}, description="Outer loops, outermost first: institutions, subjects in batches"
+    )
     request: Request | None = Field(None, description="What is asked; a push stream asks nothing")
     export: Export | None = Field(None, description="Asynchronous export instead of a request")
-    paging: AnyPaging = Field(default_factory=lambda: Paging(none=True), description="How a reply goes on")
+    paging: AnyPaging = Field(
+        default_factory=lambda: Paging(none=True), description="How a reply goes on"
+    )
     cursor: AnyCursor | None = Field(None, description="What is new; scan when left out")
-    decode: Decode = Field((), description="From the reply's bytes to what expressions read; by media type when left out")
-    records: Expression | OneOrMore[Expression] = Field(description="The records in the reply; a sequence descends step by step")
+    decode: Decode = Field(
+        (),
+        description="From the reply's bytes to what expressions read; by media type when left out",
+    )
+    records: Expression | OneOrMore[Expression] = Field(
+        description="The records in the reply; a sequence descends step by step"
+    )
     keep: dict[Identifier, Expression] = Field(
         {},
         description="Values around a record, for rules as $name: XPath seen from the record, JMESPath from the outermost step's item; "
@@ -143,25 +194,46 @@ class Stream(ConfigModel):
     )
     id: Words = Field(description="Native id, of one or several parts joined by /")
     id_key: Secret | None = Field(
-        None, description="Where the native id names a person: it leaves as a keyed hash under this secret, so that no topic key holds it"
+        None,
+        description="Where the native id names a person: it leaves as a keyed hash under this secret, so that no topic key holds it",
     )
     version: Expression | None = Field(None, description="Version of the record")
-    changed_at: Expression | None = Field(None, description="When the registry changed it: the watermark")
+    changed_at: Expression | None = Field(
+        None, description="When the registry changed it: the watermark"
+    )
     deleted: When | None = Field(None, description="A record that fits is gone")
-    kind: Expression | None = Field(None, description="What kind of record it is; the element's local name for XML when left out")
-    kinds: dict[str, RecordKind] = Field({}, description="Rules per kind; * as a wildcard, first that fits")
-    children: Expression | None = Field(None, description="Records of the same shape inside a record: each is a record too, with $parent")
+    kind: Expression | None = Field(
+        None,
+        description="What kind of record it is; the element's local name for XML when left out",
+    )
+    kinds: dict[str, RecordKind] = Field(
+        {}, description="Rules per kind; * as a wildcard, first that fits"
+    )
+    children: Expression | None = Field(
+        None,
+        description="Records of the same shape inside a record: each is a record too, with $parent",
+    )
     expand: Expand | None = Field(None, description="A second request for each record")
     join: OneOrMore[Join] = Field((), description="Second lists joined by a key")
-    schema_: SchemaCheck | None = Field(None, alias="schema", description="Check of replies against a schema")
+    schema_: SchemaCheck | None = Field(
+        None, alias="schema", description="Check of replies against a schema"
+    )
     iri: (
         Annotated[
             str,
-            text_matching(r"^https?://[^\s{}]*\{id\}[^\s{}]*$", "write an address with {id} once: https://registry.example/awards/{id}"),
+            text_matching(
+                r"^https?://[^\s{}]*\{id\}[^\s{}]*$",
+                "write an address with {id} once: https://registry.example/awards/{id}",
+            ),
         ]
         | None
-    ) = Field(None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out")
-    null_values: OneOrMore[str] = Field((), description="Texts that mean nothing is known, such as - or 9999; blank is always nothing")
+    ) = Field(
+        None, description="Persistent IRI of a record, with {id}; a name-based UUID when left out"
+    )
+    null_values: OneOrMore[str] = Field(
+        (),
+        description="Texts that mean nothing is known, such as - or 9999; blank is always nothing",
+    )
     zone: Zone = Field("UTC", description="Zone of times that name none")
     map: Rules = Field({}, description="One rule a target")
     tests: Annotated[OneOrMore[InlineTest], Field(min_length=1)] = Field(
@@ -173,8 +245,12 @@ class Connector(ConfigModel):
     """One registry."""
 
     language: Literal[1] = Field(description="Version of this language")
-    connector: Name = Field(description="Name, the same as the file's; labels every metric, log line and event")
-    country: CountryCode = Field(description="ISO 3166-1 country, or country and part, whose tables in mappings/ apply")
+    connector: Name = Field(
+        description="Name, the same as the file's; labels every metric, log line and event"
+    )
+    country: CountryCode = Field(
+        description="ISO 3166-1 country, or country and part, whose tables in mappings/ apply"
+    )
     title: str = Field(description="What it is, for people")
     owner: RegistryOwner = Field(description="Who answers for the registry")
     rest: Rest | None = Field(None, description="HTTP with JSON or XML")
@@ -182,7 +258,9 @@ class Connector(ConfigModel):
     file: File | None = Field(None, description="Files over HTTP")
     push: Push | None = Field(None, description="We are called")
     tables: dict[Name, LocalTable] = Field({}, description="Code tables of this registry alone")
-    streams: Annotated[dict[Name, Stream], Field(min_length=1)] = Field(description="The registry's lists")
+    streams: Annotated[dict[Name, Stream], Field(min_length=1)] = Field(
+        description="The registry's lists"
+    )
 
     _digest: str = PrivateAttr("")
     _folder: str = PrivateAttr(".")
@@ -200,27 +278,47 @@ class Connector(ConfigModel):
     @property
     def protocol(self) -> Rest | Soap | File | Push:
         """The one protocol block."""
-        return next(block for block in (self.rest, self.soap, self.file, self.push) if block is not None)
+        return next(
+            block for block in (self.rest, self.soap, self.file, self.push) if block is not None
+        )
 
     def model_post_init(self, _context: object, /) -> None:
         """Refuse two protocols."""
-        given = [name for name in ("rest", "soap", "file", "push") if getattr(self, name) is not None]
+        given = [
+            name for name in ("rest", "soap", "file", "push") if getattr(self, name) is not None
+        ]
         if len(given) != 1:
-            slightest = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))[:1]
-            raise MisplacedError(f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}", *slightest)
+            slightest = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))[
+                :1
+            ]
+            raise MisplacedError(
+                f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}",
+                *slightest,
+            )
         for name, stream in self.streams.items():
             if self.push is None and (stream.request is None) == (stream.export is None):
                 raise MisplacedError(
-                    "a stream needs request or export, and not both", "streams", name, *(["export"] if stream.export else [])
+                    "a stream needs request or export, and not both",
+                    "streams",
+                    name,
+                    *(["export"] if stream.export else []),
                 )
             if self.push is not None and (stream.request or stream.export):
                 where = "request" if stream.request else "export"
-                raise MisplacedError("a push connector asks nothing; leave request and export out", "streams", name, where)
+                raise MisplacedError(
+                    "a push connector asks nothing; leave request and export out",
+                    "streams",
+                    name,
+                    where,
+                )
 
 
 def payload_format(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:
     """Return what the stream's expressions read: the last step of ``decode`` decides, else the protocol."""
-    for chain in (stream.expand.decode if stream.expand and not stream.expand.into else (), stream.decode):
+    for chain in (
+        stream.expand.decode if stream.expand and not stream.expand.into else (),
+        stream.decode,
+    ):
         for step in reversed(chain):
             name = step if isinstance(step, str) else step.kind.rstrip("_")
             if name in {"xml", "atom", "signed"}:
@@ -229,6 +327,8 @@ def payload_format(connector: Connector, stream: Stream) -> Literal["xml", "json
                 return "json"
             if name == "csv":
                 return "csv"
-    if connector.soap is not None or (connector.push is not None and connector.push.protocol == "soap"):
+    if connector.soap is not None or (
+        connector.push is not None and connector.push.protocol == "soap"
+    ):
         return "xml"
     return "json"

@@ -30,7 +30,9 @@ class Response(ConfigModel):
 class ExchangeStep(ConfigModel, title="Step"):
     """One request the stream must make, and its answer."""
 
-    request: str = Field(description="METHOD, path below url, and query, such as GET /awards?page=2")
+    request: str = Field(
+        description="METHOD, path below url, and query, such as GET /awards?page=2"
+    )
     body_contains: OneOrMore[str] = Field((), description="Texts that the request's body must hold")
     response: Response = Field(description="What the registry answers")
 
@@ -41,19 +43,33 @@ class InlineTest(ConfigModel, title="Example"):
     name: str = Field(description="What it shows")
     given: Any = Field(None, description="One record: JSON as YAML, XML as text")
     kind: str = Field("", description="Kind of the record, where the stream has kinds")
-    context: dict[str, str] = Field({}, description="What was kept around the record: values of $name")
+    context: dict[str, str] = Field(
+        {}, description="What was kept around the record: values of $name"
+    )
     native_id: str | None = Field(None, description="Native id; read from the record when left out")
-    expect: dict[str, Any] | None = Field(None, description="The whole record; personal values as pseudonym(value)")
+    expect: dict[str, Any] | None = Field(
+        None, description="The whole record; personal values as pseudonym(value)"
+    )
     expect_some: dict[str, Any] | None = Field(None, description="Part of the record")
     expect_rejected: ExpectRejected | None = Field(None, description="How the record is refused")
-    expect_withheld: str | None = Field(None, description="Why nothing is published: deleted or no_agreement")
+    expect_withheld: str | None = Field(
+        None, description="Why nothing is published: deleted or no_agreement"
+    )
     since: Moment | None = Field(None, description="Exchange: since when the stream asks")
     until: Moment | None = Field(None, description="Exchange: until when the stream asks")
     now: Moment | None = Field(None, description="Exchange: what {now} is")
-    subjects: dict[str, OneOrMore[str]] = Field({}, description="Exchange: values of outer loops, by name")
-    exchange: OneOrMore[ExchangeStep] | None = Field(None, description="Requests in order, with their answers")
-    expect_records: Annotated[int, Field(ge=0)] | None = Field(None, description="Exchange: how many records arrive")
-    expect_ids: OneOrMore[str] | None = Field(None, description="Exchange: the native ids that arrive, in order")
+    subjects: dict[str, OneOrMore[str]] = Field(
+        {}, description="Exchange: values of outer loops, by name"
+    )
+    exchange: OneOrMore[ExchangeStep] | None = Field(
+        None, description="Requests in order, with their answers"
+    )
+    expect_records: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Exchange: how many records arrive"
+    )
+    expect_ids: OneOrMore[str] | None = Field(
+        None, description="Exchange: the native ids that arrive, in order"
+    )
 
     def model_post_init(self, _context: Any, /) -> None:
         """Refuse a test that shows nothing."""
@@ -67,4 +83,6 @@ class InlineTest(ConfigModel, title="Example"):
         if self.given is None:
             raise ValueError("a test needs given (a record) or exchange (requests and answers)")
         if sum(outcome is not None for outcome in outcomes) != 1:
-            raise ValueError("give exactly one of expect, expect_some, expect_rejected, expect_withheld")
+            raise ValueError(
+                "give exactly one of expect, expect_some, expect_rejected, expect_withheld"
+            )

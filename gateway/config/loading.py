@@ -19,7 +19,9 @@ def load_connector(path: Path | str) -> Connector:
     return connector
 
 
-def build_connector(document: YamlDocument, *, partially: bool = False) -> tuple[Connector | None, list[Finding]]:
+def build_connector(
+    document: YamlDocument, *, partially: bool = False
+) -> tuple[Connector | None, list[Finding]]:
     """Return the connector of a document, or ``None``, and what is wrong or odd about it.
 
     ``leniently``: a connector of what is left without the mistakes, so that a check can go on; never to be run.

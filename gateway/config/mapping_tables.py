@@ -33,7 +33,9 @@ Relation = Literal[
     "comparison",
 ]
 """How a national level is tied to the EQF."""
-RELATIONS_WITH_LEVEL: frozenset[str] = frozenset({"referenced", "referenced_sublevel", "law", "historic", "legacy"})
+RELATIONS_WITH_LEVEL: frozenset[str] = frozenset(
+    {"referenced", "referenced_sublevel", "law", "historic", "legacy"}
+)
 """Relations under which a row may state an EQF level; under every other one it states none."""
 Confidence = Literal["verified", "known", "unsure"]
 """A source was read; widely documented; to be checked: a row of the last kind never states anything."""
@@ -50,7 +52,9 @@ def _ratio(value: object) -> Fraction:
     except (ValueError, ZeroDivisionError):
         made = Fraction(0)
     if not 0 < made <= MAX_ECTS_RATIO:
-        raise ValueError(f"expected a number above 0, at most {MAX_ECTS_RATIO}, or a fraction in quotes, such as 1, 1.5 or '10/7'")
+        raise ValueError(
+            f"expected a number above 0, at most {MAX_ECTS_RATIO}, or a fraction in quotes, such as 1, 1.5 or '10/7'"
+        )
     return made
 
 
@@ -66,18 +70,29 @@ def _uri(value: object) -> str:
         return QDR_BASE_URI + text
     if text.startswith(("http://", "https://")):
         return text
-    raise ValueError("expected c_ and eight hexadecimal digits (an id of the EU vocabulary) or a whole URI")
+    raise ValueError(
+        "expected c_ and eight hexadecimal digits (an id of the EU vocabulary) or a whole URI"
+    )
 
 
-Ratio = Annotated[Fraction, BeforeValidator(_ratio), WithJsonSchema({"type": ["number", "string"], "examples": [1, 1.5, "10/7"]})]
+Ratio = Annotated[
+    Fraction,
+    BeforeValidator(_ratio),
+    WithJsonSchema({"type": ["number", "string"], "examples": [1, 1.5, "10/7"]}),
+]
 Hours = Annotated[Fraction, BeforeValidator(_number), WithJsonSchema({"type": "number"})]
-Uri = Annotated[str, BeforeValidator(_uri), WithJsonSchema({"type": "string", "examples": ["c_218a7e54"]})]
+Uri = Annotated[
+    str, BeforeValidator(_uri), WithJsonSchema({"type": "string", "examples": ["c_218a7e54"]})
+]
 Text = Annotated[str, StringConstraints(min_length=1)]
-LevelText = Annotated[str, text_matching(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)]
+LevelText = Annotated[
+    str, text_matching(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)
+]
 System = Annotated[
     str,
     text_matching(
-        r"^([A-Z]{2}(-[A-Z]{2,4})?|EHEA)$", "a system is a country's two capital letters, with a part of it: BE-VLG; or EU or EHEA"
+        r"^([A-Z]{2}(-[A-Z]{2,4})?|EHEA)$",
+        "a system is a country's two capital letters, with a part of it: BE-VLG; or EU or EHEA",
     ),
 ]
 
@@ -98,7 +113,9 @@ class NationalLevel(ValidityPeriod, title="Level"):
     """One national level. What it does not say, its version says."""
 
     level: LevelText = Field(description="Exactly as documents write it, in quotes")
-    eqf: Annotated[int, Field(ge=1, le=8)] | None = Field(None, description="EQF level; left out when none may be stated")
+    eqf: Annotated[int, Field(ge=1, le=8)] | None = Field(
+        None, description="EQF level; left out when none may be stated"
+    )
     hint: str | None = Field(None, description="For people only; never published")
     also: OneOrMore[LevelText] = Field((), description="Other spellings of the same level")
     uri: Uri | None = Field(None, description="Concept of the EU's list of national levels")
@@ -118,7 +135,9 @@ class FrameworkVersion(ValidityPeriod, title="Version"):
     """One version of a framework: a set of levels that held together."""
 
     version: str | None = Field(None, description="Its label; the first day when left out")
-    dates: Literal["verified", "approx"] | None = Field(None, description="Whether the days were read or are about right")
+    dates: Literal["verified", "approx"] | None = Field(
+        None, description="Whether the days were read or are about right"
+    )
     relation: Relation = Field(description="How its levels are tied to the EQF")
     referenced: int | None = Field(None, description="Year of the referencing")
     confidence: Confidence
@@ -139,7 +158,10 @@ class CreditUnit(ValidityPeriod):
     """A unit of credit and what it is worth in ECTS, if anything."""
 
     unit: Text = Field(description="Its key: unique in the file")
-    also: OneOrMore[Text] = Field((), description="Names documents use; units may share one, then sector, day or credits a year decide")
+    also: OneOrMore[Text] = Field(
+        (),
+        description="Names documents use; units may share one, then sector, day or credits a year decide",
+    )
     system: Text
     sector: Sector
     ects: Ratio | None = Field(None, description="ECTS credits for one unit, exact")
@@ -154,7 +176,9 @@ class CreditUnit(ValidityPeriod):
         """Refuse a rate that cannot be used and half an hour range."""
         super().model_post_init(context)
         if (self.ects is None) == (self.conversion in {"identity", "fixed_ratio"}):
-            raise ValueError(f"give ects with identity and fixed_ratio, and with nothing else; conversion is {self.conversion}")
+            raise ValueError(
+                f"give ects with identity and fixed_ratio, and with nothing else; conversion is {self.conversion}"
+            )
         if len(self.hours) not in {0, 2} or (self.hours and self.hours[0] > self.hours[1]):
             raise ValueError("give hours as [least, most]")
 
@@ -195,7 +219,8 @@ class Mapping(ConfigModel):
     name: Text
     also: OneOrMore[System] = Field((), description="Other codes for the same system")
     bare_numbers: Literal["framework_required"] | None = Field(
-        None, description="framework_required: a number without a framework is ambiguous here and rejected"
+        None,
+        description="framework_required: a number without a framework is ambiguous here and rejected",
     )
     note: str | None = None
     frameworks: dict[str, Framework] = Field(default_factory=dict)
@@ -229,7 +254,14 @@ def load_mappings(directory: Path | str) -> dict[Path, Mapping]:
             found[path] = mapping
     if not found and not findings:
         findings = [
-            Finding(str(directory), 0, 0, "no-mappings", "", "holds no *.yaml; set GATEWAY_MAPPINGS to the directory of mapping tables")
+            Finding(
+                str(directory),
+                0,
+                0,
+                "no-mappings",
+                "",
+                "holds no *.yaml; set GATEWAY_MAPPINGS to the directory of mapping tables",
+            )
         ]
     if findings:
         raise ConfigError(findings)

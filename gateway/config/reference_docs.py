@@ -31,7 +31,9 @@ def json_schema(needs: RegistriesByOption | None = None) -> str:
     for name, block in schema.get("$defs", {}).items():
         for field, option_needs in block.get("properties", {}).items():
             if why := (needs or {}).get(f"{name}.{field}"):
-                option_needs["description"] = f"{option_needs.get('description', '')} (needed by: {why})"
+                option_needs["description"] = (
+                    f"{option_needs.get('description', '')} (needed by: {why})"
+                )
     _shorthands(schema)
     return json.dumps(schema, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
@@ -75,8 +77,13 @@ def _shorthands(schema: dict[str, Any]) -> None:
     for block in definitions.values():
         decode = block.get("properties", {}).get("decode")
         if decode and decode.get("type") == "array":
-            option_needs = {key: decode.pop(key) for key in ("description", "default") if key in decode}
-            block["properties"]["decode"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Decoder"}, decode], **option_needs}
+            option_needs = {
+                key: decode.pop(key) for key in ("description", "default") if key in decode
+            }
+            block["properties"]["decode"] = {
+                "anyOf": [{"type": "string"}, {"$ref": "#/$defs/Decoder"}, decode],
+                **option_needs,
+            }
     for name, short in _SHORT.items():
         if name in definitions:
             definitions[f"{name}Whole"] = definitions[name]
@@ -102,7 +109,10 @@ def list_blocks() -> Iterator[type[BaseModel]]:
 def to_markdown(introduction: str, needs: RegistriesByOption) -> str:
     """Return the page: the introduction, every block with its fields, and what a rule may fill."""
     parts = [introduction.rstrip() + "\n"]
-    parts += ["## Every block\n", "A field without a default must be given. `EXPR` is an expression.\n"]
+    parts += [
+        "## Every block\n",
+        "A field without a default must be given. `EXPR` is an expression.\n",
+    ]
     parts += [_block(model, needs) for model in list_blocks()]
     parts.append("## What a rule may fill\n")
     parts.append(
@@ -122,17 +132,37 @@ def _block(model: type[BaseModel], needs: RegistriesByOption) -> str:
     ]
     for name, field in model.model_fields.items():
         key = field.alias or name
-        owner = next((base for base in model.__mro__ if issubclass(base, BaseModel) and name in base.__annotations__), model)
-        why = needs.get(f"{block_name(model)}.{key}") or needs.get(f"{block_name(owner)}.{key}") or ""
-        lines.append(f"| `{key}` | {_field_type(field)} | {_default(field)} | {_cell(field.description or '')} | {_cell(why)} |")
+        owner = next(
+            (
+                base
+                for base in model.__mro__
+                if issubclass(base, BaseModel) and name in base.__annotations__
+            ),
+            model,
+        )
+        why = (
+            needs.get(f"{block_name(model)}.{key}") or needs.get(f"{block_name(owner)}.{key}") or ""
+        )
+        lines.append(
+            f"| `{key}` | {_field_type(field)} | {_default(field)} | {_cell(field.description or '')} | {_cell(why)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _field_type(field: FieldInfo) -> str:
     named = models_in(field.annotation)
     if named:
-        inner = " or ".join(dict.fromkeys(f"[{block_name(model)}](#{block_name(model).lower()})" for model in named))
-        container = next((get_origin(part) for part in _parts(field.annotation) if get_origin(part) in {tuple, dict}), None)
+        inner = " or ".join(
+            dict.fromkeys(f"[{block_name(model)}](#{block_name(model).lower()})" for model in named)
+        )
+        container = next(
+            (
+                get_origin(part)
+                for part in _parts(field.annotation)
+                if get_origin(part) in {tuple, dict}
+            ),
+            None,
+        )
         if container is tuple:
             return f"sequence of {inner}"
         return f"name: {inner}" if container is dict else inner
@@ -167,7 +197,11 @@ def _type_in_words(annotation: Any) -> str:
             made.append(f"sequence of {_type_in_words(get_args(part)[0])}")
         elif origin is dict:
             made.append(f"name: {_type_in_words(get_args(part)[1])}")
-        elif origin is not None and get_args(part) and not any(isinstance(argument, type) for argument in get_args(part)):
+        elif (
+            origin is not None
+            and get_args(part)
+            and not any(isinstance(argument, type) for argument in get_args(part))
+        ):
             made.append(" ".join(f"`{argument}`" for argument in get_args(part)))
         else:
             made.append(_TYPE_WORDS.get(part, getattr(part, "__name__", str(part))))
@@ -196,7 +230,11 @@ def _cell(text: str) -> str:
 def _targets(emits: str) -> str:
     owner = record_type(emits)
     required = ", ".join(f"`{name}`" for name in REQUIRED[emits])
-    lines = [f"### emits: {emits}\n", f"{(owner.__doc__ or '').splitlines()[0]}" + (f" Required: {required}.\n" if required else "\n")]
+    lines = [
+        f"### emits: {emits}\n",
+        f"{(owner.__doc__ or '').splitlines()[0]}"
+        + (f" Required: {required}.\n" if required else "\n"),
+    ]
     lines += ["| target | value | | what it is |", "|---|---|---|---|", *_target_rows(owner, "")]
     return "\n".join(lines) + "\n"
 
@@ -213,7 +251,11 @@ def _target_rows(owner: type[Any], prefix: str) -> Iterator[str]:
             yield from _target_rows(found.struct, f"{path}.")
             continue
         if found.value_type == "structs" and found.struct is not None:
-            inner = ", ".join(field for field in get_type_hints(found.struct) if not find_target(found.struct, field).derived)
+            inner = ", ".join(
+                field
+                for field in get_type_hints(found.struct)
+                if not find_target(found.struct, field).derived
+            )
             yield f"| `{path}` | `each:` with `map:` | {'personal' if found.personal else ''} | {option_needs}: {inner} |"
             continue
         key, kind = {

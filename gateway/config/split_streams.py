@@ -41,8 +41,13 @@ def _institutions(stream: Stream) -> frozenset[str]:
 def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[str, Stream]]:
     (loop, outermost), *inner = stream.for_each.items()
     for party, how in (outermost.in_.parties or {}).items():
-        single_institution = outermost.model_copy(update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})})
-        loops = {loop: single_institution, **{key: _for_institution(connector, each, party) for key, each in inner}}
+        single_institution = outermost.model_copy(
+            update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})}
+        )
+        loops = {
+            loop: single_institution,
+            **{key: _for_institution(connector, each, party) for key, each in inner},
+        }
         yield f"{name}@{party}", stream.model_copy(update={"for_each": loops})
 
 
@@ -51,4 +56,6 @@ def _for_institution(connector: Connector, each: LoopConfig, party: str) -> Loop
     other = each.in_.stream
     if other is None or party not in _institutions(connector.streams[other]):
         return each
-    return each.model_copy(update={"in_": each.in_.model_copy(update={"stream": f"{other}@{party}"})})
+    return each.model_copy(
+        update={"in_": each.in_.model_copy(update={"stream": f"{other}@{party}"})}
+    )

@@ -75,19 +75,39 @@ def find_target(owner: type[Any], path: str) -> TargetField:
         kind, meta = fields[part]
         extra = meta.extra or {} if meta else {}
         personal = bool(extra.get("personal"))
-        found = TargetField((), "languages") if kind == LangMap and part != "identifiers" else _value_type(kind)
+        found = (
+            TargetField((), "languages")
+            if kind == LangMap and part != "identifiers"
+            else _value_type(kind)
+        )
         rest = parts[index + 1 :]
         if found.value_type == "struct" and rest:
             current_type = found.struct or current_type
             continue
         if rest and found.value_type in {"languages", "dictionary"} and len(rest) == 1:
             if found.value_type == "languages" and not LANGUAGE_TAG.fullmatch(rest[0]):
-                raise UnknownTarget(f"'{rest[0]}' is not a language tag; write it as BCP 47 does, such as en or sv-FI")
+                raise UnknownTarget(
+                    f"'{rest[0]}' is not a language tag; write it as BCP 47 does, such as en or sv-FI"
+                )
             return TargetField(tuple(parts), "text", personal, bool(extra.get("derived")))
         if rest:
-            raise UnknownTarget(f"'{'.'.join(parts[: index + 1])}' has no parts; write it without '.{'.'.join(rest)}'")
-        cast = {"country": "country", "languages": "language"}.get(part, "") if found.value_type in {"text", "texts"} else ""
-        return TargetField(tuple(parts), found.value_type, personal, bool(extra.get("derived")), found.choices, found.struct, cast)
+            raise UnknownTarget(
+                f"'{'.'.join(parts[: index + 1])}' has no parts; write it without '.{'.'.join(rest)}'"
+            )
+        cast = (
+            {"country": "country", "languages": "language"}.get(part, "")
+            if found.value_type in {"text", "texts"}
+            else ""
+        )
+        return TargetField(
+            tuple(parts),
+            found.value_type,
+            personal,
+            bool(extra.get("derived")),
+            found.choices,
+            found.struct,
+            cast,
+        )
     raise UnknownTarget(f"'{path}' is not a field")
 
 
@@ -111,13 +131,24 @@ def _fields(owner: type[Any]) -> dict[str, tuple[Any, Meta | None]]:
     for name, hint in get_type_hints(owner, include_extras=True).items():
         if name.startswith("__"):
             continue
-        meta = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None) if get_origin(hint) is Annotated else None
+        meta = (
+            next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None)
+            if get_origin(hint) is Annotated
+            else None
+        )
         found[name] = (get_args(hint)[0] if get_origin(hint) is Annotated else hint, meta)
     _FIELD_CACHE[owner] = found
     return found
 
 
-_SORTS: dict[Any, ValueType] = {str: "text", int: "integer", Decimal: "decimal", bool: "boolean", date: "date", datetime: "datetime"}
+_SORTS: dict[Any, ValueType] = {
+    str: "text",
+    int: "integer",
+    Decimal: "decimal",
+    bool: "boolean",
+    date: "date",
+    datetime: "datetime",
+}
 
 
 def _value_type(kind: Any) -> TargetField:

@@ -9,7 +9,15 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from gateway.config.countries import country_code_problem
 
@@ -30,7 +38,9 @@ class MisplacedError(ValueError):
 class ConfigModel(BaseModel):
     """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+    )
 
 
 class OneOf(ConfigModel):
@@ -38,16 +48,22 @@ class OneOf(ConfigModel):
 
     def model_post_init(self, _context: Any, /) -> None:
         """Refuse none and refuse two."""
-        given = [name for name in type(self).model_fields if getattr(self, name) not in (None, False)]
+        given = [
+            name for name in type(self).model_fields if getattr(self, name) not in (None, False)
+        ]
         if len(given) != 1:
-            names = ", ".join(sorted(field.alias or name for name, field in type(self).model_fields.items()))
+            names = ", ".join(
+                sorted(field.alias or name for name, field in type(self).model_fields.items())
+            )
             said = " and ".join(given) or "none"
             raise ValueError(f"give exactly one of {names}; found {said}")
 
     @property
     def kind(self) -> str:
         """The name of the one key that was given."""
-        return next(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
+        return next(
+            name for name in type(self).model_fields if getattr(self, name) not in (None, False)
+        )
 
 
 PATTERN_MESSAGES: dict[str, str] = {}
@@ -110,7 +126,9 @@ def _parse_datetime(value: object) -> datetime:
             pass
         else:
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    raise ValueError("a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z")
+    raise ValueError(
+        "a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z"
+    )
 
 
 def _parse_date(value: object) -> date:
@@ -128,7 +146,9 @@ def _zone(value: object) -> str:
     try:
         ZoneInfo(str(value))
     except (ValueError, OSError, KeyError):
-        raise ValueError("a zone is a name of the IANA time zone database, such as Europe/Brussels or UTC") from None
+        raise ValueError(
+            "a zone is a name of the IANA time zone database, such as Europe/Brussels or UTC"
+        ) from None
     return str(value)
 
 
@@ -136,7 +156,9 @@ def _quiet(value: object) -> str:
     text = str(value)
     found = re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d (\S+)", text)
     if not found:
-        raise ValueError("quiet hours are two times and a zone, such as 07:00-19:00 Europe/Brussels")
+        raise ValueError(
+            "quiet hours are two times and a zone, such as 07:00-19:00 Europe/Brussels"
+        )
     _zone(found[3])
     return text
 
@@ -145,23 +167,51 @@ def _validate_text(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "examples": [example]})
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), _validate_text(r"\d+(ms|s|m|h|d|w)", "15m")]
-TimeLimit = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_validate_time_limit), _validate_text(r"\d+(ms|s|m|h)", "30s")]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), _validate_text(r"\d+(ms|s|m|h|d|w)", "15m")
+]
+TimeLimit = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    AfterValidator(_validate_time_limit),
+    _validate_text(r"\d+(ms|s|m|h)", "30s"),
+]
 Size = Annotated[int, BeforeValidator(_size), _validate_text(r"\d+ ?(B|kB|KB|MB|GB)", "20MB")]
 Rate = Annotated[float, BeforeValidator(_rate), _validate_text(r"\d+/(s|min|h|d)", "5/s")]
 Moment = Annotated[
-    datetime, BeforeValidator(_parse_datetime), WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]})
+    datetime,
+    BeforeValidator(_parse_datetime),
+    WithJsonSchema({"type": "string", "examples": ["2019-01-01", "2019-01-01T00:00:00Z"]}),
 ]
-Day = Annotated[date, BeforeValidator(_parse_date), WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]})]
-Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})]
-Quiet = Annotated[str, BeforeValidator(_quiet), WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]})]
+Day = Annotated[
+    date,
+    BeforeValidator(_parse_date),
+    WithJsonSchema({"type": "string", "format": "date", "examples": ["2017-03-01"]}),
+]
+Zone = Annotated[
+    str, BeforeValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Brussels"]})
+]
+Quiet = Annotated[
+    str,
+    BeforeValidator(_quiet),
+    WithJsonSchema({"type": "string", "examples": ["07:00-19:00 Europe/Brussels"]}),
+]
 
 Name = Annotated[
     str,
-    text_matching(r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "a name is lower case letters and digits, with - or _ between them: new-awards", 60),
+    text_matching(
+        r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$",
+        "a name is lower case letters and digits, with - or _ between them: new-awards",
+        60,
+    ),
 ]
 Identifier = Annotated[
-    str, text_matching(r"^[a-z][a-z0-9_]*$", "a name for {name} and $name is lower case letters, digits and _, such as student_id", 40)
+    str,
+    text_matching(
+        r"^[a-z][a-z0-9_]*$",
+        "a name for {name} and $name is lower case letters, digits and _, such as student_id",
+        40,
+    ),
 ]
 """A name that can stand in ``{name}`` and ``$name``."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
@@ -187,18 +237,32 @@ def _validate_registry_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError("the address has no valid host and port; write it like https://registry.example/api") from None
+        raise ValueError(
+            "the address has no valid host and port; write it like https://registry.example/api"
+        ) from None
     if parts.username is not None or parts.password is not None:
-        raise ValueError("user and password do not stand in an address; use auth with {secret: NAME}")
+        raise ValueError(
+            "user and password do not stand in an address; use auth with {secret: NAME}"
+        )
     if port == 0:
         raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
     address = _parse_ip_address(host)
     if address is None and not _HOST.fullmatch(host):
-        raise ValueError("the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form")
-    if address is not None and (address.is_link_local or address.is_unspecified or address.is_multicast):
-        raise ValueError("this address is not a registry's: it is link-local, unspecified or multicast; write the registry's own")
-    if parts.scheme == "http" and not (host == "localhost" or (address is not None and address.is_loopback)):
-        raise ValueError("http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)")
+        raise ValueError(
+            "the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form"
+        )
+    if address is not None and (
+        address.is_link_local or address.is_unspecified or address.is_multicast
+    ):
+        raise ValueError(
+            "this address is not a registry's: it is link-local, unspecified or multicast; write the registry's own"
+        )
+    if parts.scheme == "http" and not (
+        host == "localhost" or (address is not None and address.is_loopback)
+    ):
+        raise ValueError(
+            "http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)"
+        )
     return url
 
 
@@ -217,13 +281,17 @@ def _country(code: str) -> str:
 
 HttpUrl = Annotated[
     str,
-    text_matching(r"^https?://[^\s]+$", "an address begins with https:// and has no blank, such as https://registry.example/api"),
+    text_matching(
+        r"^https?://[^\s]+$",
+        "an address begins with https:// and has no blank, such as https://registry.example/api",
+    ),
     AfterValidator(_validate_registry_url),
 ]
 CountryCode = Annotated[
     str,
     text_matching(
-        r"^[A-Z]{2}(-[A-Z]{2,4})?$", "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG"
+        r"^[A-Z]{2}(-[A-Z]{2,4})?$",
+        "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG",
     ),
     AfterValidator(_country),
 ]

@@ -22,17 +22,38 @@ def version_of(text: str, file: str) -> int:
     value = parse_yaml(text.encode(), file).value
     found = value.get("language") if isinstance(value, dict) else None
     if not isinstance(found, int) or isinstance(found, bool):
-        raise ConfigError([Finding(file, 1, 1, "missing-key", "language", "'language' is missing or no number; write language: 1")])
+        raise ConfigError(
+            [
+                Finding(
+                    file,
+                    1,
+                    1,
+                    "missing-key",
+                    "language",
+                    "'language' is missing or no number; write language: 1",
+                )
+            ]
+        )
     return found
 
 
-def upgrade_text(text: str, file: str, steps: Mapping[int, Callable[[str], str]] = UPGRADES, current: int = CURRENT_VERSION) -> str:
+def upgrade_text(
+    text: str,
+    file: str,
+    steps: Mapping[int, Callable[[str], str]] = UPGRADES,
+    current: int = CURRENT_VERSION,
+) -> str:
     """Return the text in the current version; unchanged when it is that already."""
     version = version_of(text, file)
     if version > current:
         message = f"version {version} is newer than this gateway, which reads {current}; use a newer gateway"
         raise ConfigError([Finding(file, 1, 1, "unknown-word", "language", message)])
     while version < current:
-        text = re.sub(rf"(?m)^language:[ ]*{version}\b", f"language: {version + 1}", steps[version](text), count=1)
+        text = re.sub(
+            rf"(?m)^language:[ ]*{version}\b",
+            f"language: {version + 1}",
+            steps[version](text),
+            count=1,
+        )
         version += 1
     return text

@@ -33,11 +33,17 @@ _EXPECTED = {
 }
 
 
-def validate_document(model: type[ModelT], document: YamlDocument) -> tuple[ModelT | None, list[Finding]]:
+def validate_document(
+    model: type[ModelT], document: YamlDocument
+) -> tuple[ModelT | None, list[Finding]]:
     """Validate a document; returns the model, or the findings that say why there is none."""
     if not isinstance(document.value, Mapping):
         return None, [
-            document.make_finding("wrong-type", (), "expected keys and values at the top of the file; `gateway new` writes an example")
+            document.make_finding(
+                "wrong-type",
+                (),
+                "expected keys and values at the top of the file; `gateway new` writes an example",
+            )
         ]
     try:
         return model.model_validate(document.value), []
@@ -49,7 +55,9 @@ def validate_document(model: type[ModelT], document: YamlDocument) -> tuple[Mode
         return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
 
 
-def validate_partially(model: type[ModelT], document: YamlDocument) -> tuple[ModelT | None, list[Finding]]:
+def validate_partially(
+    model: type[ModelT], document: YamlDocument
+) -> tuple[ModelT | None, list[Finding]]:
     """As :func:`shape`, and where there are mistakes, a model of what is left without them, so that the rest can be checked, too."""
     made, findings = validate_document(model, document)
     if made is not None or not isinstance(document.value, Mapping):
@@ -63,7 +71,9 @@ def validate_partially(model: type[ModelT], document: YamlDocument) -> tuple[Mod
                 if attempt < 20:  # noqa: PLR2004
                     _repair_value(model, value, detail)
                 else:  # what cannot be mended is left out with what is around it
-                    _remove_value(value, _nearest_existing_path(value, _path_in_file(detail["loc"]))[:2])
+                    _remove_value(
+                        value, _nearest_existing_path(value, _path_in_file(detail["loc"]))[:2]
+                    )
         if not value:
             break
     return None, findings
@@ -98,7 +108,9 @@ def _repair_value(model: type[BaseModel], value: Any, detail: ErrorDetails) -> N
         holder.pop(last, None)
 
 
-def _replacement_value(model: type[BaseModel], value: Any, place: DocumentPath, detail: ErrorDetails) -> Any:
+def _replacement_value(
+    model: type[BaseModel], value: Any, place: DocumentPath, detail: ErrorDetails
+) -> Any:
     if detail["type"] == "literal_error":
         words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
         return next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
@@ -108,7 +120,9 @@ def _replacement_value(model: type[BaseModel], value: Any, place: DocumentPath, 
         return {}
     if place == ("connector",):
         return _PLACEHOLDER
-    if place == ("country",):  # where it can be told from the name, so that levels are judged by the right tables
+    if place == (
+        "country",
+    ):  # where it can be told from the name, so that levels are judged by the right tables
         said = str(value.get("connector", ""))[:2].upper()
         return said if said in ISO_COUNTRIES else "EU"
     return None
@@ -148,13 +162,17 @@ def _distinct_errors(error: ValidationError, value: Any) -> list[ErrorDetails]:
         detail
         for place, detail in plain
         if (place not in deepest or detail["type"] == "value_error")
-        and not (detail["type"] == "missing" and any(_is_typo_of(other, place) for other in mistyped))
+        and not (
+            detail["type"] == "missing" and any(_is_typo_of(other, place) for other in mistyped)
+        )
     ]
 
 
 def _is_typo_of(written: DocumentPath, known: DocumentPath) -> bool:
     """Say whether the one is the other, mistyped."""
-    return written[:-1] == known[:-1] and bool(difflib.get_close_matches(str(written[-1]), [str(known[-1])], 1, 0.6))
+    return written[:-1] == known[:-1] and bool(
+        difflib.get_close_matches(str(written[-1]), [str(known[-1])], 1, 0.6)
+    )
 
 
 class _FileKey(str):
@@ -183,7 +201,10 @@ def _path_in_file(loc: tuple[int | str, ...]) -> DocumentPath:
         for part in loc
         if isinstance(part, int | _FileKey)
         or not (
-            part == "[key]" or re.search(r"[\[\](]", part) or (part[:1].isupper() and part.isidentifier()) or part in _PYDANTIC_TYPE_NAMES
+            part == "[key]"
+            or re.search(r"[\[\](]", part)
+            or (part[:1].isupper() and part.isidentifier())
+            or part in _PYDANTIC_TYPE_NAMES
         )
     )
 
@@ -196,38 +217,57 @@ def _finding(model: type[BaseModel], document: YamlDocument, detail: ErrorDetail
     kind, context = detail["type"], detail.get("ctx", {})
     if _looks_secret(model, detail):
         return document.make_finding(
-            "literal-secret", place, "write {secret: NAME}, never the value; the value is a file below the secrets directory", key=False
+            "literal-secret",
+            place,
+            "write {secret: NAME}, never the value; the value is a file below the secrets directory",
+            key=False,
         )
     if kind == "extra_forbidden":
         return _unknown_key_finding(model, document, place)
     if kind == "missing":
         name = str(_path_in_file(detail["loc"])[-1])
         about = _description(model, _path_in_file(detail["loc"]))
-        return document.make_finding("missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it")
+        return document.make_finding(
+            "missing-key", place, f"'{name}' is missing{f' ({about})' if about else ''}; add it"
+        )
     if kind in _EXPECTED:
         return _wrong_type_finding(document, place, kind, str(context.get("class_name")))
     if kind == "literal_error":
         return document.make_finding(
-            "unknown-word", place, f"expected {context.get('expected')}{_suggest(document, place, context)}", key=False
+            "unknown-word",
+            place,
+            f"expected {context.get('expected')}{_suggest(document, place, context)}",
+            key=False,
         )
     if kind == "string_pattern_mismatch":
         pattern = str(context.get("pattern"))
         return document.make_finding(
-            "bad-text", place, PATTERN_MESSAGES.get(pattern, f"does not fit {pattern}"), key="[key]" in detail["loc"]
+            "bad-text",
+            place,
+            PATTERN_MESSAGES.get(pattern, f"does not fit {pattern}"),
+            key="[key]" in detail["loc"],
         )
     if kind == "value_error":
         message = str(context.get("error", detail["msg"])).removeprefix("Value error, ")
-        return document.make_finding(_code(message), place, message, key=_code(message) not in {"bad-value", "insecure-url"})
+        return document.make_finding(
+            _code(message), place, message, key=_code(message) not in {"bad-value", "insecure-url"}
+        )
     if kind in {"too_short", "tuple_too_short"}:
         about = _description(model, _path_in_file(detail["loc"]))
-        return document.make_finding("too-few", place, f"at least {context.get('min_length')} needed ({about})")
+        return document.make_finding(
+            "too-few", place, f"at least {context.get('min_length')} needed ({about})"
+        )
     return document.make_finding(kind.replace("_", "-"), place, _lower(detail["msg"]), key=False)
 
 
-def _wrong_type_finding(document: YamlDocument, place: DocumentPath, kind: str, wanted: str) -> Finding:
+def _wrong_type_finding(
+    document: YamlDocument, place: DocumentPath, kind: str, wanted: str
+) -> Finding:
     value = _at(document.value, place)
     if value is None or value == "":
-        return document.make_finding("empty", place, "nothing stands here; write its value, or remove the line")
+        return document.make_finding(
+            "empty", place, "nothing stands here; write its value, or remove the line"
+        )
     text = _EXPECTED[kind]
     if kind == "tuple_type" and isinstance(value, bool | int | Decimal):
         text = 'expected one or several texts; put each in quotes: ["a", "b"]'
@@ -254,7 +294,9 @@ def _nearest_existing_path(value: Any, place: DocumentPath) -> DocumentPath:
     step: Any
     for part in place:
         step = part
-        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+        if (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
             value = value[step]
         else:
             break
@@ -262,11 +304,17 @@ def _nearest_existing_path(value: Any, place: DocumentPath) -> DocumentPath:
     return tuple(here)
 
 
-def _unknown_key_finding(model: type[BaseModel], document: YamlDocument, place: DocumentPath) -> Finding:
+def _unknown_key_finding(
+    model: type[BaseModel], document: YamlDocument, place: DocumentPath
+) -> Finding:
     name = str(place[-1])
     known = _keys(model, place[:-1])
     near = difflib.get_close_matches(name, known, 1, 0.6)
-    hint = f"did you mean '{near[0]}'?" if near else (f"known here: {', '.join(sorted(known))}" if known else "remove it")
+    hint = (
+        f"did you mean '{near[0]}'?"
+        if near
+        else (f"known here: {', '.join(sorted(known))}" if known else "remove it")
+    )
     return document.make_finding("unknown-key", place, f"'{name}' is not known here; {hint}")
 
 
@@ -285,10 +333,17 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _field(models: list[type[BaseModel]], name: str | int) -> list[Any]:
-    return [field for model in models for attribute, field in model.model_fields.items() if name == (field.alias or attribute)]
+    return [
+        field
+        for model in models
+        for attribute, field in model.model_fields.items()
+        if name == (field.alias or attribute)
+    ]
 
 
-def _models_along(model: type[BaseModel], place: DocumentPath) -> tuple[list[type[BaseModel]], list[Any]]:
+def _models_along(
+    model: type[BaseModel], place: DocumentPath
+) -> tuple[list[type[BaseModel]], list[Any]]:
     models: list[type[BaseModel]] = [model]
     fields: list[Any] = []
     for part in place:

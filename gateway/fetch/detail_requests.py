@@ -27,7 +27,9 @@ class DetailFetcher:
     dialogue: RequestRunner
     selector: RecordSelector
 
-    async def fetch_details(self, items: list[SelectedNode], turn: LoopIteration) -> list[SelectedNode]:
+    async def fetch_details(
+        self, items: list[SelectedNode], turn: LoopIteration
+    ) -> list[SelectedNode]:
         """Return the items with what was fetched for them, in the listed order."""
         rule = self.stream.expand
         if rule is None:
@@ -41,7 +43,12 @@ class DetailFetcher:
         width = max(1, self.dialogue.protocol.limits.concurrency)
         results: dict[int, list[SelectedNode]] = {}
         for start in range(0, len(batches), width):
-            done = await asyncio.gather(*(self._fetch_batch(rule, batch, ids, turn) for batch in batches[start : start + width]))
+            done = await asyncio.gather(
+                *(
+                    self._fetch_batch(rule, batch, ids, turn)
+                    for batch in batches[start : start + width]
+                )
+            )
             for part in done:
                 results |= part
         return [made for item in items for made in results.get(id(item), [item])]
@@ -51,7 +58,11 @@ class DetailFetcher:
     ) -> dict[int, list[SelectedNode]]:
         names = list(dict.fromkeys(ids[id(item)] for item in batch))
         given = {"id": names[0], "ids": tuple(names)}
-        values = {**turn.values, **batch[0].context, **given} if len(batch) == 1 else {**turn.values, **given}
+        values = (
+            {**turn.values, **batch[0].context, **given}
+            if len(batch) == 1
+            else {**turn.values, **given}
+        )
         answered = await self.dialogue.send(
             rule.request,
             values,
@@ -61,9 +72,14 @@ class DetailFetcher:
             separator=turn.separator,
         )
         found = self._group_by_id(rule, answered, names)
-        return {id(item): self._merge(rule, item, found.get(ids[id(item)], []), ids[id(item)]) for item in batch}
+        return {
+            id(item): self._merge(rule, item, found.get(ids[id(item)], []), ids[id(item)])
+            for item in batch
+        }
 
-    def _group_by_id(self, rule: Expand, answered: RequestResult, names: list[str]) -> dict[str, list[SelectedNode]]:
+    def _group_by_id(
+        self, rule: Expand, answered: RequestResult, names: list[str]
+    ) -> dict[str, list[SelectedNode]]:
         found: dict[str, list[SelectedNode]] = {}
         for document in answered.reading.documents:
             for item in self._records(rule, document):
@@ -73,7 +89,8 @@ class DetailFetcher:
                     found.setdefault(names[0], []).append(item)
                 else:
                     raise StreamHalted(
-                        "EXPAND_KEY", f"{self.dialogue.log_prefix}: expand with batch needs key, to tell the fetched records apart"
+                        "EXPAND_KEY",
+                        f"{self.dialogue.log_prefix}: expand with batch needs key, to tell the fetched records apart",
                     )
         return found
 
@@ -82,16 +99,27 @@ class DetailFetcher:
         nodes = self.selector.evaluate(kind, rule.records, root, {}) if rule.records else [root]
         return [SelectedNode(kind, node, node, root) for node in nodes]
 
-    def _merge(self, rule: Expand, item: SelectedNode, fetched: list[SelectedNode], name: str) -> list[SelectedNode]:
+    def _merge(
+        self, rule: Expand, item: SelectedNode, fetched: list[SelectedNode], name: str
+    ) -> list[SelectedNode]:
         if not fetched:
             if rule.missing == "retry":
                 raise RetryLater(
-                    "EXPAND_MISSING", f"{self.dialogue.log_prefix}: a listed record could not be fetched; it is asked for again"
+                    "EXPAND_MISSING",
+                    f"{self.dialogue.log_prefix}: a listed record could not be fetched; it is asked for again",
                 )
             return [replace(item, deleted_id=name)] if rule.missing == "deleted" else [item]
         if rule.into is None:
             return [replace(one, context=item.context) for one in fetched]
-        return [replace(item, body=None, node=attach_records(item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1))]
+        return [
+            replace(
+                item,
+                body=None,
+                node=attach_records(
+                    item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1
+                ),
+            )
+        ]
 
 
 def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:

@@ -16,7 +16,11 @@ from gateway.fetch.request_runner import RequestResult, RequestRunner
 
 
 async def run_export(
-    rule: Export, dialogue: RequestRunner, values: Mapping[str, Any], chain: Decode, connection_options: Mapping[str, Any]
+    rule: Export,
+    dialogue: RequestRunner,
+    values: Mapping[str, Any],
+    chain: Decode,
+    connection_options: Mapping[str, Any],
 ) -> RequestResult:
     """Return all files of one export as one answer.
 
@@ -27,25 +31,42 @@ async def run_export(
     kept = dict(values) | _kept_values(rule, dialogue, started)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + rule.within.total_seconds()
-    done, failed, pending = text_matcher(rule.done), text_matcher(rule.failed), text_matcher(rule.pending)
+    done, failed, pending = (
+        text_matcher(rule.done),
+        text_matcher(rule.failed),
+        text_matcher(rule.pending),
+    )
     while True:
         status = await dialogue.send(rule.status, kept, **connection_options)
         state = next(iter(_select_texts(dialogue, status, rule.state)), "")
         if done(state):
             break
         if failed(state):
-            raise RetryLater("EXPORT_FAILED", f"{dialogue.log_prefix}: the registry says that its export failed")
+            raise RetryLater(
+                "EXPORT_FAILED", f"{dialogue.log_prefix}: the registry says that its export failed"
+            )
         if not pending(state):
-            raise StreamHalted("EXPORT_STATE", f"{dialogue.log_prefix}: the connector does not name the state the export is in")
+            raise StreamHalted(
+                "EXPORT_STATE",
+                f"{dialogue.log_prefix}: the connector does not name the state the export is in",
+            )
         if loop.time() + rule.every.total_seconds() > deadline:
-            raise RetryLater("EXPORT_LATE", f"{dialogue.log_prefix}: the export was not ready within {rule.within}")
+            raise RetryLater(
+                "EXPORT_LATE",
+                f"{dialogue.log_prefix}: the export was not ready within {rule.within}",
+            )
         await asyncio.sleep(rule.every.total_seconds())
     expires = loop.time() + rule.expires.total_seconds() if rule.expires else None
     gathered = RequestResult("ok", DecodedReply([]), status.url)
     for url in dict.fromkeys(_select_texts(dialogue, status, rule.files)):
         if expires is not None and loop.time() > expires:
-            raise RetryLater("EXPORT_EXPIRED", f"{dialogue.log_prefix}: the export's files expired before they were all downloaded")
-        file = await dialogue.download(urljoin(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line"))
+            raise RetryLater(
+                "EXPORT_EXPIRED",
+                f"{dialogue.log_prefix}: the export's files expired before they were all downloaded",
+            )
+        file = await dialogue.download(
+            urljoin(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
+        )
         gathered.reading.documents.extend(file.reading.documents)
         gathered.digest += file.digest[:16]
     return gathered
@@ -56,11 +77,17 @@ def _kept_values(rule: Export, dialogue: RequestRunner, answered: RequestResult)
     for name, expression in rule.keep.items():
         found = _select_texts(dialogue, answered, expression)
         if not found:
-            raise RetryLater("EXPORT_FAILED", f"{dialogue.log_prefix}: the reply that starts the export does not hold {name!r}")
+            raise RetryLater(
+                "EXPORT_FAILED",
+                f"{dialogue.log_prefix}: the reply that starts the export does not hold {name!r}",
+            )
         kept[name] = found[0]
     return kept
 
 
 def _select_texts(dialogue: RequestRunner, answered: RequestResult, expression: str) -> list[str]:
-    looked = (dialogue.expressions(document.kind, expression)(document.root, {}) for document in answered.reading.documents)
+    looked = (
+        dialogue.expressions(document.kind, expression)(document.root, {})
+        for document in answered.reading.documents
+    )
     return [text for found in looked for value in found if (text := stripped_text(value))]

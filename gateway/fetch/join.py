@@ -18,7 +18,11 @@ from gateway.fetch.request_runner import RequestResult, RequestRunner
 
 
 async def join_records(
-    rules: Sequence[Join], items: list[SelectedNode], answered: RequestResult, dialogue: RequestRunner, turn: LoopIteration
+    rules: Sequence[Join],
+    items: list[SelectedNode],
+    answered: RequestResult,
+    dialogue: RequestRunner,
+    turn: LoopIteration,
 ) -> list[SelectedNode]:
     """Return the items with the records of every joined list inside them; each list is read once, or for each item where it asks {id}."""
     for rule in rules:
@@ -31,20 +35,40 @@ async def join_records(
 
 
 async def _join_with_one_list(
-    rule: Join, items: list[SelectedNode], answered: RequestResult, dialogue: RequestRunner, turn: LoopIteration
+    rule: Join,
+    items: list[SelectedNode],
+    answered: RequestResult,
+    dialogue: RequestRunner,
+    turn: LoopIteration,
 ) -> list[SelectedNode]:
     index = _index(rule, await _read_second_list(rule, answered, dialogue, turn), dialogue)
-    return [_attach(rule, item, index.get(_first_text(dialogue, item.kind, rule.to, item.node), []), dialogue) for item in items]
+    return [
+        _attach(
+            rule,
+            item,
+            index.get(_first_text(dialogue, item.kind, rule.to, item.node), []),
+            dialogue,
+        )
+        for item in items
+    ]
 
 
-async def _join_per_record(rule: Join, items: list[SelectedNode], dialogue: RequestRunner, turn: LoopIteration) -> list[SelectedNode]:
+async def _join_per_record(
+    rule: Join, items: list[SelectedNode], dialogue: RequestRunner, turn: LoopIteration
+) -> list[SelectedNode]:
     """Ask for the joined records of one record after another; concurrency is the registry's own limit."""
 
     async def one(item: SelectedNode) -> SelectedNode:
         key = _first_text(dialogue, item.kind, rule.to, item.node)
         if not key or rule.request is None:
             return _attach(rule, item, [], dialogue)
-        got = await dialogue.send(rule.request, {**turn.values, "id": key}, decode_steps=rule.decode, base=turn.base, line=turn.connection)
+        got = await dialogue.send(
+            rule.request,
+            {**turn.values, "id": key},
+            decode_steps=rule.decode,
+            base=turn.base,
+            line=turn.connection,
+        )
         got.close()
         return _attach(rule, item, _index(rule, got.reading, dialogue).get(key, []), dialogue)
 
@@ -55,20 +79,38 @@ async def _join_per_record(rule: Join, items: list[SelectedNode], dialogue: Requ
     return made
 
 
-def _attach(rule: Join, item: SelectedNode, found: list[Any], dialogue: RequestRunner) -> SelectedNode:
+def _attach(
+    rule: Join, item: SelectedNode, found: list[Any], dialogue: RequestRunner
+) -> SelectedNode:
     if not rule.many and len(found) > 1:
-        raise RetryLater("JOIN_AMBIGUOUS", f"{dialogue.log_prefix}: several records of {rule.into!r} share a key, one is expected")
-    return replace(item, body=None, node=attach_records(item.node, rule.into, found, many=rule.many))
+        raise RetryLater(
+            "JOIN_AMBIGUOUS",
+            f"{dialogue.log_prefix}: several records of {rule.into!r} share a key, one is expected",
+        )
+    return replace(
+        item, body=None, node=attach_records(item.node, rule.into, found, many=rule.many)
+    )
 
 
 def _per_record(rule: Join) -> bool:
     """Return whether a join's request names the record it is for."""
-    return rule.request is not None and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
+    return (
+        rule.request is not None
+        and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
+    )
 
 
-async def _read_second_list(rule: Join, answered: RequestResult, dialogue: RequestRunner, turn: LoopIteration) -> DecodedReply:
+async def _read_second_list(
+    rule: Join, answered: RequestResult, dialogue: RequestRunner, turn: LoopIteration
+) -> DecodedReply:
     if rule.request is not None:
-        got = await dialogue.send(rule.request, turn.values, decode_steps=rule.decode, base=turn.base, line=turn.connection)
+        got = await dialogue.send(
+            rule.request,
+            turn.values,
+            decode_steps=rule.decode,
+            base=turn.base,
+            line=turn.connection,
+        )
         return got.reading
     if rule.decode:
         return answered.decode_again(rule.decode)
@@ -78,7 +120,11 @@ async def _read_second_list(rule: Join, answered: RequestResult, dialogue: Reque
 def _index(rule: Join, reading: DecodedReply, dialogue: RequestRunner) -> dict[str, list[Any]]:
     index: dict[str, list[Any]] = {}
     for document in reading.documents:
-        nodes = dialogue.expressions(document.kind, rule.records)(document.root, {}) if rule.records else document.root
+        nodes = (
+            dialogue.expressions(document.kind, rule.records)(document.root, {})
+            if rule.records
+            else document.root
+        )
         for node in nodes:
             if key := _first_text(dialogue, document.kind, rule.key, node):
                 index.setdefault(key, []).append(node)
@@ -86,4 +132,11 @@ def _index(rule: Join, reading: DecodedReply, dialogue: RequestRunner) -> dict[s
 
 
 def _first_text(dialogue: RequestRunner, kind: str, expression: str, node: Any) -> str:
-    return next((text for value in dialogue.expressions(kind, expression)(node, {}) if (text := stripped_text(value))), "")
+    return next(
+        (
+            text
+            for value in dialogue.expressions(kind, expression)(node, {})
+            if (text := stripped_text(value))
+        ),
+        "",
+    )

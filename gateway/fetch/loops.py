@@ -34,7 +34,11 @@ class LoopIteration:
 
 
 async def loop_iterations(
-    stream: Stream, dialogue: RequestRunner, client: RegistryClient, subjects: LoopValues | None, of_stream: ReadStream
+    stream: Stream,
+    dialogue: RequestRunner,
+    client: RegistryClient,
+    subjects: LoopValues | None,
+    of_stream: ReadStream,
 ) -> list[LoopIteration]:
     """Return the combinations in order, outermost loop first; a stream without loops has one."""
     iterations = [LoopIteration({}, {})]
@@ -42,7 +46,9 @@ async def loop_iterations(
         iterations = [
             turn
             for outer in iterations
-            for turn in await _Loop(name, each, dialogue, client, subjects or {}, of_stream).iterations_within(outer)
+            for turn in await _Loop(
+                name, each, dialogue, client, subjects or {}, of_stream
+            ).iterations_within(outer)
         ]
     return iterations
 
@@ -60,12 +66,23 @@ class _Loop:
         """Return the turns of this loop inside one turn of the loops around it."""
         name, each = self.name, self.each
         if each.in_.parties is not None and name not in self.subjects:
-            return [_institution_iteration(outer, name, party_name, party, self.client) for party_name, party in each.in_.parties.items()]
+            return [
+                _institution_iteration(outer, name, party_name, party, self.client)
+                for party_name, party in each.in_.parties.items()
+            ]
         values, iterations = iter(await self._values(outer)), []
         while batch := tuple(islice(values, each.batch)):
             value: Any = batch if each.batch > 1 else batch[0]
             context = {**outer.context, name: each.separator.join(batch)}
-            iterations.append(LoopIteration({**outer.values, name: value}, context, outer.base, outer.connection, each.separator))
+            iterations.append(
+                LoopIteration(
+                    {**outer.values, name: value},
+                    context,
+                    outer.base,
+                    outer.connection,
+                    each.separator,
+                )
+            )
         return iterations
 
     async def _values(self, outer: LoopIteration) -> Sequence[str]:
@@ -76,34 +93,62 @@ class _Loop:
             return loop.values
         if loop.secret is not None:
             lines = secret_text(self.client.secrets, loop.secret).splitlines()
-            return [connection.strip() for connection in lines if connection.strip() and not connection.lstrip().startswith("#")]
+            return [
+                connection.strip()
+                for connection in lines
+                if connection.strip() and not connection.lstrip().startswith("#")
+            ]
         if loop.table is not None:
             table = dialogue.connector.tables.get(loop.table)
             return tuple(map(str, getattr(table, "map", None) or ()))
         if loop.request is not None:
-            answered = await dialogue.send(loop.request.request, outer.values, base=outer.base, line=outer.connection)
+            answered = await dialogue.send(
+                loop.request.request, outer.values, base=outer.base, line=outer.connection
+            )
             select, documents = loop.request.select, answered.reading.documents
-            looked = (dialogue.expressions(document.kind, select)(document.root, {}) for document in documents)
-            return list(dict.fromkeys(text for found in looked for value in found if (text := stripped_text(value))))
+            looked = (
+                dialogue.expressions(document.kind, select)(document.root, {})
+                for document in documents
+            )
+            return list(
+                dict.fromkeys(
+                    text for found in looked for value in found if (text := stripped_text(value))
+                )
+            )
         if loop.stream is None:
             raise AssertionError
         seen = await self.of_stream(loop.stream)
-        shared = [raw for raw in seen if all(raw.context.get(name, value) == value for name, value in outer.context.items())]
+        shared = [
+            raw
+            for raw in seen
+            if all(raw.context.get(name, value) == value for name, value in outer.context.items())
+        ]
         return list(dict.fromkeys(raw.native_id for raw in shared))
 
 
-def _institution_iteration(outer: LoopIteration, name: str, party_name: str, party: Institution, client: RegistryClient) -> LoopIteration:
+def _institution_iteration(
+    outer: LoopIteration, name: str, party_name: str, party: Institution, client: RegistryClient
+) -> LoopIteration:
     filler = TemplateFiller(client.secrets)
     block = client.protocol_config
     base = party.url.for_environment(client.stage) if party.url else outer.base
     if party.url and base is None:
-        raise StreamHalted("URL_MISSING", f"{client.connector}: {party_name} has no url for the stage {client.stage!r}")
+        raise StreamHalted(
+            "URL_MISSING",
+            f"{client.connector}: {party_name} has no url for the stage {client.stage!r}",
+        )
     if base is not None:
         client.allow_origin(base)
     connection = outer.connection
     if (party.auth or party.tls) and not isinstance(block, Push):
-        connection = client.institution_connection(party_name, party.auth or block.auth, party.tls or block.tls)
+        connection = client.institution_connection(
+            party_name, party.auth or block.auth, party.tls or block.tls
+        )
     variables = {key: filler.text(value, {}) for key, value in party.variables.items()}
     return LoopIteration(
-        {**outer.values, name: party_name, **variables}, {**outer.context, name: party_name}, base, connection, outer.separator
+        {**outer.values, name: party_name, **variables},
+        {**outer.context, name: party_name},
+        base,
+        connection,
+        outer.separator,
     )

@@ -15,7 +15,11 @@ Response = httpx2.Response
 
 def make_response(status: int, headers: Mapping[str, str], body: bytes) -> Response:
     """Return a reply. ``content-length`` is added where ``headers`` has none."""
-    return Response(status, headers={"content-length": str(len(body)), **headers}, stream=httpx2.ByteStream(body))
+    return Response(
+        status,
+        headers={"content-length": str(len(body)), **headers},
+        stream=httpx2.ByteStream(body),
+    )
 
 
 class OfflineClient(RegistryClient):
@@ -24,4 +28,6 @@ class OfflineClient(RegistryClient):
     answer: Callable[[Request], Response]
 
     def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
-        return httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer), follow_redirects=False, trust_env=False)
+        return httpx2.AsyncClient(
+            transport=httpx2.MockTransport(self.answer), follow_redirects=False, trust_env=False
+        )

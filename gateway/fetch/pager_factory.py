@@ -21,22 +21,42 @@ def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | 
     """Return the place where every element is a record, when nothing else of the stream looks at where it stood."""
     block = connector.protocol
     found = _SIMPLE_PATH.fullmatch(stream.records) if isinstance(stream.records, str) else None
-    looks_around = stream.schema_ or stream.keep or stream.join or stream.expand or (stream.cursor and stream.cursor.feed)
-    if found is None or looks_around or any(step != "xml" for step in stream.decode) or isinstance(block, Push):
-        return None
-    if any(answer.when.path for answer in block.replies) or getattr(block, "security", None) is not None:
-        return None
-    start, names = found[1], [name.rpartition(":") for name in found[2].split("/")]
-    if re.search(rf"(?<![\w.-]){re.escape(names[-1][2])}(?![\w.-])", stream.paging.model_dump_json()) or any(
-        prefix and prefix not in block.namespaces for prefix, _, _ in names
+    looks_around = (
+        stream.schema_
+        or stream.keep
+        or stream.join
+        or stream.expand
+        or (stream.cursor and stream.cursor.feed)
+    )
+    if (
+        found is None
+        or looks_around
+        or any(step != "xml" for step in stream.decode)
+        or isinstance(block, Push)
     ):
         return None
-    path = tuple(f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names)
+    if (
+        any(answer.when.path for answer in block.replies)
+        or getattr(block, "security", None) is not None
+    ):
+        return None
+    start, names = found[1], [name.rpartition(":") for name in found[2].split("/")]
+    if re.search(
+        rf"(?<![\w.-]){re.escape(names[-1][2])}(?![\w.-])", stream.paging.model_dump_json()
+    ) or any(prefix and prefix not in block.namespaces for prefix, _, _ in names):
+        return None
+    path = tuple(
+        f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names
+    )
     return RecordPath(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
 
 
 def build_pager(
-    rule: Paging, expressions: ExpressionCache, kind: Callable[[Any], str], since: datetime | None, feed: str = ""
+    rule: Paging,
+    expressions: ExpressionCache,
+    kind: Callable[[Any], str],
+    since: datetime | None,
+    feed: str = "",
 ) -> paging.Pager:
     """Return the pager a connector's ``paging`` asks for."""
 
@@ -49,13 +69,20 @@ def build_pager(
         return paging.NextUrl(_required(look(rule.next_url.from_)))
     if rule.atom:
         start, rules = since and since.astimezone(UTC), rule.atom
-        return paging.AtomArchive(start, feed, look(rules.entry_id), rules.previous, rules.max_documents)
+        return paging.AtomArchive(
+            start, feed, look(rules.entry_id), rules.previous, rules.max_documents
+        )
     if rule.cursor:
         return paging.CursorToken(_required(look(rule.cursor.from_)), look(rule.cursor.more))
     if rule.page_number:
         numbered = rule.page_number
         return paging.PageNumber(
-            numbered.start, look(numbered.more), look(numbered.pages), look(numbered.total), numbered.size, numbered.gaps
+            numbered.start,
+            look(numbered.more),
+            look(numbered.pages),
+            look(numbered.total),
+            numbered.size,
+            numbered.gaps,
         )
     if rule.offset:
         return paging.Offset(rule.offset.size, rule.offset.start, look(rule.offset.total))

@@ -87,22 +87,34 @@ class LoopDetector:
     def before_request(self, place: str) -> None:
         """Raise ``CURSOR_LOOP`` when a page is about to be asked for a second time."""
         if place in self._places:
-            raise StreamHalted("CURSOR_LOOP", "the registry's next page is one that was read before; the paging does not end")
+            raise StreamHalted(
+                "CURSOR_LOOP",
+                "the registry's next page is one that was read before; the paging does not end",
+            )
         self._places.add(place)
 
     def after_reply(self, seen: PageReply) -> None:
         """Raise ``PAGE_REPEATED`` when the same records come twice in a row, ``CURSOR_LOOP`` when they come again later or never end."""
         digest = seen.digest
         if digest and digest == self._previous:
-            raise RetryLater("PAGE_REPEATED", "the registry served the same page twice; the records of the second one are missing")
+            raise RetryLater(
+                "PAGE_REPEATED",
+                "the registry served the same page twice; the records of the second one are missing",
+            )
         if digest in self._pages:
-            raise StreamHalted("CURSOR_LOOP", "the registry serves pages again that were read before; the paging does not end")
+            raise StreamHalted(
+                "CURSOR_LOOP",
+                "the registry serves pages again that were read before; the paging does not end",
+            )
         if digest:
             self._pages.add(digest)
         self._previous = digest
         self._empty = 0 if seen.count else self._empty + 1
         if self._empty > MAX_EMPTY:
-            raise StreamHalted("CURSOR_LOOP", f"{MAX_EMPTY} empty pages in a row, and the registry says there are more")
+            raise StreamHalted(
+                "CURSOR_LOOP",
+                f"{MAX_EMPTY} empty pages in a row, and the registry says there are more",
+            )
 
 
 def single_page(_: State | None) -> PageSteps:
@@ -175,9 +187,15 @@ class CursorToken:
         token = state.get("token") if state else None
         while True:
             watch.before_request(token or "")
-            seen = yield PageRequest({"token": token} if token else {}, {"cursor": token} if token else {})
+            seen = yield PageRequest(
+                {"token": token} if token else {}, {"cursor": token} if token else {}
+            )
             found = first_text(self.look(seen.root))
-            if not found or (self.more is not None and not is_true(self.more(seen.root))) or (found == token and not seen.count):
+            if (
+                not found
+                or (self.more is not None and not is_true(self.more(seen.root)))
+                or (found == token and not seen.count)
+            ):
                 return
             watch.after_reply(seen)
             token = found
@@ -205,7 +223,8 @@ class PageNumber:
         total_state = {"total": state["total"]} if state and "total" in state else {}
         while True:
             seen = yield PageRequest(
-                {"page": page, "got": received, **total_state}, {"page": page, **({"size": self.size} if self.size else {})}
+                {"page": page, "got": received, **total_state},
+                {"page": page, **({"size": self.size} if self.size else {})},
             )
             total_state = window_total(total_state, seen, self.total or self.pages)
             watch.after_reply(seen)
@@ -213,19 +232,29 @@ class PageNumber:
             if self._ended(seen, page, received):
                 return
             if not seen.count and not self.gaps:
-                raise RetryLater("PAGE_EMPTY", f"page {page} is empty and says that more follow; allow it with paging.page_number.gaps")
+                raise RetryLater(
+                    "PAGE_EMPTY",
+                    f"page {page} is empty and says that more follow; allow it with paging.page_number.gaps",
+                )
             page += 1
 
     def _ended(self, seen: PageReply, page: int, received: int) -> bool:
         if self.more is not None:
             ended = not is_true(self.more(seen.root))
-            if ended and self.total is not None and not is_last_by_count(seen, received, self.total, None):
+            if (
+                ended
+                and self.total is not None
+                and not is_last_by_count(seen, received, self.total, None)
+            ):
                 raise RetryLater(
-                    "COUNT_MISMATCH", f"the registry says that this was all, and that there are more records than the {received} it served"
+                    "COUNT_MISMATCH",
+                    f"the registry says that this was all, and that there are more records than the {received} it served",
                 )
             return ended
         if self.pages is not None:
-            return page - self.start + 1 >= parse_count(self.pages(seen.root), "the number of pages")
+            return page - self.start + 1 >= parse_count(
+                self.pages(seen.root), "the number of pages"
+            )
         return is_last_by_count(seen, received, self.total, self.size)
 
 
@@ -243,7 +272,9 @@ class Offset:
         offset = int(state["offset"]) if state else self.start
         total_state = {"total": state["total"]} if state and "total" in state else {}
         while True:
-            seen = yield PageRequest({"offset": offset, **total_state}, {"offset": offset, "size": self.size})
+            seen = yield PageRequest(
+                {"offset": offset, **total_state}, {"offset": offset, "size": self.size}
+            )
             total_state = window_total(total_state, seen, self.total)
             watch.after_reply(seen)
             offset += seen.count
@@ -251,14 +282,19 @@ class Offset:
                 return
 
 
-def is_last_by_count(seen: PageReply, received: int, total: Expression | None, size: int | None) -> bool:
+def is_last_by_count(
+    seen: PageReply, received: int, total: Expression | None, size: int | None
+) -> bool:
     """Return whether counting says that the last page was reached; raise ``COUNT_MISMATCH`` when it stops short of its total."""
     if total is not None:
         expected = parse_count(total(seen.root), "the total")
         if received >= expected:
             return True
         if seen.count == 0 or (size and seen.count < size):
-            raise RetryLater("COUNT_MISMATCH", f"the registry says there are {expected} records and served {received}")
+            raise RetryLater(
+                "COUNT_MISMATCH",
+                f"the registry says there are {expected} records and served {received}",
+            )
         return False
     return seen.count == 0 or (size is not None and seen.count < size)
 
@@ -288,7 +324,8 @@ class AtomArchive:
                 visited.append((url, {url, seen.url, _atom_link(seen, "self")}))
                 if len(visited) > self.max_documents:
                     raise StreamHalted(
-                        "CURSOR_LOOP", f"more than {self.max_documents} archive documents without an end; raise paging.atom.max_documents"
+                        "CURSOR_LOOP",
+                        f"more than {self.max_documents} archive documents without an end; raise paging.atom.max_documents",
                     )
                 earlier = _atom_link(seen, self.previous)
                 if not earlier or self._reached(seen.root):
@@ -310,8 +347,15 @@ class AtomArchive:
 
     def _reached(self, root: etree._Element) -> bool:
         if self.last_seen and self.entry_id is not None:
-            return any(first_text(self.entry_id(entry)) == self.last_seen for entry in root.iter(f"{_ATOM}entry"))
-        stamps = [text for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry")) if text]
+            return any(
+                first_text(self.entry_id(entry)) == self.last_seen
+                for entry in root.iter(f"{_ATOM}entry")
+            )
+        stamps = [
+            text
+            for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry"))
+            if text
+        ]
         return bool(self.since and stamps and min(map(_parse_instant, stamps)) < self.since)
 
 
@@ -363,4 +407,7 @@ def parse_count(values: list[Any], what: str) -> int:
     try:
         return int(float(text)) if text else int("")
     except (ValueError, OverflowError):
-        raise RetryLater("COUNT_MISSING", f"the reply does not state {what}, although the connector reads it there") from None
+        raise RetryLater(
+            "COUNT_MISSING",
+            f"the reply does not state {what}, although the connector reads it there",
+        ) from None

@@ -70,7 +70,11 @@ class PushReceiver:
         """Set up what is shared by all messages."""
         self._slots = asyncio.Semaphore(self.push_config.limits.concurrency)
         if self.push_config.security is not None:
-            self._guard = WsSecurity(Security(signature=self.push_config.security), self.secrets, self.connector.connector)
+            self._guard = WsSecurity(
+                Security(signature=self.push_config.security),
+                self.secrets,
+                self.connector.connector,
+            )
 
     @property
     def push_config(self) -> Push:
@@ -80,7 +84,9 @@ class PushReceiver:
             raise StreamHalted("PROTOCOL", f"{self.connector.connector} is not a push connector")
         return block
 
-    def busy_response(self, context: Mapping[str, Any] = MappingProxyType({"count": 0})) -> web.Response:
+    def busy_response(
+        self, context: Mapping[str, Any] = MappingProxyType({"count": 0})
+    ) -> web.Response:
         """Return what tells the caller to send the message again, and when, in the caller's form."""
         answer = self._build_response(self.push_config.busy, {**context, "reason": "BUSY"})
         answer.headers.setdefault("Retry-After", str(RETRY_SECONDS))
@@ -106,17 +112,26 @@ class PushReceiver:
                 raws = self._records(data, request)
             except _Unauthorised:
                 return web.Response(
-                    status=401, headers={"WWW-Authenticate": "Basic"} if self.push_config.auth and self.push_config.auth.basic else None
+                    status=401,
+                    headers={"WWW-Authenticate": "Basic"}
+                    if self.push_config.auth and self.push_config.auth.basic
+                    else None,
                 )
             except StreamError as error:
                 log.warning("push refused connector=%s reason=%s", name, error.reason)
                 metrics.POLLS.labels(name, "push", "refused").inc()
-                return self._build_response(self.push_config.refused, {"reason": error.reason, "count": 0})
+                return self._build_response(
+                    self.push_config.refused, {"reason": error.reason, "count": 0}
+                )
             return await self._store(raws)
 
     async def _store(self, raws: Sequence[RawRecord]) -> web.Response:
         name = self.connector.connector
-        context: dict[str, Any] = {**(raws[0].context if raws else {}), "count": len(raws), "reason": ""}
+        context: dict[str, Any] = {
+            **(raws[0].context if raws else {}),
+            "count": len(raws),
+            "reason": "",
+        }
         try:
             if raws:
                 async with asyncio.timeout(STORE_SECONDS):
@@ -137,7 +152,10 @@ class PushReceiver:
         async for piece in request.content.iter_chunked(65_536):
             data += piece
             if len(data) > limit:
-                raise StreamHalted("LIMIT_BYTES", f"{self.connector.connector}: a message is larger than {limit} bytes")
+                raise StreamHalted(
+                    "LIMIT_BYTES",
+                    f"{self.connector.connector}: a message is larger than {limit} bytes",
+                )
         return bytes(data)
 
     # --- who calls
@@ -149,12 +167,22 @@ class PushReceiver:
             expected = f"{filler.text(auth.basic.username, {})}:{filler.text(auth.basic.password, {})}".encode()
             self._require_equal(_basic(request.headers.get("Authorization", "")), expected)
         elif auth is not None and auth.bearer:
-            self._require_equal(request.headers.get("Authorization", "").encode(), b"Bearer " + filler.text(auth.bearer.token, {}).encode())
+            self._require_equal(
+                request.headers.get("Authorization", "").encode(),
+                b"Bearer " + filler.text(auth.bearer.token, {}).encode(),
+            )
         elif auth is not None and auth.api_key:
-            shown = request.headers.get(auth.api_key.header, "") if auth.api_key.header else request.query.get(auth.api_key.query or "", "")
+            shown = (
+                request.headers.get(auth.api_key.header, "")
+                if auth.api_key.header
+                else request.query.get(auth.api_key.query or "", "")
+            )
             self._require_equal(shown.encode(), filler.text(auth.api_key.value, {}).encode())
         elif auth is not None:
-            raise StreamHalted("PROTOCOL", f"{self.connector.connector}: a caller can show basic, bearer or api_key, nothing else")
+            raise StreamHalted(
+                "PROTOCOL",
+                f"{self.connector.connector}: a caller can show basic, bearer or api_key, nothing else",
+            )
         if self.push_config.client_certificate is not None:
             self._certificate(request)
 
@@ -171,7 +199,9 @@ class PushReceiver:
         name = self.push_config.client_certificate.secret
         try:
             xml_signature.trusted_keys(
-                xml_signature.certificates(self.secrets(name), name), x509.load_der_x509_certificate(shown), self.now()
+                xml_signature.certificates(self.secrets(name), name),
+                x509.load_der_x509_certificate(shown),
+                self.now(),
             )
         except (xml_signature.SignatureRefused, ValueError):
             raise _Unauthorised from None
@@ -185,18 +215,26 @@ class PushReceiver:
         form: dict[str, str] = {}
         body = ReplyBody.from_bytes(data)
         if rule.fields:
-            form = {key: value for key, value in parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True) if key in rule.fields}
+            form = {
+                key: value
+                for key, value in parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
+                if key in rule.fields
+            }
             if self._means_no_records(expressions, [("json", form)]):
                 return []
             if not form.get(rule.fields[0]):
-                raise StreamHalted("FIELD_MISSING", f"{name}: the form has no field {rule.fields[0]!r}")
+                raise StreamHalted(
+                    "FIELD_MISSING", f"{name}: the form has no field {rule.fields[0]!r}"
+                )
             body = ReplyBody.from_bytes(form[rule.fields[0]].encode())
             headers.pop("content-type", None)
         reply = RegistryReply(200, headers, body, str(request.url.with_query(None)))
         raws: list[RawRecord] = []
         for stream_name, stream in self.connector.streams.items():
             reading = self._reader(stream, expressions).read(reply)
-            if not rule.fields and self._means_no_records(expressions, [(document.kind, document.root) for document in reading.documents]):
+            if not rule.fields and self._means_no_records(
+                expressions, [(document.kind, document.root) for document in reading.documents]
+            ):
                 return []
             raws += self._select_records(stream_name, stream, expressions, reading, form)
         return raws
@@ -214,18 +252,31 @@ class PushReceiver:
         )
 
     def _select_records(
-        self, name: str, stream: Stream, expressions: ExpressionCache, reading: DecodedReply, form: Mapping[str, str]
+        self,
+        name: str,
+        stream: Stream,
+        expressions: ExpressionCache,
+        reading: DecodedReply,
+        form: Mapping[str, str],
     ) -> list[RawRecord]:
         selector = RecordSelector(self.connector.connector, name, stream, expressions, self.secrets)
-        context = {**{key: value for key, value in form.items() if key != self.push_config.fields[0]}, **reading.context}
-        items = [item for document in reading.documents for item in selector.items(document, context)]
+        context = {
+            **{key: value for key, value in form.items() if key != self.push_config.fields[0]},
+            **reading.context,
+        }
+        items = [
+            item for document in reading.documents for item in selector.items(document, context)
+        ]
         if len(items) > self.push_config.limits.max_records:
             raise StreamHalted(
-                "LIMIT_RECORDS", f"{self.connector.connector}: more than {self.push_config.limits.max_records} records in one message"
+                "LIMIT_RECORDS",
+                f"{self.connector.connector}: more than {self.push_config.limits.max_records} records in one message",
             )
         return [raw for item in items for raw in selector.to_raw_records(item)]
 
-    def _means_no_records(self, expressions: ExpressionCache, roots: Sequence[tuple[str, Any]]) -> bool:
+    def _means_no_records(
+        self, expressions: ExpressionCache, roots: Sequence[tuple[str, Any]]
+    ) -> bool:
         """Return whether ``replies`` say that a message holds no records; what they refuse is raised."""
         for answer in self.push_config.replies:
             if answer.when.path is None:
@@ -239,31 +290,48 @@ class PushReceiver:
                     continue
                 if answer.then in {"stop", "denied", "retry"}:
                     raise StreamHalted(
-                        answer.reason or "STOPPED", f"{self.connector.connector}: the message says that something went wrong"
+                        answer.reason or "STOPPED",
+                        f"{self.connector.connector}: the message says that something went wrong",
                     )
                 return answer.then == "empty"
         return False
 
     def _verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
         rule = options.signed if options else None
-        trust = xml_signature.certificates(self.secrets(rule.trust.secret), rule.trust.secret) if rule and rule.trust else []
+        trust = (
+            xml_signature.certificates(self.secrets(rule.trust.secret), rule.trust.secret)
+            if rule and rule.trust
+            else []
+        )
         return xml_signature.verify_enveloped(data, trust, self.now(), self.connector.connector)
 
     def _verify_envelope(self, root: etree._Element) -> etree._Element:
-        return self._guard.verify_reply(root, self.now()) if self._guard is not None and envelope.is_envelope(root) else root
+        return (
+            self._guard.verify_reply(root, self.now())
+            if self._guard is not None and envelope.is_envelope(root)
+            else root
+        )
 
     # --- the answer
 
     def _build_response(self, how: PushResponse, context: Mapping[str, Any]) -> web.Response:
         filler = TemplateFiller(self.secrets)
-        variables = {name: filler.text(value, {}) for name, value in self.push_config.variables.items()}
+        variables = {
+            name: filler.text(value, {}) for name, value in self.push_config.variables.items()
+        }
         values = {**variables, **context, "now": self.now(), "uuid": uuid4()}
         quote = _quote_for(how.media_type)
         try:
             body = parse_template(how.body).fill(values, quote)
         except MissingValue:
-            body = parse_template(how.body).fill({name: values.get(name, "") for name in parse_template(how.body).names}, quote)
-        return web.Response(status=how.status, body=body.encode(), headers={"Content-Type": how.media_type, **how.headers})
+            body = parse_template(how.body).fill(
+                {name: values.get(name, "") for name in parse_template(how.body).names}, quote
+            )
+        return web.Response(
+            status=how.status,
+            body=body.encode(),
+            headers={"Content-Type": how.media_type, **how.headers},
+        )
 
 
 def _quote_for(media_type: str) -> Callable[[str], str]:

@@ -38,14 +38,28 @@ class ExpressionCache:
     def __call__(self, kind: str, text: str) -> ExpressionFunction:
         """Return the compiled expression."""
         if (kind, text) not in self._looks:
-            self._looks[kind, text] = compile_expression(cast("PayloadKind", kind), text, self._namespaces).run
+            self._looks[kind, text] = compile_expression(
+                cast("PayloadKind", kind), text, self._namespaces
+            ).run
         return self._looks[kind, text]
 
-    def matches(self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]) -> bool:
+    def matches(
+        self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]
+    ) -> bool:
         """Return whether a node fits a condition with a path."""
-        key = (kind, condition.path or "", condition.is_, condition.not_, condition.over, condition.since, condition.exists)
+        key = (
+            kind,
+            condition.path or "",
+            condition.is_,
+            condition.not_,
+            condition.over,
+            condition.since,
+            condition.exists,
+        )
         if key not in self._tests:
-            self._tests[key] = compile_record_condition(condition, cast("PayloadKind", kind), self._namespaces)
+            self._tests[key] = compile_record_condition(
+                condition, cast("PayloadKind", kind), self._namespaces
+            )
         return self._tests[key](node, context)
 
 
@@ -79,7 +93,14 @@ class SelectedNode:
 class RecordSelector:
     """Finds the records of one stream and turns each into a :class:`~gateway.records.Raw`."""
 
-    def __init__(self, connector: str, name: str, stream: Stream, expressions: ExpressionCache, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        connector: str,
+        name: str,
+        stream: Stream,
+        expressions: ExpressionCache,
+        secrets: Secrets,
+    ) -> None:
         self._connector = connector
         self._name = name
         self._stream = stream
@@ -91,23 +112,35 @@ class RecordSelector:
         """Return the records of a document in order."""
         if document.streamed_records is not None:
             return []
-        steps = (self._stream.records,) if isinstance(self._stream.records, str) else self._stream.records
+        steps = (
+            (self._stream.records,)
+            if isinstance(self._stream.records, str)
+            else self._stream.records
+        )
         context_values = {**context, **({"file": document.name} if document.name else {})}
         found = [
             SelectedNode(document.kind, node, node, document.root, context_values)
             for node in self.evaluate(document.kind, steps[0], document.root, context_values)
         ]
         for step in steps[1:]:
-            found = [replace(item, node=node) for item in found for node in self.evaluate(item.kind, step, item.node, context_values)]
+            found = [
+                replace(item, node=node)
+                for item in found
+                for node in self.evaluate(item.kind, step, item.node, context_values)
+            ]
         return [self._with_kept(item) for item in found] if self._stream.keep else found
 
-    def streamed_items(self, document: DecodedDocument, context: Mapping[str, str]) -> Iterator[SelectedNode]:
+    def streamed_items(
+        self, document: DecodedDocument, context: Mapping[str, str]
+    ) -> Iterator[SelectedNode]:
         """Give the records of a document that was cut while it streamed, each a document of its own."""
         for piece in document.streamed_records or ():
             node = etree.fromstring(piece, xml_parser.TRUSTED_PARSER)
             yield SelectedNode("xml", node, node, document.root, context, body=piece)
 
-    def evaluate(self, kind: str, expression: str, node: Any, context: Mapping[str, Any]) -> list[Any]:
+    def evaluate(
+        self, kind: str, expression: str, node: Any, context: Mapping[str, Any]
+    ) -> list[Any]:
         """Return what an expression finds."""
         return self._expressions(kind, expression)(node, context)
 
@@ -121,21 +154,35 @@ class RecordSelector:
 
     def matches(self, item: SelectedNode, condition: Condition | None) -> bool:
         """Return whether a record fits a condition that has a path."""
-        return condition is not None and self._expressions.matches(item.kind, condition, item.node, item.context)
+        return condition is not None and self._expressions.matches(
+            item.kind, condition, item.node, item.context
+        )
 
     def to_raw_records(self, item: SelectedNode) -> Iterator[RawRecord]:
         """Give a record, then the records inside it."""
         stream = self._stream
         body = self.body(item)
-        native_id = self._hash_personal_id(item.deleted_id) if item.deleted_id else self.native_id(item, body)
-        gone = bool(item.deleted_id) or self.matches(item, stream.deleted) or self._is_delete_operation(item)
-        changed = self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
+        native_id = (
+            self._hash_personal_id(item.deleted_id)
+            if item.deleted_id
+            else self.native_id(item, body)
+        )
+        gone = (
+            bool(item.deleted_id)
+            or self.matches(item, stream.deleted)
+            or self._is_delete_operation(item)
+        )
+        changed = (
+            self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
+        )
         yield RawRecord(
             connector=self._connector,
             stream=self._name,
             native_id=native_id,
             body=None if gone else body,
-            media_type="application/xml" if isinstance(item.node, etree._Element) else "application/json",  # noqa: SLF001
+            media_type="application/xml"
+            if isinstance(item.node, etree._Element)
+            else "application/json",
             kind=self._kind(item),
             context=dict(item.context),
             changed_at=changed,
@@ -143,13 +190,21 @@ class RecordSelector:
         )
         if stream.children and not gone:
             for node in self.evaluate(item.kind, stream.children, item.node, item.context):
-                yield from self.to_raw_records(replace(item, node=node, body=None, context={**item.context, "parent": native_id}))
+                yield from self.to_raw_records(
+                    replace(
+                        item, node=node, body=None, context={**item.context, "parent": native_id}
+                    )
+                )
 
     @staticmethod
     def body(item: SelectedNode) -> bytes:
         """Return the bytes of a record, written once: what is kept of it, and what a repeated page is recognised by."""
         if item.body is None:
-            item.body = element_bytes(item.node) if isinstance(item.node, etree._Element) else dump_json(item.node)  # noqa: SLF001 - see lxml
+            item.body = (
+                element_bytes(item.node)
+                if isinstance(item.node, etree._Element)
+                else dump_json(item.node)
+            )
         return item.body
 
     def native_id(self, item: SelectedNode, body: bytes) -> str:
@@ -157,10 +212,14 @@ class RecordSelector:
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
         if not joined.isascii():
-            joined = unicodedata.normalize("NFC", joined)  # composed and decomposed letters look the same to everybody
+            joined = unicodedata.normalize(
+                "NFC", joined
+            )  # composed and decomposed letters look the same to everybody
         if not all(parts):
             return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        if len(joined) > MAX_ID or (not (joined.isascii() and joined.isprintable()) and _INVISIBLE_CHARACTERS.search(joined)):
+        if len(joined) > MAX_ID or (
+            not (joined.isascii() and joined.isprintable()) and _INVISIBLE_CHARACTERS.search(joined)
+        ):
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         return self._hash_personal_id(joined)
 
@@ -169,7 +228,9 @@ class RecordSelector:
         key = self._stream.id_key
         if key is None:
             return native_id
-        return hmac.new(self._secrets(key.secret), native_id.encode(), hashlib.sha256).hexdigest()[:40]
+        return hmac.new(self._secrets(key.secret), native_id.encode(), hashlib.sha256).hexdigest()[
+            :40
+        ]
 
     def position(self, item: SelectedNode) -> str:
         """Return where in a change feed a record stands."""
@@ -191,7 +252,9 @@ class RecordSelector:
         seen_from = item.node if item.kind == "xml" else item.keep_root
         context_values = dict(item.context)
         for name, expression in self._stream.keep.items():
-            values = self.evaluate(item.kind, expression, seen_from, {**item.context, "root": item.root})
+            values = self.evaluate(
+                item.kind, expression, seen_from, {**item.context, "root": item.root}
+            )
             if text := next((text for value in values if (text := stripped_text(value))), ""):
                 context_values[name] = text
         return replace(item, context=context_values)

@@ -33,25 +33,44 @@ class RegistryClient(Transport):
     """
 
     def __init__(
-        self, connector: Connector, secrets: Secrets, stage: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        connector: Connector,
+        secrets: Secrets,
+        stage: str,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         block = connector.protocol
         self.protocol_config = block
         self.secrets = secrets
         self.stage = stage
         self._tls = None if isinstance(block, Push) else block.tls
-        self.base = "" if isinstance(block, Push) else _url_for_environment(connector.connector, block.url, stage)
-        hosts = set() if isinstance(block, Push) else {origin(self.base), *(_host_origin(host, self.base) for host in block.hosts)}
-        super().__init__(connector.connector, limits_from_config(block.limits), Connection(), hosts, now=now)
+        self.base = (
+            ""
+            if isinstance(block, Push)
+            else _url_for_environment(connector.connector, block.url, stage)
+        )
+        hosts = (
+            set()
+            if isinstance(block, Push)
+            else {origin(self.base), *(_host_origin(host, self.base) for host in block.hosts)}
+        )
+        super().__init__(
+            connector.connector, limits_from_config(block.limits), Connection(), hosts, now=now
+        )
         self.line = self.connection_for(None if isinstance(block, Push) else block.auth, self._tls)
         self._wsdls: dict[Path, Wsdl] = {}
         self._institution_connections: dict[str, Connection] = {}
 
-    def connection_for(self, auth: language.Auth | None, tls_config: language.Tls | None) -> Connection:
+    def connection_for(
+        self, auth: language.Auth | None, tls_config: language.Tls | None
+    ) -> Connection:
         """Return how to reach a party with these credentials and this certificate."""
         return Connection(self._auth(auth), self._context(tls_config))
 
-    def institution_connection(self, name: str, auth: language.Auth | None, tls_config: language.Tls | None) -> Connection:
+    def institution_connection(
+        self, name: str, auth: language.Auth | None, tls_config: language.Tls | None
+    ) -> Connection:
         """Return the line of one institution, made once so that its token and connections are kept."""
         if name not in self._institution_connections:
             self._institution_connections[name] = self.connection_for(auth, tls_config)
@@ -83,7 +102,9 @@ class RegistryClient(Transport):
         if auth.bearer:
             return Bearer(self._text(auth.bearer.token))
         if auth.api_key:
-            return ApiKey(self._text(auth.api_key.value), auth.api_key.header or "", auth.api_key.query or "")
+            return ApiKey(
+                self._text(auth.api_key.value), auth.api_key.header or "", auth.api_key.query or ""
+            )
         if auth.login:
             return self._login(auth.login)
         if auth.oauth2_client_credentials is None:
@@ -91,7 +112,11 @@ class RegistryClient(Transport):
         return self._oauth(auth.oauth2_client_credentials)
 
     def _oauth(self, rule: language.OAuth2) -> OAuth2:
-        url = rule.token_url if isinstance(rule.token_url, str) else _url_for_environment(self.connector, rule.token_url, self.stage)
+        url = (
+            rule.token_url
+            if isinstance(rule.token_url, str)
+            else _url_for_environment(self.connector, rule.token_url, self.stage)
+        )
         self.allow_origin(url)
         key = rule.private_key.secret if rule.private_key else None
         return OAuth2(
@@ -109,7 +134,11 @@ class RegistryClient(Transport):
         )
 
     def _login(self, rule: language.Login) -> LoginAuth:
-        url = rule.url if isinstance(rule.url, str) else _url_for_environment(self.connector, rule.url, self.stage)
+        url = (
+            rule.url
+            if isinstance(rule.url, str)
+            else _url_for_environment(self.connector, rule.url, self.stage)
+        )
         self.allow_origin(url)
         select = compile_expression("json", rule.token)
         return LoginAuth(
@@ -123,7 +152,11 @@ class RegistryClient(Transport):
         )
 
     def _text(self, source: str | Secret) -> Callable[[], str]:
-        return (lambda: source) if isinstance(source, str) else (lambda: secret_text(self.secrets, source.secret))
+        return (
+            (lambda: source)
+            if isinstance(source, str)
+            else (lambda: secret_text(self.secrets, source.secret))
+        )
 
 
 def limits_from_config(limits: language.Limits) -> RegistryLimits:
@@ -144,14 +177,17 @@ def parse_quiet_hours(text: str) -> QuietHours:
     """Return the quiet hours ``07:00-19:00 Europe/Brussels`` means."""
     hours, _, zone = text.partition(" ")
     start, _, end = hours.partition("-")
-    return QuietHours(clock_time.fromisoformat(start), clock_time.fromisoformat(end), ZoneInfo(zone))
+    return QuietHours(
+        clock_time.fromisoformat(start), clock_time.fromisoformat(end), ZoneInfo(zone)
+    )
 
 
 def _url_for_environment(connector: str, url: language.UrlsByEnvironment, stage: str) -> str:
     found = url.for_environment(stage)
     if found is None:
         raise StreamHalted(
-            "URL_MISSING", f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production"
+            "URL_MISSING",
+            f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production",
         )
     return found
 
@@ -160,4 +196,13 @@ def _host_origin(host: str, base: str) -> str:
     return origin(host if "://" in host else f"{urlsplit(base).scheme}://{host}")
 
 
-__all__ = ["Connection", "RegistryClient", "RegistryLimits", "RegistryReply", "RegistryRequest", "ReplyVerdict", "Transport", "origin"]
+__all__ = [
+    "Connection",
+    "RegistryClient",
+    "RegistryLimits",
+    "RegistryReply",
+    "RegistryRequest",
+    "ReplyVerdict",
+    "Transport",
+    "origin",
+]

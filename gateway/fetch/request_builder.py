@@ -9,7 +9,13 @@ from urllib.parse import quote, urlencode, urljoin
 
 from lxml import etree
 
-from gateway.config.expressions.template import MissingValue, Placeholder, Template, format_value, parse_template
+from gateway.config.expressions.template import (
+    MissingValue,
+    Placeholder,
+    Template,
+    format_value,
+    parse_template,
+)
 from gateway.config.requests import Request
 from gateway.config.types import Secret
 from gateway.errors import StreamHalted
@@ -35,7 +41,9 @@ class TemplateFiller:
         try:
             return parse_template(source).fill(self._flatten(values))
         except MissingValue as missing:
-            raise StreamHalted("VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here") from None
+            raise StreamHalted(
+                "VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here"
+            ) from None
 
     def url(self, base: str, path: str, values: Values) -> str:
         """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path.
@@ -47,9 +55,13 @@ class TemplateFiller:
         if link.startswith(("http://", "https://", "/")):
             return urljoin(base, link)
         try:
-            filled = parse_template(path).fill(self._flatten(values), lambda value: quote(value, safe=""))
+            filled = parse_template(path).fill(
+                self._flatten(values), lambda value: quote(value, safe="")
+            )
         except MissingValue as missing:
-            raise StreamHalted("VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here") from None
+            raise StreamHalted(
+                "VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here"
+            ) from None
         if filled.startswith(("http://", "https://")):
             return filled
         if any(piece in {".", ".."} for piece in filled.split("?")[0].split("/")):
@@ -63,12 +75,19 @@ class TemplateFiller:
                 filled = self.value(one, values)
                 for item in filled if isinstance(filled, list | tuple) else (filled,):
                     if item is not None:
-                        yield name, item if isinstance(item, str) else format_value(item, Placeholder(name))
+                        yield (
+                            name,
+                            item
+                            if isinstance(item, str)
+                            else format_value(item, Placeholder(name)),
+                        )
 
     def value(self, source: Any, values: Values) -> Any:
         """Return one value of a template: a placeholder alone keeps its type, and is ``None`` when it has no value."""
         if not isinstance(source, str):
-            return secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
+            return (
+                secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
+            )
         template = parse_template(source)
         sole = sole_placeholder(template)
         if sole is None:
@@ -84,7 +103,9 @@ class TemplateFiller:
             if set(source) == {"secret"}:
                 return secret_text(self._secrets, str(source["secret"]))
             made = {key: self.json(item, values) for key, item in source.items()}
-            return {key: item for key, item in made.items() if item is not None or source[key] is None}
+            return {
+                key: item for key, item in made.items() if item is not None or source[key] is None
+            }
         if isinstance(source, list | tuple):
             return [self.json(item, values) for item in source]
         found = self.value(source, values)
@@ -101,7 +122,11 @@ class TemplateFiller:
 
     def _fill_element(self, element: etree._Element, values: Values) -> None:
         for child in list(element):
-            sole = sole_placeholder(parse_template(child.text.strip())) if child.text and not len(child) else None
+            sole = (
+                sole_placeholder(parse_template(child.text.strip()))
+                if child.text and not len(child)
+                else None
+            )
             found = values.get(sole.name) if sole else ""
             if sole and found is None:
                 element.remove(child)
@@ -117,7 +142,9 @@ class TemplateFiller:
             if child.tail and child.tail.strip():
                 child.tail = self.text(child.tail, values)
 
-    def _repeat(self, parent: etree._Element, child: etree._Element, sole: Placeholder, found: Sequence[Any]) -> None:
+    def _repeat(
+        self, parent: etree._Element, child: etree._Element, sole: Placeholder, found: Sequence[Any]
+    ) -> None:
         place = parent.index(child)
         parent.remove(child)
         for offset, one in enumerate(found):
@@ -126,7 +153,10 @@ class TemplateFiller:
             parent.insert(place + offset, copy)
 
     def _flatten(self, values: Values) -> dict[str, Any]:
-        return {k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in values.items()}
+        return {
+            k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v
+            for k, v in values.items()
+        }
 
 
 def sole_placeholder(template: Template) -> Placeholder | None:
@@ -136,7 +166,9 @@ def sole_placeholder(template: Template) -> Placeholder | None:
     return None
 
 
-def build_request(request: Request, base: str, values: Values, filler: TemplateFiller) -> RegistryRequest:
+def build_request(
+    request: Request, base: str, values: Values, filler: TemplateFiller
+) -> RegistryRequest:
     """Make the HTTP call of a ``get`` or ``post`` request."""
     method, path = ("GET", request.get) if request.get is not None else ("POST", request.post or "")
     headers = {name: filler.text(value, values) for name, value in request.headers.items()}
@@ -148,7 +180,9 @@ def build_request(request: Request, base: str, values: Values, filler: TemplateF
         content = urlencode(list(filler.query_pairs(request.form, values))).encode()
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
     elif request.xml is not None:
-        content = etree.tostring(filler.xml(request.xml, values), encoding="utf-8", xml_declaration=True)
+        content = etree.tostring(
+            filler.xml(request.xml, values), encoding="utf-8", xml_declaration=True
+        )
         headers.setdefault("Content-Type", "application/xml; charset=utf-8")
     return RegistryRequest(
         method,
@@ -162,4 +196,10 @@ def build_request(request: Request, base: str, values: Values, filler: TemplateF
 
 def follow_link(previous: RegistryRequest, url: str) -> RegistryRequest:
     """Return the call to a URL a registry gave; the template's query stays behind, it is already in the URL."""
-    return RegistryRequest(previous.method, urljoin(previous.url, url), previous.headers, previous.content, label=previous.label)
+    return RegistryRequest(
+        previous.method,
+        urljoin(previous.url, url),
+        previous.headers,
+        previous.content,
+        label=previous.label,
+    )

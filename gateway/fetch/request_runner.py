@@ -19,7 +19,13 @@ from gateway.config.requests import Decode, Decoder, Request
 from gateway.errors import ConfigError, RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
-from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyOutcome, ReplyVerdict, classify_by_status
+from gateway.fetch.http.request_reply import (
+    RegistryReply,
+    RegistryRequest,
+    ReplyOutcome,
+    ReplyVerdict,
+    classify_by_status,
+)
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient, origin
 from gateway.fetch.soap import envelope, xml_signature
@@ -72,7 +78,9 @@ class RequestRunner:
         """The connector's protocol block."""
         block = self.connector.protocol
         if isinstance(block, Push):
-            raise StreamHalted("PROTOCOL", f"{self.log_prefix}: this registry calls us; it is not asked")
+            raise StreamHalted(
+                "PROTOCOL", f"{self.log_prefix}: this registry calls us; it is not asked"
+            )
         return block
 
     async def send(
@@ -96,7 +104,9 @@ class RequestRunner:
         turn = _Attempt()
 
         def make() -> RegistryRequest:
-            made, turn.message_id = self._build_request(request, {**self._default_values(), **values}, template_filler, address)
+            made, turn.message_id = self._build_request(
+                request, {**self._default_values(), **values}, template_filler, address
+            )
             return made if url is None else request_builder.follow_link(made, url)
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
@@ -106,19 +116,35 @@ class RequestRunner:
         reply, verdict = await self.client.send(make, judge, line=line)
         return self._build_result(reply, verdict, decode_steps, turn)
 
-    async def download(self, url: str, decode_steps: Decode, *, hosts: Sequence[str] = (), line: Connection | None = None) -> RequestResult:
+    async def download(
+        self,
+        url: str,
+        decode_steps: Decode,
+        *,
+        hosts: Sequence[str] = (),
+        line: Connection | None = None,
+    ) -> RequestResult:
         """Get a file whose address a registry gave; one redirect to a host the connector names is followed, without credentials."""
-        trusted_origins = {origin(self.client.base), *(origin(_with_scheme(host, self.client.base)) for host in self.protocol.hosts)}
+        trusted_origins = {
+            origin(self.client.base),
+            *(origin(_with_scheme(host, self.client.base)) for host in self.protocol.hosts),
+        }
         allowed = {origin(_with_scheme(host, self.client.base)) for host in hosts}
         for found in allowed:
             self.client.allow_origin(found)
-        call = RegistryRequest("GET", url, label="download", authenticated=origin(url) in trusted_origins)
+        call = RegistryRequest(
+            "GET", url, label="download", authenticated=origin(url) in trusted_origins
+        )
         turn = _Attempt()
         redirected: list[str] = []
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
             target = urljoin(reply.url, reply.headers.get("location", ""))
-            if 300 <= reply.status < 400 and origin(target) in trusted_origins | allowed and not redirected:  # noqa: PLR2004
+            if (
+                300 <= reply.status < 400
+                and origin(target) in trusted_origins | allowed
+                and not redirected
+            ):
                 redirected.append(target)
                 return ReplyVerdict("empty")
             return classify_by_status(reply)
@@ -127,15 +153,23 @@ class RequestRunner:
         if redirected:
             reply.body.close()
             reply, verdict = await self.client.send(
-                RegistryRequest("GET", redirected[0], label="download", authenticated=False), judge, line=line
+                RegistryRequest("GET", redirected[0], label="download", authenticated=False),
+                judge,
+                line=line,
             )
         return self._build_result(reply, verdict, decode_steps, turn)
 
-    def _build_result(self, reply: RegistryReply, verdict: ReplyVerdict, decode_steps: Decode, turn: _Attempt) -> RequestResult:
+    def _build_result(
+        self, reply: RegistryReply, verdict: ReplyVerdict, decode_steps: Decode, turn: _Attempt
+    ) -> RequestResult:
         reading = DecodedReply([])
         try:
             if verdict.outcome == "ok":
-                reading = turn.reading if turn.reading is not None else self._decode(reply, decode_steps, turn)
+                reading = (
+                    turn.reading
+                    if turn.reading is not None
+                    else self._decode(reply, decode_steps, turn)
+                )
                 if not reading.documents:
                     text = "decode found no document in the reply; say under `replies` when that means that there is nothing"
                     raise RetryLater("DECODE_EMPTY", f"{self.log_prefix}: {text}")  # noqa: TRY301
@@ -157,43 +191,69 @@ class RequestRunner:
     def _default_values(self) -> dict[str, Any]:
         template_filler = request_builder.TemplateFiller(self.client.secrets)
         return {
-            **{name: template_filler.text(value, {}) for name, value in self.protocol.variables.items()},
+            **{
+                name: template_filler.text(value, {})
+                for name, value in self.protocol.variables.items()
+            },
             "now": self.now(),
             "uuid": uuid4(),
         }
 
     def _build_request(
-        self, request: Request, values: Values, template_filler: request_builder.TemplateFiller, base: str
+        self,
+        request: Request,
+        values: Values,
+        template_filler: request_builder.TemplateFiller,
+        base: str,
     ) -> tuple[RegistryRequest, str]:
         protocol, request_id = self.protocol, str(values["uuid"])
-        common = {name: template_filler.text(value, values) for name, value in protocol.headers.items()}
+        common = {
+            name: template_filler.text(value, values) for name, value in protocol.headers.items()
+        }
         if request.operation is not None or request.envelope is not None:
             made, message_id = self._build_soap_request(request, values, template_filler, base)
         else:
-            if protocol.xroad and not base.rstrip("/").endswith(envelope.xroad_path(protocol.xroad)):
+            if protocol.xroad and not base.rstrip("/").endswith(
+                envelope.xroad_path(protocol.xroad)
+            ):
                 base = base.rstrip("/") + "/" + envelope.xroad_path(protocol.xroad)
-            made, message_id = request_builder.build_request(request, base, values, template_filler), ""
+            made, message_id = (
+                request_builder.build_request(request, base, values, template_filler),
+                "",
+            )
             if protocol.xroad:
                 common |= envelope.xroad_http_headers(protocol.xroad, request_id)
-        return RegistryRequest(made.method, made.url, {**common, **made.headers}, made.content, made.label, made.query), message_id
+        return RegistryRequest(
+            made.method, made.url, {**common, **made.headers}, made.content, made.label, made.query
+        ), message_id
 
     def _build_soap_request(
-        self, request: Request, values: Values, template_filler: request_builder.TemplateFiller, base: str
+        self,
+        request: Request,
+        values: Values,
+        template_filler: request_builder.TemplateFiller,
+        base: str,
     ) -> tuple[RegistryRequest, str]:
         block = self.protocol
         if not isinstance(block, Soap):
-            raise StreamHalted("PROTOCOL", f"{self.log_prefix}: operation and envelope need a soap connector")
+            raise StreamHalted(
+                "PROTOCOL", f"{self.log_prefix}: operation and envelope need a soap connector"
+            )
         action = block.action
         if request.operation is not None:
             try:
                 wsdl = self.client.wsdl(Path(self.connector.folder), block)
-                content, action = wsdl.build(request.operation, template_filler.json(request.body or {}, values))
+                content, action = wsdl.build(
+                    request.operation, template_filler.json(request.body or {}, values)
+                )
             except ConfigError as error:
                 raise StreamHalted("REQUEST_INVALID", f"{self.log_prefix}: {error}") from None
             action = block.action or action
         else:
             content = template_filler.xml(request.envelope or "", values)
-        made = envelope.build_message(block.version, content, request.action if request.action is not None else action)
+        made = envelope.build_message(
+            block.version, content, request.action if request.action is not None else action
+        )
         if block.xroad:
             made = envelope.with_xroad(made, block.xroad, str(values["uuid"]))
         if block.addressing:
@@ -216,7 +276,12 @@ class RequestRunner:
 
     def _decode(self, reply: RegistryReply, decode_steps: Decode, turn: _Attempt) -> DecodedReply:
         reader = DecodeChain(
-            decode_steps or (("xml",) if isinstance(self.protocol, Soap) and reply.media_type != "multipart/related" else ()),
+            decode_steps
+            or (
+                ("xml",)
+                if isinstance(self.protocol, Soap) and reply.media_type != "multipart/related"
+                else ()
+            ),
             self.expressions,
             self.protocol.limits.max_decoded,
             self.log_prefix,
@@ -229,7 +294,13 @@ class RequestRunner:
     def verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
         """Return a document whose enveloped signature holds, as the ``signed`` step demands it."""
         rule = options.signed if options else None
-        trust = xml_signature.certificates(self.client.secrets(rule.trust.secret), f"{rule.trust.secret!r}") if rule and rule.trust else []
+        trust = (
+            xml_signature.certificates(
+                self.client.secrets(rule.trust.secret), f"{rule.trust.secret!r}"
+            )
+            if rule and rule.trust
+            else []
+        )
         return xml_signature.verify_enveloped(data, trust, self.now(), self.log_prefix)
 
     def _verify_envelope(self, root: etree._Element, turn: _Attempt) -> etree._Element:
@@ -240,8 +311,14 @@ class RequestRunner:
         fault, guard = envelope.fault_of(root), self._ws_security(block)
         checks = block.addressing is not None and block.addressing.check_relates_to
         if fault is None and checks and envelope.relates_to(root) != turn.message_id:
-            raise RetryLater("RELATES_TO", f"{self.log_prefix}: the reply does not answer this message")
-        if guard is not None and guard.requires_signature and (fault is None or guard.is_signed(root)):
+            raise RetryLater(
+                "RELATES_TO", f"{self.log_prefix}: the reply does not answer this message"
+            )
+        if (
+            guard is not None
+            and guard.requires_signature
+            and (fault is None or guard.is_signed(root))
+        ):
             return guard.verify_reply(root, self.now())
         return root
 
@@ -271,17 +348,35 @@ class RequestRunner:
         except StreamError as error:
             turn.failure = error
         else:
-            turn.fault = envelope.fault_of(turn.reading.envelope) if turn.reading.envelope is not None else None
+            turn.fault = (
+                envelope.fault_of(turn.reading.envelope)
+                if turn.reading.envelope is not None
+                else None
+            )
 
-    def _verdict(self, answer: ReplyRule, reply: RegistryReply, fault: envelope.Fault | None) -> ReplyVerdict:
+    def _verdict(
+        self, answer: ReplyRule, reply: RegistryReply, fault: envelope.Fault | None
+    ) -> ReplyVerdict:
         block = self.protocol
-        unsigned = fault is not None and isinstance(block, Soap) and block.security is not None and block.security.signature is not None
+        unsigned = (
+            fault is not None
+            and isinstance(block, Soap)
+            and block.security is not None
+            and block.security.signature is not None
+        )
         if unsigned and answer.then in {"ok", "empty"}:
-            return ReplyVerdict("retry", "SIGNATURE_ABSENT", "an unsigned fault cannot say that there is nothing")
+            return ReplyVerdict(
+                "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot say that there is nothing"
+            )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {fault.code!r}" if fault is not None else f"status {reply.status}"
         text = f"the connector reads its reply ({what}) as {answer.then!r}"
-        return ReplyVerdict(answer.then, answer.reason or default, text, answer.after.total_seconds() if answer.after else None)
+        return ReplyVerdict(
+            answer.then,
+            answer.reason or default,
+            text,
+            answer.after.total_seconds() if answer.after else None,
+        )
 
     def _matches(self, answer: ReplyRule, reply: RegistryReply, turn: _Attempt) -> bool:
         when = answer.when

@@ -33,20 +33,27 @@ class FileSecrets:
         """Return the secret as it is now."""
         path = self._directory / name
         if not path.resolve().is_relative_to(self._directory.resolve()):
-            raise StreamHalted("SECRET_MISSING", f"secret {name!r} points outside {self._directory}; name a file inside it")
+            raise StreamHalted(
+                "SECRET_MISSING",
+                f"secret {name!r} points outside {self._directory}; name a file inside it",
+            )
         try:
             found = path.stat()
         except OSError:
             return self._from_environment(name, path)
         if not stat.S_ISREG(found.st_mode):
-            raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file")
+            raise StreamHalted(
+                "SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file"
+            )
         state = (found.st_mtime_ns, found.st_size, found.st_ino)
         kept = self._cache.get(name)
         if kept is None or kept[0] != state:
             try:
                 kept = (state, _strip_newline(path.read_bytes()))
             except OSError as error:
-                raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r}: {path} cannot be read: {error.strerror}") from None
+                raise StreamHalted(
+                    "SECRET_UNREADABLE", f"secret {name!r}: {path} cannot be read: {error.strerror}"
+                ) from None
             self._cache[name] = kept
         return kept[1]
 
@@ -57,14 +64,21 @@ class FileSecrets:
             found, above = path.stat(), [parent.stat().st_mode for parent in path.resolve().parents]
         except OSError:
             return None
-        return path if found.st_mode & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in above) else None
+        return (
+            path
+            if found.st_mode & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in above)
+            else None
+        )
 
     @staticmethod
     def _from_environment(name: str, path: Path) -> bytes:
         variable = "GATEWAY_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
         value = os.environ.get(variable)
         if value is None:
-            raise StreamHalted("SECRET_MISSING", f"secret {name!r} is missing: write it to {path} (mode 0600) or set {variable}")
+            raise StreamHalted(
+                "SECRET_MISSING",
+                f"secret {name!r} is missing: write it to {path} (mode 0600) or set {variable}",
+            )
         return value.encode()
 
 

@@ -85,10 +85,14 @@ async def read_pages(
         raise
     except EvaluationError as error:
         raise StreamHalted(
-            "EXPRESSION", f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong"
+            "EXPRESSION",
+            f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong",
         ) from None
     except Exception as error:  # noqa: BLE001 - a reply nobody foresaw stops its stream, never the worker; its text may hold a payload
-        raise StreamHalted("UNEXPECTED", f"{connector.connector}.{stream_name}: {_error_location(error)}; please report it") from None
+        raise StreamHalted(
+            "UNEXPECTED",
+            f"{connector.connector}.{stream_name}: {_error_location(error)}; please report it",
+        ) from None
 
 
 def _error_location(error: Exception) -> str:
@@ -104,7 +108,10 @@ def _decode_position(position: str | None) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise StreamHalted("CURSOR_INVALID", "the stored position was not written by this release; run the release that wrote it")
+        raise StreamHalted(
+            "CURSOR_INVALID",
+            "the stored position was not written by this release; run the release that wrote it",
+        )
     return found
 
 
@@ -123,20 +130,33 @@ class _ReadPosition:
         state = {
             "turn": self.iteration_index,
             "turns": count,
-            "windows": [[w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows],
+            "windows": [
+                [w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows
+            ],
             "pager": self.pager,
             "skip": self.already_written,
             "digest": self.digest if self.already_written else "",
             "feed": feed,
         }
-        return json.dumps({key: value for key, value in state.items() if value}, separators=(",", ":"))
+        return json.dumps(
+            {key: value for key, value in state.items() if value}, separators=(",", ":")
+        )
 
     @classmethod
     def decode(cls, state: Mapping[str, Any], count: int, window: TimeWindow) -> _ReadPosition:
         if not state or int(state.get("turns", 0)) != count:
             return cls(windows=[window])
-        windows = [TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u)) for s, u in state.get("windows", ())]
-        return cls(int(state.get("turn", 0)), windows or [window], state.get("pager"), int(state.get("skip", 0)), state.get("digest", ""))
+        windows = [
+            TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u))
+            for s, u in state.get("windows", ())
+        ]
+        return cls(
+            int(state.get("turn", 0)),
+            windows or [window],
+            state.get("pager"),
+            int(state.get("skip", 0)),
+            state.get("digest", ""),
+        )
 
 
 class _StreamReader:
@@ -149,24 +169,49 @@ class _StreamReader:
         expressions = ExpressionCache(block.namespaces)
         where = f"{connector.connector}.{name}"
         self._where = where
-        self._dialogue = RequestRunner(connector, client, expressions, where, client.now, streaming_record_path(connector, self._stream))
-        self._selector = RecordSelector(connector.connector, name, self._stream, expressions, client.secrets)
+        self._dialogue = RequestRunner(
+            connector,
+            client,
+            expressions,
+            where,
+            client.now,
+            streaming_record_path(connector, self._stream),
+        )
+        self._selector = RecordSelector(
+            connector.connector, name, self._stream, expressions, client.secrets
+        )
         self._expander = DetailFetcher(self._stream, self._dialogue, self._selector)
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._feed = ""
         initial_cursor = self._cursor.feed or self._stream.paging.cursor
-        self._first_cursor_value = {"cursor": initial_cursor.first} if initial_cursor and initial_cursor.first is not None else {}
+        self._first_cursor_value = (
+            {"cursor": initial_cursor.first}
+            if initial_cursor and initial_cursor.first is not None
+            else {}
+        )
         rule = self._stream.schema_
-        self._checker = SchemaChecker(rule, Path(connector.folder), connector.connector, name) if rule and rule.mode != "off" else None
+        self._checker = (
+            SchemaChecker(rule, Path(connector.folder), connector.connector, name)
+            if rule and rule.mode != "off"
+            else None
+        )
 
-    async def read(self, window: TimeWindow, state: Mapping[str, Any], subjects: LoopValues | None) -> AsyncIterator[RecordPage]:
+    async def read(
+        self, window: TimeWindow, state: Mapping[str, Any], subjects: LoopValues | None
+    ) -> AsyncIterator[RecordPage]:
         if self._push:
-            raise StreamHalted("PROTOCOL", f"{self._where}: this registry calls us; it is not polled")
+            raise StreamHalted(
+                "PROTOCOL", f"{self._where}: this registry calls us; it is not polled"
+            )
         self._feed = str(state.get("feed", ""))
-        iterations = await loop_iterations(self._stream, self._dialogue, self._client, subjects, self._read_related_stream)
+        iterations = await loop_iterations(
+            self._stream, self._dialogue, self._client, subjects, self._read_related_stream
+        )
         if not iterations:
-            yield RecordPage((), "", last=True)  # nobody to ask for: nothing was seen, so nothing is gone either
+            yield RecordPage(
+                (), "", last=True
+            )  # nobody to ask for: nothing was seen, so nothing is gone either
             return
         place = _ReadPosition.decode(state, len(iterations), window)
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
@@ -184,9 +229,16 @@ class _StreamReader:
         cursor = self._connector.streams[name].cursor or _SCAN
         window = TimeWindow(cursor.start_at, self._client.now())
         reader = _StreamReader(self._connector, name, self._client)
-        return [raw async for page in reader.read(window, {}, None) for raw in page.records if raw.body is not None]
+        return [
+            raw
+            async for page in reader.read(window, {}, None)
+            for raw in page.records
+            if raw.body is not None
+        ]
 
-    async def _read_window(self, iterations: list[LoopIteration], place: _ReadPosition) -> AsyncIterator[RecordPage]:
+    async def _read_window(
+        self, iterations: list[LoopIteration], place: _ReadPosition
+    ) -> AsyncIterator[RecordPage]:
         """Read the first of the place's windows, halving it as often as the registry asks."""
         restarted, moved = False, 0
         while True:
@@ -198,12 +250,18 @@ class _StreamReader:
                 place.pager, place.already_written = None, 0
             except _RestartWindow:
                 if restarted:
-                    raise RetryLater("CURSOR_EXPIRED", f"{self._where}: the registry asks twice to start the window again") from None
+                    raise RetryLater(
+                        "CURSOR_EXPIRED",
+                        f"{self._where}: the registry asks twice to start the window again",
+                    ) from None
                 restarted, place.pager, place.already_written = True, None, 0
             except paging.WindowShrunk:
                 moved += 1
                 if moved > MAX_WINDOW_RESTARTS:
-                    raise RetryLater("PAGES_MOVED", f"{self._where}: records leave the window faster than it can be read") from None
+                    raise RetryLater(
+                        "PAGES_MOVED",
+                        f"{self._where}: records leave the window faster than it can be read",
+                    ) from None
                 place.pager, place.already_written = None, 0  # what was read already is unchanged
             else:
                 return
@@ -211,15 +269,21 @@ class _StreamReader:
     def _split_window(self, window: TimeWindow) -> list[TimeWindow]:
         if window.since is None:
             raise StreamHalted(
-                "WINDOW_TOO_SMALL", f"{self._where}: too many results, and there is no start to halve from; set cursor.start"
+                "WINDOW_TOO_SMALL",
+                f"{self._where}: too many results, and there is no start to halve from; set cursor.start",
             )
         half = (window.until - window.since) / 2
         if half < self._cursor.smallest:
-            raise StreamHalted("WINDOW_TOO_SMALL", f"{self._where}: too many results even within {window.until - window.since}")
+            raise StreamHalted(
+                "WINDOW_TOO_SMALL",
+                f"{self._where}: too many results even within {window.until - window.since}",
+            )
         middle = (window.since + half).replace(microsecond=0)
         return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]
 
-    async def _read_window_pages(self, iterations: list[LoopIteration], place: _ReadPosition) -> AsyncIterator[RecordPage]:
+    async def _read_window_pages(
+        self, iterations: list[LoopIteration], place: _ReadPosition
+    ) -> AsyncIterator[RecordPage]:
         turn, window = iterations[place.iteration_index], place.windows[0]
         already_written, digest = place.already_written, place.digest
         steps = self._pager(window)(place.pager)
@@ -240,25 +304,49 @@ class _StreamReader:
                 place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
                 raws = await self._to_raw_records(items, answered, turn)
                 if already_written and digest == answered.digest:
-                    raws, place.already_written = islice(raws, already_written, None), already_written
+                    raws, place.already_written = (
+                        islice(raws, already_written, None),
+                        already_written,
+                    )
                 already_written = 0
                 for part, final in _split_reply(raws):
                     place.already_written += len(part)
                     position = self._position_after_page(place, following) if final else place
-                    last = final and following is None and len(place.windows) == 1 and place.iteration_index == len(iterations) - 1
-                    yield self._page(part, position.encode(len(iterations), after if final else before), last=last, resumed=place.resumed)
+                    last = (
+                        final
+                        and following is None
+                        and len(place.windows) == 1
+                        and place.iteration_index == len(iterations) - 1
+                    )
+                    yield self._page(
+                        part,
+                        position.encode(len(iterations), after if final else before),
+                        last=last,
+                        resumed=place.resumed,
+                    )
             answered.close()
             if following is None:
                 return
             ask = following
 
     def _select_items(self, answered: RequestResult, turn: LoopIteration) -> list[SelectedNode]:
-        items = [item for document in answered.reading.documents for item in self._selector.items(document, turn.context)]
+        items = [
+            item
+            for document in answered.reading.documents
+            for item in self._selector.items(document, turn.context)
+        ]
         if self._stream.paging.atom and self._feed:
-            known = [number for number, item in enumerate(items) if self._selector.position(item) == self._feed]
+            known = [
+                number
+                for number, item in enumerate(items)
+                if self._selector.position(item) == self._feed
+            ]
             items = items[known[-1] + 1 :] if known else items
         if len(items) + _cut_count(answered) > self._max_records:
-            raise StreamHalted("LIMIT_RECORDS", f"{self._where}: more than {self._max_records} records in one reply")
+            raise StreamHalted(
+                "LIMIT_RECORDS",
+                f"{self._where}: more than {self._max_records} records in one reply",
+            )
         return items
 
     def _feed_position_after(self, items: list[SelectedNode]) -> str:
@@ -266,7 +354,9 @@ class _StreamReader:
             return self._feed
         return self._selector.position(items[-1]) or self._feed
 
-    def _next_page_request(self, steps: paging.PageSteps, answered: RequestResult, items: list[SelectedNode]) -> paging.PageRequest | None:
+    def _next_page_request(
+        self, steps: paging.PageSteps, answered: RequestResult, items: list[SelectedNode]
+    ) -> paging.PageRequest | None:
         documents = answered.reading.documents
         if not documents:
             return None
@@ -280,39 +370,82 @@ class _StreamReader:
                     state.update(document.streamed_records.digest().encode())
             return state.hexdigest()
 
-        seen = paging.PageReply(documents[0].root, answered.url, len(items) + _cut_count(answered), content, answered.links)
+        seen = paging.PageReply(
+            documents[0].root,
+            answered.url,
+            len(items) + _cut_count(answered),
+            content,
+            answered.links,
+        )
         try:
             return steps.send(seen)
         except StopIteration:
             return None
 
     @staticmethod
-    def _position_after_page(place: _ReadPosition, following: paging.PageRequest | None) -> _ReadPosition:
+    def _position_after_page(
+        place: _ReadPosition, following: paging.PageRequest | None
+    ) -> _ReadPosition:
         """Return where a restart goes on once everything up to here is durable."""
         if following is not None:
-            return replace(place, windows=list(place.windows), pager=following.state, already_written=0)
+            return replace(
+                place, windows=list(place.windows), pager=following.state, already_written=0
+            )
         if len(place.windows) > 1:
             return replace(place, windows=place.windows[1:], pager=None, already_written=0)
-        return replace(place, iteration_index=place.iteration_index + 1, windows=[], pager=None, already_written=0)
+        return replace(
+            place,
+            iteration_index=place.iteration_index + 1,
+            windows=[],
+            pager=None,
+            already_written=0,
+        )
 
-    def _page(self, raws: list[RawRecord], position: str, *, last: bool, resumed: bool) -> RecordPage:
+    def _page(
+        self, raws: list[RawRecord], position: str, *, last: bool, resumed: bool
+    ) -> RecordPage:
         if last:
             position = json.dumps({"feed": self._feed}) if self._feed else ""
-        watermark = max((raw.changed_at for raw in raws if raw.changed_at is not None), default=None)
+        watermark = max(
+            (raw.changed_at for raw in raws if raw.changed_at is not None), default=None
+        )
         complete = last and self._cursor.scan and self._cursor.complete and not resumed
         return RecordPage(tuple(raws), position, last, watermark, complete)
 
-    async def _ask(self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow) -> RequestResult:
-        values = {**self._first_cursor_value, **turn.values, **self._time_values(window), **ask.variables}
+    async def _ask(
+        self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
+    ) -> RequestResult:
+        values = {
+            **self._first_cursor_value,
+            **turn.values,
+            **self._time_values(window),
+            **ask.variables,
+        }
         if self._cursor.feed and "cursor" not in ask.variables and self._feed:
             values["cursor"] = self._feed
-        more: dict[str, Any] = {"base": turn.base, "line": turn.connection, "separator": turn.separator}
+        more: dict[str, Any] = {
+            "base": turn.base,
+            "line": turn.connection,
+            "separator": turn.separator,
+        }
         if self._stream.export is not None:
-            return await run_export(self._stream.export, self._dialogue, values, self._stream.decode, more)
+            return await run_export(
+                self._stream.export, self._dialogue, values, self._stream.decode, more
+            )
         if self._stream.request is None:
             raise AssertionError
-        following = self._stream.paging.cursor and "cursor" in ask.variables and self._stream.paging.cursor.request
-        return await self._dialogue.send(following or self._stream.request, values, decode_steps=self._stream.decode, url=ask.url, **more)
+        following = (
+            self._stream.paging.cursor
+            and "cursor" in ask.variables
+            and self._stream.paging.cursor.request
+        )
+        return await self._dialogue.send(
+            following or self._stream.request,
+            values,
+            decode_steps=self._stream.decode,
+            url=ask.url,
+            **more,
+        )
 
     def _time_values(self, window: TimeWindow) -> dict[str, Any]:
         zone = ZoneInfo(self._cursor.zone)
@@ -325,26 +458,43 @@ class _StreamReader:
             "now": self._client.now().astimezone(zone),
         }
 
-    async def _to_raw_records(self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration) -> Iterator[RawRecord]:
+    async def _to_raw_records(
+        self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration
+    ) -> Iterator[RawRecord]:
         """Give the records of a reply; those of a document that was cut are only parsed when they are asked for."""
         if answered.reading.context:
-            items = [replace(item, context={**item.context, **answered.reading.context}) for item in items]
+            items = [
+                replace(item, context={**item.context, **answered.reading.context})
+                for item in items
+            ]
         if self._stream.expand is not None:
             items = await self._expander.fetch_details(items, turn)
         if self._stream.join:
             items = await join_records(self._stream.join, items, answered, self._dialogue, turn)
         whole = (item for item in items)
-        pieces = (item for document in answered.reading.documents for item in self._selector.streamed_items(document, turn.context))
+        pieces = (
+            item
+            for document in answered.reading.documents
+            for item in self._selector.streamed_items(document, turn.context)
+        )
         return (raw for item in chain(whole, pieces) for raw in self._selector.to_raw_records(item))
 
     def _pager(self, window: TimeWindow) -> paging.Pager:
         if self._cursor.feed and self._stream.paging.none:
             return paging.ChangeFeed(lambda: self._feed)
         feed = self._feed if self._cursor.feed else ""
-        return build_pager(self._stream.paging, self._dialogue.expressions, self._payload_kind_of(), window.since, feed)
+        return build_pager(
+            self._stream.paging,
+            self._dialogue.expressions,
+            self._payload_kind_of(),
+            window.since,
+            feed,
+        )
 
     def _payload_kind_of(self) -> Callable[[Any], str]:
-        table = any(step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode)
+        table = any(
+            step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode
+        )
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
 
 
@@ -360,7 +510,11 @@ def _split_reply(raws: Iterator[RawRecord]) -> Iterator[tuple[list[RawRecord], b
 
 
 def _cut_count(answered: RequestResult) -> int:
-    return sum(document.streamed_records.count for document in answered.reading.documents if document.streamed_records is not None)
+    return sum(
+        document.streamed_records.count
+        for document in answered.reading.documents
+        if document.streamed_records is not None
+    )
 
 
 class _HalveWindow(Exception):

@@ -28,14 +28,23 @@ _ALLOWED = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
 _DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
-_BOM_NAMES = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BOM_NAMES = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
-TRUSTED_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+TRUSTED_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+)
 """For what this module has parsed before and written itself."""
 
 
-def charset(head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False) -> str:
+def charset(
+    head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False
+) -> str:
     """Return the one encoding a body has; raise ``ENCODING`` or ``ENCODING_CONFLICT`` rather than guess.
 
     The connector's own ``charset`` wins. Otherwise byte order mark, transport and XML declaration have to agree.
@@ -44,11 +53,16 @@ def charset(head: bytes, transport: str | None, configured: str | None = None, *
         return _accepted_charset(configured)
     mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
     declared = _DECLARED.search(head[:512]) if xml else None
-    said = [_accepted_charset(name) for name in (mark, transport, declared and declared[1].decode("ascii")) if name]
+    said = [
+        _accepted_charset(name)
+        for name in (mark, transport, declared and declared[1].decode("ascii"))
+        if name
+    ]
     distinct = {"utf-8" if name == "ascii" else name for name in said}
     if len(distinct) > 1:
         raise StreamHalted(
-            "ENCODING_CONFLICT", f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one"
+            "ENCODING_CONFLICT",
+            f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one",
         )
     return distinct.pop() if distinct else "utf-8"
 
@@ -60,7 +74,8 @@ def _accepted_charset(name: str) -> str:
         found = ""
     if found not in _ALLOWED:
         raise StreamHalted(
-            "ENCODING", f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252"
+            "ENCODING",
+            f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252",
         )
     return found
 
@@ -69,12 +84,24 @@ def reject_empty_or_html(body: ReplyBody, where: str) -> None:
     """Raise when a body is empty or a web page: neither is ever "no records"."""
     head = body.head(2048)
     if not head.strip():
-        raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content; this is not taken for an empty result")
+        raise RetryLater(
+            "EMPTY_BODY",
+            f"{where}: the reply has no content; this is not taken for an empty result",
+        )
     if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
-        raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: a web page came instead of data (maintenance, or the wrong url)")
+        raise RetryLater(
+            "NOT_A_REGISTRY_RESPONSE",
+            f"{where}: a web page came instead of data (maintenance, or the wrong url)",
+        )
 
 
-def parse(body: ReplyBody, *, transport: str | None = None, configured: str | None = None, where: str = "reply") -> etree._Element:
+def parse(
+    body: ReplyBody,
+    *,
+    transport: str | None = None,
+    configured: str | None = None,
+    where: str = "reply",
+) -> etree._Element:
     """Return the root of a complete document."""
     root, _ = _parse(body, None, transport=transport, configured=configured, where=where)
     return root
@@ -132,14 +159,24 @@ class StreamedRecords:
 
 
 def stream_records(
-    body: ReplyBody, place: RecordPath, *, transport: str | None = None, configured: str | None = None, where: str = "reply"
+    body: ReplyBody,
+    place: RecordPath,
+    *,
+    transport: str | None = None,
+    configured: str | None = None,
+    where: str = "reply",
 ) -> tuple[etree._Element, StreamedRecords]:
     """Return a document without the outermost elements at a place, and those beside it, in bounded memory."""
     return _parse(body, place, transport=transport, configured=configured, where=where)
 
 
 def _parse(
-    body: ReplyBody, place: RecordPath | None, *, transport: str | None, configured: str | None, where: str
+    body: ReplyBody,
+    place: RecordPath | None,
+    *,
+    transport: str | None,
+    configured: str | None,
+    where: str,
 ) -> tuple[etree._Element, StreamedRecords]:
     reject_empty_or_html(body, where)
     head = body.head(65_536)
@@ -206,7 +243,9 @@ class _RecordStreamer:
                 if self._depth > MAX_DEPTH:
                     raise _too_deep(self._where)
                 if self._elements > MAX_ELEMENTS:
-                    raise StreamHalted("LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements")
+                    raise StreamHalted(
+                        "LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements"
+                    )
                 continue
             self._depth -= 1
             if self._place is not None and element.tag == self._place.path[-1]:
@@ -229,7 +268,9 @@ class _RecordStreamer:
             return
         record = etree.tostring(element, encoding="utf-8", with_tail=False)
         depth = 1 + sum(1 for _ in element.iterancestors())
-        if depth + record.count(b"<") // 2 > MAX_DEPTH:  # each level but the innermost takes two tags
+        if (
+            depth + record.count(b"<") // 2 > MAX_DEPTH
+        ):  # each level but the innermost takes two tags
             _refuse_depth(element, depth, self._where)
         self.records.add(record)
         parent.remove(element)
@@ -253,7 +294,9 @@ def _too_deep(where: str) -> StreamHalted:
 
 def _refuse_doctype(prolog: bytes, where: str) -> None:
     if _DOCTYPE in prolog:
-        raise StreamHalted("XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted")
+        raise StreamHalted(
+            "XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted"
+        )
 
 
 def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Exception:
@@ -261,11 +304,15 @@ def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Excepti
     text = str(error).lower()
     if "encoding" in text or "utf-8" in text:
         return StreamHalted(
-            "ENCODING", f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one"
+            "ENCODING",
+            f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one",
         )
     if "depth" in text:
         return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
     if "huge" in text or "too long" in text:
         return StreamHalted("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
     reason = "XML_MALFORMED" if body.is_complete else "INCOMPLETE_BODY"
-    return RetryLater(reason, f"{where}: the XML is not well-formed or not complete at line {line}, column {column}")
+    return RetryLater(
+        reason,
+        f"{where}: the XML is not well-formed or not complete at line {line}, column {column}",
+    )

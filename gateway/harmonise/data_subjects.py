@@ -36,14 +36,20 @@ class DataSubjectFinder:
         if raw.stream not in self._programs:
             self._programs[raw.stream] = self._compiled(raw.stream)
         programs = self._programs[raw.stream]
-        return frozenset(found for state in _evaluate_each_rule(programs, raw) for found in self._subject_ids(state))
+        return frozenset(
+            found
+            for state in _evaluate_each_rule(programs, raw)
+            for found in self._subject_ids(state)
+        )
 
     def _compiled(self, name: str) -> list[CompiledStream]:
         stream = self._connector.streams.get(name)
         if stream is None:
             return []
         only = self._connector.model_copy(update={"streams": {name: identifier_rules_only(stream)}})
-        return [CompiledStream(RuleContext(only, only.streams[name], None, key)) for key in self._keys]
+        return [
+            CompiledStream(RuleContext(only, only.streams[name], None, key)) for key in self._keys
+        ]
 
     def _subject_ids(self, state: MappingState) -> Iterator[str]:
         holder = state.values.get("holder", {})
@@ -65,14 +71,18 @@ class PersonalValueFinder:
         self._found = []
         stream = self._connector.streams.get(raw.stream)
         if raw.body is not None and stream is not None:
-            programs = CompiledStream(RuleContext(self._connector, stream, None, bytes(32)), self._watch)
+            programs = CompiledStream(
+                RuleContext(self._connector, stream, None, bytes(32)), self._watch
+            )
             for _ in _evaluate_each_rule([programs], raw):
                 pass
         return self._found
 
     def _watch(self, found: list[Any], protected: bool) -> None:
         if protected:
-            self._found += [text_of(value).strip() for value in found if not isinstance(value, dict | list)]
+            self._found += [
+                text_of(value).strip() for value in found if not isinstance(value, dict | list)
+            ]
 
 
 def _evaluate_each_rule(programs: list[CompiledStream], raw: RawRecord) -> Iterator[MappingState]:
@@ -88,14 +98,25 @@ def _evaluate_each_rule(programs: list[CompiledStream], raw: RawRecord) -> Itera
         state = MappingState()
         try:
             apply_rules((step,), node, context, state)
-        except (FieldRejected, CastError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+        except (
+            FieldRejected,
+            CastError,
+            ValueError,
+            TypeError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+        ):
             continue
         yield state
 
 
 def identifier_rules_only(stream: Stream) -> Stream:
     """Return the stream with the rules that name its holder, and no other."""
-    kinds = {name: kind.model_copy(update={"map": _identifier_rules(kind.map)}) for name, kind in stream.kinds.items()}
+    kinds = {
+        name: kind.model_copy(update={"map": _identifier_rules(kind.map)})
+        for name, kind in stream.kinds.items()
+    }
     return stream.model_copy(update={"map": _identifier_rules(stream.map), "kinds": kinds})
 
 
@@ -106,7 +127,11 @@ def identifier_kinds(connectors: Iterable[Connector]) -> set[tuple[str, str]]:
         for stream in connector.streams.values():
             for rules in (stream.map, *(kind.map for kind in stream.kinds.values())):
                 for name, rule in _identifier_rules(rules).items():
-                    found |= {("", ESI)} if name == "holder.esi" else {(connector.country[:2], kind) for kind in pseudonym_kinds(rule)}
+                    found |= (
+                        {("", ESI)}
+                        if name == "holder.esi"
+                        else {(connector.country[:2], kind) for kind in pseudonym_kinds(rule)}
+                    )
     return found
 
 

@@ -15,7 +15,12 @@ from typing import Any
 from msgspec import Struct, to_builtins
 
 from gateway.config.connector import Connector, Stream, payload_format
-from gateway.config.expressions.compiler import ExpressionError, compile_expression, is_element, text_of
+from gateway.config.expressions.compiler import (
+    ExpressionError,
+    compile_expression,
+    is_element,
+    text_of,
+)
 from gateway.config.rules import MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -100,15 +105,28 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    connector: Connector, raw: RawRecord, outcome: Outcome, *, tables: Tables | None = None, emits: str = "", position: str = ""
+    connector: Connector,
+    raw: RawRecord,
+    outcome: Outcome,
+    *,
+    tables: Tables | None = None,
+    emits: str = "",
+    position: str = "",
 ) -> Explanation:
     """Explain how ``raw`` ended as ``outcome``. ``position`` says where the raw record stands, such as ``gateway.raw.v1-2@1041``."""
     stream = connector.streams[raw.stream]
     emits, rules = _rules(stream, raw.kind, emits)
     reader = _SourceReader(connector, stream, raw)
     lookups = outcome.provenance.lookups if isinstance(outcome, Accepted) else ()
-    record = to_builtins(outcome.record, builtin_types=(date, datetime, Decimal)) if isinstance(outcome, Accepted) else {}
-    fields = [_explain_mapped_field(name, rule, emits, record, reader, lookups, tables) for name, rule in rules.items()]
+    record = (
+        to_builtins(outcome.record, builtin_types=(date, datetime, Decimal))
+        if isinstance(outcome, Accepted)
+        else {}
+    )
+    fields = [
+        _explain_mapped_field(name, rule, emits, record, reader, lookups, tables)
+        for name, rule in rules.items()
+    ]
     fields += _explain_derived_fields(record, {field.field for field in fields}, lookups, tables)
     return Explanation(
         record=HIDDEN if _keyed_by_person(emits) else raw.native_id,
@@ -118,7 +136,11 @@ def explain(
         position=position or "a sample, not on a topic",
         config_digest=connector.digest,
         tables_digest=tables.digest if tables else "",
-        fields=tuple(field for field in fields if field.value or field.rows or any(source.values for source in field.sources)),
+        fields=tuple(
+            field
+            for field in fields
+            if field.value or field.rows or any(source.values for source in field.sources)
+        ),
         notes=tuple(_notes(outcome)),
     )
 
@@ -151,9 +173,20 @@ class _SourceReader:
     def __init__(self, connector: Connector, stream: Stream, raw: RawRecord) -> None:
         self._kind = payload_format(connector, stream)
         self._namespaces = connector.protocol.namespaces
-        self._context = {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
+        self._context = {
+            **raw.context,
+            "native_id": raw.native_id,
+            "kind": raw.kind,
+            "version": raw.version,
+        }
         try:
-            self._node: Any = None if raw.body is None else xml_element(raw.body) if self._kind == "xml" else json_value(raw.body)
+            self._node: Any = (
+                None
+                if raw.body is None
+                else xml_element(raw.body)
+                if self._kind == "xml"
+                else json_value(raw.body)
+            )
         except PayloadError:
             self._node = None
 
@@ -162,10 +195,14 @@ class _SourceReader:
         if self._node is None:
             return ()
         try:
-            found = compile_expression(self._kind, expression, self._namespaces)(self._node, self._context)
+            found = compile_expression(self._kind, expression, self._namespaces)(
+                self._node, self._context
+            )
         except ExpressionError:
             return ()
-        return tuple(_short(text_of(value) if is_element(value) else _format_value(value)) for value in found)
+        return tuple(
+            _short(text_of(value) if is_element(value) else _format_value(value)) for value in found
+        )
 
 
 def _explain_mapped_field(
@@ -185,7 +222,14 @@ def _explain_mapped_field(
     )
     value = _format_value(_value_at(record, name.split(".")))
     rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == name)
-    return FieldExplanation(name, HIDDEN if value and personal else _short(value), personal, _describe_rule(rule), sources, rows)
+    return FieldExplanation(
+        name,
+        HIDDEN if value and personal else _short(value),
+        personal,
+        _describe_rule(rule),
+        sources,
+        rows,
+    )
 
 
 def _personal(emits: str, name: str, rule: MappingRule) -> bool:
@@ -194,7 +238,9 @@ def _personal(emits: str, name: str, rule: MappingRule) -> bool:
     except UnknownTarget:
         return True
     inner = rule.map or {}
-    return found.personal or bool(rule.pseudonym or rule.basis or any(one.pseudonym or one.basis for one in inner.values()))
+    return found.personal or bool(
+        rule.pseudonym or rule.basis or any(one.pseudonym or one.basis for one in inner.values())
+    )
 
 
 def _expressions(rule: MappingRule) -> Iterator[tuple[str, bool]]:
@@ -215,7 +261,9 @@ def _describe_rule(rule: MappingRule) -> str:
     parts: list[str] = []
     if rule.const is not None:
         parts.append(f"always {_format_value(rule.const)}")
-    parts += [("for each " if many else "from ") + expression for expression, many in _expressions(rule)]
+    parts += [
+        ("for each " if many else "from ") + expression for expression, many in _expressions(rule)
+    ]
     if rule.languages is not None:
         parts.append("a text in several languages")
     if rule.as_ is not None:
@@ -238,18 +286,37 @@ def _explain_derived_fields(
 ) -> Iterator[FieldExplanation]:
     """Yield what the gateway itself added: values from mapping tables, of the whole and of its parts."""
     names = dict.fromkeys(
-        [*(name for name in _DERIVED if name in record and record[name] is not None), *(lookup.field for lookup in lookups)]
+        [
+            *(name for name in _DERIVED if name in record and record[name] is not None),
+            *(lookup.field for lookup in lookups),
+        ]
     )
     for name in names:
         if name in mapped:
             continue
         prefix, _, last = name.rpartition(".")
         place = _parent_of(record, prefix)
-        asked = [(key, _format_value(place.get(key))) for key in _DERIVED.get(last, ()) if place.get(key) is not None]
-        sources = tuple(SourceValue(key, (HIDDEN if prefix and key == "awarded_on" else value,)) for key, value in asked)
-        asked_for = f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name  # one lookup gives both
+        asked = [
+            (key, _format_value(place.get(key)))
+            for key in _DERIVED.get(last, ())
+            if place.get(key) is not None
+        ]
+        sources = tuple(
+            SourceValue(key, (HIDDEN if prefix and key == "awarded_on" else value,))
+            for key, value in asked
+        )
+        asked_for = (
+            f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name
+        )  # one lookup gives both
         rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
-        yield FieldExplanation(name, _short(_format_value(place.get(last))), False, "the mapping tables of the country", sources, rows)
+        yield FieldExplanation(
+            name,
+            _short(_format_value(place.get(last))),
+            False,
+            "the mapping tables of the country",
+            sources,
+            rows,
+        )
 
 
 def _parent_of(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
@@ -278,7 +345,15 @@ def _row_note(key: str, tables: Tables | None) -> str:
     framework, _, level = rest.partition("/")
     for mapping in tables.mappings if tables else ():
         if mapping.country == country and (found := mapping.frameworks.get(framework)):
-            return next((row.note or "" for version in found.versions for row in version.levels if row.level == level), "")
+            return next(
+                (
+                    row.note or ""
+                    for version in found.versions
+                    for row in version.levels
+                    if row.level == level
+                ),
+                "",
+            )
     return ""
 
 
@@ -295,7 +370,9 @@ def _notes(outcome: Outcome) -> Iterator[ExplanationNote]:
 
 def _note(code: str, field: str, message: str) -> ExplanationNote:
     rule = RULES.get(code)
-    return ExplanationNote(code, field, message, rule.rule if rule else "", rule.meaning if rule else "")
+    return ExplanationNote(
+        code, field, message, rule.rule if rule else "", rule.meaning if rule else ""
+    )
 
 
 # how it is written ------------------------------------------------------------------------------------------------------------------
@@ -307,9 +384,15 @@ def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_format_value(one)}" for key, one in value.items() if _format_value(one))
+        return "; ".join(
+            f"{key}: {_format_value(one)}" for key, one in value.items() if _format_value(one)
+        )
     if isinstance(value, list | tuple):
-        return f"{len(value)} items" if any(isinstance(one, Mapping) for one in value) else ", ".join(map(_format_value, value))
+        return (
+            f"{len(value)} items"
+            if any(isinstance(one, Mapping) for one in value)
+            else ", ".join(map(_format_value, value))
+        )
     if isinstance(value, Decimal):
         return format(value, "f")
     return str(value)
@@ -322,12 +405,16 @@ def _short(text: str) -> str:
 def _format_page(page: Explanation) -> Iterator[str]:
     yield f"Record {page.record}: {page.outcome}"
     yield from _line("raw record", page.position)
-    yield from _line("connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}")
+    yield from _line(
+        "connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}"
+    )
     yield from _line("tables", f"digest {page.tables_digest}" if page.tables_digest else "none")
     nothing = "(nothing)" if page.outcome.startswith("accepted") else "(not published)"
     for field in page.fields:
         yield ""
-        yield from textwrap.wrap(f"{field.field}: {field.value or nothing}", _WIDTH, subsequent_indent="    ")
+        yield from textwrap.wrap(
+            f"{field.field}: {field.value or nothing}", _WIDTH, subsequent_indent="    "
+        )
         yield from _line("rule", field.rule)
         for source in field.sources:
             if source.values:
@@ -338,25 +425,44 @@ def _format_page(page: Explanation) -> Iterator[str]:
         yield ""
         yield "Notes"
     for note in page.notes:
-        yield from _line(note.rule or "-", f"{note.code} ({note.field or 'whole record'}): {note.meaning or note.message}")
+        yield from _line(
+            note.rule or "-",
+            f"{note.code} ({note.field or 'whole record'}): {note.meaning or note.message}",
+        )
         if note.meaning and note.message:
             yield from _line("", note.message)
 
 
 def _row_lines(row: TableRow, *, abbreviated: bool) -> Iterator[str]:
-    yield from _line("table row", f"{row.row or 'none'}, version {row.version}" if row.version else (row.row or f"none in {row.table}"))
+    yield from _line(
+        "table row",
+        f"{row.row or 'none'}, version {row.version}"
+        if row.version
+        else (row.row or f"none in {row.table}"),
+    )
     if abbreviated:
         return
     standing = ", ".join(
-        filter(None, (row.relation.replace("_", " "), f"referenced {row.referenced_year}" if row.referenced_year else "", row.confidence))
+        filter(
+            None,
+            (
+                row.relation.replace("_", " "),
+                f"referenced {row.referenced_year}" if row.referenced_year else "",
+                row.confidence,
+            ),
+        )
     )
     for name, text in (("standing", standing), ("stated by", row.source), ("remark", row.note)):
         if text:
             yield from _line(name, text)
     if row.reason:
         code = row.reason if row.reason in RULES else f"credits_{row.reason}"
-        yield from _line("no value", f"{row.reason}: {RULES[code].meaning}" if code in RULES else row.reason)
+        yield from _line(
+            "no value", f"{row.reason}: {RULES[code].meaning}" if code in RULES else row.reason
+        )
 
 
 def _line(name: str, text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=f"  {name:<11} ", subsequent_indent=" " * 14) or [f"  {name}"]
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=f"  {name:<11} ", subsequent_indent=" " * 14
+    ) or [f"  {name}"]

@@ -23,11 +23,22 @@ from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
 from gateway.harmonise.mapping.code_generator import MapFunction, generate
 from gateway.harmonise.mapping.rule_compiler import RuleCompiler, RuleContext, RuleProblem
-from gateway.harmonise.mapping.rule_functions import FieldRejected, FieldRule, MappingState, ValueObserver, apply_rules
+from gateway.harmonise.mapping.rule_functions import (
+    FieldRejected,
+    FieldRule,
+    MappingState,
+    ValueObserver,
+    apply_rules,
+)
 from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.harmonise.values.payload import PayloadError, json_value, may_hold_invisible_text, xml_element
+from gateway.harmonise.values.payload import (
+    PayloadError,
+    json_value,
+    may_hold_invisible_text,
+    xml_element,
+)
 from gateway.harmonise.values.text import CastError
 from gateway.records import (
     CONFLICT_CONTEXT_KEY,
@@ -84,13 +95,23 @@ class Harmoniser:
         for name, stream in connector.streams.items():
             made = CompiledStream(RuleContext(connector, stream, tables, pseudonym_key), on_value)
             problems += [
-                RuleProblem(problem.code, ("streams", name, *problem.place), problem.message, problem.column) for problem in made.problems
+                RuleProblem(
+                    problem.code, ("streams", name, *problem.place), problem.message, problem.column
+                )
+                for problem in made.problems
             ]
             self._streams[name] = made
         if problems:
             raise ConfigError(
                 [
-                    Finding(connector.connector, 0, 0, problem.code, ".".join(map(str, problem.place)), problem.message)
+                    Finding(
+                        connector.connector,
+                        0,
+                        0,
+                        problem.code,
+                        ".".join(map(str, problem.place)),
+                        problem.message,
+                    )
                     for problem in problems
                 ]
             )
@@ -107,7 +128,11 @@ class Harmoniser:
         """Return the Python that the rules of a stream became."""
         return self._streams[stream].code()
 
-    def _run_guarded(self, raw: RawRecord, run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome]) -> Outcome:
+    def _run_guarded(
+        self,
+        raw: RawRecord,
+        run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome],
+    ) -> Outcome:
         try:
             return self._select_and_run(raw, run_mapping)
         except FieldRejected as error:
@@ -121,56 +146,97 @@ class Harmoniser:
 
     def _rejected(self, stage: str, field: str, reason: str, detail: str = "") -> Rejected:
         return Rejected(
-            stage=stage, field=field, reason=reason, detail=detail, config_digest=self._digest, tables_digest=self._tables_digest
+            stage=stage,
+            field=field,
+            reason=reason,
+            detail=detail,
+            config_digest=self._digest,
+            tables_digest=self._tables_digest,
         )
 
-    def _select_and_run(self, raw: RawRecord, run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome]) -> Outcome:
+    def _select_and_run(
+        self,
+        raw: RawRecord,
+        run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome],
+    ) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
-            return self._rejected("map", "", "unknown_stream", "expected a stream of the connector file")
+            return self._rejected(
+                "map", "", "unknown_stream", "expected a stream of the connector file"
+            )
         if raw.body is None:
             return Withheld(reason="deleted")
         if raw.native_id.startswith(INVALID_ID_PREFIX):
-            return self._rejected("map", "id", "invalid", "expected a native id of at most 255 characters that people can see")
+            return self._rejected(
+                "map",
+                "id",
+                "invalid",
+                "expected a native id of at most 255 characters that people can see",
+            )
         if raw.native_id.startswith(MISSING_ID_PREFIX):
-            return self._rejected("map", "id", "missing", "expected a native id where the stream's id looks")
+            return self._rejected(
+                "map", "id", "missing", "expected a native id where the stream's id looks"
+            )
         if CONFLICT_CONTEXT_KEY in raw.context:
             detail = f"expected one content for one id and version; the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
             return self._rejected("map", "id", "conflict", detail)
         program = programs.for_kind(raw.kind)
         if program is None:
-            return self._rejected("map", "kind", "unknown_kind", "expected a kind under kinds; add it, or skip it with a reason")
+            return self._rejected(
+                "map",
+                "kind",
+                "unknown_kind",
+                "expected a kind under kinds; add it, or skip it with a reason",
+            )
         if program.skip:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
         return run_mapping(raw, program, programs.parse_payload(raw), programs)
 
-    def _harmonise(self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream) -> Outcome:
+    def _harmonise(
+        self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream
+    ) -> Outcome:
         lookups: list[Lookup] = []
         issues: list[Issue] = []
         try:
             context = programs.context(raw) if programs.variables else _NO_CONTEXT
-            values = program.run(node, context, lookups, issues, programs.may_hold_invisible_text(raw))
+            values = program.run(
+                node, context, lookups, issues, programs.may_hold_invisible_text(raw)
+            )
             return self._finish(raw, program, values, lookups, issues)
         except (CastError, FieldRejected):
             return self._run_rules(raw, program, node, programs)
 
-    def _run_rules(self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream) -> Outcome:
+    def _run_rules(
+        self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream
+    ) -> Outcome:
         state = MappingState()
         apply_rules(program.steps, node, programs.context(raw), state)
         return self._finish(raw, program, state.values, state.lookups, state.issues)
 
     def _finish(
-        self, raw: RawRecord, program: CompiledKind, values: dict[str, Any], found: list[Lookup], collected_issues: list[Issue]
+        self,
+        raw: RawRecord,
+        program: CompiledKind,
+        values: dict[str, Any],
+        found: list[Lookup],
+        collected_issues: list[Issue],
     ) -> Outcome:
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
         for name in REQUIRED[program.emits]:
             if not values.get(name):
-                return self._rejected("map", name, "missing", "expected a value; the registry sent none where the rule looks")
+                return self._rejected(
+                    "map",
+                    name,
+                    "missing",
+                    "expected a value; the registry sent none where the rule looks",
+                )
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
-            answer = apply_record_rules(values, country=self.connector.country, emits=program.emits, tables=self._tables)
+            answer = apply_record_rules(
+                values, country=self.connector.country, emits=program.emits, tables=self._tables
+            )
             if isinstance(answer, Rejected):
                 return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
             values, more_lookups, more_issues = answer
@@ -179,7 +245,12 @@ class Harmoniser:
         try:
             record = msgspec.convert(values, type=program.record)
         except msgspec.ValidationError as error:
-            return self._rejected("map", _field_path_of(error), "wrong_type", "expected what gateway/records.py says of this field")
+            return self._rejected(
+                "map",
+                _field_path_of(error),
+                "wrong_type",
+                "expected what gateway/records.py says of this field",
+            )
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
         quality: dict[str, str] = {}
@@ -215,10 +286,21 @@ class CompiledStream:
                 emits = kind.emits or stream.emits
                 place = ("kinds", name, "map")
                 own = compiler.steps(kind.map, record_type(emits), place) if not kind.skip else []
-                shared = {target: rule for target, rule in stream.map.items() if target not in kind.map}
-                common = compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
+                shared = {
+                    target: rule for target, rule in stream.map.items() if target not in kind.map
+                }
+                common = (
+                    compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
+                )
                 steps = sorted((*common, *own), key=lambda step: step.reads_other_targets)
-                self._kinds.append((text_matcher((name,)), self._program(emits, steps, f"{rule_context.title}.{name}", kind.skip or "")))
+                self._kinds.append(
+                    (
+                        text_matcher((name,)),
+                        self._program(
+                            emits, steps, f"{rule_context.title}.{name}", kind.skip or ""
+                        ),
+                    )
+                )
         else:
             steps = compiler.steps(stream.map, record_type(stream.emits), ("map",))
             self._single = self._program(stream.emits, steps, rule_context.title)
@@ -226,13 +308,19 @@ class CompiledStream:
         self.reads = frozenset(compiler.reads)
         self.variables = frozenset(compiler.variables)
 
-    def _program(self, emits: str, steps: list[FieldRule], title: str, skip: str = "") -> CompiledKind:
+    def _program(
+        self, emits: str, steps: list[FieldRule], title: str, skip: str = ""
+    ) -> CompiledKind:
         made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
         return CompiledKind(emits, record_type(emits), tuple(steps), made.run, made.source, skip)
 
     def code(self) -> str:
         """Return the generated code of every kind."""
-        programs = [self._single] if self._single is not None else [program for _, program in self._kinds if not program.skip]
+        programs = (
+            [self._single]
+            if self._single is not None
+            else [program for _, program in self._kinds if not program.skip]
+        )
         return "\n\n".join(program.source for program in programs if program is not None)
 
     def for_kind(self, kind: str) -> CompiledKind | None:
@@ -242,14 +330,18 @@ class CompiledStream:
         if kind not in self._kind_cache:
             if len(self._kind_cache) > 1_000:  # noqa: PLR2004 - kinds come from payloads: do not let them fill the memory
                 self._kind_cache.clear()
-            self._kind_cache[kind] = next((program for fits, program in self._kinds if fits(kind)), None)
+            self._kind_cache[kind] = next(
+                (program for fits, program in self._kinds if fits(kind)), None
+            )
         return self._kind_cache[kind]
 
     def parse_payload(self, raw: RawRecord) -> Any:
         """Return the payload as expressions read it."""
         if raw.media_type != self.media_type:
             raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
-        return xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
+        return (
+            xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
+        )
 
     def may_hold_invisible_text(self, raw: RawRecord) -> bool:
         """Whether ASCII texts of the payload may hold what no one can see."""
@@ -261,7 +353,9 @@ class CompiledStream:
         return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
 
 
-def find_rule_problems(connector: Connector, stream: Stream, tables: Tables | None, key: bytes) -> tuple[list[RuleProblem], frozenset[str]]:
+def find_rule_problems(
+    connector: Connector, stream: Stream, tables: Tables | None, key: bytes
+) -> tuple[list[RuleProblem], frozenset[str]]:
     """Return what is wrong with a stream's rules, and the names of the payload they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads

@@ -20,12 +20,18 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
     """
     if len(key) < MIN_KEY_BYTES:
         raise ValueError(f"the pseudonym key needs at least {MIN_KEY_BYTES} bytes")
-    started = hmac.new(key, f"{country}\x00{kind}\x00".encode(), "sha256").copy  # the key is worked in once
+    started = hmac.new(
+        key, f"{country}\x00{kind}\x00".encode(), "sha256"
+    ).copy  # the key is worked in once
 
     def pseudonym(identifier: str) -> str:
         same = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
         keyed = started()
         keyed.update(same.strip().upper().encode())
-        return binascii.b2a_base64(keyed.digest(), newline=False).translate(_BASE64URL_PREFIX, b"=").decode()
+        return (
+            binascii.b2a_base64(keyed.digest(), newline=False)
+            .translate(_BASE64URL_PREFIX, b"=")
+            .decode()
+        )
 
     return pseudonym

@@ -99,7 +99,11 @@ class Providers:
             for provider in self._by_identifier.get(key, ()):
                 joined_by = joined_by or key[0]
                 found[id(provider)] = provider
-                new = [other for other in _identifier_keys(provider.organisation.identifiers) if other not in seen]
+                new = [
+                    other
+                    for other in _identifier_keys(provider.organisation.identifiers)
+                    if other not in seen
+                ]
                 keys_to_visit += new
                 seen.update(new)
         return tuple(found.values()), joined_by
@@ -113,7 +117,10 @@ class Providers:
                 more.setdefault(scheme, value)
         if not more:
             return body
-        known = next((provider.organisation for provider in found if provider.organisation.name), Organisation())
+        known = next(
+            (provider.organisation for provider in found if provider.organisation.name),
+            Organisation(),
+        )
         return Organisation(
             name=body.name or known.name,
             country=body.country or known.country,
@@ -122,7 +129,12 @@ class Providers:
         )
 
     def assess_award(
-        self, body: Organisation | None, *, awarded_on: date, eqf_level: int | None, programme: Iterable[str] = ()
+        self,
+        body: Organisation | None,
+        *,
+        awarded_on: date,
+        eqf_level: int | None,
+        programme: Iterable[str] = (),
     ) -> QualityAssurance:
         """Return whether an award of ``body`` was quality-assured on its day; ``programme`` holds the names it goes by."""
         found, joined_by = self.find(body)
@@ -131,8 +143,15 @@ class Providers:
         charter = any(_has_charter(provider, awarded_on) for provider in found)
         if any(provider.closed_on and provider.closed_on < awarded_on for provider in found):
             return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
-        reports = [report for provider in found for report in provider.reports if _report_applies(report, awarded_on)]
-        outcome, report = _decide_outcome(reports, _levels(found), eqf_level, {name.casefold() for name in programme})
+        reports = [
+            report
+            for provider in found
+            for report in provider.reports
+            if _report_applies(report, awarded_on)
+        ]
+        outcome, report = _decide_outcome(
+            reports, _levels(found), eqf_level, {name.casefold() for name in programme}
+        )
         return QualityAssurance(outcome, report, joined_by, charter)
 
     def assess_record(self, record: Record) -> tuple[Record, dict[str, str]]:
@@ -147,9 +166,16 @@ class Providers:
         body = record.awarding_body
         facts: dict[str, str] = {}
         if record.awarded_on:
-            judged = self.assess_award(body, awarded_on=record.awarded_on, eqf_level=record.eqf_level, programme=record.title.values())
+            judged = self.assess_award(
+                body,
+                awarded_on=record.awarded_on,
+                eqf_level=record.eqf_level,
+                programme=record.title.values(),
+            )
             facts = judged.to_provenance()
-        return (replace(record, awarding_body=self.with_known_identifiers(body)) if body else record), facts
+        return (
+            replace(record, awarding_body=self.with_known_identifiers(body)) if body else record
+        ), facts
 
 
 def _decide_outcome(
@@ -158,19 +184,36 @@ def _decide_outcome(
     obligatory = sorted((report for report in reports if report.obligatory), key=_newest_first)
     for report in obligatory:
         named = names & {name.casefold() for name in report.programmes}
-        if report.kind == "programme" and named and (level is None or not report.levels or level in report.levels):
+        if (
+            report.kind == "programme"
+            and named
+            and (level is None or not report.levels or level in report.levels)
+        ):
             return PROGRAMME_ACCREDITED, report
     institutional = [report for report in obligatory if report.kind == "institutional"]
     if institutional:
-        covered = [report for report in institutional if level is None or level in (report.levels or awards or {level})]
-        return (INSTITUTION_ACCREDITED, covered[0]) if covered else (LEVEL_NOT_COVERED, institutional[0])
+        covered = [
+            report
+            for report in institutional
+            if level is None or level in (report.levels or awards or {level})
+        ]
+        return (
+            (INSTITUTION_ACCREDITED, covered[0])
+            if covered
+            else (LEVEL_NOT_COVERED, institutional[0])
+        )
     voluntary = sorted((report for report in reports if not report.obligatory), key=_newest_first)
     return (QA_VOLUNTARY_ONLY, voluntary[0]) if voluntary else (NO_VALID_QA, None)
 
 
 def _report_applies(report: QualityReport, on: date) -> bool:
     """Return whether a report speaks for an award of a day. The last day of its validity still counts."""
-    return report.positive and not report.high_alert and report.valid_from is not None and report.valid_from <= on <= _report_end(report)
+    return (
+        report.positive
+        and not report.high_alert
+        and report.valid_from is not None
+        and report.valid_from <= on <= _report_end(report)
+    )
 
 
 def _report_end(report: QualityReport) -> date:
@@ -192,8 +235,14 @@ def _levels(found: Iterable[Provider]) -> frozenset[int]:
 
 
 def _has_charter(provider: Provider, on: date) -> bool:
-    return provider.eche and (provider.eche_from or date.min) <= on <= (provider.eche_until or date.max)
+    return provider.eche and (provider.eche_from or date.min) <= on <= (
+        provider.eche_until or date.max
+    )
 
 
 def _identifier_keys(identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(scheme, normalise_identifier(scheme, identifiers[scheme])) for scheme in SCHEMES if identifiers.get(scheme)]
+    return [
+        (scheme, normalise_identifier(scheme, identifiers[scheme]))
+        for scheme in SCHEMES
+        if identifiers.get(scheme)
+    ]

@@ -15,7 +15,13 @@ from typing import Any
 
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.credits import CreditMatch
-from gateway.harmonise.tables.level_and_credit_rules import CYCLE_EQF, UNUSUAL_CREDITS_PER_YEAR, RecordRefused, RuleOutcome, record_refused
+from gateway.harmonise.tables.level_and_credit_rules import (
+    CYCLE_EQF,
+    UNUSUAL_CREDITS_PER_YEAR,
+    RecordRefused,
+    RuleOutcome,
+    record_refused,
+)
 from gateway.harmonise.tables.rule_codes import Code
 from gateway.records import Issue, Lookup, Rejected
 
@@ -24,7 +30,9 @@ _CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60,
 _LEARNING = {"qualification", "learning_opportunity", "credential"}
 
 _FIRST_YEAR, _LAST_YEAR = 1850, 2100
-_MOJIBAKE = re.compile(r"[\u00c2-\u00c5][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|\u00e2\u20ac|\ufffd")
+_MOJIBAKE = re.compile(
+    r"[\u00c2-\u00c5][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|\u00e2\u20ac|\ufffd"
+)
 _MOJIBAKE_START = re.compile("[\u00c2-\u00c5\u00e2\ufffd]")
 """What a misread letter begins with: found sooner than the whole of it."""
 
@@ -34,7 +42,9 @@ _NUMBER_RANGE = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,4})?)-([0-9]{1,4}(?:[.,][
 Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
 
 
-def apply_record_rules(values: dict[str, Any], *, country: str, emits: str, tables: Tables) -> Enriched | Rejected:
+def apply_record_rules(
+    values: dict[str, Any], *, country: str, emits: str, tables: Tables
+) -> Enriched | Rejected:
     """Add what tables state and judge the whole. ``values`` stays as it was; the answer holds a new mapping, lookups and issues."""
     work = _RecordRules(country, tables)
     try:
@@ -74,7 +84,12 @@ class _RecordRules:
         if award:
             self._grade(record.get("assessment"), "")
         if parts := record.get("parts"):
-            record["parts"] = tuple([self._apply_to_part(part, f"parts[{index}].", reference_date) for index, part in enumerate(parts)])
+            record["parts"] = tuple(
+                [
+                    self._apply_to_part(part, f"parts[{index}].", reference_date)
+                    for index, part in enumerate(parts)
+                ]
+            )
             self._check_sum_of_parts(record)
         micro = record.get("micro") or record.get("kind") == "micro_credential"
         if micro:
@@ -88,7 +103,9 @@ class _RecordRules:
         record = dict(values)
         self._dates(record)
         if record.get("degree_programme", True):
-            self._level(record, "", record.get("valid_from") or record.get("valid_until"), award=False)
+            self._level(
+                record, "", record.get("valid_from") or record.get("valid_until"), award=False
+            )
             eqf = record.get("eqf_level")
             if eqf is not None and eqf < CYCLE_EQF["short"]:
                 del record["eqf_level"]
@@ -96,7 +113,9 @@ class _RecordRules:
         record.pop("nqf_uri", None)
         return record
 
-    def _apply_to_part(self, part: dict[str, Any], prefix: str, award: date | None) -> dict[str, Any]:
+    def _apply_to_part(
+        self, part: dict[str, Any], prefix: str, award: date | None
+    ) -> dict[str, Any]:
         record = dict(part)
         reference_date = record.get("awarded_on") or award
         self._dates(record, prefix)
@@ -107,26 +126,54 @@ class _RecordRules:
 
     # what is judged by a few values and the tables: R1-R8, R12, R13, R18-R20 -------------------------------------------------------
 
-    def _level(self, record: dict[str, Any], prefix: str, reference_date: date | None, *, award: bool) -> None:
+    def _level(
+        self, record: dict[str, Any], prefix: str, reference_date: date | None, *, award: bool
+    ) -> None:
         level, declared = record.get("nqf_level"), record.get("eqf_declared")
         if level or declared is not None:
             begun = record.get("valid_from") if reference_date is None else None
             judged = self.tables.judgements.level(
-                self.country, prefix, reference_date, begun, award, level, declared, record.get("nqf_framework"), record.get("cycle")
+                self.country,
+                prefix,
+                reference_date,
+                begun,
+                award,
+                level,
+                declared,
+                record.get("nqf_framework"),
+                record.get("cycle"),
             )
             self._merge_outcome(judged, record)
 
-    def _credits(self, record: dict[str, Any], prefix: str, reference_date: date | None) -> CreditMatch | None:
+    def _credits(
+        self, record: dict[str, Any], prefix: str, reference_date: date | None
+    ) -> CreditMatch | None:
         hours, amount = record.get("workload_hours"), record.get("credit_amount")
         if hours is not None and not (hours.is_finite() and hours > 0):
-            raise record_refused("rule", f"{prefix}workload_hours", Code.WORKLOAD_NOT_POSITIVE, "expected more than 0 hours")
+            raise record_refused(
+                "rule",
+                f"{prefix}workload_hours",
+                Code.WORKLOAD_NOT_POSITIVE,
+                "expected more than 0 hours",
+            )
         if amount is None:
             return None
         if not amount.is_finite() or amount <= 0:
-            raise record_refused("rule", f"{prefix}credit_amount", Code.CREDITS_NOT_POSITIVE, "expected an amount above 0")
+            raise record_refused(
+                "rule",
+                f"{prefix}credit_amount",
+                Code.CREDITS_NOT_POSITIVE,
+                "expected an amount above 0",
+            )
         assessed = (record.get("assessment") or {}).get("kind")
-        unit, sector, months = record.get("credit_unit"), record.get("credit_sector"), record.get("duration_months")
-        judged = self.tables.judgements.credits(self.country, prefix, reference_date, amount, unit, sector, hours, months, assessed)
+        unit, sector, months = (
+            record.get("credit_unit"),
+            record.get("credit_sector"),
+            record.get("duration_months"),
+        )
+        judged = self.tables.judgements.credits(
+            self.country, prefix, reference_date, amount, unit, sector, hours, months, assessed
+        )
         self._merge_outcome(judged, record)
         return judged.credit
 
@@ -143,27 +190,51 @@ class _RecordRules:
         for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
             begin, end = record.get(first), record.get(last)
             if begin is not None and end is not None and begin > end:
-                raise record_refused("rule", f"{prefix}{last}", Code.DATES_UNORDERED, f"expected {first} on or before {last}")
+                raise record_refused(
+                    "rule",
+                    f"{prefix}{last}",
+                    Code.DATES_UNORDERED,
+                    f"expected {first} on or before {last}",
+                )
         awarded, born = record.get("awarded_on"), (record.get("holder") or {}).get("birth_date")
         for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
             if day is not None and not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-                raise record_refused("rule", prefix + name, Code.DATE_IMPLAUSIBLE, "expected a day of this age, not a stand-in for no day")
+                raise record_refused(
+                    "rule",
+                    prefix + name,
+                    Code.DATE_IMPLAUSIBLE,
+                    "expected a day of this age, not a stand-in for no day",
+                )
         if awarded is not None and born is not None and born >= awarded:
-            raise record_refused("rule", f"{prefix}awarded_on", Code.DATES_UNORDERED, "expected a birth before the award")
+            raise record_refused(
+                "rule",
+                f"{prefix}awarded_on",
+                Code.DATES_UNORDERED,
+                "expected a birth before the award",
+            )
 
     def _charset(self, record: dict[str, Any]) -> None:
         """Note texts in which two letters stand where one was meant: UTF-8 that somebody read as Latin-1."""
         for field in ("title", "description", "holder"):
             if texts := record.get(field):
                 for text in texts.values():
-                    if type(text) is str and not text.isascii() and _MOJIBAKE_START.search(text) and _MOJIBAKE.search(text):
+                    if (
+                        type(text) is str
+                        and not text.isascii()
+                        and _MOJIBAKE_START.search(text)
+                        and _MOJIBAKE.search(text)
+                    ):
                         self._issue(Code.ENCODING_SUSPECT, field)
                         break
 
     def _check_size_of_cycle(self, record: dict[str, Any], credit: CreditMatch) -> None:
         ranges = _CYCLE_CREDITS.get(record.get("cycle") or "")
         if ranges and not any(least <= credit.points <= most for least, most in ranges):
-            self._issue(Code.CREDITS_UNUSUAL, "credit_points", f"{credit.points} ECTS credits, {record['cycle']} cycle")
+            self._issue(
+                Code.CREDITS_UNUSUAL,
+                "credit_points",
+                f"{credit.points} ECTS credits, {record['cycle']} cycle",
+            )
 
     def _check_sum_of_parts(self, record: dict[str, Any]) -> None:
         whole = record.get("credit_points")
@@ -171,14 +242,21 @@ class _RecordRules:
         if whole is None or None in points:
             return
         if abs(sum(points) - whole) > Decimal("0.01") * len(points):
-            self._issue(Code.PARTS_DIFFER, "parts", f"parts add up to {sum(points)}, the whole says {whole}")
+            self._issue(
+                Code.PARTS_DIFFER, "parts", f"parts add up to {sum(points)}, the whole says {whole}"
+            )
 
-    def _check_micro_credential(self, record: dict[str, Any], credit: CreditMatch | None, *, award: bool) -> None:
+    def _check_micro_credential(
+        self, record: dict[str, Any], credit: CreditMatch | None, *, award: bool
+    ) -> None:
         if award:
             for field, present in _identifying_elements(record).items():
                 if not present:
                     raise record_refused(
-                        "rule", field, Code.MICRO_UNIDENTIFIED, "expected a value: a micro-credential cannot do without it"
+                        "rule",
+                        field,
+                        Code.MICRO_UNIDENTIFIED,
+                        "expected a value: a micro-credential cannot do without it",
                     )
         for field in _MICRO_ELEMENTS:
             if not _has_value(record, field):
@@ -197,12 +275,20 @@ class _RecordRules:
             self._issue(Code.GRADE_SCALE_OBSOLETE, f"{prefix}assessment.grading_scale")
         scale = self.tables.grading_scale(self.country, name)
         values = scale.values if scale else ()
-        if len(values) > 1 and not any("-" in value[1:] for value in values) and assessment["grade"] not in values:
+        if (
+            len(values) > 1
+            and not any("-" in value[1:] for value in values)
+            and assessment["grade"] not in values
+        ):
             self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
         elif (
-            len(values) == 1 and (span := _NUMBER_RANGE.fullmatch(values[0])) and (found := _NUMBER.fullmatch(assessment["grade"].strip()))
+            len(values) == 1
+            and (span := _NUMBER_RANGE.fullmatch(values[0]))
+            and (found := _NUMBER.fullmatch(assessment["grade"].strip()))
         ):
-            least, grade, most = (Decimal(text.replace(",", ".")) for text in (span[1], found[0], span[2]))
+            least, grade, most = (
+                Decimal(text.replace(",", ".")) for text in (span[1], found[0], span[2])
+            )
             if not least <= grade <= most:
                 self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
 

@@ -13,20 +13,37 @@ from gateway.harmonise.tables.compiled_tables import Tables
 CHECK_KEY = b"the key of inline tests, never of a gateway"
 """Checks and inline tests make pseudonyms with this key."""
 
-_AT_KEY = {"unknown-field", "derived-field", "personal-field", "language-needed", "wrong-rule", "bad-language"}
+_AT_KEY = {
+    "unknown-field",
+    "derived-field",
+    "personal-field",
+    "language-needed",
+    "wrong-rule",
+    "bad-language",
+}
 
 
-def rule_findings(connector: Connector, document: YamlDocument, tables: Tables | None) -> Iterator[Finding]:
+def rule_findings(
+    connector: Connector, document: YamlDocument, tables: Tables | None
+) -> Iterator[Finding]:
     """Yield a finding for each rule that cannot be compiled or that does not fit its target.
 
     ``document`` is the file that ``connector`` was read from, before its streams are split by institution.
     """
     for name, stream in connector.streams.items():
         for problem in find_rule_problems(connector, stream, tables, CHECK_KEY)[0]:
-            yield finding_at(document, problem.code, ("streams", name, *problem.place), problem.message, problem.column)
+            yield finding_at(
+                document,
+                problem.code,
+                ("streams", name, *problem.place),
+                problem.message,
+                problem.column,
+            )
 
 
-def finding_at(document: YamlDocument, code: str, place: DocumentPath, message: str, column: int) -> Finding:
+def finding_at(
+    document: YamlDocument, code: str, place: DocumentPath, message: str, column: int
+) -> Finding:
     """Return a finding at a path of the document. ``column`` counts characters inside the value there, from 1; 0 is the value itself."""
     if code in _AT_KEY:
         return document.make_finding(code, place, message)
@@ -34,4 +51,6 @@ def finding_at(document: YamlDocument, code: str, place: DocumentPath, message: 
     if not column:
         return made
     quoted = document.line(made.line)[made.column - 1 : made.column] in {"'", '"'}
-    return Finding(made.file, made.line, made.column + column + quoted, made.code, made.path, made.message)
+    return Finding(
+        made.file, made.line, made.column + column + quoted, made.code, made.path, made.message
+    )

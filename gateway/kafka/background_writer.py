@@ -44,7 +44,12 @@ class BackgroundWriter:
                 await asyncio.wait_for(producer.start(), START_SECONDS)
                 await self._write(producer)
             except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("news waits", waiting=len(self._queue), error=type(error).__name__, next_try_seconds=RETRY_SECONDS)
+                log.warning(
+                    "news waits",
+                    waiting=len(self._queue),
+                    error=type(error).__name__,
+                    next_try_seconds=RETRY_SECONDS,
+                )
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
@@ -67,4 +72,10 @@ class BackgroundWriter:
 
     @staticmethod
     async def _send(producer: AIOKafkaProducer, record: OutgoingRecord) -> None:
-        await producer.send_and_wait(record.topic, record.value, key=record.key, partition=record.partition, headers=record.headers)
+        await producer.send_and_wait(
+            record.topic,
+            record.value,
+            key=record.key,
+            partition=record.partition,
+            headers=record.headers,
+        )

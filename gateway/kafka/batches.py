@@ -39,7 +39,9 @@ class Batches:
 
     __slots__ = ("_added", "_counts", "_full", "_limits", "_open", "_producer")
 
-    def __init__(self, producer: AIOKafkaProducer, counts: dict[str, int], limits: Mapping[str, int]) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, counts: dict[str, int], limits: Mapping[str, int]
+    ) -> None:
         self._producer = producer
         self._counts = counts
         self._limits = limits
@@ -58,9 +60,18 @@ class Batches:
             batch = opened.get(topic_partition) or self._start_batch(topic_partition, number)
             if limits and topic in limits and not self._fits(batch, record):
                 batch = self._start_batch(topic_partition, number)
-            if batch.builder.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:
-                batch = self._start_batch(topic_partition, number)  # the first record of a batch always fits, whatever its size
-                batch.builder.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+            if (
+                batch.builder.append(
+                    key=record.key, value=record.value, timestamp=None, headers=record.headers
+                )
+                is None
+            ):
+                batch = self._start_batch(
+                    topic_partition, number
+                )  # the first record of a batch always fits, whatever its size
+                batch.builder.append(
+                    key=record.key, value=record.value, timestamp=None, headers=record.headers
+                )
             self._added = number + 1
 
     def batches(self) -> list[Batch]:
@@ -69,12 +80,17 @@ class Batches:
 
     def _fits(self, batch: Batch, record: OutgoingRecord) -> bool:
         held: int = batch.builder.size()
-        return not batch.builder.record_count() or held + len(record.value or b"") <= self._limits[batch.topic]
+        return (
+            not batch.builder.record_count()
+            or held + len(record.value or b"") <= self._limits[batch.topic]
+        )
 
     def _start_batch(self, topic_partition: tuple[str, int], first: int) -> Batch:
         if before := self._open.get(topic_partition):
             self._full.append(before)
-        begun = self._open[topic_partition] = Batch(*topic_partition, self._producer.create_batch(), first)
+        begun = self._open[topic_partition] = Batch(
+            *topic_partition, self._producer.create_batch(), first
+        )
         return begun
 
     async def _count(self, topic: str) -> int:

@@ -29,7 +29,9 @@ async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
             try:
                 async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
                     if client is None:
-                        client = AIOKafkaClient(**client_arguments(settings), client_id="gateway-contact")
+                        client = AIOKafkaClient(
+                            **client_arguments(settings), client_id="gateway-contact"
+                        )
                         await client.bootstrap()
                     await client.fetch_all_metadata()
             except (KafkaError, OSError, TimeoutError):
@@ -46,7 +48,9 @@ async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
 
 def _report(roles: Iterable[str], *, silent: bool) -> None:
     for role in roles:
-        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(role, NO_BROKER)
+        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(
+            role, NO_BROKER
+        )
 
 
 async def _close(client: AIOKafkaClient | None) -> None:

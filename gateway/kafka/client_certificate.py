@@ -19,17 +19,24 @@ def check_client_certificate(certificate: Path, key: Path) -> None:
     except ValueError:
         raise certificate_error(certificate, "no certificate in PEM is in it") from None
     if client_certificate.not_valid_after_utc < datetime.now(UTC):
-        raise certificate_error(certificate, f"the certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it")
+        raise certificate_error(
+            certificate,
+            f"the certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it",
+        )
     try:
         public = load_pem_private_key(read_pem(key), None).public_key()
     except TypeError:
         raise certificate_error(
-            key, "the key is locked with a password, which nobody can be asked for; store it open, readable by the gateway only"
+            key,
+            "the key is locked with a password, which nobody can be asked for; store it open, readable by the gateway only",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise certificate_error(key, "no private key in PEM is in it") from None
     if public != client_certificate.public_key():
-        raise certificate_error(key, f"the key does not belong to the certificate in {certificate}; give the pair that was made together")
+        raise certificate_error(
+            key,
+            f"the key does not belong to the certificate in {certificate}; give the pair that was made together",
+        )
 
 
 def read_pem(path: Path) -> bytes:
@@ -38,7 +45,8 @@ def read_pem(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise certificate_error(
-            path, f"{error.strerror or type(error).__name__}; see GATEWAY_KAFKA_CA_FILE, _CERT_FILE and _KEY_FILE"
+            path,
+            f"{error.strerror or type(error).__name__}; see GATEWAY_KAFKA_CA_FILE, _CERT_FILE and _KEY_FILE",
         ) from None
 
 

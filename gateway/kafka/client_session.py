@@ -9,7 +9,12 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from gateway.kafka.connection import AUTHORIZATION_ERRORS, access_denied, no_broker_error, starting_client
+from gateway.kafka.connection import (
+    AUTHORIZATION_ERRORS,
+    access_denied,
+    no_broker_error,
+    starting_client,
+)
 from gateway.settings import Settings
 
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)

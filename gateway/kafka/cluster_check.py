@@ -73,7 +73,9 @@ async def read_recorded_id_quickly(settings: Settings) -> str:
 
 async def read_recorded_id(settings: Settings) -> str:
     """Return the id that stands beside the cursors; empty when none does."""
-    found = await read_partition(settings, CURSORS.name, partition_for(KEY, CURSORS.partitions), [KEY])
+    found = await read_partition(
+        settings, CURSORS.name, partition_for(KEY, CURSORS.partitions), [KEY]
+    )
     return found.get(KEY, b"").decode()
 
 
@@ -89,7 +91,17 @@ async def record_cluster_id(settings: Settings, cluster_id: str, *, overwrite: b
         writer = TransactionalProducer(settings, TRANSACTIONAL_ID, "poll")
         try:
             await writer.fence()
-            await writer.commit([OutgoingRecord(CURSORS.name, KEY, cluster_id.encode(), [], partition_for(KEY, CURSORS.partitions))])
+            await writer.commit(
+                [
+                    OutgoingRecord(
+                        CURSORS.name,
+                        KEY,
+                        cluster_id.encode(),
+                        [],
+                        partition_for(KEY, CURSORS.partitions),
+                    )
+                ]
+            )
         except Fenced:
             await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - to part two workers, not a secret
         else:

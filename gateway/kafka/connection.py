@@ -39,11 +39,22 @@ AUTHORIZATION_ERRORS = (
 )
 """What Kafka answers when the principal lacks a right."""
 
-COORDINATOR_ERRORS = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+COORDINATOR_ERRORS = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 """Answers of a cluster whose group has no members yet, or whose coordinator is moving. Callers try again."""
 
 LOG_REPEAT_SECONDS = 30.0
-NOISY_LOGGERS = ("", ".cluster", ".conn", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender")
+NOISY_LOGGERS = (
+    "",
+    ".cluster",
+    ".conn",
+    ".consumer.fetcher",
+    ".consumer.group_coordinator",
+    ".producer.sender",
+)
 """Loggers below ``aiokafka`` that repeat themselves; its clients speak as ``aiokafka`` itself."""
 
 
@@ -63,7 +74,11 @@ def _capture_failure(record: logging.LogRecord) -> bool:
     heard = _connection_failure.get()
     if heard is None or not heard.starting:
         return True
-    if isinstance(record.args, tuple) and record.args and isinstance(error := record.args[-1], Exception):
+    if (
+        isinstance(record.args, tuple)
+        and record.args
+        and isinstance(error := record.args[-1], Exception)
+    ):
         heard.why = _failure_reason(error)
     return False
 
@@ -74,7 +89,9 @@ def _failure_reason(error: Exception) -> str:
         return getattr(error, "verify_message", "") or error.reason or type(error).__name__
     if not isinstance(error, OSError) or not error.errno:
         return type(error).__name__
-    return os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__  # names that are not found are below 0
+    return (
+        os.strerror(error.errno) if error.errno > 0 else error.strerror or type(error).__name__
+    )  # names that are not found are below 0
 
 
 class _RepeatFilter(logging.Filter):
@@ -92,7 +109,9 @@ class _RepeatFilter(logging.Filter):
         return True
 
 
-logging.getLogger("aiokafka").setLevel(logging.WARNING)  # its DEBUG lines print keys and values of every record
+logging.getLogger("aiokafka").setLevel(
+    logging.WARNING
+)  # its DEBUG lines print keys and values of every record
 for _name in NOISY_LOGGERS:
     logging.getLogger(f"aiokafka{_name}").addFilter(_capture_failure)
     logging.getLogger(f"aiokafka{_name}").addFilter(_RepeatFilter())
@@ -103,7 +122,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 def bootstrap_servers(settings: Settings) -> str:
     """Return the addresses of the brokers."""
     if not settings.kafka_bootstrap:
-        raise Unavailable("no Kafka: start one here with `gateway kafka start`, or set GATEWAY_KAFKA_BOOTSTRAP to host:port of a cluster")
+        raise Unavailable(
+            "no Kafka: start one here with `gateway kafka start`, or set GATEWAY_KAFKA_BOOTSTRAP to host:port of a cluster"
+        )
     return settings.kafka_bootstrap
 
 
@@ -115,14 +136,19 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
     if settings.kafka_ca_file:
         client_certificate.read_pem(settings.kafka_ca_file)
     try:
-        context = ssl.create_default_context(cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None)
+        context = ssl.create_default_context(
+            cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None
+        )
     except ssl.SSLError:
         raise client_certificate.certificate_error(
-            settings.kafka_ca_file, "no certificate in PEM is in it; give the authority that signed the brokers'"
+            settings.kafka_ca_file,
+            "no certificate in PEM is in it; give the authority that signed the brokers'",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.kafka_cert_file:
-        client_certificate.check_client_certificate(settings.kafka_cert_file, settings.kafka_key_file or settings.kafka_cert_file)
+        client_certificate.check_client_certificate(
+            settings.kafka_cert_file, settings.kafka_key_file or settings.kafka_cert_file
+        )
         context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file)
     return context
 
@@ -160,14 +186,20 @@ def _from_file(variable: str, path: Path | None) -> str:
 def client_arguments(settings: Settings) -> dict[str, Any]:
     """Return the connection arguments that every aiokafka client understands."""
     servers = bootstrap_servers(settings)
-    if settings.kafka_security in {"PLAINTEXT", "SASL_PLAINTEXT"} and settings.registry_environment == "production":
+    if (
+        settings.kafka_security in {"PLAINTEXT", "SASL_PLAINTEXT"}
+        and settings.registry_environment == "production"
+    ):
         for server in servers.split(","):
             if server.rsplit(":", 1)[0] not in LOOPBACK:
                 raise UsageError(
                     f"{server}: {settings.kafka_security} to another machine is refused in the production stage; "
                     "set GATEWAY_KAFKA_SECURITY to SASL_SSL or SSL"
                 )
-    found: dict[str, Any] = {"bootstrap_servers": servers, "security_protocol": settings.kafka_security}
+    found: dict[str, Any] = {
+        "bootstrap_servers": servers,
+        "security_protocol": settings.kafka_security,
+    }
     if "SSL" in settings.kafka_security:
         found["ssl_context"] = ssl_context(settings)
     if settings.kafka_security.startswith("SASL"):
@@ -175,14 +207,21 @@ def client_arguments(settings: Settings) -> dict[str, Any]:
         if settings.kafka_sasl_mechanism == "OAUTHBEARER":
             found["sasl_oauth_token_provider"] = FileToken(settings)
         else:
-            found |= {"sasl_plain_username": settings.kafka_username, "sasl_plain_password": sasl_password(settings)}
+            found |= {
+                "sasl_plain_username": settings.kafka_username,
+                "sasl_plain_password": sasl_password(settings),
+            }
     return found
 
 
 def access_denied(settings: Settings, what: str, error: BaseException) -> Denied:
     """Return the error that says who was refused what, for one of :data:`REFUSALS`."""
-    principal = settings.kafka_username or (str(settings.kafka_cert_file) if settings.kafka_cert_file else "ANONYMOUS")
-    return Denied(f"Kafka refuses {what} to the principal {principal} ({type(error).__name__}); see the ACLs in deploy/")
+    principal = settings.kafka_username or (
+        str(settings.kafka_cert_file) if settings.kafka_cert_file else "ANONYMOUS"
+    )
+    return Denied(
+        f"Kafka refuses {what} to the principal {principal} ({type(error).__name__}); see the ACLs in deploy/"
+    )
 
 
 def was_cancelled_by_library() -> bool:

@@ -21,4 +21,6 @@ async def send_message(settings: Settings, topic: Topic, connector: str, value: 
     key = connector.encode()
     producer = AIOKafkaProducer(**client_arguments(settings), enable_idempotence=True)
     async with client_session(producer, settings, f"writing {topic.name}"):
-        await producer.send_and_wait(topic.name, value, key=key, partition=partition_for(key, topic.partitions))
+        await producer.send_and_wait(
+            topic.name, value, key=key, partition=partition_for(key, topic.partitions)
+        )

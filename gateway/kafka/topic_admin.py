@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import ClusterAuthorizationFailedError, NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from gateway.errors import Denied, IntegrityStop, Unavailable
 from gateway.kafka.connection import access_denied, admin_client
@@ -16,7 +22,11 @@ from gateway.settings import Settings
 
 def with_settings(topic: Topic, settings: Settings) -> Topic:
     """Return the topic as this installation keeps it."""
-    return replace(topic, days=settings.raw_retention_days) if topic == RAW and settings.raw_retention_days else topic
+    return (
+        replace(topic, days=settings.raw_retention_days)
+        if topic == RAW and settings.raw_retention_days
+        else topic
+    )
 
 
 async def create_missing(settings: Settings) -> list[str]:
@@ -26,14 +36,25 @@ async def create_missing(settings: Settings) -> list[str]:
         present = set(await client.list_topics())
         missing = [topic for topic in TOPICS if topic.name not in present]
         wanted = [
-            NewTopic(topic.name, topic.partitions, settings.kafka_replication, topic_configs=topic_config(with_settings(topic, settings)))
+            NewTopic(
+                topic.name,
+                topic.partitions,
+                settings.kafka_replication,
+                topic_configs=topic_config(with_settings(topic, settings)),
+            )
             for topic in missing
         ]
         reply = await client.create_topics(wanted)
         for name, code, *_ in reply.topic_errors:
             if code not in {NoError.errno, TopicAlreadyExistsError.errno}:
                 kind = for_code(code)
-                error = Denied if issubclass(kind, TopicAuthorizationFailedError | ClusterAuthorizationFailedError) else Unavailable
+                error = (
+                    Denied
+                    if issubclass(
+                        kind, TopicAuthorizationFailedError | ClusterAuthorizationFailedError
+                    )
+                    else Unavailable
+                )
                 raise error(
                     f"{name}: Kafka does not create it ({kind.__name__}); replication {settings.kafka_replication} needs as many brokers"
                 )
@@ -52,22 +73,38 @@ async def verify_topics(settings: Settings) -> list[str]:
     try:
         described = await client.describe_topics([topic.name for topic in TOPICS])
         _raise_denied(
-            settings, "a look at", {one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno}
+            settings,
+            "a look at",
+            {
+                one["topic"]
+                for one in described
+                if one["error_code"] == TopicAuthorizationFailedError.errno
+            },
         )
         found = {one["topic"]: len(one["partitions"]) for one in described if one["partitions"]}
         missing = [topic.name for topic in TOPICS if topic.name not in found]
         if missing:
-            raise Unavailable(f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`")
-        replies = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS])
+            raise Unavailable(
+                f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`"
+            )
+        replies = await client.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in TOPICS]
+        )
         entries = [entry for reply in replies for entry in reply.resources]
-        _raise_denied(settings, "the configuration of", {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno})
+        _raise_denied(
+            settings,
+            "the configuration of",
+            {entry[3] for entry in entries if entry[0] == TopicAuthorizationFailedError.errno},
+        )
         configured = {entry[3]: {item[0]: item[1] for item in entry[4]} for entry in entries}
     finally:
         await client.close()
     for topic in TOPICS:
         policy = configured[topic.name].get("cleanup.policy")
         if topic.compacted and "compact" not in (policy or ""):
-            raise IntegrityStop(f"{topic.name}: cleanup.policy is {policy}, must be compact; the gateway's state would be deleted")
+            raise IntegrityStop(
+                f"{topic.name}: cleanup.policy is {policy}, must be compact; the gateway's state would be deleted"
+            )
         if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
             raise IntegrityStop(
                 f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
@@ -82,4 +119,6 @@ async def verify_topics(settings: Settings) -> list[str]:
 
 def _raise_denied(settings: Settings, what: str, names: set[str]) -> None:
     if names:
-        raise access_denied(settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError())
+        raise access_denied(
+            settings, f"{what} {', '.join(sorted(names))}", TopicAuthorizationFailedError()
+        )

@@ -32,12 +32,24 @@ from aiokafka.errors import (
 
 from gateway.errors import Fenced, RetryLater
 from gateway.kafka.batches import Batch, Batches
-from gateway.kafka.connection import AUTHORIZATION_ERRORS, access_denied, client_arguments, was_cancelled_by_library
+from gateway.kafka.connection import (
+    AUTHORIZATION_ERRORS,
+    access_denied,
+    client_arguments,
+    was_cancelled_by_library,
+)
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.observability import blocked_commits, metrics
 from gateway.settings import Settings
 
-__all__ = ["Batches", "OutgoingRecord", "RecordTooLarge", "TransactionalProducer", "partition_for", "read_partition"]
+__all__ = [
+    "Batches",
+    "OutgoingRecord",
+    "RecordTooLarge",
+    "TransactionalProducer",
+    "partition_for",
+    "read_partition",
+]
 
 START_SECONDS = 20.0
 COMMIT_SECONDS = 15.0
@@ -106,11 +118,15 @@ class TransactionalProducer:
         self._producer = producer
         self._mark_unblocked()
 
-    async def add_records(self, records: Iterable[OutgoingRecord], batches: Batches | None = None) -> Batches:
+    async def add_records(
+        self, records: Iterable[OutgoingRecord], batches: Batches | None = None
+    ) -> Batches:
         """Return ``batches``, or new ones, with ``records`` added, for the next :meth:`write`. Nothing is sent; raises as that does."""
         if batches is None:
             if self._producer is None:
-                raise RetryLater("not_fenced", f"{self.transactional_id}: the producer was discarded")
+                raise RetryLater(
+                    "not_fenced", f"{self.transactional_id}: the producer was discarded"
+                )
             batches = Batches(self._producer, self._partitions, self._batch_bytes)
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
@@ -121,7 +137,10 @@ class TransactionalProducer:
         return batches
 
     async def commit(
-        self, records: Sequence[OutgoingRecord] | Batches, offsets: dict[TopicPartition, int] | None = None, group: str = ""
+        self,
+        records: Sequence[OutgoingRecord] | Batches,
+        offsets: dict[TopicPartition, int] | None = None,
+        group: str = "",
     ) -> None:
         """Write ``records`` and, for a consumer, its new offsets in one transaction. Returns once it is committed.
 
@@ -166,11 +185,17 @@ class TransactionalProducer:
     async def _send(self, producer: AIOKafkaProducer, batches: Sequence[Batch]) -> None:
         """Send every batch, in order, and await them all."""
         refused = self._refused_bytes
-        if large := [one.first_index for one in batches if one.is_single and one.builder.size() >= refused.get(one.topic, REQUEST_BYTES)]:
+        if large := [
+            one.first_index
+            for one in batches
+            if one.is_single and one.builder.size() >= refused.get(one.topic, REQUEST_BYTES)
+        ]:
             raise RecordTooLarge(large)
         futures = []
         for batch in batches:
-            future = await producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
+            future = await producer.send_batch(
+                batch.builder, batch.topic, partition=batch.partition
+            )
             future.add_done_callback(_ignore_exception)
             futures.append(future)
         results = await asyncio.gather(*futures, return_exceptions=True)
@@ -178,18 +203,28 @@ class TransactionalProducer:
 
     def _check_results(self, results: Sequence[Any], sent: Sequence[Batch]) -> None:
         """Raise when one batch failed. A batch of several that is too large does not say which of them is: smaller ones are tried next."""
-        refused = [one for result, one in zip(results, sent, strict=True) if isinstance(result, MessageSizeTooLargeError)]
+        refused = [
+            one
+            for result, one in zip(results, sent, strict=True)
+            if isinstance(result, MessageSizeTooLargeError)
+        ]
         for result in results:
-            if isinstance(result, MessageSizeTooLargeError) or not isinstance(result, BaseException):
+            if isinstance(result, MessageSizeTooLargeError) or not isinstance(
+                result, BaseException
+            ):
                 continue
-            if not (refused and isinstance(result, OutOfOrderSequenceNumber)):  # batches behind a refused one are out of order
+            if not (
+                refused and isinstance(result, OutOfOrderSequenceNumber)
+            ):  # batches behind a refused one are out of order
                 raise result
         for batch in refused:
             topic, size = batch.topic, batch.builder.size()
             if batch.is_single:
                 self._refused_bytes[topic] = min(size, self._refused_bytes.get(topic, size))
             else:
-                self._batch_bytes[topic] = max(SMALLEST_BATCH_BYTES, min(size, self._batch_bytes.get(topic, BATCH_BYTES)) // 2)
+                self._batch_bytes[topic] = max(
+                    SMALLEST_BATCH_BYTES, min(size, self._batch_bytes.get(topic, BATCH_BYTES)) // 2
+                )
         if refused:
             raise RecordTooLarge([batch.first_index for batch in refused if batch.is_single])
 
@@ -197,7 +232,9 @@ class TransactionalProducer:
         if isinstance(error, ProducerFenced | InvalidProducerEpoch):
             metrics.FENCED.labels(self._role).inc()
             metrics.PRODUCERS_REPLACED.labels(self._role, "fenced").inc()
-            return Fenced(f"{self.transactional_id}: another instance took over, or the transaction outlived its time limit")
+            return Fenced(
+                f"{self.transactional_id}: another instance took over, or the transaction outlived its time limit"
+            )
         if isinstance(error, AUTHORIZATION_ERRORS):
             return access_denied(self._settings, f"a transaction of {self.transactional_id}", error)
         if isinstance(error, RecordTooLarge):
@@ -205,7 +242,9 @@ class TransactionalProducer:
         dropped = isinstance(error, asyncio.CancelledError) and was_cancelled_by_library()
         if dropped or isinstance(error, (TimeoutError, KafkaError, OSError, *CLIENT_STATE_ERRORS)):
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
-            return RetryLater("kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})")
+            return RetryLater(
+                "kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})"
+            )
         return error
 
 
@@ -259,11 +298,16 @@ async def read_partition(
     except (TimeoutError, KafkaError, OSError, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and not was_cancelled_by_library():
             raise
-        raise RetryLater("kafka", f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})") from error
+        raise RetryLater(
+            "kafka",
+            f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})",
+        ) from error
     return found
 
 
-async def _read_to_end(settings: Settings, topic_partition: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+async def _read_to_end(
+    settings: Settings, topic_partition: TopicPartition
+) -> AsyncIterator[ConsumerRecord]:
     consumer = AIOKafkaConsumer(
         **client_arguments(settings),
         isolation_level="read_committed",
@@ -274,7 +318,9 @@ async def _read_to_end(settings: Settings, topic_partition: TopicPartition) -> A
     )
     try:
         await asyncio.wait_for(consumer.start(), START_SECONDS)
-        await asyncio.wait_for(consumer._client._wait_on_metadata(topic_partition.topic), START_SECONDS)  # noqa: SLF001 - else a refusal looks like a hang
+        await asyncio.wait_for(
+            consumer._client._wait_on_metadata(topic_partition.topic), START_SECONDS
+        )
         consumer.assign([topic_partition])
         await asyncio.wait_for(consumer.seek_to_beginning(topic_partition), START_SECONDS)
         end: int | None = None

@@ -81,7 +81,13 @@ class Broker:
 
 
 def start(
-    data: Path, port: int | None = None, *, detached: bool = True, jar_cache: Path = JAR_CACHE, mirror: str = "", properties: str = ""
+    data: Path,
+    port: int | None = None,
+    *,
+    detached: bool = True,
+    jar_cache: Path = JAR_CACHE,
+    mirror: str = "",
+    properties: str = "",
 ) -> Broker:
     """Start a broker on ``data`` and return once it answers; reuse the one that runs there already.
 
@@ -95,23 +101,34 @@ def start(
     while True:
         with _open_lock(data) as lock:
             if _try_lock(lock):
-                classpath = os.pathsep.join(map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror)))
+                classpath = os.pathsep.join(
+                    map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror))
+                )
                 return _start(data, port, lock, classpath, properties, detached=detached)
         broker = status(data)
         if broker and _is_answering(broker.port):
             if port and port != broker.port:
-                raise Unavailable(f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out")
+                raise Unavailable(
+                    f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out"
+                )
             return broker
         if time.monotonic() > deadline:
-            raise Unavailable(f"{data}: another process holds this directory and no broker answers; see {data}/broker.log")
+            raise Unavailable(
+                f"{data}: another process holds this directory and no broker answers; see {data}/broker.log"
+            )
         time.sleep(0.1)
 
 
-def _start(data: Path, port: int | None, lock: IO[str], classpath: str, properties: str, *, detached: bool) -> Broker:
+def _start(
+    data: Path, port: int | None, lock: IO[str], classpath: str, properties: str, *, detached: bool
+) -> Broker:
     chosen = _choose_port(port) if port else _previous_port(data)
     (data / "broker.json").unlink(missing_ok=True)
     java = find_java()
-    text = PROPERTIES.format(port=chosen, controller=_choose_port(None), logs=data / "logs") + properties
+    text = (
+        PROPERTIES.format(port=chosen, controller=_choose_port(None), logs=data / "logs")
+        + properties
+    )
     (data / "server.properties").write_text(text)
     _format(data, java, classpath)
     process = _start_process(data, java, classpath, lock)
@@ -177,7 +194,9 @@ def wipe(data: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(data: Path, port: int | None = None, *, jar_cache: Path = JAR_CACHE, mirror: str = "") -> Iterator[Broker]:
+def running(
+    data: Path, port: int | None = None, *, jar_cache: Path = JAR_CACHE, mirror: str = ""
+) -> Iterator[Broker]:
     """Run a broker for the length of a block; one that ran before is left running."""
     before = status(data)
     broker = start(data, port, detached=False, jar_cache=jar_cache, mirror=mirror)
@@ -192,7 +211,9 @@ def find_java() -> str:
     """Return a Java of version 17 or later: the one on the PATH, else the runtime that pip installed."""
     found = shutil.which("java")
     if found:
-        text = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
+        text = subprocess.run(
+            [found, "-version"], capture_output=True, text=True, check=False
+        ).stderr
         match = re.search(r'version "(\d+)', text)
         if match and int(match[1]) >= OLDEST_JAVA:
             return found
@@ -211,7 +232,9 @@ def _open_lock(data: Path) -> IO[str]:
         data.mkdir(parents=True, exist_ok=True)
         return (data / "lock").open("a+")
     except OSError as error:
-        raise StorageError(f"{data}: the broker's data cannot be kept here ({error.strerror}); name another with --data") from None
+        raise StorageError(
+            f"{data}: the broker's data cannot be kept here ({error.strerror}); name another with --data"
+        ) from None
 
 
 def _try_lock(lock: IO[str]) -> bool:
@@ -235,7 +258,9 @@ def _choose_port(port: int | None) -> int:
         try:
             probe.bind(("127.0.0.1", port or 0))
         except OSError as error:
-            raise Unavailable(f"port {port} on 127.0.0.1 is in use ({error.strerror}); choose another with --port") from None
+            raise Unavailable(
+                f"port {port} on 127.0.0.1 is in use ({error.strerror}); choose another with --port"
+            ) from None
         return int(probe.getsockname()[1])
 
 
@@ -244,7 +269,18 @@ def _format(data: Path, java: str, classpath: str) -> None:
     properties = data / "server.properties"
     if (data / "logs" / "meta.properties").exists():
         return
-    command = [java, *HEAP_OPTIONS, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    command = [
+        java,
+        *HEAP_OPTIONS,
+        "-cp",
+        classpath,
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        CLUSTER_ID,
+        "-c",
+        str(properties),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command, no shell
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -264,7 +300,12 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
     ]
     with (data / "broker.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
         )
     _open_locks.append(process)
     return process
@@ -273,7 +314,9 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
 def _stop_with_parent(pid: int) -> None:
     """End the broker when this process ends. The write end of the pipe stays open, on purpose, as long as this process lives."""
     ours, theirs = os.pipe()
-    watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True)  # noqa: S603 - our own command
+    watchdog = subprocess.Popen(
+        ["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True
+    )
     os.close(ours)
     _open_locks.extend((theirs, watchdog))
 
@@ -288,7 +331,9 @@ def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
         if _is_answering(broker.port):
             return
         time.sleep(0.05)
-    raise Unavailable(f"the broker did not answer on port {broker.port} within {START_SECONDS} s; see {broker.data}/broker.log")
+    raise Unavailable(
+        f"the broker did not answer on port {broker.port} within {START_SECONDS} s; see {broker.data}/broker.log"
+    )
 
 
 def _is_answering(port: int) -> bool:

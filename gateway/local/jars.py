@@ -21,19 +21,29 @@ def fetch_jars(cache: Path, mirror: str = "") -> list[Path]:
     ``mirror`` is the URL of a Maven repository to use instead of the resolver's default. Raises ``Unavailable`` when one cannot be
     had, and ``StorageError`` when ``cache`` cannot be written.
     """
-    wanted = [line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
+    wanted = [
+        line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")
+    ]
     folder = cache / "jars"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [(name, digest) for name, digest in wanted if not _has_digest(folder / _file_name(name), digest)]
+        missing = [
+            (name, digest)
+            for name, digest in wanted
+            if not _has_digest(folder / _file_name(name), digest)
+        ]
         pool = ThreadPoolExecutor(max_workers=8)
         try:
-            for done in [pool.submit(_fetch, name, digest, cache, folder, mirror) for name, digest in missing]:
+            for done in [
+                pool.submit(_fetch, name, digest, cache, folder, mirror) for name, digest in missing
+            ]:
                 done.result()
         finally:
             pool.shutdown(cancel_futures=True)
     except OSError as error:
-        raise StorageError(f"{error.filename or folder}: the broker's jars cannot be kept here ({error.strerror})") from None
+        raise StorageError(
+            f"{error.filename or folder}: the broker's jars cannot be kept here ({error.strerror})"
+        ) from None
     return [folder / _file_name(name) for name, _ in wanted]
 
 
@@ -55,13 +65,18 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
             "or set GATEWAY_KAFKA_BOOTSTRAP to a cluster you have"
         ) from None
     repository = MavenContext(
-        repo_cache=cache / "maven", resolver=PythonResolver(), remote_repos={"central": mirror} if mirror else None, timeout=30
+        repo_cache=cache / "maven",
+        resolver=PythonResolver(),
+        remote_repos={"central": mirror} if mirror else None,
+        timeout=30,
     )
     group, artifact, version = name.split(":")
     cause: Exception | None = None
     for _ in range(MAX_ATTEMPTS):
         try:
-            path = Path(repository.project(group, artifact).at_version(version).artifact().resolve())
+            path = Path(
+                repository.project(group, artifact).at_version(version).artifact().resolve()
+            )
         except Exception as error:  # noqa: BLE001 - the resolver raises many kinds; the last one is reported
             cause = error
             continue
@@ -72,4 +87,6 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
             return
         path.unlink(missing_ok=True)
         cause = ValueError("its checksum differs from the lock file")
-    raise Unavailable(f"{name} could not be fetched ({cause}); check the network, or set GATEWAY_JAR_MIRROR to a Maven mirror you reach")
+    raise Unavailable(
+        f"{name} could not be fetched ({cause}); check the network, or set GATEWAY_JAR_MIRROR to a Maven mirror you reach"
+    )

@@ -23,12 +23,23 @@ _HEADERS: dict[str, Any] = {
     "required": ["ce_specversion", "ce_id", "ce_source", "ce_type"],
     "properties": {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": _TEXT | {"description": "The same whenever the same content is published again: the key for dropping repeats"},
+        "ce_id": _TEXT
+        | {
+            "description": "The same whenever the same content is published again: the key for dropping repeats"
+        },
         "ce_source": _TEXT | {"description": "/connectors/<connector>/<stream>"},
         "ce_type": _TEXT | {"description": "What happened to what, with its version"},
         "ce_subject": _TEXT | {"description": "The record's key"},
-        "ce_time": {"type": "string", "format": "date-time", "description": "When the registry changed the record, where it says so"},
-        "ce_dataschema": {"type": "string", "format": "uri", "description": "$id of the JSON Schema of the value"},
+        "ce_time": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When the registry changed the record, where it says so",
+        },
+        "ce_dataschema": {
+            "type": "string",
+            "format": "uri",
+            "description": "$id of the JSON Schema of the value",
+        },
         "content-type": _TEXT | {"description": "Media type of the value"},
     },
 }
@@ -48,12 +59,17 @@ def document(version: str, described: Collection[str], provenance: str) -> str:
         "defaultContentType": "application/json",
         "channels": {topic.name: _channel(topic) for topic in TOPICS},
         "operations": {
-            f"{action}.{topic.name}": {"action": action, "channel": {"$ref": f"#/channels/{topic.name}"}}
+            f"{action}.{topic.name}": {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{topic.name}"},
+            }
             for topic in TOPICS
             for action in _actions(topic)
         },
         "components": {
-            "messages": {topic.name: _message(topic, topic.name in described, provenance) for topic in TOPICS},
+            "messages": {
+                topic.name: _message(topic, topic.name in described, provenance) for topic in TOPICS
+            },
             "messageTraits": {"cloudevent": {"headers": _HEADERS}},
         },
     }
@@ -62,7 +78,10 @@ def document(version: str, described: Collection[str], provenance: str) -> str:
     yaml.width = 132
     yaml.representer.ignore_aliases = lambda _: True
     yaml.dump(found, text)
-    return "# Made from gateway/messages/topics.py by `gateway schema`. Do not edit.\n" + text.getvalue()
+    return (
+        "# Made from gateway/messages/topics.py by `gateway schema`. Do not edit.\n"
+        + text.getvalue()
+    )
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
@@ -92,7 +111,12 @@ def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
         "name": topic.name,
         "title": topic.description,
         "traits": [{"$ref": "#/components/messageTraits/cloudevent"}],
-        "bindings": {"kafka": {"key": {"type": "string", "description": topic.key_description}, "bindingVersion": BINDING}},
+        "bindings": {
+            "kafka": {
+                "key": {"type": "string", "description": topic.key_description},
+                "bindingVersion": BINDING,
+            }
+        },
     }
     if described:
         found["payload"] = {
@@ -101,7 +125,12 @@ def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
         }
         found["headers"] = {
             "type": "object",
-            "properties": {"provenance": {"type": "string", "description": f"Compact JSON, described by ./{provenance}.schema.json"}},
+            "properties": {
+                "provenance": {
+                    "type": "string",
+                    "description": f"Compact JSON, described by ./{provenance}.schema.json",
+                }
+            },
         }
     return found
 

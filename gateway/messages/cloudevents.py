@@ -42,7 +42,9 @@ def _document_id(topic: str, key: bytes, value: bytes | None) -> str:
     name = _length_prefixed(topic)
     if value is None:
         return _short_sha256(b"%b%b%b\x00" % (name, _pack_length(1, len(key)), key))
-    return _short_sha256(b"".join((name, _pack_length(1, len(key)), key, _pack_length(1, len(value)), value)))
+    return _short_sha256(
+        b"".join((name, _pack_length(1, len(key)), key, _pack_length(1, len(value)), value))
+    )
 
 
 def _short_sha256(data: bytes) -> str:
@@ -70,9 +72,19 @@ def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tup
     """Return the headers of a record on ``gateway.raw.v1``. ``content`` is its :func:`digest`, where that is at hand."""
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(raw.key, raw.version, content_digest(raw) if content is None else content).encode()),
+        (
+            "ce_id",
+            event_id(
+                raw.key, raw.version, content_digest(raw) if content is None else content
+            ).encode(),
+        ),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
-        ("ce_type", b"eu.qualification-gateway.raw.received.v1" if raw.body is not None else b"eu.qualification-gateway.raw.deleted.v1"),
+        (
+            "ce_type",
+            b"eu.qualification-gateway.raw.received.v1"
+            if raw.body is not None
+            else b"eu.qualification-gateway.raw.deleted.v1",
+        ),
         ("content-type", raw.media_type.encode()),
     ]
     if raw.changed_at:
@@ -104,7 +116,9 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
         stream=source.rpartition("/")[2],
         native_id=native_id,
         body=value,
-        media_type="application/xml" if found.get("content-type") == b"application/xml" else "application/json",
+        media_type="application/xml"
+        if found.get("content-type") == b"application/xml"
+        else "application/json",
         kind=found.get("kind", b"").decode(),
         context=msgspec.json.decode(context, type=dict[str, str]) if context else {},
         changed_at=datetime.fromisoformat(time.decode()) if time else None,
@@ -115,7 +129,9 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
     )
 
 
-def encode_document_headers(document: Document, raw: RawRecord, provenance: Provenance | None) -> list[tuple[str, bytes]]:
+def encode_document_headers(
+    document: Document, raw: RawRecord, provenance: Provenance | None
+) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of a harmonised document or its tombstone."""
     kind, schema = _type_headers(document.type, document.schema)
     key = document.key.encode()

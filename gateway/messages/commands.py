@@ -38,7 +38,9 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field=
     id: str = ""
 
 
-class Renormalise(msgspec.Struct, frozen=True, kw_only=True, tag="renormalise", tag_field="command"):
+class Renormalise(
+    msgspec.Struct, frozen=True, kw_only=True, tag="renormalise", tag_field="command"
+):
     """Read the raw records again with the files the worker runs with, and publish what differs."""
 
     connector: str
@@ -56,7 +58,9 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True, tag="backfill", tag_fi
     id: str = ""
 
 
-class CancelBackfill(msgspec.Struct, frozen=True, kw_only=True, tag="cancel-backfill", tag_field="command"):
+class CancelBackfill(
+    msgspec.Struct, frozen=True, kw_only=True, tag="cancel-backfill", tag_field="command"
+):
     """End a backfill where it stands; what it wrote stays."""
 
     connector: str

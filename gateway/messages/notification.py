@@ -64,4 +64,10 @@ def encode_notification(news: Notification) -> OutgoingRecord:
         ("ce_dataschema", SCHEMA.encode()),
         ("content-type", JSON),
     ]
-    return OutgoingRecord(NOTIFICATIONS.name, key, msgspec.json.encode(news), headers, partition_for(key, NOTIFICATIONS.partitions))
+    return OutgoingRecord(
+        NOTIFICATIONS.name,
+        key,
+        msgspec.json.encode(news),
+        headers,
+        partition_for(key, NOTIFICATIONS.partitions),
+    )

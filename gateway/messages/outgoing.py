@@ -12,7 +12,14 @@ class OutgoingRecord:
 
     __slots__ = ("headers", "key", "partition", "topic", "value")
 
-    def __init__(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int | None = None) -> None:
+    def __init__(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+    ) -> None:
         self.topic = topic
         self.key = key
         self.value = value

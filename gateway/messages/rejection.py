@@ -30,7 +30,9 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode_rejection(rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int) -> OutgoingRecord:
+def encode_rejection(
+    rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int
+) -> OutgoingRecord:
     """Return the record for ``gateway.rejections.v1``; its key is the raw record's, its id the same on every repeat."""
     value = _ENCODER.encode(
         Rejection(
@@ -45,7 +47,9 @@ def encode_rejection(rejected: Rejected, raw: RawRecord, *, topic: str, partitio
             raw={"topic": topic, "partition": partition, "offset": offset},
         )
     )
-    place = (topic, str(partition), str(offset)) if offset >= 0 else (raw.key, raw.version, raw.body)
+    place = (
+        (topic, str(partition), str(offset)) if offset >= 0 else (raw.key, raw.version, raw.body)
+    )
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id(*place, rejected.config_digest, rejected.tables_digest).encode()),

@@ -11,7 +11,9 @@ from gateway.messages.topics import STATUS
 
 WORKER_KEY_PREFIX = "@"
 """Keys of workers begin with it, so that none is a connector's."""
-StreamStateName = Literal["starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"]
+StreamStateName = Literal[
+    "starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"
+]
 
 
 class BackfillStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +66,18 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
 
 def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
     """Return the record that says it."""
-    key = f"{status.connector}|{status.stream}" if isinstance(status, StreamStatus) else WORKER_KEY_PREFIX + status.worker
-    return OutgoingRecord(STATUS.name, key.encode(), msgspec.json.encode(status), [("content-type", b"application/json")], 0)
+    key = (
+        f"{status.connector}|{status.stream}"
+        if isinstance(status, StreamStatus)
+        else WORKER_KEY_PREFIX + status.worker
+    )
+    return OutgoingRecord(
+        STATUS.name,
+        key.encode(),
+        msgspec.json.encode(status),
+        [("content-type", b"application/json")],
+        0,
+    )
 
 
 def encode_worker_gone(worker: str) -> OutgoingRecord:

@@ -48,10 +48,28 @@ USERS = (
         verifies=True,
         watches="harmonise",
     ),
-    User("gateway-harmonise", frozenset({"harmonise"}), group="harmonise", transactions="harmonise-", verifies=True),
-    User("gateway-operator", frozenset({"operator"}), group="gateway-operator.", group_is_prefix=True, verifies=True),
+    User(
+        "gateway-harmonise",
+        frozenset({"harmonise"}),
+        group="harmonise",
+        transactions="harmonise-",
+        verifies=True,
+    ),
+    User(
+        "gateway-operator",
+        frozenset({"operator"}),
+        group="gateway-operator.",
+        group_is_prefix=True,
+        verifies=True,
+    ),
     User("gateway-auditor", frozenset({"audit"}), verifies=True, watches="harmonise"),
-    User("gateway-eraser", frozenset({"erase", "audit"}), transactions="poll-", verifies=True, watches="harmonise"),
+    User(
+        "gateway-eraser",
+        frozenset({"erase", "audit"}),
+        transactions="poll-",
+        verifies=True,
+        watches="harmonise",
+    ),
     User("europass", frozenset({"europass"}), group="europass.", group_is_prefix=True),
     User("esc", frozenset({"esc"}), group="esc.", group_is_prefix=True),
 )
@@ -60,8 +78,10 @@ USERS = (
 def files(cluster: str = CLUSTER) -> dict[str, str]:
     """Return the text of each file by its name."""
     return {
-        "topics.yaml": _HEADER + "".join("---\n" + _dump(topic_resource(topic, cluster)) for topic in TOPICS),
-        "users.yaml": _HEADER + "".join("---\n" + _dump(user_resource(user, cluster)) for user in USERS),
+        "topics.yaml": _HEADER
+        + "".join("---\n" + _dump(topic_resource(topic, cluster)) for topic in TOPICS),
+        "users.yaml": _HEADER
+        + "".join("---\n" + _dump(user_resource(user, cluster)) for user in USERS),
     }
 
 
@@ -72,8 +92,14 @@ def topic_resource(topic: Topic, cluster: str = CLUSTER) -> dict[str, Any]:
         "kind": "KafkaTopic",
         "metadata": {
             "name": topic.name,
-            "labels": {"strimzi.io/cluster": cluster, "qualification-gateway/personal-data": str(topic.personal).lower()},
-            "annotations": {"qualification-gateway/holds": topic.description, "qualification-gateway/key": topic.key_description},
+            "labels": {
+                "strimzi.io/cluster": cluster,
+                "qualification-gateway/personal-data": str(topic.personal).lower(),
+            },
+            "annotations": {
+                "qualification-gateway/holds": topic.description,
+                "qualification-gateway/key": topic.key_description,
+            },
         },
         "spec": {
             "topicName": topic.name,
@@ -90,19 +116,28 @@ def user_resource(user: User, cluster: str = CLUSTER) -> dict[str, Any]:
         "apiVersion": API,
         "kind": "KafkaUser",
         "metadata": {"name": user.name, "labels": {"strimzi.io/cluster": cluster}},
-        "spec": {"authentication": {"type": "scram-sha-512"}, "authorization": {"type": "simple", "acls": acl_rules(user)}},
+        "spec": {
+            "authentication": {"type": "scram-sha-512"},
+            "authorization": {"type": "simple", "acls": acl_rules(user)},
+        },
     }
 
 
 def acl_rules(user: User) -> list[dict[str, Any]]:
     """Return the access rules of a user: its topics, then its groups, then its transactional ids."""
-    found = [_rule("topic", topic.name, operations) for topic in TOPICS if (operations := _topic_rule(user, topic))]
+    found = [
+        _rule("topic", topic.name, operations)
+        for topic in TOPICS
+        if (operations := _topic_rule(user, topic))
+    ]
     if user.group:
         found.append(_rule("group", user.group, ["Describe", "Read"], prefix=user.group_is_prefix))
     if user.watches:
         found.append(_rule("group", user.watches, ["Describe"]))
     if user.transactions:
-        found.append(_rule("transactionalId", user.transactions, ["Describe", "Write"], prefix=True))
+        found.append(
+            _rule("transactionalId", user.transactions, ["Describe", "Write"], prefix=True)
+        )
     return found
 
 

@@ -31,7 +31,15 @@ def suppression_id(key: bytes, connector: str, native_id: str) -> str:
     return hmac.digest(key, b"record\x00" + f"{connector}|{native_id}".encode(), "sha256").hex()
 
 
-def encode_suppression(suppression_id: str, kind: SuppressionKind, key: bytes, at: str) -> OutgoingRecord:
+def encode_suppression(
+    suppression_id: str, kind: SuppressionKind, key: bytes, at: str
+) -> OutgoingRecord:
     """Return the entry as it is written."""
     value = msgspec.json.encode(SuppressionEntry(kind=kind, key_id=key_id(key), at=at))
-    return OutgoingRecord(SUPPRESSIONS.name, suppression_id.encode(), value, [("content-type", b"application/json")], 0)
+    return OutgoingRecord(
+        SUPPRESSIONS.name,
+        suppression_id.encode(),
+        value,
+        [("content-type", b"application/json")],
+        0,
+    )

@@ -205,22 +205,39 @@ TOPICS: tuple[Topic, ...] = (
 
 def personal_data_table() -> str:
     """Return the record of what may leave on which basis, as the table that stands in the README."""
-    lines = ["| topic | personal data | who reads it | on which basis | kept |", "|---|---|---|---|---|"]
+    lines = [
+        "| topic | personal data | who reads it | on which basis | kept |",
+        "|---|---|---|---|---|",
+    ]
     for topic in TOPICS:
         days = f"{topic.days} day" if topic.days == 1 else f"{topic.days} days"
-        kept = " or ".join([*(["until replaced or deleted"] if topic.compacted else []), *([days] if topic.days else [])])
+        kept = " or ".join(
+            [
+                *(["until replaced or deleted"] if topic.compacted else []),
+                *([days] if topic.days else []),
+            ]
+        )
         readers = ", ".join(f"**{one}**" if one in PLATFORMS else one for one in topic.readers)
-        lines.append(f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.legal_basis} | {kept} |")
+        lines.append(
+            f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.legal_basis} | {kept} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
     """Return the topic's configuration as Kafka names it."""
-    policies = [*(["compact"] if topic.compacted else []), *(["delete"] if topic.days or not topic.compacted else [])]
+    policies = [
+        *(["compact"] if topic.compacted else []),
+        *(["delete"] if topic.days or not topic.compacted else []),
+    ]
     found = {"cleanup.policy": ",".join(policies), "max.message.bytes": str(topic.max_bytes)}
     if topic.compacted:
         # A tombstone outlives any reader's downtime of a week; a segment closes each day so that erased records go.
-        found |= {"delete.retention.ms": str(7 * DAY_MS), "segment.ms": str(DAY_MS), "max.compaction.lag.ms": str(7 * DAY_MS)}
+        found |= {
+            "delete.retention.ms": str(7 * DAY_MS),
+            "segment.ms": str(DAY_MS),
+            "max.compaction.lag.ms": str(7 * DAY_MS),
+        }
     if "delete" in policies:
         found["retention.ms"] = str((topic.days or 7) * DAY_MS)
     return found

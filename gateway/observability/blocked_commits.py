@@ -42,5 +42,7 @@ def blocked_seconds(role: str) -> float:
 
 def blocked_reason(role: str) -> str:
     """Return for how long a role has waited and who waits longest, in one line; empty while nobody waits longer than usual."""
-    waiting_client = min(_BLOCKED_SINCE.get(role, {}).items(), key=itemgetter(1), default=("", 0.0))[0]
+    waiting_client = min(
+        _BLOCKED_SINCE.get(role, {}).items(), key=itemgetter(1), default=("", 0.0)
+    )[0]
     return f"for {waited:.0f} s: {waiting_client}" if (waited := blocked_seconds(role)) else ""

@@ -107,8 +107,12 @@ class HealthServer:
             ]
         )
         if self._socket:
-            app.router.add_get("/snapshot", self._snapshot_endpoint)  # for the parent alone: nobody else reaches the socket
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS)
+            app.router.add_get(
+                "/snapshot", self._snapshot_endpoint
+            )  # for the parent alone: nobody else reaches the socket
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+        )
         await self._runner.setup()
         try:
             if self._socket:
@@ -130,7 +134,12 @@ class HealthServer:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.stop()
 
     async def _livez(self, _request: web.Request) -> web.Response:
@@ -139,9 +148,17 @@ class HealthServer:
     async def _readyz(self, _request: web.Request) -> web.Response:
         """One line a check; 503 when one of them is not well."""
         await self._refresh_readings()
-        answers = dict(zip(self._checks, await asyncio.gather(*map(_run_check, self._checks.values())), strict=True))
+        answers = dict(
+            zip(
+                self._checks,
+                await asyncio.gather(*map(_run_check, self._checks.values())),
+                strict=True,
+            )
+        )
         lines = [f"{name}: {answer or 'ok'}" for name, answer in answers.items()] or ["ok"]
-        return web.Response(text="\n".join(lines) + "\n", status=503 if any(answers.values()) else 200)
+        return web.Response(
+            text="\n".join(lines) + "\n", status=503 if any(answers.values()) else 200
+        )
 
     async def _metrics(self, request: web.Request) -> web.Response:
         await self._refresh_readings()
@@ -155,12 +172,18 @@ class HealthServer:
             await self._refresh()
 
     async def _snapshot_endpoint(self, _request: web.Request) -> web.Response:
-        return web.Response(body=merged_metrics.encode_snapshot(self._snapshot()), content_type="application/json")
+        return web.Response(
+            body=merged_metrics.encode_snapshot(self._snapshot()), content_type="application/json"
+        )
 
     async def _page(self, _request: web.Request) -> web.Response:
         await self._refresh_readings()
         snapshot = replace(self._snapshot(), explains=self._explain is not None)
-        return web.Response(text=render(self._registry, snapshot, time.time()), content_type="text/html", charset="utf-8")
+        return web.Response(
+            text=render(self._registry, snapshot, time.time()),
+            content_type="text/html",
+            charset="utf-8",
+        )
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """One record at a time: it takes reading a partition of the raw topic."""
@@ -168,9 +191,15 @@ class HealthServer:
         connector, identifier = request.query.get("connector", ""), request.query.get("id", "")
         try:
             async with asyncio.timeout(EXPLAIN_SECONDS), self._explaining:
-                text, status = await self._explain(connector, identifier) if self._explain else "", 200
+                text, status = (
+                    await self._explain(connector, identifier) if self._explain else "",
+                    200,
+                )
         except TimeoutError:
-            text, status = f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway explain` at the command line", 504
+            text, status = (
+                f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway explain` at the command line",
+                504,
+            )
         except UsageError as error:
             text, status = str(error), 404
         except GatewayError as error:
@@ -192,14 +221,22 @@ async def _run_check(check: ReadinessCheck) -> str:
 
 
 @web.middleware
-async def _error_middleware(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def _error_middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     """Answer errors in one plain line and put the same protective headers on every reply."""
     try:
         response = await handler(request)
     except web.HTTPNotFound:
-        response = web.Response(text="not found; there are /, /livez, /readyz and /metrics\n", status=404)
+        response = web.Response(
+            text="not found; there are /, /livez, /readyz and /metrics\n", status=404
+        )
     except web.HTTPMethodNotAllowed as error:
-        response = web.Response(text="read-only: GET or HEAD\n", status=405, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        response = web.Response(
+            text="read-only: GET or HEAD\n",
+            status=405,
+            headers={"Allow": ", ".join(sorted(error.allowed_methods))},
+        )
     except web.HTTPException:
         raise
     except Exception:
@@ -215,7 +252,9 @@ def check_port_available(settings: Settings) -> None:
         family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
         socket.create_server((settings.metrics_host, settings.metrics_port), family=family).close()
     except (OSError, OverflowError) as error:
-        raise Unavailable(_port_error(settings.metrics_host, settings.metrics_port, error)) from error
+        raise Unavailable(
+            _port_error(settings.metrics_host, settings.metrics_port, error)
+        ) from error
 
 
 def _port_error(host: str, port: int, error: Exception) -> str:

@@ -28,7 +28,8 @@ MAX_DEPTH = 4
 """Nested fields below this depth are not shown."""
 
 _SECRET_NAME = re.compile(
-    r"(^|_)(key|token|secret|password|passwd|passphrase|authorization|cookie|credential|credentials|assertion)s?($|_)", re.IGNORECASE
+    r"(^|_)(key|token|secret|password|passwd|passphrase|authorization|cookie|credential|credentials|assertion)s?($|_)",
+    re.IGNORECASE,
 )
 _PAYLOAD_NAMES = {
     "body",
@@ -62,22 +63,44 @@ _PAYLOAD_NAMES = {
     "element",
 }
 _SENSITIVE_PATTERNS = (
-    (re.compile(r"\b(bearer|basic|digest|negotiate)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 " + HIDDEN),
+    (
+        re.compile(r"\b(bearer|basic|digest|negotiate)\s+[\w.~+/=-]{6,}", re.IGNORECASE),
+        r"\1 " + HIDDEN,
+    ),
     (re.compile(r"://[^/\s@:]+:[^/\s@]+@"), f"://{HIDDEN}@"),
     (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE), r"\1?" + HIDDEN),
     (re.compile(r"\burn:schac:personalUniqueCode:\S+", re.IGNORECASE), HIDDEN),
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL), HIDDEN),
-    (re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"), "\N{REPLACEMENT CHARACTER}"),
+    (
+        re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"),
+        "\N{REPLACEMENT CHARACTER}",
+    ),
 )
 _MIN_LEVELS = {
     **dict.fromkeys(("faust", "mode"), logging.WARNING),  # a page of lines for every start and stop
-    **dict.fromkeys(("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING),  # at INFO they log whole URLs, at DEBUG bodies
-    **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),  # who joined which group, and was given what
+    **dict.fromkeys(
+        ("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING
+    ),  # at INFO they log whole URLs, at DEBUG bodies
+    **dict.fromkeys(
+        ("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO
+    ),  # who joined which group, and was given what
     **dict.fromkeys(  # a line for every topic that is read, by every stream
-        ("aiokafka.consumer.subscription_state", "aiokafka.consumer.consumer", "aiokafka.producer.sender"), logging.WARNING
+        (
+            "aiokafka.consumer.subscription_state",
+            "aiokafka.consumer.consumer",
+            "aiokafka.producer.sender",
+        ),
+        logging.WARNING,
     ),
 }
-_SAFE_ERRORS: tuple[type[BaseException], ...] = (GatewayError, OSError, TimeoutError, ImportError, MemoryError, RecursionError)
+_SAFE_ERRORS: tuple[type[BaseException], ...] = (
+    GatewayError,
+    OSError,
+    TimeoutError,
+    ImportError,
+    MemoryError,
+    RecursionError,
+)
 _RETRY = {"retry_num": "retry", "caused_by": "error", "wait_for": "next_try_seconds"}
 _secrets: set[str] = set()
 
@@ -95,7 +118,12 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     ``auto`` is the console form on a terminal and JSON, one object a line, anywhere else. May be called again.
     """
     out = stream or sys.stderr
-    named = (settings.kafka_password, settings.pseudonym_key, settings.pseudonym_key_previous, settings.permanent_key)
+    named = (
+        settings.kafka_password,
+        settings.pseudonym_key,
+        settings.pseudonym_key_previous,
+        settings.permanent_key,
+    )
     mask_secrets(*(secret.get_secret_value() for secret in named))
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not out.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level]
@@ -109,16 +137,25 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         redact,
     ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    renderer: Any = structlog.processors.JSONRenderer(sort_keys=False) if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    renderer: Any = (
+        structlog.processors.JSONRenderer(sort_keys=False)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    )
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     handler.addFilter(_meets_min_level)
@@ -155,7 +192,10 @@ def _redact_value(value: Any, depth: int) -> Any:
         case bytes() | bytearray() | memoryview():
             safe: Any = f"<{len(value)} bytes>"
         case Mapping() if depth < MAX_DEPTH:
-            safe = {_text(str(key)): _redact_field(str(key), inner, depth + 1) for key, inner in value.items()}
+            safe = {
+                _text(str(key)): _redact_field(str(key), inner, depth + 1)
+                for key, inner in value.items()
+            }
         case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
             safe = [_redact_field("", inner, depth + 1) for inner in value]
         case BaseException():
@@ -172,7 +212,11 @@ def _text(value: str) -> str:
         value = value.replace(secret, HIDDEN)
     for shape, instead in _SENSITIVE_PATTERNS:
         value = shape.sub(instead, value)
-    return value if len(value) <= MAX_TEXT_LENGTH else f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
+    return (
+        value
+        if len(value) <= MAX_TEXT_LENGTH
+        else f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
+    )
 
 
 def _rename_retry_fields(_logger: Any, _method: str, event: Event) -> Event:
@@ -206,12 +250,17 @@ def _error_chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         waiting += [
             *getattr(one, "exceptions", ()),
-            *filter(None, (one.__cause__ or (None if one.__suppress_context__ else one.__context__),)),
+            *filter(
+                None, (one.__cause__ or (None if one.__suppress_context__ else one.__context__),)
+            ),
         ]
 
 
 def _describe_error(error: BaseException) -> list[str]:
-    return [f"{type(error).__module__}.{type(error).__qualname__}: {_safe_text(error)}", *_frames(error.__traceback__)]
+    return [
+        f"{type(error).__module__}.{type(error).__qualname__}: {_safe_text(error)}",
+        *_frames(error.__traceback__),
+    ]
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
@@ -224,7 +273,10 @@ def _frames(trace: TracebackType | None) -> list[str]:
 
 
 def _safe_text(error: BaseException) -> str:
-    known = isinstance(error, _SAFE_ERRORS) or type(error).__module__.partition(".")[0] in {"aiokafka", "kafka"}
+    known = isinstance(error, _SAFE_ERRORS) or type(error).__module__.partition(".")[0] in {
+        "aiokafka",
+        "kafka",
+    }
     return _text(str(error)) if known else "(text withheld: it may quote a payload)"
 
 
@@ -238,7 +290,11 @@ def _personal_names() -> frozenset[str]:
     for value in vars(records).values():
         if isinstance(value, type) and issubclass(value, Struct):
             for name, hint in get_type_hints(value, include_extras=True).items():
-                marks = [mark for mark in get_args(hint)[1:] if isinstance(mark, Meta)] if get_origin(hint) else []
+                marks = (
+                    [mark for mark in get_args(hint)[1:] if isinstance(mark, Meta)]
+                    if get_origin(hint)
+                    else []
+                )
                 if any((mark.extra or {}).get("personal") for mark in marks):
                     names.add(name)
     return frozenset(names)

@@ -10,10 +10,18 @@ from functools import lru_cache
 
 from gateway.records import Issue, Lookup, Rejected
 
-UNKNOWN = frozenset({"level_unknown", "framework_unknown", "unit_unknown", "code_unknown", "unmapped"})
+UNKNOWN = frozenset(
+    {"level_unknown", "framework_unknown", "unit_unknown", "code_unknown", "unmapped"}
+)
 """Reasons that mean: the value is in no table. Other reasons mean that a table answers, and says there is no equivalent."""
 
-_ASKED_FOR = {"eqf_level": "levels", "nqf_level": "levels", "nqf_framework": "levels", "credit_points": "credits", "credit_unit": "credits"}
+_ASKED_FOR = {
+    "eqf_level": "levels",
+    "nqf_level": "levels",
+    "nqf_framework": "levels",
+    "credit_points": "credits",
+    "credit_unit": "credits",
+}
 
 UsedTable = tuple[str, str, str]
 """Country, table, version."""
@@ -22,7 +30,9 @@ UnmappedValue = tuple[str, str]
 
 
 @lru_cache(maxsize=4096)
-def lookup_labels(country: str, lookups: tuple[Lookup, ...]) -> tuple[tuple[UsedTable, ...], tuple[UnmappedValue, ...]]:
+def lookup_labels(
+    country: str, lookups: tuple[Lookup, ...]
+) -> tuple[tuple[UsedTable, ...], tuple[UnmappedValue, ...]]:
     """Return what :func:`used` and :func:`missing` say of look-ups. Most records ask the same of the same tables, so it is remembered."""
     return used_tables(country, lookups), unmapped_values(country, lookups)
 
@@ -33,10 +43,17 @@ def used_tables(country: str, lookups: Iterable[Lookup]) -> tuple[UsedTable, ...
 
 
 def unmapped_values(
-    country: str, lookups: Iterable[Lookup], issues: Iterable[Issue] = (), rejected: Rejected | None = None
+    country: str,
+    lookups: Iterable[Lookup],
+    issues: Iterable[Issue] = (),
+    rejected: Rejected | None = None,
 ) -> tuple[UnmappedValue, ...]:
     """Return the places where a value was in no table, one for each value."""
-    found = [(country, _table_name(one.table) if one.version else lookup_kind(one.field)) for one in lookups if one.reason in UNKNOWN]
+    found = [
+        (country, _table_name(one.table) if one.version else lookup_kind(one.field))
+        for one in lookups
+        if one.reason in UNKNOWN
+    ]
     found += [(country, lookup_kind(issue.field)) for issue in issues if issue.code == "unmapped"]
     if rejected and rejected.stage == "table" and rejected.reason in UNKNOWN:
         found.append((country, lookup_kind(rejected.field)))

@@ -33,9 +33,17 @@ class _SnapshotMessage(msgspec.Struct):
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """Return what a process tells its parent for the page."""
-    problems = [(connector, stream, text) for (connector, stream), text in snapshot.problems.items()]
+    problems = [
+        (connector, stream, text) for (connector, stream), text in snapshot.problems.items()
+    ]
     return msgspec.json.encode(
-        _SnapshotMessage(snapshot.stage, list(snapshot.roles), dict(snapshot.titles), sorted(snapshot.paused), problems)
+        _SnapshotMessage(
+            snapshot.stage,
+            list(snapshot.roles),
+            dict(snapshot.titles),
+            sorted(snapshot.paused),
+            problems,
+        )
     )
 
 
@@ -47,7 +55,9 @@ def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
         roles=tuple(sorted({role for one in answers for role in one.roles})),
         titles={name: title for one in answers for name, title in one.titles.items()},
         paused=frozenset(stream for one in answers for stream in one.paused),
-        problems={(connector, stream): text for one in answers for connector, stream, text in one.problems},
+        problems={
+            (connector, stream): text for one in answers for connector, stream, text in one.problems
+        },
     )
 
 
@@ -65,15 +75,26 @@ class MergedMetrics(Collector):
 
     async def refresh(self) -> None:
         """Ask every process; one that does not answer within two seconds is left out."""
-        answers = dict(zip(self.sockets, await asyncio.gather(*map(_ask, self.sockets.values())), strict=True))
-        self.ready = {process: answers[process].get("/readyz", b"no answer").decode() for process in self.sockets}
-        self.snapshot = merge_snapshots(one["/snapshot"] for one in answers.values() if "/snapshot" in one)
+        answers = dict(
+            zip(self.sockets, await asyncio.gather(*map(_ask, self.sockets.values())), strict=True)
+        )
+        self.ready = {
+            process: answers[process].get("/readyz", b"no answer").decode()
+            for process in self.sockets
+        }
+        self.snapshot = merge_snapshots(
+            one["/snapshot"] for one in answers.values() if "/snapshot" in one
+        )
         families: dict[str, Metric] = {}
         for process, answer in answers.items():
             for family in text_string_to_metric_families(answer.get("/metrics", b"").decode()):
-                kept = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                kept = families.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
                 for sample in family.samples:
-                    kept.samples.append(sample._replace(labels={**sample.labels, "process": process}))
+                    kept.samples.append(
+                        sample._replace(labels={**sample.labels, "process": process})
+                    )
         self._families = list(families.values())
 
     def collect(self) -> Iterable[Metric]:
@@ -88,7 +109,9 @@ async def _ask(socket: Path) -> dict[str, bytes]:
     answers: dict[str, bytes] = {}
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(socket)), timeout=timeout
+        ) as session:
             for path in ("/readyz", "/metrics", "/snapshot"):
                 async with session.get(f"http://process{path}") as reply:
                     answers[path] = await reply.read()

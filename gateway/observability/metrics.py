@@ -30,60 +30,166 @@ def _histogram(name: str, text: str, *labels: str) -> Histogram:
 
 
 # --- polling a registry
-POLLS = _counter("polls", "Polls of a stream by outcome: ok, retry, halt, fenced", "connector", "stream", "outcome")
-POLL_DURATION = _histogram("poll_duration_seconds", "One poll, from cursor to the last commit", "connector", "stream")
+POLLS = _counter(
+    "polls",
+    "Polls of a stream by outcome: ok, retry, halt, fenced",
+    "connector",
+    "stream",
+    "outcome",
+)
+POLL_DURATION = _histogram(
+    "poll_duration_seconds", "One poll, from cursor to the last commit", "connector", "stream"
+)
 RECEIVED = _counter("records_received", "Records a registry served", "connector", "stream")
 RECORDS = _counter(
-    "records", "How records ended: accepted, rejected, unchanged, deleted; their sum equals received", "connector", "stream", "outcome"
+    "records",
+    "How records ended: accepted, rejected, unchanged, deleted; their sum equals received",
+    "connector",
+    "stream",
+    "outcome",
 )
 SUPPRESSED = _counter(
-    "records_suppressed", "Records that were served and not kept, because they were erased; counted as deleted too", "connector", "stream"
+    "records_suppressed",
+    "Records that were served and not kept, because they were erased; counted as deleted too",
+    "connector",
+    "stream",
 )
 CURSOR_TIMESTAMP = _gauge(
-    "cursor_timestamp_seconds", "How far a stream has been read, as Unix time; lag = time() - it", "connector", "stream"
+    "cursor_timestamp_seconds",
+    "How far a stream has been read, as Unix time; lag = time() - it",
+    "connector",
+    "stream",
 )
-LAST_SUCCESS = _gauge("last_success_timestamp_seconds", "When a poll last ended well, as Unix time", "connector", "stream")
-POLL_INTERVAL = _gauge("poll_interval_seconds", "The stream's configured 'every'", "connector", "stream")
+LAST_SUCCESS = _gauge(
+    "last_success_timestamp_seconds",
+    "When a poll last ended well, as Unix time",
+    "connector",
+    "stream",
+)
+POLL_INTERVAL = _gauge(
+    "poll_interval_seconds", "The stream's configured 'every'", "connector", "stream"
+)
 
-BACKFILL_RATIO = _gauge("backfill_progress_ratio", "How much of a stream's backfill is done, 0-1", "connector", "stream")
-BACKFILL_RECORDS = _counter("backfill_records", "Records that a backfill read; they count as received too", "connector", "stream")
+BACKFILL_RATIO = _gauge(
+    "backfill_progress_ratio", "How much of a stream's backfill is done, 0-1", "connector", "stream"
+)
+BACKFILL_RECORDS = _counter(
+    "backfill_records",
+    "Records that a backfill read; they count as received too",
+    "connector",
+    "stream",
+)
 
 # --- talking to a registry
-REQUESTS = _counter("registry_requests", "Requests by status class: 2xx 3xx 4xx 5xx error", "connector", "status_class")
-REQUEST_DURATION = _histogram("registry_request_duration_seconds", "One request with its whole reply", "connector")
+REQUESTS = _counter(
+    "registry_requests",
+    "Requests by status class: 2xx 3xx 4xx 5xx error",
+    "connector",
+    "status_class",
+)
+REQUEST_DURATION = _histogram(
+    "registry_request_duration_seconds", "One request with its whole reply", "connector"
+)
 RETRIES = _counter("retries", "Requests tried again, by cause", "connector", "cause")
-RATE_LIMIT_WAIT = _counter("rate_limit_wait_seconds", "Seconds spent waiting for a registry's rate limit or quiet hours", "connector")
-BREAKER_STATE = _gauge("breaker_state", "Circuit breaker of a registry: 0 closed, 1 half-open, 2 open", "connector")
-CERTIFICATE_EXPIRY = _gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires, as Unix time", "connector", "use")
+RATE_LIMIT_WAIT = _counter(
+    "rate_limit_wait_seconds",
+    "Seconds spent waiting for a registry's rate limit or quiet hours",
+    "connector",
+)
+BREAKER_STATE = _gauge(
+    "breaker_state", "Circuit breaker of a registry: 0 closed, 1 half-open, 2 open", "connector"
+)
+CERTIFICATE_EXPIRY = _gauge(
+    "certificate_expiry_timestamp_seconds",
+    "When a certificate in use expires, as Unix time",
+    "connector",
+    "use",
+)
 
 # --- harmonising
-REJECTIONS = _counter("rejections", "Rejected records by reason and target field", "connector", "stream", "reason", "field")
-ALL_REJECTED = _gauge("all_rejected_state", "1 while a stream is stopped because its records are all rejected", "connector", "stream")
-ISSUES = _counter("issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code")
-TABLE_LOOKUPS = _counter("table_lookups", "Lookups in mapping tables", "country", "table", "version")
-UNMAPPED = _counter(
-    "unmapped_values", "Values a table does not know; `gateway rejections list` and `gateway explain` say which", "country", "table"
+REJECTIONS = _counter(
+    "rejections",
+    "Rejected records by reason and target field",
+    "connector",
+    "stream",
+    "reason",
+    "field",
 )
-COVERAGE = _gauge("mapping_coverage_ratio", "Share of target fields that a stream maps, 0-1", "connector", "stream")
-BATCH_DURATION = _histogram("batch_duration_seconds", "One harmonised batch, from fetch to commit", "partition")
-TABLE_EXPIRY = _gauge("table_expiry_timestamp_seconds", "When the table version in force ends, as Unix time", "country", "table")
+ALL_REJECTED = _gauge(
+    "all_rejected_state",
+    "1 while a stream is stopped because its records are all rejected",
+    "connector",
+    "stream",
+)
+ISSUES = _counter(
+    "issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code"
+)
+TABLE_LOOKUPS = _counter(
+    "table_lookups", "Lookups in mapping tables", "country", "table", "version"
+)
+UNMAPPED = _counter(
+    "unmapped_values",
+    "Values a table does not know; `gateway rejections list` and `gateway explain` say which",
+    "country",
+    "table",
+)
+COVERAGE = _gauge(
+    "mapping_coverage_ratio",
+    "Share of target fields that a stream maps, 0-1",
+    "connector",
+    "stream",
+)
+BATCH_DURATION = _histogram(
+    "batch_duration_seconds", "One harmonised batch, from fetch to commit", "partition"
+)
+TABLE_EXPIRY = _gauge(
+    "table_expiry_timestamp_seconds",
+    "When the table version in force ends, as Unix time",
+    "country",
+    "table",
+)
 
 # --- Kafka
-PUBLISH_BLOCKED = _gauge("publish_blocked_seconds", "For how long nothing could be committed; 0 when healthy", "role")
-LAST_COMMIT = _gauge("last_commit_timestamp_seconds", "When a role last committed a transaction, as Unix time", "role")
-PRODUCERS_REPLACED = _counter("producers_replaced", "Transactional producers discarded and started anew, by cause", "role", "cause")
+PUBLISH_BLOCKED = _gauge(
+    "publish_blocked_seconds", "For how long nothing could be committed; 0 when healthy", "role"
+)
+LAST_COMMIT = _gauge(
+    "last_commit_timestamp_seconds",
+    "When a role last committed a transaction, as Unix time",
+    "role",
+)
+PRODUCERS_REPLACED = _counter(
+    "producers_replaced",
+    "Transactional producers discarded and started anew, by cause",
+    "role",
+    "cause",
+)
 FENCED = _counter("fenced", "Times another instance had taken over", "role")
 CONSUMER_LAG = _gauge("consumer_lag_records", "Raw records waiting to be harmonised", "partition")
 
 # --- the process
-CONFIG_INFO = _gauge("config_info", "Always 1; says which configuration runs", "connector", "digest", "language")
+CONFIG_INFO = _gauge(
+    "config_info", "Always 1; says which configuration runs", "connector", "digest", "language"
+)
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
 CONNECTORS_OWNED = _gauge("connectors_owned", "Connectors this worker polls")
-WORKER_RESTARTS = _counter("worker_restarts", "Worker processes that ended and were started again by their parent", "process")
+WORKER_RESTARTS = _counter(
+    "worker_restarts",
+    "Worker processes that ended and were started again by their parent",
+    "process",
+)
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
 
 
 def drop_connector(connector: str) -> None:
     """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
-    for gauge in (CURSOR_TIMESTAMP, LAST_SUCCESS, POLL_INTERVAL, BACKFILL_RATIO, ALL_REJECTED, BREAKER_STATE, CERTIFICATE_EXPIRY):
+    for gauge in (
+        CURSOR_TIMESTAMP,
+        LAST_SUCCESS,
+        POLL_INTERVAL,
+        BACKFILL_RATIO,
+        ALL_REJECTED,
+        BREAKER_STATE,
+        CERTIFICATE_EXPIRY,
+    ):
         gauge.remove_by_labels({"connector": connector})

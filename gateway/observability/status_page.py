@@ -73,7 +73,12 @@ class MetricReadings:
     def streams(self) -> list[Stream]:
         """Return every stream that any metric speaks of, in order."""
         return sorted(
-            {(found["connector"], found["stream"]) for all_of in self._samples.values() for found, _ in all_of if "stream" in found}
+            {
+                (found["connector"], found["stream"])
+                for all_of in self._samples.values()
+                for found, _ in all_of
+                if "stream" in found
+            }
         )
 
 
@@ -81,12 +86,16 @@ def _max_over_processes(family: Metric) -> list[tuple[dict[str, str], float]]:
     """Return a gauge's values with the highest of those that differ in the label ``process`` alone: a state is not summed up."""
     found: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in family.samples:
-        labels = tuple(sorted((name, value) for name, value in sample.labels.items() if name != "process"))
+        labels = tuple(
+            sorted((name, value) for name, value in sample.labels.items() if name != "process")
+        )
         found[labels] = max(sample.value, found.get(labels, sample.value))
     return [(dict(labels), value) for labels, value in found.items()]
 
 
-def render_explanation(connector: str, identifier: str, text: str, connectors: Iterable[str]) -> str:
+def render_explanation(
+    connector: str, identifier: str, text: str, connectors: Iterable[str]
+) -> str:
     """Return the page that answers the form: ``text`` as it stands, which holds no person's data."""
     return _PAGE.format(
         style=STYLE,
@@ -101,7 +110,8 @@ def render_explanation(connector: str, identifier: str, text: str, connectors: I
 def _explain_form(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> str:
     """Return the form that asks how one record came about; it is sent without any script."""
     options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>{escape(name)}</option>' for name in sorted(connectors)
+        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>{escape(name)}</option>'
+        for name in sorted(connectors)
     )
     return (
         '<section aria-labelledby="explain"><h2 id="explain">Explain a record</h2><form action="/explain" method="get"><p>'
@@ -127,9 +137,17 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
 
 
 def _header_line(readings: MetricReadings, snapshot: Snapshot, now: float) -> str:
-    release = snapshot.release or next((version for (version,) in readings.sum_by("gateway_build_info", "version")), "")
-    facts = [f"release {release}" if release else "", f"{snapshot.stage} registries" if snapshot.stage else ""]
-    facts += ["roles " + " and ".join(snapshot.roles) if snapshot.roles else "", f"as of {_instant(now)}"]
+    release = snapshot.release or next(
+        (version for (version,) in readings.sum_by("gateway_build_info", "version")), ""
+    )
+    facts = [
+        f"release {release}" if release else "",
+        f"{snapshot.stage} registries" if snapshot.stage else "",
+    ]
+    facts += [
+        "roles " + " and ".join(snapshot.roles) if snapshot.roles else "",
+        f"as of {_instant(now)}",
+    ]
     return " · ".join(escape(fact) for fact in facts if fact)
 
 
@@ -142,7 +160,11 @@ def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]])
     ended = readings.sum_by("gateway_records_total", "outcome")
     numbers = ", ".join(f"{_number(ended.get((outcome,), 0))} {outcome}" for outcome in OUTCOMES)
     waiting = max(readings.sum_by("gateway_publish_blocked_seconds", "role").values(), default=0)
-    kafka = f'<strong class="bad">Kafka has taken nothing for {_duration(waiting)}.</strong> ' if waiting else ""
+    kafka = (
+        f'<strong class="bad">Kafka has taken nothing for {_duration(waiting)}.</strong> '
+        if waiting
+        else ""
+    )
     verdict = kafka + (
         f'<strong class="bad">{_count(len(bad), "stream needs", "streams need")} attention.</strong>'
         if bad
@@ -156,7 +178,9 @@ def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]])
     )
 
 
-def _state(readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: float) -> tuple[str, str]:
+def _state(
+    readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: float
+) -> tuple[str, str]:
     """Return how a stream is (good, plain or bad) and say it in words; the first that applies."""
     cursor = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
     every = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
@@ -171,10 +195,17 @@ def _state(readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: fl
         (cursor is None, "plain", "not read yet"),
         (late, "bad", "late"),
     )
-    return next(((level, words) for applies, level, words in possible if applies), ("good", "fresh"))
+    return next(
+        ((level, words) for applies, level, words in possible if applies), ("good", "fresh")
+    )
 
 
-def _streams(readings: MetricReadings, snapshot: Snapshot, states: Mapping[Stream, tuple[str, str]], now: float) -> str:
+def _streams(
+    readings: MetricReadings,
+    snapshot: Snapshot,
+    states: Mapping[Stream, tuple[str, str]],
+    now: float,
+) -> str:
     cursors = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
     intervals = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream")
     received = readings.sum_by("gateway_records_received_total", "connector", "stream")
@@ -196,7 +227,14 @@ def _streams(readings: MetricReadings, snapshot: Snapshot, states: Mapping[Strea
                 *(_cell(ended.get((*stream, outcome))) for outcome in OUTCOMES),
             ]
         )
-    heads = ("Connector and stream", "State", "Read up to", "Every", "Received", *map(str.capitalize, OUTCOMES))
+    heads = (
+        "Connector and stream",
+        "State",
+        "Read up to",
+        "Every",
+        "Received",
+        *map(str.capitalize, OUTCOMES),
+    )
     return _table(
         "streams",
         "Connectors and their streams",
@@ -217,11 +255,20 @@ def _rejections(readings: MetricReadings) -> str:
             f"<td><code>{escape(stream)}</code></td>",
             _cell(number),
         ]
-        for (connector, stream, reason, where), number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        for (connector, stream, reason, where), number in sorted(
+            counts.items(), key=lambda item: (-item[1], item[0])
+        )
         if number
     ]
     heads = ("Reason", "Field", "Connector", "Stream", "Records")
-    return _table("rejections", "Rejections by reason", heads, rows, empty="Nothing was rejected.", numbers=range(4, 5))
+    return _table(
+        "rejections",
+        "Rejections by reason",
+        heads,
+        rows,
+        empty="Nothing was rejected.",
+        numbers=range(4, 5),
+    )
 
 
 def _registries(readings: MetricReadings, now: float) -> str:
@@ -230,13 +277,19 @@ def _registries(readings: MetricReadings, now: float) -> str:
     retries = readings.sum_by("gateway_retries_total", "connector")
     waits = readings.sum_by("gateway_rate_limit_wait_seconds_total", "connector")
     certificates: dict[str, float] = {}
-    for (connector, _), when in readings.sum_by("gateway_certificate_expiry_timestamp_seconds", "connector", "use").items():
+    for (connector, _), when in readings.sum_by(
+        "gateway_certificate_expiry_timestamp_seconds", "connector", "use"
+    ).items():
         certificates[connector] = min(when, certificates.get(connector, when))
     names = sorted({connector for connector, *_ in [*breakers, *requests, *retries, *waits]})
     rows = []
     for name in names:
         level, words = _BREAKERS.get(breakers.get((name,), 0), ("bad", "unknown"))
-        failed = sum(value for (connector, status), value in requests.items() if connector == name and status in {"5xx", "4xx", "error"})
+        failed = sum(
+            value
+            for (connector, status), value in requests.items()
+            if connector == name and status in {"5xx", "4xx", "error"}
+        )
         total = sum(value for (connector, _), value in requests.items() if connector == name)
         rows.append(
             [
@@ -249,8 +302,23 @@ def _registries(readings: MetricReadings, now: float) -> str:
                 _until(certificates.get(name), now),
             ]
         )
-    heads = ("Registry", "Circuit breaker", "Requests", "Failed", "Tried again", "Waited for its limits", "Certificate expires")
-    return _table("registries", "Registries", heads, rows, empty="No registry was called by this worker.", numbers=range(2, 5))
+    heads = (
+        "Registry",
+        "Circuit breaker",
+        "Requests",
+        "Failed",
+        "Tried again",
+        "Waited for its limits",
+        "Certificate expires",
+    )
+    return _table(
+        "registries",
+        "Registries",
+        heads,
+        rows,
+        empty="No registry was called by this worker.",
+        numbers=range(2, 5),
+    )
 
 
 def _mapping(readings: MetricReadings, now: float) -> str:
@@ -260,7 +328,11 @@ def _mapping(readings: MetricReadings, now: float) -> str:
     rows = []
     for place in sorted({*lookups, *unmapped}):
         found, missing = lookups.get(place, 0), unmapped.get(place, 0)
-        share = f'<td class="n">{_floor_percent(found - missing, found)}</td>' if found else _EMPTY_NUMBER_CELL
+        share = (
+            f'<td class="n">{_floor_percent(found - missing, found)}</td>'
+            if found
+            else _EMPTY_NUMBER_CELL
+        )
         rows.append(
             [
                 f'<th scope="row">{escape(place[0])}</th>',
@@ -272,17 +344,34 @@ def _mapping(readings: MetricReadings, now: float) -> str:
             ]
         )
     heads = ("Country", "Table", "Lookups", "Values not in it", "Covered", "In force until")
-    return _table("mapping", "Mapping tables by country", heads, rows, empty="No table was used yet.", numbers=range(2, 5))
+    return _table(
+        "mapping",
+        "Mapping tables by country",
+        heads,
+        rows,
+        empty="No table was used yet.",
+        numbers=range(2, 5),
+    )
 
 
 def _coverage(readings: MetricReadings, _now: float) -> str:
     shares = readings.sum_by("gateway_mapping_coverage_ratio", "connector", "stream")
     rows = [
-        [f'<th scope="row"><code>{escape(connector)} <wbr>{escape(stream)}</code></th>', f'<td class="n">{_floor_percent(share, 1)}</td>']
+        [
+            f'<th scope="row"><code>{escape(connector)} <wbr>{escape(stream)}</code></th>',
+            f'<td class="n">{_floor_percent(share, 1)}</td>',
+        ]
         for (connector, stream), share in sorted(shares.items())
     ]
     heads = ("Connector and stream", "Target fields it maps")
-    return _table("coverage", "Coverage", heads, rows, empty="No connector is loaded here.", numbers=range(1, 2))
+    return _table(
+        "coverage",
+        "Coverage",
+        heads,
+        rows,
+        empty="No connector is loaded here.",
+        numbers=range(1, 2),
+    )
 
 
 def _kafka(readings: MetricReadings, now: float) -> str:
@@ -293,7 +382,9 @@ def _kafka(readings: MetricReadings, now: float) -> str:
     rows = []
     for (role,) in sorted({*commits, *blocked, *replaced}):
         seconds = blocked.get((role,), 0)
-        level, words = ("bad", f"blocked for {_duration(seconds)}") if seconds else ("good", "writing")
+        level, words = (
+            ("bad", f"blocked for {_duration(seconds)}") if seconds else ("good", "writing")
+        )
         waiting = _cell(lag if role == "harmonise" else None)
         rows.append(
             [
@@ -305,15 +396,28 @@ def _kafka(readings: MetricReadings, now: float) -> str:
             ]
         )
     heads = ("Role", "State", "Last commit", "Producers replaced", "Records waiting")
-    return _table("kafka", "Kafka", heads, rows, empty="Nothing was committed yet.", numbers=range(3, 5))
+    return _table(
+        "kafka", "Kafka", heads, rows, empty="Nothing was committed yet.", numbers=range(3, 5)
+    )
 
 
-def _table(name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, numbers: range) -> str:
+def _table(
+    name: str,
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    empty: str,
+    numbers: range,
+) -> str:
     """Return a section with one table; the columns ``numbers`` are set to the right."""
     rows = list(rows)
     if not rows:
         return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2><p>{empty}</p></section>'
-    head = "".join(f'<th scope="col"{_RIGHT if index in numbers else ""}>{escape(text)}</th>' for index, text in enumerate(heads))
+    head = "".join(
+        f'<th scope="col"{_RIGHT if index in numbers else ""}>{escape(text)}</th>'
+        for index, text in enumerate(heads)
+    )
     body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in rows[:MAX_ROWS])
     more = (
         f"<p>{_count(len(rows) - MAX_ROWS, 'row is', 'rows are')} not shown; all are in <code>/metrics</code>.</p>"
@@ -379,8 +483,14 @@ _LEVEL_SYMBOLS = {
     "plain": '<span aria-hidden="true">○</span>',
     "bad": '<span aria-hidden="true">▲</span>',
 }
-_BREAKERS = {0.0: ("good", "closed"), 1.0: ("plain", "half-open: probing"), 2.0: ("bad", "open: not called")}
-_EMPTY_CELL = '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
+_BREAKERS = {
+    0.0: ("good", "closed"),
+    1.0: ("plain", "half-open: probing"),
+    2.0: ("bad", "open: not called"),
+}
+_EMPTY_CELL = (
+    '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
+)
 _EMPTY_NUMBER_CELL = _EMPTY_CELL.replace('"none"', '"n none"', 1)
 _RIGHT = ' class="n"'
 

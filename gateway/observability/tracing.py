@@ -42,11 +42,17 @@ def start(settings: Settings) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise UsageError("GATEWAY_TRACES needs the extra: pip install 'qualification-gateway[otel]', or leave it empty") from None
+        raise UsageError(
+            "GATEWAY_TRACES needs the extra: pip install 'qualification-gateway[otel]', or leave it empty"
+        ) from None
     _provider = TracerProvider(
-        resource=Resource.create({"service.name": "qualification-gateway", "service.instance.id": settings.instance})
+        resource=Resource.create(
+            {"service.name": "qualification-gateway", "service.instance.id": settings.instance}
+        )
     )
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint, timeout=5)))
+    _provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint, timeout=5))
+    )
     _tracer = _provider.get_tracer("gateway")
 
 
@@ -66,7 +72,9 @@ def poll_span(connector: str, stream: str) -> Iterator[str]:
         with structlog.contextvars.bound_contextvars(poll_id=poll_id):
             yield poll_id
         return
-    with _active_span("poll", None, {"gateway.connector": connector, "gateway.stream": stream}) as span:
+    with _active_span(
+        "poll", None, {"gateway.connector": connector, "gateway.stream": stream}
+    ) as span:
         poll_id = f"{span.get_span_context().trace_id:032x}"
         with structlog.contextvars.bound_contextvars(poll_id=poll_id):
             yield poll_id
@@ -88,10 +96,16 @@ def add_trace_header(records: Iterable[Any], topic: str) -> None:
 
 def batch_spans(records: Sequence[Any], partition: int) -> AbstractContextManager[TraceParents]:
     """One step in each trace that has records in a batch; gives what :func:`carry_on` needs, ``None`` when nobody traces."""
-    return _NOTHING if _tracer is None else _harmonising(Counter(filter(None, map(_trace_parent_of, records))), partition)
+    return (
+        _NOTHING
+        if _tracer is None
+        else _harmonising(Counter(filter(None, map(_trace_parent_of, records))), partition)
+    )
 
 
-def copy_trace_headers(records: Iterable[Any], results: Iterable[Any], going: Mapping[bytes, bytes]) -> None:
+def copy_trace_headers(
+    records: Iterable[Any], results: Iterable[Any], going: Mapping[bytes, bytes]
+) -> None:
     """Give what was made of each record the trace it came with."""
     for record, result in zip(records, results, strict=True):
         if came := _trace_parent_of(record):
@@ -110,7 +124,11 @@ def _harmonising(parents: Mapping[bytes, int], partition: int) -> Iterator[dict[
     spans = []
     try:
         for one, count in parents.items():
-            span = _start_span("harmonise", one, {"gateway.records": count, "messaging.destination.partition.id": str(partition)})
+            span = _start_span(
+                "harmonise",
+                one,
+                {"gateway.records": count, "messaging.destination.partition.id": str(partition)},
+            )
             spans.append(span)
             found[one] = _format_trace_parent(span)
         yield found
@@ -126,7 +144,9 @@ def _active_span(name: str, parent: bytes | None, attributes: Mapping[str, Any])
     try:
         yield span
     except BaseException as error:
-        span.set_attribute("error.type", type(error).__name__)  # never its text: it may name what a record holds
+        span.set_attribute(
+            "error.type", type(error).__name__
+        )  # never its text: it may name what a record holds
         raise
     finally:
         _PARENT.reset(token)
@@ -142,4 +162,6 @@ def _start_span(name: str, parent: bytes | None, attributes: Mapping[str, Any]) 
 
 def _format_trace_parent(span: Any) -> bytes:
     context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}".encode()
+    return (
+        f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}".encode()
+    )

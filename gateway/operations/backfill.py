@@ -90,7 +90,9 @@ def parse_date_or_datetime(text: str, zone: str, *, end: bool = False) -> dateti
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text}: not a date; write 2024-01-31 or 2024-01-31T12:00:00+01:00") from None
+        raise UsageError(
+            f"{text}: not a date; write 2024-01-31 or 2024-01-31T12:00:00+01:00"
+        ) from None
     if "T" not in text and " " not in text:
         found = datetime.combine(found.date() + timedelta(days=int(end)), time())
     return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
@@ -120,7 +122,9 @@ def current_progress(ledger: StreamState) -> BackfillProgress | None:
     return msgspec.json.decode(note, type=BackfillProgress) if note else None
 
 
-async def start_backfill(ledger: StreamState, backfill_id: str, start: datetime, end: datetime) -> str:
+async def start_backfill(
+    ledger: StreamState, backfill_id: str, start: datetime, end: datetime
+) -> str:
     """Write down that a backfill is to run; return why not, in one line. The same one asked again changes nothing."""
     await ledger.open()
     before = current_progress(ledger)
@@ -174,7 +178,11 @@ async def run_backfill(
                     page, ids_written_during_request = found
                     async with write_lock:
                         progress = await _write_page(
-                            ledger, page, ids_written_during_request, advance_progress(progress, window, page), tally
+                            ledger,
+                            page,
+                            ids_written_during_request,
+                            advance_progress(progress, window, page),
+                            tally,
                         )
                     update_metric(connector.connector, name, progress)
                     if page.last:
@@ -189,7 +197,9 @@ async def run_backfill(
     return progress
 
 
-def remaining_windows(connector: Connector, name: str, progress: BackfillProgress) -> Iterator[TimeWindow]:
+def remaining_windows(
+    connector: Connector, name: str, progress: BackfillProgress
+) -> Iterator[TimeWindow]:
     """Cut what is left of the span into the windows the stream asks for; an interrupted one comes first and unchanged."""
     rule = connector.streams[name].cursor
     length = rule.window if rule else None
@@ -203,15 +213,25 @@ def remaining_windows(connector: Connector, name: str, progress: BackfillProgres
         start = until
 
 
-def advance_progress(progress: BackfillProgress, window: TimeWindow, page: RecordPage) -> BackfillProgress:
+def advance_progress(
+    progress: BackfillProgress, window: TimeWindow, page: RecordPage
+) -> BackfillProgress:
     """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page.
 
     A clock of ours that is ahead does no harm here: what the registry did not serve yet comes after the live cursor, too.
     """
     if page.last:
-        return msgspec.structs.replace(progress, done=window.until, start=None, until=None, position="", watermark=None)
+        return msgspec.structs.replace(
+            progress, done=window.until, start=None, until=None, position="", watermark=None
+        )
     watermark = max(filter(None, (progress.watermark, page.watermark)), default=None)
-    return msgspec.structs.replace(progress, start=window.since, until=window.until, position=page.position, watermark=watermark)
+    return msgspec.structs.replace(
+        progress,
+        start=window.since,
+        until=window.until,
+        position=page.position,
+        watermark=watermark,
+    )
 
 
 def update_metric(connector: str, stream: str, progress: BackfillProgress) -> None:
@@ -219,7 +239,9 @@ def update_metric(connector: str, stream: str, progress: BackfillProgress) -> No
     metrics.BACKFILL_RATIO.labels(connector, stream).set(progress.ratio)
 
 
-async def _next_page(pages: AsyncIterator[RecordPage], ledger: StreamState, traffic: LivePollGate) -> tuple[RecordPage, set[str]] | None:
+async def _next_page(
+    pages: AsyncIterator[RecordPage], ledger: StreamState, traffic: LivePollGate
+) -> tuple[RecordPage, set[str]] | None:
     """Return the next page and what was written while it was asked for; it may show an older state of that."""
     await traffic.wait_until_idle()
     ids_written_during_request: set[str] = set()
@@ -229,17 +251,29 @@ async def _next_page(pages: AsyncIterator[RecordPage], ledger: StreamState, traf
 
 
 async def _write_page(
-    ledger: StreamState, page: RecordPage, ids_written_during_request: set[str], progress: BackfillProgress, tally: PollResult
+    ledger: StreamState,
+    page: RecordPage,
+    ids_written_during_request: set[str],
+    progress: BackfillProgress,
+    tally: PollResult,
 ) -> BackfillProgress:
     """Write a page and where the backfill stands behind it; what live polling wrote meanwhile is newer and stays."""
-    entries, _ = select_changes([raw for raw in page.records if raw.native_id not in ids_written_during_request], ledger.digests)
+    entries, _ = select_changes(
+        [raw for raw in page.records if raw.native_id not in ids_written_during_request],
+        ledger.digests,
+    )
     ledger.written_ids = None
     received = len(page.records)
     progress = msgspec.structs.replace(
-        progress, received=progress.received + received, written=progress.written + len(entries), pages=progress.pages + 1
+        progress,
+        received=progress.received + received,
+        written=progress.written + len(entries),
+        pages=progress.pages + 1,
     )
     note = {NOTE_NAME: msgspec.json.encode(progress)}
     before = tally.received
-    await write_page_entries(ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note)
+    await write_page_entries(
+        ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note
+    )
     metrics.BACKFILL_RECORDS.labels(ledger.connector, ledger.stream).inc(tally.received - before)
     return progress

@@ -55,7 +55,9 @@ class ErasedRecord(NamedTuple):
 
     def raw(self) -> RawRecord:
         """Return the record without its content."""
-        return RawRecord(connector=self.connector, stream=self.stream, native_id=self.native_id, body=None)
+        return RawRecord(
+            connector=self.connector, stream=self.stream, native_id=self.native_id, body=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,22 @@ class RemainingRecords(msgspec.Struct, frozen=True):
     earlier: int
 
 
-def request_for_record(settings: Settings, fleet: LoadedConfig, connector: str, native_id: str) -> ErasureRequest:
+def request_for_record(
+    settings: Settings, fleet: LoadedConfig, connector: str, native_id: str
+) -> ErasureRequest:
     """Ask for one record of a connector."""
     if connector not in fleet.connectors:
         raise UsageError(f"unknown connector {connector}; there are: {', '.join(fleet.connectors)}")
-    suppression_ids = tuple(suppression_id(key, connector, native_id) for key in load_keys(settings).for_audience(SUPPRESSION_AUDIENCE))
+    suppression_ids = tuple(
+        suppression_id(key, connector, native_id)
+        for key in load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
+    )
     return ErasureRequest("record", (connector,), (suppression_ids,), native_id, (native_id,))
 
 
-def request_for_person(settings: Settings, fleet: LoadedConfig, identifiers: Iterable[tuple[str, str]]) -> ErasureRequest:
+def request_for_person(
+    settings: Settings, fleet: LoadedConfig, identifiers: Iterable[tuple[str, str]]
+) -> ErasureRequest:
     """Ask for everything that names a person by one of ``identifiers``: pairs of kind (``esi``, or what ``pseudonym:`` says) and value."""
     known = identifier_kinds(fleet.connectors.values())
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
@@ -120,21 +129,31 @@ def request_for_person(settings: Settings, fleet: LoadedConfig, identifiers: Ite
         countries = sorted(country for country, name in known if name == kind)
         if not countries:
             names = ", ".join(sorted({name for _, name in known})) or "none"
-            raise UsageError(f"no connector finds persons by {kind!r}; the kinds of identifiers are: {names}")
+            raise UsageError(
+                f"no connector finds persons by {kind!r}; the kinds of identifiers are: {names}"
+            )
         clear.append(value)
-        suppression_ids += [tuple(pseudonymiser(key, country, kind)(value) for key in keys) for country in countries]
+        suppression_ids += [
+            tuple(pseudonymiser(key, country, kind)(value) for key in keys) for country in countries
+        ]
     if not suppression_ids:
         raise UsageError("give at least one identifier, one a line: KIND VALUE")
-    return ErasureRequest("person", tuple(fleet.connectors), tuple(suppression_ids), plain_identifiers=tuple(clear))
+    return ErasureRequest(
+        "person", tuple(fleet.connectors), tuple(suppression_ids), plain_identifiers=tuple(clear)
+    )
 
 
-async def erase(settings: Settings, fleet: LoadedConfig, asked: ErasureRequest, *, reason: str, by: str) -> ErasureReceipt:
+async def erase(
+    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest, *, reason: str, by: str
+) -> ErasureReceipt:
     """Erase, and return the receipt once the stage has taken away what it had made. Doing it again is harmless.
 
     Raises :class:`~gateway.errors.RetryLater` when no stage harmonises: raw records and digests are gone then, and nothing comes back.
     """
     if any(text in reason or text in by for text in asked.plain_identifiers):
-        raise UsageError("the reason and the name stand in the receipt: give a case number, not the identifier")
+        raise UsageError(
+            "the reason and the name stand in the receipt: give a case number, not the identifier"
+        )
     at = datetime.now(UTC).isoformat(timespec="seconds")
     suppression_ids = tuple(group[0] for group in asked.suppression_ids)
     started_receipt = ErasureReceipt(
@@ -152,18 +171,29 @@ async def erase(settings: Settings, fleet: LoadedConfig, asked: ErasureRequest, 
     for name, stream in _affected_streams(fleet, asked):
         mine = sorted(one for one in found if (one.connector, one.stream) == (name, stream))
         for start in range(0, len(mine), BATCH_SIZE):
-            await _write_as_owner(settings, name, stream, [erasure_entry(one.raw(), "asked") for one in mine[start : start + BATCH_SIZE]])
+            await _write_as_owner(
+                settings,
+                name,
+                stream,
+                [erasure_entry(one.raw(), "asked") for one in mine[start : start + BATCH_SIZE]],
+            )
     tombstones: tuple[RecordPosition, ...] = ()
     if found:
         await wait_until_harmonised(settings)
-        tombstones = await _tombstones(settings, build_record_processor(settings, fleet.harmonisers.get), found)
+        tombstones = await _tombstones(
+            settings, build_record_processor(settings, fleet.harmonisers.get), found
+        )
     state: ErasureState = "erased" if found else "nothing found"
-    receipt = msgspec.structs.replace(started_receipt, state=state, records=len(found), tombstones=tombstones)
+    receipt = msgspec.structs.replace(
+        started_receipt, state=state, records=len(found), tombstones=tombstones
+    )
     await send_message(settings, AUDIT, asked.connectors[0], msgspec.json.encode(receipt))
     return receipt
 
 
-async def find_records(settings: Settings, fleet: LoadedConfig, asked: ErasureRequest) -> set[ErasedRecord]:
+async def find_records(
+    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest
+) -> set[ErasedRecord]:
     """Return every record on the raw topic that is asked for, by any version of it that can still be read."""
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
     suppression_ids = {one for group in asked.suppression_ids for one in group}
@@ -174,28 +204,39 @@ async def find_records(settings: Settings, fleet: LoadedConfig, asked: ErasureRe
         if raw.connector not in subjects:
             continue
         wanted = (
-            raw.native_id == asked.native_id if asked.kind == "record" else not suppression_ids.isdisjoint(subjects[raw.connector](raw))
+            raw.native_id == asked.native_id
+            if asked.kind == "record"
+            else not suppression_ids.isdisjoint(subjects[raw.connector](raw))
         )
         if not wanted:
             continue
         if raw.stream not in fleet.connectors[raw.connector].streams:
-            raise UsageError(f"{raw.connector} has no stream {raw.stream} any more, which the record is of: put it back for the erasure")
+            raise UsageError(
+                f"{raw.connector} has no stream {raw.stream} any more, which the record is of: put it back for the erasure"
+            )
         found.add(ErasedRecord(raw.connector, raw.stream, raw.native_id))
     return found
 
 
-async def find_remaining(settings: Settings, fleet: LoadedConfig, asked: ErasureRequest) -> list[RemainingRecords]:
+async def find_remaining(
+    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest
+) -> list[RemainingRecords]:
     """Read every topic from offset 0 and return what is left of what was asked for: nothing once the erasure is complete."""
     found = await find_records(settings, fleet, asked)
     if asked.kind == "record":
-        found |= {ErasedRecord(asked.connectors[0], stream, asked.native_id) for stream in fleet.connectors[asked.connectors[0]].streams}
+        found |= {
+            ErasedRecord(asked.connectors[0], stream, asked.native_id)
+            for stream in fleet.connectors[asked.connectors[0]].streams
+        }
     keys = _record_keys(build_record_processor(settings, fleet.harmonisers.get), found)
     texts = [text.encode() for text in asked.plain_identifiers] if asked.kind == "person" else []
     left = []
     for topic in TOPICS:
         versions: dict[bytes, list[bool]] = {}
         async for one in read_topic(settings, topic.name):
-            if one.key is not None and ((topic.name, one.key) in keys or _contains_identifier(one, texts)):
+            if one.key is not None and (
+                (topic.name, one.key) in keys or _contains_identifier(one, texts)
+            ):
                 versions.setdefault(one.key, []).append(one.value is not None)
         live = sum(there[-1] for there in versions.values())
         earlier = sum(map(sum, versions.values())) - live
@@ -209,7 +250,10 @@ async def _write_suppressions(
 ) -> set[ErasedRecord]:
     """Make the entries durable and take every stream from its owner; return what the digests know of a record that was asked for."""
     key = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)[0]
-    extra_records = [encode_suppression(group[0], asked.kind, key, started_receipt.at) for group in asked.suppression_ids]
+    extra_records = [
+        encode_suppression(group[0], asked.kind, key, started_receipt.at)
+        for group in asked.suppression_ids
+    ]
     extra_records.append(
         OutgoingRecord(
             AUDIT.name,
@@ -229,7 +273,11 @@ async def _write_suppressions(
 
 
 async def _write_as_owner(
-    settings: Settings, connector: str, stream: str, entries: Sequence[RawEntry] = (), extra_records: Sequence[OutgoingRecord] = ()
+    settings: Settings,
+    connector: str,
+    stream: str,
+    entries: Sequence[RawEntry] = (),
+    extra_records: Sequence[OutgoingRecord] = (),
 ) -> Collection[str]:
     """Take a stream, write in its transaction, and return the native ids it knows. A worker that takes it back only delays this."""
     for attempt in range(MAX_ATTEMPTS):
@@ -248,14 +296,18 @@ async def _write_as_owner(
     raise AssertionError
 
 
-async def _tombstones(settings: Settings, deliver: RecordProcessor, found: set[ErasedRecord]) -> tuple[RecordPosition, ...]:
+async def _tombstones(
+    settings: Settings, deliver: RecordProcessor, found: set[ErasedRecord]
+) -> tuple[RecordPosition, ...]:
     """Return where the tombstones stand that this erasure wrote: the last record of each key."""
     keys = _record_keys(deliver, found)
     last: dict[tuple[str, bytes], RecordPosition | None] = {}
     for topic in sorted({name for name, _ in keys}):
         async for one in read_topic(settings, topic):
             if (topic, one.key) in keys:
-                last[topic, one.key] = RecordPosition(topic, one.partition, one.offset) if one.value is None else None
+                last[topic, one.key] = (
+                    RecordPosition(topic, one.partition, one.offset) if one.value is None else None
+                )
     return tuple(sorted(place for place in last.values() if place is not None))
 
 
@@ -265,14 +317,23 @@ def _record_keys(deliver: RecordProcessor, found: Iterable[ErasedRecord]) -> set
     for one in found:
         raw = erasure_entry(one.raw(), "asked").raw
         keys |= {(out.topic, out.key) for out in deliver.tombstones_for(raw)}
-        keys |= {(RAW.name, raw.key.encode()), (DIGESTS.name, f"{one.connector}|{one.stream}|{one.native_id}".encode())}
+        keys |= {
+            (RAW.name, raw.key.encode()),
+            (DIGESTS.name, f"{one.connector}|{one.stream}|{one.native_id}".encode()),
+        }
     return keys
 
 
 def _contains_identifier(one: ConsumerRecord, texts: Iterable[bytes]) -> bool:
     """Return whether a record holds one of the identifiers in clear, in its key, its value or its headers."""
-    return any(text in part for text in texts for part in (one.key, one.value or b"", *(value for _, value in one.headers)))
+    return any(
+        text in part
+        for text in texts
+        for part in (one.key, one.value or b"", *(value for _, value in one.headers))
+    )
 
 
 def _affected_streams(fleet: LoadedConfig, asked: ErasureRequest) -> Iterator[tuple[str, str]]:
-    return ((name, stream) for name in asked.connectors for stream in fleet.connectors[name].streams)
+    return (
+        (name, stream) for name in asked.connectors for stream in fleet.connectors[name].streams
+    )

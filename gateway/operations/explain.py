@@ -24,20 +24,28 @@ MASKING_KEY = b"the key of explanations, never of a gateway"
 """Pseudonyms made with it are hidden and never leave the page."""
 
 
-async def read_stored_record(settings: Settings, connector: str, native_id: str) -> tuple[RawRecord, str]:
+async def read_stored_record(
+    settings: Settings, connector: str, native_id: str
+) -> tuple[RawRecord, str]:
     """Return the latest raw record with this id and where it stands; raises :class:`~gateway.errors.UsageError` when there is none."""
     try:
         found = await read_latest(settings, RAW.name, f"{connector}|{native_id}".encode())
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{RAW.name} cannot be read now ({type(error).__name__})") from None
     if found is None or found.value is None:
-        raise UsageError(f"{RAW.name} holds no record {native_id} of {connector}; `gateway topics read {RAW.name}` lists keys")
-    return decode_raw(found.key, found.value, found.headers), f"{RAW.name}-{found.partition}@{found.offset}"
+        raise UsageError(
+            f"{RAW.name} holds no record {native_id} of {connector}; `gateway topics read {RAW.name}` lists keys"
+        )
+    return decode_raw(
+        found.key, found.value, found.headers
+    ), f"{RAW.name}-{found.partition}@{found.offset}"
 
 
 async def explain_stored_record(settings: Settings, connector: str, native_id: str) -> Explanation:
     """Return how a record comes about. Raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
-    path = next((path for path in connector_files(settings.connectors) if path.stem == connector), None)
+    path = next(
+        (path for path in connector_files(settings.connectors) if path.stem == connector), None
+    )
     if path is None:
         raise UsageError(f"no connector {connector}")
     raw, position = await read_stored_record(settings, connector, native_id)
@@ -49,7 +57,9 @@ async def explain_stored_record(settings: Settings, connector: str, native_id: s
     return await asyncio.to_thread(work)
 
 
-def explain_record(connector: Connector, raw: RawRecord, tables: Tables, position: str = "") -> Explanation:
+def explain_record(
+    connector: Connector, raw: RawRecord, tables: Tables, position: str = ""
+) -> Explanation:
     """Return how a raw record comes about, rule by rule: the slow way, which ends as the fast one does."""
     outcome = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).harmonise_with_rules(raw)
     return explained(connector, raw, outcome, tables=tables, position=position)

@@ -45,7 +45,11 @@ class Notifier:
     ) -> None:
         """Say it soon; nothing waits for it. ``owner`` addresses it to the registry's owner too."""
         known = None if isinstance(connector, str) else connector
-        told = notification.RegistryOwner(name=known.owner.name, contact=known.owner.contact) if owner and known else None
+        told = (
+            notification.RegistryOwner(name=known.owner.name, contact=known.owner.contact)
+            if owner and known
+            else None
+        )
         self.writer.enqueue(
             notification.encode_notification(
                 notification.Notification(
@@ -78,13 +82,23 @@ class FailureStreak:
             return
         self.count += 1
         kind: notification.NotificationKind = "halted" if outcome == "halt" else "failing"
-        if kind not in self.notified and (kind == "halted" or self.count >= FAILURES_BEFORE_NOTIFICATION):
+        if kind not in self.notified and (
+            kind == "halted" or self.count >= FAILURES_BEFORE_NOTIFICATION
+        ):
             self.notified.add(kind)
-            self.herald.notify(kind, self.connector, self.stream, text=text, reason=reason, owner=True)
+            self.herald.notify(
+                kind, self.connector, self.stream, text=text, reason=reason, owner=True
+            )
 
     def poll_succeeded(self) -> None:
         """Note a poll that ended well."""
         if self.notified:
-            self.herald.notify("recovered", self.connector, self.stream, text=f"after {self.count} failures", owner=True)
+            self.herald.notify(
+                "recovered",
+                self.connector,
+                self.stream,
+                text=f"after {self.count} failures",
+                owner=True,
+            )
             self.notified.clear()
         self.count = 0

@@ -13,7 +13,9 @@ from gateway.settings import Settings
 async def read_status(settings: Settings) -> tuple[list[StreamStatus], list[WorkerStatus]]:
     """Return what was last said of every stream and by every worker."""
     found: dict[bytes, StreamStatus | WorkerStatus] = {}
-    decoder: msgspec.json.Decoder[StreamStatus | WorkerStatus] = msgspec.json.Decoder(StreamStatus | WorkerStatus)
+    decoder: msgspec.json.Decoder[StreamStatus | WorkerStatus] = msgspec.json.Decoder(
+        StreamStatus | WorkerStatus
+    )
     async for record in read_topic(settings, STATUS.name):
         if record.value is None:
             found.pop(record.key, None)

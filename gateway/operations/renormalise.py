@@ -43,7 +43,9 @@ class OutcomeChange:
     topics: tuple[str, ...]
 
 
-async def find_changes(settings: Settings, deliver: RecordProcessor, connector: str, stream: str = "") -> list[OutcomeChange]:
+async def find_changes(
+    settings: Settings, deliver: RecordProcessor, connector: str, stream: str = ""
+) -> list[OutcomeChange]:
     """Return what the present files would publish differently, without writing anything.
 
     Of a whole connector, what is :data:`LEFT_OVER` comes last: the owner of a stream cannot take it away, since no raw record leads there.
@@ -55,12 +57,24 @@ async def find_changes(settings: Settings, deliver: RecordProcessor, connector: 
         if record.key.startswith(prefix):
             latest[record.key] = record
     results = {
-        key: (record, deliver(record)) for key, record in latest.items() if stream in {"", decode_raw(key, None, record.headers).stream}
+        key: (record, deliver(record))
+        for key, record in latest.items()
+        if stream in {"", decode_raw(key, None, record.headers).stream}
     }
-    topics = {one.topic for _, result in results.values() for one in result.outgoing} - {REJECTIONS.name}
+    topics = {one.topic for _, result in results.values() for one in result.outgoing} - {
+        REJECTIONS.name
+    }
     standing = await _published_event_ids(settings, topics | deliver.output_topics(connector))
-    found = [change for record, result in results.values() if (change := _compare_record(deliver, record, result, standing))]
-    return found if stream else found + await _orphaned_documents(settings, deliver, connector, results.values())
+    found = [
+        change
+        for record, result in results.values()
+        if (change := _compare_record(deliver, record, result, standing))
+    ]
+    return (
+        found
+        if stream
+        else found + await _orphaned_documents(settings, deliver, connector, results.values())
+    )
 
 
 async def renormalise(settings: Settings, deliver: RecordProcessor, ledger: StreamState) -> int:
@@ -74,7 +88,9 @@ async def renormalise(settings: Settings, deliver: RecordProcessor, ledger: Stre
     return len(changes)
 
 
-async def _published_event_ids(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, bytes], str]:
+async def _published_event_ids(
+    settings: Settings, topics: Iterable[str]
+) -> dict[tuple[str, bytes], str]:
     """Return the event id of every document that stands on ``topics``; a deleted one is absent."""
     found: dict[tuple[str, bytes], str] = {}
     for topic in sorted(topics):
@@ -87,13 +103,19 @@ async def _published_event_ids(settings: Settings, topics: Iterable[str]) -> dic
 
 
 async def _orphaned_documents(
-    settings: Settings, deliver: RecordProcessor, connector: str, results: Iterable[tuple[ConsumerRecord, ProcessedRecord]]
+    settings: Settings,
+    deliver: RecordProcessor,
+    connector: str,
+    results: Iterable[tuple[ConsumerRecord, ProcessedRecord]],
 ) -> list[OutcomeChange]:
     """Return the documents of a connector that none of its raw records leads to: what came of them stands elsewhere now, or nowhere."""
     reachable_keys = {
         (one.topic, one.key)
         for record, result in results
-        for one in (*result.outgoing, *deliver.tombstones_for(decode_raw(record.key, None, record.headers)))
+        for one in (
+            *result.outgoing,
+            *deliver.tombstones_for(decode_raw(record.key, None, record.headers)),
+        )
     }
     source = f"/connectors/{connector}/".encode()
     found: dict[tuple[str, bytes], ConsumerRecord] = {}
@@ -101,31 +123,50 @@ async def _orphaned_documents(
         async for record in read_topic(settings, topic):
             found.pop((topic, record.key), None)
             headers = dict(record.headers)
-            if record.value is not None and (topic, record.key) not in reachable_keys and headers["ce_source"].startswith(source):
+            if (
+                record.value is not None
+                and (topic, record.key) not in reachable_keys
+                and headers["ce_source"].startswith(source)
+            ):
                 found[topic, record.key] = record
-    return [OutcomeChange(record, dict(record.headers)["ce_id"].decode(), ORPHANED, (topic,)) for (topic, _), record in found.items()]
+    return [
+        OutcomeChange(record, dict(record.headers)["ce_id"].decode(), ORPHANED, (topic,))
+        for (topic, _), record in found.items()
+    ]
 
 
 def _compare_record(
-    deliver: RecordProcessor, record: ConsumerRecord, result: ProcessedRecord, standing: dict[tuple[str, bytes], str]
+    deliver: RecordProcessor,
+    record: ConsumerRecord,
+    result: ProcessedRecord,
+    standing: dict[tuple[str, bytes], str],
 ) -> OutcomeChange | None:
     """Return the change a record undergoes, or ``None``."""
-    outgoing: list[OutgoingRecord] = [one for one in result.outgoing if one.topic != REJECTIONS.name]
+    outgoing: list[OutgoingRecord] = [
+        one for one in result.outgoing if one.topic != REJECTIONS.name
+    ]
     if result.outcome == "rejected":
         outgoing = deliver.tombstones_for(decode_raw(record.key, None, record.headers))
     before = [
         standing.get((one.topic, one.key), "")
         for one in outgoing
-        if standing.get((one.topic, one.key), "") != ("" if one.value is None else dict(one.headers)["ce_id"].decode())
+        if standing.get((one.topic, one.key), "")
+        != ("" if one.value is None else dict(one.headers)["ce_id"].decode())
     ]
     if not before:
         return None
-    return OutcomeChange(record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing))
+    return OutcomeChange(
+        record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing)
+    )
 
 
 def _entry(ledger: StreamState, change: OutcomeChange) -> RawEntry:
     raw = decode_raw(change.record.key, change.record.value, change.record.headers)
     known = ledger.digests.get(raw.native_id, bytes(24))
     return RawEntry(
-        msgspec.structs.replace(raw, written_before=True, corrects_event_id=change.corrected_event_id), known[:16], raw.changed_at
+        msgspec.structs.replace(
+            raw, written_before=True, corrects_event_id=change.corrected_event_id
+        ),
+        known[:16],
+        raw.changed_at,
     )

@@ -74,7 +74,9 @@ class ReplayPlan:
     """The registry has sent a newer version, which is judged by itself."""
 
 
-async def read_active_rejections(settings: Settings, connector: str = "", stream: str = "", reason: str = "") -> list[ActiveRejection]:
+async def read_active_rejections(
+    settings: Settings, connector: str = "", stream: str = "", reason: str = ""
+) -> list[ActiveRejection]:
     """Return the rejections that hold now, oldest first; empty words mean any."""
     found: dict[bytes, ActiveRejection] = {}
     decoder = msgspec.json.Decoder(Rejection)
@@ -82,18 +84,24 @@ async def read_active_rejections(settings: Settings, connector: str = "", stream
         found.pop(record.key, None)
         if record.value is not None:
             rejection = decoder.decode(record.value)
-            found[record.key] = ActiveRejection(record.key.decode(), rejection, record.partition, record.offset, record.timestamp)
+            found[record.key] = ActiveRejection(
+                record.key.decode(), rejection, record.partition, record.offset, record.timestamp
+            )
     return sorted(
         (
             one
             for one in found.values()
-            if connector in {"", one.rejection.connector} and stream in {"", one.rejection.stream} and reason in {"", one.rejection.reason}
+            if connector in {"", one.rejection.connector}
+            and stream in {"", one.rejection.stream}
+            and reason in {"", one.rejection.reason}
         ),
         key=lambda one: (one.timestamp, one.key),
     )
 
 
-async def plan_replay(settings: Settings, rejected: list[ActiveRejection], known: Mapping[str, bytes]) -> ReplayPlan:
+async def plan_replay(
+    settings: Settings, rejected: list[ActiveRejection], known: Mapping[str, bytes]
+) -> ReplayPlan:
     """Return what of one stream's rejections can be tried again; ``known`` holds the digest of each record's newest version."""
     found = ReplayPlan()
     requested_positions = {place: one for one in rejected if (place := one.raw_position)}
@@ -115,7 +123,9 @@ async def read_digests(settings: Settings, connector: str, stream: str) -> dict[
     """Return the digest of each record's newest version in a stream, without taking it."""
     name = f"{connector}|{stream}".encode()
     prefix = name + b"|"
-    found = await read_partition(settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), [prefix])
+    found = await read_partition(
+        settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), [prefix]
+    )
     return {key[len(prefix) :].decode(): value for key, value in found.items()}
 
 
@@ -129,11 +139,19 @@ async def replay(settings: Settings, ledger: StreamState, note: str) -> ReplayPl
     opened = ledger.takeover_number
     requested_positions = msgspec.json.decode(ledger.notes[note], type=ReplayRequest)
     if not requested_positions.ends:
-        requested_positions = msgspec.structs.replace(requested_positions, ends=await last_stable_offsets(settings, REJECTIONS.name))
-        await ledger.write([], None, notes={note: msgspec.json.encode(requested_positions)}, opened=opened)
-    rejected = await read_active_rejections(settings, ledger.connector, ledger.stream, requested_positions.reason)
+        requested_positions = msgspec.structs.replace(
+            requested_positions, ends=await last_stable_offsets(settings, REJECTIONS.name)
+        )
+        await ledger.write(
+            [], None, notes={note: msgspec.json.encode(requested_positions)}, opened=opened
+        )
+    rejected = await read_active_rejections(
+        settings, ledger.connector, ledger.stream, requested_positions.reason
+    )
     found = await plan_replay(
-        settings, [one for one in rejected if one.offset < requested_positions.ends.get(one.partition, 0)], ledger.digests
+        settings,
+        [one for one in rejected if one.offset < requested_positions.ends.get(one.partition, 0)],
+        ledger.digests,
     )
     entries = [_entry(ledger, raw) for _, _, raw in found.to_replay]
     for part in split_into_transactions(entries):
@@ -144,4 +162,8 @@ async def replay(settings: Settings, ledger: StreamState, note: str) -> ReplayPl
 
 
 def _entry(ledger: StreamState, raw: RawRecord) -> RawEntry:
-    return RawEntry(msgspec.structs.replace(raw, written_before=True), ledger.digests[raw.native_id][:16], raw.changed_at)
+    return RawEntry(
+        msgspec.structs.replace(raw, written_before=True),
+        ledger.digests[raw.native_id][:16],
+        raw.changed_at,
+    )

@@ -31,7 +31,13 @@ RENORMALISE = "renormalise"
 class StreamRequests:
     """The notes of one stream, whoever brings its records: a poller, or a caller."""
 
-    def __init__(self, settings: Settings, connector: Connector, ledger: StreamState, herald: Notifier | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector,
+        ledger: StreamState,
+        herald: Notifier | None = None,
+    ) -> None:
         self._settings = settings
         self._connector = connector
         self._ledger = ledger
@@ -53,7 +59,9 @@ class StreamRequests:
     def has_due_request(self) -> bool:
         """Whether something is to be done now."""
         notes = self._ledger.notes
-        return time.monotonic() >= self._retry_at and any(note == RENORMALISE or note.startswith(replay.NOTE_PREFIX) for note in notes)
+        return time.monotonic() >= self._retry_at and any(
+            note == RENORMALISE or note.startswith(replay.NOTE_PREFIX) for note in notes
+        )
 
     async def store(self, command: commands.Command) -> None:
         """Write down what a command asks for; durable when this returns. Raises what a write to Kafka raises."""
@@ -70,7 +78,9 @@ class StreamRequests:
             case commands.Replay():
                 await self._ledger.open()
                 if (note := f"{replay.NOTE_PREFIX} {command.reason}") not in self._ledger.notes:
-                    await self._write_note(note, msgspec.json.encode(replay.ReplayRequest(reason=command.reason)))
+                    await self._write_note(
+                        note, msgspec.json.encode(replay.ReplayRequest(reason=command.reason))
+                    )
 
     async def run_pending(self, deliver: RecordProcessor) -> None:
         """Do what was written down, while nobody else writes the stream's records; it is forgotten once it is done.
@@ -85,16 +95,28 @@ class StreamRequests:
                 await self._write_note(RENORMALISE, None)
                 log.info("renormalised", changed=changed)
                 self.notify("renormalised", text=f"{changed} records are published differently")
-            for note in [note for note in self._ledger.notes if note.startswith(replay.NOTE_PREFIX)]:
+            for note in [
+                note for note in self._ledger.notes if note.startswith(replay.NOTE_PREFIX)
+            ]:
                 found = await replay.replay(self._settings, self._ledger, note)
-                log.info("replayed", records=len(found.to_replay), without_raw_record=found.without_raw_record, newer=found.superseded)
+                log.info(
+                    "replayed",
+                    records=len(found.to_replay),
+                    without_raw_record=found.without_raw_record,
+                    newer=found.superseded,
+                )
                 self.notify(
                     "replayed",
                     text=f"{len(found.to_replay)} rejected records are judged again; {found.without_raw_record} have no raw record any more",
                 )
         except RetryLater as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            log.warning("what was asked waits", reason=error.reason, error=str(error), next_try_seconds=RETRY_SECONDS)
+            log.warning(
+                "what was asked waits",
+                reason=error.reason,
+                error=str(error),
+                next_try_seconds=RETRY_SECONDS,
+            )
 
     def notify(self, kind: NotificationKind, text: str = "") -> None:
         """Tell operators what became of it."""

@@ -58,7 +58,9 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""
 
 
-class StreamReport(msgspec.Struct, kw_only=True, rename={"unexpected": "surplus", "duplicated": "doubled"}):
+class StreamReport(
+    msgspec.Struct, kw_only=True, rename={"unexpected": "surplus", "duplicated": "doubled"}
+):
     """The sums of one stream, and what does not fit them."""
 
     stream: str
@@ -78,7 +80,9 @@ class StreamReport(msgspec.Struct, kw_only=True, rename={"unexpected": "surplus"
     def complete(self) -> bool:
         """Whether every record that was served has its one place, and nothing else stands."""
         ended = self.published + self.rejected + self.unchanged + self.deleted + self.suppressed
-        return ended == self.served and not (self.missing or self.unexpected or self.stale or self.duplicated)
+        return ended == self.served and not (
+            self.missing or self.unexpected or self.stale or self.duplicated
+        )
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -117,23 +121,40 @@ async def verify(settings: Settings, fleet: LoadedConfig, name: str, secrets: Se
 
     Raises :class:`~gateway.errors.RetryLater` when the stage is behind, and what reading a registry raises.
     """
-    connector, deliver = fleet.connectors[name], build_record_processor(settings, fleet.harmonisers.get)
+    connector, deliver = (
+        fleet.connectors[name],
+        build_record_processor(settings, fleet.harmonisers.get),
+    )
     if connector.push is not None:
-        raise UsageError(f"{name}: the registry calls us and cannot be read again; compare with its own list")
+        raise UsageError(
+            f"{name}: the registry calls us and cannot be read again; compare with its own list"
+        )
     now = datetime.now(UTC)
     async with RegistryClient(connector, secrets, settings.registry_environment) as client:
-        served = {stream: await read_stream(connector, stream, client, now) for stream in connector.streams}
+        served = {
+            stream: await read_stream(connector, stream, client, now)
+            for stream in connector.streams
+        }
     await wait_until_harmonised(settings)
     topics = await read_topics(settings, connector, deliver)
     judge = _Comparison(connector, deliver, topics)
     streams = [judge.stream(stream, one) for stream, one in served.items()]
-    return Report(connector=name, read_at=to_rfc3339(now), complete=all(one.complete for one in streams), streams=streams)
+    return Report(
+        connector=name,
+        read_at=to_rfc3339(now),
+        complete=all(one.complete for one in streams),
+        streams=streams,
+    )
 
 
-async def read_stream(connector: Connector, stream: str, client: RegistryClient, now: datetime) -> ServedRecords:
+async def read_stream(
+    connector: Connector, stream: str, client: RegistryClient, now: datetime
+) -> ServedRecords:
     """Read a stream from its beginning up to ``now``, as a first poll would."""
     found = ServedRecords()
-    for window in windows(connector.streams[stream].cursor or CursorRule(scan=True), StreamCursor(), now):
+    for window in windows(
+        connector.streams[stream].cursor or CursorRule(scan=True), StreamCursor(), now
+    ):
         async for page in fetch.read_pages(connector, stream, window, client, position=""):
             for raw in page.records:
                 before = found.latest.get(raw.native_id)
@@ -148,14 +169,19 @@ def to_entry(raw: RawRecord) -> RawEntry:
     return RawEntry(raw, content_digest(raw), raw.changed_at)
 
 
-async def read_topics(settings: Settings, connector: Connector, deliver: RecordProcessor) -> TopicContents:
+async def read_topics(
+    settings: Settings, connector: Connector, deliver: RecordProcessor
+) -> TopicContents:
     """Read everything that stands of a connector."""
     name = connector.connector
     found, prefix = TopicContents(), f"{name}|".encode()
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
             native_id = record.key[len(prefix) :].decode()
-            if _same_event(found.raw.get(native_id), record) and not decode_raw(record.key, None, record.headers).written_before:
+            if (
+                _same_event(found.raw.get(native_id), record)
+                and not decode_raw(record.key, None, record.headers).written_before
+            ):
                 found.repeated_events[RAW.name, record.key] = record
             found.raw[native_id] = record
     for topic in sorted(deliver.output_topics(name)):
@@ -168,10 +194,15 @@ async def read_topics(settings: Settings, connector: Connector, deliver: RecordP
     found.rejections = await _read_rejections(settings, prefix)
     for stream in connector.streams:
         start = prefix + stream.encode() + b"|"
-        digests = await read_partition(settings, DIGESTS.name, partition_for(start[:-1], DIGESTS.partitions), [start])
-        found.digests |= {(stream, key[len(start) :].decode()): value for key, value in digests.items()}
+        digests = await read_partition(
+            settings, DIGESTS.name, partition_for(start[:-1], DIGESTS.partitions), [start]
+        )
+        found.digests |= {
+            (stream, key[len(start) :].decode()): value for key, value in digests.items()
+        }
     found.suppressed = await read_suppression_list(
-        settings, DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE))
+        settings,
+        DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
     )
     return found
 
@@ -188,7 +219,9 @@ async def _read_rejections(settings: Settings, prefix: bytes) -> dict[str, Rejec
 
 
 def _same_event(before: ConsumerRecord | None, record: ConsumerRecord) -> bool:
-    return before is not None and dict(before.headers).get("ce_id") == dict(record.headers).get("ce_id")
+    return before is not None and dict(before.headers).get("ce_id") == dict(record.headers).get(
+        "ce_id"
+    )
 
 
 def _source(record: ConsumerRecord) -> str:
@@ -199,7 +232,9 @@ def _source(record: ConsumerRecord) -> str:
 class _Comparison:
     """Judges the records of one connector, one stream after the other."""
 
-    def __init__(self, connector: Connector, deliver: RecordProcessor, topics: TopicContents) -> None:
+    def __init__(
+        self, connector: Connector, deliver: RecordProcessor, topics: TopicContents
+    ) -> None:
         self._connector, self._deliver, self._topics = connector, deliver, topics
         self._personal = PersonalValueFinder(connector)
 
@@ -217,26 +252,47 @@ class _Comparison:
         for native_id, raw in served.latest.items():
             places = self._document_keys(raw)
             expected |= places
-            ending = self._classify(raw, [self._topics.documents[place] for place in places if place in self._topics.documents])
+            ending = self._classify(
+                raw,
+                [
+                    self._topics.documents[place]
+                    for place in places
+                    if place in self._topics.documents
+                ],
+            )
             if isinstance(ending, str):
                 setattr(report, ending, getattr(report, ending) + 1)
             else:
                 kind, topic, why = ending
-                getattr(report, kind).append(self._finding(raw, self._topics.raw.get(native_id), topic, why))
+                getattr(report, kind).append(
+                    self._finding(raw, self._topics.raw.get(native_id), topic, why)
+                )
         report.duplicated += self._duplicates(stream)
         report.unexpected += self._orphans(stream, served, expected)
         return report
 
-    def _classify(self, raw: RawRecord, documents: list[ConsumerRecord]) -> RecordEnding | tuple[DiscrepancyKind, str, str]:
+    def _classify(
+        self, raw: RawRecord, documents: list[ConsumerRecord]
+    ) -> RecordEnding | tuple[DiscrepancyKind, str, str]:
         """Return how a record ended, or what is wrong with it."""
         if self._topics.suppressed(raw):
-            return "suppressed" if not documents else ("unexpected", documents[0].topic, "was erased and stands")
+            return (
+                "suppressed"
+                if not documents
+                else ("unexpected", documents[0].topic, "was erased and stands")
+            )
         record = self._topics.raw.get(raw.native_id)
         there = record is not None and record.value is not None
         if raw.body is None:
-            return "deleted" if not (documents or there) else ("stale", RAW.name, "the registry deleted it and it stands")
+            return (
+                "deleted"
+                if not (documents or there)
+                else ("stale", RAW.name, "the registry deleted it and it stands")
+            )
         rejection = self._topics.rejections.get(raw.native_id)
-        if record is None or (rejection is not None and rejection.raw["offset"] == -1 and self._is_known_version(raw)):
+        if record is None or (
+            rejection is not None and rejection.raw["offset"] == -1 and self._is_known_version(raw)
+        ):
             if rejection is not None and self._is_known_version(raw):
                 return "rejected"
             return "missing", RAW.name, "was never received, or its raw record is gone"
@@ -246,29 +302,56 @@ class _Comparison:
             and content_digest(stored_raw) != content_digest(raw)
             and to_entry(raw).supersedes(to_entry(stored_raw).value)
         ):
-            return "stale", RAW.name, "the registry has a newer version" if there else "the registry has it and it is deleted here"
+            return (
+                "stale",
+                RAW.name,
+                "the registry has a newer version"
+                if there
+                else "the registry has it and it is deleted here",
+            )
         return self._classify_published(record, stored_raw, documents, rejection)
 
     def _classify_published(
-        self, record: ConsumerRecord, stored_raw: RawRecord, documents: list[ConsumerRecord], rejection: Rejection | None
+        self,
+        record: ConsumerRecord,
+        stored_raw: RawRecord,
+        documents: list[ConsumerRecord],
+        rejection: Rejection | None,
     ) -> RecordEnding | tuple[DiscrepancyKind, str, str]:
-        rejected = rejection is not None and (rejection.raw["partition"], rejection.raw["offset"]) == (record.partition, record.offset)
+        rejected = rejection is not None and (
+            rejection.raw["partition"],
+            rejection.raw["offset"],
+        ) == (record.partition, record.offset)
         if rejected:
-            return "rejected" if not documents else ("unexpected", documents[0].topic, "was rejected and stands as well")
+            return (
+                "rejected"
+                if not documents
+                else ("unexpected", documents[0].topic, "was rejected and stands as well")
+            )
         result = self._deliver(record)
-        wanted = {one.topic for one in result.outgoing if one.value is not None and one.topic != REJECTIONS.name}
+        wanted = {
+            one.topic
+            for one in result.outgoing
+            if one.value is not None and one.topic != REJECTIONS.name
+        }
         if not documents:
             if result.outcome == "deleted":
                 return "deleted"
             if result.outcome == "accepted" and not wanted:
                 return "published"  # in shadow mode nothing leaves
-            return "missing", min(wanted, default=REJECTIONS.name), "is on the raw topic and stands nowhere"
+            return (
+                "missing",
+                min(wanted, default=REJECTIONS.name),
+                "is on the raw topic and stands nowhere",
+            )
         if result.outcome == "deleted":
             return "unexpected", documents[0].topic, "may not be published and stands"
         if missing_topics := wanted - {one.topic for one in documents}:
             return "missing", min(missing_topics), "stands on the other topics only"
         moment = to_rfc3339(stored_raw.changed_at).encode() if stored_raw.changed_at else None
-        if old := [one for one in documents if moment and dict(one.headers).get("ce_time") != moment]:
+        if old := [
+            one for one in documents if moment and dict(one.headers).get("ce_time") != moment
+        ]:
             return "stale", old[0].topic, "is not made of the raw record that stands"
         return "published"
 
@@ -284,7 +367,11 @@ class _Comparison:
             raw = decode_raw(record.key, record.value, record.headers)
             if _source(record) == source and (RAW.name, record.key) in self._topics.repeated_events:
                 yield self._finding(raw, record, RAW.name, "was received once and written twice")
-            for place in self._document_keys(raw) & self._topics.repeated_events.keys() if self._topics.repeated_events else ():
+            for place in (
+                self._document_keys(raw) & self._topics.repeated_events.keys()
+                if self._topics.repeated_events
+                else ()
+            ):
                 of.setdefault(place, []).append((raw, record))
         for (topic, _), source_records in of.items():
             raw, record = source_records[0]
@@ -296,7 +383,9 @@ class _Comparison:
             ):
                 yield self._finding(raw, record, topic, "was received once and published twice")
 
-    def _orphans(self, stream: str, served: ServedRecords, expected: set[tuple[str, bytes]]) -> Iterator[Discrepancy]:
+    def _orphans(
+        self, stream: str, served: ServedRecords, expected: set[tuple[str, bytes]]
+    ) -> Iterator[Discrepancy]:
         """Yield what stands on the topics and was not served: the registry has it no more, and nobody noticed."""
         source = f"/connectors/{self._connector.connector}/{stream}"
         for native_id, record in self._topics.raw.items():
@@ -308,18 +397,34 @@ class _Comparison:
         for (topic, key), document in self._topics.documents.items():
             if _source(document) == source and (topic, key) not in expected:
                 at = f"{topic}-{document.partition}@{document.offset}"
-                yield Discrepancy(id=MASKED, topic=topic, why="no record that the registry serves has this key", at=at)
+                yield Discrepancy(
+                    id=MASKED,
+                    topic=topic,
+                    why="no record that the registry serves has this key",
+                    at=at,
+                )
 
     def _document_keys(self, raw: RawRecord) -> set[tuple[str, bytes]]:
-        return {(one.topic, one.key) for one in self._deliver.tombstones_for(raw) if one.topic != REJECTIONS.name}
+        return {
+            (one.topic, one.key)
+            for one in self._deliver.tombstones_for(raw)
+            if one.topic != REJECTIONS.name
+        }
 
     def _is_known_version(self, raw: RawRecord) -> bool:
         known = self._topics.digests.get((raw.stream, raw.native_id), DELETED_DIGEST)
         return not to_entry(raw).supersedes(known)
 
-    def _finding(self, raw: RawRecord, record: ConsumerRecord | None, topic: str, why: str) -> Discrepancy:
+    def _finding(
+        self, raw: RawRecord, record: ConsumerRecord | None, topic: str, why: str
+    ) -> Discrepancy:
         at = f"{RAW.name}-{record.partition}@{record.offset}" if record is not None else ""
-        return Discrepancy(id=MASKED if self._identifies_person(raw) else raw.native_id, topic=topic, why=why, at=at)
+        return Discrepancy(
+            id=MASKED if self._identifies_person(raw) else raw.native_id,
+            topic=topic,
+            why=why,
+            at=at,
+        )
 
     def _identifies_person(self, raw: RawRecord) -> bool:
         """Return whether the native id holds, or is part of, a value that a rule protects."""

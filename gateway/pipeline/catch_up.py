@@ -7,7 +7,12 @@ import contextlib
 import time
 
 from gateway.errors import RetryLater
-from gateway.kafka.connection import AUTHORIZATION_ERRORS, COORDINATOR_ERRORS, access_denied, admin_client
+from gateway.kafka.connection import (
+    AUTHORIZATION_ERRORS,
+    COORDINATOR_ERRORS,
+    access_denied,
+    admin_client,
+)
 from gateway.kafka.topic_reader import has_committed_records, log_end_offsets
 from gateway.messages.topics import RAW
 from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
@@ -27,7 +32,12 @@ async def wait_until_harmonised(settings: Settings, seconds: float = STAGE_TIMEO
     try:
         while time.monotonic() < deadline:
             with contextlib.suppress(*COORDINATOR_ERRORS):
-                done = {place: found.offset for place, found in (await client.list_consumer_group_offsets(CONSUMER_GROUP)).items()}
+                done = {
+                    place: found.offset
+                    for place, found in (
+                        await client.list_consumer_group_offsets(CONSUMER_GROUP)
+                    ).items()
+                }
                 if not await has_committed_records(settings, RAW.name, done, ends):
                     return
             await asyncio.sleep(0.2)
@@ -36,5 +46,6 @@ async def wait_until_harmonised(settings: Settings, seconds: float = STAGE_TIMEO
     finally:
         await client.close()
     raise RetryLater(
-        "stage_behind", f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?"
+        "stage_behind",
+        f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?",
     )

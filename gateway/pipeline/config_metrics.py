@@ -18,10 +18,14 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
     metrics.COVERAGE.clear()
     metrics.TABLE_EXPIRY.clear()
     for connector in connectors:
-        metrics.CONFIG_INFO.labels(connector.connector, connector.digest, str(connector.language)).set(1)
+        metrics.CONFIG_INFO.labels(
+            connector.connector, connector.digest, str(connector.language)
+        ).set(1)
         for name, stream in connector.streams.items():
             metrics.COVERAGE.labels(connector.connector, name).set(mapped_field_ratio(stream))
-            metrics.RECEIVED.labels(connector.connector, name)  # from 0: a counter that appears with a value has grown from nothing
+            metrics.RECEIVED.labels(
+                connector.connector, name
+            )  # from 0: a counter that appears with a value has grown from nothing
             for outcome in ("accepted", "rejected", "unchanged", "deleted"):
                 metrics.RECORDS.labels(connector.connector, name, outcome)
     countries = {connector.country for connector in connectors}

@@ -50,7 +50,9 @@ class DigestTable(MutableMapping[str, bytes]):
 
     def __contains__(self, native_id: object) -> bool:
         return (
-            isinstance(native_id, str) and SEPARATOR + _encode_id(native_id) + SEPARATOR in self._buckets[self._bucket_index(native_id)][0]
+            isinstance(native_id, str)
+            and SEPARATOR + _encode_id(native_id) + SEPARATOR
+            in self._buckets[self._bucket_index(native_id)][0]
         )
 
     def __setitem__(self, native_id: str, value: bytes) -> None:
@@ -93,7 +95,10 @@ class DigestTable(MutableMapping[str, bytes]):
         width = self._width
         for ids, values in self._buckets:
             for number, encoded in enumerate(ids[1:].split(SEPARATOR)[:-1]):
-                yield encoded.decode(errors="surrogatepass"), bytes(values[number * width : (number + 1) * width])
+                yield (
+                    encoded.decode(errors="surrogatepass"),
+                    bytes(values[number * width : (number + 1) * width]),
+                )
 
     def add_ids(self, native_ids: Iterable[str]) -> None:
         """Enter ids that have no value: for a table of width 0."""
@@ -114,7 +119,9 @@ class DigestTable(MutableMapping[str, bytes]):
         self._buckets.append((bytearray(SEPARATOR), bytearray()))
         self._split_buckets += 1
         for number, encoded in enumerate(ids[1:].split(SEPARATOR)[:-1]):
-            new_ids, new_values = self._buckets[self._bucket_index(encoded.decode(errors="surrogatepass"))]
+            new_ids, new_values = self._buckets[
+                self._bucket_index(encoded.decode(errors="surrogatepass"))
+            ]
             new_ids += encoded + SEPARATOR
             new_values += values[number * self._width : (number + 1) * self._width]
         if self._split_buckets == self._level_size:

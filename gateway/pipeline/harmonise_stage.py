@@ -23,12 +23,23 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from gateway.errors import Denied, Fenced, RetryLater
-from gateway.kafka.connection import AUTHORIZATION_ERRORS, access_denied, client_arguments, was_cancelled_by_library
+from gateway.kafka.connection import (
+    AUTHORIZATION_ERRORS,
+    access_denied,
+    client_arguments,
+    was_cancelled_by_library,
+)
 from gateway.kafka.transactions import Batches, RecordTooLarge, TransactionalProducer
 from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import RAW
 from gateway.observability import blocked_commits, metrics, tracing
-from gateway.pipeline.processed_record import CountKey, ProcessedRecord, ProcessRecord, count_key, count_results
+from gateway.pipeline.processed_record import (
+    CountKey,
+    ProcessedRecord,
+    ProcessRecord,
+    count_key,
+    count_results,
+)
 from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
@@ -124,9 +135,13 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _wait_before_reconnect(self, error: BaseException) -> None:
         """Wait before a new consumer is made, where that may help."""
         if isinstance(error, AUTHORIZATION_ERRORS) and not self.committed:
-            raise access_denied(self._settings, f"reading {self._topic} as group {self._group}", error) from error
+            raise access_denied(
+                self._settings, f"reading {self._topic} as group {self._group}", error
+            ) from error
         log.warning("stage starts anew", error=type(error).__name__)
-        await asyncio.sleep(MAX_RETRY_SECONDS if isinstance(error, AUTHORIZATION_ERRORS) else FIRST_RETRY_SECONDS)
+        await asyncio.sleep(
+            MAX_RETRY_SECONDS if isinstance(error, AUTHORIZATION_ERRORS) else FIRST_RETRY_SECONDS
+        )
 
     async def _connect(self) -> AIOKafkaConsumer | None:
         """Return a consumer that has reached the brokers; ``None`` when stopped before."""
@@ -152,7 +167,9 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             except AUTHORIZATION_ERRORS:
                 raise
             except (KafkaError, OSError) as error:
-                log.warning("stage cannot reach Kafka", error=type(error).__name__, next_try_seconds=delay)
+                log.warning(
+                    "stage cannot reach Kafka", error=type(error).__name__, next_try_seconds=delay
+                )
                 await consumer.stop()
                 await asyncio.sleep(delay)
                 delay = min(MAX_RETRY_SECONDS, delay * 2)
@@ -180,7 +197,9 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                 if state is None:
                     continue  # not ours any more: its new owner reads on from the committed offset
                 if state.ready and generation == self._generation:
-                    deliveries.append(self._process_partition(consumer, topic_partition, state, records))
+                    deliveries.append(
+                        self._process_partition(consumer, topic_partition, state, records)
+                    )
                 else:
                     state.ready = False
             await _gather_all(deliveries)
@@ -195,7 +214,9 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             ]
         )
 
-    async def _acquire_partition(self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition, state: _PartitionState) -> None:
+    async def _acquire_partition(
+        self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition, state: _PartitionState
+    ) -> None:
         """Fence, then read the committed offset, then seek."""
         try:
             await state.transactional.fence()
@@ -219,11 +240,18 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         if position < (done := self._committed_offsets.get(topic_partition, 0)):
             blocked_commits.mark_blocked("harmonise", _offset_regressed_reason(topic_partition))
             told = f"offset {position} of partition {topic_partition.partition} is behind {done}, which was committed here"
-            raise RetryLater("offset_went_back", f"{told}: waiting for the broker; a restart takes its word, and repeats what is between")
+            raise RetryLater(
+                "offset_went_back",
+                f"{told}: waiting for the broker; a restart takes its word, and repeats what is between",
+            )
         blocked_commits.mark_unblocked("harmonise", _offset_regressed_reason(topic_partition))
 
     async def _process_partition(
-        self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition, state: _PartitionState, records: Sequence[ConsumerRecord]
+        self,
+        consumer: AIOKafkaConsumer,
+        topic_partition: TopicPartition,
+        state: _PartitionState,
+        records: Sequence[ConsumerRecord],
     ) -> None:
         with tracing.batch_spans(records, topic_partition.partition) as trace_parents:
             await self._write(consumer, topic_partition, state, records, trace_parents)
@@ -239,7 +267,9 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         started = time.monotonic()
         try:
             batches, origins, kinds = await self._process_records(state, records, trace_parents)
-            await state.transactional.commit(batches, {topic_partition: records[-1].offset + 1}, self._group)
+            await state.transactional.commit(
+                batches, {topic_partition: records[-1].offset + 1}, self._group
+            )
         except RecordTooLarge as error:
             state.too_large_offsets.update(origins[index] for index in error.indexes)
             state.ready = False
@@ -253,13 +283,22 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             count_results(kinds)
             partition = str(topic_partition.partition)
             metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)
-            with contextlib.suppress(KafkaError):  # the partition may be on its way to another member
+            with contextlib.suppress(
+                KafkaError
+            ):  # the partition may be on its way to another member
                 metrics.CONSUMER_LAG.labels(partition).set(
-                    max(0, (consumer.highwater(topic_partition) or 0) - await consumer.position(topic_partition))
+                    max(
+                        0,
+                        (consumer.highwater(topic_partition) or 0)
+                        - await consumer.position(topic_partition),
+                    )
                 )
 
     async def _process_records(
-        self, state: _PartitionState, records: Sequence[ConsumerRecord], trace_parents: dict[bytes, bytes] | None
+        self,
+        state: _PartitionState,
+        records: Sequence[ConsumerRecord],
+        trace_parents: dict[bytes, bytes] | None,
     ) -> tuple[Batches, list[int], Counter[CountKey]]:
         """Process records a slice at a time. Return the batches to send, the offset each of their records comes from, and what to count."""
         batches = await state.transactional.add_records(())
@@ -271,13 +310,21 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             results = _process_chunk(chunk, process, reject_too_large, state.too_large_offsets)
             if trace_parents:
                 tracing.copy_trace_headers(chunk, results, trace_parents)
-            await state.transactional.add_records([one for result in results for one in result.outgoing], batches)
-            origins += [record.offset for record, result in zip(chunk, results, strict=True) for _ in result.outgoing]
+            await state.transactional.add_records(
+                [one for result in results for one in result.outgoing], batches
+            )
+            origins += [
+                record.offset
+                for record, result in zip(chunk, results, strict=True)
+                for _ in result.outgoing
+            ]
             kinds.update(map(count_key, results))
             await asyncio.sleep(0)
         return batches, origins, kinds
 
-    def _release_partition(self, topic_partition: TopicPartition, state: _PartitionState, error: Exception) -> None:
+    def _release_partition(
+        self, topic_partition: TopicPartition, state: _PartitionState, error: Exception
+    ) -> None:
         """Give the partition up until it is taken again, later each time."""
         if isinstance(error, Denied) and not self.committed:
             raise error
@@ -288,14 +335,21 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             delay += FENCED_BACKOFF_SECONDS
         state.retry_at = time.monotonic() + min(MAX_RETRY_SECONDS, delay)
         log.warning(
-            "stage waits", partition=topic_partition.partition, error=str(error) or type(error).__name__, next_try_seconds=round(delay, 1)
+            "stage waits",
+            partition=topic_partition.partition,
+            error=str(error) or type(error).__name__,
+            next_try_seconds=round(delay, 1),
         )
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch in hand finish, then let go of the producers."""
         async with self._lock:
             self._generation += 1
-            lanes = [self._partitions.pop(topic_partition) for topic_partition in revoked if topic_partition in self._partitions]
+            lanes = [
+                self._partitions.pop(topic_partition)
+                for topic_partition in revoked
+                if topic_partition in self._partitions
+            ]
             await asyncio.gather(*(state.transactional.close() for state in lanes))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -304,12 +358,20 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._lock:
             self._generation += 1
             for topic_partition in self._assigned - assigned:
-                metrics.CONSUMER_LAG.remove_by_labels({"partition": str(topic_partition.partition)})  # its new owner knows it from now on
-                blocked_commits.mark_unblocked("harmonise", _offset_regressed_reason(topic_partition))
+                metrics.CONSUMER_LAG.remove_by_labels(
+                    {"partition": str(topic_partition.partition)}
+                )  # its new owner knows it from now on
+                blocked_commits.mark_unblocked(
+                    "harmonise", _offset_regressed_reason(topic_partition)
+                )
             self._assigned = assigned
             for topic_partition in assigned:
                 self._partitions[topic_partition] = _PartitionState(
-                    TransactionalProducer(self._settings, f"{self._group}-{topic_partition.topic}-{topic_partition.partition}", "harmonise")
+                    TransactionalProducer(
+                        self._settings,
+                        f"{self._group}-{topic_partition.topic}-{topic_partition.partition}",
+                        "harmonise",
+                    )
                 )
 
 
@@ -326,11 +388,17 @@ def tune_garbage_collector() -> None:
 
 
 def _process_chunk(
-    chunk: Sequence[ConsumerRecord], process: ProcessRecord, reject_too_large: ProcessRecord, large: Container[int]
+    chunk: Sequence[ConsumerRecord],
+    process: ProcessRecord,
+    reject_too_large: ProcessRecord,
+    large: Container[int],
 ) -> list[ProcessedRecord]:
     try:
         return (
-            [reject_too_large(record) if record.offset in large else process(record) for record in chunk]
+            [
+                reject_too_large(record) if record.offset in large else process(record)
+                for record in chunk
+            ]
             if large
             else list(map(process, chunk))
         )
@@ -345,13 +413,24 @@ def process_or_reject(record: ConsumerRecord, process: ProcessRecord) -> Process
     except Exception as error:  # noqa: BLE001 - see above
         key = (record.key or b"").decode(errors="replace")
         connector, _, native_id = key.partition("|")
-        frame = traceback.extract_tb(error.__traceback__)[-1]  # the message of an exception may quote the record
+        frame = traceback.extract_tb(error.__traceback__)[
+            -1
+        ]  # the message of an exception may quote the record
         topic_partition = f"{record.topic}-{record.partition}@{record.offset}"
         where = f"{Path(frame.filename).name}:{frame.lineno}"
-        log.error("record breaks the gateway", position=topic_partition, error=type(error).__name__, where=where)  # noqa: TRY400 - no traceback, see above
-        rejected = Rejected(stage="decode", field="", reason="internal_error", detail=type(error).__name__)
+        log.error(
+            "record breaks the gateway",
+            position=topic_partition,
+            error=type(error).__name__,
+            where=where,
+        )
+        rejected = Rejected(
+            stage="decode", field="", reason="internal_error", detail=type(error).__name__
+        )
         raw = RawRecord(connector=connector, stream="", native_id=native_id, body=None)
-        outgoing = encode_rejection(rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset)
+        outgoing = encode_rejection(
+            rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset
+        )
         return ProcessedRecord([outgoing], connector, "", "rejected", reason=rejected.reason)
 
 

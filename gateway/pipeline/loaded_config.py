@@ -50,7 +50,9 @@ def check_system_clock(now: datetime) -> None:
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
-def load_config(settings: Settings, names: list[str] | None = None, *, publish_metrics: bool = True) -> LoadedConfig:
+def load_config(
+    settings: Settings, names: list[str] | None = None, *, publish_metrics: bool = True
+) -> LoadedConfig:
     """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up.
 
     ``say``: tell in metrics that this is what runs.
@@ -73,7 +75,9 @@ def load_config(settings: Settings, names: list[str] | None = None, *, publish_m
             continue
         if path.stem != connector.connector:
             text = f"the file is called {path.stem}; name both alike: two files of one name would take each other's place"
-            findings.append(read_yaml(path).make_finding("wrong-name", ("connector",), text, key=False))
+            findings.append(
+                read_yaml(path).make_finding("wrong-name", ("connector",), text, key=False)
+            )
         findings += _find_duplicate_push_path(path, connector, connectors)
         connectors[connector.connector] = connector
         files[connector.connector] = path
@@ -81,7 +85,9 @@ def load_config(settings: Settings, names: list[str] | None = None, *, publish_m
         raise ConfigError(findings)
     if unknown := sorted(set(names or ()) - connectors.keys()):
         known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
-        raise UsageError(f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}")
+        raise UsageError(
+            f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}"
+        )
     key = settings.pseudonym_key.get_secret_value().encode()
     if len(key) < MIN_KEY_BYTES:
         raise UsageError(
@@ -93,23 +99,40 @@ def load_config(settings: Settings, names: list[str] | None = None, *, publish_m
     return LoadedConfig(connectors=connectors, harmonisers=harmonisers, tables=tables)
 
 
-def _find_duplicate_push_path(path: Path, connector: Connector, others: dict[str, Connector]) -> list[Finding]:
+def _find_duplicate_push_path(
+    path: Path, connector: Connector, others: dict[str, Connector]
+) -> list[Finding]:
     """Return a finding when another connector is called at the same path: only one of them would be."""
     if (push := connector.push) is None:
         return []
-    same = next((name for name, other in others.items() if other.push is not None and other.push.path == push.path), None)
+    same = next(
+        (
+            name
+            for name, other in others.items()
+            if other.push is not None and other.push.path == push.path
+        ),
+        None,
+    )
     text = f"{same} receives at {push.path}, too; give each connector a path of its own"
-    return [read_yaml(path).make_finding("path-twice", ("push", "path"), text, key=False)] if same else []
+    return (
+        [read_yaml(path).make_finding("path-twice", ("push", "path"), text, key=False)]
+        if same
+        else []
+    )
 
 
-def _build_harmonisers(connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes) -> dict[str, Harmoniser]:
+def _build_harmonisers(
+    connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes
+) -> dict[str, Harmoniser]:
     made: dict[str, Harmoniser] = {}
     findings: list[Finding] = []
     for name, connector in connectors.items():
         try:
             made[name] = Harmoniser(connector, tables, pseudonym_key=key)
         except ConfigError as error:  # the harmoniser names the rule, and the file its line
-            findings += [*rule_findings(load_connector(files[name]), read_yaml(files[name]), tables)] or error.findings
+            findings += [
+                *rule_findings(load_connector(files[name]), read_yaml(files[name]), tables)
+            ] or error.findings
     if findings:
         raise ConfigError(findings)
     return made

@@ -49,11 +49,15 @@ async def write_page_entries(
         _count_records(ledger, tally, received=len(chunk), written=len(chunk))
     await ledger.write(parts[-1], cursor, notes=notes, opened=tally.takeover_number)
     before = sum(map(len, parts[:-1]))
-    _count_records(ledger, tally, received=received - before, written=len(parts[-1]), unchanged=unchanged)
+    _count_records(
+        ledger, tally, received=received - before, written=len(parts[-1]), unchanged=unchanged
+    )
     tally.pages += 1
 
 
-def select_changes(raws: Iterable[RawRecord], known: Mapping[str, bytes]) -> tuple[list[RawEntry], int]:
+def select_changes(
+    raws: Iterable[RawRecord], known: Mapping[str, bytes]
+) -> tuple[list[RawEntry], int]:
     """Split a page into entries worth writing and the number of records that say nothing new.
 
     A record older than the one already known is not new: a registry that serves an old version after a newer one must not
@@ -74,9 +78,15 @@ def select_changes(raws: Iterable[RawRecord], known: Mapping[str, bytes]) -> tup
             repeated_ids.add(raw.native_id)
             if contradicts(previous.raw, raw):
                 entry = _conflict_entry(previous, entry)
-        entries[raw.native_id] = entry if known_value is None else replace(entry, raw=replace(entry.raw, written_before=True))
+        entries[raw.native_id] = (
+            entry
+            if known_value is None
+            else replace(entry, raw=replace(entry.raw, written_before=True))
+        )
     for name in repeated_ids:
-        if entries[name].digest == known.get(name, b"")[:16]:  # the one that came last is the one that stands
+        if (
+            entries[name].digest == known.get(name, b"")[:16]
+        ):  # the one that came last is the one that stands
             del entries[name]
             unchanged += 1
     return list(entries.values()), unchanged
@@ -110,7 +120,9 @@ def split_into_transactions(entries: list[RawEntry]) -> Iterator[list[RawEntry]]
         yield chunk
 
 
-def _count_records(ledger: StreamState, tally: PollResult, *, received: int, written: int, unchanged: int = 0) -> None:
+def _count_records(
+    ledger: StreamState, tally: PollResult, *, received: int, written: int, unchanged: int = 0
+) -> None:
     tally.received += received
     tally.written += written
     tally.unchanged += unchanged

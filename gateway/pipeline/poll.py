@@ -81,24 +81,39 @@ async def poll_once(
     """
     rule = connector.streams[name].cursor or CursorRule(scan=True)
     tally = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
-    await client.wait_for_lease()  # before fencing: who has lost the connector must not fence who has it now
+    await (
+        client.wait_for_lease()
+    )  # before fencing: who has lost the connector must not fence who has it now
     stored = await ledger.open()
     tally.takeover_number = ledger.takeover_number
     cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
         async for page in fetch.read_pages(connector, name, window, client, position=resume):
-            cursor = advance_cursor(cursor, window, page, uses_watermark=rule.field is not None, clock_ahead=client.clock_ahead)
+            cursor = advance_cursor(
+                cursor,
+                window,
+                page,
+                uses_watermark=rule.field is not None,
+                clock_ahead=client.clock_ahead,
+            )
             await _write_page(ledger, page, cursor, tally, rejection_guard)
             if not should_continue():
                 return tally
-        metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set((cursor.since or window.until).timestamp())
+        metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set(
+            (cursor.since or window.until).timestamp()
+        )
     metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
     return tally
 
 
 def advance_cursor(
-    cursor: StreamCursor, window: TimeWindow, page: RecordPage, *, uses_watermark: bool, clock_ahead: timedelta = ZERO
+    cursor: StreamCursor,
+    window: TimeWindow,
+    page: RecordPage,
+    *,
+    uses_watermark: bool,
+    clock_ahead: timedelta = ZERO,
 ) -> StreamCursor:
     """Return the cursor after ``page``: inside the window, or past it when this was its last page.
 
@@ -107,14 +122,26 @@ def advance_cursor(
     """
     watermark = max(filter(None, (cursor.watermark, page.watermark)), default=None)
     if not page.last:
-        return StreamCursor(since=cursor.since, start=window.since, until=window.until, position=page.position, watermark=watermark)
+        return StreamCursor(
+            since=cursor.since,
+            start=window.since,
+            until=window.until,
+            position=page.position,
+            watermark=watermark,
+        )
     if uses_watermark:
         return StreamCursor(since=max(filter(None, (cursor.since, watermark)), default=None))
-    return StreamCursor(since=window.until - clock_ahead, position=page.position)  # only a change feed has a place to go on from
+    return StreamCursor(
+        since=window.until - clock_ahead, position=page.position
+    )  # only a change feed has a place to go on from
 
 
 async def _write_page(
-    ledger: StreamState, page: RecordPage, cursor: StreamCursor, tally: PollResult, rejection_guard: RejectionGuard | None
+    ledger: StreamState,
+    page: RecordPage,
+    cursor: StreamCursor,
+    tally: PollResult,
+    rejection_guard: RejectionGuard | None,
 ) -> None:
     """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
     entries, unchanged = select_changes(page.records, ledger.digests)
@@ -129,7 +156,13 @@ async def _write_page(
         entries += gone
         received += len(gone)
     await write_page_entries(
-        ledger, entries, tally, received=received, unchanged=unchanged, cursor=msgspec.json.encode(cursor), notes=notes
+        ledger,
+        entries,
+        tally,
+        received=received,
+        unchanged=unchanged,
+        cursor=msgspec.json.encode(cursor),
+        notes=notes,
     )
 
 
@@ -137,7 +170,13 @@ def missing_from_scan(ledger: StreamState, seen: Collection[str]) -> list[RawEnt
     """Return deletions for known records that a complete scan did not show."""
     return [
         RawEntry(
-            RawRecord(connector=ledger.connector, stream=ledger.stream, native_id=native_id, body=None, written_before=True),
+            RawRecord(
+                connector=ledger.connector,
+                stream=ledger.stream,
+                native_id=native_id,
+                body=None,
+                written_before=True,
+            ),
             DELETED_DIGEST,
             None,
         )

@@ -33,12 +33,30 @@ class ProcessedRecord:
     """Values no table knows: country, table."""
 
 
-CountKey = tuple[str, str, str, str, str, bool, tuple[str, ...], tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]
+CountKey = tuple[
+    str,
+    str,
+    str,
+    str,
+    str,
+    bool,
+    tuple[str, ...],
+    tuple[tuple[str, str, str], ...],
+    tuple[tuple[str, str], ...],
+]
 """All of a result that is counted: most results of a batch are of a few kinds."""
 
 
 count_key: Callable[[ProcessedRecord], CountKey] = attrgetter(
-    "connector", "stream", "outcome", "reason", "field", "counts_as_received", "issues", "table_versions", "unmapped_values"
+    "connector",
+    "stream",
+    "outcome",
+    "reason",
+    "field",
+    "counts_as_received",
+    "issues",
+    "table_versions",
+    "unmapped_values",
 )
 
 
@@ -48,7 +66,17 @@ ProcessRecord = Callable[["ConsumerRecord"], ProcessedRecord]
 
 def count_results(kinds: Mapping[CountKey, int]) -> None:
     """Add committed results to the metrics, by kind, so that the hot path pays little."""
-    for (connector, stream, outcome, reason, topic_partition, asked, issues, used, missing), number in kinds.items():
+    for (
+        connector,
+        stream,
+        outcome,
+        reason,
+        topic_partition,
+        asked,
+        issues,
+        used,
+        missing,
+    ), number in kinds.items():
         metrics.RECORDS.labels(connector, stream, outcome).inc(number)
         if asked:
             metrics.RECEIVED.labels(connector, stream).inc(number)

@@ -34,7 +34,13 @@ PreviewRecord = Callable[[RawRecord], object]
 """What a record would become: a ``Rejected``, a ``Withheld``, or anything else when it is accepted."""
 
 
-class RejectionStreak(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"allowed_by_operator": "let_through"}):
+class RejectionStreak(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename={"allowed_by_operator": "let_through"},
+):
     """What is kept beside the cursor: how many were rejected since one page was accepted, and what follows from it."""
 
     count: int = 0
@@ -75,7 +81,9 @@ async def preview_page(entries: Iterable[RawEntry], judge: PreviewRecord) -> Pag
         if number % RECORDS_PER_YIELD == 0:
             await asyncio.sleep(0)
     first = reasons.most_common(1)
-    return PageOutcome(accepted=False, rejected=reasons.total(), reason=first[0][0] if first else "")
+    return PageOutcome(
+        accepted=False, rejected=reasons.total(), reason=first[0][0] if first else ""
+    )
 
 
 @dataclass(slots=True)
@@ -85,7 +93,9 @@ class RejectionGuard:
     preview: PreviewRecord
     limit: int
 
-    async def check_page(self, ledger: StreamState, entries: Iterable[RawEntry]) -> Mapping[str, bytes | None]:
+    async def check_page(
+        self, ledger: StreamState, entries: Iterable[RawEntry]
+    ) -> Mapping[str, bytes | None]:
         """Return what is to be kept once these are written: to be written in the same transaction.
 
         Raises :class:`~gateway.errors.Halt` when they are not to be written; the note that says so is durable then.
@@ -102,7 +112,9 @@ class RejectionGuard:
             set_stopped_metric(ledger, stopped=False)
             return {NOTE_NAME: _encode(msgspec.structs.replace(streak, count=count, stopped=False))}
         if not streak.stopped:
-            await ledger.write([], None, notes={NOTE_NAME: _encode(msgspec.structs.replace(streak, stopped=True))})
+            await ledger.write(
+                [], None, notes={NOTE_NAME: _encode(msgspec.structs.replace(streak, stopped=True))}
+            )
         set_stopped_metric(ledger, stopped=True)
         raise StreamHalted(
             REASON,
@@ -116,7 +128,15 @@ async def allow_rejections(ledger: StreamState) -> None:
     """Let a stream that was stopped go on, whatever is rejected, until a page is accepted again; another one is left as it is."""
     streak = read_streak(ledger)
     if streak.stopped:
-        await ledger.write([], None, notes={NOTE_NAME: _encode(msgspec.structs.replace(streak, stopped=False, allowed_by_operator=True))})
+        await ledger.write(
+            [],
+            None,
+            notes={
+                NOTE_NAME: _encode(
+                    msgspec.structs.replace(streak, stopped=False, allowed_by_operator=True)
+                )
+            },
+        )
         set_stopped_metric(ledger, stopped=False)
 
 

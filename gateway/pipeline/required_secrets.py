@@ -52,6 +52,18 @@ def check_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> None:
 
 def find_world_readable_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> list[Finding]:
     """Return a finding for each secret that every user of this machine may read."""
-    names = sorted({name for connector in fleet.connectors.values() for name in secret_names(connector)})
+    names = sorted(
+        {name for connector in fleet.connectors.values() for name in secret_names(connector)}
+    )
     paths = [path for name in names if (path := secrets.world_readable_file(name)) is not None]
-    return [Finding(str(path), 0, 0, "file-mode", "", "everybody on this machine may read this secret; chmod 600 it") for path in paths]
+    return [
+        Finding(
+            str(path),
+            0,
+            0,
+            "file-mode",
+            "",
+            "everybody on this machine may read this secret; chmod 600 it",
+        )
+        for path in paths
+    ]

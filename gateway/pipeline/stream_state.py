@@ -22,7 +22,12 @@ from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_su
 from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
-TOO_LARGE = Rejected(stage="size", field="body", reason="too_large", detail=f"larger than max.message.bytes of {RAW.name}")
+TOO_LARGE = Rejected(
+    stage="size",
+    field="body",
+    reason="too_large",
+    detail=f"larger than max.message.bytes of {RAW.name}",
+)
 
 
 class RawEntry(Struct, frozen=True):
@@ -41,20 +46,32 @@ class RawEntry(Struct, frozen=True):
 
     def supersedes(self, known: bytes) -> bool:
         """Return whether this says something that ``known`` does not, and is not older than it."""
-        return self.digest != known[:16] and (self.changed_at is None or self.value[16:] >= known[16:])
+        return self.digest != known[:16] and (
+            self.changed_at is None or self.value[16:] >= known[16:]
+        )
 
 
 def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
     """Return the entry that takes a record away from every topic, its digest too, and leaves nothing of its content."""
     return RawEntry(
-        RawRecord(connector=raw.connector, stream=raw.stream, native_id=raw.native_id, body=None, erasure=cause), bytes(16), None
+        RawRecord(
+            connector=raw.connector,
+            stream=raw.stream,
+            native_id=raw.native_id,
+            body=None,
+            erasure=cause,
+        ),
+        bytes(16),
+        None,
     )
 
 
 class StreamState:
     """One stream's durable state. A failed write closes it; the next :meth:`open` fences and reads again."""
 
-    def __init__(self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None) -> None:
+    def __init__(
+        self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None
+    ) -> None:
         self.connector = connector
         self.stream = stream
         self.digests = DigestTable()
@@ -82,16 +99,27 @@ class StreamState:
             try:
                 return await self._acquire()
             except BaseException:
-                await self._transactional.close()  # fenced, but what was read before is not what stands there now
+                await (
+                    self._transactional.close()
+                )  # fenced, but what was read before is not what stands there now
                 raise
 
     async def _acquire(self) -> bytes | None:
         """Fence, then read."""
         await self._transactional.fence()
-        cursors = await read_partition(self._settings, CURSORS.name, partition_for(self._name, CURSORS.partitions), [self._name])
+        cursors = await read_partition(
+            self._settings,
+            CURSORS.name,
+            partition_for(self._name, CURSORS.partitions),
+            [self._name],
+        )
         self._cursor = cursors.get(self._name)
         prefix = self._name + b"|"
-        self.notes = {key[len(prefix) :].decode(): value for key, value in cursors.items() if key.startswith(prefix)}
+        self.notes = {
+            key[len(prefix) :].decode(): value
+            for key, value in cursors.items()
+            if key.startswith(prefix)
+        }
         known = DigestTable()
 
         def keep(key: bytes, value: bytes | None) -> None:
@@ -101,7 +129,13 @@ class StreamState:
             else:
                 known[native_id] = value
 
-        await read_partition(self._settings, DIGESTS.name, partition_for(self._name, DIGESTS.partitions), [prefix], on_record=keep)
+        await read_partition(
+            self._settings,
+            DIGESTS.name,
+            partition_for(self._name, DIGESTS.partitions),
+            [prefix],
+            on_record=keep,
+        )
         self.digests = known
         self._suppressed = await read_suppression_list(self._settings, self._subjects)
         self.takeover_number += 1
@@ -132,13 +166,26 @@ class StreamState:
         try:
             async with self._lock:
                 if opened not in {None, self.takeover_number}:
-                    raise RetryLater("taken_anew", f"{self.connector} {self.stream}: was taken anew meanwhile", after=0)
-                batches = await self._transactional.add_records(self._outgoing(entries, cursor, extra_records, notes))
+                    raise RetryLater(
+                        "taken_anew",
+                        f"{self.connector} {self.stream}: was taken anew meanwhile",
+                        after=0,
+                    )
+                batches = await self._transactional.add_records(
+                    self._outgoing(entries, cursor, extra_records, notes)
+                )
                 with tracing.span("write", **{"gateway.records": len(entries)}):
                     await self._transactional.commit(batches)
         except RecordTooLarge as error:
-            self._too_large |= {(entry.raw.native_id, entry.digest) for entry in (entries[index // 2] for index in error.indexes)}
-            raise RetryLater("record_too_large", f"{len(error.indexes) or 'some'} records do not fit {RAW.name}", after=0) from None
+            self._too_large |= {
+                (entry.raw.native_id, entry.digest)
+                for entry in (entries[index // 2] for index in error.indexes)
+            }
+            raise RetryLater(
+                "record_too_large",
+                f"{len(error.indexes) or 'some'} records do not fit {RAW.name}",
+                after=0,
+            ) from None
         self._cursor = cursor if cursor is not None else self._cursor
         self.notes |= {name: value for name, value in notes.items() if value is not None}
         for name in [name for name, value in notes.items() if value is None]:
@@ -152,7 +199,10 @@ class StreamState:
                 self.digests[entry.raw.native_id] = entry.value
         if self._too_large:
             self._count_too_large(entries)
-        self._count_suppressed(suppressed, without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries))
+        self._count_suppressed(
+            suppressed,
+            without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries),
+        )
 
     def _without_suppressed(self, entries: list[RawEntry]) -> tuple[list[RawEntry], int]:
         """Return what may be written, and how many were suppressed: an erasure stands for one of which something is still there."""
@@ -178,7 +228,11 @@ class StreamState:
             metrics.RECORDS.labels(self.connector, self.stream, "deleted").inc(without_raw_record)
 
     def _outgoing(
-        self, entries: list[RawEntry], cursor: bytes | None, extra_records: Sequence[OutgoingRecord], notes: Mapping[str, bytes | None]
+        self,
+        entries: list[RawEntry],
+        cursor: bytes | None,
+        extra_records: Sequence[OutgoingRecord],
+        notes: Mapping[str, bytes | None],
     ) -> Iterator[OutgoingRecord]:
         """Give what is to be written, the records of the entries first; each goes into its batch while it is new."""
         for entry in entries:
@@ -189,7 +243,9 @@ class StreamState:
         if cursor is not None:
             kept[self._name] = cursor
         for key, value in kept.items():
-            yield OutgoingRecord(CURSORS.name, key, value, [], partition_for(self._name, CURSORS.partitions))
+            yield OutgoingRecord(
+                CURSORS.name, key, value, [], partition_for(self._name, CURSORS.partitions)
+            )
         yield from extra_records
 
     def _encode_entry(self, entry: RawEntry) -> tuple[OutgoingRecord, OutgoingRecord]:
@@ -197,16 +253,22 @@ class StreamState:
         raw = entry.raw
         key = self._name + b"|" + raw.native_id.encode()
         value = None if raw.erasure else entry.value
-        digest = OutgoingRecord(DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions))
+        digest = OutgoingRecord(
+            DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions)
+        )
         if self._too_large and (raw.native_id, entry.digest) in self._too_large:
             return encode_rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
-        return OutgoingRecord(RAW.name, raw.key.encode(), raw.body, encode_raw_headers(raw, entry.digest)), digest
+        return OutgoingRecord(
+            RAW.name, raw.key.encode(), raw.body, encode_raw_headers(raw, entry.digest)
+        ), digest
 
     def _count_too_large(self, entries: list[RawEntry]) -> None:
         large = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
         if large:
             metrics.RECORDS.labels(self.connector, self.stream, "rejected").inc(len(large))
-            metrics.REJECTIONS.labels(self.connector, self.stream, TOO_LARGE.reason, TOO_LARGE.field).inc(len(large))
+            metrics.REJECTIONS.labels(
+                self.connector, self.stream, TOO_LARGE.reason, TOO_LARGE.field
+            ).inc(len(large))
             self._too_large -= large
 
     async def close(self) -> None:

@@ -30,14 +30,18 @@ class SuppressionList:
 
     def __call__(self, raw: RawRecord) -> bool:
         """Return whether a record may not be kept."""
-        if self.records and any(suppression_id(key, raw.connector, raw.native_id) in self.records for key in self.keys):
+        if self.records and any(
+            suppression_id(key, raw.connector, raw.native_id) in self.records for key in self.keys
+        ):
             return True
         if not self.persons or self.subjects is None or raw.body is None:
             return False
         return not self.persons.isdisjoint(self.subjects(raw))
 
 
-async def read_suppression_list(settings: Settings, subjects: Subjects | None = None) -> SuppressionList:
+async def read_suppression_list(
+    settings: Settings, subjects: Subjects | None = None
+) -> SuppressionList:
     """Return what must not come back.
 
     Raises :class:`~gateway.errors.IntegrityStop` when an entry was made with a key that is not here: without it nobody can tell who

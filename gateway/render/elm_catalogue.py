@@ -32,7 +32,9 @@ def _inline_context() -> list[Any]:
     terms |= {name.rpartition(":")[2]: name for name in data["classes"]}
     terms |= {name: {"@id": iri, "@container": "@language"} for name, iri in data["texts"].items()}
     terms |= {name: {"@id": iri, "@type": "@id"} for name, iri in data["links"].items()}
-    terms |= {name: {"@id": iri, "@type": f"xsd:{kind}"} for name, (iri, kind) in data["values"].items()}
+    terms |= {
+        name: {"@id": iri, "@type": f"xsd:{kind}"} for name, (iri, kind) in data["values"].items()
+    }
     terms["notation"] = {"@id": "skos:notation"}
     return [terms]
 
@@ -62,13 +64,25 @@ def missing_elements(record: LearningRecord) -> Rejected | None:
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
     if vocabularies.ISCED_F.isdisjoint(record.isced_f):
-        return Rejected(stage="render", field="isced_f", reason="missing", detail="LOQ demands at least one ISCED-F code; none is invented")
+        return Rejected(
+            stage="render",
+            field="isced_f",
+            reason="missing",
+            detail="LOQ demands at least one ISCED-F code; none is invented",
+        )
     if not any(outcome.title for outcome in record.learning_outcomes):
-        return Rejected(stage="render", field="learning_outcomes", reason="missing", detail="LOQ demands an outcome; none is invented")
+        return Rejected(
+            stage="render",
+            field="learning_outcomes",
+            reason="missing",
+            detail="LOQ demands an outcome; none is invented",
+        )
     return None
 
 
-def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
+def qualification(
+    record: Qualification, root: str, version: str = DEFAULT_VERSION
+) -> bytes | Rejected:
     """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
     if rejected := missing_elements(record):
         return rejected
@@ -91,7 +105,12 @@ def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSI
         if decided := elm_common.accreditation(record.accreditation, body, style):
             made += (b',"accreditation":[', decided, b"]")
     elif not vocabularies.languages(record.languages):
-        return Rejected(stage="render", field="languages", reason="missing", detail="an entry without a level needs its language")
+        return Rejected(
+            stage="render",
+            field="languages",
+            reason="missing",
+            detail="an entry without a level needs its language",
+        )
     made.append(_identifier(record.code or record.id))
     if body.complete:
         made += (
@@ -105,7 +124,9 @@ def qualification(record: Qualification, root: str, version: str = DEFAULT_VERSI
     return elm_common.with_node_ids(made, node_id_prefix(root))
 
 
-def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION) -> bytes | Rejected:
+def opportunity(
+    record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION
+) -> bytes | Rejected:
     """Return a LearningOpportunity with what it leads to."""
     if rejected := missing_elements(record):
         return rejected
@@ -113,13 +134,28 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocabularies.language(tag)
     if default is None:
-        return Rejected(stage="render", field="languages", reason="missing", detail="LOQ demands a language the EU vocabulary knows")
+        return Rejected(
+            stage="render",
+            field="languages",
+            reason="missing",
+            detail="LOQ demands a language the EU vocabulary knows",
+        )
     page = elm_common.web_resource(record.homepage, style, b"homepage")
     if page is None:
-        return Rejected(stage="render", field="homepage", reason="missing", detail="LOQ demands a web page of the opportunity")
+        return Rejected(
+            stage="render",
+            field="homepage",
+            reason="missing",
+            detail="LOQ demands a web page of the opportunity",
+        )
     provider = elm_common.organisation(record.provider or record.awarding_body, "provider", style)
     if not provider.complete:
-        return Rejected(stage="render", field="provider", reason="missing", detail="LOQ demands a provider with name and country")
+        return Rejected(
+            stage="render",
+            field="provider",
+            reason="missing",
+            detail="LOQ demands a provider with name and country",
+        )
     complete = elm_common.has_levels(record)
     made = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
@@ -139,9 +175,15 @@ def opportunity(record: LearningOpportunity, root: str, version: str = DEFAULT_V
 
 
 def _identifier(notation: str) -> bytes:
-    return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(notation)
+    return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(
+        notation
+    )
 
 
 def _validity_end(record: LearningRecord) -> bytes:
     """Return the end of an entry, with the time of its last change."""
-    return b',"modified":%b}' % elm_common.datetime_json(record.changed_at) if record.changed_at else b"}"
+    return (
+        b',"modified":%b}' % elm_common.datetime_json(record.changed_at)
+        if record.changed_at
+        else b"}"
+    )

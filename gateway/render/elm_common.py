@@ -33,10 +33,17 @@ ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Co
 ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
 ECTS: Final = vocabularies.snb_concept("education-credit", vocabularies.ECTS)
-SKILL_TYPES: Final = {kind: b',"dcType":%b' % vocabularies.snb_concept("skill-type", kind) for kind in ("knowledge", "skill")}
-MODES: Final = {mode: b',"mode":%b' % vocabularies.snb_concept("learning-assessment", code) for mode, code in vocabularies.MODES.items()}
+SKILL_TYPES: Final = {
+    kind: b',"dcType":%b' % vocabularies.snb_concept("skill-type", kind)
+    for kind in ("knowledge", "skill")
+}
+MODES: Final = {
+    mode: b',"mode":%b' % vocabularies.snb_concept("learning-assessment", code)
+    for mode, code in vocabularies.MODES.items()
+}
 SETTINGS: Final = {
-    name: b',"learningSetting":%b' % vocabularies.snb_concept("learning-setting", code) for name, code in vocabularies.SETTINGS.items()
+    name: b',"learningSetting":%b' % vocabularies.snb_concept("learning-setting", code)
+    for name, code in vocabularies.SETTINGS.items()
 }
 
 ID_PREFIX_MARKER: Final = b"\0"
@@ -181,9 +188,16 @@ def learning_outcomes(found: Iterable[LearningOutcome], style: ProfileStyle) -> 
         more = b',"order":"%d"' % index if style.ordered else b""
         if outcome.kind:
             more += SKILL_TYPES[outcome.kind]
-        if outcome.esco and (skills := [esco_concept(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)]):
+        if outcome.esco and (
+            skills := [
+                esco_concept(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)
+            ]
+        ):
             more += b',"relatedESCOSkill":[%b]' % b",".join(skills)
-        json_text.append(b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}' % (index, dumps(outcome.title), more))
+        json_text.append(
+            b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}'
+            % (index, dumps(outcome.title), more)
+        )
     return b",".join(json_text)
 
 
@@ -197,7 +211,10 @@ def esco_concept(uri: str, style: ProfileStyle) -> bytes:
 @lru_cache(maxsize=_CACHE_SIZE)
 def credit_point(points: Decimal) -> bytes:
     """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
-    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (ECTS, (decimal_text(points) or "").encode())
+    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (
+        ECTS,
+        (decimal_text(points) or "").encode(),
+    )
 
 
 def note(text: LangMap, place: bytes) -> bytes:
@@ -205,7 +222,9 @@ def note(text: LangMap, place: bytes) -> bytes:
     return b'{"id":"\0%b","type":"Note","noteLiteral":%b}' % (place, dumps(text))
 
 
-def accreditation(found: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle) -> bytes | None:
+def accreditation(
+    found: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle
+) -> bytes | None:
     """Return the accreditations that can be said in ELM, as the inside of a list: those that name their agency and kind.
 
     In a catalogue they name their holder, too: ``body``.
@@ -217,11 +236,14 @@ def accreditation(found: Sequence[Accreditation], body: OrganisationFragment, st
         agency = organisation(one.agency, f"agency-{index}", style)
         if not agency.complete or one.kind not in vocabularies.ACCREDITATIONS or not one.title:
             continue
-        json_text = b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b' % (
-            index,
-            vocabularies.snb_concept("accreditation", vocabularies.ACCREDITATIONS[one.kind]),
-            dumps(one.title),
-            agency.json,
+        json_text = (
+            b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b'
+            % (
+                index,
+                vocabularies.snb_concept("accreditation", vocabularies.ACCREDITATIONS[one.kind]),
+                dumps(one.title),
+                agency.json,
+            )
         )
         if style.back_reference and body.json:
             json_text += b',"organisation":%b' % body.json
@@ -260,7 +282,9 @@ def _mode_and_setting(mode: str | None, setting: str | None) -> bytes:
 @lru_cache(maxsize=_CACHE_SIZE)
 def _fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
     areas, tongues = vocabularies.education_fields(isced_f), vocabularies.languages(languages)
-    return (b',"thematicArea":[%b]' % areas if areas else b"") + (b',"language":[%b]' % tongues if tongues else b"")
+    return (b',"thematicArea":[%b]' % areas if areas else b"") + (
+        b',"language":[%b]' % tongues if tongues else b""
+    )
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
@@ -280,8 +304,15 @@ def levels(record: LearningRecord) -> bytes:
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _levels(eqf: int | None, national: str | None) -> bytes:
-    json_text = b',"eqfLevel":%b' % vocabularies.snb_concept("eqf", str(eqf)) if eqf is not None else b""
-    return json_text + (b',"nqfLevel":%b' % vocabularies.concept(national, f"{vocabularies.SNB_BASE_URI}/qdr/25831c2") if national else b"")
+    json_text = (
+        b',"eqfLevel":%b' % vocabularies.snb_concept("eqf", str(eqf)) if eqf is not None else b""
+    )
+    return json_text + (
+        b',"nqfLevel":%b'
+        % vocabularies.concept(national, f"{vocabularies.SNB_BASE_URI}/qdr/25831c2")
+        if national
+        else b""
+    )
 
 
 def has_levels(record: LearningRecord) -> bool:

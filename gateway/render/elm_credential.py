@@ -15,8 +15,14 @@ from gateway.render import elm_common, vocabularies
 from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments, date_as_datetime
 from gateway.render.record_ids import iri_segment, node_id_prefix
 
-CONTEXT: Final = ["https://www.w3.org/2018/credentials/v1", "http://data.europa.eu/snb/model/context/edc-ap"]
-SCHEMA: Final = {"id": "http://data.europa.eu/snb/model/ap/edc-generic-full", "type": "ShaclValidator2017"}
+CONTEXT: Final = [
+    "https://www.w3.org/2018/credentials/v1",
+    "http://data.europa.eu/snb/model/context/edc-ap",
+]
+SCHEMA: Final = {
+    "id": "http://data.europa.eu/snb/model/ap/edc-generic-full",
+    "type": "ShaclValidator2017",
+}
 PLACEHOLDER_IMAGE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A transparent pixel: the profile demands a rendered image, and whoever seals the credential draws the real one."""
 
@@ -30,8 +36,13 @@ _NO_LANGUAGE: Final = NO_LANGUAGE.encode()
 _GENERIC: Final = b'","type":["VerifiableCredential","EuropeanDigitalCredential"],"credentialSchema":%b,"credentialProfiles":%b' % (
     dumps(SCHEMA), vocabularies.snb_concept("credential", vocabularies.GENERIC_CREDENTIAL),
 )  # fmt: skip
-_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept("learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME)
-_ASSESSMENTS: Final = {kind: vocabularies.snb_concept("assessment", code) for kind, code in vocabularies.ASSESSMENTS.items()}
+_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept(
+    "learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME
+)
+_ASSESSMENTS: Final = {
+    kind: vocabularies.snb_concept("assessment", code)
+    for kind, code in vocabularies.ASSESSMENTS.items()
+}
 _VERIFICATION: Final = {
     kind: b',"idVerification":%b' % vocabularies.snb_concept("supervision-verification", code)
     for kind, code in vocabularies.SUPERVISION.items()
@@ -53,22 +64,41 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     )
     if not body.complete:
         return Rejected(
-            stage="render", field="awarding_body", reason="missing", detail="a credential needs its awarding body's name and country"
+            stage="render",
+            field="awarding_body",
+            reason="missing",
+            detail="a credential needs its awarding body's name and country",
         )
     if issuer.json and not issuer.complete:
-        return Rejected(stage="render", field="issuer", reason="missing", detail="an issuer that is named needs its name and country")
+        return Rejected(
+            stage="render",
+            field="issuer",
+            reason="missing",
+            detail="an issuer that is named needs its name and country",
+        )
     awarded = record.awarded_on
     if awarded is None:
-        return Rejected(stage="render", field="awarded_on", reason="missing", detail="a credential needs its date of award")
-    awarder = body.json.replace(ID_PREFIX_MARKER, at)  # it stands in every part, too, and is the same there
+        return Rejected(
+            stage="render",
+            field="awarded_on",
+            reason="missing",
+            detail="a credential needs its date of award",
+        )
+    awarder = body.json.replace(
+        ID_PREFIX_MARKER, at
+    )  # it stands in every part, too, and is the same there
     made = [
         b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC, b',"issuer":', issuer.json or awarder,
     ]  # fmt: skip
     if record.issued_at:
-        made.append(b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(record.issued_at),)))
+        made.append(
+            b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(record.issued_at),))
+        )
     made += (b',"validFrom":', date_as_datetime(record.valid_from or awarded))
     if record.valid_until:
-        made.append(b',"validUntil":%b,"expirationDate":%b' % (2 * (date_as_datetime(record.valid_until),)))
+        made.append(
+            b',"validUntil":%b,"expirationDate":%b' % (2 * (date_as_datetime(record.valid_until),))
+        )
     made += (
         b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":',
         dumps(record.title),
@@ -87,7 +117,9 @@ def sealing_required(record: Credential) -> bool:
 
 def _subject(holder: Holder) -> bytes:
     """Return the person, whose node is left open for what the person achieved."""
-    made = b'{"id":"%b","type":"Person"' % (elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder")
+    made = b'{"id":"%b","type":"Person"' % (
+        elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder"
+    )
     if holder.given_name:
         made += b',"givenName":%b' % _language_map(holder.given_name)
     if holder.family_name:
@@ -97,8 +129,9 @@ def _subject(holder: Holder) -> bytes:
     if holder.birth_date:
         made += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
     if holder.esi:
-        made += b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}' % dumps(
-            holder.esi
+        made += (
+            b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}'
+            % dumps(holder.esi)
         )
     return made
 
@@ -107,10 +140,17 @@ def _language_map(text: str) -> bytes:
     return b'{"%b":%b}' % (_NO_LANGUAGE, dumps(text))
 
 
-def _achievement(record: LearningRecord, body: bytes, assessment: Assessment | None, awarded: date | None) -> Fragments:
+def _achievement(
+    record: LearningRecord, body: bytes, assessment: Assessment | None, awarded: date | None
+) -> Fragments:
     when = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
     process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (body, when)
-    made = [b'{"id":"\0achievement","type":"LearningAchievement","title":', dumps(record.title), b',"awardedBy":', process]
+    made = [
+        b'{"id":"\0achievement","type":"LearningAchievement","title":',
+        dumps(record.title),
+        b',"awardedBy":',
+        process,
+    ]
     if record.description:
         made += (b',"description":', dumps(record.description))
     if record.credit_points is not None:
@@ -119,7 +159,10 @@ def _achievement(record: LearningRecord, body: bytes, assessment: Assessment | N
     graded = assessment is not None and bool(assessment.grade)
     made += (b',"specifiedBy":', *_specification(record, None if graded else specification_only))
     if assessment and assessment.grade:
-        made += (b',"provenBy":', *_assessment(assessment, assessment.grade, process, specification_only))
+        made += (
+            b',"provenBy":',
+            *_assessment(assessment, assessment.grade, process, specification_only),
+        )
     if isinstance(record, Credential):
         if record.parts:
             made += (b',"hasPart":[', b",".join([_part(part, body) for part in record.parts]), b"]")
@@ -147,14 +190,18 @@ def _specification(record: LearningRecord, specification_only: bytes | None) -> 
         b'{"id":"\0specification","type":"Qualification",'
         if levels
         else b'{"id":"\0specification","type":"LearningAchievementSpecification",',
-        elm_common.with_node_ids(elm_common.specification(record, elm_common.EDC), b"\0specification/"),
+        elm_common.with_node_ids(
+            elm_common.specification(record, elm_common.EDC), b"\0specification/"
+        ),
         levels,
     ]
     if record.partial is not None and levels:
         made.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if record.micro:
         made.append(_SHORT_PROGRAMME)
-    if decided := elm_common.accreditation(record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC):
+    if decided := elm_common.accreditation(
+        record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC
+    ):
         made += (b',"accreditation":[', decided, b"]")
     if specification_only:
         made += (b',"provenBy":', specification_only)
@@ -162,7 +209,9 @@ def _specification(record: LearningRecord, specification_only: bytes | None) -> 
     return made
 
 
-def _assessment(assessment: Assessment, grade: str, process: bytes, specification_only: bytes | None) -> Fragments:
+def _assessment(
+    assessment: Assessment, grade: str, process: bytes, specification_only: bytes | None
+) -> Fragments:
     """Return a result with its grade as the registry writes it; the profile knows no result without one."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
     made = [

@@ -43,7 +43,11 @@ _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
 _DAY: Final[Schema] = {"type": "string", "format": "date"}
 _DURATION: Final[Schema] = {"type": "string", "pattern": "^P"}
 _DECIMAL: Final[Schema] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
-_ESI: Final[Schema] = {"type": "string", "maxLength": 255, "pattern": "^urn:schac:personalUniqueCode:int:esi:[^:]+:.+$"}
+_ESI: Final[Schema] = {
+    "type": "string",
+    "maxLength": 255,
+    "pattern": "^urn:schac:personalUniqueCode:int:esi:[^:]+:.+$",
+}
 _SIMPLE: Final[dict[str, Schema]] = {
     "text": _TEXT,
     "string": _STRING,
@@ -72,7 +76,9 @@ def _with_required(fields: str) -> str:
 
 
 _AWARDED: Final = " awardingOpportunity:AwardingOpportunity"
-_ASSESSED: Final = " dcType:Concept provenBy:LearningAssessmentSpecification accreditation:Accreditation*"
+_ASSESSED: Final = (
+    " dcType:Concept provenBy:LearningAssessmentSpecification accreditation:Accreditation*"
+)
 _SHARED: Final = {
     "Concept": "inScheme:ConceptScheme",
     "ConceptScheme": "",
@@ -102,7 +108,9 @@ _CATALOGUE: Final = _SHARED | {
 _CREDENTIAL: Final = _SHARED | {
     "Qualification": _QUALIFICATION + _ASSESSED,
     "LearningAchievementSpecification": _SPECIFICATION + _ASSESSED,
-    "Person": ("givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"),
+    "Person": (
+        "givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"
+    ),
     "LearningAchievement": (
         "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint provenBy:LearningAssessment "
         "specifiedBy!:Qualification|LearningAchievementSpecification hasPart:LearningAchievement* additionalNote:Note"
@@ -132,14 +140,24 @@ def schemas() -> dict[str, Schema]:
             catalogue,
         ),
         OPPORTUNITIES_TOPIC: _elm(
-            OPPORTUNITIES_TOPIC, "A course or programme somebody offers", _CATALOGUE, ("LearningOpportunity",), catalogue
+            OPPORTUNITIES_TOPIC,
+            "A course or programme somebody offers",
+            _CATALOGUE,
+            ("LearningOpportunity",),
+            catalogue,
         ),
         CREDENTIALS_TOPIC: _credentials(),
         STUDENT_STATUS_TOPIC: _student_status(),
         CARDS_TOPIC: _card(),
         POINTERS_TOPIC: _pointer(),
-        PROVIDERS_TOPIC: structure(PROVIDERS_TOPIC, "A trusted provider and its quality assurance", Provider),
-        PROVENANCE: structure(PROVENANCE, "The provenance header: how a record came about; no personal data", Provenance),
+        PROVIDERS_TOPIC: structure(
+            PROVIDERS_TOPIC, "A trusted provider and its quality assurance", Provider
+        ),
+        PROVENANCE: structure(
+            PROVENANCE,
+            "The provenance header: how a record came about; no personal data",
+            Provenance,
+        ),
     }
 
 
@@ -148,7 +166,9 @@ def structure(name: str, title: str, kind: type) -> Schema:
     (root,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     text = json.dumps({**root, "$defs": parts})
     for class_name, published_name in _PUBLISHED_NAMES.items():
-        text = text.replace(f'"#/$defs/{class_name}"', f'"#/$defs/{published_name}"').replace(f'"{class_name}"', f'"{published_name}"')
+        text = text.replace(f'"#/$defs/{class_name}"', f'"#/$defs/{published_name}"').replace(
+            f'"{class_name}"', f'"{published_name}"'
+        )
     return _with_header(name, title, json.loads(text))
 
 
@@ -158,17 +178,27 @@ _PUBLISHED_NAMES = {"Notification": "News", "RegistryOwner": "Owner"}
 
 def _with_header(name: str, title: str, body: Schema) -> Schema:
     head = {"$schema": DIALECT, "$id": f"{SCHEMAS}/{name}.json", "title": title, "version": VERSION}
-    return head | ({"$comment": ESCO_ATTRIBUTION} if "esco" in json.dumps(body).casefold() else {}) | body
+    return (
+        head
+        | ({"$comment": ESCO_ATTRIBUTION} if "esco" in json.dumps(body).casefold() else {})
+        | body
+    )
 
 
-def _elm(name: str, title: str, classes: dict[str, str], roots: tuple[str, ...], extra: Schema) -> Schema:
+def _elm(
+    name: str, title: str, classes: dict[str, str], roots: tuple[str, ...], extra: Schema
+) -> Schema:
     """Return the schema of a document in the learning model; ``extra`` are the fields that only a root has."""
     definitions = {one: _node(one, fields) for one, fields in classes.items()}
     for root in roots:
         known = definitions[root]
         definitions[root] = known | {"properties": known["properties"] | extra}
     choice = [{"$ref": f"#/$defs/{root}", "required": sorted(extra)} for root in roots]
-    return _with_header(name, title, {**(choice[0] if len(choice) == 1 else {"oneOf": choice}), "$defs": definitions})
+    return _with_header(
+        name,
+        title,
+        {**(choice[0] if len(choice) == 1 else {"oneOf": choice}), "$defs": definitions},
+    )
 
 
 def _node(name: str, fields: str) -> Schema:
@@ -179,7 +209,12 @@ def _node(name: str, fields: str) -> Schema:
         properties[field.rstrip("!")] = _type_schema(kind)
         if field.endswith("!"):
             required.append(field.rstrip("!"))
-    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }
 
 
 def _type_schema(kind: str) -> Schema:
@@ -195,26 +230,43 @@ def _credentials() -> Schema:
         "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation issued:moment issuanceDate:moment "
         "validFrom!:moment validUntil:moment expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
     )
-    body = _elm(CREDENTIALS_TOPIC, "A person's award, unsealed", _CREDENTIAL | {"EuropeanDigitalCredential": fields}, (), {})
+    body = _elm(
+        CREDENTIALS_TOPIC,
+        "A person's award, unsealed",
+        _CREDENTIAL | {"EuropeanDigitalCredential": fields},
+        (),
+        {},
+    )
     root = body["$defs"]["EuropeanDigitalCredential"]
     root["properties"] |= {
         "@context": {"type": "array", "minItems": 2},
         "type": {"const": ["VerifiableCredential", "EuropeanDigitalCredential"]},
     }
     root["required"].insert(0, "@context")
-    return {name: value for name, value in body.items() if name != "oneOf"} | {"$ref": "#/$defs/EuropeanDigitalCredential"}
+    return {name: value for name, value in body.items() if name != "oneOf"} | {
+        "$ref": "#/$defs/EuropeanDigitalCredential"
+    }
 
 
-def _event_schema(name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]) -> Schema:
+def _event_schema(
+    name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]
+) -> Schema:
     source = {
         "registryId": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{1,62}$"},
         "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
         "sourceEventId": {"type": "string", "maxLength": 128},
-        "mappingTable": {"type": "string", "description": "Mapping table and version that was used"},
+        "mappingTable": {
+            "type": "string",
+            "description": "Mapping table and version that was used",
+        },
     }
     envelope: Schema = {
         "schemaVersion": {"const": "1"},
-        "eventId": {"type": "string", "format": "uuid", "description": "The same whenever the same event is published again"},
+        "eventId": {
+            "type": "string",
+            "format": "uuid",
+            "description": "The same whenever the same event is published again",
+        },
         "eventType": {"enum": list(events)},
         "occurredAt": _MOMENT | {"description": "When it became true in the registry"},
         "publishedAt": _MOMENT | {"description": "When the gateway took the record in"},
@@ -225,14 +277,26 @@ def _event_schema(name: str, title: str, events: tuple[str, ...], fields: Schema
 
 def _closed_object(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
     required = [name for name in properties if name not in optional]
-    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }
 
 
 _INSTITUTION: Final[Schema] = {
     "pic": {"type": "string", "pattern": "^[0-9]{9}$"},
     "oid": {"type": "string", "pattern": "^E[0-9]{8}$"},
-    "schacHomeOrganization": {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}$"},
-    "erasmusCode": {"type": "string", "pattern": "^(IRL|LUX|[A-Z]{2} |[A-Z] {2})[A-Z][A-Z-]*[A-Z][0-9]{2,3}$"},
+    "schacHomeOrganization": {
+        "type": "string",
+        "maxLength": 253,
+        "pattern": r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}$",
+    },
+    "erasmusCode": {
+        "type": "string",
+        "pattern": "^(IRL|LUX|[A-Z]{2} |[A-Z] {2})[A-Z][A-Z-]*[A-Z][0-9]{2,3}$",
+    },
     "deqarId": {"type": "string", "pattern": "^DEQARINST(AP)?[0-9]{4,}$"},
 }
 
@@ -240,35 +304,65 @@ _INSTITUTION: Final[Schema] = {
 def _student_status() -> Schema:
     fields: Schema = {
         "esi": _ESI,
-        "institution": _closed_object(_INSTITUTION, ("oid", "schacHomeOrganization", "erasmusCode", "deqarId")),
+        "institution": _closed_object(
+            _INSTITUTION, ("oid", "schacHomeOrganization", "erasmusCode", "deqarId")
+        ),
         "status": {"enum": ["ACTIVE", "INACTIVE"]},
         "validFrom": _DAY,
         "validUntil": _DAY,
-        "academicLevel": {"enum": list(ACADEMIC_LEVELS.values()), "description": "Left out where the router has no word for the level"},
+        "academicLevel": {
+            "enum": list(ACADEMIC_LEVELS.values()),
+            "description": "Left out where the router has no word for the level",
+        },
         "eqfLevel": {"type": "integer", "minimum": 5, "maximum": 8},
         "fullName": {"type": "string", "minLength": 1, "maxLength": 255},
         "email": {"type": "string", "format": "email", "maxLength": 255},
-        "escAgreement": {"const": True, "description": "Without the student's agreement nothing is published"},
+        "escAgreement": {
+            "const": True,
+            "description": "Without the student's agreement nothing is published",
+        },
     }
     events = tuple(f"student.status.{one}" for one in ("activated", "updated", "ended"))
     optional = ("validFrom", "academicLevel", "eqfLevel", "fullName", "email")
-    return _event_schema(STUDENT_STATUS_TOPIC, "One person's enrolment at one institution, in full", events, fields, optional)
+    return _event_schema(
+        STUDENT_STATUS_TOPIC,
+        "One person's enrolment at one institution, in full",
+        events,
+        fields,
+        optional,
+    )
 
 
 def _card() -> Schema:
     fields: Schema = {
-        "cardNumber": {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9]{12}$"},
+        "cardNumber": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9]{12}$",
+        },
         "personIdentifier": _ESI,
-        "issuerIdentifier": _INSTITUTION["pic"] | {"description": "PIC; the last nine digits of cardNumber"},
+        "issuerIdentifier": _INSTITUTION["pic"]
+        | {"description": "PIC; the last nine digits of cardNumber"},
         "processorIdentifier": {"type": "string", "maxLength": 32},
-        "cardStatusType": {"enum": ["ACTIVE", "INACTIVE"], "description": "Readers derive that a card has expired"},
+        "cardStatusType": {
+            "enum": ["ACTIVE", "INACTIVE"],
+            "description": "Readers derive that a card has expired",
+        },
         "cardType": {"enum": sorted(CARD_TYPES)},
         "issuedAt": _DAY,
         "expiresAt": _DAY,
         "displayName": {"type": "string", "maxLength": 255},
     }
-    events = tuple(f"card.{one}" for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked"))
-    return _event_schema(CARDS_TOPIC, "One European Student Card, in full", events, fields, ("processorIdentifier", "displayName"))
+    events = tuple(
+        f"card.{one}"
+        for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked")
+    )
+    return _event_schema(
+        CARDS_TOPIC,
+        "One European Student Card, in full",
+        events,
+        fields,
+        ("processorIdentifier", "displayName"),
+    )
 
 
 def _pointer() -> Schema:
@@ -284,7 +378,10 @@ def _pointer() -> Schema:
         "escoSkills": {
             "type": "array",
             "uniqueItems": True,
-            "items": {"type": "string", "pattern": r"^http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+$"},
+            "items": {
+                "type": "string",
+                "pattern": r"^http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+$",
+            },
         },
         "assessment": {"enum": ["ATTENDANCE", "ASSESSED", "NONE"]},
         "qualityAssurance": {"enum": list(QUALITY)},
@@ -295,11 +392,19 @@ def _pointer() -> Schema:
         "esi": _ESI,
         "awardingBody": _closed_object(_INSTITUTION, tuple(_INSTITUTION))
         | {"anyOf": [{"required": [name]} for name in ("pic", "deqarId", "schacHomeOrganization")]},
-        "credential": _closed_object(credential, tuple(name for name in credential if name not in required)),
+        "credential": _closed_object(
+            credential, tuple(name for name in credential if name not in required)
+        ),
         "holderConsent": {"const": True},
     }
     events = ("credential.available", "credential.updated", "credential.revoked")
-    return _event_schema(POINTERS_TOPIC, "That a credential exists, and where; no grade, transcript or name", events, fields, ())
+    return _event_schema(
+        POINTERS_TOPIC,
+        "That a credential exists, and where; no grade, transcript or name",
+        events,
+        fields,
+        (),
+    )
 
 
 QUALITY: Final = (

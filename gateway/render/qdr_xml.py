@@ -42,7 +42,11 @@ class DataSet:
 
     omitted: list[OmittedDocument] = field(default_factory=list)
     included: int = 0
-    _root: Any = field(default_factory=lambda: etree.Element(f"{{{LOQ}}}Courses", nsmap=_NAMESPACES, xsdVersion=XSD_VERSION))
+    _root: Any = field(
+        default_factory=lambda: etree.Element(
+            f"{{{LOQ}}}Courses", nsmap=_NAMESPACES, xsdVersion=XSD_VERSION
+        )
+    )
     _places: dict[str, Any] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _notations: set[str] = field(default_factory=set)
@@ -55,7 +59,9 @@ class DataSet:
         """Add a document from a catalogue topic, or remember why the data set cannot hold it."""
         reason = _unfit_reason(document)
         if reason or document["id"] in self._seen:
-            self.omitted.append(OmittedDocument(document["id"], reason or "this IRI stands in the data set already"))
+            self.omitted.append(
+                OmittedDocument(document["id"], reason or "this IRI stands in the data set already")
+            )
             return
         self.included += 1
         if document["type"] == "LearningOpportunity":
@@ -72,14 +78,20 @@ class DataSet:
 
     def _opportunity(self, node: Node) -> None:
         self._seen.add(node["id"])
-        element = _child(self._places["learningOpportunityReferences"], "learningOpportunity", id=node["id"])
+        element = _child(
+            self._places["learningOpportunityReferences"], "learningOpportunity", id=node["id"]
+        )
         self._identifiers(element, node)
         _texts(element, "title", node["title"])
         _texts(element, "description", node.get("description"))
         _web(element, "homepage", node["homepage"])
         _text(element, "duration", node.get("duration"))
         _child(element, "providedBy", idref=self._organisation(node["providedBy"]))
-        _child(element, "learningAchievementSpecification", idref=self._specification(node["learningAchievementSpecification"]))
+        _child(
+            element,
+            "learningAchievementSpecification",
+            idref=self._specification(node["learningAchievementSpecification"]),
+        )
         _concepts(element, "defaultLanguage", node["defaultLanguage"])
         _text(element, "modified", node.get("modified"))
 
@@ -114,7 +126,11 @@ class DataSet:
             _child(place, "learningAchievementSpecification", idref=iri)
         if qualification:
             if "isPartialQualification" in node:
-                _text(element, "isPartialQualification", "true" if node["isPartialQualification"] else "false")
+                _text(
+                    element,
+                    "isPartialQualification",
+                    "true" if node["isPartialQualification"] else "false",
+                )
             _concepts(element, "EQFLevel", node["eqfLevel"])
             _concepts(element, "NQFLevel", node["nqfLevel"])
             for accreditation in _as_list(node.get("accreditation")):

@@ -22,7 +22,12 @@ _VARIANT = {digit: "89ab"[place % 4] for place, digit in enumerate("0123456789ab
 def iri(connector: str, native_id: str, template: str | None) -> str:
     """Return the persistent IRI of a record: the connector's template, else a name-based UUID of connector and native id."""
     if template:
-        return template.replace("{id}", native_id if _UNRESERVED.fullmatch(native_id) else iri_segment(native_id, safe="-._~:/"))
+        return template.replace(
+            "{id}",
+            native_id
+            if _UNRESERVED.fullmatch(native_id)
+            else iri_segment(native_id, safe="-._~:/"),
+        )
     return f"urn:uuid:{uuid5(f'{connector}|{native_id}')}"
 
 

@@ -51,12 +51,20 @@ EVENT_TYPES = {
     POINTERS_TOPIC: "eu.student-card.credential-pointer",
     PROVIDERS_TOPIC: "eu.qualification-gateway.provider",
 }
-_TYPES = {topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in EVENT_TYPES.items()}
+_TYPES = {
+    topic: (f"{word}.changed.v1", f"{word}.deleted.v1") for topic, word in EVENT_TYPES.items()
+}
 _SCHEMAS = {topic: f"{SCHEMAS}/{topic}.json" for topic in EVENT_TYPES}
 LEVEL_MISSING = Issue(code="level_missing", field="eqf_level")
 SEALING_REQUIRED = Issue(code="sealing_required", field="issuer")
-ESCO_INVALID = Issue(code="esco_invalid", field="learning_outcomes.esco", message="not the URI of an ESCO skill: left out")
-ASSURED_OUTCOMES = frozenset({"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"})
+ESCO_INVALID = Issue(
+    code="esco_invalid",
+    field="learning_outcomes.esco",
+    message="not the URI of an ESCO skill: left out",
+)
+ASSURED_OUTCOMES = frozenset(
+    {"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"}
+)
 """Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
     "qualification": (QUALIFICATIONS_TOPIC,),
@@ -97,7 +105,9 @@ def render(
     found: RenderedItems
     match record:
         case Qualification() | LearningOpportunity():
-            found, provenance = _catalogue(record, iri(raw.connector, raw.native_id, template), provenance, loq_version)
+            found, provenance = _catalogue(
+                record, iri(raw.connector, raw.native_id, template), provenance, loq_version
+            )
         case Credential():
             if record.revoked:
                 return Rendered(_all_tombstones("credential", keys), provenance)
@@ -108,7 +118,9 @@ def render(
                 (
                     STUDENT_STATUS_TOPIC,
                     hidden.native_id,
-                    student_card.student_status(record, hidden, country, at) if record.esc_agreement else None,
+                    student_card.student_status(record, hidden, country, at)
+                    if record.esc_agreement
+                    else None,
                 )
             ]
         case Card():
@@ -116,7 +128,9 @@ def render(
                 (
                     CARDS_TOPIC,
                     keys[CARDS_TOPIC],
-                    student_card.card(record, keys.with_pseudonymous_id(), country, at) if record.esc_agreement else None,
+                    student_card.card(record, keys.with_pseudonymous_id(), country, at)
+                    if record.esc_agreement
+                    else None,
                 )
             ]
         case Provider():
@@ -130,11 +144,20 @@ def render(
 
 
 def tombstones(
-    emits: Iterable[str], raw: RawRecord, *, template: str | None, audience_key: bytes, id_key: bytes = b""
+    emits: Iterable[str],
+    raw: RawRecord,
+    *,
+    template: str | None,
+    audience_key: bytes,
+    id_key: bytes = b"",
 ) -> tuple[Document, ...]:
     """Return what takes a record away from every topic it may stand on."""
     keys = TopicKeys(raw, template, audience_key, id_key)
-    return tuple(document for record_type in sorted(set(emits)) for document in _all_tombstones(record_type, keys))
+    return tuple(
+        document
+        for record_type in sorted(set(emits))
+        for document in _all_tombstones(record_type, keys)
+    )
 
 
 RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
@@ -146,10 +169,14 @@ def _catalogue(
 ) -> tuple[RenderedItems, Provenance]:
     issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
-        return [(OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))], _add_issues(provenance, issues)
+        return [
+            (OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))
+        ], _add_issues(provenance, issues)
     if not elm_common.has_levels(record):
         issues.append(LEVEL_MISSING)
-    return [(QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))], _add_issues(provenance, issues)
+    return [
+        (QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))
+    ], _add_issues(provenance, issues)
 
 
 def _credential(
@@ -158,7 +185,9 @@ def _credential(
     identity = keys[CREDENTIALS_TOPIC]
     quality = provenance.quality_assurance
     pointer = (
-        student_card.credential_pointer(record, identity, keys.with_pseudonymous_id(), country, at, quality)
+        student_card.credential_pointer(
+            record, identity, keys.with_pseudonymous_id(), country, at, quality
+        )
         if record.holder_consent
         else None
     )
@@ -167,8 +196,13 @@ def _credential(
         issues.append(SEALING_REQUIRED)
     elements: dict[str, bool] = {}
     if record.micro or record.kind == "micro_credential":
-        elements = annex1.completeness(record, quality_assured=quality.get("outcome", "") in ASSURED_OUTCOMES)
-    found: RenderedItems = [(CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)), (POINTERS_TOPIC, identity, pointer)]
+        elements = annex1.completeness(
+            record, quality_assured=quality.get("outcome", "") in ASSURED_OUTCOMES
+        )
+    found: RenderedItems = [
+        (CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)),
+        (POINTERS_TOPIC, identity, pointer),
+    ]
     return found, _add_issues(provenance, issues, elements)
 
 
@@ -177,19 +211,30 @@ class TopicKeys:
 
     __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
 
-    def __init__(self, raw: RawRecord, template: str | None, audience_key: bytes, id_key: bytes) -> None:
-        self._raw, self._template, self._audience_key, self._id_key = raw, template, audience_key, id_key or audience_key
+    def __init__(
+        self, raw: RawRecord, template: str | None, audience_key: bytes, id_key: bytes
+    ) -> None:
+        self._raw, self._template, self._audience_key, self._id_key = (
+            raw,
+            template,
+            audience_key,
+            id_key or audience_key,
+        )
 
     def with_pseudonymous_id(self) -> RawRecord:
         """Return the record as student-card documents may name it: under a pseudonym of that audience."""
         raw = self._raw
-        return msgspec.structs.replace(raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id))
+        return msgspec.structs.replace(
+            raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id)
+        )
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw
         if topic == PROVIDERS_TOPIC:
             return raw.key
-        if topic == CARDS_TOPIC and isinstance(number := parse_card_number(raw.native_id), CardNumber):
+        if topic == CARDS_TOPIC and isinstance(
+            number := parse_card_number(raw.native_id), CardNumber
+        ):
             return number.value
         if topic in (STUDENT_STATUS_TOPIC, CARDS_TOPIC):
             return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
@@ -204,7 +249,14 @@ def _all_tombstones(emits: str, keys: TopicKeys) -> tuple[Document, ...]:
 
 def _document(topic: str, key: str, value: bytes | None) -> Document:
     changed, deleted = _TYPES[topic]
-    return Document(topic=topic, key=key, value=value, type=deleted if value is None else changed, subject=key, schema=_SCHEMAS[topic])
+    return Document(
+        topic=topic,
+        key=key,
+        value=value,
+        type=deleted if value is None else changed,
+        subject=key,
+        schema=_SCHEMAS[topic],
+    )
 
 
 def _esco_issues(record: LearningRecord) -> list[Issue]:
@@ -215,8 +267,12 @@ def _esco_issues(record: LearningRecord) -> list[Issue]:
     return []
 
 
-def _add_issues(provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None) -> Provenance:
+def _add_issues(
+    provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None
+) -> Provenance:
     """Return a provenance with what rendering found."""
     if not issues and not elements:
         return provenance
-    return msgspec.structs.replace(provenance, issues=(*provenance.issues, *issues), annex1=elements or provenance.annex1)
+    return msgspec.structs.replace(
+        provenance, issues=(*provenance.issues, *issues), annex1=elements or provenance.annex1
+    )

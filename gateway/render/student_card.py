@@ -13,16 +13,35 @@ from typing import Any, Final
 
 from orjson import dumps
 
-from gateway.identifiers import is_well_formed, normalise_identifier, parse_card_number, parse_student_identifier
+from gateway.identifiers import (
+    is_well_formed,
+    normalise_identifier,
+    parse_card_number,
+    parse_student_identifier,
+)
 from gateway.records import Card, Credential, Organisation, RawRecord, Rejected, StudentStatus
 from gateway.render.elm_common import ESCO_SKILL, Node, datetime_text
 from gateway.render.record_ids import event_uuid
 
 ACADEMIC_LEVELS: Final = {6: "BACHELOR", 7: "MASTER", 8: "DOCTORATE"}
 CARD_TYPES: Final = frozenset(
-    {"UNKNOWN", "PASSIVE", "SMART_NO_CDZ", "SMART_CDZ", "SMART_MAY_SP", "SMART_PASSIVE", "SMART_PASSIVE_EMULATION"}
+    {
+        "UNKNOWN",
+        "PASSIVE",
+        "SMART_NO_CDZ",
+        "SMART_CDZ",
+        "SMART_MAY_SP",
+        "SMART_PASSIVE",
+        "SMART_PASSIVE_EMULATION",
+    }
 )
-BODY_SCHEMES: Final = {"pic": "pic", "oid": "oid", "schacHomeOrganization": "schac", "erasmusCode": "erasmus", "deqarId": "deqar"}
+BODY_SCHEMES: Final = {
+    "pic": "pic",
+    "oid": "oid",
+    "schacHomeOrganization": "schac",
+    "erasmusCode": "erasmus",
+    "deqarId": "deqar",
+}
 """Field of an institution to the scheme of its identifier."""
 MAX_MICRO_CREDENTIAL_ECTS: Final = 60
 """Below 60 ECTS and no full degree (DEQAR's definition; the Recommendation only says a small volume)."""
@@ -36,7 +55,9 @@ def add_fields(node: Node, **fields: Any) -> Node:
     return node
 
 
-def student_status(record: StudentStatus, raw: RawRecord, country: str, published_at: datetime) -> bytes | Rejected:
+def student_status(
+    record: StudentStatus, raw: RawRecord, country: str, published_at: datetime
+) -> bytes | Rejected:
     """Return one enrolment in full."""
     esi, institution = _esi(record.holder.esi), _institution_identifiers(record.institution)
     if isinstance(esi, Rejected):
@@ -48,17 +69,29 @@ def student_status(record: StudentStatus, raw: RawRecord, country: str, publishe
     if record.valid_until is None:
         return _missing_field("valid_until", "the end of the term or study right")
     if record.valid_from and record.valid_until < record.valid_from:
-        return Rejected(stage="render", field="valid_until", reason="dates_out_of_order", detail="valid_until lies before valid_from")
+        return Rejected(
+            stage="render",
+            field="valid_until",
+            reason="dates_out_of_order",
+            detail="valid_until lies before valid_from",
+        )
     event = "ended" if record.ended else "activated" if record.active else "updated"
     node = _envelope(raw, country, f"student.status.{event}", record.changed_at, published_at)
-    node |= {"esi": esi, "institution": institution, "status": "ACTIVE" if record.active and not record.ended else "INACTIVE"}
+    node |= {
+        "esi": esi,
+        "institution": institution,
+        "status": "ACTIVE" if record.active and not record.ended else "INACTIVE",
+    }
     add_fields(
         node,
         validFrom=record.valid_from and record.valid_from.isoformat(),
         validUntil=record.valid_until.isoformat(),
-        academicLevel=ACADEMIC_LEVELS.get(record.eqf_level or 0) if record.degree_programme else None,
+        academicLevel=ACADEMIC_LEVELS.get(record.eqf_level or 0)
+        if record.degree_programme
+        else None,
         eqfLevel=record.eqf_level if record.eqf_level in range(5, 9) else None,
-        fullName=record.holder.full_name or " ".join(filter(None, (record.holder.given_name, record.holder.family_name))),
+        fullName=record.holder.full_name
+        or " ".join(filter(None, (record.holder.given_name, record.holder.family_name))),
         email=record.holder.email,
     )
     node["escAgreement"] = True
@@ -71,11 +104,17 @@ def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> 
     if isinstance(esi, Rejected):
         return esi
     if isinstance(number, str):
-        return _missing_field("card_number", f"an ESCN: a version 1 UUID that ends with the issuer's PIC ({number})")
+        return _missing_field(
+            "card_number", f"an ESCN: a version 1 UUID that ends with the issuer's PIC ({number})"
+        )
     issued, expires = record.issued_on, record.expires_on
     if issued is None or expires is None:
         return _missing_field("issued_on" if issued is None else "expires_on", "a date")
-    active = record.active if record.active is not None else record.event in {"issued", "updated", "reactivated"}
+    active = (
+        record.active
+        if record.active is not None
+        else record.event in {"issued", "updated", "reactivated"}
+    )
     if problem := _card_problem(record, number.pic, issued, expires):
         return problem
     node = _envelope(raw, country, f"card.{record.event}", record.changed_at, published_at) | {
@@ -96,16 +135,33 @@ def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Reject
         return _missing_field("issuer.identifiers.pic", "nine digits")
     if stated != pic:
         detail = "the PIC differs from the last nine digits of the ESCN"
-        return Rejected(stage="render", field="issuer.identifiers.pic", reason="pic_conflict", detail=detail)
+        return Rejected(
+            stage="render", field="issuer.identifiers.pic", reason="pic_conflict", detail=detail
+        )
     if expires < issued:
-        return Rejected(stage="render", field="expires_on", reason="dates_out_of_order", detail="expires_on lies before issued_on")
+        return Rejected(
+            stage="render",
+            field="expires_on",
+            reason="dates_out_of_order",
+            detail="expires_on lies before issued_on",
+        )
     if record.card_type not in CARD_TYPES:
-        return Rejected(stage="render", field="card_type", reason="unmapped", detail=f"expected one of {', '.join(sorted(CARD_TYPES))}")
+        return Rejected(
+            stage="render",
+            field="card_type",
+            reason="unmapped",
+            detail=f"expected one of {', '.join(sorted(CARD_TYPES))}",
+        )
     return None
 
 
 def credential_pointer(
-    record: Credential, root: str, raw: RawRecord, country: str, published_at: datetime, quality: Mapping[str, str]
+    record: Credential,
+    root: str,
+    raw: RawRecord,
+    country: str,
+    published_at: datetime,
+    quality: Mapping[str, str],
 ) -> bytes | None:
     """Return the pointer to the credential ``root``, or ``None`` when the holder did not agree or cannot be named by an ESI."""
     if not record.holder_consent or record.awarded_on is None:
@@ -128,7 +184,12 @@ def credential_pointer(
         credential["ectsCredits"] = float(record.credit_points)
     if record.isced_f:
         credential["iscedF"] = record.isced_f[0]
-    if skills := {uri for outcome in record.learning_outcomes for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)}:
+    if skills := {
+        uri
+        for outcome in record.learning_outcomes
+        for uri in outcome.esco
+        if ESCO_SKILL.fullmatch(uri)
+    }:
         credential["escoSkills"] = sorted(skills)
     if assessment := _assessment(record):
         credential["assessment"] = assessment
@@ -149,15 +210,24 @@ def _credential_kind(record: Credential) -> str:
     return "SHORT_CYCLE" if record.cycle == "short" else "DEGREE"
 
 
-def _envelope(raw: RawRecord, country: str, event: str, changed: datetime | None, published_at: datetime) -> Node:
-    occurred, published = datetime_text(changed or raw.changed_at or published_at), datetime_text(published_at)
+def _envelope(
+    raw: RawRecord, country: str, event: str, changed: datetime | None, published_at: datetime
+) -> Node:
+    occurred, published = (
+        datetime_text(changed or raw.changed_at or published_at),
+        datetime_text(published_at),
+    )
     return {
         "schemaVersion": "1",
         "eventId": event_uuid(raw.key, raw.version, event, occurred, published),
         "eventType": event,
         "occurredAt": occurred,
         "publishedAt": published,
-        "source": {"registryId": raw.connector, "country": country[:2], "sourceEventId": raw.native_id[:128]},
+        "source": {
+            "registryId": raw.connector,
+            "country": country[:2],
+            "sourceEventId": raw.native_id[:128],
+        },
     }
 
 

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from orjson import dumps
 
-_DATA: Final[dict[str, Any]] = json.loads(Path(__file__).with_name("vocab.json").read_text(encoding="utf-8"))
+_DATA: Final[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("vocab.json").read_text(encoding="utf-8")
+)
 COUNTRIES: Final[dict[str, str]] = _DATA["country"]
 """ISO 3166-1 alpha-2 to the EU authority code."""
 LANGUAGES: Final[dict[str, str]] = _DATA["language"]
@@ -45,7 +47,11 @@ ASSESSMENTS: Final = {
 }
 SUPERVISION: Final = {"unsupervised": "c598449d64", "supervised_with_id": "70be69aaf9"}
 SETTINGS: Final = {"formal": "6fd4685715", "non_formal": "e207a81fc7"}
-ACCREDITATIONS: Final = {"licence": "003293d2ce", "institutional": "bb4618238e", "programme": "820101cba6"}
+ACCREDITATIONS: Final = {
+    "licence": "003293d2ce",
+    "institutional": "bb4618238e",
+    "programme": "820101cba6",
+}
 ECTS: Final = "6fcec5c5af"
 GENERIC_CREDENTIAL: Final = "e34929035b"
 SHORT_LEARNING_PROGRAMME: Final = "74a4a268e8"
@@ -60,21 +66,32 @@ def snb_concept(vocabulary: str, code: str) -> bytes:
 @lru_cache(maxsize=4096)
 def concept(uri: str, scheme: str) -> bytes:
     """Return a typed concept in its scheme."""
-    return b'{"id":%b,"type":"Concept","inScheme":{"id":%b,"type":"ConceptScheme"}}' % (dumps(uri), dumps(scheme))
+    return b'{"id":%b,"type":"Concept","inScheme":{"id":%b,"type":"ConceptScheme"}}' % (
+        dumps(uri),
+        dumps(scheme),
+    )
 
 
 @lru_cache(maxsize=1024)
 def country(code: str | None) -> bytes | None:
     """Return the country concept of an ISO 3166-1 alpha-2 code, or ``None`` when the vocabulary has none."""
     found = COUNTRIES.get((code or "").upper()[:2])
-    return concept(f"{AUTHORITY_BASE_URI}/country/{found}", f"{AUTHORITY_BASE_URI}/country") if found else None
+    return (
+        concept(f"{AUTHORITY_BASE_URI}/country/{found}", f"{AUTHORITY_BASE_URI}/country")
+        if found
+        else None
+    )
 
 
 @lru_cache(maxsize=1024)
 def language(tag: str | None) -> bytes | None:
     """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
     found = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
-    return concept(f"{AUTHORITY_BASE_URI}/language/{found}", f"{AUTHORITY_BASE_URI}/language") if found else None
+    return (
+        concept(f"{AUTHORITY_BASE_URI}/language/{found}", f"{AUTHORITY_BASE_URI}/language")
+        if found
+        else None
+    )
 
 
 @lru_cache(maxsize=1024)

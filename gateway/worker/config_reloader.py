@@ -55,7 +55,9 @@ class ConfigReloader:
     async def run(self) -> None:
         """Look, for ever."""
         self._loaded_files = tried = before = await asyncio.to_thread(self.digest_files) or {}
-        if self._differs_from_loaded(self._loaded_files):  # they changed between their being loaded and now
+        if self._differs_from_loaded(
+            self._loaded_files
+        ):  # they changed between their being loaded and now
             tried = {}
         while True:
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
@@ -81,11 +83,21 @@ class ConfigReloader:
 
     def _differs_from_loaded(self, found: FileDigests) -> bool:
         running = {name: connector.digest for name, connector in self.fleet.connectors.items()}
-        there = {path.stem: digest.hex()[:16] for path, digest in found.items() if path.parent == self.settings.connectors}
+        there = {
+            path.stem: digest.hex()[:16]
+            for path, digest in found.items()
+            if path.parent == self.settings.connectors
+        }
         tables = hashlib.sha256()
-        for path in sorted(path for path in found if path.parent == self.settings.mappings and path.suffix == ".yaml"):
+        for path in sorted(
+            path
+            for path in found
+            if path.parent == self.settings.mappings and path.suffix == ".yaml"
+        ):
             tables.update(path.name.encode() + b"\0" + found[path])
-        return tables.hexdigest()[:16] != self.fleet.tables.digest or any(there.get(name) != digest for name, digest in running.items())
+        return tables.hexdigest()[:16] != self.fleet.tables.digest or any(
+            there.get(name) != digest for name, digest in running.items()
+        )
 
     async def _try_reload(self, found: FileDigests) -> None:
         try:
@@ -94,7 +106,12 @@ class ConfigReloader:
             self._report_refusal(error.findings)
             return
         except (GatewayError, OSError) as error:
-            self._report_refusal([Finding(str(self.settings.connectors), 0, 0, "cannot-run", "", line) for line in str(error).splitlines()])
+            self._report_refusal(
+                [
+                    Finding(str(self.settings.connectors), 0, 0, "cannot-run", "", line)
+                    for line in str(error).splitlines()
+                ]
+            )
             return
         if await asyncio.to_thread(self.digest_files) != found:
             return  # changed once more while it was loaded: what was checked is not what was read
@@ -103,26 +120,47 @@ class ConfigReloader:
         before, self.fleet, self._loaded_files = self.fleet, fleet, found
         publish_config_metrics(fleet.connectors.values(), fleet.tables, datetime.now(UTC).date())
         metrics.CONFIG_RELOADS.labels("ok").inc()
-        log.info("configuration replaced", connectors=sorted(changed), tables=fleet.tables.digest, tables_before=before.tables.digest)
+        log.info(
+            "configuration replaced",
+            connectors=sorted(changed),
+            tables=fleet.tables.digest,
+            tables_before=before.tables.digest,
+        )
         for name in sorted(changed) or [""]:
             known = fleet.connectors.get(name)
             tables = f"tables {fleet.tables.digest}, not {before.tables.digest}"
-            running_connector = tables if not name else f"file {known.digest}" if known else "no file"
+            running_connector = (
+                tables if not name else f"file {known.digest}" if known else "no file"
+            )
             if self.herald:
-                self.herald.notify("config_changed", known or name, text=f"this worker runs with {running_connector} from now on")
+                self.herald.notify(
+                    "config_changed",
+                    known or name,
+                    text=f"this worker runs with {running_connector} from now on",
+                )
 
     def _check_and_load(self, found: FileDigests) -> LoadedConfig:
         """Check what changed, and what reads it; then load everything."""
-        changed_files = {path for path in found.keys() | self._loaded_files.keys() if found.get(path) != self._loaded_files.get(path)}
+        changed_files = {
+            path
+            for path in found.keys() | self._loaded_files.keys()
+            if found.get(path) != self._loaded_files.get(path)
+        }
         countries = {path.stem for path in changed_files if path.parent == self.settings.mappings}
         findings = check_mappings(self.settings.mappings) if countries else []
         if not _errors(findings):
             tables = Tables.load(self.settings.mappings)
             side_file_changed = any(path.suffix != ".yaml" for path in changed_files)
-            for path in sorted(path for path in found if path.parent == self.settings.connectors and path.suffix == ".yaml"):
+            for path in sorted(
+                path
+                for path in found
+                if path.parent == self.settings.connectors and path.suffix == ".yaml"
+            ):
                 running_connector = self.fleet.connectors.get(path.stem)
                 reads_changed_table = running_connector and (
-                    countries & SHARED_MAPPINGS or {running_connector.country.lower(), running_connector.country[:2].lower()} & countries
+                    countries & SHARED_MAPPINGS
+                    or {running_connector.country.lower(), running_connector.country[:2].lower()}
+                    & countries
                 )
                 if path in changed_files or side_file_changed or reads_changed_table:
                     findings += check(path, tables)
@@ -132,8 +170,16 @@ class ConfigReloader:
         if self.has_poll_role:
             check_secrets(fleet, FileSecrets(self.settings.secrets_dir))
         # What was polled before its file went is harmonised still: no record is rejected for the file's sake.
-        still_draining = {name: one for name, one in self.fleet.harmonisers.items() if name not in fleet.harmonisers}
-        return LoadedConfig(connectors=fleet.connectors, harmonisers=still_draining | fleet.harmonisers, tables=fleet.tables)
+        still_draining = {
+            name: one
+            for name, one in self.fleet.harmonisers.items()
+            if name not in fleet.harmonisers
+        }
+        return LoadedConfig(
+            connectors=fleet.connectors,
+            harmonisers=still_draining | fleet.harmonisers,
+            tables=fleet.tables,
+        )
 
     def _changed_connectors(self, fleet: LoadedConfig, found: FileDigests) -> frozenset[str]:
         side_file_changed = {
@@ -143,7 +189,11 @@ class ConfigReloader:
         }
         before = {name: one.digest for name, one in self.fleet.connectors.items()}
         after = {name: one.digest for name, one in fleet.connectors.items()}
-        return frozenset(name for name in before.keys() | after.keys() if side_file_changed or before.get(name) != after.get(name))
+        return frozenset(
+            name
+            for name in before.keys() | after.keys()
+            if side_file_changed or before.get(name) != after.get(name)
+        )
 
     def _report_refusal(self, findings: list[Finding]) -> None:
         metrics.CONFIG_RELOADS.labels("refused").inc()

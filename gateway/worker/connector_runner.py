@@ -48,7 +48,11 @@ class ConnectorRunner:
     """The connectors this worker owns, each with one HTTP client and one task a stream."""
 
     def __init__(
-        self, settings: Settings, connectors: dict[str, Connector], deliver: RecordProcessor, herald: Notifier | None = None
+        self,
+        settings: Settings,
+        connectors: dict[str, Connector],
+        deliver: RecordProcessor,
+        herald: Notifier | None = None,
     ) -> None:
         self._settings = settings
         self._herald = herald
@@ -63,7 +67,11 @@ class ConnectorRunner:
         self.streams: dict[str, list[StreamPoller] | list[PushStream]] = {}
 
     async def apply_config(
-        self, connectors: dict[str, Connector], deliver: RecordProcessor, changed: frozenset[str], names: set[str]
+        self,
+        connectors: dict[str, Connector],
+        deliver: RecordProcessor,
+        changed: frozenset[str],
+        names: set[str],
     ) -> None:
         """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
         await self.set_owned_connectors(self._tasks.keys() - changed, "its file changed")
@@ -105,16 +113,25 @@ class ConnectorRunner:
         deadline = time.monotonic() + COMMAND_SECONDS
         while time.monotonic() < deadline:
             streams = self.streams.get(command.connector, [])
-            if refused := stream_requests.not_applicable_reason(command, self._connectors[command.connector]):
+            if refused := stream_requests.not_applicable_reason(
+                command, self._connectors[command.connector]
+            ):
                 return refused
             try:
                 if streams:
                     refusals = [
-                        await one.handle_command(command) for one in streams if stream_requests.applies_to_stream(command, one.stream)
+                        await one.handle_command(command)
+                        for one in streams
+                        if stream_requests.applies_to_stream(command, one.stream)
                     ]
                     return "; ".join(filter(None, refusals)) if all(refusals) else ""
             except (GatewayError, OSError) as error:
-                log.warning("command waits", command=type(command).__name__.lower(), connector=command.connector, error=str(error))
+                log.warning(
+                    "command waits",
+                    command=type(command).__name__.lower(),
+                    connector=command.connector,
+                    error=str(error),
+                )
             await asyncio.sleep(COMMAND_RETRY_SECONDS)
         return f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, or Kafka did not take the command; say it again"
 
@@ -124,7 +141,12 @@ class ConnectorRunner:
             try:
                 await self._run_poll_connector(name)
             except (Exception, BaseExceptionGroup) as error:
-                log.exception("connector stopped", connector=name, cause=type(error).__name__, next_try_seconds=RESTART_SECONDS)
+                log.exception(
+                    "connector stopped",
+                    connector=name,
+                    cause=type(error).__name__,
+                    next_try_seconds=RESTART_SECONDS,
+                )
                 metrics.POLLS.labels(name, "", "halt").inc()
             await asyncio.sleep(RESTART_SECONDS)
 
@@ -132,12 +154,17 @@ class ConnectorRunner:
         connector = self._connectors[name]
         if connector.push is not None:
             await self._run_push_connector(connector)
-        async with RegistryClient(connector, self._secrets, self._settings.registry_environment) as client, asyncio.TaskGroup() as group:
+        async with (
+            RegistryClient(connector, self._secrets, self._settings.registry_environment) as client,
+            asyncio.TaskGroup() as group,
+        ):
             client.set_lease(self.lease)
             self._clients[name] = client
             traffic = LivePollGate()
             self.streams[name] = streams = [
-                StreamPoller(self._settings, connector, stream, client, self._deliver, traffic, self._herald)
+                StreamPoller(
+                    self._settings, connector, stream, client, self._deliver, traffic, self._herald
+                )
                 for stream in connector.streams
             ]
             for stream in streams:
@@ -148,13 +175,18 @@ class ConnectorRunner:
         self.streams[connector.connector] = inbox.streams
         async with asyncio.TaskGroup() as group:
             group.create_task(inbox.run(), name=f"receive {connector.connector}")
-            group.create_task(self.push_server.serve_connector(connector, self._secrets, inbox), name=f"answer {connector.connector}")
+            group.create_task(
+                self.push_server.serve_connector(connector, self._secrets, inbox),
+                name=f"answer {connector.connector}",
+            )
 
     async def _stop(self, name: str) -> None:
         task = self._tasks.pop(name)
         self.streams.pop(name, None)
         if client := self._clients.pop(name, None):
-            client.set_lease(Lease(0))  # never valid: whatever of it does not end at once asks nobody any more
+            client.set_lease(
+                Lease(0)
+            )  # never valid: whatever of it does not end at once asks nobody any more
         for seconds in (STOP_SECONDS, 1.0):
             if not task.done():
                 task.cancel()  # twice: a library may lose a cancellation that comes just as what it waits for ends

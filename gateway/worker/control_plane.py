@@ -49,7 +49,13 @@ def build_control_app(
         broker_credentials=_credentials(settings),
         autodiscover=False,
     )
-    topic = app.topic(COMMANDS.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(
+        COMMANDS.name,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
 
     @app.agent(topic, name="commands")
     async def on_command(stream: Any) -> None:
@@ -66,7 +72,10 @@ def build_control_app(
         _renew_lease_on_heartbeat(app, tenure)
         partitions = {one.partition for one in assignment if one.topic == COMMANDS.name}
         assignment_tasks.add(
-            task := asyncio.create_task(_assign_connectors(partitions, tenure, tenure.assignment_number, assigned), name="give")
+            task := asyncio.create_task(
+                _assign_connectors(partitions, tenure, tenure.assignment_number, assigned),
+                name="give",
+            )
         )
         task.add_done_callback(assignment_tasks.discard)
 
@@ -74,13 +83,19 @@ def build_control_app(
     return app
 
 
-async def _assign_connectors(partitions: set[int], tenure: Lease, turn: int, assigned: Callable[[set[int]], Awaitable[None]]) -> None:
+async def _assign_connectors(
+    partitions: set[int], tenure: Lease, turn: int, assigned: Callable[[set[int]], Awaitable[None]]
+) -> None:
     """Stop what is lost, start what is new, and only then let this worker ask; unless connectors are given out anew already."""
     while turn == tenure.assignment_number:
         try:
             await assigned(partitions)
         except Exception as error:
-            log.exception("connectors not taken over", cause=type(error).__name__, next_try_seconds=ASSIGN_RETRY_SECONDS)
+            log.exception(
+                "connectors not taken over",
+                cause=type(error).__name__,
+                next_try_seconds=ASSIGN_RETRY_SECONDS,
+            )
             await asyncio.sleep(ASSIGN_RETRY_SECONDS)
         else:
             tenure.resume(turn)
@@ -113,5 +128,8 @@ def _credentials(settings: Settings) -> Any:
     if settings.kafka_sasl_mechanism == "OAUTHBEARER":
         return faust.OAuthCredentials(oauth_cb=FileToken(settings), ssl_context=context)
     return faust.SASLCredentials(
-        username=settings.kafka_username, password=sasl_password(settings), mechanism=settings.kafka_sasl_mechanism, ssl_context=context
+        username=settings.kafka_username,
+        password=sasl_password(settings),
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
     )

@@ -24,7 +24,16 @@ STATUS_NOT_OWNER = 421
 RESPONSE_TIMEOUT_SECONDS = 40.0
 """Longer than an owner may take to store a message."""
 CONNECT_TIMEOUT_SECONDS = 2.0
-_HOP_BY_HOP_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", FORWARDED_HEADER.lower()})
+_HOP_BY_HOP_HEADERS = frozenset(
+    {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "expect",
+        FORWARDED_HEADER.lower(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +48,71 @@ class PeerForwarder:
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response | None:
         """Return the owner's answer, or ``None`` when no worker that can be reached owns the connector."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in _HOP_BY_HOP_HEADERS
+        }
         for socket_path in self._sibling_sockets():
-            if answer := await _forward_to("http://process", request, headers | {FORWARDED_HEADER: "sibling"}, body, socket_path):
+            if answer := await _forward_to(
+                "http://process",
+                request,
+                headers | {FORWARDED_HEADER: "sibling"},
+                body,
+                socket_path,
+            ):
                 return answer
         for address in () if FORWARDED_HEADER in request.headers else self.addresses:
             for url in await _resolve_addresses(address):
-                if answer := await _forward_to(url, request, headers | {FORWARDED_HEADER: "peer"}, body):
+                if answer := await _forward_to(
+                    url, request, headers | {FORWARDED_HEADER: "peer"}, body
+                ):
                     return answer
         return None
 
     def _sibling_sockets(self) -> Iterable[Path]:
-        return sorted(one for one in self.sockets.glob("push-*.sock") if one.name != self.own_socket_name) if self.sockets else ()
+        return (
+            sorted(
+                one for one in self.sockets.glob("push-*.sock") if one.name != self.own_socket_name
+            )
+            if self.sockets
+            else ()
+        )
 
 
 async def _forward_to(
-    url: str, request: web.Request, headers: Mapping[str, str], body: bytes, socket_path: Path | None = None
+    url: str,
+    request: web.Request,
+    headers: Mapping[str, str],
+    body: bytes,
+    socket_path: Path | None = None,
 ) -> web.Response | None:
-    connector = aiohttp.UnixConnector(str(socket_path)) if socket_path else aiohttp.TCPConnector(force_close=True)
+    connector = (
+        aiohttp.UnixConnector(str(socket_path))
+        if socket_path
+        else aiohttp.TCPConnector(force_close=True)
+    )
     limit = aiohttp.ClientTimeout(total=RESPONSE_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=limit, auto_decompress=False) as session,
-            session.request(request.method, f"{url}{request.path_qs}", headers=headers, data=body, allow_redirects=False) as reply,
+            aiohttp.ClientSession(
+                connector=connector, timeout=limit, auto_decompress=False
+            ) as session,
+            session.request(
+                request.method,
+                f"{url}{request.path_qs}",
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+            ) as reply,
         ):
             if reply.status == STATUS_NOT_OWNER:
                 return None
-            kept = {name: value for name, value in reply.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS | {"date", "server"}}
+            kept = {
+                name: value
+                for name, value in reply.headers.items()
+                if name.lower() not in _HOP_BY_HOP_HEADERS | {"date", "server"}
+            }
             return web.Response(status=reply.status, body=await reply.read(), headers=kept)
     except (aiohttp.ClientError, OSError, TimeoutError):
         return None  # it may be gone, or about to say who owns the connector; the caller repeats what was not acknowledged
@@ -79,7 +126,9 @@ async def _resolve_addresses(address: str) -> list[str]:
         return [address.rstrip("/")]  # a certificate is for a name
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
     except (OSError, TimeoutError):
         return []
     names = sorted({str(one[4][0]) for one in found})

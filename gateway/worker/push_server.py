@@ -47,18 +47,26 @@ class PushServer:
 
     async def start(self, connectors: Iterable[Connector], secrets: Secrets) -> None:
         """Listen for all push connectors among these; where there are none, nothing listens. May be called again with others."""
-        self._all_receivers = {one.push.path: PushReceiver(one, secrets, _reject_store) for one in connectors if one.push is not None}
+        self._all_receivers = {
+            one.push.path: PushReceiver(one, secrets, _reject_store)
+            for one in connectors
+            if one.push is not None
+        }
         if self._all_receivers:
             await self._listen()
         else:
             await self.close()
 
-    async def serve_connector(self, connector: Connector, secrets: Secrets, inbox: PushConnector) -> None:
+    async def serve_connector(
+        self, connector: Connector, secrets: Secrets, inbox: PushConnector
+    ) -> None:
         """Receive for a connector until cancelled."""
         receiver = PushReceiver(connector, secrets, inbox.store)
         path = receiver.push_config.path
         if path in self._owned_receivers:
-            raise Unavailable(f"{connector.connector}: another connector already receives at {path}; give each its own push.path")
+            raise Unavailable(
+                f"{connector.connector}: another connector already receives at {path}; give each its own push.path"
+            )
         self._owned_receivers[path] = receiver
         try:
             await self._listen()
@@ -96,7 +104,9 @@ class PushServer:
 
     def _peers(self) -> PeerForwarder:
         addresses = tuple(filter(None, map(str.strip, self.settings.receive_peers.split(","))))
-        return PeerForwarder(addresses, self.socket_folder, self._socket.name if self._socket else "")
+        return PeerForwarder(
+            addresses, self.socket_folder, self._socket.name if self._socket else ""
+        )
 
     @property
     def _socket(self) -> Path | None:
@@ -111,7 +121,10 @@ class PushServer:
         await runner.setup()
         try:
             await web.TCPSite(
-                runner, self.settings.receive_host, self.settings.receive_port, reuse_port=bool(self.socket_folder) or None
+                runner,
+                self.settings.receive_host,
+                self.settings.receive_port,
+                reuse_port=bool(self.socket_folder) or None,
             ).start()
             host, port = runner.addresses[0][:2]
             if self._socket:
@@ -119,7 +132,9 @@ class PushServer:
         except OSError as error:
             await self.close()
             where = f"{self.settings.receive_host}:{self.settings.receive_port}"
-            raise Unavailable(f"cannot receive on {where}: {error.strerror}; set GATEWAY_RECEIVE_PORT") from None
+            raise Unavailable(
+                f"cannot receive on {where}: {error.strerror}; set GATEWAY_RECEIVE_PORT"
+            ) from None
         self.url = f"http://{host}:{port}"
         log.info("receiving port open", url=self.url)
 

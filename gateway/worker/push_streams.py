@@ -45,7 +45,13 @@ class PushStream:
     last_failure_kind = ""
 
     def __init__(
-        self, settings: Settings, connector: Connector, stream: str, deliver: RecordProcessor, turn: asyncio.Lock, herald: Notifier | None
+        self,
+        settings: Settings,
+        connector: Connector,
+        stream: str,
+        deliver: RecordProcessor,
+        turn: asyncio.Lock,
+        herald: Notifier | None,
     ) -> None:
         self.connector = connector
         self.stream = stream
@@ -58,7 +64,10 @@ class PushStream:
         self._longest_acquire_seconds = 0.0
         """The longest that it took to take the stream, in seconds."""
         self._ledger = StreamState(
-            settings, connector.connector, stream, DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE))
+            settings,
+            connector.connector,
+            stream,
+            DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
         )
         self.requests = StreamRequests(settings, connector, self._ledger, herald)
 
@@ -74,7 +83,9 @@ class PushStream:
         try:
             while True:
                 self.wake_event.clear()
-                await tenure.wait_until_valid()  # who has lost the connector must not fence who has it now
+                await (
+                    tenure.wait_until_valid()
+                )  # who has lost the connector must not fence who has it now
                 await self._check_once()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake_event.wait(), CHECK_INTERVAL_SECONDS)
@@ -82,7 +93,9 @@ class PushStream:
             await self._ledger.close()
 
     async def _check_once(self) -> None:
-        with structlog.contextvars.bound_contextvars(connector=self.connector.connector, stream=self.stream):
+        with structlog.contextvars.bound_contextvars(
+            connector=self.connector.connector, stream=self.stream
+        ):
             try:
                 await self._acquire_stream()
                 if self.requests.has_due_request:
@@ -90,7 +103,9 @@ class PushStream:
                         await self.requests.run_pending(self.processor)
             except (GatewayError, OSError) as error:
                 self.last_error = str(error)
-                log.warning("not receiving", error=self.last_error, next_try_seconds=CHECK_INTERVAL_SECONDS)
+                log.warning(
+                    "not receiving", error=self.last_error, next_try_seconds=CHECK_INTERVAL_SECONDS
+                )
             else:
                 self.last_error = ""
 
@@ -108,23 +123,32 @@ class PushStream:
                 await self._ledger.write(part, None)
         metrics.RECEIVED.labels(self.connector.connector, self.stream).inc(len(raws))
         if unchanged:
-            metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(unchanged)
+            metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(
+                unchanged
+            )
 
     async def _acquire_stream(self) -> None:
         """Hold the stream, unless somebody took it just now: callers that call on would have it back before an erasure could write."""
         if (left := self._retry_at - time.monotonic()) > 0:
-            raise RetryLater("fenced", f"{self.connector.connector} {self.stream} is left to who took it for {left:.0f} s more")
+            raise RetryLater(
+                "fenced",
+                f"{self.connector.connector} {self.stream} is left to who took it for {left:.0f} s more",
+            )
         started = time.monotonic()
         async with self._back_off_when_fenced():
             await self._ledger.open()
-        self._longest_acquire_seconds = max(self._longest_acquire_seconds, time.monotonic() - started)
+        self._longest_acquire_seconds = max(
+            self._longest_acquire_seconds, time.monotonic() - started
+        )
 
     @contextlib.asynccontextmanager
     async def _back_off_when_fenced(self) -> AsyncIterator[None]:
         try:
             yield
         except Fenced:
-            self._retry_at = time.monotonic() + max(FENCED_BACKOFF_SECONDS, 2 * self._longest_acquire_seconds)
+            self._retry_at = time.monotonic() + max(
+                FENCED_BACKOFF_SECONDS, 2 * self._longest_acquire_seconds
+            )
             raise
 
 
@@ -132,19 +156,29 @@ class PushConnector:
     """One push connector. :meth:`store` is what a :class:`~gateway.fetch.push_receiver.Receiver` is given."""
 
     def __init__(
-        self, settings: Settings, connector: Connector, deliver: RecordProcessor, tenure: Lease, herald: Notifier | None = None
+        self,
+        settings: Settings,
+        connector: Connector,
+        deliver: RecordProcessor,
+        tenure: Lease,
+        herald: Notifier | None = None,
     ) -> None:
         self._connector = connector
         self._tenure = tenure
         self._write_lock = asyncio.Lock()
         """Held by whoever writes records: a message, or something an operator asked for."""
-        self.streams = [PushStream(settings, connector, name, deliver, self._write_lock, herald) for name in connector.streams]
+        self.streams = [
+            PushStream(settings, connector, name, deliver, self._write_lock, herald)
+            for name in connector.streams
+        ]
 
     async def run(self) -> None:
         """Hold the connector's streams until cancelled."""
         async with asyncio.TaskGroup() as group:
             for one in self.streams:
-                group.create_task(one.run(self._tenure), name=f"receive {self._connector.connector} {one.stream}")
+                group.create_task(
+                    one.run(self._tenure), name=f"receive {self._connector.connector} {one.stream}"
+                )
 
     async def store(self, raws: Sequence[RawRecord]) -> None:
         """Return once every record is committed; raises when one is not, and then the caller sends the message again.

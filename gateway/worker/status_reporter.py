@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 
 from gateway.kafka.background_writer import BackgroundWriter
 from gateway.messages.cloudevents import to_rfc3339
-from gateway.messages.status import BackfillStatus, StreamStateName, StreamStatus, WorkerStatus, encode_status, encode_worker_gone
+from gateway.messages.status import (
+    BackfillStatus,
+    StreamStateName,
+    StreamStatus,
+    WorkerStatus,
+    encode_status,
+    encode_worker_gone,
+)
 from gateway.observability import blocked_commits, metrics
 from gateway.observability.status_page import MetricReadings
 from gateway.operations.backfill import BackfillProgress
@@ -72,12 +79,19 @@ class StatusReporter:
             at=now,
             started=self.started,
             roles=self.roles,
-            last_commit={role: when for (role,), when in readings.sum_by("gateway_last_commit_timestamp_seconds", "role").items()},
+            last_commit={
+                role: when
+                for (role,), when in readings.sum_by(
+                    "gateway_last_commit_timestamp_seconds", "role"
+                ).items()
+            },
             waiting=int(sum(readings.sum_by("gateway_consumer_lag_records").values())),
             counts=record_counts(readings),
             tables_digest=self.fleet().tables.digest,
             connectors=tuple(sorted(self.fleet().connectors)),
-            blocked={role: why for role in self.roles if (why := blocked_commits.blocked_reason(role))},
+            blocked={
+                role: why for role in self.roles if (why := blocked_commits.blocked_reason(role))
+            },
         )
 
 
@@ -92,7 +106,9 @@ def stream_state(one: StreamPoller | PushStream) -> tuple[StreamStateName, str]:
         (backfill and backfill.state == "running", "backfilling", ""),
         (one.connector.push, "receiving", ""),
     )
-    return next(((state, reason) for applies, state, reason in possible if applies), ("running", ""))
+    return next(
+        ((state, reason) for applies, state, reason in possible if applies), ("running", "")
+    )
 
 
 def backfill_status(progress: BackfillProgress | None) -> BackfillStatus | None:
@@ -112,8 +128,12 @@ def backfill_status(progress: BackfillProgress | None) -> BackfillStatus | None:
 def record_counts(readings: MetricReadings) -> dict[str, dict[str, int]]:
     """Return what was received and how it ended, by ``connector|stream``."""
     found: dict[str, dict[str, int]] = defaultdict(dict)
-    for (connector, stream), number in readings.sum_by("gateway_records_received_total", "connector", "stream").items():
+    for (connector, stream), number in readings.sum_by(
+        "gateway_records_received_total", "connector", "stream"
+    ).items():
         found[f"{connector}|{stream}"]["received"] = int(number)
-    for (connector, stream, outcome), number in readings.sum_by("gateway_records_total", "connector", "stream", "outcome").items():
+    for (connector, stream, outcome), number in readings.sum_by(
+        "gateway_records_total", "connector", "stream", "outcome"
+    ).items():
         found[f"{connector}|{stream}"][outcome] = int(number)
     return dict(found)

@@ -67,7 +67,10 @@ class StreamPoller:
         self._client = client
         self.processor = processor
         self._ledger = StreamState(
-            settings, connector.connector, stream, DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE))
+            settings,
+            connector.connector,
+            stream,
+            DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
         )
         self.requests = StreamRequests(settings, connector, self._ledger, herald)
         self._stop_after = settings.stop_after_rejected
@@ -88,12 +91,15 @@ class StreamPoller:
         match command:
             case commands.Backfill():
                 refused = backfill.unsupported_reason(self.connector, self.stream)
-                refused = refused or await backfill.start_backfill(self._ledger, command.id, command.begin, command.end)
+                refused = refused or await backfill.start_backfill(
+                    self._ledger, command.id, command.begin, command.end
+                )
             case commands.CancelBackfill():
                 await self._stop_backfill()
                 if ended := await backfill.cancel_backfill(self._ledger):
                     self.requests.notify(
-                        "backfill_cancelled", text=f"{ended.received} records received, {ended.written} written; they stay"
+                        "backfill_cancelled",
+                        text=f"{ended.received} records received, {ended.written} written; they stay",
                     )
             case _:
                 await self.requests.store(command)
@@ -124,13 +130,21 @@ class StreamPoller:
         except asyncio.CancelledError:
             if not was_cancelled_by_library():
                 raise
-            return self._record_failure("retry", "kafka", "a connection went while something was waited for", self._backoff(None))
+            return self._record_failure(
+                "retry",
+                "kafka",
+                "a connection went while something was waited for",
+                self._backoff(None),
+            )
 
     async def poll(self, interval_seconds: float) -> float:
         """Do what was asked of the stream, poll once unless it is paused, and return the seconds to wait before the next time."""
         name = self.connector.connector
         started = time.monotonic()
-        with structlog.contextvars.bound_contextvars(connector=name, stream=self.stream), tracing.poll_span(name, self.stream):
+        with (
+            structlog.contextvars.bound_contextvars(connector=name, stream=self.stream),
+            tracing.poll_span(name, self.stream),
+        ):
             try:
                 await self._client.wait_for_lease()
                 await self._ledger.open()
@@ -143,20 +157,39 @@ class StreamPoller:
                         watch = RejectionGuard(self.processor.preview, self._stop_after)
                         now = datetime.now(UTC)
                         tally = await poll_once(
-                            self.connector, self.stream, self._client, self._ledger, now, self._should_continue, rejection_guard=watch
+                            self.connector,
+                            self.stream,
+                            self._client,
+                            self._ledger,
+                            now,
+                            self._should_continue,
+                            rejection_guard=watch,
                         )
             except RetryLater as error:
-                return self._record_failure("retry", error.reason, str(error), self._backoff(error.retry_after))
+                return self._record_failure(
+                    "retry", error.reason, str(error), self._backoff(error.retry_after)
+                )
             except StreamHalted as error:
-                return self._record_failure("halt", error.reason, str(error), max(interval_seconds, HALTED_RETRY_SECONDS))
+                return self._record_failure(
+                    "halt", error.reason, str(error), max(interval_seconds, HALTED_RETRY_SECONDS)
+                )
             except Fenced as error:
                 return self._record_failure("fenced", "fenced", str(error), self._backoff(None))
             except Denied as error:
-                return self._record_failure("halt", "denied", str(error), max(interval_seconds, HALTED_RETRY_SECONDS))
+                return self._record_failure(
+                    "halt", "denied", str(error), max(interval_seconds, HALTED_RETRY_SECONDS)
+                )
             except IntegrityStop as error:
-                return self._record_failure("halt", "integrity", str(error), max(interval_seconds, HALTED_RETRY_SECONDS))
+                return self._record_failure(
+                    "halt", "integrity", str(error), max(interval_seconds, HALTED_RETRY_SECONDS)
+                )
             except Exception as error:  # noqa: BLE001 - one stream's defect must not end the others; the type says where to look
-                return self._record_failure("halt", "unexpected", type(error).__name__, max(interval_seconds, HALTED_RETRY_SECONDS))
+                return self._record_failure(
+                    "halt",
+                    "unexpected",
+                    type(error).__name__,
+                    max(interval_seconds, HALTED_RETRY_SECONDS),
+                )
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
@@ -166,14 +199,26 @@ class StreamPoller:
                 self._failure_streak.poll_succeeded()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
             if tally.received:
-                log.info("polled", received=tally.received, written=tally.written, unchanged=tally.unchanged, pages=tally.pages)
+                log.info(
+                    "polled",
+                    received=tally.received,
+                    written=tally.written,
+                    unchanged=tally.unchanged,
+                    pages=tally.pages,
+                )
             return interval_seconds
 
     def _ensure_backfill_running(self) -> None:
         """Start what is to run beside the polls and does not."""
         progress = self.backfill
-        if progress and progress.state == "running" and (self._backfill_task is None or self._backfill_task.done()):
-            self._backfill_task = asyncio.create_task(self._backfill(), name=f"backfill {self.connector.connector} {self.stream}")
+        if (
+            progress
+            and progress.state == "running"
+            and (self._backfill_task is None or self._backfill_task.done())
+        ):
+            self._backfill_task = asyncio.create_task(
+                self._backfill(), name=f"backfill {self.connector.connector} {self.stream}"
+            )
 
     async def _stop_backfill(self) -> None:
         task, self._backfill_task = self._backfill_task, None
@@ -184,7 +229,9 @@ class StreamPoller:
     async def _backfill(self) -> None:
         """Backfill until it is done or cancelled; a failure is a matter of the backfill alone, and it is tried again."""
         delay = FIRST_RETRY_SECONDS
-        with structlog.contextvars.bound_contextvars(connector=self.connector.connector, stream=self.stream):
+        with structlog.contextvars.bound_contextvars(
+            connector=self.connector.connector, stream=self.stream
+        ):
             while True:
                 before = self.backfill
                 try:
@@ -202,14 +249,26 @@ class StreamPoller:
                         )
                         if progress is None or progress.state != "running":
                             if progress:
-                                log.info("backfill ended", state=progress.state, received=progress.received, written=progress.written)
+                                log.info(
+                                    "backfill ended",
+                                    state=progress.state,
+                                    received=progress.received,
+                                    written=progress.written,
+                                )
                                 self.requests.notify(
-                                    "backfill_done", text=f"{progress.received} records received, {progress.written} written"
+                                    "backfill_done",
+                                    text=f"{progress.received} records received, {progress.written} written",
                                 )
                             return
                 except (GatewayError, OSError) as error:
-                    delay = FIRST_RETRY_SECONDS if self.backfill != before else min(MAX_RETRY_SECONDS, delay * 2)
-                    log.warning("backfill waits", error=str(error), next_try_seconds=round(delay, 1))
+                    delay = (
+                        FIRST_RETRY_SECONDS
+                        if self.backfill != before
+                        else min(MAX_RETRY_SECONDS, delay * 2)
+                    )
+                    log.warning(
+                        "backfill waits", error=str(error), next_try_seconds=round(delay, 1)
+                    )
                 except Exception as error:  # noqa: BLE001 - as for a poll: the type says where to look
                     delay = MAX_RETRY_SECONDS
                     log.error("backfill failed", error=type(error).__name__, next_try_seconds=delay)  # noqa: TRY400 - a traceback may quote a payload
@@ -220,10 +279,18 @@ class StreamPoller:
         if self._failure_streak:
             self._failure_streak.poll_failed(outcome, reason, text)
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()
-        log.warning("poll failed", outcome=outcome, reason=reason, error=text, next_try_seconds=round(delay, 1))
+        log.warning(
+            "poll failed",
+            outcome=outcome,
+            reason=reason,
+            error=text,
+            next_try_seconds=round(delay, 1),
+        )
         return delay
 
     def _backoff(self, after: float | None) -> float:
         self._failures += 1
-        delay: float = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10))
+        delay: float = min(
+            MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10)
+        )
         return max(delay * random.uniform(0.5, 1.0), after or 0.0)  # noqa: S311 - jitter, not a secret

@@ -66,7 +66,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, number)
         with TemporaryDirectory(prefix="gateway-") as folder:
-            sockets = {str(number): Path(folder) / f"{number}.sock" for number in range(1, self.processes + 1)}
+            sockets = {
+                str(number): Path(folder) / f"{number}.sock"
+                for number in range(1, self.processes + 1)
+            }
             merged = MergedMetrics(sockets, (metrics.WORKER_RESTARTS,))
             registry = CollectorRegistry(support_collectors_without_names=True)
             registry.register(merged)
@@ -81,13 +84,20 @@ class Supervisor:
             async with health:
                 self.url = health.url
                 log.info("started", processes=self.processes, metrics=self.url)
-                process_tasks = [asyncio.create_task(self._keep_running(process, socket)) for process, socket in sockets.items()]
+                process_tasks = [
+                    asyncio.create_task(self._keep_running(process, socket))
+                    for process, socket in sockets.items()
+                ]
                 await asyncio.wait(process_tasks, return_when=asyncio.FIRST_COMPLETED)
                 if not self._stopping.is_set():
                     self.stop()
                 await self._wait_for_exit(process_tasks)
         codes = [task.result() for task in process_tasks]
-        return 128 + self._stop_signal if self._stop_signal else next((code for code in codes if code in FATAL_EXIT_CODES), max(codes))
+        return (
+            128 + self._stop_signal
+            if self._stop_signal
+            else next((code for code in codes if code in FATAL_EXIT_CODES), max(codes))
+        )
 
     async def _explain(self, connector: str, native_id: str) -> str:
         return (await explain_stored_record(self.settings, connector, native_id)).to_text()
@@ -103,8 +113,14 @@ class Supervisor:
                 log.info("process ended", process=process, code=code)
                 return code
             metrics.WORKER_RESTARTS.labels(process).inc()
-            delay = MIN_RESTART_DELAY_SECONDS if time.monotonic() - started > STABLE_AFTER_SECONDS else delay
-            self._down_reasons[process] = f"ended with code {code}; started again after {delay:.0f} s"
+            delay = (
+                MIN_RESTART_DELAY_SECONDS
+                if time.monotonic() - started > STABLE_AFTER_SECONDS
+                else delay
+            )
+            self._down_reasons[process] = (
+                f"ended with code {code}; started again after {delay:.0f} s"
+            )
             log.warning("process ended", process=process, code=code, next_try_seconds=delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
@@ -115,7 +131,13 @@ class Supervisor:
         """Start a process and wait for its end. It has a session of its own: Ctrl-C in a terminal reaches it through us, once."""
         process_arguments = ["--process", process, "--socket", str(socket)]
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "run", *self.arguments, *process_arguments, start_new_session=True
+            sys.executable,
+            "-m",
+            "gateway",
+            "run",
+            *self.arguments,
+            *process_arguments,
+            start_new_session=True,
         )
         self._running[process] = running
         self._down_reasons.pop(process, None)
@@ -129,7 +151,11 @@ class Supervisor:
     async def _wait_for_exit(self, process_tasks: Sequence[asyncio.Task[int]]) -> None:
         _, unfinished = await asyncio.wait(process_tasks, timeout=KILL_AFTER_SECONDS)
         if unfinished:
-            log.error("killed: did not end in time", processes=",".join(sorted(self._running)), seconds=KILL_AFTER_SECONDS)
+            log.error(
+                "killed: did not end in time",
+                processes=",".join(sorted(self._running)),
+                seconds=KILL_AFTER_SECONDS,
+            )
             for process in self._running.values():
                 process.kill()
             await asyncio.wait(unfinished)

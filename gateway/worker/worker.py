@@ -95,13 +95,26 @@ class Worker:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(signal_number, self.stop, signal_number)
-        checks: dict[str, ReadinessCheck] = {role: partial(self._not_ready_reason, role) for role in sorted(self.roles)}
+        checks: dict[str, ReadinessCheck] = {
+            role: partial(self._not_ready_reason, role) for role in sorted(self.roles)
+        }
         async with (
-            HealthServer(self.settings, checks, self._snapshot, socket=self.health_socket, explain=self._explain) as health,
+            HealthServer(
+                self.settings,
+                checks,
+                self._snapshot,
+                socket=self.health_socket,
+                explain=self._explain,
+            ) as health,
             asyncio.TaskGroup() as group,
         ):
             self.url = health.url
-            log.info("started", connectors=len(self.fleet.connectors), roles=",".join(sorted(self.roles)), metrics=self.url)
+            log.info(
+                "started",
+                connectors=len(self.fleet.connectors),
+                roles=",".join(sorted(self.roles)),
+                metrics=self.url,
+            )
             if "harmonise" in self.roles:
                 group.create_task(self._run_harmonise_role(), name="harmonise")
             if "poll" in self.roles:
@@ -113,7 +126,9 @@ class Worker:
                 group.create_task(self._reloader().run(), name="reload"),
             ]
             if self.health_socket:
-                support_tasks.append(group.create_task(self._stop_when_parent_exits(os.getppid()), name="parent"))
+                support_tasks.append(
+                    group.create_task(self._stop_when_parent_exits(os.getppid()), name="parent")
+                )
             await self.stopping.wait()
             log.info("stopping")
             for task in support_tasks:
@@ -147,7 +162,12 @@ class Worker:
 
     def _reloader(self) -> ConfigReloader:
         return ConfigReloader(
-            self.settings, self.connector_names, self.fleet, self._apply_config, self._notifier, has_poll_role="poll" in self.roles
+            self.settings,
+            self.connector_names,
+            self.fleet,
+            self._apply_config,
+            self._notifier,
+            has_poll_role="poll" in self.roles,
         )
 
     async def _apply_config(self, fleet: LoadedConfig, changed: frozenset[str]) -> None:
@@ -160,28 +180,48 @@ class Worker:
             self._stage.set_processor(deliver, deliver.reject_as_too_large)
             tune_garbage_collector()
         if self.pollers:
-            await self.pollers.apply_config(fleet.connectors, deliver, changed, self._owned_connectors())
+            await self.pollers.apply_config(
+                fleet.connectors, deliver, changed, self._owned_connectors()
+            )
 
     def _owned_connectors(self) -> set[str]:
-        return {name for name in self.fleet.connectors if command_partition(name, COMMANDS.partitions) in self._partitions}
+        return {
+            name
+            for name in self.fleet.connectors
+            if command_partition(name, COMMANDS.partitions) in self._partitions
+        }
 
     def _reporter(self) -> StatusReporter:
         return StatusReporter(
             self._notifier.worker,
             tuple(sorted(self.roles)),
             lambda: self.fleet,
-            lambda: [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group],
+            lambda: [
+                one
+                for group in (self.pollers.streams.values() if self.pollers else ())
+                for one in group
+            ],
             self._notifier.writer,
         )
 
     def _snapshot(self) -> Snapshot:
-        streams = [one for group in (self.pollers.streams.values() if self.pollers else ()) for one in group]
+        streams = [
+            one
+            for group in (self.pollers.streams.values() if self.pollers else ())
+            for one in group
+        ]
         return Snapshot(
             stage=self.settings.registry_environment,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
-            paused=frozenset((one.connector.connector, one.stream) for one in streams if one.requests.paused),
-            problems={(one.connector.connector, one.stream): one.last_error for one in streams if one.last_error},
+            paused=frozenset(
+                (one.connector.connector, one.stream) for one in streams if one.requests.paused
+            ),
+            problems={
+                (one.connector.connector, one.stream): one.last_error
+                for one in streams
+                if one.last_error
+            },
         )
 
     def _build_processor(self) -> RecordProcessor:
@@ -189,7 +229,9 @@ class Worker:
 
     async def _run_harmonise_role(self) -> None:
         deliver = self._build_processor()
-        trusted = self._provider_cache = ProviderCache(self.settings, tuple(self.fleet.harmonisers.values()))
+        trusted = self._provider_cache = ProviderCache(
+            self.settings, tuple(self.fleet.harmonisers.values())
+        )
         await trusted.load()
         refreshing = asyncio.create_task(trusted.refresh_forever())
         stage = self._stage = HarmoniseStage(self.settings, deliver, deliver.reject_as_too_large)
@@ -202,32 +244,58 @@ class Worker:
         stage.stop()
         await asyncio.wait({work}, timeout=STOP_SECONDS)
         if not work.done():
-            log.warning("stage does not end", seconds=STOP_SECONDS, remark="what was not committed is read again")
+            log.warning(
+                "stage does not end",
+                seconds=STOP_SECONDS,
+                remark="what was not committed is read again",
+            )
             work.cancel()
         else:
             work.result()
 
     async def _run_poll_role(self) -> None:
-        pollers = self.pollers = ConnectorRunner(self.settings, self.fleet.connectors, self._build_processor(), self._notifier)
-        pollers.push_server.socket_folder = self.health_socket.parent if self.health_socket else None
+        pollers = self.pollers = ConnectorRunner(
+            self.settings, self.fleet.connectors, self._build_processor(), self._notifier
+        )
+        pollers.push_server.socket_folder = (
+            self.health_socket.parent if self.health_socket else None
+        )
 
         async def assigned(partitions: set[int]) -> None:
             self._partitions = partitions
-            await pollers.set_owned_connectors(self._owned_connectors(), "connectors were given out anew")
+            await pollers.set_owned_connectors(
+                self._owned_connectors(), "connectors were given out anew"
+            )
 
         async def handle_command_message(value: bytes) -> None:
             command = commands.decode(value)
             if isinstance(command, Finding):
                 log.warning("bad command", reason=command.message)
                 return
-            log_context = {"command": type(command).__name__.lower(), "connector": command.connector, "stream": command.stream}
+            log_context = {
+                "command": type(command).__name__.lower(),
+                "connector": command.connector,
+                "stream": command.stream,
+            }
             if refused := await pollers.handle_command(command):
                 log.warning("command refused", **log_context, reason=refused)
-                self._notifier.notify("command_refused", command.connector, command.stream, text=refused, reason=log_context["command"])
+                self._notifier.notify(
+                    "command_refused",
+                    command.connector,
+                    command.stream,
+                    text=refused,
+                    reason=log_context["command"],
+                )
             else:
                 log.info("command", **log_context)
 
-        app: Any = build_control_app(self.settings, bootstrap_servers(self.settings), pollers.lease, assigned, handle_command_message)
+        app: Any = build_control_app(
+            self.settings,
+            bootstrap_servers(self.settings),
+            pollers.lease,
+            assigned,
+            handle_command_message,
+        )
         try:
             await asyncio.wait_for(app.start(), START_SECONDS)
             self._ready.add("poll")
@@ -247,4 +315,6 @@ class Worker:
             raise Unavailable("the control plane ended; see the log before this line")
         pollers.update_owned_metric()
         silent = pollers.lease.seconds_since_heartbeat > pollers.lease.seconds
-        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)("poll", "the group's coordinator is silent")
+        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(
+            "poll", "the group's coordinator is silent"
+        )

@@ -94,18 +94,26 @@ def test_the_file_without_mistakes_is_clean() -> None:
     assert check(HERE / "good.yaml", TABLES) == []
 
 
-@pytest.mark.parametrize(("old", "new", "code", "remedy"), MISTAKES, ids=[f"{m[2]}-{n}" for n, m in enumerate(MISTAKES)])
-def test_a_mistake_is_reported_where_it_is(tmp_path: Path, old: str, new: str, code: str, remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "code", "remedy"), MISTAKES, ids=[f"{m[2]}-{n}" for n, m in enumerate(MISTAKES)]
+)
+def test_a_mistake_is_reported_where_it_is(
+    tmp_path: Path, old: str, new: str, code: str, remedy: str
+) -> None:
     file = planted(tmp_path, old, new)
     findings = check(file, TABLES)
-    assert [finding.code for finding in findings if finding.code == code], [str(finding) for finding in findings]
+    assert [finding.code for finding in findings if finding.code == code], [
+        str(finding) for finding in findings
+    ]
     finding = next(finding for finding in findings if finding.code == code)
     assert finding.file == str(file)
     assert remedy in finding.message, finding
     lines = file.read_text().splitlines()
     assert 1 <= finding.column <= len(lines[finding.line - 1])
     first = len(GOOD[: GOOD.index(old)].splitlines()) or 1
-    assert first - 2 <= finding.line <= first + 1 + new.count("\n") + 2 * (code == "bad-yaml") or code in {
+    assert first - 2 <= finding.line <= first + 1 + new.count("\n") + 2 * (
+        code == "bad-yaml"
+    ) or code in {
         "missing-key",
         "test-failed",
         "one-of",
@@ -114,7 +122,9 @@ def test_a_mistake_is_reported_where_it_is(tmp_path: Path, old: str, new: str, c
     assert len(others) <= 1, [str(other) for other in others]
 
 
-def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked(tmp_path: Path) -> None:
+def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked(
+    tmp_path: Path,
+) -> None:
     text = planted(tmp_path, "  schools:", "  Schools:").read_text()
     (tmp_path / "good.yaml").write_text(text.replace('"t:school[1]"', '"t:school["'))
     first, second = check(tmp_path / "good.yaml", TABLES)
@@ -125,10 +135,18 @@ def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked
 @pytest.mark.parametrize(
     ("changes", "severity", "line", "said"),
     [
-        ([('      awarding_body.country: {const: "NO"}\n', ""), (', country: "NO"}', "}")], "note", "    tests:", "show one that can"),
+        (
+            [('      awarding_body.country: {const: "NO"}\n', ""), (', country: "NO"}', "}")],
+            "note",
+            "    tests:",
+            "show one that can",
+        ),
         (
             [
-                ('      awarding_body.name.en: "t:school[1]"\n      awarding_body.country: {const: "NO"}\n', ""),
+                (
+                    '      awarding_body.name.en: "t:school[1]"\n      awarding_body.country: {const: "NO"}\n',
+                    "",
+                ),
                 ('          awarding_body: {name: {en: School}, country: "NO"}\n', ""),
             ],
             "warning",
@@ -138,32 +156,47 @@ def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked
     ],
     ids=["in its tests", "in its rules"],
 )
-def test_a_stream_that_nothing_would_be_published_of_says_so(tmp_path: Path, changes: Any, severity: str, line: str, said: str) -> None:
+def test_a_stream_that_nothing_would_be_published_of_says_so(
+    tmp_path: Path, changes: Any, severity: str, line: str, said: str
+) -> None:
     text = GOOD
     for old, new in changes:
         assert old in text
         text = text.replace(old, new, 1)
     shutil.copy(HERE / "good.wsdl", tmp_path)
     (tmp_path / "good.yaml").write_text(text)
-    finding = next(one for one in check(tmp_path / "good.yaml", TABLES) if one.code == "unpublished")
+    finding = next(
+        one for one in check(tmp_path / "good.yaml", TABLES) if one.code == "unpublished"
+    )
     assert (finding.severity, text.splitlines()[finding.line - 1]) == (severity, line)
     assert said in finding.message
 
 
-def test_a_test_of_xml_that_is_written_as_yaml_fails_and_says_how_to_write_it(tmp_path: Path) -> None:
+def test_a_test_of_xml_that_is_written_as_yaml_fails_and_says_how_to_write_it(
+    tmp_path: Path,
+) -> None:
     given = '<t:school xmlns:t="urn:example:good"><t:id>7</t:id><t:name>School</t:name></t:school>'
     (finding,) = check(planted(tmp_path, f"given: '{given}'", "given: {id: 7}"), TABLES)
     assert (finding.code, "an element as text" in finding.message) == ("test-failed", True)
 
 
 def test_a_wsdl_that_is_none_fails_no_test_besides(tmp_path: Path) -> None:
-    assert [finding.code for finding in check(planted(tmp_path, "wsdl: good.wsdl", "wsdl: good.yaml"), TABLES)] == ["bad-wsdl"]
+    assert [
+        finding.code
+        for finding in check(planted(tmp_path, "wsdl: good.wsdl", "wsdl: good.yaml"), TABLES)
+    ] == ["bad-wsdl"]
 
 
-def test_two_protocols_are_told_of_where_the_slighter_stands_and_the_rest_is_checked(tmp_path: Path) -> None:
+def test_two_protocols_are_told_of_where_the_slighter_stands_and_the_rest_is_checked(
+    tmp_path: Path,
+) -> None:
     file = planted(tmp_path, "soap:\n", 'rest: {url: {production: "https://x.example"}}\nsoap:\n')
     file.write_text(file.read_text().replace("table: kind}", "table: knd}"))
-    found = [(finding.code, finding.path) for finding in check(file, TABLES) if finding.severity == "error"]
+    found = [
+        (finding.code, finding.path)
+        for finding in check(file, TABLES)
+        if finding.severity == "error"
+    ]
     assert found == [("one-of", "rest"), ("unknown-table", "streams.awards.map.kind.table")]
 
 
@@ -176,7 +209,14 @@ def test_an_id_that_two_streams_give_is_said(tmp_path: Path) -> None:
 
 
 def test_a_word_for_pages_that_is_none_is_met_with_those_there_are(tmp_path: Path) -> None:
-    found = check(planted(tmp_path, "paging: {page_number: {start: 1, more: \"boolean(//t:more[.='true'])\"}}", "paging: pages"), TABLES)
+    found = check(
+        planted(
+            tmp_path,
+            "paging: {page_number: {start: 1, more: \"boolean(//t:more[.='true'])\"}}",
+            "paging: pages",
+        ),
+        TABLES,
+    )
     assert [finding.code for finding in found] == ["bad-value"]
     assert "link_header, page_number, atom" in found[0].message
 

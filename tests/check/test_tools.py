@@ -33,7 +33,9 @@ def connector(tmp_path: Path) -> Path:
 
 
 def test_preview_masks_what_is_personal(connector: Path) -> None:
-    shown = RUN.invoke(app, ["preview", str(connector), "--sample", str(connector.parent / "reply.xml")])
+    shown = RUN.invoke(
+        app, ["preview", str(connector), "--sample", str(connector.parent / "reply.xml")]
+    )
     assert shown.exit_code == 0, shown.output
     assert "42 kind award: accepted" in shown.output
     assert "title.nb = Fagbrev i tømrerfaget" in shown.output
@@ -42,7 +44,9 @@ def test_preview_masks_what_is_personal(connector: Path) -> None:
     assert "01019912345" not in shown.output
 
 
-def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(connector: Path) -> None:
+def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(
+    connector: Path,
+) -> None:
     asked: list[str] = []
 
     class Registry(BaseHTTPRequestHandler):
@@ -81,34 +85,50 @@ def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(c
 
 
 def test_what_stops_a_preview_says_so_with_its_exit_code(connector: Path) -> None:
-    missing = RUN.invoke(app, ["preview", str(connector)], env={"GATEWAY_SECRETS_DIR": str(connector.parent / "none")})
+    missing = RUN.invoke(
+        app,
+        ["preview", str(connector)],
+        env={"GATEWAY_SECRETS_DIR": str(connector.parent / "none")},
+    )
     assert getattr(missing.exception, "exit_code", 1) == 2
     assert "is missing: write it to" in str(missing.exception)
 
 
 def test_levels_that_were_not_judged_are_said_to_be_so(connector: Path) -> None:
-    done = RUN.invoke(app, ["check", str(connector)], env={"GATEWAY_MAPPINGS": str(connector.parent / "none")})
+    done = RUN.invoke(
+        app, ["check", str(connector)], env={"GATEWAY_MAPPINGS": str(connector.parent / "none")}
+    )
     assert "levels and credits were not judged; set GATEWAY_MAPPINGS" in done.output
     assert "not judged" not in RUN.invoke(app, ["check", str(connector)]).output
 
 
 def test_a_saved_test_passes_and_holds_nobodys_data(connector: Path) -> None:
-    saved = RUN.invoke(app, ["preview", str(connector), "--sample", str(connector.parent / "reply.xml"), "--save-test"])
+    saved = RUN.invoke(
+        app,
+        ["preview", str(connector), "--sample", str(connector.parent / "reply.xml"), "--save-test"],
+    )
     assert saved.exit_code == 0, saved.output
     text = connector.read_text()
     assert "TODO say what it shows" in text
     assert "01019912345" not in text.split("TODO say what it shows")[1]
     assert "Nordmann" not in text
     assert "Fagbrev i tømrerfaget" in text
-    assert [str(finding) for finding in check(connector, TABLES) if finding.severity == "error"] == []
+    assert [
+        str(finding) for finding in check(connector, TABLES) if finding.severity == "error"
+    ] == []
 
 
 def test_diff_lists_the_records_a_change_alters(connector: Path) -> None:
     other = connector.parent / "new.yaml"
     other.write_text(connector.read_text().replace('"t:school[1]"', '"@kind"'))
-    same = RUN.invoke(app, ["diff", str(connector), str(connector), "--sample", str(connector.parent / "reply.xml")])
+    same = RUN.invoke(
+        app,
+        ["diff", str(connector), str(connector), "--sample", str(connector.parent / "reply.xml")],
+    )
     assert (same.exit_code, same.output) == (0, "no record changes\n")
-    changed = RUN.invoke(app, ["diff", str(connector), str(other), "--sample", str(connector.parent / "reply.xml")])
+    changed = RUN.invoke(
+        app, ["diff", str(connector), str(other), "--sample", str(connector.parent / "reply.xml")]
+    )
     assert changed.exit_code == 1
     assert "awarding_body.name.en: School of Crafts → D" in changed.output
 
@@ -116,15 +136,32 @@ def test_diff_lists_the_records_a_change_alters(connector: Path) -> None:
 @pytest.mark.parametrize(
     ("protocol", "options"),
     [
-        ("rest", {"--sample": '{"page": 1, "items": [{"awardId": "a", "name": "A"}, {"awardId": "b", "name": "B"}]}'}),
-        ("rest", {"--sample": "<r xmlns='urn:x'><a><id>1</id><name>A</name></a><a><id>2</id><name>B</name></a></r>"}),
-        ("rest", {"--openapi": '{"openapi": "3.0.0", "servers": [{"url": "https://x.example/v1"}], "paths": {"/awards": {"get": {}}}}'}),
+        (
+            "rest",
+            {
+                "--sample": '{"page": 1, "items": [{"awardId": "a", "name": "A"}, {"awardId": "b", "name": "B"}]}'
+            },
+        ),
+        (
+            "rest",
+            {
+                "--sample": "<r xmlns='urn:x'><a><id>1</id><name>A</name></a><a><id>2</id><name>B</name></a></r>"
+            },
+        ),
+        (
+            "rest",
+            {
+                "--openapi": '{"openapi": "3.0.0", "servers": [{"url": "https://x.example/v1"}], "paths": {"/awards": {"get": {}}}}'
+            },
+        ),
         ("soap", {"--wsdl": (HERE / "good.wsdl").read_text()}),
         ("soap", {}),
         ("file", {}),
     ],
 )
-def test_a_new_file_checks_and_says_what_is_to_be_decided(tmp_path: Path, protocol: str, options: dict[str, str]) -> None:
+def test_a_new_file_checks_and_says_what_is_to_be_decided(
+    tmp_path: Path, protocol: str, options: dict[str, str]
+) -> None:
     arguments = ["new", "ie", protocol, "--name", "awards", "--out", str(tmp_path / "out")]
     for option, content in options.items():
         file = tmp_path / "input.wsdl"
@@ -148,10 +185,15 @@ def test_findings_in_every_form(connector: Path) -> None:
     assert text[1].endswith("    evry: 15m")
     assert text[2].index("^") == text[1].index("evry")
     assert json.loads(format_findings(findings, "json"))[0]["line"] == 20
-    assert format_findings(findings, "github").startswith(f"::error file={connector},line=20,col=5,title=unknown-key::")
+    assert format_findings(findings, "github").startswith(
+        f"::error file={connector},line=20,col=5,title=unknown-key::"
+    )
     sarif = json.loads(format_findings(findings, "sarif"))
     assert sarif["version"] == "2.1.0"
-    assert sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"] == {"startLine": 20, "startColumn": 5}
+    assert sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"] == {
+        "startLine": 20,
+        "startColumn": 5,
+    }
 
 
 def test_the_exit_code_says_whether_a_file_may_be_plugged_in(connector: Path) -> None:

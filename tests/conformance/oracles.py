@@ -31,7 +31,9 @@ PROFILES = {
     ),
     "edc": (("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"), ("EuropeanDigitalCredential",)),
 }
-SCHEMES = re.compile(r"^(http://data\.europa\.eu/snb/[a-z-]+/|http://publications\.europa\.eu/resource/authority/[a-z-]+/)")
+SCHEMES = re.compile(
+    r"^(http://data\.europa\.eu/snb/[a-z-]+/|http://publications\.europa\.eu/resource/authority/[a-z-]+/)"
+)
 
 
 class Oracles:
@@ -46,7 +48,10 @@ class Oracles:
     def graph(self, document: dict[str, Any]) -> Graph:
         """Read a document as RDF with the official contexts, without a network."""
         found = Graph()
-        found.parse(data=json.dumps(document | {"@context": self._inlined(document["@context"])}), format="json-ld")
+        found.parse(
+            data=json.dumps(document | {"@context": self._inlined(document["@context"])}),
+            format="json-ld",
+        )
         return found
 
     def _inlined(self, context: Any) -> list[Any]:
@@ -55,12 +60,17 @@ class Oracles:
 
     @cached_property
     def _contexts(self) -> dict[str, Any]:
-        return {url: json.loads((self.home / "context" / name).read_text())["@context"] for url, name in CONTEXTS.items()}
+        return {
+            url: json.loads((self.home / "context" / name).read_text())["@context"]
+            for url, name in CONTEXTS.items()
+        }
 
     def targets(self, document: dict[str, Any], profile: str) -> int:
         """Return how many nodes the profile's root shapes look at."""
         graph = self.graph(document)
-        return sum(len(set(graph.subjects(RDF.type, URIRef(ELM + name)))) for name in PROFILES[profile][1])
+        return sum(
+            len(set(graph.subjects(RDF.type, URIRef(ELM + name)))) for name in PROFILES[profile][1]
+        )
 
     # --- shapes
     def rudof(self, document: dict[str, Any], profile: str) -> list[str]:
@@ -68,22 +78,38 @@ class Oracles:
         engine = self._rudof.get(profile)
         if engine is None:
             engine = self._rudof[profile] = pyrudof.Rudof(pyrudof.RudofConfig())
-            shapes = "\n".join((self.home / "shacl" / name).read_text() for name in PROFILES[profile][0])
+            shapes = "\n".join(
+                (self.home / "shacl" / name).read_text() for name in PROFILES[profile][0]
+            )
             engine.read_shacl(_without_imports(shapes))
         engine.reset_data()
         engine.read_data(self.graph(document).serialize(format="nt"), pyrudof.RDFFormat.NTriples)
         report = engine.validate_shacl()
-        return [] if report.conforms else [str(entry) for entry in report.violations] or ["does not conform"]
+        return (
+            []
+            if report.conforms
+            else [str(entry) for entry in report.violations] or ["does not conform"]
+        )
 
     def shacl(self, document: dict[str, Any], profile: str) -> list[str]:
         """Judge with the same shapes in another engine; two patterns are Java's and are said the Python way."""
         if profile not in self._shapes:
-            self._shapes[profile] = Graph().parse(data=self._python_patterns(profile), format="turtle")
-        conforms, report, text = pyshacl.validate(self.graph(document), shacl_graph=self._shapes[profile], inference="none")
-        return [] if conforms else sorted(f"{component}:{path}" for component, path in _results(report)) or [text]
+            self._shapes[profile] = Graph().parse(
+                data=self._python_patterns(profile), format="turtle"
+            )
+        conforms, report, text = pyshacl.validate(
+            self.graph(document), shacl_graph=self._shapes[profile], inference="none"
+        )
+        return (
+            []
+            if conforms
+            else sorted(f"{component}:{path}" for component, path in _results(report)) or [text]
+        )
 
     def _python_patterns(self, profile: str) -> str:
-        text = _without_imports("\n".join((self.home / "shacl" / name).read_text() for name in PROFILES[profile][0]))
+        text = _without_imports(
+            "\n".join((self.home / "shacl" / name).read_text() for name in PROFILES[profile][0])
+        )
         text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
         return re.sub(
             r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]",
@@ -105,7 +131,9 @@ class Oracles:
     # --- JSON Schema
     @cached_property
     def _ebsi(self) -> Draft202012Validator:
-        schema = json.loads((self.home / "json-schema" / "ebsi-vcdm2.0-europass-edc-schema-2.1.0.json").read_text())
+        schema = json.loads(
+            (self.home / "json-schema" / "ebsi-vcdm2.0-europass-edc-schema-2.1.0.json").read_text()
+        )
         whole = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$defs": schema["$defs"],
@@ -116,8 +144,15 @@ class Oracles:
     def ebsi(self, document: dict[str, Any]) -> list[str]:
         """Judge a credential's body; the schema is for VC 2.0, so the context and the added type are its own."""
         body = document | {"@context": ["https://www.w3.org/ns/credentials/v2"]}
-        body["type"] = ["VerifiableCredential", "VerifiableAttestation", "EuropeanDigitalCredential"]
-        return sorted(f"{'/'.join(map(str, error.absolute_path))}: {error.message[:400]}" for error in self._ebsi.iter_errors(body))
+        body["type"] = [
+            "VerifiableCredential",
+            "VerifiableAttestation",
+            "EuropeanDigitalCredential",
+        ]
+        return sorted(
+            f"{'/'.join(map(str, error.absolute_path))}: {error.message[:400]}"
+            for error in self._ebsi.iter_errors(body)
+        )
 
     # --- vocabularies
     @cached_property
@@ -130,7 +165,9 @@ class Oracles:
 
     def vocabulary(self, document: Any) -> list[str]:
         """Name every concept of an EU vocabulary that its list does not hold."""
-        return sorted(uri for uri in _concepts(document) if SCHEMES.match(uri) and uri not in self._known)
+        return sorted(
+            uri for uri in _concepts(document) if SCHEMES.match(uri) and uri not in self._known
+        )
 
 
 def _concepts(node: Any) -> set[str]:
@@ -144,7 +181,9 @@ def _results(report: Graph) -> list[tuple[str, str]]:
     shacl = "http://www.w3.org/ns/shacl#"
     found = []
     for result in report.subjects(RDF.type, URIRef(f"{shacl}ValidationResult")):
-        component = str(report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))).rpartition("#")[2]
+        component = str(
+            report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))
+        ).rpartition("#")[2]
         path = re.split(r"[/#]", str(report.value(result, URIRef(f"{shacl}resultPath"))))[-1]
         found.append((component.removesuffix("ConstraintComponent"), path))
     return found

@@ -14,7 +14,13 @@ from gateway.render.qdr_xml import dataset
 
 pytestmark = pytest.mark.reference
 
-CATALOGUE = ("qualification", "qualification-small", "specification", "opportunity", "opportunity-unlevelled")
+CATALOGUE = (
+    "qualification",
+    "qualification-small",
+    "specification",
+    "opportunity",
+    "opportunity-unlevelled",
+)
 CREDENTIALS = ("diploma", "certificate", "transcript", "micro")
 UNSEALED = ("unsealed", "plain")
 ALLOWED_UNSEALED = {"MinCount:eidasLegalIdentifier", "MinCount:issued", "Node:issuer"}
@@ -40,7 +46,9 @@ def test_credentials_conform(oracles: Oracles, name: str):
 
 
 @pytest.mark.parametrize("name", UNSEALED)
-def test_an_unsealed_credential_lacks_what_sealing_adds_and_nothing_else(oracles: Oracles, name: str):
+def test_an_unsealed_credential_lacks_what_sealing_adds_and_nothing_else(
+    oracles: Oracles, name: str
+):
     found = document(name)
     assert oracles.targets(found, "edc") == 1
     assert set(oracles.shacl(found, "edc")) == ALLOWED_UNSEALED
@@ -57,7 +65,9 @@ def test_the_xml_data_set_is_valid(oracles: Oracles):
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_version_3_3_moves_to_the_new_base_and_stays_the_same_otherwise(oracles: Oracles, name: str):
+def test_version_3_3_moves_to_the_new_base_and_stays_the_same_otherwise(
+    oracles: Oracles, name: str
+):
     """The official 3.3 shapes are nowhere to be had: this holds 3.3 against the 3.1 shapes on the new base, as a regression test."""
     new = document(name, loq_version="3.3")
     text = json.dumps(new)
@@ -72,7 +82,9 @@ def test_version_3_3_moves_to_the_new_base_and_stays_the_same_otherwise(oracles:
     assert oracles.rudof(rebased, "loq") == []
     assert oracles.shacl(rebased, "loq") == []
     old = document(name)
-    assert set(oracles.graph(rebased)) == set(oracles.graph(old)), "the same statements in both versions"
+    assert set(oracles.graph(rebased)) == set(oracles.graph(old)), (
+        "the same statements in both versions"
+    )
 
 
 def _outcomes(node: dict) -> list[dict]:
@@ -118,7 +130,9 @@ def test_no_term_is_lost_on_the_way_to_rdf(oracles: Oracles):
 def _terms(node: object) -> set[str]:
     if isinstance(node, dict):
         languages = (
-            node and all(re.fullmatch(r"[a-z]{2,3}", key) for key in node) and all(isinstance(value, str) for value in node.values())
+            node
+            and all(re.fullmatch(r"[a-z]{2,3}", key) for key in node)
+            and all(isinstance(value, str) for value in node.values())
         )
         own = set() if languages else {key for key in node if key != "@context"}
         return own.union(*(_terms(value) for key, value in node.items() if key != "@context"))

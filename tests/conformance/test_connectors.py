@@ -65,7 +65,14 @@ def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles:
             outcome = harmonise(raw)
             if not isinstance(outcome, Accepted):
                 continue
-            found = render(outcome, raw, template=stream.iri, country=connector.country, at=samples.AT, audience_key=samples.KEY)
+            found = render(
+                outcome,
+                raw,
+                template=stream.iri,
+                country=connector.country,
+                at=samples.AT,
+                audience_key=samples.KEY,
+            )
             if not isinstance(found, Rendered):
                 ends[f"rejected: {found.field} {found.reason}"] += 1
                 continue
@@ -75,20 +82,29 @@ def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles:
                 node = json.loads(one.value)
                 ends[one.topic] += 1
                 where = f"{path.stem} {name}: {example.name}"
-                errors = [f"{list(error.absolute_path)}: {error.message[:160]}" for error in VALIDATORS[one.topic].iter_errors(node)]
+                errors = [
+                    f"{list(error.absolute_path)}: {error.message[:160]}"
+                    for error in VALIDATORS[one.topic].iter_errors(node)
+                ]
                 assert not errors, (where, errors)
                 if not one.topic.startswith("europass."):
                     continue
                 profile = "edc" if one.topic == "europass.credentials.v1" else "loq"
                 allowed = UNSEALED if profile == "edc" else set()
                 assert oracles.targets(node, profile) >= 1, where
-                assert set(oracles.shacl(node, profile)) <= allowed, (where, oracles.shacl(node, profile))
+                assert set(oracles.shacl(node, profile)) <= allowed, (
+                    where,
+                    oracles.shacl(node, profile),
+                )
                 assert oracles.vocabulary(node) == [], where
                 if profile == "edc":
                     sealed = seal(node)
                     assert oracles.rudof(sealed, profile) == [], where
                     assert oracles.shacl(sealed, profile) == [], where
-                    assert set(oracles.ebsi(node)) <= {": 'issued' is a required property"}, (where, oracles.ebsi(node))
+                    assert set(oracles.ebsi(node)) <= {": 'issued' is a required property"}, (
+                        where,
+                        oracles.ebsi(node),
+                    )
                 else:
                     assert oracles.rudof(node, profile) == [], where
                     catalogue.append(node)

@@ -63,48 +63,125 @@ MUTANTS: list[tuple[str, str, str, Callable[[Node], None]]] = [
         "two EQF levels",
         "qualification",
         "shapes",
-        lambda n: n.update(eqfLevel=[n["eqfLevel"], n["eqfLevel"] | {"id": "http://data.europa.eu/snb/eqf/5"}]),
+        lambda n: n.update(
+            eqfLevel=[n["eqfLevel"], n["eqfLevel"] | {"id": "http://data.europa.eu/snb/eqf/5"}]
+        ),
     ),
-    ("EQF level in the national scheme", "qualification", "shapes", put(QDR, "eqfLevel", "inScheme", "id")),
+    (
+        "EQF level in the national scheme",
+        "qualification",
+        "shapes",
+        put(QDR, "eqfLevel", "inScheme", "id"),
+    ),
     ("EQF level without scheme", "qualification", "shapes", drop("eqfLevel", "inScheme")),
-    ("EQF level as a bare IRI", "qualification", "shapes", put("http://data.europa.eu/snb/eqf/4", "eqfLevel")),
+    (
+        "EQF level as a bare IRI",
+        "qualification",
+        "shapes",
+        put("http://data.europa.eu/snb/eqf/4", "eqfLevel"),
+    ),
     ("national level untyped", "qualification", "shapes", drop("nqfLevel", "type")),
-    ("ftp address", "qualification", "shapes", put("ftp://example.org/x", "homepage", "contentUrl")),
+    (
+        "ftp address",
+        "qualification",
+        "shapes",
+        put("ftp://example.org/x", "homepage", "contentUrl"),
+    ),
     ("garbage address", "qualification", "shapes", put("not an address", "homepage", "contentUrl")),
     ("credit without points", "qualification", "shapes", drop("creditPoint", "point")),
     ("credit without framework", "qualification", "shapes", drop("creditPoint", "framework")),
-    ("awarding without body", "qualification", "shapes", drop("awardingOpportunity", "awardingBody")),
-    ("awarding without back-reference", "qualification", "shapes", drop("awardingOpportunity", "learningAchievementSpecification")),
-    ("body without name", "qualification", "shapes", lambda n: _everywhere(n, "Organisation", "legalName")),
-    ("body without place", "qualification", "shapes", lambda n: _everywhere(n, "Organisation", "location")),
-    ("address without country", "qualification", "shapes", lambda n: _everywhere(n, "Address", "countryCode")),
-    ("accreditation without agent", "qualification", "shapes", drop("accreditation", 0, "accreditingAgent")),
-    ("accreditation without holder", "qualification", "shapes", drop("accreditation", 0, "organisation")),
+    (
+        "awarding without body",
+        "qualification",
+        "shapes",
+        drop("awardingOpportunity", "awardingBody"),
+    ),
+    (
+        "awarding without back-reference",
+        "qualification",
+        "shapes",
+        drop("awardingOpportunity", "learningAchievementSpecification"),
+    ),
+    (
+        "body without name",
+        "qualification",
+        "shapes",
+        lambda n: _everywhere(n, "Organisation", "legalName"),
+    ),
+    (
+        "body without place",
+        "qualification",
+        "shapes",
+        lambda n: _everywhere(n, "Organisation", "location"),
+    ),
+    (
+        "address without country",
+        "qualification",
+        "shapes",
+        lambda n: _everywhere(n, "Address", "countryCode"),
+    ),
+    (
+        "accreditation without agent",
+        "qualification",
+        "shapes",
+        drop("accreditation", 0, "accreditingAgent"),
+    ),
+    (
+        "accreditation without holder",
+        "qualification",
+        "shapes",
+        drop("accreditation", 0, "organisation"),
+    ),
     ("identifier without notation", "qualification", "shapes", drop("identifier", "notation")),
     (
         "order in 3.1, where no class has it",
         "qualification",
         "shapes",
-        lambda n: n.update({"@context": [*n["@context"], {"order": {"@id": "elm:order"}}], "order": "1"}),
+        lambda n: n.update(
+            {"@context": [*n["@context"], {"order": {"@id": "elm:order"}}], "order": "1"}
+        ),
     ),
     ("opportunity without provider", "opportunity", "shapes", drop("providedBy")),
     ("opportunity without web page", "opportunity", "shapes", drop("homepage")),
     ("opportunity without language", "opportunity", "shapes", drop("defaultLanguage")),
-    ("opportunity that leads nowhere", "opportunity", "shapes", drop("learningAchievementSpecification")),
+    (
+        "opportunity that leads nowhere",
+        "opportunity",
+        "shapes",
+        drop("learningAchievementSpecification"),
+    ),
     ("duration in words", "qualification", "shacl", put("a year", "maximumDuration")),
     # --- catalogue, where shapes are blind
-    ("an EQF level that is none", "qualification", "vocabulary", put("http://data.europa.eu/snb/eqf/9", "eqfLevel", "id")),
-    ("a national level that is none", "qualification", "vocabulary", put("http://data.europa.eu/snb/qdr/c_00000000", "nqfLevel", "id")),
+    (
+        "an EQF level that is none",
+        "qualification",
+        "vocabulary",
+        put("http://data.europa.eu/snb/eqf/9", "eqfLevel", "id"),
+    ),
+    (
+        "a national level that is none",
+        "qualification",
+        "vocabulary",
+        put("http://data.europa.eu/snb/qdr/c_00000000", "nqfLevel", "id"),
+    ),
     (
         "a country by two letters",
         "qualification",
         "vocabulary",
         lambda n: n["awardingOpportunity"]["awardingBody"]["location"]["address"].update(
-            countryCode={"id": "http://publications.europa.eu/resource/authority/country/IE", "type": "Concept"}
+            countryCode={
+                "id": "http://publications.europa.eu/resource/authority/country/IE",
+                "type": "Concept",
+            }
         ),
     ),
     ("misspelt root type", "qualification", "targets", put("Qualificaton", "type")),
-    ("an EQF level that is none, in XML", "qualification", "xsd", put("http://data.europa.eu/snb/eqf/9", "eqfLevel", "id")),
+    (
+        "an EQF level that is none, in XML",
+        "qualification",
+        "xsd",
+        put("http://data.europa.eu/snb/eqf/9", "eqfLevel", "id"),
+    ),
     (
         "an ISCED-F code that is none, in XML",
         "qualification",
@@ -130,23 +207,55 @@ MUTANTS: list[tuple[str, str, str, Callable[[Node], None]]] = [
     ("credential without profile", "diploma", "shapes", drop("credentialProfiles")),
     ("credential without subject", "diploma", "shapes", drop("credentialSubject")),
     ("credential without display", "diploma", "shapes", drop("displayParameter")),
-    ("issuer without eIDAS id", "diploma", "shapes", lambda n: _everywhere(n, "Organisation", "eIDASIdentifier")),
+    (
+        "issuer without eIDAS id",
+        "diploma",
+        "shapes",
+        lambda n: _everywhere(n, "Organisation", "eIDASIdentifier"),
+    ),
     ("holder without claim", "diploma", "shapes", drop(*CLAIM)),
     ("achievement without title", "diploma", "shapes", drop(*CLAIM, "title")),
     ("achievement that nobody awarded", "diploma", "shapes", drop(*CLAIM, "awardedBy")),
     ("result without grade", "diploma", "shapes", drop(*CLAIM, "provenBy", "grade")),
     ("grade as text", "diploma", "shapes", put("4", *CLAIM, "provenBy", "grade")),
-    ("EQF level of a credential in no scheme", "micro", "shapes", drop(*SPEC, "eqfLevel", "inScheme")),
-    ("ESCO skill in no scheme", "micro", "shapes", drop(*SPEC, "learningOutcome", 0, "relatedESCOSkill", 0, "inScheme")),
-    ("misspelt key in a credential", "micro", "ebsi", rename("learningOutcomes", *SPEC, "learningOutcome")),
+    (
+        "EQF level of a credential in no scheme",
+        "micro",
+        "shapes",
+        drop(*SPEC, "eqfLevel", "inScheme"),
+    ),
+    (
+        "ESCO skill in no scheme",
+        "micro",
+        "shapes",
+        drop(*SPEC, "learningOutcome", 0, "relatedESCOSkill", 0, "inScheme"),
+    ),
+    (
+        "misspelt key in a credential",
+        "micro",
+        "ebsi",
+        rename("learningOutcomes", *SPEC, "learningOutcome"),
+    ),
     ("unknown key in a credential", "micro", "ebsi", put("x", *CLAIM, "remark")),
     (
         "assessment type that is none",
         "micro",
         "vocabulary",
-        put("http://data.europa.eu/snb/assessment/ffffffffff", *CLAIM, "provenBy", "specifiedBy", "dcType", "id"),
+        put(
+            "http://data.europa.eu/snb/assessment/ffffffffff",
+            *CLAIM,
+            "provenBy",
+            "specifiedBy",
+            "dcType",
+            "id",
+        ),
     ),
-    ("misspelt credential type", "diploma", "targets", put(["VerifiableCredential", "EuropeanDigitalCredentials"], "type")),
+    (
+        "misspelt credential type",
+        "diploma",
+        "targets",
+        put(["VerifiableCredential", "EuropeanDigitalCredentials"], "type"),
+    ),
 ]
 
 
@@ -183,8 +292,14 @@ def test_there_are_enough_of_them():
     assert len({name for name, *_ in MUTANTS}) == len(MUTANTS)
 
 
-@pytest.mark.parametrize(("name", "of", "catcher", "spoil"), MUTANTS, ids=[f"{catcher}: {name}" for name, _, catcher, _ in MUTANTS])
-def test_a_spoilt_document_is_caught(oracles: Oracles, name: str, of: str, catcher: str, spoil: Callable[[Node], None]):
+@pytest.mark.parametrize(
+    ("name", "of", "catcher", "spoil"),
+    MUTANTS,
+    ids=[f"{catcher}: {name}" for name, _, catcher, _ in MUTANTS],
+)
+def test_a_spoilt_document_is_caught(
+    oracles: Oracles, name: str, of: str, catcher: str, spoil: Callable[[Node], None]
+):
     profile = "loq" if of in {"qualification", "opportunity"} else "edc"
     spoilt = copy.deepcopy(document(of))
     spoil(spoilt)

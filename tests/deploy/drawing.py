@@ -15,8 +15,26 @@ from datetime import UTC, datetime
 from html import escape
 
 COLUMN, ROW, GAP = 56, 34, 8
-PALETTE = ("#3d71d9", "#e0752d", "#56a64b", "#b877d9", "#e02f44", "#19a3a3", "#c4a000", "#8f3bb8", "#737a86", "#a35200")
-NAMED = {"green": "#2f8f3e", "red": "#d02b3b", "orange": "#c9650f", "yellow": "#a88600", "blue": "#3d71d9", "text": "#1f2430"}
+PALETTE = (
+    "#3d71d9",
+    "#e0752d",
+    "#56a64b",
+    "#b877d9",
+    "#e02f44",
+    "#19a3a3",
+    "#c4a000",
+    "#8f3bb8",
+    "#737a86",
+    "#a35200",
+)
+NAMED = {
+    "green": "#2f8f3e",
+    "red": "#d02b3b",
+    "orange": "#c9650f",
+    "yellow": "#a88600",
+    "blue": "#3d71d9",
+    "text": "#1f2430",
+}
 
 
 @dataclass
@@ -28,7 +46,9 @@ class Prometheus:
     variables: dict[str, str] = field(default_factory=dict)
 
     def _get(self, what: str, **words: object) -> list[dict]:
-        with urllib.request.urlopen(f"{self.base}/api/v1/{what}?{urllib.parse.urlencode(words)}", timeout=30) as reply:
+        with urllib.request.urlopen(
+            f"{self.base}/api/v1/{what}?{urllib.parse.urlencode(words)}", timeout=30
+        ) as reply:
             return json.load(reply)["data"]["result"]
 
     def filled(self, expression: str) -> str:
@@ -40,7 +60,13 @@ class Prometheus:
         return self._get("query", query=self.filled(expression), time=self.end)
 
     def over(self, expression: str) -> list[dict]:
-        return self._get("query_range", query=self.filled(expression), start=self.end - self.seconds, end=self.end, step=self.step)
+        return self._get(
+            "query_range",
+            query=self.filled(expression),
+            start=self.end - self.seconds,
+            end=self.end,
+            step=self.step,
+        )
 
 
 def number(value: float, unit: str | None) -> str:
@@ -49,7 +75,13 @@ def number(value: float, unit: str | None) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
-        for size, name in ((86_400 * 365, "years"), (86_400, "days"), (3_600, "hours"), (60, "min"), (1, "s")):
+        for size, name in (
+            (86_400 * 365, "years"),
+            (86_400, "days"),
+            (3_600, "hours"),
+            (60, "min"),
+            (1, "s"),
+        ):
             if abs(value) >= size * (1 if size < 86_400 else 1.5):
                 return f"{value / size:.3g} {name}"
         return "0 s" if value == 0 else f"{value * 1000:.3g} ms"
@@ -62,7 +94,11 @@ def number(value: float, unit: str | None) -> str:
 def label(template: str, labels: dict[str, str]) -> str:
     for name, value in labels.items():
         template = template.replace("{{" + name + "}}", value)
-    return template or ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__") or "value"
+    return (
+        template
+        or ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__")
+        or "value"
+    )
 
 
 def colour(steps: list[dict], value: float) -> str:
@@ -80,33 +116,55 @@ def panel_data(panel: dict, prometheus: Prometheus) -> list[tuple[dict, list[dic
 
 
 def is_empty(panel: dict, data: list[tuple[dict, list[dict]]]) -> bool:
-    points = [value for _, series in data for one in series for _, value in one.get("values", [one.get("value", (0, "NaN"))])]
-    return panel["type"] != "row" and not [value for value in points if not math.isnan(float(value))]
+    points = [
+        value
+        for _, series in data
+        for one in series
+        for _, value in one.get("values", [one.get("value", (0, "NaN"))])
+    ]
+    return panel["type"] != "row" and not [
+        value for value in points if not math.isnan(float(value))
+    ]
 
 
 def stat(panel: dict, data: list) -> str:
     defaults = panel["fieldConfig"]["defaults"]
-    values = [(float(x), float(y)) for _, series in data for one in series for x, y in one["values"]]
+    values = [
+        (float(x), float(y)) for _, series in data for one in series for x, y in one["values"]
+    ]
     if not values:
         return '<div class="none">No data</div>'
     last = values[-1][1]
     steps = defaults.get("thresholds", {}).get("steps", [{"color": "blue", "value": None}])
     shade = colour(steps, last)
     width, height = panel["gridPos"]["w"] * COLUMN - GAP, 42
-    path = line(values, values[0][0], values[-1][0], 0, max(y for _, y in values) or 1, width, height)
+    path = line(
+        values, values[0][0], values[-1][0], 0, max(y for _, y in values) or 1, width, height
+    )
     area = f'<svg class="spark" width="{width}" height="{height}"><path d="{path} L{width},{height} L0,{height} Z" fill="{shade}" opacity=".13"/>'
     area += f'<path d="{path}" fill="none" stroke="{shade}" stroke-width="1.5" opacity=".7"/></svg>'
     return f'<div class="big" style="color:{shade}">{escape(number(last, defaults.get("unit")))}</div>{area}'
 
 
-def line(points: list[tuple[float, float]], left: float, right: float, low: float, high: float, width: float, height: float) -> str:
+def line(
+    points: list[tuple[float, float]],
+    left: float,
+    right: float,
+    low: float,
+    high: float,
+    width: float,
+    height: float,
+) -> str:
     """An SVG path; a gap in the data is a gap in the line."""
     parts, pen = [], False
     for x, y in points:
         if math.isnan(y) or math.isinf(y):
             pen = False
             continue
-        px, py = (x - left) / max(right - left, 1) * width, height - (y - low) / max(high - low, 1e-12) * height
+        px, py = (
+            (x - left) / max(right - left, 1) * width,
+            height - (y - low) / max(high - low, 1e-12) * height,
+        )
         parts.append(f"{'L' if pen else 'M'}{px:.1f},{py:.1f}")
         pen = True
     return " ".join(parts) or "M0,0"
@@ -125,7 +183,10 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
     defaults, place = panel["fieldConfig"]["defaults"], panel["gridPos"]
     unit, stacked = defaults.get("unit"), defaults["custom"]["stacking"]["mode"] == "normal"
     named = [
-        (label(target.get("legendFormat", ""), one["metric"]), [(float(x), float(y)) for x, y in one["values"]])
+        (
+            label(target.get("legendFormat", ""), one["metric"]),
+            [(float(x), float(y)) for x, y in one["values"]],
+        )
         for target, series in data
         for one in series
     ]
@@ -145,7 +206,10 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
         else []
     )
     finite = [y for _, shown, _, _ in drawn for _, y in shown if math.isfinite(y)]
-    top, step = nice(defaults.get("max") or max([*finite, *[one for one in steps if one <= 2 * max(finite, default=0)]], default=1))
+    top, step = nice(
+        defaults.get("max")
+        or max([*finite, *[one for one in steps if one <= 2 * max(finite, default=0)]], default=1)
+    )
     width, height = place["w"] * COLUMN - GAP - 84, place["h"] * (ROW + GAP) - GAP - 110
     out = [f'<svg width="{width + 84}" height="{height + 34}"><g transform="translate(66,8)">']
     mark = 0.0
@@ -164,7 +228,9 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
     for limit in steps:
         if limit <= top:
             y = height - limit / top * height
-            out.append(f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{NAMED["red"]}" stroke-dasharray="6 4"/>')
+            out.append(
+                f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{NAMED["red"]}" stroke-dasharray="6 4"/>'
+            )
     for index, (_, shown, under, _) in enumerate(drawn):
         shade = PALETTE[index % len(PALETTE)]
         path = line(shown, left, right, 0, top, width, height)
@@ -187,8 +253,13 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
 
 def table(panel: dict, data: list) -> str:
     """Merge the targets' rows by their labels and name columns as the file's transformations say."""
-    organise = next((one["options"] for one in panel.get("transformations", []) if one["id"] == "organize"), {})
-    renamed, hidden = organise.get("renameByName", {}), {name for name, out in organise.get("excludeByName", {}).items() if out}
+    organise = next(
+        (one["options"] for one in panel.get("transformations", []) if one["id"] == "organize"), {}
+    )
+    renamed, hidden = (
+        organise.get("renameByName", {}),
+        {name for name, out in organise.get("excludeByName", {}).items() if out},
+    )
     many = len(data) > 1
     rows: dict[tuple, dict[str, float]] = defaultdict(dict)
     columns: list[str] = []
@@ -196,17 +267,29 @@ def table(panel: dict, data: list) -> str:
         value = f"Value #{target['refId']}" if many else "Value"
         columns.append(value)
         for one in series:
-            labels = tuple(sorted((name, text) for name, text in one["metric"].items() if name != "__name__" and name not in hidden))
+            labels = tuple(
+                sorted(
+                    (name, text)
+                    for name, text in one["metric"].items()
+                    if name != "__name__" and name not in hidden
+                )
+            )
             rows[labels][value] = float(one["value"][1])
     if not rows:
         return '<div class="none">No data</div>'
     names = sorted({name for labels in rows for name, _ in labels})
     looks = {one["matcher"]["options"]: {} for one in panel["fieldConfig"]["overrides"]}
     for one in panel["fieldConfig"]["overrides"]:
-        looks[one["matcher"]["options"]].update({found["id"]: found["value"] for found in one["properties"]})
+        looks[one["matcher"]["options"]].update(
+            {found["id"]: found["value"] for found in one["properties"]}
+        )
     most = int((panel["gridPos"]["h"] * (ROW + GAP) - 84) / 26)
     head = "".join(f"<th>{escape(renamed.get(name, name))}</th>" for name in names)
-    head += "".join(f'<th class="n">{escape(renamed.get(one, one))}</th>' for one in columns if one not in hidden)
+    head += "".join(
+        f'<th class="n">{escape(renamed.get(one, one))}</th>'
+        for one in columns
+        if one not in hidden
+    )
     body = []
     for labels, values in sorted(rows.items())[:most]:
         cells = [f"<td>{escape(dict(labels).get(name, ''))}</td>" for name in names]
@@ -214,7 +297,9 @@ def table(panel: dict, data: list) -> str:
             look = looks.get(renamed.get(one, one), {})
             value = values.get(one, math.nan)
             steps = look.get("thresholds", {}).get("steps")
-            shade = f' style="color:{colour(steps, value)}"' if steps and not math.isnan(value) else ""
+            shade = (
+                f' style="color:{colour(steps, value)}"' if steps and not math.isnan(value) else ""
+            )
             cells.append(
                 f'<td class="n"{shade}>{escape(number(value, look.get("unit", panel["fieldConfig"]["defaults"].get("unit"))))}</td>'
             )
@@ -240,9 +325,14 @@ def page(board: dict, prometheus: Prometheus, about: str) -> tuple[str, list[str
             empty.append(f"{board['title']} / {panel['title']}")
         drawn = {"stat": stat, "table": table}.get(panel["type"])
         inner = drawn(panel, data) if drawn else timeseries(panel, data, prometheus)
-        tiles.append(f'<section class="{panel["type"]}" style="{style}"><h3>{title}</h3>{inner}</section>')
+        tiles.append(
+            f'<section class="{panel["type"]}" style="{style}"><h3>{title}</h3>{inner}</section>'
+        )
     span = f"{datetime.fromtimestamp(prometheus.end - prometheus.seconds, UTC):%d %B %Y, %H:%M} to {datetime.fromtimestamp(prometheus.end, UTC):%H:%M} UTC"
-    chosen = " · ".join(f"{name}: {'all' if value == '.*' else value}" for name, value in prometheus.variables.items())
+    chosen = " · ".join(
+        f"{name}: {'all' if value == '.*' else value}"
+        for name, value in prometheus.variables.items()
+    )
     head = f"<header><h1>{escape(board['title'])}</h1><p>{escape(span)}{' · ' if chosen else ''}{escape(chosen)}</p><p class='how'>{escape(about)}</p></header>"
     text = f"<!doctype html><meta charset=utf-8><title>{escape(board['title'])}</title><style>{STYLE}</style>{head}<main style='height:{bottom}px'>{''.join(tiles)}</main>"
     return text, empty, bottom + 150

@@ -22,16 +22,23 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm/qualification-gateway"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-OURS = {name: one for name, one in SERVICES.items() if one["image"].startswith("qualification-gateway")}
+OURS = {
+    name: one for name, one in SERVICES.items() if one["image"].startswith("qualification-gateway")
+}
 NEEDED = ["--set=kafka.bootstrap=k:9093,pseudonymKey.secret=pseudonyms"]
 
 
 def needs(tool: str, hint: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(not shutil.which(tool), reason=f"{tool} is not on PATH ({hint}): nothing was checked with it")
+    return pytest.mark.skipif(
+        not shutil.which(tool),
+        reason=f"{tool} is not on PATH ({hint}): nothing was checked with it",
+    )
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -41,7 +48,9 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 def test_strimzi_files_are_what_the_topics_table_says():
     for name, text in strimzi.files().items():
-        assert (DEPLOY / "strimzi" / name).read_text() == text, "run: python -m gateway.messages.strimzi deploy/strimzi"
+        assert (DEPLOY / "strimzi" / name).read_text() == text, (
+            "run: python -m gateway.messages.strimzi deploy/strimzi"
+        )
 
 
 def test_each_topic_is_there_and_durable():
@@ -57,7 +66,11 @@ def test_each_topic_is_there_and_durable():
 
 def may(user: str, operation: str) -> set[str]:
     rules = strimzi.acl_rules(next(one for one in strimzi.USERS if one.name == user))
-    return {rule["resource"]["name"] for rule in rules if rule["resource"]["type"] == "topic" and operation in rule["operations"]}
+    return {
+        rule["resource"]["name"]
+        for rule in rules
+        if rule["resource"]["type"] == "topic" and operation in rule["operations"]
+    }
 
 
 def test_a_platform_reads_its_own_topics_and_nothing_else():
@@ -68,8 +81,12 @@ def test_a_platform_reads_its_own_topics_and_nothing_else():
 
 
 def test_only_the_gateway_writes_and_each_role_only_its_own():
-    assert may("gateway-poll", "Write") == {topic.name for topic in TOPICS if {"poll", "control"} & set(topic.writers)}
-    assert may("gateway-harmonise", "Write") == {topic.name for topic in TOPICS if "harmonise" in topic.writers}
+    assert may("gateway-poll", "Write") == {
+        topic.name for topic in TOPICS if {"poll", "control"} & set(topic.writers)
+    }
+    assert may("gateway-harmonise", "Write") == {
+        topic.name for topic in TOPICS if "harmonise" in topic.writers
+    }
     assert may("gateway-operator", "Write") == {"gateway.commands.v1"}
 
 
@@ -87,7 +104,9 @@ def test_groups_and_transactional_ids_are_those_the_code_uses():
     assert users["gateway-harmonise"].transactions == f"{CONSUMER_GROUP}-"
     ledger = StreamState(Settings(kafka_bootstrap="127.0.0.1:1"), "aa-awards", "credentials")
     assert ledger._transactional.transactional_id.startswith(users["gateway-poll"].transactions)
-    assert f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker/control_plane.py").read_text()
+    assert (
+        f'"{users["gateway-poll"].group}"' in (ROOT / "gateway/worker/control_plane.py").read_text()
+    )
 
 
 # --- image and compose
@@ -106,10 +125,22 @@ def test_the_image_runs_without_root_and_copies_only_what_is_there():
 
 
 def test_every_gateway_variable_is_a_setting():
-    names = {field.validation_alias or f"GATEWAY_{name.upper()}" for name, field in Settings.model_fields.items()}
-    found = set(re.findall(r"GATEWAY_[A-Z_]+", (DEPLOY / "Dockerfile").read_text() + (CHART / "templates/deployment.yaml").read_text()))
+    names = {
+        field.validation_alias or f"GATEWAY_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    }
+    found = set(
+        re.findall(
+            r"GATEWAY_[A-Z_]+",
+            (DEPLOY / "Dockerfile").read_text() + (CHART / "templates/deployment.yaml").read_text(),
+        )
+    )
     for service in OURS.values():
-        found |= {name for name in service.get("environment", {}) if not name.startswith("GATEWAY_SECRET_")}
+        found |= {
+            name
+            for name in service.get("environment", {})
+            if not name.startswith("GATEWAY_SECRET_")
+        }
     assert found <= names
 
 
@@ -132,13 +163,23 @@ def test_compose_runs_connectors_and_stand_ins_that_exist():
         ports = set(re.findall(r"http://127\.0\.0\.1:(\d+)", text))
         assert any(ports & set(service["command"]) for service in OURS.values()), name
         for secret in re.findall(r"secret: ([\w/-]+)", text):
-            assert "GATEWAY_SECRET_" + re.sub(r"[^A-Z0-9]", "_", secret.upper()) in SERVICES["gateway"]["environment"], secret
-    assert {SERVICES["registry-soap"]["command"][0], SERVICES["registry-rest"]["command"][0]} <= STAND_INS.keys()
+            assert (
+                "GATEWAY_SECRET_" + re.sub(r"[^A-Z0-9]", "_", secret.upper())
+                in SERVICES["gateway"]["environment"]
+            ), secret
+    assert {
+        SERVICES["registry-soap"]["command"][0],
+        SERVICES["registry-rest"]["command"][0],
+    } <= STAND_INS.keys()
 
 
 def test_provisioning_points_at_what_compose_mounts():
-    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/gateway.yaml").read_text())["providers"][0]
-    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
+    provider = yaml.safe_load(
+        (DEPLOY / "grafana/provisioning/dashboards/gateway.yaml").read_text()
+    )["providers"][0]
+    source = yaml.safe_load(
+        (DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text()
+    )["datasources"][0]
 
     mounts = [volume.split(":") for volume in SERVICES["grafana"]["volumes"] if ":" in volume]
     assert provider["options"]["path"] in {mount[1] for mount in mounts}
@@ -151,7 +192,9 @@ def test_provisioning_points_at_what_compose_mounts():
 
 def test_prometheus_scrapes_the_port_that_compose_runs():
     config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
-    assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [f"gateway:{Settings.model_fields['metrics_port'].default}"]
+    assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [
+        f"gateway:{Settings.model_fields['metrics_port'].default}"
+    ]
     assert config["scrape_configs"][0]["job_name"] == "gateway"
 
 
@@ -183,18 +226,23 @@ def test_chart_values_fit_their_schema_and_the_chart_carries_the_same_rules():
     schema = json.loads((CHART / "values.schema.json").read_text())
     Draft7Validator.check_schema(schema)
     Draft7Validator(schema).validate(yaml.safe_load((CHART / "values.yaml").read_text()))
-    assert (CHART / "files/rules.yml").read_text() == (DEPLOY / "prometheus/rules.yml").read_text(), (
-        "run: cp deploy/prometheus/rules.yml deploy/helm/qualification-gateway/files/"
-    )
+    assert (CHART / "files/rules.yml").read_text() == (
+        DEPLOY / "prometheus/rules.yml"
+    ).read_text(), "run: cp deploy/prometheus/rules.yml deploy/helm/qualification-gateway/files/"
 
 
 def test_chart_users_are_strimzi_users_and_its_version_is_the_projects():
     import tomllib
 
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert {role["kafkaUser"] for role in values["roles"].values()} <= {user.name for user in strimzi.USERS}
+    assert {role["kafkaUser"] for role in values["roles"].values()} <= {
+        user.name for user in strimzi.USERS
+    }
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert chart["appVersion"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (
+        chart["appVersion"]
+        == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    )
 
 
 @needs_helm
@@ -205,7 +253,11 @@ def test_helm_lints_the_chart():
 @needs_helm
 def test_helm_names_what_is_missing():
     done = subprocess.run(
-        ["helm", "template", "demo", CHART, "--kube-version=1.33"], capture_output=True, text=True, timeout=60, check=False
+        ["helm", "template", "demo", CHART, "--kube-version=1.33"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode != 0
     assert "kafka.bootstrap: give host:port" in done.stderr
@@ -213,7 +265,9 @@ def test_helm_names_what_is_missing():
 
 @needs_helm
 def test_each_role_has_a_hardened_deployment_with_probes_a_budget_and_a_policy():
-    made = rendered("--set=registrySecrets[0].secret=s,registrySecrets[0].key=k,registrySecrets[0].path=aa-awards/key")
+    made = rendered(
+        "--set=registrySecrets[0].secret=s,registrySecrets[0].key=k,registrySecrets[0].path=aa-awards/key"
+    )
     for role in ("poll", "harmonise"):
         kinds = {one["kind"]: one for one in made if one["metadata"]["name"] == f"demo-{role}"}
         assert kinds.keys() == {"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
@@ -234,8 +288,16 @@ def test_each_role_has_a_hardened_deployment_with_probes_a_budget_and_a_policy()
         ):
             assert selector["matchLabels"].items() <= labels.items()
         mounted = {mount["name"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]} == {"tmp", "kafka-ca", "registries"}
-        way_out = [rule for rule in kinds["NetworkPolicy"]["spec"]["egress"] if any("ipBlock" in one for one in rule["to"])]
+        assert (
+            mounted
+            == {volume["name"] for volume in pod["volumes"]}
+            == {"tmp", "kafka-ca", "registries"}
+        )
+        way_out = [
+            rule
+            for rule in kinds["NetworkPolicy"]["spec"]["egress"]
+            if any("ipBlock" in one for one in rule["to"])
+        ]
         assert bool(way_out) is (role == "poll")
 
 

@@ -24,10 +24,16 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
 RULE_TESTS = yaml.safe_load((DEPLOY / "prometheus/rules_test.yml").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-RECORDS = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
-DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana").glob("*.json"))}
+RECORDS = {
+    rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
+}
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana").glob("*.json"))
+}
 PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="promtool is not on PATH (Debian package prometheus): rules were not run")
+needs_promtool = pytest.mark.skipif(
+    not PROMTOOL, reason="promtool is not on PATH (Debian package prometheus): rules were not run"
+)
 
 
 def declared() -> dict[str, set[str]]:
@@ -41,7 +47,11 @@ def declared() -> dict[str, set[str]]:
 
 def expressions() -> dict[str, str]:
     """Every PromQL expression in rules, dashboards and their variables, by where it stands."""
-    found = {rule.get("alert") or rule["record"]: rule["expr"] for group in RULES["groups"] for rule in group["rules"]}
+    found = {
+        rule.get("alert") or rule["record"]: rule["expr"]
+        for group in RULES["groups"]
+        for rule in group["rules"]
+    }
     for name, board in DASHBOARDS.items():
         for panel in board["panels"]:
             for target in panel.get("targets", []):
@@ -50,16 +60,23 @@ def expressions() -> dict[str, str]:
             found[f"{name}/{one['name']}"] = one["expr"]
         for one in board["templating"]["list"]:
             if one["type"] == "query":
-                found[f"{name}/${one['name']}"] = re.sub(r"^label_values\((.*), \w+\)$", r"\1", one["definition"])
+                found[f"{name}/${one['name']}"] = re.sub(
+                    r"^label_values\((.*), \w+\)$", r"\1", one["definition"]
+                )
     return found
 
 
 def named(text: str) -> set[str]:
-    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bgateway_[a-z0-9_]+", text)}
+    return {
+        re.sub(r"_(bucket|sum|count)$", "", name)
+        for name in re.findall(r"\bgateway_[a-z0-9_]+", text)
+    }
 
 
 def run(*command: str, cwd: Path = DEPLOY) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -103,7 +120,12 @@ def test_each_alert_is_complete_and_has_a_runbook():
         assert alert["annotations"]["summary"]
         text = (DEPLOY.parent / alert["annotations"]["runbook"]).read_text()
         assert text.startswith(f"# {alert['alert']}\n")
-        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["What it means", "What to look at", "What to do", "Is anything lost?"]
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+            "What it means",
+            "What to look at",
+            "What to do",
+            "Is anything lost?",
+        ]
     assert {path.stem for path in (DEPLOY / "runbooks").glob("*.md")} == set(names)
 
 
@@ -123,13 +145,22 @@ def test_commands_in_runbooks_and_guides_exist():
 
     known = get_command(app).commands
     root = DEPLOY.parent
-    for path in [*(DEPLOY / "runbooks").glob("*.md"), DEPLOY / "README.md", root / "CONTRIBUTING.md", root / "SECURITY.md"]:
+    for path in [
+        *(DEPLOY / "runbooks").glob("*.md"),
+        DEPLOY / "README.md",
+        root / "CONTRIBUTING.md",
+        root / "SECURITY.md",
+    ]:
         for command, rest in re.findall(r"`gateway ([a-z]+)([^`]*)`", path.read_text()):
             assert command in known, (path.name, command)
             first = rest.split()[0] if rest.split() else ""
             inner = getattr(known[command], "commands", None)
             assert inner is None or first in inner, (path.name, command, first)
-            options = {option for parameter in (inner[first] if inner else known[command]).params for option in parameter.opts}
+            options = {
+                option
+                for parameter in (inner[first] if inner else known[command]).params
+                for option in parameter.opts
+            }
             assert set(re.findall(r"--[a-z-]+", rest)) <= options, (path.name, command)
 
 
@@ -158,7 +189,9 @@ def test_promtool_runs_the_rule_tests():
 def test_promtool_accepts_every_expression_of_the_dashboards(tmp_path):
     rules = []
     for number, (place, expression) in enumerate(expressions().items()):
-        filled = expression.replace("$connector", "aa").replace("$stream", "s").replace("$country", "AA")
+        filled = (
+            expression.replace("$connector", "aa").replace("$stream", "s").replace("$country", "AA")
+        )
         assert "$" not in filled, place
         rules.append({"record": f"check:{number}", "expr": filled})
     file = tmp_path / "dashboards.yml"
@@ -171,7 +204,11 @@ def test_promtool_finds_nothing_to_say_about_the_metrics():
     from prometheus_client import generate_latest
 
     done = subprocess.run(
-        [PROMTOOL, "check", "metrics"], input=generate_latest(metrics.REGISTRY), capture_output=True, timeout=60, check=False
+        [PROMTOOL, "check", "metrics"],
+        input=generate_latest(metrics.REGISTRY),
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -186,7 +223,11 @@ def test_dashboards_have_their_own_ids_and_panels_do_not_overlap():
         taken: set[tuple[int, int]] = set()
         for panel in board["panels"]:
             place = panel["gridPos"]
-            cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
             assert place["x"] + place["w"] <= 24
             assert not taken & cells, (name, panel["title"])
             taken |= cells
@@ -199,10 +240,15 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict:
         return (await reply.json())["data"]
 
 
-@pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped")
+@pytest.mark.skipif(
+    not shutil.which("prometheus"),
+    reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped",
+)
 def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears(tmp_path):
     registry = CollectorRegistry()
-    blocked = Gauge("gateway_publish_blocked_seconds", "As in metrics.py", ["role"], registry=registry)
+    blocked = Gauge(
+        "gateway_publish_blocked_seconds", "As in metrics.py", ["role"], registry=registry
+    )
     assert metrics.PUBLISH_BLOCKED._labelnames == ("role",)
     blocked.labels("poll").set(0)
     rules = json.loads(json.dumps(RULES))
@@ -214,7 +260,11 @@ def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
 
     async def alerts(session, base) -> list[str]:
-        return [one["labels"]["alertname"] for one in (await fetch(session, f"{base}/api/v1/alerts"))["alerts"] if one["state"] == "firing"]
+        return [
+            one["labels"]["alertname"]
+            for one in (await fetch(session, f"{base}/api/v1/alerts"))["alerts"]
+            if one["state"] == "firing"
+        ]
 
     async def until(wanted, ask) -> None:
         async with asyncio.timeout(60):
@@ -222,12 +272,21 @@ def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears
                 await asyncio.sleep(0.2)
 
     async def go() -> None:
-        async with HealthServer(Settings(metrics_port=0), registry=registry) as server, aiohttp.ClientSession() as session:
+        async with (
+            HealthServer(Settings(metrics_port=0), registry=registry) as server,
+            aiohttp.ClientSession() as session,
+        ):
             target = server.url.removeprefix("http://")
             config = {
-                "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
+                "global": {
+                    "scrape_interval": "500ms",
+                    "scrape_timeout": "500ms",
+                    "evaluation_interval": "500ms",
+                },
                 "rule_files": ["rules.yml"],
-                "scrape_configs": [{"job_name": "gateway", "static_configs": [{"targets": [target]}]}],
+                "scrape_configs": [
+                    {"job_name": "gateway", "static_configs": [{"targets": [target]}]}
+                ],
             }
             (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
             port = free_port()
@@ -250,7 +309,9 @@ def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears
                 blocked.labels("poll").set(90)
                 await until(lambda found: "PublishBlocked" in found, lambda: alerts(session, base))
                 blocked.labels("poll").set(0)
-                await until(lambda found: "PublishBlocked" not in found, lambda: alerts(session, base))
+                await until(
+                    lambda found: "PublishBlocked" not in found, lambda: alerts(session, base)
+                )
             finally:
                 process.terminate()
                 await asyncio.wait_for(process.wait(), 20)

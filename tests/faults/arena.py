@@ -79,10 +79,17 @@ class Arena:
     recoveries: list[float] = field(default_factory=list)
 
     def start(
-        self, failpoint: str = "", defect: str = "", roles: str = "poll,harmonise", more: str = "", **extra: str
+        self,
+        failpoint: str = "",
+        defect: str = "",
+        roles: str = "poll,harmonise",
+        more: str = "",
+        **extra: str,
     ) -> subprocess.Popen[bytes]:
         """Start ``gateway run`` for this arena's connector, with a fault or a defect where one is named."""
-        environment = self.environment | {"GATEWAY_KAFKA_BOOTSTRAP": self.address or self.bootstrap} | extra
+        environment = (
+            self.environment | {"GATEWAY_KAFKA_BOOTSTRAP": self.address or self.bootstrap} | extra
+        )
         if failpoint:
             environment["GATEWAY_TEST_FAILPOINT"] = failpoint
         if defect:
@@ -106,7 +113,11 @@ class Arena:
 
     def said(self, process: subprocess.Popen[bytes], text: str, seconds: float = 40) -> None:
         """Wait until a process has written ``text`` to its log."""
-        until(lambda: text in self.log(process), seconds, lambda: f"no {text!r} in:\n{self.log(process)[-3000:]}")
+        until(
+            lambda: text in self.log(process),
+            seconds,
+            lambda: f"no {text!r} in:\n{self.log(process)[-3000:]}",
+        )
 
     def stacks(self, process: subprocess.Popen[bytes]) -> str:
         """Where every task of a process waits, for a test that waited too long."""
@@ -150,11 +161,19 @@ def ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
 
 def frozen(process: subprocess.Popen[bytes], seconds: float = 40) -> None:
     """Wait until a process has stopped itself."""
-    until(lambda: process.poll() is not None or psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, seconds)
+    until(
+        lambda: (
+            process.poll() is not None
+            or psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+        ),
+        seconds,
+    )
     assert process.poll() is None, f"ended with {process.returncode} instead of stopping"
 
 
-def until(condition: Callable[[], bool], seconds: float = 40, why: Callable[[], str] = lambda: "") -> float:
+def until(
+    condition: Callable[[], bool], seconds: float = 40, why: Callable[[], str] = lambda: ""
+) -> float:
     """Wait for a condition, ``PATIENCE`` times as long as given; return how long it took."""
     started = time.monotonic()
     while not condition():
@@ -180,7 +199,9 @@ def write_connector(folder: Path, name: str, url: str, page: int, every: str, ov
     connectors = folder / "connectors"
     connectors.mkdir(exist_ok=True)
     (connectors / f"{name}.yaml").write_text(text)
-    (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
+    (connectors / "demo-soap.wsdl").write_bytes(
+        (ROOT / "connectors" / "demo-soap.wsdl").read_bytes()
+    )
     secret = folder / "secrets" / "demo-soap" / "key"
     secret.parent.mkdir(parents=True, exist_ok=True)
     secret.write_text(soap_credits.KEY)
@@ -189,13 +210,22 @@ def write_connector(folder: Path, name: str, url: str, page: int, every: str, ov
 
 @contextlib.contextmanager
 def arena(
-    folder: Path, bootstrap: str, loop: Loop, records: int = 150, *, page: int = PAGE, every: str = "1s", overlap: str = "0s"
+    folder: Path,
+    bootstrap: str,
+    loop: Loop,
+    records: int = 150,
+    *,
+    page: int = PAGE,
+    every: str = "1s",
+    overlap: str = "0s",
 ) -> Iterator[Arena]:
     """Build an arena: a registry of ``records``, and the connector that reads it."""
     registry = loop.run(soap_credits.start(records=records, page_size=page))
     name = f"f{uuid.uuid4().hex[:8]}"
     write_connector(folder, name, registry.url, page, every, overlap)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")} | {
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")
+    } | {
         "GATEWAY_CONNECTORS": str(folder / "connectors"),
         "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
         "GATEWAY_SECRETS_DIR": str(folder / "secrets"),

@@ -56,13 +56,18 @@ class Disk:
         folder.mkdir()
         with self._image.open("wb") as image:
             image.truncate(megabytes << 20)
-        for command in (["mkfs.ext4", "-q", "-m", "0", str(self._image)], ["mount", "-o", "loop", str(self._image), str(folder)]):
+        for command in (
+            ["mkfs.ext4", "-q", "-m", "0", str(self._image)],
+            ["mount", "-o", "loop", str(self._image), str(folder)],
+        ):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
             except OSError as error:
                 pytest.skip(f"a small disk cannot be made here: {error}")
             if done.returncode:
-                pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}; run as root")
+                pytest.skip(
+                    f"a small disk cannot be mounted here: {done.stderr.strip()}; run as root"
+                )
 
     def fill(self) -> None:
         """Write until there is no room."""
@@ -104,7 +109,9 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         ports = free_ports(2 * REPLICAS)
         self.nodes: list[Node] = []
-        self.voters = ",".join(f"{number}@127.0.0.1:{ports[2 * number - 1]}" for number in range(1, REPLICAS + 1))
+        self.voters = ",".join(
+            f"{number}@127.0.0.1:{ports[2 * number - 1]}" for number in range(1, REPLICAS + 1)
+        )
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[::2])
         self._folder = folder
         try:
@@ -125,7 +132,9 @@ class Cluster:
         node.data.mkdir(exist_ok=True)
         node.starts.append(self._folder / f"broker-{node.number}-{len(node.starts) + 1}.log")
         log_elsewhere(node.data, node.starts[-1])
-        properties = NODE.format(number=node.number, voters=self.voters, port=node.port, voter=node.voter)
+        properties = NODE.format(
+            number=node.number, voters=self.voters, port=node.port, voter=node.voter
+        )
         kafka.start(node.data, node.port, detached=False, properties=properties)
 
     def create_topics(self) -> None:
@@ -134,7 +143,12 @@ class Cluster:
 
     async def _create_topics(self) -> None:
         resources = [topic_resource(topic)["spec"] for topic in TOPICS]
-        wanted = [NewTopic(one["topicName"], one["partitions"], one["replicas"], topic_configs=one["config"]) for one in resources]
+        wanted = [
+            NewTopic(
+                one["topicName"], one["partitions"], one["replicas"], topic_configs=one["config"]
+            )
+            for one in resources
+        ]
         async with self._admin() as client:
             reply = await client.create_topics(wanted)
         assert not [error for error in reply.topic_errors if error[1]], reply
@@ -144,7 +158,11 @@ class Cluster:
 
         async def ask() -> list[dict[str, Any]]:
             async with self._admin() as client:
-                return [one | {"topic": topic["topic"]} for topic in await client.describe_topics() for one in topic["partitions"]]
+                return [
+                    one | {"topic": topic["topic"]}
+                    for topic in await client.describe_topics()
+                    for one in topic["partitions"]
+                ]
 
         try:
             return asyncio.run(ask())

@@ -19,7 +19,9 @@ from gateway.local import broker
 from gateway.messages import topics
 from gateway.messages.topics import TOPICS, topic_config
 
-broker.START_SECONDS = 120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
+broker.START_SECONDS = (
+    120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
+)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +32,9 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def build(tmp_path: Path, loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., Arena]]:
+def build(
+    tmp_path: Path, loop: Loop, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Arena]]:
     """``build(records)`` gives an arena with a connector of its own: on the shared broker, or on the one at ``bootstrap``."""
     with ExitStack() as stack:
 
@@ -47,7 +51,13 @@ async def _limit(bootstrap: str, topic: str, value: int) -> None:
     await client.start()
     try:
         kept = next(topic_config(one) for one in TOPICS if one.name == topic)
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, kept | {"max.message.bytes": str(value)})])
+        await client.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC, topic, kept | {"max.message.bytes": str(value)}
+                )
+            ]
+        )
     finally:
         await client.close()
 

@@ -29,7 +29,15 @@ from gateway.kafka.transactions import Batches, TransactionalProducer
 from gateway.messages.topics import CURSORS, DIGESTS
 from gateway.pipeline import stream_state
 
-POINTS = ("before-begin", "after-begin", "after-send", "after-flush", "before-commit", "after-commit", "before-cursor")
+POINTS = (
+    "before-begin",
+    "after-begin",
+    "after-send",
+    "after-flush",
+    "before-commit",
+    "after-commit",
+    "before-cursor",
+)
 POSITIONS = (CURSORS.name, DIGESTS.name)
 ACTIONS = ("kill", "stop", "raise", "cancel")
 
@@ -65,13 +73,25 @@ class Failpoint:
 
 def role_of(producer: AIOKafkaProducer) -> str:
     name = str(producer._txn_manager.transactional_id)
-    return "cluster" if name == TRANSACTIONAL_ID else "poll" if name.startswith("poll-") else "harmonise"
+    return (
+        "cluster"
+        if name == TRANSACTIONAL_ID
+        else "poll"
+        if name.startswith("poll-")
+        else "harmonise"
+    )
 
 
 def arm(failpoint: Failpoint) -> None:
     """Wrap the protocol points."""
 
-    def around(owner: Any, name: str, before: str = "", after: str = "", role: Callable[[Any], str] = role_of) -> None:
+    def around(
+        owner: Any,
+        name: str,
+        before: str = "",
+        after: str = "",
+        role: Callable[[Any], str] = role_of,
+    ) -> None:
         inner: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
         async def wrapped(self: Any, *arguments: Any, **words: Any) -> Any:
@@ -87,9 +107,13 @@ def arm(failpoint: Failpoint) -> None:
     around(AIOKafkaProducer, "begin_transaction", after="after-begin")
     around(AIOKafkaProducer, "send_batch", after="after-send")
     send, commit = TransactionalProducer._send, AIOKafkaProducer.commit_transaction
-    full: set[AIOKafkaProducer] = set()  # whose transaction holds records: one that only moves a cursor is no place for a fault
+    full: set[AIOKafkaProducer] = (
+        set()
+    )  # whose transaction holds records: one that only moves a cursor is no place for a fault
 
-    async def sending(self: TransactionalProducer, producer: AIOKafkaProducer, sent: Sequence[Any]) -> None:
+    async def sending(
+        self: TransactionalProducer, producer: AIOKafkaProducer, sent: Sequence[Any]
+    ) -> None:
         await send(self, producer, sent)
         if any(one.topic not in POSITIONS for one in sent):
             full.add(producer)
@@ -110,7 +134,9 @@ def arm(failpoint: Failpoint) -> None:
 
     async def writing(self: TransactionalProducer, records: Any, *more: Any, **words: Any) -> None:
         sent = records.batches() if isinstance(records, Batches) else records
-        if self.transactional_id.startswith("poll-") and any(one.topic not in POSITIONS for one in sent):
+        if self.transactional_id.startswith("poll-") and any(
+            one.topic not in POSITIONS for one in sent
+        ):
             failpoint.reach("before-begin", "poll")
         await write(self, records, *more, **words)
 
@@ -127,7 +153,11 @@ def arm(failpoint: Failpoint) -> None:
 
 def tell() -> None:
     """Say on the standard output when a transactional id was taken, from then on this process works, and each move of an offset."""
-    fence, read, move = TransactionalProducer.fence, AIOKafkaConsumer.committed, AIOKafkaProducer.send_offsets_to_transaction
+    fence, read, move = (
+        TransactionalProducer.fence,
+        AIOKafkaConsumer.committed,
+        AIOKafkaProducer.send_offsets_to_transaction,
+    )
 
     async def telling(self: TransactionalProducer) -> None:
         await fence(self)
@@ -141,7 +171,9 @@ def tell() -> None:
 
     async def moving(self: AIOKafkaProducer, offsets: Any, group: str) -> None:
         one = self._txn_manager
-        to = ", ".join(f"{place.topic}-{place.partition} to {offset}" for place, offset in offsets.items())
+        to = ", ".join(
+            f"{place.topic}-{place.partition} to {offset}" for place, offset in offsets.items()
+        )
         say(f"moves {to} as producer {one.producer_id}, epoch {one.producer_epoch}")
         await move(self, offsets, group)
 
@@ -163,7 +195,9 @@ def stacks(*_: object) -> None:
         while awaited is not None and len(places) < 30:
             frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
             if frame is not None:
-                places.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+                places.append(
+                    f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
+                )
             awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
         print(f"task {task.get_name()}: {' > '.join(places)}", flush=True)
 
@@ -184,7 +218,9 @@ def main() -> None:
         import time_machine
 
         wrong = datetime.now(UTC) + timedelta(hours=float(hours))
-        time_machine.travel(wrong, tick=True).start()  # wall clock only: the monotonic one stays right
+        time_machine.travel(
+            wrong, tick=True
+        ).start()  # wall clock only: the monotonic one stays right
     from gateway.__main__ import main as gateway
 
     gateway()

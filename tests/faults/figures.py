@@ -28,7 +28,15 @@ class Figure:
 FIGURES: list[Figure] = []
 
 
-def note(row: str, what: str, arena: Arena | None = None, verdict: Verdict | None = None, *, seed: object = "", remark: str = "") -> None:
+def note(
+    row: str,
+    what: str,
+    arena: Arena | None = None,
+    verdict: Verdict | None = None,
+    *,
+    seed: object = "",
+    remark: str = "",
+) -> None:
     """Remember the figures of a scenario."""
     figure = Figure(row, what, seed=str(seed))
     if arena is not None:

@@ -44,18 +44,28 @@ def _rewrite(change: Callable[..., Any]) -> None:
         given[self] = [*(given[self] if batches is not None else []), *records]
         return await fill(self, records, batches)
 
-    async def changed(self: TransactionalProducer, records: Any, offsets: Any = None, group: str = "") -> None:
+    async def changed(
+        self: TransactionalProducer, records: Any, offsets: Any = None, group: str = ""
+    ) -> None:
         async def inner(records: Any, offsets: Any = None, group: str = "") -> None:
             await write(self, records, offsets, group)
 
-        await change(inner, self, given[self] if isinstance(records, Batches) else list(records), offsets, group)
+        await change(
+            inner,
+            self,
+            given[self] if isinstance(records, Batches) else list(records),
+            offsets,
+            group,
+        )
 
     TransactionalProducer.add_records = filled  # type: ignore[method-assign]
     TransactionalProducer.commit = changed  # type: ignore[method-assign]
 
 
 def cursor_apart() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         ahead = [record for record in records if record.topic == CURSORS.name]
         if ahead and len(ahead) < len(records):
             await inner(ahead)
@@ -66,7 +76,9 @@ def cursor_apart() -> None:
 
 
 def offsets_apart() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         await inner(records)
         if offsets:
             await inner([], offsets, group)
@@ -75,7 +87,9 @@ def offsets_apart() -> None:
 
 
 def assume_aborted() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         try:
             await inner(records, offsets, group)
         except RetryLater:
@@ -86,7 +100,9 @@ def assume_aborted() -> None:
 
 
 def drop_batch() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         try:
             await inner(records, offsets, group)
         except RetryLater:
@@ -96,14 +112,18 @@ def drop_batch() -> None:
 
 
 def memory_dedupe() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         await inner([record for record in records if record.topic != DIGESTS.name], offsets, group)
 
     _rewrite(write)
 
 
 def commit_others() -> None:
-    async def write(inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str) -> None:
+    async def write(
+        inner: Any, one: TransactionalProducer, records: Any, offsets: Any, group: str
+    ) -> None:
         try:
             await inner(records, offsets, group)
         except Denied as error:
@@ -111,7 +131,9 @@ def commit_others() -> None:
             if not isinstance(refused, TopicAuthorizationFailedError):
                 raise
             await one.fence()
-            await inner([record for record in records if record.topic not in str(refused)], offsets, group)
+            await inner(
+                [record for record in records if record.topic not in str(refused)], offsets, group
+            )
 
     _rewrite(write)
 
@@ -252,23 +274,48 @@ def long_timeout() -> None:
 
 
 DEFECTS = {
-    "cursor-apart": Defect("the cursor is committed in a transaction of its own, before its records", cursor_apart),
-    "offsets-apart": Defect("the consumed offset is committed in a second transaction", offsets_apart),
-    "assume-aborted": Defect("a failed commit is taken for an abort, and the same batch is written again", assume_aborted),
+    "cursor-apart": Defect(
+        "the cursor is committed in a transaction of its own, before its records", cursor_apart
+    ),
+    "offsets-apart": Defect(
+        "the consumed offset is committed in a second transaction", offsets_apart
+    ),
+    "assume-aborted": Defect(
+        "a failed commit is taken for an abort, and the same batch is written again", assume_aborted
+    ),
     "drop-batch": Defect("a batch whose commit failed is dropped", drop_batch),
     "memory-dedupe": Defect("what is known of each record is kept in memory only", memory_dedupe),
-    "commit-others": Defect("when one topic is refused, the rest of the transaction is committed without it", commit_others),
-    "cursor-before-fence": Defect("the cursor is read before the previous owner is fenced", cursor_before_fence),
+    "commit-others": Defect(
+        "when one topic is refused, the rest of the transaction is committed without it",
+        commit_others,
+    ),
+    "cursor-before-fence": Defect(
+        "the cursor is read before the previous owner is fenced", cursor_before_fence
+    ),
     "random-id": Defect("each instance has a transactional id of its own", random_id),
-    "no-reseek": Defect("after a failure the partition is fenced but not read again from its committed offset", no_reseek),
+    "no-reseek": Defect(
+        "after a failure the partition is fenced but not read again from its committed offset",
+        no_reseek,
+    ),
     "unawaited-sends": Defect("nobody looks at what became of each send", unawaited_sends),
-    "read-uncommitted": Defect("the ledger is read with records of aborted transactions", read_uncommitted),
+    "read-uncommitted": Defect(
+        "the ledger is read with records of aborted transactions", read_uncommitted
+    ),
     "fence-is-fatal": Defect("a stream that was fenced once never works again", fence_is_fatal),
     "crash-on-poison": Defect("a record that cannot be mapped ends the process", crash_on_poison),
     "no-handler": Defect("SIGTERM does not drain", no_handler),
-    "topics-unchecked": Defect("topics and their clean-up policy are not checked at the start", topics_unchecked),
-    "denied-again": Defect("a principal without rights is tried for ever, and nobody is told", denied_again),
+    "topics-unchecked": Defect(
+        "topics and their clean-up policy are not checked at the start", topics_unchecked
+    ),
+    "denied-again": Defect(
+        "a principal without rights is tried for ever, and nobody is told", denied_again
+    ),
     "any-cluster": Defect("cursors of another cluster are taken for this one's", any_cluster),
-    "replay-at-once": Defect("rejections are replayed while the stage is still behind with those replayed before", replay_at_once),
-    "long-timeout": Defect("a dead worker's transaction stays open for fifteen minutes", long_timeout),
+    "replay-at-once": Defect(
+        "rejections are replayed while the stage is still behind with those replayed before",
+        replay_at_once,
+    ),
+    "long-timeout": Defect(
+        "a dead worker's transaction stays open for fifteen minutes", long_timeout
+    ),
 }

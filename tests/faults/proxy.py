@@ -66,12 +66,21 @@ class Proxy:
             writer.close()
             downstream.close()
 
-        for work in (self._requests(reader, downstream, muted, end), self._replies(upstream, writer, muted, end)):
+        for work in (
+            self._requests(reader, downstream, muted, end),
+            self._replies(upstream, writer, muted, end),
+        ):
             task = asyncio.ensure_future(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _requests(self, reader: asyncio.StreamReader, broker: asyncio.StreamWriter, muted: set[int], end: Callable[[], None]) -> None:
+    async def _requests(
+        self,
+        reader: asyncio.StreamReader,
+        broker: asyncio.StreamWriter,
+        muted: set[int],
+        end: Callable[[], None],
+    ) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 frame = await _frame(reader)
@@ -108,7 +117,13 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _replies(self, broker: asyncio.StreamReader, writer: asyncio.StreamWriter, muted: set[int], end: Callable[[], None]) -> None:
+    async def _replies(
+        self,
+        broker: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        muted: set[int],
+        end: Callable[[], None],
+    ) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 frame = await _frame(broker)

@@ -51,7 +51,9 @@ def kill(broker: Broker, data: Path) -> None:
 
 def test_a_broker_that_is_killed_again_and_again(build: Build, data: Path) -> None:
     """Rows 6 and 38: with transactions in flight each time; afterwards no transaction is left open."""
-    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
+    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
+        1_000_000
+    )
     chance = random.Random(seed)
     broker = kafka.start(data, detached=False)
     arena = build(600, bootstrap=broker.bootstrap)
@@ -73,7 +75,13 @@ def test_a_broker_that_is_killed_again_and_again(build: Build, data: Path) -> No
     note("6", f"broker SIGKILL x{KILLS} with transactions in flight", arena, verdict, seed=seed)
     assert_sound(verdict, 600)
     assert not is_open(arena), "a transaction is left open"
-    note("38", "the same: no transaction is left open, aborted records are hidden", arena, verdict, remark=hidden(arena))
+    note(
+        "38",
+        "the same: no transaction is left open, aborted records are hidden",
+        arena,
+        verdict,
+        remark=hidden(arena),
+    )
 
 
 def caught_up_with(arena: Arena) -> bool:
@@ -105,14 +113,20 @@ def test_a_broker_that_stands_still(build: Build, data: Path, seconds: int) -> N
 def proxied(data: Path, loop: Loop) -> Iterator[tuple[Proxy, Broker]]:
     """A broker that tells every client to come by way of the proxy."""
     proxy = Proxy(free_port())
-    broker = kafka.start(data, detached=False, properties=f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}\n")
+    broker = kafka.start(
+        data,
+        detached=False,
+        properties=f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}\n",
+    )
     loop.run(proxy.start(broker.port))
     yield proxy, broker
     loop.run(proxy.close())
 
 
 @pytest.mark.parametrize("harm", [LOST_REPLY, LOST_REQUEST, CUT, LATE])
-def test_the_end_of_a_transaction_goes_astray(build: Build, proxied: tuple[Proxy, Broker], harm: str) -> None:
+def test_the_end_of_a_transaction_goes_astray(
+    build: Build, proxied: tuple[Proxy, Broker], harm: str
+) -> None:
     """Row 8: the reply is lost, the request is lost or cut, or it arrives five seconds later, when another transaction is open."""
     proxy, _ = proxied
     arena = build(300, bootstrap=proxy.address)
@@ -130,7 +144,9 @@ def test_the_end_of_a_transaction_goes_astray(build: Build, proxied: tuple[Proxy
     note("8", f"EndTxn through a proxy: {harm}", arena, verdict)
 
 
-def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_of_the_broker_is_full(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Row 9 with one replica: the broker gives up by itself; with room again everything goes on, and the gauge said so meanwhile.
 
     Sound with Kafka 4.2, as it is locked. 4.3 and 4.4 may tear a transaction when they start again; the figures then say which (README.md, row 9).
@@ -148,18 +164,32 @@ def test_the_disk_of_the_broker_is_full(build: Build, tmp_path: Path, monkeypatc
         until(lambda: caught_up_with(arena), 60)
         disk.fill()
         arena.add(400)
-        until(lambda: kafka.status(data) is None, 90, lambda: "the broker still runs on a full disk")
+        until(
+            lambda: kafka.status(data) is None, 90, lambda: "the broker still runs on a full disk"
+        )
         url = arena.log(process).split('"url": "')[1].split('"')[0]
-        until(lambda: blocked(url) > 5, 60, lambda: "the gauge does not say that nothing can be committed")
+        until(
+            lambda: blocked(url) > 5,
+            60,
+            lambda: "the gauge does not say that nothing can be committed",
+        )
         disk.make_room()
         log_elsewhere(data, tmp_path / "broker-2.log")
         kafka.start(data, detached=False)
         arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
         verdict = settle(arena)
         torn = skipped(tmp_path / "broker-2.log")
-        note("9", "one replica, its disk full, then room", arena, verdict, remark=f"torn by the broker: {', '.join(torn) or 'nothing'}")
+        note(
+            "9",
+            "one replica, its disk full, then room",
+            arena,
+            verdict,
+            remark=f"torn by the broker: {', '.join(torn) or 'nothing'}",
+        )
         if verdict.problems:
-            shutil.copytree(data, tmp_path / "kafka", symlinks=True)  # what the broker holds says whose fault it was
+            shutil.copytree(
+                data, tmp_path / "kafka", symlinks=True
+            )  # what the broker holds says whose fault it was
         assert_sound(verdict, 700)
     finally:
         for process in arena.running:
@@ -174,4 +204,8 @@ def blocked(url: str) -> float:
 
     with urllib.request.urlopen(f"{url}/metrics", timeout=5) as reply:
         lines = reply.read().decode().splitlines()
-    return max(float(line.split()[-1]) for line in lines if line.startswith("gateway_publish_blocked_seconds{"))
+    return max(
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("gateway_publish_blocked_seconds{")
+    )

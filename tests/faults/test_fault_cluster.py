@@ -21,7 +21,9 @@ from gateway.local import broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]
-LAST_COMMIT = re.compile(r'^gateway_last_commit_timestamp_seconds\{role="(\w+)"\} (\S+)', re.MULTILINE)
+LAST_COMMIT = re.compile(
+    r'^gateway_last_commit_timestamp_seconds\{role="(\w+)"\} (\S+)', re.MULTILINE
+)
 BLOCKED = re.compile(r'^gateway_publish_blocked_seconds\{role="\w+"\} (\S+)', re.MULTILINE)
 
 
@@ -38,7 +40,9 @@ def test_one_of_three_disks_is_full(build: Build, cluster: Cluster) -> None:
     process = arena.start()
     arena.said(process, WORKING, 60)
     until(lambda: caught_up_with(arena), 60)
-    until(cluster.in_sync, 30, lambda: f"not every partition has its replicas: {cluster.partitions()}")
+    until(
+        cluster.in_sync, 30, lambda: f"not every partition has its replicas: {cluster.partitions()}"
+    )
     victim = cluster.leads_most()
     led = cluster.led_by(victim)
     work = Work(arena, arena.log(process).split('"url": "')[1].split('"')[0])
@@ -62,7 +66,9 @@ def test_one_of_three_disks_is_full(build: Build, cluster: Cluster) -> None:
     assert process.poll() is None, arena.log(process)
     said = f"led {led}; gave up after {gave_up:.1f} s; no commit for {work.silent:.1f} s, one waited {work.blocked:.1f} s; skipped: {', '.join(cluster.skipped()) or 'nothing'}"
     note("9", "three replicas, one disk full, then room", arena, verdict, remark=said)
-    print(f"{said}; caught up after {alone:.1f} s; in all {time.monotonic() - full:.0f} s since the disk was full")
+    print(
+        f"{said}; caught up after {alone:.1f} s; in all {time.monotonic() - full:.0f} s since the disk was full"
+    )
 
 
 class Work:
@@ -100,7 +106,9 @@ class Work:
         with urlopen(f"{self.url}/metrics", timeout=5) as reply:
             text = reply.read().decode()
         now = time.time()
-        self.silent = max([self.silent, *(now - float(moment) for _, moment in LAST_COMMIT.findall(text))])
+        self.silent = max(
+            [self.silent, *(now - float(moment) for _, moment in LAST_COMMIT.findall(text))]
+        )
         self.blocked = max([self.blocked, *map(float, BLOCKED.findall(text))])
 
 

@@ -20,7 +20,9 @@ def caught(defect: str, arena: Arena, verdict: Verdict, *expected: str) -> None:
     """Assert that the verifier complains, and of the right thing."""
     found = "\n".join(verdict.problems)
     assert verdict.problems, f"{defect} ({DEFECTS[defect].says}) was not caught: {verdict}"
-    assert any(text in found for text in expected), f"{defect} was caught for another reason: {verdict}"
+    assert any(text in found for text in expected), (
+        f"{defect} was caught for another reason: {verdict}"
+    )
     note("0", f"planted: {defect}", remark=f"caught: {verdict.problems[-1][:90]}")
 
 
@@ -50,13 +52,17 @@ class TestPlanted:
         arena.start(defect="offsets-apart")
         caught("offsets-apart", arena, rest(arena), "I2/I8")
 
-    @pytest.mark.parametrize("failpoint", ["poll:after-commit:2:raise", "harmonise:after-commit:2:raise"])
+    @pytest.mark.parametrize(
+        "failpoint", ["poll:after-commit:2:raise", "harmonise:after-commit:2:raise"]
+    )
     def test_a_failed_commit_taken_for_an_abort_doubles(self, build: Build, failpoint: str) -> None:
         arena = build(150)
         arena.start(failpoint, "assume-aborted")
         caught("assume-aborted", arena, rest(arena), "I2")
 
-    @pytest.mark.parametrize("failpoint", ["poll:before-commit:2:raise", "harmonise:before-commit:2:raise"])
+    @pytest.mark.parametrize(
+        "failpoint", ["poll:before-commit:2:raise", "harmonise:before-commit:2:raise"]
+    )
     def test_a_batch_that_is_dropped_is_lost(self, build: Build, failpoint: str) -> None:
         arena = build(150)
         process = arena.start(failpoint, "drop-batch")

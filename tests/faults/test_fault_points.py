@@ -73,12 +73,16 @@ def test_killed_at_each_point_of_the_protocol(build: Build, failpoints: tuple[st
     arena.start()
     verdict = settle(arena)
     assert_sound(verdict, 300)
-    note("2", f"killed at {len(failpoints)} points of {failpoints[0].split(':')[0]}", arena, verdict)
+    note(
+        "2", f"killed at {len(failpoints)} points of {failpoints[0].split(':')[0]}", arena, verdict
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoint", AMBIGUOUS)
-def test_a_commit_that_did_not_answer_is_never_taken_for_anything(build: Build, failpoint: str) -> None:
+def test_a_commit_that_did_not_answer_is_never_taken_for_anything(
+    build: Build, failpoint: str
+) -> None:
     """The exception comes before or after the commit took effect; the gateway cannot know, and must not guess."""
     arena = build(150)
     process = arena.start(failpoint)

@@ -32,7 +32,9 @@ WORKING = "fenced poll-f"
 
 def test_killed_a_hundred_times_at_random(build: Build) -> None:
     """Row 1. Each life is given new work, begins to poll, and is killed 20 to 1,200 ms later."""
-    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
+    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
+        1_000_000
+    )
     chance = random.Random(seed)
     arena = build(1_500)
     for number in range(KILLS):
@@ -45,7 +47,9 @@ def test_killed_a_hundred_times_at_random(build: Build) -> None:
         process = arena.start()
         arena.said(process, WORKING, 60)
         arena.recoveries.append(time.monotonic() - started)
-        slowness = max(1.0, arena.recoveries[-1] / 2)  # a start takes two seconds where nobody else works
+        slowness = max(
+            1.0, arena.recoveries[-1] / 2
+        )  # a start takes two seconds where nobody else works
         time.sleep(chance.uniform(0.02, 1.2) * slowness)
         arena.kill(process)
         if number % 10 == 9:  # between two lives as well, not only at the end
@@ -60,7 +64,10 @@ def test_killed_a_hundred_times_at_random(build: Build) -> None:
 def rest_between(arena: Arena) -> list[str]:
     """What must hold at any moment, even with nobody alive: nothing doubled, nothing torn, no cursor ahead of its records."""
     view = asyncio.run(look(arena))
-    early = "I1:", "I1/I4:"  # an open transaction of a dead worker hides what came behind it; what is lost is lost at the end, too
+    early = (
+        "I1:",
+        "I1/I4:",
+    )  # an open transaction of a dead worker hides what came behind it; what is lost is lost at the end, too
     return [problem for problem in judge(arena, view).problems if not problem.startswith(early)]
 
 
@@ -80,11 +87,21 @@ def test_stopped_in_the_middle_of_a_page(build: Build, number: signal.Signals) -
     arena.start()
     verdict = settle(arena)
     assert_sound(verdict, 400)
-    note("3", f"{number.name} in the middle of a page", arena, verdict, remark=f"ended in {took:.1f} s")
+    note(
+        "3",
+        f"{number.name} in the middle of a page",
+        arena,
+        verdict,
+        remark=f"ended in {took:.1f} s",
+    )
 
 
-@pytest.mark.parametrize("failpoint", ["poll:before-commit:3:stop", "harmonise:before-commit:2:stop"])
-def test_frozen_before_a_commit_and_woken_beside_its_successor(build: Build, failpoint: str) -> None:
+@pytest.mark.parametrize(
+    "failpoint", ["poll:before-commit:3:stop", "harmonise:before-commit:2:stop"]
+)
+def test_frozen_before_a_commit_and_woken_beside_its_successor(
+    build: Build, failpoint: str
+) -> None:
     """Row 4: the one that wakes up commits nothing any more."""
     arena = build(300)
     first = arena.start(failpoint)
@@ -98,7 +115,9 @@ def test_frozen_before_a_commit_and_woken_beside_its_successor(build: Build, fai
     arena.add(60)
     verdict = settle(arena)
     assert_sound(verdict, 400)
-    note("4", f"frozen at {failpoint.rsplit(':', 2)[0]}, woken beside its successor", arena, verdict)
+    note(
+        "4", f"frozen at {failpoint.rsplit(':', 2)[0]}, woken beside its successor", arena, verdict
+    )
 
 
 def test_two_workers_of_one_connector(build: Build) -> None:
@@ -116,7 +135,13 @@ def test_two_workers_of_one_connector(build: Build) -> None:
     verdict = settle(arena)
     assert_sound(verdict, 300)
     assert fenced < 20, "they take turns"
-    note("5", "three workers of one connector, two of one name", arena, verdict, remark=f"fenced {fenced} times")
+    note(
+        "5",
+        "three workers of one connector, two of one name",
+        arena,
+        verdict,
+        remark=f"fenced {fenced} times",
+    )
 
 
 def test_workers_come_and_go_and_die_in_mid_batch(build: Build) -> None:
@@ -179,10 +204,18 @@ def test_too_few_file_descriptors(build: Build, files: int) -> None:
     arena.start()
     verdict = settle(arena)
     assert_sound(verdict, 150)
-    note("45", f"{files} file descriptors", arena, verdict, remark="went on" if code is None else f"ended with {code}")
+    note(
+        "45",
+        f"{files} file descriptors",
+        arena,
+        verdict,
+        remark="went on" if code is None else f"ended with {code}",
+    )
 
 
-def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_time(build: Build) -> None:
+def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_time(
+    build: Build,
+) -> None:
     """Row 39: nobody takes over; a subscriber of the same partitions is held back until the broker ends the transaction."""
     arena = build(100)
     first = arena.start()
@@ -192,7 +225,11 @@ def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_t
     arena.add(20)
     assert ended(second) == -signal.SIGKILL
     took = held_back(arena)
-    note("39", "open transaction of a dead worker", remark=f"readers were held back {took:.0f} s; limit 32 s")
+    note(
+        "39",
+        "open transaction of a dead worker",
+        remark=f"readers were held back {took:.0f} s; limit 32 s",
+    )
     assert took < 32
     arena.start()
     assert_sound(settle(arena), 120)
@@ -211,7 +248,9 @@ def is_open(arena: Arena) -> bool:
         consumer = AIOKafkaConsumer(bootstrap_servers=arena.bootstrap, isolation_level=isolation)
         await consumer.start()
         try:
-            return await consumer.end_offsets([TopicPartition(RAW.name, number) for number in range(RAW.partitions)])
+            return await consumer.end_offsets(
+                [TopicPartition(RAW.name, number) for number in range(RAW.partitions)]
+            )
         finally:
             await consumer.stop()
 
@@ -266,7 +305,9 @@ def test_a_fence_that_is_final_is_seen(build: Build) -> None:
     arena.said(process, '"polled"')
 
     async def fence() -> None:
-        stranger = TransactionalProducer(Settings(kafka_bootstrap=arena.bootstrap), f"poll-{arena.name}-degrees", "poll")
+        stranger = TransactionalProducer(
+            Settings(kafka_bootstrap=arena.bootstrap), f"poll-{arena.name}-degrees", "poll"
+        )
         await stranger.fence()
         await stranger.close()
 

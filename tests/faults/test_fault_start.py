@@ -44,7 +44,9 @@ async def admin(bootstrap: str, work: Callable) -> None:
         await client.close()
 
 
-def ends(arena: Arena, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25) -> float:
+def ends(
+    arena: Arena, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25
+) -> float:
     """Assert that a start is refused in time, with this code and these words."""
     started = time.monotonic()
     assert ended(process, seconds) == code, arena.log(process)
@@ -62,7 +64,9 @@ def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
     try:
         took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
         careless = arena.start(defect="any-cluster")
-        arena.said(careless, '"polled"')  # what would have been read from cursors of another cluster
+        arena.said(
+            careless, '"polled"'
+        )  # what would have been read from cursors of another cluster
         arena.stop(careless)
         arena.start(more="--accept-new-cluster")
         verdict = settle(arena)
@@ -88,7 +92,11 @@ class TestStart:
         finally:
             time.sleep(1)
             create_topics(own)
-        note("11", "topic missing", remark=f"exit 4 after {took:.1f} s, names the topic and the command")
+        note(
+            "11",
+            "topic missing",
+            remark=f"exit 4 after {took:.1f} s, names the topic and the command",
+        )
         note("0", "planted: topics-unchecked", remark="caught: still running after 15 s")
 
     def test_the_cursors_would_be_deleted(self, build: Build, own: str) -> None:
@@ -97,11 +105,15 @@ class TestStart:
 
         def policy(value: str) -> Callable:
             wanted = topic_config(CURSORS) | {"cleanup.policy": value}
-            return lambda client: client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, CURSORS.name, wanted)])
+            return lambda client: client.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, CURSORS.name, wanted)]
+            )
 
         asyncio.run(admin(own, policy("delete")))
         try:
-            took = ends(arena, arena.start(), 7, CURSORS.name, "cleanup.policy is delete, must be compact")
+            took = ends(
+                arena, arena.start(), 7, CURSORS.name, "cleanup.policy is delete, must be compact"
+            )
         finally:
             asyncio.run(admin(own, policy("compact")))
         note("42", "cleanup.policy of the cursors is delete", remark=f"exit 7 after {took:.1f} s")
@@ -117,11 +129,23 @@ class TestStart:
         assert large
         documents = {record.key for record in view.outputs if record.topic == CREDENTIALS.name}
         assert documents, "everything was refused"
-        problems = [problem for problem in verdict.problems if "I6" in problem or "not on" in problem or "at once" in problem]
+        problems = [
+            problem
+            for problem in verdict.problems
+            if "I6" in problem or "not on" in problem or "at once" in problem
+        ]
         assert not problems, verdict
-        ended = len(large) + len({record.key for record in view.outputs if record.topic != CREDENTIALS.name})
+        ended = len(large) + len(
+            {record.key for record in view.outputs if record.topic != CREDENTIALS.name}
+        )
         assert ended > 0
-        note("14", "documents larger than max.message.bytes", arena, None, remark=f"{len(large)} rejected, {len(documents)} beside them")
+        note(
+            "14",
+            "documents larger than max.message.bytes",
+            arena,
+            None,
+            remark=f"{len(large)} rejected, {len(documents)} beside them",
+        )
 
 
 @pytest.fixture
@@ -138,7 +162,9 @@ def revoke(broker: Guarded, user: str, topic: str) -> None:
     """Take away the right to write one topic; the name of a principal that may is in ``deploy/strimzi``."""
 
     async def work(client: AIOKafkaAdminClient) -> None:
-        reply = await client._send_request(DeleteAclsRequest(2, topic, 3, f"User:{user}", "*", 4, 3))
+        reply = await client._send_request(
+            DeleteAclsRequest(2, topic, 3, f"User:{user}", "*", 4, 3)
+        )
         assert reply.filter_responses[0][2], "there was no such right"
 
     asyncio.run(admin(broker.bootstrap, work))
@@ -149,19 +175,27 @@ class TestRights:
     def test_a_principal_without_any_right(self, build: Build, guarded: Guarded) -> None:
         """Row 12."""
         arena = build(20, bootstrap=guarded.bootstrap)
-        took = ends(arena, arena.start(**environment(guarded, "esc")), 5, "esc", "AuthorizationFailed")
+        took = ends(
+            arena, arena.start(**environment(guarded, "esc")), 5, "esc", "AuthorizationFailed"
+        )
         with pytest.raises(subprocess.TimeoutExpired):
             arena.start(defect="denied-again", **environment(guarded, "esc")).wait(15)
         note("12", "principal without rights", remark=f"exit 5 after {took:.1f} s")
         note("0", "planted: denied-again", remark="caught: still running after 15 s")
 
-    @pytest.mark.parametrize(("user", "topic"), [("gateway-poll", RAW.name), ("gateway-harmonise", CREDENTIALS.name)])
+    @pytest.mark.parametrize(
+        ("user", "topic"), [("gateway-poll", RAW.name), ("gateway-harmonise", CREDENTIALS.name)]
+    )
     @pytest.mark.parametrize("defect", ["", "commit-others"])
-    def test_a_right_is_taken_away_while_running(self, build: Build, guarded: Guarded, user: str, topic: str, defect: str) -> None:
+    def test_a_right_is_taken_away_while_running(
+        self, build: Build, guarded: Guarded, user: str, topic: str, defect: str
+    ) -> None:
         """Row 13: the transaction is aborted as a whole, the cursor stays, and with the right back everything is there once."""
         arena = build(100, bootstrap=guarded.bootstrap)
         poll = arena.start(roles="poll", defect=defect, **environment(guarded, "gateway-poll"))
-        harmonise = arena.start(roles="harmonise", defect=defect, **environment(guarded, "gateway-harmonise"))
+        harmonise = arena.start(
+            roles="harmonise", defect=defect, **environment(guarded, "gateway-harmonise")
+        )
         assert_sound(settle(arena), 100)
         revoke(guarded, user, topic)
         time.sleep(2)
@@ -170,15 +204,24 @@ class TestRights:
         log = poll if user == "gateway-poll" else harmonise
         if defect:
             verdict = rest(arena)
-            assert any("are not on" in one or "ahead of" in one or "are missing" in one for one in verdict.problems), verdict
+            assert any(
+                "are not on" in one or "ahead of" in one or "are missing" in one
+                for one in verdict.problems
+            ), verdict
             note("0", f"planted: {defect} ({user})", remark=f"caught: {verdict.problems[-1][:80]}")
             return
         arena.said(log, "refuses", 40)
         time.sleep(5)
-        assert not [problem for problem in rest(arena, 3, 10).problems if not problem.startswith(("did not", "I1: "))]
+        assert not [
+            problem
+            for problem in rest(arena, 3, 10).problems
+            if not problem.startswith(("did not", "I1: "))
+        ]
         asyncio.run(grant(guarded.bootstrap))
         if poll.poll() is None:
-            poll.send_signal(signal.SIGTERM)  # a stream that needs a person is tried again each minute: do not wait for that
+            poll.send_signal(
+                signal.SIGTERM
+            )  # a stream that needs a person is tried again each minute: do not wait for that
             ended(poll, 20)
         arena.start(roles="poll", **environment(guarded, "gateway-poll"))
         verdict = settle(arena, 120)

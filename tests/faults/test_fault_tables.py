@@ -31,7 +31,9 @@ def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
     mappings = arena.folder / "mappings"
     shutil.copytree(ROOT / "mappings", mappings)
     arena.environment["GATEWAY_MAPPINGS"] = str(mappings)
-    table = next(path for path in sorted(mappings.rglob("*.yaml")) if path.stem.lower().startswith("fi"))
+    table = next(
+        path for path in sorted(mappings.rglob("*.yaml")) if path.stem.lower().startswith("fi")
+    )
     good = table.read_text()
     process = arena.start()
     arena.said(process, "fenced harmonise-")
@@ -45,7 +47,9 @@ def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
     view = wait(arena, 320)
     assert process.poll() is None, arena.log(process)
     digests = Counter(
-        json.loads(found["provenance"]).get("tables_digest") for one in view.outputs if (found := dict(one.headers)).get("provenance")
+        json.loads(found["provenance"]).get("tables_digest")
+        for one in view.outputs
+        if (found := dict(one.headers)).get("provenance")
     )
     assert len(digests) == 1, digests
     arena.stop(process)
@@ -56,7 +60,13 @@ def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
     arena.start()
     verdict = settle(arena)
     assert_sound(verdict, 320)
-    note("35", "tables half-written and nonsense while running", arena, verdict, remark="one digest; next start exit 3")
+    note(
+        "35",
+        "tables half-written and nonsense while running",
+        arena,
+        verdict,
+        remark="one digest; next start exit 3",
+    )
 
 
 def wait(arena: Arena, count: int, seconds: float = 120):
@@ -73,13 +83,20 @@ def wait(arena: Arena, count: int, seconds: float = 120):
 def command(arena: Arena, *words: str) -> subprocess.CompletedProcess[str]:
     environment = arena.environment | {"GATEWAY_KAFKA_BOOTSTRAP": arena.bootstrap}
     return subprocess.run(
-        [sys.executable, str(FAULTY), *words], env=environment, cwd=arena.folder, capture_output=True, text=True, check=False
+        [sys.executable, str(FAULTY), *words],
+        env=environment,
+        cwd=arena.folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> None:
     """Rows 36 and 37: a mended table, and a replay that is asked for and killed; each rejection becomes one document and is gone."""
-    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(1_000_000)
+    seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
+        1_000_000
+    )
     chance = random.Random(seed)
     arena = build(400)
     stood = mended(arena)
@@ -93,10 +110,19 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     view = accepted(arena)
     twice = doubled(view)
     assert not twice, f"{len(twice)} documents stand twice, such as {twice[0]}"
-    assert {one.key for one in view.raw} == {f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger}, "lost or invented"
+    assert {one.key for one in view.raw} == {
+        f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger
+    }, "lost or invented"
     both = [key for key, kinds in outcomes(arena, view).items() if len(kinds) > 1]
     assert not both
-    note("37", f"SIGKILL x{KILLS} while {stood} rejections are replayed", arena, None, seed=seed, remark="lost 0, doubled 0")
+    note(
+        "37",
+        f"SIGKILL x{KILLS} while {stood} rejections are replayed",
+        arena,
+        None,
+        seed=seed,
+        remark="lost 0, doubled 0",
+    )
 
 
 def test_a_replay_that_does_not_wait_for_the_stage_doubles(build: Build) -> None:
@@ -117,7 +143,9 @@ def test_a_replay_that_does_not_wait_for_the_stage_doubles(build: Build) -> None
 
 def mended(arena: Arena) -> int:
     """Run the gateway while a row of a table is missing, stop it and put the row back; return how many records stand rejected for it."""
-    arena.environment["GATEWAY_STOP_AFTER_REJECTED"] = "0"  # nothing stops: they are to be rejected, all of them
+    arena.environment["GATEWAY_STOP_AFTER_REJECTED"] = (
+        "0"  # nothing stops: they are to be rejected, all of them
+    )
     file = arena.folder / "connectors" / f"{arena.name}.yaml"
     good = file.read_text()
     assert "degree: diploma, " in good
@@ -150,10 +178,18 @@ def accepted(arena: Arena) -> View:
 
 def doubled(view: View) -> list[tuple[str, bytes, bytes]]:
     """Return the documents that were written twice."""
-    events = Counter((one.topic, one.key, dict(one.headers)["ce_id"]) for one in view.outputs if one.topic != REJECTIONS.name)
+    events = Counter(
+        (one.topic, one.key, dict(one.headers)["ce_id"])
+        for one in view.outputs
+        if one.topic != REJECTIONS.name
+    )
     return [event for event, count in events.items() if count > 1]
 
 
 def rejected(view: View, reason: bytes = b"") -> set[bytes]:
     """Records that stand rejected, by their raw key."""
-    return {key for (topic, key), one in last(view).items() if topic == REJECTIONS.name and one.value and reason in one.value}
+    return {
+        key
+        for (topic, key), one in last(view).items()
+        if topic == REJECTIONS.name and one.value and reason in one.value
+    }

@@ -74,14 +74,18 @@ class Kept:
 Route = Callable[[str, dict[str, str]], Any]
 
 
-def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = "") -> StreamError | PollResult:
+def polled(
+    route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = ""
+) -> StreamError | PollResult:
     """Poll a registry once; returns the tally or how it ended."""
     now = NOW + kept.polls * timedelta(minutes=10)
     kept.polls += 1
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(asked.target)
-        found = route(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
+        found = route(
+            parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
+        )
         if callable(found):
             await found(asked, writer)
         elif isinstance(found, bytes):
@@ -92,7 +96,9 @@ def polled(route: Route, text: str, kept: Kept, *, server_tls: Any = None, block
     async def run() -> PollResult:
         async with Server(answer, server_tls) as server:
             connector = connector_at(server.url, text, block=block)
-            async with RegistryClient(connector, {"k": b""}.__getitem__, "production", now=lambda: now) as client:
+            async with RegistryClient(
+                connector, {"k": b""}.__getitem__, "production", now=lambda: now
+            ) as client:
                 return await poll_once(connector, "awards", client, kept, now)  # type: ignore[arg-type]
 
     try:
@@ -115,7 +121,10 @@ def poison_page(_: pytest.MonkeyPatch) -> bool:
             return b'{"items": [{"id": "3"'
         return {"items": [item(2 * page - 1), item(2 * page)], "pages": 3}
 
-    text = stream('page: "{page}"', "paging: {page_number: {pages: pages}}\ncursor: {window: 90d, start: 2026-01-01}")
+    text = stream(
+        'page: "{page}"',
+        "paging: {page_number: {pages: pages}}\ncursor: {window: 90d, start: 2026-01-01}",
+    )
     polled(route, text, kept)
     spoilt.clear()
     polled(route, text, kept)
@@ -167,7 +176,9 @@ def cut_gzip(_: pytest.MonkeyPatch) -> bool:
         reply(writer, gzip.compress(lines)[:-900], content_type="text/csv", content_encoding="gzip")
 
     kept = Kept()
-    ended = polled(lambda *_: cut, stream().replace("records: items", 'decode: csv\n    records: "@"'), kept)
+    ended = polled(
+        lambda *_: cut, stream().replace("records: items", 'decode: csv\n    records: "@"'), kept
+    )
     return isinstance(ended, RetryLater) and not kept.bodies and kept.cursor is None
 
 
@@ -186,7 +197,11 @@ def empty_reply(_: pytest.MonkeyPatch) -> bool:
 def empty_is_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(xml_parser, "reject_empty_or_html", lambda *_: None)
     real = formats.json_value
-    patch.setattr(formats, "json_value", lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []})
+    patch.setattr(
+        formats,
+        "json_value",
+        lambda text, where, **more: real(text, where, **more) if text.strip() else {"items": []},
+    )
 
 
 def served_twice(_: pytest.MonkeyPatch) -> bool:
@@ -223,8 +238,14 @@ def moving_record(_: pytest.MonkeyPatch) -> bool:
         found = [one for one in stock if str(one["changed"])[:19] >= since]
         offset = int(query["offset"])
         if offset == 2 and len(stock) == 6:
-            stock[0]["changed"] = "2026-02-08T00:00:00Z"  # the first record changes and moves to the end: all move up by one
-            found = [one for one in sorted(stock, key=lambda one: str(one["changed"])) if str(one["changed"])[:19] >= since]
+            stock[0]["changed"] = (
+                "2026-02-08T00:00:00Z"  # the first record changes and moves to the end: all move up by one
+            )
+            found = [
+                one
+                for one in sorted(stock, key=lambda one: str(one["changed"]))
+                if str(one["changed"])[:19] >= since
+            ]
             stock.append(item(7, "2026-02-09T00:00:00Z"))
         return {"items": sorted(found, key=lambda one: str(one["changed"]))[offset : offset + 2]}
 
@@ -239,7 +260,13 @@ def moving_record(_: pytest.MonkeyPatch) -> bool:
 
 def no_overlap(patch: pytest.MonkeyPatch) -> None:
     real = poll.windows
-    patch.setattr(poll, "windows", lambda rule, cursor, now: real(rule.model_copy(update={"overlap": timedelta(0)}), cursor, now))
+    patch.setattr(
+        poll,
+        "windows",
+        lambda rule, cursor, now: real(
+            rule.model_copy(update={"overlap": timedelta(0)}), cursor, now
+        ),
+    )
 
 
 def slow_clock(_: pytest.MonkeyPatch) -> bool:
@@ -257,7 +284,11 @@ def slow_clock(_: pytest.MonkeyPatch) -> bool:
 
 
 def own_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(poll, "advance_cursor", lambda _cursor, window, page, **_: StreamCursor(since=window.until, position=page.position))
+    patch.setattr(
+        poll,
+        "advance_cursor",
+        lambda _cursor, window, page, **_: StreamCursor(since=window.until, position=page.position),
+    )
 
 
 def dripping(patch: pytest.MonkeyPatch) -> bool:
@@ -265,7 +296,10 @@ def dripping(patch: pytest.MonkeyPatch) -> bool:
     real = client.limits_from_config
     patch.setattr(client, "limits_from_config", lambda limits: replace(real(limits), timeout=1.0))
     content = b'{"items": [{"id": "1", "changed": "2026-02-01T00:00:00Z", "t": "T"}]}'
-    whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(content),
+        content,
+    )
 
     async def drip(_: Asked, writer: asyncio.StreamWriter) -> None:
         for start in range(0, len(whole), 10):
@@ -279,7 +313,13 @@ def dripping(patch: pytest.MonkeyPatch) -> bool:
 
 
 def limit_of_each_read(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(transport, "asyncio", SimpleNamespace(timeout=lambda _: asyncio.timeout(None), get_running_loop=asyncio.get_running_loop))
+    patch.setattr(
+        transport,
+        "asyncio",
+        SimpleNamespace(
+            timeout=lambda _: asyncio.timeout(None), get_running_loop=asyncio.get_running_loop
+        ),
+    )
     real = transport.httpx2.Timeout
     patch.setattr(transport.httpx2, "Timeout", lambda *_, **__: real(60))
 
@@ -300,13 +340,21 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
         return {"items": [item(at)], "next": {"1": "2", "2": "3", "3": None}[at]}
 
     text = stream('c: "{cursor}"', "paging: {cursor: {from: next}}")
-    ended = polled(route, text, kept, block="  replies: [{when: {status: 410}, then: restart_window}]\n")
-    return isinstance(ended, PollResult) and set(kept.bodies) == {"1", "2", "3"} and kept.writes == 3
+    ended = polled(
+        route, text, kept, block="  replies: [{when: {status: 410}, then: restart_window}]\n"
+    )
+    return (
+        isinstance(ended, PollResult) and set(kept.bodies) == {"1", "2", "3"} and kept.writes == 3
+    )
 
 
 def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
     real = request_runner.ReplyVerdict
-    patch.setattr(request_runner, "ReplyVerdict", lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more))
+    patch.setattr(
+        request_runner,
+        "ReplyVerdict",
+        lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more),
+    )
 
 
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {

@@ -25,7 +25,11 @@ from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
 
-OUTPUTS = tuple(topic.name for topic in TOPICS if topic.name.startswith(("europass.", "esc.")) or topic.name == REJECTIONS.name)
+OUTPUTS = tuple(
+    topic.name
+    for topic in TOPICS
+    if topic.name.startswith(("europass.", "esc.")) or topic.name == REJECTIONS.name
+)
 GROUP = "harmonise"
 
 
@@ -67,7 +71,12 @@ async def look(arena: Arena, isolation: str = "read_committed") -> View:
     while True:
         try:
             return await _look(arena, isolation)
-        except (KafkaError, OSError, TimeoutError, AssertionError):  # the last one: aiokafka's own, while a broker comes up
+        except (
+            KafkaError,
+            OSError,
+            TimeoutError,
+            AssertionError,
+        ):  # the last one: aiokafka's own, while a broker comes up
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.5)
@@ -85,15 +94,29 @@ async def _look(arena: Arena, isolation: str) -> View:
     await consumer.start()
     try:
         raw_places = [TopicPartition(RAW.name, number) for number in range(RAW.partitions)]
-        committed = {place.partition: await consumer.committed(place) or 0 for place in raw_places}  # first: what follows is later
-        found = await _all(consumer, [topic for topic in TOPICS if topic.name in {RAW.name, CURSORS.name, DIGESTS.name, *OUTPUTS}])
+        committed = {
+            place.partition: await consumer.committed(place) or 0 for place in raw_places
+        }  # first: what follows is later
+        found = await _all(
+            consumer,
+            [
+                topic
+                for topic in TOPICS
+                if topic.name in {RAW.name, CURSORS.name, DIGESTS.name, *OUTPUTS}
+            ],
+        )
     finally:
         await consumer.stop()
     prefix = f"{arena.name}|".encode()
     source = f"/connectors/{arena.name}/".encode()
     return View(
         raw=[one for one in found[RAW.name] if one.key.startswith(prefix)],
-        outputs=[one for name in OUTPUTS for one in found[name] if dict(one.headers).get("ce_source", b"").startswith(source)],
+        outputs=[
+            one
+            for name in OUTPUTS
+            for one in found[name]
+            if dict(one.headers).get("ce_source", b"").startswith(source)
+        ],
         cursors={
             one.key.decode().split("|")[1]: json.loads(one.value)
             for one in found[CURSORS.name]
@@ -105,7 +128,9 @@ async def _look(arena: Arena, isolation: str) -> View:
 
 
 async def _all(consumer: AIOKafkaConsumer, topics: Iterable) -> dict[str, list[ConsumerRecord]]:
-    places = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    places = [
+        TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)
+    ]
     consumer.assign(places)
     ends = await consumer.end_offsets(places)  # of read_committed: the last stable offset
     await consumer.seek_to_beginning(*places)
@@ -124,7 +149,9 @@ def version(record: ConsumerRecord) -> int:
 
 def identity(record: ConsumerRecord) -> tuple[str, str]:
     """Stream and native id of a raw record."""
-    return dict(record.headers)["ce_source"].decode().rpartition("/")[2], record.key.decode().partition("|")[2]
+    return dict(record.headers)["ce_source"].decode().rpartition("/")[
+        2
+    ], record.key.decode().partition("|")[2]
 
 
 def judge(arena: Arena, view: View) -> Verdict:
@@ -143,7 +170,9 @@ def judge(arena: Arena, view: View) -> Verdict:
     check_cursors(arena, view, verdict)
     both = [key for key, kinds in outcome.items() if len(kinds) > 1]
     if both:
-        verdict.problems.append(f"I1: {len(both)} records are published and rejected at once, such as {both[0]}")
+        verdict.problems.append(
+            f"I1: {len(both)} records are published and rejected at once, such as {both[0]}"
+        )
     return verdict
 
 
@@ -160,16 +189,24 @@ def check_raw(served: set[tuple[str, str, int]], view: View, verdict: Verdict) -
     verdict.lost += len(lost)
     verdict.doubled += sum(counts[key] - 1 for key in doubled)
     if lost:
-        verdict.problems.append(f"I1: {len(lost)} served records are not on {RAW.name}, such as {lost[0]}")
+        verdict.problems.append(
+            f"I1: {len(lost)} served records are not on {RAW.name}, such as {lost[0]}"
+        )
     if doubled:
-        verdict.problems.append(f"I2: {len(doubled)} records stand on {RAW.name} more than once, such as {doubled[0]}")
+        verdict.problems.append(
+            f"I2: {len(doubled)} records stand on {RAW.name} more than once, such as {doubled[0]}"
+        )
     if invented:
-        verdict.problems.append(f"I1: {len(invented)} records were never served, such as {invented[0]}")
+        verdict.problems.append(
+            f"I1: {len(invented)} records were never served, such as {invented[0]}"
+        )
     by_key: dict[bytes, list[int]] = defaultdict(list)
     for record in sorted(view.raw, key=lambda one: (one.partition, one.offset)):
         by_key[record.key].append(version(record))
     if backwards := [key for key, numbers in by_key.items() if numbers != sorted(numbers)]:
-        verdict.problems.append(f"I3: {len(backwards)} records go back in version, such as {backwards[0]!r}")
+        verdict.problems.append(
+            f"I3: {len(backwards)} records go back in version, such as {backwards[0]!r}"
+        )
 
 
 def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
@@ -195,15 +232,23 @@ def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
     verdict.lost += lost
     verdict.doubled += doubled
     if lost:
-        verdict.problems.append(f"I1/I4: {lost} documents of {sum(map(len, expected.values()))} are missing below the committed offsets")
+        verdict.problems.append(
+            f"I1/I4: {lost} documents of {sum(map(len, expected.values()))} are missing below the committed offsets"
+        )
     if doubled:
-        stand = [f"{one.partition}@{one.offset} {mark(one.value)}" for one in view.outputs if (one.topic, one.key) == extra]
+        stand = [
+            f"{one.partition}@{one.offset} {mark(one.value)}"
+            for one in view.outputs
+            if (one.topic, one.key) == extra
+        ]
         verdict.problems.append(
             f"I2/I8: {doubled} documents stand on the output topics that no committed input accounts for, such as {extra}: "
             f"{stand}, expected {expected[extra]}; committed {view.committed}"
         )
     if disordered:
-        verdict.problems.append(f"I3: {disordered} keys have their documents in another order than their records")
+        verdict.problems.append(
+            f"I3: {disordered} keys have their documents in another order than their records"
+        )
 
 
 def check_rejections(view: View, verdict: Verdict) -> None:
@@ -213,17 +258,26 @@ def check_rejections(view: View, verdict: Verdict) -> None:
         if record.topic != REJECTIONS.name or record.value is None:
             continue
         said = json.loads(record.value)
-        if not said["reason"] or places.get((said["raw"]["partition"], said["raw"]["offset"])) != record.key:
-            verdict.problems.append(f"I6: the rejection of {record.key!r} does not lead to its raw record")
+        if (
+            not said["reason"]
+            or places.get((said["raw"]["partition"], said["raw"]["offset"])) != record.key
+        ):
+            verdict.problems.append(
+                f"I6: the rejection of {record.key!r} does not lead to its raw record"
+            )
 
 
 def check_digests(view: View, verdict: Verdict) -> None:
     """I8 at the poller: a raw record and its digest stand or fall together."""
-    raws = Counter(f"{arena_stream}|{native_id}" for arena_stream, native_id in map(identity, view.raw))
+    raws = Counter(
+        f"{arena_stream}|{native_id}" for arena_stream, native_id in map(identity, view.raw)
+    )
     digests = Counter(record.key.decode().partition("|")[2] for record in view.digests)
     if raws != digests:
         apart = (raws - digests) + (digests - raws)
-        verdict.problems.append(f"I8: {sum(apart.values())} raw records and digests do not come in pairs, such as {next(iter(apart))}")
+        verdict.problems.append(
+            f"I8: {sum(apart.values())} raw records and digests do not come in pairs, such as {next(iter(apart))}"
+        )
 
 
 def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
@@ -240,7 +294,9 @@ def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
         for entry in passed(stock, cursor):
             ahead += durable[stream, stock.name(entry.number)] < entry.version
         if ahead:
-            verdict.problems.append(f"I4: the cursor of {stream} is ahead of {ahead} records that are not durable")
+            verdict.problems.append(
+                f"I4: the cursor of {stream} is ahead of {ahead} records that are not durable"
+            )
 
 
 def passed(stock, cursor: dict) -> list:
@@ -250,10 +306,16 @@ def passed(stock, cursor: dict) -> list:
         moment = datetime.fromisoformat(since)
         found += [entry for entry in stock if entry.changed_at < moment]
     if (position := cursor.get("position")) and cursor.get("until"):
-        window = list(stock.changed_between(datetime.fromisoformat(cursor["start"]), datetime.fromisoformat(cursor["until"])))
+        window = list(
+            stock.changed_between(
+                datetime.fromisoformat(cursor["start"]), datetime.fromisoformat(cursor["until"])
+            )
+        )
         state = json.loads(position)
         pager = state.get("pager") or {}
-        if pager.get("total", len(window)) == len(window):  # else records have left the window, and it will be read from its start
+        if pager.get("total", len(window)) == len(
+            window
+        ):  # else records have left the window, and it will be read from its start
             found += window[: (int(pager.get("page", 1)) - 1) * PAGE]
     return found
 
@@ -274,7 +336,10 @@ def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
 
 def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
     """What stands last at each key of each output topic."""
-    return {(one.topic, one.key): one for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))}
+    return {
+        (one.topic, one.key): one
+        for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))
+    }
 
 
 _DELIVERIES: dict[str, RecordProcessor] = {}
@@ -290,7 +355,9 @@ def delivery(arena: Arena) -> RecordProcessor:
             registry_environment="acceptance",
         )
         fleet = load_config(settings, [arena.name])
-        _DELIVERIES[arena.name] = RecordProcessor(fleet.harmonisers.get, KEY.encode(), loq_version=settings.elm_catalogue_version)
+        _DELIVERIES[arena.name] = RecordProcessor(
+            fleet.harmonisers.get, KEY.encode(), loq_version=settings.elm_catalogue_version
+        )
     return _DELIVERIES[arena.name]
 
 
@@ -307,7 +374,10 @@ def settle(arena: Arena, seconds: float = 90) -> Verdict:
             return judge(arena, asyncio.run(look(arena)))
         if time.monotonic() > deadline:
             verdict = judge(arena, view)
-            verdict.problems.insert(0, f"did not settle within {seconds} s: {view.waiting} waiting, {len(view.raw)} raw records")
+            verdict.problems.insert(
+                0,
+                f"did not settle within {seconds} s: {view.waiting} waiting, {len(view.raw)} raw records",
+            )
             return verdict
         time.sleep(0.5)
 
@@ -325,7 +395,10 @@ def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
         time.sleep(0.5)
     verdict = judge(arena, view)
     if view.waiting or not caught_up(arena, view):
-        verdict.problems.insert(0, f"did not settle: {view.waiting} of {len(view.raw)} raw records wait, nothing has moved for {still} s")
+        verdict.problems.insert(
+            0,
+            f"did not settle: {view.waiting} of {len(view.raw)} raw records wait, nothing has moved for {still} s",
+        )
     return verdict
 
 
@@ -345,7 +418,9 @@ def assert_sound(verdict: Verdict, at_least: int) -> None:
     """Nothing wrong, and enough records for that to mean anything."""
     print(verdict)
     assert not verdict.problems, str(verdict)
-    assert verdict.served >= at_least, f"only {verdict.served} records: too few for the test to mean anything"
+    assert verdict.served >= at_least, (
+        f"only {verdict.served} records: too few for the test to mean anything"
+    )
     assert verdict.published > 0, str(verdict)
 
 
@@ -355,7 +430,12 @@ def aborted(arena: Arena) -> int:
     Raw records and documents together: a poller that is killed may have been about to move a cursor only, a stage never.
     """
     uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
-    return len(uncommitted.raw) - len(committed.raw) + len(uncommitted.outputs) - len(committed.outputs)
+    return (
+        len(uncommitted.raw)
+        - len(committed.raw)
+        + len(uncommitted.outputs)
+        - len(committed.outputs)
+    )
 
 
 def hidden(arena: Arena) -> str:

@@ -19,10 +19,21 @@ class Made:
     def __init__(self, key, certificate):
         self.key, self.certificate = key, certificate
         self.pem = certificate.public_bytes(serialization.Encoding.PEM)
-        self.key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self.key_pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
 
 
-def make(name: str, signer: Made | None = None, *, host: str = "localhost", days: int = 30, ca: bool = False) -> Made:
+def make(
+    name: str,
+    signer: Made | None = None,
+    *,
+    host: str = "localhost",
+    days: int = 30,
+    ca: bool = False,
+) -> Made:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start, end = NOW - dt.timedelta(days=60), NOW + dt.timedelta(days=days)
@@ -35,9 +46,19 @@ def make(name: str, signer: Made | None = None, *, host: str = "localhost", days
         .not_valid_before(start)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]
+            ),
+            critical=False,
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key((signer.key if signer else key).public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                (signer.key if signer else key).public_key()
+            ),
+            critical=False,
+        )
     )
     if ca:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)

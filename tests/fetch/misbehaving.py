@@ -33,7 +33,11 @@ class Server:
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self.tls else 'http'}://localhost:{port}" if self.tls else f"http://127.0.0.1:{port}"
+        self.url = (
+            f"{'https' if self.tls else 'http'}://localhost:{port}"
+            if self.tls
+            else f"http://127.0.0.1:{port}"
+        )
         self._tasks: set[asyncio.Task] = set()
         return self
 
@@ -49,7 +53,10 @@ class Server:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = head[0].split(" ")
-                headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
+                headers = {
+                    k.lower(): v.strip()
+                    for k, _, v in (line.partition(":") for line in head[1:] if line)
+                }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 asked = Asked(method, target, headers, body)
                 self.asked.append(asked)
@@ -64,9 +71,15 @@ class Server:
             self._tasks.discard(asyncio.current_task())
 
 
-def reply(writer: asyncio.StreamWriter, body: bytes = b"", status: int = 200, **headers: str) -> None:
+def reply(
+    writer: asyncio.StreamWriter, body: bytes = b"", status: int = 200, **headers: str
+) -> None:
     """Write one well-formed reply; ``content_type='…'`` becomes a header."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Length: {len(body)}",
+        *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+    ]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 

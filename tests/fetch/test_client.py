@@ -18,14 +18,22 @@ from gateway.fetch.http import redaction
 from gateway.fetch.http.auth import ApiKey, Basic, OAuth2
 from gateway.fetch.http.circuit_breaker import CircuitBreaker
 from gateway.fetch.http.rate_limiter import QuietHours
-from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
+from gateway.fetch.registry_client import (
+    Connection,
+    RegistryLimits,
+    RegistryRequest,
+    Transport,
+    origin,
+)
 from gateway.observability import metrics
 
 QUICK = {"timeout": 1.0, "attempts": 1, "wait_initial": 0.01}
 
 
 def transport(server: Server, line: Connection | None = None, **limits: object) -> Transport:
-    return Transport("test", RegistryLimits(**{**QUICK, **limits}), line or Connection(), {origin(server.url)})
+    return Transport(
+        "test", RegistryLimits(**{**QUICK, **limits}), line or Connection(), {origin(server.url)}
+    )
 
 
 def get(answer, path: str = "/", *, line: Connection | None = None, **limits: object):
@@ -33,7 +41,9 @@ def get(answer, path: str = "/", *, line: Connection | None = None, **limits: ob
 
     async def run():
         async with Server(answer) as server, transport(server, line, **limits) as client:
-            reply, verdict = await client.send(RegistryRequest("GET", server.url + path, label="GET /x"))
+            reply, verdict = await client.send(
+                RegistryRequest("GET", server.url + path, label="GET /x")
+            )
             with_body = reply.body.read(), reply.body.is_complete
             reply.body.close()
             return with_body, verdict, server
@@ -99,25 +109,40 @@ def test_a_body_that_ends_with_the_connection_is_not_proved_whole():
 def test_size_limits_hold_before_and_after_decompression():
     refused(always(b"x" * 2000), StreamHalted, "LIMIT_BYTES", max_response=1000)
     bomb = gzip.compress(b"\0" * 30_000_000)
-    refused(always(bomb, content_encoding="gzip"), StreamHalted, "LIMIT_DECODED", max_decoded=1_000_000)
+    refused(
+        always(bomb, content_encoding="gzip"), StreamHalted, "LIMIT_DECODED", max_decoded=1_000_000
+    )
     refused(always(b"x", content_encoding="br"), StreamHalted, "ENCODING")
 
 
 def test_slow_loris_meets_the_deadline():
     started = time.monotonic()
-    refused(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 99, pause=0.1), RetryLater, "TIMEOUT", timeout=0.5)
+    refused(
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 99, pause=0.1),
+        RetryLater,
+        "TIMEOUT",
+        timeout=0.5,
+    )
     refused(raw(*[b"H"] * 99, pause=0.1), RetryLater, "TIMEOUT", timeout=0.5)
     assert time.monotonic() - started < 9, "ten seconds and more is what the registry takes"
 
 
 def test_a_redirect_is_refused_and_names_only_the_host():
-    error = refused(always(status=302, location="https://elsewhere.example/?id=CANARY"), StreamHalted, "REDIRECT_REFUSED")
+    error = refused(
+        always(status=302, location="https://elsewhere.example/?id=CANARY"),
+        StreamHalted,
+        "REDIRECT_REFUSED",
+    )
     assert "elsewhere.example" in str(error)
 
 
 def test_a_foreign_host_is_never_called():
     async def run():
-        async with Server(always(b"x")) as server, Server(always(b"y")) as other, transport(server) as client:
+        async with (
+            Server(always(b"x")) as server,
+            Server(always(b"y")) as other,
+            transport(server) as client,
+        ):
             with pytest.raises(StreamHalted) as caught:
                 await client.send(RegistryRequest("GET", other.url + "/CANARY-12345678"))
             assert caught.value.reason == "CURSOR_FOREIGN"
@@ -129,7 +154,9 @@ def test_a_foreign_host_is_never_called():
 
 def test_transient_failures_are_repeated_and_counted():
     before = metrics.RETRIES.labels("test", "HTTP_500")._value.get()
-    (body, _), _, server = get(in_turn(always(status=500), always(status=500), always(b"good")), attempts=4)
+    (body, _), _, server = get(
+        in_turn(always(status=500), always(status=500), always(b"good")), attempts=4
+    )
     assert body == b"good"
     assert len(server.asked) == 3
     assert metrics.RETRIES.labels("test", "HTTP_500")._value.get() == before + 2
@@ -147,7 +174,10 @@ def test_a_long_retry_after_is_handed_to_the_caller():
     assert error.retry_after == 1800
 
 
-@pytest.mark.parametrize(("status", "reason"), [(401, "DENIED"), (403, "DENIED"), (404, "HTTP_404"), (410, "HTTP_410"), (400, "HTTP_400")])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "DENIED"), (403, "DENIED"), (404, "HTTP_404"), (410, "HTTP_410"), (400, "HTTP_400")],
+)
 def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
     asked = []
 
@@ -161,9 +191,17 @@ def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
 
 def test_nobody_listens():
     async def run():
-        client = Transport("test", RegistryLimits(**QUICK), Connection(), {"http://127.0.0.1:1", "http://no-such-host.invalid:80"})
+        client = Transport(
+            "test",
+            RegistryLimits(**QUICK),
+            Connection(),
+            {"http://127.0.0.1:1", "http://no-such-host.invalid:80"},
+        )
         async with client:
-            for url, reason in (("http://127.0.0.1:1/", "CONNECT_FAILED"), ("http://no-such-host.invalid/", "DNS_FAILED")):
+            for url, reason in (
+                ("http://127.0.0.1:1/", "CONNECT_FAILED"),
+                ("http://no-such-host.invalid/", "DNS_FAILED"),
+            ):
                 with pytest.raises(RetryLater) as caught:
                     await client.send(RegistryRequest("GET", url))
                 assert caught.value.reason == reason
@@ -176,7 +214,9 @@ def test_the_breaker_opens_probes_and_closes():
     breaker.record_failure(0, "TIMEOUT")
     breaker.check(0)
     breaker.record_failure(0, "CONNECT_FAILED")
-    with pytest.raises(RetryLater, match="not called for 9 s after repeated failures; the last was CONNECT_FAILED"):
+    with pytest.raises(
+        RetryLater, match="not called for 9 s after repeated failures; the last was CONNECT_FAILED"
+    ):
         breaker.check(1)
     assert metrics.BREAKER_STATE.labels("test")._value.get() == 2
     breaker.check(11)
@@ -205,7 +245,9 @@ def test_rate_and_concurrency_are_shared():
     async def run():
         async with Server(answer) as server, transport(server, rate=20.0, concurrency=2) as client:
             started = time.monotonic()
-            await asyncio.gather(*(client.send(RegistryRequest("GET", server.url)) for _ in range(10)))
+            await asyncio.gather(
+                *(client.send(RegistryRequest("GET", server.url)) for _ in range(10))
+            )
             assert time.monotonic() - started >= 9 / 20
             assert peak <= 2
 
@@ -226,7 +268,9 @@ def test_quiet_hours_over_midnight_and_by_zone():
 def test_basic_and_api_key_travel_as_they_should():
     _, _, server = get(always(b"x"), line=Connection(Basic(lambda: "u", lambda: "p:ä")))
     assert server.asked[0].headers["authorization"] == "Basic dTpwOsOk"
-    _, _, server = get(always(b"x"), "/a?b=1", line=Connection(ApiKey(lambda: "k y", parameter="key")))
+    _, _, server = get(
+        always(b"x"), "/a?b=1", line=Connection(ApiKey(lambda: "k y", parameter="key"))
+    )
     assert server.asked[0].target == "/a?b=1&key=k+y"
 
 
@@ -270,7 +314,12 @@ def test_oauth2_gets_keeps_and_renews_a_token():
 
 def test_a_refused_token_names_the_code_and_not_the_body():
     async def run():
-        async with Server(always(b'{"error":"invalid_client","error_description":"CANARY"}', 401)) as server, transport(server) as client:
+        async with (
+            Server(
+                always(b'{"error":"invalid_client","error_description":"CANARY"}', 401)
+            ) as server,
+            transport(server) as client,
+        ):
             client.line = Connection(oauth(server))
             with pytest.raises(StreamHalted, match="invalid_client") as caught:
                 await client.send(RegistryRequest("GET", server.url))
@@ -281,9 +330,13 @@ def test_a_refused_token_names_the_code_and_not_the_body():
 
 
 def test_redaction_keeps_the_shape_and_hides_people_and_keys():
-    shown = redaction.redact_url("https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller")
+    shown = redaction.redact_url(
+        "https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller"
+    )
     assert shown == "https://r.example/v2/students/***?since=2026-01-01&apikey=***&name=***"
-    assert redaction.redact_headers({"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]) == {
+    assert redaction.redact_headers(
+        {"Authorization": "x", "X-API-Key": "k", "Accept": "a", "X-Own": "v"}, ["x-own"]
+    ) == {
         "Authorization": "***",
         "X-API-Key": "***",
         "Accept": "a",

@@ -40,8 +40,16 @@ def refused(kind, reason, act, *args, **named):
     ("document", "kind", "reason"),
     [
         ("<!DOCTYPE a><a/>", StreamHalted, "XML_FORBIDDEN_DTD"),
-        ('<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>', StreamHalted, "XML_FORBIDDEN_DTD"),
-        ("<!--" + "x" * 70_000 + "--><!DOCTYPE a [<!ENTITY e 'CANARY'>]><a>&e;</a>", StreamHalted, "XML_FORBIDDEN_DTD"),
+        (
+            '<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+            StreamHalted,
+            "XML_FORBIDDEN_DTD",
+        ),
+        (
+            "<!--" + "x" * 70_000 + "--><!DOCTYPE a [<!ENTITY e 'CANARY'>]><a>&e;</a>",
+            StreamHalted,
+            "XML_FORBIDDEN_DTD",
+        ),
         ("<a>" * 250 + "</a>" * 250, StreamHalted, "LIMIT_DEPTH"),
         ("<a>" * 2000 + "</a>" * 2000, StreamHalted, "LIMIT_DEPTH"),
         ("<a><b>CANARY</a>", RetryLater, "XML_MALFORMED"),
@@ -88,7 +96,11 @@ def test_comments_and_instructions_do_not_cut_a_name():
 
 def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     record = "<r xmlns='urn:x'><id>{}</id><t>" + "x" * 900 + "</t></r>"
-    parts = ["<all><meta>7</meta>", *(record.format(i) for i in range(20_000)), "<more>no</more></all>"]
+    parts = [
+        "<all><meta>7</meta>",
+        *(record.format(i) for i in range(20_000)),
+        "<more>no</more></all>",
+    ]
     big = body("".join(parts))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
@@ -96,12 +108,20 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 30_000  # libxml2's memory is not Python's
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 30_000
+    )  # libxml2's memory is not Python's
     assert [e.tag for e in root] == ["meta", "more"]
     records = list(made)
     assert len(records) == 20_000
     assert b"<id>19999</id>" in records[-1]
-    refused(RetryLater, "XML_MALFORMED", xml_parser.stream_records, body("".join(parts[:-1])), xml_parser.RecordPath(("{urn:x}r",)))
+    refused(
+        RetryLater,
+        "XML_MALFORMED",
+        xml_parser.stream_records,
+        body("".join(parts[:-1])),
+        xml_parser.RecordPath(("{urn:x}r",)),
+    )
 
 
 def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
@@ -116,11 +136,15 @@ def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
     ):
         root, made = xml_parser.stream_records(body(text), place)
         assert list(made) == [f"<p>{number}</p>".encode() for number in found]
-        assert "".join(root.itertext()) == "".join(number for number in "1234" if number not in found)
+        assert "".join(root.itertext()) == "".join(
+            number for number in "1234" if number not in found
+        )
 
 
 def test_records_of_the_same_name_inside_records_stay_inside():
-    _, made = xml_parser.stream_records(body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.RecordPath(("p",)))
+    _, made = xml_parser.stream_records(
+        body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.RecordPath(("p",))
+    )
     assert made.has_nested_records
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
@@ -128,7 +152,12 @@ def test_records_of_the_same_name_inside_records_stay_inside():
 def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
     made = [
         xml_parser.stream_records(body(text), xml_parser.RecordPath(("p",)))[1]
-        for text in ("<l><p>1</p><p/></l>", "<l> <p>1</p>\n<p/></l>", "<l><p>2</p><p/></l>", "<l><p>1</p></l>")
+        for text in (
+            "<l><p>1</p><p/></l>",
+            "<l> <p>1</p>\n<p/></l>",
+            "<l><p>2</p><p/></l>",
+            "<l><p>1</p></l>",
+        )
     ]
     digests = [records.digest() for records in made]
     assert digests[0] == digests[1]
@@ -143,7 +172,13 @@ def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
         deep = "<a>" * (inside + more) + "<b/>" + "</a>" * (inside + more)
         document = body("<l>" * above + f"<r>{deep}</r>" + "</l>" * above)
         if more:
-            refused(StreamHalted, "LIMIT_DEPTH", xml_parser.stream_records, document, xml_parser.RecordPath(("r",)))
+            refused(
+                StreamHalted,
+                "LIMIT_DEPTH",
+                xml_parser.stream_records,
+                document,
+                xml_parser.RecordPath(("r",)),
+            )
         else:
             assert xml_parser.stream_records(document, xml_parser.RecordPath(("r",)))[1].count == 1
 
@@ -173,21 +208,37 @@ def test_json_that_is_refused(document, kind, reason):
 
 def test_json_that_is_read():
     assert formats.read_json(body("\ufeff[1.5]"), "x") == [1.5]
-    assert formats.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {"u": "http://x"}
+    assert formats.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {
+        "u": "http://x"
+    }
     refused(RetryLater, "INCOMPLETE_BODY", formats.read_json, body("[1,", proved=False), "x")
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a, b": ": \\u003a", "n": 36893488147419103232}', '{ "a" : "x\\u00e9\\ud83d\\ude00", "b": -0.0 }', '"\\ude00\\ud83d"']
+    "text",
+    [
+        '{"a, b": ": \\u003a", "n": 36893488147419103232}',
+        '{ "a" : "x\\u00e9\\ud83d\\ude00", "b": -0.0 }',
+        '"\\ude00\\ud83d"',
+    ],
 )
 def test_json_is_read_the_same_however_it_is_written(text):
-    for written in (text, json.dumps(json.loads(text), separators=(",", ":")), json.dumps(json.loads(text), indent=1)):
+    for written in (
+        text,
+        json.dumps(json.loads(text), separators=(",", ":")),
+        json.dumps(json.loads(text), indent=1),
+    ):
         assert repr(formats.read_json(body(written), "x")) == repr(json.loads(text))
 
 
 def test_json_of_one_value_a_line_ends_where_its_lines_end():
-    assert formats.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [{"a": "x\u2028y\x85z"}, [2]]
-    assert formats.read_json(body('["é"]\n'.encode("latin-1")), "x", lines=True, configured="latin-1") == [["é"]]
+    assert formats.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [
+        {"a": "x\u2028y\x85z"},
+        [2],
+    ]
+    assert formats.read_json(
+        body('["é"]\n'.encode("latin-1")), "x", lines=True, configured="latin-1"
+    ) == [["é"]]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +264,11 @@ def test_a_lone_surrogate_survives_as_an_escape():
 
 @given(st.binary(max_size=300))
 def test_decoders_are_total(data):
-    for act in (xml_parser.parse, lambda b: formats.read_json(b, "x"), lambda b: list(formats.read_csv(b, formats.CsvFormat(), "x"))):
+    for act in (
+        xml_parser.parse,
+        lambda b: formats.read_json(b, "x"),
+        lambda b: list(formats.read_csv(b, formats.CsvFormat(), "x")),
+    ):
         with contextlib.suppress(StreamError):
             act(body(data) if data else body(b" "))
 
@@ -227,8 +282,12 @@ def test_csv_rows():
         {"a": "3", "b": "4", "_malformed": "2 cells expected, 3 found"},
     ]
     latin = formats.CsvFormat(charset="iso-8859-1", columns=("n",), skip=1)
-    assert list(formats.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [{"n": "Müller"}]
-    refused(RetryLater, "INCOMPLETE_BODY", formats.read_csv, body("a\n1\n", proved=False), table, "x")
+    assert list(formats.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [
+        {"n": "Müller"}
+    ]
+    refused(
+        RetryLater, "INCOMPLETE_BODY", formats.read_csv, body("a\n1\n", proved=False), table, "x"
+    )
     refused(StreamHalted, "CSV_HEADER", formats.read_csv, body("a;a\n1;2\n"), table, "x")
     refused(RetryLater, "CSV_MALFORMED", formats.read_csv, body('a;b\n1;"CANARY\n'), table, "x")
     refused(StreamHalted, "ENCODING", formats.read_csv, body(b"a\nM\xfc\n"), table, "x")
@@ -247,7 +306,15 @@ def test_zip_files_by_name():
     got = [(name, part.read()) for name, part in formats.unzip(body(data), ("*.csv",), 100, "x")]
     assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
     refused(RetryLater, "FILE_MISSING", formats.unzip, body(data), ("*.xml",), 100, "x")
-    refused(StreamHalted, "LIMIT_DECODED", formats.unzip, body(archive(a=b"0" * 5_000_000)), ("a",), 1_000_000, "x")
+    refused(
+        StreamHalted,
+        "LIMIT_DECODED",
+        formats.unzip,
+        body(archive(a=b"0" * 5_000_000)),
+        ("a",),
+        1_000_000,
+        "x",
+    )
     many = archive(**{f"f{number}": b"" for number in range(formats.MAX_ENTRIES + 1)})
     refused(StreamHalted, "LIMIT_DECODED", formats.unzip, body(many), ("f1",), 1_000_000, "x")
     refused(RetryLater, "ZIP_MALFORMED", formats.unzip, body(data[:-30]), ("*.csv",), 100, "x")
@@ -258,7 +325,21 @@ def test_base64_and_gzip():
     packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
     plain = formats.gunzip(formats.decode_base64(body(packed), 10_000, "x"), 10_000, "x")
     assert plain.read() == b"<a/>" * 50
-    refused(StreamHalted, "LIMIT_DECODED", formats.decode_base64, body(base64.b64encode(b"0" * 101)), 100, "x")
+    refused(
+        StreamHalted,
+        "LIMIT_DECODED",
+        formats.decode_base64,
+        body(base64.b64encode(b"0" * 101)),
+        100,
+        "x",
+    )
     refused(RetryLater, "BASE64_MALFORMED", formats.decode_base64, body("CANARY!"), 100, "x")
     refused(RetryLater, "INCOMPLETE_BODY", formats.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
-    refused(StreamHalted, "LIMIT_DECODED", formats.gunzip, body(gzip.compress(b"\0" * 9_000_000)), 1_000_000, "x")
+    refused(
+        StreamHalted,
+        "LIMIT_DECODED",
+        formats.gunzip,
+        body(gzip.compress(b"\0" * 9_000_000)),
+        1_000_000,
+        "x",
+    )

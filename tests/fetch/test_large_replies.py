@@ -13,7 +13,9 @@ from misbehaving import Asked, Server
 
 from gateway.fetch.decode.chain import STREAMING_THRESHOLD_BYTES
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc"
+)
 RECORDS = 15_000
 NAMESPACE = "urn:example:register"
 LIMIT_MB = 150
@@ -65,7 +67,8 @@ asyncio.run(run())
 
 def record(number: int) -> bytes:
     outcomes = "".join(
-        f"<outcome><code>LO{number}-{n}</code><text>Plans, carries out and reflects on task {n}</text></outcome>" for n in range(35)
+        f"<outcome><code>LO{number}-{n}</code><text>Plans, carries out and reflects on task {n}</text></outcome>"
+        for n in range(35)
     )
     return f"<award><id>A-{number:06}</id><title>Award number {number}</title><issued>2024-06-01</issued>{outcomes}</award>\n".encode()
 
@@ -78,14 +81,22 @@ TAIL = b"</awards></all></soap:Body></soap:Envelope>"
 
 
 def read(
-    tmp_path: Path, count: int = RECORDS, *, records: str = "//r:award", more: str = "", tail: bytes = TAIL, promised: int | None = None
+    tmp_path: Path,
+    count: int = RECORDS,
+    *,
+    records: str = "//r:award",
+    more: str = "",
+    tail: bytes = TAIL,
+    promised: int | None = None,
 ) -> tuple[dict[str, object], int]:
     """Let a process of its own read the reply; return what it says and the size of the reply."""
     pieces = [HEAD, *map(record, range(count)), tail]
     size = sum(map(len, pieces))
 
     async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: {promised or size}\r\n\r\n".encode())
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: {promised or size}\r\n\r\n".encode()
+        )
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
@@ -96,7 +107,9 @@ def read(
         async with Server(answer) as server:
             file = tmp_path / "large.yaml"
             file.write_text(CONNECTOR.format(url=server.url, records=records, more=more))
-            process = await asyncio.create_subprocess_exec(sys.executable, "-c", READER, str(file), stdout=subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", READER, str(file), stdout=subprocess.PIPE
+            )
             out, _ = await process.communicate()
             return out
 
@@ -108,12 +121,18 @@ def test_fifty_megabytes_are_read_in_bounded_memory(tmp_path, record_property):
     assert size > 50_000_000
     assert (found["records"], found["failure"]) == (RECORDS, "")
     record_property("peak_mb", found["peak_mb"])
-    print(f"{size / 1e6:.0f} MB, {RECORDS} records: {found['seconds']:.2f} s of CPU, {found['peak_mb']:.0f} MB at most")
+    print(
+        f"{size / 1e6:.0f} MB, {RECORDS} records: {found['seconds']:.2f} s of CPU, {found['peak_mb']:.0f} MB at most"
+    )
     assert found["peak_mb"] < LIMIT_MB
 
 
 @pytest.mark.parametrize(
-    ("cut", "reason"), [({"tail": b"</awards></all>"}, "XML_MALFORMED"), ({"promised": 90_000_000}, "INCOMPLETE_BODY")]
+    ("cut", "reason"),
+    [
+        ({"tail": b"</awards></all>"}, "XML_MALFORMED"),
+        ({"promised": 90_000_000}, "INCOMPLETE_BODY"),
+    ],
 )
 def test_of_a_reply_that_stops_before_its_end_nothing_is_emitted(tmp_path, cut, reason):
     found, size = read(tmp_path, 3_000, **cut)

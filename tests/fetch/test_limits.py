@@ -15,7 +15,13 @@ from gateway.errors import RetryLater
 from gateway.fetch.http.auth import OAuth2
 from gateway.fetch.http.lease import Lease, UnlimitedLease
 from gateway.fetch.http.rate_limiter import MAX_TRANSIT_SECONDS, RateLimiter
-from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
+from gateway.fetch.registry_client import (
+    Connection,
+    RegistryLimits,
+    RegistryRequest,
+    Transport,
+    origin,
+)
 
 
 def budget(**limits: object) -> RateLimiter:
@@ -39,13 +45,17 @@ async def ask(limit: RateLimiter, arrivals: list[float], delay: float, reply: fl
 
 
 @pytest.mark.parametrize(("rate", "concurrency"), [(40.0, 1), (40.0, 6), (25.5, 3)])
-def test_the_registry_never_sees_more_than_the_rate_however_long_requests_travel(rate: float, concurrency: int):
+def test_the_registry_never_sees_more_than_the_rate_however_long_requests_travel(
+    rate: float, concurrency: int
+):
     dice = random.Random(7)
     arrivals: list[float] = []
 
     async def main() -> None:
         limit = budget(rate=rate, concurrency=concurrency)
-        await asyncio.gather(*(ask(limit, arrivals, dice.uniform(0, 0.06), dice.uniform(0, 0.02)) for _ in range(60)))
+        await asyncio.gather(
+            *(ask(limit, arrivals, dice.uniform(0, 0.06), dice.uniform(0, 0.02)) for _ in range(60))
+        )
 
     asyncio.run(main())
     assert len(arrivals) == 60
@@ -128,7 +138,9 @@ def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
     tenure.renew(time.monotonic())
     assert tenure.is_valid
     time.sleep(1.01)
-    assert not tenure.is_valid, "an answer that is processed late does not count from when it is processed"
+    assert not tenure.is_valid, (
+        "an answer that is processed late does not count from when it is processed"
+    )
     tenure.renew(time.monotonic())
     tenure.suspend()
     assert not tenure.is_valid
@@ -155,7 +167,9 @@ def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
     assert asyncio.run(main()) == (0, 1)
 
 
-def served(rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, auth: bool = False) -> list[float]:
+def served(
+    rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, auth: bool = False
+) -> list[float]:
     """Send ``calls`` through a real connection; return when each request was read on the other side."""
     arrivals: list[float] = []
 
@@ -167,10 +181,19 @@ def served(rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, 
 
     async def main() -> None:
         async with Server(answer) as server:
-            line = Connection(OAuth2(server.url + "/token", lambda: "id", lambda: "secret")) if auth else Connection()
+            line = (
+                Connection(OAuth2(server.url + "/token", lambda: "id", lambda: "secret"))
+                if auth
+                else Connection()
+            )
             allowance = RegistryLimits(rate=rate, concurrency=concurrency, attempts=1)
             async with Transport("test", allowance, line, {origin(server.url)}) as client:
-                await asyncio.gather(*(client.send(RegistryRequest("GET", server.url + "/", label="GET /")) for _ in range(calls)))
+                await asyncio.gather(
+                    *(
+                        client.send(RegistryRequest("GET", server.url + "/", label="GET /"))
+                        for _ in range(calls)
+                    )
+                )
 
     asyncio.run(main())
     return arrivals
@@ -179,7 +202,9 @@ def served(rate: float, calls: int, *, concurrency: int = 1, hold: float = 0.0, 
 def test_fetching_a_token_counts_as_asking():
     arrivals = served(4.0, 3, auth=True)
     assert len(arrivals) > 4, "three calls and some tokens"
-    assert all(second - first > 0.1 for first, second in itertools.pairwise(arrivals)), "evenly, not at once"
+    assert all(second - first > 0.1 for first, second in itertools.pairwise(arrivals)), (
+        "evenly, not at once"
+    )
     assert busiest(arrivals, 1.0) <= 4
 
 

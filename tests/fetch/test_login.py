@@ -50,8 +50,15 @@ def ask(tmp_path, answer) -> tuple[list[str], Server]:
         async with Server(answer) as server:
             (tmp_path / "own-login.yaml").write_text(textwrap.dedent(FILE).format(url=server.url))
             connector = load_connector(tmp_path / "own-login.yaml")
-            async with RegistryClient(connector, {"own-login/password": b"hunter2"}.__getitem__, "production") as client:
-                found = [page async for page in read_pages(connector, "things", TimeWindow(WINDOW.since, WINDOW.until), client)]
+            async with RegistryClient(
+                connector, {"own-login/password": b"hunter2"}.__getitem__, "production"
+            ) as client:
+                found = [
+                    page
+                    async for page in read_pages(
+                        connector, "things", TimeWindow(WINDOW.since, WINDOW.until), client
+                    )
+                ]
             return [raw.native_id for page in found for raw in page.records], server
 
     return asyncio.run(run())
@@ -64,7 +71,11 @@ def test_a_token_is_fetched_kept_and_fetched_again_when_it_ends(tmp_path):
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         if asked.target == "/login":
             assert json.loads(asked.body) == {"user": "gateway", "password": "hunter2"}
-            reply(writer, json.dumps({"data": {"token": next(tokens)}}).encode(), content_type="application/json")
+            reply(
+                writer,
+                json.dumps({"data": {"token": next(tokens)}}).encode(),
+                content_type="application/json",
+            )
         elif asked.headers.get("x-token") != valid[0]:
             valid.pop(0)
             reply(writer, b"", 401)
@@ -72,14 +83,27 @@ def test_a_token_is_fetched_kept_and_fetched_again_when_it_ends(tmp_path):
             page = int(asked.target[-1])
             if page == 1:
                 valid.pop(0)  # the first token ends after the first page
-            reply(writer, json.dumps({"items": [{"id": f"r{page}"}], "more": page == 1}).encode(), content_type="application/json")
+            reply(
+                writer,
+                json.dumps({"items": [{"id": f"r{page}"}], "more": page == 1}).encode(),
+                content_type="application/json",
+            )
 
     ids, server = ask(tmp_path, answer)
     assert ids == ["r1", "r2"]
-    assert [asked.target for asked in server.asked] == ["/login", "/things?page=1", "/things?page=2", "/login", "/things?page=2"]
+    assert [asked.target for asked in server.asked] == [
+        "/login",
+        "/things?page=1",
+        "/things?page=2",
+        "/login",
+        "/things?page=2",
+    ]
 
 
-@pytest.mark.parametrize("answer_of_login", [(200, b'{"data": {}}'), (403, b'{"data": {"token": "x"}}'), (200, b"<html>CANARY</html>")])
+@pytest.mark.parametrize(
+    "answer_of_login",
+    [(200, b'{"data": {}}'), (403, b'{"data": {"token": "x"}}'), (200, b"<html>CANARY</html>")],
+)
 def test_a_login_without_a_token_halts_and_shows_nothing(tmp_path, answer_of_login):
     status, body = answer_of_login
 

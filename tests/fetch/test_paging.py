@@ -41,7 +41,12 @@ def look(name):
 
 def test_link_headers_as_people_write_them():
     assert paging.link(['<https://x/2>; rel="next"'], "next") == "https://x/2"
-    assert paging.link(['<https://x/1>; rel=prev, <https://x/3?a,b>; title="a, b"; rel="last next"'], "next") == "https://x/3?a,b"
+    assert (
+        paging.link(
+            ['<https://x/1>; rel=prev, <https://x/3?a,b>; title="a, b"; rel="last next"'], "next"
+        )
+        == "https://x/3?a,b"
+    )
     assert paging.link(["<https://x/1>; rel=prev"], "next") is None
     asks, ended = walk(paging.LinkHeader(), [seen(links=('<../2>; rel="next"',)), seen()])
     assert [ask.url for ask in asks] == [None, "https://r.example/2"]
@@ -82,7 +87,9 @@ def test_next_url_and_its_loops():
 
 def test_tokens_end_on_none_and_on_the_same_without_records():
     pager = paging.CursorToken(look("token"))
-    asks, ended = walk(pager, [seen({"token": "a"}), seen({"token": "b"}), seen({"token": "b"}, count=0)])
+    asks, ended = walk(
+        pager, [seen({"token": "a"}), seen({"token": "b"}), seen({"token": "b"}, count=0)]
+    )
     assert [ask.variables for ask in asks] == [{}, {"cursor": "a"}, {"cursor": "b"}]
     assert ended
     with pytest.raises(StreamHalted):
@@ -92,10 +99,16 @@ def test_tokens_end_on_none_and_on_the_same_without_records():
 @pytest.mark.parametrize("start", [0, 1])
 def test_page_numbers_stop_on_each_sign(start):
     for pager, replies in (
-        (paging.PageNumber(start, more=look("more")), [seen({"more": True}), seen({"more": False})]),
+        (
+            paging.PageNumber(start, more=look("more")),
+            [seen({"more": True}), seen({"more": False})],
+        ),
         (paging.PageNumber(start, more=look("more")), [seen({"more": "true"}), seen()]),
         (paging.PageNumber(start, pages=look("n")), [seen({"n": 2}), seen({"n": "2"})]),
-        (paging.PageNumber(start, total=look("t")), [seen({"t": 5}, count=3), seen({"t": 5}, count=2)]),
+        (
+            paging.PageNumber(start, total=look("t")),
+            [seen({"t": 5}, count=3), seen({"t": 5}, count=2)],
+        ),
         (paging.PageNumber(start, size=3), [seen(count=3), seen(count=2)]),
         (paging.PageNumber(start), [seen(), seen(count=0)]),
     ):
@@ -125,9 +138,15 @@ def test_repeated_pages_loops_and_endless_emptiness():
         walk(pager, [seen({"more": 1}, count=0)])
     assert caught.value.reason == "PAGE_EMPTY"
     with pytest.raises(StreamHalted):
-        walk(paging.PageNumber(more=look("more"), gaps=True), [seen({"more": 1}, count=0) for _ in range(100)])
+        walk(
+            paging.PageNumber(more=look("more"), gaps=True),
+            [seen({"more": 1}, count=0) for _ in range(100)],
+        )
     with pytest.raises(RetryLater) as caught:
-        walk(paging.PageNumber(more=look("more"), total=look("t")), [seen({"more": 0, "t": 5}, count=2)])
+        walk(
+            paging.PageNumber(more=look("more"), total=look("t")),
+            [seen({"more": 0, "t": 5}, count=2)],
+        )
     assert caught.value.reason == "COUNT_MISMATCH"
 
 
@@ -148,12 +167,17 @@ def test_a_restart_asks_for_the_rest(pages, at):
 
 
 def feed(number: int, *, newest: int) -> PageReply:
-    links = f'<link rel="prev-archive" href="/f/{number - 1}"/>' * (number > 1) + f'<link rel="next-archive" href="/f/{number + 1}"/>' * (
-        number < newest
+    links = f'<link rel="prev-archive" href="/f/{number - 1}"/>' * (
+        number > 1
+    ) + f'<link rel="next-archive" href="/f/{number + 1}"/>' * (number < newest)
+    entries = "".join(
+        f"<entry><id>e{number}-{i}</id><updated>2026-01-{number:02}T0{i}:00:00Z</updated></entry>"
+        for i in range(2)
     )
-    entries = "".join(f"<entry><id>e{number}-{i}</id><updated>2026-01-{number:02}T0{i}:00:00Z</updated></entry>" for i in range(2))
     return PageReply(
-        etree.fromstring(f"<feed xmlns='http://www.w3.org/2005/Atom'>{links}{entries}</feed>"), f"https://r.example/f/{number}", 2
+        etree.fromstring(f"<feed xmlns='http://www.w3.org/2005/Atom'>{links}{entries}</feed>"),
+        f"https://r.example/f/{number}",
+        2,
     )
 
 
@@ -174,7 +198,9 @@ def test_an_atom_archive_is_walked_back_and_read_forward():
     assert archive(paging.AtomArchive(), 5) == ([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
     since = paging.AtomArchive(datetime(2026, 1, 4, 0, 30, tzinfo=UTC))
     assert archive(since, 6) == ([4, 5, 6], [6, 5, 4])
-    entry = paging.AtomArchive(last_seen="e3-1", entry_id=lambda e: [e.findtext("{http://www.w3.org/2005/Atom}id")])
+    entry = paging.AtomArchive(
+        last_seen="e3-1", entry_id=lambda e: [e.findtext("{http://www.w3.org/2005/Atom}id")]
+    )
     assert archive(entry, 6) == ([3, 4, 5, 6], [6, 5, 4, 3])
     assert archive(paging.AtomArchive(), 5, {"url": "https://r.example/f/4"}) == ([4, 5], [])
     with pytest.raises(StreamHalted):

@@ -83,20 +83,38 @@ ACK = """accepted: {body: '{"ok": "{reference}", "n": {count}}'}\nrefused: {stat
 
 
 def test_accepted_only_after_it_is_stored(tmp_path):
-    answer, stored = push(tmp_path, ACK, STREAM, send=posting(json={"items": [{"id": 1, "ref": 'a"b'}, {"id": 2}]}))
+    answer, stored = push(
+        tmp_path, ACK, STREAM, send=posting(json={"items": [{"id": 1, "ref": 'a"b'}, {"id": 2}]})
+    )
     assert (answer.status_code, answer.json()) == (200, {"ok": 'a"b', "n": 2})
     assert [raw.native_id for raw in stored] == ["1", "2"]
-    answer, stored = push(tmp_path, ACK, STREAM, send=posting(json={"items": [{"id": 1}]}), fail=Unavailable("no broker"))
+    answer, stored = push(
+        tmp_path,
+        ACK,
+        STREAM,
+        send=posting(json={"items": [{"id": 1}]}),
+        fail=Unavailable("no broker"),
+    )
     assert (answer.status_code, answer.text) == (503, "later")
     assert stored == []
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "EMPTY_BODY"), (b"{", "JSON_MALFORMED"), (b'{"a":1,"a":2}', "JSON_DUPLICATE_KEY"), (b"x" * 200_000, "LIMIT_BYTES")],
+    [
+        (b"", "EMPTY_BODY"),
+        (b"{", "JSON_MALFORMED"),
+        (b'{"a":1,"a":2}', "JSON_DUPLICATE_KEY"),
+        (b"x" * 200_000, "LIMIT_BYTES"),
+    ],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path, content, reason):
-    answer, stored = push(tmp_path, ACK, STREAM, send=posting(content=content, headers={"Content-Type": "application/json"}))
+    answer, stored = push(
+        tmp_path,
+        ACK,
+        STREAM,
+        send=posting(content=content, headers={"Content-Type": "application/json"}),
+    )
     assert (answer.status_code, answer.json()) == (422, {"why": reason})
     assert stored == []
 
@@ -106,7 +124,12 @@ def test_callers_show_their_credentials(tmp_path):
     good = {"json": {"items": []}, "auth": ("them", "pass")}
     assert push(tmp_path, block, STREAM, send=posting(**good))[0].status_code == 200
     for auth in (None, ("them", "CANARY"), ("", "")):
-        assert push(tmp_path, block, STREAM, send=posting(json={"items": [{"id": 1}]}, auth=auth))[0].status_code == 401
+        assert (
+            push(tmp_path, block, STREAM, send=posting(json={"items": [{"id": 1}]}, auth=auth))[
+                0
+            ].status_code
+            == 401
+        )
 
 
 def form(**fields):
@@ -136,10 +159,16 @@ def test_a_form_with_a_signed_document(tmp_path):
     assert answer.status_code == 200
     assert stored[0].context["returnCode"] == "OK"
     assert "SignatureValue" in stored[0].context["signed_original"]
-    assert push(tmp_path, ACK + FORM, SIGNED, send=form(returnCode="NO_RESULTS"))[0].json()["n"] == 0
-    assert push(tmp_path, ACK + FORM, SIGNED, send=form(returnCode="ERROR"))[0].json() == {"why": "CALLER_FAILED"}
+    assert (
+        push(tmp_path, ACK + FORM, SIGNED, send=form(returnCode="NO_RESULTS"))[0].json()["n"] == 0
+    )
+    assert push(tmp_path, ACK + FORM, SIGNED, send=form(returnCode="ERROR"))[0].json() == {
+        "why": "CALLER_FAILED"
+    }
     tampered = gzip.compress(gzip.decompress(base64.b64decode(elmo())).replace(b"good", b"evil"))
-    answer, stored = push(tmp_path, ACK + FORM, SIGNED, send=form(elmo=base64.b64encode(tampered).decode()))
+    answer, stored = push(
+        tmp_path, ACK + FORM, SIGNED, send=form(elmo=base64.b64encode(tampered).decode())
+    )
     assert answer.json() == {"why": "SIGNATURE_INVALID"}
     assert stored == []
 
@@ -155,18 +184,26 @@ refused: {media_type: text/xml, status: 500, body: "<fault>{reason}</fault>"}
 def test_a_signed_soap_message(tmp_path):
     content = etree.fromstring("<publish><proof id='7' ref='a&amp;b'/></publish>")
     message = envelope.build_message("1.1", content, "").envelope
-    rule = Signature(key=Secret(secret="their.key"), certificate=Secret(secret="their.crt"), trust=Secret(secret="their.crt"))
+    rule = Signature(
+        key=Secret(secret="their.key"),
+        certificate=Secret(secret="their.crt"),
+        trust=Secret(secret="their.crt"),
+    )
     from datetime import timedelta
 
-    WsSecurity(Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=rule), SECRETS.__getitem__, "x").secure_request(
-        message, datetime.now(UTC)
-    )
+    WsSecurity(
+        Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=rule),
+        SECRETS.__getitem__,
+        "x",
+    ).secure_request(message, datetime.now(UTC))
     data = etree.tostring(message)
     stream = "records: '//proof'\nid: '@id'\nkeep: {reference: '@ref'}\n"
     answer, stored = push(tmp_path, SOAP, stream, send=posting(content=data))
     assert answer.text == "<ok ref='a&amp;b'/>"
     assert [raw.native_id for raw in stored] == ["7"]
-    answer, stored = push(tmp_path, SOAP, stream, send=posting(content=data.replace(b'id="7"', b'id="8"')))
+    answer, stored = push(
+        tmp_path, SOAP, stream, send=posting(content=data.replace(b'id="7"', b'id="8"'))
+    )
     assert answer.text == "<fault>SIGNATURE_INVALID</fault>"
     assert stored == []
 

@@ -16,7 +16,9 @@ from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.http.body import ReplyBody
 from gateway.observability import metrics
 
-REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
+REFERENCE = Path(
+    os.environ.get("GATEWAY_REFERENCE", Path(__file__).parents[3] / "shared" / "reference")
+)
 XS = 'xmlns:xs="http://www.w3.org/2001/XMLSchema"'
 
 
@@ -34,7 +36,9 @@ def folder(tmp_path):
 
 def check(folder, document: str, mode: str = "strict", **rule):
     root = xml_parser.parse(ReplyBody.from_bytes(document.encode()))
-    SchemaChecker(SchemaCheck(mode=mode, **(rule or {"xsd": "a.xsd"})), folder, "test", "s").check(DecodedReply([], root))
+    SchemaChecker(SchemaCheck(mode=mode, **(rule or {"xsd": "a.xsd"})), folder, "test", "s").check(
+        DecodedReply([], root)
+    )
 
 
 def test_an_import_is_found_by_its_name_beside_the_schema(folder):
@@ -56,12 +60,16 @@ def test_an_envelope_is_checked_by_what_is_in_its_body(folder):
         check(folder, wrap.format("<r xmlns='urn:a'>x</r>"))
 
 
-@pytest.mark.parametrize("where", ["http://x.example/absent.xsd", "file:///etc/absent.xsd", "../outside.xsd"])
+@pytest.mark.parametrize(
+    "where", ["http://x.example/absent.xsd", "file:///etc/absent.xsd", "../outside.xsd"]
+)
 def test_nothing_outside_the_folder_is_read(folder, where):
     inner = folder / "inner"
     inner.mkdir()
     (folder / "outside.xsd").write_text((folder / "b.xsd").read_text())
-    (inner / "a.xsd").write_text((folder / "a.xsd").read_text().replace("http://x.example/deep/b.xsd", where))
+    (inner / "a.xsd").write_text(
+        (folder / "a.xsd").read_text().replace("http://x.example/deep/b.xsd", where)
+    )
     with pytest.raises(StreamHalted) as caught:
         check(inner, "<r xmlns='urn:a'>1</r>")
     assert caught.value.reason == "SCHEMA_UNREADABLE"
@@ -78,5 +86,7 @@ def test_saved_replies_break_their_own_schema_and_are_refused_without_a_value(tm
         with pytest.raises(StreamHalted) as caught:
             check(tmp_path, reply.read_text(), xsd="Virta.xsd")
         assert caught.value.reason == "SCHEMA"
-        assert "at line 7 (SCHEMAV_CVC_PATTERN_VALID)" in str(caught.value)  # their invented numbers of persons are of no valid form
+        assert "at line 7 (SCHEMAV_CVC_PATTERN_VALID)" in str(
+            caught.value
+        )  # their invented numbers of persons are of no valid form
         assert reply.stem.rpartition("-")[2] not in str(caught.value)

@@ -55,7 +55,14 @@ def put(folder: Path, content: bytes, name: str = "registry/key") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "value"), [(b"one", b"one"), (b"one\n", b"one"), (b"one\r\n", b"one"), (b"one\n\n", b"one\n"), (b"\0\xff", b"\0\xff")]
+    ("content", "value"),
+    [
+        (b"one", b"one"),
+        (b"one\n", b"one"),
+        (b"one\r\n", b"one"),
+        (b"one\n\n", b"one\n"),
+        (b"\0\xff", b"\0\xff"),
+    ],
 )
 def test_one_line_end_is_dropped_and_nothing_else(folder: Path, content: bytes, value: bytes):
     put(folder, content)
@@ -69,7 +76,9 @@ def test_a_replaced_file_is_read_anew(folder: Path):
     put(folder, b"a second one")
     assert secrets("registry/key") == b"a second one"
     times = path.stat()
-    other = put(folder, b"another one!", "registry/other")  # as long, and moved over it with the same time
+    other = put(
+        folder, b"another one!", "registry/other"
+    )  # as long, and moved over it with the same time
     os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
     other.replace(path)
     assert secrets("registry/key") == b"another one!"
@@ -88,7 +97,9 @@ def test_a_file_behind_a_link_that_turns_is_read_anew(folder: Path):
     assert secrets("data/key") == b"two"
 
 
-def test_the_environment_serves_where_there_is_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_serves_where_there_is_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("GATEWAY_SECRET_REGISTRY_KEY", "from the environment")
     secrets = FileSecrets(folder)
     assert secrets("registry/key") == b"from the environment"
@@ -99,7 +110,8 @@ def test_the_environment_serves_where_there_is_no_file(folder: Path, monkeypatch
 def test_what_is_wrong_is_named_and_no_value_is_shown(folder: Path, tmp_path: Path):
     secrets = FileSecrets(folder)
     with pytest.raises(
-        StreamHalted, match=r"'registry/key' is missing: write it to .*registry/key \(mode 0600\) or set GATEWAY_SECRET_REGISTRY_KEY"
+        StreamHalted,
+        match=r"'registry/key' is missing: write it to .*registry/key \(mode 0600\) or set GATEWAY_SECRET_REGISTRY_KEY",
     ):
         secrets("registry/key")
     put(tmp_path, b"outside", "outside")
@@ -135,12 +147,23 @@ def test_a_running_client_takes_the_new_token(folder: Path, tmp_path: Path):
 
 
 def test_no_setting_shows_a_secret():
-    hidden = {name: SecretStr("secret-17-of-the-settings") for name, one in Settings.model_fields.items() if one.annotation is SecretStr}
-    assert {"kafka_password", "pseudonym_key", "pseudonym_key_previous", "permanent_key"} <= hidden.keys()
+    hidden = {
+        name: SecretStr("secret-17-of-the-settings")
+        for name, one in Settings.model_fields.items()
+        if one.annotation is SecretStr
+    }
+    assert {
+        "kafka_password",
+        "pseudonym_key",
+        "pseudonym_key_previous",
+        "permanent_key",
+    } <= hidden.keys()
     shown = Settings(**hidden)
     assert "secret-17" not in f"{shown!r} {shown} {shown.model_dump()} {shown.model_dump_json()}"
     words = ("password", "secret", "token", "_key")
     named = {
-        name for name, one in Settings.model_fields.items() if any(word in name for word in words) and "Path" not in str(one.annotation)
+        name
+        for name, one in Settings.model_fields.items()
+        if any(word in name for word in words) and "Path" not in str(one.annotation)
     }
     assert named <= hidden.keys(), "a setting that holds a secret hides it, or names a file"

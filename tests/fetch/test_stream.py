@@ -56,26 +56,55 @@ def serve(route):
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(asked.target)
-        found = route(asked, parts.path.removeprefix("/api"), {k: v[0] if len(v) == 1 else v for k, v in parse_qs(parts.query).items()})
+        found = route(
+            asked,
+            parts.path.removeprefix("/api"),
+            {k: v[0] if len(v) == 1 else v for k, v in parse_qs(parts.query).items()},
+        )
         status, value, headers = (
-            found if isinstance(found, tuple) and len(found) == 3 else (*found, {}) if isinstance(found, tuple) else (200, found, {})
+            found
+            if isinstance(found, tuple) and len(found) == 3
+            else (*found, {})
+            if isinstance(found, tuple)
+            else (200, found, {})
         )
         if isinstance(value, bytes):
             reply(writer, value, status, **headers)
         elif isinstance(value, str):
             reply(writer, value.encode(), status, content_type="application/xml", **headers)
         else:
-            reply(writer, json.dumps(value).encode(), status, content_type="application/json", **headers)
+            reply(
+                writer,
+                json.dumps(value).encode(),
+                status,
+                content_type="application/json",
+                **headers,
+            )
 
     return answer
 
 
-def read(tmp_path, route, stream: str, block: str = "", *, protocol: str = "rest", window=WINDOW, position=None, subjects=None):
+def read(
+    tmp_path,
+    route,
+    stream: str,
+    block: str = "",
+    *,
+    protocol: str = "rest",
+    window=WINDOW,
+    position=None,
+    subjects=None,
+):
     async def run():
         async with Server(serve(route)) as server:
             connector = made(tmp_path, server.url, stream, block, protocol)
             async with RegistryClient(connector, SECRETS.__getitem__, "production") as client:
-                found = [page async for page in read_pages(connector, "things", window, client, position=position, subjects=subjects)]
+                found = [
+                    page
+                    async for page in read_pages(
+                        connector, "things", window, client, position=position, subjects=subjects
+                    )
+                ]
             return found, server
 
     return asyncio.run(run())
@@ -140,17 +169,27 @@ def test_institutions_have_their_own_address_and_credentials(tmp_path):
             id: ["$school"]
             """
             connector = made(tmp_path, one.url, stream)
-            async with RegistryClient(connector, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
+            async with RegistryClient(
+                connector, {"key": b"k1", "persons": b"k2"}.__getitem__, "production"
+            ) as client:
                 found = [page async for page in read_pages(connector, "things", WINDOW, client)]
             assert ids(found) == ["first", "second"]
             assert [asked.target for asked in one.asked] == ["/api/r", "/own/r"]
             assert [asked.headers["x-key"] for asked in one.asked] == ["k1", "k2"]
             running = split_by_party(connector)
             assert list(running.streams) == ["things@first", "things@second"]
-            async with RegistryClient(running, {"key": b"k1", "persons": b"k2"}.__getitem__, "production") as client:
-                found = [page async for page in read_pages(running, "things@second", WINDOW, client)]
-            assert [(raw.stream, raw.native_id) for page in found for raw in page.records] == [("things@second", "second")]
-            assert found[-1].complete  # of this institution: what it no longer shows is gone, whatever the others do
+            async with RegistryClient(
+                running, {"key": b"k1", "persons": b"k2"}.__getitem__, "production"
+            ) as client:
+                found = [
+                    page async for page in read_pages(running, "things@second", WINDOW, client)
+                ]
+            assert [(raw.stream, raw.native_id) for page in found for raw in page.records] == [
+                ("things@second", "second")
+            ]
+            assert (
+                found[-1].complete
+            )  # of this institution: what it no longer shows is gone, whatever the others do
 
     asyncio.run(run())
 
@@ -164,13 +203,19 @@ def test_a_stream_of_ids_is_split_with_the_stream_that_reads_it(tmp_path):
     id: id
     """
     connector = made(tmp_path, "https://registry.example", detail)
-    listed = connector.streams["things"].model_copy(update={"for_each": {"school": connector.streams["things"].for_each["school"]}})
+    listed = connector.streams["things"].model_copy(
+        update={"for_each": {"school": connector.streams["things"].for_each["school"]}}
+    )
     both = connector.model_copy(update={"streams": {"listed": listed, **connector.streams}})
     running = split_by_party(both)
     assert list(running.streams) == ["listed@a", "listed@b", "things@a", "things@b"]
     assert running.streams["things@b"].for_each["one"].in_.stream == "listed@b"
-    alone = connector.streams["things"].model_copy(update={"for_each": {"one": connector.streams["things"].for_each["one"]}})
-    whole = split_by_party(connector.model_copy(update={"streams": {"listed": listed, "things": alone}}))
+    alone = connector.streams["things"].model_copy(
+        update={"for_each": {"one": connector.streams["things"].for_each["one"]}}
+    )
+    whole = split_by_party(
+        connector.model_copy(update={"streams": {"listed": listed, "things": alone}})
+    )
     assert list(whole.streams) == ["listed", "things"]
 
 
@@ -206,7 +251,12 @@ def test_an_empty_outcome_is_an_empty_page_and_a_failure_inside_200_is_not(tmp_p
     found, _ = read(tmp_path, lambda *_: {"error": "NONE"}, HALVED, TOO_MANY)
     assert (ids(found), found[-1].last) == ([], True)
     with pytest.raises(StreamHalted) as caught:
-        read(tmp_path, lambda *_: {"error": "CANARY"}, HALVED, "replies: [{when: error, then: stop, reason: REGISTRY_SAYS_NO}]")
+        read(
+            tmp_path,
+            lambda *_: {"error": "CANARY"},
+            HALVED,
+            "replies: [{when: error, then: stop, reason: REGISTRY_SAYS_NO}]",
+        )
     assert caught.value.reason == "REGISTRY_SAYS_NO"
     assert "CANARY" not in str(caught.value)
     with pytest.raises(RetryLater) as caught:
@@ -235,18 +285,34 @@ def test_ids_are_fetched_one_by_one_and_deletions_are_not(tmp_path):
                     {"id": "lost", "op": "edit"},
                 ]
             }
-        return {"id": path.rsplit("/", 1)[1].replace("%2F", "/"), "full": True} if "lost" not in path else (404, {})
+        return (
+            {"id": path.rsplit("/", 1)[1].replace("%2F", "/"), "full": True}
+            if "lost" not in path
+            else (404, {})
+        )
 
     found, server = read(tmp_path, route, EXPANDED, "replies: [{when: {status: 404}, then: empty}]")
-    assert [(raw.native_id, raw.body and json.loads(raw.body).get("full")) for raw in found[0].records] == [
+    assert [
+        (raw.native_id, raw.body and json.loads(raw.body).get("full")) for raw in found[0].records
+    ] == [
         ("a/b", True),
         ("gone", None),
         ("c", True),
         ("lost", None),
     ]
-    assert sorted(asked.target for asked in server.asked) == ["/api/changes", "/api/things/a%2Fb", "/api/things/c", "/api/things/lost"]
+    assert sorted(asked.target for asked in server.asked) == [
+        "/api/changes",
+        "/api/things/a%2Fb",
+        "/api/things/c",
+        "/api/things/lost",
+    ]
     with pytest.raises(RetryLater) as caught:
-        read(tmp_path, route, EXPANDED.replace("missing: deleted", "missing: retry"), "replies: [{when: {status: 404}, then: empty}]")
+        read(
+            tmp_path,
+            route,
+            EXPANDED.replace("missing: deleted", "missing: retry"),
+            "replies: [{when: {status: 404}, then: empty}]",
+        )
     assert caught.value.reason == "EXPAND_MISSING"
 
 
@@ -282,8 +348,13 @@ def test_a_zip_of_tables_is_joined_by_key_and_cut_into_pages(tmp_path):
     found, _ = read(tmp_path, lambda *_: packed.getvalue(), stream, protocol="file")
     assert [len(page.records) for page in found] == [1000, 1000, 500]
     assert [page.complete for page in found] == [False, False, True]
-    assert [part["part"] for part in json.loads(found[0].records[7].body)["parts"]] == ["wheel", "door"]
-    rest, _ = read(tmp_path, lambda *_: packed.getvalue(), stream, protocol="file", position=found[0].position)
+    assert [part["part"] for part in json.loads(found[0].records[7].body)["parts"]] == [
+        "wheel",
+        "door",
+    ]
+    rest, _ = read(
+        tmp_path, lambda *_: packed.getvalue(), stream, protocol="file", position=found[0].position
+    )
     assert ids(rest) == ids(found)[1000:]
 
 
@@ -365,7 +436,9 @@ def test_a_document_in_a_document(tmp_path):
     records: list
     id: oid
     """
-    found, server = read(tmp_path, lambda *_: envelope, stream, 'namespaces: {p: "urn:p"}', protocol="soap")
+    found, server = read(
+        tmp_path, lambda *_: envelope, stream, 'namespaces: {p: "urn:p"}', protocol="soap"
+    )
     assert json.loads(found[0].records[0].body)["name"] == "Müller & <b>"
     assert server.asked[0].headers["soapaction"] == '""'
     assert b"<p:id>2026</p:id>" in server.asked[0].body
@@ -413,7 +486,11 @@ def test_addressing_is_answered_by_its_message_id(tmp_path):
 
 
 def test_a_record_without_an_id_still_arrives(tmp_path):
-    found, _ = read(tmp_path, lambda *_: [{"name": "no id"}, {"id": "x" * 900}], 'request: {get: /}\nrecords: "@"\nid: id\n')
+    found, _ = read(
+        tmp_path,
+        lambda *_: [{"name": "no id"}, {"id": "x" * 900}],
+        'request: {get: /}\nrecords: "@"\nid: id\n',
+    )
     assert len(found[0].records) == 2
     assert all(raw.native_id.startswith("?") for raw in found[0].records)
 
@@ -433,7 +510,11 @@ def test_half_a_resumed_scan_never_says_complete(tmp_path):
 def test_a_next_url_to_another_host_is_refused(tmp_path):
     stream = "request: {get: /}\npaging: {next_url: next}\nrecords: items\nid: id\n"
     with pytest.raises(StreamHalted) as caught:
-        read(tmp_path, lambda *_: {"items": [{"id": 1}], "next": "https://evil.example/x?id=CANARY"}, stream)
+        read(
+            tmp_path,
+            lambda *_: {"items": [{"id": 1}], "next": "https://evil.example/x?id=CANARY"},
+            stream,
+        )
     assert caught.value.reason == "CURSOR_FOREIGN"
     assert "CANARY" not in str(caught.value)
 
@@ -446,7 +527,11 @@ def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, re
     block = 'namespaces: {x: "urn:x"}'
 
     def document(count):
-        return '<l xmlns="urn:x">' + "".join(f'<r id="{n}"><c id="{n}c"/><t>{"y" * 200}</t></r>' for n in range(count)) + "</l>"
+        return (
+            '<l xmlns="urn:x">'
+            + "".join(f'<r id="{n}"><c id="{n}c"/><t>{"y" * 200}</t></r>' for n in range(count))
+            + "</l>"
+        )
 
     small, _ = read(tmp_path, lambda *_: document(1200), stream, block)
     monkeypatch.setattr(chain, "STREAMING_THRESHOLD_BYTES", 1000)
@@ -501,7 +586,11 @@ def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, mon
 
     monkeypatch.setattr(record_selector, "element_bytes", broken)
     with pytest.raises(StreamHalted) as caught:
-        read(tmp_path, lambda *_: "<l><r id='1'/></l>", "request: {get: /}\nrecords: '//r'\nid: '@id'\n")
+        read(
+            tmp_path,
+            lambda *_: "<l><r id='1'/></l>",
+            "request: {get: /}\nrecords: '//r'\nid: '@id'\n",
+        )
     assert caught.value.reason == "UNEXPECTED"
     assert "KeyError" in str(caught.value)
     assert "CANARY" not in str(caught.value)
@@ -527,7 +616,10 @@ def test_a_window_is_started_again_once(tmp_path):
         if query.get("c") == "2" and gone:
             gone.pop()
             return 410, {}
-        return {"items": [{"id": query.get("c", "1")}], "next": {None: "2", "2": None}[query.get("c")]}
+        return {
+            "items": [{"id": query.get("c", "1")}],
+            "next": {None: "2", "2": None}[query.get("c")],
+        }
 
     found, _ = read(tmp_path, route, stream, block)
     assert ids(found) == ["1", "1", "2"]
@@ -543,7 +635,9 @@ def test_a_table_that_may_have_been_cut_short_is_not_read(tmp_path):
             writer.close()
 
         async with Server(answer) as server:
-            connector = made(tmp_path, server.url, 'request: {get: /}\nrecords: "@"\nid: id\n', protocol="file")
+            connector = made(
+                tmp_path, server.url, 'request: {get: /}\nrecords: "@"\nid: id\n', protocol="file"
+            )
             async with RegistryClient(connector, SECRETS.__getitem__, "production") as client:
                 return [page async for page in read_pages(connector, "things", WINDOW, client)]
 

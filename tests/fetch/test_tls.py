@@ -12,7 +12,13 @@ from misbehaving import Server, always
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import tls
-from gateway.fetch.registry_client import Connection, RegistryLimits, RegistryRequest, Transport, origin
+from gateway.fetch.registry_client import (
+    Connection,
+    RegistryLimits,
+    RegistryRequest,
+    Transport,
+    origin,
+)
 
 
 def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLContext:
@@ -30,7 +36,9 @@ def get(tmp_path, made: Made, *, clients: Made | None = None, **own):
     async def run():
         async with Server(always(b"x"), tls=serving(tmp_path, made, clients=clients)) as server:
             line = Connection(tls=tls.client_context("test", **own))
-            async with Transport("test", RegistryLimits(timeout=30, attempts=1), line, {origin(server.url)}) as client:
+            async with Transport(
+                "test", RegistryLimits(timeout=30, attempts=1), line, {origin(server.url)}
+            ) as client:
                 reply, _ = await client.send(RegistryRequest("GET", server.url))
                 return reply.body.read()
 
@@ -65,11 +73,25 @@ def test_a_private_authority_is_not_trusted_by_default(tmp_path):
 def test_mutual_tls_from_pem_and_pkcs12(tmp_path):
     pem = {"certificate": CLIENT.pem, "key": CLIENT.key_pem}
     assert get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, **pem) == b"x"
-    bundle = pkcs12.serialize_key_and_certificates(b"me", CLIENT.key, CLIENT.certificate, None, BestAvailableEncryption(b"pass"))
-    assert get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, pkcs12_bundle=bundle, password=b"pass") == b"x"
+    bundle = pkcs12.serialize_key_and_certificates(
+        b"me", CLIENT.key, CLIENT.certificate, None, BestAvailableEncryption(b"pass")
+    )
+    assert (
+        get(
+            tmp_path,
+            SERVER,
+            clients=AUTHORITY,
+            authorities=AUTHORITY.pem,
+            pkcs12_bundle=bundle,
+            password=b"pass",
+        )
+        == b"x"
+    )
 
 
-@pytest.mark.parametrize("own", [{}, {"certificate": STRANGER.pem, "key": STRANGER.key_pem}], ids=["none", "stranger"])
+@pytest.mark.parametrize(
+    "own", [{}, {"certificate": STRANGER.pem, "key": STRANGER.key_pem}], ids=["none", "stranger"]
+)
 def test_without_the_right_client_certificate_there_is_no_reply_and_a_hint(tmp_path, own):
     with pytest.raises((StreamHalted, RetryLater)) as caught:
         get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, **own)

@@ -34,17 +34,24 @@ SECRETS = {
 
 def signature(ours: str, trust: str, **more) -> Signature:
     return Signature(
-        key=Secret(secret=f"{ours}.key"), certificate=Secret(secret=f"{ours}.crt"), trust=Secret(secret=f"{trust}.crt"), **more
+        key=Secret(secret=f"{ours}.key"),
+        certificate=Secret(secret=f"{ours}.crt"),
+        trust=Secret(secret=f"{trust}.crt"),
+        **more,
     )
 
 
 def guard(ours: str = "our", trust: str = "their", **more) -> WsSecurity:
-    security = Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature(ours, trust, **more))
+    security = Security(
+        timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature(ours, trust, **more)
+    )
     return WsSecurity(security, SECRETS.__getitem__, "test")
 
 
 def envelope(text: str = "good") -> etree._Element:
-    content = etree.fromstring(f"<r:reply xmlns:r='urn:reg' xmlns:unused='urn:u'><r:name>{text}</r:name></r:reply>")
+    content = etree.fromstring(
+        f"<r:reply xmlns:r='urn:reg' xmlns:unused='urn:u'><r:name>{text}</r:name></r:reply>"
+    )
     return soap.build_message("1.1", content, "").envelope
 
 
@@ -54,7 +61,9 @@ def signed(text: str = "good", now: datetime = NOW, ours: str = "their", **more)
     return etree.fromstring(etree.tostring(made))  # over the wire
 
 
-def refused(reply: etree._Element, reason: str, who: WsSecurity | None = None, now: datetime = NOW) -> None:
+def refused(
+    reply: etree._Element, reason: str, who: WsSecurity | None = None, now: datetime = NOW
+) -> None:
     with pytest.raises(SignatureRefused) as caught:
         (who or guard()).verify_reply(reply, now)
     assert caught.value.reason == reason
@@ -62,7 +71,9 @@ def refused(reply: etree._Element, reason: str, who: WsSecurity | None = None, n
 
 def test_what_we_sign_is_what_another_implementation_verifies():
     made = signed(ours="our")
-    found = XMLVerifier().verify(made, x509_cert=CLIENT.certificate, expect_references=2, id_attribute="Id")
+    found = XMLVerifier().verify(
+        made, x509_cert=CLIENT.certificate, expect_references=2, id_attribute="Id"
+    )
     assert {etree.QName(one.signed_xml).localname for one in found} == {"Body", "Timestamp"}
 
 
@@ -140,7 +151,17 @@ def wrapped(how: str) -> etree._Element:
 
 
 @pytest.mark.parametrize(
-    "how", ["header", "same id", "security", "second body", "inside evil", "object in signature", "second security", "dropped"]
+    "how",
+    [
+        "header",
+        "same id",
+        "security",
+        "second body",
+        "inside evil",
+        "object in signature",
+        "second security",
+        "dropped",
+    ],
 )
 def test_a_wrapped_body_is_never_read(how):
     with pytest.raises(SignatureRefused):
@@ -158,8 +179,16 @@ def test_a_body_before_its_time_is_the_signed_one_alone():
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (xml_signature.RSA_SHA256, "http://www.w3.org/2000/09/xmldsig#rsa-sha1", "SIGNATURE_ALGORITHM"),
-        (xml_signature.RSA_SHA256, "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256", "SIGNATURE_ALGORITHM"),
+        (
+            xml_signature.RSA_SHA256,
+            "http://www.w3.org/2000/09/xmldsig#rsa-sha1",
+            "SIGNATURE_ALGORITHM",
+        ),
+        (
+            xml_signature.RSA_SHA256,
+            "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256",
+            "SIGNATURE_ALGORITHM",
+        ),
         (xml_signature.SHA256, "http://www.w3.org/2000/09/xmldsig#sha1", "SIGNATURE_INVALID"),
         ("SignedInfo", "SignedInf0", "SIGNATURE_MALFORMED"),
     ],
@@ -181,7 +210,9 @@ def test_username_tokens():
     def made(*, digest: bool) -> etree._Element:
         token = UsernameToken(username="u", password=Secret(secret="password"), digest=digest)
         message = envelope()
-        WsSecurity(Security(username_token=token), SECRETS.__getitem__, "test").secure_request(message, NOW)
+        WsSecurity(Security(username_token=token), SECRETS.__getitem__, "test").secure_request(
+            message, NOW
+        )
         return message
 
     plain, hashed = made(digest=False), made(digest=True)
@@ -189,7 +220,9 @@ def test_username_tokens():
     assert b"CANARY" not in etree.tostring(hashed)
     nonce = base64.b64decode(hashed.findtext(f".//{{{WSSE}}}Nonce"))
     created = hashed.findtext(f".//{{{WSU}}}Created").encode()
-    expected = base64.b64encode(hashlib.sha1(nonce + created + b"CANARY", usedforsecurity=False).digest()).decode()
+    expected = base64.b64encode(
+        hashlib.sha1(nonce + created + b"CANARY", usedforsecurity=False).digest()
+    ).decode()
     assert hashed.findtext(f".//{{{WSSE}}}Password") == expected
 
 
@@ -197,7 +230,9 @@ def sealed(text: str = "good", *, partial: bool = False) -> bytes:
     from signxml import XMLSigner
 
     root = etree.fromstring(f"<elmo xmlns='urn:e'><name>{text}</name></elmo>")
-    made = XMLSigner().sign(root, key=SERVER.key_pem, cert=SERVER.pem.decode(), reference_uri="x" if partial else None)
+    made = XMLSigner().sign(
+        root, key=SERVER.key_pem, cert=SERVER.pem.decode(), reference_uri="x" if partial else None
+    )
     return etree.tostring(made)
 
 

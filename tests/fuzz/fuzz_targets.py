@@ -12,7 +12,12 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.expressions.compiler import EvaluationError, ExpressionError, compile_expression, text_of
+from gateway.config.expressions.compiler import (
+    EvaluationError,
+    ExpressionError,
+    compile_expression,
+    text_of,
+)
 from gateway.config.loading import build_connector
 from gateway.config.mapping_tables import Mapping
 from gateway.config.rules import Boolean, Cast, DateTime
@@ -46,7 +51,9 @@ def decode(data: bytes) -> None:
             assert depth(root) <= xml_parser.MAX_DEPTH
             xml_parser.parse_bytes(decoding.element_bytes(root))
         elif kind == 1:
-            skeleton, records = xml_parser.stream_records(body, xml_parser.RecordPath(("r",)), transport=transport)
+            skeleton, records = xml_parser.stream_records(
+                body, xml_parser.RecordPath(("r",)), transport=transport
+            )
             pieces = list(records)
             assert len(pieces) == records.count
             assert skeleton.tag == "r" or records.has_nested_records or not skeleton.findall(".//r")
@@ -54,7 +61,12 @@ def decode(data: bytes) -> None:
             value = decoding.read_json(body, "x", transport=transport, comments=bool(more & 64))
             assert same(json.loads(decoding.dump_json(value)), value)
         elif kind == 3:
-            for row in decoding.read_csv(body, decoding.CsvFormat(separator=";" if more & 64 else ","), "x", transport=transport):
+            for row in decoding.read_csv(
+                body,
+                decoding.CsvFormat(separator=";" if more & 64 else ","),
+                "x",
+                transport=transport,
+            ):
                 decoding.dump_json(row)
         elif kind == 4:
             for _, file in decoding.unzip(body, ("*",), LIMIT, "x"):
@@ -64,7 +76,14 @@ def decode(data: bytes) -> None:
         elif kind == 6:
             decoding.decode_base64(body, LIMIT, "x")
         else:
-            select_mime_part(body, RegistryReply(200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"), None, "x")
+            select_mime_part(
+                body,
+                RegistryReply(
+                    200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"
+                ),
+                None,
+                "x",
+            )
 
 
 def depth(root: etree._Element) -> int:
@@ -119,7 +138,11 @@ def casts(data: bytes) -> None:
     if len(data) < 2:
         return
     convert, how, rest = CASTS[data[0] % len(CASTS)], data[1] % 4, data[2:]
-    text = rest.decode("utf-8", "surrogatepass" if how == 3 else "replace") if how != 3 or valid(rest) else ""
+    text = (
+        rest.decode("utf-8", "surrogatepass" if how == 3 else "replace")
+        if how != 3 or valid(rest)
+        else ""
+    )
     value: Any = text
     if how == 1:
         value = number(text)
@@ -136,7 +159,9 @@ def casts(data: bytes) -> None:
     assert isinstance(made, str | int | Decimal | date | datetime | bool)
     if isinstance(made, str):
         made.encode()
-        assert not any(ord(character) < 32 and character not in "\t\n" for character in made), repr(made)
+        assert not any(ord(character) < 32 and character not in "\t\n" for character in made), repr(
+            made
+        )
     if isinstance(made, Decimal):
         assert made.is_finite()
     if isinstance(made, datetime):
@@ -172,9 +197,14 @@ def language(data: bytes) -> None:
     for finding in (*findings, *found):
         assert finding.code
         assert finding.message
-        assert 0 <= finding.line <= lines + document.text.count("\x85") + document.text.count("\u2028") + document.text.count("\u2029"), (
-            finding
-        )
+        assert (
+            0
+            <= finding.line
+            <= lines
+            + document.text.count("\x85")
+            + document.text.count("\u2028")
+            + document.text.count("\u2029")
+        ), finding
     assert nested(document.value) <= MAX_DEPTH
 
 
@@ -183,4 +213,9 @@ def nested(value: Any) -> int:
     return 1 + max(map(nested, inner), default=0) if isinstance(value, dict | list) else 0
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"decode": decode, "select": select, "casts": casts, "language": language}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "decode": decode,
+    "select": select,
+    "casts": casts,
+    "language": language,
+}

@@ -52,7 +52,14 @@ def main() -> int:
     failed = []
     for target in targets:
         corpus, words = prepared(target)
-        flags = [f"-max_total_time={share}", f"-seed={SEED}", f"-dict={words}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=1024"]
+        flags = [
+            f"-max_total_time={share}",
+            f"-seed={SEED}",
+            f"-dict={words}",
+            "-max_len=4096",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]
         done = subprocess.run(
             [sys.executable, __file__, target, *flags, f"-artifact_prefix={PLACE}/{target}-", "-print_final_stats=1", str(corpus)],
             capture_output=True, text=True, errors="replace", check=False, cwd=ROOT,

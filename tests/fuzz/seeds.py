@@ -13,7 +13,11 @@ from fuzz_targets import CASTS
 def _zip() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("a.csv", (2026, 1, 1, 0, 0, 0)), "id;name\n1;x\n" * 20, zipfile.ZIP_DEFLATED)
+        archive.writestr(
+            zipfile.ZipInfo("a.csv", (2026, 1, 1, 0, 0, 0)),
+            "id;name\n1;x\n" * 20,
+            zipfile.ZIP_DEFLATED,
+        )
     return file.getvalue()
 
 
@@ -79,7 +83,18 @@ SEEDS: dict[str, list[bytes]] = {
 }  # fmt: skip
 
 WORDS: dict[str, list[str]] = {
-    "decode": ["<!DOCTYPE", "<![CDATA[", "&#0;", "xmlns:", "encoding='", "\\xef\\xbb\\xbf", "1e999", "NaN", "\\x00", "--b\\x0d\\x0a"],
+    "decode": [
+        "<!DOCTYPE",
+        "<![CDATA[",
+        "&#0;",
+        "xmlns:",
+        "encoding='",
+        "\\xef\\xbb\\xbf",
+        "1e999",
+        "NaN",
+        "\\x00",
+        "--b\\x0d\\x0a",
+    ],
     "select": [
         "ancestor::",
         "following::",
@@ -95,7 +110,19 @@ WORDS: dict[str, list[str]] = {
         "$root",
         "translate(",
     ],
-    "casts": ["+14:00", "24:00", "0001-01-01", "9999-12-31", "P3Y6M", "sv-FI", "<p>", "&amp;", "\\xe2\\x80\\xae", "1e5", "Infinity"],
+    "casts": [
+        "+14:00",
+        "24:00",
+        "0001-01-01",
+        "9999-12-31",
+        "P3Y6M",
+        "sv-FI",
+        "<p>",
+        "&amp;",
+        "\\xe2\\x80\\xae",
+        "1e5",
+        "Infinity",
+    ],
     "language": [
         "\\x0a  ",
         ": ",

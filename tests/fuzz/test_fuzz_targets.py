@@ -16,8 +16,14 @@ from seeds import DOCUMENT, SEEDS, VALUE
 
 FOUND: dict[str, tuple[str, bytes]] = {
     "the last day of the year 9999": ("casts", bytes([20, 0]) + b"9999"),
-    "a function of JMESPath on nothing": ("select", b"\0join('-', items[].id)\0" + VALUE.replace("items", "others").encode()),
-    "a function of JMESPath on another type": ("select", b"\0join('-', items[].n)\0" + VALUE.encode()),
+    "a function of JMESPath on nothing": (
+        "select",
+        b"\0join('-', items[].id)\0" + VALUE.replace("items", "others").encode(),
+    ),
+    "a function of JMESPath on another type": (
+        "select",
+        b"\0join('-', items[].n)\0" + VALUE.encode(),
+    ),
     "an XPath with control characters": ("select", b"\1hoo\x14l\0" + DOCUMENT.encode()),
     "a ZIP whose directory points before its start": (
         "decode",
@@ -60,9 +66,29 @@ def spliced(seed: bytes, start: float, length: int, piece: bytes, cut: float) ->
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_changed_seeds_end_in_a_value_or_in_the_one_error(target: str):
-    words = [b"[", b"{", b'"', b"'", b"<", b"&", b"\0", b"\n", b": ", b"-", b"9" * 30, b"\xff", "\u202e".encode(), b"NaN", b"<!DOCTYPE a>"]
+    words = [
+        b"[",
+        b"{",
+        b'"',
+        b"'",
+        b"<",
+        b"&",
+        b"\0",
+        b"\n",
+        b": ",
+        b"-",
+        b"9" * 30,
+        b"\xff",
+        "\u202e".encode(),
+        b"NaN",
+        b"<!DOCTYPE a>",
+    ]
 
-    @settings(max_examples=60 if target == "language" else 150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=60 if target == "language" else 150,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(
         st.sampled_from(SEEDS[target]),
         st.floats(0, 1),

@@ -33,9 +33,15 @@ def gateway(site: Site, *arguments: str, given: str = "") -> Command:
         patch.setattr("gateway.observability.logs.configure", lambda *_: None)
         done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
     if isinstance(done.exception, ConfigError):
-        return Command(done.exception.exit_code, done.stdout, done.stderr + "".join(f"{one}\n" for one in done.exception.findings))
+        return Command(
+            done.exception.exit_code,
+            done.stdout,
+            done.stderr + "".join(f"{one}\n" for one in done.exception.findings),
+        )
     if isinstance(done.exception, GatewayError):
-        return Command(done.exception.exit_code, done.stdout, f"{done.stderr}gateway: {done.exception}\n")
+        return Command(
+            done.exception.exit_code, done.stdout, f"{done.stderr}gateway: {done.exception}\n"
+        )
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Command(done.exit_code, done.stdout, done.stderr)
@@ -48,17 +54,26 @@ def answer(site: Site, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def until(done: Callable[[], object], seconds: float = 150, what: Callable[[], object] | str = "", pause: float = 0.3) -> None:
+def until(
+    done: Callable[[], object],
+    seconds: float = 150,
+    what: Callable[[], object] | str = "",
+    pause: float = 0.3,
+) -> None:
     """Look again and again until it is done; ``what`` says what was found instead. The time is a net, not a promise."""
     deadline = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
+        assert time.monotonic() < deadline, (
+            f"not within {seconds} s: {what() if callable(what) else what}"
+        )
         time.sleep(pause)
 
 
 def raw(site: Site, connector: str) -> int:
     """Count what a connector has on the raw topic."""
-    return sum(record.key.startswith(f"{connector}|".encode()) for record in site.read("gateway.raw.v1"))
+    return sum(
+        record.key.startswith(f"{connector}|".encode()) for record in site.read("gateway.raw.v1")
+    )
 
 
 def ended(site: Site) -> list:

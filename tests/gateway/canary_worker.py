@@ -47,7 +47,9 @@ def plant() -> None:
         return [*headers(document, raw, provenance), ("holder", NAME.encode())]
 
     def quoting(rejected, raw, **place):
-        return rejection(msgspec.structs.replace(rejected, detail=(raw.body or b"").decode()), raw, **place)
+        return rejection(
+            msgspec.structs.replace(rejected, detail=(raw.body or b"").decode()), raw, **place
+        )
 
     def shown(record, process):
         try:

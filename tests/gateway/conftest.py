@@ -23,7 +23,12 @@ from gateway.local.registries import rest_catalogue, soap_credits
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-HARMONISED = ("europass.qualifications.v1", "europass.learning-opportunities.v1", "europass.credentials.v1", "esc.student-status.v1")
+HARMONISED = (
+    "europass.qualifications.v1",
+    "europass.learning-opportunities.v1",
+    "europass.credentials.v1",
+    "esc.student-status.v1",
+)
 
 
 @dataclass
@@ -53,7 +58,9 @@ class Site:
 
     def control(self, connector: str, what: str, **words: object) -> object:
         request = urllib.request.Request(
-            f"{self.services[connector]}/_control/{what}", json.dumps(words).encode(), {"Content-Type": "application/json"}
+            f"{self.services[connector]}/_control/{what}",
+            json.dumps(words).encode(),
+            {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as reply:
             return json.load(reply)
@@ -98,7 +105,10 @@ def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
 
 def start_service(name: str, records: int) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.local.registries", name, "--records", str(records)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-m", "gateway.local.registries", name, "--records", str(records)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
 
 
@@ -109,7 +119,10 @@ def address(service: subprocess.Popen) -> str:
 
 def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
     """Put the secrets of the stand-in registries into a folder; return the environment of a gateway that lives there."""
-    for name, value in (("demo-soap/key", soap_credits.KEY), ("demo-rest/token", rest_catalogue.TOKEN)):
+    for name, value in (
+        ("demo-soap/key", soap_credits.KEY),
+        ("demo-rest/token", rest_catalogue.TOKEN),
+    ):
         secret = folder / "secrets" / name
         secret.parent.mkdir(parents=True, exist_ok=True)
         secret.write_text(value)
@@ -137,9 +150,18 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     for name, url in (("demo-soap", soap_url), ("demo-rest", rest_url)):
         text = (ROOT / "connectors" / f"{name}.yaml").read_text()
         port = text.split("http://127.0.0.1:")[1].split("/")[0]
-        (connectors / f"{name}.yaml").write_text(text.replace(f"http://127.0.0.1:{port}", url).replace("every: 10s", "every: 1s"))
-    (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
-    found = Site(tmp_path, broker.bootstrap, {"demo-soap": soap_url, "demo-rest": rest_url}, furnished(tmp_path, broker.bootstrap))
+        (connectors / f"{name}.yaml").write_text(
+            text.replace(f"http://127.0.0.1:{port}", url).replace("every: 10s", "every: 1s")
+        )
+    (connectors / "demo-soap.wsdl").write_bytes(
+        (ROOT / "connectors" / "demo-soap.wsdl").read_bytes()
+    )
+    found = Site(
+        tmp_path,
+        broker.bootstrap,
+        {"demo-soap": soap_url, "demo-rest": rest_url},
+        furnished(tmp_path, broker.bootstrap),
+    )
     yield found
     for process in [*found.running, soap, rest]:
         if process.poll() is None:

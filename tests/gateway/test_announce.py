@@ -12,7 +12,11 @@ from gateway.config.mapping_tables import FrameworkVersion
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.observability.lookup_labels import unmapped_values, used_tables
-from gateway.pipeline.config_metrics import last_valid_day, mapped_field_ratio, publish_config_metrics
+from gateway.pipeline.config_metrics import (
+    last_valid_day,
+    mapped_field_ratio,
+    publish_config_metrics,
+)
 from gateway.pipeline.processed_record import ProcessedRecord, count_key, count_results
 from gateway.records import Issue, Lookup
 
@@ -51,10 +55,18 @@ def test_each_stream_says_which_share_of_its_target_it_maps_and_a_second_call_fo
     tables = Tables.load(ROOT / "mappings")
     metrics.CONFIG_INFO.labels("gone", "0", "1").set(1)
     publish_config_metrics([connector], tables, TODAY)
-    samples = {tuple(sample.labels.values()): sample.value for family in metrics.COVERAGE.collect() for sample in family.samples}
+    samples = {
+        tuple(sample.labels.values()): sample.value
+        for family in metrics.COVERAGE.collect()
+        for sample in family.samples
+    }
     assert set(samples) == {(connector.connector, name) for name in connector.streams}
     assert all(0 < value <= 1 for value in samples.values())
-    running = [sample.labels["connector"] for family in metrics.CONFIG_INFO.collect() for sample in family.samples]
+    running = [
+        sample.labels["connector"]
+        for family in metrics.CONFIG_INFO.collect()
+        for sample in family.samples
+    ]
     assert running == ["demo-rest"]
     assert mapped_field_ratio(connector.streams["programmes"]) > 0.5
 
@@ -63,7 +75,12 @@ def test_lookups_and_strangers_are_counted_once_committed():
     found = [Lookup(field="eqf_level", table="ZZ/ZZQF", version="2024", row="r", source="s")]
     strangers = [Issue(code="unmapped", field="mode")]
     result = ProcessedRecord(
-        [], "zz", "s", "accepted", table_versions=used_tables("ZZ", found), unmapped_values=unmapped_values("ZZ", found, strangers)
+        [],
+        "zz",
+        "s",
+        "accepted",
+        table_versions=used_tables("ZZ", found),
+        unmapped_values=unmapped_values("ZZ", found, strangers),
     )
     count_results({count_key(result): 3})
     assert metrics.TABLE_LOOKUPS.labels("ZZ", "ZZQF", "2024")._value.get() == 3

@@ -147,7 +147,11 @@ class Registry(BaseHTTPRequestHandler):
         if self.path.startswith("/canary-basic"):
             status, kind, text = 200, "application/json", json.dumps(records())
         elif self.path.startswith("/token"):
-            status, kind, text = 200, "application/json", json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 60})
+            status, kind, text = (
+                200,
+                "application/json",
+                json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 60}),
+            )
         elif self.path.startswith("/refuse"):
             status = 401
         elif self.path.startswith("/canary-bearer"):
@@ -186,7 +190,14 @@ class Nest:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(Path(__file__).with_name("canary_worker.py")), *arguments]
         log = (self.folder / "worker.log").open("ab")
-        process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder)
+        process = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
         self.processes.append(process)
         return process
 
@@ -211,23 +222,36 @@ def write_connectors(folder: Path, url: str, secure_url: str) -> None:
     for name, auth in AUTH.items():
         tls = "  tls: {certificate: {secret: tls/cert}, key: {secret: tls/key}, password: {secret: canary-tls/passphrase}, authorities: {secret: tls/ca}}\n"
         at = secure_url if name == "canary-tls" else url
-        text = HEAD.format(name=name, url=at, auth=auth.replace("URL", url), tls=tls if name == "canary-tls" else "")
+        text = HEAD.format(
+            name=name,
+            url=at,
+            auth=auth.replace("URL", url),
+            tls=tls if name == "canary-tls" else "",
+        )
         (connectors / f"{name}.yaml").write_text(text)
     soap = (ROOT / "connectors" / "demo-soap.yaml").read_text()
-    soap = soap.replace("connector: demo-soap", "connector: canary-soap").replace("demo-soap/key", "canary-soap/key")
+    soap = soap.replace("connector: demo-soap", "connector: canary-soap").replace(
+        "demo-soap/key", "canary-soap/key"
+    )
     soap = (
         soap.replace("http://127.0.0.1:18081/student-records", f"{url}/soap")
         .replace("every: 10s", "every: 2s")
         .replace("attempts: 4", "attempts: 1")
     )
     token = "  security: {username_token: {username: gateway, password: {secret: canary-soap/password}}}\n"
-    (connectors / "canary-soap.yaml").write_text(soap.replace("  wsdl: demo-soap.wsdl\n", f"  wsdl: demo-soap.wsdl\n{token}"))
-    (connectors / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())
+    (connectors / "canary-soap.yaml").write_text(
+        soap.replace("  wsdl: demo-soap.wsdl\n", f"  wsdl: demo-soap.wsdl\n{token}")
+    )
+    (connectors / "demo-soap.wsdl").write_bytes(
+        (ROOT / "connectors" / "demo-soap.wsdl").read_bytes()
+    )
 
 
 def write_secrets(folder: Path) -> None:
     lock = serialization.BestAvailableEncryption(SECRETS["canary-tls/passphrase"].encode())
-    key = CLIENT.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+    key = CLIENT.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock
+    )
     for name, value in {
         **{name: text.encode() for name, text in SECRETS.items()},
         "tls/cert": CLIENT.pem,
@@ -242,7 +266,10 @@ def write_secrets(folder: Path) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Registry), ThreadingHTTPServer(("127.0.0.1", 0), Registry)]
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", 0), Registry),
+        ThreadingHTTPServer(("127.0.0.1", 0), Registry),
+    ]
     pem = tmp_path / "server.pem"
     pem.write_bytes(SERVER.pem + SERVER.key_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -250,13 +277,18 @@ def registry(tmp_path: Path) -> Iterator[tuple[str, str]]:
     servers[1].socket = context.wrap_socket(servers[1].socket, server_side=True)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{servers[0].server_port}", f"https://localhost:{servers[1].server_port}"
+    yield (
+        f"http://127.0.0.1:{servers[0].server_port}",
+        f"https://localhost:{servers[1].server_port}",
+    )
     for server in servers:
         server.shutdown()
 
 
 @pytest.fixture
-def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: tuple[str, str]) -> Iterator[Nest]:
+def nest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: tuple[str, str]
+) -> Iterator[Nest]:
     """A broker that asks for a password, a registry, and everything that is secret."""
     guarded = free_port()
     monkeypatch.setattr(
@@ -300,12 +332,22 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.secu
 def spellings(canary: str) -> list[bytes]:
     """Give the ways a text may be written: as it is, quoted for a URL, in base64, in JSON's and Python's escapes."""
     plain = canary.encode()
-    return list({plain, quote(canary).encode(), base64.b64encode(plain).rstrip(b"=")[:-1], canary.encode("unicode_escape"), plain.lower()})
+    return list(
+        {
+            plain,
+            quote(canary).encode(),
+            base64.b64encode(plain).rstrip(b"=")[:-1],
+            canary.encode("unicode_escape"),
+            plain.lower(),
+        }
+    )
 
 
 def found_in(text: str | bytes, canaries: list[str]) -> set[str]:
     data = text.encode() if isinstance(text, str) else text
-    return {canary for canary in canaries if any(spelling in data for spelling in spellings(canary))}
+    return {
+        canary for canary in canaries if any(spelling in data for spelling in spellings(canary))
+    }
 
 
 def fly(nest: Nest, *also: str, reason: str) -> dict[str, set[str]]:
@@ -315,34 +357,57 @@ def fly(nest: Nest, *also: str, reason: str) -> dict[str, set[str]]:
 
     def flown() -> bool:
         assert worker.poll() is None, log.read_text()
-        standing = {record.topic for record in asyncio.run(read_all(nest.bootstrap, WATCHED, "read_committed"))}
+        standing = {
+            record.topic
+            for record in asyncio.run(read_all(nest.bootstrap, WATCHED, "read_committed"))
+        }
         return standing == set(WATCHED) and log.read_text().count('"poll failed"') >= len(AUTH) + 2
 
     until(flown, what=lambda: log.read_text()[-4000:])
-    url = json.loads(next(line for line in log.read_text().splitlines() if '"event": "started"' in line))["metrics"]
+    url = json.loads(
+        next(line for line in log.read_text().splitlines() if '"event": "started"' in line)
+    )["metrics"]
     places: dict[str, str | bytes] = {"argv": Path(f"/proc/{worker.pid}/cmdline").read_bytes()}
     for place, path in (("metrics", "/metrics"), ("page", "/"), ("page", "/readyz")):
         with urllib.request.urlopen(url + path) as reply:
             places[place] = str(places.get(place, "")) + reply.read().decode()
     places["verify"] = nest.tell("verify", "canary-basic") + nest.tell("verify", "canary-oauth")
     assert "NOT COMPLETE" in places["verify"] or "complete" in places["verify"], places["verify"]
-    alone = nest.folder / "alone"  # an erasure takes every stream of every connector it knows: one will do
+    alone = (
+        nest.folder / "alone"
+    )  # an erasure takes every stream of every connector it knows: one will do
     alone.mkdir()
     shutil.copy(nest.folder / "connectors" / "canary-basic.yaml", alone)
     given = f"fi-national-number {PERSON['number']}\n"
-    places["receipt"] = nest.tell("erase", "--person", "--yes", "--reason", reason, given=given, GATEWAY_CONNECTORS=str(alone))
+    places["receipt"] = nest.tell(
+        "erase", "--person", "--yes", "--reason", reason, given=given, GATEWAY_CONNECTORS=str(alone)
+    )
     assert '"state": "erased"' in places["receipt"], places["receipt"]
     places["log"] = log.read_text()
-    found = {place: found_in(text, [*EVERYWHERE, *PERSON.values()]) for place, text in places.items()}
-    for record in asyncio.run(read_all(nest.bootstrap, tuple(topic.name for topic in topics.TOPICS), "read_uncommitted")):
-        about = b"\n".join([record.key or b"", *(name.encode() + b" " + value for name, value in record.headers)])
+    found = {
+        place: found_in(text, [*EVERYWHERE, *PERSON.values()]) for place, text in places.items()
+    }
+    for record in asyncio.run(
+        read_all(nest.bootstrap, tuple(topic.name for topic in topics.TOPICS), "read_uncommitted")
+    ):
+        about = b"\n".join(
+            [record.key or b"", *(name.encode() + b" " + value for name, value in record.headers)]
+        )
         found.setdefault("headers", set()).update(found_in(about, [*EVERYWHERE, *PERSON.values()]))
         allowed = MAY_HOLD.get(record.topic, set())
-        found.setdefault(record.topic, set()).update(found_in(record.value or b"", [*EVERYWHERE, *PERSON.values()]) - allowed)
+        found.setdefault(record.topic, set()).update(
+            found_in(record.value or b"", [*EVERYWHERE, *PERSON.values()]) - allowed
+        )
     return {place: canaries for place, canaries in found.items() if canaries}
 
 
-WATCHED = ("gateway.raw.v1", "gateway.rejections.v1", "europass.credentials.v1", "esc.credential-pointers.v1", "esc.student-status.v1")
+WATCHED = (
+    "gateway.raw.v1",
+    "gateway.rejections.v1",
+    "europass.credentials.v1",
+    "esc.credential-pointers.v1",
+    "esc.student-status.v1",
+)
 
 
 def test_no_canary_is_found_where_it_must_not_be(nest: Nest):

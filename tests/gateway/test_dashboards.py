@@ -29,7 +29,10 @@ from tests.gateway.test_watched import Prometheus, get
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped"),
+    pytest.mark.skipif(
+        not shutil.which("prometheus"),
+        reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped",
+    ),
 ]
 SECONDS = int(os.environ.get("GATEWAY_DASHBOARD_SECONDS", "300"))
 ABOUT = "Drawn from the dashboard file and a real Prometheus's answers to its expressions, without Grafana (tests/deploy/drawing.py)."
@@ -52,7 +55,9 @@ def prometheus(fleet: Fleet, tmp_path: Path):  # noqa: F811 - the fixture
     config = {
         "global": {"scrape_interval": "5s", "scrape_timeout": "4s", "evaluation_interval": "5s"},
         "rule_files": ["rules.yml"],
-        "scrape_configs": [{"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+        "scrape_configs": [
+            {"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     process = subprocess.Popen(
@@ -74,7 +79,9 @@ def live(fleet: Fleet, broker: kafka.Broker, parent: subprocess.Popen) -> None: 
     todo = {
         0.15: lambda: fleet.control("soap-0", "misbehave", kind="error", times=None, status=500),
         0.35: lambda: fleet.control("soap-0", "behave"),
-        0.50: lambda: fleet.command("backfill", "soap-0", "--from", "2024-09-01", "--to", "2026-09-01"),
+        0.50: lambda: fleet.command(
+            "backfill", "soap-0", "--from", "2024-09-01", "--to", "2026-09-01"
+        ),
         0.65: lambda: children(parent)["1"].kill(),
         0.85: lambda: freeze(broker, 8),
     }
@@ -84,7 +91,11 @@ def live(fleet: Fleet, broker: kafka.Broker, parent: subprocess.Popen) -> None: 
             todo.pop(when)()
         for number, name in enumerate(fleet.services):
             if (turn + number) % 3 == 0:
-                stream = ("courses", "programmes")[turn % 2] if name.startswith("rest") else ("credits", "degrees", "enrolments")[turn % 3]
+                stream = (
+                    ("courses", "programmes")[turn % 2]
+                    if name.startswith("rest")
+                    else ("credits", "degrees", "enrolments")[turn % 3]
+                )
                 fleet.control(name, "add", stream=stream, count=3 + number)
                 fleet.control(name, "change", stream=stream, count=2)
         turn += 1
@@ -110,11 +121,17 @@ def screenshot(page: Path, height: int, picture: Path) -> None:
 
 @pytest.mark.parametrize("fleet", [(400, "10s")], indirect=True)
 @pytest.mark.timeout(SECONDS + 500)
-def test_every_panel_has_data_in_a_run(fleet: Fleet, prometheus: tuple[Prometheus, int], broker: kafka.Broker, tmp_path: Path):  # noqa: F811
+def test_every_panel_has_data_in_a_run(
+    fleet: Fleet, prometheus: tuple[Prometheus, int], broker: kafka.Broker, tmp_path: Path
+):
     server, port = prometheus
     parent = fleet.run("--processes", "2", GATEWAY_METRICS_PORT=str(port))
     url = parent_url(fleet)
-    until(lambda: get(f"{url}/readyz") == "process 1: ok\nprocess 2: ok\n", 120, lambda: get(f"{url}/readyz"))
+    until(
+        lambda: get(f"{url}/readyz") == "process 1: ok\nprocess 2: ok\n",
+        120,
+        lambda: get(f"{url}/readyz"),
+    )
     live(fleet, broker, parent)
     end = time.time()
     received = server.number("sum(gateway_records_received_total)")
@@ -127,7 +144,9 @@ def test_every_panel_has_data_in_a_run(fleet: Fleet, prometheus: tuple[Prometheu
         "mapping": {"connector": ".*", "stream": ".*", "country": ".*"},
     }.items():
         board = json.loads((ROOT / f"deploy/grafana/{name}.json").read_text())
-        text, without, height = drawing.page(board, drawing.Prometheus(server.base, end, SECONDS, variables=variables), ABOUT)
+        text, without, height = drawing.page(
+            board, drawing.Prometheus(server.base, end, SECONDS, variables=variables), ABOUT
+        )
         empty += without
         page = tmp_path / f"{name}.html"
         page.write_text(text)

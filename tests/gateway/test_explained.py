@@ -13,7 +13,11 @@ from lxml import html
 from tests.gateway.acting import raw, until
 from tests.gateway.conftest import Site
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400), pytest.mark.parametrize("site", [40], indirect=True)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(400),
+    pytest.mark.parametrize("site", [40], indirect=True),
+]
 
 
 def get(url: str) -> tuple[int, str]:
@@ -33,7 +37,9 @@ def test_the_form_explains_a_record_and_hides_persons(site: Site):
     assert form.inputs["connector"].value_options == ["demo-rest", "demo-soap"]
     assert all(label.xpath(".//input | .//select") for label in form.xpath(".//label"))
 
-    degree = next(record for record in site.read("gateway.raw.v1") if record.key.startswith(b"demo-soap|D"))
+    degree = next(
+        record for record in site.read("gateway.raw.v1") if record.key.startswith(b"demo-soap|D")
+    )
     native_id = degree.key.decode().partition("|")[2]
     asked = urllib.parse.urlencode({"connector": "demo-soap", "id": native_id})
     status, page = get(f"{url}/explain?{asked}")

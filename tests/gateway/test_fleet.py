@@ -29,11 +29,17 @@ streams:
 
 
 def load(folder: Path) -> list[str]:
-    settings = Settings(connectors=folder, mappings=ROOT / "mappings", pseudonym_key="0123456789abcdef0123456789abcdef")
+    settings = Settings(
+        connectors=folder,
+        mappings=ROOT / "mappings",
+        pseudonym_key="0123456789abcdef0123456789abcdef",
+    )
     return list(load_config(settings, publish_metrics=False).connectors)
 
 
-def test_two_registries_that_call_at_one_path_are_refused_where_the_second_says_so(tmp_path: Path) -> None:
+def test_two_registries_that_call_at_one_path_are_refused_where_the_second_says_so(
+    tmp_path: Path,
+) -> None:
     for name, path in (("first", "a"), ("second", "b")):
         (tmp_path / f"{name}.yaml").write_text(PUSHED.format(name=name, path=path))
     assert load(tmp_path) == ["first", "second"]
@@ -49,4 +55,6 @@ def test_a_file_whose_name_ends_otherwise_is_not_passed_over_in_silence(tmp_path
     (tmp_path / "third.yml").write_text(PUSHED.format(name="third", path="c"))
     with capture_logs() as said:
         assert load(tmp_path) == []
-    assert [(one["event"], Path(one["file"]).name) for one in said] == [("file is not read", "third.yml")]
+    assert [(one["event"], Path(one["file"]).name) for one in said] == [
+        ("file is not read", "third.yml")
+    ]

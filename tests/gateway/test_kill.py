@@ -38,7 +38,9 @@ def test_ten_kills_lose_and_double_nothing(site: Site):
     assert raw == served
 
     accepted = [record for record in records if record.topic in HARMONISED]
-    rejected = {record.key.decode() for record in records if record.topic == "gateway.rejections.v1"}
+    rejected = {
+        record.key.decode() for record in records if record.topic == "gateway.rejections.v1"
+    }
     assert len({(record.topic, record.key) for record in accepted}) == len(accepted)
     assert len(accepted) + len(rejected) == len(served)
 

@@ -45,7 +45,10 @@ def test_a_run_of_failures_is_told_once_and_its_end_once():
     troubles.poll_succeeded()
     troubles.poll_succeeded()
     assert [one["kind"] for one in listening.said] == ["failing", "halted", "recovered"]
-    assert all(one["owner"] == {"name": "Demonstration", "contact": "https://catalogue.example/contact"} for one in listening.said)
+    assert all(
+        one["owner"] == {"name": "Demonstration", "contact": "https://catalogue.example/contact"}
+        for one in listening.said
+    )
 
 
 @pytest.mark.kafka
@@ -60,13 +63,23 @@ def test_a_halt_reaches_the_owner_and_so_does_its_end(site: Site):
     def news() -> list[dict]:
         return [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
 
-    until(lambda: {one["stream"] for one in news() if one["kind"] == "halted"} == {"courses", "programmes"})
+    until(
+        lambda: (
+            {one["stream"] for one in news() if one["kind"] == "halted"}
+            == {"courses", "programmes"}
+        )
+    )
     token.write_text(good)
     settings = Settings(kafka_bootstrap=site.bootstrap)
     asyncio.run(
         send_command(settings, "demo-rest", commands.encode(commands.Poll(connector="demo-rest")))
     )  # not at the next try, a minute later
-    until(lambda: {one["stream"] for one in news() if one["kind"] == "recovered"} == {"courses", "programmes"})
+    until(
+        lambda: (
+            {one["stream"] for one in news() if one["kind"] == "recovered"}
+            == {"courses", "programmes"}
+        )
+    )
     pause = commands.Pause(connector="demo-rest", stream="courses", reason="moving house")
     asyncio.run(send_command(settings, "demo-rest", commands.encode(pause)))
     until(lambda: [one["text"] for one in news() if one["kind"] == "paused"] == ["moving house"])

@@ -57,7 +57,11 @@ def test_what_cannot_be_carried_out_is_answered_and_the_next_command_is_heard(si
     ):
         asyncio.run(send_command(settings, connector, value))
     until(lambda: '"event": "command",' in site.log())
-    answers = [json.loads(line) for line in site.log().splitlines() if "bad command" in line or "command refused" in line]
+    answers = [
+        json.loads(line)
+        for line in site.log().splitlines()
+        if "bad command" in line or "command refused" in line
+    ]
     assert [one["event"] for one in answers] == ["bad command"] * 2 + ["command refused"] * 2
     assert "demo-rest has no stream nope; it has programmes, courses" in answers[2]["reason"]
     assert "no connector nobody; this worker knows demo-rest, demo-soap" in answers[3]["reason"]

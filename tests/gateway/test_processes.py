@@ -47,17 +47,31 @@ def children(process: subprocess.Popen) -> dict[str, psutil.Process]:
 def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site):
     parent = site.run("--processes", "2", GATEWAY_INSTANCE="here")
     url = parent_url(site)
-    until(lambda: get(f"{url}/readyz") == (200, "process 1: ok\nprocess 2: ok\n"), 90, lambda: str(get(f"{url}/readyz")))
+    until(
+        lambda: get(f"{url}/readyz") == (200, "process 1: ok\nprocess 2: ok\n"),
+        90,
+        lambda: str(get(f"{url}/readyz")),
+    )
     served = sum(len(site.ledger(name)) for name in site.services)
-    until(lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 1200, 90, lambda: f"{served} served", pause=1)
+    until(
+        lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 1200,
+        90,
+        lambda: f"{served} served",
+        pause=1,
+    )
 
     text = get(f"{url}/metrics")[1]
     assert set(re.findall(r'gateway_build_info\{process="(\d)"', text)) == {"1", "2"}
-    assert sum(map(float, re.findall(r"^gateway_connectors_owned\{.*\} (\S+)", text, re.MULTILINE))) == 2
+    assert (
+        sum(map(float, re.findall(r"^gateway_connectors_owned\{.*\} (\S+)", text, re.MULTILINE)))
+        == 2
+    )
     assert get(f"{url}/metrics?name[]=gateway_build_info")[1].count("\ngateway_") == 2
     page = get(url)[1]
     assert "2 connectors" in page
-    assert "Demonstration register" in page, "the parent's page knows what processes know and metrics do not"
+    assert "Demonstration register" in page, (
+        "the parent's page knows what processes know and metrics do not"
+    )
 
     victim = children(parent)["1"]
     victim.send_signal(signal.SIGKILL)
@@ -69,7 +83,12 @@ def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site)
     assert 'gateway_worker_restarts_total{process="1"} 1.0' in get(f"{url}/metrics")[1]
 
     site.control("demo-rest", "add", stream="courses", count=25)
-    until(lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) == 1225, 60, lambda: "25 more", pause=1)
+    until(
+        lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) == 1225,
+        60,
+        lambda: "25 more",
+        pause=1,
+    )
     assert all(count == 1 for count in versions(site.read(*HARMONISED)).values())
 
     started = time.monotonic()
@@ -98,7 +117,17 @@ def test_processes_end_when_their_parent_is_killed(site: Site):
     assert len(left) == 2
     parent.kill()
     parent.wait()
-    until(lambda: not [child for child in left.values() if child.is_running() and child.status() != "zombie"], 60, lambda: str(left))
+    until(
+        lambda: (
+            not [
+                child
+                for child in left.values()
+                if child.is_running() and child.status() != "zombie"
+            ]
+        ),
+        60,
+        lambda: str(left),
+    )
 
 
 @pytest.mark.timeout(180)
@@ -106,6 +135,8 @@ def test_without_a_kafka_each_process_is_started_again_later_each_time(site: Sit
     parent = site.run("--processes", "2", GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
     url = parent_url(site)
     until(lambda: '"code": 4, "next_try_seconds": 2.0' in site.log(), 60, site.log)
-    until(lambda: "ended with code 4" in get(f"{url}/readyz")[1], 60, lambda: get(f"{url}/readyz")[1])
+    until(
+        lambda: "ended with code 4" in get(f"{url}/readyz")[1], 60, lambda: get(f"{url}/readyz")[1]
+    )
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(15) == 128 + signal.SIGTERM

@@ -22,7 +22,11 @@ import pytest
 from tests.gateway.acting import answer, gateway, until
 from tests.gateway.conftest import HARMONISED, Site, versions
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400), pytest.mark.parametrize("site", [10], indirect=True)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(400),
+    pytest.mark.parametrize("site", [10], indirect=True),
+]
 CONNECTOR = """
 language: 1
 connector: caller
@@ -82,13 +86,22 @@ class Caller:
     @property
     def url(self) -> str:
         """The door of the newest worker."""
-        return re.findall(r'"url": "([^"]+)", "event": "receiving port open"', self.site.log(len(self.site.running) - 1))[-1]
+        return re.findall(
+            r'"url": "([^"]+)", "event": "receiving port open"',
+            self.site.log(len(self.site.running) - 1),
+        )[-1]
 
     def once(self, *things: Thing) -> int:
         body = json.dumps({"items": [thing._asdict() for thing in things]}).encode()
-        headers = {"Content-Type": "application/json", "Authorization": "Bearer right", "Connection": "close"}
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": "Bearer right",
+            "Connection": "close",
+        }
         try:
-            with urllib.request.urlopen(urllib.request.Request(f"{self.url}/in", body, headers), timeout=60) as reply:
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{self.url}/in", body, headers), timeout=60
+            ) as reply:
                 return reply.status if reply.read() == str(len(things)).encode() else -1
         except urllib.error.HTTPError as error:
             return error.code
@@ -156,7 +169,11 @@ def mend(site: Site, old: str, new: str) -> None:
     before = site.log(number).count('"configuration replaced"')
     file = site.folder / "connectors" / "caller.yaml"
     file.write_text(file.read_text().replace(old, new))
-    until(lambda: site.log(number).count('"configuration replaced"') > before, 60, lambda: site.log(number)[-3000:])
+    until(
+        lambda: site.log(number).count('"configuration replaced"') > before,
+        60,
+        lambda: site.log(number)[-3000:],
+    )
 
 
 def standing(site: Site, topic: str) -> dict[bytes, dict]:
@@ -171,29 +188,38 @@ def standing(site: Site, topic: str) -> dict[bytes, dict]:
 def titles(site: Site) -> Counter[tuple[str, str]]:
     """Give what stands as documents: title and mode of each."""
     return Counter(
-        (one["title"]["en"], one.get("mode", {}).get("id", "").rpartition("/")[2]) for one in standing(site, QUALIFICATIONS).values()
+        (one["title"]["en"], one.get("mode", {}).get("id", "").rpartition("/")[2])
+        for one in standing(site, QUALIFICATIONS).values()
     )
 
 
 def wanted(caller: Caller, modes: dict[str, str]) -> Counter[tuple[str, str]]:
     """Give what should stand: the last acknowledged version of everything whose mode is known."""
-    return Counter((thing.title, modes[thing.mode]) for thing in caller.sent.values() if thing.mode in modes)
+    return Counter(
+        (thing.title, modes[thing.mode]) for thing in caller.sent.values() if thing.mode in modes
+    )
 
 
 def balanced(site: Site) -> Counter[str]:
     """Wait until everything that was received has ended in the newest worker; give how."""
     log = site.log(len(site.running) - 1)
-    url = json.loads(next(line for line in log.splitlines() if '"event": "started"' in line))["metrics"]
+    url = json.loads(next(line for line in log.splitlines() if '"event": "started"' in line))[
+        "metrics"
+    ]
     found: Counter[str] = Counter()
 
     def even() -> bool:
         found.clear()
         with urllib.request.urlopen(f"{url}/metrics") as reply:
             text = reply.read().decode()
-        for name, labels, value in re.findall(r"^gateway_records_(received_|suppressed_|)total\{(.*)\} (\S+)$", text, re.MULTILINE):
+        for name, labels, value in re.findall(
+            r"^gateway_records_(received_|suppressed_|)total\{(.*)\} (\S+)$", text, re.MULTILINE
+        ):
             outcome = re.search(r'outcome="(\w+)"', labels)
             found[outcome[1] if outcome else name.rstrip("_")] += int(float(value))
-        return found["received"] == sum(found[one] for one in ("accepted", "rejected", "unchanged", "deleted"))
+        return found["received"] == sum(
+            found[one] for one in ("accepted", "rejected", "unchanged", "deleted")
+        )
 
     until(even, 60, lambda: found)
     return found
@@ -210,7 +236,10 @@ def erase(site: Site, native_id: str) -> subprocess.CompletedProcess:
 
 def things(count: int) -> list[Thing]:
     """Give so many things; every third has a mode that no table knows."""
-    return [Thing(str(number), f"Thing {number}", "here" if number % 3 else "both") for number in range(count)]
+    return [
+        Thing(str(number), f"Thing {number}", "here" if number % 3 else "both")
+        for number in range(count)
+    ]
 
 
 def settled(site: Site, caller: Caller, modes: dict[str, str]) -> None:
@@ -222,34 +251,68 @@ def settled(site: Site, caller: Caller, modes: dict[str, str]) -> None:
         found = titles(site)
         return found == wanted(caller, modes)
 
-    until(whole, 90, lambda: f"missing {wanted(caller, modes) - found}, too many {found - wanted(caller, modes)}")
+    until(
+        whole,
+        90,
+        lambda: (
+            f"missing {wanted(caller, modes) - found}, too many {found - wanted(caller, modes)}"
+        ),
+    )
     twice = [one for one, count in versions(site.read(*HARMONISED)).items() if count > 1]
     assert not twice, "the same event was published twice"
 
 
 @pytest.mark.slow
-def test_a_replay_is_carried_out_while_the_registry_calls_whatever_is_killed(site: Site, caller: Caller):
+def test_a_replay_is_carried_out_while_the_registry_calls_whatever_is_killed(
+    site: Site, caller: Caller
+):
     caller.send(*things(30))
     settled(site, caller, {"here": PRESENTIAL})
     assert len(standing(site, REJECTIONS)) == 10
     with Calling(caller, [str(number) for number in range(30) if number % 3]) as calling:
         mend(site, "far: online}", "far: online, both: blended}")
-        tried = answer(site, "rejections", "replay", "--reason", "unmapped", "--connector", "caller", "--dry-run")
+        tried = answer(
+            site,
+            "rejections",
+            "replay",
+            "--reason",
+            "unmapped",
+            "--connector",
+            "caller",
+            "--dry-run",
+        )
         assert [one["now"] for one in tried] == [{"accepted": 10}]
-        assert gateway(site, "rejections", "replay", "--reason", "unmapped", "--connector", "caller").returncode == 0
-        for sign in ('"event": "command"', '"event": "receiving port open"'):  # it is written down, then it is taken up
+        assert (
+            gateway(
+                site, "rejections", "replay", "--reason", "unmapped", "--connector", "caller"
+            ).returncode
+            == 0
+        )
+        for sign in (
+            '"event": "command"',
+            '"event": "receiving port open"',
+        ):  # it is written down, then it is taken up
             until(lambda sign=sign: sign in site.log(len(site.running) - 1), 60, pause=0.01)
             site.running[-1].send_signal(signal.SIGKILL)
             site.running[-1].wait()
             site.run()
-        until(lambda: not standing(site, REJECTIONS), 90, lambda: site.log(len(site.running) - 1)[-3000:])
+        until(
+            lambda: not standing(site, REJECTIONS),
+            90,
+            lambda: site.log(len(site.running) - 1)[-3000:],
+        )
     modes = {"here": PRESENTIAL, "far": ONLINE, "both": BLENDED}
     settled(site, caller, modes)
     balanced(site)
     replayed = [number for number in range(len(site.running)) if '"replayed"' in site.log(number)]
     assert replayed, "nobody carried it out to its end"
-    assert gateway(site, "rejections", "replay", "--connector", "caller").stdout == "nothing stands rejected\n"
-    print(f"replayed by worker {replayed}; {calling.messages} messages accepted meanwhile; other answers: {dict(caller.refused)}")
+    assert (
+        gateway(site, "rejections", "replay", "--connector", "caller").stdout
+        == "nothing stands rejected\n"
+    )
+    print(
+        f"replayed by worker {replayed}; {calling.messages} messages accepted meanwhile; other answers: {dict(caller.refused)}"
+    )
 
 
 def test_renormalising_and_erasing_hold_while_the_registry_calls(site: Site, caller: Caller):
@@ -270,7 +333,9 @@ def test_renormalising_and_erasing_hold_while_the_registry_calls(site: Site, cal
         headers = dict(record.headers)
         if corrected := headers.get("ce_correctionof"):
             corrections += 1
-            assert corrected.decode() == history[record.key][-1], "a correction names the event that stood"
+            assert corrected.decode() == history[record.key][-1], (
+                "a correction names the event that stood"
+            )
         history.setdefault(record.key, []).append(headers["ce_id"].decode())
     assert corrections >= 1, "what was not changed meanwhile was published anew"
 
@@ -279,7 +344,9 @@ def test_renormalising_and_erasing_hold_while_the_registry_calls(site: Site, cal
             done = erase(site, native_id)
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout)["records"] == 1
-        for native_id in erased:  # acknowledged, or the registry would send it for ever; and not kept
+        for (
+            native_id
+        ) in erased:  # acknowledged, or the registry would send it for ever; and not kept
             caller.send(Thing(native_id, "Back again", "here"))
             del caller.sent[native_id]
     settled(site, caller, modes)

@@ -39,9 +39,15 @@ streams:
 def call(port: int, number: int, shown: str = "right") -> tuple[int, str, str]:
     """Post one record; return status, body and Retry-After."""
     body = json.dumps({"items": [{"id": str(number)}]}).encode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {shown}", "Connection": "close"}
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {shown}",
+        "Connection": "close",
+    }
     try:
-        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/in", body, headers), timeout=60) as reply:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}/in", body, headers), timeout=60
+        ) as reply:
             return reply.status, reply.read().decode(), ""
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers.get("Retry-After", "")
@@ -62,11 +68,22 @@ def test_any_worker_may_be_called(site: Site):
     secret.chmod(0o600)
     ports = free_port(), free_port()
     peers = [f"http://127.0.0.1:{port}" for port in ports]
-    several = site.run("--processes", "2", "--roles", "poll", GATEWAY_RECEIVE_PORT=str(ports[0]), GATEWAY_RECEIVE_PEERS=peers[1])
+    several = site.run(
+        "--processes",
+        "2",
+        "--roles",
+        "poll",
+        GATEWAY_RECEIVE_PORT=str(ports[0]),
+        GATEWAY_RECEIVE_PEERS=peers[1],
+    )
     site.run("--roles", "poll", GATEWAY_RECEIVE_PORT=str(ports[1]), GATEWAY_RECEIVE_PEERS=peers[0])
     url = parent_url(site)
     until(lambda: get(f"{url}/readyz")[0] == 200, 90, lambda: site.log()[-3000:])
-    until(lambda: '"receiving port open"' in site.log(1) and call(ports[1], 0)[0] == 200, 60, lambda: site.log(1)[-3000:])
+    until(
+        lambda: '"receiving port open"' in site.log(1) and call(ports[1], 0)[0] == 200,
+        60,
+        lambda: site.log(1)[-3000:],
+    )
 
     acknowledged = {0}
     for number in range(1, 13):
@@ -76,11 +93,15 @@ def test_any_worker_may_be_called(site: Site):
             lambda number=number: f"{number}: {call(ports[number % 2], number)}",
         )
         acknowledged.add(number)
-    assert [call(port, 99, "wrong")[0] for port in ports * 6] == [401] * 12, "whoever is called, the owner judges"
+    assert [call(port, 99, "wrong")[0] for port in ports * 6] == [401] * 12, (
+        "whoever is called, the owner judges"
+    )
 
     owning = [
         process
-        for process, number in re.findall(r'gateway_connectors_owned\{process="(.)"\} (\S+)', get(f"{url}/metrics")[1])
+        for process, number in re.findall(
+            r'gateway_connectors_owned\{process="(.)"\} (\S+)', get(f"{url}/metrics")[1]
+        )
         if float(number)
     ]
     owner = children(several)[owning[0]] if owning else None
@@ -98,9 +119,16 @@ def test_any_worker_may_be_called(site: Site):
         time.sleep(0.5)
     moved = time.monotonic() - killed
     assert told[-1][0] == 200, told
-    assert all(status == 0 or (status == 503 and int(after) > 0) for status, after in told[:-1]), "a lost connection, or when to come again"
+    assert all(status == 0 or (status == 503 and int(after) > 0) for status, after in told[:-1]), (
+        "a lost connection, or when to come again"
+    )
     assert moved < 30, told  # half of it where nobody else works
-    raw = [decode_raw(record.key, record.value, record.headers).native_id for record in site.read("gateway.raw.v1")]
+    raw = [
+        decode_raw(record.key, record.value, record.headers).native_id
+        for record in site.read("gateway.raw.v1")
+    ]
     assert set(raw) >= set(map(str, acknowledged)), "each acknowledged message is there"
     assert len(raw) == len(set(raw)), "once"
-    print(f"the owner was killed; a caller was told to come again for {moved:.1f} s ({len(told) - 1} times 503), then accepted")
+    print(
+        f"the owner was killed; a caller was told to come again for {moved:.1f} s ({len(told) - 1} times 503), then accepted"
+    )

@@ -29,10 +29,14 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(
-            connectors=folder / "connectors", mappings=folder / "mappings", pseudonym_key="a key for tests only, never for people"
+            connectors=folder / "connectors",
+            mappings=folder / "mappings",
+            pseudonym_key="a key for tests only, never for people",
         )
         self.placed: list[tuple[LoadedConfig, frozenset[str]]] = []
-        self.reloader = ConfigReloader(self.settings, None, load_config(self.settings), self.place, has_poll_role=False)
+        self.reloader = ConfigReloader(
+            self.settings, None, load_config(self.settings), self.place, has_poll_role=False
+        )
 
     async def place(self, fleet: LoadedConfig, changed: frozenset[str]) -> None:
         self.placed.append((fleet, changed))
@@ -79,7 +83,11 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 
 def running() -> list[str]:
-    return [sample.labels["digest"] for family in metrics.CONFIG_INFO.collect() for sample in family.samples]
+    return [
+        sample.labels["digest"]
+        for family in metrics.CONFIG_INFO.collect()
+        for sample in family.samples
+    ]
 
 
 def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
@@ -124,10 +132,15 @@ def test_a_half_written_file_runs_only_when_it_is_whole(house: House):
     house.during(work)
 
 
-def test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place(house: House, capsys: pytest.CaptureFixture[str]):
+def test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place(
+    house: House, capsys: pytest.CaptureFixture[str]
+):
     async def work() -> None:
         good = house.connector.read_text()
-        for bad in (good.replace("emits: qualification", "emits: qualifikation"), good.replace("hybrid: blended", "hybrid: online")):
+        for bad in (
+            good.replace("emits: qualification", "emits: qualifikation"),
+            good.replace("hybrid: blended", "hybrid: online"),
+        ):
             assert bad != good
             refused = outcome("refused")
             house.connector.write_text(bad)
@@ -153,11 +166,15 @@ def test_tables_come_and_connectors_come_and_go(house: House):
         assert (changed, fleet.tables.digest != before.tables.digest) == (frozenset(), True)
         text = house.connector.read_text()
         house.connector.rename(house.connector.with_name("demo-other.yaml"))
-        house.connector.with_name("demo-other.yaml").write_text(text.replace("connector: demo-rest", "connector: demo-other"))
+        house.connector.with_name("demo-other.yaml").write_text(
+            text.replace("connector: demo-rest", "connector: demo-other")
+        )
         fleet, changed = await house.placed_next()
         assert changed == {"demo-rest", "demo-other"}
         assert set(fleet.connectors) == {"demo-other"}
-        assert set(fleet.harmonisers) == {"demo-rest", "demo-other"}, "what was polled is harmonised still"
+        assert set(fleet.harmonisers) == {"demo-rest", "demo-other"}, (
+            "what was polled is harmonised still"
+        )
 
     house.during(work)
 
@@ -181,7 +198,9 @@ def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: S
     table = mappings / "nl.yaml"
     replace(table, table.read_text() + "\n# a remark\n")
     until(lambda: '"configuration replaced"' in site.log())
-    said = next(json.loads(line) for line in site.log().splitlines() if '"configuration replaced"' in line)
+    said = next(
+        json.loads(line) for line in site.log().splitlines() if '"configuration replaced"' in line
+    )
     site.control("demo-rest", "add", stream="programmes", count=20)
     until(lambda: raw(site, "demo-rest") == 80)
     whole(site)
@@ -199,7 +218,11 @@ def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: S
     site.control("demo-rest", "add", stream="courses", count=5)
     until(lambda: raw(site, "demo-rest") == 90)
     whole(site)
-    until(lambda: {one["tables_digest"] for one in answer(site, "status")["workers"]} == {said["tables"]})
+    until(
+        lambda: (
+            {one["tables_digest"] for one in answer(site, "status")["workers"]} == {said["tables"]}
+        )
+    )
 
     url = re.search(r'"metrics": "(http[^"]+)"', site.log())[1]
     with urllib.request.urlopen(f"{url}/metrics") as reply:
@@ -208,9 +231,21 @@ def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: S
     assert 'gateway_config_reloads_total{outcome="refused"} 1.0' in text
 
     def known() -> set[str]:  # a worker says its state every few seconds
-        return {one["config_digest"] for one in answer(site, "status")["streams"] if one["connector"] == "demo-rest"}
+        return {
+            one["config_digest"]
+            for one in answer(site, "status")["streams"]
+            if one["connector"] == "demo-rest"
+        }
 
-    until(lambda: [f'gateway_config_info{{connector="demo-rest",digest="{one}"' in text for one in known()] == [True])
+    until(
+        lambda: (
+            [
+                f'gateway_config_info{{connector="demo-rest",digest="{one}"' in text
+                for one in known()
+            ]
+            == [True]
+        )
+    )
 
     digests = [
         (record.timestamp, json.loads(dict(record.headers)["provenance"])["tables_digest"])

@@ -52,11 +52,19 @@ def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
     corrections = [record for record in after if "ce_correctionof" in dict(record.headers)]
     again = {record.key for record in corrections if record.topic == "europass.qualifications.v1"}
     assert affected <= again
-    assert len(corrections) == len({(record.topic, record.key) for record in corrections}), "a record was published twice"
+    assert len(corrections) == len({(record.topic, record.key) for record in corrections}), (
+        "a record was published twice"
+    )
     earlier = {(record.topic, record.key): dict(record.headers)["ce_id"] for record in before}
-    assert all(dict(one.headers)["ce_correctionof"] == earlier[one.topic, one.key] for one in corrections)
+    assert all(
+        dict(one.headers)["ce_correctionof"] == earlier[one.topic, one.key] for one in corrections
+    )
     assert f"demo-rest: {len(corrections)} records" in listed.stdout
     assert all(count == 1 for count in versions(after).values())
-    news = [one for one in after if one.topic in HARMONISED and one.key not in {two.key for two in before}]
+    news = [
+        one
+        for one in after
+        if one.topic in HARMONISED and one.key not in {two.key for two in before}
+    ]
     assert len(news) > 150
     assert second.poll() is None

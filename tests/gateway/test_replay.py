@@ -28,7 +28,9 @@ def standing(site: Site) -> tuple[set[str], set[str]]:
 
 def documents(site: Site) -> dict[tuple[str, bytes], bool]:
     """Give every key on the output topics, and whether a document stands there: else it is withheld, or its record rejected now."""
-    return {(record.topic, record.key): record.value is not None for record in site.read(*HARMONISED)}
+    return {
+        (record.topic, record.key): record.value is not None for record in site.read(*HARMONISED)
+    }
 
 
 def there(found: dict[tuple[str, bytes], bool]) -> set[tuple[str, bytes]]:
@@ -45,14 +47,23 @@ def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site)
     until(lambda: len(documents(site)) + len(standing(site)[1]) == 400)
     before, rejected_before = documents(site), standing(site)[1]
     groups = answer(site, "rejections", "list", "--connector", "demo-rest")
-    (group,) = [one for one in groups if one["reason"] == "unmapped" and one["stream"] == "programmes"]
+    (group,) = [
+        one for one in groups if one["reason"] == "unmapped" and one["stream"] == "programmes"
+    ]
     assert group["field"] == "mode"
 
     shown = gateway(site, "rejections", "show", "demo-rest", group["example"])
     assert all(word in shown.stdout for word in ("mode", "unmapped", "gateway.raw.v1-"))
     assert "modeOfDelivery" not in shown.stdout
-    assert '"modeOfDelivery":["hybrid"]' in gateway(site, "rejections", "show", "demo-rest", group["example"], "--payload").stdout
-    of_person = next(one for one in answer(site, "rejections", "list", "--connector", "demo-soap") if one["stream"] == "degrees")
+    assert (
+        '"modeOfDelivery":["hybrid"]'
+        in gateway(site, "rejections", "show", "demo-rest", group["example"], "--payload").stdout
+    )
+    of_person = next(
+        one
+        for one in answer(site, "rejections", "list", "--connector", "demo-soap")
+        if one["stream"] == "degrees"
+    )
     refused = gateway(site, "rejections", "show", "demo-soap", of_person["example"], "--payload")
     assert (refused.returncode, refused.stdout) == (5, "")
     worker.send_signal(signal.SIGTERM)
@@ -60,23 +71,47 @@ def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site)
 
     table.write_text(text)
     worker = site.run()
-    tried = answer(site, "rejections", "replay", "--reason", "unmapped", "--connector", "demo-rest", "--dry-run")
+    tried = answer(
+        site,
+        "rejections",
+        "replay",
+        "--reason",
+        "unmapped",
+        "--connector",
+        "demo-rest",
+        "--dry-run",
+    )
     mended = sum(one["now"].get("accepted", 0) for one in tried)
     assert mended >= group["records"]
     assert all(sum(one["now"].values()) == one["records"] for one in tried)
     dice = random.Random(SEED)
     for _ in range(KILLS):
         until(lambda: '"started"' in site.log(len(site.running) - 1))
-        assert gateway(site, "rejections", "replay", "--reason", "unmapped", "--connector", "demo-rest").returncode == 0
+        assert (
+            gateway(
+                site, "rejections", "replay", "--reason", "unmapped", "--connector", "demo-rest"
+            ).returncode
+            == 0
+        )
         time.sleep(dice.uniform(0.0, 3.0))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         worker = site.run()
     gateway(site, "rejections", "replay", "--reason", "unmapped")
-    until(lambda: not [one for one in answer(site, "rejections", "list", "--connector", "demo-rest") if one["reason"] == "unmapped"])
+    until(
+        lambda: (
+            not [
+                one
+                for one in answer(site, "rejections", "list", "--connector", "demo-rest")
+                if one["reason"] == "unmapped"
+            ]
+        )
+    )
     after = settled(site)
 
-    assert all(count == 1 for count in versions([one for one in after if one.topic in HARMONISED]).values())
+    assert all(
+        count == 1 for count in versions([one for one in after if one.topic in HARMONISED]).values()
+    )
     now = documents(site)
     assert there(before) <= there(now)
     assert len(there(now) - there(before)) == mended

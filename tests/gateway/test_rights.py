@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaTimeoutError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.structs import TopicPartition
 
@@ -112,7 +116,12 @@ def environment(broker: Guarded, user: str) -> dict[str, str]:
 
 async def may_read(broker: Guarded, user: str, topic: str, *, seconds: float) -> bool:
     """Return whether a user may read; nobody has said no to one who hears nothing for ``seconds``."""
-    consumer = AIOKafkaConsumer(**credentials(broker, user), group_id=None, auto_offset_reset="earliest", isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(
+        **credentials(broker, user),
+        group_id=None,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     await consumer.start()
     try:
         if topic not in await consumer.topics():  # not even described to this user
@@ -159,11 +168,16 @@ async def may_join(broker: Guarded, user: str, topic: str, group: str) -> bool:
 
 @pytest.mark.parametrize("site", [60], indirect=True)
 @pytest.mark.timeout(400)
-def test_the_rights_are_enough_for_the_gateway_and_no_more_for_the_platforms(site: Site, broker: Guarded):
+def test_the_rights_are_enough_for_the_gateway_and_no_more_for_the_platforms(
+    site: Site, broker: Guarded
+):
     site.run("--roles", "poll", **environment(broker, "gateway-poll"))
     site.run("--roles", "harmonise", **environment(broker, "gateway-harmonise"))
     needed = ("europass.qualifications.v1", "gateway.rejections.v1", "europass.credentials.v1")
-    until(lambda: {one.topic for one in site.read(*needed)} == set(needed), what=lambda: site.log(0)[-3000:] + site.log(1)[-3000:])
+    until(
+        lambda: {one.topic for one in site.read(*needed)} == set(needed),
+        what=lambda: site.log(0)[-3000:] + site.log(1)[-3000:],
+    )
     operate(site, broker)
     for number in (0, 1):
         assert "AuthorizationFailed" not in site.log(number), site.log(number)
@@ -175,13 +189,19 @@ def operate(site: Site, broker: Guarded) -> None:
     """What people do beside the workers, each as the principal that is made for it."""
 
     def as_(user: str, *arguments: str, given: str = "") -> None:
-        done = gateway(replace(site, environment=site.environment | environment(broker, user)), *arguments, given=given)
+        done = gateway(
+            replace(site, environment=site.environment | environment(broker, user)),
+            *arguments,
+            given=given,
+        )
         assert done.returncode == 0, (user, arguments, done.stdout, done.stderr)
 
     as_("gateway-operator", "renormalise", "FI")
     until(lambda: '"renormalised"' in site.log(0), what=site.log)
     as_("gateway-auditor", "verify", "demo-soap")
-    native_id = next(one.key.decode() for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|")).partition("|")[2]
+    native_id = next(
+        one.key.decode() for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|")
+    ).partition("|")[2]
     as_("gateway-eraser", "erase", "demo-soap", "-", "--yes", "--reason", "case 1", given=native_id)
     as_("gateway-auditor", "erase", "demo-soap", "-", "--verify", given=native_id)
     as_("gateway-auditor", "renormalise", "FI", "--dry-run")
@@ -192,7 +212,11 @@ def operate(site: Site, broker: Guarded) -> None:
         ("gateway-operator", "renormalise", "FI", "--dry-run"),
         ("gateway-operator", "diff", "FI"),
     ):
-        denied = gateway(replace(site, environment=site.environment | environment(broker, user)), *arguments, given=native_id)
+        denied = gateway(
+            replace(site, environment=site.environment | environment(broker, user)),
+            *arguments,
+            given=native_id,
+        )
         assert (denied.returncode, denied.stderr.strip().count("\n")) == (5, 0), denied
         assert user in denied.stderr
 
@@ -232,10 +256,22 @@ async def matrix(broker: Guarded) -> None:
         ("gateway-operator", "gateway.commands.v1"): True,
     }
     may = await asyncio.gather(
-        *(may_read(broker, user, topic, seconds=2 if allowed else 60) for (user, topic), allowed in readers.items()),
-        *(may_write(broker, user, topic, seconds=60 if allowed else 6) for (user, topic), allowed in writers.items()),
+        *(
+            may_read(broker, user, topic, seconds=2 if allowed else 60)
+            for (user, topic), allowed in readers.items()
+        ),
+        *(
+            may_write(broker, user, topic, seconds=60 if allowed else 6)
+            for (user, topic), allowed in writers.items()
+        ),
     )
-    assert dict(zip([*itertools.product(["read"], readers), *itertools.product(["write"], writers)], may, strict=True)) == {
+    assert dict(
+        zip(
+            [*itertools.product(["read"], readers), *itertools.product(["write"], writers)],
+            may,
+            strict=True,
+        )
+    ) == {
         **{("read", who): allowed for who, allowed in readers.items()},
         **{("write", who): allowed for who, allowed in writers.items()},
     }

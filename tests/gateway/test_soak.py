@@ -32,7 +32,9 @@ def threshold() -> tuple[float, float]:
 def behind(url: str, now: float) -> dict[str, float]:
     with urllib.request.urlopen(f"{url}/metrics") as reply:
         text = reply.read().decode()
-    found = re.findall(r'gateway_cursor_timestamp_seconds\{connector="demo-soap",stream="(\w+)"\} (\S+)', text)
+    found = re.findall(
+        r'gateway_cursor_timestamp_seconds\{connector="demo-soap",stream="(\w+)"\} (\S+)', text
+    )
     return {stream: now - float(value) for stream, value in found}
 
 
@@ -63,16 +65,28 @@ def test_live_streams_stay_fresh_during_a_backfill(site: Site):
     took = time.monotonic() - started
     figures = {stream: round(lag, 1) for stream, lag in worst.items()}
     alert = f"the alert fires at {seconds:.0f} s and {intervals:.0f} x {EVERY} s"
-    print(f"{progress['received']} records in {took:.0f} s, {added} more beside; most behind, in seconds: {figures}; {alert}")
+    print(
+        f"{progress['received']} records in {took:.0f} s, {added} more beside; most behind, in seconds: {figures}; {alert}"
+    )
     assert progress["received"] >= RECORDS
     assert max(worst.values()) < max(seconds, intervals * EVERY)
 
-    until(lambda: sum(record.key.startswith(b"demo-soap|D") for record in site.read("gateway.raw.v1")) == RECORDS + added, 120)
+    until(
+        lambda: (
+            sum(record.key.startswith(b"demo-soap|D") for record in site.read("gateway.raw.v1"))
+            == RECORDS + added
+        ),
+        120,
+    )
     raw = [record.key for record in site.read("gateway.raw.v1")]
     assert len(raw) == len(set(raw)), "a record was written twice"
 
     def ended() -> list:
-        return [record for record in site.read(*HARMONISED, "gateway.rejections.v1") if record.key is not None]
+        return [
+            record
+            for record in site.read(*HARMONISED, "gateway.rejections.v1")
+            if record.key is not None
+        ]
 
     until(lambda: len(ended()) >= len(raw), 600)
     assert all(count == 1 for count in versions(ended()).values())

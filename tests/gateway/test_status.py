@@ -17,9 +17,22 @@ NOW = 1_000_000.0
 SILENT = NOW - WORKER_SILENT_AFTER_SECONDS - 1
 
 
-def worker(name: str, connectors: tuple[str, ...] | None, at: float = NOW, roles: tuple[str, ...] = ("poll",)) -> WorkerStatus:
+def worker(
+    name: str,
+    connectors: tuple[str, ...] | None,
+    at: float = NOW,
+    roles: tuple[str, ...] = ("poll",),
+) -> WorkerStatus:
     return WorkerStatus(
-        worker=name, at=at, started=at, roles=roles, last_commit={}, waiting=0, counts={}, tables_digest="t", connectors=connectors
+        worker=name,
+        at=at,
+        started=at,
+        roles=roles,
+        last_commit={},
+        waiting=0,
+        counts={},
+        tables_digest="t",
+        connectors=connectors,
     )
 
 
@@ -43,7 +56,9 @@ def stream(connector: str, at: float) -> StreamStatus:
     ],
     ids=["nobody", "only a stage", "silent", "told of others", "one of two", "should", "does not say"],
 )  # fmt: skip
-def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(workers: list[WorkerStatus], state: str, reason: str):
+def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(
+    workers: list[WorkerStatus], state: str, reason: str
+):
     (found,) = status_data({}, [stream("one", SILENT)], workers, NOW)["streams"]
     last = "last reported 21 s ago by a, then running"
     assert (found["state"], found["reason"]) == (state, f"{last}; {reason}" if reason else last)
@@ -71,20 +86,36 @@ def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
     assert "no worker that polls was told to run it" in gateway(site, "status", "demo-soap").stdout
 
     file = site.folder / "connectors" / "demo-rest.yaml"
-    file.write_text(file.read_text().replace("title: Demonstration", "title: Renewed demonstration"))
+    file.write_text(
+        file.read_text().replace("title: Demonstration", "title: Renewed demonstration")
+    )
     until(lambda: '"configuration replaced"' in site.log())
-    until(lambda: b"config_changed" in b"".join(record.value for record in site.read("gateway.notifications.v1")))
+    until(
+        lambda: (
+            b"config_changed"
+            in b"".join(record.value for record in site.read("gateway.notifications.v1"))
+        )
+    )
     (news,) = [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
-    assert (news["worker"], news["text"]) == ("first", f"this worker runs with file {load_connector(file).digest} from now on")
+    assert (news["worker"], news["text"]) == (
+        "first",
+        f"this worker runs with file {load_connector(file).digest} from now on",
+    )
 
     running.send_signal(signal.SIGTERM)
     running.wait(60)
     lines = [json.loads(line) for line in site.log().splitlines()]
-    owned = [(one["event"], one["connector"], one["worker"], one["reason"]) for one in lines if one["event"].startswith("connector ")]
+    owned = [
+        (one["event"], one["connector"], one["worker"], one["reason"])
+        for one in lines
+        if one["event"].startswith("connector ")
+    ]
     assert owned == [
         ("connector taken", "demo-rest", "first", "connectors were given out anew"),
         ("connector let go", "demo-rest", "first", "its file changed"),
         ("connector taken", "demo-rest", "first", "its file changed"),
         ("connector let go", "demo-rest", "first", "the worker stops"),
     ]
-    until(lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}})  # nobody runs who could tell
+    until(
+        lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}}
+    )  # nobody runs who could tell

@@ -22,13 +22,19 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 NAME = "suppressing"
 
 
-def settings(broker: Broker, key: str = "a key for tests only, never for people", **more: str) -> Settings:
+def settings(
+    broker: Broker, key: str = "a key for tests only, never for people", **more: str
+) -> Settings:
     secrets = {name: SecretStr(value) for name, value in {"pseudonym_key": key, **more}.items()}
     return Settings(kafka_bootstrap=broker.bootstrap, registry_environment="acceptance", **secrets)
 
 
 def entry(native_id: str, digest: bytes) -> RawEntry:
-    return RawEntry(RawRecord(connector=NAME, stream="s", native_id=native_id, body=b'{"holder": "canary"}'), digest, None)
+    return RawEntry(
+        RawRecord(connector=NAME, stream="s", native_id=native_id, body=b'{"holder": "canary"}'),
+        digest,
+        None,
+    )
 
 
 def people(raw: RawRecord) -> set[str]:
@@ -36,7 +42,12 @@ def people(raw: RawRecord) -> set[str]:
 
 
 def counted(name: str, **labels: str) -> float:
-    return metrics.REGISTRY.get_sample_value(f"gateway_{name}_total", {"connector": NAME, "stream": "s", **labels}) or 0
+    return (
+        metrics.REGISTRY.get_sample_value(
+            f"gateway_{name}_total", {"connector": NAME, "stream": "s", **labels}
+        )
+        or 0
+    )
 
 
 async def versions(where: Settings, topic: str) -> dict[str, list[bool]]:
@@ -63,16 +74,25 @@ def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
         await before.close()
         after = StreamState(here, NAME, "s", people)
         await after.open()
-        page = [entry("erased", b"c" * 16), entry("theirs", b"d" * 16), entry("theirs too", b"e" * 16), entry("new", b"f" * 16)]
+        page = [
+            entry("erased", b"c" * 16),
+            entry("theirs", b"d" * 16),
+            entry("theirs too", b"e" * 16),
+            entry("new", b"f" * 16),
+        ]
         await after.write(page, b"2")
-        await after.write([entry("theirs", b"d" * 16)], b"2")  # met again: nothing stands, so nothing is written
+        await after.write(
+            [entry("theirs", b"d" * 16)], b"2"
+        )  # met again: nothing stands, so nothing is written
         await after.close()
         return await versions(here, RAW.name), await versions(here, DIGESTS.name)
 
     raw, digests = asyncio.run(scenario())
     assert raw == digests == {"theirs": [True, False], "other": [True], "new": [True]}
     assert counted("records_suppressed") == 4
-    assert counted("records", outcome="deleted") == 3, "the stage counts the one that left a tombstone"
+    assert counted("records", outcome="deleted") == 3, (
+        "the stage counts the one that left a tombstone"
+    )
 
 
 def test_without_the_key_of_an_entry_nothing_is_written(broker: Broker):
@@ -84,12 +104,19 @@ def test_without_the_key_of_an_entry_nothing_is_written(broker: Broker):
         ledger = StreamState(where, NAME, "s")
         try:
             await ledger.open()
-            await ledger.write([], None, [encode_suppression(suppression_id(key, NAME, "1"), "record", key, "now")])
+            await ledger.write(
+                [], None, [encode_suppression(suppression_id(key, NAME, "1"), "record", key, "now")]
+            )
         finally:
             await ledger.close()
 
     asyncio.run(opened(old))
-    with pytest.raises(IntegrityStop, match="not known here, so what was erased could come back; set GATEWAY_PERMANENT_KEY"):
+    with pytest.raises(
+        IntegrityStop,
+        match="not known here, so what was erased could come back; set GATEWAY_PERMANENT_KEY",
+    ):
         asyncio.run(opened(settings(broker)))
-    asyncio.run(opened(settings(broker, pseudonym_key_previous=old.pseudonym_key.get_secret_value())))
+    asyncio.run(
+        opened(settings(broker, pseudonym_key_previous=old.pseudonym_key.get_secret_value()))
+    )
     asyncio.run(opened(settings(broker, permanent_key=old.pseudonym_key.get_secret_value())))

@@ -14,7 +14,9 @@ import pytest
 from tests.gateway.acting import until
 from tests.gateway.conftest import HARMONISED, Site
 
-pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed: no spans were made")
+pytest.importorskip(
+    "opentelemetry.sdk", reason="the extra otel is not installed: no spans were made"
+)
 
 SPANS: dict[str, dict] = {}
 
@@ -25,14 +27,21 @@ class Collector(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         import gzip
 
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+            ExportTraceServiceRequest,
+        )
 
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        asked = ExportTraceServiceRequest.FromString(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        asked = ExportTraceServiceRequest.FromString(
+            gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        )
         for resource in asked.resource_spans:
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    attributes = {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+                    attributes = {
+                        one.key: one.value.string_value or one.value.int_value
+                        for one in span.attributes
+                    }
                     SPANS[span.span_id.hex()] = {
                         "name": span.name, "trace": span.trace_id.hex(), "parent": span.parent_span_id.hex(), "attributes": attributes,
                     }  # fmt: skip
@@ -66,14 +75,19 @@ def traceparent(record) -> tuple[str, str]:
 @pytest.mark.timeout(300)
 def test_a_record_leads_back_to_its_poll(site: Site, collector: str):
     worker = site.run(GATEWAY_TRACES=collector)
-    until(lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 120, what=lambda: site.log()[-2000:])
+    until(
+        lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 120,
+        what=lambda: site.log()[-2000:],
+    )
     worker.terminate()
     assert worker.wait(60) == 143
     raw = {record.key.decode(): traceparent(record) for record in site.read("gateway.raw.v1")}
     published = site.read(*HARMONISED, "gateway.rejections.v1")
     polls = {
         line["poll_id"]: line
-        for line in map(json.loads, filter(lambda text: text.startswith("{"), site.log().splitlines()))
+        for line in map(
+            json.loads, filter(lambda text: text.startswith("{"), site.log().splitlines())
+        )
         if "poll_id" in line
     }
     traces = {trace for trace, _ in raw.values()}
@@ -90,7 +104,9 @@ def test_a_record_leads_back_to_its_poll(site: Site, collector: str):
             == dict(record.headers)["ce_source"].decode()
         )
         assert trace in traces
-        assert polls[trace]["stream"] == poll["attributes"]["gateway.stream"], "the log lines of the poll carry the trace's id"
+        assert polls[trace]["stream"] == poll["attributes"]["gateway.stream"], (
+            "the log lines of the poll carry the trace's id"
+        )
     for trace in traces:
         names = sorted(one["name"] for one in SPANS.values() if one["trace"] == trace)
         assert {"poll", "request", "write", "harmonise"} <= set(names)

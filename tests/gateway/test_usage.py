@@ -46,12 +46,19 @@ def test_an_unknown_connector_lists_the_known():
 
 
 def test_a_missing_secret_names_the_file_and_the_variable(tmp_path: Path):
-    done = gateway("run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    done = gateway(
+        "run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1"
+    )
     says(done, 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
 
 
 def test_a_missing_pseudonym_key_says_how_to_make_one():
-    says(gateway("run", "demo-rest", GATEWAY_PSEUDONYM_KEY="short"), 2, "GATEWAY_PSEUDONYM_KEY", "openssl rand")
+    says(
+        gateway("run", "demo-rest", GATEWAY_PSEUDONYM_KEY="short"),
+        2,
+        "GATEWAY_PSEUDONYM_KEY",
+        "openssl rand",
+    )
 
 
 def test_no_broker_names_what_to_start(tmp_path: Path):
@@ -71,7 +78,11 @@ def test_a_broker_that_does_not_answer_is_named_in_one_line_that_says_why(comman
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        done = gateway(*command.split(), GATEWAY_KAFKA_BOOTSTRAP=address, GATEWAY_SECRET_DEMO_REST_TOKEN="a token")
+        done = gateway(
+            *command.split(),
+            GATEWAY_KAFKA_BOOTSTRAP=address,
+            GATEWAY_SECRET_DEMO_REST_TOKEN="a token",
+        )
         says(done, 4, f"no Kafka answers at {address} (Connection refused)")
 
 
@@ -103,15 +114,29 @@ def test_everything_that_a_first_start_lacks_is_said_at_once(tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        given = {"GATEWAY_SECRETS_DIR": str(tmp_path), "GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_METRICS_PORT": port}
+        given = {
+            "GATEWAY_SECRETS_DIR": str(tmp_path),
+            "GATEWAY_DATA_DIR": str(tmp_path),
+            "GATEWAY_METRICS_PORT": port,
+        }
         done = gateway("run", "demo-rest", "demo-soap", **given)
         stage = gateway("run", "--roles", "harmonise", **given)
     assert done.returncode == 2
-    lacks = ("demo-rest/token", "demo-soap/key", "no Kafka: start one", f"port {port} on 127.0.0.1 is in use")
+    lacks = (
+        "demo-rest/token",
+        "demo-soap/key",
+        "no Kafka: start one",
+        f"port {port} on 127.0.0.1 is in use",
+    )
     lines = done.stderr.splitlines()
     assert len(lines) == len(lacks), lines
-    assert all(line.startswith("gateway: ") and what in line for line, what in zip(lines, lacks, strict=True)), lines
-    assert (stage.returncode, len(stage.stderr.splitlines())) == (4, 2), "a stage needs no secret of a registry"
+    assert all(
+        line.startswith("gateway: ") and what in line
+        for line, what in zip(lines, lacks, strict=True)
+    ), lines
+    assert (stage.returncode, len(stage.stderr.splitlines())) == (4, 2), (
+        "a stage needs no secret of a registry"
+    )
 
 
 @pytest.mark.kafka

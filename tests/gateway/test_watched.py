@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped"),
+    pytest.mark.skipif(
+        not shutil.which("prometheus"),
+        reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped",
+    ),
 ]
 
 
@@ -52,7 +55,11 @@ class Prometheus:
 
     def firing(self) -> set[str]:
         found = json.loads(get(f"{self.base}/api/v1/alerts") or '{"data": {"alerts": []}}')
-        return {one["labels"]["alertname"] for one in found["data"]["alerts"] if one["state"] == "firing"}
+        return {
+            one["labels"]["alertname"]
+            for one in found["data"]["alerts"]
+            if one["state"] == "firing"
+        }
 
 
 @pytest.fixture
@@ -71,7 +78,9 @@ def watched(site: Site, tmp_path: Path) -> Iterator[tuple[Site, str, Prometheus]
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yml"],
-        "scrape_configs": [{"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+        "scrape_configs": [
+            {"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     site.run(GATEWAY_METRICS_PORT=str(port))
@@ -90,26 +99,49 @@ def watched(site: Site, tmp_path: Path) -> Iterator[tuple[Site, str, Prometheus]
 
 @pytest.mark.parametrize("site", [200], indirect=True)
 @pytest.mark.timeout(280)
-def test_prometheus_sees_the_balance_and_a_registry_that_goes_down(watched: tuple[Site, str, Prometheus]):
+def test_prometheus_sees_the_balance_and_a_registry_that_goes_down(
+    watched: tuple[Site, str, Prometheus],
+):
     site, gateway, prometheus = watched
     until(lambda: "poll: ok" in get(f"{gateway}/readyz"), 60, "ready")
     received, ended = "sum(gateway_records_received_total)", "sum(gateway_records_total)"
-    until(lambda: prometheus.number('sum(gateway_records_total{outcome="accepted"})') > 300, 60, "harmonised records in Prometheus")
-    until(lambda: prometheus.number(f"{received} - {ended}") == 0, 60, "received = accepted + rejected + unchanged + deleted")
+    until(
+        lambda: prometheus.number('sum(gateway_records_total{outcome="accepted"})') > 300,
+        60,
+        "harmonised records in Prometheus",
+    )
+    until(
+        lambda: prometheus.number(f"{received} - {ended}") == 0,
+        60,
+        "received = accepted + rejected + unchanged + deleted",
+    )
     assert prometheus.number("sum(gateway_table_lookups_total)") > 0
     until(lambda: prometheus.number("gateway:consumer_lag:records") == 0, 60, "no record waits")
-    assert not prometheus.firing() & {"BreakerOpen", "PublishBlocked", "RecordsUnbalanced", "ConnectorsUnowned", "WorkerDown"}
+    assert not prometheus.firing() & {
+        "BreakerOpen",
+        "PublishBlocked",
+        "RecordsUnbalanced",
+        "ConnectorsUnowned",
+        "WorkerDown",
+    }
 
     for path in sorted((ROOT / "deploy/grafana").glob("*.json")):
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", []):
-                prometheus.query(target["expr"].replace("$connector", ".*").replace("$stream", ".*").replace("$country", ".*"))
+                prometheus.query(
+                    target["expr"]
+                    .replace("$connector", ".*")
+                    .replace("$stream", ".*")
+                    .replace("$country", ".*")
+                )
 
     site.control("demo-rest", "misbehave", kind="error", times=None, status=503)
     until(lambda: "BreakerOpen" in prometheus.firing(), 60, "BreakerOpen fires")
     assert "poll: ok" in get(f"{gateway}/readyz"), "a registry that fails must not fail readiness"
     assert "registry not answering" in get(f"{gateway}/")
-    assert prometheus.query('gateway_breaker_state{connector="demo-soap"} == 0'), "the other registry goes on"
+    assert prometheus.query('gateway_breaker_state{connector="demo-soap"} == 0'), (
+        "the other registry goes on"
+    )
 
     site.control("demo-rest", "behave")
     until(lambda: "BreakerOpen" not in prometheus.firing(), 130, "BreakerOpen clears")

@@ -52,7 +52,14 @@ print(json.dumps({
 
 def test_harmonising_every_connector_takes_less_than_the_promised_memory():
     program = f"NEEDLESS = {NEEDLESS!r}\n{HARMONISING}"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["connectors"] >= 17
     assert found["accepted"] > 1_000

@@ -114,8 +114,12 @@ def forms() -> Connector:
     return connector
 
 
-CONNECTORS = {path.stem: load_connector(path) for path in sorted((ROOT / "connectors").glob("*.yaml"))} | {"forms": forms()}
-HARMONISERS = {name: Harmoniser(connector, TABLES, pseudonym_key=KEY) for name, connector in CONNECTORS.items()}
+CONNECTORS = {
+    path.stem: load_connector(path) for path in sorted((ROOT / "connectors").glob("*.yaml"))
+} | {"forms": forms()}
+HARMONISERS = {
+    name: Harmoniser(connector, TABLES, pseudonym_key=KEY) for name, connector in CONNECTORS.items()
+}
 STREAMS = [(name, stream) for name, connector in CONNECTORS.items() for stream in connector.streams]
 
 
@@ -123,7 +127,8 @@ def samples(connector: Connector, stream: str) -> list[RawRecord]:
     return [
         raw
         for example in connector.streams[stream].tests
-        if example.given is not None and (raw := raw_record_of_test(connector, stream, example)).body
+        if example.given is not None
+        and (raw := raw_record_of_test(connector, stream, example)).body
     ]
 
 
@@ -141,14 +146,23 @@ _scalars = (
 )  # fmt: skip
 _values = st.recursive(
     _scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "language", "name"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["value", "language", "name"]), inner, max_size=2)
+    ),
     max_leaves=6,
 )
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path]
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         found += places(inner, (*path, key))
     return found
 
@@ -173,7 +187,11 @@ def altered_json(data: st.DataObject, body: bytes) -> bytes:
         path = data.draw(st.sampled_from(places(value)))
         here = at(value, path)
         new = data.draw(st.sampled_from(["replace", "repeat", "wrap"]))
-        value = put(value, path, data.draw(_values) if new == "replace" else [here, here] if new == "repeat" else [here])
+        value = put(
+            value,
+            path,
+            data.draw(_values) if new == "replace" else [here, here] if new == "repeat" else [here],
+        )
     return msgspec.json.encode(value) if data.draw(st.booleans()) else json.dumps(value).encode()
 
 
@@ -197,14 +215,22 @@ _texts = st.sampled_from(
         "\u202e",
     ]
 )
-_attributes = st.sampled_from(["code", "type", "id", "{http://www.w3.org/XML/1998/namespace}lang", "kieli", "tila"])
+_attributes = st.sampled_from(
+    ["code", "type", "id", "{http://www.w3.org/XML/1998/namespace}lang", "kieli", "tila"]
+)
 
 
 def altered_xml(data: st.DataObject, body: bytes) -> bytes:
     root = etree.fromstring(body)
     for _ in range(data.draw(st.integers(0, 3))):
-        element = data.draw(st.sampled_from([one for one in root.iter() if isinstance(one.tag, str)]))
-        way = data.draw(st.sampled_from(["text", "attribute", "strip", "repeat", "remove", "inside", "tail", "comment"]))
+        element = data.draw(
+            st.sampled_from([one for one in root.iter() if isinstance(one.tag, str)])
+        )
+        way = data.draw(
+            st.sampled_from(
+                ["text", "attribute", "strip", "repeat", "remove", "inside", "tail", "comment"]
+            )
+        )
         if way == "text":
             element.text = data.draw(_texts)
         elif way == "attribute":
@@ -237,13 +263,18 @@ def test_both_ways_end_alike(name: str, stream: str) -> None:
     xml = payload_format(CONNECTORS[name], CONNECTORS[name].streams[stream]) == "xml"
     examples = 500 if name == "forms" else 60
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    )
     @given(st.data())
     def altered(data: st.DataObject) -> None:
         raw = data.draw(st.sampled_from(raws))
         assert raw.body is not None
         body = altered_xml(data, raw.body) if xml else altered_json(data, raw.body)
-        context = {key: data.draw(_texts) if data.draw(st.integers(0, 3)) == 0 else value for key, value in raw.context.items()}
+        context = {
+            key: data.draw(_texts) if data.draw(st.integers(0, 3)) == 0 else value
+            for key, value in raw.context.items()
+        }
         agree(name, msgspec.structs.replace(raw, body=body, context=context))
 
     altered()
@@ -259,15 +290,45 @@ def test_the_forms_are_accepted_as_they_stand() -> None:
 
 
 _names = st.sampled_from(
-    ["kind", "title", "names", "en", "ga", "level", "value", "a", "b", "c", "credits", "code", "body", "name", "parts", "day", "language"]
+    [
+        "kind",
+        "title",
+        "names",
+        "en",
+        "ga",
+        "level",
+        "value",
+        "a",
+        "b",
+        "c",
+        "credits",
+        "code",
+        "body",
+        "name",
+        "parts",
+        "day",
+        "language",
+    ]
 )
-_any = st.recursive(_scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=5), max_leaves=20)
+_any = st.recursive(
+    _scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=5),
+    max_leaves=20,
+)
 
 
 @settings(max_examples=300, deadline=None)
-@given(body=st.binary(max_size=60) | _any.map(lambda value: msgspec.json.encode(value)), stream=st.sampled_from(["json", "plain"]))
+@given(
+    body=st.binary(max_size=60) | _any.map(lambda value: msgspec.json.encode(value)),
+    stream=st.sampled_from(["json", "plain"]),
+)
 def test_arbitrary_json_ends_alike(body: bytes, stream: str) -> None:
-    agree("forms", RawRecord(connector="forms", stream=stream, native_id="1", body=body, context={"level": "8"}))
+    agree(
+        "forms",
+        RawRecord(
+            connector="forms", stream=stream, native_id="1", body=body, context={"level": "8"}
+        ),
+    )
 
 
 def test_the_code_can_be_read() -> None:

@@ -15,7 +15,9 @@ from gateway.harmonise.values.text import CastError
 
 
 def cast(rule: object, value: object, zone: str = "UTC") -> object:
-    return casts.compile_cast(Cast.model_validate({"simple": rule} if isinstance(rule, str) else rule), zone)(value)
+    return casts.compile_cast(
+        Cast.model_validate({"simple": rule} if isinstance(rule, str) else rule), zone
+    )(value)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,11 @@ def cast(rule: object, value: object, zone: str = "UTC") -> object:
         ("epoch_ms_date", 1209589200000, date(2008, 4, 30)),
         ("epoch_ms", 1209589200000, datetime(2008, 4, 30, 21, tzinfo=UTC)),
         ("epoch", "0", datetime(1970, 1, 1, tzinfo=UTC)),
-        ("datetime", "2026-02-28T12:00:00.123456789Z", datetime(2026, 2, 28, 12, 0, 0, 123456, UTC)),
+        (
+            "datetime",
+            "2026-02-28T12:00:00.123456789Z",
+            datetime(2026, 2, 28, 12, 0, 0, 123456, UTC),
+        ),
         (
             {"datetime": DateTime(format=("%d.%m.%Y %H:%M",), zone="Europe/Tallinn")},
             "01.07.2024 12:00",
@@ -54,7 +60,11 @@ def cast(rule: object, value: object, zone: str = "UTC") -> object:
         ("country", "EL", "GR"),
         ("duration", "P1Y6M", 18),
         ("collapse", " a \n  b ", "a b"),
-        ({"html": Html()}, "<p>One &amp; <b>two</b></p><p>three</p><script>x</script>", "One & two\nthree"),
+        (
+            {"html": Html()},
+            "<p>One &amp; <b>two</b></p><p>three</p><script>x</script>",
+            "One & two\nthree",
+        ),
         ({"match": r"RNCP(\d+)"}, "RNCP509", "509"),
         ("text", "e\u0301", "\u00e9"),
         ("text", 6, "6"),
@@ -96,7 +106,9 @@ def test_what_can_be_read_is_read(rule: object, value: object, expected: object)
         ("epoch_ms", 10**18, "not_a_datetime"),
     ],
 )
-def test_what_cannot_be_read_is_an_error_without_the_value(rule: object, value: object, reason: str) -> None:
+def test_what_cannot_be_read_is_an_error_without_the_value(
+    rule: object, value: object, reason: str
+) -> None:
     with pytest.raises(CastError) as caught:
         cast(rule, value)
     assert caught.value.reason == reason
@@ -107,7 +119,15 @@ def test_a_day_in_utc_is_the_day_it_is_in_the_streams_zone() -> None:
     assert cast("date", "2019-12-31T23:30:00Z", "Europe/Amsterdam") == date(2020, 1, 1)
 
 
-@given(st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.dictionaries(st.text(), st.integers())))
+@given(
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.dictionaries(st.text(), st.integers()),
+    )
+)
 def test_every_cast_answers_or_refuses(value: object) -> None:
     for name in (
         "text",
@@ -133,4 +153,8 @@ def test_what_can_be_printed_is_never_forbidden() -> None:
     """So that text that can be printed need not be searched."""
     from gateway.harmonise.values import text
 
-    assert not [hex(code) for code in range(0x110000) if chr(code).isprintable() and text._FORBIDDEN_CHARACTERS.match(chr(code))]
+    assert not [
+        hex(code)
+        for code in range(0x110000)
+        if chr(code).isprintable() and text._FORBIDDEN_CHARACTERS.match(chr(code))
+    ]

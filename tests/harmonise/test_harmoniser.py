@@ -27,7 +27,13 @@ TEST = "    tests: [{name: t, given: {a: 1}, expect_rejected: {reason: missing}}
 
 
 def harmoniser(
-    rules: str, *, emits: str = "credential", extra: str = "", tables: str = "", xml: bool = False, lookup: Any = None
+    rules: str,
+    *,
+    emits: str = "credential",
+    extra: str = "",
+    tables: str = "",
+    xml: bool = False,
+    lookup: Any = None,
 ) -> Harmoniser:
     lines = "".join(f"      {line}\n" for line in rules.strip().splitlines())
     block = 'rest: {url: {production: "https://x.example"}, namespaces: {n: "urn:n"}}\n'
@@ -41,7 +47,9 @@ def harmoniser(
     return Harmoniser(connector, lookup, pseudonym_key=KEY)
 
 
-def ask(harmonise: Harmoniser, body: Any, *, context: dict[str, str] | None = None, kind: str = "") -> Outcome:
+def ask(
+    harmonise: Harmoniser, body: Any, *, context: dict[str, str] | None = None, kind: str = ""
+) -> Outcome:
     xml = isinstance(body, str)
     return harmonise(
         RawRecord(
@@ -67,7 +75,10 @@ TITLE = "title.en: t\n"
 def test_missing_ambiguous_and_unmapped_are_three_outcomes() -> None:
     tables = "tables:\n  kind: {map: {D: diploma}}\n"
     harmonise = harmoniser("title.en: t\nkind: {from: k, table: kind}", tables=tables)
-    missing, ambiguous, unmapped = (ask(harmonise, body) for body in ({"k": "D"}, {"t": ["a", "b"], "k": "D"}, {"t": "a", "k": "X"}))
+    missing, ambiguous, unmapped = (
+        ask(harmonise, body)
+        for body in ({"k": "D"}, {"t": ["a", "b"], "k": "D"}, {"t": "a", "k": "X"})
+    )
     assert isinstance(missing, Rejected)
     assert (missing.field, missing.reason) == ("title", "missing")
     assert isinstance(ambiguous, Rejected)
@@ -79,7 +90,8 @@ def test_missing_ambiguous_and_unmapped_are_three_outcomes() -> None:
 def test_a_table_may_drop_or_flag_what_it_does_not_have() -> None:
     for policy, codes in (("null", []), ("flag", ["unmapped"])):
         harmonise = harmoniser(
-            TITLE + "mode: {from: m, table: mode}", tables=f"tables:\n  mode: {{map: {{a: online}}, unmapped: {policy}}}\n"
+            TITLE + "mode: {from: m, table: mode}",
+            tables=f"tables:\n  mode: {{map: {{a: online}}, unmapped: {policy}}}\n",
         )
         outcome = ask(harmonise, {"t": "T", "m": "z"})
         assert record(outcome).mode is None
@@ -120,22 +132,36 @@ nqf_level: {from: $level, framework: NFQ}
     assert made.isced_f == ("0712", "061")
     assert made.awarded_on.isoformat() == "2015-03-01"
     assert (made.nqf_framework, made.nqf_level) == ("NFQ", "6")
-    assert [(part.id, part.title, str(part.credit_amount)) for part in made.parts] == [("u1", {"en": "Unit"}, "7.5")]
+    assert [(part.id, part.title, str(part.credit_amount)) for part in made.parts] == [
+        ("u1", {"en": "Unit"}, "7.5")
+    ]
 
 
 @pytest.mark.parametrize(
     ("rule", "body"),
     [
-        ("{languages: {each: n, language: l, text: v}}", {"n": [{"l": "fin", "v": "A"}, {"l": "sv", "v": "B"}]}),
-        ("{languages: {each: n.strings, language: l, text: v}}", {"n": {"strings": [{"l": "fi", "v": "A"}, {"l": "sv", "v": "B"}]}}),
+        (
+            "{languages: {each: n, language: l, text: v}}",
+            {"n": [{"l": "fin", "v": "A"}, {"l": "sv", "v": "B"}]},
+        ),
+        (
+            "{languages: {each: n.strings, language: l, text: v}}",
+            {"n": {"strings": [{"l": "fi", "v": "A"}, {"l": "sv", "v": "B"}]}},
+        ),
         ("{languages: {object: n}}", {"n": {"fi": "A", "sv": "B", "x-code": "z"}}),
         ("{languages: {fi: n_fi, sv: n_sv}}", {"n_fi": "A", "n_sv": "B"}),
         (
             "{languages: {each: 'n:t', language: '@xml:lang'}}",
             '<r xmlns:n="urn:n"><n:t xml:lang="fi">A</n:t><n:t xml:lang="sv">B</n:t></r>',
         ),
-        ("{languages: {each: t, language: '@kieli'}}", '<r><t kieli="fi">A</t><t kieli="sv">B</t></r>'),
-        ("{languages: {each: t, language: c, text: v}}", "<r><t><c>fi</c><v>A</v></t><t><c>sv</c><v>B</v></t></r>"),
+        (
+            "{languages: {each: t, language: '@kieli'}}",
+            '<r><t kieli="fi">A</t><t kieli="sv">B</t></r>',
+        ),
+        (
+            "{languages: {each: t, language: c, text: v}}",
+            "<r><t><c>fi</c><v>A</v></t><t><c>sv</c><v>B</v></t></r>",
+        ),
         ("{languages: {object: t}}", "<r><t><fi>A</fi><sv>B</sv></t></r>"),
     ],
 )
@@ -145,12 +171,16 @@ def test_every_shape_of_a_text_in_several_languages(rule: str, body: Any) -> Non
 
 
 def test_one_call_a_language() -> None:
-    harmonise = harmoniser('title: {languages: {text: t, language: "$locale"}}', extra="    keep: {locale: l}\n")
+    harmonise = harmoniser(
+        'title: {languages: {text: t, language: "$locale"}}', extra="    keep: {locale: l}\n"
+    )
     assert record(ask(harmonise, {"t": "Hi"}, context={"locale": "is"})).title == {"is": "Hi"}
 
 
 def test_null_values_are_nothing() -> None:
-    harmonise = harmoniser(TITLE + "nqf_level: l\ncredit_amount: c", extra='    null_values: ["-", NBS, "9999"]\n')
+    harmonise = harmoniser(
+        TITLE + "nqf_level: l\ncredit_amount: c", extra='    null_values: ["-", NBS, "9999"]\n'
+    )
     for body in ({"t": "T", "l": " - ", "c": 9999}, {"t": "T", "l": "\t", "c": "NBS"}):
         made = record(ask(harmonise, body))
         assert (made.nqf_level, made.credit_amount) == (None, None)
@@ -158,14 +188,19 @@ def test_null_values_are_nothing() -> None:
 
 def test_text_is_never_cut_by_comments_and_cdata_is_text() -> None:
     harmonise = harmoniser("title.en: t", xml=True)
-    assert record(ask(harmonise, "<r><t>Ba<!-- x -->che<?pi?>lor <![CDATA[of <b>]]></t></r>")).title == {"en": "Bachelor of <b>"}
+    assert record(
+        ask(harmonise, "<r><t>Ba<!-- x -->che<?pi?>lor <![CDATA[of <b>]]></t></r>")
+    ).title == {"en": "Bachelor of <b>"}
 
 
 def test_kinds_have_their_own_rules_and_an_unknown_one_is_refused() -> None:
     extra = '    kinds: {D: {map: {"kind": {const: diploma}}}, "old*": {skip: not wanted}}\n'
     harmonise = harmoniser(TITLE, extra=extra)
     assert record(ask(harmonise, {"t": "T"}, kind="D")).kind == "diploma"
-    skipped, unknown = ask(harmonise, {"t": "T"}, kind="old-1"), ask(harmonise, {"t": "T"}, kind="Z")
+    skipped, unknown = (
+        ask(harmonise, {"t": "T"}, kind="old-1"),
+        ask(harmonise, {"t": "T"}, kind="Z"),
+    )
     assert isinstance(skipped, Rejected)
     assert isinstance(unknown, Rejected)
     assert (skipped.reason, unknown.reason) == ("kind_skipped", "unknown_kind")
@@ -174,8 +209,18 @@ def test_kinds_have_their_own_rules_and_an_unknown_one_is_refused() -> None:
 def test_personal_values_need_a_pseudonym_or_a_basis() -> None:
     with pytest.raises(ConfigError, match="personal-field"):
         harmoniser(TITLE + "holder.given_name: g")
-    made = record(ask(harmoniser(TITLE + "holder.pseudonym: {from: p, pseudonym: pps}"), {"t": "T", "p": " 1234567ta"}))
-    again = record(ask(harmoniser(TITLE + "holder.pseudonym: {from: q, pseudonym: pps}"), {"t": "T", "q": "1234567TA"}))
+    made = record(
+        ask(
+            harmoniser(TITLE + "holder.pseudonym: {from: p, pseudonym: pps}"),
+            {"t": "T", "p": " 1234567ta"},
+        )
+    )
+    again = record(
+        ask(
+            harmoniser(TITLE + "holder.pseudonym: {from: q, pseudonym: pps}"),
+            {"t": "T", "q": "1234567TA"},
+        )
+    )
     assert made.holder.pseudonym == again.holder.pseudonym
     assert "1234567" not in made.holder.pseudonym
 
@@ -213,7 +258,9 @@ def test_json_is_read_strictly(body: bytes, reason: str) -> None:
     ],
 )
 def test_xml_is_read_strictly(body: bytes, reason: str) -> None:
-    outcome = harmoniser(TITLE, xml=True)(RawRecord(connector="x", stream="s", native_id="1", body=body, media_type="application/xml"))
+    outcome = harmoniser(TITLE, xml=True)(
+        RawRecord(connector="x", stream="s", native_id="1", body=body, media_type="application/xml")
+    )
     assert isinstance(outcome, Rejected)
     assert (outcome.stage, outcome.reason) == ("decode", reason)
 
@@ -228,8 +275,12 @@ parts: {each: parts, map: {id: id, title.en: name}}
 holder.pseudonym: {from: person, pseudonym: x}
 """
 JSON = harmoniser(RULES)
-XML = harmoniser("title.en: t\nnqf_level: l/@v\nisced_f: f\nholder.pseudonym: {from: p, pseudonym: x}", xml=True)
-_keys = st.sampled_from(["n", "l", "t", "level", "date", "credits", "body", "name", "parts", "id", "person", "x"])
+XML = harmoniser(
+    "title.en: t\nnqf_level: l/@v\nisced_f: f\nholder.pseudonym: {from: p, pseudonym: x}", xml=True
+)
+_keys = st.sampled_from(
+    ["n", "l", "t", "level", "date", "credits", "body", "name", "parts", "id", "person", "x"]
+)
 _json = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=4),
@@ -252,6 +303,9 @@ def test_whatever_the_bytes_are_there_is_an_outcome(body: bytes, media: Any) -> 
 
 
 def test_a_rejection_never_holds_a_value() -> None:
-    outcome = ask(harmoniser(TITLE + "awarded_on: d\nholder.birth_date: {from: b, basis: law}"), {"t": "T", "b": "secret-birthday"})
+    outcome = ask(
+        harmoniser(TITLE + "awarded_on: d\nholder.birth_date: {from: b, basis: law}"),
+        {"t": "T", "b": "secret-birthday"},
+    )
     assert isinstance(outcome, Rejected)
     assert "secret" not in repr(outcome)

@@ -22,7 +22,19 @@ def with_title(raw: RawRecord, written: bytes) -> RawRecord:
     )
 
 
-@pytest.mark.parametrize("written", [b"\x7f", b"\\u007f", b"\\u0000", b"\\u001f", b"\\b", "\u202e".encode(), b"\\u202e", "\x85".encode()])
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\x7f",
+        b"\\u007f",
+        b"\\u0000",
+        b"\\u001f",
+        b"\\b",
+        "\u202e".encode(),
+        b"\\u202e",
+        "\x85".encode(),
+    ],
+)
 def test_of_json(written: bytes) -> None:
     raw = with_title(JSON_RAW, written)
     outcome = JSON(raw)
@@ -31,27 +43,41 @@ def test_of_json(written: bytes) -> None:
     assert outcome == JSON.harmonise_with_rules(raw)
 
 
-@pytest.mark.parametrize("written", [b"\x7f", b"&#127;", b"&#x7F;", "\u202e".encode(), b"&#x202e;", "\x85".encode()])
+@pytest.mark.parametrize(
+    "written", [b"\x7f", b"&#127;", b"&#x7F;", "\u202e".encode(), b"&#x202e;", "\x85".encode()]
+)
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>', b"\xef\xbb\xbf", b"\n"])
 def test_of_xml(head: bytes, written: bytes) -> None:
     raw = with_title(XML_RAW, written)
-    raw = RawRecord(**{name: getattr(raw, name) for name in raw.__struct_fields__} | {"body": head + (raw.body or b"")})
+    raw = RawRecord(
+        **{name: getattr(raw, name) for name in raw.__struct_fields__}
+        | {"body": head + (raw.body or b"")}
+    )
     outcome = XML(raw)
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "control_character"
     assert outcome == XML.harmonise_with_rules(raw)
 
 
-@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"])
+@pytest.mark.parametrize(
+    "charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"]
+)
 def test_a_charset_that_hides_the_marks_is_not_trusted(charset: str) -> None:
     text = (XML_RAW.body or b"").decode().replace("Bachelor", "Bache\x7flor")
     assert may_hold_invisible_text(
-        text.encode(charset) if charset != "utf-7" else f'<?xml version="1.0" encoding="utf-7"?>{text}'.encode("utf-7"), xml=True
+        text.encode(charset)
+        if charset != "utf-7"
+        else f'<?xml version="1.0" encoding="utf-7"?>{text}'.encode("utf-7"),
+        xml=True,
     )
 
 
 def test_other_texts_are_left_as_they_are() -> None:
-    for harmonise, raw, written in ((JSON, JSON_RAW, b'\\"of\\" Science'), (XML, XML_RAW, b"&amp; Science"), (XML, XML_RAW, b"\t\r\nx")):
+    for harmonise, raw, written in (
+        (JSON, JSON_RAW, b'\\"of\\" Science'),
+        (XML, XML_RAW, b"&amp; Science"),
+        (XML, XML_RAW, b"\t\r\nx"),
+    ):
         changed = with_title(raw, written)
         outcome = harmonise(changed)
         assert isinstance(outcome, Accepted), outcome

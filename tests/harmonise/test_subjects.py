@@ -19,7 +19,13 @@ KEYS = (b"k" * 32, b"o" * 32)
 
 def degree(student: str, rest: str = "") -> RawRecord:
     body = f'<t:degree xmlns:t="urn:example:student-records:1" kind="degree"><t:student>{student}</t:student>{rest}</t:degree>'
-    return RawRecord(connector="demo-soap", stream="degrees", native_id="D-1", body=body.encode(), media_type="application/xml")
+    return RawRecord(
+        connector="demo-soap",
+        stream="degrees",
+        native_id="D-1",
+        body=body.encode(),
+        media_type="application/xml",
+    )
 
 
 def ids(kind: str, country: str, value: str) -> set[str]:
@@ -30,18 +36,27 @@ def ids(kind: str, country: str, value: str) -> set[str]:
     ("student", "expected"),
     [
         (f"<t:esi>{ESI}</t:esi>", ids("esi", "", ESI)),
-        ("<t:nationalNumber>010190-901A</t:nationalNumber>", ids("fi-national-number", "FI", "010190-901a ")),
+        (
+            "<t:nationalNumber>010190-901A</t:nationalNumber>",
+            ids("fi-national-number", "FI", "010190-901a "),
+        ),
         (
             f"<t:nationalNumber>010190-901A</t:nationalNumber><t:esi>{ESI}</t:esi>",
             ids("fi-national-number", "FI", "010190-901A") | ids("esi", "", ESI),
         ),
         ("<t:givenName>Aava</t:givenName>", set()),
-        (f"<t:esi>{ESI}</t:esi><t:esi>another</t:esi><t:nationalNumber>1</t:nationalNumber>", ids("fi-national-number", "FI", "1")),
+        (
+            f"<t:esi>{ESI}</t:esi><t:esi>another</t:esi><t:nationalNumber>1</t:nationalNumber>",
+            ids("fi-national-number", "FI", "1"),
+        ),
     ],
     ids=["esi", "national number", "both", "neither", "an ambiguous one does not hide the other"],
 )
 def test_a_person_is_found_by_each_identifier(student: str, expected: set[str]):
-    assert DataSubjectFinder(SOAP, KEYS)(degree(student, "<t:awarded>2021-02-30</t:awarded>")) == expected
+    assert (
+        DataSubjectFinder(SOAP, KEYS)(degree(student, "<t:awarded>2021-02-30</t:awarded>"))
+        == expected
+    )
 
 
 def test_what_cannot_be_read_names_nobody():
@@ -49,12 +64,25 @@ def test_what_cannot_be_read_names_nobody():
     for body in (b"", b"{}", b"<a", b"<a/>", None):
         for stream in ("degrees", "gone"):
             assert (
-                find(RawRecord(connector="demo-soap", stream=stream, native_id="1", body=body, media_type="application/xml")) == frozenset()
+                find(
+                    RawRecord(
+                        connector="demo-soap",
+                        stream=stream,
+                        native_id="1",
+                        body=body,
+                        media_type="application/xml",
+                    )
+                )
+                == frozenset()
             )
 
 
 def test_the_values_that_rules_protect_are_found():
-    found = PersonalValueFinder(SOAP)(degree("<t:nationalNumber>010190-901A</t:nationalNumber><t:birthDate>1990-01-01</t:birthDate>"))
+    found = PersonalValueFinder(SOAP)(
+        degree(
+            "<t:nationalNumber>010190-901A</t:nationalNumber><t:birthDate>1990-01-01</t:birthDate>"
+        )
+    )
     assert {"010190-901A", "1990-01-01"} <= set(found)
 
 
@@ -63,5 +91,8 @@ def test_the_rules_of_every_connector_can_be_reduced_to_its_holders(path: Path):
     connector = load_connector(path)
     find = DataSubjectFinder(connector, KEYS)
     for stream in connector.streams:
-        assert find(RawRecord(connector=connector.connector, stream=stream, native_id="1", body=b"{}")) == frozenset()
+        assert (
+            find(RawRecord(connector=connector.connector, stream=stream, native_id="1", body=b"{}"))
+            == frozenset()
+        )
     assert all(kind for _, kind in identifier_kinds([connector]))

@@ -68,7 +68,10 @@ def replay(desk: Desk) -> str:
 def bad_day(desk: Desk) -> str:
     desk.write(GOOD)
     ended = []
-    for words in (("level", "NO", "NKR", "6", "--on", "2024-13-01"), ("backfill", "test", "--from", "2024-13-01")):
+    for words in (
+        ("level", "NO", "NKR", "6", "--on", "2024-13-01"),
+        ("backfill", "test", "--from", "2024-13-01"),
+    ):
         done = desk.gateway(*words)
         desk.has("2024-13-01|20")
         ended.append(f"exit {done.code}")
@@ -104,8 +107,14 @@ told(
 )
 
 
-def process(*words: str, desk: Desk, after: str = "", **environment: str) -> subprocess.CompletedProcess:
-    given = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "LC_", "LANG", "PYTHON"))}
+def process(
+    *words: str, desk: Desk, after: str = "", **environment: str
+) -> subprocess.CompletedProcess:
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("GATEWAY_", "LC_", "LANG", "PYTHON"))
+    }
     command = f"{sys.executable} -m gateway {' '.join(words)}"
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command} {after}"],
@@ -118,13 +127,24 @@ def process(*words: str, desk: Desk, after: str = "", **environment: str) -> sub
 def closed_output(desk: Desk) -> str:
     done = process("coverage", desk=desk, after="| head -1")
     assert done.stderr == b"", done.stderr
-    return f"exit {done.returncode}, {done.stdout.count(10)} line, no traceback".replace("1 line", "one line")
+    return f"exit {done.returncode}, {done.stdout.count(10)} line, no traceback".replace(
+        "1 line", "one line"
+    )
 
 
 @bad(87, "standard input that is closed, or no terminal", "exit 2, asks nobody")
 def no_terminal(desk: Desk) -> str:
     desk.write(GOOD)
-    done = process("erase", "test", "1", "--reason", "x", desk=desk, after="<&-", GATEWAY_PSEUDONYM_KEY="x" * 40)
+    done = process(
+        "erase",
+        "test",
+        "1",
+        "--reason",
+        "x",
+        desk=desk,
+        after="<&-",
+        GATEWAY_PSEUDONYM_KEY="x" * 40,
+    )
     assert b"Traceback" not in done.stderr, done.stderr
     return f"exit {done.returncode}, asks nobody"
 
@@ -132,7 +152,9 @@ def no_terminal(desk: Desk) -> str:
 @bad(88, "a terminal that knows only ASCII, LANG=C", "exit 0, every line")
 def ascii_terminal(desk: Desk) -> str:
     desk.write(
-        GOOD.replace("A registry", "\u00dcber \u20ac").replace("kind: diploma, title: {en: Diploma}", "kind: diploma, title: {en: \u00c5}")
+        GOOD.replace("A registry", "\u00dcber \u20ac").replace(
+            "kind: diploma, title: {en: Diploma}", "kind: diploma, title: {en: \u00c5}"
+        )
     )
     found = []
     for coding in ({"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
@@ -143,7 +165,11 @@ def ascii_terminal(desk: Desk) -> str:
     return "exit 0, every line" if found == [1, 1] else repr(found)
 
 
-@bad(89, "a Kafka that does not answer; one that comes later, with --wait", "exit 4 in 10 s, names it; waits so long")
+@bad(
+    89,
+    "a Kafka that does not answer; one that comes later, with --wait",
+    "exit 4 in 10 s, names it; waits so long",
+)
 def no_kafka(desk: Desk) -> str:
     desk.write(GOOD)
     desk.secret()
@@ -167,7 +193,12 @@ def no_place(desk: Desk) -> str:
     return f"exit {done.code}, names it"
 
 
-@bad(91, "Ctrl-C, and again", "exit 130 at once", elsewhere="tests/faults/test_fault_process.py::test_stopped_in_the_middle_of_a_page")
+@bad(
+    91,
+    "Ctrl-C, and again",
+    "exit 130 at once",
+    elsewhere="tests/faults/test_fault_process.py::test_stopped_in_the_middle_of_a_page",
+)
 def interrupted_twice(desk: Desk) -> str:
     desk.write(GOOD)
 
@@ -218,7 +249,11 @@ def roots_secrets(_desk: Desk) -> str:
             (desk.folder / part).chmod(0o755)
         done = desk.gateway("run", GATEWAY_LOG_FORMAT="json")
         told_of = "secret is open" in done.out + done.err
-        return "a warning, and it goes on" if told_of and done.code == 4 else f"{done.code} {done.out}{done.err}"
+        return (
+            "a warning, and it goes on"
+            if told_of and done.code == 4
+            else f"{done.code} {done.out}{done.err}"
+        )
 
 
 @bad(95, "a clock that was never set", "exit 3: clock-not-set")

@@ -98,33 +98,48 @@ def carriage_returns(desk: Desk) -> str:
 
 @bad(7, "a tab as indentation", "exit 3: tab")
 def tab(desk: Desk) -> str:
-    return desk.refused(("  limits:", "\tlimits:"), words="two spaces", line=line_of(GOOD, "  limits:"))
+    return desk.refused(
+        ("  limits:", "\tlimits:"), words="two spaces", line=line_of(GOOD, "  limits:")
+    )
 
 
 @bad(8, "a key given twice", "exit 3: duplicate-key")
 def duplicate_key(desk: Desk) -> str:
     first = line_of(GOOD, "title:")
-    return desk.refused(("owner:", "title: Twice\nowner:"), words=f"the first is in line {first}", line=first + 1)
+    return desk.refused(
+        ("owner:", "title: Twice\nowner:"), words=f"the first is in line {first}", line=first + 1
+    )
 
 
 @bad(9, "an unknown key, `recrods`", "exit 3: unknown-key")
 def unknown_key(desk: Desk) -> str:
-    return desk.refused(("records:", "recrods:"), words="did you mean 'records'", line=line_of(GOOD, "records:"))
+    return desk.refused(
+        ("records:", "recrods:"), words="did you mean 'records'", line=line_of(GOOD, "records:")
+    )
 
 
 @bad(10, "a wrong type: `concurrency: 50x`", "exit 3: wrong-type")
 def wrong_type(desk: Desk) -> str:
-    return desk.refused(("timeout: 10s", "concurrency: 50x"), words="expected", line=line_of(GOOD, "limits:"))
+    return desk.refused(
+        ("timeout: 10s", "concurrency: 50x"), words="expected", line=line_of(GOOD, "limits:")
+    )
 
 
 @bad(11, "`country: NO` without quotes, and `NO` as a key", "exit 0, nothing wrong")
 def norway(desk: Desk) -> str:
-    return accepted(desk, GOOD.replace('"NO"', "NO").replace("{D: diploma", "{NO: diploma").replace("kind: D,", "kind: NO,"))
+    return accepted(
+        desk,
+        GOOD.replace('"NO"', "NO")
+        .replace("{D: diploma", "{NO: diploma")
+        .replace("kind: D,", "kind: NO,"),
+    )
 
 
 @bad(12, "a code with a leading zero, `06`", "exit 3: leading-zero")
 def leading_zero(desk: Desk) -> str:
-    return desk.refused(("{D: diploma", "{06: diploma"), words='write "06"', line=line_of(GOOD, "{D: diploma"))
+    return desk.refused(
+        ("{D: diploma", "{06: diploma"), words='write "06"', line=line_of(GOOD, "{D: diploma")
+    )
 
 
 @bad(13, "a country that is none: `EL`, `XX`, `ZZ-AB`; `UK` for GB", "exit 3: bad-value")
@@ -142,7 +157,12 @@ def unknown_country(desk: Desk) -> str:
 )
 def eqf_level(desk: Desk) -> str:
     line = line_of(MAPPING, "eqf: 6")
-    return one([mapping(desk, ("eqf: 6", f"eqf: {level}"), line=line) for level in ("9", "0", "-1", "5.5", ".nan")])
+    return one(
+        [
+            mapping(desk, ("eqf: 6", f"eqf: {level}"), line=line)
+            for level in ("9", "0", "-1", "5.5", ".nan")
+        ]
+    )
 
 
 @bad(
@@ -152,21 +172,46 @@ def eqf_level(desk: Desk) -> str:
     differs="there are no ranges of grades: a grade is never converted, a scale is a list of its values",
 )
 def grade_ranges(desk: Desk) -> str:
-    return mapping(desk, ("values: [A, B, C, D, E, F]", "ranges: [{from: 1, to: 4, ects: A}, {from: 3, to: 6, ects: B}]"), words="ranges")
+    return mapping(
+        desk,
+        (
+            "values: [A, B, C, D, E, F]",
+            "ranges: [{from: 1, to: 4, ects: A}, {from: 3, to: 6, ects: B}]",
+        ),
+        words="ranges",
+    )
 
 
 @bad(16, "a rule for a target that does not exist", "exit 3: unknown-field")
 def unknown_target(desk: Desk) -> str:
-    return desk.refused(("title.en: title", "titel.en: title"), words="did you mean 'title", line=line_of(GOOD, "title.en"))
+    return desk.refused(
+        ("title.en: title", "titel.en: title"),
+        words="did you mean 'title",
+        line=line_of(GOOD, "title.en"),
+    )
 
 
-@bad(17, "a row that ends before it begins; two rows for one level on one day", "exit 3: bad-value; check exits 1: overlap")
+@bad(
+    17,
+    "a row that ends before it begins; two rows for one level on one day",
+    "exit 3: bad-value; check exits 1: overlap",
+)
 def dates_of_rows(desk: Desk) -> str:
     first, second = line_of(MAPPING, "eqf: 6"), line_of(MAPPING, "eqf: 7")
     return one(
         [
-            mapping(desk, ("eqf: 6", "eqf: 6, from: 2020-01-01, until: 2019-01-01"), words="before", line=first),
-            mapping(desk, ('level: "7", eqf: 7', 'level: "6", eqf: 7'), words=f"in line {first}", line=second),
+            mapping(
+                desk,
+                ("eqf: 6", "eqf: 6, from: 2020-01-01, until: 2019-01-01"),
+                words="before",
+                line=first,
+            ),
+            mapping(
+                desk,
+                ('level: "7", eqf: 7', 'level: "6", eqf: 7'),
+                words=f"in line {first}",
+                line=second,
+            ),
         ]
     )
 
@@ -174,7 +219,10 @@ def dates_of_rows(desk: Desk) -> str:
 @bad(18, "an ECTS ratio of 0, -1 or 1e9", "exit 3: bad-value; exit 3: odd-number")
 def ratio(desk: Desk) -> str:
     return one(
-        [mapping(desk, ("ects: 1", f"ects: {value}"), line=line_of(MAPPING, "ects: 1")) for value in ("0", "-1", "1e9", "1000000000")]
+        [
+            mapping(desk, ("ects: 1", f"ects: {value}"), line=line_of(MAPPING, "ects: 1"))
+            for value in ("0", "-1", "1e9", "1000000000")
+        ]
     )
 
 
@@ -186,13 +234,25 @@ def ratio(desk: Desk) -> str:
 def bombs(desk: Desk) -> str:
     from gateway.config.yaml import document
 
-    bomb = "a: &a [x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20))
-    deep = ("".join(f"{'  ' * n}a:\n" for n in range(600)), "[" * 200_000, "[x, " * 100_000, "{a: " * 100_000, "- " * 100_000)
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(20)
+    )
+    deep = (
+        "".join(f"{'  ' * n}a:\n" for n in range(600)),
+        "[" * 200_000,
+        "[x, " * 100_000,
+        "{a: " * 100_000,
+        "- " * 100_000,
+    )
     inputs = ["a: &a [*a]\n", bomb, *deep]
     ended = []
     for text in inputs:
         path = desk.write(text)
-        done = apart(lambda path=path: sorted({finding.code for finding in document.read_yaml(path).findings}))
+        done = apart(
+            lambda path=path: sorted(
+                {finding.code for finding in document.read_yaml(path).findings}
+            )
+        )
         assert done.code == 0, done.err
         assert done.cpu < 0.5, (text[:20], done.cpu)
         assert done.grown < 64, done.grown
@@ -202,7 +262,11 @@ def bombs(desk: Desk) -> str:
 
 @bad(20, "a tag that makes an object: `!!python/object/apply:os.system`", "exit 3: tag")
 def tags(desk: Desk) -> str:
-    return desk.refused(("title: A registry for tests", "title: !!python/object/apply:os.system ['touch here']"), words="remove it", line=4)
+    return desk.refused(
+        ("title: A registry for tests", "title: !!python/object/apply:os.system ['touch here']"),
+        words="remove it",
+        line=4,
+    )
 
 
 @bad(21, "two documents in one file", "exit 3: several-documents")
@@ -217,7 +281,13 @@ def two_documents(desk: Desk) -> str:
 def invisible(desk: Desk) -> str:
     ended = []
     for character, name in (("\u202e", "U+202E"), ("\x07", "U+0007"), ("\u200b", "U+200B")):
-        ended.append(desk.refused(("{D: diploma", f'{{"D{character}": diploma'), words=name, line=line_of(GOOD, "{D: diploma")))
+        ended.append(
+            desk.refused(
+                ("{D: diploma", f'{{"D{character}": diploma'),
+                words=name,
+                line=line_of(GOOD, "{D: diploma"),
+            )
+        )
     return one(ended)
 
 
@@ -238,19 +308,31 @@ def catastrophe(desk: Desk) -> str:
         ended = error.reason.replace("_", " ")
     assert time.process_time() - started < 0.1
     more = desk.refused(
-        ("title.en: title", 'title.en: {from: title, as: {match: "(a)(?=b)\\\\1"}}'), words="RE2", line=line_of(GOOD, "title.en")
+        ("title.en: title", 'title.en: {from: title, as: {match: "(a)(?=b)\\\\1"}}'),
+        words="RE2",
+        line=line_of(GOOD, "title.en"),
     )
     return f"{ended} in 0.1 s of CPU; {more}"
 
 
 @bad(24, "a secret written into the file", "exit 3: literal-secret")
 def literal_secret(desk: Desk) -> str:
-    return desk.refused(("{secret: test/token}", "CANARY-SECRET"), words="write {secret: NAME}", line=line_of(GOOD, "secret:"))
+    return desk.refused(
+        ("{secret: test/token}", "CANARY-SECRET"),
+        words="write {secret: NAME}",
+        line=line_of(GOOD, "secret:"),
+    )
 
 
-@bad(25, "a secret that everybody may read, mode 0644, outside a container's root", "exit 3: file-mode")
+@bad(
+    25,
+    "a secret that everybody may read, mode 0644, outside a container's root",
+    "exit 3: file-mode",
+)
 def open_secret(_desk: Desk) -> str:
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others: there a mode opens nothing
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # pytest's own folders are closed to others: there a mode opens nothing
         desk = Desk(Path(folder))
         for part in (desk.connectors, desk.mappings, desk.folder):
             part.chmod(0o755)
@@ -271,7 +353,11 @@ def open_secret(_desk: Desk) -> str:
 def variables(desk: Desk) -> str:
     return one(
         [
-            desk.refused((old, new), words="variable: |${HOST} is not replaced|write the value", line=line_of(GOOD, old))
+            desk.refused(
+                (old, new),
+                words="variable: |${HOST} is not replaced|write the value",
+                line=line_of(GOOD, old),
+            )
             for old, new in (
                 ("A registry for tests", "A registry of ${HOST}"),
                 ("registry.example/api", "${HOST}/api"),
@@ -305,7 +391,10 @@ def addresses(desk: Desk) -> str:
 )
 def ports(desk: Desk) -> str:
     line = line_of(GOOD, "url:")
-    ended = [desk.refused(("registry.example", f"registry.example:{port}"), words="port", line=line) for port in ("0", "70000")]
+    ended = [
+        desk.refused(("registry.example", f"registry.example:{port}"), words="port", line=line)
+        for port in ("0", "70000")
+    ]
     desk.write(GOOD)
     desk.secret()
     for port in ("70000", "x"):
@@ -318,16 +407,30 @@ def ports(desk: Desk) -> str:
 @bad(29, "a page size of 0, -1, 10^9", "exit 3: greater-than-equal; exit 3: less-than-equal")
 def page_size(desk: Desk) -> str:
     line = line_of(GOOD, "paging:")
-    return one([desk.refused(("start: 1", f"start: 1, size: {size}"), line=line) for size in ("0", "-1", "1000000000")])
+    return one(
+        [
+            desk.refused(("start: 1", f"start: 1, size: {size}"), line=line)
+            for size in ("0", "-1", "1000000000")
+        ]
+    )
 
 
 @bad(30, "a timeout of 0, `inf` or a hundred years", "exit 3: bad-value")
 def timeout(desk: Desk) -> str:
     line = line_of(GOOD, "limits:")
-    return one([desk.refused(("timeout: 10s", f"timeout: {value}"), line=line) for value in ("0s", "inf", "36500d", "-1s")])
+    return one(
+        [
+            desk.refused(("timeout: 10s", f"timeout: {value}"), line=line)
+            for value in ("0s", "inf", "36500d", "-1s")
+        ]
+    )
 
 
-@bad(31, "two files that say they are one connector, and would share its transactional id", "exit 3: wrong-name")
+@bad(
+    31,
+    "two files that say they are one connector, and would share its transactional id",
+    "exit 3: wrong-name",
+)
 def two_of_one_name(desk: Desk) -> str:
     desk.write(GOOD, "other.yaml")
     desk.write(GOOD)
@@ -342,7 +445,12 @@ def two_of_one_name(desk: Desk) -> str:
     "exit 3: bad-text; exit 3: string-too-long",
 )
 def names(desk: Desk) -> str:
-    return one([desk.refused(("connector: test", f'connector: "{name}"'), line=2) for name in ("a b", "..", "a" * 250, "a.b")])
+    return one(
+        [
+            desk.refused(("connector: test", f'connector: "{name}"'), line=2)
+            for name in ("a b", "..", "a" * 250, "a.b")
+        ]
+    )
 
 
 @bad(
@@ -355,7 +463,9 @@ def weaker(desk: Desk) -> str:
 
     assert not {name for name in Settings.model_fields if "acks" in name or "isolation" in name}
     line = line_of(GOOD, "limits:")
-    return one([desk.refused(("timeout: 10s", f"{word}: 1"), line=line) for word in ("acks", "isolation")])
+    return one(
+        [desk.refused(("timeout: 10s", f"{word}: 1"), line=line) for word in ("acks", "isolation")]
+    )
 
 
 @bad(
@@ -371,12 +481,18 @@ def own_certificate(desk: Desk) -> str:
 
     expired = make("gateway", AUTHORITY, days=-1)
     lock = serialization.BestAvailableEncryption(b"CANARY")
-    locked = SERVER.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+    locked = SERVER.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock
+    )
     desk.write(GOOD)
     desk.secret()
     ended = []
     for certificate, key, words in (
-        (expired.pem, expired.key_pem, f"expired on {expired.certificate.not_valid_after_utc:%Y-%m-%d}"),
+        (
+            expired.pem,
+            expired.key_pem,
+            f"expired on {expired.certificate.not_valid_after_utc:%Y-%m-%d}",
+        ),
         (SERVER.pem, AUTHORITY.key_pem, "does not belong to"),
         (SERVER.pem, locked, "password"),
         (b"", SERVER.key_pem, ""),
@@ -394,8 +510,15 @@ def own_certificate(desk: Desk) -> str:
 
 def to_kafka(desk: Desk, certificate: bytes, key: bytes, words: str) -> str:
     """Start a worker with its own certificate towards Kafka; it must end before it connects, and with one line."""
-    own, other = desk.write(certificate, "own.pem", desk.folder), desk.write(key, "own.key", desk.folder)
-    given = {"GATEWAY_KAFKA_CERT_FILE": str(own), "GATEWAY_KAFKA_KEY_FILE": str(other), "GATEWAY_KAFKA_SECURITY": "SSL"}
+    own, other = (
+        desk.write(certificate, "own.pem", desk.folder),
+        desk.write(key, "own.key", desk.folder),
+    )
+    given = {
+        "GATEWAY_KAFKA_CERT_FILE": str(own),
+        "GATEWAY_KAFKA_KEY_FILE": str(other),
+        "GATEWAY_KAFKA_SECURITY": "SSL",
+    }
     done = desk.gateway("run", **given)
     desk.has(f"{desk.folder}/own.|tls-material|{words}")
     assert len(desk.said) == 1, desk.said

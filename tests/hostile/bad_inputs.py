@@ -12,7 +12,11 @@ from typing import Any
 
 Try = Callable[[Any], str]
 
-CONFIGURATION, PAYLOADS, COMMANDS = "Configuration files", "What registries answer", "Command line and surroundings"
+CONFIGURATION, PAYLOADS, COMMANDS = (
+    "Configuration files",
+    "What registries answer",
+    "Command line and surroundings",
+)
 
 
 @dataclass(frozen=True)

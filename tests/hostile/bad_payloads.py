@@ -52,7 +52,11 @@ def doctype(_: object) -> str:
     return one([ended(text + ITEM.replace("T<", "&x;<")) for text in given])
 
 
-@bad(40, "entities that multiply: a billion laughs, quadratic growth", "StreamHalted XML_FORBIDDEN_DTD")
+@bad(
+    40,
+    "entities that multiply: a billion laughs, quadratic growth",
+    "StreamHalted XML_FORBIDDEN_DTD",
+)
 def entities(_: object) -> str:
     laughs = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
     quadratic = f'<!DOCTYPE l [<!ENTITY a "{"x" * 50_000}">]><l>{"&a;" * 20_000}</l>'
@@ -66,7 +70,11 @@ def deep_xml(_: object) -> str:
 
 @bad(42, "one text of 20 MB", "StreamHalted LIMIT_TEXT")
 def long_text(_: object) -> str:
-    return poll(page_of("<l><r id='1'><t>" + "x" * 20_000_000 + "</t></r></l>", "application/xml"), XML, size="25MB").ended
+    return poll(
+        page_of("<l><r id='1'><t>" + "x" * 20_000_000 + "</t></r></l>", "application/xml"),
+        XML,
+        size="25MB",
+    ).ended
 
 
 @bad(
@@ -89,26 +97,50 @@ def gzip_bomb(_: object) -> str:
     return ended(gzip.compress(b" " * 30_000_000), content_encoding="gzip")
 
 
-@bad(45, "UTF-7, EBCDIC, UTF-16 and a charset nobody knows; EBCDIC that does not say so", "StreamHalted ENCODING; RetryLater XML_MALFORMED")
+@bad(
+    45,
+    "UTF-7, EBCDIC, UTF-16 and a charset nobody knows; EBCDIC that does not say so",
+    "StreamHalted ENCODING; RetryLater XML_MALFORMED",
+)
 def odd_charsets(_: object) -> str:
-    names = [ended(f'<?xml version="1.0" encoding="{name}"?>{ITEM}') for name in ("UTF-7", "cp037", "klingon")]
-    return one([*names, ended(ITEM.encode("utf-16")), ended(ITEM, "application/xml; charset=utf-7"), ended(ITEM.encode("cp037"))])
+    names = [
+        ended(f'<?xml version="1.0" encoding="{name}"?>{ITEM}')
+        for name in ("UTF-7", "cp037", "klingon")
+    ]
+    return one(
+        [
+            *names,
+            ended(ITEM.encode("utf-16")),
+            ended(ITEM, "application/xml; charset=utf-7"),
+            ended(ITEM.encode("cp037")),
+        ]
+    )
 
 
 @bad(46, "HTTP names one charset, the document another", "StreamHalted ENCODING_CONFLICT")
 def charset_conflict(_: object) -> str:
-    return ended('<?xml version="1.0" encoding="ISO-8859-1"?>' + ITEM, "application/xml; charset=utf-8")
+    return ended(
+        '<?xml version="1.0" encoding="ISO-8859-1"?>' + ITEM, "application/xml; charset=utf-8"
+    )
 
 
 @bad(47, "a web page with status 200", "RetryLater NOT_A_REGISTRY_RESPONSE")
 def web_page(_: object) -> str:
     page = "<!DOCTYPE html><html><body>CANARY</body></html>"
-    return one([ended(page, "text/html"), ended(page, "application/json"), ended(page, "application/xml")])
+    return one(
+        [ended(page, "text/html"), ended(page, "application/json"), ended(page, "application/xml")]
+    )
 
 
 @bad(48, "an empty body with status 200; status 204", "RetryLater EMPTY_BODY")
 def empty_body(_: object) -> str:
-    return one([ended(""), ended("", "application/json"), poll(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), JSON).ended])
+    return one(
+        [
+            ended(""),
+            ended("", "application/json"),
+            poll(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), JSON).ended,
+        ]
+    )
 
 
 @bad(
@@ -120,15 +152,26 @@ def empty_body(_: object) -> str:
 def soap_fault(_: object) -> str:
     fault = """<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>s:Server</faultcode>
       <faultstring>CANARY</faultstring></s:Fault></s:Body></s:Envelope>"""
-    heard = poll(page_of(fault, "text/xml"), XML.replace("{get: /awards}", "{envelope: '<ask/>'}"), protocol="soap")
+    heard = poll(
+        page_of(fault, "text/xml"),
+        XML.replace("{get: /awards}", "{envelope: '<ask/>'}"),
+        protocol="soap",
+    )
     return heard.ended + (", named s:Server" if "Server" in str(heard.error) else "")
 
 
 @bad(50, "a comment or a processing instruction inside a name", "the whole name")
 def cut_names(_: object) -> str:
-    heard = poll(page_of('<l><r id="1"><t>M\u00fcl<?x y?>ler<!-- c --> Junior</t></r></l>', "application/xml"), XML)
+    heard = poll(
+        page_of(
+            '<l><r id="1"><t>M\u00fcl<?x y?>ler<!-- c --> Junior</t></r></l>', "application/xml"
+        ),
+        XML,
+    )
     (outcome,) = heard.outcomes()
-    return "the whole name" if outcome.record.title == {"en": "M\u00fcller Junior"} else repr(outcome)
+    return (
+        "the whole name" if outcome.record.title == {"en": "M\u00fcller Junior"} else repr(outcome)
+    )
 
 
 @bad(51, "a record without an id", "rejected: id missing")
@@ -144,7 +187,9 @@ def no_id(_: object) -> str:
 def odd_ids(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"id": "  7 "}, GOOD | {"id": "e\u0301"}]})))
     assert [raw.native_id for raw in heard.raws] == ["7", "\u00e9"]
-    return "trimmed; composed; " + judged({"id": "x" * 300}, {"id": "a\x00b"}, {"id": "a\u200bb"}, {"id": "a\u202eb"})
+    return "trimmed; composed; " + judged(
+        {"id": "x" * 300}, {"id": "a\x00b"}, {"id": "a\u200bb"}, {"id": "a\u202eb"}
+    )
 
 
 @bad(53, "one id twice on a page, the same content", "1 written, 1 unchanged")
@@ -159,14 +204,22 @@ def twice(_: object) -> str:
     "rejected: id conflict, with the digests of both",
 )
 def conflict(_: object) -> str:
-    heard = poll(page_of(json.dumps({"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]})))
+    heard = poll(
+        page_of(
+            json.dumps(
+                {"items": [GOOD | {"version": "3"}, GOOD | {"version": "3", "title": "Other"}]}
+            )
+        )
+    )
     from gateway.messages.cloudevents import content_digest
     from gateway.pipeline.page_writer import select_changes
 
     (entry,), _ = select_changes(heard.raws, {})
     (rejected,) = heard.outcomes([entry.raw])
     return f"rejected: {rejected.field} {rejected.reason}" + (
-        ", with the digests of both" if all(content_digest(raw).hex() in rejected.detail for raw in heard.raws) else ""
+        ", with the digests of both"
+        if all(content_digest(raw).hex() in rejected.detail for raw in heard.raws)
+        else ""
     )
 
 
@@ -177,7 +230,17 @@ def conflict(_: object) -> str:
 )
 def bad_days(_: object) -> str:
     return judged(
-        *({"day": day} for day in ("2024-02-30", "0000-00-00", "31/12/2024", "20240101", "2024-13-01", "\u0662\u0660\u0662\u0664-01-01"))
+        *(
+            {"day": day}
+            for day in (
+                "2024-02-30",
+                "0000-00-00",
+                "31/12/2024",
+                "20240101",
+                "2024-13-01",
+                "\u0662\u0660\u0662\u0664-01-01",
+            )
+        )
     )
 
 
@@ -187,7 +250,9 @@ def bad_days(_: object) -> str:
     "rejected: awarded_on dates_unordered; rejected: awarded_on date_implausible",
 )
 def implausible_days(_: object) -> str:
-    return judged({"day": "1999-01-01", "born": "2000-01-01"}, {"day": "9999-12-31"}, {"day": "2124-06-01"})
+    return judged(
+        {"day": "1999-01-01", "born": "2000-01-01"}, {"day": "9999-12-31"}, {"day": "2124-06-01"}
+    )
 
 
 @bad(
@@ -197,17 +262,23 @@ def implausible_days(_: object) -> str:
 )
 def bad_numbers(_: object) -> str:
     values = ("NaN", "INF", "1E5", "7,5", "\u0663", "1" + "0" * 400, "0x10", "1_000")
-    return judged(*({"credits": value, "unit": "ECTS"} for value in values), {"credits": "-5", "unit": "ECTS"})
+    return judged(
+        *({"credits": value, "unit": "ECTS"} for value in values), {"credits": "-5", "unit": "ECTS"}
+    )
 
 
 @bad(
     58,
     "a level nobody knows; of a framework that had ended; of several frameworks at once",
-    ("accepted with level_unknown; rejected: nqf_framework not_in_force; rejected: nqf_level framework_required"),
+    (
+        "accepted with level_unknown; rejected: nqf_framework not_in_force; rejected: nqf_level framework_required"
+    ),
 )
 def bad_levels(_: object) -> str:
     return judged(
-        {"framework": "CNCP", "level": "97", "day": "2024-06-01"}, {"framework": "CNCP", "level": "5", "day": "2018-06-01"}, {"level": "3"}
+        {"framework": "CNCP", "level": "97", "day": "2024-06-01"},
+        {"framework": "CNCP", "level": "5", "day": "2018-06-01"},
+        {"level": "3"},
     )
 
 
@@ -227,7 +298,10 @@ def bad_grade(_: object) -> str:
 )
 def bad_names(_: object) -> str:
     names = ("  ", "\U0001f393 M", "a\u202eb", "x" * 10_000, "e" + "\u0301" * 1_000)
-    return judged(*({"name": name} for name in names), '{"id": "9", "title": "T", "kind": "D", "day": "2024-01-01", "name": "\\ud800"}')
+    return judged(
+        *({"name": name} for name in names),
+        '{"id": "9", "title": "T", "kind": "D", "day": "2024-01-01", "name": "\\ud800"}',
+    )
 
 
 @bad(61, "text read in the wrong charset: `M\u00c3\u00bcller`", "accepted with encoding_suspect")
@@ -243,14 +317,22 @@ def json_twice(_: object) -> str:
 @bad(63, "JSON 100,000 levels deep", "StreamHalted LIMIT_DEPTH")
 def deep_json(_: object) -> str:
     return one(
-        [ended("[" * 100_000 + "]" * 100_000, "application/json"), ended('{"a":' * 100_000 + "1" + "}" * 100_000, "application/json")]
+        [
+            ended("[" * 100_000 + "]" * 100_000, "application/json"),
+            ended('{"a":' * 100_000 + "1" + "}" * 100_000, "application/json"),
+        ]
     )
 
 
 @bad(64, "JSON with a byte order mark; JSON in UTF-16", "1 records; Halt ENCODING")
 def json_marks(_: object) -> str:
     text = json.dumps({"items": [GOOD]})
-    return one([ended(b"\xef\xbb\xbf" + text.encode(), "application/json"), ended(text.encode("utf-16"), "application/json")])
+    return one(
+        [
+            ended(b"\xef\xbb\xbf" + text.encode(), "application/json"),
+            ended(text.encode("utf-16"), "application/json"),
+        ]
+    )
 
 
 @bad(65, "a field nobody expected", "accepted, kept in the raw record")
@@ -274,7 +356,11 @@ NAMESPACED = (
     elsewhere="tests/fetch/test_schemas.py::test_saved_replies_break_their_own_schema_and_are_refused_without_a_value",
 )
 def wrong_namespace(desk: object) -> str:
-    return schema(desk, '<l xmlns="urn:other"><r id="1"><t>T</t></r></l>', '<l xmlns="urn:x"><r id="1"><u/><t>T</t></r></l>')
+    return schema(
+        desk,
+        '<l xmlns="urn:other"><r id="1"><t>T</t></r></l>',
+        '<l xmlns="urn:x"><r id="1"><u/><t>T</t></r></l>',
+    )
 
 
 XSD = """<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:x" elementFormDefault="qualified">
@@ -291,7 +377,12 @@ def schema(desk: object, *documents: str) -> str:
     stream = NAMESPACED + "    schema: {xsd: x.xsd, mode: strict}\n"
     return one(
         [
-            registry.poll(page_of(text, "application/xml"), stream, block='  namespaces: {x: "urn:x"}\n', folder=folder).ended
+            registry.poll(
+                page_of(text, "application/xml"),
+                stream,
+                block='  namespaces: {x: "urn:x"}\n',
+                folder=folder,
+            ).ended
             for text in documents
         ]
     )
@@ -307,13 +398,21 @@ def polymorphism(desk: object) -> str:
     )
 
 
-@bad(68, "a multipart message without a part it refers to; with 20,000 parts; without an end", "RetryLater MIME; StreamHalted LIMIT_PARTS")
+@bad(
+    68,
+    "a multipart message without a part it refers to; with 20,000 parts; without an end",
+    "RetryLater MIME; StreamHalted LIMIT_PARTS",
+)
 def multipart(_: object) -> str:
     kind = 'multipart/related; boundary="b"; start="<root>"'
     part = b"--b\r\nContent-ID: <%s>\r\n\r\n%s\r\n"
     stream = XML.replace("decode: xml", "decode: [mime, xml]")
     missing = part % (b"other", ITEM.encode()) + b"--b--\r\n"
-    bomb = part % (b"root", ITEM.encode()) + b"".join(part % (b"%d" % n, b"x") for n in range(20_000)) + b"--b--\r\n"
+    bomb = (
+        part % (b"root", ITEM.encode())
+        + b"".join(part % (b"%d" % n, b"x") for n in range(20_000))
+        + b"--b--\r\n"
+    )
     unended = part % (b"root", ITEM.encode())
     return one([poll(page_of(body, kind), stream).ended for body in (missing, unended, bomb)])
 
@@ -335,7 +434,9 @@ told(
     "signatures",
     "signatures that are absent, wrapped, expired, replayed, weak (SHA-1), of a stranger",
     "StreamHalted SIGNATURE_*; the poll fails and is tried slowly, and the alert ConnectorHalted tells people",
-    differs=("every reply whose signature does not hold is refused; the stream stands still at once, not after three"),
+    differs=(
+        "every reply whose signature does not hold is refused; the stream stands still at once, not after three"
+    ),
     elsewhere=(
         "tests/fetch/test_wsse.py::test_a_wrapped_body_is_never_read, "
         "tests/fetch/test_wsse.py::test_weak_or_odd_signatures_are_refused, "
@@ -353,8 +454,16 @@ told(
 )
 def links(_: object) -> str:
     stream = JSON.replace("    records:", "    paging: {next_url: next}\n    records:")
-    nexts = ("https://evil.example/CANARY", "file:///etc/passwd", "//evil.example/x", "http://127.0.0.1@evil.example/", "/awards?page=2")
-    return one([poll(page_of(json.dumps({"items": [GOOD], "next": link})), stream).ended for link in nexts])
+    nexts = (
+        "https://evil.example/CANARY",
+        "file:///etc/passwd",
+        "//evil.example/x",
+        "http://127.0.0.1@evil.example/",
+        "/awards?page=2",
+    )
+    return one(
+        [poll(page_of(json.dumps({"items": [GOOD], "next": link})), stream).ended for link in nexts]
+    )
 
 
 @bad(
@@ -367,7 +476,10 @@ def total(_: object) -> str:
     stream = JSON.replace("{get: /awards}", '{get: /awards, query: {offset: "{offset}"}}').replace(
         "    records:", "    paging: {offset: {size: 100, total: total}}\n    records:"
     )
-    return poll(page_of(json.dumps({"items": [GOOD | {"id": str(n)} for n in range(99)], "total": 100})), stream).ended
+    return poll(
+        page_of(json.dumps({"items": [GOOD | {"id": str(n)} for n in range(99)], "total": 100})),
+        stream,
+    ).ended
 
 
 @bad(
@@ -390,9 +502,16 @@ def redirect(_: object) -> str:
     elsewhere="tests/test_poll.py::test_an_older_version_after_a_newer_one_is_not_news",
 )
 def early_revocation(_: object) -> str:
-    items = [GOOD | {"changed": "2026-01-05T00:00:00Z"}, GOOD | {"changed": "2026-01-04T00:00:00Z", "revoked": True}]
+    items = [
+        GOOD | {"changed": "2026-01-05T00:00:00Z"},
+        GOOD | {"changed": "2026-01-04T00:00:00Z", "revoked": True},
+    ]
     heard = poll(page_of(json.dumps({"items": items})))
-    return "unchanged: an older version is never written after a newer one" if written(heard.raws) == (1, 1) else repr(written(heard.raws))
+    return (
+        "unchanged: an older version is never written after a newer one"
+        if written(heard.raws) == (1, 1)
+        else repr(written(heard.raws))
+    )
 
 
 told(

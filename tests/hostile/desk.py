@@ -21,7 +21,9 @@ for _name in (
     "kafka.cluster_check",
     "worker.supervisor",
 ):
-    importlib.import_module(f"gateway.{_name}")  # the forks start from here: what is loaded now need not be loaded in each
+    importlib.import_module(
+        f"gateway.{_name}"
+    )  # the forks start from here: what is loaded now need not be loaded in each
 
 GOOD = """language: 1
 connector: test
@@ -73,7 +75,9 @@ credits:
 grading:
   - {scale: A-F, sector: HE, best: A, worst: F, pass: E, direction: table, values: [A, B, C, D, E, F], confidence: verified, source: "a law"}
 """
-_FINDING = re.compile(r"(?P<file>\S+?)(:(?P<line>\d+):(?P<column>\d+))?: (?P<code>[a-z0-9-]+): (?P<message>.*)")
+_FINDING = re.compile(
+    r"(?P<file>\S+?)(:(?P<line>\d+):(?P<column>\d+))?: (?P<code>[a-z0-9-]+): (?P<message>.*)"
+)
 
 
 def closed_port() -> str:
@@ -102,7 +106,9 @@ class Desk:
             (made / "no.yaml").write_text(MAPPING)
         return made
 
-    def secret(self, name: str = "test/token", value: bytes = b"CANARY-SECRET", mode: int = 0o600) -> Path:
+    def secret(
+        self, name: str = "test/token", value: bytes = b"CANARY-SECRET", mode: int = 0o600
+    ) -> Path:
         path = self.folder / "secrets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(value)
@@ -114,7 +120,9 @@ class Desk:
         path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
         return path
 
-    def gateway(self, *arguments: str, before: object = None, stdin: str = "/dev/null", **environment: str) -> Done:
+    def gateway(
+        self, *arguments: str, before: object = None, stdin: str = "/dev/null", **environment: str
+    ) -> Done:
         given = {
             "GATEWAY_CONNECTORS": str(self.connectors),
             "GATEWAY_MAPPINGS": str(self.mappings),
@@ -124,7 +132,9 @@ class Desk:
             "GATEWAY_KAFKA_BOOTSTRAP": closed_port(),
             "GATEWAY_METRICS_PORT": "0",
         }
-        done = command(*arguments, environment=given | environment, cwd=self.folder, before=before, stdin=stdin)
+        done = command(
+            *arguments, environment=given | environment, cwd=self.folder, before=before, stdin=stdin
+        )
         self.said = done.lines
         assert "Traceback" not in done.err, done.err
         assert "CANARY" not in done.err + done.out
@@ -134,9 +144,13 @@ class Desk:
         """Start a worker on the folder as it is; answer with its exit code and, where files were refused, the codes of the findings."""
         done = self.gateway("run")
         codes = {found["code"] for line in self.said if (found := _FINDING.fullmatch(line))}
-        return f"exit {done.code}" + (f": {', '.join(sorted(codes))}" if codes and done.code == 3 else "")
+        return f"exit {done.code}" + (
+            f": {', '.join(sorted(codes))}" if codes and done.code == 3 else ""
+        )
 
-    def refused(self, *changes: tuple[str, str], words: str = "", line: int | None = None, text: str = GOOD) -> str:
+    def refused(
+        self, *changes: tuple[str, str], words: str = "", line: int | None = None, text: str = GOOD
+    ) -> str:
         """Start a worker on the good connector with changes; ``words`` must be said, at ``line`` of the file."""
         for old, new in changes:
             assert old in text, old
@@ -151,7 +165,8 @@ class Desk:
         fits = [
             said
             for said in self.said
-            if all(word in said for word in filter(None, words.split("|"))) and (line is None or re.search(rf":{line}:\d+: ", said))
+            if all(word in said for word in filter(None, words.split("|")))
+            and (line is None or re.search(rf":{line}:\d+: ", said))
         ]
         assert fits, self.said
 

@@ -46,8 +46,16 @@ async def loris(writer: asyncio.StreamWriter) -> None:
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1].decode().strip("/").partition("/")[0]
-        await {"chunked": chunked, "unframed": unframed, "packed": packed, "loris": loris}[path](writer)
+        path = (
+            (await reader.readuntil(b"\r\n\r\n"))
+            .split(b" ", 2)[1]
+            .decode()
+            .strip("/")
+            .partition("/")[0]
+        )
+        await {"chunked": chunked, "unframed": unframed, "packed": packed, "loris": loris}[path](
+            writer
+        )
     writer.close()
 
 

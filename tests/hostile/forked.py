@@ -58,9 +58,17 @@ def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int)
     code = 70
     try:
         signal.alarm(limit)
-        for number, path, flags in ((0, stdin, os.O_RDONLY), (1, out, os.O_WRONLY | os.O_CREAT), (2, err, os.O_WRONLY | os.O_CREAT)):
+        for number, path, flags in (
+            (0, stdin, os.O_RDONLY),
+            (1, out, os.O_WRONLY | os.O_CREAT),
+            (2, err, os.O_WRONLY | os.O_CREAT),
+        ):
             os.dup2(os.open(path, flags, 0o600), number)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(0),
+            open(1, "w", closefd=False),
+            open(2, "w", closefd=False),
+        )
         Path(f"{err}.rss").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         made = act()
         if made is not None:
@@ -76,7 +84,13 @@ def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int)
         os._exit(code)
 
 
-def command(*arguments: str, environment: Mapping[str, str], cwd: Path = ROOT, stdin: str = os.devnull, before: Any = None) -> Done:
+def command(
+    *arguments: str,
+    environment: Mapping[str, str],
+    cwd: Path = ROOT,
+    stdin: str = os.devnull,
+    before: Any = None,
+) -> Done:
     """Run the ``gateway`` command with exactly these ``GATEWAY_*`` variables."""
 
     def act() -> None:

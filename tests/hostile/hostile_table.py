@@ -49,10 +49,22 @@ def rows() -> list:
 def written() -> str:
     """Return the text of the page."""
     found = rows()
-    counts = {verdict: sum(row.verdict == verdict for row in found) for verdict in ("as asked", "differs", "gap")}
-    lines = [HEAD, f"{len(found)} rows: {counts['as asked']} as specified, {counts['differs']} differ with a reason, {counts['gap']} gaps."]
+    counts = {
+        verdict: sum(row.verdict == verdict for row in found)
+        for verdict in ("as asked", "differs", "gap")
+    }
+    lines = [
+        HEAD,
+        f"{len(found)} rows: {counts['as asked']} as specified, {counts['differs']} differ with a reason, {counts['gap']} gaps.",
+    ]
     for group, members in groupby(found, key=lambda row: row.group):
-        lines += ["", f"## {group}", "", "| # | input | outcome | verdict | tested by |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            "| # | input | outcome | verdict | tested by |",
+            "|---|---|---|---|---|",
+        ]
         lines += [_line(row) for row in members]
     return "\n".join(lines) + "\n"
 

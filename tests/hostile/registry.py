@@ -87,7 +87,15 @@ def tables() -> Tables:
     return Tables.load(ROOT / "mappings")
 
 
-def connector_at(url: str, stream: str = JSON, *, protocol: str = "rest", block: str = "", size: str = "2MB", folder: Any = None) -> Any:
+def connector_at(
+    url: str,
+    stream: str = JSON,
+    *,
+    protocol: str = "rest",
+    block: str = "",
+    size: str = "2MB",
+    folder: Any = None,
+) -> Any:
     text = HEAD.format(protocol=protocol, url=url, block=block, size=size) + stream
     with tempfile.TemporaryDirectory() as own:
         path = Path(folder or own) / "hostile.yaml"
@@ -123,16 +131,27 @@ class Heard:
         return [harmonise(raw) for raw in raws or self.records]
 
 
-def poll(answer: Answer, stream: str = JSON, *, position: str | None = None, tls: Any = None, **words: Any) -> Heard:
+def poll(
+    answer: Answer,
+    stream: str = JSON,
+    *,
+    position: str | None = None,
+    tls: Any = None,
+    **words: Any,
+) -> Heard:
     """Read a stream of a registry once, over a real socket."""
     heard = Heard()
 
     async def run() -> None:
         async with Server(answer, tls) as server:
             heard.connector = connector_at(server.url, stream, **words)
-            async with RegistryClient(heard.connector, {"k": b"v"}.__getitem__, "production") as client:
+            async with RegistryClient(
+                heard.connector, {"k": b"v"}.__getitem__, "production"
+            ) as client:
                 try:
-                    async for page in read_pages(heard.connector, "awards", WINDOW, client, position=position):
+                    async for page in read_pages(
+                        heard.connector, "awards", WINDOW, client, position=position
+                    ):
                         heard.pages.append(page)
                 except StreamError as error:
                     heard.error = error
@@ -142,7 +161,9 @@ def poll(answer: Answer, stream: str = JSON, *, position: str | None = None, tls
     return heard
 
 
-def page_of(body: bytes | str, content_type: str = "application/json", status: int = 200, **headers: str) -> Answer:
+def page_of(
+    body: bytes | str, content_type: str = "application/json", status: int = 200, **headers: str
+) -> Answer:
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
 
     async def answer(_: Any, writer: asyncio.StreamWriter) -> None:
@@ -151,15 +172,21 @@ def page_of(body: bytes | str, content_type: str = "application/json", status: i
     return answer
 
 
-def ended(body: bytes | str, content_type: str = "application/xml", stream: str = "", **headers: str) -> str:
+def ended(
+    body: bytes | str, content_type: str = "application/xml", stream: str = "", **headers: str
+) -> str:
     """How a poll ends that gets this one reply."""
-    heard = poll(page_of(body, content_type, **headers), stream or (XML if "xml" in content_type else JSON))
+    heard = poll(
+        page_of(body, content_type, **headers), stream or (XML if "xml" in content_type else JSON)
+    )
     return heard.ended or f"{len(heard.records)} records"
 
 
 def judged(*records: dict[str, Any] | str, stream: str = JSON) -> str:
     """How records end that arrive on one page: each as harmonised, then as rendered documents."""
-    rows = [record if isinstance(record, str) else json.dumps({**GOOD, **record}) for record in records]
+    rows = [
+        record if isinstance(record, str) else json.dumps({**GOOD, **record}) for record in records
+    ]
     heard = poll(page_of('{"items": [' + ", ".join(rows) + "]}"), stream)
     if heard.ended:
         return heard.ended
@@ -171,10 +198,19 @@ def said(outcome: Any, raw: RawRecord) -> str:
         assert "CANARY" not in repr(outcome)
         return f"rejected: {outcome.field} {outcome.reason}".replace(":  ", ": ")
     assert isinstance(outcome, Accepted), outcome
-    made = render(outcome, raw, template=None, country="FR", at=datetime(2026, 1, 1, tzinfo=UTC), audience_key=KEY)
+    made = render(
+        outcome,
+        raw,
+        template=None,
+        country="FR",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        audience_key=KEY,
+    )
     if isinstance(made, Rejected):
         return f"rejected: {made.field} {made.reason}"
-    codes = sorted({issue.code for issue in outcome.provenance.issues} - {"eqf_declared_unsupported"})
+    codes = sorted(
+        {issue.code for issue in outcome.provenance.issues} - {"eqf_declared_unsupported"}
+    )
     return "accepted" + (f" with {', '.join(codes)}" if codes else "")
 
 

@@ -18,13 +18,17 @@ ROOT = Path(__file__).parents[2]
 ROWS = hostile_table.rows()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.attempt], ids=lambda row: f"{row.number:02}-{row.name}")
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.attempt], ids=lambda row: f"{row.number:02}-{row.name}"
+)
 def test_a_bad_input_ends_as_the_table_says(row: BadInput, tmp_path: Path):
     assert row.attempt is not None
     assert row.attempt(Desk(tmp_path)) == row.ends
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.elsewhere], ids=lambda row: f"{row.number:02}-{row.name}")
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.elsewhere], ids=lambda row: f"{row.number:02}-{row.name}"
+)
 def test_a_test_that_the_table_names_is_there(row: BadInput):
     for named in row.elsewhere.split(", "):
         path, _, name = named.partition("::")

@@ -25,13 +25,22 @@ from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 from gateway.worker.stream_poller import StreamPoller
 
-ENDS = {"chunked": "LIMIT_BYTES", "unframed": "LIMIT_BYTES", "packed": "LIMIT_DECODED", "loris": "TIMEOUT"}
+ENDS = {
+    "chunked": "LIMIT_BYTES",
+    "unframed": "LIMIT_BYTES",
+    "packed": "LIMIT_DECODED",
+    "loris": "TIMEOUT",
+}
 STOOD = b'{"since":"2026-01-01T00:00:00Z"}'
 
 
 @pytest.fixture(scope="module")
 def endless() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("endless.py"))], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("endless.py"))],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     yield process.stdout.readline().strip()
     process.kill()
@@ -50,25 +59,39 @@ def polled(settings: Settings, name: str, url: str) -> Done:
         await ledger.write([], STOOD)
         await ledger.close()
         async with RegistryClient(connector, lambda _: b"", "production") as client:
-            poller = StreamPoller(settings, connector, "awards", client, RecordProcessor({}.get, b"x" * 32))
+            poller = StreamPoller(
+                settings, connector, "awards", client, RecordProcessor({}.get, b"x" * 32)
+            )
             delay = await poller.poll(60)
         after = StreamState(settings, name, "awards")
         stands = await after.open()
         await after.close()
-        counted = {outcome: metrics.POLLS.labels(name, "awards", outcome)._value.get() for outcome in ("ok", "retry", "halt")}
-        return {"stands": (stands or b"").decode(), "counted": counted, "delay": delay, "received": len(after.digests)}
+        counted = {
+            outcome: metrics.POLLS.labels(name, "awards", outcome)._value.get()
+            for outcome in ("ok", "retry", "halt")
+        }
+        return {
+            "stands": (stands or b"").decode(),
+            "counted": counted,
+            "delay": delay,
+            "received": len(after.digests),
+        }
 
     return apart(lambda: asyncio.run(poll()), limit=100)
 
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("how", ENDS)
-def test_ten_gigabytes_end_as_the_specification_says(settings: Settings, name: str, endless: str, how: str):
+def test_ten_gigabytes_end_as_the_specification_says(
+    settings: Settings, name: str, endless: str, how: str
+):
     done = polled(settings.model_copy(update={"log_format": "json"}), name, f"{endless}/{how}")
     assert done.code == 0, done.err
     found = json.loads(done.out[done.out.rindex('{"stands"') :])
     lines = [
-        json.loads(line) for line in (done.out.splitlines() + done.err.splitlines()) if line.startswith("{") and '"poll failed"' in line
+        json.loads(line)
+        for line in (done.out.splitlines() + done.err.splitlines())
+        if line.startswith("{") and '"poll failed"' in line
     ]
     assert [line["reason"] for line in lines] == [ENDS[how]]
     assert "<list>" not in done.err

@@ -20,11 +20,21 @@ def test_a_record_of_more_than_twenty_megabytes_is_refused(read):
     assert caught.value.reason == "too_large"
 
 
-@pytest.mark.parametrize("place", ["../outside.wsdl", "file:///etc/hostname", "http://127.0.0.1:9/absent.wsdl", "ftp://127.0.0.1/x.wsdl"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "../outside.wsdl",
+        "file:///etc/hostname",
+        "http://127.0.0.1:9/absent.wsdl",
+        "ftp://127.0.0.1/x.wsdl",
+    ],
+)
 def test_a_wsdl_reads_nothing_that_does_not_lie_beside_it(tmp_path: Path, place: str):
     (tmp_path / "outside.wsdl").write_text(DEFINITIONS.format(""))
     inside = tmp_path / "inside"
     inside.mkdir()
-    (inside / "x.wsdl").write_text(DEFINITIONS.format(f'<import namespace="urn:o" location="{place}"/>'))
+    (inside / "x.wsdl").write_text(
+        DEFINITIONS.format(f'<import namespace="urn:o" location="{place}"/>')
+    )
     with pytest.raises(ConfigError, match="does not lie beside it"):
         Wsdl(inside / "x.wsdl", None, None)

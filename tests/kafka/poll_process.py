@@ -26,7 +26,9 @@ def page(connector: str, number: int) -> list[RawEntry]:
 
 
 async def main(bootstrap: str, connector: str, pages: str) -> None:
-    ledger = StreamState(Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance"), connector, "s")
+    ledger = StreamState(
+        Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance"), connector, "s"
+    )
     number = int(await ledger.open() or b"0")
     assert len(ledger.digests) == number * PAGE, (len(ledger.digests), number)
     while number < int(pages):

@@ -30,7 +30,9 @@ class Doubling:
 
     def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         if record.value is None:
-            return ProcessedRecord([OutgoingRecord(self.out, record.key, None, [])], "c", "s", "deleted")
+            return ProcessedRecord(
+                [OutgoingRecord(self.out, record.key, None, [])], "c", "s", "deleted"
+            )
         if record.value.endswith(b"7"):
             return self.shrink(record)
         headers = [("ce_id", record.value)]
@@ -41,7 +43,13 @@ class Doubling:
         return ProcessedRecord(documents, "c", "s", "accepted")
 
     def shrink(self, record: ConsumerRecord) -> ProcessedRecord:
-        return ProcessedRecord([OutgoingRecord(self.rejects, record.key, record.value[:40], [])], "c", "s", "rejected", reason="test")
+        return ProcessedRecord(
+            [OutgoingRecord(self.rejects, record.key, record.value[:40], [])],
+            "c",
+            "s",
+            "rejected",
+            reason="test",
+        )
 
 
 def plant(defect: str) -> None:
@@ -75,7 +83,9 @@ def plant(defect: str) -> None:
         transactions.TRANSACTION_TIMEOUT_MS = 90_000
 
 
-async def main(bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str) -> None:
+async def main(
+    bootstrap: str, topic: str, out: str, rejects: str, group: str, instance: str, defect: str
+) -> None:
     plant(defect)
     process = Doubling(out, rejects)
     stage = HarmoniseStage(

@@ -69,29 +69,48 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
                 pages += 1
                 return pages <= 2
 
-            async with RegistryClient(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+            async with RegistryClient(
+                rule, lambda _: soap_credits.KEY.encode(), "acceptance"
+            ) as client:
                 first = StreamState(settings, name, "degrees")
                 assert await start_backfill(first, "one", START, END) == ""
                 assert "cancel it first" in await start_backfill(first, "two", START, END)
-                stopped = await run_backfill(rule, "degrees", client, first, LivePollGate(), asyncio.Lock(), until_two)
+                stopped = await run_backfill(
+                    rule, "degrees", client, first, LivePollGate(), asyncio.Lock(), until_two
+                )
                 assert (stopped.state, stopped.pages, stopped.received) == ("running", 2, 200)
                 assert 0 < stopped.ratio < 1
-                second = StreamState(settings, name, "degrees")  # another worker takes over; the first is fenced
+                second = StreamState(
+                    settings, name, "degrees"
+                )  # another worker takes over; the first is fenced
                 assert await second.open() is None, "the cursor of live polling has not moved"
                 assert current_progress(second) == stopped
-                assert await start_backfill(second, "one", START, END) == ""  # the same command once more begins nothing
-                done = await run_backfill(rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True)
-                assert (done.state, done.received, done.written, done.ratio) == ("done", 600, 600, 1.0)
+                assert (
+                    await start_backfill(second, "one", START, END) == ""
+                )  # the same command once more begins nothing
+                done = await run_backfill(
+                    rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True
+                )
+                assert (done.state, done.received, done.written, done.ratio) == (
+                    "done",
+                    600,
+                    600,
+                    1.0,
+                )
                 assert await cancel_backfill(second) is None
                 await start_backfill(second, "three", START, END)
-                again = await run_backfill(rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True)
+                again = await run_backfill(
+                    rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True
+                )
                 assert (again.received, again.written) == (600, 0)
                 await first.close()
                 await second.close()
         finally:
             await registry.close()
         counted = Counter(
-            record.key for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key.startswith(name.encode())
+            record.key
+            for record in await read_all(settings.kafka_bootstrap, RAW.name)
+            if record.key.startswith(name.encode())
         )
         assert len(counted) == 600
         assert set(counted.values()) == {1}
@@ -108,7 +127,9 @@ def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name
         newer = b"<newer/>"
         try:
             rule = connector(name, registry.url)
-            async with RegistryClient(rule, lambda _: soap_credits.KEY.encode(), "acceptance") as client:
+            async with RegistryClient(
+                rule, lambda _: soap_credits.KEY.encode(), "acceptance"
+            ) as client:
                 ledger = StreamState(settings, name, "degrees")
                 await start_backfill(ledger, "one", START, END)
                 traffic, turn = LivePollGate(), asyncio.Lock()
@@ -118,19 +139,25 @@ def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name
                     async with turn:
                         while ledger.written_ids is None:  # the backfill asks now
                             await asyncio.sleep(0.001)
-                        raw = RawRecord(connector=name, stream="degrees", native_id=native_id, body=newer)
+                        raw = RawRecord(
+                            connector=name, stream="degrees", native_id=native_id, body=newer
+                        )
                         await ledger.write([RawEntry(raw, content_digest(raw), None)], None)
 
                 polling = asyncio.create_task(live())
                 await asyncio.sleep(0)
-                done = await run_backfill(rule, "degrees", client, ledger, traffic, turn, lambda: True)
+                done = await run_backfill(
+                    rule, "degrees", client, ledger, traffic, turn, lambda: True
+                )
                 await polling
                 assert (done.received, done.written) == (40, 39)
                 await ledger.close()
         finally:
             await registry.close()
         bodies = [
-            record.value for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key == f"{name}|{native_id}".encode()
+            record.value
+            for record in await read_all(settings.kafka_bootstrap, RAW.name)
+            if record.key == f"{name}|{native_id}".encode()
         ]
         assert bodies == [newer]
 
@@ -158,14 +185,24 @@ class TestPure:
         rule = connector("c", "http://127.0.0.1:1", days=30)
         window = next(remaining_windows(rule, "degrees", self.progress))
         assert window == TimeWindow(since=START, until=START + timedelta(days=30))
-        page = RecordPage(records=(), position="p", last=False, watermark=START + timedelta(days=15), complete=False)
+        page = RecordPage(
+            records=(),
+            position="p",
+            last=False,
+            watermark=START + timedelta(days=15),
+            complete=False,
+        )
         inside = advance_progress(self.progress, window, page)
         assert inside.ratio == pytest.approx(15 / 122, abs=0.01)
         left = list(remaining_windows(rule, "degrees", inside))
         assert left[0] == window
         assert left[1].since == window.until
         assert left[-1].until == END
-        after = advance_progress(inside, window, RecordPage(records=(), position="", last=True, watermark=None, complete=False))
+        after = advance_progress(
+            inside,
+            window,
+            RecordPage(records=(), position="", last=True, watermark=None, complete=False),
+        )
         assert (after.done, after.position, after.until) == (window.until, "", None)
 
     @pytest.mark.parametrize(

@@ -32,6 +32,15 @@ def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: s
         assert await again.open() == b"1"
         assert len(again.digests) == PAGE
         await again.close()
-        assert len([record for record in await read_all(container_bootstrap, RAW.name) if record.key.decode().startswith(name)]) == PAGE
+        assert (
+            len(
+                [
+                    record
+                    for record in await read_all(container_bootstrap, RAW.name)
+                    if record.key.decode().startswith(name)
+                ]
+            )
+            == PAGE
+        )
 
     asyncio.run(scenario())

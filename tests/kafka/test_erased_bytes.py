@@ -20,7 +20,10 @@ PERSON = b"Kanariana Zwitscherbach"
 def hurried(topic: topics.Topic) -> dict[str, str]:
     """The topic's settings with a second for each day."""
     found = topics.topic_config(topic)
-    return {name: str(max(1, int(value) // topics.DAY_MS) * 1000) if name.endswith(".ms") else value for name, value in found.items()}
+    return {
+        name: str(max(1, int(value) // topics.DAY_MS) * 1000) if name.endswith(".ms") else value
+        for name, value in found.items()
+    }
 
 
 def on_disk(folder: Path) -> bool:
@@ -29,12 +32,21 @@ def on_disk(folder: Path) -> bool:
 
 def test_a_tombstone_takes_the_bytes_off_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With the times that are declared, a second for each day: written, erased, a later record closes the segment, gone."""
-    monkeypatch.setattr(kafka, "PROPERTIES", kafka.PROPERTIES + "\nlog.cleaner.backoff.ms=500\nlog.cleaner.enable=true\n")
+    monkeypatch.setattr(
+        kafka,
+        "PROPERTIES",
+        kafka.PROPERTIES + "\nlog.cleaner.backoff.ms=500\nlog.cleaner.enable=true\n",
+    )
 
     async def scenario(bootstrap: str) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
-        await admin.create_topics([NewTopic(topic.name, 1, 1, topic_configs=hurried(topic)) for topic in (topics.RAW, topics.REJECTIONS)])
+        await admin.create_topics(
+            [
+                NewTopic(topic.name, 1, 1, topic_configs=hurried(topic))
+                for topic in (topics.RAW, topics.REJECTIONS)
+            ]
+        )
         await admin.close()
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
             for topic in (topics.RAW, topics.REJECTIONS):
@@ -47,8 +59,13 @@ def test_a_tombstone_takes_the_bytes_off_the_disk(tmp_path: Path, monkeypatch: p
             while on_disk(tmp_path / "kafka") and time.monotonic() < deadline:
                 await asyncio.sleep(2)
                 number += 1
-                for topic in (topics.RAW, topics.REJECTIONS):  # traffic goes on, as in life: it closes segments
-                    await producer.send_and_wait(topic.name, b"later", key=f"a|later {number % 3}".encode())
+                for topic in (
+                    topics.RAW,
+                    topics.REJECTIONS,
+                ):  # traffic goes on, as in life: it closes segments
+                    await producer.send_and_wait(
+                        topic.name, b"later", key=f"a|later {number % 3}".encode()
+                    )
         assert not on_disk(tmp_path / "kafka")
 
     with kafka.running(tmp_path / "kafka") as broker:

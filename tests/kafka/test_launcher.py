@@ -39,7 +39,13 @@ def data(tmp_path: Path) -> Iterator[Path]:
 def gateway(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", "kafka", *words, "--data", str(data)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
     )
 
 
@@ -73,7 +79,9 @@ def test_records_outlive_a_stop_and_a_second_start_finds_the_first(data: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_broker_in_the_foreground_ends_with_its_process(data: Path, number: signal.Signals) -> None:
+def test_a_broker_in_the_foreground_ends_with_its_process(
+    data: Path, number: signal.Signals
+) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", ON_PURPOSE, str(data)],
         stdout=subprocess.PIPE,
@@ -138,7 +146,9 @@ def test_a_spoilt_jar_is_fetched_again_or_refused(tmp_path: Path, kafka_bootstra
     folder.mkdir()
     for path in good:
         (folder / path.name).symlink_to(path)
-    assert jars.fetch_jars(tmp_path, mirror="http://127.0.0.1:1") == [folder / path.name for path in good]
+    assert jars.fetch_jars(tmp_path, mirror="http://127.0.0.1:1") == [
+        folder / path.name for path in good
+    ]
     (folder / good[0].name).unlink()
     (folder / good[0].name).write_bytes(good[0].read_bytes()[:1000])
     with pytest.raises(Unavailable):

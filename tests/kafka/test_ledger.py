@@ -26,11 +26,19 @@ ROOT = Path(__file__).parents[2]
 
 
 async def of(settings: Settings, topic: str, prefix: str) -> list[ConsumerRecord]:
-    return [record for record in await read_all(settings.kafka_bootstrap, topic) if record.key.decode().startswith(prefix)]
+    return [
+        record
+        for record in await read_all(settings.kafka_bootstrap, topic)
+        if record.key.decode().startswith(prefix)
+    ]
 
 
-def entry(connector: str, native_id: str, body: bytes | None, digest: bytes = b"d" * 16) -> RawEntry:
-    return RawEntry(RawRecord(connector=connector, stream="s", native_id=native_id, body=body), digest, None)
+def entry(
+    connector: str, native_id: str, body: bytes | None, digest: bytes = b"d" * 16
+) -> RawEntry:
+    return RawEntry(
+        RawRecord(connector=connector, stream="s", native_id=native_id, body=body), digest, None
+    )
 
 
 def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str) -> None:
@@ -43,9 +51,15 @@ def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str
         await first.close()
         second = StreamState(settings, name, "s")
         assert await second.open() == b"page 2"
-        assert {native_id: value[:16] for native_id, value in second.digests.items()} == {"1": b"d" * 16, "2": b"e" * 16}
+        assert {native_id: value[:16] for native_id, value in second.digests.items()} == {
+            "1": b"d" * 16,
+            "2": b"e" * 16,
+        }
         await second.close()
-        assert {decode_raw(record.key, record.value, record.headers).native_id for record in await of(settings, RAW.name, name)} == {
+        assert {
+            decode_raw(record.key, record.value, record.headers).native_id
+            for record in await of(settings, RAW.name, name)
+        } == {
             "1",
             "2",
         }
@@ -53,7 +67,9 @@ def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str
     asyncio.run(scenario())
 
 
-def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: Settings, name: str) -> None:
+def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(
+    settings: Settings, name: str
+) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         first, second = StreamState(settings, name, "s"), StreamState(settings, name, "s")
@@ -64,7 +80,9 @@ def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(settings: S
             await first.write(page(name, 1), b"2")
         await second.write(page(name, 1), b"2")
         await second.close()
-        assert max(Counter(record.key for record in await of(settings, RAW.name, name)).values()) == 1
+        assert (
+            max(Counter(record.key for record in await of(settings, RAW.name, name)).values()) == 1
+        )
 
     asyncio.run(scenario())
 
@@ -87,12 +105,21 @@ def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name
 
 def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, name: str) -> None:
     def rejected() -> float:
-        return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": name, "stream": "s", "outcome": "rejected"}) or 0
+        return (
+            metrics.REGISTRY.get_sample_value(
+                "gateway_records_total", {"connector": name, "stream": "s", "outcome": "rejected"}
+            )
+            or 0
+        )
 
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         ledger = StreamState(settings, name, "s")
-        entries = [entry(name, "small", b"{}"), entry(name, "large", b"x" * 6_000_000), entry(name, "last", b"{}")]
+        entries = [
+            entry(name, "small", b"{}"),
+            entry(name, "large", b"x" * 6_000_000),
+            entry(name, "last", b"{}"),
+        ]
         reasons: list[str] = []
         for _ in range(4):
             await ledger.open()
@@ -106,8 +133,13 @@ def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, na
         assert rejected() == 1
         assert await ledger.open() == b"next"
         await ledger.close()
-        written = await of(settings, RAW.name, name)  # in the order of the partitions, which the keys decide
-        assert sorted(record.key.decode() for record in written) == [f"{name}|last", f"{name}|small"]
+        written = await of(
+            settings, RAW.name, name
+        )  # in the order of the partitions, which the keys decide
+        assert sorted(record.key.decode() for record in written) == [
+            f"{name}|last",
+            f"{name}|small",
+        ]
         found = await of(settings, REJECTIONS.name, name)
         assert [record.key.decode() for record in found] == [f"{name}|large"]
         assert b'"stage":"size"' in found[0].value
@@ -122,9 +154,18 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
     pages = 400
 
     async def spawn() -> asyncio.subprocess.Process:
-        command = [sys.executable, str(Path(__file__).with_name("poll_process.py")), settings.kafka_bootstrap, name, str(pages)]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("poll_process.py")),
+            settings.kafka_bootstrap,
+            name,
+            str(pages),
+        ]
         return await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
 
     async def scenario() -> None:
@@ -143,7 +184,10 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
         last = await spawn()
         await asyncio.wait_for(last.communicate(), 120)
         assert last.returncode == 0
-        seen = [int(decode_raw(record.key, record.value, record.headers).native_id) for record in await of(settings, RAW.name, name)]
+        seen = [
+            int(decode_raw(record.key, record.value, record.headers).native_id)
+            for record in await of(settings, RAW.name, name)
+        ]
         assert len(seen) == len(set(seen)) == pages * PAGE
 
     asyncio.run(scenario())

@@ -46,7 +46,10 @@ streams:
       provider.country: {{const: FR}}
     tests: [{{name: shape, given: {{id: "1", title: One}}, expect_some: {{}}}}]
 """
-QUALIFICATION = {"emits: learning_opportunity": "emits: qualification", "provider.": "awarding_body."}
+QUALIFICATION = {
+    "emits: learning_opportunity": "emits: qualification",
+    "provider.": "awarding_body.",
+}
 
 
 def connector(name: str, changes: dict[str, str]) -> Connector:
@@ -69,16 +72,33 @@ async def publish(settings: Settings, name: str, count: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
     await producer.start()
     for number in range(count):
-        raw = RawRecord(connector=name, stream="entries", native_id=str(number), body=b'{"id": "%d", "title": "Entry"}' % number)
-        sent = await producer.send_and_wait(RAW.name, raw.body, raw.key.encode(), headers=encode_raw_headers(raw))
+        raw = RawRecord(
+            connector=name,
+            stream="entries",
+            native_id=str(number),
+            body=b'{"id": "%d", "title": "Entry"}' % number,
+        )
+        sent = await producer.send_and_wait(
+            RAW.name, raw.body, raw.key.encode(), headers=encode_raw_headers(raw)
+        )
         places[TopicPartition(RAW.name, sent.partition)] = sent.offset + 1
         record = SimpleNamespace(
-            key=raw.key.encode(), value=raw.body, headers=encode_raw_headers(raw), timestamp=0, topic=RAW.name, partition=0, offset=0
+            key=raw.key.encode(),
+            value=raw.body,
+            headers=encode_raw_headers(raw),
+            timestamp=0,
+            topic=RAW.name,
+            partition=0,
+            offset=0,
         )
         for one in stage(record).outgoing:
             await producer.send_and_wait(one.topic, one.value, one.key, headers=one.headers)
     await producer.stop()
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=CONSUMER_GROUP, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        group_id=CONSUMER_GROUP,
+        enable_auto_commit=False,
+    )
     await consumer.start()
     everywhere = [TopicPartition(RAW.name, partition) for partition in range(RAW.partitions)]
     consumer.assign(everywhere)
@@ -97,7 +117,9 @@ async def publish(settings: Settings, name: str, count: int) -> None:
     ],
     ids=["nothing changed", "another text", "renamed", "another iri", "emits something else"],
 )
-def test_what_no_record_leads_to_any_more_is_named(settings: Settings, name: str, changes: dict[str, str], anew: int, left: int) -> None:
+def test_what_no_record_leads_to_any_more_is_named(
+    settings: Settings, name: str, changes: dict[str, str], anew: int, left: int
+) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         await publish(settings, name, 3)

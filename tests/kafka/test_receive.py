@@ -40,21 +40,31 @@ streams:
 """
 
 
-def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Settings, name: str, tmp_path: Path) -> None:
+def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(
+    settings: Settings, name: str, tmp_path: Path
+) -> None:
     file = tmp_path / f"{name}.yaml"
     file.write_text(textwrap.dedent(CONNECTOR.format(name=name)))
     mine = settings.model_copy(update={"receive_port": 0})
 
     async def stored() -> list[str]:
-        records = [record for record in await read_all(settings.kafka_bootstrap, RAW.name) if record.key.decode().startswith(name)]
-        return [decode_raw(record.key, record.value, record.headers).native_id for record in records]
+        records = [
+            record
+            for record in await read_all(settings.kafka_bootstrap, RAW.name)
+            if record.key.decode().startswith(name)
+        ]
+        return [
+            decode_raw(record.key, record.value, record.headers).native_id for record in records
+        ]
 
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         door = PushServer(mine)
         connector = load_connector(file)
         inbox = PushConnector(mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
-        serving = asyncio.gather(inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox))
+        serving = asyncio.gather(
+            inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox)
+        )
         while not door.url:
             await asyncio.sleep(0.02)
         async with httpx2.AsyncClient(timeout=60) as client:
@@ -71,16 +81,24 @@ def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(settings: Setti
             assert stream_state(inbox.streams[0]) == ("paused", "they move house")
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-            assert "is not polled" in await inbox.streams[0].handle_command(commands.Poll(connector=name))
+            assert "is not polled" in await inbox.streams[0].handle_command(
+                commands.Poll(connector=name)
+            )
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
-            inbox = PushConnector(mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
-            serving = asyncio.gather(inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox))
+            inbox = PushConnector(
+                mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease()
+            )
+            serving = asyncio.gather(
+                inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox)
+            )
             while not door.url:
                 await asyncio.sleep(0.02)
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
-            assert answer.status_code == 503, "who takes over knows of the pause before the first message"
+            assert answer.status_code == 503, (
+                "who takes over knows of the pause before the first message"
+            )
             assert await inbox.streams[0].handle_command(commands.Resume(connector=name)) == ""
             answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 200

@@ -25,7 +25,13 @@ from gateway.operations.stream_requests import StreamRequests
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import poll_once
 from gateway.pipeline.record_processor import RecordProcessor
-from gateway.pipeline.rejection_guard import REASON, RejectionGuard, RejectionStreak, preview_page, read_streak
+from gateway.pipeline.rejection_guard import (
+    REASON,
+    RejectionGuard,
+    RejectionStreak,
+    preview_page,
+    read_streak,
+)
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord, Rejected, Withheld
 from gateway.settings import Settings
@@ -59,12 +65,27 @@ BAD = Rejected(stage="map", field="title", reason="missing")
 
 
 def judge(raw: RawRecord) -> object:
-    return BAD if b"naam" in (raw.body or b"") else Withheld(reason="no_consent") if b"no consent" in (raw.body or b"") else object()
+    return (
+        BAD
+        if b"naam" in (raw.body or b"")
+        else Withheld(reason="no_consent")
+        if b"no consent" in (raw.body or b"")
+        else object()
+    )
 
 
 def entries(*bodies: str | None) -> list[RawEntry]:
     return [
-        RawEntry(RawRecord(connector="c", stream="s", native_id=str(n), body=None if body is None else body.encode()), b"d" * 16, None)
+        RawEntry(
+            RawRecord(
+                connector="c",
+                stream="s",
+                native_id=str(n),
+                body=None if body is None else body.encode(),
+            ),
+            b"d" * 16,
+            None,
+        )
         for n, body in enumerate(bodies)
     ]
 
@@ -79,7 +100,9 @@ def entries(*bodies: str | None) -> list[RawEntry]:
         ([None] * 5, False, 0),
     ],
 )
-def test_a_page_counts_as_accepted_when_more_than_one_in_twenty_is(bodies: list[str | None], accepted: bool, rejected: int):
+def test_a_page_counts_as_accepted_when_more_than_one_in_twenty_is(
+    bodies: list[str | None], accepted: bool, rejected: int
+):
     verdict = asyncio.run(preview_page(entries(*bodies), judge))
     assert (verdict.accepted, verdict.rejected) == (accepted, rejected)
 
@@ -109,7 +132,9 @@ async def registry(answer: Callable[[], list[dict[str, str]]]):
 
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
-def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_when_told(settings: Settings, name: str, tmp_path):
+def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_when_told(
+    settings: Settings, name: str, tmp_path
+):
     held: list[dict[str, str]] = []
 
     def say(key: str, numbers: range, word: str) -> None:
@@ -123,11 +148,20 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
             harmoniser = Harmoniser(connector, Tables.load(ROOT / "mappings"), pseudonym_key=KEY)
             watch = RejectionGuard(RecordProcessor({name: harmoniser}.get, KEY).preview, 10)
 
-            async def with_a_worker(work: Callable[[Callable[[], Awaitable[PollResult]], StreamState], Awaitable[None]]) -> None:
+            async def with_a_worker(
+                work: Callable[[Callable[[], Awaitable[PollResult]], StreamState], Awaitable[None]],
+            ) -> None:
                 ledger = StreamState(settings, name, "awards")
 
                 async def poll() -> PollResult:
-                    return await poll_once(connector, "awards", client, ledger, datetime.now(UTC), rejection_guard=watch)
+                    return await poll_once(
+                        connector,
+                        "awards",
+                        client,
+                        ledger,
+                        datetime.now(UTC),
+                        rejection_guard=watch,
+                    )
 
                 try:
                     async with RegistryClient(connector, lambda _: "", "production") as client:
@@ -136,7 +170,9 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
                     await ledger.close()
 
             def stopped() -> float | None:
-                return metrics.REGISTRY.get_sample_value("gateway_all_rejected_state", {"connector": name, "stream": "awards"})
+                return metrics.REGISTRY.get_sample_value(
+                    "gateway_all_rejected_state", {"connector": name, "stream": "awards"}
+                )
 
             async def first(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
                 say("title", range(30), "first")
@@ -144,13 +180,17 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
                 cursor = await ledger.open()
                 say("naam", range(30), "second")  # the format changes: nothing of it is written
                 for _ in range(2):
-                    with pytest.raises(StreamHalted, match=f"missing in title.*gateway resume {name} awards") as halted:
+                    with pytest.raises(
+                        StreamHalted, match=f"missing in title.*gateway resume {name} awards"
+                    ) as halted:
                         await poll()
                 assert halted.value.reason == REASON
                 assert await ledger.open() == cursor
                 assert stopped() == 1
 
-            async def after_a_restart(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
+            async def after_a_restart(
+                poll: Callable[[], Awaitable[PollResult]], ledger: StreamState
+            ) -> None:
                 with pytest.raises(StreamHalted):
                     await poll()
                 assert read_streak(ledger) == RejectionStreak(stopped=True)
@@ -158,19 +198,29 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
                 assert (await poll()).written == 30
                 assert read_streak(ledger) == RejectionStreak()
                 assert stopped() == 0
-                say("naam", range(9), "fourth")  # fewer than the limit are rejected, and counted over pages
-                held.extend({"id": f"{number}", "title": f"third {number}"} for number in range(9, 30))
+                say(
+                    "naam", range(9), "fourth"
+                )  # fewer than the limit are rejected, and counted over pages
+                held.extend(
+                    {"id": f"{number}", "title": f"third {number}"} for number in range(9, 30)
+                )
                 assert (await poll()).written == 9
 
-            async def after_another(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
+            async def after_another(
+                poll: Callable[[], Awaitable[PollResult]], ledger: StreamState
+            ) -> None:
                 held[9] = {"id": "9", "naam": "fifth"}
                 with pytest.raises(StreamHalted):
                     await poll()
                 assert read_streak(ledger) == RejectionStreak(count=9, stopped=True)
-                await StreamRequests(settings, connector, ledger).store(commands.Resume(connector=name))
+                await StreamRequests(settings, connector, ledger).store(
+                    commands.Resume(connector=name)
+                )
                 assert stopped() == 0
 
-            async def told_to_go_on(poll: Callable[[], Awaitable[PollResult]], ledger: StreamState) -> None:
+            async def told_to_go_on(
+                poll: Callable[[], Awaitable[PollResult]], ledger: StreamState
+            ) -> None:
                 assert (await poll()).written == 1
                 say("naam", range(30), "sixth")
                 assert (await poll()).written == 30
@@ -183,8 +233,14 @@ def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_whe
 
             for worker in (first, after_a_restart, after_another, told_to_go_on):
                 await with_a_worker(worker)
-        written = [one for one in await read_all(settings.kafka_bootstrap, RAW.name) if one.key.startswith(f"{name}|".encode())]
+        written = [
+            one
+            for one in await read_all(settings.kafka_bootstrap, RAW.name)
+            if one.key.startswith(f"{name}|".encode())
+        ]
         assert len(written) == 30 + 30 + 9 + 1 + 30 + 30
-        assert not any(word in (one.value or b"") for one in written for word in (b"second", b"eighth"))
+        assert not any(
+            word in (one.value or b"") for one in written for word in (b"second", b"eighth")
+        )
 
     asyncio.run(scenario())

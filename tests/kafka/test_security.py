@@ -49,13 +49,25 @@ def certificate(folder: Path) -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a broker of the tests")])
     now = dt.datetime.now(dt.UTC)
     made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        x509.CertificateBuilder(
+            name,
+            name,
+            key.public_key(),
+            x509.random_serial_number(),
+            now,
+            now + dt.timedelta(days=1),
+        )
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
     public = made.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     (folder / "ca.pem").write_bytes(public)
     (folder / "broker.pem").write_bytes(private + public)
 
@@ -65,7 +77,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a principal that may do everything on a broker with TLS, SASL and ACLs."""
     folder = tmp_path_factory.mktemp("secured")
     certificate(folder)
-    broker = kafka.start(folder / "kafka", detached=False, properties=PROPERTIES.format(folder=folder))
+    broker = kafka.start(
+        folder / "kafka", detached=False, properties=PROPERTIES.format(folder=folder)
+    )
     yield Settings(
         kafka_bootstrap=broker.bootstrap,
         kafka_security="SASL_SSL",
@@ -78,13 +92,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def stranger(settings: Settings) -> Settings:
-    return settings.model_copy(update={"kafka_username": "stranger", "kafka_password": SecretStr("s-secret")})
+    return settings.model_copy(
+        update={"kafka_username": "stranger", "kafka_password": SecretStr("s-secret")}
+    )
 
 
 async def make(settings: Settings, name: str) -> None:
     client = AIOKafkaAdminClient(**client_arguments(settings))
     await client.start()
-    await client.create_topics([NewTopic(f"{name}-{kind}", 1, 1) for kind in ("raw", "out", "rejects")])
+    await client.create_topics(
+        [NewTopic(f"{name}-{kind}", 1, 1) for kind in ("raw", "out", "rejects")]
+    )
     await client.close()
 
 
@@ -140,7 +158,11 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
     ids=["wrong password", "unknown certificate", "no TLS"],
 )
 def test_a_connection_that_is_refused_is_one_clear_error(
-    secured: Settings, name: str, change: dict[str, object], why: str, caplog: pytest.LogCaptureFixture
+    secured: Settings,
+    name: str,
+    change: dict[str, object],
+    why: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = secured.model_copy(update={"registry_environment": "acceptance"} | change)
 

@@ -33,7 +33,10 @@ SHORT_SESSION = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=50
 
 
 def records(start: int, count: int) -> list[tuple[bytes, bytes | None]]:
-    return [(b"k%d" % (number % KEYS), b"k%d:%d" % (number % KEYS, number)) for number in range(start, start + count)]
+    return [
+        (b"k%d" % (number % KEYS), b"k%d:%d" % (number % KEYS, number))
+        for number in range(start, start + count)
+    ]
 
 
 class World:
@@ -68,31 +71,46 @@ class World:
 
     def stage(self, settings: Settings, batch: int = 300) -> HarmoniseStage:
         process = Doubling(self.out, self.rejects)
-        return HarmoniseStage(settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch)
+        return HarmoniseStage(
+            settings, process, process.shrink, topic=self.raw, group=self.group, batch=batch
+        )
 
     async def spawn(self, instance: str = "", defect: str = "") -> asyncio.subprocess.Process:
         command = [sys.executable, str(Path(__file__).with_name("stage_process.py"))]
         arguments = [self.bootstrap, self.raw, self.out, self.rejects, self.group, instance, defect]
         return await asyncio.create_subprocess_exec(
-            *command, *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+            *command,
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT)},
         )
 
     async def check_every_record_ended_once_in_order(self) -> None:
         """The oracle: recomputed from what was written, never from what the stage says."""
-        out, rejects = await read_all(self.bootstrap, self.out), await read_all(self.bootstrap, self.rejects)
+        out, rejects = (
+            await read_all(self.bootstrap, self.out),
+            await read_all(self.bootstrap, self.rejects),
+        )
         originals = [record for record in out if not record.key.startswith(b"copy-")]
-        ended = Counter(record.value for record in originals) + Counter(record.value for record in rejects)
+        ended = Counter(record.value for record in originals) + Counter(
+            record.value for record in rejects
+        )
         expected = Counter(value for _, value in records(0, self.written))
         assert sum(expected.values()) == self.written
         lost, doubled = expected - ended, ended - expected
-        assert lost + doubled == Counter(), f"lost {sum(lost.values())}, doubled {sum(doubled.values())} of {self.written}"
+        assert lost + doubled == Counter(), (
+            f"lost {sum(lost.values())}, doubled {sum(doubled.values())} of {self.written}"
+        )
         assert all(record.value.endswith(b"7") for record in rejects)
         copies = Counter(record.value for record in out if record.key.startswith(b"copy-"))
         assert copies == Counter(record.value for record in originals), "a transaction was torn"
         by_key: dict[bytes, list[int]] = defaultdict(list)
         for record in out:
             by_key[record.key].append(int(record.value.split(b":")[1]))
-        assert all(numbers == sorted(numbers) for numbers in by_key.values()), "out of order within a key"
+        assert all(numbers == sorted(numbers) for numbers in by_key.values()), (
+            "out of order within a key"
+        )
 
 
 @pytest.fixture
@@ -123,7 +141,9 @@ async def until(condition: Callable[[], bool], seconds: float = 120) -> None:
             await asyncio.sleep(0.02)
 
 
-async def committed(process: asyncio.subprocess.Process, at_least: int, seconds: float = 120) -> int:
+async def committed(
+    process: asyncio.subprocess.Process, at_least: int, seconds: float = 120
+) -> int:
     assert process.stdout
     async with asyncio.timeout(seconds):
         while line := await process.stdout.readline():
@@ -162,7 +182,9 @@ async def _drained(world: World, seconds: float = 150) -> None:
     """Wait until the group has committed every input partition to its end."""
     from aiokafka import AIOKafkaConsumer
 
-    consumer = AIOKafkaConsumer(bootstrap_servers=world.bootstrap, group_id=world.group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=world.bootstrap, group_id=world.group, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         places = [TopicPartition(world.raw, number) for number in range(4)]
@@ -174,7 +196,9 @@ async def _drained(world: World, seconds: float = 150) -> None:
         await consumer.stop()
 
 
-def test_members_that_come_and_go_in_mid_batch(world: World, settings: Settings, create_topic: Create) -> None:
+def test_members_that_come_and_go_in_mid_batch(
+    world: World, settings: Settings, create_topic: Create
+) -> None:
     async def scenario() -> None:
         await make(world, create_topic)
         await world.write(3_000)
@@ -193,7 +217,9 @@ def test_members_that_come_and_go_in_mid_batch(world: World, settings: Settings,
     asyncio.run(scenario())
 
 
-def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(world: World, settings: Settings, create_topic: Create) -> None:
+def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(
+    world: World, settings: Settings, create_topic: Create
+) -> None:
     async def scenario() -> None:
         await make(world, create_topic)
         await world.write(4_000)
@@ -228,10 +254,26 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: s
             await until(lambda: stage.committed > 300)
             psutil.Process(broker.pid).kill()
             await until(lambda: kafka.status(tmp_path / "data") is None)
-            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) > 0)
+            await until(
+                lambda: (
+                    metrics.REGISTRY.get_sample_value(
+                        "gateway_publish_blocked_seconds", {"role": "harmonise"}
+                    )
+                    > 0
+                )
+            )
             await asyncio.to_thread(start)
-            await _drained(world)  # what was on its way when the broker died may be committed without the stage's having heard of it
-            await until(lambda: metrics.REGISTRY.get_sample_value("gateway_publish_blocked_seconds", {"role": "harmonise"}) == 0)
+            await _drained(
+                world
+            )  # what was on its way when the broker died may be committed without the stage's having heard of it
+            await until(
+                lambda: (
+                    metrics.REGISTRY.get_sample_value(
+                        "gateway_publish_blocked_seconds", {"role": "harmonise"}
+                    )
+                    == 0
+                )
+            )
         await world.check_every_record_ended_once_in_order()
 
     try:
@@ -243,7 +285,10 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: s
 async def _move_back(world: World, place: TopicPartition, offset: int) -> None:
     """Fence whoever works on a partition, and commit another offset in its place: what a broker that lost its last ones looks like."""
     while True:
-        producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap, transactional_id=f"{world.group}-{place.topic}-{place.partition}")
+        producer = AIOKafkaProducer(
+            bootstrap_servers=world.bootstrap,
+            transactional_id=f"{world.group}-{place.topic}-{place.partition}",
+        )
         await producer.start()
         try:
             async with producer.transaction():
@@ -269,8 +314,15 @@ def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
             done = stage._committed_offsets[place]
             await _move_back(world, place, 5)
             await world.write(1_000)
-            await until(lambda: place in stage._partitions and stage._partitions[place].failures > 1)  # the first one is the fence
-            await until(lambda: "the committed offset of partition 0 went back" in blocked_commits.blocked_reason("harmonise"))
+            await until(
+                lambda: place in stage._partitions and stage._partitions[place].failures > 1
+            )  # the first one is the fence
+            await until(
+                lambda: (
+                    "the committed offset of partition 0 went back"
+                    in blocked_commits.blocked_reason("harmonise")
+                )
+            )
             assert blocked_commits.blocked_seconds("harmonise") > 2
             await _move_back(world, place, done)
             await until(lambda: stage.committed >= world.written)
@@ -286,7 +338,9 @@ async def _create(world: World) -> None:
 
     client = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
     await client.start()
-    await client.create_topics([NewTopic(world.raw, 4, 1), NewTopic(world.out, 3, 1), NewTopic(world.rejects, 1, 1)])
+    await client.create_topics(
+        [NewTopic(world.raw, 4, 1), NewTopic(world.out, 3, 1), NewTopic(world.rejects, 1, 1)]
+    )
     await client.close()
 
 
@@ -296,14 +350,20 @@ def test_a_record_too_large_for_its_topic_is_rejected_and_its_neighbours_are_not
     async def scenario() -> None:
         await make(world, create_topic, max_message_bytes=30_000)
         await world.write(500)
-        large = [(b"k%d" % number, b"k%d:%d:" % (number, number) + b"x" * 60_000) for number in (3, 4, 5)]
+        large = [
+            (b"k%d" % number, b"k%d:%d:" % (number, number) + b"x" * 60_000) for number in (3, 4, 5)
+        ]
         await fill(world.bootstrap, world.raw, large)
         await world.write(500)
         stage = world.stage(settings)
         before = _rejected()
         async with running(stage):
             await until(lambda: stage.committed >= 1_003)
-        rejected = [record.value for record in await read_all(world.bootstrap, world.rejects) if record.value.endswith(b"x")]
+        rejected = [
+            record.value
+            for record in await read_all(world.bootstrap, world.rejects)
+            if record.value.endswith(b"x")
+        ]
         assert sorted(value.split(b":")[0] for value in rejected) == [b"k3", b"k4", b"k5"]
         assert len(await read_all(world.bootstrap, world.out)) == 2 * 900
         assert _rejected() - before == 103
@@ -312,17 +372,28 @@ def test_a_record_too_large_for_its_topic_is_rejected_and_its_neighbours_are_not
 
 
 def _rejected() -> float:
-    return metrics.REGISTRY.get_sample_value("gateway_records_total", {"connector": "c", "stream": "s", "outcome": "rejected"}) or 0
+    return (
+        metrics.REGISTRY.get_sample_value(
+            "gateway_records_total", {"connector": "c", "stream": "s", "outcome": "rejected"}
+        )
+        or 0
+    )
 
 
-def test_a_tombstone_deletes_what_was_published(world: World, settings: Settings, create_topic: Create) -> None:
+def test_a_tombstone_deletes_what_was_published(
+    world: World, settings: Settings, create_topic: Create
+) -> None:
     async def scenario() -> None:
         await make(world, create_topic)
         await fill(world.bootstrap, world.raw, [(b"k1", b"k1:1"), (b"k1", None)])
         stage = world.stage(settings)
         async with running(stage):
             await until(lambda: stage.committed >= 2)
-        assert [record.value for record in await read_all(world.bootstrap, world.out) if record.key == b"k1"] == [b"k1:1", None]
+        assert [
+            record.value
+            for record in await read_all(world.bootstrap, world.out)
+            if record.key == b"k1"
+        ] == [b"k1:1", None]
 
     asyncio.run(scenario())
 
@@ -342,10 +413,16 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
         await make(world, create_topic)
         await world.write(40)
         process = Breaking(world.out, world.rejects)
-        stage = HarmoniseStage(settings, process, process.shrink, topic=world.raw, group=world.group)
+        stage = HarmoniseStage(
+            settings, process, process.shrink, topic=world.raw, group=world.group
+        )
         async with running(stage):
             await until(lambda: stage.committed >= 40)
-        found = [record for record in await read_all(world.bootstrap, REJECTIONS.name) if world.raw.encode() in (record.value or b"")]
+        found = [
+            record
+            for record in await read_all(world.bootstrap, REJECTIONS.name)
+            if world.raw.encode() in (record.value or b"")
+        ]
         assert len(found) == 1
         assert b'"reason":"internal_error"' in found[0].value
         assert b"KeyError" in found[0].value
@@ -364,27 +441,47 @@ def test_results_are_counted_once_each() -> None:
     ]
     count_results(Counter(map(count_key, results)))
     value = metrics.REGISTRY.get_sample_value
-    assert value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"}) == 3
-    assert value("gateway_rejections_total", {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"}) == 1
-    assert value("gateway_issues_total", {"connector": "cc", "stream": "ss", "code": "level-by-proxy"}) == 3
+    assert (
+        value("gateway_records_total", {"connector": "cc", "stream": "ss", "outcome": "accepted"})
+        == 3
+    )
+    assert (
+        value(
+            "gateway_rejections_total",
+            {"connector": "cc", "stream": "ss", "reason": "r", "field": "f"},
+        )
+        == 1
+    )
+    assert (
+        value("gateway_issues_total", {"connector": "cc", "stream": "ss", "code": "level-by-proxy"})
+        == 3
+    )
 
 
-def test_the_oracle_sees_what_a_random_transactional_id_would_do(world: World, settings: Settings, create_topic: Create) -> None:
+def test_the_oracle_sees_what_a_random_transactional_id_would_do(
+    world: World, settings: Settings, create_topic: Create
+) -> None:
     """A planted defect: with an id of its own, a frozen worker is not fenced and doubles what its successor did."""
 
     async def scenario() -> None:
         await make(world, create_topic)
-        await world.write(3_000, partition=0)  # one transaction at a time: none is left open that nobody will end
+        await world.write(
+            3_000, partition=0
+        )  # one transaction at a time: none is left open that nobody will end
         frozen = await world.spawn(defect="random-id")
         await committed(frozen, 600)
-        frozen.send_signal(signal.SIGUSR1)  # stops itself between sending and committing: SIGSTOP at the worst moment
+        frozen.send_signal(
+            signal.SIGUSR1
+        )  # stops itself between sending and committing: SIGSTOP at the worst moment
         await until(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED)
         successor = world.stage(settings)
         async with running(successor):
             await until(lambda: successor.committed > 300)
             await _drained(world)
             frozen.send_signal(signal.SIGCONT)
-            await read_all(world.bootstrap, world.out)  # a reader gets past an open transaction once it has ended
+            await read_all(
+                world.bootstrap, world.out
+            )  # a reader gets past an open transaction once it has ended
             frozen.terminate()  # it finishes the batch in hand: killed, it would leave another transaction open
             await asyncio.wait_for(frozen.wait(), 60)
         with pytest.raises(AssertionError, match=r"lost 0, doubled [1-9]"):

@@ -25,7 +25,9 @@ def test_topics_are_created_once_as_declared(settings: Settings) -> None:
 
 
 @pytest.mark.kafka
-def test_a_missing_topic_names_the_command(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_topic_names_the_command(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
     with pytest.raises(Unavailable, match=f"{name}.*`gateway topics apply`"):
         asyncio.run(topic_admin.verify_topics(settings))
@@ -39,17 +41,23 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
         await topic_admin.create_missing(settings)
         await create_topic(name, 4, cleanup_policy="delete")
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
-        with pytest.raises(IntegrityStop, match=f"{name}: cleanup.policy is delete, must be compact"):
+        with pytest.raises(
+            IntegrityStop, match=f"{name}: cleanup.policy is delete, must be compact"
+        ):
             await topic_admin.verify_topics(settings)
 
     asyncio.run(scenario())
 
 
 @pytest.mark.kafka
-def test_more_replicas_than_brokers_is_one_clear_error(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_replicas_than_brokers_is_one_clear_error(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(topics, "TOPICS", (replace(topics.RAW, name=name),))
     with pytest.raises(Unavailable, match="replication 7 needs as many brokers"):
-        asyncio.run(topic_admin.create_missing(settings.model_copy(update={"kafka_replication": 7})))
+        asyncio.run(
+            topic_admin.create_missing(settings.model_copy(update={"kafka_replication": 7}))
+        )
 
 
 def test_personal_topics_are_never_open_to_everybody() -> None:
@@ -66,7 +74,9 @@ def test_times_that_would_keep_erased_bytes_longer_are_told(
     async def scenario() -> list[str]:
         await topic_admin.create_missing(settings)
         declared = topics.topic_config(topics.RAW) | {"segment.ms": "604800000"}
-        await create_topic(name, 4, **{key.replace(".", "_"): value for key, value in declared.items()})
+        await create_topic(
+            name, 4, **{key.replace(".", "_"): value for key, value in declared.items()}
+        )
         monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
         return await topic_admin.verify_topics(settings)
 
@@ -74,7 +84,9 @@ def test_times_that_would_keep_erased_bytes_longer_are_told(
 
 
 @pytest.mark.kafka
-def test_raw_records_may_be_kept_for_some_days_only(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_records_may_be_kept_for_some_days_only(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = replace(topics.RAW, name=name)
     monkeypatch.setattr(topics, "RAW", raw)
     monkeypatch.setattr(topics, "TOPICS", (raw,))
@@ -93,7 +105,11 @@ def test_what_is_erased_goes_within_the_time_that_is_promised() -> None:
     """A compacted topic closes its segment each day and is compacted within a week; tombstones outlive a reader's week of absence."""
     for topic in topics.TOPICS:
         if topic.compacted:
-            found = {key: int(value) for key, value in topics.topic_config(topic).items() if value.isdigit()}
+            found = {
+                key: int(value)
+                for key, value in topics.topic_config(topic).items()
+                if value.isdigit()
+            }
             assert found["segment.ms"] <= topics.DAY_MS
             assert found["max.compaction.lag.ms"] <= 7 * topics.DAY_MS
             assert found["delete.retention.ms"] >= 7 * topics.DAY_MS

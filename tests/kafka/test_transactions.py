@@ -21,7 +21,9 @@ def outgoing(topic: str, *pairs: tuple[str, bytes | None]) -> list[OutgoingRecor
     return [OutgoingRecord(topic, key.encode(), value, [("n", b"1")]) for key, value in pairs]
 
 
-def test_committed_records_are_read_back_by_key(settings: Settings, name: str, create_topic: Create) -> None:
+def test_committed_records_are_read_back_by_key(
+    settings: Settings, name: str, create_topic: Create
+) -> None:
     async def scenario() -> None:
         topic = await create_topic(name, 1, cleanup_policy="compact")
         writer = TransactionalProducer(settings, name, "test")
@@ -35,7 +37,9 @@ def test_committed_records_are_read_back_by_key(settings: Settings, name: str, c
     asyncio.run(scenario())
 
 
-def test_an_empty_partition_is_read_at_once(settings: Settings, name: str, create_topic: Create) -> None:
+def test_an_empty_partition_is_read_at_once(
+    settings: Settings, name: str, create_topic: Create
+) -> None:
     async def scenario() -> None:
         topic = await create_topic(name)
         async with asyncio.timeout(30):  # half of what a read without progress takes
@@ -44,7 +48,9 @@ def test_an_empty_partition_is_read_at_once(settings: Settings, name: str, creat
     asyncio.run(scenario())
 
 
-def test_partitions_follow_the_published_rule(settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str) -> None:
+def test_partitions_follow_the_published_rule(
+    settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str
+) -> None:
     async def scenario() -> None:
         topic = await create_topic(name, 4)
         writer = TransactionalProducer(settings, name, "test")
@@ -59,10 +65,15 @@ def test_partitions_follow_the_published_rule(settings: Settings, name: str, cre
     asyncio.run(scenario())
 
 
-def test_a_successor_fences_the_one_before(settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str) -> None:
+def test_a_successor_fences_the_one_before(
+    settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str
+) -> None:
     async def scenario() -> None:
         topic = await create_topic(name)
-        first, second = TransactionalProducer(settings, name, "test"), TransactionalProducer(settings, name, "test")
+        first, second = (
+            TransactionalProducer(settings, name, "test"),
+            TransactionalProducer(settings, name, "test"),
+        )
         await first.fence()
         await first.commit(outgoing(topic, ("a", b"first")))
         await second.fence()
@@ -73,7 +84,10 @@ def test_a_successor_fences_the_one_before(settings: Settings, name: str, create
             await first.commit(outgoing(topic, ("a", b"zombie again")))
         await second.commit(outgoing(topic, ("a", b"second")))
         await second.close()
-        assert [record.value for record in await read_all(kafka_bootstrap, topic)] == [b"first", b"second"]
+        assert [record.value for record in await read_all(kafka_bootstrap, topic)] == [
+            b"first",
+            b"second",
+        ]
 
     asyncio.run(scenario())
 
@@ -85,9 +99,17 @@ def test_a_record_too_large_is_named_and_nothing_is_written(
         topic = await create_topic(name, 1, max_message_bytes=20_000)
         writer = TransactionalProducer(settings, name, "test")
         await writer.fence()
-        records = outgoing(topic, *((f"k{number}", b"x" * (50_000 if number in {7, 9} else 300)) for number in range(200)))
+        records = outgoing(
+            topic,
+            *(
+                (f"k{number}", b"x" * (50_000 if number in {7, 9} else 300))
+                for number in range(200)
+            ),
+        )
         found: set[int] = set()
-        for _ in range(12):  # a refused batch does not say which of its records it was: smaller ones find out
+        for _ in range(
+            12
+        ):  # a refused batch does not say which of its records it was: smaller ones find out
             kept = [record for index, record in enumerate(records) if index not in found]
             try:
                 await writer.commit(kept)
@@ -101,12 +123,16 @@ def test_a_record_too_large_is_named_and_nothing_is_written(
         assert found == {7, 9}
         await writer.commit(kept)
         await writer.close()
-        assert [record.key for record in await read_all(kafka_bootstrap, topic)] == [record.key for record in kept] * 2
+        assert [record.key for record in await read_all(kafka_bootstrap, topic)] == [
+            record.key for record in kept
+        ] * 2
 
     asyncio.run(scenario())
 
 
-def test_a_record_no_broker_takes_is_found_before_sending(settings: Settings, name: str, create_topic: Create) -> None:
+def test_a_record_no_broker_takes_is_found_before_sending(
+    settings: Settings, name: str, create_topic: Create
+) -> None:
     async def scenario() -> None:
         topic = await create_topic(name)
         writer = TransactionalProducer(settings, name, "test")
@@ -129,7 +155,9 @@ def test_cancelling_a_write_leaves_all_or_nothing(
         topic = await create_topic(name, 2)
         writer = TransactionalProducer(settings, name, "test")
         await writer.fence()
-        task = asyncio.create_task(writer.commit(outgoing(topic, *((f"k{number}", b"x") for number in range(50)))))
+        task = asyncio.create_task(
+            writer.commit(outgoing(topic, *((f"k{number}", b"x") for number in range(50))))
+        )
         await asyncio.sleep(delay)
         task.cancel()
         await asyncio.wait([task])
@@ -152,7 +180,9 @@ def test_a_position_behind_a_strangers_open_transaction_is_waited_for(
 
     async def scenario() -> None:
         topic = await create_topic(name, 1)
-        stranger = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=f"{name}-stranger")
+        stranger = AIOKafkaProducer(
+            bootstrap_servers=kafka_bootstrap, transactional_id=f"{name}-stranger"
+        )
         await stranger.start()
         await stranger.begin_transaction()
         await stranger.send_and_wait(topic, key=b"theirs", value=b"open")
@@ -177,7 +207,9 @@ def test_no_broker_is_one_clear_error() -> None:
         with pytest.raises(RetryLater):
             await read_partition(Settings(kafka_bootstrap="127.0.0.1:1"), "any", 0)
         with pytest.raises(RetryLater):
-            await TransactionalProducer(Settings(kafka_bootstrap="127.0.0.1:1"), "any", "test").fence()
+            await TransactionalProducer(
+                Settings(kafka_bootstrap="127.0.0.1:1"), "any", "test"
+            ).fence()
 
     asyncio.run(scenario())
 
@@ -188,7 +220,12 @@ def test_connection_arguments_come_from_settings() -> None:
     with pytest.raises(UsageError, match="SASL_SSL"):
         client_arguments(Settings(kafka_bootstrap="kafka.example.org:9092"))
     found = client_arguments(
-        Settings(kafka_bootstrap="kafka.example.org:9092", kafka_security="SASL_SSL", kafka_username="u", kafka_password="p")
+        Settings(
+            kafka_bootstrap="kafka.example.org:9092",
+            kafka_security="SASL_SSL",
+            kafka_username="u",
+            kafka_password="p",
+        )
     )  # type: ignore[arg-type]
     assert found["sasl_mechanism"] == "SCRAM-SHA-512"
     assert found["ssl_context"].check_hostname

@@ -68,9 +68,16 @@ class Guarded:
         made = {"kafka_ca_file": self.folder / "ca.pem", "stage": "production"}
         if how == "certificate":
             made |= {"kafka_bootstrap": self.mutual, "kafka_security": "SSL"}
-            made |= {"kafka_cert_file": self.folder / "own.pem", "kafka_key_file": self.folder / "own.key"}
+            made |= {
+                "kafka_cert_file": self.folder / "own.pem",
+                "kafka_key_file": self.folder / "own.key",
+            }
         else:
-            made |= {"kafka_bootstrap": self.sasl, "kafka_security": "SASL_SSL", "kafka_sasl_mechanism": how}
+            made |= {
+                "kafka_bootstrap": self.sasl,
+                "kafka_security": "SASL_SSL",
+                "kafka_sasl_mechanism": how,
+            }
         if how == "SCRAM-SHA-512":
             made |= {"kafka_username": USER, "kafka_password": SecretStr(PASSWORD)}
         if how == "OAUTHBEARER":
@@ -82,7 +89,13 @@ def token(lifetime: float = 600) -> str:
     """A token that the broker's validator for development takes: not signed, but with a subject and an end."""
     now = time.time()
     parts = ({"alg": "none"}, {"sub": "token-gateway", "iat": now - 5, "exp": now + lifetime})
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + "."
+    return (
+        ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in parts
+        )
+        + "."
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +110,27 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
     def with_user(data: Path, java: str, classpath: str) -> None:
         user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
-        command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", broker.CLUSTER_ID]
-        subprocess.run([*command, "-c", str(data / "server.properties"), "--add-scram", user], check=True, capture_output=True)
+        command = [
+            java,
+            "-cp",
+            classpath,
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            broker.CLUSTER_ID,
+        ]
+        subprocess.run(
+            [*command, "-c", str(data / "server.properties"), "--add-scram", user],
+            check=True,
+            capture_output=True,
+        )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(broker, "PROPERTIES", broker.PROPERTIES + PROPERTIES.format(folder=folder, mutual=mutual, sasl=sasl))
+        patch.setattr(
+            broker,
+            "PROPERTIES",
+            broker.PROPERTIES + PROPERTIES.format(folder=folder, mutual=mutual, sasl=sasl),
+        )
         patch.setattr(broker, "_format", with_user)
         with broker.running(folder / "kafka"):
             yield made
@@ -139,7 +168,9 @@ def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
         async def handle(_: bytes) -> None:
             return
 
-        app = control_plane.build_control_app(settings, settings.kafka_bootstrap, connector_runner.Lease(60), assigned, handle)
+        app = control_plane.build_control_app(
+            settings, settings.kafka_bootstrap, connector_runner.Lease(60), assigned, handle
+        )
         await asyncio.wait_for(app.start(), 60)
         try:
             return await asyncio.wait_for(got, 60)
@@ -155,23 +186,36 @@ def refused(settings: Settings) -> None:
 
 
 def test_a_wrong_or_missing_certificate_is_refused(guarded: Guarded):
-    stranger = {"kafka_cert_file": guarded.file("stranger.pem", STRANGER.pem), "kafka_key_file": guarded.file("s.key", STRANGER.key_pem)}
+    stranger = {
+        "kafka_cert_file": guarded.file("stranger.pem", STRANGER.pem),
+        "kafka_key_file": guarded.file("s.key", STRANGER.key_pem),
+    }
     refused(guarded.settings("certificate", **stranger))
     refused(guarded.settings("certificate", kafka_cert_file=None, kafka_key_file=None))
-    refused(guarded.settings("certificate", kafka_ca_file=guarded.file("other-ca.pem", STRANGER.pem)))
+    refused(
+        guarded.settings("certificate", kafka_ca_file=guarded.file("other-ca.pem", STRANGER.pem))
+    )
     refused(guarded.settings("certificate", kafka_ca_file=None))
     other_name = guarded.mutual.replace("localhost", "127.0.0.1")
     refused(guarded.settings("certificate", kafka_bootstrap=other_name))
 
 
-def test_a_password_and_a_token_are_read_anew_for_each_connection(guarded: Guarded, name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_password_and_a_token_are_read_anew_for_each_connection(
+    guarded: Guarded, name: str, monkeypatch: pytest.MonkeyPatch
+):
     """Whoever replaces the file replaces the secret; the settings stay as they are."""
-    settings = guarded.settings("SCRAM-SHA-512", kafka_password=SecretStr(""), kafka_password_file=guarded.file("password", "wrong\n"))
+    settings = guarded.settings(
+        "SCRAM-SHA-512",
+        kafka_password=SecretStr(""),
+        kafka_password_file=guarded.file("password", "wrong\n"),
+    )
     refused(settings)
     guarded.file("password", f"{PASSWORD}\n")
     asyncio.run(closed(settings))
     settings = guarded.settings("OAUTHBEARER", kafka_token_file=guarded.file("turning", token(-60)))
-    monkeypatch.setattr(transactions, "START_SECONDS", 4)  # aiokafka does not hear the broker's no, and waits
+    monkeypatch.setattr(
+        transactions, "START_SECONDS", 4
+    )  # aiokafka does not hear the broker's no, and waits
     with pytest.raises(RetryLater):
         asyncio.run(TransactionalProducer(settings, name, "test").fence())
     guarded.file("turning", token())
@@ -191,13 +235,17 @@ def test_a_secret_file_that_cannot_be_read_is_named(guarded: Guarded):
     with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*gone: No such file"):
         client_arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=gone))
     with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*empty is empty"):
-        client_arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=guarded.file("empty", "\n")))
+        client_arguments(
+            guarded.settings("SCRAM-SHA-512", kafka_password_file=guarded.file("empty", "\n"))
+        )
 
 
 @pytest.mark.parametrize("security", ["PLAINTEXT", "SASL_PLAINTEXT"])
 def test_production_speaks_in_clear_to_this_machine_only(security: str):
     there = Settings(kafka_bootstrap="kafka.example.org:9092", kafka_security=security)
-    with pytest.raises(UsageError, match=f"{security} to another machine is refused in the production stage"):
+    with pytest.raises(
+        UsageError, match=f"{security} to another machine is refused in the production stage"
+    ):
         client_arguments(there)
     assert client_arguments(there.model_copy(update={"registry_environment": "acceptance"}))
     assert client_arguments(there.model_copy(update={"kafka_bootstrap": "127.0.0.1:9092"}))
@@ -207,7 +255,17 @@ def test_nothing_turns_verification_off(guarded: Guarded):
     """No setting weakens the context, and no line of the gateway makes one that does not verify."""
     for stage in ("production", "acceptance"):
         context = ssl_context(guarded.settings("certificate", stage=stage))
-        assert (context.verify_mode, context.check_hostname, context.minimum_version) == (ssl.CERT_REQUIRED, True, ssl.TLSVersion.TLSv1_2)
-    weak = re.compile(r"CERT_NONE|CERT_OPTIONAL|check_hostname\s*=\s*False|verify\s*=\s*False|_create_unverified_context")
-    assert not [path for path in (ROOT / "gateway").rglob("*.py") if weak.search(path.read_text(encoding="utf-8"))]
+        assert (context.verify_mode, context.check_hostname, context.minimum_version) == (
+            ssl.CERT_REQUIRED,
+            True,
+            ssl.TLSVersion.TLSv1_2,
+        )
+    weak = re.compile(
+        r"CERT_NONE|CERT_OPTIONAL|check_hostname\s*=\s*False|verify\s*=\s*False|_create_unverified_context"
+    )
+    assert not [
+        path
+        for path in (ROOT / "gateway").rglob("*.py")
+        if weak.search(path.read_text(encoding="utf-8"))
+    ]
     assert not [name for name in Settings.model_fields if re.search(r"verify|insecure|check", name)]

@@ -26,11 +26,15 @@ class Holds:
 
 
 async def _write(settings: Settings, name: str) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id=name, enable_idempotence=True)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap, transactional_id=name, enable_idempotence=True
+    )
     await producer.start()
 
     def value(pic: str, until: date) -> bytes:
-        provider = Provider(id=pic, organisation=Organisation(identifiers={"pic": pic}), eche=True, eche_until=until)
+        provider = Provider(
+            id=pic, organisation=Organisation(identifiers={"pic": pic}), eche=True, eche_until=until
+        )
         return json.dumps(msgspec.to_builtins(provider)).encode()
 
     async with producer.transaction():
@@ -42,7 +46,9 @@ async def _write(settings: Settings, name: str) -> None:
         ):
             await producer.send_and_wait(PROVIDERS.name, body, key=f"{name}|{key}".encode())
     await producer.begin_transaction()
-    await producer.send_and_wait(PROVIDERS.name, value("900000013", date(2029, 1, 1)), key=f"{name}|c".encode())
+    await producer.send_and_wait(
+        PROVIDERS.name, value("900000013", date(2029, 1, 1)), key=f"{name}|c".encode()
+    )
     await producer.abort_transaction()
     await producer.stop()
 
@@ -61,8 +67,15 @@ def test_the_view_holds_what_is_committed(settings: Settings, name: str, times: 
         view = holder.providers
         assert view is not None
         on = date(2025, 1, 1)
-        assert view.assess_award(Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6).charter
+        assert view.assess_award(
+            Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6
+        ).charter
         for gone in ("900000012", "900000013"):
-            assert view.assess_award(Organisation(identifiers={"pic": gone}), awarded_on=on, eqf_level=6).outcome == "UNKNOWN_PROVIDER"
+            assert (
+                view.assess_award(
+                    Organisation(identifiers={"pic": gone}), awarded_on=on, eqf_level=6
+                ).outcome
+                == "UNKNOWN_PROVIDER"
+            )
 
     asyncio.run(check())

@@ -13,7 +13,9 @@ from gateway.config.expressions.compiler import ExpressionError, compile_express
 from gateway.config.expressions.template import MissingValue, parse_template
 
 NS = {"r": "urn:r"}
-XML = etree.fromstring('<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>')
+XML = etree.fromstring(
+    '<r:a xmlns:r="urn:r" id="1"><r:b k="x"><r:c>one</r:c><r:c l="nl">two</r:c></r:b><d>plain</d></r:a>'
+)
 JSON: dict[str, Any] = {
     "a": {"b": [{"c": 1}, {"c": None}, {"c": 3}], "ä": "x"},
     "with blank": "y",
@@ -70,20 +72,34 @@ def test_jmespath(text: str, found: list[Any]) -> None:
 
 
 def test_a_column_may_have_any_name() -> None:
-    assert compile_expression("csv", "Date de début (réelle)")({"Date de début (réelle)": "1"}) == ["1"]
+    assert compile_expression("csv", "Date de début (réelle)")({"Date de début (réelle)": "1"}) == [
+        "1"
+    ]
 
 
 @given(
-    st.lists(st.sampled_from(["a", "b", "a[]", "b[]", "a[0]", "b[-1]", "a[][]", "b[0][]"]), min_size=1, max_size=3),
+    st.lists(
+        st.sampled_from(["a", "b", "a[]", "b[]", "a[0]", "b[-1]", "a[][]", "b[0][]"]),
+        min_size=1,
+        max_size=3,
+    ),
     st.recursive(
-        st.integers() | st.none(), lambda inner: st.dictionaries(st.sampled_from("ab"), inner) | st.lists(inner, max_size=2), max_leaves=12
+        st.integers() | st.none(),
+        lambda inner: st.dictionaries(st.sampled_from("ab"), inner) | st.lists(inner, max_size=2),
+        max_leaves=12,
     ),
 )
 def test_a_walk_finds_what_the_engine_finds(path: list[str], value: Any) -> None:
     import jmespath
 
     expected = jmespath.search(".".join(path), value)
-    listed = [] if expected is None else [item for item in expected if item is not None] if isinstance(expected, list) else [expected]
+    listed = (
+        []
+        if expected is None
+        else [item for item in expected if item is not None]
+        if isinstance(expected, list)
+        else [expected]
+    )
     assert compile_expression("json", ".".join(path))(value) == listed
 
 
@@ -106,7 +122,10 @@ def test_a_mistake_shows_at_load(kind: Any, text: str, code: str, column: int) -
 
 
 def test_templates_take_names_only() -> None:
-    assert parse_template("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7}) == "/a/1?x=007&y={id}&z={ not one }"
+    assert (
+        parse_template("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7})
+        == "/a/1?x=007&y={id}&z={ not one }"
+    )
     assert parse_template("{x.y}{x[0]}").names == frozenset()
     with pytest.raises(MissingValue):
         parse_template("{cursor}").fill({})

@@ -15,16 +15,27 @@ from gateway.config.expressions.jmespath_compiler import compile_tree
 
 NAMES = ["a", "b", "code", "type"]
 values = st.recursive(
-    st.none() | st.booleans() | st.sampled_from([0, 1, 2, 0.0, 1.5, Decimal(0), Decimal("1.5"), "", "x", "ects", "0"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, 2, 0.0, 1.5, Decimal(0), Decimal("1.5"), "", "x", "ects", "0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
+    ),
     max_leaves=14,
 )
-_literals = st.sampled_from(["'x'", "'ects'", "''", "`0`", "`1`", "`true`", "`false`", "`null`", "`[]`", "`1.5`"])
+_literals = st.sampled_from(
+    ["'x'", "'ects'", "''", "`0`", "`1`", "`true`", "`false`", "`null`", "`[]`", "`1.5`"]
+)
 
 
 def _grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     name = st.sampled_from(NAMES)
-    test = st.builds("{} {} {}".format, inner, st.sampled_from(["==", "!=", "<", ">="]), inner | _literals) | inner
+    test = (
+        st.builds(
+            "{} {} {}".format, inner, st.sampled_from(["==", "!=", "<", ">="]), inner | _literals
+        )
+        | inner
+    )
     return st.one_of(
         st.builds("{}.{}".format, inner, name),
         st.builds("{}[{}]".format, inner, st.integers(-3, 3)),

@@ -15,7 +15,9 @@ from gateway.config.yaml import fast_reader
 from gateway.config.yaml.document import YamlDocument, parse_yaml
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(path for place in ("mappings", "connectors", "tests") for path in (ROOT / place).rglob("*.yaml"))
+FILES = sorted(
+    path for place in ("mappings", "connectors", "tests") for path in (ROOT / place).rglob("*.yaml")
+)
 
 
 def explained(text: str) -> YamlDocument:
@@ -67,7 +69,10 @@ def test_words_and_numbers_mean_what_yaml_1_2_says():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["a: >\n  one\n  two\n\n  three\n", "a: >-\n  one\n   more\n  two\n", "a: |+\n  x\n\nb: y\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: >\n  one\n  two\n\n  three\n", "a: >-\n  one\n   more\n  two\n", "a: |+\n  x\n\nb: y\n"],
+)
 def test_folded_text_holds_what_a_person_wrote_and_no_marks_of_the_library(text: str):
     assert agree(text)
     assert "\a" not in explained(text).value["a"]
@@ -86,7 +91,11 @@ def test_whatever_stands_in_a_file_both_readers_agree(text: str):
 
 
 TREES: st.SearchStrategy[Any] = st.recursive(
-    WORDS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abcdef"), inner, max_size=4), max_leaves=12
+    WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abcdef"), inner, max_size=4)
+    ),
+    max_leaves=12,
 )
 
 
@@ -94,7 +103,9 @@ def written(tree: Any, indent: int = 0) -> str:
     """Write a tree in block style, its leaves as they are: mostly YAML."""
     space = "  " * indent
     if isinstance(tree, dict) and tree:
-        return "".join(f"\n{space}{key}: {written(value, indent + 1)}" for key, value in tree.items())
+        return "".join(
+            f"\n{space}{key}: {written(value, indent + 1)}" for key, value in tree.items()
+        )
     if isinstance(tree, list) and tree:
         return "".join(f"\n{space}- {written(value, indent + 1)}" for value in tree)
     return str(tree)

@@ -29,14 +29,27 @@ def test_the_page_is_made_from_the_models() -> None:
 
 
 def test_the_schema_is_made_from_the_models() -> None:
-    assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), "run: gateway language"
+    assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), (
+        "run: gateway language"
+    )
 
 
 def test_every_field_is_described_and_every_need_names_a_field() -> None:
-    known = {f"{block_name(model)}.{field.alias or name}" for model in list_blocks() for name, field in model.model_fields.items()}
-    bare = [name for model in list_blocks() for name, field in model.model_fields.items() if not field.description]
+    known = {
+        f"{block_name(model)}.{field.alias or name}"
+        for model in list_blocks()
+        for name, field in model.model_fields.items()
+    }
+    bare = [
+        name
+        for model in list_blocks()
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
     assert bare == []
-    assert {need for need in NEEDS if need not in known and not need.startswith("Protocol.")} == set()
+    assert {
+        need for need in NEEDS if need not in known and not need.startswith("Protocol.")
+    } == set()
 
 
 def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
@@ -44,10 +57,16 @@ def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
     assert example
     file = tmp_path / "ie-awards.yaml"
     file.write_text(example[1])
-    assert [str(finding) for finding in check(file, Tables.load(ROOT / "mappings")) if finding.severity == "error"] == []
+    assert [
+        str(finding)
+        for finding in check(file, Tables.load(ROOT / "mappings"))
+        if finding.severity == "error"
+    ] == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_editors_accept_every_connector(file: Path) -> None:
     schema = json.loads(json_schema())
     plain = json.loads(json.dumps(read_yaml(file).value, default=float))

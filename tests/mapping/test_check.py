@@ -26,24 +26,46 @@ def test_our_own_tables_have_none():
     [
         (HEAD + VERSION % '{level: "1", eqf: 1}, {level: "2", eqf: 2}', set()),
         (HEAD + VERSION % '{level: "1", eqf: 2}, {level: "2", eqf: 1}', {("falling-level", 7)}),
-        (HEAD + VERSION % '{level: "1", eqf: 1}' * 1 + VERSION % '{level: "1", eqf: 2}', {("overlap", 8)}),
+        (
+            HEAD + VERSION % '{level: "1", eqf: 1}' * 1 + VERSION % '{level: "1", eqf: 2}',
+            {("overlap", 8)},
+        ),
         (HEAD + VERSION % '{level: "1", eqf: 1, relation: comparison}', {("eqf-not-allowed", 7)}),
         (HEAD + VERSION % '{level: "1", eqf: 1, confidence: unsure}', {("eqf-not-allowed", 7)}),
-        (HEAD + (VERSION % '{level: "1", eqf: 1}').replace("source: law, ", ""), {("no-source", 7)}),
-        (HEAD + (VERSION % '{level: "1", eqf: 1}').replace("from: 2010-01-01, ", ""), {("no-first-day", 7)}),
+        (
+            HEAD + (VERSION % '{level: "1", eqf: 1}').replace("source: law, ", ""),
+            {("no-source", 7)},
+        ),
+        (
+            HEAD + (VERSION % '{level: "1", eqf: 1}').replace("from: 2010-01-01, ", ""),
+            {("no-first-day", 7)},
+        ),
         (
             HEAD
             + VERSION % '{level: "1", eqf: 1}'
-            + (VERSION % '{level: "1", eqf: 1}').replace("2010-01-01, until: 2015-12-31", "2017-01-01"),
+            + (VERSION % '{level: "1", eqf: 1}').replace(
+                "2010-01-01, until: 2015-12-31", "2017-01-01"
+            ),
             {("gap", 8)},
         ),
-        (HEAD + VERSION % '{level: "1", eqf: 1, uri: c_00000001}, {level: "2", eqf: 2, uri: c_00000001}', {("concept-twice", 7)}),
         (
-            HEAD + VERSION % '{level: "1", eqf: 1}' + "  B:\n    name: B\n    versions:\n" + VERSION % '{level: "1", eqf: 2}',
+            HEAD
+            + VERSION
+            % '{level: "1", eqf: 1, uri: c_00000001}, {level: "2", eqf: 2, uri: c_00000001}',
+            {("concept-twice", 7)},
+        ),
+        (
+            HEAD
+            + VERSION % '{level: "1", eqf: 1}'
+            + "  B:\n    name: B\n    versions:\n"
+            + VERSION % '{level: "1", eqf: 2}',
             {("bare-numbers", 3)},
         ),
         ("country: YY\nname: Y\n", {("file-name", 1)}),
-        (HEAD + (VERSION % '{level: "1"}').replace("until: 2015-12-31", "until: 2009-12-31"), {("bad-value", 7)}),
+        (
+            HEAD + (VERSION % '{level: "1"}').replace("until: 2015-12-31", "until: 2009-12-31"),
+            {("bad-value", 7)},
+        ),
         (HEAD + VERSION % "{level: 1}", {("wrong-type", 7)}),
     ],
 )
@@ -53,7 +75,9 @@ def test_findings_have_their_line(tmp_path, text, expected):
 
 def test_two_files_of_one_country(tmp_path):
     findings(tmp_path, "country: XX\nname: X\n")
-    assert findings(tmp_path, "country: YY\nname: Y\nalso: [XX]\n", "yy.yaml") == {("country-twice", 1)}
+    assert findings(tmp_path, "country: YY\nname: Y\nalso: [XX]\n", "yy.yaml") == {
+        ("country-twice", 1)
+    }
 
 
 def test_an_empty_directory(tmp_path):

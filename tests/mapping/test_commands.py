@@ -44,9 +44,24 @@ def test_a_level_for_programs():
 
 def test_credits():
     assert "60.00 ECTS credits" in ask("credits", "NO", "vekttall", "20", "--sector", "HE").output
-    assert "year_norm_required" in ask("credits", "LV", "KP", "40", "--sector", "HE", "--on", "2023-06-01").output
+    assert (
+        "year_norm_required"
+        in ask("credits", "LV", "KP", "40", "--sector", "HE", "--on", "2023-06-01").output
+    )
     facts = json.loads(
-        ask("credits", "NL", "studiepunt", "10", "--sector", "HE", "--on", "2001-01-01", "--per-year", "42", "--json").output
+        ask(
+            "credits",
+            "NL",
+            "studiepunt",
+            "10",
+            "--sector",
+            "HE",
+            "--on",
+            "2001-01-01",
+            "--per-year",
+            "42",
+            "--json",
+        ).output
     )
     assert (facts["points"], facts["exact"]) == ("14.29", "100/7")
 
@@ -54,7 +69,8 @@ def test_credits():
 def test_a_file_of_questions(tmp_path):
     path = tmp_path / "q.csv"
     path.write_text(
-        "\ufeffno,country,framework,level,date\n1,IE,NFQ,8,2020-06-30\n2,FR,,3,2018-06-01\n3,NL,NLQF,4+,\n4,XX,A,1,\n", encoding="utf-8"
+        "\ufeffno,country,framework,level,date\n1,IE,NFQ,8,2020-06-30\n2,FR,,3,2018-06-01\n3,NL,NLQF,4+,\n4,XX,A,1,\n",
+        encoding="utf-8",
     )
     answers = list(csv.DictReader(io.StringIO(ask("level", "--batch", str(path)).stdout)))
     assert [(row["no"], row["level"], row["eqf_level"], row["reason"]) for row in answers] == [

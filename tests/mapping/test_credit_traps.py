@@ -47,14 +47,25 @@ def test_1_same_word_different_unit(tables, country, unit, amount, sector, on, e
 def test_1_credits_a_year_tell_same_named_units_apart(tables):
     """aic.lv: 40 a year before, 60 after; onderwijsinspectie.nl: 42 and 60."""
     on = date(2023, 6, 1)
-    assert [ects(tables, "LV", "KP", "40", "HE", on, per_year=norm) for norm in (40, 60)] == [Decimal("60.00"), Decimal("40.00")]
+    assert [ects(tables, "LV", "KP", "40", "HE", on, per_year=norm) for norm in (40, 60)] == [
+        Decimal("60.00"),
+        Decimal("40.00"),
+    ]
     assert ects(tables, "LV", "KP-40", "40", "HE", on) == Decimal("60.00")
-    assert ects(tables, "NL", "studiepunt", "42", "HE", date(2001, 6, 1), per_year=42) == Decimal("60.00")
+    assert ects(tables, "NL", "studiepunt", "42", "HE", date(2001, 6, 1), per_year=42) == Decimal(
+        "60.00"
+    )
 
 
 @pytest.mark.parametrize(
     ("country", "unit", "amount"),
-    [("NO", "vekttall", "20"), ("IS", "námseining", "30"), ("UK-ENI", "CATS", "120"), ("UK-WLS", "CQFW", "120"), ("UK-SCT", "SCQF", "120")],
+    [
+        ("NO", "vekttall", "20"),
+        ("IS", "námseining", "30"),
+        ("UK-ENI", "CATS", "120"),
+        ("UK-WLS", "CQFW", "120"),
+        ("UK-SCT", "SCQF", "120"),
+    ],
 )
 def test_2_fixed_ratios(tables, country, unit, amount):
     """frieord.no; NARIC guide; soton.ac.uk; scqf.org.uk: one full-time year is 60 ECTS."""

@@ -67,10 +67,36 @@ RECORDS = {
             "day": "2020-06-30",
         },
     ),
-    "french-bts-2018": ("FR", {"name": "BTS", "scale": "RNCP-1969", "level": "III", "credits": 120, "unit": "ECTS", "day": "2018-07-02"}),
-    "french-bts-2020": ("FR", {"name": "BTS", "scale": "CNCP", "level": "5", "credits": 120, "unit": "ECTS", "day": "2020-07-02"}),
-    "latvian-third-level-2021": ("LV", {"name": "Cook", "scale": "PKL-OLD", "level": "3", "day": "2021-06-15"}),
-    "latvian-third-level-2023": ("LV", {"name": "Cook", "scale": "PKL", "level": "3", "day": "2023-06-15"}),
+    "french-bts-2018": (
+        "FR",
+        {
+            "name": "BTS",
+            "scale": "RNCP-1969",
+            "level": "III",
+            "credits": 120,
+            "unit": "ECTS",
+            "day": "2018-07-02",
+        },
+    ),
+    "french-bts-2020": (
+        "FR",
+        {
+            "name": "BTS",
+            "scale": "CNCP",
+            "level": "5",
+            "credits": 120,
+            "unit": "ECTS",
+            "day": "2020-07-02",
+        },
+    ),
+    "latvian-third-level-2021": (
+        "LV",
+        {"name": "Cook", "scale": "PKL-OLD", "level": "3", "day": "2021-06-15"},
+    ),
+    "latvian-third-level-2023": (
+        "LV",
+        {"name": "Cook", "scale": "PKL", "level": "3", "day": "2023-06-15"},
+    ),
     "norwegian-6.1": (
         "NO",
         {
@@ -83,7 +109,16 @@ RECORDS = {
             "day": "2019-06-14",
         },
     ),
-    "irish-conflict": ("IE", {"name": "Bachelor of Science", "scale": "NFQ", "level": "7", "eqf": 7, "day": "2020-06-30"}),
+    "irish-conflict": (
+        "IE",
+        {
+            "name": "Bachelor of Science",
+            "scale": "NFQ",
+            "level": "7",
+            "eqf": 7,
+            "day": "2020-06-30",
+        },
+    ),
     "french-bare-number": ("FR", {"name": "BTS", "level": "3", "day": "2018-07-02"}),
 }
 
@@ -98,7 +133,13 @@ def page(tmp_path, tables):
         body = json.dumps({"number": "A-1", "person": PERSON, **record}).encode()
         raw = RawRecord(connector=connector.connector, stream="awards", native_id="A-1", body=body)
         outcome = Harmoniser(connector, tables, pseudonym_key=b"k" * 32)(raw)
-        return outcome, explain(connector, raw, outcome, tables=tables, position="gateway.raw.v1, partition 2, offset 1041")
+        return outcome, explain(
+            connector,
+            raw,
+            outcome,
+            tables=tables,
+            position="gateway.raw.v1, partition 2, offset 1041",
+        )
 
     return make
 
@@ -119,7 +160,9 @@ def test_no_page_shows_a_person(page, name):
     for whole in (made.to_text(), json.dumps(made.to_dict())):
         assert "Sampleton" not in whole
         assert "010190" not in whole
-    assert {field.value for field in made.fields if field.field.startswith("holder") and field.value} <= {HIDDEN}
+    assert {
+        field.value for field in made.fields if field.field.startswith("holder") and field.value
+    } <= {HIDDEN}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +202,13 @@ def test_the_command_explains_a_sample(tmp_path):
     sample.write_text(json.dumps({"person": PERSON, **RECORDS["irish-honours-bachelor"][1]}))
     mappings = str(Path(__file__).parents[2] / "mappings")
     said = (
-        CliRunner().invoke(app, ["explain", str(connector), "--sample", str(sample), "--mappings", mappings], catch_exceptions=False).output
+        CliRunner()
+        .invoke(
+            app,
+            ["explain", str(connector), "--sample", str(sample), "--mappings", mappings],
+            catch_exceptions=False,
+        )
+        .output
     )
     assert "eqf_level: 6" in said
     assert "Sampleton" not in said
@@ -168,6 +217,10 @@ def test_the_command_explains_a_sample(tmp_path):
 def test_the_command_shows_the_code_that_runs(tmp_path):
     connector = tmp_path / "c.yaml"
     connector.write_text(CONNECTOR.format(country="ie", code="IE"))
-    said = CliRunner().invoke(app, ["explain", str(connector), "--code"], catch_exceptions=False).output
+    said = (
+        CliRunner()
+        .invoke(app, ["explain", str(connector), "--code"], catch_exceptions=False)
+        .output
+    )
     compile(said, "shown", "exec")
     assert "# holder.pseudonym" in said

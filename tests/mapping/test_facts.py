@@ -39,7 +39,10 @@ def test_every_level_row_is_there_and_equal(tables, facts):
     columns = (
         "eqf_level", "eqf_hint", "relation", "referenced_year", "valid_from", "valid_to", "dates_confidence", "qf_ehea_cycle", "confidence",
     )  # fmt: skip
-    expected = {(row["country"], row["framework"], row["nqf_level"]): tuple(row[name] for name in columns) for row in facts("nqf_eqf.csv")}
+    expected = {
+        (row["country"], row["framework"], row["nqf_level"]): tuple(row[name] for name in columns)
+        for row in facts("nqf_eqf.csv")
+    }
     assert len(expected) >= 555
     assert files == expected
 
@@ -52,7 +55,9 @@ def test_rows_issue_exactly_what_the_facts_allow(tables, facts):
     wrong = []
     for row in facts("nqf_eqf.csv"):
         first = date.fromisoformat(row["valid_from"] or "1980-01-01")
-        last = date.fromisoformat(row["valid_to"]) if row["valid_to"] else max(first, date(2025, 6, 1))
+        last = (
+            date.fromisoformat(row["valid_to"]) if row["valid_to"] else max(first, date(2025, 6, 1))
+        )
         allowed = row["relation"] in ISSUING and row["confidence"] != "unsure" and row["eqf_level"]
         for on in {first, first + (last - first) / 2, last}:
             found = tables.level(row["country"], row["framework"], row["nqf_level"], on)
@@ -64,14 +69,18 @@ def test_rows_issue_exactly_what_the_facts_allow(tables, facts):
         wrong += [
             (row["country"], row["framework"], row["nqf_level"], on)
             for on in outside
-            if isinstance(tables.level(row["country"], row["framework"], row["nqf_level"], on), LevelMatch)
+            if isinstance(
+                tables.level(row["country"], row["framework"], row["nqf_level"], on), LevelMatch
+            )
         ]
     assert wrong == []
 
 
 def test_every_credit_row_is_there_and_equal(tables, facts):
     def number(text):
-        return {"1.428571": Fraction(10, 7), "0.0357142857": Fraction(1, 28)}.get(text) or (Fraction(text) if text else None)
+        return {"1.428571": Fraction(10, 7), "0.0357142857": Fraction(1, 28)}.get(text) or (
+            Fraction(text) if text else None
+        )
 
     files = {
         (mapping.country, unit.unit, unit.sector, day(unit.from_)): (
@@ -96,14 +105,21 @@ def test_credit_rows_issue_exactly_what_the_facts_allow(tables, facts):
         on = date.fromisoformat(row["valid_from"] or row["valid_to"] or "2020-06-01")
         sector = "HE" if row["sector"] == "ALL" else row["sector"]
         found = tables.credits(row["country"], row["unit"], Decimal(7), sector, on)
-        allowed = row["sector"] in {"HE", "ALL"} and row["confidence"] != "unsure" and row["ects_per_unit"]
+        allowed = (
+            row["sector"] in {"HE", "ALL"}
+            and row["confidence"] != "unsure"
+            and row["ects_per_unit"]
+        )
         assert isinstance(found, CreditMatch) == bool(allowed), row
         if isinstance(found, CreditMatch):
             assert abs(found.exact - 7 * Fraction(row["ects_per_unit"])) < Fraction(1, 10_000), row
 
 
 def test_every_eu_concept_is_on_its_level(tables, facts):
-    files = {(mapping.country, key, level.level): level.uri for mapping, key, _, level in rows_of_files(tables)}
+    files = {
+        (mapping.country, key, level.level): level.uri
+        for mapping, key, _, level in rows_of_files(tables)
+    }
     concepts = [row for row in facts("nqf_vocab.csv") if row["kind"] == "nqf_level"]
     assert len(concepts) == 381
     for row in concepts:
@@ -115,7 +131,9 @@ def test_every_eu_concept_is_on_its_level(tables, facts):
 
 def test_every_grading_scale_is_there(tables, facts):
     files = {
-        (m.country, g.scale, g.sector, g.best or "", g.worst or "", g.passes or "", g.direction) for m in tables.mappings for g in m.grading
+        (m.country, g.scale, g.sector, g.best or "", g.worst or "", g.passes or "", g.direction)
+        for m in tables.mappings
+        for g in m.grading
     }
     names = ("country", "scale", "sector", "best", "worst", "pass", "direction")
     assert files == {tuple(row[name] for name in names) for row in facts("grading_scales.csv")}

@@ -33,7 +33,9 @@ LEARNING = st.fixed_dictionaries(
         "valid_from": maybe(date(2012, 9, 1), date(2024, 1, 1)),
         "valid_until": maybe(date(2011, 1, 1), date(2030, 1, 1)),
         "awarded_on": maybe(date(2009, 6, 1), date(2023, 6, 1)),
-        "credit_amount": maybe(*map(Decimal, ("60", "60.0", "240", "0", "1E+7", "NaN", "Infinity"))),
+        "credit_amount": maybe(
+            *map(Decimal, ("60", "60.0", "240", "0", "1E+7", "NaN", "Infinity"))
+        ),
         "credit_unit": maybe("ECTS", "KP", "op", "nothing"),
         "credit_sector": maybe("HE", "VET"),
         "workload_hours": maybe(Decimal(1600), Decimal(6400), Decimal("0.5"), Decimal("Infinity")),
@@ -44,12 +46,23 @@ LEARNING = st.fixed_dictionaries(
 
 
 @settings(max_examples=300, deadline=None)
-@given(LEARNING, LEARNING, st.sampled_from(["LV", "FI", "IE", "XX"]), st.sampled_from(["qualification", "credential"]))
-def test_asked_again_or_asked_first_the_rules_say_the_same(values: dict[str, Any], part: dict[str, Any], country: str, emits: str):
+@given(
+    LEARNING,
+    LEARNING,
+    st.sampled_from(["LV", "FI", "IE", "XX"]),
+    st.sampled_from(["qualification", "credential"]),
+)
+def test_asked_again_or_asked_first_the_rules_say_the_same(
+    values: dict[str, Any], part: dict[str, Any], country: str, emits: str
+):
     record = {"id": "1", **values, **({"parts": (part, part)} if emits == "credential" else {})}
     fresh = apply_record_rules(record, country=country, emits=emits, tables=anew())
-    assert repr(apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
-    assert repr(apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)) == repr(fresh)
+    assert repr(
+        apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)
+    ) == repr(fresh)
+    assert repr(
+        apply_record_rules(record, country=country, emits=emits, tables=REMEMBERING)
+    ) == repr(fresh)
 
 
 def anew() -> Tables:
@@ -57,7 +70,9 @@ def anew() -> Tables:
     found = object.__new__(Tables)
     for name in Tables.__slots__:
         setattr(found, name, getattr(REMEMBERING, name))
-    found.judgements = level_and_credit_rules.RuleOutcomeCache(REMEMBERING._levels, REMEMBERING._credits)
+    found.judgements = level_and_credit_rules.RuleOutcomeCache(
+        REMEMBERING._levels, REMEMBERING._credits
+    )
     return found
 
 
@@ -76,7 +91,9 @@ def test_what_is_remembered_says_nothing_of_the_person_and_has_a_bound(monkeypat
             "credit_unit": "op",
             "credit_sector": "HE",
         }
-        assert not isinstance(apply_record_rules(record, country="FI", emits="credential", tables=tables), Rejected)
+        assert not isinstance(
+            apply_record_rules(record, country="FI", emits="credential", tables=tables), Rejected
+        )
         known = (tables.judgements._known_levels, tables.judgements._known_credits)
         assert all(1 <= len(one) <= 5 for one in known)
         assert "canary" not in repr(known).lower()

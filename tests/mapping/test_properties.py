@@ -28,11 +28,19 @@ STATED = {
     for version in framework.versions
     for level in version.levels
     for text in (level.level, *level.also)
-    if level.eqf and (level.relation or version.relation) in RELATIONS_WITH_LEVEL and (level.confidence or version.confidence) != "unsure"
+    if level.eqf
+    and (level.relation or version.relation) in RELATIONS_WITH_LEVEL
+    and (level.confidence or version.confidence) != "unsure"
 }
 COUNTRIES = st.sampled_from(sorted({m.country for m in MAPPINGS.values()}))
-FRAMEWORKS = st.none() | st.sampled_from(sorted({key for m in MAPPINGS.values() for key in m.frameworks}))
-TEXTS = st.sampled_from(sorted({row[2] for row in STATED})) | st.text(max_size=6) | st.from_regex(r"[1-8][+.A-C]?[0-9]?", fullmatch=True)
+FRAMEWORKS = st.none() | st.sampled_from(
+    sorted({key for m in MAPPINGS.values() for key in m.frameworks})
+)
+TEXTS = (
+    st.sampled_from(sorted({row[2] for row in STATED}))
+    | st.text(max_size=6)
+    | st.from_regex(r"[1-8][+.A-C]?[0-9]?", fullmatch=True)
+)
 DAYS = st.none() | st.dates(date(1960, 1, 1), date(2040, 1, 1))
 
 
@@ -50,7 +58,10 @@ def test_no_input_gives_a_level_that_no_row_states(country, framework, level, on
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.randoms(use_true_random=False), st.lists(st.tuples(COUNTRIES, FRAMEWORKS, TEXTS, DAYS), min_size=20, max_size=60))
+@given(
+    st.randoms(use_true_random=False),
+    st.lists(st.tuples(COUNTRIES, FRAMEWORKS, TEXTS, DAYS), min_size=20, max_size=60),
+)
 def test_the_order_of_rows_does_not_matter(random, questions):
     shuffled = []
     for mapping in MAPPINGS.values():
@@ -69,14 +80,21 @@ def test_the_order_of_rows_does_not_matter(random, questions):
         shuffled.append(mapping.model_copy(update={"frameworks": turned, "credits": tuple(units)}))
     random.shuffle(shuffled)
     other = Tables(shuffled, "test")
-    assert [TABLES.level(*question) for question in questions] == [other.level(*question) for question in questions]
+    assert [TABLES.level(*question) for question in questions] == [
+        other.level(*question) for question in questions
+    ]
 
 
 UNITS = [(m.country, u.unit) for m in MAPPINGS.values() for u in m.credits]
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(UNITS), st.decimals("0.01", "1000", places=2), st.sampled_from(["HE", "VET", "GEN", None]), DAYS)
+@given(
+    st.sampled_from(UNITS),
+    st.decimals("0.01", "1000", places=2),
+    st.sampled_from(["HE", "VET", "GEN", None]),
+    DAYS,
+)
 def test_credits_convert_and_back_exactly(unit, amount, sector, on):
     found = TABLES.credits(*unit, amount, sector, on)
     if isinstance(found, CreditMatch):
@@ -104,10 +122,22 @@ def test_a_level_text_survives_unchanged(country, framework, level, on):
 
 def test_a_lookup_takes_about_a_microsecond():
     on = date(2020, 6, 1)
-    level = min(timeit.repeat(lambda: TABLES.level("IE", "NFQ", "8", on), number=20_000, repeat=5)) / 20_000
+    level = (
+        min(timeit.repeat(lambda: TABLES.level("IE", "NFQ", "8", on), number=20_000, repeat=5))
+        / 20_000
+    )
     amount = Decimal(20)
-    credit = min(timeit.repeat(lambda: TABLES.credits("NO", "vekttall", amount, "HE", on), number=20_000, repeat=5)) / 20_000
-    assert max(level, credit) < 5e-6  # about 0.2 and 0.4 microseconds on an idle machine; the limit allows for a busy one
+    credit = (
+        min(
+            timeit.repeat(
+                lambda: TABLES.credits("NO", "vekttall", amount, "HE", on), number=20_000, repeat=5
+            )
+        )
+        / 20_000
+    )
+    assert (
+        max(level, credit) < 5e-6
+    )  # about 0.2 and 0.4 microseconds on an idle machine; the limit allows for a busy one
 
 
 def test_a_mistake_is_a_finding_with_its_place(tmp_path):
@@ -128,7 +158,12 @@ def test_the_digest_follows_the_files(tmp_path):
     (tmp_path / "ie.yaml").write_text(source.read_text())
     first = Tables.load(tmp_path)
     assert first.digest == Tables.load(tmp_path).digest
-    (tmp_path / "ie.yaml").write_text(source.read_text().replace('level: "8", eqf: 6', 'level: "8", eqf: 7'))
+    (tmp_path / "ie.yaml").write_text(
+        source.read_text().replace('level: "8", eqf: 6', 'level: "8", eqf: 7')
+    )
     second = Tables.load(tmp_path)
     assert first.digest != second.digest
-    assert (first.level("IE", "NFQ", "8", None).eqf, second.level("IE", "NFQ", "8", None).eqf) == (6, 7)
+    assert (first.level("IE", "NFQ", "8", None).eqf, second.level("IE", "NFQ", "8", None).eqf) == (
+        6,
+        7,
+    )

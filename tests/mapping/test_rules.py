@@ -33,14 +33,24 @@ def refused(answer):
 
 
 def test_every_code_is_in_the_one_table():
-    assert set(RULES) == {*Code, *NoLevelReason, *(f"credits_{reason}" for reason in NoCreditsReason)}
+    assert set(RULES) == {
+        *Code,
+        *NoLevelReason,
+        *(f"credits_{reason}" for reason in NoCreditsReason),
+    }
 
 
-@pytest.mark.parametrize("emits", ["credential", "qualification", "learning_opportunity", "student_status"])
+@pytest.mark.parametrize(
+    "emits", ["credential", "qualification", "learning_opportunity", "student_status"]
+)
 def test_a_level_is_added_to_every_kind(tables, emits):
     made, lookups, _ = run(tables, IE, emits=emits)
     assert made["eqf_level"] == 6
-    assert (lookups[0].row, lookups[0].relation, lookups[0].referenced_year) == ("IE/NFQ/8", "referenced", 2009)
+    assert (lookups[0].row, lookups[0].relation, lookups[0].referenced_year) == (
+        "IE/NFQ/8",
+        "referenced",
+        2009,
+    )
     assert lookups[0].confidence == "verified"
     assert lookups[0].source
 
@@ -59,13 +69,23 @@ def test_r1_an_unknown_level_keeps_the_national_level_and_states_no_eqf(tables):
 
 
 def test_r2_a_bare_number_is_rejected_where_it_is_ambiguous(tables):
-    assert refused(run(tables, {"nqf_level": "3", "awarded_on": DAY}, "FR")) == ("framework_required", "nqf_level")
+    assert refused(run(tables, {"nqf_level": "3", "awarded_on": DAY}, "FR")) == (
+        "framework_required",
+        "nqf_level",
+    )
 
 
 def test_r3_nothing_is_inferred(tables):
     made, lookups, _ = run(
         tables,
-        {"title": {"en": "Bachelor"}, "cycle": "first", "isced_f": ("0611",), "credit_amount": Decimal(180), **ECTS, "awarded_on": DAY},
+        {
+            "title": {"en": "Bachelor"},
+            "cycle": "first",
+            "isced_f": ("0611",),
+            "credit_amount": Decimal(180),
+            **ECTS,
+            "awarded_on": DAY,
+        },
     )
     assert "eqf_level" not in made
     assert "nqf_level" not in made
@@ -86,7 +106,12 @@ def test_r4_a_declared_level_that_differs_is_rejected_with_both_values(tables):
 )
 def test_r4_the_wrong_pairs_of_official_samples(tables, country, framework, level, declared):
     """Pairs that occur in published sample credentials."""
-    values = {"nqf_framework": framework, "nqf_level": level, "eqf_declared": declared, "awarded_on": DAY}
+    values = {
+        "nqf_framework": framework,
+        "nqf_level": level,
+        "eqf_declared": declared,
+        "awarded_on": DAY,
+    }
     assert refused(run(tables, values, country))[0] == "eqf_conflict"
 
 
@@ -99,7 +124,11 @@ def test_r4_the_wrong_pairs_of_official_samples(tables, country, framework, leve
     ],
 )  # fmt: skip
 def test_r5_r18_rows_that_state_nothing(tables, country, framework, level, on, code):
-    made, _, _ = answer = run(tables, {"nqf_framework": framework, "nqf_level": level, "awarded_on": on, "eqf_declared": 6}, country)
+    made, _, _ = answer = run(
+        tables,
+        {"nqf_framework": framework, "nqf_level": level, "awarded_on": on, "eqf_declared": 6},
+        country,
+    )
     assert {code, "eqf_declared_unsupported"} <= codes(answer)
     assert "eqf_level" not in made
 
@@ -113,7 +142,11 @@ def test_r5_r18_rows_that_state_nothing(tables, country, framework, level, on, c
         ({"workload_hours": Decimal(-1)}, "workload_not_positive", "workload_hours"),
         ({"valid_from": DAY, "valid_until": date(2019, 1, 1)}, "dates_unordered", "valid_until"),
         ({"starts_on": DAY, "ends_on": date(2019, 1, 1)}, "dates_unordered", "ends_on"),
-        ({"awarded_on": DAY, "holder": {"birth_date": date(2021, 1, 1)}}, "dates_unordered", "awarded_on"),
+        (
+            {"awarded_on": DAY, "holder": {"birth_date": date(2021, 1, 1)}},
+            "dates_unordered",
+            "awarded_on",
+        ),
     ],
 )
 def test_r6_values_that_cannot_be(tables, values, reason, field):
@@ -122,7 +155,10 @@ def test_r6_values_that_cannot_be(tables, values, reason, field):
 
 def test_r6_a_framework_that_did_not_hold_at_the_award(tables):
     values = {"nqf_framework": "CNCP", "nqf_level": "5"}
-    assert refused(run(tables, values | {"awarded_on": date(2018, 6, 1)}, "FR")) == ("not_in_force", "nqf_framework")
+    assert refused(run(tables, values | {"awarded_on": date(2018, 6, 1)}, "FR")) == (
+        "not_in_force",
+        "nqf_framework",
+    )
     old = values | {"valid_from": date(2015, 1, 1), "valid_until": date(2018, 6, 1)}
     assert "not_in_force" in codes(run(tables, old, "FR", "qualification"))
 
@@ -132,22 +168,46 @@ def test_r6_days_that_are_about_right_are_left_to_people(tables):
 
 
 @pytest.mark.parametrize(
-    ("amount", "months", "code"), [(60, 12, None), (180, 33, None), (75, 12, "credits_a_year_high"), (90, 12, "credits_a_year_high")]
+    ("amount", "months", "code"),
+    [
+        (60, 12, None),
+        (180, 33, None),
+        (75, 12, "credits_a_year_high"),
+        (90, 12, "credits_a_year_high"),
+    ],
 )
 def test_r7_credits_a_year(tables, amount, months, code):
-    found = codes(run(tables, {"credit_amount": Decimal(amount), "duration_months": months, **ECTS, "awarded_on": DAY}))
+    found = codes(
+        run(
+            tables,
+            {
+                "credit_amount": Decimal(amount),
+                "duration_months": months,
+                **ECTS,
+                "awarded_on": DAY,
+            },
+        )
+    )
     assert ("credits_a_year_high" in found) == bool(code)
 
 
 def test_r7_more_than_90_a_year(tables):
-    assert refused(run(tables, {"credit_amount": Decimal(91), "duration_months": 12, **ECTS}))[0] == "credits_a_year_impossible"
+    assert (
+        refused(run(tables, {"credit_amount": Decimal(91), "duration_months": 12, **ECTS}))[0]
+        == "credits_a_year_impossible"
+    )
 
 
 def test_r8_hours_for_a_credit_in_the_countrys_own_range(tables):
     def hours(country, unit, amount, hours):
         return run(
             tables,
-            {"credit_amount": Decimal(amount), "credit_unit": unit, "credit_sector": "HE", "workload_hours": Decimal(hours)},
+            {
+                "credit_amount": Decimal(amount),
+                "credit_unit": unit,
+                "credit_sector": "HE",
+                "workload_hours": Decimal(hours),
+            },
             country,
         )
 
@@ -169,7 +229,16 @@ def test_r8_hours_for_a_credit_in_the_countrys_own_range(tables):
     ],
 )
 def test_r9_r10_r11_size_is_a_warning_only(tables, cycle, amount, unusual):
-    answer = run(tables, {"kind": "diploma", "cycle": cycle, "credit_amount": Decimal(amount), **ECTS, "awarded_on": DAY})
+    answer = run(
+        tables,
+        {
+            "kind": "diploma",
+            "cycle": cycle,
+            "credit_amount": Decimal(amount),
+            **ECTS,
+            "awarded_on": DAY,
+        },
+    )
     assert ("credits_unusual_for_cycle" in codes(answer)) == unusual
 
 
@@ -210,30 +279,50 @@ def test_r14_micro_credentials(tables):
         "accreditation": ({"kind": "programme"},), "credit_amount": Decimal(5), **ECTS,
     }  # fmt: skip
     assert codes(run(tables, whole)) == set()
-    answer = run(tables, {key: value for key, value in whole.items() if key not in {"mode", "accreditation"}})
+    answer = run(
+        tables, {key: value for key, value in whole.items() if key not in {"mode", "accreditation"}}
+    )
     assert {issue.field for issue in answer[2]} == {"mode", "accreditation"}
     assert codes(run(tables, whole | {"credit_amount": Decimal(61)})) == {"micro_credential_large"}
     for field in ("holder", "title", "awarding_body", "awarded_on"):
-        assert refused(run(tables, {key: value for key, value in whole.items() if key != field})) == ("micro_not_identified", field)
+        assert refused(
+            run(tables, {key: value for key, value in whole.items() if key != field})
+        ) == ("micro_not_identified", field)
 
 
 def test_r15_a_part_takes_no_level_from_the_whole(tables):
-    parts = ({"id": "p1", "title": {"en": "a"}}, {"id": "p2", "nqf_framework": "NFQ", "nqf_level": "7"})
+    parts = (
+        {"id": "p1", "title": {"en": "a"}},
+        {"id": "p2", "nqf_framework": "NFQ", "nqf_level": "7"},
+    )
     made, lookups, _ = run(tables, IE | {"parts": parts})
     assert [part.get("eqf_level") for part in made["parts"]] == [None, 6]
     assert lookups[-1].field == "parts[1].eqf_level"
     assert (
-        refused(run(tables, IE | {"parts": ({"nqf_framework": "NFQ", "nqf_level": "7", "eqf_declared": 7},)}))[1] == "parts[0].eqf_declared"
+        refused(
+            run(
+                tables,
+                IE | {"parts": ({"nqf_framework": "NFQ", "nqf_level": "7", "eqf_declared": 7},)},
+            )
+        )[1]
+        == "parts[0].eqf_declared"
     )
 
 
 def test_r16_grades_keep_their_scale(tables):
     assert codes(run(tables, {"assessment": {"grade": "3"}})) == {"grade_without_scale"}
-    assert codes(run(tables, {"assessment": {"grade": "9", "grading_scale": "0-5"}}, "FI")) == {"grade_outside_scale"}
+    assert codes(run(tables, {"assessment": {"grade": "9", "grading_scale": "0-5"}}, "FI")) == {
+        "grade_outside_scale"
+    }
     made, _, issues = run(tables, {"assessment": {"grade": "4", "grading_scale": "0-5"}}, "FI")
     assert made["assessment"] == {"grade": "4", "grading_scale": "0-5"}
     assert issues == ()
-    assert "grade_scale_obsolete" in codes(run(tables, {"assessment": {"grade": "B", "grading_scale": "ECTS grading scale (A-E, FX, F)"}}))
+    assert "grade_scale_obsolete" in codes(
+        run(
+            tables,
+            {"assessment": {"grade": "B", "grading_scale": "ECTS grading scale (A-E, FX, F)"}},
+        )
+    )
 
 
 def test_r16_no_message_holds_the_grade(tables):
@@ -243,14 +332,25 @@ def test_r16_no_message_holds_the_grade(tables):
 
 @pytest.mark.parametrize(("amounts", "differ"), [((60, 120), False), ((60, 100), True)])
 def test_r17_parts_add_up(tables, amounts, differ):
-    parts = tuple({"id": str(index), "credit_amount": Decimal(amount), **ECTS} for index, amount in enumerate(amounts))
-    found = codes(run(tables, {"credit_amount": Decimal(180), **ECTS, "awarded_on": DAY, "parts": parts}))
+    parts = tuple(
+        {"id": str(index), "credit_amount": Decimal(amount), **ECTS}
+        for index, amount in enumerate(amounts)
+    )
+    found = codes(
+        run(tables, {"credit_amount": Decimal(180), **ECTS, "awarded_on": DAY, "parts": parts})
+    )
     assert ("parts_do_not_add_up" in found) == differ
 
 
 def test_r17_rounded_parts_add_up(tables):
     parts = tuple(
-        {"id": str(n), "credit_amount": Decimal(1), "credit_unit": "studiepunt (before 2002)", "credit_sector": "HE"} for n in range(42)
+        {
+            "id": str(n),
+            "credit_amount": Decimal(1),
+            "credit_unit": "studiepunt (before 2002)",
+            "credit_sector": "HE",
+        }
+        for n in range(42)
     )
     values = {
         "credit_amount": Decimal(42),
@@ -266,7 +366,15 @@ def test_r17_rounded_parts_add_up(tables):
 
 @pytest.mark.parametrize("sector", ["VET", "GEN"])
 def test_r19_other_sectors_never_give_ects(tables, sector):
-    made, _, _ = answer = run(tables, {"credit_amount": Decimal(10), "credit_unit": "ECTS", "credit_sector": sector, "awarded_on": DAY})
+    made, _, _ = answer = run(
+        tables,
+        {
+            "credit_amount": Decimal(10),
+            "credit_unit": "ECTS",
+            "credit_sector": sector,
+            "awarded_on": DAY,
+        },
+    )
     assert codes(answer) == {"credits_not_higher_education"}
     assert "credit_points" not in made
     assert made["credit_amount"] == 10
@@ -276,7 +384,9 @@ def test_r20_an_award_without_a_day_takes_no_level(tables):
     values = {key: value for key, value in IE.items() if key != "awarded_on"}
     assert "date_required" in codes(answer := run(tables, values))
     assert "eqf_level" not in answer[0]
-    assert run(tables, values | {"issued_at": datetime(2020, 6, 1, tzinfo=UTC)})[0]["eqf_level"] == 6
+    assert (
+        run(tables, values | {"issued_at": datetime(2020, 6, 1, tzinfo=UTC)})[0]["eqf_level"] == 6
+    )
     assert run(tables, values, emits="qualification")[0]["eqf_level"] == 6
 
 
@@ -288,7 +398,9 @@ def test_a_level_without_an_eu_concept_is_noted(tables):
 
 
 def test_look_alike_letters_are_noted_and_the_text_stays(tables):
-    made, _, _ = answer = run(tables, {"nqf_framework": "MRK", "nqf_level": "VI\u0410", "awarded_on": DAY}, "MK")
+    made, _, _ = answer = run(
+        tables, {"nqf_framework": "MRK", "nqf_level": "VI\u0410", "awarded_on": DAY}, "MK"
+    )
     assert "level_letters_normalised" in codes(answer)
     assert (made["nqf_level"], made["eqf_level"]) == ("VI\u0410", 6)
 
@@ -296,7 +408,10 @@ def test_look_alike_letters_are_noted_and_the_text_stays(tables):
 def test_an_enrolment_has_a_level_only_in_a_degree_programme_and_only_5_to_8(tables):
     status = {"nqf_framework": "NFQ", "nqf_level": "8", "valid_from": DAY}
     assert run(tables, status, emits="student_status")[0]["eqf_level"] == 6
-    assert "eqf_level" not in run(tables, status | {"degree_programme": False}, emits="student_status")[0]
+    assert (
+        "eqf_level"
+        not in run(tables, status | {"degree_programme": False}, emits="student_status")[0]
+    )
     answer = run(tables, status | {"nqf_level": "5"}, emits="student_status")
     assert "academic_level_out_of_range" in codes(answer)
     assert "eqf_level" not in answer[0]

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.messages.cloudevents import content_digest, decode_raw, encode_document_headers, encode_raw_headers, event_id
+from gateway.messages.cloudevents import (
+    content_digest,
+    decode_raw,
+    encode_document_headers,
+    encode_raw_headers,
+    event_id,
+)
 from gateway.messages.rejection import encode_rejection
 from gateway.records import Document, Provenance, RawRecord, Rejected
 
@@ -50,7 +56,14 @@ def test_an_id_repeats_with_its_content_and_only_then() -> None:
     ("change", "same"),
     [
         ({}, True),
-        ({"written_before": True, "media_type": "application/xml", "changed_at": datetime(2026, 1, 3, tzinfo=UTC)}, True),
+        (
+            {
+                "written_before": True,
+                "media_type": "application/xml",
+                "changed_at": datetime(2026, 1, 3, tzinfo=UTC),
+            },
+            True,
+        ),
         ({"body": b"{} "}, False),
         ({"body": None}, False),
         ({"version": "2"}, False),
@@ -59,38 +72,79 @@ def test_an_id_repeats_with_its_content_and_only_then() -> None:
         ({"native_id": "8"}, False),
     ],
 )
-def test_a_raw_record_is_another_event_when_anything_a_rule_reads_is_another(change: dict[str, object], same: bool) -> None:
-    raw = RawRecord(connector="xx-registry", stream="degrees", native_id="7", body=b"{}", version="1", context={"parent": "1"})
+def test_a_raw_record_is_another_event_when_anything_a_rule_reads_is_another(
+    change: dict[str, object], same: bool
+) -> None:
+    raw = RawRecord(
+        connector="xx-registry",
+        stream="degrees",
+        native_id="7",
+        body=b"{}",
+        version="1",
+        context={"parent": "1"},
+    )
     other = replace(raw, **change)
-    assert (dict(encode_raw_headers(raw))["ce_id"] == dict(encode_raw_headers(other))["ce_id"]) is same
+    assert (
+        dict(encode_raw_headers(raw))["ce_id"] == dict(encode_raw_headers(other))["ce_id"]
+    ) is same
     assert encode_raw_headers(other, content_digest(other)) == encode_raw_headers(other)
 
 
 def test_a_document_says_where_it_comes_from() -> None:
-    raw = RawRecord(connector="xx-registry", stream="degrees", native_id="7", body=b"{}", changed_at=datetime(2026, 1, 2, tzinfo=UTC))
-    document = Document(
-        topic="t", key="k", value=b"{}", type="eu.europass.credential.changed.v1", subject="k", schema="https://example.org/s.json"
+    raw = RawRecord(
+        connector="xx-registry",
+        stream="degrees",
+        native_id="7",
+        body=b"{}",
+        changed_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    headers = dict(encode_document_headers(document, raw, Provenance(connector="xx-registry", stream="degrees", config_digest="abc")))
+    document = Document(
+        topic="t",
+        key="k",
+        value=b"{}",
+        type="eu.europass.credential.changed.v1",
+        subject="k",
+        schema="https://example.org/s.json",
+    )
+    headers = dict(
+        encode_document_headers(
+            document,
+            raw,
+            Provenance(connector="xx-registry", stream="degrees", config_digest="abc"),
+        )
+    )
     assert headers["ce_source"] == b"/connectors/xx-registry/degrees"
     assert headers["ce_time"] == b"2026-01-02T00:00:00Z"
     assert msgspec.json.decode(headers["provenance"])["config_digest"] == "abc"
 
 
 def test_a_rejection_names_the_place_and_never_the_payload() -> None:
-    raw = RawRecord(connector="xx-registry", stream="degrees", native_id="7", body=b'{"name":"Canary Person"}')
-    rejected = Rejected(stage="map", field="title", reason="missing", config_digest="c1", tables_digest="t1")
+    raw = RawRecord(
+        connector="xx-registry", stream="degrees", native_id="7", body=b'{"name":"Canary Person"}'
+    )
+    rejected = Rejected(
+        stage="map", field="title", reason="missing", config_digest="c1", tables_digest="t1"
+    )
     out = encode_rejection(rejected, raw, topic="gateway.raw.v1", partition=2, offset=41)
     value = msgspec.json.decode(out.value or b"")
     assert value["raw"] == {"topic": "gateway.raw.v1", "partition": 2, "offset": 41}
-    assert (value["stage"], value["field"], value["reason"], value["config_digest"]) == ("map", "title", "missing", "c1")
+    assert (value["stage"], value["field"], value["reason"], value["config_digest"]) == (
+        "map",
+        "title",
+        "missing",
+        "c1",
+    )
     assert b"Canary" not in (out.value or b"") + b"".join(header for _, header in out.headers)
     again = encode_rejection(rejected, raw, topic="gateway.raw.v1", partition=2, offset=41)
     assert dict(again.headers)["ce_id"] == dict(out.headers)["ce_id"]
     nowhere = {
         dict(
             encode_rejection(
-                rejected, RawRecord(connector="c", stream="s", native_id=one, body=b""), topic="t", partition=-1, offset=-1
+                rejected,
+                RawRecord(connector="c", stream="s", native_id=one, body=b""),
+                topic="t",
+                partition=-1,
+                offset=-1,
             ).headers
         )["ce_id"]
         for one in "ab"

@@ -20,7 +20,9 @@ from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistr
 from gateway.records import RawRecord
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = Path(os.environ.get("GATEWAY_REFERENCE", ROOT / ".." / "shared" / "reference")).resolve()
+REFERENCE = Path(
+    os.environ.get("GATEWAY_REFERENCE", ROOT / ".." / "shared" / "reference")
+).resolve()
 REGISTRIES = REFERENCE / "registries"
 WINDOW = TimeWindow(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC))
 
@@ -67,8 +69,16 @@ def got(media_type: str) -> Callable[[bytes, str], list[SavedReply]]:
 
 def with_token(data: bytes, _: str) -> list[SavedReply]:
     """OAuth 2 first; a page that says there is more is followed by an empty one."""
-    token = SavedReply(b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}', method="POST", target="/token")
-    return [token, SavedReply(data, target=".*pageNumber=1.*"), SavedReply(b'{"hasNextPage": false, "items": []}')]
+    token = SavedReply(
+        b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}',
+        method="POST",
+        target="/token",
+    )
+    return [
+        token,
+        SavedReply(data, target=".*pageNumber=1.*"),
+        SavedReply(b'{"hasNextPage": false, "items": []}'),
+    ]
 
 
 def numbers_first(data: bytes, _: str) -> list[SavedReply]:
@@ -77,7 +87,10 @@ def numbers_first(data: bytes, _: str) -> list[SavedReply]:
 
 
 def listed_first(data: bytes, _: str) -> list[SavedReply]:
-    return [SavedReply(b'{"data": [{"id": 515491}], "sivu": 0, "sivuja": 1}', target=".*perusteet.*"), SavedReply(data)]
+    return [
+        SavedReply(b'{"data": [{"id": 515491}], "sivu": 0, "sivuja": 1}', target=".*perusteet.*"),
+        SavedReply(data),
+    ]
 
 
 def archive(data: bytes, url: str) -> list[SavedReply]:
@@ -85,7 +98,11 @@ def archive(data: bytes, url: str) -> list[SavedReply]:
     here = data.replace(b"https://api.mit-integration.ladok.se:443", url.encode())
     empty = b'<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:id:256258</id><updated>2017-01-01T00:00:00Z</updated></feed>'
     kind = "application/atom+xml"
-    return [SavedReply(here, kind, target=".*recent"), SavedReply(here, kind, target=".*256259"), SavedReply(empty, kind)]
+    return [
+        SavedReply(here, kind, target=".*recent"),
+        SavedReply(here, kind, target=".*256259"),
+        SavedReply(empty, kind),
+    ]
 
 
 def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
@@ -104,17 +121,25 @@ def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
 
 def institution_first(data: bytes, _: str) -> list[SavedReply]:
     """The saved reports are another institution's; they are served as this one's."""
-    saved = (REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json").read_bytes()
+    saved = (
+        REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json"
+    ).read_bytes()
     reports = saved.replace(b'"id": 382', b'"id": 792')
     listed = b'{"count": 1, "results": [{"id": 792, "deqar_id": "DEQARINST0792"}]}'
-    return [SavedReply(reports, target=".*/reports/.*"), SavedReply(data, target=".*/institutions/792/"), SavedReply(listed)]
+    return [
+        SavedReply(reports, target=".*/reports/.*"),
+        SavedReply(data, target=".*/institutions/792/"),
+        SavedReply(listed),
+    ]
 
 
 def pulled(connector: Connector) -> Connector:
     """The same rules for a message that is not pushed, not compressed and not signed."""
     push = connector.push
     assert push is not None
-    rest = Rest(url=UrlsByEnvironment(production="https://replay.example"), namespaces=push.namespaces)
+    rest = Rest(
+        url=UrlsByEnvironment(production="https://replay.example"), namespaces=push.namespaces
+    )
     streams = {
         name: stream.model_copy(update={"request": Request(get="/results"), "decode": ("xml",)})
         for name, stream in connector.streams.items()
@@ -125,13 +150,31 @@ def pulled(connector: Connector) -> Connector:
 def pulled_base64(connector: Connector) -> Connector:
     made = pulled(connector)
     return made.model_copy(
-        update={"streams": {name: stream.model_copy(update={"decode": ("base64", "xml")}) for name, stream in made.streams.items()}}
+        update={
+            "streams": {
+                name: stream.model_copy(update={"decode": ("base64", "xml")})
+                for name, stream in made.streams.items()
+            }
+        }
     )
 
 
-FINLAND, LED, RIO = "registries/finland", "registries/belgium-flanders-led/soap", "registries/netherlands/rio/soap"
-VIRTA = [f"{FINLAND}/virta/OpiskelijanKaikkiTiedotResponse-{n}.xml" for n in ("100193-948U", "101291-954C", "160980-9606", "290492-9455")]
-KOSKI = ["osaamismerkki-microcredential", "jotpa-continuous-learning", "vet-qualification", "matriculation", "language-test-yki"]
+FINLAND, LED, RIO = (
+    "registries/finland",
+    "registries/belgium-flanders-led/soap",
+    "registries/netherlands/rio/soap",
+)
+VIRTA = [
+    f"{FINLAND}/virta/OpiskelijanKaikkiTiedotResponse-{n}.xml"
+    for n in ("100193-948U", "101291-954C", "160980-9606", "290492-9455")
+]
+KOSKI = [
+    "osaamismerkki-microcredential",
+    "jotpa-continuous-learning",
+    "vet-qualification",
+    "matriculation",
+    "language-test-yki",
+]
 LED_REPLIES = [
     "experience-certificates",
     "vks-level-6-and-7",
@@ -142,7 +185,11 @@ LED_REPLIES = [
     "fault-other",
     "notfound",
 ]
-RIO_REPLIES = {"2": "4c358c84-dfc3-4a30-874e-0b70db15638b", "particulier": "bd6cb46b-3f4e-49c2-a1f7-e24ae82b0672", "notfound": "b"}
+RIO_REPLIES = {
+    "2": "4c358c84-dfc3-4a30-874e-0b70db15638b",
+    "particulier": "bd6cb46b-3f4e-49c2-a1f7-e24ae82b0672",
+    "notfound": "b",
+}
 OOAPI = {
     "education-specification": "education-specifications", "program": "programs", "course": "courses",
     "program-offerings": "offerings", "course-offerings": "offerings", "integration-program-offerings-0": "offerings",
@@ -151,30 +198,106 @@ OOAPI = {
 CASES: list[Case] = [
     *(Case("fi-virta", "achievements", file, soap, {"person": ["1"]}) for file in VIRTA),
     *(
-        Case("fi-koski", stream, f"{FINLAND}/koski/koski-oppija-{name}.json", numbered, {"person": ["1"]})
+        Case(
+            "fi-koski",
+            stream,
+            f"{FINLAND}/koski/koski-oppija-{name}.json",
+            numbered,
+            {"person": ["1"]},
+        )
         for name in KOSKI
         for stream in ("achievements", "transcripts")
     ),
-    Case("fi-koski-xroad", "study-rights", f"{FINLAND}/koski/xroad-opintoOikeudet-response.xml", soap, {"person": ["1"]}),
-    Case("fi-koski-xroad", "study-rights", f"{FINLAND}/koski/xroad-opintoOikeudet-fault.xml", fault, {"person": ["1"]}),
-    *(Case("fi-ytr", "examinations", f"{FINLAND}/ytr/ytr-student-{version}.json", numbers_first) for version in ("v0", "v1")),
-    Case("fi-eperusteet", "requirements", f"{FINLAND}/eperusteet/peruste-erikoisammattitutkinto.json", listed_first),
+    Case(
+        "fi-koski-xroad",
+        "study-rights",
+        f"{FINLAND}/koski/xroad-opintoOikeudet-response.xml",
+        soap,
+        {"person": ["1"]},
+    ),
+    Case(
+        "fi-koski-xroad",
+        "study-rights",
+        f"{FINLAND}/koski/xroad-opintoOikeudet-fault.xml",
+        fault,
+        {"person": ["1"]},
+    ),
     *(
-        Case("nl-ooapi", stream, f"registries/netherlands/ooapi/samples/{name}.json", with_token, {"program": ["9a01"]})
+        Case("fi-ytr", "examinations", f"{FINLAND}/ytr/ytr-student-{version}.json", numbers_first)
+        for version in ("v0", "v1")
+    ),
+    Case(
+        "fi-eperusteet",
+        "requirements",
+        f"{FINLAND}/eperusteet/peruste-erikoisammattitutkinto.json",
+        listed_first,
+    ),
+    *(
+        Case(
+            "nl-ooapi",
+            stream,
+            f"registries/netherlands/ooapi/samples/{name}.json",
+            with_token,
+            {"program": ["9a01"]},
+        )
         for name, stream in OOAPI.items()
     ),
     *(
-        Case("nl-rio", "offers", f"{RIO}/opvragen_aangebodenOpleiding-{name}-response.xml", change_first(code))
+        Case(
+            "nl-rio",
+            "offers",
+            f"{RIO}/opvragen_aangebodenOpleiding-{name}-response.xml",
+            change_first(code),
+        )
         for name, code in RIO_REPLIES.items()
     ),
-    *(Case("be-led", "certificates", f"{LED}/GeefBewijs-response-{name}.xml", in_envelope, {"person": ["1"]}) for name in LED_REPLIES),
-    Case("se-ladok", "courses", "registries/sweden-ladok/uppfoljning-atom-feed-256259.xml", archive),
-    Case("fr-rncp", "certifications", "registries/france-rncp/export-fiches-csv-2024-02-22.sample.zip", got("application/zip")),
-    Case("eu-emrex", "results", "registries/emrex-elmo/elmo-1.7-example.xml", got("application/xml"), adapt=pulled),
-    Case("eu-emrex", "results", "registries/emrex-elmo/no-emrex-test-signed.xml", got("application/xml"), adapt=pulled),
-    Case("eu-emrex", "results", "registries/emrex-elmo/no-emrex-test-signed.b64", got("text/plain"), adapt=pulled_base64),
+    *(
+        Case(
+            "be-led",
+            "certificates",
+            f"{LED}/GeefBewijs-response-{name}.xml",
+            in_envelope,
+            {"person": ["1"]},
+        )
+        for name in LED_REPLIES
+    ),
+    Case(
+        "se-ladok", "courses", "registries/sweden-ladok/uppfoljning-atom-feed-256259.xml", archive
+    ),
+    Case(
+        "fr-rncp",
+        "certifications",
+        "registries/france-rncp/export-fiches-csv-2024-02-22.sample.zip",
+        got("application/zip"),
+    ),
+    Case(
+        "eu-emrex",
+        "results",
+        "registries/emrex-elmo/elmo-1.7-example.xml",
+        got("application/xml"),
+        adapt=pulled,
+    ),
+    Case(
+        "eu-emrex",
+        "results",
+        "registries/emrex-elmo/no-emrex-test-signed.xml",
+        got("application/xml"),
+        adapt=pulled,
+    ),
+    Case(
+        "eu-emrex",
+        "results",
+        "registries/emrex-elmo/no-emrex-test-signed.b64",
+        got("text/plain"),
+        adapt=pulled_base64,
+    ),
     Case("eu-eche", "charters", "providers/eche/eche-list-2026-04-08.csv", got("text/csv")),
-    Case("eu-deqar", "institutions", "providers/deqar/institution-by-identifier-schac.response.json", institution_first),
+    Case(
+        "eu-deqar",
+        "institutions",
+        "providers/deqar/institution-by-identifier-schac.response.json",
+        institution_first,
+    ),
 ]
 
 NOT_READ = {
@@ -210,9 +333,15 @@ def here(connector: Connector, url: str) -> Connector:
     block = getattr(connector, name)
     update: dict[str, object] = {"url": UrlsByEnvironment(production=url), "tls": None}
     if name == "soap":
-        update |= {"security": None, "addressing": block.addressing and block.addressing.model_copy(update={"check_relates_to": False})}
+        update |= {
+            "security": None,
+            "addressing": block.addressing
+            and block.addressing.model_copy(update={"check_relates_to": False}),
+        }
     if block.auth and block.auth.oauth2_client_credentials:
-        oauth = block.auth.oauth2_client_credentials.model_copy(update={"token_url": url + "/token"})
+        oauth = block.auth.oauth2_client_credentials.model_copy(
+            update={"token_url": url + "/token"}
+        )
         update["auth"] = block.auth.model_copy(update={"oauth2_client_credentials": oauth})
     streams = {
         key: stream.model_copy(
@@ -221,7 +350,12 @@ def here(connector: Connector, url: str) -> Connector:
                     loop: each.model_copy(
                         update={
                             "in_": each.in_.model_copy(
-                                update={"parties": {p: v.model_copy(update={"tls": None}) for p, v in each.in_.parties.items()}}
+                                update={
+                                    "parties": {
+                                        p: v.model_copy(update={"tls": None})
+                                        for p, v in each.in_.parties.items()
+                                    }
+                                }
                             )
                         }
                     )
@@ -233,7 +367,9 @@ def here(connector: Connector, url: str) -> Connector:
         )
         for key, stream in connector.streams.items()
     }
-    block = block.model_copy(update={**update, "limits": block.limits.model_copy(update={"rate": None, "attempts": 1})})
+    block = block.model_copy(
+        update={**update, "limits": block.limits.model_copy(update={"rate": None, "attempts": 1})}
+    )
     return connector.model_copy(update={name: block, "streams": streams})
 
 
@@ -255,6 +391,8 @@ async def read(case: Case) -> list[RawRecord]:
         async with RegistryClient(connector, secret, "production") as client:
             return [
                 raw
-                async for page in read_pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None)
+                async for page in read_pages(
+                    connector, case.stream, WINDOW, client, subjects=case.subjects or None
+                )
                 for raw in page.records
             ]

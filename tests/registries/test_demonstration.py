@@ -18,7 +18,9 @@ T = "{urn:example:student-records:1}"
 LONG_AGO, LATER = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
 
 
-def request(*, operation="Degrees", page=1, size=100, since=LONG_AGO, until=LATER, key=soap_credits.KEY):
+def request(
+    *, operation="Degrees", page=1, size=100, since=LONG_AGO, until=LATER, key=soap_credits.KEY
+):
     return f"""<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:t="urn:example:student-records:1"><s:Body>
       <t:{operation}Request><t:caller><t:system>test</t:system><t:user>demo</t:user><t:key>{key}</t:key></t:caller>
       <t:search><t:changedFrom>{since}</t:changedFrom><t:changedUntil>{until}</t:changedUntil><t:page>{page}</t:page><t:pageSize>{size}</t:pageSize>
@@ -27,7 +29,9 @@ def request(*, operation="Degrees", page=1, size=100, since=LONG_AGO, until=LATE
 
 async def ask(registry, **words):
     async with httpx.AsyncClient(timeout=60) as client:
-        return await client.post(registry.url + soap_credits.PATH, content=request(**words), headers={"SOAPAction": '""'})
+        return await client.post(
+            registry.url + soap_credits.PATH, content=request(**words), headers={"SOAPAction": '""'}
+        )
 
 
 async def look(registry, stream="programmes", page=1, size=100, token=rest_catalogue.TOKEN):
@@ -40,7 +44,12 @@ async def look(registry, stream="programmes", page=1, size=100, token=rest_catal
 
 
 def ids(reply):
-    return [element.get("id") for element in etree.fromstring(reply.content).iter(f"{T}degree", f"{T}credit", f"{T}enrolment")]
+    return [
+        element.get("id")
+        for element in etree.fromstring(reply.content).iter(
+            f"{T}degree", f"{T}credit", f"{T}enrolment"
+        )
+    ]
 
 
 def run(case):
@@ -61,7 +70,9 @@ def test_soap_pages_a_window_and_keeps_a_ledger():
             assert (len(ids(first)), len(ids(second))) == (100, 100)
             assert etree.fromstring(first.content).findtext(f".//{T}more") == "true"
             assert etree.fromstring(second.content).findtext(f".//{T}more") == "false"
-            assert {entry.id: entry.digest for entry in registry.ledger} == registry.current_digests("degrees")
+            assert {
+                entry.id: entry.digest for entry in registry.ledger
+            } == registry.current_digests("degrees")
 
     run(case)
 
@@ -71,10 +82,18 @@ def test_a_zeep_client_made_from_the_description_reads_the_service():
         async with await soap_credits.start(records=50) as registry:
 
             def call():
-                client = Client(f"{registry.url}{soap_credits.PATH}?wsdl", settings=Settings(strict=True))
+                client = Client(
+                    f"{registry.url}{soap_credits.PATH}?wsdl", settings=Settings(strict=True)
+                )
                 caller = {"system": "test", "user": "demo", "key": soap_credits.KEY}
-                search = {"changedFrom": datetime(2000, 1, 1, tzinfo=UTC), "changedUntil": datetime(2100, 1, 1, tzinfo=UTC), "page": 1}
-                return client.service.Degrees(caller=caller, search=search), client.service.Enrolments(caller=caller, search=search)
+                search = {
+                    "changedFrom": datetime(2000, 1, 1, tzinfo=UTC),
+                    "changedUntil": datetime(2100, 1, 1, tzinfo=UTC),
+                    "page": 1,
+                }
+                return client.service.Degrees(
+                    caller=caller, search=search
+                ), client.service.Enrolments(caller=caller, search=search)
 
             degrees, enrolments = await asyncio.to_thread(call)
             assert len(degrees.degree) == 20
@@ -104,7 +123,12 @@ def test_rest_pages_until_no_next_page_and_a_deleted_record_is_gone():
     async def case():
         async with await rest_catalogue.start(records=300) as registry:
             first, second = (await look(registry)).json(), (await look(registry, page=2)).json()
-            assert (len(first["items"]), first["hasNextPage"], len(second["items"]), second["hasNextPage"]) == (100, True, 50, False)
+            assert (
+                len(first["items"]),
+                first["hasNextPage"],
+                len(second["items"]),
+                second["hasNextPage"],
+            ) == (100, True, 50, False)
             assert {item["levelOfQualification"] for item in first["items"]} >= {"4+", "6"}
             (gone,) = registry.delete("programmes")
             again = (await look(registry)).json()
@@ -115,7 +139,10 @@ def test_rest_pages_until_no_next_page_and_a_deleted_record_is_gone():
 
 def test_credentials_are_asked_for():
     async def case():
-        async with await soap_credits.start(records=10) as soap, await rest_catalogue.start(records=10) as rest:
+        async with (
+            await soap_credits.start(records=10) as soap,
+            await rest_catalogue.start(records=10) as rest,
+        ):
             refused = await ask(soap, key="guess")
             assert (refused.status_code, "Client.Forbidden" in refused.text) == (500, True)
             assert (await look(rest, token="guess")).status_code == 401
@@ -156,21 +183,37 @@ def test_each_misbehaviour_is_shown_once_and_only_well_formed_replies_are_in_the
 
 def test_controls_over_http():
     async def case():
-        async with await rest_catalogue.start(records=20) as registry, httpx.AsyncClient(base_url=registry.url, timeout=60) as client:
-            added = (await client.post("/_control/add", json={"stream": "courses", "count": 3})).json()
+        async with (
+            await rest_catalogue.start(records=20) as registry,
+            httpx.AsyncClient(base_url=registry.url, timeout=60) as client,
+        ):
+            added = (
+                await client.post("/_control/add", json={"stream": "courses", "count": 3})
+            ).json()
             assert len(added) == 3
-            assert (await client.post("/_control/delete", json={"stream": "courses", "id": added[0]})).json() == [added[0]]
-            assert (await client.post("/_control/misbehave", json={"kind": "error", "times": 2})).json()["times"] == 2
-            assert (await client.post("/_control/misbehave", json={"kind": "dance"})).status_code == 400
+            assert (
+                await client.post("/_control/delete", json={"stream": "courses", "id": added[0]})
+            ).json() == [added[0]]
+            assert (
+                await client.post("/_control/misbehave", json={"kind": "error", "times": 2})
+            ).json()["times"] == 2
+            assert (
+                await client.post("/_control/misbehave", json={"kind": "dance"})
+            ).status_code == 400
             state = (await client.get("/_control")).json()
             assert state["streams"]["courses"]["records"] == 12
             assert (await client.post("/_control/behave")).status_code == 200
             assert (await look(registry, "courses")).status_code == 200
-            assert len((await client.get("/_control/ledger", params={"stream": "courses"})).json()) == 12
+            assert (
+                len((await client.get("/_control/ledger", params={"stream": "courses"})).json())
+                == 12
+            )
             assert json.dumps(state)
 
     run(case)
 
 
 def test_the_connector_carries_the_description_that_the_service_serves():
-    assert (Path(__file__).parents[2] / "connectors/demo-soap.wsdl").read_bytes() == soap_credits.WSDL.read_bytes()
+    assert (
+        Path(__file__).parents[2] / "connectors/demo-soap.wsdl"
+    ).read_bytes() == soap_credits.WSDL.read_bytes()

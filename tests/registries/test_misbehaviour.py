@@ -15,7 +15,10 @@ from gateway.local.registries import KINDS, rest_catalogue, soap_credits
 from tests.registries.saved import ROOT, here
 
 WINDOW = TimeWindow(datetime(2024, 9, 1, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC))
-SERVICES = {"rest": (rest_catalogue, "programmes", 600, b"demo-token"), "soap": (soap_credits, "degrees", 750, b"demo-key")}
+SERVICES = {
+    "rest": (rest_catalogue, "programmes", 600, b"demo-token"),
+    "soap": (soap_credits, "degrees", 750, b"demo-key"),
+}
 HELD = 300
 ENDS = {
     "repeated_page": "PAGE_REPEATED",
@@ -30,10 +33,14 @@ async def read(which: str, kind: str, times: int | None):
     """Read a stream whose second request goes wrong; returns the ids, the last page and how it ended."""
     service, stream, records, key = SERVICES[which]
     async with await service.start(records=records) as registry:
-        connector = here(load_connector(ROOT / f"connectors/demo-{which}.yaml"), registry.url + service.PATH)
+        connector = here(
+            load_connector(ROOT / f"connectors/demo-{which}.yaml"), registry.url + service.PATH
+        )
         block = getattr(connector, which)
         limits = block.limits.model_copy(update={"max_response": 2_000_000, "attempts": 3})
-        connector = connector.model_copy(update={which: block.model_copy(update={"limits": limits})})
+        connector = connector.model_copy(
+            update={which: block.model_copy(update={"limits": limits})}
+        )
         registry.misbehave(kind, times=times, skip=1, seconds=1)
         ids, complete, reason = [], False, ""
         async with RegistryClient(connector, lambda _: key, "production") as client:

@@ -30,7 +30,9 @@ def test_a_registry_nobody_here_has_tried_connects_with_a_file(file, tables):
     assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_every_connector_of_the_repository_checks(file, tables):
     assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
 
@@ -45,9 +47,15 @@ def follow(link: str) -> tuple[list[str], list[str]]:
                 SavedReply(listed, target="/emner\\?.*"),
                 SavedReply(b'{"emne": {"kode": "A", "versjon": "1"}}', target="/emner/1"),
             ]
-            connector = here(load_connector(next(file for file in OTHERS if file.stem == "no-fs")), registry.url)
+            connector = here(
+                load_connector(next(file for file in OTHERS if file.stem == "no-fs")), registry.url
+            )
             async with RegistryClient(connector, secret, "production") as client:
-                ids = [raw.native_id async for page in read_pages(connector, "courses", WINDOW, client) for raw in page.records]
+                ids = [
+                    raw.native_id
+                    async for page in read_pages(connector, "courses", WINDOW, client)
+                    for raw in page.records
+                ]
             return ids, [target for _, target, _ in registry.asked]
 
     return asyncio.run(following())

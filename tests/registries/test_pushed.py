@@ -21,13 +21,18 @@ from tests.registries.test_signed import STRANGER, THEIRS
 
 pytestmark = [
     pytest.mark.reference,
-    pytest.mark.skipif(not REGISTRIES.is_dir(), reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE"),
+    pytest.mark.skipif(
+        not REGISTRIES.is_dir(),
+        reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE",
+    ),
 ]
 ELMO = REGISTRIES / "emrex-elmo/elmo-1.7-example.xml"
 
 
 def form(keys=THEIRS, **more: str) -> dict[str, str]:
-    signer = XMLSigner(method=methods.enveloped, signature_algorithm="rsa-sha256", digest_algorithm="sha256")
+    signer = XMLSigner(
+        method=methods.enveloped, signature_algorithm="rsa-sha256", digest_algorithm="sha256"
+    )
     results = etree.parse(ELMO).getroot()
     for placeholder in results.findall("{http://www.w3.org/2000/09/xmldsig#}Signature"):
         results.remove(placeholder)
@@ -50,13 +55,17 @@ def push(words: dict[str, str], *, durable: bool = True):
 
     async def posting():
         connector = load_connector(ROOT / "connectors/eu-emrex.yaml")
-        runner = web.AppRunner(build_application([PushReceiver(connector, secret, store)]), access_log=None)
+        runner = web.AppRunner(
+            build_application([PushReceiver(connector, secret, store)]), access_log=None
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             async with httpx.AsyncClient(timeout=60) as client:
-                return await client.post(f"http://127.0.0.1:{runner.addresses[0][1]}/emrex/results", data=words)
+                return await client.post(
+                    f"http://127.0.0.1:{runner.addresses[0][1]}/emrex/results", data=words
+                )
         finally:
             await runner.cleanup()
 
@@ -78,7 +87,9 @@ def test_results_that_somebody_else_signed_are_refused():
 
 def test_results_that_were_changed_are_refused():
     words = form()
-    changed = gzip.decompress(base64.b64decode(words["elmo"])).replace(b"Master of Science", b"Doctor of Science")
+    changed = gzip.decompress(base64.b64decode(words["elmo"])).replace(
+        b"Master of Science", b"Doctor of Science"
+    )
     answer, stored = push(words | {"elmo": base64.b64encode(gzip.compress(changed)).decode()})
     assert (answer.status_code, stored) == (400, [])
 

@@ -18,14 +18,27 @@ from tests.registries.saved import REFERENCE, REGISTRIES, ROOT, WINDOW, change_f
 
 pytestmark = [
     pytest.mark.reference,
-    pytest.mark.skipif(not REGISTRIES.is_dir(), reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE"),
+    pytest.mark.skipif(
+        not REGISTRIES.is_dir(),
+        reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE",
+    ),
 ]
 XS = "{http://www.w3.org/2001/XMLSchema}"
 SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 FAULT = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><nothing/></s:Body></s:Envelope>'
 CASES = [
-    ("fi-virta", "achievements", "finland/virta/opiskelijatiedot.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
-    ("ee-kutse", "certificates", "estonia/kutseregister.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
+    (
+        "fi-virta",
+        "achievements",
+        "finland/virta/opiskelijatiedot.wsdl",
+        [SavedReply(FAULT, "text/xml", "POST")],
+    ),
+    (
+        "ee-kutse",
+        "certificates",
+        "estonia/kutseregister.wsdl",
+        [SavedReply(FAULT, "text/xml", "POST")],
+    ),
     ("ee-ehis", "students", "estonia/ehis.wsdl", [SavedReply(FAULT, "text/xml", "POST")]),
     (
         "be-led",
@@ -39,7 +52,12 @@ CASES = [
         "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd",
         change_first("4c358c84-dfc3-4a30-874e-0b70db15638b")(FAULT, ""),
     ),
-    ("nl-rio", "units", "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd", [SavedReply(FAULT, "text/xml", "POST")]),
+    (
+        "nl-rio",
+        "units",
+        "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd",
+        [SavedReply(FAULT, "text/xml", "POST")],
+    ),
 ]
 
 
@@ -49,15 +67,25 @@ def schema_for(file: Path, namespace: str, folder: Path) -> etree.XMLSchema:
         return etree.XMLSchema(etree.parse(file))
     wsdl = etree.parse(file)
     parts = {part.get("targetNamespace"): part for part in wsdl.iter(f"{XS}schema")}
-    for known in ("x-road/identifiers", "x-road/swaref", "x-road/xroad", "x-road/representation", "emrex-elmo/xml"):
+    for known in (
+        "x-road/identifiers",
+        "x-road/swaref",
+        "x-road/xroad",
+        "x-road/representation",
+        "emrex-elmo/xml",
+    ):
         found = etree.parse(REGISTRIES / f"{known}.xsd").getroot()
         parts.setdefault(found.get("targetNamespace"), found)
     names = {space: folder / f"{number}.xsd" for number, space in enumerate(parts)}
     for part in parts.values():
         for imported in list(part.iter(f"{XS}import")):
             part.remove(imported)
-        for space in set(names) - {part.get("targetNamespace")}:  # one of them uses a namespace that it forgets to import
-            part.insert(0, etree.Element(f"{XS}import", namespace=space, schemaLocation=str(names[space])))
+        for space in set(names) - {
+            part.get("targetNamespace")
+        }:  # one of them uses a namespace that it forgets to import
+            part.insert(
+                0, etree.Element(f"{XS}import", namespace=space, schemaLocation=str(names[space]))
+            )
     for space, part in parts.items():
         names[space].write_bytes(etree.tostring(part))
     return etree.XMLSchema(etree.parse(names[namespace]))
@@ -85,12 +113,19 @@ def person(name: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "stream", "file", "replies"), CASES, ids=lambda value: value if isinstance(value, str) and "/" not in value else ""
+    ("name", "stream", "file", "replies"),
+    CASES,
+    ids=lambda value: value if isinstance(value, str) and "/" not in value else "",
 )
 def test_each_request_is_valid_by_the_registrys_own_schema(name, stream, file, replies, tmp_path):
-    bodies = [etree.fromstring(body.encode()).find(f"{SOAP}Body")[0] for body in asyncio.run(asked(name, stream, replies))]
+    bodies = [
+        etree.fromstring(body.encode()).find(f"{SOAP}Body")[0]
+        for body in asyncio.run(asked(name, stream, replies))
+    ]
     assert bodies
     for body in bodies:
         alone = etree.fromstring(etree.tostring(body))
         schema = schema_for(REGISTRIES / file, etree.QName(alone).namespace, tmp_path)
-        assert schema.validate(alone), [f"{error.line}: {error.message}" for error in schema.error_log]
+        assert schema.validate(alone), [
+            f"{error.line}: {error.message}" for error in schema.error_log
+        ]

@@ -16,7 +16,16 @@ from gateway.errors import StreamError
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Rejected
-from tests.registries.saved import CASES, NOT_READ, REFERENCE, REGISTRIES, ROOT, Case, connector_for, read
+from tests.registries.saved import (
+    CASES,
+    NOT_READ,
+    REFERENCE,
+    REGISTRIES,
+    ROOT,
+    Case,
+    connector_for,
+    read,
+)
 
 GOLDEN = ROOT / "tests/golden/registries.json"
 FOLDERS = ("finland/virta", "finland/koski", "finland/ytr", "netherlands/rio/soap", "netherlands/ooapi/samples", "belgium-flanders-led/soap",
@@ -24,7 +33,10 @@ FOLDERS = ("finland/virta", "finland/koski", "finland/ytr", "netherlands/rio/soa
 
 pytestmark = [
     pytest.mark.reference,
-    pytest.mark.skipif(not REGISTRIES.is_dir(), reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE"),
+    pytest.mark.skipif(
+        not REGISTRIES.is_dir(),
+        reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE",
+    ),
 ]
 ENDING_NAMES = {"StreamHalted": "Halt"}
 """Names of errors in the golden file, where they differ from their class."""
@@ -41,7 +53,9 @@ def ending(case: Case, tables: Tables) -> dict[str, object]:
     try:
         raws = asyncio.run(read(case))
     except StreamError as error:
-        return {"stream": f"{ENDING_NAMES.get(type(error).__name__, type(error).__name__)} {error.reason}"}
+        return {
+            "stream": f"{ENDING_NAMES.get(type(error).__name__, type(error).__name__)} {error.reason}"
+        }
     harmoniser = Harmoniser(connector, tables, pseudonym_key=b"k" * 32)
     ends: Counter[str] = Counter()
     issues: Counter[str] = Counter()
@@ -76,7 +90,12 @@ def test_each_saved_reply_ends_as_the_golden_file_says(case, tables):
     if os.environ.get("GOLDEN") == "update":
         kept = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
         GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text(json.dumps(dict(sorted({**kept, name(case): found}.items())), indent=2, ensure_ascii=False) + "\n")
+        GOLDEN.write_text(
+            json.dumps(
+                dict(sorted({**kept, name(case): found}.items())), indent=2, ensure_ascii=False
+            )
+            + "\n"
+        )
     assert json.loads(GOLDEN.read_text())[name(case)] == found, (
         "GOLDEN=update pytest tests/registries/test_saved.py, and review the difference"
     )
@@ -87,7 +106,8 @@ def test_no_saved_payload_is_left_out():
         str(path.relative_to(REFERENCE))
         for folder in FOLDERS
         for path in (REGISTRIES / folder).iterdir()
-        if path.suffix in {".xml", ".json", ".csv", ".zip", ".b64"} and not path.stem.endswith((".schema", ".swagger", ".openapi"))
+        if path.suffix in {".xml", ".json", ".csv", ".zip", ".b64"}
+        and not path.stem.endswith((".schema", ".swagger", ".openapi"))
     }
     assert payloads - {case.file for case in CASES} - set(NOT_READ) == set()
 

@@ -26,7 +26,10 @@ from tests.registries.saved import CASES, REFERENCE, REGISTRIES, WINDOW, connect
 
 pytestmark = [
     pytest.mark.reference,
-    pytest.mark.skipif(not REGISTRIES.is_dir(), reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE"),
+    pytest.mark.skipif(
+        not REGISTRIES.is_dir(),
+        reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE",
+    ),
 ]
 WSA = "http://www.w3.org/2005/08/addressing"
 
@@ -46,7 +49,9 @@ def party(name: str) -> tuple[bytes, bytes]:
         .not_valid_after(now + timedelta(days=30))
         .sign(key, hashes.SHA256())
     )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), certificate.public_bytes(Encoding.PEM)
+    return key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    ), certificate.public_bytes(Encoding.PEM)
 
 
 OURS, THEIRS, STRANGER = party("gateway"), party("registry"), party("stranger")
@@ -55,7 +60,9 @@ OURS, THEIRS, STRANGER = party("gateway"), party("registry"), party("stranger")
 class Signing(SavedReplyRegistry):
     """Verifies each request with the gateway's certificate and signs each saved reply anew."""
 
-    def __init__(self, saved: list[SavedReply], require: tuple[str, ...], keys: tuple[bytes, bytes] = THEIRS) -> None:
+    def __init__(
+        self, saved: list[SavedReply], require: tuple[str, ...], keys: tuple[bytes, bytes] = THEIRS
+    ) -> None:
         super().__init__(saved)
         secrets = {"key": keys[0], "certificate": keys[1], "trust": OURS[1]}
         signature = Signature(
@@ -66,7 +73,9 @@ class Signing(SavedReplyRegistry):
             require=require,
         )
         self._guard = WsSecurity(
-            Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature), secrets.__getitem__, "registry"
+            Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=signature),
+            secrets.__getitem__,
+            "registry",
         )
         self.verified = 0
         self.spoil = lambda reply: reply
@@ -77,7 +86,9 @@ class Signing(SavedReplyRegistry):
         message = envelope.findtext(f".//{{{WSA}}}MessageID")
         self._guard.verify_reply(envelope, datetime.now(UTC))
         self.verified += 1
-        saved = next(saved for saved in self._saved if saved.matches("POST", request.path_qs, text.decode()))
+        saved = next(
+            saved for saved in self._saved if saved.matches("POST", request.path_qs, text.decode())
+        )
         reply = etree.fromstring(saved.body)
         if (header := soap.header_of(reply)) is not None:
             reply.remove(header)
@@ -96,12 +107,16 @@ def read(case, require, *, keys=THEIRS, spoil=lambda reply: reply):
             registry.spoil = spoil
             kept = connector_for(case)
             connector = here(kept, registry.url)
-            block = connector.soap.model_copy(update={"security": kept.soap.security, "addressing": kept.soap.addressing})
+            block = connector.soap.model_copy(
+                update={"security": kept.soap.security, "addressing": kept.soap.addressing}
+            )
             connector = connector.model_copy(update={"soap": block})
             async with RegistryClient(connector, secret, "production") as client:
                 raws = [
                     raw
-                    async for page in read_pages(connector, case.stream, WINDOW, client, subjects=case.subjects or None)
+                    async for page in read_pages(
+                        connector, case.stream, WINDOW, client, subjects=case.subjects or None
+                    )
                     for raw in page.records
                 ]
             return raws, registry.verified
@@ -124,7 +139,10 @@ NAMED = ("from", "to", "action", "message_id", "body", "timestamp")
 
 def test_a_list_of_changes_and_each_record_signed_and_addressed():
     raws, verified = read(RIO, NAMED)
-    assert ([raw.native_id for raw in raws], verified) == (["4c358c84-dfc3-4a30-874e-0b70db15638b"], 2)
+    assert ([raw.native_id for raw in raws], verified) == (
+        ["4c358c84-dfc3-4a30-874e-0b70db15638b"],
+        2,
+    )
 
 
 def test_a_signed_question_about_one_person():

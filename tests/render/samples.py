@@ -34,12 +34,21 @@ SKILL = "http://data.europa.eu/esco/skill/ccdf3597-5c80-410f-896d-e1bdfa223de9"
 BODY = Organisation(
     name={"en": "Example Awarding Body", "ga": "Comhlacht Samplach"},
     country="IE",
-    identifiers={"pic": "900000001", "schac": "university.example", "deqar": "DEQARINST9001", "eidas": "VATIE-0000000X"},
+    identifiers={
+        "pic": "900000001",
+        "schac": "university.example",
+        "deqar": "DEQARINST9001",
+        "eidas": "VATIE-0000000X",
+    },
     homepage="https://www.university.example/",
 )
 AGENCY = Organisation(name={"en": "Example Quality Agency"}, country="IE")
 OUTCOMES = (
-    LearningOutcome(title={"en": "Plan and deliver care routines.", "ga": "Pleanáil agus seachadadh."}, kind="skill", esco=(SKILL,)),
+    LearningOutcome(
+        title={"en": "Plan and deliver care routines.", "ga": "Pleanáil agus seachadadh."},
+        kind="skill",
+        esco=(SKILL,),
+    ),
     LearningOutcome(title={"en": "Explain how children develop."}, kind="knowledge"),
 )
 ACCREDITED = Accreditation(
@@ -89,7 +98,12 @@ ASSESSED = Assessment(
     grading_scale="0-5",
     assessed_on=date(2026, 5, 20),
 )
-AWARD = LEARNING | {"holder": HOLDER, "awarded_on": date(2026, 5, 30), "assessment": ASSESSED, "holder_consent": True}
+AWARD = LEARNING | {
+    "holder": HOLDER,
+    "awarded_on": date(2026, 5, 30),
+    "assessment": ASSESSED,
+    "holder_consent": True,
+}
 
 
 def part(number: int) -> CredentialPart:
@@ -98,7 +112,12 @@ def part(number: int) -> CredentialPart:
         title={"en": f"Unit {number}"},
         credit_points=Decimal(5),
         learning_outcomes=(LearningOutcome(title={"en": f"Outcome of unit {number}"}),),
-        assessment=Assessment(title={"en": "Coursework"}, kind="marked_assignment", grade=str(number), grading_scale="0-5"),
+        assessment=Assessment(
+            title={"en": "Coursework"},
+            kind="marked_assignment",
+            grade=str(number),
+            grading_scale="0-5",
+        ),
         awarded_on=date(2026, 1, number),
     )
 
@@ -113,14 +132,27 @@ RECORDS: dict[str, Record] = {
         isced_f=("0613",),
         learning_outcomes=(LearningOutcome(title={"en": "One thing."}),),
     ),
-    "specification": Qualification(id="EX-0002", **(LEARNING | {"eqf_level": None, "nqf_uri": None})),
-    "opportunity": LearningOpportunity(
-        id="LO-1", provider=BODY, starts_on=date(2026, 9, 1), ends_on=date(2027, 6, 1), location="Example Town", **LEARNING
+    "specification": Qualification(
+        id="EX-0002", **(LEARNING | {"eqf_level": None, "nqf_uri": None})
     ),
-    "opportunity-unlevelled": LearningOpportunity(id="LO-2", provider=BODY, **(LEARNING | {"eqf_level": None, "nqf_uri": None})),
+    "opportunity": LearningOpportunity(
+        id="LO-1",
+        provider=BODY,
+        starts_on=date(2026, 9, 1),
+        ends_on=date(2027, 6, 1),
+        location="Example Town",
+        **LEARNING,
+    ),
+    "opportunity-unlevelled": LearningOpportunity(
+        id="LO-2", provider=BODY, **(LEARNING | {"eqf_level": None, "nqf_uri": None})
+    ),
     "diploma": Credential(id="D-1", kind="diploma", issued_at=CHANGED, issuer=BODY, **AWARD),
-    "certificate": Credential(id="C-1", kind="certificate", issued_at=CHANGED, valid_until=date(2030, 1, 1), **AWARD),
-    "transcript": Credential(id="T-1", kind="transcript", issued_at=CHANGED, parts=(part(1), part(2)), **AWARD),
+    "certificate": Credential(
+        id="C-1", kind="certificate", issued_at=CHANGED, valid_until=date(2030, 1, 1), **AWARD
+    ),
+    "transcript": Credential(
+        id="T-1", kind="transcript", issued_at=CHANGED, parts=(part(1), part(2)), **AWARD
+    ),
     "micro": Credential(
         id="M-1",
         kind="micro_credential",
@@ -129,7 +161,9 @@ RECORDS: dict[str, Record] = {
         further_information={"en": "Part of a larger programme."},
         **(AWARD | {"credit_points": Decimal(3), "workload_hours": Decimal(81), "partial": True}),
     ),
-    "unsealed": Credential(id="U-1", kind="certificate", **(AWARD | {"awarding_body": AGENCY, "holder_consent": False})),
+    "unsealed": Credential(
+        id="U-1", kind="certificate", **(AWARD | {"awarding_body": AGENCY, "holder_consent": False})
+    ),
     "plain": Credential(
         id="P-1",
         kind="certificate",
@@ -186,8 +220,18 @@ RECORDS: dict[str, Record] = {
 
 
 def raw(name: str) -> RawRecord:
-    return RawRecord(connector="ex-registry", stream="all", native_id=RECORDS[name].id, body=b"{}", changed_at=CHANGED, version="1")
+    return RawRecord(
+        connector="ex-registry",
+        stream="all",
+        native_id=RECORDS[name].id,
+        body=b"{}",
+        changed_at=CHANGED,
+        version="1",
+    )
 
 
 def accepted(record: Record) -> Accepted:
-    return Accepted(record=record, provenance=Provenance(connector="ex-registry", stream="all", config_digest="0" * 16))
+    return Accepted(
+        record=record,
+        provenance=Provenance(connector="ex-registry", stream="all", config_digest="0" * 16),
+    )

@@ -39,7 +39,9 @@ def rendered(name: str, **options: Any) -> Rendered:
 
 def test_files_are_what_the_code_says():
     for name, text in schema_files().items():
-        assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text, f"run `gateway schema`: {name} differs"
+        assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text, (
+            f"run `gateway schema`: {name} differs"
+        )
 
 
 def test_schemas_are_schemas_and_name_themselves():
@@ -56,7 +58,9 @@ def test_every_rendered_document_keeps_the_promise(name: str, version: str):
     for document in rendered(name, loq_version=version).documents:
         assert document.schema == SCHEMAS[document.topic]["$id"]
         if document.value is not None:
-            Draft202012Validator(SCHEMAS[document.topic], format_checker=FORMATS).validate(json.loads(document.value))
+            Draft202012Validator(SCHEMAS[document.topic], format_checker=FORMATS).validate(
+                json.loads(document.value)
+            )
 
 
 def test_rendering_twice_gives_the_same_bytes():
@@ -66,7 +70,11 @@ def test_rendering_twice_gives_the_same_bytes():
 
 def test_old_records_stay_valid_and_old_schemas_are_only_added_to():
     old = json.loads((GOLDEN / "v1.json").read_text(encoding="utf-8"))
-    assert {topic.name for topic in TOPICS} >= set(old["documents"]) >= {name for name in SCHEMAS if name != "provenance"}
+    assert (
+        {topic.name for topic in TOPICS}
+        >= set(old["documents"])
+        >= {name for name in SCHEMAS if name != "provenance"}
+    )
     for topic, documents in old["documents"].items():
         for document in documents:
             Draft202012Validator(SCHEMAS[topic]).validate(document)
@@ -78,7 +86,10 @@ def narrowed(old: Any, new: Any, place: str) -> list[str]:
     """Name every place where a new schema takes away or demands what the old one did not."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return [] if old == new else [f"{place}: changed"]
-    found = [f"{place}: now demands {name}" for name in set(new.get("required", ())) - set(old.get("required", ()))]
+    found = [
+        f"{place}: now demands {name}"
+        for name in set(new.get("required", ())) - set(old.get("required", ()))
+    ]
     for name, value in old.items():
         here = f"{place}.{name}"
         if name in {"description", "title", "version", "$comment", "$id", "required"}:
@@ -86,7 +97,11 @@ def narrowed(old: Any, new: Any, place: str) -> list[str]:
         if name == "enum":
             found += [f"{here}: lost {one}" for one in value if one not in new.get("enum", ())]
         elif name in {"oneOf", "anyOf"}:
-            found += [f"{here}: lost a form"] if any(one not in new.get(name, ()) for one in value) else []
+            found += (
+                [f"{here}: lost a form"]
+                if any(one not in new.get(name, ()) for one in value)
+                else []
+            )
         elif name not in new:
             # Less restriction is an addition; a field that is gone is not.
             found += [f"{here}: gone"] if place.endswith(("properties", "$defs")) else []
@@ -121,7 +136,9 @@ def test_asyncapi_says_what_the_topics_are():
     for topic in TOPICS:
         binding = document["channels"][topic.name]["bindings"]["kafka"]
         assert binding["partitions"] == topic.partitions
-        assert binding["topicConfiguration"]["cleanup.policy"] == topic_config(topic)["cleanup.policy"].split(",")
+        assert binding["topicConfiguration"]["cleanup.policy"] == topic_config(topic)[
+            "cleanup.policy"
+        ].split(",")
     for message in document["components"]["messages"].values():
         if "payload" in message:
             assert (ROOT / "schemas" / message["payload"]["schema"]["$ref"]).is_file()

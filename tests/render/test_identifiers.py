@@ -38,7 +38,11 @@ def test_valid_student_identifiers(esi):
     for vector in esi["valid"]:
         found = parse_student_identifier(vector["esi"])
         assert isinstance(found, StudentIdentifier), vector
-        assert (found.value, found.scope, found.code) == (vector["esi"], vector["scope"], vector["code"])
+        assert (found.value, found.scope, found.code) == (
+            vector["esi"],
+            vector["scope"],
+            vector["code"],
+        )
         assert found.national == (vector["scope_type"] == "COUNTRY")
 
 
@@ -64,10 +68,16 @@ def test_legacy_form_is_recognised_and_is_no_esi(esi):
 
 
 def test_valid_card_numbers(escn):
-    vectors = escn["public"] + escn["computed_official_formula"] + escn["computed_plain_rfc4122_time"]["vectors"]
+    vectors = (
+        escn["public"]
+        + escn["computed_official_formula"]
+        + escn["computed_plain_rfc4122_time"]["vectors"]
+    )
     assert len(vectors) == 13
     for vector in vectors:
-        assert parse_card_number(vector["escn"]) == CardNumber(vector["escn"], f"{int(vector['prefix']):03}", vector["pic"])
+        assert parse_card_number(vector["escn"]) == CardNumber(
+            vector["escn"], f"{int(vector['prefix']):03}", vector["pic"]
+        )
 
 
 def test_invalid_card_numbers(escn):
@@ -91,8 +101,16 @@ def test_every_country_is_in_the_european_vocabulary(reference: Path):
 def test_erasmus_codes_of_the_real_list(reference: Path):
     with (reference / "providers" / "eche" / "eche-list-2026-04-08.csv").open() as file:
         rows = list(csv.DictReader(file))
-    broken = [row["erasmus_code"] for row in rows if normalise_identifier("erasmus", row["erasmus_code"]) != row["erasmus_code_normalized"]]
+    broken = [
+        row["erasmus_code"]
+        for row in rows
+        if normalise_identifier("erasmus", row["erasmus_code"]) != row["erasmus_code_normalized"]
+    ]
     assert len(broken) == 1, "one code of the list cannot be mended by anybody"
     assert not is_well_formed("erasmus", broken[0])
-    assert all(is_well_formed("erasmus", row["erasmus_code_normalized"]) for row in rows if row["erasmus_code_normalized"])
+    assert all(
+        is_well_formed("erasmus", row["erasmus_code_normalized"])
+        for row in rows
+        if row["erasmus_code_normalized"]
+    )
     assert all(is_well_formed("pic", row["pic"]) for row in rows)

@@ -14,18 +14,39 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gateway.records import Credential, Holder, LearningOpportunity, LearningOutcome, Organisation, Qualification, Rejected
+from gateway.records import (
+    Credential,
+    Holder,
+    LearningOpportunity,
+    LearningOutcome,
+    Organisation,
+    Qualification,
+    Rejected,
+)
 from gateway.render import elm_catalogue, elm_common, elm_credential, vocabularies
 from gateway.render.json_schemas import schemas
 from gateway.render.render import render
 
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in schemas().items()}
-DRAWN = "qualification", "specification", "opportunity", "diploma", "micro", "transcript", "status", "card"
+DRAWN = (
+    "qualification",
+    "specification",
+    "opportunity",
+    "diploma",
+    "micro",
+    "transcript",
+    "status",
+    "card",
+)
 
 # What stands in documents whatever the record says.
 FIXED = {
     *elm_credential.CONTEXT,
-    *(text for version in elm_catalogue.VERSIONS.values() for text in json.dumps(version.context).split('"')),
+    *(
+        text
+        for version in elm_catalogue.VERSIONS.values()
+        for text in json.dumps(version.context).split('"')
+    ),
     *json.dumps(elm_credential.SCHEMA).split('"'),
     elm_credential.PLACEHOLDER_IMAGE,
     *elm_credential.ASSESSMENT_TITLE.values(),
@@ -36,7 +57,9 @@ FIXED = {
     "1",
     "UNKNOWN_PROVIDER",
 }
-VOCABULARY = re.compile(r"http://(data\.europa\.eu/snb|publications\.europa\.eu/resource/authority|data\.europa\.eu/esco/concept-scheme)/")
+VOCABULARY = re.compile(
+    r"http://(data\.europa\.eu/snb|publications\.europa\.eu/resource/authority|data\.europa\.eu/esco/concept-scheme)/"
+)
 CODES = re.compile(r"[A-Z][A-Z_]+|(student\.status|card|credential)\.[a-z]+|[A-Z][A-Za-z]+")
 """Words of our own closed lists and names of classes."""
 
@@ -62,7 +85,11 @@ def said(value: Any) -> set[str]:
     if isinstance(value, date):
         return {value.isoformat(), elm_common.date_as_datetime(value)[1:-1].decode()}
     if isinstance(value, Decimal):
-        return {elm_common.decimal_text(value) or "", elm_common.xml_duration(value) or "", str(float(value))}
+        return {
+            elm_common.decimal_text(value) or "",
+            elm_common.xml_duration(value) or "",
+            str(float(value)),
+        }
     if isinstance(value, int):
         return {str(value), f"P{value}M"}
     return {str(value)} if value is not None else set()
@@ -81,10 +108,23 @@ def composed(record: Any) -> set[str]:
 def vary(name: str) -> st.SearchStrategy[Any]:
     """A sample record with any of its fields back at what a silent registry leaves."""
     record = samples.RECORDS[name]
-    blank = dict(zip(reversed(record.__struct_fields__), reversed(type(record).__struct_defaults__), strict=False))
-    fields = [field for field in blank if field not in {"esc_agreement", "iri"} and default_of(blank[field]) != getattr(record, field)]
+    blank = dict(
+        zip(
+            reversed(record.__struct_fields__),
+            reversed(type(record).__struct_defaults__),
+            strict=False,
+        )
+    )
+    fields = [
+        field
+        for field in blank
+        if field not in {"esc_agreement", "iri"}
+        and default_of(blank[field]) != getattr(record, field)
+    ]
     return st.sets(st.sampled_from(fields), max_size=5).map(
-        lambda gone: msgspec.structs.replace(record, **{field: default_of(blank[field]) for field in gone})
+        lambda gone: msgspec.structs.replace(
+            record, **{field: default_of(blank[field]) for field in gone}
+        )
     )
 
 
@@ -93,8 +133,13 @@ def default_of(value: Any) -> Any:
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(DRAWN).flatmap(lambda name: st.tuples(st.just(name), vary(name))), st.sampled_from(["3.1", "3.3"]))
-def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: tuple[str, Any], version: str):
+@given(
+    st.sampled_from(DRAWN).flatmap(lambda name: st.tuples(st.just(name), vary(name))),
+    st.sampled_from(["3.1", "3.3"]),
+)
+def test_every_literal_has_a_source_and_every_document_keeps_the_promise(
+    drawn: tuple[str, Any], version: str
+):
     name, record = drawn
     found = render(
         samples.accepted(record),
@@ -107,19 +152,33 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
     )
     if isinstance(found, Rejected):
         assert found.stage == "render"
-        assert found.reason in {"missing", "invalid", "pic_conflict", "dates_out_of_order", "unmapped"}
+        assert found.reason in {
+            "missing",
+            "invalid",
+            "pic_conflict",
+            "dates_out_of_order",
+            "unmapped",
+        }
         return
     known = (
         said(record)
         | composed(record)
         | FIXED
-        | {"ex-registry", "IE", elm_common.datetime_text(samples.AT), elm_common.datetime_text(samples.CHANGED)}
+        | {
+            "ex-registry",
+            "IE",
+            elm_common.datetime_text(samples.AT),
+            elm_common.datetime_text(samples.CHANGED),
+        }
     )
     for document in found.documents:
         if document.value is None:
             continue
         node = json.loads(document.value)
-        errors = [f"{list(error.absolute_path)}: {error.message[:200]}" for error in VALIDATORS[document.topic].iter_errors(node)]
+        errors = [
+            f"{list(error.absolute_path)}: {error.message[:200]}"
+            for error in VALIDATORS[document.topic].iter_errors(node)
+        ]
         assert not errors, errors
         places = {str(place) for place, _ in enumerate(getattr(record, "learning_outcomes", ()), 1)}
         named = node.get("source", {}).get("sourceEventId", "")
@@ -128,11 +187,16 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(drawn: 
             text
             for text in literals(node) - known - derived
             if not (
-                VOCABULARY.match(text) or CODES.fullmatch(text) or any(text.startswith(f"{root}#") for root in derived - places if root)
+                VOCABULARY.match(text)
+                or CODES.fullmatch(text)
+                or any(text.startswith(f"{root}#") for root in derived - places if root)
             )
         }
         unexplained -= (
-            set(vocabularies.SUPERVISION) | {"identifier"} | set(Organisation.__struct_fields__) | {"pic", "schac", "deqar", "eidas"}
+            set(vocabularies.SUPERVISION)
+            | {"identifier"}
+            | set(Organisation.__struct_fields__)
+            | {"pic", "schac", "deqar", "eidas"}
         )
         assert not unexplained
 
@@ -145,12 +209,21 @@ def test_the_property_notices_an_invention():
 
 
 def test_a_level_is_never_filled_in():
-    for kind, name in ((Qualification, "qualification"), (LearningOpportunity, "opportunity"), (Credential, "micro")):
+    for kind, name in (
+        (Qualification, "qualification"),
+        (LearningOpportunity, "opportunity"),
+        (Credential, "micro"),
+    ):
         for field in ("eqf_level", "nqf_uri"):
             record = msgspec.structs.replace(samples.RECORDS[name], **{field: None})
             assert isinstance(record, kind)
             found = render(
-                samples.accepted(record), samples.raw(name), template=None, country="IE", at=samples.AT, audience_key=samples.KEY
+                samples.accepted(record),
+                samples.raw(name),
+                template=None,
+                country="IE",
+                at=samples.AT,
+                audience_key=samples.KEY,
             )
             assert not isinstance(found, Rejected)
             text = (found.documents[0].value or b"").decode()
@@ -158,19 +231,38 @@ def test_a_level_is_never_filled_in():
 
 
 def test_no_outcome_and_no_field_of_education_are_reasons_to_reject():
-    for field, value in (("learning_outcomes", ()), ("learning_outcomes", (LearningOutcome(),)), ("isced_f", ()), ("isced_f", ("1234",))):
+    for field, value in (
+        ("learning_outcomes", ()),
+        ("learning_outcomes", (LearningOutcome(),)),
+        ("isced_f", ()),
+        ("isced_f", ("1234",)),
+    ):
         record = msgspec.structs.replace(samples.RECORDS["qualification"], **{field: value})
         found = render(
-            samples.accepted(record), samples.raw("qualification"), template=None, country="IE", at=samples.AT, audience_key=samples.KEY
+            samples.accepted(record),
+            samples.raw("qualification"),
+            template=None,
+            country="IE",
+            at=samples.AT,
+            audience_key=samples.KEY,
         )
         assert isinstance(found, Rejected)
         assert (found.stage, found.field, found.reason) == ("render", field, "missing")
 
 
 def test_an_esco_uri_that_is_none_is_dropped_and_said():
-    outcome = LearningOutcome(title={"en": "One"}, esco=("http://data.europa.eu/esco/occupation/x", samples.SKILL))
+    outcome = LearningOutcome(
+        title={"en": "One"}, esco=("http://data.europa.eu/esco/occupation/x", samples.SKILL)
+    )
     record = msgspec.structs.replace(samples.RECORDS["micro"], learning_outcomes=(outcome,))
-    found = render(samples.accepted(record), samples.raw("micro"), template=None, country="IE", at=samples.AT, audience_key=samples.KEY)
+    found = render(
+        samples.accepted(record),
+        samples.raw("micro"),
+        template=None,
+        country="IE",
+        at=samples.AT,
+        audience_key=samples.KEY,
+    )
     assert not isinstance(found, Rejected)
     assert "esco_invalid" in {issue.code for issue in found.provenance.issues}
     for document in found.documents:
@@ -191,9 +283,21 @@ def test_annex_one_says_what_is_missing():
     assert len(whole.provenance.annex1) == 16
     assert all(whole.provenance.annex1.values())
     poor = msgspec.structs.replace(
-        samples.RECORDS["micro"], accreditation=(), mode=None, learning_outcomes=(), workload_hours=None, credit_points=None
+        samples.RECORDS["micro"],
+        accreditation=(),
+        mode=None,
+        learning_outcomes=(),
+        workload_hours=None,
+        credit_points=None,
     )
-    found = render(samples.accepted(poor), samples.raw("micro"), template=None, country="IE", at=samples.AT, audience_key=samples.KEY)
+    found = render(
+        samples.accepted(poor),
+        samples.raw("micro"),
+        template=None,
+        country="IE",
+        at=samples.AT,
+        audience_key=samples.KEY,
+    )
     assert not isinstance(found, Rejected)
     missing = {element for element, held in found.provenance.annex1.items() if not held}
     assert missing == {"learning_outcomes", "workload", "participation", "quality_assurance"}

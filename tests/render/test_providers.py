@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from gateway.harmonise.quality_assurance import OUTCOMES, Providers
-from gateway.records import Credential, Organisation, Provider, Qualification, QualityReport, StudentStatus
+from gateway.records import (
+    Credential,
+    Organisation,
+    Provider,
+    Qualification,
+    QualityReport,
+    StudentStatus,
+)
 
 CYCLES = {"short cycle": 5, "first cycle": 6, "second cycle": 7, "third cycle": 8}
 
@@ -35,24 +42,37 @@ def report(row: dict) -> QualityReport:
 def real(reference: Path) -> Providers:
     """Built from the published answers: reports grouped by institution."""
     grouped: dict[str, list[QualityReport]] = {}
-    for name in ("reports-institutional-by-institution", "reports-programme-by-institution", "reports-search"):
-        for row in json.loads((reference / "providers" / "deqar" / f"{name}.response.json").read_text())["results"]:
+    for name in (
+        "reports-institutional-by-institution",
+        "reports-programme-by-institution",
+        "reports-search",
+    ):
+        for row in json.loads(
+            (reference / "providers" / "deqar" / f"{name}.response.json").read_text()
+        )["results"]:
             grouped.setdefault(row["institutions"][0]["deqar_id"], []).append(report(row))
     return Providers(
-        Provider(id=name, organisation=Organisation(identifiers={"deqar": name}), reports=tuple(found)) for name, found in grouped.items()
+        Provider(
+            id=name, organisation=Organisation(identifiers={"deqar": name}), reports=tuple(found)
+        )
+        for name, found in grouped.items()
     )
 
 
 @pytest.mark.reference
 def test_the_published_vectors(real: Providers, reference: Path):
-    vectors = json.loads((reference / "providers" / "deqar" / "trust-check-vectors.json").read_text())
+    vectors = json.loads(
+        (reference / "providers" / "deqar" / "trust-check-vectors.json").read_text()
+    )
     assert set(OUTCOMES) == set(vectors["outcomes"])
     assert len(vectors["vectors"]) == 7
     for vector in vectors["vectors"]:
         given = vector["institution"]
         body = Organisation(
             identifiers={
-                scheme: given[name] for scheme, name in (("deqar", "deqar_id"), ("eter", "eter_id"), ("pic", "pic")) if name in given
+                scheme: given[name]
+                for scheme, name in (("deqar", "deqar_id"), ("eter", "eter_id"), ("pic", "pic"))
+                if name in given
             }
         )
         found = real.assess_award(
@@ -62,7 +82,10 @@ def test_the_published_vectors(real: Providers, reference: Path):
             programme=[vector["programme"]] if vector["programme"] else [],
         )
         expected = vector["expect_report"]
-        assert (found.outcome, found.report and found.report.id) == (vector["expect"], expected and str(expected)), vector["case"]
+        assert (found.outcome, found.report and found.report.id) == (
+            vector["expect"],
+            expected and str(expected),
+        ), vector["case"]
 
 
 @pytest.mark.reference
@@ -72,27 +95,39 @@ def test_the_charter_list_joins_by_pic_oid_and_a_broken_erasmus_code(reference: 
     providers = Providers(
         Provider(
             id=row["proposal_number"],
-            organisation=Organisation(identifiers={"pic": row["pic"], "oid": row["oid"], "erasmus": row["erasmus_code_normalized"]}),
+            organisation=Organisation(
+                identifiers={
+                    "pic": row["pic"],
+                    "oid": row["oid"],
+                    "erasmus": row["erasmus_code_normalized"],
+                }
+            ),
         )
         for row in rows
     )
     assert len(providers) == len({row["pic"] for row in rows})
     for row in rows:
         if row["erasmus_code"] != row["erasmus_code_normalized"] and row["erasmus_code_normalized"]:
-            found, joined_by = providers.find(Organisation(identifiers={"erasmus": row["erasmus_code"]}))
+            found, joined_by = providers.find(
+                Organisation(identifiers={"erasmus": row["erasmus_code"]})
+            )
             assert joined_by == "erasmus", row["erasmus_code"]
             assert row["pic"] in {one.organisation.identifiers["pic"] for one in found}
 
 
 ONE = Provider(
     id="1",
-    organisation=Organisation(name={"en": "One"}, identifiers={"pic": "999880560", "erasmus": "E  TARRAGO01"}),
+    organisation=Organisation(
+        name={"en": "One"}, identifiers={"pic": "999880560", "erasmus": "E  TARRAGO01"}
+    ),
     eche=True,
     eche_from=date(2021, 1, 1),
 )
 TWO = Provider(
     id="2",
-    organisation=Organisation(identifiers={"erasmus": "E\u00a0 TARRAGO01", "schac": "URV.cat", "deqar": "DEQARINST0792"}),
+    organisation=Organisation(
+        identifiers={"erasmus": "E\u00a0 TARRAGO01", "schac": "URV.cat", "deqar": "DEQARINST0792"}
+    ),
     closed_on=date(2030, 6, 30),
     levels=(6, 7),
     reports=(
@@ -144,23 +179,39 @@ def test_the_day_of_the_award_decides(on: date, level: int | None, outcome: str)
 
 
 def test_nobody_is_unknown():
-    assert Providers([ONE]).assess_award(None, awarded_on=date(2025, 1, 1), eqf_level=6).to_provenance() == {"outcome": "UNKNOWN_PROVIDER"}
+    assert Providers([ONE]).assess_award(
+        None, awarded_on=date(2025, 1, 1), eqf_level=6
+    ).to_provenance() == {"outcome": "UNKNOWN_PROVIDER"}
     assert (
-        Providers([ONE]).assess_award(Organisation(identifiers={"local": "x"}), awarded_on=date(2025, 1, 1), eqf_level=6).outcome
+        Providers([ONE])
+        .assess_award(
+            Organisation(identifiers={"local": "x"}), awarded_on=date(2025, 1, 1), eqf_level=6
+        )
+        .outcome
         == "UNKNOWN_PROVIDER"
     )
 
 
 def test_a_harmonised_award_is_judged_and_its_body_completed():
     view = Providers([ONE, TWO])
-    award = Credential(id="c", title={"en": "Physics"}, awarding_body=BODY, awarded_on=date(2025, 1, 1), eqf_level=6)
+    award = Credential(
+        id="c",
+        title={"en": "Physics"},
+        awarding_body=BODY,
+        awarded_on=date(2025, 1, 1),
+        eqf_level=6,
+    )
     record, facts = view.assess_record(award)
     assert isinstance(record, Credential)
     assert record.awarding_body is not None
     assert record.awarding_body.identifiers["deqar"] == "DEQARINST0792"
     assert facts["outcome"] == "INSTITUTION_ACCREDITED"
-    assert view.assess_record(Credential(id="c", awarding_body=BODY))[1] == {}, "an award without a date is not judged"
-    status, facts = view.assess_record(StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"})))
+    assert view.assess_record(Credential(id="c", awarding_body=BODY))[1] == {}, (
+        "an award without a date is not judged"
+    )
+    status, facts = view.assess_record(
+        StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"}))
+    )
     assert isinstance(status, StudentStatus)
     assert status.institution is not None
     assert status.institution.identifiers["pic"] == "999880560"

@@ -26,7 +26,12 @@ def catalogue(tmp_path: Path) -> Path:
     lines = []
     for name in ("qualification", "specification", "qualification-small"):
         found = render(
-            samples.accepted(samples.RECORDS[name]), samples.raw(name), template=None, country="IE", at=samples.AT, audience_key=samples.KEY
+            samples.accepted(samples.RECORDS[name]),
+            samples.raw(name),
+            template=None,
+            country="IE",
+            at=samples.AT,
+            audience_key=samples.KEY,
         )
         assert isinstance(found, Rendered)
         lines.append((found.documents[0].value or b"").decode())
@@ -80,7 +85,16 @@ def test_validate_never_passes_nothing(tmp_path: Path):
 
 def test_findings_do_not_quote_the_document(tmp_path: Path):
     path = tmp_path / "one.json"
-    path.write_text(json.dumps({"eventType": "student.status.updated", "esi": "secret-17", "fullName": "", "grade": "secret-18"}))
+    path.write_text(
+        json.dumps(
+            {
+                "eventType": "student.status.updated",
+                "esi": "secret-17",
+                "fullName": "",
+                "grade": "secret-18",
+            }
+        )
+    )
     code, said = run("validate", path)
     assert code == 1
     assert "grade" in said

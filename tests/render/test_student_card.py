@@ -41,13 +41,23 @@ FORBIDDEN_FIELDS = {
 
 
 def rendered(record: Any, name: str = "status") -> Rendered | Rejected:
-    return render(samples.accepted(record), samples.raw(name), template=None, country="IE", at=samples.AT, audience_key=samples.KEY)
+    return render(
+        samples.accepted(record),
+        samples.raw(name),
+        template=None,
+        country="IE",
+        at=samples.AT,
+        audience_key=samples.KEY,
+    )
 
 
 def documents(record: Any, name: str = "status") -> dict[str, Any]:
     found = rendered(record, name)
     assert isinstance(found, Rendered), found
-    return {document.topic: json.loads(document.value) if document.value else None for document in found.documents}
+    return {
+        document.topic: json.loads(document.value) if document.value else None
+        for document in found.documents
+    }
 
 
 def changed(name: str, **fields: Any) -> Any:
@@ -60,7 +70,10 @@ def test_valid_and_invalid_instances(reference: Path):
     assert (len(examples["valid"]), len(examples["invalid"])) == (5, 9)
     for verdict in ("valid", "invalid"):
         for example in examples[verdict]:
-            schema = Draft202012Validator(SCHEMAS[NAMES[example["schema"]]], format_checker=Draft202012Validator.FORMAT_CHECKER)
+            schema = Draft202012Validator(
+                SCHEMAS[NAMES[example["schema"]]],
+                format_checker=Draft202012Validator.FORMAT_CHECKER,
+            )
             assert schema.is_valid(example["instance"]) == (verdict == "valid"), example.get("why")
 
 
@@ -70,7 +83,11 @@ def test_what_is_rendered_fits_the_proposed_contract_too(reference: Path):
         for topic, document in documents(samples.RECORDS[name], name).items():
             proposed = {ours: theirs for theirs, ours in NAMES.items()}.get(topic)
             if proposed:
-                schema = json.loads((reference / "student-card" / "proposed" / f"{proposed}.schema.json").read_text())
+                schema = json.loads(
+                    (
+                        reference / "student-card" / "proposed" / f"{proposed}.schema.json"
+                    ).read_text()
+                )
                 Draft202012Validator(schema).validate(document)
 
 
@@ -81,16 +98,24 @@ def reason(record: Any, name: str = "card") -> str:
 
 
 def test_a_card_belongs_to_the_issuer_in_its_number():
-    assert reason(changed("card", issuer=Organisation(identifiers={"pic": "900000002"}))) == "pic_conflict"
+    assert (
+        reason(changed("card", issuer=Organisation(identifiers={"pic": "900000002"})))
+        == "pic_conflict"
+    )
     assert reason(changed("card", issuer=None)) == "missing"
 
 
 def test_a_card_does_not_end_before_it_begins():
     assert reason(changed("card", expires_on=date(2024, 12, 31))) == "dates_out_of_order"
-    assert reason(changed("status", valid_until=date(2026, 8, 31)), "status") == "dates_out_of_order"
+    assert (
+        reason(changed("status", valid_until=date(2026, 8, 31)), "status") == "dates_out_of_order"
+    )
 
 
-@pytest.mark.parametrize(("eqf", "academic"), [(5, None), (6, "BACHELOR"), (7, "MASTER"), (8, "DOCTORATE"), (4, None), (None, None)])
+@pytest.mark.parametrize(
+    ("eqf", "academic"),
+    [(5, None), (6, "BACHELOR"), (7, "MASTER"), (8, "DOCTORATE"), (4, None), (None, None)],
+)
 def test_levels_agree(eqf: int | None, academic: str | None):
     found = documents(changed("status", eqf_level=eqf))["esc.student-status.v1"]
     assert found.get("academicLevel") == academic
@@ -98,18 +123,25 @@ def test_levels_agree(eqf: int | None, academic: str | None):
 
 
 def test_learners_outside_degree_programmes_have_no_academic_level():
-    assert "academicLevel" not in documents(changed("status", degree_programme=False))["esc.student-status.v1"]
+    assert (
+        "academicLevel"
+        not in documents(changed("status", degree_programme=False))["esc.student-status.v1"]
+    )
 
 
 def test_a_large_micro_credential_is_another_provision():
     for points, kind in ((59, "MICRO_CREDENTIAL"), (60, "OTHER_PROVISION")):
-        found = documents(changed("micro", credit_points=Decimal(points)), "micro")["esc.credential-pointers.v1"]
+        found = documents(changed("micro", credit_points=Decimal(points)), "micro")[
+            "esc.credential-pointers.v1"
+        ]
         assert found["credential"]["kind"] == kind
 
 
 def test_upper_case_numbers_are_lowered_and_the_student_identifier_is_not():
     record = changed(
-        "card", card_number="4B171400-B51E-103D-8ABC-001900000001", holder=Holder(esi=samples.ESI.replace("university", "University"))
+        "card",
+        card_number="4B171400-B51E-103D-8ABC-001900000001",
+        holder=Holder(esi=samples.ESI.replace("university", "University")),
     )
     found = documents(record, "card")["esc.cards.v1"]
     assert found["cardNumber"] == "4b171400-b51e-103d-8abc-001900000001"
@@ -120,7 +152,10 @@ def test_upper_case_numbers_are_lowered_and_the_student_identifier_is_not():
 def test_nothing_without_agreement():
     for name in ("status", "card"):
         assert list(documents(changed(name, esc_agreement=False), name).values()) == [None]
-    assert documents(changed("diploma", holder_consent=False), "diploma")["esc.credential-pointers.v1"] is None
+    assert (
+        documents(changed("diploma", holder_consent=False), "diploma")["esc.credential-pointers.v1"]
+        is None
+    )
 
 
 def test_a_deletion_finds_every_key_without_the_record():
@@ -134,7 +169,9 @@ def test_a_deletion_finds_every_key_without_the_record():
         found = rendered(samples.RECORDS[name], name)
         assert isinstance(found, Rendered)
         gone = tombstones([word], samples.raw(name), template=None, audience_key=samples.KEY)
-        assert {(one.topic, one.key) for one in gone} == {(one.topic, one.key) for one in found.documents}
+        assert {(one.topic, one.key) for one in gone} == {
+            (one.topic, one.key) for one in found.documents
+        }
         assert all(one.value is None for one in gone)
 
 
@@ -150,7 +187,9 @@ def test_one_person_is_another_for_each_audience():
 
 
 def test_an_unknown_identifier_is_rejected_with_its_code_and_without_its_value():
-    found = rendered(changed("status", holder=Holder(esi="urn:schac:personalUniqueCode:int:esi:XX:secret-17")))
+    found = rendered(
+        changed("status", holder=Holder(esi="urn:schac:personalUniqueCode:int:esi:XX:secret-17"))
+    )
     assert isinstance(found, Rejected)
     assert "UNKNOWN_COUNTRY" in found.detail
     assert "secret" not in found.detail
@@ -161,9 +200,21 @@ TOKEN = st.text("abcdefghij", min_size=12, max_size=12)
 
 
 @settings(max_examples=60, deadline=None)
-@given(grade=TOKEN, scale=TOKEN, national=TOKEN, given_name=TOKEN, born=st.dates(date(1930, 1, 1), date(2015, 1, 1)), ended=st.booleans())
-def test_no_grade_birth_date_or_national_number_reaches_a_student_card_topic(grade, scale, national, given_name, born, ended):
-    grade, scale, national, given_name = (f"{mark}{word}" for mark, word in zip("GSNF", (grade, scale, national, given_name), strict=True))
+@given(
+    grade=TOKEN,
+    scale=TOKEN,
+    national=TOKEN,
+    given_name=TOKEN,
+    born=st.dates(date(1930, 1, 1), date(2015, 1, 1)),
+    ended=st.booleans(),
+)
+def test_no_grade_birth_date_or_national_number_reaches_a_student_card_topic(
+    grade, scale, national, given_name, born, ended
+):
+    grade, scale, national, given_name = (
+        f"{mark}{word}"
+        for mark, word in zip("GSNF", (grade, scale, national, given_name), strict=True)
+    )
     holder = Holder(esi=samples.ESI, pseudonym=national, given_name=given_name, birth_date=born)
     assessment = Assessment(kind="written", grade=grade, grading_scale=scale, assessed_on=born)
     found = [
@@ -184,11 +235,24 @@ def test_no_grade_birth_date_or_national_number_reaches_a_student_card_topic(gra
 
 @pytest.mark.parametrize("topic", [name for name in SCHEMAS if name.startswith("esc.")])
 def test_the_closed_schema_lets_no_such_field_through(topic: str):
-    name = {"esc.student-status.v1": "status", "esc.cards.v1": "card", "esc.credential-pointers.v1": "micro"}[topic]
+    name = {
+        "esc.student-status.v1": "status",
+        "esc.cards.v1": "card",
+        "esc.credential-pointers.v1": "micro",
+    }[topic]
     document = documents(samples.RECORDS[name], name)[topic]
     schema = Draft202012Validator(SCHEMAS[topic])
     assert schema.is_valid(document)
-    for field in ("grade", "dateOfBirth", "birthDate", "nationalNumber", "nationalId", "reason", "reasonForLeaving", "transcript"):
+    for field in (
+        "grade",
+        "dateOfBirth",
+        "birthDate",
+        "nationalNumber",
+        "nationalId",
+        "reason",
+        "reasonForLeaving",
+        "transcript",
+    ):
         assert not schema.is_valid(document | {field: "x"})
         for inner, value in document.items():
             if isinstance(value, dict) and inner != "title":
@@ -197,7 +261,9 @@ def test_the_closed_schema_lets_no_such_field_through(topic: str):
 
 def test_the_records_have_no_room_for_it_either():
     for kind in (StudentStatus, Card):
-        assert not {"grade", "reason", "national_number", "birth_date", "transcript"} & set(kind.__struct_fields__)
+        assert not {"grade", "reason", "national_number", "birth_date", "transcript"} & set(
+            kind.__struct_fields__
+        )
 
 
 def fields(node: Any) -> set[str]:

@@ -24,16 +24,31 @@ LEARNING = ("qualification", "specification", "opportunity", "diploma", "micro",
 
 def documents(name: str, template: str | None = None, **fields: object) -> list[bytes]:
     record = msgspec.structs.replace(samples.RECORDS[name], **fields)
-    found = render(samples.accepted(record), samples.raw(name), template=template, country="IE", at=samples.AT, audience_key=samples.KEY)
+    found = render(
+        samples.accepted(record),
+        samples.raw(name),
+        template=template,
+        country="IE",
+        at=samples.AT,
+        audience_key=samples.KEY,
+    )
     assert isinstance(found, Rendered), found
     return [document.value for document in found.documents if document.value is not None]
 
 
 @given(
-    st.sampled_from(LEARNING), AWKWARD, AWKWARD, AWKWARD, st.sampled_from([None, "https://x.example/{id}", 'https://x.example/a"b#{id}'])
+    st.sampled_from(LEARNING),
+    AWKWARD,
+    AWKWARD,
+    AWKWARD,
+    st.sampled_from([None, "https://x.example/{id}", 'https://x.example/a"b#{id}']),
 )
-def test_any_text_leaves_compact_json_that_says_it(name: str, title: str, other: str, scheme: str, template: str | None):
-    body = Organisation(name={"en": other}, country="IE", identifiers={scheme: other, "eidas": title})
+def test_any_text_leaves_compact_json_that_says_it(
+    name: str, title: str, other: str, scheme: str, template: str | None
+):
+    body = Organisation(
+        name={"en": other}, country="IE", identifiers={scheme: other, "eidas": title}
+    )
     fields: dict[str, object] = {
         "title": {"en": title, f"en-{other}": other},
         "description": {"ga": other},
@@ -50,7 +65,9 @@ def test_any_text_leaves_compact_json_that_says_it(name: str, title: str, other:
 
 
 def test_what_is_remembered_of_an_institution_takes_the_ids_of_each_record():
-    first, second = (documents("qualification", f"https://{place}.example/{{id}}")[0] for place in ("one", "two"))
+    first, second = (
+        documents("qualification", f"https://{place}.example/{{id}}")[0] for place in ("one", "two")
+    )
     assert b"https://one.example/" in first
     assert first.replace(b"https://one.example/", b"https://two.example/") == second
     assert b"https://one.example/" not in second
@@ -58,7 +75,13 @@ def test_what_is_remembered_of_an_institution_takes_the_ids_of_each_record():
 
 def test_institutions_that_differ_in_anything_are_written_apart():
     seen = set()
-    for change in ({}, {"name": {"ga": "B", "en": "A"}}, {"name": {"en": "A", "ga": "B"}}, {"country": "FR"}, {"homepage": None}):
+    for change in (
+        {},
+        {"name": {"ga": "B", "en": "A"}},
+        {"name": {"en": "A", "ga": "B"}},
+        {"country": "FR"},
+        {"homepage": None},
+    ):
         body = msgspec.structs.replace(samples.BODY, **change)
         seen.add(documents("qualification", awarding_body=body)[0])
     assert len(seen) == 5
@@ -72,4 +95,7 @@ def test_what_no_encoding_can_hold_is_an_error_and_no_document():
 @given(st.text(st.characters(codec="utf-8")))
 def test_names_become_the_uuid_and_the_segment_that_the_standard_library_makes_of_them(name: str):
     assert record_ids.uuid5(name) == str(uuid.uuid5(record_ids.NAMESPACE, name))
-    assert record_ids.iri("c", name, "https://x.example/{id}") == f"https://x.example/{quote(name, safe='-._~:/')}"
+    assert (
+        record_ids.iri("c", name, "https://x.example/{id}")
+        == f"https://x.example/{quote(name, safe='-._~:/')}"
+    )

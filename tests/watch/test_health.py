@@ -16,7 +16,15 @@ from gateway.observability.health_server import HealthServer
 from gateway.settings import Settings
 
 
-def ask(path: str, *, checks=None, method: str = "GET", registry=metrics.REGISTRY, snapshot=None, headers=None):
+def ask(
+    path: str,
+    *,
+    checks=None,
+    method: str = "GET",
+    registry=metrics.REGISTRY,
+    snapshot=None,
+    headers=None,
+):
     async def go():
         options = {"snapshot": snapshot} if snapshot else {}
         async with (
@@ -44,7 +52,9 @@ def test_metrics_are_ours_and_readable():
 
 
 def test_metrics_in_openmetrics_form_when_asked():
-    status, text, headers = ask("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    status, text, headers = ask(
+        "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
     assert status == 200
     assert "openmetrics" in headers["Content-Type"]
     assert text.rstrip().endswith("# EOF")
@@ -54,7 +64,10 @@ def test_ready_when_every_check_is_well():
     async def tables() -> str:
         return ""
 
-    assert ask("/readyz", checks={"kafka": lambda: "", "tables": tables})[:2] == (200, "kafka: ok\ntables: ok\n")
+    assert ask("/readyz", checks={"kafka": lambda: "", "tables": tables})[:2] == (
+        200,
+        "kafka: ok\ntables: ok\n",
+    )
 
 
 def test_not_ready_says_why_and_a_check_that_raises_or_hangs_counts_as_not_well(monkeypatch):
@@ -68,10 +81,19 @@ def test_not_ready_says_why_and_a_check_that_raises_or_hangs_counts_as_not_well(
         raise ValueError("CANARY")
 
     status, text, _ = ask(
-        "/readyz", checks={"kafka": lambda: "no broker at 127.0.0.1:9092", "slow": hangs, "odd": raises, "tables": lambda: ""}
+        "/readyz",
+        checks={
+            "kafka": lambda: "no broker at 127.0.0.1:9092",
+            "slow": hangs,
+            "odd": raises,
+            "tables": lambda: "",
+        },
     )
     assert status == 503
-    assert text == "kafka: no broker at 127.0.0.1:9092\nslow: no answer within 0.05 s\nodd: failed: ValueError\ntables: ok\n"
+    assert (
+        text
+        == "kafka: no broker at 127.0.0.1:9092\nslow: no answer within 0.05 s\nodd: failed: ValueError\ntables: ok\n"
+    )
 
 
 def test_unknown_paths_and_methods():
@@ -102,7 +124,9 @@ def test_a_port_in_use_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(Unavailable, match=rf"port {port} on 127\.0\.0\.1 is in use; set GATEWAY_METRICS_PORT"):
+        with pytest.raises(
+            Unavailable, match=rf"port {port} on 127\.0\.0\.1 is in use; set GATEWAY_METRICS_PORT"
+        ):
             asyncio.run(HealthServer(Settings(metrics_port=port)).start())
 
 

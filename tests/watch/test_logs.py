@@ -31,7 +31,9 @@ def lines(monkeypatch):
         return [json.loads(line) for line in out.getvalue().splitlines()]
 
     read.text = out.getvalue
-    logs.configure(Settings(log_format="json", log_level="DEBUG", kafka_password="hunter2-hunter2"), out)
+    logs.configure(
+        Settings(log_format="json", log_level="DEBUG", kafka_password="hunter2-hunter2"), out
+    )
     yield read
     root.handlers[:] = before
     root.setLevel(level)
@@ -82,7 +84,11 @@ def test_texts_are_masked_by_shape(lines, text, gone):
 
 def test_numbers_and_codes_stay(lines):
     structlog.get_logger("t").info(
-        "polled", records=12, reason="level_unknown", field="eqf_level", url="https://registry.example/v5/programs"
+        "polled",
+        records=12,
+        reason="level_unknown",
+        field="eqf_level",
+        url="https://registry.example/v5/programs",
     )
     line = lines()[0]
     assert (line["records"], line["reason"], line["field"]) == (12, "level_unknown", "eqf_level")
@@ -90,7 +96,9 @@ def test_numbers_and_codes_stay(lines):
 
 
 def test_context_is_on_every_line_and_libraries_share_the_form(lines):
-    with structlog.contextvars.bound_contextvars(connector="xx-demo", stream="awards", poll_id="p1"):
+    with structlog.contextvars.bound_contextvars(
+        connector="xx-demo", stream="awards", poll_id="p1"
+    ):
         structlog.get_logger("gateway.pipeline.poll").info("polled")
         logging.getLogger("aiokafka.producer").info("joined %s", "group")
     for line in lines():
@@ -174,7 +182,9 @@ def test_a_request_that_is_tried_again_is_said_in_words(lines):
 
     async def ask() -> None:
         nonlocal tries
-        async for attempt in stamina.retry_context(on=RetryLater, attempts=2, wait_initial=0.001, wait_jitter=0):
+        async for attempt in stamina.retry_context(
+            on=RetryLater, attempts=2, wait_initial=0.001, wait_jitter=0
+        ):
             with attempt:
                 tries += 1
                 if tries == 1:

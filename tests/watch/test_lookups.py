@@ -24,13 +24,30 @@ def test_a_table_that_says_there_is_no_equivalent_was_used_and_misses_nothing():
 
 
 def test_a_value_in_no_table_is_counted_under_what_was_asked_for():
-    stranger = lookup(table="AA/whatever the registry wrote", version="", reason="framework_unknown")
+    stranger = lookup(
+        table="AA/whatever the registry wrote", version="", reason="framework_unknown"
+    )
     assert used_tables("AA", [stranger]) == ()
-    assert unmapped_values("AA", [stranger, lookup(reason="level_unknown")]) == (("AA", "levels"), ("AA", "AAQF"))
+    assert unmapped_values("AA", [stranger, lookup(reason="level_unknown")]) == (
+        ("AA", "levels"),
+        ("AA", "AAQF"),
+    )
 
 
 def test_flagged_and_rejected_values_count_too():
-    assert unmapped_values("AA", (), [Issue(code="unmapped", field="parts.mode"), Issue(code="other", field="x")]) == (("AA", "mode"),)
-    assert unmapped_values("AA", (), (), Rejected(stage="table", field="nqf_level", reason="unmapped")) == (("AA", "levels"),)
-    assert unmapped_values("AA", (), (), Rejected(stage="table", field="nqf_level", reason="framework_required")) == ()
-    assert unmapped_values("AA", (), (), Rejected(stage="cast", field="nqf_level", reason="unmapped")) == ()
+    assert unmapped_values(
+        "AA", (), [Issue(code="unmapped", field="parts.mode"), Issue(code="other", field="x")]
+    ) == (("AA", "mode"),)
+    assert unmapped_values(
+        "AA", (), (), Rejected(stage="table", field="nqf_level", reason="unmapped")
+    ) == (("AA", "levels"),)
+    assert (
+        unmapped_values(
+            "AA", (), (), Rejected(stage="table", field="nqf_level", reason="framework_required")
+        )
+        == ()
+    )
+    assert (
+        unmapped_values("AA", (), (), Rejected(stage="cast", field="nqf_level", reason="unmapped"))
+        == ()
+    )

@@ -35,18 +35,34 @@ def fleet() -> CollectorRegistry:
     one(metrics.RECEIVED, {aa: 1_204_332, bb: 5_000})
     one(
         metrics.RECORDS,
-        {(*aa, "accepted"): 1_204_000, (*aa, "rejected"): 32, (*aa, "unchanged"): 300, (*bb, "accepted"): 4_990, (*bb, "rejected"): 10},
+        {
+            (*aa, "accepted"): 1_204_000,
+            (*aa, "rejected"): 32,
+            (*aa, "unchanged"): 300,
+            (*bb, "accepted"): 4_990,
+            (*bb, "rejected"): 10,
+        },
     )
     one(
         metrics.REJECTIONS,
-        {(*aa, "level_unknown", "nqf_level"): 30, (*aa, "date_invalid", "awarded_on"): 2, (*bb, "field_missing", "title"): 10},
+        {
+            (*aa, "level_unknown", "nqf_level"): 30,
+            (*aa, "date_invalid", "awarded_on"): 2,
+            (*bb, "field_missing", "title"): 10,
+        },
     )
     one(metrics.BREAKER_STATE, {("aa-awards",): 0, ("bb-catalogue",): 1, ("cc-cards",): 2})
-    one(metrics.REQUESTS, {("aa-awards", "2xx"): 12_100, ("aa-awards", "5xx"): 3, ("cc-cards", "error"): 40})
+    one(
+        metrics.REQUESTS,
+        {("aa-awards", "2xx"): 12_100, ("aa-awards", "5xx"): 3, ("cc-cards", "error"): 40},
+    )
     one(metrics.RETRIES, {("aa-awards", "timeout"): 3})
     one(metrics.RATE_LIMIT_WAIT, {("aa-awards",): 421})
     one(metrics.CERTIFICATE_EXPIRY, {("aa-awards", "tls"): NOW + 9 * 86_400})
-    one(metrics.TABLE_LOOKUPS, {("AA", "levels", "2024-1"): 1_204_000, ("BB", "credits", "2025-1"): 4_000})
+    one(
+        metrics.TABLE_LOOKUPS,
+        {("AA", "levels", "2024-1"): 1_204_000, ("BB", "credits", "2025-1"): 4_000},
+    )
     one(metrics.UNMAPPED, {("AA", "levels"): 30})
     one(metrics.TABLE_EXPIRY, {("AA", "levels"): NOW + 400 * 86_400})
     one(metrics.COVERAGE, {aa: 0.472, bb: 1})
@@ -60,7 +76,10 @@ SNAPSHOT = Snapshot(
     release="0.1.0",
     stage="production",
     roles=("poll", "harmonise"),
-    titles={"aa-awards": "Register of <awards> & diplomas", "bb-catalogue": "Catalogue of programmes"},
+    titles={
+        "aa-awards": "Register of <awards> & diplomas",
+        "bb-catalogue": "Catalogue of programmes",
+    },
     problems={("bb-catalogue", "programmes"): "no answer within 30 s"},
 )
 
@@ -77,26 +96,54 @@ def tree(page):
 
 def cells(tree, section: str) -> list[list[str]]:
     return [
-        [" ".join(cell.text_content().split()) for cell in row] for row in tree.xpath(f'//section[@aria-labelledby="{section}"]//tbody/tr')
+        [" ".join(cell.text_content().split()) for cell in row]
+        for row in tree.xpath(f'//section[@aria-labelledby="{section}"]//tbody/tr')
     ]
 
 
 def test_streams_show_state_freshness_and_counts(tree):
     first, second, third = cells(tree, "streams")
-    assert first[:4] == ["aa-awards credentials Register of <awards> & diplomas", "✓ fresh", "2 min ago", "5 min"]
+    assert first[:4] == [
+        "aa-awards credentials Register of <awards> & diplomas",
+        "✓ fresh",
+        "2 min ago",
+        "5 min",
+    ]
     assert first[4:] == ["1 204 332", "1 204 000", "32", "300", "·none"]
     assert second[1] == "▲ failing: no answer within 30 s"
     assert third[1] == "▲ registry not answering"
 
 
 def test_rejections_are_sorted_by_number(tree):
-    assert [row[0] for row in cells(tree, "rejections")] == ["level_unknown", "field_missing", "date_invalid"]
+    assert [row[0] for row in cells(tree, "rejections")] == [
+        "level_unknown",
+        "field_missing",
+        "date_invalid",
+    ]
 
 
 def test_registries_tables_and_kafka(tree):
-    assert cells(tree, "registries")[0] == ["aa-awards", "✓ closed", "12 103", "3", "3", "7 min", "24 January 2027 (soon)"]
-    assert cells(tree, "mapping")[0] == ["AA", "levels", "1 204 000", "30", "99.9 %", "19 February 2028"]
-    assert cells(tree, "coverage") == [["aa-awards credentials", "47.2 %"], ["bb-catalogue programmes", "100 %"]]
+    assert cells(tree, "registries")[0] == [
+        "aa-awards",
+        "✓ closed",
+        "12 103",
+        "3",
+        "3",
+        "7 min",
+        "24 January 2027 (soon)",
+    ]
+    assert cells(tree, "mapping")[0] == [
+        "AA",
+        "levels",
+        "1 204 000",
+        "30",
+        "99.9 %",
+        "19 February 2028",
+    ]
+    assert cells(tree, "coverage") == [
+        ["aa-awards credentials", "47.2 %"],
+        ["bb-catalogue programmes", "100 %"],
+    ]
     assert cells(tree, "kafka")[0] == ["harmonise", "▲ blocked for 95 s", "2 s ago", "0", "1 412"]
 
 
@@ -105,13 +152,20 @@ def test_summary_counts_what_needs_attention(tree):
 
 
 @pytest.mark.parametrize(
-    ("cursor", "every", "paused", "words"), [(10, 60, False, "fresh"), (181, 60, False, "late"), (181, 60, True, "paused")]
+    ("cursor", "every", "paused", "words"),
+    [(10, 60, False, "fresh"), (181, 60, False, "late"), (181, 60, True, "paused")],
 )
 def test_late_is_what_the_alert_calls_stale(cursor, every, paused, words):
     registry = CollectorRegistry()
-    Gauge("gateway_cursor_timestamp_seconds", "x", ["connector", "stream"], registry=registry).labels("aa", "s").set(NOW - cursor)
-    Gauge("gateway_poll_interval_seconds", "x", ["connector", "stream"], registry=registry).labels("aa", "s").set(every)
-    tree = html.fromstring(render(registry, Snapshot(paused=frozenset({("aa", "s")} if paused else ())), NOW))
+    Gauge(
+        "gateway_cursor_timestamp_seconds", "x", ["connector", "stream"], registry=registry
+    ).labels("aa", "s").set(NOW - cursor)
+    Gauge("gateway_poll_interval_seconds", "x", ["connector", "stream"], registry=registry).labels(
+        "aa", "s"
+    ).set(every)
+    tree = html.fromstring(
+        render(registry, Snapshot(paused=frozenset({("aa", "s")} if paused else ())), NOW)
+    )
     assert cells(tree, "streams")[0][1].endswith(words)
 
 
@@ -128,7 +182,9 @@ def test_all_of_the_real_registry_can_be_shown():
 
 
 def test_nothing_is_fetched_and_nothing_runs(page, tree):
-    assert not tree.xpath("//script | //img | //iframe | //object | //form | //input | //link[@rel='stylesheet']")
+    assert not tree.xpath(
+        "//script | //img | //iframe | //object | //form | //input | //link[@rel='stylesheet']"
+    )
     assert not tree.xpath("//@*[starts-with(name(), 'on')]")
     assert not re.findall(r"https?://|url\(|@import", page)
     assert all(link.startswith(("#", "/")) for link in tree.xpath("//a/@href"))
@@ -141,7 +197,12 @@ def test_names_from_files_are_escaped(page):
 def test_structure_serves_a_screen_reader_and_a_keyboard(tree):
     assert tree.get("lang") == "en"
     assert tree.xpath("string(//title)")
-    assert [len(tree.xpath(f"//{name}")) for name in ("h1", "main", "header", "nav")] == [1, 1, 1, 1]
+    assert [len(tree.xpath(f"//{name}")) for name in ("h1", "main", "header", "nav")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
     identifiers = tree.xpath("//@id")
     assert len(identifiers) == len(set(identifiers))
     for target in tree.xpath("//a[starts-with(@href, '#')]/@href"):
@@ -158,22 +219,33 @@ def test_structure_serves_a_screen_reader_and_a_keyboard(tree):
 
 def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_contrast_is_at_least_7_to_1_for_text_and_states():
-    palettes = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", part)) for part in STYLE.split("@media (prefers-color-scheme: dark)")[:2]]
+    palettes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", part))
+        for part in STYLE.split("@media (prefers-color-scheme: dark)")[:2]
+    ]
     for palette in palettes:
         for ink in ("ink", "soft", "good", "bad", "link"):
             for ground in ("paper", "band"):
-                light, dark = sorted((luminance(palette[ink]), luminance(palette[ground])), reverse=True)
+                light, dark = sorted(
+                    (luminance(palette[ink]), luminance(palette[ground])), reverse=True
+                )
                 ratio = (light + 0.05) / (dark + 0.05)
                 assert ratio >= (7 if ink == "ink" else 4.5), (ink, ground, round(ratio, 2))
 
 
 def test_a_real_browser_draws_it(page, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not browser:
         pytest.skip("no Chromium on PATH: the page was not drawn")
     file, picture = tmp_path / "page.html", tmp_path / "page.png"
@@ -184,7 +256,10 @@ def test_a_real_browser_draws_it(page, tmp_path):
             "--disable-component-update", "--disable-sync", "--hide-scrollbars", f"--user-data-dir={profile}",
         ]  # fmt: skip
         subprocess.run(
-            [*common, "--window-size=1400,1500", f"--screenshot={picture}", file.as_uri()], check=True, capture_output=True, timeout=90
+            [*common, "--window-size=1400,1500", f"--screenshot={picture}", file.as_uri()],
+            check=True,
+            capture_output=True,
+            timeout=90,
         )
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 40_000

@@ -69,13 +69,19 @@ _VARIABLE_PATH = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)([.\[].+)", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
-def compile_expression(kind: PayloadKind, text: str, namespaces: Mapping[str, str] | None = None) -> CompiledExpression:
+def compile_expression(
+    kind: PayloadKind, text: str, namespaces: Mapping[str, str] | None = None
+) -> CompiledExpression:
     """Compile an expression; raises :class:`ExpressionError` for everything that can be known beforehand."""
     stripped = text.strip()
     if found := _VARIABLE.fullmatch(stripped):
-        return CompiledExpression(text, kind, _compile_context_value(found[1]), True, frozenset({found[1]}))
+        return CompiledExpression(
+            text, kind, _compile_context_value(found[1]), True, frozenset({found[1]})
+        )
     if kind == "json" and (found := _VARIABLE_PATH.fullmatch(stripped)):
-        return _compile_kept_path(found[1], _compile_jmespath(found[2].removeprefix("."), kind), text)
+        return _compile_kept_path(
+            found[1], _compile_jmespath(found[2].removeprefix("."), kind), text
+        )
     if kind == "xml":
         return _compile_xpath(stripped, {**BUILT_IN_PREFIXES, **(namespaces or {})})
     return _compile_jmespath(stripped, kind)
@@ -92,7 +98,9 @@ def _compile_context_value(name: str) -> Evaluate:
 # XML ------------------------------------------------------------------------------------------------------------------
 
 _NAME = r"[^\W\d][\w.-]*"
-_STEP = re.compile(rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?:\[@(?P<attribute>(?:{_NAME}:)?{_NAME})='(?P<value>[^']*)'\])?")
+_STEP = re.compile(
+    rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?:\[@(?P<attribute>(?:{_NAME}:)?{_NAME})='(?P<value>[^']*)'\])?"
+)
 _ATTRIBUTE = re.compile(rf"@(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 
 
@@ -100,7 +108,14 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
     variables = frozenset(_VARIABLE.findall(_QUOTED.sub("", text)))
     if not variables and (walk := _compile_direct_xpath(text, namespaces)):
         walked, route = walk
-        return CompiledExpression(text, "xml", walked, is_direct_path=True, first_names=_names_read(text), direct_path=route)
+        return CompiledExpression(
+            text,
+            "xml",
+            walked,
+            is_direct_path=True,
+            first_names=_names_read(text),
+            direct_path=route,
+        )
     _check_prefixes(text, namespaces)
     try:
         compiled = etree.XPath(text, namespaces=dict(namespaces), smart_strings=False, regexp=False)
@@ -109,15 +124,25 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
         message = str(error)
         if "function" in message.lower():
             raise ExpressionError("unknown-function", _unknown_function_message(text)) from None
-        raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r}; check brackets, quotes and slashes") from None
+        raise ExpressionError(
+            "bad-expression", f"not XPath 1.0: {text!r}; check brackets, quotes and slashes"
+        ) from None
     except ValueError:
-        raise ExpressionError("bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot") from None
+        raise ExpressionError(
+            "bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot"
+        ) from None
 
     def run(node: Any, context: Context) -> list[Any]:
         try:
-            found = compiled(node, **{name: context.get(name, "") for name in variables}) if variables else compiled(node)
+            found = (
+                compiled(node, **{name: context.get(name, "") for name in variables})
+                if variables
+                else compiled(node)
+            )
         except etree.XPathError as error:
-            raise EvaluationError(f"the expression cannot work with what it found: {type(error).__name__}") from None
+            raise EvaluationError(
+                f"the expression cannot work with what it found: {type(error).__name__}"
+            ) from None
         if isinstance(found, list):
             return found
         return [] if found == "" or found != found else [found]  # noqa: PLR0124 - NaN, what number() gives for no number
@@ -141,7 +166,9 @@ def _check_prefixes(text: str, namespaces: Mapping[str, str]) -> None:
         if found[1] not in namespaces:
             known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
             raise ExpressionError(
-                "undefined-prefix", f"prefix '{found[1]}' is not declared; add it under namespaces (declared: {known})", found.start(1)
+                "undefined-prefix",
+                f"prefix '{found[1]}' is not declared; add it under namespaces (declared: {known})",
+                found.start(1),
             )
 
 
@@ -170,7 +197,9 @@ def _compile_direct_xpath(text: str, namespaces: Mapping[str, str]) -> tuple[Eva
             return None
         prefix, _, name = (found["attribute"] or "").rpartition(":")
         key = _clark_name(prefix or None, name, namespaces) if found["attribute"] else None
-        tags.append((_clark_name(found["prefix"], found["name"], namespaces), key, found["value"] or ""))
+        tags.append(
+            (_clark_name(found["prefix"], found["name"], namespaces), key, found["value"] or "")
+        )
     return _build_walk(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
 
 
@@ -183,11 +212,16 @@ def _clark_name(prefix: str | None, name: str, namespaces: Mapping[str, str]) ->
         return name
     if prefix not in namespaces:
         known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
-        raise ExpressionError("undefined-prefix", f"prefix '{prefix}' is not declared; add it under namespaces (declared: {known})")
+        raise ExpressionError(
+            "undefined-prefix",
+            f"prefix '{prefix}' is not declared; add it under namespaces (declared: {known})",
+        )
     return f"{{{namespaces[prefix]}}}{name}"
 
 
-def _build_walk(tags: list[tuple[str, str | None, str]], attribute: str | None, *, own_text: bool) -> Evaluate:
+def _build_walk(
+    tags: list[tuple[str, str | None, str]], attribute: str | None, *, own_text: bool
+) -> Evaluate:
     if len(tags) == 1 and tags[0][1] is None and attribute is None and not own_text:
         only = tags[0][0]
         return lambda node, _context: list(node.iterchildren(only))
@@ -200,7 +234,12 @@ def _build_walk(tags: list[tuple[str, str | None, str]], attribute: str | None, 
             if key is None:
                 nodes = [child for parent in nodes for child in parent.iterchildren(tag)]
             else:
-                nodes = [child for parent in nodes for child in parent.iterchildren(tag) if child.get(key) == value]
+                nodes = [
+                    child
+                    for parent in nodes
+                    for child in parent.iterchildren(tag)
+                    if child.get(key) == value
+                ]
             if not nodes:
                 return nodes
         if attribute is not None:
@@ -255,11 +294,21 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
         compiled = jmespath.compile(text)
     except (JMESPathError, ValueError, RecursionError) as error:
         if kind == "csv" and "$" not in text:
-            return CompiledExpression(text, kind, _compile_direct_jmespath([text]), True, first_names=frozenset({text}))
-        column = getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
-        hint = "; this payload is JSON: XPath needs decode: xml" if re.match(r"\.{0,2}/", text) else jmespath_compiler.quoting_hint(text)
+            return CompiledExpression(
+                text, kind, _compile_direct_jmespath([text]), True, first_names=frozenset({text})
+            )
+        column = (
+            getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
+        )
+        hint = (
+            "; this payload is JSON: XPath needs decode: xml"
+            if re.match(r"\.{0,2}/", text)
+            else jmespath_compiler.quoting_hint(text)
+        )
         raise ExpressionError(
-            "bad-expression", f"not JMESPath: {jmespath_compiler.describe_error(error)}: {text!r}{hint}", column or 0
+            "bad-expression",
+            f"not JMESPath: {jmespath_compiler.describe_error(error)}: {text!r}{hint}",
+            column or 0,
         ) from None
     reads = _check_functions(compiled.parsed, text)
     find = jmespath_compiler.compile_tree(compiled.parsed)
@@ -270,9 +319,13 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
         except JMESPathTypeError as error:
             if error.actual_type == "null":
                 return []  # nothing was found for the function to work on
-            raise EvaluationError(f"{error.function_name}() met a value of another type than it takes") from None
+            raise EvaluationError(
+                f"{error.function_name}() met a value of another type than it takes"
+            ) from None
         except (JMESPathError, RecursionError, OverflowError, TypeError, ValueError) as error:
-            raise EvaluationError(f"the expression cannot work with what it found: {type(error).__name__}") from None
+            raise EvaluationError(
+                f"the expression cannot work with what it found: {type(error).__name__}"
+            ) from None
 
     return CompiledExpression(text, kind, run, False, first_names=reads)
 
@@ -300,11 +353,19 @@ def _check_functions(tree: Any, text: str) -> frozenset[str]:
             name = node["value"]
             if name not in table:
                 near = ", ".join(sorted(table))
-                raise ExpressionError("unknown-function", f"JMESPath has no function '{name}'; it has {near}", max(text.find(name), 0))
+                raise ExpressionError(
+                    "unknown-function",
+                    f"JMESPath has no function '{name}'; it has {near}",
+                    max(text.find(name), 0),
+                )
             signature = table[name]["signature"]
             given, wanted = len(node["children"]), len(signature)
             if given < wanted or (given > wanted and not signature[-1].get("variadic")):
-                raise ExpressionError("bad-expression", f"{name}() takes {wanted} arguments, not {given}", max(text.find(name), 0))
+                raise ExpressionError(
+                    "bad-expression",
+                    f"{name}() takes {wanted} arguments, not {given}",
+                    max(text.find(name), 0),
+                )
         for child in node.get("children", ()):
             visit(child)
 
@@ -365,14 +426,28 @@ def _compile_direct_jmespath(steps: list[str | int | None]) -> Evaluate:  # noqa
     def walk_lists(node: Any, _context: Context) -> list[Any]:
         nodes, each = [node], False
         for step in steps:
-            if step is None:  # as JMESPath flattens: what is a list among the items is spread once, what is none stays
-                found = nodes if each else next((value for value in nodes if type(value) is list), [])
-                nodes = [item for value in found for item in (value if type(value) is list else (value,))]
+            if (
+                step is None
+            ):  # as JMESPath flattens: what is a list among the items is spread once, what is none stays
+                found = (
+                    nodes if each else next((value for value in nodes if type(value) is list), [])
+                )
+                nodes = [
+                    item for value in found for item in (value if type(value) is list else (value,))
+                ]
                 each = True
             elif type(step) is int:
-                nodes = [found[step] for found in nodes if type(found) is list and -len(found) <= step < len(found)]
+                nodes = [
+                    found[step]
+                    for found in nodes
+                    if type(found) is list and -len(found) <= step < len(found)
+                ]
             else:
-                nodes = [item for found in nodes if type(found) is dict and (item := found.get(step)) is not None]
+                nodes = [
+                    item
+                    for found in nodes
+                    if type(found) is dict and (item := found.get(step)) is not None
+                ]
         return [item for item in nodes if item is not None]
 
     return walk_lists

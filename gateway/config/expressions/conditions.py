@@ -37,15 +37,23 @@ def compile_values_condition(condition: Condition) -> Callable[[list[str]], bool
         return lambda texts: any(_number(text) > limit for text in texts)
     if condition.since is not None:
         first = condition.since.isoformat()
-        return lambda texts: any(_DAY.match(text) is not None and text[:10] >= first for text in texts)
+        return lambda texts: any(
+            _DAY.match(text) is not None and text[:10] >= first for text in texts
+        )
     wanted = condition.exists is not False
     return lambda texts: bool(texts) is wanted
 
 
-def compile_record_condition(condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]) -> Predicate:
+def compile_record_condition(
+    condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]
+) -> Predicate:
     """Compile a condition that looks at a record or a decoded reply by ``path``."""
     select = compile_expression(kind, condition.path or ".", namespaces).run
-    if not (condition.is_ or condition.not_ or any(test is not None for test in (condition.over, condition.since, condition.exists))):
+    if not (
+        condition.is_
+        or condition.not_
+        or any(test is not None for test in (condition.over, condition.since, condition.exists))
+    ):
         return lambda node, context: _is_truthy(select(node, context))
     test = compile_values_condition(condition)
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])

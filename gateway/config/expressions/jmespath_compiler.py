@@ -34,7 +34,9 @@ def _field(tree: Tree) -> EvaluateNode:
 
 def _index(tree: Tree) -> EvaluateNode:
     place = tree["value"]
-    return lambda value: value[place] if isinstance(value, list) and -len(value) <= place < len(value) else None
+    return lambda value: (
+        value[place] if isinstance(value, list) and -len(value) <= place < len(value) else None
+    )
 
 
 def _identity(_tree: Tree) -> EvaluateNode:
@@ -66,7 +68,11 @@ def _projection(tree: Tree) -> EvaluateNode:
 
     def projection(value: Any) -> Any:
         found = base(value)
-        return [one for item in found if (one := each(item)) is not None] if isinstance(found, list) else None
+        return (
+            [one for item in found if (one := each(item)) is not None]
+            if isinstance(found, list)
+            else None
+        )
 
     return projection
 
@@ -78,7 +84,9 @@ def _filter(tree: Tree) -> EvaluateNode:
         found = base(value)
         if not isinstance(found, list):
             return None
-        return [one for item in found if not is_false(test(item)) and (one := each(item)) is not None]
+        return [
+            one for item in found if not is_false(test(item)) and (one := each(item)) is not None
+        ]
 
     return filtered
 
@@ -88,7 +96,11 @@ def _flatten(tree: Tree) -> EvaluateNode:
 
     def flat(value: Any) -> Any:
         found = base(value)
-        return [one for item in found for one in (item if isinstance(item, list) else (item,))] if isinstance(found, list) else None
+        return (
+            [one for item in found for one in (item if isinstance(item, list) else (item,))]
+            if isinstance(found, list)
+            else None
+        )
 
     return flat
 
@@ -109,7 +121,9 @@ def _comparator(tree: Tree) -> EvaluateNode:
         return _interpreted(tree)
     left, right = map(compile_tree, tree["children"])
     plain, alike = tree["children"][1], tree["value"] == "eq"
-    if plain["type"] == "literal" and type(plain["value"]) is str:  # text is never mistaken for a truth value
+    if (
+        plain["type"] == "literal" and type(plain["value"]) is str
+    ):  # text is never mistaken for a truth value
         literal = plain["value"]
         return lambda value: (left(value) == literal) is alike
     return lambda value: compare(left(value), right(value))

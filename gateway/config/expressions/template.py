@@ -12,9 +12,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-_PLACEHOLDER = re.compile(r"\{\{([a-z_][a-z0-9_]*(?::[^{}]*)?)\}\}|\{([a-z_][a-z0-9_]*)(?::([^{}]*))?\}")
+_PLACEHOLDER = re.compile(
+    r"\{\{([a-z_][a-z0-9_]*(?::[^{}]*)?)\}\}|\{([a-z_][a-z0-9_]*)(?::([^{}]*))?\}"
+)
 
-BUILT_IN_NAMES = frozenset({"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"})
+BUILT_IN_NAMES = frozenset(
+    {"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"}
+)
 """Names that fetching gives values to; loops, ``variables`` and ``keep`` add their own."""
 
 
@@ -43,7 +47,10 @@ class Template:
 
     def fill(self, values: Mapping[str, object], quote: Callable[[str], str] = str) -> str:
         """Return the text with every placeholder replaced by its quoted value; raises :class:`MissingValue` for ``None``."""
-        return "".join(part if isinstance(part, str) else quote(format_value(values.get(part.name), part)) for part in self.parts)
+        return "".join(
+            part if isinstance(part, str) else quote(format_value(values.get(part.name), part))
+            for part in self.parts
+        )
 
 
 def parse_template(text: str) -> Template:

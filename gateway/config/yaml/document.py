@@ -24,7 +24,9 @@ from gateway.config.yaml.fast_reader import AMBIGUOUS_NUMBER, LEADING_ZERO, MAX_
 from gateway.errors import ConfigError, Finding
 
 MAX_BYTES = 1_000_000
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
 _NESTING_BOMB = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
 _VARIABLE = re.compile(r"\$\{[A-Z_][A-Z0-9_]*\}")
@@ -53,7 +55,9 @@ class YamlDocument:
         """Sixteen hexadecimal digits of the file's SHA-256."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
-    def set_position(self, path: DocumentPath, place: tuple[int, int], *, key: bool = False) -> None:
+    def set_position(
+        self, path: DocumentPath, place: tuple[int, int], *, key: bool = False
+    ) -> None:
         """Remember where a key or a value stands."""
         (self._keys if key else self._values)[path] = place
 
@@ -71,7 +75,15 @@ class YamlDocument:
             path = path[:-1]
         return (1, 1) if self.text else (0, 0)
 
-    def make_finding(self, code: str, path: DocumentPath, message: str, *, key: bool = True, severity: str = "error") -> Finding:
+    def make_finding(
+        self,
+        code: str,
+        path: DocumentPath,
+        message: str,
+        *,
+        key: bool = True,
+        severity: str = "error",
+    ) -> Finding:
         """Make a finding about a place of this document."""
         line, column = self.position_of(path, key=key)
         return Finding(self.file, line, column, code, format_path(path), message, severity)
@@ -92,7 +104,11 @@ def read_yaml(path: Path | str) -> YamlDocument:
     place, document = Path(path), YamlDocument(str(path), "")
     try:
         if place.exists() and not place.is_file():  # reading a pipe would wait for ever
-            document.findings.append(Finding(document.file, 0, 0, "not-a-file", "", "not a regular file; give a YAML file"))
+            document.findings.append(
+                Finding(
+                    document.file, 0, 0, "not-a-file", "", "not a regular file; give a YAML file"
+                )
+            )
             return document
         with place.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -116,14 +132,25 @@ def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
     """Read bytes; see :func:`read`."""
     document = YamlDocument(file, "")
     if len(data) > MAX_BYTES:
-        document.findings.append(Finding(file, 0, 0, "too-large", "", f"larger than {MAX_BYTES} bytes; split the file"))
+        document.findings.append(
+            Finding(file, 0, 0, "too-large", "", f"larger than {MAX_BYTES} bytes; split the file")
+        )
         return document
     try:
         document.text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        document.findings.append(Finding(file, line, column, "not-utf-8", "", "this byte is not UTF-8; save the file as UTF-8"))
+        document.findings.append(
+            Finding(
+                file,
+                line,
+                column,
+                "not-utf-8",
+                "",
+                "this byte is not UTF-8; save the file as UTF-8",
+            )
+        )
         return document
     value = fast_reader.read_simple_yaml(document.text)
     if value is not fast_reader.NOT_SIMPLE:
@@ -131,21 +158,39 @@ def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
         return document
     document.findings += _characters(document)
     if bomb := _NESTING_BOMB.search(document.text):  # the reader looks far ahead before it counts
-        line, column = document.text.count("\n", 0, bomb.start()) + 1, bomb.start() - document.text.rfind("\n", 0, bomb.start())
-        document.findings.append(Finding(file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
+        line, column = (
+            document.text.count("\n", 0, bomb.start()) + 1,
+            bomb.start() - document.text.rfind("\n", 0, bomb.start()),
+        )
+        document.findings.append(
+            Finding(
+                file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"
+            )
+        )
         return document
     try:
         node = _compose_with_recovery(document, _sanitise(document.text))
         if node is not None:
             document.value = _ValueBuilder(document).build(node, (), 0)
         elif not document.findings:
-            document.findings.append(Finding(file, 1, 1, "empty", "", "the file is empty; `gateway new` writes one to start from"))
+            document.findings.append(
+                Finding(
+                    file,
+                    1,
+                    1,
+                    "empty",
+                    "",
+                    "the file is empty; `gateway new` writes one to start from",
+                )
+            )
     except MarkedYAMLError as error:
         document.findings.append(_syntax(file, error))
     except YAMLError as error:
         document.findings.append(Finding(file, 1, 1, "bad-yaml", "", str(error).splitlines()[0]))
     except RecursionError:
-        document.findings.append(Finding(file, 1, 1, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
+        document.findings.append(
+            Finding(file, 1, 1, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it")
+        )
     return document
 
 
@@ -154,19 +199,34 @@ def _characters(document: YamlDocument) -> Iterator[Finding]:
         body = line.lstrip(" ")
         if body.startswith("\t") and body.strip():
             column = len(line) - len(body) + 1
-            yield Finding(document.file, number, column, "tab", "", "a tab cannot indent YAML; use two spaces for each level")
+            yield Finding(
+                document.file,
+                number,
+                column,
+                "tab",
+                "",
+                "a tab cannot indent YAML; use two spaces for each level",
+            )
         start = 1 if number == 1 and line.startswith("\ufeff") else 0
         if found := _CONTROL.search(line, start):
             name = f"U+{ord(found[0]):04X}"
             yield Finding(
-                document.file, number, found.start() + 1, "control-character", "", f"{name} is invisible and not allowed; remove it"
+                document.file,
+                number,
+                found.start() + 1,
+                "control-character",
+                "",
+                f"{name} is invisible and not allowed; remove it",
             )
 
 
 def _sanitise(text: str) -> str:
     """Replace what is a finding already, so that the rest of the file can be read, too."""
     lines = text.removeprefix("\ufeff").splitlines()
-    indented = (line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t") for line in lines)
+    indented = (
+        line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t")
+        for line in lines
+    )
     return _CONTROL.sub(" ", "\n".join(indented) + "\n")
 
 
@@ -204,21 +264,64 @@ def _compose(document: YamlDocument, text: str) -> Node | None:
             documents += 1
             if documents > 1:
                 document.findings.append(
-                    Finding(document.file, line, column, "several-documents", "", "one file holds one document; remove '---'")
+                    Finding(
+                        document.file,
+                        line,
+                        column,
+                        "several-documents",
+                        "",
+                        "one file holds one document; remove '---'",
+                    )
                 )
                 return None
         name = type(event).__name__
-        depth += {"MappingStartEvent": 1, "SequenceStartEvent": 1, "MappingEndEvent": -1, "SequenceEndEvent": -1}.get(name, 0)
+        depth += {
+            "MappingStartEvent": 1,
+            "SequenceStartEvent": 1,
+            "MappingEndEvent": -1,
+            "SequenceEndEvent": -1,
+        }.get(name, 0)
         if depth > MAX_DEPTH:
-            document.findings.append(Finding(document.file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"))
+            document.findings.append(
+                Finding(
+                    document.file,
+                    line,
+                    column,
+                    "too-deep",
+                    "",
+                    f"nested more than {MAX_DEPTH} deep; flatten it",
+                )
+            )
             return None
         if isinstance(event, AliasEvent):
             aliased = True
-            document.findings.append(Finding(document.file, line, column, "alias", "", "aliases (*name) are not read; write the value out"))
+            document.findings.append(
+                Finding(
+                    document.file,
+                    line,
+                    column,
+                    "alias",
+                    "",
+                    "aliases (*name) are not read; write the value out",
+                )
+            )
         elif tag := getattr(event, "tag", None):
-            document.findings.append(Finding(document.file, line, column, "tag", "", f"tags ({tag}) are not read; remove it"))
+            document.findings.append(
+                Finding(
+                    document.file, line, column, "tag", "", f"tags ({tag}) are not read; remove it"
+                )
+            )
         elif getattr(event, "anchor", None):
-            document.findings.append(Finding(document.file, line, column, "anchor", "", "anchors (&name) are not read; remove it"))
+            document.findings.append(
+                Finding(
+                    document.file,
+                    line,
+                    column,
+                    "anchor",
+                    "",
+                    "anchors (&name) are not read; remove it",
+                )
+            )
     if aliased:
         return None
     yaml = YAML(typ="rt", pure=True)
@@ -253,12 +356,16 @@ class _ValueBuilder:
         self.document.set_position(path, place)
         if self.count > MAX_NODES:
             if self.count == MAX_NODES + 1:
-                self._add("too-many-values", path, f"more than {MAX_NODES} values; split the file", place)
+                self._add(
+                    "too-many-values", path, f"more than {MAX_NODES} values; split the file", place
+                )
             return None
         if isinstance(node, ScalarNode):
             return self._scalar(node, path, place)
         if isinstance(node, SequenceNode):
-            return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+            return [
+                self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)
+            ]
         if isinstance(node, MappingNode):
             return self._mapping(node, path, depth)
         return None
@@ -273,11 +380,18 @@ class _ValueBuilder:
             name = key_node.value
             here = (*path, name)
             if name == "<<" and key_node.style is None:
-                self._add("merge-key", path, "merge keys (<<) are not read; write the values out", place)
+                self._add(
+                    "merge-key", path, "merge keys (<<) are not read; write the values out", place
+                )
                 continue
             if name in made:
                 first = self.document.position_of(here)
-                self._add("duplicate-key", here, f"'{name}' is given twice; the first is in line {first[0]}; remove one", place)
+                self._add(
+                    "duplicate-key",
+                    here,
+                    f"'{name}' is given twice; the first is in line {first[0]}; remove one",
+                    place,
+                )
                 continue
             if key_node.style is None and LEADING_ZERO.fullmatch(name):
                 self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
@@ -291,14 +405,26 @@ class _ValueBuilder:
             words = f"{found[0]} is not replaced: files have no variables, so that they mean the same everywhere; write the value itself"
             self._add("variable", path, words, place)
         if node.style is not None:
-            return text.replace("\a", "") if node.style == ">" else text  # the library's own marks of where it folded
+            return (
+                text.replace("\a", "") if node.style == ">" else text
+            )  # the library's own marks of where it folded
         if LEADING_ZERO.fullmatch(text):
-            self._add("leading-zero", path, f'{text} is a number to some readers and a code to others; write "{text}"', place)
+            self._add(
+                "leading-zero",
+                path,
+                f'{text} is a number to some readers and a code to others; write "{text}"',
+                place,
+            )
         elif AMBIGUOUS_NUMBER.fullmatch(text):
             self._add(
-                "odd-number", path, f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number', place
+                "odd-number",
+                path,
+                f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number',
+                place,
             )
         return fast_reader.resolve_plain_scalar(text)
 
     def _add(self, code: str, path: DocumentPath, message: str, place: tuple[int, int]) -> None:
-        self.document.findings.append(Finding(self.document.file, *place, code, format_path(path), message))
+        self.document.findings.append(
+            Finding(self.document.file, *place, code, format_path(path), message)
+        )

@@ -60,9 +60,13 @@ def repair_line(text: str, error: MarkedYAMLError) -> str | None:
 def _candidates(lines: list[str], at: int, error: MarkedYAMLError) -> Iterator[list[str]]:
     before = next((number for number in range(at - 1, -1, -1) if lines[number].strip()), None)
     opened = min(error.context_mark.line, at) if error.context_mark else at
-    above = list(dict.fromkeys(_indent(line) for line in reversed(lines[: before or 0]) if line.strip()))
+    above = list(
+        dict.fromkeys(_indent(line) for line in reversed(lines[: before or 0]) if line.strip())
+    )
     if before is not None and _indent(lines[before]) != _indent(lines[at]) in above:
-        slipped = " " * _indent(lines[at]) + lines[before].lstrip(" ")  # this line stands where others stand: the one before it does not
+        slipped = " " * _indent(lines[at]) + lines[before].lstrip(
+            " "
+        )  # this line stands where others stand: the one before it does not
         yield [*lines[:before], slipped, *lines[before + 1 :]]
     suspects = dict.fromkeys(number for number in (at, before, opened) if number is not None)
     for number in suspects:
@@ -85,7 +89,9 @@ def _reindented(lines: list[str], number: int, indent: int) -> list[str]:
     """One line and what is nested under it at another indentation."""
     shift = indent - _indent(lines[number])
     end = number + 1
-    while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > _indent(lines[number])):
+    while end < len(lines) and (
+        not lines[end].strip() or _indent(lines[end]) > _indent(lines[number])
+    ):
         end += 1
     moved = [" " * max(0, _indent(line) + shift) + line.lstrip(" ") for line in lines[number:end]]
     return [*lines[:number], *moved, *lines[end:]]

@@ -27,7 +27,9 @@ from yaml.events import (
 
 try:
     from yaml.cyaml import CParser  # type: ignore[attr-defined]
-except ImportError:  # a platform for which no wheel with libyaml exists: everything is read by the other reader
+except (
+    ImportError
+):  # a platform for which no wheel with libyaml exists: everything is read by the other reader
     CParser = None  # type: ignore[assignment, misc]
 
 MAX_DEPTH: Final = 40
@@ -41,7 +43,9 @@ FALSE: Final = frozenset({"false", "False", "FALSE"})
 INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 DECIMAL: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
 LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9_]+")
-AMBIGUOUS_NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
+AMBIGUOUS_NUMBER: Final = re.compile(
+    r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)"
+)
 
 _LONGEST_INTEGER: Final = 30
 _NOT_SIMPLE_TEXT: Final = re.compile(
@@ -96,7 +100,9 @@ class _Reader:
         if not isinstance(start, DocumentStartEvent):
             raise _NotSimple
         root = self._next()
-        if type(root) is ScalarEvent:  # a file that is one text is no file of ours, and the readers differ about its lines
+        if (
+            type(root) is ScalarEvent
+        ):  # a file that is one text is no file of ours, and the readers differ about its lines
             raise _NotSimple
         made = self._value(root, 0)
         self._next()
@@ -106,7 +112,12 @@ class _Reader:
 
     def _value(self, event: Event, depth: int) -> Any:
         self._left -= 1
-        if self._left < 0 or depth >= MAX_DEPTH or getattr(event, "tag", None) or getattr(event, "anchor", None):
+        if (
+            self._left < 0
+            or depth >= MAX_DEPTH
+            or getattr(event, "tag", None)
+            or getattr(event, "anchor", None)
+        ):
             raise _NotSimple
         kind = type(event)
         if kind is ScalarEvent:
@@ -134,7 +145,12 @@ class _Reader:
             if type(key) is not ScalarEvent:
                 raise _NotSimple
             name = key.value
-            if key.tag or key.anchor or name in made or (not key.style and (name == "<<" or LEADING_ZERO.fullmatch(name))):
+            if (
+                key.tag
+                or key.anchor
+                or name in made
+                or (not key.style and (name == "<<" or LEADING_ZERO.fullmatch(name)))
+            ):
                 raise _NotSimple
             made[name] = self._value(self._next(), depth)
 

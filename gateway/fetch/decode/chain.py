@@ -74,16 +74,26 @@ class DecodeChain:
             position += 1
             patterns: list[str] = []
             if _step_name(step) in {"zip", "mime"}:
-                while position < len(steps) and isinstance(steps[position], str) and steps[position] not in DECODERS:
+                while (
+                    position < len(steps)
+                    and isinstance(steps[position], str)
+                    and steps[position] not in DECODERS
+                ):
                     patterns.append(cast("str", steps[position]))
                     position += 1
                     if _step_name(step) == "mime":
                         break
-            sources = [made for source in sources for made in self._step(step, patterns, source, reply, reading)]
+            sources = [
+                made
+                for source in sources
+                for made in self._step(step, patterns, source, reply, reading)
+            ]
         reading.documents = [self._document(source, reply, reading) for source in sources]
         return reading
 
-    def _document(self, source: DecodeInput, reply: RegistryReply, reading: DecodedReply) -> DecodedDocument:
+    def _document(
+        self, source: DecodeInput, reply: RegistryReply, reading: DecodedReply
+    ) -> DecodedDocument:
         if source.document is None:
             source = next(iter(self._step(step_for_media_type(reply), [], source, reply, reading)))
         if source.document is None:
@@ -91,7 +101,12 @@ class DecodeChain:
         return source.document
 
     def _step(
-        self, step: str | Decoder, patterns: list[str], source: DecodeInput, reply: RegistryReply, reading: DecodedReply
+        self,
+        step: str | Decoder,
+        patterns: list[str],
+        source: DecodeInput,
+        reply: RegistryReply,
+        reading: DecodedReply,
     ) -> Iterator[DecodeInput]:
         word, options = _step_name(step), step if isinstance(step, Decoder) else None
         if word is None:
@@ -103,28 +118,49 @@ class DecodeChain:
         elif word == "gzip":
             yield DecodeInput(formats.gunzip(body, self.limit, self.where), name=source.name)
         elif word == "zip":
-            for name, file in formats.unzip(body, tuple(patterns) or ("*",), self.limit, self.where):
+            for name, file in formats.unzip(
+                body, tuple(patterns) or ("*",), self.limit, self.where
+            ):
                 yield DecodeInput(file, name=name)
         elif word == "mime":
             yield select_mime_part(body, reply, patterns[0] if patterns else None, self.where)
         elif word == "signed":
             yield self._signed(body, options, source, reading)
         else:
-            yield DecodeInput(document=self._parse(step, body, reply, reading, source.name), name=source.name)
+            yield DecodeInput(
+                document=self._parse(step, body, reply, reading, source.name), name=source.name
+            )
 
-    def _parse(self, step: str | Decoder, body: ReplyBody, reply: RegistryReply, reading: DecodedReply, name: str) -> DecodedDocument:
+    def _parse(
+        self,
+        step: str | Decoder,
+        body: ReplyBody,
+        reply: RegistryReply,
+        reading: DecodedReply,
+        name: str,
+    ) -> DecodedDocument:
         word, options = _step_name(step), step if isinstance(step, Decoder) else None
         transport = reply.charset if body is reply.body else None
         if word == "json":
             chosen = options.json_ if options else None
-            configured = chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
+            configured = (
+                chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
+            )
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
-            root = formats.read_json(body, self.where, transport=transport, configured=configured, **how)
+            root = formats.read_json(
+                body, self.where, transport=transport, configured=configured, **how
+            )
             return DecodedDocument("json", root, name)
         if word == "csv":
-            return DecodedDocument("csv", list(formats.read_csv(body, _table(options), self.where)), name)
+            return DecodedDocument(
+                "csv", list(formats.read_csv(body, _table(options), self.where)), name
+            )
         chosen_xml = options.xml if options else None
-        configured = chosen_xml.encoding if chosen_xml and "encoding" in chosen_xml.model_fields_set else None
+        configured = (
+            chosen_xml.encoding
+            if chosen_xml and "encoding" in chosen_xml.model_fields_set
+            else None
+        )
         if self.record_path is not None and body.size > STREAMING_THRESHOLD_BYTES:
             skeleton, records = xml_parser.stream_records(
                 body, self.record_path, transport=transport, configured=configured, where=self.where
@@ -141,21 +177,36 @@ class DecodeChain:
             sort_oldest_first(root, self.where)
         return DecodedDocument("xml", root, name)
 
-    def _expression(self, text: str, source: DecodeInput, reply: RegistryReply, reading: DecodedReply) -> Iterator[DecodeInput]:
+    def _expression(
+        self, text: str, source: DecodeInput, reply: RegistryReply, reading: DecodedReply
+    ) -> Iterator[DecodeInput]:
         document = self._document(source, reply, reading)
         for value in self.compile(document.kind, text)(document.root, {}):
             if isinstance(value, etree._Element):  # noqa: SLF001 - lxml has no public name for it
-                yield DecodeInput(document=DecodedDocument("xml", value, source.name), name=source.name, parts=source.parts)
+                yield DecodeInput(
+                    document=DecodedDocument("xml", value, source.name),
+                    name=source.name,
+                    parts=source.parts,
+                )
             elif isinstance(value, str) and value.startswith("cid:") and source.parts:
-                yield DecodeInput(ReplyBody.from_bytes(_attachment(source.parts, value[4:], self.where)), name=source.name)
+                yield DecodeInput(
+                    ReplyBody.from_bytes(_attachment(source.parts, value[4:], self.where)),
+                    name=source.name,
+                )
             elif isinstance(value, str):
                 yield DecodeInput(formats.body_from_text(value), name=source.name)
             else:
-                yield DecodeInput(document=DecodedDocument(document.kind, value, source.name), name=source.name)
+                yield DecodeInput(
+                    document=DecodedDocument(document.kind, value, source.name), name=source.name
+                )
 
-    def _signed(self, body: ReplyBody, options: Decoder | None, source: DecodeInput, reading: DecodedReply) -> DecodeInput:
+    def _signed(
+        self, body: ReplyBody, options: Decoder | None, source: DecodeInput, reading: DecodedReply
+    ) -> DecodeInput:
         if self.verify is None:
-            raise StreamHalted("SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured")
+            raise StreamHalted(
+                "SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured"
+            )
         original = body.read()
         verified = self.verify(original, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
@@ -188,7 +239,10 @@ def _input_bytes(source: DecodeInput, word: str, where: str) -> ReplyBody:
         return source.body
     document = source.document
     if document is None or document.kind != "xml":
-        raise StreamHalted("DECODE_ORDER", f"{where}: decode step {word!r} needs bytes or text, and the step before it gave a JSON value")
+        raise StreamHalted(
+            "DECODE_ORDER",
+            f"{where}: decode step {word!r} needs bytes or text, and the step before it gave a JSON value",
+        )
     if len(document.root) == 0:
         return formats.body_from_text(document.root.text or "")
     return ReplyBody.from_bytes(formats.element_bytes(document.root))
@@ -207,7 +261,9 @@ def sort_oldest_first(feed: etree._Element, where: str) -> None:
     if feed.tag != f"{_ATOM}feed":
         raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: an Atom feed was expected")
     entries = feed.findall(f"{_ATOM}entry")
-    stamped = [(_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)]
+    stamped = [
+        (_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)
+    ]
     for entry in entries:
         feed.remove(entry)
     feed.extend(entry for _, entry in sorted(stamped, key=lambda pair: pair[0]))
@@ -221,12 +277,18 @@ def _parse_updated(text: str | None) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def select_mime_part(body: ReplyBody, reply: RegistryReply, wanted: str | None, where: str) -> DecodeInput:
+def select_mime_part(
+    body: ReplyBody, reply: RegistryReply, wanted: str | None, where: str
+) -> DecodeInput:
     """Return one part of a multipart message: the root, or the one whose Content-ID fits; the others go with it."""
     data = body.read()
     if data.count(b"\n--") > MAX_PARTS:
-        raise StreamHalted("LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts")
-    head = f"Content-Type: {reply.headers.get('content-type', '')}\r\n\r\n".encode("latin-1", "replace")
+        raise StreamHalted(
+            "LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts"
+        )
+    head = f"Content-Type: {reply.headers.get('content-type', '')}\r\n\r\n".encode(
+        "latin-1", "replace"
+    )
     message = email.message_from_bytes(head + data, policy=email.policy.HTTP)
     if not message.is_multipart() or message.defects:
         raise RetryLater("MIME", f"{where}: the multipart message is not complete")
@@ -238,7 +300,10 @@ def select_mime_part(body: ReplyBody, reply: RegistryReply, wanted: str | None, 
         raise RetryLater("MIME", f"{where}: the multipart message has no parts")
     start = str(message.get_param("start") or next(iter(parts))).strip("<> ")
     if wanted is not None:
-        start = next((name for name in parts if fnmatchcase(name, wanted.removeprefix("cid:"))), start if start == wanted else "")
+        start = next(
+            (name for name in parts if fnmatchcase(name, wanted.removeprefix("cid:"))),
+            start if start == wanted else "",
+        )
     return DecodeInput(ReplyBody.from_bytes(_attachment(parts, start, where)), parts=parts)
 
 

@@ -91,7 +91,9 @@ def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
     return spool.body(proved=body.is_complete)
 
 
-def unzip(body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str) -> Iterator[tuple[str, ReplyBody]]:
+def unzip(
+    body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str
+) -> Iterator[tuple[str, ReplyBody]]:
     """Give the files of a ZIP archive whose names match, in the archive's order; nothing is ever written by name.
 
     Each pattern has to match at least one file: an export that lost one is not an empty one.
@@ -104,13 +106,21 @@ def unzip(body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str) ->
         archive = zipfile.ZipFile(body.file)
     except _DAMAGED:
         xml_parser.reject_empty_or_html(body, where)
-        raise RetryLater("ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive") from None
-    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]  # is_dir() fails at a name that is blank
+        raise RetryLater(
+            "ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive"
+        ) from None
+    entries = [
+        entry for entry in archive.infolist() if not entry.filename.endswith("/")
+    ]  # is_dir() fails at a name that is blank
     if len(entries) > MAX_ENTRIES:
-        raise StreamHalted("LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files")
+        raise StreamHalted(
+            "LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files"
+        )
     for pattern in patterns:
         if not any(_matches(entry.filename, pattern) for entry in entries):
-            raise RetryLater("FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}")
+            raise RetryLater(
+                "FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}"
+            )
     left = limit
     for entry in entries:
         if any(_matches(entry.filename, pattern) for pattern in patterns):
@@ -135,14 +145,22 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where
 
 def _matches(name: str, pattern: str) -> bool:
     base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and (fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern))
+    return not base.startswith(".") and (
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern)
+    )
 
 
 # --- documents
 
 
 def read_json(
-    body: ReplyBody, where: str, *, transport: str | None = None, configured: str | None = None, comments: bool = False, lines: bool = False
+    body: ReplyBody,
+    where: str,
+    *,
+    transport: str | None = None,
+    configured: str | None = None,
+    comments: bool = False,
+    lines: bool = False,
 ) -> Any:
     """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise.
 
@@ -150,7 +168,10 @@ def read_json(
     """
     xml_parser.reject_empty_or_html(body, where)
     if lines and not body.is_complete:
-        raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)")
+        raise RetryLater(
+            "INCOMPLETE_BODY",
+            f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)",
+        )
     data = body.read()
     name = xml_parser.charset(data[:4], transport, configured)
     if name == "utf-8" and not comments and not lines and (value := _decode_fast(data)) is not None:
@@ -159,8 +180,13 @@ def read_json(
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
         if not body.is_complete:
-            raise RetryLater("INCOMPLETE_BODY", f"{where}: the JSON stops inside a character") from None
-        raise StreamHalted("ENCODING", f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one") from None
+            raise RetryLater(
+                "INCOMPLETE_BODY", f"{where}: the JSON stops inside a character"
+            ) from None
+        raise StreamHalted(
+            "ENCODING",
+            f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one",
+        ) from None
     text = _COMMENT.sub("", text) if comments else text
     if lines:  # not splitlines(): a text may hold what that takes for an end
         return [json_value(line, where) for line in text.split("\n") if line.strip()]
@@ -185,16 +211,26 @@ def _decode_fast(data: bytes) -> Any:
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:
     """Return the JSON value a text holds, as strictly as :func:`read_json`."""
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_parse_finite_float)
+        return json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_parse_finite_float,
+        )
     except _JsonRefused as refused:
         raise StreamHalted(refused.reason, f"{where}: {refused}") from None
     except RecursionError:
         raise StreamHalted("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
     except json.JSONDecodeError as error:
         reason = "JSON_MALFORMED" if proved else "INCOMPLETE_BODY"
-        raise RetryLater(reason, f"{where}: the JSON is not complete or not valid at line {error.lineno}, column {error.colno}") from None
+        raise RetryLater(
+            reason,
+            f"{where}: the JSON is not complete or not valid at line {error.lineno}, column {error.colno}",
+        ) from None
     except ValueError:
-        raise StreamHalted("JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits") from None
+        raise StreamHalted(
+            "JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits"
+        ) from None
 
 
 class _JsonRefused(Exception):
@@ -228,27 +264,46 @@ def dump_json(value: Any) -> bytes:
     except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         pass
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
-def read_csv(body: ReplyBody, table: CsvFormat, where: str, *, transport: str | None = None) -> Iterator[dict[str, Any]]:
+def read_csv(
+    body: ReplyBody, table: CsvFormat, where: str, *, transport: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Give each row as an object by column name. A row of the wrong length carries ``_malformed`` and is rejected later, alone."""
     xml_parser.reject_empty_or_html(body, where)
     if not body.is_complete:
-        raise RetryLater("INCOMPLETE_BODY", f"{where}: nothing proves that the CSV is complete (no Content-Length, not chunked)")
+        raise RetryLater(
+            "INCOMPLETE_BODY",
+            f"{where}: nothing proves that the CSV is complete (no Content-Length, not chunked)",
+        )
     name = xml_parser.charset(body.head(4), transport, table.charset)
     body.file.seek(0)
-    lines = io.TextIOWrapper(io.BufferedReader(_NonClosingReader(body)), encoding="utf-8-sig" if name == "utf-8" else name, newline="")
+    lines = io.TextIOWrapper(
+        io.BufferedReader(_NonClosingReader(body)),
+        encoding="utf-8-sig" if name == "utf-8" else name,
+        newline="",
+    )
     csv.field_size_limit(MAX_CSV_CELL)
-    rows = csv.reader(lines, delimiter=table.separator, quotechar=table.quote or None, strict=True, quoting=_quoting(table))
+    rows = csv.reader(
+        lines,
+        delimiter=table.separator,
+        quotechar=table.quote or None,
+        strict=True,
+        quoting=_quoting(table),
+    )
     try:
         for _ in range(table.skip):
             next(rows, None)
         columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
         if len(set(columns)) != len(columns) or not columns:
-            raise StreamHalted("CSV_HEADER", f"{where}: the header line is missing or names a column twice")
+            raise StreamHalted(
+                "CSV_HEADER", f"{where}: the header line is missing or names a column twice"
+            )
         for row in rows:
             if not row:
                 continue
@@ -257,10 +312,13 @@ def read_csv(body: ReplyBody, table: CsvFormat, where: str, *, transport: str | 
                 made["_malformed"] = f"{len(columns)} cells expected, {len(row)} found"
             yield made
     except csv.Error:
-        raise RetryLater("CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}") from None
+        raise RetryLater(
+            "CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}"
+        ) from None
     except UnicodeDecodeError:
         raise StreamHalted(
-            "ENCODING", f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one"
+            "ENCODING",
+            f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one",
         ) from None
 
 

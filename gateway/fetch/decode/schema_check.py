@@ -34,7 +34,11 @@ class LocalSchemaResolver(etree.Resolver):
         """Return the file of that name, or refuse."""
         parsed = urlparse(url or "")
         near = Path(parsed.path)
-        candidates = (near, self._folder / near.name) if parsed.scheme in {"", "file"} else (self._folder / near.name,)
+        candidates = (
+            (near, self._folder / near.name)
+            if parsed.scheme in {"", "file"}
+            else (self._folder / near.name,)
+        )
         for candidate in candidates:
             if candidate.is_file() and candidate.resolve().is_relative_to(self._folder):
                 return cast("Any", self).resolve_filename(str(candidate), context)
@@ -49,8 +53,12 @@ class SchemaChecker:
         self._labels = (connector, stream)
         self._where = f"{connector}.{stream}"
         self._xsd: etree.XMLSchema | None
-        self._xsd, self._namespace = _xsd(folder / rule.xsd, self._where) if rule.xsd else (None, "")
-        self._json = _json_schema(folder / rule.json_schema, self._where) if rule.json_schema else None
+        self._xsd, self._namespace = (
+            _xsd(folder / rule.xsd, self._where) if rule.xsd else (None, "")
+        )
+        self._json = (
+            _json_schema(folder / rule.json_schema, self._where) if rule.json_schema else None
+        )
 
     def check(self, reading: DecodedReply) -> None:
         """Raise ``SCHEMA`` in ``strict`` mode, count in ``warn`` mode; names a line and a rule, never a value."""
@@ -62,14 +70,21 @@ class SchemaChecker:
         metrics.ISSUES.labels(*self._labels, "reply_schema").inc()
         if self._rule.mode == "strict":
             raise StreamHalted(
-                "SCHEMA", f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same"
+                "SCHEMA",
+                f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same",
             )
         log.warning("reply breaks its schema stream=%s %s", self._where, found)
 
     def _violation(self, reading: DecodedReply) -> str | None:
         if self._xsd is not None and reading.envelope is not None:
-            body = envelope.body_of(reading.envelope) if envelope.is_envelope(reading.envelope) else None
-            roots = list(_outermost_in_namespace(reading.envelope if body is None else body, self._namespace))
+            body = (
+                envelope.body_of(reading.envelope)
+                if envelope.is_envelope(reading.envelope)
+                else None
+            )
+            roots = list(
+                _outermost_in_namespace(reading.envelope if body is None else body, self._namespace)
+            )
             if not roots:
                 return f"(nothing in it is of the namespace {self._namespace!r})"
             for root in roots:
@@ -78,7 +93,11 @@ class SchemaChecker:
                     return f"at line {error.line} ({error.type_name})"
         if self._json is not None:
             for document in reading.documents:
-                error = next(self._json.iter_errors(document.root), None) if document.kind == "json" else None
+                error = (
+                    next(self._json.iter_errors(document.root), None)
+                    if document.kind == "json"
+                    else None
+                )
                 if error is not None:
                     return f"at {error.json_path} ({error.validator})"
         return None
@@ -100,7 +119,10 @@ def _xsd(path: Path, where: str) -> tuple[etree.XMLSchema, str]:
         document = etree.parse(str(path), parser)
         return etree.XMLSchema(document), document.getroot().get("targetNamespace") or ""
     except (etree.XMLSchemaParseError, etree.XMLSyntaxError, OSError) as error:
-        raise StreamHalted("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}") from None
+        raise StreamHalted(
+            "SCHEMA_UNREADABLE",
+            f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}",
+        ) from None
 
 
 def _json_schema(path: Path, where: str) -> Any:
@@ -108,9 +130,12 @@ def _json_schema(path: Path, where: str) -> Any:
         from jsonschema import Draft202012Validator
     except ImportError:
         raise StreamHalted(
-            "SCHEMA_UNREADABLE", f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]"
+            "SCHEMA_UNREADABLE",
+            f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]",
         ) from None
     try:
         return Draft202012Validator(json.loads(path.read_bytes()))
     except (OSError, ValueError):
-        raise StreamHalted("SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read") from None
+        raise StreamHalted(
+            "SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read"
+        ) from None

@@ -135,21 +135,35 @@ class OAuth2:
         except (ValueError, KeyError, TypeError, AttributeError):
             why = _oauth_error(reply)
             raise StreamHalted(
-                "TOKEN_REFUSED", f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope"
+                "TOKEN_REFUSED",
+                f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope",
             ) from None
         if not isinstance(token, str) or not token or reply.status != 200:  # noqa: PLR2004
-            raise StreamHalted("TOKEN_REFUSED", f"the token endpoint answered {reply.status} without an access_token")
+            raise StreamHalted(
+                "TOKEN_REFUSED",
+                f"the token endpoint answered {reply.status} without an access_token",
+            )
         self._token = token
-        seconds = float(lifetime) if isinstance(lifetime, int | float | str) and str(lifetime).isdigit() else None
+        seconds = (
+            float(lifetime)
+            if isinstance(lifetime, int | float | str) and str(lifetime).isdigit()
+            else None
+        )
         self._expires_at = (
-            None if seconds is None else now + max(timedelta(seconds=seconds) - _RENEW_BEFORE, timedelta(seconds=seconds / 2))
+            None
+            if seconds is None
+            else now
+            + max(timedelta(seconds=seconds) - _RENEW_BEFORE, timedelta(seconds=seconds / 2))
         )
 
     def _request(self, now: datetime) -> RegistryRequest:
         form = [("grant_type", "client_credentials"), *self.parameters]
         if self.scope:
             form.append(("scope", " ".join(self.scope)))
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        }
         if self.client_secret is None and self.assertion_key is not None:
             form += [
                 ("client_id", self.client_id()),
@@ -163,7 +177,9 @@ class OAuth2:
         else:
             pair = f"{_form_quote(self.client_id())}:{_form_quote(self.client_secret())}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-        return RegistryRequest("POST", self.token_url, headers, urlencode(form).encode(), label="token")
+        return RegistryRequest(
+            "POST", self.token_url, headers, urlencode(form).encode(), label="token"
+        )
 
     def _assertion(self, now: datetime) -> str:
         client = self.client_id()
@@ -187,16 +203,22 @@ def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_i
     try:
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError):
-        raise StreamHalted("KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key") from None
+        raise StreamHalted(
+            "KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key"
+        ) from None
     if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePrivateKey):
         r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
     elif algorithm == "PS256" and isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(signed, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+        signature = key.sign(
+            signed, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256()
+        )
     elif algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
     else:
-        raise StreamHalted("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
+        raise StreamHalted(
+            "KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}"
+        )
     return (signed + b"." + _base64url(signature)).decode()
 
 
@@ -217,4 +239,11 @@ def _oauth_error(reply: RegistryReply) -> str:
         code = json.loads(reply.body.read()[:10_000])["error"]
     except (ValueError, KeyError, TypeError):
         return ""
-    return f" ({code})" if isinstance(code, str) and code.isascii() and code.replace("_", "").isalpha() and len(code) < 40 else ""  # noqa: PLR2004
+    return (
+        f" ({code})"
+        if isinstance(code, str)
+        and code.isascii()
+        and code.replace("_", "").isalpha()
+        and len(code) < 40
+        else ""
+    )

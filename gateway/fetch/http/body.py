@@ -100,7 +100,9 @@ class Decompressor:
             if self._engine.eof:
                 if not self._gzip or not data.strip(b"\x00"):
                     return
-                self._engine = zlib.decompressobj(self._bits)  # gzip allows several members in a row
+                self._engine = zlib.decompressobj(
+                    self._bits
+                )  # gzip allows several members in a row
             try:
                 chunk = self._engine.decompress(data, CHUNK)
             except zlib.error:
@@ -125,7 +127,13 @@ class Decompressor:
 
 
 async def read_body(
-    pieces: AsyncIterator[bytes], *, encoding: str, length_is_known: bool, max_bytes: int, max_decoded: int, where: str
+    pieces: AsyncIterator[bytes],
+    *,
+    encoding: str,
+    length_is_known: bool,
+    max_bytes: int,
+    max_decoded: int,
+    where: str,
 ) -> ReplyBody:
     """Read a whole body. ``framed``: the transport proves its end (Content-Length or chunked).
 
@@ -133,9 +141,18 @@ async def read_body(
     ``LIMIT_DECODED``, ``ENCODING``).
     """
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-        raise StreamHalted("ENCODING", f"{where}: the reply is compressed with {encoding!r}, which was not asked for")
-    inflater = Decompressor(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
-    spool = Spool(max_decoded if inflater else max_bytes, "LIMIT_DECODED" if inflater else "LIMIT_BYTES", where=where)
+        raise StreamHalted(
+            "ENCODING",
+            f"{where}: the reply is compressed with {encoding!r}, which was not asked for",
+        )
+    inflater = (
+        Decompressor(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
+    )
+    spool = Spool(
+        max_decoded if inflater else max_bytes,
+        "LIMIT_DECODED" if inflater else "LIMIT_BYTES",
+        where=where,
+    )
     received = 0
     try:
         async for chunk in pieces:
@@ -148,7 +165,9 @@ async def read_body(
             for part in inflater.feed(chunk):
                 spool.write(part)
         if inflater is not None and received and not inflater.complete:
-            raise RetryLater("INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end")  # noqa: TRY301
+            raise RetryLater(
+                "INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end"
+            )
     except BaseException:
         spool.discard()
         raise
@@ -156,4 +175,7 @@ async def read_body(
 
 
 def _too_large(reason: str, where: str, limit: int) -> StreamHalted:
-    return StreamHalted(reason, f"{where}: larger than {limit} bytes; raise limits.max_response or ask for smaller pages")
+    return StreamHalted(
+        reason,
+        f"{where}: larger than {limit} bytes; raise limits.max_response or ask for smaller pages",
+    )

@@ -12,7 +12,9 @@ class CircuitBreaker:
     Metric ``gateway_breaker_state``: 0 closed, 1 half-open, 2 open.
     """
 
-    def __init__(self, connector: str, *, threshold: int = 8, pause: float = 30.0, max_pause: float = 600.0) -> None:
+    def __init__(
+        self, connector: str, *, threshold: int = 8, pause: float = 30.0, max_pause: float = 600.0
+    ) -> None:
         self._connector = connector
         self._threshold = threshold
         self._first_pause = self._pause = pause
@@ -36,7 +38,12 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Close: the registry answers."""
-        self._failures, self._open_until, self._probing, self._pause = 0, None, False, self._first_pause
+        self._failures, self._open_until, self._probing, self._pause = (
+            0,
+            None,
+            False,
+            self._first_pause,
+        )
         self._set_state_metric(0)
 
     def record_failure(self, now: float, why: str) -> None:

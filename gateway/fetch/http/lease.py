@@ -27,7 +27,10 @@ class Lease:
     @property
     def is_valid(self) -> bool:
         """Whether the connectors are still ours at this moment."""
-        return self._last_heartbeat >= self._valid_from and time.monotonic() < self._last_heartbeat + self.seconds
+        return (
+            self._last_heartbeat >= self._valid_from
+            and time.monotonic() < self._last_heartbeat + self.seconds
+        )
 
     @property
     def seconds_since_heartbeat(self) -> float:

@@ -50,7 +50,8 @@ class LoginAuth:
         self._token = self._token_in(reply)
         if not self._token:
             raise StreamHalted(
-                "TOKEN_REFUSED", f"the login answered {reply.status} without a token where token looks; check the credentials"
+                "TOKEN_REFUSED",
+                f"the login answered {reply.status} without a token where token looks; check the credentials",
             )
         self._expires_at = now + self.lifetime if self.lifetime else None
 
@@ -67,5 +68,9 @@ class LoginAuth:
         content = urlencode(values) if self.as_form else json.dumps(values)
         media_type = "application/x-www-form-urlencoded" if self.as_form else "application/json"
         return RegistryRequest(
-            "POST", self.url, {"Content-Type": media_type, "Accept": "application/json"}, content.encode(), label="login"
+            "POST",
+            self.url,
+            {"Content-Type": media_type, "Accept": "application/json"},
+            content.encode(),
+            label="login",
         )

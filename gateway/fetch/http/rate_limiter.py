@@ -31,10 +31,16 @@ class QuietHours:
         """Return the seconds until calls are allowed again, 0 when they are allowed now."""
         local = now.astimezone(self.zone)
         clock = local.time()
-        inside = self.start <= clock < self.end if self.start < self.end else (clock >= self.start or clock < self.end)
+        inside = (
+            self.start <= clock < self.end
+            if self.start < self.end
+            else (clock >= self.start or clock < self.end)
+        )
         if not inside:
             return 0.0
-        end = local.replace(hour=self.end.hour, minute=self.end.minute, second=self.end.second, microsecond=0)
+        end = local.replace(
+            hour=self.end.hour, minute=self.end.minute, second=self.end.second, microsecond=0
+        )
         if end <= local:
             end = (end + timedelta(days=1)).replace(hour=self.end.hour, minute=self.end.minute)
         return max(1.0, end.timestamp() - local.timestamp())
@@ -89,7 +95,11 @@ class RateLimiter:
         Raises :class:`~gateway.errors.RetryLater` (``QUIET_HOURS``) rather than sleep through the registry's closed hours.
         """
         if self._quiet and (closed := self._quiet.seconds_until_open(self._now())):
-            raise RetryLater("QUIET_HOURS", f"{self._connector}: the registry asks not to be called now", after=closed)
+            raise RetryLater(
+                "QUIET_HOURS",
+                f"{self._connector}: the registry asks not to be called now",
+                after=closed,
+            )
         async with self._slots:
             yield
 
@@ -115,10 +125,15 @@ class RateLimiter:
         earliest = self._paused_until
         if self._sent:
             left = self._sent[-1].sent_at
-            earliest = max(earliest, now + CHECK_INTERVAL_SECONDS if left is None else left + self._interval)
+            earliest = max(
+                earliest, now + CHECK_INTERVAL_SECONDS if left is None else left + self._interval
+            )
             if len(self._sent) == self._sent.maxlen:
                 arrived = self._sent[0].arrived_by
-                earliest = max(earliest, now + CHECK_INTERVAL_SECONDS if arrived is None else arrived + self._window)
+                earliest = max(
+                    earliest,
+                    now + CHECK_INTERVAL_SECONDS if arrived is None else arrived + self._window,
+                )
         return earliest
 
 

@@ -74,12 +74,22 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
         return ReplyVerdict("ok")
     if status in {401, 403}:
         return ReplyVerdict(
-            "denied", "DENIED", f"the registry answered {status}: it knows these credentials and refuses, or does not know them"
+            "denied",
+            "DENIED",
+            f"the registry answered {status}: it knows these credentials and refuses, or does not know them",
         )
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004
-        return ReplyVerdict("retry", "BUSY" if status in {429, 503} else f"HTTP_{status}", f"the registry answered {status}")
+        return ReplyVerdict(
+            "retry",
+            "BUSY" if status in {429, 503} else f"HTTP_{status}",
+            f"the registry answered {status}",
+        )
     if 300 <= status < 400:  # noqa: PLR2004
-        return ReplyVerdict("stop", "REDIRECT_REFUSED", "the registry answered with a redirect; they are not followed: change the url")
+        return ReplyVerdict(
+            "stop",
+            "REDIRECT_REFUSED",
+            "the registry answered with a redirect; they are not followed: change the url",
+        )
     return ReplyVerdict("stop", f"HTTP_{status}", f"the registry answered {status}")
 
 
@@ -93,7 +103,9 @@ def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     except ValueError:
         return timedelta(0)
     found = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return found if MIN_CLOCK_SKEW < found < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
+    return (
+        found if MIN_CLOCK_SKEW < found < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
+    )
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600.0) -> float | None:

@@ -51,7 +51,10 @@ def client_context(
     except StreamHalted:
         raise
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
-        raise StreamHalted("TLS_MATERIAL", f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}") from None
+        raise StreamHalted(
+            "TLS_MATERIAL",
+            f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}",
+        ) from None
     return made
 
 
@@ -65,9 +68,18 @@ def tls_failure_reason(error: BaseException) -> tuple[str, str] | None:
                 9: ("TLS_EXPIRED", "the registry's certificate is not valid yet"),
                 62: ("TLS_WRONG_HOST", "the registry's certificate is for another host"),
                 64: ("TLS_WRONG_HOST", "the registry's certificate is for another address"),
-            }.get(seen.verify_code, ("TLS_UNTRUSTED", "the registry's certificate is not signed by a trusted authority"))
+            }.get(
+                seen.verify_code,
+                (
+                    "TLS_UNTRUSTED",
+                    "the registry's certificate is not signed by a trusted authority",
+                ),
+            )
         if isinstance(seen, ssl.SSLError):
-            return "TLS_REFUSED", f"the TLS handshake failed ({(seen.reason or 'no reason given').lower()})"
+            return (
+                "TLS_REFUSED",
+                f"the TLS handshake failed ({(seen.reason or 'no reason given').lower()})",
+            )
         seen = seen.__cause__ or seen.__context__
     return None
 
@@ -78,34 +90,54 @@ def _from_pkcs12(bundle: bytes, password: bytes | None) -> tuple[bytes, bytes, b
         raise StreamHalted("TLS_MATERIAL", "the PKCS#12 file holds no key with its certificate")
     lock = BestAvailableEncryption(password) if password else NoEncryption()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
-    return b"".join(part.public_bytes(Encoding.PEM) for part in (certificate, *chain)), pem, password
+    return (
+        b"".join(part.public_bytes(Encoding.PEM) for part in (certificate, *chain)),
+        pem,
+        password,
+    )
 
 
-def _load_client_certificate(connector: str, made: ssl.SSLContext, certificate: bytes, key: bytes | None, password: bytes | None) -> None:
+def _load_client_certificate(
+    connector: str,
+    made: ssl.SSLContext,
+    certificate: bytes,
+    key: bytes | None,
+    password: bytes | None,
+) -> None:
     client_certificate = x509.load_pem_x509_certificate(certificate)
-    metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(client_certificate.not_valid_after_utc.timestamp())
+    metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(
+        client_certificate.not_valid_after_utc.timestamp()
+    )
     if client_certificate.not_valid_after_utc < datetime.now(UTC):
         raise StreamHalted(
-            "TLS_MATERIAL", f"{connector}: our own TLS certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it"
+            "TLS_MATERIAL",
+            f"{connector}: our own TLS certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it",
         )
     _check_key_matches(connector, client_certificate, key or b"", password)
     with _temporary_pem_file(certificate + b"\n" + (key or b"")) as path:
         made.load_cert_chain(path, password=password or (lambda: b""))
 
 
-def _check_key_matches(connector: str, client_certificate: x509.Certificate, key: bytes, password: bytes | None) -> None:
+def _check_key_matches(
+    connector: str, client_certificate: x509.Certificate, key: bytes, password: bytes | None
+) -> None:
     try:
         own = load_pem_private_key(key, password or None).public_key()
     except TypeError:
         wrong = "give it under tls.password" if password is None else "take tls.password away"
         raise StreamHalted(
-            "TLS_MATERIAL", f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}"
+            "TLS_MATERIAL",
+            f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise StreamHalted("TLS_MATERIAL", f"{connector}: our TLS key is no PEM key, or its password is another one") from None
+        raise StreamHalted(
+            "TLS_MATERIAL",
+            f"{connector}: our TLS key is no PEM key, or its password is another one",
+        ) from None
     if own != client_certificate.public_key():
         raise StreamHalted(
-            "TLS_MATERIAL", f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together"
+            "TLS_MATERIAL",
+            f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together",
         )
 
 

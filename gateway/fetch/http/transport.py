@@ -42,7 +42,9 @@ from gateway.fetch.http.request_reply import (
 from gateway.observability import metrics, tracing
 
 for _name in ("httpx2", "httpcore2", "zeep"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log full URLs, headers and bodies
+    logging.getLogger(_name).setLevel(
+        logging.WARNING
+    )  # below that they log full URLs, headers and bodies
 
 CONNECT_TIMEOUT = 10.0
 _USER_AGENT = "qualification-gateway/1"
@@ -90,7 +92,11 @@ class Transport:
         self.now = now or _now
         self.line = line
         self._rate_limiter = RateLimiter(
-            connector, rate=allowance.rate, concurrency=allowance.concurrency, quiet=allowance.quiet, now=self.now
+            connector,
+            rate=allowance.rate,
+            concurrency=allowance.concurrency,
+            quiet=allowance.quiet,
+            now=self.now,
         )
         self._breaker = CircuitBreaker(connector)
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
@@ -102,7 +108,12 @@ class Transport:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.aclose()
@@ -155,7 +166,9 @@ class Transport:
         metrics.RETRIES.labels(self.connector, error.reason).inc()
         return True if error.retry_after is None else max(error.retry_after, 0.05)
 
-    async def _attempt(self, call: RegistryRequest, classify: ReplyClassifier, line: Connection) -> tuple[RegistryReply, ReplyVerdict]:
+    async def _attempt(
+        self, call: RegistryRequest, classify: ReplyClassifier, line: Connection
+    ) -> tuple[RegistryReply, ReplyVerdict]:
         where = f"{self.connector}: {call.label or call.method}"
         async with self._rate_limiter.concurrency_slot():
             clock = asyncio.get_running_loop().time
@@ -192,7 +205,9 @@ class Transport:
             text += f" (towards {urlsplit(target).hostname or 'the same host'})"
         raise StreamHalted(verdict.reason or "STOPPED", text)
 
-    async def _send_authenticated(self, call: RegistryRequest, line: Connection, where: str) -> RegistryReply:
+    async def _send_authenticated(
+        self, call: RegistryRequest, line: Connection, where: str
+    ) -> RegistryReply:
         if not call.authenticated:
             return await self._send_rate_limited(call, None, where)
         flow = line.auth.flow(call, self.now())
@@ -205,18 +220,32 @@ class Transport:
                 return reply
             reply.body.close()
 
-    async def _send_rate_limited(self, call: RegistryRequest, context: ssl.SSLContext | None, where: str) -> RegistryReply:
+    async def _send_rate_limited(
+        self, call: RegistryRequest, context: ssl.SSLContext | None, where: str
+    ) -> RegistryReply:
         if origin(call.url) not in self._hosts:
             raise StreamHalted(
                 "CURSOR_FOREIGN",
                 f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
             )
-        async with self._rate_limiter.request_slot() as sent_request:  # fetching a token is asking, and so is asking again with a new one
-            with tracing.span("request", **{"http.request.method": call.method, "server.address": urlsplit(call.url).hostname or ""}):
+        async with (
+            self._rate_limiter.request_slot() as sent_request
+        ):  # fetching a token is asking, and so is asking again with a new one
+            with tracing.span(
+                "request",
+                **{
+                    "http.request.method": call.method,
+                    "server.address": urlsplit(call.url).hostname or "",
+                },
+            ):
                 return await self._send_http(call, context, where, sent_request)
 
     async def _send_http(
-        self, call: RegistryRequest, context: ssl.SSLContext | None, where: str, sent_request: SentRequest
+        self,
+        call: RegistryRequest,
+        context: ssl.SSLContext | None,
+        where: str,
+        sent_request: SentRequest,
     ) -> RegistryReply:
         async def step(name: str, _: object) -> None:
             if name.endswith(".send_request_body.complete"):
@@ -230,7 +259,11 @@ class Transport:
                 request = client.build_request(
                     call.method,
                     httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
-                    headers={"Accept-Encoding": "gzip, deflate", "User-Agent": _USER_AGENT, **call.headers},
+                    headers={
+                        "Accept-Encoding": "gzip, deflate",
+                        "User-Agent": _USER_AGENT,
+                        **call.headers,
+                    },
                     content=call.content,
                     extensions={"trace": step},
                 )
@@ -245,11 +278,17 @@ class Transport:
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
-            raise RetryLater("TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s") from None
+            raise RetryLater(
+                "TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s"
+            ) from None
         except httpx2.HTTPError as error:
-            raise self._translate_error(error, where, secure=call.url.startswith("https:")) from None
+            raise self._translate_error(
+                error, where, secure=call.url.startswith("https:")
+            ) from None
         except (httpx2.InvalidURL, UnicodeError):
-            raise StreamHalted("URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called") from None
+            raise StreamHalted(
+                "URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called"
+            ) from None
         finally:
             metrics.REQUESTS.labels(self.connector, status).inc()
             metrics.REQUEST_DURATION.labels(self.connector).observe(time.perf_counter() - started)
@@ -257,7 +296,11 @@ class Transport:
     async def _read_reply(self, response: httpx2.Response, where: str) -> RegistryReply:
         headers = {name.lower(): value for name, value in response.headers.items()}
         nothing = response.status_code in {204, 304}
-        framed = nothing or "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        framed = (
+            nothing
+            or "content-length" in headers
+            or "chunked" in headers.get("transfer-encoding", "").lower()
+        )
         body: ReplyBody = await read_body(
             _raw_chunks(response),
             encoding=headers.get("content-encoding", "").strip().lower(),
@@ -266,7 +309,13 @@ class Transport:
             max_decoded=self.allowance.max_decoded,
             where=where,
         )
-        return RegistryReply(response.status_code, headers, body, str(response.url), tuple(response.headers.get_list("link")))
+        return RegistryReply(
+            response.status_code,
+            headers,
+            body,
+            str(response.url),
+            tuple(response.headers.get_list("link")),
+        )
 
     def _client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
         if context not in self._clients:
@@ -275,17 +324,26 @@ class Transport:
                 follow_redirects=False,
                 trust_env=False,
                 http2=False,
-                timeout=httpx2.Timeout(self.allowance.timeout, connect=min(CONNECT_TIMEOUT, self.allowance.timeout)),
-                limits=httpx2.Limits(max_connections=self.allowance.concurrency + 2, max_keepalive_connections=self.allowance.concurrency),
+                timeout=httpx2.Timeout(
+                    self.allowance.timeout, connect=min(CONNECT_TIMEOUT, self.allowance.timeout)
+                ),
+                limits=httpx2.Limits(
+                    max_connections=self.allowance.concurrency + 2,
+                    max_keepalive_connections=self.allowance.concurrency,
+                ),
             )
         return self._clients[context]
 
     @staticmethod
-    def _translate_error(error: httpx2.HTTPError, where: str, *, secure: bool) -> RetryLater | StreamHalted:
+    def _translate_error(
+        error: httpx2.HTTPError, where: str, *, secure: bool
+    ) -> RetryLater | StreamHalted:
         if found := tls.tls_failure_reason(error):
             return StreamHalted(found[0], f"{where}: {found[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-            return StreamHalted("URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})")
+            return StreamHalted(
+                "URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})"
+            )
         reason, text = _describe_connection_error(error, secure=secure)
         return RetryLater(reason, f"{where}: {text}")
 
@@ -298,7 +356,10 @@ def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tupl
     if isinstance(cause, socket.gaierror):
         return "DNS_FAILED", "the registry's host name does not resolve"
     if isinstance(error, httpx2.ConnectError):
-        return "CONNECT_FAILED", f"no connection ({(isinstance(cause, OSError) and cause.strerror) or 'refused'})"
+        return (
+            "CONNECT_FAILED",
+            f"no connection ({(isinstance(cause, OSError) and cause.strerror) or 'refused'})",
+        )
     if isinstance(error, httpx2.RemoteProtocolError) and "without sending a response" in str(error):
         hint = "; if the registry wants a client certificate, check tls" if secure else ""
         return "CONNECTION_LOST", f"the registry closed the connection without an answer{hint}"
@@ -307,7 +368,9 @@ def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tupl
     return "CONNECTION_LOST", f"the connection was lost ({type(error).__name__})"
 
 
-def tls_for_step(line: Connection, step: RegistryRequest, call: RegistryRequest) -> ssl.SSLContext | None:
+def tls_for_step(
+    line: Connection, step: RegistryRequest, call: RegistryRequest
+) -> ssl.SSLContext | None:
     """Return the TLS context of one step of a flow: a token endpoint may have one of its own."""
     return line.tls if step.url == call.url else (getattr(line.auth, "tls", None) or line.tls)
 

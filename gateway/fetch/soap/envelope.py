@@ -47,12 +47,21 @@ class Wsdl:
 
             def load(self, url: str) -> bytes:
                 parsed = urlparse(url)
-                if parsed.scheme in {"http", "https"}:  # an address is only a name: the file of that name beside the WSDL is meant
+                if parsed.scheme in {
+                    "http",
+                    "https",
+                }:  # an address is only a name: the file of that name beside the WSDL is meant
                     local = folder / Path(parsed.path).name
                 else:
                     local = Path(url2pathname(parsed.path) if parsed.scheme == "file" else url)
-                if parsed.scheme not in {"", "file", "http", "https"} or not local.resolve().is_relative_to(folder) or not local.is_file():
-                    raise OSError(f"it imports {url}, which does not lie beside it; save it there as {local.name}")
+                if (
+                    parsed.scheme not in {"", "file", "http", "https"}
+                    or not local.resolve().is_relative_to(folder)
+                    or not local.is_file()
+                ):
+                    raise OSError(
+                        f"it imports {url}, which does not lie beside it; save it there as {local.name}"
+                    )
                 return local.read_bytes()
 
             def get(self, *_: Any) -> Any:
@@ -60,7 +69,13 @@ class Wsdl:
 
             post = post_xml = get
 
-        settings = zeep.Settings(strict=True, forbid_dtd=True, forbid_entities=True, forbid_external=False, xml_huge_tree=False)
+        settings = zeep.Settings(
+            strict=True,
+            forbid_dtd=True,
+            forbid_entities=True,
+            forbid_external=False,
+            xml_huge_tree=False,
+        )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -68,7 +83,9 @@ class Wsdl:
                 self._client = make(str(path.resolve()), transport=Vendored(), settings=settings)
             self._binding = self._client.bind(service, port)._binding  # noqa: SLF001 - the one place that knows zeep's inside
         except Exception as error:  # noqa: BLE001 - zeep raises whatever its parser met
-            raise ConfigError([_finding(path, "bad-wsdl", f"the WSDL cannot be used: {_shorten_error(error)}")]) from None
+            raise ConfigError(
+                [_finding(path, "bad-wsdl", f"the WSDL cannot be used: {_shorten_error(error)}")]
+            ) from None
         self._path = path
 
     @property
@@ -79,9 +96,13 @@ class Wsdl:
     def build(self, operation: str, body: Mapping[str, Any]) -> tuple[etree._Element, str]:
         """Return the body's element for an operation and its soapAction; what the WSDL does not know is a ConfigError."""
         try:
-            envelope, headers = self._binding._create(operation, (), dict(body), client=self._client)  # noqa: SLF001
+            envelope, headers = self._binding._create(
+                operation, (), dict(body), client=self._client
+            )
         except Exception as error:  # noqa: BLE001 - see above
-            raise ConfigError([_finding(self._path, "bad-request", f"{operation}: {_shorten_error(error)}")]) from None
+            raise ConfigError(
+                [_finding(self._path, "bad-request", f"{operation}: {_shorten_error(error)}")]
+            ) from None
         content = next(child for child in envelope if etree.QName(child).localname == "Body")
         action = str(headers.get("SOAPAction", "")).strip('"')
         return content[0], action
@@ -150,12 +171,21 @@ def with_xroad(made: SoapMessage, xroad: XRoad, request_id: str) -> SoapMessage:
     service = etree.SubElement(header, f"{{{XROAD}}}service", nsmap=spaces)
     service.set(f"{{{XROAD_ID}}}objectType", "SERVICE")
     _add_member(service, xroad.service)
-    for name, value in (("id", request_id), ("userId", xroad.user_id), ("issue", xroad.issue), ("protocolVersion", xroad.protocol_version)):
+    for name, value in (
+        ("id", request_id),
+        ("userId", xroad.user_id),
+        ("issue", xroad.issue),
+        ("protocolVersion", xroad.protocol_version),
+    ):
         if value:
             etree.SubElement(header, f"{{{XROAD}}}{name}", nsmap=spaces).text = value
     if xroad.represented_party:
         kind, _, code = xroad.represented_party.rpartition("/")
-        party = etree.SubElement(header, f"{{{XROAD_REPRESENTATION}}}representedParty", nsmap={"repr": XROAD_REPRESENTATION})
+        party = etree.SubElement(
+            header,
+            f"{{{XROAD_REPRESENTATION}}}representedParty",
+            nsmap={"repr": XROAD_REPRESENTATION},
+        )
         if kind:
             etree.SubElement(party, f"{{{XROAD_REPRESENTATION}}}partyClass").text = kind
         etree.SubElement(party, f"{{{XROAD_REPRESENTATION}}}partyCode").text = code
@@ -179,17 +209,31 @@ def xroad_http_headers(xroad: XRoad, request_id: str) -> dict[str, str]:
     """Return the headers of the X-Road message protocol for REST."""
     client = xroad.client
     made = {
-        "X-Road-Client": "/".join(part for part in (client.instance, client.member_class, client.member, client.subsystem) if part),
+        "X-Road-Client": "/".join(
+            part
+            for part in (client.instance, client.member_class, client.member, client.subsystem)
+            if part
+        ),
         "X-Road-Id": request_id,
     }
-    optional = {"X-Road-UserId": xroad.user_id, "X-Road-Issue": xroad.issue, "X-Road-Represented-Party": xroad.represented_party}
+    optional = {
+        "X-Road-UserId": xroad.user_id,
+        "X-Road-Issue": xroad.issue,
+        "X-Road-Represented-Party": xroad.represented_party,
+    }
     return made | {name: value for name, value in optional.items() if value}
 
 
 def xroad_path(xroad: XRoad) -> str:
     """Return the path below the security server under which a REST service is reached."""
     service = xroad.service
-    parts = (service.instance, service.member_class, service.member, service.subsystem, service.service)
+    parts = (
+        service.instance,
+        service.member_class,
+        service.member,
+        service.subsystem,
+        service.service,
+    )
     return "r1/" + "/".join(part for part in parts if part)
 
 
@@ -197,8 +241,15 @@ def http_headers(version: str, action: str) -> dict[str, str]:
     """Return the HTTP headers of a SOAP message; an empty soapAction is sent as ``""``."""
     if version == "1.2":
         parameter = f'; action="{action}"' if action else ""
-        return {"Content-Type": f"application/soap+xml; charset=utf-8{parameter}", "Accept": "application/soap+xml, multipart/related"}
-    return {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{action}"', "Accept": "text/xml, multipart/related"}
+        return {
+            "Content-Type": f"application/soap+xml; charset=utf-8{parameter}",
+            "Accept": "application/soap+xml, multipart/related",
+        }
+    return {
+        "Content-Type": "text/xml; charset=utf-8",
+        "SOAPAction": f'"{action}"',
+        "Accept": "text/xml, multipart/related",
+    }
 
 
 # --- replies

@@ -74,21 +74,42 @@ class WsSecurity:
             return
         nonce, created = randomness.token_bytes(16), _format_timestamp(now)
         password.set("Type", PASSWORD + "Digest")
-        digest = hashlib.sha1(nonce + created.encode() + secret.encode(), usedforsecurity=False).digest()
+        digest = hashlib.sha1(
+            nonce + created.encode() + secret.encode(), usedforsecurity=False
+        ).digest()
         password.text = base64.b64encode(digest).decode()
-        etree.SubElement(element, f"{{{WSSE}}}Nonce", EncodingType=BASE64).text = base64.b64encode(nonce).decode()
+        etree.SubElement(element, f"{{{WSSE}}}Nonce", EncodingType=BASE64).text = base64.b64encode(
+            nonce
+        ).decode()
         etree.SubElement(element, f"{{{WSU}}}Created").text = created
 
     def _sign(self, envelope: etree._Element, security: etree._Element, rule: Signature) -> None:
-        key = xml_signature.private_key(self._secrets(rule.key.secret), f"the signing key {rule.key.secret!r}")
-        certificate = xml_signature.certificates(self._secrets(rule.certificate.secret), f"the certificate {rule.certificate.secret!r}")[0]
-        token = etree.Element(f"{{{WSSE}}}BinarySecurityToken", EncodingType=BASE64, ValueType=X509V3)
+        key = xml_signature.private_key(
+            self._secrets(rule.key.secret), f"the signing key {rule.key.secret!r}"
+        )
+        certificate = xml_signature.certificates(
+            self._secrets(rule.certificate.secret), f"the certificate {rule.certificate.secret!r}"
+        )[0]
+        token = etree.Element(
+            f"{{{WSSE}}}BinarySecurityToken", EncodingType=BASE64, ValueType=X509V3
+        )
         token.text = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
         security.insert(0, token)
-        named = [(_ensure_id(element), element) for part in rule.sign for element in _signed_elements(envelope, part)]
-        signature = xml_signature.sign(named, key, digest=xml_signature.DIGEST_NAMES[rule.digest], prefixes=rule.inclusive_prefixes)
+        named = [
+            (_ensure_id(element), element)
+            for part in rule.sign
+            for element in _signed_elements(envelope, part)
+        ]
+        signature = xml_signature.sign(
+            named,
+            key,
+            digest=xml_signature.DIGEST_NAMES[rule.digest],
+            prefixes=rule.inclusive_prefixes,
+        )
         info = etree.SubElement(signature, f"{{{DS}}}KeyInfo")
-        reference = etree.SubElement(etree.SubElement(info, f"{{{WSSE}}}SecurityTokenReference"), f"{{{WSSE}}}Reference")
+        reference = etree.SubElement(
+            etree.SubElement(info, f"{{{WSSE}}}SecurityTokenReference"), f"{{{WSSE}}}Reference"
+        )
         reference.set("URI", "#" + _ensure_id(token))
         reference.set("ValueType", X509V3)
         security.append(signature)
@@ -96,7 +117,9 @@ class WsSecurity:
     def is_signed(self, envelope: etree._Element) -> bool:
         """Return whether a message claims to be signed; a fault may not be."""
         header = soap.header_of(envelope)
-        return header is not None and header.find(f"{{{WSSE}}}Security/{{{DS}}}Signature") is not None
+        return (
+            header is not None and header.find(f"{{{WSSE}}}Security/{{{DS}}}Signature") is not None
+        )
 
     def verify_reply(self, envelope: etree._Element, now: datetime) -> etree._Element:
         """Return an envelope made of the verified parts alone; raises :class:`~gateway.fetch.soap.xml_signature.Refused`."""
@@ -107,15 +130,24 @@ class WsSecurity:
         signatures = security.findall(f"{{{DS}}}Signature")
         if len(signatures) != 1:
             raise SignatureRefused(
-                "SIGNATURE_ABSENT", f"{self._where}: the reply is not signed" if not signatures else f"{self._where}: two signatures"
+                "SIGNATURE_ABSENT",
+                f"{self._where}: the reply is not signed"
+                if not signatures
+                else f"{self._where}: two signatures",
             )
-        trust = xml_signature.certificates(self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}")
-        keys = xml_signature.trusted_keys(trust, _embedded_certificate(security, signatures[0]), now)
+        trust = xml_signature.certificates(
+            self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}"
+        )
+        keys = xml_signature.trusted_keys(
+            trust, _embedded_certificate(security, signatures[0]), now
+        )
         covered = xml_signature.verify_references(envelope, signatures[0], keys)
         for part in rule.require:
             elements = _signed_elements(envelope, part)
             if not elements or any(element not in covered for element in elements):
-                raise SignatureRefused("SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed")
+                raise SignatureRefused(
+                    "SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed"
+                )
         self._check_freshness(security, signatures[0], now)
         return _envelope_of_signed_parts(envelope, covered)
 
@@ -125,26 +157,46 @@ class WsSecurity:
         if not found:
             raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
         if len(found) != 1 or found[0].getparent() is not header:
-            raise SignatureRefused("SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header")
+            raise SignatureRefused(
+                "SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header"
+            )
         return found[0]
 
-    def _check_freshness(self, security: etree._Element, signature: etree._Element, now: datetime) -> None:
+    def _check_freshness(
+        self, security: etree._Element, signature: etree._Element, now: datetime
+    ) -> None:
         stamp = security.find(f"{{{WSU}}}Timestamp")
         window = timedelta(minutes=10)
         if stamp is not None:
-            created, expires = (_parse_timestamp(stamp.findtext(f"{{{WSU}}}{name}")) for name in ("Created", "Expires"))
+            created, expires = (
+                _parse_timestamp(stamp.findtext(f"{{{WSU}}}{name}"))
+                for name in ("Created", "Expires")
+            )
             if created is not None and created > now + SKEW:
-                raise SignatureRefused("SIGNATURE_EXPIRED", f"{self._where}: the reply was signed in the future; compare the clocks")
-            if (expires is not None and expires < now - SKEW) or (created is not None and created < now - timedelta(days=1)):
-                raise SignatureRefused("SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired")
+                raise SignatureRefused(
+                    "SIGNATURE_EXPIRED",
+                    f"{self._where}: the reply was signed in the future; compare the clocks",
+                )
+            if (expires is not None and expires < now - SKEW) or (
+                created is not None and created < now - timedelta(days=1)
+            ):
+                raise SignatureRefused(
+                    "SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired"
+                )
             window = max(window, (expires - now) + SKEW) if expires is not None else window
         rule = self._security.signature
         if rule and rule.replay_window:
             window = rule.replay_window
-        value = hashlib.sha256("".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()).digest()
-        self._seen_signatures = {seen: until for seen, until in self._seen_signatures.items() if until > now}
+        value = hashlib.sha256(
+            "".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()
+        ).digest()
+        self._seen_signatures = {
+            seen: until for seen, until in self._seen_signatures.items() if until > now
+        }
         if value in self._seen_signatures:
-            raise SignatureRefused("SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice")
+            raise SignatureRefused(
+                "SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice"
+            )
         self._seen_signatures[value] = now + window
 
 
@@ -155,7 +207,9 @@ def _timestamp(security: etree._Element, now: datetime, ttl: timedelta) -> None:
 
 
 def _format_timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return (
+        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    )
 
 
 def _parse_timestamp(text: str | None) -> datetime | None:
@@ -164,7 +218,9 @@ def _parse_timestamp(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise SignatureRefused("SIGNATURE_MALFORMED", "the Timestamp holds no valid moment") from None
+        raise SignatureRefused(
+            "SIGNATURE_MALFORMED", "the Timestamp holds no valid moment"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -192,7 +248,9 @@ def _signed_elements(envelope: etree._Element, part: str) -> list[etree._Element
     return header.findall(f"{{{soap.WSA}}}{names[part]}")
 
 
-def _embedded_certificate(security: etree._Element, signature: etree._Element) -> x509.Certificate | None:
+def _embedded_certificate(
+    security: etree._Element, signature: etree._Element
+) -> x509.Certificate | None:
     """Return the certificate the message shows, if it shows one; whether it is trusted is decided elsewhere."""
     tokens = {token.get(_ID): token for token in security.findall(f"{{{WSSE}}}BinarySecurityToken")}
     wanted = signature.find(f"{{{DS}}}KeyInfo/{{{WSSE}}}SecurityTokenReference/{{{WSSE}}}Reference")
@@ -200,12 +258,18 @@ def _embedded_certificate(security: etree._Element, signature: etree._Element) -
     if token is None:
         return None
     try:
-        return x509.load_der_x509_certificate(base64.b64decode("".join((token.text or "").split()), validate=True))
+        return x509.load_der_x509_certificate(
+            base64.b64decode("".join((token.text or "").split()), validate=True)
+        )
     except (binascii.Error, ValueError):
-        raise SignatureRefused("SIGNATURE_MALFORMED", "the BinarySecurityToken is not a certificate") from None
+        raise SignatureRefused(
+            "SIGNATURE_MALFORMED", "the BinarySecurityToken is not a certificate"
+        ) from None
 
 
-def _envelope_of_signed_parts(envelope: etree._Element, covered: list[etree._Element]) -> etree._Element:
+def _envelope_of_signed_parts(
+    envelope: etree._Element, covered: list[etree._Element]
+) -> etree._Element:
     space = etree.QName(envelope).namespace
     made = etree.Element(f"{{{space}}}Envelope", nsmap=cast("Any", envelope.nsmap))
     header = etree.SubElement(made, f"{{{space}}}Header")

@@ -28,7 +28,10 @@ DS = "http://www.w3.org/2000/09/xmldsig#"
 EXC = "http://www.w3.org/2001/10/xml-exc-c14n#"
 WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 ENVELOPED = DS + "enveloped-signature"
-INCLUSIVE = {"http://www.w3.org/TR/2001/REC-xml-c14n-20010315", "http://www.w3.org/2006/12/xml-c14n11"}
+INCLUSIVE = {
+    "http://www.w3.org/TR/2001/REC-xml-c14n-20010315",
+    "http://www.w3.org/2006/12/xml-c14n11",
+}
 """Canonical XML 1.0 and 1.1: the same for whole documents; where they differ, the digest does not match and the signature is refused."""
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
@@ -51,10 +54,18 @@ class SignatureRefused(StreamHalted):
     """A signature that does not hold. ``reason`` starts with ``SIGNATURE_``."""
 
 
-def canonicalise(element: etree._Element, prefixes: Sequence[str] = (), *, exclusive: bool = True) -> bytes:
+def canonicalise(
+    element: etree._Element, prefixes: Sequence[str] = (), *, exclusive: bool = True
+) -> bytes:
     """Return the canonical bytes of an element."""
     if exclusive:
-        return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=list(prefixes) or None)
+        return etree.tostring(
+            element,
+            method="c14n",
+            exclusive=True,
+            with_comments=False,
+            inclusive_ns_prefixes=list(prefixes) or None,
+        )
     return etree.tostring(element, method="c14n", exclusive=False, with_comments=False)
 
 
@@ -81,17 +92,28 @@ def sign(
         value = _DIGESTS[digest](canonicalise(element, prefixes)).digest()
         etree.SubElement(reference, f"{{{DS}}}DigestValue").text = base64.b64encode(value).decode()
     signature_value = key.sign(canonicalise(info, prefixes), padding.PKCS1v15(), hashes.SHA256())
-    etree.SubElement(signature, f"{{{DS}}}SignatureValue").text = base64.b64encode(signature_value).decode()
+    etree.SubElement(signature, f"{{{DS}}}SignatureValue").text = base64.b64encode(
+        signature_value
+    ).decode()
     return signature
 
 
-def _add_algorithm(parent: etree._Element, name: str, algorithm: str, prefixes: Sequence[str]) -> None:
+def _add_algorithm(
+    parent: etree._Element, name: str, algorithm: str, prefixes: Sequence[str]
+) -> None:
     signature_value = etree.SubElement(parent, f"{{{DS}}}{name}", Algorithm=algorithm)
     if prefixes:
-        etree.SubElement(signature_value, f"{{{EXC}}}InclusiveNamespaces", nsmap={"ec": EXC}, PrefixList=" ".join(prefixes))
+        etree.SubElement(
+            signature_value,
+            f"{{{EXC}}}InclusiveNamespaces",
+            nsmap={"ec": EXC},
+            PrefixList=" ".join(prefixes),
+        )
 
 
-def verify_references(root: etree._Element, signature: etree._Element, keys: Sequence[Any]) -> list[etree._Element]:
+def verify_references(
+    root: etree._Element, signature: etree._Element, keys: Sequence[Any]
+) -> list[etree._Element]:
     """Return the elements a signature covers, after verifying every one of them and the signature itself.
 
     ``keys`` are public keys the caller trusts. Raises :class:`Refused`.
@@ -105,9 +127,14 @@ def verify_references(root: etree._Element, signature: etree._Element, keys: Seq
     covered = []
     for reference in references:
         name = reference.get("URI") or ""
-        element = root if not name else ids.get(name.removeprefix("#")) if name.startswith("#") else None
+        element = (
+            root if not name else ids.get(name.removeprefix("#")) if name.startswith("#") else None
+        )
         if element is None:
-            raise SignatureRefused("SIGNATURE_REFERENCE", "the signature covers something that is not in the message exactly once")
+            raise SignatureRefused(
+                "SIGNATURE_REFERENCE",
+                "the signature covers something that is not in the message exactly once",
+            )
         _verify_digest(reference, element, signature)
         covered.append(element)
     return covered
@@ -119,9 +146,13 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
     algorithm = _exactly_one(info, "SignatureMethod").get("Algorithm") or ""
     if algorithm not in _SIGNATURES:
         raise SignatureRefused(
-            "SIGNATURE_ALGORITHM", f"the signature algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted"
+            "SIGNATURE_ALGORITHM",
+            f"the signature algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted",
         )
-    value, data = _decoded(_exactly_one(signature, "SignatureValue")), canonicalise(info, prefixes, exclusive=exclusive)
+    value, data = (
+        _decoded(_exactly_one(signature, "SignatureValue")),
+        canonicalise(info, prefixes, exclusive=exclusive),
+    )
     for key in keys:
         try:
             if isinstance(key, rsa.RSAPublicKey) and "#rsa-" in algorithm:
@@ -129,15 +160,22 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
                 return
             if isinstance(key, ec.EllipticCurvePublicKey) and "#ecdsa-" in algorithm:
                 half = len(value) // 2
-                der = encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
+                der = encode_dss_signature(
+                    int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big")
+                )
                 key.verify(der, data, ec.ECDSA(_SIGNATURES[algorithm]))
                 return
         except InvalidSignature:
             continue
-    raise SignatureRefused("SIGNATURE_INVALID", "the signature was not made with a key that is trusted, or the message was changed")
+    raise SignatureRefused(
+        "SIGNATURE_INVALID",
+        "the signature was not made with a key that is trusted, or the message was changed",
+    )
 
 
-def _verify_digest(reference: etree._Element, element: etree._Element, signature: etree._Element) -> None:
+def _verify_digest(
+    reference: etree._Element, element: etree._Element, signature: etree._Element
+) -> None:
     exclusive, enveloped = False, False
     prefixes: tuple[str, ...] = ()
     for transform in reference.iterfind(f"{{{DS}}}Transforms/{{{DS}}}Transform"):
@@ -147,13 +185,18 @@ def _verify_digest(reference: etree._Element, element: etree._Element, signature
             exclusive, prefixes = _canonicalisation(transform)
     algorithm = _exactly_one(reference, "DigestMethod").get("Algorithm") or ""
     if algorithm not in _DIGESTS:
-        raise SignatureRefused("SIGNATURE_ALGORITHM", f"the digest algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted")
+        raise SignatureRefused(
+            "SIGNATURE_ALGORITHM",
+            f"the digest algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted",
+        )
     data = (
         _canonicalise_without_signature(element, signature, prefixes, exclusive=exclusive)
         if enveloped
         else canonicalise(element, prefixes, exclusive=exclusive)
     )
-    if not hmac.compare_digest(_DIGESTS[algorithm](data).digest(), _decoded(_exactly_one(reference, "DigestValue"))):
+    if not hmac.compare_digest(
+        _DIGESTS[algorithm](data).digest(), _decoded(_exactly_one(reference, "DigestValue"))
+    ):
         raise SignatureRefused("SIGNATURE_INVALID", "a signed part was changed after it was signed")
 
 
@@ -163,7 +206,9 @@ def _canonicalise_without_signature(
     """Canonicalise an element as if the signature inside it were not there; the tree is left as it was."""
     parent = signature.getparent()
     if parent is None or element not in signature.iterancestors():
-        raise SignatureRefused("SIGNATURE_REFERENCE", "an enveloped signature does not stand inside what it signs")
+        raise SignatureRefused(
+            "SIGNATURE_REFERENCE", "an enveloped signature does not stand inside what it signs"
+        )
     place, tail = parent.index(signature), signature.tail
     before = parent[place - 1] if place else None
     kept = before.tail if before is not None else parent.text
@@ -193,7 +238,9 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
         return True, tuple((listed.get("PrefixList") or "").split()) if listed is not None else ()
     if algorithm in INCLUSIVE:
         return False, ()
-    raise SignatureRefused("SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted")
+    raise SignatureRefused(
+        "SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted"
+    )
 
 
 def _ids(root: etree._Element) -> dict[str, etree._Element | None]:
@@ -218,7 +265,9 @@ def _decoded(element: etree._Element) -> bytes:
     try:
         return base64.b64decode("".join((element.text or "").split()), validate=True)
     except (binascii.Error, ValueError):
-        raise SignatureRefused("SIGNATURE_MALFORMED", "the signature holds a value that is not base64") from None
+        raise SignatureRefused(
+            "SIGNATURE_MALFORMED", "the signature holds a value that is not base64"
+        ) from None
 
 
 # --- keys and certificates
@@ -229,7 +278,9 @@ def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
-        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an unencrypted PEM private key") from None
+        raise StreamHalted(
+            "KEY_UNREADABLE", f"{what} is not an unencrypted PEM private key"
+        ) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise StreamHalted("KEY_UNREADABLE", f"{what} is not an RSA key")
     return key
@@ -243,20 +294,41 @@ def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
         raise StreamHalted("KEY_UNREADABLE", f"{what} holds no PEM certificate") from None
 
 
-def trusted_keys(trusted_certificates: Sequence[x509.Certificate], embedded: x509.Certificate | None, now: datetime) -> list[Any]:
+def trusted_keys(
+    trusted_certificates: Sequence[x509.Certificate],
+    embedded: x509.Certificate | None,
+    now: datetime,
+) -> list[Any]:
     """Return the public keys that may have signed: of a trusted certificate, or of the shown one when a trusted authority issued it."""
-    candidates = [certificate for certificate in trusted_certificates if embedded is None or certificate == embedded]
+    candidates = [
+        certificate
+        for certificate in trusted_certificates
+        if embedded is None or certificate == embedded
+    ]
     if embedded is not None and not candidates:
-        candidates = [embedded] if any(_is_issued_by(embedded, authority, now) for authority in trusted_certificates) else []
+        candidates = (
+            [embedded]
+            if any(_is_issued_by(embedded, authority, now) for authority in trusted_certificates)
+            else []
+        )
         if not candidates:
-            raise SignatureRefused("SIGNATURE_UNTRUSTED", "the message shows a certificate that no trusted authority issued")
-    valid = [one.public_key() for one in candidates if one.not_valid_before_utc <= now <= one.not_valid_after_utc]
+            raise SignatureRefused(
+                "SIGNATURE_UNTRUSTED",
+                "the message shows a certificate that no trusted authority issued",
+            )
+    valid = [
+        one.public_key()
+        for one in candidates
+        if one.not_valid_before_utc <= now <= one.not_valid_after_utc
+    ]
     if not valid:
         raise SignatureRefused("SIGNATURE_EXPIRED", "the certificate that signs is not valid now")
     return valid
 
 
-def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate, now: datetime) -> bool:
+def _is_issued_by(
+    certificate: x509.Certificate, authority: x509.Certificate, now: datetime
+) -> bool:
     try:
         constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(authority)
@@ -265,7 +337,9 @@ def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate, no
     return constraints.ca and authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
 
 
-def verify_enveloped(data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str) -> bytes:
+def verify_enveloped(
+    data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str
+) -> bytes:
     """Verify the signature inside a document over the whole of it, and return the document's bytes untouched.
 
     With ``trust`` the signer has to be one of these certificates or issued by one; without it, only that the document was not
@@ -274,16 +348,24 @@ def verify_enveloped(data: bytes, trusted_certificates: Sequence[x509.Certificat
     root = xml_parser.parse_bytes(data, where=where)
     signatures = list(root.iter(f"{{{DS}}}Signature"))
     if len(signatures) != 1:
-        raise SignatureRefused("SIGNATURE_ABSENT", f"{where}: a document needs exactly one signature, this one has {len(signatures)}")
+        raise SignatureRefused(
+            "SIGNATURE_ABSENT",
+            f"{where}: a document needs exactly one signature, this one has {len(signatures)}",
+        )
     embedded = _embedded_certificate(signatures[0])
     if trusted_certificates:
         keys = trusted_keys(trusted_certificates, embedded, now)
     elif embedded is not None:
         keys = [embedded.public_key()]
     else:
-        raise SignatureRefused("SIGNATURE_UNTRUSTED", f"{where}: the signature shows no certificate, and none is configured")
+        raise SignatureRefused(
+            "SIGNATURE_UNTRUSTED",
+            f"{where}: the signature shows no certificate, and none is configured",
+        )
     if verify_references(root, signatures[0], keys) != [root]:
-        raise SignatureRefused("SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document")
+        raise SignatureRefused(
+            "SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document"
+        )
     return data
 
 
@@ -294,4 +376,6 @@ def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
     try:
         return x509.load_der_x509_certificate(_decoded(found))
     except ValueError:
-        raise SignatureRefused("SIGNATURE_MALFORMED", "the certificate in the signature cannot be read") from None
+        raise SignatureRefused(
+            "SIGNATURE_MALFORMED", "the certificate in the signature cannot be read"
+        ) from None

@@ -118,7 +118,11 @@ class _CodeWriter:
         return name
 
     def _literal(self, value: Any) -> str:
-        return repr(value) if type(value) in {str, int, bool, type(None)} else self._bind("constant", value)
+        return (
+            repr(value)
+            if type(value) in {str, int, bool, type(None)}
+            else self._bind("constant", value)
+        )
 
     # a function, a scope, a step --------------------------------------------------------------------------------------------------
 
@@ -128,22 +132,32 @@ class _CodeWriter:
             self._emit("values = {}")
             if not self._xml:
                 with self._emit_block("if type(node) is not dict:"):
-                    self._emit(f"apply({self._bind('steps', steps)}, node, context, State(values, lookups, issues))")
+                    self._emit(
+                        f"apply({self._bind('steps', steps)}, node, context, State(values, lookups, issues))"
+                    )
                     self._emit("return values")
             self._emit_rules(steps, "node", "values")
             self._emit("return values")
 
     def _emit_rules(self, steps: Sequence[FieldRule], node: str, values: str) -> None:
-        scope = _Scope(node, values, f"State({values}, lookups, issues)", shared_targets=_shared_targets(steps))
+        scope = _Scope(
+            node, values, f"State({values}, lookups, issues)", shared_targets=_shared_targets(steps)
+        )
         if any(map(_needs_state, (step.shape for step in steps))):
             state = self._unique_name("state")
             self._emit(f"{state} = {scope.state}")
             scope.state = state
         for shape in (inner for step in steps for inner in nested_rules(step.shape)):
             self._bind_path(shape, scope)
-        above = [step.parents[:length] for step in steps for length in range(1, len(step.parents) + 1)]
+        above = [
+            step.parents[:length] for step in steps for length in range(1, len(step.parents) + 1)
+        ]
         for parents in above:
-            if parents not in scope.containers and above.count(parents) > 1 and not _is_shared(scope.shared_targets, parents):
+            if (
+                parents not in scope.containers
+                and above.count(parents) > 1
+                and not _is_shared(scope.shared_targets, parents)
+            ):
                 scope.containers[parents] = self._unique_name("_".join(parents))
                 self._emit(f"{scope.containers[parents]} = None")
         for step in steps:
@@ -167,7 +181,9 @@ class _CodeWriter:
             self._emit(f"put({scope.values}, {step.parents!r}, {step.name!r}, {value})")
             return
         known = next(
-            step.parents[:length] for length in range(len(step.parents), -1, -1) if not length or step.parents[:length] in scope.containers
+            step.parents[:length]
+            for length in range(len(step.parents), -1, -1)
+            if not length or step.parents[:length] in scope.containers
         )
         self._emit_container(known, scope)
         name, *inner = (*step.parents[len(known) :], step.name)
@@ -219,7 +235,9 @@ class _CodeWriter:
         self._emit(f"v = {scope.places[tuple(above)]}.get({key!r})")
         self._emit_text_or_fallback(shape, scope)
 
-    def _emit_text_or_fallback(self, shape: SingleValue, scope: _Scope, *, from_context: bool = False) -> None:
+    def _emit_text_or_fallback(
+        self, shape: SingleValue, scope: _Scope, *, from_context: bool = False
+    ) -> None:
         with self._emit_block("if type(v) is str:"):
             self._convert(shape, scope, from_context=from_context)
         takes = shape.conversion.accepted_json_type
@@ -235,7 +253,9 @@ class _CodeWriter:
         if own_text:
             self._emit_rule_call(shape, scope)
         elif attribute is not None:
-            self._emit(f"v = {scope.places[tags]}.get({attribute.encode()!r})")  # bytes: lxml would encode a text each time
+            self._emit(
+                f"v = {scope.places[tags]}.get({attribute.encode()!r})"
+            )  # bytes: lxml would encode a text each time
             self._emit_text_or_fallback(shape, scope)
         else:
             self._emit(f"f = {self._child_expression(tags, scope)}")
@@ -252,10 +272,14 @@ class _CodeWriter:
         """Write what becomes of a text ``v``; one that was ``kept`` is of the context, so nothing is known of it."""
         conversion = shape.conversion
         self._emit("v = v.strip()")
-        with self._emit_block("if not v:" if shape.nulls == {""} else f"if v in {self._bind('nulls', shape.nulls)}:"):
+        with self._emit_block(
+            "if not v:" if shape.nulls == {""} else f"if v in {self._bind('nulls', shape.nulls)}:"
+        ):
             self._emit("v = None")
         if conversion.is_plain_text:
-            with self._emit_block(f"elif not v.isascii() or {'' if from_context else 'hidden and '}not v.isprintable():"):
+            with self._emit_block(
+                f"elif not v.isascii() or {'' if from_context else 'hidden and '}not v.isprintable():"
+            ):
                 self._emit("v = clean(v)")
             return
         with self._emit_block("else:"):
@@ -292,7 +316,11 @@ class _CodeWriter:
                 self._emit_item_list(shape)
 
     def _emit_item_list(self, shape: ItemList) -> None:
-        made, item, values = self._unique_name("made"), self._unique_name("item"), self._unique_name("values")
+        made, item, values = (
+            self._unique_name("made"),
+            self._unique_name("item"),
+            self._unique_name("values"),
+        )
         self._emit(f"{made} = []")
         with self._emit_block(f"for {item} in f if type(f) is list else (f,):"):
             self._emit(f"{values} = {{}}")
@@ -302,7 +330,9 @@ class _CodeWriter:
                 with self._emit_block(f"if type({item}) is dict:"):
                     self._emit_rules(shape.steps, item, values)
                 with self._emit_block(f"elif {item} is not None:"):
-                    self._emit(f"apply({self._bind('steps', shape.steps)}, {item}, context, State({values}, lookups, issues))")
+                    self._emit(
+                        f"apply({self._bind('steps', shape.steps)}, {item}, context, State({values}, lookups, issues))"
+                    )
             with self._emit_block(f"if {values}:"):
                 self._emit(f"{made}.append({values})")
         self._emit(f"v = {made} or None")
@@ -311,7 +341,10 @@ class _CodeWriter:
 
     def _bind_path(self, shape: CompiledRule, scope: _Scope) -> None:
         """Give the place that a shape looks into a name, and all above it."""
-        if not isinstance(shape, SingleValue | ManyValues | ItemList) or shape.select.direct_path is None:
+        if (
+            not isinstance(shape, SingleValue | ManyValues | ItemList)
+            or shape.select.direct_path is None
+        ):
             return
         if self._xml:
             tags, attribute, _ = shape.select.direct_path
@@ -350,7 +383,14 @@ class _CodeWriter:
         if tags:
             self._bind_xml_children(tags[:-1], scope)
         name = scope.children[tags] = self._unique_name("children")
-        self._emit(f"{name} = " + (f"below({self._child_expression(tags, scope)})" if tags else f"children({scope.node})"))
+        self._emit(
+            f"{name} = "
+            + (
+                f"below({self._child_expression(tags, scope)})"
+                if tags
+                else f"children({scope.node})"
+            )
+        )
 
     def _child_expression(self, tags: NodePath, scope: _Scope) -> str:
         if not tags:
@@ -367,7 +407,10 @@ def _needs_state(shape: CompiledRule) -> bool:
         or type(part) is CompiledRule
         or (
             isinstance(part, SingleValue)
-            and ((part.select.direct_path is None and not _context_name(part.select)) or _converts_with_state(part))
+            and (
+                (part.select.direct_path is None and not _context_name(part.select))
+                or _converts_with_state(part)
+            )
         )
         for part in nested_rules(shape)
     )
@@ -379,19 +422,29 @@ def _converts_with_state(shape: SingleValue) -> bool:
 
 def _context_name(select: CompiledExpression) -> str:
     """Return the name when an expression is nothing but ``$name``."""
-    return next(iter(select.variables)) if select.is_direct_path and select.direct_path is None and len(select.variables) == 1 else ""
+    return (
+        next(iter(select.variables))
+        if select.is_direct_path and select.direct_path is None and len(select.variables) == 1
+        else ""
+    )
 
 
 def _is_direct_list(select: CompiledExpression) -> bool:
     """Whether everything an expression finds is at hand: the value of a key, or the children of a tag."""
     if select.direct_path is None:
         return False
-    return select.kind != "xml" or bool(select.direct_path[0] and select.direct_path[1] is None and not select.direct_path[2])
+    return select.kind != "xml" or bool(
+        select.direct_path[0] and select.direct_path[1] is None and not select.direct_path[2]
+    )
 
 
 def _shared_targets(steps: Sequence[FieldRule]) -> frozenset[tuple[str, ...]]:
     whole = [(*step.parents, step.name) for step in steps]
-    inside = [parents[:length] for parents in (step.parents for step in steps) for length in range(1, len(parents) + 1)]
+    inside = [
+        parents[:length]
+        for parents in (step.parents for step in steps)
+        for length in range(1, len(parents) + 1)
+    ]
     return frozenset(path for path in whole if path in inside)
 
 

@@ -14,7 +14,9 @@ from gateway.records import Issue, Lookup
 class ConnectorTableLookup:
     """A table under ``tables:`` of the connector file."""
 
-    def __init__(self, table: LocalTable, name: str, field: str, connector: str, digest: str) -> None:
+    def __init__(
+        self, table: LocalTable, name: str, field: str, connector: str, digest: str
+    ) -> None:
         self._map = table.map
         self._unmapped = table.unmapped
         self._name, self._field, self._source, self._digest = name, field, connector, digest
@@ -37,7 +39,13 @@ class ConnectorTableLookup:
         """Return the value of a code; notes the row that answered."""
         if code in self._map:
             state.lookups.append(
-                Lookup(field=self._field, table=self._name, version=self._digest, row=code, source=f"connector {self._source}")
+                Lookup(
+                    field=self._field,
+                    table=self._name,
+                    version=self._digest,
+                    row=code,
+                    source=f"connector {self._source}",
+                )
             )
             return self._map[code]
         return handle_unmapped(self._unmapped, self._name, self._field, state)
@@ -46,8 +54,21 @@ class ConnectorTableLookup:
 class MappingTableLookup:
     """A code table of the country, or of the EU, read at the record's date."""
 
-    def __init__(self, tables: Tables | None, country: str, name: str, field: str, dates: tuple[tuple[str, ...], ...]) -> None:
-        self._tables, self._country, self._name, self._field, self._dates = tables, country, name, field, dates
+    def __init__(
+        self,
+        tables: Tables | None,
+        country: str,
+        name: str,
+        field: str,
+        dates: tuple[tuple[str, ...], ...],
+    ) -> None:
+        self._tables, self._country, self._name, self._field, self._dates = (
+            tables,
+            country,
+            name,
+            field,
+            dates,
+        )
 
     @property
     def exists(self) -> bool:
@@ -61,10 +82,26 @@ class MappingTableLookup:
         """Return the value of a code at the record's date; notes the row that answered."""
         if self._tables is None:
             return handle_unmapped("reject", self._name, self._field, state, "no_tables")
-        found = self._tables.code(self._country, self._name, code, self._reference_date(state.values))
+        found = self._tables.code(
+            self._country, self._name, code, self._reference_date(state.values)
+        )
         if isinstance(found, NoCodeMatch):
-            return handle_unmapped("reject", self._name, self._field, state, "unmapped" if found.reason == "code_unknown" else found.reason)
-        state.lookups.append(Lookup(field=self._field, table=self._name, version=found.version, row=found.row, source=found.source))
+            return handle_unmapped(
+                "reject",
+                self._name,
+                self._field,
+                state,
+                "unmapped" if found.reason == "code_unknown" else found.reason,
+            )
+        state.lookups.append(
+            Lookup(
+                field=self._field,
+                table=self._name,
+                version=found.version,
+                row=found.row,
+                source=found.source,
+            )
+        )
         return found.value
 
     def _reference_date(self, values: dict[str, Any]) -> date | None:
@@ -79,10 +116,16 @@ class MappingTableLookup:
 
 def reference_date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
     """Return where the day stands that a table is read at: where the rule says, else the first of the usual places that is filled."""
-    return (tuple(at.split(".")),) if at else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))
+    return (
+        (tuple(at.split(".")),)
+        if at
+        else (("awarded_on",), ("valid_from",), ("starts_on",), ("issued_on",))
+    )
 
 
-def handle_unmapped(policy: str, table: str, field: str, state: MappingState, reason: str = "unmapped") -> None:
+def handle_unmapped(
+    policy: str, table: str, field: str, state: MappingState, reason: str = "unmapped"
+) -> None:
     """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.mapping.rule_functions.Refused`."""
     if policy == "null":
         return

@@ -10,7 +10,12 @@ from typing import Any
 from gateway.config.rules import Cast
 from gateway.config.target_fields import TargetField
 from gateway.harmonise.mapping.code_lookup import ConnectorTableLookup
-from gateway.harmonise.mapping.rule_functions import Conversion, FieldRejected, MappingState, StatefulConvert
+from gateway.harmonise.mapping.rule_functions import (
+    Conversion,
+    FieldRejected,
+    MappingState,
+    StatefulConvert,
+)
 from gateway.harmonise.values import casts, dates
 from gateway.harmonise.values import text as scalars
 from gateway.harmonise.values.text import CastError, Convert
@@ -61,7 +66,12 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
             if cast is not None:
                 value = cast(value)
             if lookup is not None:
-                value = lookup(scalars.read_text(value) if not isinstance(value, bool) else ("true" if value else "false"), state)
+                value = lookup(
+                    scalars.read_text(value)
+                    if not isinstance(value, bool)
+                    else ("true" if value else "false"),
+                    state,
+                )
                 if value is None:
                     return None
             if pseudonymise is not None:
@@ -86,15 +96,27 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
     return Conversion(
         convert,
         _text_converter(
-            cast, pseudonymise, to_target_type, remember=not personal and pseudonymise is None and found.value_type in _CACHEABLE_TYPES
+            cast,
+            pseudonymise,
+            to_target_type,
+            remember=not personal and pseudonymise is None and found.value_type in _CACHEABLE_TYPES,
         ),
     )
 
 
-def _direct_conversion(found: TargetField, zone: str, convert: StatefulConvert, to_target_type: Convert, *, personal: bool) -> Conversion:
+def _direct_conversion(
+    found: TargetField,
+    zone: str,
+    convert: StatefulConvert,
+    to_target_type: Convert,
+    *,
+    personal: bool,
+) -> Conversion:
     """Return the conversion of a rule that says nothing but where its value is."""
     if found.value_type in {"text", "texts"} and not found.cast:
-        return Conversion(convert, scalars.clean_text, is_plain_text=True, accepted_json_type=int, wrap=str)
+        return Conversion(
+            convert, scalars.clean_text, is_plain_text=True, accepted_json_type=int, wrap=str
+        )
     if found.value_type == "datetime":
         return Conversion(convert, dates.datetime_cast(None, zone))
     if not personal and (found.value_type in _CACHEABLE_TYPES or found.cast):
@@ -102,11 +124,18 @@ def _direct_conversion(found: TargetField, zone: str, convert: StatefulConvert, 
     if found.value_type == "boolean":
         return Conversion(convert, to_target_type, accepted_json_type=bool)
     if found.value_type in {"integer", "decimal"}:
-        return Conversion(convert, to_target_type, accepted_json_type=int, wrap=Decimal if found.value_type == "decimal" else None)
+        return Conversion(
+            convert,
+            to_target_type,
+            accepted_json_type=int,
+            wrap=Decimal if found.value_type == "decimal" else None,
+        )
     return Conversion(convert, to_target_type)
 
 
-def _text_converter(cast: Convert | None, pseudonymise: Convert | None, to_target_type: Convert, *, remember: bool) -> Convert:
+def _text_converter(
+    cast: Convert | None, pseudonymise: Convert | None, to_target_type: Convert, *, remember: bool
+) -> Convert:
     if pseudonymise is None:
         made: Convert = to_target_type if cast is None else lambda text: to_target_type(cast(text))
         return cached(made) if remember else made

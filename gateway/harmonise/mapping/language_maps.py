@@ -8,9 +8,21 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.expressions.compiler import CompiledExpression, Context, Evaluate, is_element, text_of
+from gateway.config.expressions.compiler import (
+    CompiledExpression,
+    Context,
+    Evaluate,
+    is_element,
+    text_of,
+)
 from gateway.config.rules import Languages
-from gateway.harmonise.mapping.rule_functions import CompiledRule, FieldRejected, ManyValues, MappingState, element_text
+from gateway.harmonise.mapping.rule_functions import (
+    CompiledRule,
+    FieldRejected,
+    ManyValues,
+    MappingState,
+    element_text,
+)
 from gateway.harmonise.values import casts
 from gateway.harmonise.values.text import CastError, Convert
 from gateway.records import Issue
@@ -22,10 +34,17 @@ Pairs = Callable[[Any, Context], list[LanguageText]]
 
 
 def language_map(
-    languages: Languages, convert: Convert, nulls: frozenset[str], name: str, pick: str | None, compile_: Compile
+    languages: Languages,
+    convert: Convert,
+    nulls: frozenset[str],
+    name: str,
+    pick: str | None,
+    compile_: Compile,
 ) -> CompiledRule:
     """Return the rule that gives a language map, or ``None`` when there is no text at all."""
-    merge_texts = _build_merge(convert, nulls, name, pick, _language_tag(languages.otherwise) or languages.otherwise)
+    merge_texts = _build_merge(
+        convert, nulls, name, pick, _language_tag(languages.otherwise) or languages.otherwise
+    )
     if languages.each is not None:
         each = compile_(languages.each, "each")
         pairs_of = _pairs_per_item(
@@ -37,7 +56,9 @@ def language_map(
             return merge_texts(pairs_of(found, context), state)
 
         run = each.run
-        return ManyValues(lambda node, context, state: collect(run(node, context), context, state), each, collect)
+        return ManyValues(
+            lambda node, context, state: collect(run(node, context), context, state), each, collect
+        )
     pairs = _pairs(languages, compile_)
     return CompiledRule(lambda node, context, state: merge_texts(pairs(node, context), state))
 
@@ -60,12 +81,19 @@ def _build_merge(  # noqa: C901 - every way a text can fail to be one, in order
             try:
                 text = convert(text)
             except CastError as error:
-                raise FieldRejected("map", name, error.reason, f"expected {error.expected}") from None
+                raise FieldRejected(
+                    "map", name, error.reason, f"expected {error.expected}"
+                ) from None
             if not text:
                 continue
             if tag in made and made[tag] != text:
                 if pick is None:
-                    raise FieldRejected("map", name, "ambiguous", f"expected one text in {tag}; narrow the expression or say pick")
+                    raise FieldRejected(
+                        "map",
+                        name,
+                        "ambiguous",
+                        f"expected one text in {tag}; narrow the expression or say pick",
+                    )
                 if pick == "first":
                     continue
             made[tag] = text
@@ -87,13 +115,19 @@ def _language_tag(language_label: str | None) -> str | None:
 def _pairs(languages: Languages, compile_: Compile) -> Pairs:
     if languages.fields:
         runs = {tag: compile_(text, tag).run for tag, text in languages.fields.items()}
-        return lambda node, context: [(tag, value) for tag, run in runs.items() for value in run(node, context)]
+        return lambda node, context: [
+            (tag, value) for tag, run in runs.items() for value in run(node, context)
+        ]
     if languages.object is not None:
         objects = compile_(languages.object, "object").run
-        return lambda node, context: [pair for found in objects(node, context) for pair in _pairs_of_object(found)]
+        return lambda node, context: [
+            pair for found in objects(node, context) for pair in _pairs_of_object(found)
+        ]
     language = compile_(languages.language, "language").run if languages.language else None
     alone = compile_(languages.text or ".", "text").run
-    return lambda node, context: [(_one(language, node, context), value) for value in alone(node, context)]
+    return lambda node, context: [
+        (_one(language, node, context), value) for value in alone(node, context)
+    ]
 
 
 def _pairs_per_item(
@@ -103,7 +137,9 @@ def _pairs_per_item(
     attribute = _attribute(language)
     if attribute is not None and text is None:
         name = attribute.encode()  # lxml would encode a text each time
-        return lambda found, _context: [(item.get(name), element_text(item) if len(item) else item.text or "") for item in found]
+        return lambda found, _context: [
+            (item.get(name), element_text(item) if len(item) else item.text or "") for item in found
+        ]
     key, inner = _key(language), _key(text)
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 
@@ -128,19 +164,31 @@ def _pairs_per_item(
 
 def _attribute(select: CompiledExpression | None) -> str | None:
     """Return the name when an expression is nothing but an attribute."""
-    if select is None or select.kind != "xml" or select.direct_path is None or select.direct_path[0]:
+    if (
+        select is None
+        or select.kind != "xml"
+        or select.direct_path is None
+        or select.direct_path[0]
+    ):
         return None
     return select.direct_path[1]  # type: ignore[no-any-return]
 
 
 def _key(select: CompiledExpression | None) -> str | None:
     """Return the name when an expression is nothing but a key."""
-    if select is None or select.kind == "xml" or select.direct_path is None or len(select.direct_path) != 1:
+    if (
+        select is None
+        or select.kind == "xml"
+        or select.direct_path is None
+        or len(select.direct_path) != 1
+    ):
         return None
     return str(select.direct_path[0])
 
 
-def _item(item: Any, context: Context, language: Evaluate | None, text: Evaluate | None) -> list[LanguageText]:
+def _item(
+    item: Any, context: Context, language: Evaluate | None, text: Evaluate | None
+) -> list[LanguageText]:
     language_label = _one(language, item, context)
     values = text(item, context) if text is not None else [item]
     return [(language_label, value) for value in values]

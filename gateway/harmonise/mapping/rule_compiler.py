@@ -11,13 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.config.connector import Connector, Stream, payload_format
-from gateway.config.expressions.compiler import CompiledExpression, Context, Evaluate, ExpressionError, compile_expression
+from gateway.config.expressions.compiler import (
+    CompiledExpression,
+    Context,
+    Evaluate,
+    ExpressionError,
+    compile_expression,
+)
 from gateway.config.expressions.conditions import compile_record_condition
 from gateway.config.expressions.template import Template, parse_template
 from gateway.config.rules import Languages, MappingRule, SplitDate
 from gateway.config.target_fields import TargetField, UnknownTarget, find_target
 from gateway.harmonise.mapping import rule_functions
-from gateway.harmonise.mapping.code_lookup import ConnectorTableLookup, MappingTableLookup, reference_date_paths
+from gateway.harmonise.mapping.code_lookup import (
+    ConnectorTableLookup,
+    MappingTableLookup,
+    reference_date_paths,
+)
 from gateway.harmonise.mapping.conversion import build_conversion, compile_cast, target_converter
 from gateway.harmonise.mapping.language_maps import language_map
 from gateway.harmonise.mapping.rule_functions import (
@@ -86,7 +96,9 @@ class RuleCompiler:
         self.record_type: type[Any] = object
         """The type of the record, or of the item inside it, whose rules are being compiled."""
 
-    def steps(self, rules: Mapping[str, MappingRule], record_type: type[Any], place: tuple[str | int, ...]) -> list[FieldRule]:
+    def steps(
+        self, rules: Mapping[str, MappingRule], record_type: type[Any], place: tuple[str | int, ...]
+    ) -> list[FieldRule]:
         """Compile a ``map``. Steps that read other targets come last."""
         made: list[FieldRule] = []
         for name, rule in rules.items():
@@ -97,49 +109,94 @@ class RuleCompiler:
                 self._problem("unknown-field", here, str(error))
                 continue
             if target.derived:
-                self._problem("derived-field", here, f"the gateway itself fills '{name}'; map what it is derived from")
+                self._problem(
+                    "derived-field",
+                    here,
+                    f"the gateway itself fills '{name}'; map what it is derived from",
+                )
                 continue
             self._check_privacy(target, rule, here)
-            self.protected, self.record_type = target.personal or bool(rule.pseudonym or rule.basis), record_type
+            self.protected, self.record_type = (
+                target.personal or bool(rule.pseudonym or rule.basis),
+                record_type,
+            )
             shape = self._rule(rule, target, here)
             late = rule.table is not None and rule.table not in self.around.connector.tables
             made.append(FieldRule(target.path[:-1], target.path[-1], shape, late))
             if rule.framework is not None:
-                made.append(FieldRule((), "nqf_framework", rule_functions.framework(rule.framework), late))
+                made.append(
+                    FieldRule((), "nqf_framework", rule_functions.framework(rule.framework), late)
+                )
         return sorted(made, key=lambda step: step.reads_other_targets)
 
-    def _problem(self, code: str, place: tuple[str | int, ...], message: str, column: int = 0) -> None:
+    def _problem(
+        self, code: str, place: tuple[str | int, ...], message: str, column: int = 0
+    ) -> None:
         self.problems.append(RuleProblem(code, place, message, column))
 
-    def _check_privacy(self, target: TargetField, rule: MappingRule, place: tuple[str | int, ...]) -> None:
+    def _check_privacy(
+        self, target: TargetField, rule: MappingRule, place: tuple[str | int, ...]
+    ) -> None:
         name = ".".join(target.path)
         alternatives = rule.first_of or ()
-        protected = rule.pseudonym or rule.basis or (alternatives and all(inner.pseudonym or inner.basis for inner in alternatives))
-        if target.personal and not protected and rule.const is None and target.value_type not in {"struct", "structs"}:
-            word = "pseudonym: KIND" if target.path[-1] == "pseudonym" else "basis: WHY IT MAY LEAVE"
-            self._problem("personal-field", place, f"'{name}' is personal; add {word} to the rule, or leave it out")
+        protected = (
+            rule.pseudonym
+            or rule.basis
+            or (alternatives and all(inner.pseudonym or inner.basis for inner in alternatives))
+        )
+        if (
+            target.personal
+            and not protected
+            and rule.const is None
+            and target.value_type not in {"struct", "structs"}
+        ):
+            word = (
+                "pseudonym: KIND" if target.path[-1] == "pseudonym" else "basis: WHY IT MAY LEAVE"
+            )
+            self._problem(
+                "personal-field",
+                place,
+                f"'{name}' is personal; add {word} to the rule, or leave it out",
+            )
         if target.path[-1] == "pseudonym" and rule.basis:
-            self._problem("personal-field", place, f"'{name}' carries a pseudonym; write pseudonym: KIND instead of basis")
+            self._problem(
+                "personal-field",
+                place,
+                f"'{name}' carries a pseudonym; write pseudonym: KIND instead of basis",
+            )
         if target.path[-1] == "esi" and rule.pseudonym:
-            self._problem("personal-field", place, f"'{name}' is an identifier that others know; write basis: WHY IT MAY LEAVE instead")
+            self._problem(
+                "personal-field",
+                place,
+                f"'{name}' is an identifier that others know; write basis: WHY IT MAY LEAVE instead",
+            )
 
     # one rule -----------------------------------------------------------------------------------------------------
 
-    def _rule(self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]) -> CompiledRule:
+    def _rule(
+        self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         shape = self._compile_source(rule, target, place)
         if rule.when is not None:
             shape = self._compile_condition(rule, shape, (*place, "when"))
         if rule.default is not None:
-            shape = rule_functions.with_default(shape, self._literal(rule.default, target, (*place, "default")))
+            shape = rule_functions.with_default(
+                shape, self._literal(rule.default, target, (*place, "default"))
+            )
         return shape
 
-    def _compile_source(self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_source(
+        self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         name = ".".join(target.path)
         if rule.const is not None:
             return rule_functions.constant(self._literal(rule.const, target, (*place, "const")))
         if rule.first_of is not None:
             return rule_functions.first_of(
-                [self._rule(_inherit(inner, rule), target, (*place, "first_of", index)) for index, inner in enumerate(rule.first_of)]
+                [
+                    self._rule(_inherit(inner, rule), target, (*place, "first_of", index))
+                    for index, inner in enumerate(rule.first_of)
+                ]
             )
         if rule.each is not None:
             return self._compile_list(rule, target, place)
@@ -148,21 +205,31 @@ class RuleCompiler:
             return CompiledRule(no_value)
         if rule.languages is not None:
             if target.value_type != "languages":
-                self._problem("wrong-rule", place, f"'{name}' is one text, not one a language; use from")
+                self._problem(
+                    "wrong-rule", place, f"'{name}' is one text, not one a language; use from"
+                )
             return self._compile_languages(rule, rule.languages, name, (*place, "languages"))
         if target.value_type == "languages":
-            self._problem("language-needed", place, f"'{name}' is a text a language; write {name}.en: EXPR or {{languages: …}}")
+            self._problem(
+                "language-needed",
+                place,
+                f"'{name}' is a text a language; write {name}.en: EXPR or {{languages: …}}",
+            )
             return CompiledRule(no_value)
         return self._compile_value(rule, target, place)
 
-    def _compile_value(self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_value(
+        self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         name = ".".join(target.path)
         convert = self._compile_conversion(rule, target, place, name)
         if rule.join is not None:
             return self._compile_join(rule, convert, place)
         if rule.as_ is not None and rule.as_.split is not None:
             return self._compile_split_date(rule, rule.as_.split, name, place)
-        select = self._select(rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place)
+        select = self._select(
+            rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place
+        )
         if target.value_type in {"texts", "integers"}:
             return rule_functions.many_values(select, convert, self.nulls)
         return rule_functions.single_value(select, convert, self.nulls, name, rule.pick)
@@ -175,29 +242,59 @@ class RuleCompiler:
             select = compile_expression(self.kind, text, self.namespaces)
         except ExpressionError as error:
             self._problem(error.code, place, str(error), error.column)
-            return CompiledExpression(text, self.kind, lambda _node, _context: [], is_direct_path=False)
+            return CompiledExpression(
+                text, self.kind, lambda _node, _context: [], is_direct_path=False
+            )
         self.reads |= select.first_names
         self.variables |= select.variables
-        for variable in select.variables - set(self.around.stream.keep) - set(self.around.stream.for_each) - _BUILT_IN_NAMES:
-            known = ", ".join(f"${known}" for known in sorted({*self.around.stream.keep, *self.around.stream.for_each, *_BUILT_IN_NAMES}))
-            self._problem("unknown-name", place, f"${variable} is kept nowhere; add it under keep (known: {known})")
+        for variable in (
+            select.variables
+            - set(self.around.stream.keep)
+            - set(self.around.stream.for_each)
+            - _BUILT_IN_NAMES
+        ):
+            known = ", ".join(
+                f"${known}"
+                for known in sorted(
+                    {*self.around.stream.keep, *self.around.stream.for_each, *_BUILT_IN_NAMES}
+                )
+            )
+            self._problem(
+                "unknown-name",
+                place,
+                f"${variable} is kept nowhere; add it under keep (known: {known})",
+            )
         if self.on_value is not None:
-            return replace(select, run=observed_by(select.run, self.on_value, protected=self.protected), direct_path=None)
+            return replace(
+                select,
+                run=observed_by(select.run, self.on_value, protected=self.protected),
+                direct_path=None,
+            )
         return select
 
-    def _compile_conversion(self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...], name: str) -> Conversion:
+    def _compile_conversion(
+        self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...], name: str
+    ) -> Conversion:
         """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
         try:
             cast = compile_cast(rule.as_, self.zone)
         except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
-            self._problem("bad-cast", (*place, "as"), "this conversion cannot be used; check its pattern or its words")
+            self._problem(
+                "bad-cast",
+                (*place, "as"),
+                "this conversion cannot be used; check its pattern or its words",
+            )
             return Conversion(lambda value, _state: value)
         return build_conversion(
             target,
             self.zone,
             cast=cast,
             lookup=self._lookup(rule, place, name) if rule.table is not None else None,
-            pseudonymise=pseudonymiser(self.around.key, self.around.connector.country[:2], rule.pseudonym) if rule.pseudonym else None,
+            pseudonymise=pseudonymiser(
+                self.around.key, self.around.connector.country[:2], rule.pseudonym
+            )
+            if rule.pseudonym
+            else None,
             drop_invalid=rule.invalid == "drop",
             personal=self.protected,
         )
@@ -205,7 +302,12 @@ class RuleCompiler:
     def _literal(self, value: Any, target: TargetField, place: tuple[str | int, ...]) -> Any:
         try:
             if target.value_type in {"texts", "integers"}:
-                return tuple(map(target_converter(target, self.zone), value if isinstance(value, tuple | list) else (value,)))
+                return tuple(
+                    map(
+                        target_converter(target, self.zone),
+                        value if isinstance(value, tuple | list) else (value,),
+                    )
+                )
             if target.value_type == "languages" and isinstance(value, dict):
                 return {str(tag): scalars.read_text(text) for tag, text in value.items()}
             if target.value_type in {"struct", "structs", "dictionary", "languages"}:
@@ -213,10 +315,14 @@ class RuleCompiler:
                 return None
             return target_converter(target, self.zone)(value)
         except CastError as error:
-            self._problem("wrong-type", place, f"'{'.'.join(target.path)}' expects {error.expected}")
+            self._problem(
+                "wrong-type", place, f"'{'.'.join(target.path)}' expects {error.expected}"
+            )
             return None
 
-    def _compile_condition(self, rule: MappingRule, shape: CompiledRule, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_condition(
+        self, rule: MappingRule, shape: CompiledRule, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         condition = rule.when
         if condition is None or condition.path is None:
             self._problem("wrong-rule", place, "a rule looks at its record: give path")
@@ -228,13 +334,19 @@ class RuleCompiler:
             return shape
         return rule_functions.conditional(shape, fits)
 
-    def _lookup(self, rule: MappingRule, place: tuple[str | int, ...], name: str) -> StatefulConvert:
+    def _lookup(
+        self, rule: MappingRule, place: tuple[str | int, ...], name: str
+    ) -> StatefulConvert:
         table = str(rule.table)
         connector = self.around.connector
         self._check_date_target(rule, place)
         if table in connector.tables:
-            return ConnectorTableLookup(connector.tables[table], table, name, connector.connector, connector.digest)
-        remote = MappingTableLookup(self.around.tables, connector.country, table, name, reference_date_paths(rule.at))
+            return ConnectorTableLookup(
+                connector.tables[table], table, name, connector.connector, connector.digest
+            )
+        remote = MappingTableLookup(
+            self.around.tables, connector.country, table, name, reference_date_paths(rule.at)
+        )
         if not remote.exists:
             self._problem(
                 "unknown-table",
@@ -249,29 +361,52 @@ class RuleCompiler:
             return
         try:
             if find_target(self.record_type, rule.at).value_type not in {"date", "datetime"}:
-                self._problem("wrong-rule", (*place, "at"), f"'{rule.at}' is no day; name a target that is a date")
+                self._problem(
+                    "wrong-rule",
+                    (*place, "at"),
+                    f"'{rule.at}' is no day; name a target that is a date",
+                )
             elif rule.table in self.around.connector.tables:
-                self._problem("wrong-rule", (*place, "at"), "a table of this file is the same on every day; leave at out")
+                self._problem(
+                    "wrong-rule",
+                    (*place, "at"),
+                    "a table of this file is the same on every day; leave at out",
+                )
         except UnknownTarget as error:
             self._problem("unknown-field", (*place, "at"), str(error))
 
-    def _compile_join(self, rule: MappingRule, conversion: Conversion, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_join(
+        self, rule: MappingRule, conversion: Conversion, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         parts, convert = rule.join, conversion.convert
         nulls = self.nulls
         if isinstance(parts, dict):
-            evaluators = {name: self._expression(text, (*place, "join", name)) for name, text in parts.items()}
+            evaluators = {
+                name: self._expression(text, (*place, "join", name)) for name, text in parts.items()
+            }
             shape: Template | None = parse_template(rule.text) if rule.text is not None else None
             for name in (shape.names if shape else frozenset()) - set(evaluators):
-                self._problem("unknown-name", (*place, "text"), f"{{{name}}} is not under join; it has {', '.join(evaluators)}")
+                self._problem(
+                    "unknown-name",
+                    (*place, "text"),
+                    f"{{{name}}} is not under join; it has {', '.join(evaluators)}",
+                )
 
             def templated(node: Any, context: Context, state: MappingState) -> Any:
-                made = {name: listed[0] for name, run in evaluators.items() if (listed := non_empty_texts(run(node, context), nulls))}
+                made = {
+                    name: listed[0]
+                    for name, run in evaluators.items()
+                    if (listed := non_empty_texts(run(node, context), nulls))
+                }
                 if shape is None:
                     return convert(rule.with_.join(made.values()), state) if made else None
                 return convert(shape.fill(made), state) if shape.names <= set(made) else None
 
             return CompiledRule(templated)
-        listed = [self._expression(text, (*place, "join", index)) for index, text in enumerate(parts or ())]
+        listed = [
+            self._expression(text, (*place, "join", index))
+            for index, text in enumerate(parts or ())
+        ]
 
         def joined(node: Any, context: Context, state: MappingState) -> Any:
             made = [text for run in listed for text in non_empty_texts(run(node, context), nulls)]
@@ -279,7 +414,9 @@ class RuleCompiler:
 
         return CompiledRule(joined)
 
-    def _compile_split_date(self, rule: MappingRule, split: SplitDate, name: str, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_split_date(
+        self, rule: MappingRule, split: SplitDate, name: str, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         inside = self._expression(rule.from_, (*place, "from")) if rule.from_ else None
         evaluators = [
             self._expression(text, (*place, "as", "split", key)) if text else None
@@ -293,25 +430,41 @@ class RuleCompiler:
                 if not target:
                     return None
                 node = target[0]
-            dated = [non_empty_texts(part(node, context), nulls) if part else [] for part in evaluators]
+            dated = [
+                non_empty_texts(part(node, context), nulls) if part else [] for part in evaluators
+            ]
             if not dated[0]:
                 return None
             try:
                 return dates.complete_date(*(text[0] if text else "" for text in dated))
             except CastError as error:
-                raise FieldRejected("map", name, error.reason, f"expected {error.expected}") from None
+                raise FieldRejected(
+                    "map", name, error.reason, f"expected {error.expected}"
+                ) from None
 
         return CompiledRule(run)
 
-    def _compile_list(self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]) -> CompiledRule:
+    def _compile_list(
+        self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
+    ) -> CompiledRule:
         if target.value_type != "structs" or target.struct is None:
-            self._problem("wrong-rule", place, f"'{'.'.join(target.path)}' is not a list of items; each and map do not fit")
+            self._problem(
+                "wrong-rule",
+                place,
+                f"'{'.'.join(target.path)}' is not a list of items; each and map do not fit",
+            )
             return CompiledRule(no_value)
         select = self._select(rule.each or ".", (*place, "each"))
-        return rule_functions.item_list(select, self.steps(rule.map or {}, target.struct, (*place, "map")), target.path[-1])
+        return rule_functions.item_list(
+            select, self.steps(rule.map or {}, target.struct, (*place, "map")), target.path[-1]
+        )
 
-    def _compile_languages(self, rule: MappingRule, languages: Languages, name: str, place: tuple[str | int, ...]) -> CompiledRule:
-        convert = casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean_text
+    def _compile_languages(
+        self, rule: MappingRule, languages: Languages, name: str, place: tuple[str | int, ...]
+    ) -> CompiledRule:
+        convert = (
+            casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean_text
+        )
         said: dict[tuple[str, ...], str] = {("fields", tag): tag for tag in languages.fields}
         if languages.otherwise not in {None, "und"}:  # BCP 47 has a tag for what nobody knows
             said["otherwise",] = str(languages.otherwise)
@@ -320,7 +473,14 @@ class RuleCompiler:
                 casts.language(tag)
             except CastError as error:
                 self._problem("bad-language", (*place, *where), f"'{tag}' is not {error.expected}")
-        return language_map(languages, convert, self.nulls, name, rule.pick, lambda text, key: self._select(text, (*place, key)))
+        return language_map(
+            languages,
+            convert,
+            self.nulls,
+            name,
+            rule.pick,
+            lambda text, key: self._select(text, (*place, key)),
+        )
 
 
 _BUILT_IN_NAMES = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})

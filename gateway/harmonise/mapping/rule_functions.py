@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.config.expressions.compiler import CompiledExpression, Context, Evaluate, is_element, text_of
+from gateway.config.expressions.compiler import (
+    CompiledExpression,
+    Context,
+    Evaluate,
+    is_element,
+    text_of,
+)
 from gateway.harmonise.values.text import Convert
 from gateway.records import Issue, Lookup
 
@@ -148,7 +154,9 @@ def nested_rules(shape: CompiledRule) -> Iterator[CompiledRule]:
             yield from nested_rules(inner)
 
 
-def apply_rules(steps: Iterable[FieldRule], node: Any, context: Context, state: MappingState, prefix: str = "") -> None:
+def apply_rules(
+    steps: Iterable[FieldRule], node: Any, context: Context, state: MappingState, prefix: str = ""
+) -> None:
     """Fill ``state.values``; raises :class:`Refused`."""
     values = state.values
     try:
@@ -195,7 +203,9 @@ def constant(value: Any) -> CompiledRule:
 
 def framework(name: str) -> CompiledRule:
     """Say a framework only of a level that is there."""
-    return ImpliedFramework(lambda _node, _context, state: name if state.values.get("nqf_level") else None, name)
+    return ImpliedFramework(
+        lambda _node, _context, state: name if state.values.get("nqf_level") else None, name
+    )
 
 
 def element_text(element: Any) -> str:
@@ -214,10 +224,20 @@ def is_empty(value: Any, nulls: frozenset[str]) -> bool:
 
 def non_empty_texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
     """Return the texts among values, without those that say nothing."""
-    return [text for value in values if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls]
+    return [
+        text
+        for value in values
+        if not isinstance(value, dict | list) and (text := text_of(value).strip()) not in nulls
+    ]
 
 
-def single_value(select: CompiledExpression, conversion: Conversion, nulls: frozenset[str], name: str, pick: str | None) -> CompiledRule:
+def single_value(
+    select: CompiledExpression,
+    conversion: Conversion,
+    nulls: frozenset[str],
+    name: str,
+    pick: str | None,
+) -> CompiledRule:
     """Return how one value is found; several are ambiguous unless ``pick`` says which."""
     run, convert = select.run, conversion.convert
 
@@ -226,7 +246,12 @@ def single_value(select: CompiledExpression, conversion: Conversion, nulls: froz
         if len(found) > 1:
             found = [value for value in found if not is_empty(value, nulls)]
             if len(found) > 1 and pick is None:
-                raise FieldRejected("map", name, "ambiguous", f"expected one value, found {len(found)}; narrow the expression or say pick")
+                raise FieldRejected(
+                    "map",
+                    name,
+                    "ambiguous",
+                    f"expected one value, found {len(found)}; narrow the expression or say pick",
+                )
         if not found:
             return None
         value = found[-1 if pick == "last" else 0]
@@ -237,7 +262,9 @@ def single_value(select: CompiledExpression, conversion: Conversion, nulls: froz
     return SingleValue(fill, select, conversion, nulls) if pick is None else CompiledRule(fill)
 
 
-def many_values(select: CompiledExpression, conversion: Conversion, nulls: frozenset[str]) -> CompiledRule:
+def many_values(
+    select: CompiledExpression, conversion: Conversion, nulls: frozenset[str]
+) -> CompiledRule:
     """Return how several values are found, each once, in order."""
     run, convert = select.run, conversion.convert
 
@@ -245,7 +272,11 @@ def many_values(select: CompiledExpression, conversion: Conversion, nulls: froze
         made: dict[Any, None] = {}
         for value in found:
             for item in value if type(value) is list else (value,):
-                if item is not None and not is_empty(item, nulls) and (one := convert(item, state)) is not None:
+                if (
+                    item is not None
+                    and not is_empty(item, nulls)
+                    and (one := convert(item, state)) is not None
+                ):
                     made[one] = None
         return tuple(made) or None
 
@@ -254,10 +285,16 @@ def many_values(select: CompiledExpression, conversion: Conversion, nulls: froze
         if conversion.convert_text is None
         else _collect_texts(conversion.convert_text, nulls, collect_any, xml=select.kind == "xml")
     )
-    return ManyValues(lambda node, context, state: collect_any(run(node, context), context, state), select, collect)
+    return ManyValues(
+        lambda node, context, state: collect_any(run(node, context), context, state),
+        select,
+        collect,
+    )
 
 
-def _collect_texts(read: Convert, nulls: frozenset[str], collect_any: CollectFunction, *, xml: bool) -> CollectFunction:
+def _collect_texts(
+    read: Convert, nulls: frozenset[str], collect_any: CollectFunction, *, xml: bool
+) -> CollectFunction:
     """Return the same as ``gather``, for elements and for lists of nothing but texts."""
 
     def of_json(found: Iterable[Any], context: Context, state: MappingState) -> Any:
@@ -295,7 +332,11 @@ def first_of(shapes: list[CompiledRule]) -> CompiledRule:
 def conditional(shape: CompiledRule, fits: Callable[[Any, Context], bool]) -> CompiledRule:
     """Return a rule for records that fit."""
     inner = shape.run
-    return Conditional(lambda node, context, state: inner(node, context, state) if fits(node, context) else None, shape, fits)
+    return Conditional(
+        lambda node, context, state: inner(node, context, state) if fits(node, context) else None,
+        shape,
+        fits,
+    )
 
 
 def with_default(shape: CompiledRule, value: Any) -> CompiledRule:
@@ -317,7 +358,9 @@ def item_list(select: CompiledExpression, steps: list[FieldRule], name: str) -> 
         made = []
         for item in run(node, context):
             values: dict[str, Any] = {}
-            apply_rules(steps, item, context, MappingState(values, state.lookups, state.issues), prefix=name)
+            apply_rules(
+                steps, item, context, MappingState(values, state.lookups, state.issues), prefix=name
+            )
             if values:
                 made.append(values)
         return made or None

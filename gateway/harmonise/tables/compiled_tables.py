@@ -18,7 +18,15 @@ from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
 from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
 
-__all__ = ["CodeMatch", "CreditMatch", "LevelMatch", "NoCodeMatch", "NoCredits", "NoLevel", "Tables"]
+__all__ = [
+    "CodeMatch",
+    "CreditMatch",
+    "LevelMatch",
+    "NoCodeMatch",
+    "NoCredits",
+    "NoLevel",
+    "Tables",
+]
 
 
 class CodeMatch(Struct, frozen=True, kw_only=True):
@@ -50,8 +58,14 @@ class Tables:
         self._credits = Credits(self.mappings)
         self.judgements = RuleOutcomeCache(self._levels, self._credits)
         """What the rules make of levels and credits by these tables."""
-        self._grading = {(one.country, scale.scale): scale for one in self.mappings for scale in one.grading}
-        self._codes = {(one.country, name): table.versions for one in self.mappings for name, table in one.codes.items()}
+        self._grading = {
+            (one.country, scale.scale): scale for one in self.mappings for scale in one.grading
+        }
+        self._codes = {
+            (one.country, name): table.versions
+            for one in self.mappings
+            for name, table in one.codes.items()
+        }
 
     @classmethod
     def load(cls, directory: Path | str) -> Tables:
@@ -62,17 +76,28 @@ class Tables:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return cls(found.values(), digest.hexdigest()[:16])
 
-    def level(self, country: str, framework: str | None, level: str, on: date | None) -> LevelMatch | NoLevel:
+    def level(
+        self, country: str, framework: str | None, level: str, on: date | None
+    ) -> LevelMatch | NoLevel:
         """Return the EQF level a dated, sourced row states, or the reason there is none. ``level`` is taken as it stands."""
         return self._levels.find(country, framework, level, on)
 
     def credits(
-        self, country: str, unit: str, amount: Decimal, sector: str | None = None, on: date | None = None, *, per_year: int | None = None
+        self,
+        country: str,
+        unit: str,
+        amount: Decimal,
+        sector: str | None = None,
+        on: date | None = None,
+        *,
+        per_year: int | None = None,
     ) -> CreditMatch | NoCredits:
         """Return the ECTS value of an amount, exact and rounded once, or the reason there is none."""
         return self._credits.find(country, unit, amount, sector, on, per_year)
 
-    def code(self, country: str, name: str, value: str, on: date | None = None) -> CodeMatch | NoCodeMatch:
+    def code(
+        self, country: str, name: str, value: str, on: date | None = None
+    ) -> CodeMatch | NoCodeMatch:
         """Return what a code table of the country, or else of the EU, says for a code."""
         system = self._levels.system(country)
         for owner in (system or "", "EU"):
@@ -85,7 +110,9 @@ class Tables:
         return self._grading.get((self._levels.system(country) or country, scale))
 
 
-def _code(owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None) -> CodeMatch | NoCodeMatch:
+def _code(
+    owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None
+) -> CodeMatch | NoCodeMatch:
     if on is None and len(versions) > 1:
         return NoCodeMatch(reason="date_required", table=name)
     for version in versions:
@@ -93,5 +120,11 @@ def _code(owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, 
             if value not in version.map:
                 return NoCodeMatch(reason="code_unknown", table=name)
             label = f"{name}@{version.from_ or 'undated'}"
-            return CodeMatch(value=version.map[value], table=name, version=label, row=f"{owner}/{name}/{value}", source=version.source)
+            return CodeMatch(
+                value=version.map[value],
+                table=name,
+                version=label,
+                row=f"{owner}/{name}/{value}",
+                source=version.source,
+            )
     return NoCodeMatch(reason="not_in_force", table=name)

@@ -85,7 +85,9 @@ class _Unit(Struct, frozen=True):
     hours: tuple[Fraction, Fraction] | None
 
     def in_force_on(self, reference_date: date) -> bool:
-        return (self.row.from_ is None or self.row.from_ <= reference_date) and (self.row.until is None or reference_date <= self.row.until)
+        return (self.row.from_ is None or self.row.from_ <= reference_date) and (
+            self.row.until is None or reference_date <= self.row.until
+        )
 
 
 def round_credits(exact: Fraction) -> Decimal:
@@ -102,16 +104,32 @@ class Credits:
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._units: dict[tuple[str, str], tuple[_Unit, ...]] = {}
         self._aliases: dict[str, str] = {}
-        self._memo: dict[tuple[str, str, Decimal, str | None, date | None, int | None], CreditMatch | NoCredits] = {}
+        self._memo: dict[
+            tuple[str, str, Decimal, str | None, date | None, int | None], CreditMatch | NoCredits
+        ] = {}
         for mapping in mappings:
             self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
             for row in mapping.credits:
                 unit = _unit(mapping.country, row)
-                for name in {row.unit, *row.also, row.unit.casefold(), *(name.casefold() for name in row.also)}:
-                    self._units[mapping.country, name] = (*self._units.get((mapping.country, name), ()), unit)
+                for name in {
+                    row.unit,
+                    *row.also,
+                    row.unit.casefold(),
+                    *(name.casefold() for name in row.also),
+                }:
+                    self._units[mapping.country, name] = (
+                        *self._units.get((mapping.country, name), ()),
+                        unit,
+                    )
 
     def find(  # the question has six parts, always in this order
-        self, country: str, unit: str, amount: Decimal, sector: str | None, reference_date: date | None, per_year: int | None = None
+        self,
+        country: str,
+        unit: str,
+        amount: Decimal,
+        sector: str | None,
+        reference_date: date | None,
+        per_year: int | None = None,
     ) -> CreditMatch | NoCredits:
         """Return what an amount of a unit is in ECTS, or the reason nobody says."""
         cache_key = (country, unit, amount, sector, reference_date, per_year)
@@ -120,13 +138,24 @@ class Credits:
             if not (amount.is_finite() and 0 < amount <= _MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
             unit_or_none = self._find(country, unit, sector, reference_date, per_year)
-            found = unit_or_none if isinstance(unit_or_none, NoCredits) else _convert_amount(unit_or_none, Fraction(amount))
+            found = (
+                unit_or_none
+                if isinstance(unit_or_none, NoCredits)
+                else _convert_amount(unit_or_none, Fraction(amount))
+            )
             if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
             self._memo[cache_key] = found
         return found
 
-    def _find(self, country: str, unit: str, sector: str | None, reference_date: date | None, per_year: int | None) -> _Unit | NoCredits:
+    def _find(
+        self,
+        country: str,
+        unit: str,
+        sector: str | None,
+        reference_date: date | None,
+        per_year: int | None,
+    ) -> _Unit | NoCredits:
         system = self._aliases.get(country)
         if system is None:
             return NoCredits(reason=NoCreditsReason.COUNTRY_UNKNOWN, unit=unit)
@@ -148,7 +177,9 @@ class Credits:
 
 def _unit(country: str, row: CreditUnit) -> _Unit:
     hours = (row.hours[0] / row.ects, row.hours[1] / row.ects) if row.hours and row.ects else None
-    return _Unit(row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours)
+    return _Unit(
+        row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours
+    )
 
 
 def _select_unit(
@@ -157,13 +188,19 @@ def _select_unit(
     """Narrow the units that share a name down to one, by sector, credits a year and day."""
     if sector in {"VET", "GEN"}:
         return NoCreditsReason.NOT_HIGHER_EDUCATION
-    if sector is None and (len({unit.row.sector for unit in named}) > 1 or named[0].row.sector == "ALL"):
+    if sector is None and (
+        len({unit.row.sector for unit in named}) > 1 or named[0].row.sector == "ALL"
+    ):
         return NoCreditsReason.SECTOR_REQUIRED
     if sector is None and per_year is None and len(named) > 1:
         return NoCreditsReason.SECTOR_REQUIRED
     candidates = [unit for unit in named if sector is None or unit.row.sector in {sector, "ALL"}]
     if not candidates:
-        return NoCreditsReason.NOT_HIGHER_EDUCATION if named[0].row.sector in {"VET", "GEN"} else NoCreditsReason.SECTOR_MISMATCH
+        return (
+            NoCreditsReason.NOT_HIGHER_EDUCATION
+            if named[0].row.sector in {"VET", "GEN"}
+            else NoCreditsReason.SECTOR_MISMATCH
+        )
     if per_year is not None:
         candidates = [unit for unit in candidates if unit.row.per_year == str(per_year)]
         if not candidates:
@@ -173,7 +210,11 @@ def _select_unit(
         if not candidates:
             return NoCreditsReason.NOT_IN_FORCE
     if len(candidates) > 1:
-        return NoCreditsReason.DATE_REQUIRED if reference_date is None else NoCreditsReason.YEAR_NORM_REQUIRED
+        return (
+            NoCreditsReason.DATE_REQUIRED
+            if reference_date is None
+            else NoCreditsReason.YEAR_NORM_REQUIRED
+        )
     return candidates[0]
 
 

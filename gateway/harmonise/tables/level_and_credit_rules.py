@@ -60,13 +60,19 @@ class RuleOutcomeCache:
 
     def level(self, *arguments: Any) -> RuleOutcome:
         """Return what :meth:`_Judging.level` says of (country, prefix, and its arguments in order)."""
-        return self._known_levels.get(arguments) or self._evaluate(self._known_levels, arguments, _RuleEvaluation.level)
+        return self._known_levels.get(arguments) or self._evaluate(
+            self._known_levels, arguments, _RuleEvaluation.level
+        )
 
     def credits(self, *arguments: Any) -> RuleOutcome:
         """Return what :meth:`_Judging.credits` says of (country, prefix, and its arguments in order)."""
-        return self._known_credits.get(arguments) or self._evaluate(self._known_credits, arguments, _RuleEvaluation.credits)
+        return self._known_credits.get(arguments) or self._evaluate(
+            self._known_credits, arguments, _RuleEvaluation.credits
+        )
 
-    def _evaluate(self, known: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], judge: Any) -> RuleOutcome:
+    def _evaluate(
+        self, known: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], judge: Any
+    ) -> RuleOutcome:
         country, prefix, *rest = arguments
         work = _RuleEvaluation(self._levels, self._credits, country, prefix)
         try:
@@ -105,23 +111,43 @@ class _RuleEvaluation:
     ) -> None:
         """Judge a national level and the EQF level that the registry declares; an entry without a day is read at the day it ``begun``."""
         if declared_eqf is not None and not 1 <= declared_eqf <= 8:  # noqa: PLR2004 - the EQF has eight levels
-            raise self._refusal("rule", "eqf_declared", Code.EQF_OUT_OF_RANGE, f"declared {declared_eqf}; expected 1 to 8")
+            raise self._refusal(
+                "rule",
+                "eqf_declared",
+                Code.EQF_OUT_OF_RANGE,
+                f"declared {declared_eqf}; expected 1 to 8",
+            )
         if level:
             answer = self._levels.find(self.country, framework or None, level, on)
-            if not is_award and on is None and isinstance(answer, NoLevel) and answer.reason is NoLevelReason.DATE_REQUIRED:
+            if (
+                not is_award
+                and on is None
+                and isinstance(answer, NoLevel)
+                and answer.reason is NoLevelReason.DATE_REQUIRED
+            ):
                 answer = self._levels.find(self.country, framework or None, level, started_on)
             self._record_answer(answer, framework)
             if isinstance(answer, NoLevel):
                 self._handle_no_level(answer, on, is_award=is_award)
             elif is_award and on is None:
-                self._issue(NoLevelReason.DATE_REQUIRED, "eqf_level", f"{answer.row}: an award without its date takes no level")
+                self._issue(
+                    NoLevelReason.DATE_REQUIRED,
+                    "eqf_level",
+                    f"{answer.row}: an award without its date takes no level",
+                )
             else:
                 self._apply_level(answer, declared_eqf, cycle)
         if declared_eqf is not None and "eqf_level" not in self.values:
-            self._issue(Code.EQF_DECLARED_UNSUPPORTED, "eqf_declared", f"declared {declared_eqf}; no table row states a level")
+            self._issue(
+                Code.EQF_DECLARED_UNSUPPORTED,
+                "eqf_declared",
+                f"declared {declared_eqf}; no table row states a level",
+            )
 
     def _record_answer(self, answer: LevelMatch | NoLevel, framework: str | None) -> None:
-        self._record_lookup("eqf_level", answer.framework, answer, answer.relation, answer.referenced_year)
+        self._record_lookup(
+            "eqf_level", answer.framework, answer, answer.relation, answer.referenced_year
+        )
         if answer.framework and not framework:
             self.values["nqf_framework"] = answer.framework
         if answer.normalised:
@@ -129,13 +155,20 @@ class _RuleEvaluation:
         if answer.uri:
             self.values["nqf_uri"] = answer.uri
         elif answer.row:
-            self._issue(Code.NQF_URI_MISSING, "nqf_uri", f"{answer.row}: published with its notation only")
+            self._issue(
+                Code.NQF_URI_MISSING, "nqf_uri", f"{answer.row}: published with its notation only"
+            )
 
     def _handle_no_level(self, answer: NoLevel, on: date | None, *, is_award: bool) -> None:
         reason = answer.reason
         if reason is NoLevelReason.FRAMEWORK_REQUIRED:
             known = ", ".join(answer.frameworks)
-            raise self._refusal("table", "nqf_level", reason, f"level {answer.level} alone is ambiguous; name its framework: {known}")
+            raise self._refusal(
+                "table",
+                "nqf_level",
+                reason,
+                f"level {answer.level} alone is ambiguous; name its framework: {known}",
+            )
         if reason is NoLevelReason.NOT_IN_FORCE and is_award and on is not None:
             detail = f"{answer.row} did not hold on the day of the award ({answer.version})"
             raise self._refusal("rule", "nqf_framework", reason, detail)
@@ -168,10 +201,19 @@ class _RuleEvaluation:
         answer = self._credits.find(self.country, unit, amount, sector, on)
         self._record_lookup("credit_points", "credits", answer, answer.conversion, None)
         if isinstance(answer, NoCredits):
-            self._issue(f"credits_{answer.reason}", "credit_points", f"{answer.row or unit}: the national credits stay")
+            self._issue(
+                f"credits_{answer.reason}",
+                "credit_points",
+                f"{answer.row or unit}: the national credits stay",
+            )
             return
         if assessed == "attendance":
-            raise self._refusal("rule", "assessment.kind", Code.NOT_ASSESSED, "expected a form of assessment beside ECTS credits")
+            raise self._refusal(
+                "rule",
+                "assessment.kind",
+                Code.NOT_ASSESSED,
+                "expected a form of assessment beside ECTS credits",
+            )
         self.values["credit_points"] = answer.points
         self._check_credits_per_year(months, answer)
         if hours is not None:
@@ -186,14 +228,22 @@ class _RuleEvaluation:
             detail = f"{credit.points} ECTS credits in {months} months; at most {IMPOSSIBLE_CREDITS_PER_YEAR} a year"
             raise self._refusal("rule", "credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
         if credit.points > UNUSUAL_CREDITS_PER_YEAR * years:
-            self._issue(Code.CREDITS_A_YEAR_HIGH, "credit_points", f"{credit.points} ECTS credits in {months} months")
+            self._issue(
+                Code.CREDITS_A_YEAR_HIGH,
+                "credit_points",
+                f"{credit.points} ECTS credits in {months} months",
+            )
 
     def _check_hours_per_credit(self, each: Fraction, credit: CreditMatch) -> None:
         if not _MIN_HOURS_PER_CREDIT <= each <= _MAX_HOURS_PER_CREDIT:
             detail = f"{float(each):.1f} hours for one ECTS credit; expected {_MIN_HOURS_PER_CREDIT} to {_MAX_HOURS_PER_CREDIT}"
             raise self._refusal("rule", "workload_hours", Code.HOURS_IMPOSSIBLE, detail)
         if credit.hours and not credit.hours[0] * 9 / 10 <= each <= credit.hours[1] * 11 / 10:
-            self._issue(Code.HOURS_UNUSUAL, "workload_hours", f"{float(each):.1f} hours for one ECTS credit ({credit.row})")
+            self._issue(
+                Code.HOURS_UNUSUAL,
+                "workload_hours",
+                f"{float(each):.1f} hours for one ECTS credit ({credit.row})",
+            )
 
     # notes ----------------------------------------------------------------------------------------------------------------------
 
@@ -204,7 +254,12 @@ class _RuleEvaluation:
         self.issues.append(Issue(code=str(code), field=f"{self.prefix}{field}", message=message))
 
     def _record_lookup(
-        self, field: str, table: str, answer: LevelMatch | NoLevel | CreditMatch | NoCredits, relation: str, referenced: int | None
+        self,
+        field: str,
+        table: str,
+        answer: LevelMatch | NoLevel | CreditMatch | NoCredits,
+        relation: str,
+        referenced: int | None,
     ) -> None:
         self.lookups.append(
             Lookup(

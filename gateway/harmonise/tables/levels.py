@@ -13,7 +13,13 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL, Framework, FrameworkVersion, Mapping, NationalLevel
+from gateway.config.mapping_tables import (
+    RELATIONS_WITH_LEVEL,
+    Framework,
+    FrameworkVersion,
+    Mapping,
+    NationalLevel,
+)
 
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
 """Around a day that is only about right, a year on each side is for a person to decide."""
@@ -105,11 +111,15 @@ def _translation(latin: str, other: str) -> dict[int, str]:
 
 HOMOGLYPHS = {
     **_translation(
-        "ABEKMHOPCTXISJ", "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408"
+        "ABEKMHOPCTXISJ",
+        "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408",
     ),  # Cyrillic capitals
-    **_translation("aeopcxisj", "\u0430\u0435\u043e\u0440\u0441\u0445\u0456\u0455\u0458"),  # Cyrillic small letters
     **_translation(
-        "ABEZHIKMNOPTYX", "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
+        "aeopcxisj", "\u0430\u0435\u043e\u0440\u0441\u0445\u0456\u0455\u0458"
+    ),  # Cyrillic small letters
+    **_translation(
+        "ABEZHIKMNOPTYX",
+        "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
     ),  # Greek capitals
 }
 """Code point to the Latin letter it looks like."""
@@ -118,7 +128,14 @@ HOMOGLYPHS = {
 class Levels:
     """Every national level of every system, by country, framework and text. Does not change once made."""
 
-    __slots__ = ("_aliases", "_frameworks", "_frameworks_by_level", "_memo", "_rows", "_systems_with_ambiguous_numbers")
+    __slots__ = (
+        "_aliases",
+        "_frameworks",
+        "_frameworks_by_level",
+        "_memo",
+        "_rows",
+        "_systems_with_ambiguous_numbers",
+    )
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._rows: dict[tuple[str, str, str], tuple[_Row, ...]] = {}
@@ -140,13 +157,30 @@ class Levels:
             for version in framework.versions:
                 for level in version.levels:
                     for text in (level.level, *level.also):
-                        answer = _answer(f"{country}/{key}/{level.level}", framework, version, level)
-                        made = _row(version, level, structs.replace(answer, framework=key, level=text, version=version_label(key, version)))
+                        answer = _answer(
+                            f"{country}/{key}/{level.level}", framework, version, level
+                        )
+                        made = _row(
+                            version,
+                            level,
+                            structs.replace(
+                                answer,
+                                framework=key,
+                                level=text,
+                                version=version_label(key, version),
+                            ),
+                        )
                         rows = (*self._rows.get((country, key, text), ()), made)
-                        self._rows[country, key, text] = tuple(sorted(rows, key=lambda row: (row.start, row.end)))
-                        self._frameworks_by_level[country, text] = tuple(sorted({*self._frameworks_by_level.get((country, text), ()), key}))
+                        self._rows[country, key, text] = tuple(
+                            sorted(rows, key=lambda row: (row.start, row.end))
+                        )
+                        self._frameworks_by_level[country, text] = tuple(
+                            sorted({*self._frameworks_by_level.get((country, text), ()), key})
+                        )
 
-    def find(self, country: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
+    def find(
+        self, country: str, framework: str | None, level: str, reference_date: date | None
+    ) -> LevelMatch | NoLevel:
         """Return the EQF level a row states for this level on this day, or the reason there is none."""
         asked = (country, framework, level, reference_date)
         found = self._memo.get(asked)
@@ -157,21 +191,35 @@ class Levels:
             self._memo[asked] = found
         return found
 
-    def _find(self, country: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
+    def _find(
+        self, country: str, framework: str | None, level: str, reference_date: date | None
+    ) -> LevelMatch | NoLevel:
         system = self._aliases.get(country)
         if system is None:
-            return NoLevel(reason=NoLevelReason.COUNTRY_UNKNOWN, framework=framework or "", level=level)
+            return NoLevel(
+                reason=NoLevelReason.COUNTRY_UNKNOWN, framework=framework or "", level=level
+            )
         text = level
         if (system, text) not in self._frameworks_by_level:
             text = level.translate(HOMOGLYPHS)
         found = self._in_system(system, framework, text, reference_date)
         return found if text == level else structs.replace(found, level=level, normalised=True)
 
-    def _in_system(self, system: str, framework: str | None, level: str, reference_date: date | None) -> LevelMatch | NoLevel:
+    def _in_system(
+        self, system: str, framework: str | None, level: str, reference_date: date | None
+    ) -> LevelMatch | NoLevel:
         if framework is None:
             owners = self._frameworks_by_level.get((system, level), ())
-            if len(owners) > 1 or (system in self._systems_with_ambiguous_numbers and level.isascii() and level.isdigit()):
-                return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=tuple(sorted(self._frameworks[system])))
+            if len(owners) > 1 or (
+                system in self._systems_with_ambiguous_numbers
+                and level.isascii()
+                and level.isdigit()
+            ):
+                return NoLevel(
+                    reason=NoLevelReason.FRAMEWORK_REQUIRED,
+                    level=level,
+                    frameworks=tuple(sorted(self._frameworks[system])),
+                )
             if not owners:
                 return NoLevel(reason=NoLevelReason.LEVEL_UNKNOWN, level=level)
             framework = owners[0]
@@ -179,8 +227,17 @@ class Levels:
         if rows is None:
             known = framework in self._frameworks[system]
             reason = NoLevelReason.LEVEL_UNKNOWN if known else NoLevelReason.FRAMEWORK_UNKNOWN
-            return NoLevel(reason=reason, framework=framework, level=level, frameworks=tuple(sorted(self._frameworks[system])))
-        return _answer_without_date(rows) if reference_date is None else _answer_on_date(rows, reference_date)
+            return NoLevel(
+                reason=reason,
+                framework=framework,
+                level=level,
+                frameworks=tuple(sorted(self._frameworks[system])),
+            )
+        return (
+            _answer_without_date(rows)
+            if reference_date is None
+            else _answer_on_date(rows, reference_date)
+        )
 
     def system(self, country: str) -> str | None:
         """Return the system a country code means, or None when it has no tables."""
@@ -195,10 +252,19 @@ def version_label(key: str, version: FrameworkVersion) -> str:
 def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | NoLevel) -> _Row:
     start, end = level.from_ or version.from_, level.until or version.until
     approx = (level.dates or version.dates) == "approx"
-    return _Row(start or date.min, end or date.max, end is not None, approx and start is not None, approx and end is not None, answer)
+    return _Row(
+        start or date.min,
+        end or date.max,
+        end is not None,
+        approx and start is not None,
+        approx and end is not None,
+        answer,
+    )
 
 
-def _answer(row: str, framework: Framework, version: FrameworkVersion, level: NationalLevel) -> LevelMatch | NoLevel:
+def _answer(
+    row: str, framework: Framework, version: FrameworkVersion, level: NationalLevel
+) -> LevelMatch | NoLevel:
     relation = level.relation or version.relation
     confidence = level.confidence or version.confidence
     shared_fields: dict[str, Any] = {
@@ -220,7 +286,9 @@ def _answer(row: str, framework: Framework, version: FrameworkVersion, level: Na
     if confidence == "unsure":
         return NoLevel(reason=NoLevelReason.UNSURE, hint=level.hint or "", **shared_fields)
     if level.eqf is None:
-        return NoLevel(reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields)
+        return NoLevel(
+            reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields
+        )
     return LevelMatch(eqf=level.eqf, **shared_fields)
 
 
@@ -229,7 +297,9 @@ def _eqf(row: _Row) -> int | None:
 
 
 def _without_level(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLevel:
-    shared_fields = {name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"}
+    shared_fields = {
+        name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"
+    }
     return NoLevel(reason=reason, **shared_fields)
 
 
@@ -243,7 +313,9 @@ def _answer_without_date(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
 
 def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch | NoLevel:
     inside = [row for row in rows if row.start <= reference_date <= row.end]
-    near = [row for row in rows if row not in inside and _is_near_approximate_end(row, reference_date)]
+    near = [
+        row for row in rows if row not in inside and _is_near_approximate_end(row, reference_date)
+    ]
     if inside:
         found = inside[-1]
         other = any(_eqf(row) != _eqf(found) for row in (*inside, *near)) or any(
@@ -252,14 +324,24 @@ def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch 
         return _without_level(found.answer, NoLevelReason.REVIEW_DATES) if other else found.answer
     if near:
         return _without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
-    nearest = min(rows, key=lambda row: min(abs(row.start - reference_date), abs(row.end - reference_date)))
+    nearest = min(
+        rows, key=lambda row: min(abs(row.start - reference_date), abs(row.end - reference_date))
+    )
     return _without_level(nearest.answer, NoLevelReason.NOT_IN_FORCE)
 
 
 def _is_near_approximate_end(row: _Row, reference_date: date) -> bool:
     """Tell whether the day is outside the row, but within a year of an end of it that is only about right."""
-    before = row.start_approx and reference_date < row.start and row.start - reference_date <= APPROXIMATE_DATE_TOLERANCE
-    after = row.end_approx and reference_date > row.end and reference_date - row.end <= APPROXIMATE_DATE_TOLERANCE
+    before = (
+        row.start_approx
+        and reference_date < row.start
+        and row.start - reference_date <= APPROXIMATE_DATE_TOLERANCE
+    )
+    after = (
+        row.end_approx
+        and reference_date > row.end
+        and reference_date - row.end <= APPROXIMATE_DATE_TOLERANCE
+    )
     return before or after
 
 
@@ -267,6 +349,14 @@ def _is_near_uncertain_boundary(found: _Row, other: _Row, reference_date: date) 
     """Tell whether the day lies within a year of the seam between two rows that differ, where the seam is only about right."""
     if other is found or _eqf(other) == _eqf(found):
         return False
-    start = found.start_approx and other.end < found.start and reference_date - found.start <= APPROXIMATE_DATE_TOLERANCE
-    end = found.end_approx and other.start > found.end and found.end - reference_date <= APPROXIMATE_DATE_TOLERANCE
+    start = (
+        found.start_approx
+        and other.end < found.start
+        and reference_date - found.start <= APPROXIMATE_DATE_TOLERANCE
+    )
+    end = (
+        found.end_approx
+        and other.start > found.end
+        and found.end - reference_date <= APPROXIMATE_DATE_TOLERANCE
+    )
     return start or end

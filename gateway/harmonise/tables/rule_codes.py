@@ -81,43 +81,99 @@ _NO_CREDITS = {
 }
 
 RULES: dict[str, RuleDescription] = {
-    NoLevelReason.FRAMEWORK_REQUIRED: RuleDescription("R2", "reject", "A bare number without its framework is ambiguous in this country"),
-    NoLevelReason.NOT_IN_FORCE: RuleDescription("R1 R6", "reject for an award, else issue", "The framework did not hold on this day"),
+    NoLevelReason.FRAMEWORK_REQUIRED: RuleDescription(
+        "R2", "reject", "A bare number without its framework is ambiguous in this country"
+    ),
+    NoLevelReason.NOT_IN_FORCE: RuleDescription(
+        "R1 R6", "reject for an award, else issue", "The framework did not hold on this day"
+    ),
     **{
-        reason: RuleDescription("R1 R5 R18 R20", "issue", f"{says}: no EQF level, the national level stays")
+        reason: RuleDescription(
+            "R1 R5 R18 R20", "issue", f"{says}: no EQF level, the national level stays"
+        )
         for reason, says in _NO_LEVEL.items()
     },
     **{
-        f"credits_{reason}": RuleDescription("R18 R19", "issue", f"{says}: no ECTS value, the national credits stay")
+        f"credits_{reason}": RuleDescription(
+            "R18 R19", "issue", f"{says}: no ECTS value, the national credits stay"
+        )
         for reason, says in _NO_CREDITS.items()
     },
-    Code.EQF_CONFLICT: RuleDescription("R4", "reject", "The registry declares another EQF level than the table row states"),
-    Code.EQF_OUT_OF_RANGE: RuleDescription("R6", "reject", "A declared EQF level is a whole number from 1 to 8"),
-    Code.EQF_DECLARED_UNSUPPORTED: RuleDescription("R4 R5", "issue", "The registry declares an EQF level and no table row states one"),
-    Code.LEVEL_LETTERS: RuleDescription("R1", "issue", "Letters of another script that look like Latin ones were read as Latin"),
-    Code.NQF_URI_MISSING: RuleDescription("R18", "issue", "The EU list has no concept for this national level: notation only"),
-    Code.CYCLE_DIFFERS: RuleDescription("R12", "issue", "The declared cycle usually stands at another EQF level; both stay as they are"),
+    Code.EQF_CONFLICT: RuleDescription(
+        "R4", "reject", "The registry declares another EQF level than the table row states"
+    ),
+    Code.EQF_OUT_OF_RANGE: RuleDescription(
+        "R6", "reject", "A declared EQF level is a whole number from 1 to 8"
+    ),
+    Code.EQF_DECLARED_UNSUPPORTED: RuleDescription(
+        "R4 R5", "issue", "The registry declares an EQF level and no table row states one"
+    ),
+    Code.LEVEL_LETTERS: RuleDescription(
+        "R1", "issue", "Letters of another script that look like Latin ones were read as Latin"
+    ),
+    Code.NQF_URI_MISSING: RuleDescription(
+        "R18", "issue", "The EU list has no concept for this national level: notation only"
+    ),
+    Code.CYCLE_DIFFERS: RuleDescription(
+        "R12",
+        "issue",
+        "The declared cycle usually stands at another EQF level; both stay as they are",
+    ),
     Code.CREDITS_NOT_POSITIVE: RuleDescription("R6", "reject", "An amount of credits is above 0"),
-    Code.CREDIT_UNIT_MISSING: RuleDescription("R18", "issue", "An amount of credits without its unit means nothing"),
+    Code.CREDIT_UNIT_MISSING: RuleDescription(
+        "R18", "issue", "An amount of credits without its unit means nothing"
+    ),
     Code.WORKLOAD_NOT_POSITIVE: RuleDescription("R6", "reject", "Hours of work are above 0"),
-    Code.DATES_UNORDERED: RuleDescription("R6", "reject", "A first day comes before a last day, a birth before an award"),
-    Code.DATE_IMPLAUSIBLE: RuleDescription("R6", "reject", "An award or a birth before 1850 or after 2100: a stand-in for no day"),
+    Code.DATES_UNORDERED: RuleDescription(
+        "R6", "reject", "A first day comes before a last day, a birth before an award"
+    ),
+    Code.DATE_IMPLAUSIBLE: RuleDescription(
+        "R6", "reject", "An award or a birth before 1850 or after 2100: a stand-in for no day"
+    ),
     Code.ENCODING_SUSPECT: RuleDescription(
-        "R6", "issue", "A text looks as if it had been read in the wrong charset; it is carried as it came"
+        "R6",
+        "issue",
+        "A text looks as if it had been read in the wrong charset; it is carried as it came",
     ),
     Code.CREDITS_A_YEAR_HIGH: RuleDescription("R7", "issue", "More than 60 ECTS credits a year"),
-    Code.CREDITS_A_YEAR_IMPOSSIBLE: RuleDescription("R7", "reject", "More than 90 ECTS credits a year"),
-    Code.HOURS_UNUSUAL: RuleDescription("R8", "issue", "Hours for one ECTS credit are more than a tenth outside the country's range"),
-    Code.HOURS_IMPOSSIBLE: RuleDescription("R8", "reject", "Hours for one ECTS credit are outside 18 to 40"),
-    Code.CREDITS_UNUSUAL: RuleDescription("R9 R10 R11", "issue", "ECTS credits of the whole award are unusual for its cycle"),
-    Code.NOT_ASSESSED: RuleDescription("R13", "reject", "ECTS credits are given for assessed outcomes, not for attendance"),
-    Code.MICRO_INCOMPLETE: RuleDescription("R14", "issue", "A mandatory element of a micro-credential is missing"),
-    Code.MICRO_UNIDENTIFIED: RuleDescription("R14", "reject", "A micro-credential names its learner, title, awarding body and date"),
-    Code.MICRO_LARGE: RuleDescription("R14", "issue", "A micro-credential of more than 60 ECTS credits"),
-    Code.GRADE_WITHOUT_SCALE: RuleDescription("R16", "issue", "A grade without its scale cannot be read by others"),
-    Code.GRADE_OUTSIDE_SCALE: RuleDescription("R16", "issue", "The grade is not a value of its scale"),
-    Code.GRADE_SCALE_OBSOLETE: RuleDescription("R16", "issue", "The ECTS rank scale A-F is obsolete; carried, not interpreted"),
-    Code.PARTS_DIFFER: RuleDescription("R17", "issue", "The parts' ECTS credits do not add up to the whole"),
-    Code.ACADEMIC_LEVEL: RuleDescription("R5", "issue", "An enrolment's academic level is EQF 5 to 8; this one is not published"),
+    Code.CREDITS_A_YEAR_IMPOSSIBLE: RuleDescription(
+        "R7", "reject", "More than 90 ECTS credits a year"
+    ),
+    Code.HOURS_UNUSUAL: RuleDescription(
+        "R8", "issue", "Hours for one ECTS credit are more than a tenth outside the country's range"
+    ),
+    Code.HOURS_IMPOSSIBLE: RuleDescription(
+        "R8", "reject", "Hours for one ECTS credit are outside 18 to 40"
+    ),
+    Code.CREDITS_UNUSUAL: RuleDescription(
+        "R9 R10 R11", "issue", "ECTS credits of the whole award are unusual for its cycle"
+    ),
+    Code.NOT_ASSESSED: RuleDescription(
+        "R13", "reject", "ECTS credits are given for assessed outcomes, not for attendance"
+    ),
+    Code.MICRO_INCOMPLETE: RuleDescription(
+        "R14", "issue", "A mandatory element of a micro-credential is missing"
+    ),
+    Code.MICRO_UNIDENTIFIED: RuleDescription(
+        "R14", "reject", "A micro-credential names its learner, title, awarding body and date"
+    ),
+    Code.MICRO_LARGE: RuleDescription(
+        "R14", "issue", "A micro-credential of more than 60 ECTS credits"
+    ),
+    Code.GRADE_WITHOUT_SCALE: RuleDescription(
+        "R16", "issue", "A grade without its scale cannot be read by others"
+    ),
+    Code.GRADE_OUTSIDE_SCALE: RuleDescription(
+        "R16", "issue", "The grade is not a value of its scale"
+    ),
+    Code.GRADE_SCALE_OBSOLETE: RuleDescription(
+        "R16", "issue", "The ECTS rank scale A-F is obsolete; carried, not interpreted"
+    ),
+    Code.PARTS_DIFFER: RuleDescription(
+        "R17", "issue", "The parts' ECTS credits do not add up to the whole"
+    ),
+    Code.ACADEMIC_LEVEL: RuleDescription(
+        "R5", "issue", "An enrolment's academic level is EQF 5 to 8; this one is not published"
+    ),
 }
 """Code, rule, kind and meaning. The only codes that :func:`enrich` uses."""

@@ -17,9 +17,25 @@ from typing import Any
 import re2
 
 from gateway.config.rules import Boolean, Cast
-from gateway.harmonise.values.dates import date_cast, date_formats, datetime_cast, epoch, epoch_date, partial_date, period_date
+from gateway.harmonise.values.dates import (
+    date_cast,
+    date_formats,
+    datetime_cast,
+    epoch,
+    epoch_date,
+    partial_date,
+    period_date,
+)
 from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES, TWO_LETTER_LANGUAGES
-from gateway.harmonise.values.text import CastError, Convert, clean_text, collapse_whitespace, read_integer, read_text, scalar_text
+from gateway.harmonise.values.text import (
+    CastError,
+    Convert,
+    clean_text,
+    collapse_whitespace,
+    read_integer,
+    read_text,
+    scalar_text,
+)
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
@@ -70,7 +86,10 @@ def boolean(value: Any) -> bool:
         return True
     if found in {"false", "0"}:
         return False
-    raise CastError("not_boolean", "true or false; name the registry's words: as: {boolean: {true: [...], false: [...]}}")
+    raise CastError(
+        "not_boolean",
+        "true or false; name the registry's words: as: {boolean: {true: [...], false: [...]}}",
+    )
 
 
 def boolean_words(words: Boolean) -> Convert:
@@ -119,7 +138,9 @@ def duration_in_months(value: Any) -> int:
     """Read an ISO 8601 duration of years and months, in months."""
     match = _DURATION.fullmatch(scalar_text(value))
     if not match or not (match[1] or match[2]):
-        raise CastError("not_a_duration", "an ISO 8601 duration of years and months, such as P3Y or P1Y6M")
+        raise CastError(
+            "not_a_duration", "an ISO 8601 duration of years and months, such as P3Y or P1Y6M"
+        )
     return int(match[1] or 0) * 12 + int(match[2] or 0)
 
 
@@ -177,7 +198,9 @@ def regular_expression(pattern: str) -> Convert:
 def decode_base64_text(value: Any) -> str:
     """Read the text inside base64."""
     try:
-        return clean_text(base64.b64decode("".join(scalar_text(value).split()), validate=True).decode())
+        return clean_text(
+            base64.b64decode("".join(scalar_text(value).split()), validate=True).decode()
+        )
     except (binascii.Error, ValueError):
         raise CastError("not_base64", "base64 of UTF-8 text") from None
 
@@ -225,7 +248,11 @@ def pass_through(kind: type[Any], convert: Convert, but: type[Any] | None = None
     """Return the conversion, applied only to what is not of ``kind`` already."""
 
     def finish(value: Any) -> Any:
-        return value if isinstance(value, kind) and not (but and isinstance(value, but)) else convert(value)
+        return (
+            value
+            if isinstance(value, kind) and not (but and isinstance(value, but))
+            else convert(value)
+        )
 
     return finish
 
@@ -237,7 +264,10 @@ def one_of(choices: tuple[str, ...]) -> Convert:
     def finish(value: Any) -> str:
         found = read_text(value)
         if found not in allowed:
-            raise CastError("not_in_list", f"one of {', '.join(choices)}; translate the registry's words with table")
+            raise CastError(
+                "not_in_list",
+                f"one of {', '.join(choices)}; translate the registry's words with table",
+            )
         return found
 
     return finish

@@ -15,7 +15,9 @@ from gateway.harmonise.values.text import CastError, Convert, read_integer, scal
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
 _PARTIAL = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
-_DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?")
+_DATETIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+)
 _PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_LENGTH = len("2026-02-28")
@@ -37,8 +39,14 @@ def date_cast(zone: str) -> Convert:
             return _build_date(int(match[1]), int(match[2]), int(match[3]))
         if _DATETIME.fullmatch(found):
             moment = _parse_datetime(found)
-            return moment.astimezone(timezone).date() if moment.tzinfo and moment.utcoffset() == timedelta(0) else moment.date()
-        raise CastError("not_a_date", 'a date such as 2026-02-28; for another form: as: {date: "%d.%m.%Y"}')
+            return (
+                moment.astimezone(timezone).date()
+                if moment.tzinfo and moment.utcoffset() == timedelta(0)
+                else moment.date()
+            )
+        raise CastError(
+            "not_a_date", 'a date such as 2026-02-28; for another form: as: {date: "%d.%m.%Y"}'
+        )
 
     return convert
 
@@ -66,7 +74,9 @@ def _date_pattern(date_format: str) -> Callable[[str], date | None]:
     if "%" not in "".join(piece for piece in pieces if piece not in _DIRECTIVES) and all(
         date_format.count(name) == 1 for name in _DIRECTIVES
     ):
-        pattern = re.compile("".join(_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces))
+        pattern = re.compile(
+            "".join(_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces)
+        )
 
         def by_pattern(found: str) -> date | None:
             match = pattern.fullmatch(found)

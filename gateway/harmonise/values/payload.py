@@ -36,11 +36,16 @@ def json_value(body: bytes) -> Any:
         raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
         raise PayloadError("not_json", "one JSON value in UTF-8") from None
-    if len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) > MAX_DEPTH and _check_depth(value) > MAX_DEPTH:  # faster than counting
+    if (
+        len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) > MAX_DEPTH
+        and _check_depth(value) > MAX_DEPTH
+    ):  # faster than counting
         raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels")
     try:
         as_sent = orjson.dumps(value) == body
-    except TypeError:  # an integer of more than 64 bits, more levels than are allowed, half a character
+    except (
+        TypeError
+    ):  # an integer of more than 64 bits, more levels than are allowed, half a character
         as_sent = False
     return (
         value if as_sent else _decode_strictly(body)
@@ -49,7 +54,12 @@ def json_value(body: bytes) -> Any:
 
 def _decode_strictly(body: bytes) -> Any:
     try:
-        return json.loads(body, object_pairs_hook=_reject_duplicate_keys, parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(
+            body,
+            object_pairs_hook=_reject_duplicate_keys,
+            parse_float=Decimal,
+            parse_constant=_no_constant,
+        )
     except PayloadError:
         raise
     except RecursionError:
@@ -82,7 +92,13 @@ def _check_depth(value: Any) -> int:
 
 
 _PARSER = etree.XMLParser(
-    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True, recover=False
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
+    recover=False,
 )
 
 
@@ -93,7 +109,9 @@ def xml_element(body: bytes) -> Any:
         root = etree.fromstring(body, _PARSER)
     except (etree.XMLSyntaxError, ValueError):
         raise PayloadError("not_xml", "one well-formed XML element") from None
-    if (_EXCLAMATION in body or not _is_plain_ascii_xml(body)) and root.getroottree().docinfo.internalDTD is not None:
+    if (
+        _EXCLAMATION in body or not _is_plain_ascii_xml(body)
+    ) and root.getroottree().docinfo.internalDTD is not None:
         raise PayloadError("doctype", "XML without a DOCTYPE")
     return root
 

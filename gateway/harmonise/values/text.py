@@ -39,7 +39,9 @@ def scalar_text(value: Any) -> str:
 def read_text(value: Any) -> str:
     """Read trimmed NFC text."""
     if isinstance(value, bool):
-        raise CastError("not_text", "a text or a number; this is true or false: use a table or a boolean target")
+        raise CastError(
+            "not_text", "a text or a number; this is true or false: use a table or a boolean target"
+        )
     return clean_text(scalar_text(value))
 
 

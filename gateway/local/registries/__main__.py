@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from gateway.local.registries.server import Registry
 
-SERVICES: dict[str, Callable[..., Awaitable[Registry]]] = {"soap_credits": soap_credits.start, "rest_catalogue": rest_catalogue.start}
+SERVICES: dict[str, Callable[..., Awaitable[Registry]]] = {
+    "soap_credits": soap_credits.start,
+    "rest_catalogue": rest_catalogue.start,
+}
 
 
 async def serve(service: str, port: int, records: int, seed: int) -> None:

@@ -48,18 +48,31 @@ class Misbehaviour:
         return True
 
 
-async def respond(trouble: Misbehaviour, request: web.Request, good: web.Response) -> web.StreamResponse:
+async def respond(
+    trouble: Misbehaviour, request: web.Request, good: web.Response
+) -> web.StreamResponse:
     """Answer ``request`` in the troubled way; ``good`` is what would have been said."""
     body = good.body if isinstance(good.body, bytes) else b""
     match trouble.kind:
         case "error":
             return web.Response(status=trouble.status, text="the registry is out of order")
         case "too_many":
-            return web.Response(status=429, headers={"Retry-After": f"{trouble.seconds:.0f}"}, text="too many requests")
+            return web.Response(
+                status=429,
+                headers={"Retry-After": f"{trouble.seconds:.0f}"},
+                text="too many requests",
+            )
         case "html":
-            return web.Response(text="<!DOCTYPE html><html><body><h1>Maintenance</h1></body></html>", content_type="text/html")
+            return web.Response(
+                text="<!DOCTYPE html><html><body><h1>Maintenance</h1></body></html>",
+                content_type="text/html",
+            )
         case "wrong_charset":
-            return web.Response(body=body.decode().encode("latin-1", "replace"), content_type=good.content_type, charset="utf-8")
+            return web.Response(
+                body=body.decode().encode("latin-1", "replace"),
+                content_type=good.content_type,
+                charset="utf-8",
+            )
         case "timeout":
             await asyncio.sleep(trouble.seconds)
             return await _send_truncated(request, good, b"")
@@ -71,7 +84,9 @@ async def respond(trouble: Misbehaviour, request: web.Request, good: web.Respons
             return good
 
 
-async def _send_truncated(request: web.Request, good: web.Response, part: bytes) -> web.StreamResponse:
+async def _send_truncated(
+    request: web.Request, good: web.Response, part: bytes
+) -> web.StreamResponse:
     """Promise the whole body, send a part, hang up."""
     reply = web.StreamResponse(headers={"Content-Type": good.headers["Content-Type"]})
     reply.content_length = len(good.body) if isinstance(good.body, bytes) else 1

@@ -9,7 +9,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-FICTION: dict[str, Any] = tomllib.loads(Path(__file__).with_name("fiction.toml").read_text(encoding="utf-8"))
+FICTION: dict[str, Any] = tomllib.loads(
+    Path(__file__).with_name("fiction.toml").read_text(encoding="utf-8")
+)
 _CHECK = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _CENTURY = 2000
 _FLAW_RATIO = 0.03
@@ -56,7 +58,12 @@ def person(random_source: random.Random) -> Person:
     """Make up somebody. The number has an individual part of 900-999, which is never given to a person."""
     born = date(1965, 1, 1) + timedelta(days=random_source.randrange(14_600))
     number = f"{born:%d%m%y}{'-' if born.year < _CENTURY else 'A'}9{random_source.randrange(100):02d}{random_source.choice(_CHECK)}"
-    return Person(number, random_source.choice(FICTION["people"]["given"]), random_source.choice(FICTION["people"]["family"]), born)
+    return Person(
+        number,
+        random_source.choice(FICTION["people"]["given"]),
+        random_source.choice(FICTION["people"]["family"]),
+        born,
+    )
 
 
 def choose_flaw(random_source: random.Random, flaws: tuple[str, ...]) -> str:
@@ -66,4 +73,8 @@ def choose_flaw(random_source: random.Random, flaws: tuple[str, ...]) -> str:
 
 def names_in_version(names: dict[str, str], version: int) -> dict[str, str]:
     """Give the names an entry bears in a version."""
-    return names if version == 1 else {language: f"{name} ({version})" for language, name in names.items()}
+    return (
+        names
+        if version == 1
+        else {language: f"{name} ({version})" for language, name in names.items()}
+    )

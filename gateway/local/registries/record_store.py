@@ -66,12 +66,22 @@ class RecordStore:
     def change(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
         """Give the named entry, or the ``count`` that were left alone longest, a new version."""
         chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
-        return [self._put(replace(entry, version=entry.version + 1, deleted=False, changed_at=self._now())) for entry in chosen]
+        return [
+            self._put(
+                replace(entry, version=entry.version + 1, deleted=False, changed_at=self._now())
+            )
+            for entry in chosen
+        ]
 
     def delete(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
         """Delete the named entry, or the ``count`` that were left alone longest."""
         chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
-        return [self._put(replace(entry, version=entry.version + 1, deleted=True, changed_at=self._now())) for entry in chosen]
+        return [
+            self._put(
+                replace(entry, version=entry.version + 1, deleted=True, changed_at=self._now())
+            )
+            for entry in chosen
+        ]
 
     def changed_between(self, since: datetime, until: datetime) -> Iterator[StoredEntry]:
         """Entries last changed in ``[since, until)``, oldest change first, deleted ones too."""
@@ -100,7 +110,9 @@ class RecordStore:
         return added
 
     def _put(self, entry: StoredEntry) -> str:
-        self._entries.pop(entry.number, None)  # so that it goes to the end: the order of the dictionary is the order of change
+        self._entries.pop(
+            entry.number, None
+        )  # so that it goes to the end: the order of the dictionary is the order of change
         self._entries[entry.number] = entry
         self._latest = max(self._latest, entry.changed_at)
         self.revision += 1

@@ -14,7 +14,14 @@ from typing import Any
 from aiohttp import web
 
 from gateway.local.registries.misbehaviour import Misbehaviour
-from gateway.local.registries.people import FICTION, SUBJECTS, Institution, choose_flaw, institutions, names_in_version
+from gateway.local.registries.people import (
+    FICTION,
+    SUBJECTS,
+    Institution,
+    choose_flaw,
+    institutions,
+    names_in_version,
+)
 from gateway.local.registries.record_store import RecordStore, StoredEntry
 from gateway.local.registries.server import Registry
 
@@ -31,7 +38,13 @@ _FIRST_CODE = 30_000
 
 
 async def start(
-    host: str = "127.0.0.1", port: int = 0, *, records: int = 0, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    records: int = 0,
+    seed: int = 1,
+    token: str = TOKEN,
+    page_size: int = PAGE_SIZE,
 ) -> Catalogue:
     """Start a service that holds ``records`` in all: half programmes, half courses."""
     registry = Catalogue(seed=seed, token=token, page_size=page_size)
@@ -44,7 +57,12 @@ class Catalogue(Registry):
     """Two streams: ``programmes`` and ``courses``."""
 
     def __init__(self, *, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE) -> None:
-        super().__init__({stream: RecordStore(stream, seed, _RecordName(seed, stream)) for stream in ("programmes", "courses")})
+        super().__init__(
+            {
+                stream: RecordStore(stream, seed, _RecordName(seed, stream))
+                for stream in ("programmes", "courses")
+            }
+        )
         self._token = token
         self._page_size = page_size
         self._found: dict[str, tuple[int, list[StoredEntry]]] = {}
@@ -55,25 +73,42 @@ class Catalogue(Registry):
 
     def content(self, stream: str, entry: StoredEntry) -> bytes:
         """Give one record as a JSON object."""
-        record = _programme(self.stocks[stream], entry) if stream == "programmes" else _course(self.stocks[stream], entry)
+        record = (
+            _programme(self.stocks[stream], entry)
+            if stream == "programmes"
+            else _course(self.stocks[stream], entry)
+        )
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {self._token}".encode()):
-            return web.json_response({"status": 401, "title": "Unauthorized"}, status=401, headers={"WWW-Authenticate": "Bearer"})
+        if not hmac.compare_digest(
+            request.headers.get("Authorization", "").encode(), f"Bearer {self._token}".encode()
+        ):
+            return web.json_response(
+                {"status": 401, "title": "Unauthorized"},
+                status=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         stream = request.match_info["stream"]
         try:
-            page, size = int(request.query.get("pageNumber", "1")), int(request.query.get("pageSize", str(self._page_size)))
+            page, size = (
+                int(request.query.get("pageNumber", "1")),
+                int(request.query.get("pageSize", str(self._page_size))),
+            )
         except ValueError:
             page, size = 0, 0
         if page < 1 or size not in (*PAGE_SIZES, self._page_size):
-            return web.json_response({"status": 400, "title": "pageNumber or pageSize is not allowed"}, status=400)
+            return web.json_response(
+                {"status": 400, "title": "pageNumber or pageSize is not allowed"}, status=400
+            )
         trouble = self.next_misbehaviour(stream)
         if trouble is not None and trouble.kind == "error_inside":
             return web.json_response({"status": 503, "title": "Temporarily unavailable"})
         return await self.reply(request, trouble, self._page(stream, page, size, trouble))
 
-    def _page(self, stream: str, page: int, size: int, trouble: Misbehaviour | None) -> web.Response:
+    def _page(
+        self, stream: str, page: int, size: int, trouble: Misbehaviour | None
+    ) -> web.Response:
         found = self._current_records(stream)
         pages = max(1, -(-len(found) // size))
         shown, more = page, page < pages
@@ -84,11 +119,21 @@ class Catalogue(Registry):
                 shown, more = (page - 1) % pages + 1, True
             case "empty_page":
                 shown, more = pages + 1, True
-        items = b",".join(self.serve_records(stream, found[(shown - 1) * size : shown * size], trouble))
+        items = b",".join(
+            self.serve_records(stream, found[(shown - 1) * size : shown * size], trouble)
+        )
         head = json.dumps(
-            {"pageSize": size, "pageNumber": page, "hasPreviousPage": page > 1, "hasNextPage": more, "totalPages": pages},
+            {
+                "pageSize": size,
+                "pageNumber": page,
+                "hasPreviousPage": page > 1,
+                "hasNextPage": more,
+                "totalPages": pages,
+            },
         ).encode()
-        return web.Response(body=head[:-1] + b', "items": [' + items + b"]}", content_type="application/json")
+        return web.Response(
+            body=head[:-1] + b', "items": [' + items + b"]}", content_type="application/json"
+        )
 
     def _current_records(self, stream: str) -> list[StoredEntry]:
         revision = self.stocks[stream].revision
@@ -102,7 +147,10 @@ def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
     subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS)
     kind = dice.choice(_FICTION["programmes"])
     level, eqf, code = kind["level"], kind["eqf"], str(_FIRST_CODE + entry.number)
-    names = {language: f"{kind['names'][language]} {subject.names[language]}" for language in _FICTION["languages"]}
+    names = {
+        language: f"{kind['names'][language]} {subject.names[language]}"
+        for language in _FICTION["languages"]
+    }
     begins: date | str = date(2014 + dice.randrange(10), 9, 1)
     match choose_flaw(dice, FLAWS):
         case "unknown level":
@@ -117,7 +165,11 @@ def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
         "programmeId": stock.name(entry.number),
         "primaryCode": {"codeType": "programmeCode", "code": code},
         "name": _language_texts(names_in_version(names, entry.version)),
-        "description": _language_texts({"en": f"A programme about {subject.names['en'].lower()} for people who like to find out."}),
+        "description": _language_texts(
+            {
+                "en": f"A programme about {subject.names['en'].lower()} for people who like to find out."
+            }
+        ),
         "levelOfQualification": level,
         "eqfLevel": eqf,
         "sector": kind["sector"],
@@ -150,7 +202,9 @@ def _course(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
         "courseId": stock.name(entry.number),
         "primaryCode": {"codeType": "identifier", "code": f"M-{entry.number + 1:05d}"},
         "name": _language_texts(names_in_version(names, entry.version)),
-        "description": _language_texts({"en": f"An introduction to {subject.names['en'].lower()}."}),
+        "description": _language_texts(
+            {"en": f"An introduction to {subject.names['en'].lower()}."}
+        ),
         "levelOfQualification": level,
         "studyLoad": {"studyLoadUnit": "ects", "value": dice.choice((2.5, 5, 7.5, 15))},
         "fieldsOfStudy": subject.isced_f,
@@ -174,7 +228,10 @@ def _organization(where: Institution) -> dict[str, Any]:
         "organizationId": where.code,
         "name": _language_texts(where.names),
         "countryCode": _FICTION["country"],
-        "otherCodes": [{"codeType": "schac_home", "code": where.domain}, {"codeType": "pic", "code": where.pic}],
+        "otherCodes": [
+            {"codeType": "schac_home", "code": where.domain},
+            {"codeType": "pic", "code": where.pic},
+        ],
         "link": f"https://www.{where.domain}",
     }
 

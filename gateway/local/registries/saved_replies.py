@@ -30,7 +30,11 @@ class SavedReply:
 
     def matches(self, method: str, target: str, body: str) -> bool:
         """Say whether this reply answers a request."""
-        return method == self.method and re.fullmatch(self.target, target) is not None and self.body_contains in body
+        return (
+            method == self.method
+            and re.fullmatch(self.target, target) is not None
+            and self.body_contains in body
+        )
 
 
 class SavedReplyRegistry(Registry):
@@ -52,10 +56,21 @@ class SavedReplyRegistry(Registry):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = (await request.read()).decode("utf-8", "replace")
         self.asked.append((request.method, request.path_qs, body))
-        found = next((saved for saved in self._saved if saved.matches(request.method, request.path_qs, body)), None)
+        found = next(
+            (
+                saved
+                for saved in self._saved
+                if saved.matches(request.method, request.path_qs, body)
+            ),
+            None,
+        )
         if found is None:
             return web.Response(status=404, text="nothing was saved for this request")
         if found.once:
             self._saved.remove(found)
-        good = web.Response(body=found.body, status=found.status, headers={"Content-Type": found.media_type, **found.headers})
+        good = web.Response(
+            body=found.body,
+            status=found.status,
+            headers={"Content-Type": found.media_type, **found.headers},
+        )
         return await self.reply(request, self.next_misbehaviour("replay"), good)

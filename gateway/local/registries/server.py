@@ -25,7 +25,13 @@ from typing import Any, Self
 from aiohttp import web
 
 from gateway.errors import Unavailable
-from gateway.local.registries.misbehaviour import HANDLED_BY_SERVICE, SERVES_NOTHING, Kind, Misbehaviour, respond
+from gateway.local.registries.misbehaviour import (
+    HANDLED_BY_SERVICE,
+    SERVES_NOTHING,
+    Kind,
+    Misbehaviour,
+    respond,
+)
 from gateway.local.registries.record_store import RecordStore, ServedRecord, StoredEntry, digest
 
 BIG_REQUEST = 1_000_000
@@ -73,7 +79,11 @@ class Registry(ABC):
     def current_digests(self, stream: str) -> dict[str, str]:
         """Give the digest of every record that stands now, by identifier: what a reader that has caught up must know."""
         stock = self._stock(stream)
-        return {stock.name(entry.number): digest(self.content(stream, entry)) for entry in stock if not entry.deleted}
+        return {
+            stock.name(entry.number): digest(self.content(stream, entry))
+            for entry in stock
+            if not entry.deleted
+        }
 
     # --- what a registry is made of
     @abstractmethod
@@ -84,14 +94,20 @@ class Registry(ABC):
     def routes(self) -> list[web.RouteDef]:
         """Give the registry's own routes."""
 
-    def serve_records(self, stream: str, entries: list[StoredEntry], trouble: Misbehaviour | None) -> list[bytes]:
+    def serve_records(
+        self, stream: str, entries: list[StoredEntry], trouble: Misbehaviour | None
+    ) -> list[bytes]:
         """Give the contents of a reply, and enter them in the ledger unless trouble will keep them from arriving."""
         name = self._stock(stream).name
         contents = [self.content(stream, entry) for entry in entries]
-        if trouble is not None and (trouble.kind not in HANDLED_BY_SERVICE or trouble.kind in SERVES_NOTHING):
+        if trouble is not None and (
+            trouble.kind not in HANDLED_BY_SERVICE or trouble.kind in SERVES_NOTHING
+        ):
             return contents
         self.ledger.extend(
-            ServedRecord(stream, name(entry.number), entry.version, "" if entry.deleted else digest(content))
+            ServedRecord(
+                stream, name(entry.number), entry.version, "" if entry.deleted else digest(content)
+            )
             for entry, content in zip(entries, contents, strict=True)
         )
         return contents
@@ -102,9 +118,15 @@ class Registry(ABC):
         self.arrivals.append(time.monotonic())
         return next((trouble for trouble in self._troubles if trouble.applies_to(stream)), None)
 
-    async def reply(self, request: web.Request, trouble: Misbehaviour | None, good: web.Response) -> web.StreamResponse:
+    async def reply(
+        self, request: web.Request, trouble: Misbehaviour | None, good: web.Response
+    ) -> web.StreamResponse:
         """Send what was prepared, or what the trouble makes of it."""
-        return good if trouble is None or trouble.kind in HANDLED_BY_SERVICE else await respond(trouble, request, good)
+        return (
+            good
+            if trouble is None or trouble.kind in HANDLED_BY_SERVICE
+            else await respond(trouble, request, good)
+        )
 
     # --- life
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
@@ -118,7 +140,9 @@ class Registry(ABC):
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise Unavailable(f"a stand-in registry cannot listen on {host}:{port}: {error.strerror}; choose another port") from error
+            raise Unavailable(
+                f"a stand-in registry cannot listen on {host}:{port}: {error.strerror}; choose another port"
+            ) from error
         self.url = f"http://{host}:{self._runner.addresses[0][1]}"
         return self
 
@@ -131,7 +155,12 @@ class Registry(ABC):
     async def __aenter__(self) -> Self:
         return self if self._runner is not None else await self.start()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.close()
 
     def _stock(self, stream: str) -> RecordStore:
@@ -152,7 +181,11 @@ class Registry(ABC):
         return web.json_response(
             {
                 "streams": {
-                    name: {"records": len(stock), "served": served[name], "requests": self.requests[name]}
+                    name: {
+                        "records": len(stock),
+                        "served": served[name],
+                        "requests": self.requests[name],
+                    }
                     for name, stock in self.stocks.items()
                 },
                 "troubles": [dataclasses.asdict(trouble) for trouble in self._troubles],
@@ -161,7 +194,9 @@ class Registry(ABC):
 
     async def _ledger(self, request: web.Request) -> web.Response:
         stream = request.query.get("stream")
-        return web.json_response([dataclasses.asdict(entry) for entry in self.ledger if stream in (None, entry.stream)])
+        return web.json_response(
+            [dataclasses.asdict(entry) for entry in self.ledger if stream in (None, entry.stream)]
+        )
 
     async def _request_log(self, _: web.Request) -> web.Response:
         return web.json_response(self.arrivals)
@@ -177,8 +212,12 @@ class Registry(ABC):
         }
         control = controls.get(request.match_info["what"])
         if control is None:
-            return web.json_response({"error": f"no such control; expected one of {', '.join(controls)}"}, status=404)
+            return web.json_response(
+                {"error": f"no such control; expected one of {', '.join(controls)}"}, status=404
+            )
         try:
             return web.json_response(control(**words))
         except (KeyError, TypeError, ValueError) as error:
-            return web.json_response({"error": str(error.args[0] if error.args else error)}, status=400)
+            return web.json_response(
+                {"error": str(error.args[0] if error.args else error)}, status=400
+            )

@@ -13,7 +13,16 @@ from aiohttp import web
 from lxml import etree
 
 from gateway.local.registries.misbehaviour import Misbehaviour
-from gateway.local.registries.people import FICTION, SUBJECTS, Institution, Person, choose_flaw, institutions, names_in_version, person
+from gateway.local.registries.people import (
+    FICTION,
+    SUBJECTS,
+    Institution,
+    Person,
+    choose_flaw,
+    institutions,
+    names_in_version,
+    person,
+)
 from gateway.local.registries.record_store import RecordStore, StoredEntry
 from gateway.local.registries.server import Registry
 
@@ -35,12 +44,22 @@ _INSTITUTIONS = institutions("soap")
 
 
 async def start(
-    host: str = "127.0.0.1", port: int = 0, *, records: int = 0, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    records: int = 0,
+    seed: int = 1,
+    key: str = KEY,
+    page_size: int = PAGE_SIZE,
 ) -> StudentRecords:
     """Start a service that holds ``records`` in all: two fifths degrees, two fifths credits, the rest enrolments."""
     registry = StudentRecords(seed=seed, key=key, page_size=page_size)
     degrees = records * 2 // 5
-    for stream, count in (("degrees", degrees), ("credits", degrees), ("enrolments", records - 2 * degrees)):
+    for stream, count in (
+        ("degrees", degrees),
+        ("credits", degrees),
+        ("enrolments", records - 2 * degrees),
+    ):
         registry.stocks[stream].fill(count)
     return await registry.start(host, port)
 
@@ -49,7 +68,9 @@ class StudentRecords(Registry):
     """Three streams: ``degrees``, ``credits``, ``enrolments``."""
 
     def __init__(self, *, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE) -> None:
-        super().__init__({stream: RecordStore(stream, seed, _RecordName(stream[0].upper())) for stream in ITEMS})
+        super().__init__(
+            {stream: RecordStore(stream, seed, _RecordName(stream[0].upper())) for stream in ITEMS}
+        )
         self._key = key
         self._page_size = page_size
         self._found: dict[str, tuple[tuple[int, datetime, datetime], list[StoredEntry]]] = {}
@@ -61,35 +82,67 @@ class StudentRecords(Registry):
     def content(self, stream: str, entry: StoredEntry) -> bytes:
         """Give one record as an XML element."""
         if entry.deleted:
-            return _element(stream, self.stocks[stream].name(entry.number), entry, "", deleted="true").encode()
-        return _enrolment(self.stocks[stream], entry) if stream == "enrolments" else _achievement(self.stocks[stream], entry)
+            return _element(
+                stream, self.stocks[stream].name(entry.number), entry, "", deleted="true"
+            ).encode()
+        return (
+            _enrolment(self.stocks[stream], entry)
+            if stream == "enrolments"
+            else _achievement(self.stocks[stream], entry)
+        )
 
     async def _serve_wsdl(self, request: web.Request) -> web.Response:
         text = WSDL.read_text(encoding="utf-8").replace(f"http://127.0.0.1{PATH}", self.url + PATH)
-        return web.Response(text=text, content_type="text/xml") if "wsdl" in request.query_string.lower() else web.Response(status=405)
+        return (
+            web.Response(text=text, content_type="text/xml")
+            if "wsdl" in request.query_string.lower()
+            else web.Response(status=405)
+        )
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         try:
             asked = etree.fromstring(await request.read(), _PARSER).find(f"{{{_SOAP}}}Body/*")
         except etree.XMLSyntaxError:
             return _fault("Client", "the request is not XML")
-        operation = etree.QName(asked).localname.removesuffix("Request") if asked is not None else ""
+        operation = (
+            etree.QName(asked).localname.removesuffix("Request") if asked is not None else ""
+        )
         stream = operation.lower()
         if asked is None or stream not in self.stocks or etree.QName(asked).namespace != NAMESPACE:
             return _fault("Client", f"no operation {operation!r}")
         if (_text(asked, "caller/user"), _text(asked, "caller/key")) != (USER, self._key):
             return _fault("Client.Forbidden", "the caller is not known")
         try:
-            window = _instant(_text(asked, "search/changedFrom")), _instant(_text(asked, "search/changedUntil"))
-            page, size = int(_text(asked, "search/page")), min(int(_text(asked, "search/pageSize") or self._page_size), self._page_size)
+            window = (
+                _instant(_text(asked, "search/changedFrom")),
+                _instant(_text(asked, "search/changedUntil")),
+            )
+            page, size = (
+                int(_text(asked, "search/page")),
+                min(int(_text(asked, "search/pageSize") or self._page_size), self._page_size),
+            )
         except ValueError:
             return _fault("Client", "search is not understood")
         trouble = self.next_misbehaviour(stream)
         if trouble is not None and trouble.kind == "error_inside":
-            return web.Response(text=_envelope(_FAULT.format("Server.Busy", "too many requests at once")), content_type="text/xml")
-        return await self.reply(request, trouble, self._page(operation, self._search(stream, *window), page, size, trouble))
+            return web.Response(
+                text=_envelope(_FAULT.format("Server.Busy", "too many requests at once")),
+                content_type="text/xml",
+            )
+        return await self.reply(
+            request,
+            trouble,
+            self._page(operation, self._search(stream, *window), page, size, trouble),
+        )
 
-    def _page(self, operation: str, found: list[StoredEntry], page: int, size: int, trouble: Misbehaviour | None) -> web.Response:
+    def _page(
+        self,
+        operation: str,
+        found: list[StoredEntry],
+        page: int,
+        size: int,
+        trouble: Misbehaviour | None,
+    ) -> web.Response:
         pages = max(1, -(-len(found) // size))
         shown, more = page, page < pages
         match trouble.kind if trouble else "":
@@ -99,7 +152,9 @@ class StudentRecords(Registry):
                 shown, more = (page - 1) % pages + 1, True
             case "empty_page":
                 shown, more = pages + 1, True
-        contents = self.serve_records(operation.lower(), found[(shown - 1) * size : shown * size], trouble)
+        contents = self.serve_records(
+            operation.lower(), found[(shown - 1) * size : shown * size], trouble
+        )
         head = f"<t:page><t:number>{page}</t:number><t:records>{len(found)}</t:records><t:more>{str(more).lower()}</t:more></t:page>"
         body = f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}{b"".join(contents).decode()}</t:{operation}Response>'
         return web.Response(text=_envelope(body), content_type="text/xml")
@@ -118,7 +173,10 @@ def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
     wrong = choose_flaw(dice, FLAWS)
     degree = dice.choice(_FICTION["degrees"])
     points, level, kind = degree["points"], degree["level"], "degree"
-    names = {language: f"{degree['names'][language]}, {subject.names[language]}" for language in _FICTION["languages"]}
+    names = {
+        language: f"{degree['names'][language]}, {subject.names[language]}"
+        for language in _FICTION["languages"]
+    }
     if stock.stream == "credits":
         points, kind = dice.choice((1, 3, 5, 10)), dice.choice(("course", "course", "micro"))
         names = {language: subject.names[language] for language in _FICTION["languages"]}
@@ -149,7 +207,9 @@ def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
         _text_element("awarded", str(awarded)),
         _text_element("consent", str(dice.random() < 0.5).lower()),  # noqa: PLR2004
     ]
-    return _element(stock.stream, stock.name(entry.number), entry, "".join(parts), kind=kind).encode()
+    return _element(
+        stock.stream, stock.name(entry.number), entry, "".join(parts), kind=kind
+    ).encode()
 
 
 def _enrolment(stock: RecordStore, entry: StoredEntry) -> bytes:
@@ -158,7 +218,13 @@ def _enrolment(stock: RecordStore, entry: StoredEntry) -> bytes:
     wrong = choose_flaw(dice, ("unknown level", "impossible date", "unknown state"))
     begins = date(dice.choice((2023, 2024, 2025)), 8, 1)
     until = "2026-13-31" if wrong == "impossible date" else str(begins + timedelta(days=364))
-    state = "7" if wrong == "unknown state" else dice.choice(("1", "1", "1", "2", "3")) if entry.version == 1 else "3"
+    state = (
+        "7"
+        if wrong == "unknown state"
+        else dice.choice(("1", "1", "1", "2", "3"))
+        if entry.version == 1
+        else "3"
+    )
     level = "9" if wrong == "unknown level" else dice.choice(("6", "6", "7", "8"))
     parts = [
         _student(who, where, stock.name(entry.number)),
@@ -174,7 +240,9 @@ def _enrolment(stock: RecordStore, entry: StoredEntry) -> bytes:
 
 def _level(level: str, eqf: str = "") -> str:
     declared = f" eqf={quoteattr(eqf)}" if eqf else ""
-    return f"<t:level framework={quoteattr(_FICTION['framework'])}{declared}>{escape(level)}</t:level>"
+    return (
+        f"<t:level framework={quoteattr(_FICTION['framework'])}{declared}>{escape(level)}</t:level>"
+    )
 
 
 def _credit_element(points: int) -> str:
@@ -190,12 +258,20 @@ def _student(who: Person, where: Institution, code: str) -> str:
 
 
 def _institution(tag: str, where: Institution) -> str:
-    names = "".join(_language_element("name", language, name) for language, name in where.names.items())
-    facts = _text_element("country", _FICTION["country"]) + _text_element("schac", where.domain) + _text_element("pic", where.pic)
+    names = "".join(
+        _language_element("name", language, name) for language, name in where.names.items()
+    )
+    facts = (
+        _text_element("country", _FICTION["country"])
+        + _text_element("schac", where.domain)
+        + _text_element("pic", where.pic)
+    )
     return f"<t:{tag} code={quoteattr(where.code)}>{names}{facts}</t:{tag}>"
 
 
-def _element(stream: str, identifier: str, entry: StoredEntry, content: str, **attributes: str) -> str:
+def _element(
+    stream: str, identifier: str, entry: StoredEntry, content: str, **attributes: str
+) -> str:
     changed = entry.changed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     facts = {"id": identifier, "version": str(entry.version), "changed": changed, **attributes}
     return f"<t:{ITEMS[stream]} {' '.join(f'{name}={quoteattr(value)}' for name, value in facts.items())}>{content}</t:{ITEMS[stream]}>"
@@ -226,7 +302,9 @@ _FAULT = "<s:Fault><faultcode>s:{}</faultcode><faultstring>{}</faultstring></s:F
 
 
 def _fault(code: str, text: str) -> web.Response:
-    return web.Response(status=500, text=_envelope(_FAULT.format(code, escape(text))), content_type="text/xml")
+    return web.Response(
+        status=500, text=_envelope(_FAULT.format(code, escape(text))), content_type="text/xml"
+    )
 
 
 class _RecordName:
