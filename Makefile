@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers growth scale dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
+.PHONY: help demo test check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -38,10 +38,13 @@ growth: .venv/installed  ## cost of a record by registry size, connectors, parti
 	@$(BIN)/python -m bench.growth
 
 scale: .venv/installed  ## three workers, ten registries: kill, freeze and stop workers, limits measured at the registries; failing brokers; calls that come to the wrong worker; ten minutes
-	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_takeover.py tests/gateway/test_processes.py tests/gateway/test_failing.py tests/gateway/test_push_workers.py
+	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_takeover.py tests/end_to_end/test_processes.py tests/end_to_end/test_failing.py tests/end_to_end/test_push_workers.py
+
+tutorials: .venv/installed  ## follow both tutorials literally, with a real Kafka: two minutes
+	@$(BIN)/python -m pytest -q tests/docs
 
 dashboards: .venv/installed  ## run the gateway for five minutes under a real Prometheus and draw docs/dashboards/ anew
-	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/gateway/test_dashboards.py
+	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_dashboards.py
 
 golden: .venv/installed  ## write the golden files anew; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden
@@ -54,10 +57,10 @@ faults: .venv/installed  ## kill, freeze and starve the gateway and its broker: 
 	@$(BIN)/python -m pytest -q tests/faults
 
 privacy: .venv/installed  ## that planted leaks are found, and that erased bytes leave the broker's disk: four minutes
-	@$(BIN)/python -m pytest -q -m slow tests/gateway/test_canary.py tests/kafka/test_erased_bytes.py
+	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_canary.py tests/kafka/test_erased_bytes.py
 
 soak: .venv/installed  ## a backfill of 50,000 records beside live polling that stays fresh; replays and backfills cut short: ten minutes
-	@$(BIN)/python -m pytest -q -s -m slow tests/gateway/test_soak.py tests/gateway/test_replay.py tests/gateway/test_backfill.py
+	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_soak.py tests/end_to_end/test_replay.py tests/end_to_end/test_backfill.py
 
 lock: .venv/installed  ## renew the locked development dependencies
 	@$(BIN)/python -m pip install --quiet uv
@@ -67,7 +70,7 @@ fuzz: .venv/installed  ## ten minutes of coverage-guided fuzzing (FUZZ_SECONDS),
 	@$(BIN)/python tests/fuzz/run_fuzz.py
 
 hostile: .venv/installed  ## write the table of bad inputs anew (tests/hostile/README.md)
-	@$(BIN)/python tests/hostile/hostile_table.py
+	@$(BIN)/python -m tests.hostile.hostile_table
 
 kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
 	@$(BIN)/python -m gateway.local.lock_jars
