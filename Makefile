@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
+.PHONY: help demo test unit check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ demo: .venv/installed  ## two registries, a real Kafka, 2,400 records, and what 
 
 test: .venv/installed  ## everything that must be green: unit, property, Kafka, connectors (under 15 minutes)
 	@$(BIN)/python -m pytest -q -m "not slow"
+
+unit: .venv/installed  ## what needs neither Kafka nor a browser (under 3 minutes)
+	@$(BIN)/python -m pytest -q -m "not slow and not kafka and not browser" tests/unit tests/conformance tests/registries tests/deploy
 
 check: .venv/installed  ## style, types, layers, connectors, mapping tables, generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

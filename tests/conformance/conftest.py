@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oracles import Oracles
+
+from tests.support.official_oracles import Oracles
 
 
 @pytest.fixture(scope="session")

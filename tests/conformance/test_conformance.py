@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from documents import document
-from oracles import ELM, Oracles
 
 from gateway.render.qdr_xml import dataset
+from tests.support.official_oracles import ELM, Oracles
+from tests.support.sample_documents import document
 
 pytestmark = pytest.mark.reference
 

@@ -7,9 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from documents import samples
 from jsonschema import Draft202012Validator
-from oracles import Oracles
 
 from gateway.check.run_tests import raw_record_of_test
 from gateway.config.loading import load_connector
@@ -20,6 +18,8 @@ from gateway.records import Accepted
 from gateway.render.json_schemas import schemas
 from gateway.render.qdr_xml import dataset
 from gateway.render.render import Rendered, render
+from tests.support.official_oracles import Oracles
+from tests.support.sample_documents import samples
 
 ROOT = Path(__file__).parents[2]
 CONNECTORS = sorted((ROOT / "connectors").glob("*.yaml"))

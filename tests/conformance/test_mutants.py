@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from documents import document
-from oracles import Oracles
 
 from gateway.render.qdr_xml import dataset
+from tests.support.official_oracles import Oracles
+from tests.support.sample_documents import document
 
 pytestmark = pytest.mark.reference
 

@@ -10,14 +10,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from arena import Arena, Loop, arena, create_topics
-from figures import FIGURES, table
-
 from gateway.local import broker
 from gateway.messages import topics
 from gateway.messages.topics import TOPICS, topic_config
+from tests.support.fault_figures import FIGURES, table
+from tests.support.fault_site import Arena, Loop, arena, create_topics
 
 broker.START_SECONDS = (
     120  # a start after a kill waits for the broker's own old session; more so on a loaded machine

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from arena import Arena, Loop, until
-from cluster import TELL_WHAT_IS_SKIPPED, Disk, log_elsewhere, skipped
-from figures import note
-from proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
 from test_fault_process import WORKING, is_open
-from verifier import assert_sound, hidden, look, settle
 
 from gateway.local import broker as kafka
 from gateway.local.broker import Broker
 from tests.conftest import free_port
+from tests.support.broker_cluster import TELL_WHAT_IS_SKIPPED, Disk, log_elsewhere, skipped
+from tests.support.fault_figures import note
+from tests.support.fault_site import Arena, Loop, until
+from tests.support.kafka_proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
+from tests.support.oracle import assert_sound, hidden, look, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
 Build = Callable[..., Arena]
@@ -85,7 +85,7 @@ def test_a_broker_that_is_killed_again_and_again(build: Build, data: Path) -> No
 
 
 def caught_up_with(arena: Arena) -> bool:
-    from verifier import caught_up
+    from tests.support.oracle import caught_up
 
     return caught_up(arena, asyncio.run(look(arena)))
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from arena import Arena, until
-from cluster import TELL_WHAT_IS_SKIPPED, Cluster, running
-from figures import note
 from test_fault_process import WORKING
-from verifier import assert_sound, caught_up, look, settle
 
 from gateway.local import broker
+from tests.support.broker_cluster import TELL_WHAT_IS_SKIPPED, Cluster, running
+from tests.support.fault_figures import note
+from tests.support.fault_site import Arena, until
+from tests.support.oracle import assert_sound, caught_up, look, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

@@ -7,10 +7,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from arena import STREAMS, Arena, ended, frozen, until
-from figures import note
-from planted import DEFECTS, GO_ON
-from verifier import Verdict, look, rest
+
+from tests.support.fault_figures import note
+from tests.support.fault_site import STREAMS, Arena, ended, frozen, until
+from tests.support.oracle import Verdict, look, rest
+from tests.support.planted_defects import DEFECTS, GO_ON
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

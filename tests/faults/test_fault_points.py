@@ -6,9 +6,10 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from arena import Arena, ended
-from figures import note
-from verifier import aborted, assert_sound, settle
+
+from tests.support.fault_figures import note
+from tests.support.fault_site import Arena, ended
+from tests.support.oracle import aborted, assert_sound, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from arena import FAULTY, Arena, ended, frozen, until
-from figures import note
-from verifier import assert_sound, hidden, judge, look, rest, settle
 
 from gateway.kafka.transactions import TransactionalProducer
 from gateway.messages.topics import RAW
 from gateway.settings import Settings
+from tests.support.fault_figures import note
+from tests.support.fault_site import FAULTY, Arena, ended, frozen, until
+from tests.support.oracle import assert_sound, hidden, judge, look, rest, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
 Build = Callable[..., Arena]

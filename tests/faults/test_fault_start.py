@@ -13,16 +13,16 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteAclsRequest
-from arena import Arena, create_topics, ended
-from figures import note
-from verifier import assert_sound, look, rest, settle
 
 from gateway.kafka import cluster_check
 from gateway.local import broker as kafka
 from gateway.messages.topics import CREDENTIALS, CURSORS, RAW, topic_config
 from gateway.settings import Settings
 from tests.conftest import free_port
-from tests.gateway.test_rights import Guarded, environment, grant, properties
+from tests.end_to_end.test_rights import Guarded, environment, grant, properties
+from tests.support.fault_figures import note
+from tests.support.fault_site import Arena, create_topics, ended
+from tests.support.oracle import assert_sound, look, rest, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

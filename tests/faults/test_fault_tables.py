@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from arena import FAULTY, ROOT, Arena, ended, until
-from figures import note
-from verifier import View, assert_sound, last, look, outcomes, settle
 
 from gateway.messages.topics import REJECTIONS
+from tests.support.fault_figures import note
+from tests.support.fault_site import FAULTY, ROOT, Arena, ended, until
+from tests.support.oracle import View, assert_sound, last, look, outcomes, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 Build = Callable[..., Arena]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,13 +16,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
-
-from certificates import AUTHORITY, SERVER
-from misbehaving import Asked, Server, reply
-from registry import connector_at
 
 from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import paging, request_runner, xml_parser
@@ -35,6 +27,9 @@ from gateway.pipeline import page_writer, poll
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import StreamCursor, poll_once
+from tests.support.certificates import AUTHORITY, SERVER
+from tests.support.hostile_registry import connector_at
+from tests.support.raw_http_server import Asked, Server, reply
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STREAM = """    request: {{get: /r, query: {{{query}}}}}

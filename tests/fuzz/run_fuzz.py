@@ -22,17 +22,17 @@ def one(target: str, arguments: list[str]) -> None:
     """Fuzz a target in this process; ends the process."""
     import atheris
 
-    sys.path[:0] = [str(HERE), str(ROOT)]
+    sys.path.insert(0, str(ROOT))
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
-        from fuzz_targets import TARGETS
+        from tests.support.fuzz_targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[target])
     atheris.Fuzz()
 
 
 def prepared(target: str) -> tuple[Path, Path]:
     """Write the seeds and the dictionary of a target; return where they are."""
-    sys.path[:0] = [str(HERE), str(ROOT)]
-    from seeds import SEEDS, WORDS
+    sys.path.insert(0, str(ROOT))
+    from tests.support.fuzz_seeds import SEEDS, WORDS
 
     corpus, words = PLACE / target, PLACE / f"{target}.dict"
     corpus.mkdir(parents=True, exist_ok=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fuzz_targets import TARGETS
-from seeds import DOCUMENT, SEEDS, VALUE
+from tests.support.fuzz_seeds import DOCUMENT, SEEDS, VALUE
+from tests.support.fuzz_targets import TARGETS
 
 FOUND: dict[str, tuple[str, bytes]] = {
     "the last day of the year 9999": ("casts", bytes([20, 0]) + b"9999"),

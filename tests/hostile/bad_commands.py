@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import time_machine
-from bad_inputs import bad, told
-from desk import GOOD, Desk, closed_port, one
-from forked import ROOT, apart
+
+from tests.hostile.bad_inputs import bad, told
+from tests.support.connector_files import GOOD, Desk, closed_port, one
+from tests.support.forked_process import ROOT, apart
 
 
 @bad(77, "no arguments", "exit 2, help")
@@ -55,7 +56,7 @@ told(
     81,
     "`gateway rejections replay` without saying which",
     "exit 2",
-    elsewhere="tests/gateway/test_replay.py::test_a_replay_of_everything_has_to_be_meant",
+    elsewhere="tests/end_to_end/test_replay.py::test_a_replay_of_everything_has_to_be_meant",
 )
 def replay(desk: Desk) -> str:
     desk.write(GOOD)
@@ -103,7 +104,7 @@ told(
     "erase_unknown",
     "`gateway erase` of a record nobody has",
     "exit 0, and it is kept away from then on",
-    elsewhere="tests/gateway/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
+    elsewhere="tests/end_to_end/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
 )
 
 
@@ -203,11 +204,10 @@ def interrupted_twice(desk: Desk) -> str:
     desk.write(GOOD)
 
     async def stop_twice() -> None:
-        from registry import tables
-
         from gateway.pipeline.loaded_config import LoadedConfig
         from gateway.settings import Settings
         from gateway.worker.worker import Worker
+        from tests.support.hostile_registry import tables
 
         worker = Worker(Settings(), LoadedConfig({}, {}, tables()), frozenset())
         worker.stop(2)
@@ -223,14 +223,14 @@ told(
     "port_in_use",
     "the port of /metrics in use",
     "exit 4 before any poll",
-    elsewhere="tests/gateway/test_usage.py::test_a_port_in_use_is_named_before_any_poll",
+    elsewhere="tests/end_to_end/test_usage.py::test_a_port_in_use_is_named_before_any_poll",
 )
 told(
     93,
     "verify",
     "`gateway verify` of topics that lack a record, and hold one too many",
     "exit 1, lists each",
-    elsewhere="tests/gateway/test_verify.py::test_what_is_complete_is_said_to_be_and_what_is_lost_is_found",
+    elsewhere="tests/end_to_end/test_verify.py::test_what_is_complete_is_said_to_be_and_what_is_lost_is_found",
 )
 
 

@@ -7,11 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bad_inputs import bad, told
-from certificates import AUTHORITY, SERVER, make
 from cryptography.hazmat.primitives import serialization
-from desk import GOOD, MAPPING, Desk, line_of, one
-from forked import apart
+
+from tests.hostile.bad_inputs import bad, told
+from tests.support.certificates import AUTHORITY, SERVER, make
+from tests.support.connector_files import GOOD, MAPPING, Desk, line_of, one
+from tests.support.forked_process import apart
 
 
 def mapping(desk: Desk, *changes: tuple[str, str], words: str = "", line: int | None = None) -> str:
@@ -473,7 +474,7 @@ def weaker(desk: Desk) -> str:
     "our own TLS certificate, towards Kafka or a registry, expired; of another key; a locked key without its password; no certificate",
     "exit 3: tls-material, names file and date; of a registry: TLS_MATERIAL, names connector and date",
     differs="a registry's client certificate halts that registry only: one that expired must not keep all the others from starting",
-    elsewhere="tests/fetch/test_tls.py::test_material_that_cannot_be_used_is_named_and_not_shown",
+    elsewhere="tests/unit/fetch/test_tls.py::test_material_that_cannot_be_used_is_named_and_not_shown",
 )
 def own_certificate(desk: Desk) -> str:
     from gateway.errors import StreamHalted
@@ -534,7 +535,7 @@ told(
         "tables have no version number that could go down: they are dated rows. `gateway renormalise --dry-run` lists what other tables would publish differently, "
         "and the metric gateway_config_info and alert ConfigsDiffer tell of workers with different files"
     ),
-    elsewhere="tests/gateway/test_renormalise.py::test_changing_one_row_republishes_exactly_the_affected_records",
+    elsewhere="tests/end_to_end/test_renormalise.py::test_changing_one_row_republishes_exactly_the_affected_records",
 )
 
 
@@ -544,7 +545,7 @@ told(
     "a file that is half written, or wrong, while the gateway runs",
     "what ran goes on running; gateway_config_reloads_total{outcome=refused} and a log line with the place",
     elsewhere=(
-        "tests/gateway/test_reload.py::test_a_half_written_file_runs_only_when_it_is_whole, "
-        "tests/gateway/test_reload.py::test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place"
+        "tests/end_to_end/test_reload.py::test_a_half_written_file_runs_only_when_it_is_whole, "
+        "tests/end_to_end/test_reload.py::test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place"
     ),
 )

@@ -5,10 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 
-from bad_inputs import bad, told
-from desk import one
-from misbehaving import always, raw
-from registry import GOOD, JSON, XML, ended, judged, page_of, poll, said, written
+from tests.hostile.bad_inputs import bad, told
+from tests.support.connector_files import one
+from tests.support.hostile_registry import (
+    GOOD,
+    JSON,
+    XML,
+    ended,
+    judged,
+    page_of,
+    poll,
+    said,
+    written,
+)
+from tests.support.raw_http_server import always, raw
 
 ITEM = '<l><r id="1"><t>T</t></r></l>'
 
@@ -27,7 +37,7 @@ GZ = gzip.compress(ITEM.encode() * 1)
     38,
     "bodies cut short in five ways: Content-Length, chunked, end of connection, gzip without end, gzip without checksum",
     "RetryLater INCOMPLETE_BODY",
-    elsewhere=("tests/fetch/test_client.py::test_a_truncated_body_is_never_taken_for_whole"),
+    elsewhere=("tests/unit/fetch/test_client.py::test_a_truncated_body_is_never_taken_for_whole"),
 )
 def truncated(_: object) -> str:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n"
@@ -147,7 +157,7 @@ def empty_body(_: object) -> str:
     49,
     "a SOAP Fault with status 200",
     "RetryLater SOAP_FAULT, named s:Server",
-    elsewhere="tests/fetch/test_stream.py::test_faults_inside_200_and_500_mean_the_same",
+    elsewhere="tests/unit/fetch/test_stream.py::test_faults_inside_200_and_500_mean_the_same",
 )
 def soap_fault(_: object) -> str:
     fault = """<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>s:Server</faultcode>
@@ -353,7 +363,7 @@ NAMESPACED = (
     66,
     "records in another namespace, where a schema is given",
     "StreamHalted SCHEMA",
-    elsewhere="tests/fetch/test_schemas.py::test_saved_replies_break_their_own_schema_and_are_refused_without_a_value",
+    elsewhere="tests/unit/fetch/test_schemas.py::test_saved_replies_break_their_own_schema_and_are_refused_without_a_value",
 )
 def wrong_namespace(desk: object) -> str:
     return schema(
@@ -370,7 +380,7 @@ XSD = """<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace=
 
 
 def schema(desk: object, *documents: str) -> str:
-    import registry
+    from tests.support import hostile_registry as registry
 
     folder = desk.folder  # type: ignore[attr-defined]
     (folder / "x.xsd").write_text(XSD)
@@ -438,9 +448,9 @@ told(
         "every reply whose signature does not hold is refused; the stream stands still at once, not after three"
     ),
     elsewhere=(
-        "tests/fetch/test_wsse.py::test_a_wrapped_body_is_never_read, "
-        "tests/fetch/test_wsse.py::test_weak_or_odd_signatures_are_refused, "
-        "tests/fetch/test_wsse.py::test_a_replay_and_an_expired_message_are_refused, "
+        "tests/unit/fetch/test_wsse.py::test_a_wrapped_body_is_never_read, "
+        "tests/unit/fetch/test_wsse.py::test_weak_or_odd_signatures_are_refused, "
+        "tests/unit/fetch/test_wsse.py::test_a_replay_and_an_expired_message_are_refused, "
         "tests/registries/test_signed.py::test_a_reply_that_cannot_be_trusted_gives_no_record"
     ),
 )
@@ -450,7 +460,7 @@ told(
     71,
     "a next link to another host, to a file, to itself",
     "StreamHalted CURSOR_FOREIGN; RetryLater PAGE_REPEATED",
-    elsewhere="tests/fetch/test_stream.py::test_a_next_url_to_another_host_is_refused",
+    elsewhere="tests/unit/fetch/test_stream.py::test_a_next_url_to_another_host_is_refused",
 )
 def links(_: object) -> str:
     stream = JSON.replace("    records:", "    paging: {next_url: next}\n    records:")
@@ -470,7 +480,7 @@ def links(_: object) -> str:
     72,
     "a total of 100, and 99 records",
     "RetryLater COUNT_MISMATCH",
-    elsewhere="tests/fetch/test_paging.py::test_a_total_that_is_not_reached_is_an_error",
+    elsewhere="tests/unit/fetch/test_paging.py::test_a_total_that_is_not_reached_is_an_error",
 )
 def total(_: object) -> str:
     stream = JSON.replace("{get: /awards}", '{get: /awards, query: {offset: "{offset}"}}').replace(
@@ -486,7 +496,7 @@ def total(_: object) -> str:
     73,
     "a redirect, to another host or the same",
     "StreamHalted REDIRECT_REFUSED, names the host",
-    elsewhere="tests/fetch/test_client.py::test_a_redirect_is_refused_and_names_only_the_host",
+    elsewhere="tests/unit/fetch/test_client.py::test_a_redirect_is_refused_and_names_only_the_host",
 )
 def redirect(_: object) -> str:
     heard = poll(always(status=307, location="https://evil.example/CANARY"))
@@ -499,7 +509,7 @@ def redirect(_: object) -> str:
     74,
     "a revocation that is older than the issue it is about",
     "unchanged: an older version is never written after a newer one",
-    elsewhere="tests/test_poll.py::test_an_older_version_after_a_newer_one_is_not_news",
+    elsewhere="tests/unit/pipeline/test_poll.py::test_an_older_version_after_a_newer_one_is_not_news",
 )
 def early_revocation(_: object) -> str:
     items = [
@@ -519,7 +529,7 @@ told(
     "erased",
     "a record that was erased, served again",
     "suppressed: counted, not published",
-    elsewhere="tests/gateway/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
+    elsewhere="tests/end_to_end/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
 )
 told(
     76,

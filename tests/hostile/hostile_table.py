@@ -1,9 +1,8 @@
-"""Write the table of bad inputs. ``make hostile`` runs ``python tests/hostile/hostile_table.py``."""
+"""Write the table of bad inputs. ``make hostile`` runs ``python -m tests.hostile.hostile_table``."""
 
 from __future__ import annotations
 
 import importlib
-import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -36,12 +35,9 @@ VERDICTS = {"as asked": "as specified"}
 
 def rows() -> list:
     """Return every row in the order of the list."""
-    for path in (HERE, HERE.parent / "fetch"):
-        if str(path) not in sys.path:
-            sys.path.insert(0, str(path))
     for module in MODULES:
-        importlib.import_module(module)
-    from bad_inputs import ROWS
+        importlib.import_module(f"tests.hostile.{module}")
+    from tests.hostile.bad_inputs import ROWS
 
     return sorted(ROWS, key=lambda row: row.number)
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
-
-import hostile_table
-from bad_inputs import BadInput
-from desk import Desk
+from tests.hostile import hostile_table
+from tests.hostile.bad_inputs import BadInput
+from tests.support.connector_files import Desk
 
 ROOT = Path(__file__).parents[2]
 ROWS = hostile_table.rows()

@@ -11,12 +11,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "fetch"))
-
-from forked import Done, apart
-from registry import XML, connector_at
-
 from gateway.fetch.registry_client import RegistryClient
 from gateway.kafka import topic_admin
 from gateway.observability import logs, metrics
@@ -24,6 +18,8 @@ from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 from gateway.worker.stream_poller import StreamPoller
+from tests.support.forked_process import Done, apart
+from tests.support.hostile_registry import XML, connector_at
 
 ENDS = {
     "chunked": "LIMIT_BYTES",
@@ -37,7 +33,7 @@ STOOD = b'{"since":"2026-01-01T00:00:00Z"}'
 @pytest.fixture(scope="module")
 def endless() -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("endless.py"))],
+        [sys.executable, str(Path(__file__).parents[1] / "support/endless_registry.py")],
         stdout=subprocess.PIPE,
         text=True,
     )

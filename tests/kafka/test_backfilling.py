@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from reading import read_all
 
 from gateway.config.loading import load_connector
 from gateway.errors import UsageError
@@ -33,6 +32,7 @@ from gateway.operations.backfill import (
 )
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord
+from tests.support.topic_records import read_all
 
 ROOT = Path(__file__).parents[2]
 START, END = datetime(2024, 9, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)

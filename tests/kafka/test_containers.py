@@ -6,17 +6,17 @@ import asyncio
 import uuid
 
 import pytest
-from reading import read_all
 
 from gateway.kafka import topic_admin
 from gateway.messages.topics import RAW
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
+from tests.support.topic_records import read_all
 
 
 @pytest.mark.kafka
 def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: str) -> None:
-    from poll_process import PAGE, page
+    from tests.support.poll_process import PAGE, page
 
     settings = Settings(kafka_bootstrap=container_bootstrap, registry_environment="acceptance")
     name = f"t{uuid.uuid4().hex[:10]}"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reading import fill, read_all
 
 from gateway.errors import Unavailable
 from gateway.local import broker as kafka
 from gateway.local import jars
+from tests.support.topic_records import fill, read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import ConsumerRecord
-from poll_process import PAGE, page
-from reading import read_all
 
 from gateway.errors import Fenced, RetryLater
 from gateway.kafka import topic_admin
@@ -20,6 +18,8 @@ from gateway.observability import metrics
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord
 from gateway.settings import Settings
+from tests.support.poll_process import PAGE, page
+from tests.support.topic_records import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str
     async def spawn() -> asyncio.subprocess.Process:
         command = [
             sys.executable,
-            str(Path(__file__).with_name("poll_process.py")),
+            str(ROOT / "tests/support/poll_process.py"),
             settings.kafka_bootstrap,
             name,
             str(pages),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from reading import read_all
 
 from gateway.config.loading import load_connector
 from gateway.fetch.http.lease import UnlimitedLease
@@ -21,6 +20,7 @@ from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
 from gateway.worker.push_streams import PushConnector
 from gateway.worker.status_reporter import stream_state
+from tests.support.topic_records import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

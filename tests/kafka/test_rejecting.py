@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from reading import read_all
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamHalted
@@ -35,6 +34,7 @@ from gateway.pipeline.rejection_guard import (
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord, Rejected, Withheld
 from gateway.settings import Settings
+from tests.support.topic_records import read_all
 
 ROOT = Path(__file__).parents[2]
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
-from stage_process import Doubling
 
 from gateway.errors import Denied, RetryLater, Unavailable
 from gateway.kafka import topic_admin
@@ -25,6 +24,7 @@ from gateway.local import broker as kafka
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.settings import Settings
+from tests.support.stage_process import Doubling
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 PROPERTIES = """

@@ -14,8 +14,6 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerFenced
-from reading import fill, read_all
-from stage_process import Doubling
 
 from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
@@ -24,6 +22,8 @@ from gateway.observability import blocked_commits, metrics
 from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.settings import Settings
+from tests.support.stage_process import Doubling
+from tests.support.topic_records import fill, read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 Create = Callable[..., Awaitable[str]]
@@ -76,7 +76,7 @@ class World:
         )
 
     async def spawn(self, instance: str = "", defect: str = "") -> asyncio.subprocess.Process:
-        command = [sys.executable, str(Path(__file__).with_name("stage_process.py"))]
+        command = [sys.executable, str(ROOT / "tests/support/stage_process.py")]
         arguments = [self.bootstrap, self.raw, self.out, self.rejects, self.group, instance, defect]
         return await asyncio.create_subprocess_exec(
             *command,

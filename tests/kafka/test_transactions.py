@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from reading import read_all
 
 from gateway.errors import Fenced, RetryLater, Unavailable, UsageError
 from gateway.kafka.connection import admin_client, client_arguments
 from gateway.kafka.transactions import RecordTooLarge, TransactionalProducer, read_partition
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.settings import Settings
+from tests.support.topic_records import read_all
 
 pytestmark = pytest.mark.kafka
 Create = Callable[..., Awaitable[str]]

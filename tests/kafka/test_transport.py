@@ -27,7 +27,7 @@ from gateway.messages.outgoing import OutgoingRecord
 from gateway.settings import Settings
 from gateway.worker import connector_runner, control_plane
 from tests.conftest import free_port
-from tests.fetch.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
+from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]

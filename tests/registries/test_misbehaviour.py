@@ -12,7 +12,7 @@ from gateway.errors import StreamError
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries import KINDS, rest_catalogue, soap_credits
-from tests.registries.saved import ROOT, here
+from tests.support.saved_replies import ROOT, here
 
 WINDOW = TimeWindow(datetime(2024, 9, 1, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC))
 SERVICES = {

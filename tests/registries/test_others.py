@@ -15,7 +15,7 @@ from gateway.fetch import read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
-from tests.registries.saved import ROOT, WINDOW, here, secret
+from tests.support.saved_replies import ROOT, WINDOW, here, secret
 
 OTHERS = sorted((Path(__file__).parent / "others").glob("*.yaml"))
 

@@ -16,8 +16,8 @@ from signxml import XMLSigner, methods
 from gateway.config.loading import load_connector
 from gateway.errors import RetryLater
 from gateway.fetch.push_receiver import PushReceiver, build_application
-from tests.registries.saved import REFERENCE, REGISTRIES, ROOT
 from tests.registries.test_signed import STRANGER, THEIRS
+from tests.support.saved_replies import REFERENCE, REGISTRIES, ROOT
 
 pytestmark = [
     pytest.mark.reference,

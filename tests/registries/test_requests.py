@@ -14,7 +14,15 @@ from gateway.errors import StreamError
 from gateway.fetch import read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
-from tests.registries.saved import REFERENCE, REGISTRIES, ROOT, WINDOW, change_first, here, secret
+from tests.support.saved_replies import (
+    REFERENCE,
+    REGISTRIES,
+    ROOT,
+    WINDOW,
+    change_first,
+    here,
+    secret,
+)
 
 pytestmark = [
     pytest.mark.reference,

@@ -16,7 +16,7 @@ from gateway.errors import StreamError
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Rejected
-from tests.registries.saved import (
+from tests.support.saved_replies import (
     CASES,
     NOT_READ,
     REFERENCE,

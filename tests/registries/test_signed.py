@@ -22,7 +22,7 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap.ws_security import WsSecurity
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
-from tests.registries.saved import CASES, REFERENCE, REGISTRIES, WINDOW, connector_for, here
+from tests.support.saved_replies import CASES, REFERENCE, REGISTRIES, WINDOW, connector_for, here
 
 pytestmark = [
     pytest.mark.reference,

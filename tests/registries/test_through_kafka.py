@@ -23,7 +23,9 @@ from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.pipeline.poll import poll_once
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
-from tests.registries.saved import (
+from tests.registries.test_saved import GOLDEN
+from tests.registries.test_saved import name as name_of
+from tests.support.saved_replies import (
     CASES,
     REFERENCE,
     REGISTRIES,
@@ -33,8 +35,6 @@ from tests.registries.saved import (
     here,
     secret,
 )
-from tests.registries.test_saved import GOLDEN
-from tests.registries.test_saved import name as name_of
 
 pytestmark = [
     pytest.mark.kafka,

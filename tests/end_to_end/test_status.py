@@ -1,0 +1,121 @@
+"""`gateway status` says what is true of a connector nobody polls, and the log says who took it and why it was let go."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from gateway.cli.status import WORKER_SILENT_AFTER_SECONDS, status_data
+from gateway.config.loading import load_connector
+from gateway.messages.status import StreamStatus, WorkerStatus
+from tests.end_to_end.conftest import Site
+from tests.support.operator_commands import answer, gateway, until
+
+NOW = 1_000_000.0
+SILENT = NOW - WORKER_SILENT_AFTER_SECONDS - 1
+
+
+def worker(
+    name: str,
+    connectors: tuple[str, ...] | None,
+    at: float = NOW,
+    roles: tuple[str, ...] = ("poll",),
+) -> WorkerStatus:
+    return WorkerStatus(
+        worker=name,
+        at=at,
+        started=at,
+        roles=roles,
+        last_commit={},
+        waiting=0,
+        counts={},
+        tables_digest="t",
+        connectors=connectors,
+    )
+
+
+def stream(connector: str, at: float) -> StreamStatus:
+    return StreamStatus(
+        connector=connector, stream="s", worker="a", at=at, state="running", reason="", every=1, read_up_to=None, last_success=None,
+        config_digest="d", backfill=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("workers", "state", "reason"),
+    [
+        ([], "unowned", "no worker that polls reports"),
+        ([worker("h", (), roles=("harmonise",))], "unowned", "no worker that polls reports"),
+        ([worker("a", ("one",), at=SILENT)], "unowned", "no worker that polls reports"),
+        ([worker("a", ("other",)), worker("b", ())], "omitted", "no worker that polls was told to run it"),
+        ([worker("a", ("one",)), worker("b", ("other",))], "unowned", "not told to run it: b; workers of one cluster run the same connectors"),
+        ([worker("a", ("one",))], "unowned", ""),
+        ([worker("a", None)], "unowned", ""),
+    ],
+    ids=["nobody", "only a stage", "silent", "told of others", "one of two", "should", "does not say"],
+)  # fmt: skip
+def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(
+    workers: list[WorkerStatus], state: str, reason: str
+):
+    (found,) = status_data({}, [stream("one", SILENT)], workers, NOW)["streams"]
+    last = "last reported 21 s ago by a, then running"
+    assert (found["state"], found["reason"]) == (state, f"{last}; {reason}" if reason else last)
+    (fresh,) = status_data({}, [stream("one", NOW)], workers, NOW)["streams"]
+    assert (fresh["state"], fresh["reason"]) == ("running", "")
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("site", [20], indirect=True)
+def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
+    running = site.run("demo-rest", GATEWAY_INSTANCE="first")
+
+    def states() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for one in answer(site, "status")["streams"]:
+            found.setdefault(one["connector"], set()).add(one["state"])
+        return found
+
+    until(lambda: states() == {"demo-rest": {"running"}, "demo-soap": {"omitted"}})
+    said = gateway(site, "status").stdout
+    assert "unowned" not in said
+    assert said.count("demo-soap") == 1
+    assert "omitted, no worker that polls was told to run them: demo-soap" in said
+    assert "no worker that polls was told to run it" in gateway(site, "status", "demo-soap").stdout
+
+    file = site.folder / "connectors" / "demo-rest.yaml"
+    file.write_text(
+        file.read_text().replace("title: Demonstration", "title: Renewed demonstration")
+    )
+    until(lambda: '"configuration replaced"' in site.log())
+    until(
+        lambda: (
+            b"config_changed"
+            in b"".join(record.value for record in site.read("gateway.notifications.v1"))
+        )
+    )
+    (news,) = [json.loads(record.value) for record in site.read("gateway.notifications.v1")]
+    assert (news["worker"], news["text"]) == (
+        "first",
+        f"this worker runs with file {load_connector(file).digest} from now on",
+    )
+
+    running.send_signal(signal.SIGTERM)
+    running.wait(60)
+    lines = [json.loads(line) for line in site.log().splitlines()]
+    owned = [
+        (one["event"], one["connector"], one["worker"], one["reason"])
+        for one in lines
+        if one["event"].startswith("connector ")
+    ]
+    assert owned == [
+        ("connector taken", "demo-rest", "first", "connectors were given out anew"),
+        ("connector let go", "demo-rest", "first", "its file changed"),
+        ("connector taken", "demo-rest", "first", "its file changed"),
+        ("connector let go", "demo-rest", "first", "the worker stops"),
+    ]
+    until(
+        lambda: states() == {"demo-rest": {"unowned"}, "demo-soap": {"unowned"}}
+    )  # nobody runs who could tell

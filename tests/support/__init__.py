@@ -1,0 +1,1 @@
+"""Helpers of the tests: brokers, workers, registries, certificates, samples and oracles."""

@@ -1,0 +1,443 @@
+"""What a ``read_committed`` subscriber must see, computed from what the registry served. Never from a snapshot.
+
+Two computations that do not lean on each other: the ids and versions of the ledger against the raw topic and against the outcome
+of each record; and every raw record through the pure delivery function against everything that stands on the output topics. The
+second one finds a torn transaction, a lost or doubled document and a wrong order at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from gateway.messages.topics import CURSORS, DIGESTS, RAW, REJECTIONS, TOPICS
+from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.record_processor import RecordProcessor
+from gateway.settings import Settings
+from tests.support.fault_site import KEY, PAGE, PATIENCE, STREAMS, Arena
+
+OUTPUTS = tuple(
+    topic.name
+    for topic in TOPICS
+    if topic.name.startswith(("europass.", "esc.")) or topic.name == REJECTIONS.name
+)
+GROUP = "harmonise"
+
+
+@dataclass
+class View:
+    """What one subscriber saw of one connector."""
+
+    raw: list[ConsumerRecord]
+    outputs: list[ConsumerRecord]
+    cursors: dict[str, dict]
+    digests: list[ConsumerRecord]
+    committed: dict[int, int]
+
+    @property
+    def waiting(self) -> int:
+        """Raw records that the group has not committed yet. Offsets alone would count the markers of transactions too."""
+        return sum(record.offset >= self.committed[record.partition] for record in self.raw)
+
+
+@dataclass
+class Verdict:
+    """What was checked and what was found wrong; ``problems`` is empty when all invariants hold."""
+
+    served: int
+    published: int
+    rejected: int
+    problems: list[str] = field(default_factory=list)
+    lost: int = 0
+    doubled: int = 0
+
+    def __str__(self) -> str:
+        head = f"served {self.served}, published {self.published}, rejected {self.rejected}, lost {self.lost}, doubled {self.doubled}"
+        return "\n".join([head, *self.problems[:20]])
+
+
+async def look(arena: Arena, isolation: str = "read_committed") -> View:
+    """Read everything this arena's connector has on the topics, from the beginning, as a stranger; a broker that is away is waited for."""
+    deadline = time.monotonic() + 30 * PATIENCE
+    while True:
+        try:
+            return await _look(arena, isolation)
+        except (
+            KafkaError,
+            OSError,
+            TimeoutError,
+            AssertionError,
+        ):  # the last one: aiokafka's own, while a broker comes up
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+
+
+async def _look(arena: Arena, isolation: str) -> View:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=arena.bootstrap,
+        isolation_level=isolation,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=GROUP,
+        fetch_max_wait_ms=50,
+    )
+    await consumer.start()
+    try:
+        raw_places = [TopicPartition(RAW.name, number) for number in range(RAW.partitions)]
+        committed = {
+            place.partition: await consumer.committed(place) or 0 for place in raw_places
+        }  # first: what follows is later
+        found = await _all(
+            consumer,
+            [
+                topic
+                for topic in TOPICS
+                if topic.name in {RAW.name, CURSORS.name, DIGESTS.name, *OUTPUTS}
+            ],
+        )
+    finally:
+        await consumer.stop()
+    prefix = f"{arena.name}|".encode()
+    source = f"/connectors/{arena.name}/".encode()
+    return View(
+        raw=[one for one in found[RAW.name] if one.key.startswith(prefix)],
+        outputs=[
+            one
+            for name in OUTPUTS
+            for one in found[name]
+            if dict(one.headers).get("ce_source", b"").startswith(source)
+        ],
+        cursors={
+            one.key.decode().split("|")[1]: json.loads(one.value)
+            for one in found[CURSORS.name]
+            if one.key.startswith(prefix) and one.key.count(b"|") == 1
+        },
+        digests=[one for one in found[DIGESTS.name] if one.key.startswith(prefix)],
+        committed=committed,
+    )
+
+
+async def _all(consumer: AIOKafkaConsumer, topics: Iterable) -> dict[str, list[ConsumerRecord]]:
+    places = [
+        TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)
+    ]
+    consumer.assign(places)
+    ends = await consumer.end_offsets(places)  # of read_committed: the last stable offset
+    await consumer.seek_to_beginning(*places)
+    found: dict[str, list[ConsumerRecord]] = defaultdict(list)
+    async with asyncio.timeout(60):
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=100, max_records=5000)).values():
+                for record in records:
+                    found[record.topic].append(record)
+    return found
+
+
+def version(record: ConsumerRecord) -> int:
+    return int(dict(record.headers)["version"])
+
+
+def identity(record: ConsumerRecord) -> tuple[str, str]:
+    """Stream and native id of a raw record."""
+    return dict(record.headers)["ce_source"].decode().rpartition("/")[
+        2
+    ], record.key.decode().partition("|")[2]
+
+
+def judge(arena: Arena, view: View) -> Verdict:
+    """Hold a view against the ledger."""
+    served = {(one.stream, one.id, one.version) for one in list(arena.registry.ledger)}
+    outcome = outcomes(arena, view)
+    verdict = Verdict(
+        served=len({one[:2] for one in served}),
+        published=sum(1 for kinds in outcome.values() if kinds == {"published"}),
+        rejected=sum(1 for kinds in outcome.values() if kinds == {"rejected"}),
+    )
+    check_raw(served, view, verdict)
+    check_delivery(arena, view, verdict)
+    check_rejections(view, verdict)
+    check_digests(view, verdict)
+    check_cursors(arena, view, verdict)
+    both = [key for key, kinds in outcome.items() if len(kinds) > 1]
+    if both:
+        verdict.problems.append(
+            f"I1: {len(both)} records are published and rejected at once, such as {both[0]}"
+        )
+    return verdict
+
+
+def check_raw(served: set[tuple[str, str, int]], view: View, verdict: Verdict) -> None:
+    """I1-I3 at the raw topic: the newest version that was served is there, nothing else, once, versions ascending."""
+    newest: dict[tuple[str, str], int] = {}
+    for stream, native_id, number in served:
+        newest[stream, native_id] = max(number, newest.get((stream, native_id), 0))
+    written = [(*identity(record), version(record)) for record in view.raw]
+    counts = Counter(written)
+    lost = [key for key, number in newest.items() if (*key, number) not in counts]
+    doubled = [key for key, count in counts.items() if count > 1]
+    invented = [key for key in counts if key not in served]
+    verdict.lost += len(lost)
+    verdict.doubled += sum(counts[key] - 1 for key in doubled)
+    if lost:
+        verdict.problems.append(
+            f"I1: {len(lost)} served records are not on {RAW.name}, such as {lost[0]}"
+        )
+    if doubled:
+        verdict.problems.append(
+            f"I2: {len(doubled)} records stand on {RAW.name} more than once, such as {doubled[0]}"
+        )
+    if invented:
+        verdict.problems.append(
+            f"I1: {len(invented)} records were never served, such as {invented[0]}"
+        )
+    by_key: dict[bytes, list[int]] = defaultdict(list)
+    for record in sorted(view.raw, key=lambda one: (one.partition, one.offset)):
+        by_key[record.key].append(version(record))
+    if backwards := [key for key, numbers in by_key.items() if numbers != sorted(numbers)]:
+        verdict.problems.append(
+            f"I3: {len(backwards)} records go back in version, such as {backwards[0]!r}"
+        )
+
+
+def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
+    """I1, I2, I3, I8 at the output topics: for each topic and key, exactly the documents that the raw records become, in their order."""
+    deliver = delivery(arena)
+    expected: dict[tuple[str, bytes], list[str]] = defaultdict(list)
+    for record in sorted(view.raw, key=lambda one: (one.partition, one.offset)):
+        if record.offset < view.committed[record.partition]:
+            for outgoing in deliver(record).outgoing:
+                expected[outgoing.topic, outgoing.key].append(mark(outgoing.value))
+    actual: dict[tuple[str, bytes], list[str]] = defaultdict(list)
+    for record in sorted(view.outputs, key=lambda one: (one.partition, one.offset)):
+        actual[record.topic, record.key].append(mark(record.value))
+    lost = doubled = disordered = 0
+    extra: tuple[str, bytes] = ("", b"")
+    for place in expected.keys() | actual.keys():
+        wanted, found = Counter(expected[place]), Counter(actual[place])
+        lost += sum((wanted - found).values())
+        doubled += sum((found - wanted).values())
+        if found - wanted:
+            extra = place
+        disordered += wanted == found and expected[place] != actual[place]
+    verdict.lost += lost
+    verdict.doubled += doubled
+    if lost:
+        verdict.problems.append(
+            f"I1/I4: {lost} documents of {sum(map(len, expected.values()))} are missing below the committed offsets"
+        )
+    if doubled:
+        stand = [
+            f"{one.partition}@{one.offset} {mark(one.value)}"
+            for one in view.outputs
+            if (one.topic, one.key) == extra
+        ]
+        verdict.problems.append(
+            f"I2/I8: {doubled} documents stand on the output topics that no committed input accounts for, such as {extra}: "
+            f"{stand}, expected {expected[extra]}; committed {view.committed}"
+        )
+    if disordered:
+        verdict.problems.append(
+            f"I3: {disordered} keys have their documents in another order than their records"
+        )
+
+
+def check_rejections(view: View, verdict: Verdict) -> None:
+    """I6: each rejection has a reason and a place where the raw record with the same key really is."""
+    places = {(record.partition, record.offset): record.key for record in view.raw}
+    for record in view.outputs:
+        if record.topic != REJECTIONS.name or record.value is None:
+            continue
+        said = json.loads(record.value)
+        if (
+            not said["reason"]
+            or places.get((said["raw"]["partition"], said["raw"]["offset"])) != record.key
+        ):
+            verdict.problems.append(
+                f"I6: the rejection of {record.key!r} does not lead to its raw record"
+            )
+
+
+def check_digests(view: View, verdict: Verdict) -> None:
+    """I8 at the poller: a raw record and its digest stand or fall together."""
+    raws = Counter(
+        f"{arena_stream}|{native_id}" for arena_stream, native_id in map(identity, view.raw)
+    )
+    digests = Counter(record.key.decode().partition("|")[2] for record in view.digests)
+    if raws != digests:
+        apart = (raws - digests) + (digests - raws)
+        verdict.problems.append(
+            f"I8: {sum(apart.values())} raw records and digests do not come in pairs, such as {next(iter(apart))}"
+        )
+
+
+def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
+    """I4: whatever lies before a committed cursor is durable, computed from the registry's own stock."""
+    durable: dict[tuple[str, str], int] = defaultdict(int)
+    for record in view.raw:
+        durable[identity(record)] = max(durable[identity(record)], version(record))
+    for stream in STREAMS:
+        cursor = view.cursors.get(stream)
+        if cursor is None:
+            continue
+        stock = arena.registry.stocks[stream]
+        ahead = 0
+        for entry in passed(stock, cursor):
+            ahead += durable[stream, stock.name(entry.number)] < entry.version
+        if ahead:
+            verdict.problems.append(
+                f"I4: the cursor of {stream} is ahead of {ahead} records that are not durable"
+            )
+
+
+def passed(stock, cursor: dict) -> list:
+    """The entries of a stock that a cursor claims to be durable."""
+    found = []
+    if since := cursor.get("since"):
+        moment = datetime.fromisoformat(since)
+        found += [entry for entry in stock if entry.changed_at < moment]
+    if (position := cursor.get("position")) and cursor.get("until"):
+        window = list(
+            stock.changed_between(
+                datetime.fromisoformat(cursor["start"]), datetime.fromisoformat(cursor["until"])
+            )
+        )
+        state = json.loads(position)
+        pager = state.get("pager") or {}
+        if pager.get("total", len(window)) == len(
+            window
+        ):  # else records have left the window, and it will be read from its start
+            found += window[: (int(pager.get("page", 1)) - 1) * PAGE]
+    return found
+
+
+def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
+    """How each record ended, by its raw key: what stands last at its own key among the rejections and at its documents' keys decides."""
+    standing = {place for place, record in last(view).items() if record.value is not None}
+    deliver = delivery(arena)
+    found: dict[bytes, set[str]] = defaultdict(set)
+    for record in view.raw:
+        for outgoing in deliver(record).outgoing:
+            if outgoing.topic != REJECTIONS.name and (outgoing.topic, outgoing.key) in standing:
+                found[record.key].add("published")
+        if (REJECTIONS.name, record.key) in standing:
+            found[record.key].add("rejected")
+    return found
+
+
+def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
+    """What stands last at each key of each output topic."""
+    return {
+        (one.topic, one.key): one
+        for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))
+    }
+
+
+_DELIVERIES: dict[str, RecordProcessor] = {}
+
+
+def delivery(arena: Arena) -> RecordProcessor:
+    """The pure function from raw record to documents, from the same files the gateway runs with."""
+    if arena.name not in _DELIVERIES:
+        settings = Settings(
+            connectors=arena.folder / "connectors",
+            mappings=arena.environment["GATEWAY_MAPPINGS"],
+            pseudonym_key=KEY,
+            registry_environment="acceptance",
+        )
+        fleet = load_config(settings, [arena.name])
+        _DELIVERIES[arena.name] = RecordProcessor(
+            fleet.harmonisers.get, KEY.encode(), loq_version=settings.elm_catalogue_version
+        )
+    return _DELIVERIES[arena.name]
+
+
+def mark(value: bytes | None) -> str:
+    return "" if value is None else hashlib.sha256(value).hexdigest()[:16]
+
+
+def settle(arena: Arena, seconds: float = 90) -> Verdict:
+    """Wait until everything the registry holds has been read and delivered; raise when that does not happen."""
+    deadline = time.monotonic() + seconds * PATIENCE
+    while True:
+        view = asyncio.run(look(arena))
+        if view.waiting == 0 and caught_up(arena, view):
+            return judge(arena, asyncio.run(look(arena)))
+        if time.monotonic() > deadline:
+            verdict = judge(arena, view)
+            verdict.problems.insert(
+                0,
+                f"did not settle within {seconds} s: {view.waiting} waiting, {len(view.raw)} raw records",
+            )
+            return verdict
+        time.sleep(0.5)
+
+
+def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
+    """Wait until something has happened and then nothing more for a while, and judge: for a gateway that may never catch up."""
+    deadline, before, since = time.monotonic() + seconds * PATIENCE, None, time.monotonic()
+    while time.monotonic() < deadline:
+        view = asyncio.run(look(arena))
+        now = len(view.raw), view.waiting, len(view.outputs), str(view.cursors.keys())
+        if now != before:
+            before, since = now, time.monotonic()
+        elif view.raw and time.monotonic() - since > still * PATIENCE:
+            break
+        time.sleep(0.5)
+    verdict = judge(arena, view)
+    if view.waiting or not caught_up(arena, view):
+        verdict.problems.insert(
+            0,
+            f"did not settle: {view.waiting} of {len(view.raw)} raw records wait, nothing has moved for {still} s",
+        )
+    return verdict
+
+
+def caught_up(arena: Arena, view: View) -> bool:
+    """Say whether the newest version of each entry is on the raw topic."""
+    newest: dict[tuple[str, str], int] = defaultdict(int)
+    for record in view.raw:
+        newest[identity(record)] = max(newest[identity(record)], version(record))
+    return all(
+        newest[stream, arena.registry.stocks[stream].name(entry.number)] >= entry.version
+        for stream in STREAMS
+        for entry in arena.registry.stocks[stream]
+    )
+
+
+def assert_sound(verdict: Verdict, at_least: int) -> None:
+    """Nothing wrong, and enough records for that to mean anything."""
+    print(verdict)
+    assert not verdict.problems, str(verdict)
+    assert verdict.served >= at_least, (
+        f"only {verdict.served} records: too few for the test to mean anything"
+    )
+    assert verdict.published > 0, str(verdict)
+
+
+def aborted(arena: Arena) -> int:
+    """Return how many records of aborted transactions a careless reader would have seen: how often a fault struck inside one.
+
+    Raw records and documents together: a poller that is killed may have been about to move a cursor only, a stage never.
+    """
+    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
+    return (
+        len(uncommitted.raw)
+        - len(committed.raw)
+        + len(uncommitted.outputs)
+        - len(committed.outputs)
+    )
+
+
+def hidden(arena: Arena) -> str:
+    """Say for the figures how many that were."""
+    return f"{aborted(arena)} aborted records hidden"

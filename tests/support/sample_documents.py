@@ -1,0 +1,26 @@
+"""The Europass documents of the sample records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.render.render import Rendered, render
+from tests.support import samples
+
+
+def document(name: str, **options: Any) -> dict[str, Any]:
+    """Return the Europass document of one of the sample records."""
+    accepted, raw = samples.accepted(samples.RECORDS[name]), samples.raw(name)
+    found = render(
+        accepted,
+        raw,
+        template=None,
+        country="IE",
+        at=samples.AT,
+        audience_key=samples.KEY,
+        **options,
+    )
+    assert isinstance(found, Rendered), found
+    return orjson.loads(found.documents[0].value or b"null")

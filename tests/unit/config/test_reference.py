@@ -1,0 +1,73 @@
+"""The page and the schema say what the models say, and the page's example is a connector that checks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from gateway.check import check
+from gateway.config.reference_docs import block_name, json_schema, list_blocks, to_markdown
+from gateway.config.yaml.document import read_yaml
+from gateway.harmonise.tables.compiled_tables import Tables
+
+ROOT = Path(__file__).parents[3]
+SOURCES = ROOT / "connectors" / "language"
+NEEDS = YAML(typ="safe").load((SOURCES / "needs.yaml").read_text())
+
+
+def page() -> str:
+    return to_markdown((SOURCES / "introduction.md").read_text(), NEEDS)
+
+
+def test_the_page_is_made_from_the_models() -> None:
+    assert (ROOT / "connectors" / "README.md").read_text() == page(), "run: gateway language"
+
+
+def test_the_schema_is_made_from_the_models() -> None:
+    assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), (
+        "run: gateway language"
+    )
+
+
+def test_every_field_is_described_and_every_need_names_a_field() -> None:
+    known = {
+        f"{block_name(model)}.{field.alias or name}"
+        for model in list_blocks()
+        for name, field in model.model_fields.items()
+    }
+    bare = [
+        name
+        for model in list_blocks()
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert bare == []
+    assert {
+        need for need in NEEDS if need not in known and not need.startswith("Protocol.")
+    } == set()
+
+
+def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", page(), re.DOTALL)
+    assert example
+    file = tmp_path / "ie-awards.yaml"
+    file.write_text(example[1])
+    assert [
+        str(finding)
+        for finding in check(file, Tables.load(ROOT / "mappings"))
+        if finding.severity == "error"
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_editors_accept_every_connector(file: Path) -> None:
+    schema = json.loads(json_schema())
+    plain = json.loads(json.dumps(read_yaml(file).value, default=float))
+    jsonschema.Draft202012Validator(schema).validate(plain)

@@ -1,0 +1,92 @@
+"""``gateway check mappings/``: each finding, from the smallest file that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.check.mapping_tables import check_mappings, is_mapping_folder
+
+HEAD = "country: XX\nname: X\nframeworks:\n  A:\n    name: A\n    versions:\n"
+VERSION = "      - {from: 2010-01-01, until: 2015-12-31, relation: referenced, confidence: verified, source: law, levels: [%s]}\n"
+
+
+def findings(tmp_path, text, name="xx.yaml"):
+    (tmp_path / name).write_text(text)
+    return {(finding.code, finding.line) for finding in check_mappings(tmp_path)}
+
+
+def test_our_own_tables_have_none():
+    assert check_mappings(Path(__file__).parents[3] / "mappings") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEAD + VERSION % '{level: "1", eqf: 1}, {level: "2", eqf: 2}', set()),
+        (HEAD + VERSION % '{level: "1", eqf: 2}, {level: "2", eqf: 1}', {("falling-level", 7)}),
+        (
+            HEAD + VERSION % '{level: "1", eqf: 1}' * 1 + VERSION % '{level: "1", eqf: 2}',
+            {("overlap", 8)},
+        ),
+        (HEAD + VERSION % '{level: "1", eqf: 1, relation: comparison}', {("eqf-not-allowed", 7)}),
+        (HEAD + VERSION % '{level: "1", eqf: 1, confidence: unsure}', {("eqf-not-allowed", 7)}),
+        (
+            HEAD + (VERSION % '{level: "1", eqf: 1}').replace("source: law, ", ""),
+            {("no-source", 7)},
+        ),
+        (
+            HEAD + (VERSION % '{level: "1", eqf: 1}').replace("from: 2010-01-01, ", ""),
+            {("no-first-day", 7)},
+        ),
+        (
+            HEAD
+            + VERSION % '{level: "1", eqf: 1}'
+            + (VERSION % '{level: "1", eqf: 1}').replace(
+                "2010-01-01, until: 2015-12-31", "2017-01-01"
+            ),
+            {("gap", 8)},
+        ),
+        (
+            HEAD
+            + VERSION
+            % '{level: "1", eqf: 1, uri: c_00000001}, {level: "2", eqf: 2, uri: c_00000001}',
+            {("concept-twice", 7)},
+        ),
+        (
+            HEAD
+            + VERSION % '{level: "1", eqf: 1}'
+            + "  B:\n    name: B\n    versions:\n"
+            + VERSION % '{level: "1", eqf: 2}',
+            {("bare-numbers", 3)},
+        ),
+        ("country: YY\nname: Y\n", {("file-name", 1)}),
+        (
+            HEAD + (VERSION % '{level: "1"}').replace("until: 2015-12-31", "until: 2009-12-31"),
+            {("bad-value", 7)},
+        ),
+        (HEAD + VERSION % "{level: 1}", {("wrong-type", 7)}),
+    ],
+)
+def test_findings_have_their_line(tmp_path, text, expected):
+    assert findings(tmp_path, text) == expected
+
+
+def test_two_files_of_one_country(tmp_path):
+    findings(tmp_path, "country: XX\nname: X\n")
+    assert findings(tmp_path, "country: YY\nname: Y\nalso: [XX]\n", "yy.yaml") == {
+        ("country-twice", 1)
+    }
+
+
+def test_an_empty_directory(tmp_path):
+    assert [finding.code for finding in check_mappings(tmp_path)] == ["no-mappings"]
+
+
+def test_directories_of_mappings_and_of_connectors_are_told_apart(tmp_path):
+    root = Path(__file__).parents[3]
+    assert is_mapping_folder(root / "mappings")
+    assert not is_mapping_folder(root / "connectors")
+    assert not is_mapping_folder(root / "mappings" / "ie.yaml")
+    assert not is_mapping_folder(tmp_path)

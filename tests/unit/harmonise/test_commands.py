@@ -1,0 +1,109 @@
+"""The commands that ask the tables, as a person and as a program uses them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.tables import app
+from gateway.errors import UsageError
+
+MAPPINGS = str(Path(__file__).parents[3] / "mappings")
+
+
+def ask(*words):
+    result = CliRunner().invoke(app, [*words, "--mappings", MAPPINGS])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_a_level_with_its_source():
+    said = ask("level", "IE", "NFQ", "8", "--on", "2020-06-30").output
+    assert said.startswith("IE NFQ 8 on 2020-06-30: EQF 6\n")
+    assert "NFQ@2003-10-01" in said
+    assert "referenced 2009" in said
+
+
+def test_a_level_that_has_none_says_why():
+    said = ask("level", "FR", "", "3", "--on", "2018-06-01").output
+    assert "no EQF level" in said
+    assert "framework_required" in said
+    assert "CNCP, RNCP-1969" in said
+
+
+def test_a_level_for_programs():
+    facts = json.loads(ask("level", "NO", "NKR", "6.1", "--on", "2020-06-01", "--json").output)
+    assert (facts["eqf_level"], facts["cycle"], facts["level"]) == (6, "short", "6.1")
+
+
+def test_credits():
+    assert "60.00 ECTS credits" in ask("credits", "NO", "vekttall", "20", "--sector", "HE").output
+    assert (
+        "year_norm_required"
+        in ask("credits", "LV", "KP", "40", "--sector", "HE", "--on", "2023-06-01").output
+    )
+    facts = json.loads(
+        ask(
+            "credits",
+            "NL",
+            "studiepunt",
+            "10",
+            "--sector",
+            "HE",
+            "--on",
+            "2001-01-01",
+            "--per-year",
+            "42",
+            "--json",
+        ).output
+    )
+    assert (facts["points"], facts["exact"]) == ("14.29", "100/7")
+
+
+def test_a_file_of_questions(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text(
+        "\ufeffno,country,framework,level,date\n1,IE,NFQ,8,2020-06-30\n2,FR,,3,2018-06-01\n3,NL,NLQF,4+,\n4,XX,A,1,\n",
+        encoding="utf-8",
+    )
+    answers = list(csv.DictReader(io.StringIO(ask("level", "--batch", str(path)).stdout)))
+    assert [(row["no"], row["level"], row["eqf_level"], row["reason"]) for row in answers] == [
+        ("1", "8", "6", ""), ("2", "3", "", "framework_required"), ("3", "4+", "4", ""), ("4", "1", "", "country_unknown"),
+    ]  # fmt: skip
+    assert answers[0]["table_version"] == "NFQ@2003-10-01"
+    assert answers[0]["source"]
+
+
+def test_a_day_that_is_none_is_told_and_the_rest_answered(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text("country;framework;level;date\nIE;NFQ;8;2020-02-30\nIE;NFQ;8;2020-02-28\n")
+    result = ask("level", "--batch", str(path))
+    assert result.exit_code == 1
+    assert [row["reason"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["bad_date", ""]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("level", "IE"),
+        ("level", "IE", "NFQ", "8", "--on", "yesterday"),
+        ("credits", "IE", "ECTS", "many"),
+        ("credits", "IE", "ECTS", "1", "--sector", "X"),
+    ],
+)
+def test_questions_that_cannot_be_asked(words):
+    with pytest.raises(UsageError):
+        ask(*words)
+
+
+def test_coverage():
+    facts = json.loads(ask("coverage", "--json").output)
+    assert len(facts["systems"]) == 50
+    assert sum(row["levels"] for row in facts["systems"]) >= 555
+    assert "IE" in ask("coverage").output

@@ -1,0 +1,55 @@
+"""Every promise names a test that exists, and the README's record of personal data is the one that the code declares."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gateway.messages.topics import TOPICS, personal_data_table
+
+ROOT = Path(__file__).parents[2]
+PROMISES = (ROOT / "docs" / "reference" / "guarantees.md").read_text(encoding="utf-8")
+ROWS = [
+    line
+    for line in PROMISES.splitlines()
+    if line.startswith("| ") and not line.startswith(("| promise", "|---"))
+]
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+@cache
+def functions_in(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return frozenset(
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.split("|")[1].strip()[:60] for row in ROWS])
+def test_a_promise_names_tests_that_exist(row: str):
+    named = TEST.findall(row)
+    assert named, "a promise without a test is a wish"
+    for path, name in named:
+        assert (ROOT / path).is_file(), path
+        assert name in functions_in(path), f"{path} has no {name}"
+    assert len(re.findall(r"tests/", row)) == len(named), (
+        "a test is not named as `tests/file.py::test_name`"
+    )
+
+
+def test_there_are_promises_and_limits():
+    assert len(ROWS) >= 20
+    assert PROMISES.count("\n- **") >= 5
+
+
+def test_the_readme_says_what_the_topics_are():
+    assert personal_data_table() in (ROOT / "README.md").read_text(encoding="utf-8"), (
+        "put personal_data() of publish/topics.py into the README"
+    )
+    assert all(topic.legal_basis for topic in TOPICS)
