@@ -7,11 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "render"))
-
-import samples  # type: ignore[import-not-found]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from gateway.render.render import Rendered, render
+from tests.support import samples
 
 ROUNDS, RUNS = 400, 9
 
