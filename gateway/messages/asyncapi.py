@@ -1,6 +1,7 @@
-"""The topics as an AsyncAPI 3.0 document with Kafka bindings, made from :mod:`gateway.messages.topics`.
+"""Describe the topics as an AsyncAPI 3.0 document with Kafka bindings.
 
-Values are described by the JSON Schemas beside it; headers are CloudEvents in binary mode.
+The document is generated from :mod:`gateway.messages.topics`. It refers to the JSON Schemas
+in the same folder for the values. Headers are CloudEvents in binary mode.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.messages.topics import TOPICS, Topic, topic_config
 BINDING = "0.5.0"
 _LISTED = {"cleanup.policy"}
 _NAMED = {"cleanup.policy", "retention.ms", "delete.retention.ms", "max.message.bytes"}
-"""Topic settings that the Kafka binding has words for."""
+"""Topic settings for which the Kafka binding defines a name."""
 _TEXT = {"type": "string"}
 _HEADERS: dict[str, Any] = {
     "type": "object",
@@ -25,20 +26,21 @@ _HEADERS: dict[str, Any] = {
         "ce_specversion": {"const": "1.0"},
         "ce_id": _TEXT
         | {
-            "description": "The same whenever the same content is published again: the key for dropping repeats"
+            "description": "Stable id of the content. "
+            "If you have already processed this id, skip the record."
         },
         "ce_source": _TEXT | {"description": "/connectors/<connector>/<stream>"},
-        "ce_type": _TEXT | {"description": "What happened to what, with its version"},
+        "ce_type": _TEXT | {"description": "Type of the event, with its version"},
         "ce_subject": _TEXT | {"description": "The record's key"},
         "ce_time": {
             "type": "string",
             "format": "date-time",
-            "description": "When the registry changed the record, where it says so",
+            "description": "When the registry changed the record, if the registry gives a time",
         },
         "ce_dataschema": {
             "type": "string",
             "format": "uri",
-            "description": "$id of the JSON Schema of the value",
+            "description": "The $id of the JSON Schema of the value",
         },
         "content-type": _TEXT | {"description": "Media type of the value"},
     },
@@ -46,14 +48,19 @@ _HEADERS: dict[str, Any] = {
 
 
 def document(version: str, described: Collection[str], provenance: str) -> str:
-    """Return the document as YAML. ``described`` are the topics whose values have a schema file, ``provenance`` the header's."""
-    found = {
+    """Return the document as YAML.
+
+    ``described`` names the topics whose values have a schema file. ``provenance`` names the
+    schema file of the provenance header.
+    """
+    content = {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Qualification gateway",
             "version": version,
-            "description": "Harmonised qualifications, credentials and student-card facts on Kafka. Read with isolation level "
-            "read_committed. A null value is a tombstone: the record is gone.",
+            "description": "Harmonised qualifications, credentials and student-card facts "
+            "on Kafka. Read with isolation level read_committed. "
+            "A null value is a tombstone: the record was deleted.",
             "license": {"name": "EUPL-1.2"},
         },
         "defaultContentType": "application/json",
@@ -77,7 +84,7 @@ def document(version: str, described: Collection[str], provenance: str) -> str:
     yaml = YAML()
     yaml.width = 132
     yaml.representer.ignore_aliases = lambda _: True
-    yaml.dump(found, text)
+    yaml.dump(content, text)
     return (
         "# Made from gateway/messages/topics.py by `gateway schema`. Do not edit.\n"
         + text.getvalue()
@@ -93,7 +100,8 @@ def _channel(topic: Topic) -> dict[str, Any]:
     return {
         "address": topic.name,
         "title": topic.description,
-        "description": f"{personal}Key: {topic.key_description}. Written by {', '.join(topic.writers)}; read by {', '.join(topic.readers)}.",
+        "description": f"{personal}Key: {topic.key_description}. "
+        f"Written by {', '.join(topic.writers)}; read by {', '.join(topic.readers)}.",
         "messages": {"record": {"$ref": f"#/components/messages/{topic.name}"}},
         "bindings": {
             "kafka": {
@@ -107,7 +115,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
 
 
 def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    message: dict[str, Any] = {
         "name": topic.name,
         "title": topic.description,
         "traits": [{"$ref": "#/components/messageTraits/cloudevent"}],
@@ -119,11 +127,11 @@ def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
         },
     }
     if described:
-        found["payload"] = {
+        message["payload"] = {
             "schemaFormat": "application/schema+json;version=draft-2020-12",
             "schema": {"$ref": f"./{topic.name}.schema.json"},
         }
-        found["headers"] = {
+        message["headers"] = {
             "type": "object",
             "properties": {
                 "provenance": {
@@ -132,10 +140,11 @@ def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
                 }
             },
         }
-    return found
+    return message
 
 
 def _actions(topic: Topic) -> list[str]:
-    """Return what the gateway itself does with a topic."""
-    own = {"poll", "harmonise", "control"}
-    return ["send"] * bool(own & set(topic.writers)) + ["receive"] * bool(own & set(topic.readers))
+    """Return whether the gateway's own roles send to a topic, receive from it, or both."""
+    roles = {"poll", "harmonise", "control"}
+    sends, receives = bool(roles & set(topic.writers)), bool(roles & set(topic.readers))
+    return ["send"] * sends + ["receive"] * receives

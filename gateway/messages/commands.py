@@ -1,7 +1,8 @@
-"""Commands that operators put on ``gateway.commands.v1``, keyed by connector, and the news that answers them.
+"""Encode and decode the commands on ``gateway.commands.v1``, whose key is the connector.
 
-Every command is idempotent and carries an id, so a repeated one does nothing more. Decoding is total: a message nobody
-understands is news with a reason, never an exception.
+Every command is idempotent and has an id, so a repeated command has no further effect.
+Decoding never raises. A message that cannot be decoded becomes a finding, and the worker
+publishes a notification about it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from gateway.errors import Finding
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True, tag="poll", tag_field="command"):
-    """Poll now instead of at the next interval; ``stream`` empty means all of them."""
+    """Poll now instead of at the next interval.
+
+    An empty ``stream`` means every stream of the connector, in each command.
+    """
 
     connector: str
     stream: str = ""
@@ -22,7 +26,7 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True, tag="poll", tag_field="com
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause", tag_field="command"):
-    """Stop polling until resumed; what is in flight is finished."""
+    """Stop polling until a :class:`Resume`. A page that is being read is still written."""
 
     connector: str
     stream: str = ""
@@ -31,7 +35,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause", tag_field="c
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="command"):
-    """Poll again, from where the cursor stands."""
+    """Poll again, from the stored cursor."""
 
     connector: str
     stream: str = ""
@@ -41,7 +45,7 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field=
 class Renormalise(
     msgspec.Struct, frozen=True, kw_only=True, tag="renormalise", tag_field="command"
 ):
-    """Read the raw records again with the files the worker runs with, and publish what differs."""
+    """Harmonise the raw records again with the loaded configuration, and publish differences."""
 
     connector: str
     stream: str = ""
@@ -49,7 +53,10 @@ class Renormalise(
 
 
 class Backfill(msgspec.Struct, frozen=True, kw_only=True, tag="backfill", tag_field="command"):
-    """Read ``begin`` to ``end`` once more beside live polling; an ``id`` that is known already begins nothing."""
+    """Read the time from ``begin`` to ``end`` again, while live polling continues.
+
+    A repeated ``id`` starts no second backfill.
+    """
 
     connector: str
     begin: datetime
@@ -61,7 +68,7 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True, tag="backfill", tag_fi
 class CancelBackfill(
     msgspec.Struct, frozen=True, kw_only=True, tag="cancel-backfill", tag_field="command"
 ):
-    """End a backfill where it stands; what it wrote stays."""
+    """Stop a backfill. The records that it has written remain."""
 
     connector: str
     stream: str = ""
@@ -69,7 +76,10 @@ class CancelBackfill(
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, tag="replay", tag_field="command"):
-    """Harmonise rejected records again with the files the worker runs with; ``reason`` empty means whatever the reason."""
+    """Harmonise rejected records again with the loaded configuration.
+
+    An empty ``reason`` selects every rejected record.
+    """
 
     connector: str
     stream: str = ""
@@ -83,7 +93,7 @@ _DECODER: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def decode(value: bytes | None) -> Command | Finding:
-    """Return the command a message holds, or a finding that says why it holds none."""
+    """Return the command in a message, or a finding that explains why it cannot be decoded."""
     try:
         return _DECODER.decode(value or b"")
     except msgspec.DecodeError as error:
@@ -91,5 +101,5 @@ def decode(value: bytes | None) -> Command | Finding:
 
 
 def encode(command: Command) -> bytes:
-    """Return the message that :func:`decode` reads."""
+    """Return a command as the message that :func:`decode` reads."""
     return msgspec.json.encode(command)

@@ -1,4 +1,8 @@
-"""What stands on ``gateway.notifications.v1``: what happened to a connector, and who answers for it; no payload, no personal data."""
+"""Encode the notifications on ``gateway.notifications.v1``.
+
+A notification names an event of a connector and the owner of its registry. It contains
+neither a payload nor personal data.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ NotificationKind = Literal[
 
 
 class RegistryOwner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers for the registry, as the connector file says; whoever delivers to them reads it here."""
+    """Who answers for the registry, as the connector file says; whoever delivers to them reads it here."""  # noqa: E501 - the published schema contains this text
 
     name: str
     contact: str
@@ -41,33 +45,40 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     connector: str
     stream: str
     text: str
-    """What happened, in one line for people."""
+    """Description of the event, in one line for people."""
     reason: str
-    """A stable code where there is one."""
+    """Stable code of the reason; empty if there is none."""
     at: str
     worker: str
     owner: RegistryOwner | None
-    """Set when the registry's owner is to be told: it keeps failing, needs them, or has recovered from that."""
+    """Set if the owner of the registry should receive the notification.
+
+    The stream keeps failing, needs action by the owner, or has recovered from either.
+    """
 
 
-def encode_notification(news: Notification) -> OutgoingRecord:
-    """Return the record; its id is the same whenever the same is said again."""
-    key = news.connector.encode()
-    source = f"/connectors/{news.connector}" + (f"/{news.stream}" if news.stream else "")
+def encode_notification(notification: Notification) -> OutgoingRecord:
+    """Return the record of a notification. Equal notifications get the same event id."""
+    kind, connector, stream = notification.kind, notification.connector, notification.stream
+    key = connector.encode()
+    source = f"/connectors/{connector}" + (f"/{stream}" if stream else "")
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(news.kind, news.connector, news.stream, news.reason, news.at).encode()),
+        (
+            "ce_id",
+            event_id(kind, connector, stream, notification.reason, notification.at).encode(),
+        ),
         ("ce_source", source.encode()),
-        ("ce_type", f"eu.qualification-gateway.{news.kind.replace('_', '-')}.v1".encode()),
+        ("ce_type", f"eu.qualification-gateway.{kind.replace('_', '-')}.v1".encode()),
         ("ce_subject", key),
-        ("ce_time", news.at.encode()),
+        ("ce_time", notification.at.encode()),
         ("ce_dataschema", SCHEMA.encode()),
         ("content-type", JSON),
     ]
     return OutgoingRecord(
         NOTIFICATIONS.name,
         key,
-        msgspec.json.encode(news),
+        msgspec.json.encode(notification),
         headers,
         partition_for(key, NOTIFICATIONS.partitions),
     )

@@ -1,4 +1,4 @@
-"""One message to be written to Kafka."""
+"""Represent a record before it is written to Kafka."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ Headers = list[tuple[str, bytes]]
 
 
 class OutgoingRecord:
-    """One record on its way to a topic."""
+    """One record to be written to a topic.
+
+    A ``value`` of ``None`` is a tombstone. With a ``partition`` of ``None`` the producer
+    chooses the partition by :func:`partition_for`.
+    """
 
     __slots__ = ("headers", "key", "partition", "topic", "value")
 
@@ -28,5 +32,8 @@ class OutgoingRecord:
 
 
 def partition_for(key: bytes, partitions: int) -> int:
-    """Return the partition of a key: CRC-32 modulo, librdkafka's ``consistent``."""
+    """Return the partition of a key: CRC-32 modulo the number of partitions.
+
+    This is the ``consistent`` partitioner of librdkafka; see docs/decisions/0009.
+    """
     return zlib.crc32(key) % partitions

@@ -1,4 +1,8 @@
-"""What stands on ``gateway.rejections.v1``: why a record was rejected and where its raw form is; never the payload."""
+"""Encode the rejections on ``gateway.rejections.v1``.
+
+A rejection contains the reason and the position of the raw record. It never contains the
+payload.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,10 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str
     tables_digest: str
     raw: dict[str, str | int]
-    """Where the raw record is: topic, partition, offset; -1 when it did not fit the topic and is nowhere."""
+    """Topic, partition and offset of the raw record.
+
+    Partition and offset are -1 if the record was too large for the raw topic and was not stored.
+    """
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -33,7 +40,10 @@ _ENCODER = msgspec.json.Encoder()
 def encode_rejection(
     rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int
 ) -> OutgoingRecord:
-    """Return the record for ``gateway.rejections.v1``; its key is the raw record's, its id the same on every repeat."""
+    """Return the record of a rejection.
+
+    Its key is the key of the raw record. A repeat gets the same event id.
+    """
     value = _ENCODER.encode(
         Rejection(
             connector=raw.connector,
@@ -47,12 +57,12 @@ def encode_rejection(
             raw={"topic": topic, "partition": partition, "offset": offset},
         )
     )
-    place = (
+    identity = (
         (topic, str(partition), str(offset)) if offset >= 0 else (raw.key, raw.version, raw.body)
     )
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(*place, rejected.config_digest, rejected.tables_digest).encode()),
+        ("ce_id", event_id(*identity, rejected.config_digest, rejected.tables_digest).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.rejected.v1"),
         ("ce_dataschema", SCHEMA.encode()),
@@ -63,11 +73,14 @@ def encode_rejection(
     return OutgoingRecord(REJECTIONS.name, raw.key.encode(), value, headers)
 
 
-def encode_withdrawal(raw: RawRecord, *place: str) -> OutgoingRecord:
-    """Return what takes the rejections of a record away: a tombstone, for the topic is compacted. ``place`` is that of the raw record."""
+def encode_withdrawal(raw: RawRecord, *position: str) -> OutgoingRecord:
+    """Return the tombstone that removes the rejections of a record from the compacted topic.
+
+    ``position`` is the topic, the partition and the offset of the raw record.
+    """
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id("withdrawn", raw.key, *place).encode()),
+        ("ce_id", event_id("withdrawn", raw.key, *position).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
         ("content-type", JSON),

@@ -1,4 +1,7 @@
-"""What stands on ``gateway.status.v1``: how each stream is, as its owner last said, and what each worker has counted."""
+"""Encode the states on ``gateway.status.v1``.
+
+The owner of a stream writes the state of the stream. Each worker also writes its counts.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import STATUS
 
 WORKER_KEY_PREFIX = "@"
-"""Keys of workers begin with it, so that none is a connector's."""
+"""First character of a worker's key. No connector name begins with it."""
 StreamStateName = Literal[
     "starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"
 ]
 
 
 class BackfillStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a stream's last backfill is."""
+    """The progress of a stream's last backfill."""
 
     begin: str
     end: str
@@ -28,7 +31,10 @@ class BackfillStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
-    """One stream, as its owner sees it. Times are Unix seconds; ``None`` means never or not known."""
+    """The state of one stream, as its owner sees it.
+
+    Times are Unix seconds; ``None`` means never or unknown.
+    """
 
     connector: str
     stream: str
@@ -36,36 +42,40 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     at: float
     state: StreamStateName
     reason: str
-    """Why it does not run as usual, in one line."""
+    """Why the stream does not run normally, in one line; empty if it does."""
     every: float
     read_up_to: float | None
-    """Everything the registry changed before it is durable."""
+    """All changes of the registry before this time are in Kafka."""
     last_success: float | None
     config_digest: str
     backfill: BackfillStatus | None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
-    """One worker process, and what it has counted since it started: by ``connector|stream``, then by outcome or ``received``."""
+    """The state of one worker process, with its counts since it started."""
 
     worker: str
     at: float
     started: float
     roles: tuple[str, ...]
     last_commit: dict[str, float]
-    """By role, Unix seconds."""
+    """Time of the last commit by role, in Unix seconds."""
     waiting: int
-    """Raw records of its partitions that are not harmonised yet."""
+    """Number of raw records in its partitions that are not harmonised yet."""
     counts: dict[str, dict[str, int]]
+    """Counts by ``connector|stream``, then by outcome or ``received``."""
     tables_digest: str
     connectors: tuple[str, ...] | None = None
-    """Those it was told to run, whoever polls them; ``None`` from a worker that does not say."""
+    """Connectors that the worker loaded, even if another worker polls them.
+
+    ``None`` if the worker does not report them.
+    """
     blocked: dict[str, str] = {}
-    """Roles that want to commit and cannot: for how long, and who waits."""
+    """Roles that cannot commit, with the duration and the reason."""
 
 
 def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
-    """Return the record that says it."""
+    """Return the record of a state. Its key is the stream or the worker."""
     key = (
         f"{status.connector}|{status.stream}"
         if isinstance(status, StreamStatus)
@@ -81,5 +91,5 @@ def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
 
 
 def encode_worker_gone(worker: str) -> OutgoingRecord:
-    """Return the record that says a worker has ended as it should."""
+    """Return the tombstone that a worker writes when it stops normally."""
     return OutgoingRecord(STATUS.name, (WORKER_KEY_PREFIX + worker).encode(), None, [], 0)

@@ -1,6 +1,8 @@
-"""Strimzi files made from :mod:`gateway.messages.topics`: one ``KafkaTopic`` a topic, one ``KafkaUser`` a principal, least privilege.
+"""Generate the Strimzi files from :mod:`gateway.messages.topics`.
 
-``python -m gateway.messages.strimzi deploy/strimzi`` writes them; a test fails when they are older than the table they come from.
+Each topic becomes a ``KafkaTopic``. Each principal becomes a ``KafkaUser`` with the rights
+that it needs and no others. Run ``python -m gateway.messages.strimzi deploy/strimzi`` to
+write the files. A test fails if they differ from the declarations.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ API = "kafka.strimzi.io/v1"
 CLUSTER = "gateway-kafka"
 REPLICAS = 3
 MIN_IN_SYNC_REPLICAS = 2
-"""A transaction is durable once two of three brokers have it."""
+"""A transaction is durable once two of three brokers have stored it."""
 
-_HEADER = "# Made from gateway/messages/topics.py by `python -m gateway.messages.strimzi deploy/strimzi`. Do not edit.\n"
+_HEADER = (
+    "# Made from gateway/messages/topics.py by "
+    "`python -m gateway.messages.strimzi deploy/strimzi`. Do not edit.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One principal: the roles it plays on topics, its consumer groups, and its transactional ids."""
+    """A principal with its topic roles, its consumer group and its transactional ids."""
 
     name: str
     roles: frozenset[str]
@@ -34,9 +39,9 @@ class User:
     group_is_prefix: bool = False
     transactions: str = ""
     verifies: bool = False
-    """Reads the configuration of every topic when it starts."""
+    """True if it reads the configuration of every topic when it starts."""
     watches: str = ""
-    """A group whose offsets it asks for, to know how far the stage is."""
+    """A consumer group whose offsets it reads, to learn the progress of the stage."""
 
 
 USERS = (
@@ -76,7 +81,7 @@ USERS = (
 
 
 def files(cluster: str = CLUSTER) -> dict[str, str]:
-    """Return the text of each file by its name."""
+    """Return the text of each file by file name."""
     return {
         "topics.yaml": _HEADER
         + "".join("---\n" + _dump(topic_resource(topic, cluster)) for topic in TOPICS),
@@ -86,7 +91,7 @@ def files(cluster: str = CLUSTER) -> dict[str, str]:
 
 
 def topic_resource(topic: Topic, cluster: str = CLUSTER) -> dict[str, Any]:
-    """Return one ``KafkaTopic``."""
+    """Return a topic as a ``KafkaTopic`` resource."""
     return {
         "apiVersion": API,
         "kind": "KafkaTopic",
@@ -111,7 +116,7 @@ def topic_resource(topic: Topic, cluster: str = CLUSTER) -> dict[str, Any]:
 
 
 def user_resource(user: User, cluster: str = CLUSTER) -> dict[str, Any]:
-    """Return one ``KafkaUser`` with exactly the rights its roles need."""
+    """Return a principal as a ``KafkaUser`` resource with exactly the rights of its roles."""
     return {
         "apiVersion": API,
         "kind": "KafkaUser",
@@ -124,25 +129,25 @@ def user_resource(user: User, cluster: str = CLUSTER) -> dict[str, Any]:
 
 
 def acl_rules(user: User) -> list[dict[str, Any]]:
-    """Return the access rules of a user: its topics, then its groups, then its transactional ids."""
-    found = [
+    """Return the access rules of a user: topics first, then groups, then transactional ids."""
+    rules = [
         _rule("topic", topic.name, operations)
         for topic in TOPICS
         if (operations := _topic_rule(user, topic))
     ]
     if user.group:
-        found.append(_rule("group", user.group, ["Describe", "Read"], prefix=user.group_is_prefix))
+        rules.append(_rule("group", user.group, ["Describe", "Read"], prefix=user.group_is_prefix))
     if user.watches:
-        found.append(_rule("group", user.watches, ["Describe"]))
+        rules.append(_rule("group", user.watches, ["Describe"]))
     if user.transactions:
-        found.append(
+        rules.append(
             _rule("transactionalId", user.transactions, ["Describe", "Write"], prefix=True)
         )
-    return found
+    return rules
 
 
 def write_files(folder: Path) -> list[Path]:
-    """Write the files and return their paths."""
+    """Write the files into ``folder``, create it if needed, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in files().items():

@@ -1,7 +1,11 @@
-"""Who and what was erased, on ``gateway.suppressions.v1``: keyed hashes, so that nothing erased comes back and nobody is named.
+"""Encode the suppression list on ``gateway.suppressions.v1``.
 
-Every writer of raw records reads this topic when it takes its stream, after fencing and before its first record. An entry stands for
-one record (connector and native id) or for one identifier of a person, whatever record it is met in.
+The list prevents the gateway from publishing erased data again. It contains keyed hashes
+only, so it identifies no person. Every writer of raw records reads the topic when it
+acquires a stream, after fencing and before it writes the first record.
+
+An entry covers one record (connector and native id), or one identifier of a person in any
+record.
 """
 
 from __future__ import annotations
@@ -19,7 +23,10 @@ SuppressionKind = Literal["record", "person"]
 
 
 class SuppressionEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of one entry; its key is the hash. ``key_id`` names the key the hash was made with."""
+    """The value of one entry, whose key is the hash.
+
+    ``key_id`` names the secret key of the hash.
+    """
 
     kind: SuppressionKind
     key_id: str
@@ -27,14 +34,14 @@ class SuppressionEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def suppression_id(key: bytes, connector: str, native_id: str) -> str:
-    """Return the suppression id of one record."""
+    """Return the suppression id of one record: a keyed SHA-256 in hexadecimal."""
     return hmac.digest(key, b"record\x00" + f"{connector}|{native_id}".encode(), "sha256").hex()
 
 
 def encode_suppression(
     suppression_id: str, kind: SuppressionKind, key: bytes, at: str
 ) -> OutgoingRecord:
-    """Return the entry as it is written."""
+    """Return the record of one entry."""
     value = msgspec.json.encode(SuppressionEntry(kind=kind, key_id=key_id(key), at=at))
     return OutgoingRecord(
         SUPPRESSIONS.name,

@@ -1,6 +1,7 @@
-"""Every topic the gateway reads or writes: the one place where names, keys, partitions, retention and access are declared.
+"""Declare every topic of the gateway: names, keys, partitions, retention and access.
 
-Creation, verification, AsyncAPI, Strimzi and ACL files are all made from this table.
+Topic creation, topic verification, the AsyncAPI document and the Strimzi files all use these
+declarations.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ DAY_MS = 86_400_000
 PLATFORMS = ("europass", "esc")
 """Roles of readers outside the gateway."""
 
+_NO_PERSONAL_DATA = "contains no personal data"
+_NOT_PUBLISHED = "none, because it is not published"
+_NATIVE_ID = "A native id can identify a person"
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. ``readers`` and ``writers`` are roles.
+    """The declaration of one topic.
 
-    ``days`` is the retention of a topic that is not compacted; a compacted one that has it too forgets a key with its tombstone or
-    after that time, whichever comes first.
+    ``readers`` and ``writers`` are roles. ``days`` is the retention time. A compacted topic
+    with ``days`` drops a key after its tombstone, and at the latest after that time.
     """
 
     name: str
@@ -38,35 +43,35 @@ class Topic:
     writers: tuple[str, ...] = ("harmonise",)
     readers: tuple[str, ...] = ()
     legal_basis: str = ""
-    """On which basis what stands here may be read by ``readers``."""
+    """Why ``readers`` may read the records of this topic."""
     max_bytes: int = 1_048_576
 
 
 RAW = Topic(
     "gateway.raw.v1",
     "connector|native id",
-    "Records as last received",
+    "Each record as last received",
     personal=True,
     writers=("poll", "erase"),
     readers=("harmonise", "operator", "audit", "replay"),
     max_bytes=5_242_880,
-    legal_basis="nothing leaves: kept so that a changed table can be applied again",
+    legal_basis=f"{_NOT_PUBLISHED}; kept so that a changed table can be applied",
 )
 CURSORS = Topic(
     "gateway.cursors.v1",
     "connector|stream",
-    "Where each stream stands",
+    "The cursor of each stream, and its pending requests",
     writers=("poll",),
     readers=("poll", "operator", "audit"),
-    legal_basis="nothing of anybody",
+    legal_basis=_NO_PERSONAL_DATA,
 )
 DIGESTS = Topic(
     "gateway.digests.v1",
     "connector|stream|native id",
-    "Digest of each record",
+    "The digest of each record",
     writers=("poll", "erase"),
     readers=("poll", "operator", "audit"),
-    legal_basis="nothing leaves: tells the changed from the unchanged; a native id may say who somebody is",
+    legal_basis=f"{_NOT_PUBLISHED}; used to detect changed records. {_NATIVE_ID}",
     personal=True,
 )
 QUALIFICATIONS = Topic(
@@ -89,7 +94,8 @@ CREDENTIALS = Topic(
     "Unsealed European Digital Credentials",
     personal=True,
     readers=("europass", "audit", "replay"),
-    legal_basis="the `basis:` that the connector's rule names for each personal field; without one the file does not load",
+    legal_basis="the `basis:` that the connector's rule names for each personal field; "
+    "without one the file does not load",
 )
 STUDENT_STATUS = Topic(
     STUDENT_STATUS_TOPIC,
@@ -97,20 +103,20 @@ STUDENT_STATUS = Topic(
     "Enrolment of a student at an institution",
     personal=True,
     readers=("esc", "audit", "replay"),
-    legal_basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
+    legal_basis="the student's agreement (`esc_agreement`) and the `basis:` of each field",
 )
 CARDS = Topic(
     CARDS_TOPIC,
     "ESCN",
-    "Life of a European Student Card",
+    "Lifecycle of a European Student Card",
     personal=True,
     readers=("esc", "audit", "replay"),
-    legal_basis="the student's agreement (`esc_agreement`), and the `basis:` of each field",
+    legal_basis="the student's agreement (`esc_agreement`) and the `basis:` of each field",
 )
 POINTERS = Topic(
     POINTERS_TOPIC,
     "credential id",
-    "That a credential exists, and where",
+    "The existence and the location of a credential",
     personal=True,
     readers=("esc", "audit", "replay"),
     legal_basis="the holder's consent (`holder_consent`)",
@@ -118,11 +124,11 @@ POINTERS = Topic(
 SUPPRESSIONS = Topic(
     "gateway.suppressions.v1",
     "keyed hash of a record or a person",
-    "What was erased and may not come back",
+    "Erased records and persons, as keyed hashes",
     partitions=1,
     writers=("erase",),
     readers=("poll", "audit"),
-    legal_basis="the duty to keep erased what was erased: keyed hashes",
+    legal_basis="the duty to keep erased data erased; contains keyed hashes",
 )
 AUDIT = Topic(
     "gateway.audit.v1",
@@ -133,7 +139,7 @@ AUDIT = Topic(
     days=3650,
     writers=("erase",),
     readers=("operator", "audit"),
-    legal_basis="the duty to show what was erased, when and why",
+    legal_basis="the duty to prove what was erased, when and why",
 )
 PROVIDERS = Topic(
     PROVIDERS_TOPIC,
@@ -144,43 +150,45 @@ PROVIDERS = Topic(
 )
 REJECTIONS = Topic(
     "gateway.rejections.v1",
-    "as raw",
+    "connector|native id",
     "Why a record was rejected; no payload",
     days=90,
     readers=("operator", "audit", "replay"),
-    legal_basis="nothing leaves: why, where, never what; a native id may say who somebody is",
+    legal_basis=f"{_NOT_PUBLISHED}; contains the reason and the place, never the value. "
+    f"{_NATIVE_ID}",
     personal=True,
 )
 COMMANDS = Topic(
     "gateway.commands.v1",
     "connector",
-    "What operators and timers ask for",
-    partitions=24,  # connectors go to workers by them: few would leave workers without any
+    "Commands of operators and timers",
+    # Connectors are assigned to workers by partition, so few partitions would leave workers idle.
+    partitions=24,
     compacted=False,
     days=1,
     writers=("operator", "control"),
     readers=("control", "audit"),
-    legal_basis="nothing of anybody",
+    legal_basis=_NO_PERSONAL_DATA,
 )
 NOTIFICATIONS = Topic(
     "gateway.notifications.v1",
     "connector",
-    "What happened",
+    "Events that an operator or a registry owner should know",
     compacted=False,
     days=7,
     writers=("control", "harmonise"),
     readers=("operator", "audit"),
-    legal_basis="nothing of anybody",
+    legal_basis=_NO_PERSONAL_DATA,
 )
 STATUS = Topic(
     "gateway.status.v1",
     "connector|stream, or @worker",
-    "How each stream and each worker is; numbers and codes",
+    "State of each stream and each worker, as numbers and codes",
     partitions=1,
     days=30,
     writers=("control", "harmonise"),
     readers=("operator", "audit"),
-    legal_basis="nothing of anybody",
+    legal_basis=_NO_PERSONAL_DATA,
 )
 
 TOPICS: tuple[Topic, ...] = (
@@ -204,40 +212,40 @@ TOPICS: tuple[Topic, ...] = (
 
 
 def personal_data_table() -> str:
-    """Return the record of what may leave on which basis, as the table that stands in the README."""
+    """Return the topics, their readers and the legal basis as the Markdown table of the README."""
     lines = [
-        "| topic | personal data | who reads it | on which basis | kept |",
+        "| topic | personal data | read by | legal basis | kept |",
         "|---|---|---|---|---|",
     ]
     for topic in TOPICS:
         days = f"{topic.days} day" if topic.days == 1 else f"{topic.days} days"
-        kept = " or ".join(
+        kept = ", at most ".join(
             [
                 *(["until replaced or deleted"] if topic.compacted else []),
                 *([days] if topic.days else []),
             ]
         )
-        readers = ", ".join(f"**{one}**" if one in PLATFORMS else one for one in topic.readers)
-        lines.append(
-            f"| `{topic.name}` | {'yes' if topic.personal else 'no'} | {readers} | {topic.legal_basis} | {kept} |"
-        )
+        readers = ", ".join(f"**{role}**" if role in PLATFORMS else role for role in topic.readers)
+        personal = "yes" if topic.personal else "no"
+        lines.append(f"| `{topic.name}` | {personal} | {readers} | {topic.legal_basis} | {kept} |")
     return "\n".join(lines) + "\n"
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
-    """Return the topic's configuration as Kafka names it."""
+    """Return the configuration of a topic, with the names and values that Kafka uses."""
     policies = [
         *(["compact"] if topic.compacted else []),
         *(["delete"] if topic.days or not topic.compacted else []),
     ]
-    found = {"cleanup.policy": ",".join(policies), "max.message.bytes": str(topic.max_bytes)}
+    config = {"cleanup.policy": ",".join(policies), "max.message.bytes": str(topic.max_bytes)}
     if topic.compacted:
-        # A tombstone outlives any reader's downtime of a week; a segment closes each day so that erased records go.
-        found |= {
+        # A reader that was down for a week still receives the tombstone. Each segment closes
+        # after a day, so that compaction can delete erased records.
+        config |= {
             "delete.retention.ms": str(7 * DAY_MS),
             "segment.ms": str(DAY_MS),
             "max.compaction.lag.ms": str(7 * DAY_MS),
         }
     if "delete" in policies:
-        found["retention.ms"] = str((topic.days or 7) * DAY_MS)
-    return found
+        config["retention.ms"] = str((topic.days or 7) * DAY_MS)
+    return config
