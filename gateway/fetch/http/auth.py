@@ -1,6 +1,7 @@
-"""Credentials, as flows without I/O: a flow yields calls, is sent their replies, and ends after the reply to the real call.
+"""Add credentials to requests, without I/O.
 
-Nothing here opens a connection, so every flow is tested by hand-fed replies.
+A flow is a generator. It yields requests and receives their replies. It ends after the reply to
+the registry request itself. No flow opens a connection, so tests supply the replies by hand.
 """
 
 from __future__ import annotations
@@ -24,42 +25,46 @@ from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 
 AuthFlow = Generator[RegistryRequest, RegistryReply, None]
 SecretText = Callable[[], str]
-"""A secret's text at this moment, so that a rotated secret is used at once."""
+"""Return the current text of a secret, so that a rotated secret is used at once."""
 
 _UNAUTHORISED = 401
+_MAX_ERROR_CODE_LENGTH = 40
 _RENEW_BEFORE = timedelta(seconds=30)
 
 
 class Auth(Protocol):
-    """How a registry wants to know who calls."""
+    """The authentication method of a registry."""
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:
-        """Yield the calls that lead to the reply of ``call``; the last one yielded is ``call`` with its credentials."""
+        """Yield the requests that are needed to send ``call``.
+
+        The last one is ``call`` with its credentials. The requests before it get a token.
+        """
         ...
 
 
 def with_header(call: RegistryRequest, name: str, value: str) -> RegistryRequest:
-    """Return the call with one more header."""
+    """Return a copy of the request with one more header."""
     return replace(call, headers={**call.headers, name: value})
 
 
 class NoAuth:
-    """No credentials."""
+    """A method that adds no credentials."""
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
-        """Send the call as it is."""
+        """Yield the request unchanged."""
         yield call
 
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """HTTP Basic (RFC 7617), UTF-8."""
+    """HTTP Basic authentication (RFC 7617), encoded in UTF-8."""
 
     username: SecretText
     password: SecretText
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
-        """Send the call with its ``Authorization``."""
+        """Yield the request with an ``Authorization`` header."""
         pair = f"{self.username()}:{self.password()}".encode()
         yield with_header(call, "Authorization", "Basic " + base64.b64encode(pair).decode())
 
@@ -71,20 +76,20 @@ class Bearer:
     token: SecretText
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
-        """Send the call with its ``Authorization``."""
+        """Yield the request with an ``Authorization`` header."""
         yield with_header(call, "Authorization", "Bearer " + self.token())
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key in a named header or in the query."""
+    """An API key in a header, or in a query parameter when ``header`` is empty."""
 
     value: SecretText
     header: str = ""
     parameter: str = ""
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:  # noqa: ARG002
-        """Send the call with its key."""
+        """Yield the request with the key."""
         if self.header:
             yield with_header(call, self.header, self.value())
         else:
@@ -93,16 +98,18 @@ class ApiKey:
 
 @dataclass(slots=True)
 class OAuth2:
-    """OAuth 2 client credentials (RFC 6749 §4.4), the client known by its secret or by a signed assertion (RFC 7523).
+    """OAuth 2 client credentials (RFC 6749, section 4.4).
 
-    The token is kept until shortly before it ends and renewed once when a call answers 401.
+    The client authenticates with a secret or with a signed assertion (RFC 7523). The gateway
+    reuses a token until shortly before it expires. It also renews the token once when the
+    registry answers 401.
     """
 
     token_url: str
     client_id: SecretText
     client_secret: SecretText | None = None
     assertion_key: Callable[[], bytes] | None = None
-    """PEM of the key for ``private_key_jwt``; used when there is no secret."""
+    """Return the PEM key for ``private_key_jwt``. The key is used when there is no secret."""
     key_id: str = ""
     algorithm: str = "RS256"
     audience: str = ""
@@ -114,7 +121,12 @@ class OAuth2:
     _expires_at: datetime | None = None
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:
-        """Get a token when there is none, send the call, renew once on 401."""
+        """Yield a token request if needed, then ``call``.
+
+        After a reply with status 401, renew the token and send ``call`` a second time.
+        Raise ``RetryLater`` (``TOKEN_ENDPOINT``) when the token endpoint is busy or fails, and
+        ``StreamHalted`` (``TOKEN_REFUSED``) when it refuses to issue a token.
+        """
         fresh = not self._token or (self._expires_at is not None and now >= self._expires_at)
         if fresh:
             yield from self._renew(now)
@@ -136,7 +148,8 @@ class OAuth2:
             why = _oauth_error(reply)
             raise StreamHalted(
                 "TOKEN_REFUSED",
-                f"the token endpoint answered {reply.status}{why}; check client_id, secret and scope",
+                f"the token endpoint answered {reply.status}{why}; "
+                "check client_id, secret and scope",
             ) from None
         if not isinstance(token, str) or not token or reply.status != 200:  # noqa: PLR2004
             raise StreamHalted(
@@ -197,7 +210,11 @@ class OAuth2:
 
 
 def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_id: str = "") -> str:
-    """Return a signed JSON Web Token (RS256, PS256 or ES256)."""
+    """Return a signed JSON Web Token (RS256, PS256 or ES256).
+
+    Raise ``StreamHalted`` (``KEY_UNREADABLE``) when the key is not an unencrypted PEM private key,
+    or has another type than ``algorithm`` requires.
+    """
     header = {"alg": algorithm, "typ": "JWT", **({"kid": key_id} if key_id else {})}
     signed = _encode_json_part(header) + b"." + _encode_json_part(claims)
     try:
@@ -244,6 +261,6 @@ def _oauth_error(reply: RegistryReply) -> str:
         if isinstance(code, str)
         and code.isascii()
         and code.replace("_", "").isalpha()
-        and len(code) < 40
+        and len(code) < _MAX_ERROR_CODE_LENGTH
         else ""
     )

@@ -1,7 +1,8 @@
-"""Read a reply's body with every size bounded, and know whether it is complete.
+"""Read the body of a reply within size limits, and detect whether the body is complete.
 
-HTTP clients take a gzip stream without its end, and a body that ends when the connection does, for whole. Here a body is
-``proved`` when its framing or its compression says so; otherwise the decoder has to prove it by the document's own end.
+HTTP clients accept a gzip stream without its end. They also accept a body that ends with the
+connection. This module marks a body as complete only when its framing or its compression proves
+it. For other bodies the decoder must find the end of the document.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ IN_MEMORY = 4_194_304
 
 @dataclass(slots=True)
 class ReplyBody:
-    """The decoded bytes of one reply, in memory or spooled to a temporary file that vanishes with it."""
+    """The decoded bytes of one reply, in memory or in a temporary file.
+
+    :meth:`close` deletes the file. ``size`` is in bytes, and ``sha256`` is the digest in hex.
+    ``is_complete`` is true when the transport or the compression proves that the body is complete.
+    """
 
     file: IO[bytes]
     size: int
@@ -29,38 +34,39 @@ class ReplyBody:
     is_complete: bool = True
 
     def read(self) -> bytes:
-        """Return all of it. Only for what is known to be small, or has a limit of its own."""
+        """Return the whole body. Use it only for bodies that are small or have their own limit."""
         self.file.seek(0)
         return self.file.read()
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """Give the bytes piece by piece, from the start."""
+        """Yield the bytes from the start, in chunks of at most ``size`` bytes."""
         self.file.seek(0)
         while chunk := self.file.read(size):
             yield chunk
 
     def head(self, size: int = 512) -> bytes:
-        """Return the first bytes, to see what it is."""
+        """Return the first ``size`` bytes, for example to detect the format."""
         self.file.seek(0)
         return self.file.read(size)
 
     def close(self) -> None:
-        """Release the memory or the file."""
+        """Release the memory, or delete the temporary file."""
         self.file.close()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, proved: bool = True) -> ReplyBody:
-        """Wrap bytes that are already here."""
+        """Return a body that holds ``data``."""
         spool = Spool(max_bytes=max(len(data), 1))
         spool.write(data)
         return spool.body(proved=proved)
 
 
 class Spool:
-    """Collects a body up to ``max_bytes``; beyond :data:`IN_MEMORY` it moves to disk by itself."""
+    """A buffer of at most ``max_bytes``. It moves to disk beyond :data:`IN_MEMORY` bytes."""
 
     def __init__(self, max_bytes: int, reason: str = "LIMIT_BYTES", *, where: str = "") -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - handed over in body()
+        # The caller of body() closes the file.
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self._hash = hashlib.sha256()
         self._max = max_bytes
         self._reason = reason
@@ -68,25 +74,31 @@ class Spool:
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
-        """Add bytes; raises :class:`~gateway.errors.Halt` with the limit's reason when it grows too large."""
+        """Add bytes.
+
+        Raise :class:`~gateway.errors.StreamHalted` when the body becomes larger than the limit.
+        """
         self.size += len(chunk)
         if self.size > self._max:
             self._file.close()
-            raise _too_large(self._reason, self._where or "the reply", self._max)
+            _require_size(self.size, self._max, self._reason, self._where or "the reply")
         self._hash.update(chunk)
         self._file.write(chunk)
 
     def body(self, *, proved: bool) -> ReplyBody:
-        """Hand over what was collected."""
+        """Return the collected bytes as a body. The caller closes it."""
         return ReplyBody(self._file, self.size, self._hash.hexdigest(), proved)
 
     def discard(self) -> None:
-        """Release everything."""
+        """Release the collected bytes."""
         self._file.close()
 
 
 class Decompressor:
-    """Bounded gzip or deflate decompression that knows whether the end was reached and the checksum matched."""
+    """A gzip or deflate decompressor with bounded output.
+
+    It detects whether the stream reached its end and whether the checksum matched.
+    """
 
     def __init__(self, encoding: str) -> None:
         self._bits = 31 if encoding == "gzip" else 15
@@ -95,20 +107,24 @@ class Decompressor:
         self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give decompressed pieces of at most :data:`CHUNK` bytes, so that a bomb is noticed while it is small."""
+        """Yield decompressed chunks of at most :data:`CHUNK` bytes.
+
+        The caller can therefore stop a decompression bomb early. Raise
+        :class:`~gateway.errors.RetryLater` (``INCOMPLETE_BODY``) when the data is damaged.
+        """
         while data:
             if self._engine.eof:
                 if not self._gzip or not data.strip(b"\x00"):
                     return
-                self._engine = zlib.decompressobj(
-                    self._bits
-                )  # gzip allows several members in a row
+                # A gzip stream may consist of several members.
+                self._engine = zlib.decompressobj(self._bits)
             try:
                 chunk = self._engine.decompress(data, CHUNK)
             except zlib.error:
                 if self._started or self._gzip:
                     raise RetryLater("INCOMPLETE_BODY", "the compressed reply is damaged") from None
-                self._engine = zlib.decompressobj(-15)  # some servers send raw deflate
+                # Some servers send deflate data without the zlib header.
+                self._engine = zlib.decompressobj(-15)
                 self._started = True
                 continue
             self._started = True
@@ -122,7 +138,7 @@ class Decompressor:
 
     @property
     def complete(self) -> bool:
-        """Whether the stream ended where it says it ends."""
+        """Whether the compressed stream reached its end."""
         return self._engine.eof
 
 
@@ -135,15 +151,21 @@ async def read_body(
     max_decoded: int,
     where: str,
 ) -> ReplyBody:
-    """Read a whole body. ``framed``: the transport proves its end (Content-Length or chunked).
+    """Read a whole body.
 
-    Raises :class:`~gateway.errors.RetryLater` (``INCOMPLETE_BODY``) or :class:`~gateway.errors.Halt` (``LIMIT_BYTES``,
-    ``LIMIT_DECODED``, ``ENCODING``).
+    ``length_is_known`` means that the transport proves the end, with ``Content-Length`` or chunked
+    encoding. ``max_bytes`` limits the received bytes, and ``max_decoded`` the decompressed bytes.
+    ``where`` names the request in errors.
+
+    Raise :class:`~gateway.errors.RetryLater` (``INCOMPLETE_BODY``) when the compressed body is
+    damaged or cut off. Raise :class:`~gateway.errors.StreamHalted` (``LIMIT_BYTES``,
+    ``LIMIT_DECODED`` or ``ENCODING``) when a limit is exceeded or the compression is not supported.
     """
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
         raise StreamHalted(
             "ENCODING",
-            f"{where}: the reply is compressed with {encoding!r}, which was not asked for",
+            f"{where}: the reply is compressed with {encoding!r}; "
+            "the gateway requests gzip or deflate",
         )
     inflater = (
         Decompressor(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
@@ -157,25 +179,29 @@ async def read_body(
     try:
         async for chunk in pieces:
             received += len(chunk)
-            if received > max_bytes:
-                raise _too_large("LIMIT_BYTES", where, max_bytes)  # noqa: TRY301
+            _require_size(received, max_bytes, "LIMIT_BYTES", where)
             if inflater is None:
                 spool.write(chunk)
                 continue
             for part in inflater.feed(chunk):
                 spool.write(part)
-        if inflater is not None and received and not inflater.complete:
-            raise RetryLater(
-                "INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end"
-            )
+        if inflater is not None and received:
+            _require_end(inflater, where)
     except BaseException:
         spool.discard()
         raise
     return spool.body(proved=length_is_known or inflater is not None)
 
 
-def _too_large(reason: str, where: str, limit: int) -> StreamHalted:
-    return StreamHalted(
-        reason,
-        f"{where}: larger than {limit} bytes; raise limits.max_response or ask for smaller pages",
-    )
+def _require_size(size: int, limit: int, reason: str, where: str) -> None:
+    if size > limit:
+        raise StreamHalted(
+            reason,
+            f"{where}: the reply is larger than {limit} bytes; "
+            "raise limits.max_response or request smaller pages",
+        )
+
+
+def _require_end(inflater: Decompressor, where: str) -> None:
+    if not inflater.complete:
+        raise RetryLater("INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end")

@@ -7,9 +7,11 @@ from gateway.observability import metrics
 
 
 class CircuitBreaker:
-    """Stops calling a registry that keeps failing, and lets one probe through after a pause that doubles.
+    """A circuit breaker for one registry.
 
-    Metric ``gateway_breaker_state``: 0 closed, 1 half-open, 2 open.
+    It opens after ``threshold`` failures in a row and blocks all requests for ``pause`` seconds.
+    Then it allows one probe. Each failed probe doubles the pause, up to ``max_pause`` seconds.
+    The metric ``gateway_breaker_state`` is 0 for closed, 1 for half-open and 2 for open.
     """
 
     def __init__(
@@ -26,18 +28,26 @@ class CircuitBreaker:
         self._set_state_metric(0)
 
     def check(self, now: float) -> None:
-        """Return when a request may go out; raise :class:`~gateway.errors.RetryLater` (``BREAKER_OPEN``) when not."""
+        """Return if a request may be sent.
+
+        Otherwise raise :class:`~gateway.errors.RetryLater` (``BREAKER_OPEN``) with the remaining
+        pause. ``now`` is the time of the event loop in seconds.
+        """
         if self._open_until is None:
             return
         if now < self._open_until or self._probing:
             after = max(1.0, self._open_until - now)
-            told = f"{self._connector}: not called for {after:.0f} s after repeated failures; the last was {self._why}"
-            raise RetryLater("BREAKER_OPEN", told, after=after)
+            raise RetryLater(
+                "BREAKER_OPEN",
+                f"{self._connector}: the registry is not called for {after:.0f} s after repeated "
+                f"failures; the last was {self._why}",
+                after=after,
+            )
         self._probing = True
         self._set_state_metric(1)
 
     def record_success(self) -> None:
-        """Close: the registry answers."""
+        """Close the breaker, because the registry answered."""
         self._failures, self._open_until, self._probing, self._pause = (
             0,
             None,
@@ -47,7 +57,10 @@ class CircuitBreaker:
         self._set_state_metric(0)
 
     def record_failure(self, now: float, why: str) -> None:
-        """Count a failure of the registry (never one of ours) and keep its reason; open after enough of them in a row."""
+        """Count a failure of the registry, and open the breaker when the threshold is reached.
+
+        Failures of the gateway itself do not count. ``why`` is the reason code of the failure.
+        """
         self._failures += 1
         self._why = why
         if self._probing:
@@ -57,7 +70,7 @@ class CircuitBreaker:
             self._set_state_metric(2)
 
     def cancel_probe(self) -> None:
-        """Forget a probe that was cancelled before it could answer."""
+        """Allow another probe, because the last one was cancelled before its reply."""
         self._probing = False
 
     def _set_state_metric(self, state: int) -> None:

@@ -1,4 +1,4 @@
-"""A login of the registry's own: names and passwords in, a token out, as a flow without I/O."""
+"""Log in to a registry that exchanges credentials for a token in its own format."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ _STATUS_SERVER_ERROR = 500
 
 @dataclass(slots=True)
 class LoginAuth:
-    """Credentials are posted once; the token in the reply goes with every call, and is fetched anew when it ends or a call answers 401."""
+    """A login that posts credentials and receives a token.
+
+    Every request carries the token. The gateway logs in again when ``lifetime`` has passed or
+    when a request receives the status 401.
+    """
 
     url: str
     fields: Mapping[str, SecretText]
     select_token: Callable[[object], str]
-    """Returns the token in the reply's JSON, empty when there is none."""
+    """Return the token from the JSON of the reply, or an empty string when it has none."""
     header: str
     prefix: str
     as_form: bool = False
@@ -33,7 +37,12 @@ class LoginAuth:
     _expires_at: datetime | None = None
 
     def flow(self, call: RegistryRequest, now: datetime) -> AuthFlow:
-        """Log in when there is no token, send the call, log in again once on 401."""
+        """Yield a login request if needed, then ``call``.
+
+        After a reply with status 401, log in again and send ``call`` a second time.
+        Raise ``RetryLater`` (``TOKEN_ENDPOINT``) when the login is busy or fails, and
+        ``StreamHalted`` (``TOKEN_REFUSED``) when the reply has no token.
+        """
         fresh = not self._token or (self._expires_at is not None and now >= self._expires_at)
         if fresh:
             yield from self._log_in(now)
@@ -51,7 +60,8 @@ class LoginAuth:
         if not self._token:
             raise StreamHalted(
                 "TOKEN_REFUSED",
-                f"the login answered {reply.status} without a token where token looks; check the credentials",
+                f"the login answered {reply.status} without a token where `token` points; "
+                "check the credentials",
             )
         self._expires_at = now + self.lifetime if self.lifetime else None
 

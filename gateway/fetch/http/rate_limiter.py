@@ -1,4 +1,4 @@
-"""How fast, how many at once and when a registry may be called: one budget per registry, shared by all its streams."""
+"""Limit the rate, the concurrency and the hours of requests to one registry."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from gateway.fetch.http.lease import Lease, UnlimitedLease
 from gateway.observability import metrics
 
 MAX_TRANSIT_SECONDS = 2.0
-"""A request has arrived so long after its last byte left, whether it is answered yet or not."""
+"""The limiter assumes that a request has arrived this long after its last byte was sent."""
 CHECK_INTERVAL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """Hours in which a registry asks not to be called; may run over midnight. ``start == end`` means the whole day."""
+    """The hours in which a registry must not receive requests.
+
+    They may extend over midnight. The whole day is quiet when ``start`` equals ``end``.
+    """
 
     start: time
     end: time
     zone: ZoneInfo
 
     def seconds_until_open(self, now: datetime) -> float:
-        """Return the seconds until calls are allowed again, 0 when they are allowed now."""
+        """Return the seconds until requests are allowed, or 0 when they are allowed now."""
         local = now.astimezone(self.zone)
         clock = local.time()
         inside = (
@@ -47,11 +50,15 @@ class QuietHours:
 
 
 class RateLimiter:
-    """The shared allowance of one registry: ``rate`` requests per second, ``concurrency`` at once, none in quiet hours.
+    """A rate limiter for one registry, shared by all its streams.
 
-    The rate holds as the registry sees it, whatever the network does: requests are spread evenly, and the one after ``rate`` others
-    is not sent before a whole second has passed since the first of them *arrived*. When it arrived is not known; it was not later
-    than its reply, nor, so that a slow reply does not hold up the others, two seconds after its last byte left.
+    It allows ``rate`` requests per second, ``concurrency`` requests at a time, and none in
+    quiet hours. The registry never observes a higher rate, even when the network delays requests.
+
+    Requests are spread evenly. After ``rate`` requests, the next one waits until a whole second has
+    passed since the first of them *arrived*. The exact time of arrival is unknown. A request
+    arrived before its reply at the latest. The limiter also assumes that a request arrives within
+    :data:`MAX_TRANSIT_SECONDS` of its last byte. A slow reply therefore delays no other requests.
     """
 
     def __init__(
@@ -75,29 +82,32 @@ class RateLimiter:
         self._paused_until = 0.0
         self._lease: Lease = UnlimitedLease()
 
-    def set_lease(self, tenure: Lease) -> None:
-        """Call only while ``tenure`` is valid, and not before what another process sent has left the registry's window."""
-        self._lease = tenure
+    def set_lease(self, lease: Lease) -> None:
+        """Send requests only while ``lease`` is valid.
+
+        Wait for one window of the rate first, because another process may have sent requests.
+        """
+        self._lease = lease
         self.pause_for(self._window)
 
     def pause_for(self, seconds: float) -> None:
-        """Let nobody call before ``seconds`` from now: a registry said ``Retry-After``."""
+        """Send no request for ``seconds``, for example because of ``Retry-After``."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
 
     async def wait_for_lease(self) -> None:
-        """Return when this process may speak for the registry."""
+        """Wait until the lease is valid."""
         await self._lease.wait_until_valid()
 
     @asynccontextmanager
     async def concurrency_slot(self) -> AsyncIterator[None]:
-        """Wait for a place among the ``concurrency``, then hold it.
+        """Wait for one of the ``concurrency`` slots and hold it for the length of the block.
 
-        Raises :class:`~gateway.errors.RetryLater` (``QUIET_HOURS``) rather than sleep through the registry's closed hours.
+        Raise :class:`~gateway.errors.RetryLater` (``QUIET_HOURS``) in quiet hours.
         """
         if self._quiet and (closed := self._quiet.seconds_until_open(self._now())):
             raise RetryLater(
                 "QUIET_HOURS",
-                f"{self._connector}: the registry asks not to be called now",
+                f"{self._connector}: the registry accepts no requests in its quiet hours",
                 after=closed,
             )
         async with self._slots:
@@ -105,7 +115,11 @@ class RateLimiter:
 
     @asynccontextmanager
     async def request_slot(self) -> AsyncIterator[SentRequest]:
-        """Wait until one request may be sent; say :meth:`Sent.left` when its last byte has, and leave when its reply is there."""
+        """Wait until one request may be sent.
+
+        Inside the block, call :meth:`SentRequest.mark_sent` after the last byte was sent. Leave
+        the block when the reply has arrived.
+        """
         clock = asyncio.get_running_loop().time
         async with self._send_lock:
             began = clock()
@@ -121,34 +135,41 @@ class RateLimiter:
             sent.mark_answered(clock())
 
     def _next_send_time(self, now: float) -> float:
-        """Return when the next request may be sent, or when to look again."""
+        """Return the time at which the next request may be sent, or at which to check again."""
         earliest = self._paused_until
         if self._sent:
-            left = self._sent[-1].sent_at
+            sent_at = self._sent[-1].sent_at
             earliest = max(
-                earliest, now + CHECK_INTERVAL_SECONDS if left is None else left + self._interval
+                earliest,
+                now + CHECK_INTERVAL_SECONDS if sent_at is None else sent_at + self._interval,
             )
             if len(self._sent) == self._sent.maxlen:
-                arrived = self._sent[0].arrived_by
+                arrived_by = self._sent[0].arrived_by
                 earliest = max(
                     earliest,
-                    now + CHECK_INTERVAL_SECONDS if arrived is None else arrived + self._window,
+                    now + CHECK_INTERVAL_SECONDS
+                    if arrived_by is None
+                    else arrived_by + self._window,
                 )
         return earliest
 
 
 @dataclass(slots=True)
 class SentRequest:
-    """A request: when it left, and when it has arrived at the latest, once that is known. A busy process sends late."""
+    """The times of one request, in seconds of the event loop.
+
+    ``sent_at`` is the time at which its last byte was sent, and ``arrived_by`` the latest time of
+    its arrival. Both are ``None`` until they are known, because a busy process may send late.
+    """
 
     sent_at: float | None = None
     arrived_by: float | None = None
 
     def mark_sent(self, now: float) -> None:
-        """Note that its last byte was handed to the network."""
+        """Record that the network accepted the last byte of the request."""
         self.sent_at, self.arrived_by = now, now + MAX_TRANSIT_SECONDS
 
     def mark_answered(self, now: float) -> None:
-        """Note that there is a reply, or that there will be none."""
+        """Record that the reply has arrived, or that the request failed."""
         self.sent_at = now if self.sent_at is None else self.sent_at
         self.arrived_by = now if self.arrived_by is None else min(self.arrived_by, now)

@@ -1,4 +1,8 @@
-"""What may be shown of a request: enough to find it in a registry's log, nothing of a person and no credential."""
+"""Redact requests for logs and errors.
+
+The remaining text suffices to find the request in the log of a registry. It contains no personal
+data and no credentials.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +21,33 @@ _SECRET_NAMES = re.compile(
 
 
 def redact_url(value: str) -> str:
-    """Return a URL whose host and path words remain; long numbers, identifiers and query values that may be personal do not."""
+    """Return a URL without values that may be personal or secret.
+
+    The host and plain words of the path remain. ``***`` replaces long numbers, identifiers and
+    query values that may be personal.
+    """
     parts = urlsplit(value)
     path = "/".join(
         piece if _SAFE_PATH_WORD.fullmatch(piece) else HIDDEN for piece in parts.path.split("/")
     )
     query = "&".join(
-        f"{quote(name)}={shown if not _SECRET_NAMES.search(name) and _SAFE_VALUE.fullmatch(shown) else HIDDEN}"
-        for name, shown in parse_qsl(parts.query, keep_blank_values=True)
+        f"{quote(name)}={text if _is_safe(name, text) else HIDDEN}"
+        for name, text in parse_qsl(parts.query, keep_blank_values=True)
     )
     host = parts.hostname or ""
-    where = f"{host}:{parts.port}" if parts.port else host
-    return f"{parts.scheme}://{where}{path}" + (f"?{query}" if query else "")
+    address = f"{host}:{parts.port}" if parts.port else host
+    return f"{parts.scheme}://{address}{path}" + (f"?{query}" if query else "")
+
+
+def _is_safe(name: str, value: str) -> bool:
+    return not _SECRET_NAMES.search(name) and _SAFE_VALUE.fullmatch(value) is not None
 
 
 def redact_headers(values: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
-    """Return headers with credentials masked; ``also`` names the headers that a connector fills from secrets."""
+    """Return headers with ``***`` in place of credentials.
+
+    ``also`` names further headers, for example those that a connector fills from secrets.
+    """
     secret = _SECRET_HEADERS | {name.lower() for name in also}
     return {
         name: HIDDEN if name.lower() in secret or _SECRET_NAMES.search(name) else value

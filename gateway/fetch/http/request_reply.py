@@ -1,4 +1,4 @@
-"""What goes to a registry, what comes back, and what a reply means."""
+"""Define requests, replies and the meaning of a reply."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from gateway.fetch.http.body import ReplyBody
 
 ReplyOutcome = Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"]
 MIN_CLOCK_SKEW = timedelta(seconds=2)
-"""Clocks that differ by less agree: a date in a header has no fractions, and the reply took its time."""
+"""A smaller difference between two clocks is ignored.
+
+The date in a header has no fractions of a second, and the reply needs time to arrive.
+"""
 MAX_CLOCK_SKEW = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryRequest:
-    """One request. ``label`` names it in errors and logs (``GET /awards``, an operation): never an identifier of a person."""
+    """One request to a registry.
+
+    ``label`` names it in errors and logs, for example ``GET /awards`` or a SOAP operation. It
+    never contains an identifier of a person.
+    """
 
     method: str
     url: str
@@ -32,7 +39,7 @@ class RegistryRequest:
 
 @dataclass(slots=True)
 class RegistryReply:
-    """One whole reply. ``headers`` has lower-case names."""
+    """One complete reply. The names in ``headers`` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,21 +49,25 @@ class RegistryReply:
 
     @property
     def media_type(self) -> str:
-        """The media type without parameters, lower case."""
+        """The media type in lower case, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str | None:
-        """The charset the transport names, if it names one."""
+        """The charset from the ``Content-Type`` header, or ``None``."""
         message = Message()
         message["content-type"] = self.headers.get("content-type", "")
-        found = message.get_param("charset")
-        return found.strip().lower() if isinstance(found, str) else None
+        charset = message.get_param("charset")
+        return charset.strip().lower() if isinstance(charset, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyVerdict:
-    """What a reply means: go on, nothing there, try again, refused, stop, or ask for less."""
+    """The meaning of a reply.
+
+    ``reason`` is a code, and ``message`` explains it. ``after`` is the number of seconds to wait
+    before a retry.
+    """
 
     outcome: ReplyOutcome
     reason: str = ""
@@ -68,7 +79,10 @@ ReplyClassifier = Callable[[RegistryReply], ReplyVerdict]
 
 
 def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
-    """Judge by HTTP status alone: what holds when a connector's ``replies`` say nothing else."""
+    """Return the meaning of a reply from its HTTP status alone.
+
+    This rule applies to all replies that the ``replies`` of a connector do not mention.
+    """
     status = reply.status
     if 200 <= status < 300:  # noqa: PLR2004
         return ReplyVerdict("ok")
@@ -76,7 +90,7 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
         return ReplyVerdict(
             "denied",
             "DENIED",
-            f"the registry answered {status}: it knows these credentials and refuses, or does not know them",
+            f"the registry answered {status}: it does not accept the credentials",
         )
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004
         return ReplyVerdict(
@@ -88,28 +102,31 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
         return ReplyVerdict(
             "stop",
             "REDIRECT_REFUSED",
-            "the registry answered with a redirect; they are not followed: change the url",
+            "the registry answered with a redirect, which is not followed; change the url",
         )
     return ReplyVerdict("stop", f"HTTP_{status}", f"the registry answered {status}")
 
 
 def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
-    """Return by how much our clock is ahead of the registry's, from the ``Date`` of a reply; zero when that is little or not to be known.
+    """Return by how much the gateway's clock is ahead of the registry's clock.
 
-    A date of yesterday, or one from a cache, says nothing about the registry's clock.
+    The ``Date`` header of the reply gives the time of the registry. Return zero when the difference
+    is small or unknown. The header of a cached reply, or a difference of more than
+    :data:`MAX_CLOCK_SKEW`, does not show the clock of the registry.
     """
     try:
         moment = parsedate_to_datetime(headers.get("date", ""))
     except ValueError:
         return timedelta(0)
-    found = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return (
-        found if MIN_CLOCK_SKEW < found < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
-    )
+    skew = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return skew if MIN_CLOCK_SKEW < skew < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600.0) -> float | None:
-    """Return the seconds a registry asks us to wait, in either form of ``Retry-After``; ``None`` when it does not ask."""
+    """Return the seconds from the ``Retry-After`` header, or ``None`` when there is no such header.
+
+    The header may hold seconds or a date. The result is at most ``longest`` seconds.
+    """
     value = headers.get("retry-after", "").strip()
     if not value:
         return None

@@ -1,4 +1,8 @@
-"""TLS towards a registry: always verified; own certificate authority, client certificate in PEM or PKCS#12."""
+"""Create TLS contexts for connections to registries.
+
+The certificate of the registry is always verified. A connector may configure its own certificate
+authorities, and a client certificate in PEM or PKCS#12.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +39,21 @@ def client_context(
     pkcs12_bundle: bytes | None = None,
     password: bytes | None = None,
 ) -> ssl.SSLContext:
-    """Return a client context that verifies the host and its chain, TLS 1.2 or newer.
+    """Return a context for TLS 1.2 or later that verifies the host and its certificate chain.
 
-    ``authorities`` (PEM) replaces the public ones. ``certificate`` and ``key`` (PEM), or ``pkcs12_bundle``, is the client's own.
+    ``authorities`` (PEM) replaces the public certificate authorities. The client certificate comes
+    from ``certificate`` and ``key`` (PEM), or from ``pkcs12_bundle``. Raise ``StreamHalted``
+    (``TLS_MATERIAL``) when a certificate or key cannot be used.
     """
-    made = ssl.create_default_context(cafile=None if authorities else certifi.where())
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = ssl.create_default_context(cafile=None if authorities else certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         if authorities:
-            made.load_verify_locations(cadata=authorities.decode("ascii"))
+            context.load_verify_locations(cadata=authorities.decode("ascii"))
         if pkcs12_bundle is not None:
             certificate, key, password = _from_pkcs12(pkcs12_bundle, password)
         if certificate is not None:
-            _load_client_certificate(connector, made, certificate, key, password)
+            _load_client_certificate(connector, context, certificate, key, password)
     except StreamHalted:
         raise
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
@@ -55,32 +61,35 @@ def client_context(
             "TLS_MATERIAL",
             f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}",
         ) from None
-    return made
+    return context
 
 
 def tls_failure_reason(error: BaseException) -> tuple[str, str] | None:
-    """Return a reason code and a text when a failure came from TLS, looking through the chain of causes."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
+    """Return a reason code and a text, or ``None`` when the failure did not come from TLS.
+
+    The function searches the whole chain of causes.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return {
                 10: ("TLS_EXPIRED", "the registry's certificate has expired"),
                 9: ("TLS_EXPIRED", "the registry's certificate is not valid yet"),
                 62: ("TLS_WRONG_HOST", "the registry's certificate is for another host"),
                 64: ("TLS_WRONG_HOST", "the registry's certificate is for another address"),
             }.get(
-                seen.verify_code,
+                cause.verify_code,
                 (
                     "TLS_UNTRUSTED",
                     "the registry's certificate is not signed by a trusted authority",
                 ),
             )
-        if isinstance(seen, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError):
             return (
                 "TLS_REFUSED",
-                f"the TLS handshake failed ({(seen.reason or 'no reason given').lower()})",
+                f"the TLS handshake failed ({(cause.reason or 'no reason given').lower()})",
             )
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -99,7 +108,7 @@ def _from_pkcs12(bundle: bytes, password: bytes | None) -> tuple[bytes, bytes, b
 
 def _load_client_certificate(
     connector: str,
-    made: ssl.SSLContext,
+    context: ssl.SSLContext,
     certificate: bytes,
     key: bytes | None,
     password: bytes | None,
@@ -111,42 +120,51 @@ def _load_client_certificate(
     if client_certificate.not_valid_after_utc < datetime.now(UTC):
         raise StreamHalted(
             "TLS_MATERIAL",
-            f"{connector}: our own TLS certificate expired on {client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it",
+            f"{connector}: the TLS certificate of the gateway expired on "
+            f"{client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it",
         )
     _check_key_matches(connector, client_certificate, key or b"", password)
     with _temporary_pem_file(certificate + b"\n" + (key or b"")) as path:
-        made.load_cert_chain(path, password=password or (lambda: b""))
+        context.load_cert_chain(path, password=password or (lambda: b""))
 
 
 def _check_key_matches(
     connector: str, client_certificate: x509.Certificate, key: bytes, password: bytes | None
 ) -> None:
     try:
-        own = load_pem_private_key(key, password or None).public_key()
+        public_key = load_pem_private_key(key, password or None).public_key()
     except TypeError:
-        wrong = "give it under tls.password" if password is None else "take tls.password away"
+        if password is None:
+            problem = "the TLS key is encrypted; set its password as tls.password"
+        else:
+            problem = "the TLS key is not encrypted; remove tls.password"
         raise StreamHalted(
             "TLS_MATERIAL",
-            f"{connector}: our TLS key is locked with a password, or is not and one is given: {wrong}",
+            f"{connector}: {problem}",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise StreamHalted(
             "TLS_MATERIAL",
-            f"{connector}: our TLS key is no PEM key, or its password is another one",
+            f"{connector}: the TLS key is not a PEM key, or tls.password is wrong",
         ) from None
-    if own != client_certificate.public_key():
+    if public_key != client_certificate.public_key():
         raise StreamHalted(
             "TLS_MATERIAL",
-            f"{connector}: our TLS key does not belong to our certificate; give the pair that was made together",
+            f"{connector}: the TLS key does not belong to the certificate; "
+            "configure a key and a certificate that form a pair",
         )
 
 
 @contextmanager
 def _temporary_pem_file(pem: bytes) -> Iterator[Path]:
-    """Lend a file only this user can read, because OpenSSL's loader takes nothing else; it is gone afterwards."""
-    shared = Path("/dev/shm")  # noqa: S108 - memory, so that the key does not reach a disk where that can be had
-    where = shared if shared.is_dir() and os.access(shared, os.W_OK) else None
-    handle, name = tempfile.mkstemp(dir=where)
+    """Provide a file that only this user can read, and delete it after the block.
+
+    The file is needed because OpenSSL loads certificate chains from files only. It is kept in
+    memory where ``/dev/shm`` exists, so that the key is not written to a disk.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - mkstemp creates a private file there
+    folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    handle, name = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(pem)

@@ -1,8 +1,11 @@
-"""The one HTTP client: every byte that goes to a registry or comes from it passes here.
+"""Send requests to a registry and read the replies.
 
-No redirects, no proxies or ``.netrc`` from the environment, TLS always verified, one deadline for a whole exchange, bodies bounded
-before and after decompression, incomplete bodies noticed, rate and concurrency shared by all streams of the registry, retries only
-where repeating can help, a circuit breaker, and no header, query or body in any error or log line.
+All requests to registries use this client. It follows no redirects, ignores proxies and ``.netrc``
+from the environment, and always verifies TLS certificates. One deadline applies to each request and
+its reply. The client limits bodies before and after decompression, and detects incomplete ones.
+
+All streams of a registry share its rate limit, its concurrency and its circuit breaker. The client
+retries only when a retry can help. Errors and log lines contain no header, query or body.
 """
 
 from __future__ import annotations
@@ -42,9 +45,8 @@ from gateway.fetch.http.request_reply import (
 from gateway.observability import metrics, tracing
 
 for _name in ("httpx2", "httpcore2", "zeep"):
-    logging.getLogger(_name).setLevel(
-        logging.WARNING
-    )  # below that they log full URLs, headers and bodies
+    # At lower levels, these libraries log full URLs, headers and bodies.
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 CONNECT_TIMEOUT = 10.0
 _USER_AGENT = "qualification-gateway/1"
@@ -52,7 +54,10 @@ _USER_AGENT = "qualification-gateway/1"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach one party: its credentials and TLS. A registry with one line per institution has several."""
+    """The credentials and the TLS context for one party.
+
+    A registry has several connections when each institution has its own credentials.
+    """
 
     auth: Auth = field(default_factory=NoAuth)
     tls: ssl.SSLContext | None = None
@@ -60,7 +65,11 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class RegistryLimits:
-    """The limits of one registry; all its streams share them."""
+    """The limits of one registry, which all its streams share.
+
+    ``rate`` is in requests per second, ``timeout`` in seconds, and ``max_response`` and
+    ``max_decoded`` are in bytes.
+    """
 
     rate: float | None = None
     concurrency: int = 2
@@ -70,12 +79,18 @@ class RegistryLimits:
     quiet: QuietHours | None = None
     attempts: int = 5
     retry_timeout: float = 120.0
-    """Longest time spent on repeating one request; a longer ``Retry-After`` is handed to the caller."""
+    """The maximum number of seconds for all attempts of one request.
+
+    The caller receives a longer ``Retry-After`` in the error.
+    """
     wait_initial: float = 0.5
 
 
 class Transport:
-    """Sends calls to one registry. An asynchronous context manager; safe for concurrent use within one event loop."""
+    """An HTTP client for one registry.
+
+    It is an asynchronous context manager, and safe for concurrent use within one event loop.
+    """
 
     def __init__(
         self,
@@ -101,9 +116,9 @@ class Transport:
         self._breaker = CircuitBreaker(connector)
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
         self.on_exchange: Callable[[RegistryRequest, RegistryReply, float], None] | None = None
-        """Told of every exchange with the seconds it took: for a person who looks on."""
+        """The function that receives each request, its reply and its duration in seconds."""
         self.clock_ahead = timedelta(0)
-        """By how much our clock is ahead of the registry's, as its latest reply says."""
+        """By how much the gateway's clock is ahead of the registry's, from the latest reply."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,16 +133,22 @@ class Transport:
         for client in clients:
             await client.aclose()
 
-    def set_lease(self, tenure: Lease) -> None:
-        """Call only while ``tenure`` is valid: the registry was asked by another process before, and will be by a third."""
-        self._rate_limiter.set_lease(tenure)
+    def set_lease(self, lease: Lease) -> None:
+        """Send requests only while ``lease`` is valid.
+
+        Other processes may call the registry before and after this one.
+        """
+        self._rate_limiter.set_lease(lease)
 
     async def wait_for_lease(self) -> None:
-        """Return when this process may call the registry."""
+        """Wait until this process may call the registry."""
         await self._rate_limiter.wait_for_lease()
 
     def allow_origin(self, url: str) -> None:
-        """Let calls go to the origin of ``url`` too: it comes from the configuration, never from a reply."""
+        """Allow requests to the origin of ``url``.
+
+        The URL must come from the configuration, never from a reply.
+        """
         self._hosts.add(origin(url))
 
     async def send(
@@ -137,12 +158,15 @@ class Transport:
         *,
         line: Connection | None = None,
     ) -> tuple[RegistryReply, ReplyVerdict]:
-        """Send a call until its reply is ``ok``, ``empty``, ``halve_window`` or ``restart_window`` and return both.
+        """Send a request, repeat it as needed, and return the reply with its verdict.
 
-        A callable makes the call anew for each attempt: signed messages carry the time of their making.
+        The outcome of the verdict is ``ok``, ``empty``, ``halve_window`` or ``restart_window``.
+        ``classify`` returns the verdict of a reply. Pass a function as ``call`` when each attempt
+        needs a new request, for example because a signed message contains its time of creation.
+        The caller closes ``reply.body``.
 
-        ``judge`` says what a reply means. What stays transient after all attempts is :class:`~gateway.errors.RetryLater`; what a
-        person has to mend is :class:`~gateway.errors.Halt`. The caller closes ``reply.body``.
+        Raise :class:`~gateway.errors.RetryLater` when the failure remains temporary after all
+        attempts. Raise :class:`~gateway.errors.StreamHalted` when a person must fix the cause.
         """
         limit = self.allowance
         async for attempt in stamina.retry_context(
@@ -154,8 +178,8 @@ class Transport:
             wait_jitter=limit.wait_initial,
         ):
             with attempt:
-                made = call if isinstance(call, RegistryRequest) else call()
-                return await self._attempt(made, classify, line or self.line)
+                request = call if isinstance(call, RegistryRequest) else call()
+                return await self._attempt(request, classify, line or self.line)
         raise AssertionError  # pragma: no cover - retry_context returns or raises
 
     def _should_retry(self, error: Exception) -> bool | float:
@@ -226,11 +250,11 @@ class Transport:
         if origin(call.url) not in self._hosts:
             raise StreamHalted(
                 "CURSOR_FOREIGN",
-                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, so it is not called; see `hosts`",
+                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, "
+                "so it is not called; see `hosts`",
             )
-        async with (
-            self._rate_limiter.request_slot() as sent_request
-        ):  # fetching a token is asking, and so is asking again with a new one
+        # Token requests and repeated requests count against the rate, too.
+        async with self._rate_limiter.request_slot() as sent_request:
             with tracing.span(
                 "request",
                 **{
@@ -295,16 +319,16 @@ class Transport:
 
     async def _read_reply(self, response: httpx2.Response, where: str) -> RegistryReply:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        nothing = response.status_code in {204, 304}
-        framed = (
-            nothing
+        has_no_body = response.status_code in {204, 304}
+        length_is_known = (
+            has_no_body
             or "content-length" in headers
             or "chunked" in headers.get("transfer-encoding", "").lower()
         )
         body: ReplyBody = await read_body(
             _raw_chunks(response),
             encoding=headers.get("content-encoding", "").strip().lower(),
-            length_is_known=framed,
+            length_is_known=length_is_known,
             max_bytes=self.allowance.max_response,
             max_decoded=self.allowance.max_decoded,
             where=where,
@@ -338,8 +362,8 @@ class Transport:
     def _translate_error(
         error: httpx2.HTTPError, where: str, *, secure: bool
     ) -> RetryLater | StreamHalted:
-        if found := tls.tls_failure_reason(error):
-            return StreamHalted(found[0], f"{where}: {found[1]}")
+        if tls_failure := tls.tls_failure_reason(error):
+            return StreamHalted(tls_failure[0], f"{where}: {tls_failure[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return StreamHalted(
                 "URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})"
@@ -349,7 +373,7 @@ class Transport:
 
 
 def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
-    """Return a reason and a text for a connection that was not made, or broke."""
+    """Return a reason code and a text for a connection that failed or was lost."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
@@ -371,12 +395,15 @@ def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tupl
 def tls_for_step(
     line: Connection, step: RegistryRequest, call: RegistryRequest
 ) -> ssl.SSLContext | None:
-    """Return the TLS context of one step of a flow: a token endpoint may have one of its own."""
+    """Return the TLS context for one step of an authentication flow.
+
+    A token endpoint may have its own context.
+    """
     return line.tls if step.url == call.url else (getattr(line.auth, "tls", None) or line.tls)
 
 
 def origin(url: str) -> str:
-    """Return scheme, host and port, the way two URLs are compared."""
+    """Return the scheme, the host and the port of a URL, normalised for comparison."""
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
