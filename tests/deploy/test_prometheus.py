@@ -81,24 +81,24 @@ def run(*command: str, cwd: Path = DEPLOY) -> str:
     return done.stdout
 
 
-def test_every_metric_that_is_read_exists():
+def test_dashboards_and_rules_read_existing_metrics():
     known = declared()
     for place, expression in expressions().items():
         assert named(expression) <= known.keys(), place
         assert set(re.findall(r"gateway:[a-z0-9_:]+", expression)) <= RECORDS, place
 
 
-def test_every_metric_that_exists_is_read():
+def test_every_metric_is_read():
     read = set().union(*map(named, expressions().values()))
     assert declared().keys() - read == set()
 
 
-def test_every_recording_is_read():
+def test_every_recording_rule_is_read():
     others = " ".join(expressions().values())
     assert {name for name in RECORDS if name not in others} == set()
 
 
-def test_selectors_name_labels_that_the_metric_has():
+def test_selectors_use_existing_labels():
     known = declared()
     for place, expression in expressions().items():
         for name, selector in re.findall(r"\b(gateway_[a-z0-9_]+)\{([^}]*)\}", expression):
@@ -112,7 +112,7 @@ def test_metric_names_follow_the_convention():
         assert re.search(r"_(total|seconds|ratio|info|records|state|owned)$", name), name
 
 
-def test_each_alert_is_complete_and_has_a_runbook():
+def test_alerts_are_complete_and_have_runbooks():
     names = [alert["alert"] for alert in ALERTS]
     assert len(names) == len(set(names))
     for alert in ALERTS:
@@ -129,7 +129,7 @@ def test_each_alert_is_complete_and_has_a_runbook():
     assert {path.stem for path in (DEPLOY / "runbooks").glob("*.md")} == set(names)
 
 
-def test_runbooks_name_metrics_recordings_and_alerts_that_exist():
+def test_runbooks_name_existing_metrics_and_alerts():
     names = {alert["alert"] for alert in ALERTS}
     for path in (DEPLOY / "runbooks").glob("*.md"):
         text = path.read_text()
@@ -138,7 +138,7 @@ def test_runbooks_name_metrics_recordings_and_alerts_that_exist():
         assert set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", text)) <= names, path.name
 
 
-def test_commands_in_runbooks_and_guides_exist():
+def test_runbook_and_guide_commands_exist():
     from typer.main import get_command
 
     from gateway.cli import app
@@ -164,7 +164,7 @@ def test_commands_in_runbooks_and_guides_exist():
             assert set(re.findall(r"--[a-z-]+", rest)) <= options, (path.name, command)
 
 
-def test_each_alert_is_seen_firing_and_clearing():
+def test_rule_tests_show_each_alert_fire_and_clear():
     fired, cleared = set(), set()
     for test in RULE_TESTS["tests"]:
         for one in test["alert_rule_test"]:
@@ -200,7 +200,7 @@ def test_promtool_accepts_every_expression_of_the_dashboards(tmp_path):
 
 
 @needs_promtool
-def test_promtool_finds_nothing_to_say_about_the_metrics():
+def test_promtool_accepts_the_metrics():
     from prometheus_client import generate_latest
 
     done = subprocess.run(
@@ -213,7 +213,7 @@ def test_promtool_finds_nothing_to_say_about_the_metrics():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_dashboards_have_their_own_ids_and_panels_do_not_overlap():
+def test_dashboard_ids_are_unique_and_panels_do_not_overlap():
     assert sorted(DASHBOARDS) == ["connector", "fleet", "mapping"]
     uids = Counter(board["uid"] for board in DASHBOARDS.values())
     assert set(uids.values()) == {1}
@@ -244,7 +244,7 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> dict:
     not shutil.which("prometheus"),
     reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped",
 )
-def test_a_real_prometheus_scrapes_the_health_port_and_an_alert_fires_and_clears(tmp_path):
+def test_prometheus_scrapes_and_an_alert_fires_and_clears(tmp_path):
     registry = CollectorRegistry()
     blocked = Gauge(
         "gateway_publish_blocked_seconds", "As in metrics.py", ["role"], registry=registry

@@ -197,7 +197,7 @@ def follow(page: Path, open_terminal) -> None:
 @pytest.mark.kafka
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["connect-a-registry", "subscribe-to-a-topic"])
-def test_a_newcomer_can_follow_each_tutorial_to_its_end(name: str, terminals):
+def test_tutorial_commands_work_in_order(name: str, terminals):
     page = TUTORIALS / f"{name}.md"
     used = {
         int(port)
@@ -208,12 +208,12 @@ def test_a_newcomer_can_follow_each_tutorial_to_its_end(name: str, terminals):
     follow(page, terminals)
 
 
-def test_the_subscriber_is_the_same_in_the_readme_and_in_the_tutorial():
+def test_readme_and_tutorial_consumers_are_equal():
     program = (TUTORIALS / "subscribe.py").read_text(encoding="utf-8")
     for page in (ROOT / "README.md", TUTORIALS / "subscribe-to-a-topic.md"):
         assert f"```python\n{program}```" in page.read_text(encoding="utf-8"), page.name
 
 
-def test_the_samples_name_nobody_real():
+def test_tutorial_samples_use_fictional_people():
     sample = (TUTORIALS / "awards.json").read_text(encoding="utf-8")
     assert all(host.endswith(".example") for host in re.findall(r"https?://([^/\"]+)", sample))

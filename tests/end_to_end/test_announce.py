@@ -46,11 +46,11 @@ def version(since: str | None, until: str | None) -> FrameworkVersion:
         ([("2000-01-01", "2010-12-31")], None),
     ],
 )
-def test_a_table_ends_only_when_nothing_follows(versions, expected):
+def test_table_expiry_ignores_versions_with_a_successor(versions, expected):
     assert last_valid_day([version(*one) for one in versions], TODAY) == expected
 
 
-def test_each_stream_says_which_share_of_its_target_it_maps_and_a_second_call_forgets_the_first():
+def test_coverage_metric_is_published_and_replaced():
     connector = load_connector(ROOT / "connectors/demo-rest.yaml")
     tables = Tables.load(ROOT / "mappings")
     metrics.CONFIG_INFO.labels("gone", "0", "1").set(1)
@@ -71,7 +71,7 @@ def test_each_stream_says_which_share_of_its_target_it_maps_and_a_second_call_fo
     assert mapped_field_ratio(connector.streams["programmes"]) > 0.5
 
 
-def test_lookups_and_strangers_are_counted_once_committed():
+def test_lookups_and_unmapped_values_are_counted_after_commit():
     found = [Lookup(field="eqf_level", table="ZZ/ZZQF", version="2024", row="r", source="s")]
     strangers = [Issue(code="unmapped", field="mode")]
     result = ProcessedRecord(

@@ -126,7 +126,7 @@ def told(fleet: LoadedConfig, number: str, consent: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("consent", ["true", "false"])
-def test_nothing_but_what_was_agreed_joins_two_platforms(fleet: LoadedConfig, consent: str):
+def test_platforms_share_no_identifier_beyond_the_agreed(fleet: LoadedConfig, consent: str):
     [one, other] = [told(fleet, number, consent) for number in PERSONS]
     of_the_person = {platform: texts - other[platform] for platform, texts in one.items()}
     assert len(of_the_person["europass"]) > 5
@@ -146,7 +146,7 @@ def test_nothing_but_what_was_agreed_joins_two_platforms(fleet: LoadedConfig, co
     )
 
 
-def test_a_check_that_finds_nothing_would_prove_nothing(fleet: LoadedConfig):
+def test_linkage_check_detects_a_shared_identifier(fleet: LoadedConfig):
     """With the native id as it is, the comparison finds it on both sides."""
     number = next(iter(PERSONS))
     raw = raws(number, "false")[1]
@@ -159,7 +159,7 @@ def test_a_check_that_finds_nothing_would_prove_nothing(fleet: LoadedConfig):
     )
 
 
-def test_each_audience_has_a_key_of_its_own_and_an_id_that_says_nothing(fleet: LoadedConfig):
+def test_audiences_have_separate_keys_and_opaque_ids(fleet: LoadedConfig):
     keys = load_keys(settings())
     made = {
         audience: keys.for_audience(audience)[0]
@@ -171,7 +171,7 @@ def test_each_audience_has_a_key_of_its_own_and_an_id_that_says_nothing(fleet: L
     assert derive_key(b"a", ESC_AUDIENCE) != derive_key(b"b", ESC_AUDIENCE)
 
 
-def test_a_key_is_replaced_without_a_record_standing_twice(fleet: LoadedConfig):
+def test_key_rotation_publishes_no_record_twice(fleet: LoadedConfig):
     """In the window a record goes out under the new key and is taken away under the old one; credentials keep their ids."""
     number = next(iter(PERSONS))
     credential, enrolment = raws(number, "true")

@@ -36,7 +36,7 @@ def streams(site: Site, connector: str = "demo-soap") -> dict[str, dict]:
 
 @pytest.mark.slow  # tests/kafka/test_backfilling.py stops one anywhere, without a worker
 @pytest.mark.parametrize("site", [1200], indirect=True)
-def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
+def test_backfill_continues_after_kills_during_live_polling(site: Site):
     forward(site, rate="5/s", every="1s")
     worker = site.run("demo-soap")
     until(
@@ -88,7 +88,7 @@ def test_a_backfill_goes_on_after_kills_beside_live_polling(site: Site):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("site", [4000], indirect=True)
-def test_a_backfill_ends_on_demand_and_a_second_one_waits_its_turn(site: Site):
+def test_backfill_can_be_cancelled_and_the_next_one_waits(site: Site):
     forward(site, rate="20/min", every="30s")
     site.run("demo-soap")
     until(lambda: all(one["state"] == "running" for one in streams(site).values()))

@@ -410,12 +410,12 @@ WATCHED = (
 )
 
 
-def test_no_canary_is_found_where_it_must_not_be(nest: Nest):
+def test_canary_values_do_not_leak(nest: Nest):
     assert fly(nest, reason="case 1") == {}
 
 
 @pytest.mark.slow
-def test_planted_leaks_are_found_in_every_place(nest: Nest):
+def test_planted_leaks_are_detected_in_every_place(nest: Nest):
     """The same run with one leak planted in each place: a scan that finds nothing would prove nothing."""
     nest.environment["CANARY_LEAKS"] = "1"
     found = fly(nest, f"--note={NAME}", reason=f"{NAME} asked for it")

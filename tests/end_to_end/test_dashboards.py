@@ -121,7 +121,7 @@ def screenshot(page: Path, height: int, picture: Path) -> None:
 
 @pytest.mark.parametrize("fleet", [(400, "10s")], indirect=True)
 @pytest.mark.timeout(SECONDS + 500)
-def test_every_panel_has_data_in_a_run(
+def test_every_dashboard_panel_shows_data(
     fleet: Fleet, prometheus: tuple[Prometheus, int], broker: kafka.Broker, tmp_path: Path
 ):
     server, port = prometheus

@@ -73,7 +73,7 @@ def balanced(site: Site) -> Counter:
 
 
 @pytest.mark.parametrize("site", [300], indirect=True)
-def test_what_was_erased_is_gone_and_stays_away(site: Site):
+def test_erased_records_are_removed_and_stay_removed(site: Site):
     site.run()
     settled(site)
     before = standing(site)

@@ -28,7 +28,7 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_the_form_explains_a_record_and_hides_persons(site: Site):
+def test_status_page_form_explains_a_record_and_hides_persons(site: Site):
     site.run()
     until(lambda: raw(site, "demo-soap") == 40 and raw(site, "demo-rest") == 40)
     url = re.search(r'"metrics": "(http[^"]+)"', site.log())[1]

@@ -37,7 +37,7 @@ def load(folder: Path) -> list[str]:
     return list(load_config(settings, publish_metrics=False).connectors)
 
 
-def test_two_registries_that_call_at_one_path_are_refused_where_the_second_says_so(
+def test_duplicate_push_path_is_a_finding(
     tmp_path: Path,
 ) -> None:
     for name, path in (("first", "a"), ("second", "b")):
@@ -51,7 +51,7 @@ def test_two_registries_that_call_at_one_path_are_refused_where_the_second_says_
     assert "first receives at /a, too" in finding.message
 
 
-def test_a_file_whose_name_ends_otherwise_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+def test_connector_file_with_another_suffix_is_logged(tmp_path: Path) -> None:
     (tmp_path / "third.yml").write_text(PUSHED.format(name="third", path="c"))
     with capture_logs() as said:
         assert load(tmp_path) == []

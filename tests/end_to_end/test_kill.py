@@ -18,7 +18,7 @@ SEED = 20261124
 
 @pytest.mark.parametrize("site", [3000], indirect=True)
 @pytest.mark.timeout(400)
-def test_ten_kills_lose_and_double_nothing(site: Site):
+def test_ten_kills_lose_and_duplicate_nothing(site: Site):
     """Every id the registries served stands exactly once, accepted or rejected, in key order."""
     dice = random.Random(SEED)
     for number in range(KILLS):
@@ -46,7 +46,7 @@ def test_ten_kills_lose_and_double_nothing(site: Site):
 
 
 @pytest.mark.timeout(400)
-def test_a_second_worker_takes_over_and_the_same_content_is_unchanged(site: Site):
+def test_takeover_counts_known_content_as_unchanged(site: Site):
     """The first worker dies; the second owns its connectors within seconds, and what was read already is not written again."""
     first = site.run()
     before = settled(site)
@@ -61,7 +61,7 @@ def test_a_second_worker_takes_over_and_the_same_content_is_unchanged(site: Site
 
 
 @pytest.mark.timeout(400)
-def test_sigterm_drains_and_ends_well(site: Site):
+def test_sigterm_drains_and_exits_cleanly(site: Site):
     """A stop in the middle of the work ends within ten seconds, and the exit code names the signal."""
     process = site.run()
     until(lambda: '"polled"' in site.log(), what=site.log, pause=0.1)

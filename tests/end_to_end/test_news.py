@@ -28,7 +28,7 @@ class Listening:
         self.said.append(json.loads(record.value))
 
 
-def test_a_run_of_failures_is_told_once_and_its_end_once():
+def test_failure_streak_notifies_once_and_once_at_its_end():
     listening = Listening()
     connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
     troubles = FailureStreak(Notifier("w", listening), connector, "courses")
@@ -54,7 +54,7 @@ def test_a_run_of_failures_is_told_once_and_its_end_once():
 @pytest.mark.kafka
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [40], indirect=True)
-def test_a_halt_reaches_the_owner_and_so_does_its_end(site: Site):
+def test_halt_and_recovery_notify_the_owner(site: Site):
     token: Path = site.folder / "secrets" / "demo-rest" / "token"
     good = token.read_text()
     token.write_text("expired")

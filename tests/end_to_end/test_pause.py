@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=
 
 
 @pytest.mark.timeout(400)
-def test_a_pause_outlives_restart_and_rebalance_until_resumed(site: Site):
+def test_pause_survives_restart_and_rebalance_until_resumed(site: Site):
     first = site.run()
     settled(site)
     for _ in range(2):  # the second changes nothing
@@ -44,7 +44,7 @@ def test_a_pause_outlives_restart_and_rebalance_until_resumed(site: Site):
 
 
 @pytest.mark.timeout(400)
-def test_what_cannot_be_carried_out_is_answered_and_the_next_command_is_heard(site: Site):
+def test_impossible_command_is_answered_and_the_next_one_runs(site: Site):
     site.run()
     until(lambda: '"polled"' in site.log())
     settings = Settings(kafka_bootstrap=site.bootstrap)

@@ -44,7 +44,7 @@ def children(process: subprocess.Popen) -> dict[str, psutil.Process]:
 
 
 @pytest.mark.timeout(200)
-def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site):
+def test_processes_share_work_and_a_dead_one_restarts(site: Site):
     parent = site.run("--processes", "2", GATEWAY_INSTANCE="here")
     url = parent_url(site)
     until(
@@ -101,7 +101,7 @@ def test_two_processes_share_the_work_and_one_that_dies_starts_again(site: Site)
 
 
 @pytest.mark.timeout(60)
-def test_what_a_new_start_cannot_mend_ends_the_parent_with_the_same_code(site: Site):
+def test_fatal_child_exit_code_ends_the_supervisor(site: Site):
     """The parent checks the files before it starts anything; a process that finds a fault by itself takes the others along."""
     parent = site.run("--processes", "2", GATEWAY_PSEUDONYM_KEY="short")
     assert parent.wait(50) == 2
@@ -109,7 +109,7 @@ def test_what_a_new_start_cannot_mend_ends_the_parent_with_the_same_code(site: S
 
 
 @pytest.mark.timeout(180)
-def test_processes_end_when_their_parent_is_killed(site: Site):
+def test_processes_end_when_the_supervisor_is_killed(site: Site):
     parent = site.run("--processes", "2")
     parent_url(site)
     until(lambda: site.log().count('"event": "started"') == 3, 60, site.log)
@@ -131,7 +131,7 @@ def test_processes_end_when_their_parent_is_killed(site: Site):
 
 
 @pytest.mark.timeout(180)
-def test_without_a_kafka_each_process_is_started_again_later_each_time(site: Site):
+def test_processes_restart_with_backoff_when_kafka_is_absent(site: Site):
     parent = site.run("--processes", "2", GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
     url = parent_url(site)
     until(lambda: '"code": 4, "next_try_seconds": 2.0' in site.log(), 60, site.log)

@@ -263,9 +263,7 @@ def settled(site: Site, caller: Caller, modes: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_replay_is_carried_out_while_the_registry_calls_whatever_is_killed(
-    site: Site, caller: Caller
-):
+def test_replay_of_a_push_registry_survives_kills(site: Site, caller: Caller):
     caller.send(*things(30))
     settled(site, caller, {"here": PRESENTIAL})
     assert len(standing(site, REJECTIONS)) == 10
@@ -315,7 +313,7 @@ def test_a_replay_is_carried_out_while_the_registry_calls_whatever_is_killed(
     )
 
 
-def test_renormalising_and_erasing_hold_while_the_registry_calls(site: Site, caller: Caller):
+def test_renormalise_and_erase_work_while_a_registry_pushes(site: Site, caller: Caller):
     caller.send(*things(30))
     settled(site, caller, {"here": PRESENTIAL})
     ids = [str(number) for number in range(30) if number % 3]

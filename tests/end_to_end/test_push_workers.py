@@ -56,7 +56,7 @@ def call(port: int, number: int, shown: str = "right") -> tuple[int, str, str]:
 
 
 @pytest.mark.timeout(200)
-def test_any_worker_may_be_called(site: Site):
+def test_push_call_is_forwarded_to_the_owner(site: Site):
     """One parent with two processes on one port, one worker beside it: three, of which one owns the connector."""
     folder = site.folder / "connectors"
     for path in folder.iterdir():

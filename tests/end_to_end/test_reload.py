@@ -90,7 +90,7 @@ def running() -> list[str]:
     ]
 
 
-def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
+def test_atomic_rename_reloads_the_connector(house: House):
     async def work() -> None:
         replace(house.connector, house.connector.read_text().replace("every: 10s", "every: 11s"))
         fleet, changed = await house.placed_next()
@@ -105,7 +105,7 @@ def test_an_atomic_rename_replaces_what_runs_and_says_so(house: House):
     assert outcome("ok") == ok + 1
 
 
-def test_a_changed_file_with_the_old_time_is_seen_all_the_same(house: House):
+def test_changed_content_with_the_old_mtime_is_reloaded(house: House):
     async def work() -> None:
         before = house.connector.stat()
         house.connector.write_text(house.connector.read_text().replace("every: 10s", "every: 12s"))
@@ -117,7 +117,7 @@ def test_a_changed_file_with_the_old_time_is_seen_all_the_same(house: House):
     house.during(work)
 
 
-def test_a_half_written_file_runs_only_when_it_is_whole(house: House):
+def test_half_written_file_is_not_loaded(house: House):
     async def work() -> None:
         whole = house.connector.read_text().replace("every: 10s", "every: 13s")
         refused = outcome("refused")
@@ -132,7 +132,7 @@ def test_a_half_written_file_runs_only_when_it_is_whole(house: House):
     house.during(work)
 
 
-def test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place(
+def test_invalid_file_is_refused_once_with_its_position(
     house: House, capsys: pytest.CaptureFixture[str]
 ):
     async def work() -> None:
@@ -157,7 +157,7 @@ def test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_the
     assert re.search(r"configuration refused.*demo-rest\.yaml:\d+:\d+: ", said), said
 
 
-def test_tables_come_and_connectors_come_and_go(house: House):
+def test_tables_and_connectors_can_be_added_and_removed(house: House):
     async def work() -> None:
         before = house.reloader.fleet
         table = house.settings.mappings / "nl.yaml"
@@ -189,7 +189,7 @@ def replace(file: Path, text: str) -> None:
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", [60], indirect=True)
-def test_a_running_gateway_takes_new_files_and_each_record_says_by_which(site: Site):
+def test_records_name_the_configuration_that_produced_them(site: Site):
     mappings = site.folder / "mappings"
     shutil.copytree(ROOT / "mappings", mappings)
     site.environment["GATEWAY_MAPPINGS"] = str(mappings)

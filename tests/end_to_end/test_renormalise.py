@@ -25,7 +25,7 @@ def levels(records: list) -> dict[bytes, str]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [400], indirect=True)
-def test_changing_one_row_republishes_exactly_the_affected_records(site: Site):
+def test_renormalise_republishes_only_affected_records(site: Site):
     mappings = site.folder / "mappings"
     shutil.copytree(ROOT / "mappings", mappings)
     site.environment["GATEWAY_MAPPINGS"] = str(mappings)

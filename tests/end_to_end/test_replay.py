@@ -39,7 +39,7 @@ def there(found: dict[tuple[str, bytes], bool]) -> set[tuple[str, bytes]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("site", [200], indirect=True)
-def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site):
+def test_replay_withdraws_rejections_after_a_table_fix(site: Site):
     table = site.folder / "connectors" / "demo-rest.yaml"
     text = table.read_text()
     table.write_text(text.replace(", hybrid: blended}", "}"))
@@ -129,7 +129,7 @@ def test_a_mended_table_takes_its_rejections_away_whatever_is_killed(site: Site)
     assert standing(site)[1] == rejected
 
 
-def test_a_replay_of_everything_has_to_be_meant(site: Site):
+def test_replay_of_everything_needs_confirmation(site: Site):
     said = gateway(site, "rejections", "replay")
     assert said.returncode == 2
     assert "--reason CODE, --connector NAME, or --all" in said.stderr

@@ -168,9 +168,7 @@ async def may_join(broker: Guarded, user: str, topic: str, group: str) -> bool:
 
 @pytest.mark.parametrize("site", [60], indirect=True)
 @pytest.mark.timeout(400)
-def test_the_rights_are_enough_for_the_gateway_and_no_more_for_the_platforms(
-    site: Site, broker: Guarded
-):
+def test_kafka_rights_are_sufficient_and_minimal(site: Site, broker: Guarded):
     site.run("--roles", "poll", **environment(broker, "gateway-poll"))
     site.run("--roles", "harmonise", **environment(broker, "gateway-harmonise"))
     needed = ("europass.qualifications.v1", "gateway.rejections.v1", "europass.credentials.v1")

@@ -39,7 +39,7 @@ def behind(url: str, now: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("site", [RECORDS * 5 // 2], indirect=True)  # two fifths are degrees
-def test_live_streams_stay_fresh_during_a_backfill(site: Site):
+def test_live_streams_stay_fresh_during_backfill(site: Site):
     forward(site, rate="50/s", every=f"{EVERY}s")
     intervals, seconds = threshold()
     site.run("demo-soap")

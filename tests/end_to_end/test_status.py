@@ -56,7 +56,7 @@ def stream(connector: str, at: float) -> StreamStatus:
     ],
     ids=["nobody", "only a stage", "silent", "told of others", "one of two", "should", "does not say"],
 )  # fmt: skip
-def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(
+def test_unreported_stream_is_unowned_only_when_it_should_run(
     workers: list[WorkerStatus], state: str, reason: str
 ):
     (found,) = status_data({}, [stream("one", SILENT)], workers, NOW)["streams"]
@@ -69,7 +69,7 @@ def test_a_stream_nobody_reports_is_unowned_only_where_it_should_run(
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", [20], indirect=True)
-def test_what_a_worker_was_not_told_to_run_is_no_trouble(site: Site):
+def test_connector_that_is_not_selected_is_no_problem(site: Site):
     running = site.run("demo-rest", GATEWAY_INSTANCE="first")
 
     def states() -> dict[str, set[str]]:

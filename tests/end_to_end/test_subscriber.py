@@ -42,7 +42,7 @@ def balanced(site: Site) -> bool:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [300], indirect=True)
-def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site):
+def test_subscriber_sees_json_values_and_cloudevents_headers(site: Site):
     site.run()
     records = settled(site)
     assert records
@@ -71,7 +71,7 @@ def test_values_are_json_headers_are_cloudevents_and_the_sum_is_true(site: Site)
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [100], indirect=True)
-def test_a_deleted_record_becomes_a_tombstone_and_a_changed_one_replaces_itself(site: Site):
+def test_subscriber_sees_tombstones_and_replacements(site: Site):
     site.run()
     settled(site)
     assert not [one for one in site.read("europass.learning-opportunities.v1") if one.value is None]

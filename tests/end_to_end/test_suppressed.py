@@ -58,7 +58,7 @@ async def versions(where: Settings, topic: str) -> dict[str, list[bool]]:
     return found
 
 
-def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
+def test_suppressed_records_are_dropped_and_removed(broker: Broker):
     here = settings(broker)
     key = load_keys(here).for_audience(SUPPRESSION_AUDIENCE)[0]
 
@@ -95,7 +95,7 @@ def test_what_was_erased_is_not_written_and_what_stood_goes(broker: Broker):
     )
 
 
-def test_without_the_key_of_an_entry_nothing_is_written(broker: Broker):
+def test_unknown_suppression_key_stops_the_stream(broker: Broker):
     """It could not tell who was erased: it fails closed, and goes on once the key is there."""
     old = settings(broker, "the key of before, for tests only, for nobody")
     key = load_keys(old).for_audience(SUPPRESSION_AUDIENCE)[0]

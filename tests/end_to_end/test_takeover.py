@@ -202,7 +202,7 @@ def fleet(broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest) 
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_workers_connectors_move_and_no_limit_is_broken(fleet: Fleet):
+def test_killed_worker_is_replaced_within_rate_limits(fleet: Fleet):
     """Within ten seconds, which is measured where nothing else runs: by the test below, and ``make scale``."""
     for _ in range(3):
         fleet.run()
@@ -237,7 +237,7 @@ def strike(fleet: Fleet, number: int, how: str) -> tuple[float, set[str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fleet", [(300, "1s")], indirect=True)
-def test_limits_hold_while_workers_are_killed_frozen_and_stopped_and_the_past_is_read_again(
+def test_rate_limits_hold_through_kills_freezes_and_backfills(
     fleet: Fleet,
 ):
     """A frozen worker is let go on after its connectors have moved: it must not ask once more, nor fence who has them now."""

@@ -73,7 +73,7 @@ def traceparent(record) -> tuple[str, str]:
 @pytest.mark.kafka
 @pytest.mark.parametrize("site", [60], indirect=True)
 @pytest.mark.timeout(300)
-def test_a_record_leads_back_to_its_poll(site: Site, collector: str):
+def test_trace_links_a_record_to_its_poll(site: Site, collector: str):
     worker = site.run(GATEWAY_TRACES=collector)
     until(
         lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 120,
@@ -115,7 +115,7 @@ def test_a_record_leads_back_to_its_poll(site: Site, collector: str):
     assert "demo-token" not in said
 
 
-def test_without_a_collector_nothing_is_imported_and_a_poll_still_has_an_id():
+def test_polls_have_ids_without_a_trace_collector():
     """What it costs where nobody traces: no import, no header, one context variable a page."""
     code = """
 import sys

@@ -35,24 +35,24 @@ def says(done: subprocess.CompletedProcess, code: int, *words: str) -> None:
     assert len(lines) == 1, lines
 
 
-def test_no_arguments_show_help_and_are_wrong_use():
+def test_no_arguments_show_help_and_exit_with_usage_error():
     done = gateway()
     assert done.returncode == 2
     assert "Commands" in done.stdout + done.stderr
 
 
-def test_an_unknown_connector_lists_the_known():
+def test_unknown_connector_lists_the_known_ones():
     says(gateway("run", "nope"), 2, "nope", "demo-rest")
 
 
-def test_a_missing_secret_names_the_file_and_the_variable(tmp_path: Path):
+def test_missing_secret_names_file_and_variable(tmp_path: Path):
     done = gateway(
         "run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1"
     )
     says(done, 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
 
 
-def test_a_missing_pseudonym_key_says_how_to_make_one():
+def test_missing_pseudonym_key_shows_how_to_create_one():
     says(
         gateway("run", "demo-rest", GATEWAY_PSEUDONYM_KEY="short"),
         2,
@@ -61,7 +61,7 @@ def test_a_missing_pseudonym_key_says_how_to_make_one():
     )
 
 
-def test_no_broker_names_what_to_start(tmp_path: Path):
+def test_missing_broker_names_the_command_to_start_one(tmp_path: Path):
     done = gateway("topics", "verify", GATEWAY_DATA_DIR=str(tmp_path))
     says(done, 4, "gateway kafka start", "GATEWAY_KAFKA_BOOTSTRAP")
 
@@ -74,7 +74,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_broker_that_does_not_answer_is_named_in_one_line_that_says_why(command: str):
+def test_unreachable_broker_is_one_clear_line(command: str):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -95,13 +95,13 @@ def test_bad_yaml_names_line_and_column(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_an_unreadable_file_is_named(tmp_path: Path):
+def test_unreadable_file_is_named(tmp_path: Path):
     (tmp_path / "xx-bad.yaml").write_text("language: 1\n")
     (tmp_path / "xx-bad.yaml").chmod(0)
     says(gateway("run", GATEWAY_CONNECTORS=str(tmp_path)), 3, "xx-bad.yaml")
 
 
-def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path):
+def test_directory_instead_of_a_file_is_named(tmp_path: Path):
     (tmp_path / "xx-bad.yaml").mkdir()
     done = gateway("run", GATEWAY_CONNECTORS=str(tmp_path))
     assert done.returncode in {3, 74}
@@ -109,7 +109,7 @@ def test_a_directory_in_place_of_a_file_is_named(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_everything_that_a_first_start_lacks_is_said_at_once(tmp_path: Path):
+def test_first_start_lists_everything_missing(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -140,7 +140,7 @@ def test_everything_that_a_first_start_lacks_is_said_at_once(tmp_path: Path):
 
 
 @pytest.mark.kafka
-def test_a_port_in_use_is_named_before_any_poll(site):
+def test_port_in_use_is_reported_before_polling(site):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -79,7 +79,7 @@ def sums(stream: StreamReport) -> int:
 @pytest.mark.kafka
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("site", [200], indirect=True)
-def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
+def test_verify_reports_complete_streams_and_missing_records(site: Site):
     worker = site.run()
     settled(site)
     key = next(one.key for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|D"))
@@ -150,7 +150,7 @@ def test_what_is_complete_is_said_to_be_and_what_is_lost_is_found(site: Site):
 
 
 @pytest.mark.parametrize("native_id", ["010199-903C", "record 17"])
-def test_an_id_that_says_who_somebody_is_is_not_shown(native_id: str, tmp_path: Path):
+def test_verify_masks_personal_ids(native_id: str, tmp_path: Path):
     text = (ROOT / "connectors" / "demo-soap.yaml").read_text()
     (tmp_path / "demo-soap.yaml").write_text(text)
     (tmp_path / "demo-soap.wsdl").write_bytes((ROOT / "connectors" / "demo-soap.wsdl").read_bytes())

@@ -99,7 +99,7 @@ def watched(site: Site, tmp_path: Path) -> Iterator[tuple[Site, str, Prometheus]
 
 @pytest.mark.parametrize("site", [200], indirect=True)
 @pytest.mark.timeout(280)
-def test_prometheus_sees_the_balance_and_a_registry_that_goes_down(
+def test_prometheus_sees_the_balance_and_a_failing_registry(
     watched: tuple[Site, str, Prometheus],
 ):
     site, gateway, prometheus = watched

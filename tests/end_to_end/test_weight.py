@@ -50,7 +50,7 @@ print(json.dumps({
 """
 
 
-def test_harmonising_every_connector_takes_less_than_the_promised_memory():
+def test_harmonising_all_connectors_stays_within_memory_limit():
     program = f"NEEDLESS = {NEEDLESS!r}\n{HARMONISING}"
     done = subprocess.run(
         [sys.executable, "-c", program],

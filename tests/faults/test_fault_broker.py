@@ -49,7 +49,7 @@ def kill(broker: Broker, data: Path) -> None:
     until(lambda: kafka.status(data) is None, 20)
 
 
-def test_a_broker_that_is_killed_again_and_again(build: Build, data: Path) -> None:
+def test_broker_killed_repeatedly(build: Build, data: Path) -> None:
     """Rows 6 and 38: with transactions in flight each time; afterwards no transaction is left open."""
     seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
         1_000_000
@@ -91,7 +91,7 @@ def caught_up_with(arena: Arena) -> bool:
 
 
 @pytest.mark.parametrize("seconds", [5, 14, 25])
-def test_a_broker_that_stands_still(build: Build, data: Path, seconds: int) -> None:
+def test_frozen_broker(build: Build, data: Path, seconds: int) -> None:
     """Row 7: shorter than a request's patience, about as long, and longer than a transaction may last."""
     broker = kafka.start(data, detached=False)
     arena = build(300, bootstrap=broker.bootstrap)
@@ -124,9 +124,7 @@ def proxied(data: Path, loop: Loop) -> Iterator[tuple[Proxy, Broker]]:
 
 
 @pytest.mark.parametrize("harm", [LOST_REPLY, LOST_REQUEST, CUT, LATE])
-def test_the_end_of_a_transaction_goes_astray(
-    build: Build, proxied: tuple[Proxy, Broker], harm: str
-) -> None:
+def test_lost_end_of_transaction(build: Build, proxied: tuple[Proxy, Broker], harm: str) -> None:
     """Row 8: the reply is lost, the request is lost or cut, or it arrives five seconds later, when another transaction is open."""
     proxy, _ = proxied
     arena = build(300, bootstrap=proxy.address)
@@ -144,9 +142,7 @@ def test_the_end_of_a_transaction_goes_astray(
     note("8", f"EndTxn through a proxy: {harm}", arena, verdict)
 
 
-def test_the_disk_of_the_broker_is_full(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_broker_disk(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 9 with one replica: the broker gives up by itself; with room again everything goes on, and the gauge said so meanwhile.
 
     Sound with Kafka 4.2, as it is locked. 4.3 and 4.4 may tear a transaction when they start again; the figures then say which (README.md, row 9).

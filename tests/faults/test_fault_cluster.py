@@ -34,7 +34,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield found
 
 
-def test_one_of_three_disks_is_full(build: Build, cluster: Cluster) -> None:
+def test_one_full_disk_of_three(build: Build, cluster: Cluster) -> None:
     """The broker that leads most gives up; with room again it comes back, leads again, and what it serves is whole."""
     arena = build(300, bootstrap=cluster.bootstrap)
     process = arena.start()

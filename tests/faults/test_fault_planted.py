@@ -36,7 +36,7 @@ def raw(arena: Arena) -> int:
     return len(asyncio.run(look(arena)).raw)
 
 
-def test_a_cursor_committed_apart_loses_a_page(build: Build) -> None:
+def test_planted_separate_cursor_commit_is_detected(build: Build) -> None:
     arena = build(150)
     killed(arena, "poll:before-commit:6:kill", "cursor-apart")
     arena.start(defect="cursor-apart")
@@ -47,7 +47,7 @@ def test_a_cursor_committed_apart_loses_a_page(build: Build) -> None:
 class TestPlanted:
     """The others, in ``make faults``."""
 
-    def test_offsets_committed_apart_double_a_batch(self, build: Build) -> None:
+    def test_planted_separate_offset_commit_is_detected(self, build: Build) -> None:
         arena = build(150)
         killed(arena, "harmonise:after-commit:1:kill", "offsets-apart")
         arena.start(defect="offsets-apart")
@@ -56,7 +56,7 @@ class TestPlanted:
     @pytest.mark.parametrize(
         "failpoint", ["poll:after-commit:2:raise", "harmonise:after-commit:2:raise"]
     )
-    def test_a_failed_commit_taken_for_an_abort_doubles(self, build: Build, failpoint: str) -> None:
+    def test_planted_assumed_abort_is_detected(self, build: Build, failpoint: str) -> None:
         arena = build(150)
         arena.start(failpoint, "assume-aborted")
         caught("assume-aborted", arena, rest(arena), "I2")
@@ -64,21 +64,21 @@ class TestPlanted:
     @pytest.mark.parametrize(
         "failpoint", ["poll:before-commit:2:raise", "harmonise:before-commit:2:raise"]
     )
-    def test_a_batch_that_is_dropped_is_lost(self, build: Build, failpoint: str) -> None:
+    def test_planted_dropped_batch_is_detected(self, build: Build, failpoint: str) -> None:
         arena = build(150)
         process = arena.start(failpoint, "drop-batch")
         arena.said(process, "failpoint ")
         arena.add(80)  # what follows takes the position past what was dropped
         caught("drop-batch", arena, rest(arena), "are not on", "are missing below")
 
-    def test_a_partition_that_is_not_read_again_loses(self, build: Build) -> None:
+    def test_planted_missing_reread_is_detected(self, build: Build) -> None:
         arena = build(150)
         process = arena.start("harmonise:before-commit:1:raise", "no-reseek")
         arena.said(process, "failpoint ")
         arena.add(40)
         caught("no-reseek", arena, rest(arena), "are missing below", "did not settle")
 
-    def test_digests_in_memory_double_what_is_read_again(self, build: Build) -> None:
+    def test_planted_in_memory_digests_are_detected(self, build: Build) -> None:
         arena = build(60, overlap="400d")
         first = arena.start(defect="memory-dedupe")
         arena.said(first, '"polled"')
@@ -86,13 +86,13 @@ class TestPlanted:
         arena.start(defect="memory-dedupe")
         caught("memory-dedupe", arena, rest(arena), "I2", "I8")
 
-    def test_a_ledger_that_reads_aborted_records_loses_them(self, build: Build) -> None:
+    def test_planted_read_uncommitted_is_detected(self, build: Build) -> None:
         arena = build(150)
         killed(arena, "poll:after-flush:3:kill", "read-uncommitted")
         arena.start(defect="read-uncommitted")
         caught("read-uncommitted", arena, rest(arena), "are not on", "ahead of")
 
-    def test_an_id_of_its_own_lets_a_frozen_worker_double(self, build: Build) -> None:
+    def test_planted_random_transactional_id_is_detected(self, build: Build) -> None:
         arena = build(150)
         first = arena.start("poll:before-commit:2:stop", "random-id")
         frozen(first)
@@ -101,7 +101,7 @@ class TestPlanted:
         first.send_signal(signal.SIGCONT)
         caught("random-id", arena, rest(arena), "I2")
 
-    def test_a_cursor_read_before_the_fence_doubles(self, build: Build) -> None:
+    def test_planted_cursor_read_before_fence_is_detected(self, build: Build) -> None:
         """The predecessor has a page in hand and no transaction open; it commits between the read and the fence of its successor."""
         arena = build(150)
         first = arena.start("poll:before-begin:2:stop")
@@ -115,14 +115,14 @@ class TestPlanted:
         (arena.folder / GO_ON).touch()
         caught("cursor-before-fence", arena, rest(arena), "I2")
 
-    def test_a_record_that_ends_the_process_ends_it_again(self, build: Build) -> None:
+    def test_planted_crash_on_poison_record_is_detected(self, build: Build) -> None:
         arena = build(150)
         for _ in range(2):
             assert ended(arena.start(defect="crash-on-poison")) == 1
         caught("crash-on-poison", arena, rest(arena), "did not settle")
 
     @pytest.mark.usefixtures("small_credentials")
-    def test_a_producer_that_ignores_its_sends_loses_what_was_too_large(self, build: Build) -> None:
+    def test_planted_unawaited_sends_are_detected(self, build: Build) -> None:
         arena = build(100)
         arena.start(defect="unawaited-sends")
         caught("unawaited-sends", arena, rest(arena), "are missing below")

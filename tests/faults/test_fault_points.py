@@ -55,7 +55,7 @@ def kill_at(arena: Arena, failpoints: tuple[str, ...]) -> None:
         arena.change(5)
 
 
-def test_killed_at_two_points_of_the_protocol(build: Build) -> None:
+def test_kill_at_two_protocol_points(build: Build) -> None:
     arena = build(150)
     kill_at(arena, SHORT)
     arena.start()
@@ -68,7 +68,7 @@ def test_killed_at_two_points_of_the_protocol(build: Build) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoints", [POLL, HARMONISE], ids=["poll", "harmonise"])
-def test_killed_at_each_point_of_the_protocol(build: Build, failpoints: tuple[str, ...]) -> None:
+def test_kill_at_each_protocol_point(build: Build, failpoints: tuple[str, ...]) -> None:
     arena = build(200)
     kill_at(arena, failpoints)
     arena.start()
@@ -81,9 +81,7 @@ def test_killed_at_each_point_of_the_protocol(build: Build, failpoints: tuple[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoint", AMBIGUOUS)
-def test_a_commit_that_did_not_answer_is_never_taken_for_anything(
-    build: Build, failpoint: str
-) -> None:
+def test_unanswered_commit_is_never_assumed(build: Build, failpoint: str) -> None:
     """The exception comes before or after the commit took effect; the gateway cannot know, and must not guess."""
     arena = build(150)
     process = arena.start(failpoint)

@@ -30,7 +30,7 @@ WORKING = "fenced poll-f"
 """What the log says once a worker owns its connector and begins to poll."""
 
 
-def test_killed_a_hundred_times_at_random(build: Build) -> None:
+def test_hundred_random_kills(build: Build) -> None:
     """Row 1. Each life is given new work, begins to poll, and is killed 20 to 1,200 ms later."""
     seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
         1_000_000
@@ -72,7 +72,7 @@ def rest_between(arena: Arena) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_in_the_middle_of_a_page(build: Build, number: signal.Signals) -> None:
+def test_stop_in_the_middle_of_a_page(build: Build, number: signal.Signals) -> None:
     """Row 3: what is in flight is finished or left, within ten seconds, and the exit code names the signal."""
     arena = build(400)
     process = arena.start()
@@ -99,9 +99,7 @@ def test_stopped_in_the_middle_of_a_page(build: Build, number: signal.Signals) -
 @pytest.mark.parametrize(
     "failpoint", ["poll:before-commit:3:stop", "harmonise:before-commit:2:stop"]
 )
-def test_frozen_before_a_commit_and_woken_beside_its_successor(
-    build: Build, failpoint: str
-) -> None:
+def test_worker_frozen_before_commit_wakes_after_takeover(build: Build, failpoint: str) -> None:
     """Row 4: the one that wakes up commits nothing any more."""
     arena = build(300)
     first = arena.start(failpoint)
@@ -144,7 +142,7 @@ def test_two_workers_of_one_connector(build: Build) -> None:
     )
 
 
-def test_workers_come_and_go_and_die_in_mid_batch(build: Build) -> None:
+def test_workers_join_leave_and_die_during_a_batch(build: Build) -> None:
     """Row 15: two, three, one; one of them killed."""
     arena = build(600)
     first = arena.start(GATEWAY_INSTANCE="one")
@@ -165,7 +163,7 @@ def test_workers_come_and_go_and_die_in_mid_batch(build: Build) -> None:
     note("15", "rebalance 2-3-1 in mid-batch, one killed", arena, verdict)
 
 
-def test_the_log_has_no_room(build: Build) -> None:
+def test_full_log_disk(build: Build) -> None:
     """Row 10: every write of the log fails; the work goes on."""
     arena = build(150)
     with Path("/dev/full").open("wb") as full:
@@ -213,7 +211,7 @@ def test_too_few_file_descriptors(build: Build, files: int) -> None:
     )
 
 
-def test_an_open_transaction_of_a_dead_worker_holds_readers_back_for_a_bounded_time(
+def test_open_transaction_of_a_dead_worker_blocks_readers_briefly(
     build: Build,
 ) -> None:
     """Row 39: nobody takes over; a subscriber of the same partitions is held back until the broker ends the transaction."""
@@ -257,7 +255,7 @@ def is_open(arena: Arena) -> bool:
     return asyncio.run(ends("read_committed")) != asyncio.run(ends("read_uncommitted"))
 
 
-def test_a_dead_workers_transaction_with_the_wrong_limit(build: Build) -> None:
+def test_planted_long_transaction_timeout_is_detected(build: Build) -> None:
     """The defect of row 39: with Kafka's own limit of fifteen minutes the readers are still held back after the time we promise."""
     arena = build(60)
     process = arena.start("poll:before-commit:1:kill", "long-timeout")
@@ -271,7 +269,7 @@ def test_a_dead_workers_transaction_with_the_wrong_limit(build: Build) -> None:
 
 
 @pytest.mark.parametrize("hours", [2, -2])
-def test_the_clock_of_the_gateway_jumps(build: Build, hours: int) -> None:
+def test_clock_jump_of_the_gateway(build: Build, hours: int) -> None:
     """Row 44: a wrong clock may delay, it may not lose. Waiting goes by the monotonic clock."""
     arena = build(100)
     first = arena.start(GATEWAY_TEST_CLOCK=str(hours))
@@ -287,7 +285,7 @@ def test_the_clock_of_the_gateway_jumps(build: Build, hours: int) -> None:
     assert_sound(verdict, 160)
 
 
-def test_a_stop_that_does_not_drain_is_seen(build: Build) -> None:
+def test_planted_stop_without_drain_is_detected(build: Build) -> None:
     """The defect of row 3."""
     arena = build(60)
     process = arena.start(defect="no-handler")
@@ -298,7 +296,7 @@ def test_a_stop_that_does_not_drain_is_seen(build: Build) -> None:
     note("0", "planted: no-handler", remark="caught: still running 12 s after SIGTERM")
 
 
-def test_a_fence_that_is_final_is_seen(build: Build) -> None:
+def test_planted_final_fence_is_detected(build: Build) -> None:
     """The defect of row 7: somebody fences a stream once, and it never works again."""
     arena = build(60)
     process = arena.start(defect="fence-is-fatal")

@@ -81,7 +81,7 @@ def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
 class TestStart:
     """The rest, in ``make faults``."""
 
-    def test_a_topic_is_missing(self, build: Build, own: str) -> None:
+    def test_missing_topic(self, build: Build, own: str) -> None:
         """Row 11."""
         arena = build(20, bootstrap=own)
         asyncio.run(admin(own, lambda client: client.delete_topics([CREDENTIALS.name])))
@@ -99,7 +99,7 @@ class TestStart:
         )
         note("0", "planted: topics-unchecked", remark="caught: still running after 15 s")
 
-    def test_the_cursors_would_be_deleted(self, build: Build, own: str) -> None:
+    def test_cursor_topic_with_deletion(self, build: Build, own: str) -> None:
         """Row 42."""
         arena = build(20, bootstrap=own)
 
@@ -119,7 +119,7 @@ class TestStart:
         note("42", "cleanup.policy of the cursors is delete", remark=f"exit 7 after {took:.1f} s")
 
     @pytest.mark.usefixtures("small_credentials")
-    def test_documents_that_do_not_fit_their_topic(self, build: Build) -> None:
+    def test_documents_too_large_for_their_topic(self, build: Build) -> None:
         """Row 14: rejected one by one, in the transaction of their neighbours."""
         arena = build(100)
         arena.start()
@@ -172,7 +172,7 @@ def revoke(broker: Guarded, user: str, topic: str) -> None:
 
 @pytest.mark.slow
 class TestRights:
-    def test_a_principal_without_any_right(self, build: Build, guarded: Guarded) -> None:
+    def test_principal_without_rights(self, build: Build, guarded: Guarded) -> None:
         """Row 12."""
         arena = build(20, bootstrap=guarded.bootstrap)
         took = ends(
@@ -187,7 +187,7 @@ class TestRights:
         ("user", "topic"), [("gateway-poll", RAW.name), ("gateway-harmonise", CREDENTIALS.name)]
     )
     @pytest.mark.parametrize("defect", ["", "commit-others"])
-    def test_a_right_is_taken_away_while_running(
+    def test_right_revoked_while_running(
         self, build: Build, guarded: Guarded, user: str, topic: str, defect: str
     ) -> None:
         """Row 13: the transaction is aborted as a whole, the cursor stays, and with the right back everything is there once."""

@@ -25,7 +25,7 @@ Build = Callable[..., Arena]
 KILLS = int(os.environ.get("GATEWAY_TEST_REPLAY_KILLS", "20"))
 
 
-def test_tables_that_are_spoilt_while_a_batch_is_in_work(build: Build) -> None:
+def test_table_broken_during_a_batch(build: Build) -> None:
     """Row 35: half-written, then nonsense; every record carries one digest of the tables, and the next start refuses the nonsense."""
     arena = build(200)
     mappings = arena.folder / "mappings"
@@ -92,7 +92,7 @@ def command(arena: Arena, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> None:
+def test_kills_during_a_replay(build: Build) -> None:
     """Rows 36 and 37: a mended table, and a replay that is asked for and killed; each rejection becomes one document and is gone."""
     seed = int(os.environ.get("GATEWAY_TEST_SEED", "0")) or random.SystemRandom().randrange(
         1_000_000
@@ -125,7 +125,7 @@ def test_killed_again_and_again_while_rejections_are_replayed(build: Build) -> N
     )
 
 
-def test_a_replay_that_does_not_wait_for_the_stage_doubles(build: Build) -> None:
+def test_planted_replay_without_waiting_is_detected(build: Build) -> None:
     """The planted defect of row 36: two replays while nobody harmonises."""
     arena = build(400)
     stood = mended(arena)

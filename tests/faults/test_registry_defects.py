@@ -367,12 +367,12 @@ ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_registry_fault_is_borne(row: str, monkeypatch: pytest.MonkeyPatch):
+def test_registry_fault_loses_nothing(row: str, monkeypatch: pytest.MonkeyPatch):
     assert ROWS[row][0](monkeypatch)
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_planted_defect_is_caught(row: str, monkeypatch: pytest.MonkeyPatch):
+def test_planted_registry_defect_is_detected(row: str, monkeypatch: pytest.MonkeyPatch):
     holds, plant = ROWS[row]
     plant(monkeypatch)
     assert not holds(monkeypatch)

@@ -41,13 +41,13 @@ FOUND: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_was_found_stays_mended(name: str):
+def test_fuzz_findings_stay_fixed(name: str):
     target, data = FOUND[name]
     TARGETS[target](data)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_each_seed_is_taken(target: str):
+def test_fuzz_seeds_are_accepted(target: str):
     for seed in SEEDS[target]:
         TARGETS[target](seed)
 
@@ -60,7 +60,7 @@ def spliced(seed: bytes, start: float, length: int, piece: bytes, cut: float) ->
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_changed_seeds_end_in_a_value_or_in_the_one_error(target: str):
+def test_mutated_seeds_end_in_a_value_or_an_expected_error(target: str):
     words = [
         b"[",
         b"{",

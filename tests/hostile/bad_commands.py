@@ -48,7 +48,7 @@ told(
     differs=(
         "several workers are how the gateway is made to be run: each connector has one owner, and who lost it is fenced before it writes"
     ),
-    elsewhere="tests/faults/test_fault_process.py::test_two_workers_of_one_connector, tests/kafka/test_ledger.py::test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced",
+    elsewhere="tests/faults/test_fault_process.py::test_two_workers_of_one_connector, tests/kafka/test_ledger.py::test_new_owner_fences_the_previous_owner",
 )
 
 
@@ -56,7 +56,7 @@ told(
     81,
     "`gateway rejections replay` without saying which",
     "exit 2",
-    elsewhere="tests/end_to_end/test_replay.py::test_a_replay_of_everything_has_to_be_meant",
+    elsewhere="tests/end_to_end/test_replay.py::test_replay_of_everything_needs_confirmation",
 )
 def replay(desk: Desk) -> str:
     desk.write(GOOD)
@@ -87,7 +87,7 @@ told(
     differs=(
         "`gateway backfill` reads a span of time again through the owner of the stream, beside its cursor, which only ever moves with the records it stands for"
     ),
-    elsewhere="tests/kafka/test_ledger.py::test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced",
+    elsewhere="tests/kafka/test_ledger.py::test_new_owner_fences_the_previous_owner",
 )
 
 
@@ -104,7 +104,7 @@ told(
     "erase_unknown",
     "`gateway erase` of a record nobody has",
     "exit 0, and it is kept away from then on",
-    elsewhere="tests/end_to_end/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
+    elsewhere="tests/end_to_end/test_erase.py::test_erased_records_are_removed_and_stay_removed",
 )
 
 
@@ -198,7 +198,7 @@ def no_place(desk: Desk) -> str:
     91,
     "Ctrl-C, and again",
     "exit 130 at once",
-    elsewhere="tests/faults/test_fault_process.py::test_stopped_in_the_middle_of_a_page",
+    elsewhere="tests/faults/test_fault_process.py::test_stop_in_the_middle_of_a_page",
 )
 def interrupted_twice(desk: Desk) -> str:
     desk.write(GOOD)
@@ -223,14 +223,14 @@ told(
     "port_in_use",
     "the port of /metrics in use",
     "exit 4 before any poll",
-    elsewhere="tests/end_to_end/test_usage.py::test_a_port_in_use_is_named_before_any_poll",
+    elsewhere="tests/end_to_end/test_usage.py::test_port_in_use_is_reported_before_polling",
 )
 told(
     93,
     "verify",
     "`gateway verify` of topics that lack a record, and hold one too many",
     "exit 1, lists each",
-    elsewhere="tests/end_to_end/test_verify.py::test_what_is_complete_is_said_to_be_and_what_is_lost_is_found",
+    elsewhere="tests/end_to_end/test_verify.py::test_verify_reports_complete_streams_and_missing_records",
 )
 
 

@@ -474,7 +474,7 @@ def weaker(desk: Desk) -> str:
     "our own TLS certificate, towards Kafka or a registry, expired; of another key; a locked key without its password; no certificate",
     "exit 3: tls-material, names file and date; of a registry: TLS_MATERIAL, names connector and date",
     differs="a registry's client certificate halts that registry only: one that expired must not keep all the others from starting",
-    elsewhere="tests/unit/fetch/test_tls.py::test_material_that_cannot_be_used_is_named_and_not_shown",
+    elsewhere="tests/unit/fetch/test_tls.py::test_unusable_tls_material_is_named_not_shown",
 )
 def own_certificate(desk: Desk) -> str:
     from gateway.errors import StreamHalted
@@ -535,7 +535,7 @@ told(
         "tables have no version number that could go down: they are dated rows. `gateway renormalise --dry-run` lists what other tables would publish differently, "
         "and the metric gateway_config_info and alert ConfigsDiffer tell of workers with different files"
     ),
-    elsewhere="tests/end_to_end/test_renormalise.py::test_changing_one_row_republishes_exactly_the_affected_records",
+    elsewhere="tests/end_to_end/test_renormalise.py::test_renormalise_republishes_only_affected_records",
 )
 
 
@@ -545,7 +545,7 @@ told(
     "a file that is half written, or wrong, while the gateway runs",
     "what ran goes on running; gateway_config_reloads_total{outcome=refused} and a log line with the place",
     elsewhere=(
-        "tests/end_to_end/test_reload.py::test_a_half_written_file_runs_only_when_it_is_whole, "
-        "tests/end_to_end/test_reload.py::test_an_invalid_file_and_a_failing_test_inside_one_are_refused_once_with_their_place"
+        "tests/end_to_end/test_reload.py::test_half_written_file_is_not_loaded, "
+        "tests/end_to_end/test_reload.py::test_invalid_file_is_refused_once_with_its_position"
     ),
 )

@@ -37,7 +37,7 @@ GZ = gzip.compress(ITEM.encode() * 1)
     38,
     "bodies cut short in five ways: Content-Length, chunked, end of connection, gzip without end, gzip without checksum",
     "RetryLater INCOMPLETE_BODY",
-    elsewhere=("tests/unit/fetch/test_client.py::test_a_truncated_body_is_never_taken_for_whole"),
+    elsewhere=("tests/unit/fetch/test_client.py::test_truncated_body_is_never_complete"),
 )
 def truncated(_: object) -> str:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n"
@@ -91,7 +91,7 @@ def long_text(_: object) -> str:
     43,
     "a page that is larger than allowed: 3 MB where 2 MB are",
     "StreamHalted LIMIT_BYTES",
-    elsewhere="tests/hostile/test_endless_registry.py::test_ten_gigabytes_end_as_the_specification_says",
+    elsewhere="tests/hostile/test_endless_registry.py::test_endless_reply_ends_as_specified",
 )
 def large_page(_: object) -> str:
     return ended("<l>" + ITEM * 100_000 + "</l>")
@@ -101,7 +101,7 @@ def large_page(_: object) -> str:
     44,
     "a gzip bomb: 30 kB that become 30 MB",
     "StreamHalted LIMIT_DECODED",
-    elsewhere="tests/hostile/test_endless_registry.py::test_ten_gigabytes_end_as_the_specification_says",
+    elsewhere="tests/hostile/test_endless_registry.py::test_endless_reply_ends_as_specified",
 )
 def gzip_bomb(_: object) -> str:
     return ended(gzip.compress(b" " * 30_000_000), content_encoding="gzip")
@@ -157,7 +157,7 @@ def empty_body(_: object) -> str:
     49,
     "a SOAP Fault with status 200",
     "RetryLater SOAP_FAULT, named s:Server",
-    elsewhere="tests/unit/fetch/test_stream.py::test_faults_inside_200_and_500_mean_the_same",
+    elsewhere="tests/unit/fetch/test_stream.py::test_soap_faults_in_200_and_500_are_equal",
 )
 def soap_fault(_: object) -> str:
     fault = """<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>s:Server</faultcode>
@@ -363,7 +363,7 @@ NAMESPACED = (
     66,
     "records in another namespace, where a schema is given",
     "StreamHalted SCHEMA",
-    elsewhere="tests/unit/fetch/test_schemas.py::test_saved_replies_break_their_own_schema_and_are_refused_without_a_value",
+    elsewhere="tests/unit/fetch/test_schemas.py::test_reply_that_breaks_its_schema_is_refused",
 )
 def wrong_namespace(desk: object) -> str:
     return schema(
@@ -448,10 +448,10 @@ told(
         "every reply whose signature does not hold is refused; the stream stands still at once, not after three"
     ),
     elsewhere=(
-        "tests/unit/fetch/test_wsse.py::test_a_wrapped_body_is_never_read, "
-        "tests/unit/fetch/test_wsse.py::test_weak_or_odd_signatures_are_refused, "
-        "tests/unit/fetch/test_wsse.py::test_a_replay_and_an_expired_message_are_refused, "
-        "tests/registries/test_signed.py::test_a_reply_that_cannot_be_trusted_gives_no_record"
+        "tests/unit/fetch/test_wsse.py::test_wrapped_body_is_never_read, "
+        "tests/unit/fetch/test_wsse.py::test_weak_signatures_are_refused, "
+        "tests/unit/fetch/test_wsse.py::test_replayed_and_expired_messages_are_refused, "
+        "tests/registries/test_signed.py::test_untrusted_reply_gives_no_record"
     ),
 )
 
@@ -460,7 +460,7 @@ told(
     71,
     "a next link to another host, to a file, to itself",
     "StreamHalted CURSOR_FOREIGN; RetryLater PAGE_REPEATED",
-    elsewhere="tests/unit/fetch/test_stream.py::test_a_next_url_to_another_host_is_refused",
+    elsewhere="tests/unit/fetch/test_stream.py::test_next_url_to_another_host_is_refused",
 )
 def links(_: object) -> str:
     stream = JSON.replace("    records:", "    paging: {next_url: next}\n    records:")
@@ -480,7 +480,7 @@ def links(_: object) -> str:
     72,
     "a total of 100, and 99 records",
     "RetryLater COUNT_MISMATCH",
-    elsewhere="tests/unit/fetch/test_paging.py::test_a_total_that_is_not_reached_is_an_error",
+    elsewhere="tests/unit/fetch/test_paging.py::test_unreached_total_is_an_error",
 )
 def total(_: object) -> str:
     stream = JSON.replace("{get: /awards}", '{get: /awards, query: {offset: "{offset}"}}').replace(
@@ -496,7 +496,7 @@ def total(_: object) -> str:
     73,
     "a redirect, to another host or the same",
     "StreamHalted REDIRECT_REFUSED, names the host",
-    elsewhere="tests/unit/fetch/test_client.py::test_a_redirect_is_refused_and_names_only_the_host",
+    elsewhere="tests/unit/fetch/test_client.py::test_redirect_is_refused_and_names_only_the_host",
 )
 def redirect(_: object) -> str:
     heard = poll(always(status=307, location="https://evil.example/CANARY"))
@@ -509,7 +509,7 @@ def redirect(_: object) -> str:
     74,
     "a revocation that is older than the issue it is about",
     "unchanged: an older version is never written after a newer one",
-    elsewhere="tests/unit/pipeline/test_poll.py::test_an_older_version_after_a_newer_one_is_not_news",
+    elsewhere="tests/unit/pipeline/test_poll.py::test_older_version_is_ignored",
 )
 def early_revocation(_: object) -> str:
     items = [
@@ -529,7 +529,7 @@ told(
     "erased",
     "a record that was erased, served again",
     "suppressed: counted, not published",
-    elsewhere="tests/end_to_end/test_erase.py::test_what_was_erased_is_gone_and_stays_away",
+    elsewhere="tests/end_to_end/test_erase.py::test_erased_records_are_removed_and_stay_removed",
 )
 told(
     76,
@@ -537,5 +537,5 @@ told(
     "a registry of which suddenly one record in a hundred, or all, are rejected",
     "one rejection each and an alert; all: Halt all_rejected before the page that reaches the limit",
     differs="the limit is a hundred in a row and not a share: one bad record in a hundred must not hold up the others",
-    elsewhere="tests/kafka/test_rejecting.py::test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_when_told",
+    elsewhere="tests/kafka/test_rejecting.py::test_stream_halts_when_all_records_are_rejected",
 )

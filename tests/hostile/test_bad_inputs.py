@@ -17,7 +17,7 @@ ROWS = hostile_table.rows()
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if row.attempt], ids=lambda row: f"{row.number:02}-{row.name}"
 )
-def test_a_bad_input_ends_as_the_table_says(row: BadInput, tmp_path: Path):
+def test_bad_input_ends_as_the_table_states(row: BadInput, tmp_path: Path):
     assert row.attempt is not None
     assert row.attempt(Desk(tmp_path)) == row.ends
 
@@ -25,16 +25,16 @@ def test_a_bad_input_ends_as_the_table_says(row: BadInput, tmp_path: Path):
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if row.elsewhere], ids=lambda row: f"{row.number:02}-{row.name}"
 )
-def test_a_test_that_the_table_names_is_there(row: BadInput):
+def test_tests_named_in_the_table_exist(row: BadInput):
     for named in row.elsewhere.split(", "):
         path, _, name = named.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text(), named
 
 
-def test_every_number_of_the_list_has_its_row():
+def test_table_has_every_number():
     assert {row.number for row in ROWS} == set(range(1, 96))
     assert all(row.attempt or row.elsewhere or row.gap for row in ROWS)
 
 
-def test_the_table_in_the_repository_is_the_one_that_was_tried():
+def test_table_page_is_up_to_date():
     assert hostile_table.README.read_text() == hostile_table.written(), "run `make hostile`"

@@ -78,9 +78,7 @@ def polled(settings: Settings, name: str, url: str) -> Done:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("how", ENDS)
-def test_ten_gigabytes_end_as_the_specification_says(
-    settings: Settings, name: str, endless: str, how: str
-):
+def test_endless_reply_ends_as_specified(settings: Settings, name: str, endless: str, how: str):
     done = polled(settings.model_copy(update={"log_format": "json"}), name, f"{endless}/{how}")
     assert done.code == 0, done.err
     found = json.loads(done.out[done.out.rindex('{"stands"') :])

@@ -14,7 +14,7 @@ DEFINITIONS = '<definitions xmlns="http://schemas.xmlsoap.org/wsdl/">{}</definit
 
 
 @pytest.mark.parametrize("read", [payload.json_value, payload.xml_element])
-def test_a_record_of_more_than_twenty_megabytes_is_refused(read):
+def test_record_over_twenty_megabytes_is_refused(read):
     with pytest.raises(payload.PayloadError) as caught:
         read(b" " * (payload.MAX_BYTES + 1))
     assert caught.value.reason == "too_large"
@@ -29,7 +29,7 @@ def test_a_record_of_more_than_twenty_megabytes_is_refused(read):
         "ftp://127.0.0.1/x.wsdl",
     ],
 )
-def test_a_wsdl_reads_nothing_that_does_not_lie_beside_it(tmp_path: Path, place: str):
+def test_wsdl_imports_only_files_in_its_folder(tmp_path: Path, place: str):
     (tmp_path / "outside.wsdl").write_text(DEFINITIONS.format(""))
     inside = tmp_path / "inside"
     inside.mkdir()

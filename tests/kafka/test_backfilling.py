@@ -56,7 +56,7 @@ def connector(name: str, url: str, days: int = 180):
 
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
-def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings, name):
+def test_backfill_continued_by_another_owner_writes_nothing_twice(settings, name):
     async def run() -> None:
         await topic_admin.create_missing(settings)
         registry = await soap_credits.start(records=1500, page_size=100)  # 600 degrees, six pages
@@ -120,7 +120,7 @@ def test_stopped_and_taken_up_by_another_owner_it_writes_nothing_twice(settings,
 
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
-def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name):
+def test_backfill_keeps_records_of_live_polling(settings, name):
     async def run() -> None:
         await topic_admin.create_missing(settings)
         registry = await soap_credits.start(records=100, page_size=100)
@@ -164,7 +164,7 @@ def test_what_live_polling_wrote_while_a_page_was_asked_for_stays(settings, name
     asyncio.run(run())
 
 
-def test_live_polls_go_first_but_not_for_ever():
+def test_live_polls_have_bounded_priority():
     async def run() -> None:
         traffic = LivePollGate()
         await asyncio.wait_for(traffic.wait_until_idle(), 30)
@@ -181,7 +181,7 @@ def test_live_polls_go_first_but_not_for_ever():
 class TestPure:
     progress = BackfillProgress(id="x", begin=START, end=END, done=START)
 
-    def test_an_interrupted_window_comes_first_and_unchanged(self):
+    def test_backfill_resumes_the_interrupted_window(self):
         rule = connector("c", "http://127.0.0.1:1", days=30)
         window = next(remaining_windows(rule, "degrees", self.progress))
         assert window == TimeWindow(since=START, until=START + timedelta(days=30))
@@ -214,15 +214,15 @@ class TestPure:
             ("2024-01-31T12:00:00+01:00", "UTC", True, datetime(2024, 1, 31, 11, tzinfo=UTC)),
         ],
     )
-    def test_a_day_ends_with_itself_and_a_moment_is_exact(self, text, zone, end, expected):
+    def test_backfill_dates_are_inclusive_and_times_exact(self, text, zone, end, expected):
         assert parse_date_or_datetime(text, zone, end=end) == expected
 
     @pytest.mark.parametrize("text", ["2024-02-30", "31/01/2024", "yesterday", ""])
-    def test_what_is_no_date_says_how_to_write_one(self, text):
+    def test_invalid_backfill_date_shows_the_format(self, text):
         with pytest.raises(UsageError, match="2024-01-31"):
             parse_date_or_datetime(text, "UTC")
 
-    def test_what_has_no_past_to_ask_for_says_so(self):
+    def test_backfill_of_an_unsupported_stream_is_refused(self):
         rest = load_connector(ROOT / "connectors" / "demo-rest.yaml")
         assert "every poll reads everything" in unsupported_reason(rest, "courses")
         assert unsupported_reason(connector("c", "http://127.0.0.1:1"), "degrees") == ""

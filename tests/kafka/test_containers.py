@@ -15,7 +15,7 @@ from tests.support.topic_records import read_all
 
 
 @pytest.mark.kafka
-def test_a_page_is_written_and_known_again_on_a_container(container_bootstrap: str) -> None:
+def test_page_is_written_and_read_back_on_a_container(container_bootstrap: str) -> None:
     from tests.support.poll_process import PAGE, page
 
     settings = Settings(kafka_bootstrap=container_bootstrap, registry_environment="acceptance")

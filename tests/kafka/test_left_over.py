@@ -117,7 +117,7 @@ async def publish(settings: Settings, name: str, count: int) -> None:
     ],
     ids=["nothing changed", "another text", "renamed", "another iri", "emits something else"],
 )
-def test_what_no_record_leads_to_any_more_is_named(
+def test_dry_run_lists_orphaned_documents(
     settings: Settings, name: str, changes: dict[str, str], anew: int, left: int
 ) -> None:
     async def scenario() -> None:

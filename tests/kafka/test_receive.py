@@ -40,7 +40,7 @@ streams:
 """
 
 
-def test_a_caller_is_told_after_the_commit_and_may_repeat_itself(
+def test_push_caller_is_answered_after_commit_and_may_repeat(
     settings: Settings, name: str, tmp_path: Path
 ) -> None:
     file = tmp_path / f"{name}.yaml"

@@ -100,14 +100,14 @@ def entries(*bodies: str | None) -> list[RawEntry]:
         ([None] * 5, False, 0),
     ],
 )
-def test_a_page_counts_as_accepted_when_more_than_one_in_twenty_is(
+def test_page_is_accepted_above_five_percent(
     bodies: list[str | None], accepted: bool, rejected: int
 ):
     verdict = asyncio.run(preview_page(entries(*bodies), judge))
     assert (verdict.accepted, verdict.rejected) == (accepted, rejected)
 
 
-def test_where_all_is_well_few_are_judged_twice():
+def test_rejection_guard_previews_few_records_of_a_good_page():
     asked: list[RawRecord] = []
     asyncio.run(preview_page(entries(*["title"] * 1_000), asked.append))
     assert len(asked) == 51
@@ -132,9 +132,7 @@ async def registry(answer: Callable[[], list[dict[str, str]]]):
 
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
-def test_a_stream_whose_every_record_is_rejected_stops_before_it_and_goes_on_when_told(
-    settings: Settings, name: str, tmp_path
-):
+def test_stream_halts_when_all_records_are_rejected(settings: Settings, name: str, tmp_path):
     held: list[dict[str, str]] = []
 
     def say(key: str, numbers: range, word: str) -> None:

@@ -111,7 +111,7 @@ def stage(settings: Settings, name: str) -> HarmoniseStage:
     return HarmoniseStage(settings, process, process.shrink, topic=f"{name}-raw", group=name)
 
 
-def test_everything_works_over_tls_and_sasl(secured: Settings, name: str) -> None:
+def test_gateway_works_over_tls_and_sasl(secured: Settings, name: str) -> None:
     async def scenario() -> None:
         await make(secured, name)
         await topic_admin.create_missing(secured)
@@ -133,7 +133,7 @@ def test_everything_works_over_tls_and_sasl(secured: Settings, name: str) -> Non
     asyncio.run(scenario())
 
 
-def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name: str) -> None:
+def test_denied_principal_is_named(secured: Settings, name: str) -> None:
     async def scenario() -> None:
         await make(secured, name)
         with pytest.raises(Denied, match="stranger"):
@@ -157,7 +157,7 @@ def test_a_principal_without_rights_is_denied_and_named(secured: Settings, name:
     ],
     ids=["wrong password", "unknown certificate", "no TLS"],
 )
-def test_a_connection_that_is_refused_is_one_clear_error(
+def test_refused_connection_is_one_clear_error(
     secured: Settings,
     name: str,
     change: dict[str, object],

@@ -152,7 +152,7 @@ async def committed(
     raise AssertionError(f"the stage ended with code {process.returncode}")
 
 
-def test_sigkill_ten_times_under_load(world: World, create_topic: Create) -> None:
+def test_ten_kills_under_load(world: World, create_topic: Create) -> None:
     seed = random.randrange(1_000_000)
     print("seed", seed)
     chance = random.Random(seed)
@@ -196,7 +196,7 @@ async def _drained(world: World, seconds: float = 150) -> None:
         await consumer.stop()
 
 
-def test_members_that_come_and_go_in_mid_batch(
+def test_members_join_and_leave_during_a_batch(
     world: World, settings: Settings, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -217,7 +217,7 @@ def test_members_that_come_and_go_in_mid_batch(
     asyncio.run(scenario())
 
 
-def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(
+def test_frozen_worker_writes_nothing_twice(
     world: World, settings: Settings, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -241,7 +241,7 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing_twice(
     asyncio.run(scenario())
 
 
-def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path, name: str) -> None:
+def test_stage_waits_for_a_restarted_broker(tmp_path: Path, name: str) -> None:
     # a broker that was killed may come back once its old session has ended: nine seconds, unless told otherwise
     start = partial(kafka.start, tmp_path / "data", detached=False, properties=SHORT_SESSION)
 
@@ -301,7 +301,7 @@ async def _move_back(world: World, place: TopicPartition, offset: int) -> None:
             await producer.stop()
 
 
-def test_an_offset_that_went_back_is_not_believed_by_who_committed_it(
+def test_stage_rejects_an_offset_behind_its_own_commit(
     world: World, settings: Settings, create_topic: Create, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def scenario() -> None:
@@ -344,7 +344,7 @@ async def _create(world: World) -> None:
     await client.close()
 
 
-def test_a_record_too_large_for_its_topic_is_rejected_and_its_neighbours_are_not(
+def test_only_the_too_large_record_is_rejected(
     world: World, settings: Settings, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -380,7 +380,7 @@ def _rejected() -> float:
     )
 
 
-def test_a_tombstone_deletes_what_was_published(
+def test_tombstone_deletes_published_documents(
     world: World, settings: Settings, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -398,7 +398,7 @@ def test_a_tombstone_deletes_what_was_published(
     asyncio.run(scenario())
 
 
-def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
+def test_poison_record_is_rejected_without_its_content(
     world: World, settings: Settings, create_topic: Create, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Breaking(Doubling):
@@ -433,7 +433,7 @@ def test_a_record_that_breaks_the_gateway_is_rejected_without_its_content(
     asyncio.run(scenario())
 
 
-def test_results_are_counted_once_each() -> None:
+def test_results_are_counted_once() -> None:
     from gateway.pipeline.processed_record import count_key, count_results
 
     results = [ProcessedRecord([], "cc", "ss", "accepted", issues=("level-by-proxy",))] * 3 + [
@@ -458,7 +458,7 @@ def test_results_are_counted_once_each() -> None:
     )
 
 
-def test_the_oracle_sees_what_a_random_transactional_id_would_do(
+def test_oracle_detects_random_transactional_id(
     world: World, settings: Settings, create_topic: Create
 ) -> None:
     """A planted defect: with an id of its own, a frozen worker is not fenced and doubles what its successor did."""

@@ -25,7 +25,7 @@ def test_topics_are_created_once_as_declared(settings: Settings) -> None:
 
 
 @pytest.mark.kafka
-def test_a_missing_topic_names_the_command(
+def test_missing_topic_names_the_command(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
@@ -34,7 +34,7 @@ def test_a_missing_topic_names_the_command(
 
 
 @pytest.mark.kafka
-def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
+def test_uncompacted_state_topic_stops_the_gateway(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -50,7 +50,7 @@ def test_state_in_a_topic_that_is_not_compacted_stops_the_gateway(
 
 
 @pytest.mark.kafka
-def test_more_replicas_than_brokers_is_one_clear_error(
+def test_too_many_replicas_is_one_clear_error(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topics, "TOPICS", (replace(topics.RAW, name=name),))
@@ -60,7 +60,7 @@ def test_more_replicas_than_brokers_is_one_clear_error(
         )
 
 
-def test_personal_topics_are_never_open_to_everybody() -> None:
+def test_personal_topics_have_named_readers() -> None:
     for topic in topics.TOPICS:
         assert topic.readers, topic.name
         assert topic.writers, topic.name
@@ -68,7 +68,7 @@ def test_personal_topics_are_never_open_to_everybody() -> None:
 
 
 @pytest.mark.kafka
-def test_times_that_would_keep_erased_bytes_longer_are_told(
+def test_longer_retention_than_declared_is_reported(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, create_topic: Create
 ) -> None:
     async def scenario() -> list[str]:
@@ -84,7 +84,7 @@ def test_times_that_would_keep_erased_bytes_longer_are_told(
 
 
 @pytest.mark.kafka
-def test_raw_records_may_be_kept_for_some_days_only(
+def test_raw_retention_can_be_limited(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = replace(topics.RAW, name=name)
@@ -101,7 +101,7 @@ def test_raw_records_may_be_kept_for_some_days_only(
     assert otherwise == [f"{name}: cleanup.policy is compact,delete, declared is compact"]
 
 
-def test_what_is_erased_goes_within_the_time_that_is_promised() -> None:
+def test_erased_records_leave_within_the_promised_time() -> None:
     """A compacted topic closes its segment each day and is compacted within a week; tombstones outlive a reader's week of absence."""
     for topic in topics.TOPICS:
         if topic.compacted:

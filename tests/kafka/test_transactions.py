@@ -21,7 +21,7 @@ def outgoing(topic: str, *pairs: tuple[str, bytes | None]) -> list[OutgoingRecor
     return [OutgoingRecord(topic, key.encode(), value, [("n", b"1")]) for key, value in pairs]
 
 
-def test_committed_records_are_read_back_by_key(
+def test_committed_records_are_read_by_key(
     settings: Settings, name: str, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -37,7 +37,7 @@ def test_committed_records_are_read_back_by_key(
     asyncio.run(scenario())
 
 
-def test_an_empty_partition_is_read_at_once(
+def test_empty_partition_is_read_at_once(
     settings: Settings, name: str, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -65,7 +65,7 @@ def test_partitions_follow_the_published_rule(
     asyncio.run(scenario())
 
 
-def test_a_successor_fences_the_one_before(
+def test_new_producer_fences_the_previous_one(
     settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str
 ) -> None:
     async def scenario() -> None:
@@ -92,7 +92,7 @@ def test_a_successor_fences_the_one_before(
     asyncio.run(scenario())
 
 
-def test_a_record_too_large_is_named_and_nothing_is_written(
+def test_too_large_record_is_named_and_nothing_is_written(
     settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str
 ) -> None:
     async def scenario() -> None:
@@ -130,7 +130,7 @@ def test_a_record_too_large_is_named_and_nothing_is_written(
     asyncio.run(scenario())
 
 
-def test_a_record_no_broker_takes_is_found_before_sending(
+def test_oversized_batch_is_detected_before_sending(
     settings: Settings, name: str, create_topic: Create
 ) -> None:
     async def scenario() -> None:
@@ -146,7 +146,7 @@ def test_a_record_no_broker_takes_is_found_before_sending(
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.008, 0.012, 0.02])
-def test_cancelling_a_write_leaves_all_or_nothing(
+def test_cancelled_commit_is_all_or_nothing(
     settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str, delay: float
 ) -> None:
     """A cancelled commit may have committed: nobody may conclude, the position says."""
@@ -173,7 +173,7 @@ def test_cancelling_a_write_leaves_all_or_nothing(
     asyncio.run(scenario())
 
 
-def test_a_position_behind_a_strangers_open_transaction_is_waited_for(
+def test_reader_waits_for_a_foreign_open_transaction(
     settings: Settings, name: str, create_topic: Create, kafka_bootstrap: str
 ) -> None:
     """The last stable offset would end the read before our own committed record."""
@@ -200,7 +200,7 @@ def test_a_position_behind_a_strangers_open_transaction_is_waited_for(
     asyncio.run(scenario())
 
 
-def test_no_broker_is_one_clear_error() -> None:
+def test_missing_broker_is_one_clear_error() -> None:
     async def scenario() -> None:
         with pytest.raises(Unavailable, match=r"no Kafka answers at 127\.0\.0\.1:1 "):
             await admin_client(Settings(kafka_bootstrap="127.0.0.1:1"))

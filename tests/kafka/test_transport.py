@@ -149,12 +149,12 @@ async def work(settings: Settings, name: str) -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("how", ["certificate", "SCRAM-SHA-512", "OAUTHBEARER"])
-def test_each_way_in_works_over_tls(guarded: Guarded, how: str, name: str):
+def test_clients_connect_over_tls(guarded: Guarded, how: str, name: str):
     assert asyncio.run(work(guarded.settings(how), name)) == {b"k": b"v"}
 
 
 @pytest.mark.parametrize("how", ["certificate", "OAUTHBEARER"])
-def test_the_control_plane_takes_the_same_way(guarded: Guarded, how: str):
+def test_control_plane_connects_over_tls(guarded: Guarded, how: str):
     settings = guarded.settings(how)
 
     async def scenario() -> set[int]:
@@ -185,7 +185,7 @@ def refused(settings: Settings) -> None:
         asyncio.run(admin_client(settings))
 
 
-def test_a_wrong_or_missing_certificate_is_refused(guarded: Guarded):
+def test_wrong_or_missing_certificate_is_refused(guarded: Guarded):
     stranger = {
         "kafka_cert_file": guarded.file("stranger.pem", STRANGER.pem),
         "kafka_key_file": guarded.file("s.key", STRANGER.key_pem),
@@ -200,7 +200,7 @@ def test_a_wrong_or_missing_certificate_is_refused(guarded: Guarded):
     refused(guarded.settings("certificate", kafka_bootstrap=other_name))
 
 
-def test_a_password_and_a_token_are_read_anew_for_each_connection(
+def test_password_and_token_are_reread_for_each_connection(
     guarded: Guarded, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Whoever replaces the file replaces the secret; the settings stay as they are."""
@@ -230,7 +230,7 @@ async def closed(settings: Settings) -> None:
         await client.close()
 
 
-def test_a_secret_file_that_cannot_be_read_is_named(guarded: Guarded):
+def test_unreadable_secret_file_is_named(guarded: Guarded):
     gone = guarded.folder / "gone"
     with pytest.raises(UsageError, match=r"GATEWAY_KAFKA_PASSWORD_FILE: .*gone: No such file"):
         client_arguments(guarded.settings("SCRAM-SHA-512", kafka_password_file=gone))
@@ -241,7 +241,7 @@ def test_a_secret_file_that_cannot_be_read_is_named(guarded: Guarded):
 
 
 @pytest.mark.parametrize("security", ["PLAINTEXT", "SASL_PLAINTEXT"])
-def test_production_speaks_in_clear_to_this_machine_only(security: str):
+def test_production_uses_plain_text_only_on_loopback(security: str):
     there = Settings(kafka_bootstrap="kafka.example.org:9092", kafka_security=security)
     with pytest.raises(
         UsageError, match=f"{security} to another machine is refused in the production stage"
@@ -251,7 +251,7 @@ def test_production_speaks_in_clear_to_this_machine_only(security: str):
     assert client_arguments(there.model_copy(update={"kafka_bootstrap": "127.0.0.1:9092"}))
 
 
-def test_nothing_turns_verification_off(guarded: Guarded):
+def test_tls_verification_cannot_be_disabled(guarded: Guarded):
     """No setting weakens the context, and no line of the gateway makes one that does not verify."""
     for stage in ("production", "acceptance"):
         context = ssl_context(guarded.settings("certificate", stage=stage))

@@ -54,7 +54,7 @@ async def _write(settings: Settings, name: str) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_the_view_holds_what_is_committed(settings: Settings, name: str, times: int):
+def test_provider_cache_holds_committed_providers(settings: Settings, name: str, times: int):
     import asyncio
 
     async def check() -> None:

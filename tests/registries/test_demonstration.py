@@ -56,14 +56,14 @@ def run(case):
     return asyncio.run(case())
 
 
-def test_the_same_seed_gives_the_same_records():
+def test_seed_determines_the_records():
     one, other = soap_credits.StudentRecords(seed=7), soap_credits.StudentRecords(seed=7)
     for registry in (one, other):
         registry.stocks["degrees"].fill(50)
     assert one.current_digests("degrees") == other.current_digests("degrees")
 
 
-def test_soap_pages_a_window_and_keeps_a_ledger():
+def test_soap_registry_pages_a_window_and_records_replies():
     async def case():
         async with await soap_credits.start(records=500) as registry:
             first, second = await ask(registry), await ask(registry, page=2)
@@ -77,7 +77,7 @@ def test_soap_pages_a_window_and_keeps_a_ledger():
     run(case)
 
 
-def test_a_zeep_client_made_from_the_description_reads_the_service():
+def test_zeep_client_reads_the_soap_registry():
     async def case():
         async with await soap_credits.start(records=50) as registry:
 
@@ -102,7 +102,7 @@ def test_a_zeep_client_made_from_the_description_reads_the_service():
     run(case)
 
 
-def test_changes_and_deletions_come_in_a_later_window():
+def test_changes_and_deletions_appear_in_a_later_window():
     async def case():
         async with await soap_credits.start(records=100) as registry:
             before = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
@@ -119,7 +119,7 @@ def test_changes_and_deletions_come_in_a_later_window():
     run(case)
 
 
-def test_rest_pages_until_no_next_page_and_a_deleted_record_is_gone():
+def test_rest_registry_pages_to_the_end_without_deleted_records():
     async def case():
         async with await rest_catalogue.start(records=300) as registry:
             first, second = (await look(registry)).json(), (await look(registry, page=2)).json()
@@ -137,7 +137,7 @@ def test_rest_pages_until_no_next_page_and_a_deleted_record_is_gone():
     run(case)
 
 
-def test_credentials_are_asked_for():
+def test_registries_require_credentials():
     async def case():
         async with (
             await soap_credits.start(records=10) as soap,
@@ -153,7 +153,7 @@ def test_credentials_are_asked_for():
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timeout", "endless"}))
-def test_each_misbehaviour_is_shown_once_and_only_well_formed_replies_are_in_the_ledger(kind):
+def test_misbehaviour_happens_once_and_is_not_recorded(kind):
     async def case():
         async with await rest_catalogue.start(records=400) as registry:
             registry.misbehave(kind, seconds=3)
@@ -213,7 +213,7 @@ def test_controls_over_http():
     run(case)
 
 
-def test_the_connector_carries_the_description_that_the_service_serves():
+def test_connector_wsdl_equals_the_served_wsdl():
     assert (
         Path(__file__).parents[2] / "connectors/demo-soap.wsdl"
     ).read_bytes() == soap_credits.WSDL.read_bytes()

@@ -55,7 +55,7 @@ async def read(which: str, kind: str, times: int | None):
 
 @pytest.mark.parametrize("which", SERVICES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_wrong_reply_loses_and_doubles_nothing(which, kind):
+def test_one_wrong_reply_loses_and_duplicates_nothing(which, kind):
     ids, complete, reason, served = asyncio.run(read(which, kind, 1))
     assert len(ids) == len(set(ids))
     assert set(ids) <= served
@@ -64,7 +64,7 @@ def test_one_wrong_reply_loses_and_doubles_nothing(which, kind):
 
 
 @pytest.mark.parametrize("which", SERVICES)
-def test_a_registry_that_goes_round_in_circles_is_left(which):
+def test_endless_paging_loop_is_stopped(which):
     ids, complete, reason, _ = asyncio.run(read(which, "loop", None))
     assert (complete, reason) == (False, "CURSOR_LOOP")
     assert len(set(ids)) == HELD

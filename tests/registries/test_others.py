@@ -26,14 +26,14 @@ def tables() -> Tables:
 
 
 @pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.stem)
-def test_a_registry_nobody_here_has_tried_connects_with_a_file(file, tables):
+def test_unseen_registry_connects_with_a_file(file, tables):
     assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
 
 
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem
 )
-def test_every_connector_of_the_repository_checks(file, tables):
+def test_shipped_connectors_pass_the_check(file, tables):
     assert [str(finding) for finding in check(file, tables) if finding.severity == "error"] == []
 
 
@@ -62,11 +62,11 @@ def follow(link: str) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("link", ["HERE/emner/1", "/emner/1"])
-def test_a_link_in_a_record_is_followed_on_the_same_host(link):
+def test_record_link_is_followed_on_the_same_host(link):
     ids, asked = follow(link)
     assert (ids, asked[-1]) == (["A/1"], "/emner/1")
 
 
-def test_a_link_to_another_host_is_not_followed_and_no_credential_leaves():
+def test_link_to_another_host_is_not_followed():
     with pytest.raises(StreamHalted):
         follow("http://127.0.0.1:1/emner/1")

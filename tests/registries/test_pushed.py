@@ -72,7 +72,7 @@ def push(words: dict[str, str], *, durable: bool = True):
     return asyncio.run(posting()), stored
 
 
-def test_signed_results_become_records_and_the_signed_bytes_are_kept():
+def test_signed_results_become_records_with_their_bytes():
     answer, stored = push(form())
     assert (answer.status_code, "arrived" in answer.text) == (200, True)
     assert len(stored) == 3
@@ -80,12 +80,12 @@ def test_signed_results_become_records_and_the_signed_bytes_are_kept():
     assert not any("00000000000" in raw.native_id for raw in stored)
 
 
-def test_results_that_somebody_else_signed_are_refused():
+def test_results_with_a_foreign_signature_are_refused():
     answer, stored = push(form(STRANGER))
     assert (answer.status_code, stored) == (400, [])
 
 
-def test_results_that_were_changed_are_refused():
+def test_altered_results_are_refused():
     words = form()
     changed = gzip.decompress(base64.b64decode(words["elmo"])).replace(
         b"Master of Science", b"Doctor of Science"
@@ -94,11 +94,11 @@ def test_results_that_were_changed_are_refused():
     assert (answer.status_code, stored) == (400, [])
 
 
-def test_no_results_are_no_records_and_no_error():
+def test_empty_results_are_no_error():
     answer, stored = push({"sessionId": "s-1", "returnCode": "NCP_NO_RESULTS"})
     assert (answer.status_code, stored) == (200, [])
 
 
-def test_what_cannot_be_made_durable_is_not_acknowledged():
+def test_uncommitted_push_is_not_acknowledged():
     answer, stored = push(form(), durable=False)
     assert (answer.status_code, stored) == (503, [])

@@ -125,7 +125,7 @@ def person(name: str) -> bytes:
     CASES,
     ids=lambda value: value if isinstance(value, str) and "/" not in value else "",
 )
-def test_each_request_is_valid_by_the_registrys_own_schema(name, stream, file, replies, tmp_path):
+def test_requests_are_valid_by_the_registry_schema(name, stream, file, replies, tmp_path):
     bodies = [
         etree.fromstring(body.encode()).find(f"{SOAP}Body")[0]
         for body in asyncio.run(asked(name, stream, replies))

@@ -85,7 +85,7 @@ def name(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
-def test_each_saved_reply_ends_as_the_golden_file_says(case, tables):
+def test_saved_reply_ends_as_the_golden_file_states(case, tables):
     found = ending(case, tables)
     if os.environ.get("GOLDEN") == "update":
         kept = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
@@ -101,7 +101,7 @@ def test_each_saved_reply_ends_as_the_golden_file_says(case, tables):
     )
 
 
-def test_no_saved_payload_is_left_out():
+def test_every_saved_payload_is_used():
     payloads = {
         str(path.relative_to(REFERENCE))
         for folder in FOLDERS
@@ -112,5 +112,5 @@ def test_no_saved_payload_is_left_out():
     assert payloads - {case.file for case in CASES} - set(NOT_READ) == set()
 
 
-def test_the_golden_file_holds_nothing_else():
+def test_golden_file_has_no_extra_entries():
     assert set(json.loads(GOLDEN.read_text())) == {name(case) for case in CASES}

@@ -137,7 +137,7 @@ LED = next(case for case in CASES if case.file.endswith("GeefBewijs-response-two
 NAMED = ("from", "to", "action", "message_id", "body", "timestamp")
 
 
-def test_a_list_of_changes_and_each_record_signed_and_addressed():
+def test_signed_change_list_and_records_are_read():
     raws, verified = read(RIO, NAMED)
     assert ([raw.native_id for raw in raws], verified) == (
         ["4c358c84-dfc3-4a30-874e-0b70db15638b"],
@@ -145,7 +145,7 @@ def test_a_list_of_changes_and_each_record_signed_and_addressed():
     )
 
 
-def test_a_signed_question_about_one_person():
+def test_signed_request_for_one_person_is_sent():
     raws, verified = read(LED, ("body", "timestamp", "token"))
     assert (len(raws), verified) == (2, 1)
 
@@ -157,7 +157,7 @@ def test_a_signed_question_about_one_person():
         ("signed by somebody else", STRANGER, lambda reply: reply),
     ],
 )
-def test_a_reply_that_cannot_be_trusted_gives_no_record(how, keys, spoil):
+def test_untrusted_reply_gives_no_record(how, keys, spoil):
     with pytest.raises(StreamError) as caught:
         read(RIO, NAMED, keys=keys, spoil=spoil)
     assert isinstance(caught.value, StreamHalted | RetryLater)

@@ -115,7 +115,7 @@ async def rejections(settings, of: str) -> list[dict]:
 
 
 @pytest.mark.timeout(290)
-def test_every_saved_reply_goes_through_kafka(settings, name_of_run):
+def test_saved_replies_pass_through_kafka(settings, name_of_run):
     golden = json.loads(GOLDEN.read_text())
     cases = {
         f"{name_of_run}-{number:02d}": case

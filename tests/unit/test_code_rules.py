@@ -24,7 +24,7 @@ MAY_NAME_PROVIDER_REGISTERS = {"records.py", "quality_assurance.py", "identifier
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_registry_is_named_in_code(path: Path):
+def test_code_names_no_registry(path: Path):
     text = path.read_text()
     names = {name.lower() for name in REGISTRIES.findall(text)}
     if path.name in MAY_NAME_PROVIDER_REGISTERS or "render" in path.parts:
@@ -40,19 +40,19 @@ def test_no_registry_is_named_in_code(path: Path):
     assert not names
 
 
-def test_commits_stand_in_one_module():
+def test_one_module_commits_transactions():
     found = [path.relative_to(ROOT) for path in CODE if "commit_transaction(" in path.read_text()]
     assert found == [Path("gateway/kafka/transactions.py")]
 
 
-def test_every_metric_is_declared_once_and_named_well():
+def test_metrics_are_unique_and_named_by_convention():
     names = [family.name for family in metrics.REGISTRY.collect()]
     assert len(names) == len(set(names))
     assert all(name.startswith("gateway_") for name in names)
     assert "_created" not in generate_latest(metrics.REGISTRY).decode()
 
 
-def test_files_stay_small():
+def test_files_stay_below_the_line_limit():
     long = {
         str(path.relative_to(ROOT)): count
         for path in CODE

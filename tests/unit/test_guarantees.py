@@ -32,7 +32,7 @@ def functions_in(path: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.split("|")[1].strip()[:60] for row in ROWS])
-def test_a_promise_names_tests_that_exist(row: str):
+def test_guarantees_name_existing_tests(row: str):
     named = TEST.findall(row)
     assert named, "a promise without a test is a wish"
     for path, name in named:
@@ -43,12 +43,12 @@ def test_a_promise_names_tests_that_exist(row: str):
     )
 
 
-def test_there_are_promises_and_limits():
+def test_guarantees_and_limits_are_listed():
     assert len(ROWS) >= 20
     assert PROMISES.count("\n- **") >= 5
 
 
-def test_the_readme_says_what_the_topics_are():
+def test_readme_contains_the_topic_table():
     assert personal_data_table() in (ROOT / "README.md").read_text(encoding="utf-8"), (
         "put personal_data() of publish/topics.py into the README"
     )

@@ -90,14 +90,14 @@ def planted(tmp_path: Path, old: str, new: str) -> Path:
     return file
 
 
-def test_the_file_without_mistakes_is_clean() -> None:
+def test_correct_file_has_no_findings() -> None:
     assert check(HERE / "good.yaml", TABLES) == []
 
 
 @pytest.mark.parametrize(
     ("old", "new", "code", "remedy"), MISTAKES, ids=[f"{m[2]}-{n}" for n, m in enumerate(MISTAKES)]
 )
-def test_a_mistake_is_reported_where_it_is(
+def test_mistake_is_reported_at_its_position(
     tmp_path: Path, old: str, new: str, code: str, remedy: str
 ) -> None:
     file = planted(tmp_path, old, new)
@@ -122,7 +122,7 @@ def test_a_mistake_is_reported_where_it_is(
     assert len(others) <= 1, [str(other) for other in others]
 
 
-def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked(
+def test_invalid_key_is_shown_and_other_streams_are_checked(
     tmp_path: Path,
 ) -> None:
     text = planted(tmp_path, "  schools:", "  Schools:").read_text()
@@ -156,7 +156,7 @@ def test_a_key_that_is_no_name_is_shown_itself_and_the_other_streams_are_checked
     ],
     ids=["in its tests", "in its rules"],
 )
-def test_a_stream_that_nothing_would_be_published_of_says_so(
+def test_check_warns_when_a_stream_publishes_nothing(
     tmp_path: Path, changes: Any, severity: str, line: str, said: str
 ) -> None:
     text = GOOD
@@ -172,7 +172,7 @@ def test_a_stream_that_nothing_would_be_published_of_says_so(
     assert said in finding.message
 
 
-def test_a_test_of_xml_that_is_written_as_yaml_fails_and_says_how_to_write_it(
+def test_yaml_test_of_an_xml_stream_shows_how_to_write_it(
     tmp_path: Path,
 ) -> None:
     given = '<t:school xmlns:t="urn:example:good"><t:id>7</t:id><t:name>School</t:name></t:school>'
@@ -180,14 +180,14 @@ def test_a_test_of_xml_that_is_written_as_yaml_fails_and_says_how_to_write_it(
     assert (finding.code, "an element as text" in finding.message) == ("test-failed", True)
 
 
-def test_a_wsdl_that_is_none_fails_no_test_besides(tmp_path: Path) -> None:
+def test_invalid_wsdl_fails_no_other_test(tmp_path: Path) -> None:
     assert [
         finding.code
         for finding in check(planted(tmp_path, "wsdl: good.wsdl", "wsdl: good.yaml"), TABLES)
     ] == ["bad-wsdl"]
 
 
-def test_two_protocols_are_told_of_where_the_slighter_stands_and_the_rest_is_checked(
+def test_second_protocol_is_reported_and_the_rest_is_checked(
     tmp_path: Path,
 ) -> None:
     file = planted(tmp_path, "soap:\n", 'rest: {url: {production: "https://x.example"}}\nsoap:\n')
@@ -200,7 +200,7 @@ def test_two_protocols_are_told_of_where_the_slighter_stands_and_the_rest_is_che
     assert found == [("one-of", "rest"), ("unknown-table", "streams.awards.map.kind.table")]
 
 
-def test_an_id_that_two_streams_give_is_said(tmp_path: Path) -> None:
+def test_duplicate_id_of_two_streams_is_reported(tmp_path: Path) -> None:
     file = planted(tmp_path, "<t:id>7</t:id>", "<t:id>42</t:id>")
     file.write_text(file.read_text().replace('expect_some: {id: "7"', 'expect_some: {id: "42"'))
     (finding,) = check(file, TABLES)
@@ -208,7 +208,7 @@ def test_an_id_that_two_streams_give_is_said(tmp_path: Path) -> None:
     assert "'42' is a record of awards" in finding.message
 
 
-def test_a_word_for_pages_that_is_none_is_met_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_paging_word_lists_the_known_ones(tmp_path: Path) -> None:
     found = check(
         planted(
             tmp_path,
@@ -221,12 +221,12 @@ def test_a_word_for_pages_that_is_none_is_met_with_those_there_are(tmp_path: Pat
     assert "link_header, page_number, atom" in found[0].message
 
 
-def test_a_table_of_the_file_is_read_at_no_day(tmp_path: Path) -> None:
+def test_inline_table_lookup_has_no_date(tmp_path: Path) -> None:
     (finding,) = check(planted(tmp_path, "table: kind}", "table: kind, at: awarded_on}"), TABLES)
     assert (finding.code, "leave at out" in finding.message) == ("wrong-rule", True)
 
 
-def test_thirty_mistakes_in_one_file_are_all_reported_and_nothing_else(tmp_path: Path) -> None:
+def test_thirty_mistakes_give_exactly_their_findings(tmp_path: Path) -> None:
     """Each line of thirty.yaml names, after ``# !``, what is wrong with it."""
     shutil.copy(HERE / "good.wsdl", tmp_path)
     file = Path(shutil.copy(HERE / "thirty.yaml", tmp_path))
@@ -243,7 +243,7 @@ def test_thirty_mistakes_in_one_file_are_all_reported_and_nothing_else(tmp_path:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_no_mistake_hides_another(tmp_path: Path, seed: int) -> None:
+def test_mistakes_do_not_hide_each_other(tmp_path: Path, seed: int) -> None:
     """Ten mistakes of the list in one file, drawn by a seed; those that would have to stand at one place are left out."""
     shutil.copy(HERE / "good.wsdl", tmp_path)
     text, codes = GOOD, []
@@ -265,6 +265,6 @@ def test_no_mistake_hides_another(tmp_path: Path, seed: int) -> None:
     assert not Counter(codes) - Counter(found), (codes, found)
 
 
-def test_norway_is_norway(tmp_path: Path) -> None:
+def test_unquoted_no_is_norway(tmp_path: Path) -> None:
     file = planted(tmp_path, 'country: "NO"', "country: NO")
     assert check(file, TABLES) == []

@@ -32,7 +32,7 @@ def connector(tmp_path: Path) -> Path:
     return Path(shutil.copy(HERE / "good.yaml", tmp_path))
 
 
-def test_preview_masks_what_is_personal(connector: Path) -> None:
+def test_preview_masks_personal_values(connector: Path) -> None:
     shown = RUN.invoke(
         app, ["preview", str(connector), "--sample", str(connector.parent / "reply.xml")]
     )
@@ -44,7 +44,7 @@ def test_preview_masks_what_is_personal(connector: Path) -> None:
     assert "01019912345" not in shown.output
 
 
-def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(
+def test_live_preview_shows_requests_and_masks_persons(
     connector: Path,
 ) -> None:
     asked: list[str] = []
@@ -84,7 +84,7 @@ def test_preview_of_the_registry_itself_shows_what_was_asked_and_hides_persons(
         assert hidden not in shown.output
 
 
-def test_what_stops_a_preview_says_so_with_its_exit_code(connector: Path) -> None:
+def test_failed_preview_exits_with_its_code(connector: Path) -> None:
     missing = RUN.invoke(
         app,
         ["preview", str(connector)],
@@ -94,7 +94,7 @@ def test_what_stops_a_preview_says_so_with_its_exit_code(connector: Path) -> Non
     assert "is missing: write it to" in str(missing.exception)
 
 
-def test_levels_that_were_not_judged_are_said_to_be_so(connector: Path) -> None:
+def test_preview_states_when_levels_are_not_checked(connector: Path) -> None:
     done = RUN.invoke(
         app, ["check", str(connector)], env={"GATEWAY_MAPPINGS": str(connector.parent / "none")}
     )
@@ -102,7 +102,7 @@ def test_levels_that_were_not_judged_are_said_to_be_so(connector: Path) -> None:
     assert "not judged" not in RUN.invoke(app, ["check", str(connector)]).output
 
 
-def test_a_saved_test_passes_and_holds_nobodys_data(connector: Path) -> None:
+def test_saved_test_passes_without_personal_data(connector: Path) -> None:
     saved = RUN.invoke(
         app,
         ["preview", str(connector), "--sample", str(connector.parent / "reply.xml"), "--save-test"],
@@ -118,7 +118,7 @@ def test_a_saved_test_passes_and_holds_nobodys_data(connector: Path) -> None:
     ] == []
 
 
-def test_diff_lists_the_records_a_change_alters(connector: Path) -> None:
+def test_diff_lists_changed_records(connector: Path) -> None:
     other = connector.parent / "new.yaml"
     other.write_text(connector.read_text().replace('"t:school[1]"', '"@kind"'))
     same = RUN.invoke(
@@ -159,7 +159,7 @@ def test_diff_lists_the_records_a_change_alters(connector: Path) -> None:
         ("file", {}),
     ],
 )
-def test_a_new_file_checks_and_says_what_is_to_be_decided(
+def test_new_file_passes_and_lists_open_decisions(
     tmp_path: Path, protocol: str, options: dict[str, str]
 ) -> None:
     arguments = ["new", "ie", protocol, "--name", "awards", "--out", str(tmp_path / "out")]
@@ -177,7 +177,7 @@ def test_a_new_file_checks_and_says_what_is_to_be_decided(
     assert "is there already" in str(again.exception)
 
 
-def test_findings_in_every_form(connector: Path) -> None:
+def test_findings_are_written_in_every_format(connector: Path) -> None:
     connector.write_text(connector.read_text().replace("every: 15m", "evry: 15m"))
     findings = check(connector, TABLES)
     text = format_findings(findings, "text").splitlines()
@@ -196,7 +196,7 @@ def test_findings_in_every_form(connector: Path) -> None:
     }
 
 
-def test_the_exit_code_says_whether_a_file_may_be_plugged_in(connector: Path) -> None:
+def test_check_exit_code_reflects_errors(connector: Path) -> None:
     assert RUN.invoke(app, ["check", str(connector)]).exit_code == 0
     connector.write_text(connector.read_text().replace("every: 15m", "evry: 15m"))
     assert RUN.invoke(app, ["check", str(connector)]).exit_code == 1

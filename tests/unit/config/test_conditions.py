@@ -23,11 +23,11 @@ from gateway.config.expressions.conditions import compile_record_condition
         (None, False),
     ],
 )
-def test_since_fits_from_its_day_on_and_only_for_whole_days(day, fits):
+def test_since_condition_starts_on_its_day(day, fits):
     condition = Condition(path="awarded", since=date(2017, 3, 1))
     assert compile_record_condition(condition, "json", {})({"awarded": day}, {}) is fits
 
 
-def test_since_belongs_to_a_path():
+def test_since_condition_needs_a_path():
     with pytest.raises(ValidationError, match="belong to path"):
         Condition(status=200, since=date(2017, 3, 1))

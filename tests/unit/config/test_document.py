@@ -14,7 +14,7 @@ from gateway.config.yaml.document import MAX_BYTES, parse_yaml
 from gateway.errors import ConfigError
 
 
-def test_words_mean_what_they_say() -> None:
+def test_yaml_words_keep_their_meaning() -> None:
     text = (
         "a: NO\nb: on\nc: yes\nd: 2026-01-01\ne: 1.50\nf: 7\ng: true\nh: null\ni: '012'\nj: 1_000\n"
     )
@@ -45,7 +45,9 @@ def test_words_mean_what_they_say() -> None:
         ("", "empty", 1, 1),
     ],
 )
-def test_a_trap_is_a_finding_with_its_place(text: str, code: str, line: int, column: int) -> None:
+def test_yaml_trap_is_a_finding_with_its_position(
+    text: str, code: str, line: int, column: int
+) -> None:
     finding = next(
         finding for finding in parse_yaml(text.encode(), "x.yaml").findings if finding.code == code
     )
@@ -53,7 +55,7 @@ def test_a_trap_is_a_finding_with_its_place(text: str, code: str, line: int, col
     assert finding.message
 
 
-def test_bytes_that_are_no_text_and_files_without_end() -> None:
+def test_binary_and_endless_files_are_refused() -> None:
     assert parse_yaml(b"a: 1\nb: \xff\n").findings[0].code == "not-utf-8"
     assert (
         parse_yaml(b"a: 1\nb: \xff\n").findings[0].line,
@@ -62,7 +64,7 @@ def test_bytes_that_are_no_text_and_files_without_end() -> None:
     assert parse_yaml(b"#" * (MAX_BYTES + 1)).findings[0].code == "too-large"
 
 
-def test_a_file_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (document, fast_reader):
         monkeypatch.setattr(module, "MAX_NODES", 100)
     assert [found.code for found in parse_yaml(b"a: [" + b"1," * 101 + b"1]\n").findings] == [
@@ -74,12 +76,12 @@ def test_a_file_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -
     st.binary(max_size=120)
     | st.text(alphabet="ab:-[]{}#&*!|>'\"%@` \t\n01", max_size=120).map(str.encode)
 )
-def test_whatever_a_file_holds_it_is_read_or_refused(data: bytes) -> None:
+def test_any_file_is_read_or_refused(data: bytes) -> None:
     document = parse_yaml(data)
     assert document.findings or document.value is not None or data.strip()
 
 
-def test_a_file_is_carried_forward_one_version_at_a_time() -> None:
+def test_upgrade_applies_one_version_at_a_time() -> None:
     assert upgrade_text("language: 1\na: 1  # kept\n", "x") == "language: 1\na: 1  # kept\n"
     renamed = {1: lambda text: text.replace("a:", "b:")}
     assert (

@@ -71,7 +71,7 @@ def test_jmespath(text: str, found: list[Any]) -> None:
     assert compile_expression("json", text)(JSON) == found
 
 
-def test_a_column_may_have_any_name() -> None:
+def test_column_may_have_any_name() -> None:
     assert compile_expression("csv", "Date de début (réelle)")({"Date de début (réelle)": "1"}) == [
         "1"
     ]
@@ -89,7 +89,7 @@ def test_a_column_may_have_any_name() -> None:
         max_leaves=12,
     ),
 )
-def test_a_walk_finds_what_the_engine_finds(path: list[str], value: Any) -> None:
+def test_direct_path_equals_the_engine(path: list[str], value: Any) -> None:
     import jmespath
 
     expected = jmespath.search(".".join(path), value)
@@ -115,13 +115,13 @@ def test_a_walk_finds_what_the_engine_finds(path: list[str], value: Any) -> None
         ("json", "length(a, b)", "bad-expression", 0),
     ],
 )
-def test_a_mistake_shows_at_load(kind: Any, text: str, code: str, column: int) -> None:
+def test_invalid_expression_fails_at_load(kind: Any, text: str, code: str, column: int) -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_expression(kind, text, NS)
     assert (caught.value.code, caught.value.column) == (code, column)
 
 
-def test_templates_take_names_only() -> None:
+def test_templates_accept_names_only() -> None:
     assert (
         parse_template("/a/{id}?x={page:03d}&y={{id}}&z={ not one }").fill({"id": "1", "page": 7})
         == "/a/1?x=007&y={id}&z={ not one }"

@@ -74,7 +74,7 @@ def both(text: str, value: Any) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(expressions, values)
-def test_closures_find_what_the_library_finds(text: str, value: Any) -> None:
+def test_compiled_jmespath_equals_the_library(text: str, value: Any) -> None:
     both(text, value)
 
 
@@ -94,5 +94,5 @@ def test_closures_find_what_the_library_finds(text: str, value: Any) -> None:
 )
 @settings(max_examples=25, deadline=None)
 @given(values)
-def test_what_connectors_write(text: str, value: Any) -> None:
+def test_jmespath_of_shipped_connectors_is_compiled(text: str, value: Any) -> None:
     both(text, value)

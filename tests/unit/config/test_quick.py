@@ -42,7 +42,7 @@ def agree(text: str) -> bool:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_file_of_ours_is_read_alike(path: Path):
+def test_both_yaml_readers_agree_on_every_file(path: Path):
     answered = agree(path.read_text(encoding="utf-8"))
     assert answered or path.name == "thirty.yaml"
 
@@ -55,11 +55,11 @@ UNUSUAL = [
 
 
 @pytest.mark.parametrize("text", UNUSUAL, ids=range(len(UNUSUAL)))
-def test_what_is_unusual_is_left_to_the_reader_that_explains(text: str):
+def test_unusual_yaml_is_left_to_the_explaining_reader(text: str):
     assert fast_reader.read_simple_yaml(text) is fast_reader.NOT_SIMPLE
 
 
-def test_words_and_numbers_mean_what_yaml_1_2_says():
+def test_plain_scalars_follow_yaml_1_2():
     text = "a: [NO, on, yes, ~, null, true, False, 12, -3, 1.50, 2026-01-01, '12', 1_000, 12:30:45, +1, .5, 5.]\n"
     assert fast_reader.read_simple_yaml(text) == {
         "a": [
@@ -73,7 +73,7 @@ def test_words_and_numbers_mean_what_yaml_1_2_says():
     "text",
     ["a: >\n  one\n  two\n\n  three\n", "a: >-\n  one\n   more\n  two\n", "a: |+\n  x\n\nb: y\n"],
 )
-def test_folded_text_holds_what_a_person_wrote_and_no_marks_of_the_library(text: str):
+def test_folded_text_keeps_the_written_text(text: str):
     assert agree(text)
     assert "\a" not in explained(text).value["a"]
 
@@ -86,7 +86,7 @@ WORDS = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(WORDS, max_size=14).map("".join))
-def test_whatever_stands_in_a_file_both_readers_agree(text: str):
+def test_both_yaml_readers_agree_on_any_file(text: str):
     agree(text)
 
 
@@ -113,5 +113,5 @@ def written(tree: Any, indent: int = 0) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(TREES)
-def test_trees_are_read_alike(tree: Any):
+def test_both_yaml_readers_agree_on_generated_trees(tree: Any):
     agree(written(tree))

@@ -24,17 +24,17 @@ def page() -> str:
     return to_markdown((SOURCES / "introduction.md").read_text(), NEEDS)
 
 
-def test_the_page_is_made_from_the_models() -> None:
+def test_language_page_is_up_to_date() -> None:
     assert (ROOT / "connectors" / "README.md").read_text() == page(), "run: gateway language"
 
 
-def test_the_schema_is_made_from_the_models() -> None:
+def test_connector_schema_is_up_to_date() -> None:
     assert (ROOT / "schemas" / "connector.schema.json").read_text() == json_schema(NEEDS), (
         "run: gateway language"
     )
 
 
-def test_every_field_is_described_and_every_need_names_a_field() -> None:
+def test_fields_are_described_and_needs_name_fields() -> None:
     known = {
         f"{block_name(model)}.{field.alias or name}"
         for model in list_blocks()
@@ -52,7 +52,7 @@ def test_every_field_is_described_and_every_need_names_a_field() -> None:
     } == set()
 
 
-def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
+def test_page_example_passes_the_check(tmp_path: Path) -> None:
     example = re.search(r"```yaml\n(.*?)```", page(), re.DOTALL)
     assert example
     file = tmp_path / "ie-awards.yaml"
@@ -67,7 +67,7 @@ def test_the_example_of_the_page_checks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "connectors").glob("*.yaml")), ids=lambda file: file.stem
 )
-def test_editors_accept_every_connector(file: Path) -> None:
+def test_connector_schema_accepts_shipped_connectors(file: Path) -> None:
     schema = json.loads(json_schema())
     plain = json.loads(json.dumps(read_yaml(file).value, default=float))
     jsonschema.Draft202012Validator(schema).validate(plain)

@@ -59,7 +59,7 @@ def refused(answer, kind: type[Exception], reason: str, **limits: object) -> Exc
     return caught.value
 
 
-def test_a_plain_reply_arrives_whole():
+def test_plain_reply_arrives_complete():
     (body, proved), verdict, server = get(always(b'{"a":1}', content_type="application/json"))
     assert (body, proved, verdict.outcome) == (b'{"a":1}', True, "ok")
     assert server.asked[0].headers["accept-encoding"] == "gzip, deflate"
@@ -97,16 +97,16 @@ TRUNCATED = {
 
 
 @pytest.mark.parametrize("how", TRUNCATED)
-def test_a_truncated_body_is_never_taken_for_whole(how):
+def test_truncated_body_is_never_complete(how):
     refused(TRUNCATED[how], RetryLater, "INCOMPLETE_BODY")
 
 
-def test_a_body_that_ends_with_the_connection_is_not_proved_whole():
+def test_body_ended_by_the_connection_is_unproved():
     (body, proved), _, _ = get(raw(b"HTTP/1.1 200 OK\r\n\r\n[1,2"))
     assert (body, proved) == (b"[1,2", False)
 
 
-def test_size_limits_hold_before_and_after_decompression():
+def test_size_limits_apply_before_and_after_decompression():
     refused(always(b"x" * 2000), StreamHalted, "LIMIT_BYTES", max_response=1000)
     bomb = gzip.compress(b"\0" * 30_000_000)
     refused(
@@ -115,7 +115,7 @@ def test_size_limits_hold_before_and_after_decompression():
     refused(always(b"x", content_encoding="br"), StreamHalted, "ENCODING")
 
 
-def test_slow_loris_meets_the_deadline():
+def test_slow_reply_ends_at_the_deadline():
     started = time.monotonic()
     refused(
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 99, pause=0.1),
@@ -127,7 +127,7 @@ def test_slow_loris_meets_the_deadline():
     assert time.monotonic() - started < 9, "ten seconds and more is what the registry takes"
 
 
-def test_a_redirect_is_refused_and_names_only_the_host():
+def test_redirect_is_refused_and_names_only_the_host():
     error = refused(
         always(status=302, location="https://elsewhere.example/?id=CANARY"),
         StreamHalted,
@@ -136,7 +136,7 @@ def test_a_redirect_is_refused_and_names_only_the_host():
     assert "elsewhere.example" in str(error)
 
 
-def test_a_foreign_host_is_never_called():
+def test_foreign_host_is_never_called():
     async def run():
         async with (
             Server(always(b"x")) as server,
@@ -152,7 +152,7 @@ def test_a_foreign_host_is_never_called():
     asyncio.run(run())
 
 
-def test_transient_failures_are_repeated_and_counted():
+def test_transient_failures_are_retried_and_counted():
     before = metrics.RETRIES.labels("test", "HTTP_500")._value.get()
     (body, _), _, server = get(
         in_turn(always(status=500), always(status=500), always(b"good")), attempts=4
@@ -169,7 +169,7 @@ def test_retry_after_is_honoured():
     assert time.monotonic() - started >= 1.0
 
 
-def test_a_long_retry_after_is_handed_to_the_caller():
+def test_long_retry_after_is_returned_to_the_caller():
     error = refused(always(status=503, retry_after="1800"), RetryLater, "BUSY", attempts=5)
     assert error.retry_after == 1800
 
@@ -178,7 +178,7 @@ def test_a_long_retry_after_is_handed_to_the_caller():
     ("status", "reason"),
     [(401, "DENIED"), (403, "DENIED"), (404, "HTTP_404"), (410, "HTTP_410"), (400, "HTTP_400")],
 )
-def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
+def test_permanent_failures_are_not_retried(status, reason):
     asked = []
 
     async def answer(request: Asked, writer: asyncio.StreamWriter) -> None:
@@ -189,7 +189,7 @@ def test_what_repeating_cannot_mend_is_not_repeated(status, reason):
     assert len(asked) == 1
 
 
-def test_nobody_listens():
+def test_refused_connection_is_reported():
     async def run():
         client = Transport(
             "test",
@@ -209,7 +209,7 @@ def test_nobody_listens():
     asyncio.run(run())
 
 
-def test_the_breaker_opens_probes_and_closes():
+def test_breaker_opens_probes_and_closes():
     breaker = CircuitBreaker("test", threshold=2, pause=10)
     breaker.record_failure(0, "TIMEOUT")
     breaker.check(0)
@@ -265,7 +265,7 @@ def test_quiet_hours_over_midnight_and_by_zone():
     assert night.seconds_until_open(datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) == 0
 
 
-def test_basic_and_api_key_travel_as_they_should():
+def test_basic_auth_and_api_key_are_sent():
     _, _, server = get(always(b"x"), line=Connection(Basic(lambda: "u", lambda: "p:ä")))
     assert server.asked[0].headers["authorization"] == "Basic dTpwOsOk"
     _, _, server = get(
@@ -278,7 +278,7 @@ def oauth(server: Server) -> OAuth2:
     return OAuth2(server.url + "/token", lambda: "id", lambda: "sec", scope=("a", "b"))
 
 
-def test_oauth2_gets_keeps_and_renews_a_token():
+def test_oauth2_token_is_fetched_cached_and_renewed():
     tokens = iter(["one", "two", "three"])
     good = "one"
 
@@ -312,7 +312,7 @@ def test_oauth2_gets_keeps_and_renews_a_token():
     asyncio.run(run())
 
 
-def test_a_refused_token_names_the_code_and_not_the_body():
+def test_refused_token_names_the_code_not_the_body():
     async def run():
         async with (
             Server(
@@ -329,7 +329,7 @@ def test_a_refused_token_names_the_code_and_not_the_body():
     asyncio.run(run())
 
 
-def test_redaction_keeps_the_shape_and_hides_people_and_keys():
+def test_redaction_keeps_structure_and_hides_values():
     shown = redaction.redact_url(
         "https://u:p@r.example/v2/students/199001019802?since=2026-01-01&apikey=abc&name=M%C3%BCller"
     )

@@ -69,16 +69,16 @@ def refused(kind, reason, act, *args, **named):
         ("plain CANARY", RetryLater, "XML_MALFORMED"),
     ],
 )
-def test_xml_that_is_refused(document, kind, reason):
+def test_invalid_xml_is_refused(document, kind, reason):
     refused(kind, reason, xml_parser.parse, body(document))
 
 
-def test_an_unproved_document_that_stops_is_incomplete():
+def test_truncated_document_is_incomplete():
     refused(RetryLater, "INCOMPLETE_BODY", xml_parser.parse, body("<a><b/>", proved=False))
     assert xml_parser.parse(body("<a><b/></a>", proved=False)).tag == "a"
 
 
-def test_charsets_agree_or_are_configured():
+def test_conflicting_charsets_are_refused():
     latin = '<?xml version="1.0" encoding="ISO-8859-1"?><a>Müller</a>'.encode("latin-1")
     assert xml_parser.parse(body(latin)).text == "Müller"
     refused(StreamHalted, "ENCODING_CONFLICT", xml_parser.parse, body(latin), transport="utf-8")
@@ -88,13 +88,13 @@ def test_charsets_agree_or_are_configured():
     assert xml_parser.parse(body("<a/>"), transport="us-ascii").tag == "a"
 
 
-def test_comments_and_instructions_do_not_cut_a_name():
+def test_comments_do_not_cut_text():
     root = xml_parser.parse(body("<a>Mül<?x y?>ler<!-- c --> Junior</a>"))
     assert root.text == "Müller Junior"
     assert root.xpath("string()") == "Müller Junior"
 
 
-def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
+def test_large_document_is_streamed_in_bounded_memory():
     record = "<r xmlns='urn:x'><id>{}</id><t>" + "x" * 900 + "</t></r>"
     parts = [
         "<all><meta>7</meta>",
@@ -124,7 +124,7 @@ def test_a_large_document_is_cut_in_bounded_memory_and_only_when_complete():
     )
 
 
-def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
+def test_record_path_selects_only_its_records():
     text = "<l><a><p>1</p><q><p>2</p></q></a><p>3</p><b><a><p>4</p></a></b></l>"
     for place, found in (
         (xml_parser.RecordPath(("p",)), "1234"),
@@ -141,7 +141,7 @@ def test_a_place_is_a_path_and_the_rest_stays_where_it_is():
         )
 
 
-def test_records_of_the_same_name_inside_records_stay_inside():
+def test_nested_records_stay_inside():
     _, made = xml_parser.stream_records(
         body("<l><p><id>1</id><p><id>2</id></p></p>tail<p/></l>"), xml_parser.RecordPath(("p",))
     )
@@ -149,7 +149,7 @@ def test_records_of_the_same_name_inside_records_stay_inside():
     assert list(made) == [b"<p><id>1</id><p><id>2</id></p></p>", b"<p/>"]
 
 
-def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
+def test_streamed_records_have_a_content_digest():
     made = [
         xml_parser.stream_records(body(text), xml_parser.RecordPath(("p",)))[1]
         for text in (
@@ -166,7 +166,7 @@ def test_records_that_were_cut_have_a_digest_that_any_of_them_changes():
 
 
 @pytest.mark.parametrize("above", [1, 2, 150, 198])
-def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
+def test_record_depth_is_limited(above):
     inside = xml_parser.MAX_DEPTH - above - 2
     for more in (0, 1):
         deep = "<a>" * (inside + more) + "<b/>" + "</a>" * (inside + more)
@@ -202,11 +202,11 @@ def test_a_record_is_as_deep_as_a_document_may_be_and_no_deeper(above):
         ('{"a":1}'.encode("utf-16"), StreamHalted, "ENCODING"),
     ],
 )
-def test_json_that_is_refused(document, kind, reason):
+def test_invalid_json_is_refused(document, kind, reason):
     refused(kind, reason, formats.read_json, body(document), "x")
 
 
-def test_json_that_is_read():
+def test_valid_json_is_read():
     assert formats.read_json(body("\ufeff[1.5]"), "x") == [1.5]
     assert formats.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {
         "u": "http://x"
@@ -222,7 +222,7 @@ def test_json_that_is_read():
         '"\\ude00\\ud83d"',
     ],
 )
-def test_json_is_read_the_same_however_it_is_written(text):
+def test_json_formatting_does_not_matter(text):
     for written in (
         text,
         json.dumps(json.loads(text), separators=(",", ":")),
@@ -231,7 +231,7 @@ def test_json_is_read_the_same_however_it_is_written(text):
         assert repr(formats.read_json(body(written), "x")) == repr(json.loads(text))
 
 
-def test_json_of_one_value_a_line_ends_where_its_lines_end():
+def test_json_lines_end_with_their_lines():
     assert formats.read_json(body('{"a":"x\u2028y\x85z"}\r\n\n[2]\n'), "x", lines=True) == [
         {"a": "x\u2028y\x85z"},
         [2],
@@ -252,11 +252,11 @@ def test_json_of_one_value_a_line_ends_where_its_lines_end():
         (b'{"a":"\xff"}', True, StreamHalted, "ENCODING"),
     ],
 )
-def test_json_of_one_value_a_line_is_never_a_part_taken_for_all(document, proved, kind, reason):
+def test_truncated_json_lines_are_refused(document, proved, kind, reason):
     refused(kind, reason, formats.read_json, body(document, proved=proved), "x", lines=True)
 
 
-def test_a_lone_surrogate_survives_as_an_escape():
+def test_lone_surrogate_survives_as_an_escape():
     value = formats.json_value('{"n":"\\ud800"}', "x")
     assert json.loads(formats.dump_json(value)) == value
     assert formats.dump_json({"n": "é"}) == '{"n":"é"}'.encode()

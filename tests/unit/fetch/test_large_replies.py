@@ -134,7 +134,7 @@ def test_fifty_megabytes_are_read_in_bounded_memory(tmp_path, record_property):
         ({"promised": 90_000_000}, "INCOMPLETE_BODY"),
     ],
 )
-def test_of_a_reply_that_stops_before_its_end_nothing_is_emitted(tmp_path, cut, reason):
+def test_truncated_reply_emits_no_record(tmp_path, cut, reason):
     found, size = read(tmp_path, 3_000, **cut)
     assert size > STREAMING_THRESHOLD_BYTES
     assert (found["records"], found["failure"]) == (0, reason)

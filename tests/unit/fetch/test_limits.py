@@ -45,9 +45,7 @@ async def ask(limit: RateLimiter, arrivals: list[float], delay: float, reply: fl
 
 
 @pytest.mark.parametrize(("rate", "concurrency"), [(40.0, 1), (40.0, 6), (25.5, 3)])
-def test_the_registry_never_sees_more_than_the_rate_however_long_requests_travel(
-    rate: float, concurrency: int
-):
+def test_rate_limit_holds_at_the_registry(rate: float, concurrency: int):
     dice = random.Random(7)
     arrivals: list[float] = []
 
@@ -62,7 +60,7 @@ def test_the_registry_never_sees_more_than_the_rate_however_long_requests_travel
     assert busiest(arrivals, int(rate) / rate) <= int(rate)
 
 
-def test_the_rate_is_used_when_replies_are_quick():
+def test_rate_limit_is_fully_used():
     arrivals: list[float] = []
 
     async def main() -> float:
@@ -74,7 +72,7 @@ def test_the_rate_is_used_when_replies_are_quick():
     assert asyncio.run(main()) < 3 * 2.0
 
 
-def test_a_slow_reply_does_not_hold_up_the_next_request_for_ever():
+def test_slow_reply_does_not_block_the_next_request():
     async def main() -> float:
         limit = budget(rate=1.0, concurrency=2)
         async with limit.request_slot() as turn:
@@ -86,7 +84,7 @@ def test_a_slow_reply_does_not_hold_up_the_next_request_for_ever():
     assert MAX_TRANSIT_SECONDS + 0.9 < asyncio.run(main()) < MAX_TRANSIT_SECONDS + 10
 
 
-def test_a_hold_stops_requests_that_wait_already():
+def test_pause_applies_to_waiting_requests():
     async def main() -> float:
         limit = budget(rate=10.0, concurrency=2)
         async with limit.request_slot():
@@ -101,7 +99,7 @@ def test_a_hold_stops_requests_that_wait_already():
     assert asyncio.run(main()) >= 0.5
 
 
-def test_who_takes_over_waits_one_window():
+def test_new_owner_waits_one_rate_window():
     async def main() -> float:
         limit = budget(rate=4.0)
         limit.set_lease(UnlimitedLease())
@@ -112,7 +110,7 @@ def test_who_takes_over_waits_one_window():
     assert 0.95 < asyncio.run(main()) < 5
 
 
-def test_quiet_hours_raise_instead_of_waiting():
+def test_quiet_hours_raise_retry_later():
     from zoneinfo import ZoneInfo
 
     from gateway.fetch.http.rate_limiter import QuietHours
@@ -128,7 +126,7 @@ def test_quiet_hours_raise_instead_of_waiting():
     assert raised.value.reason == "QUIET_HOURS"
 
 
-def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
+def test_lease_counts_from_the_sent_heartbeat():
     tenure = Lease(1)
     assert not tenure.is_valid
     tenure.resume()
@@ -151,7 +149,7 @@ def test_a_tenure_ends_counted_from_when_the_answered_heartbeat_was_sent():
     assert not tenure.is_valid, "what was given out before is over"
 
 
-def test_nobody_asks_without_tenure_and_everybody_goes_on_with_it():
+def test_requests_wait_for_the_lease():
     async def main() -> tuple[int, int]:
         tenure, arrivals = Lease(60), list[float]()
         limit = budget(rate=100.0)
@@ -199,7 +197,7 @@ def served(
     return arrivals
 
 
-def test_fetching_a_token_counts_as_asking():
+def test_token_request_counts_against_the_rate():
     arrivals = served(4.0, 3, auth=True)
     assert len(arrivals) > 4, "three calls and some tokens"
     assert all(second - first > 0.1 for first, second in itertools.pairwise(arrivals)), (
@@ -208,7 +206,7 @@ def test_fetching_a_token_counts_as_asking():
     assert busiest(arrivals, 1.0) <= 4
 
 
-def test_a_slow_registry_is_asked_at_its_rate_and_not_slower():
+def test_slow_registry_is_polled_at_its_rate():
     """With two places, the second request leaves while the first is being answered."""
     arrivals = served(1.0, 2, concurrency=2, hold=9.0)
     assert MAX_TRANSIT_SECONDS + 0.9 < arrivals[1] - arrivals[0] < 8

@@ -64,7 +64,7 @@ def ask(tmp_path, answer) -> tuple[list[str], Server]:
     return asyncio.run(run())
 
 
-def test_a_token_is_fetched_kept_and_fetched_again_when_it_ends(tmp_path):
+def test_login_token_is_cached_and_renewed(tmp_path):
     tokens = iter(["one", "two"])
     valid = ["one", "two", "two"]
 
@@ -104,7 +104,7 @@ def test_a_token_is_fetched_kept_and_fetched_again_when_it_ends(tmp_path):
     "answer_of_login",
     [(200, b'{"data": {}}'), (403, b'{"data": {"token": "x"}}'), (200, b"<html>CANARY</html>")],
 )
-def test_a_login_without_a_token_halts_and_shows_nothing(tmp_path, answer_of_login):
+def test_login_without_a_token_halts_without_details(tmp_path, answer_of_login):
     status, body = answer_of_login
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:

@@ -39,7 +39,7 @@ def look(name):
     return lambda root: [root[name]] if root.get(name) is not None else []
 
 
-def test_link_headers_as_people_write_them():
+def test_link_headers_are_parsed():
     assert paging.link(['<https://x/2>; rel="next"'], "next") == "https://x/2"
     assert (
         paging.link(
@@ -62,7 +62,7 @@ def test_link_headers_as_people_write_them():
         paging.Offset(2, total=look("t")),
     ],
 )
-def test_a_window_that_shrinks_while_it_is_read_is_begun_again(pager):
+def test_shrinking_window_is_restarted(pager):
     """Pages are counted: when a record leaves the window those behind move up, and the next page would pass some over."""
     first = {"t": 6, "more": True}
     asks, _ = walk(pager, [seen(first, count=2)])
@@ -74,7 +74,7 @@ def test_a_window_that_shrinks_while_it_is_read_is_begun_again(pager):
     assert walk(pager, [seen(first, count=2), seen({"t": 7, "more": True}, count=2)])[0]
 
 
-def test_next_url_and_its_loops():
+def test_next_url_loop_is_detected():
     pager = paging.NextUrl(look("next"))
     asks, ended = walk(pager, [seen({"next": "?page=2"}), seen({"next": None})])
     assert asks[1].url == "https://r.example/a/b?page=2"
@@ -85,7 +85,7 @@ def test_next_url_and_its_loops():
     assert walk(pager, [seen()], {"url": "https://r.example/7"})[0][0].url == "https://r.example/7"
 
 
-def test_tokens_end_on_none_and_on_the_same_without_records():
+def test_cursor_paging_ends_without_a_new_token():
     pager = paging.CursorToken(look("token"))
     asks, ended = walk(
         pager, [seen({"token": "a"}), seen({"token": "b"}), seen({"token": "b"}, count=0)]
@@ -97,7 +97,7 @@ def test_tokens_end_on_none_and_on_the_same_without_records():
 
 
 @pytest.mark.parametrize("start", [0, 1])
-def test_page_numbers_stop_on_each_sign(start):
+def test_page_number_paging_stops_at_the_end(start):
     for pager, replies in (
         (
             paging.PageNumber(start, more=look("more")),
@@ -117,7 +117,7 @@ def test_page_numbers_stop_on_each_sign(start):
         assert ended
 
 
-def test_a_total_that_is_not_reached_is_an_error():
+def test_unreached_total_is_an_error():
     for pager in (paging.PageNumber(total=look("t"), size=2), paging.Offset(2, total=look("t"))):
         with pytest.raises(RetryLater) as caught:
             walk(pager, [seen({"t": 100}, count=2), seen({"t": 100}, count=1)])
@@ -127,7 +127,7 @@ def test_a_total_that_is_not_reached_is_an_error():
     assert caught.value.reason == "COUNT_MISSING"
 
 
-def test_repeated_pages_loops_and_endless_emptiness():
+def test_repeated_and_empty_pages_are_stopped():
     pager = paging.PageNumber(more=look("more"))
     with pytest.raises(RetryLater) as caught:
         walk(pager, [seen({"more": 1}, digest="a"), seen({"more": 1}, digest="a")])
@@ -150,14 +150,14 @@ def test_repeated_pages_loops_and_endless_emptiness():
     assert caught.value.reason == "COUNT_MISMATCH"
 
 
-def test_offsets_move_by_what_came():
+def test_offset_paging_advances_by_received_records():
     asks, ended = walk(paging.Offset(10), [seen(count=10), seen(count=10), seen(count=4)])
     assert [ask.variables["offset"] for ask in asks] == [0, 10, 20]
     assert ended
 
 
 @given(st.integers(1, 12), st.integers(0, 11))
-def test_a_restart_asks_for_the_rest(pages, at):
+def test_paging_resumes_after_a_restart(pages, at):
     at = min(at, pages - 1)
     pager = paging.PageNumber(pages=look("n"))
     full, _ = walk(pager, [seen({"n": pages}) for _ in range(pages)])
@@ -194,7 +194,7 @@ def archive(pager, newest, state=None):
         return read, probed
 
 
-def test_an_atom_archive_is_walked_back_and_read_forward():
+def test_atom_archive_is_read_in_order():
     assert archive(paging.AtomArchive(), 5) == ([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
     since = paging.AtomArchive(datetime(2026, 1, 4, 0, 30, tzinfo=UTC))
     assert archive(since, 6) == ([4, 5, 6], [6, 5, 4])

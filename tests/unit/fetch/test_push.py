@@ -82,7 +82,7 @@ STREAM = "records: items\nid: id\nkeep: {reference: ref}\n"
 ACK = """accepted: {body: '{"ok": "{reference}", "n": {count}}'}\nrefused: {status: 422, body: '{"why": "{reason}"}'}\nbusy: {status: 503, body: later}\n"""
 
 
-def test_accepted_only_after_it_is_stored(tmp_path):
+def test_push_is_accepted_after_it_is_stored(tmp_path):
     answer, stored = push(
         tmp_path, ACK, STREAM, send=posting(json={"items": [{"id": 1, "ref": 'a"b'}, {"id": 2}]})
     )
@@ -108,7 +108,7 @@ def test_accepted_only_after_it_is_stored(tmp_path):
         (b"x" * 200_000, "LIMIT_BYTES"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path, content, reason):
+def test_unreadable_push_is_refused_with_a_reason(tmp_path, content, reason):
     answer, stored = push(
         tmp_path,
         ACK,
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(tmp_path, content, reason)
     assert stored == []
 
 
-def test_callers_show_their_credentials(tmp_path):
+def test_push_callers_need_credentials(tmp_path):
     block = ACK + "auth: {basic: {username: them, password: {secret: password}}}\n"
     good = {"json": {"items": []}, "auth": ("them", "pass")}
     assert push(tmp_path, block, STREAM, send=posting(**good))[0].status_code == 200
@@ -154,7 +154,7 @@ id: "@id"
 """
 
 
-def test_a_form_with_a_signed_document(tmp_path):
+def test_signed_document_in_a_form_is_read(tmp_path):
     answer, stored = push(tmp_path, ACK + FORM, SIGNED, send=form(elmo=elmo(), returnCode="OK"))
     assert answer.status_code == 200
     assert stored[0].context["returnCode"] == "OK"
@@ -181,7 +181,7 @@ refused: {media_type: text/xml, status: 500, body: "<fault>{reason}</fault>"}
 """
 
 
-def test_a_signed_soap_message(tmp_path):
+def test_signed_soap_push_is_read(tmp_path):
     content = etree.fromstring("<publish><proof id='7' ref='a&amp;b'/></publish>")
     message = envelope.build_message("1.1", content, "").envelope
     rule = Signature(

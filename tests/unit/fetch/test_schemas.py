@@ -41,7 +41,7 @@ def check(folder, document: str, mode: str = "strict", **rule):
     )
 
 
-def test_an_import_is_found_by_its_name_beside_the_schema(folder):
+def test_schema_import_is_found_in_its_folder(folder):
     check(folder, "<r xmlns='urn:a'>1</r>")
     with pytest.raises(StreamHalted) as caught:
         check(folder, "<r xmlns='urn:a'>CANARY</r>")
@@ -53,7 +53,7 @@ def test_an_import_is_found_by_its_name_beside_the_schema(folder):
     check(folder, "<r xmlns='urn:a'>x</r>", "off")
 
 
-def test_an_envelope_is_checked_by_what_is_in_its_body(folder):
+def test_envelope_is_checked_by_its_body(folder):
     wrap = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{}</s:Body></s:Envelope>'
     check(folder, wrap.format("<r xmlns='urn:a'>1</r>"))
     with pytest.raises(StreamHalted):
@@ -63,7 +63,7 @@ def test_an_envelope_is_checked_by_what_is_in_its_body(folder):
 @pytest.mark.parametrize(
     "where", ["http://x.example/absent.xsd", "file:///etc/absent.xsd", "../outside.xsd"]
 )
-def test_nothing_outside_the_folder_is_read(folder, where):
+def test_schema_reads_nothing_outside_its_folder(folder, where):
     inner = folder / "inner"
     inner.mkdir()
     (folder / "outside.xsd").write_text((folder / "b.xsd").read_text())
@@ -76,7 +76,7 @@ def test_nothing_outside_the_folder_is_read(folder, where):
 
 
 @pytest.mark.reference
-def test_saved_replies_break_their_own_schema_and_are_refused_without_a_value(tmp_path):
+def test_reply_that_breaks_its_schema_is_refused(tmp_path):
     saved = REFERENCE / "registries" / "finland" / "virta"
     if not saved.is_dir():
         pytest.skip("the reference material is not here: set GATEWAY_REFERENCE")

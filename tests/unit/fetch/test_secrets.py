@@ -64,12 +64,12 @@ def put(folder: Path, content: bytes, name: str = "registry/key") -> Path:
         (b"\0\xff", b"\0\xff"),
     ],
 )
-def test_one_line_end_is_dropped_and_nothing_else(folder: Path, content: bytes, value: bytes):
+def test_secret_file_drops_one_line_end(folder: Path, content: bytes, value: bytes):
     put(folder, content)
     assert FileSecrets(folder)("registry/key") == value
 
 
-def test_a_replaced_file_is_read_anew(folder: Path):
+def test_replaced_secret_file_is_reread(folder: Path):
     secrets = FileSecrets(folder)
     path = put(folder, b"first")
     assert secrets("registry/key") == b"first"
@@ -84,7 +84,7 @@ def test_a_replaced_file_is_read_anew(folder: Path):
     assert secrets("registry/key") == b"another one!"
 
 
-def test_a_file_behind_a_link_that_turns_is_read_anew(folder: Path):
+def test_secret_behind_a_moved_link_is_reread(folder: Path):
     """Kubernetes replaces mounted secrets by turning a link."""
     for name in ("one", "two"):
         (folder / name).mkdir()
@@ -97,9 +97,7 @@ def test_a_file_behind_a_link_that_turns_is_read_anew(folder: Path):
     assert secrets("data/key") == b"two"
 
 
-def test_the_environment_serves_where_there_is_no_file(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_environment_is_used_without_a_secret_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GATEWAY_SECRET_REGISTRY_KEY", "from the environment")
     secrets = FileSecrets(folder)
     assert secrets("registry/key") == b"from the environment"
@@ -107,7 +105,7 @@ def test_the_environment_serves_where_there_is_no_file(
     assert secrets("registry/key") == b"from the file"
 
 
-def test_what_is_wrong_is_named_and_no_value_is_shown(folder: Path, tmp_path: Path):
+def test_secret_error_names_the_file_not_the_value(folder: Path, tmp_path: Path):
     secrets = FileSecrets(folder)
     with pytest.raises(
         StreamHalted,
@@ -125,7 +123,7 @@ def test_what_is_wrong_is_named_and_no_value_is_shown(folder: Path, tmp_path: Pa
     assert "secret-17" not in str(raised.value)
 
 
-def test_a_running_client_takes_the_new_token(folder: Path, tmp_path: Path):
+def test_running_client_uses_the_new_secret(folder: Path, tmp_path: Path):
     """No restart: the request after the replacement carries the new token."""
     (folder / "turning").mkdir()
 
@@ -146,7 +144,7 @@ def test_a_running_client_takes_the_new_token(folder: Path, tmp_path: Path):
     assert asyncio.run(scenario()) == ["Bearer first", "Bearer second"]
 
 
-def test_no_setting_shows_a_secret():
+def test_settings_never_show_a_secret():
     hidden = {
         name: SecretStr("secret-17-of-the-settings")
         for name, one in Settings.model_fields.items()

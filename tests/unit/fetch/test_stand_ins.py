@@ -51,7 +51,7 @@ async def read(connector, stream: str, window: TimeWindow = ALL, *, secrets=SECR
         ]
 
 
-def test_rest_by_page_number(tmp_path):
+def test_rest_registry_is_read_by_page_number(tmp_path):
     async def case():
         async with await rest_catalogue.start(records=250) as registry:
             found = await read(connector(tmp_path, "demo-rest", registry.url), "programmes")
@@ -73,7 +73,7 @@ def test_rest_by_page_number(tmp_path):
     asyncio.run(case())
 
 
-def test_soap_by_window_and_page(tmp_path):
+def test_soap_registry_is_read_by_window_and_page(tmp_path):
     async def case():
         async with await soap_credits.start(records=250) as registry:
             made = connector(tmp_path, "demo-soap", registry.url)
@@ -91,7 +91,7 @@ def test_soap_by_window_and_page(tmp_path):
     asyncio.run(case())
 
 
-def test_a_restart_goes_on_at_every_position(tmp_path):
+def test_read_resumes_at_every_position(tmp_path):
     async def case():
         async with await rest_catalogue.start(records=350) as registry:
             made = connector(tmp_path, "demo-rest", registry.url)
@@ -107,7 +107,7 @@ def test_a_restart_goes_on_at_every_position(tmp_path):
     asyncio.run(case())
 
 
-def test_wrong_credentials_stop_the_stream(tmp_path):
+def test_wrong_credentials_halt_the_stream(tmp_path):
     async def case():
         async with (
             await rest_catalogue.start(records=5) as registry,
@@ -134,7 +134,7 @@ def test_wrong_credentials_stop_the_stream(tmp_path):
 
 @pytest.mark.parametrize("name", ["demo-rest", "demo-soap"])
 @pytest.mark.parametrize("kind", ["error", "too_many", "truncated", "html", "error_inside"])
-def test_a_passing_misbehaviour_costs_nothing(tmp_path, name, kind):
+def test_transient_misbehaviour_loses_nothing(tmp_path, name, kind):
     async def case():
         async with await (rest_catalogue if name == "demo-rest" else soap_credits).start(
             records=250
@@ -161,7 +161,7 @@ def test_a_passing_misbehaviour_costs_nothing(tmp_path, name, kind):
         ("error", RetryLater, {"HTTP_500"}),
     ],
 )
-def test_a_lasting_misbehaviour_has_a_reason(tmp_path, name, kind, error, reason):
+def test_lasting_misbehaviour_has_a_reason(tmp_path, name, kind, error, reason):
     async def case():
         async with await (rest_catalogue if name == "demo-rest" else soap_credits).start(
             records=350

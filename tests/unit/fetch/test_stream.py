@@ -114,7 +114,7 @@ def ids(found):
     return [raw.native_id for page in found for raw in page.records]
 
 
-def test_the_request_is_filled_and_what_has_no_value_is_left_out(tmp_path):
+def test_request_templates_are_filled(tmp_path):
     found, server = read(
         tmp_path,
         lambda *_: [{"id": 1, "changed": "2026-01-05T10:00:00Z"}],
@@ -133,7 +133,7 @@ def test_the_request_is_filled_and_what_has_no_value_is_left_out(tmp_path):
     assert (found[0].last, found[0].complete, found[0].position) == (True, False, "")
 
 
-def test_subjects_in_batches_as_json_list_query_and_text(tmp_path):
+def test_subjects_are_sent_in_batches(tmp_path):
     def route(asked, path, query):
         return [{"id": one} for one in json.loads(asked.body)["who"]]
 
@@ -154,7 +154,7 @@ def test_subjects_in_batches_as_json_list_query_and_text(tmp_path):
     assert "p1" not in found[0].position
 
 
-def test_institutions_have_their_own_address_and_credentials(tmp_path):
+def test_institutions_have_their_own_connection(tmp_path):
     async def run():
         async with Server(serve(lambda asked, *_: [{"id": asked.headers["x-key"]}])) as one:
             stream = f"""
@@ -194,7 +194,7 @@ def test_institutions_have_their_own_address_and_credentials(tmp_path):
     asyncio.run(run())
 
 
-def test_a_stream_of_ids_is_split_with_the_stream_that_reads_it(tmp_path):
+def test_id_stream_is_split_with_its_reader(tmp_path):
     parties = "school: {in: {parties: {a: {}, b: {}}}}"
     detail = f"""
     for_each: {{{parties}, one: {{in: {{stream: listed}}}}}}
@@ -236,7 +236,7 @@ id: id
 TOO_MANY = "replies: [{when: {path: error, is: TOO_MANY}, then: halve_window}, {when: {path: error, is: NONE}, then: empty}]"
 
 
-def test_windows_halve_until_they_fit_and_a_restart_keeps_the_halves(tmp_path):
+def test_windows_are_halved_until_they_fit(tmp_path):
     found, _ = read(tmp_path, halving, HALVED, TOO_MANY)
     assert ids(found) == ["01-03", "03-05", "05-07", "07-09"]
     assert [page.last for page in found] == [False, False, False, True]
@@ -247,7 +247,7 @@ def test_windows_halve_until_they_fit_and_a_restart_keeps_the_halves(tmp_path):
     assert caught.value.reason == "WINDOW_TOO_SMALL"
 
 
-def test_an_empty_outcome_is_an_empty_page_and_a_failure_inside_200_is_not(tmp_path):
+def test_empty_reply_and_failure_inside_200_differ(tmp_path):
     found, _ = read(tmp_path, lambda *_: {"error": "NONE"}, HALVED, TOO_MANY)
     assert (ids(found), found[-1].last) == ([], True)
     with pytest.raises(StreamHalted) as caught:
@@ -274,7 +274,7 @@ id: id
 """
 
 
-def test_ids_are_fetched_one_by_one_and_deletions_are_not(tmp_path):
+def test_details_are_fetched_by_id_except_deletions(tmp_path):
     def route(asked, path, query):
         if path == "/changes":
             return {
@@ -316,7 +316,7 @@ def test_ids_are_fetched_one_by_one_and_deletions_are_not(tmp_path):
     assert caught.value.reason == "EXPAND_MISSING"
 
 
-def test_ids_are_fetched_in_batches_and_told_apart_by_key(tmp_path):
+def test_details_are_fetched_in_batches_by_key(tmp_path):
     def route(asked, path, query):
         if path == "/ids":
             return ["1", "2", "3"]
@@ -333,7 +333,7 @@ def test_ids_are_fetched_in_batches_and_told_apart_by_key(tmp_path):
     assert [json.loads(asked.body)["ssns"] for asked in server.asked[1:]] == [["1", "2"], ["3"]]
 
 
-def test_a_zip_of_tables_is_joined_by_key_and_cut_into_pages(tmp_path):
+def test_zip_of_tables_is_joined_and_paged(tmp_path):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("main.csv", "id;name\n" + "".join(f"{n};thing {n}\n" for n in range(2500)))
@@ -358,7 +358,7 @@ def test_a_zip_of_tables_is_joined_by_key_and_cut_into_pages(tmp_path):
     assert ids(rest) == ids(found)[1000:]
 
 
-def test_a_change_feed_is_read_until_nothing_new_and_remembers_where(tmp_path):
+def test_change_feed_is_read_to_its_end_and_resumed(tmp_path):
     log = [{"pos": n, "id": f"r{n}", "op": "delete" if n == 3 else "insert"} for n in range(1, 6)]
     stream = """
     request: {get: /changes, query: {after: "{cursor}", limit: 2}}
@@ -379,7 +379,7 @@ def test_a_change_feed_is_read_until_nothing_new_and_remembers_where(tmp_path):
     assert ids(more) == ["r6"]
 
 
-def test_an_export_is_started_awaited_and_downloaded_by_a_redirect(tmp_path):
+def test_export_is_started_awaited_and_downloaded(tmp_path):
     states = ["pending", "pending", "complete"]
 
     def route(asked, path, query):
@@ -408,7 +408,7 @@ def test_an_export_is_started_awaited_and_downloaded_by_a_redirect(tmp_path):
     assert ids(found) == ["/real/file/1", "/real/file/2"]
 
 
-def test_children_kinds_and_kept_surroundings_in_xml(tmp_path):
+def test_xml_children_kinds_and_context_are_read(tmp_path):
     document = """<l xmlns="urn:x"><school code="S1"><degree id="1"><course id="2"><course id="3"/></course></degree><course id="4"/></school></l>"""
     stream = """
     request: {get: /x}
@@ -427,7 +427,7 @@ def test_children_kinds_and_kept_surroundings_in_xml(tmp_path):
     assert found[0].records[0].media_type == "application/xml"
 
 
-def test_a_document_in_a_document(tmp_path):
+def test_embedded_document_is_read(tmp_path):
     inner = json.dumps({"list": [{"oid": "1.2.3", "name": "Müller & <b>"}]})
     envelope = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><r xmlns="urn:p"><![CDATA[{inner}]]></r></s:Body></s:Envelope>'
     stream = """
@@ -449,7 +449,7 @@ def test_a_document_in_a_document(tmp_path):
     assert caught.value.reason == "DECODE_EMPTY"
 
 
-def test_faults_inside_200_and_500_mean_the_same(tmp_path):
+def test_soap_faults_in_200_and_500_are_equal(tmp_path):
     def fault(code):
         return f"""<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>{code}</faultcode>
           <faultstring>CANARY</faultstring></s:Fault></s:Body></s:Envelope>"""
@@ -471,7 +471,7 @@ def test_faults_inside_200_and_500_mean_the_same(tmp_path):
     assert ids(found) == []
 
 
-def test_addressing_is_answered_by_its_message_id(tmp_path):
+def test_ws_addressing_relates_to_the_request(tmp_path):
     def route(asked, path, query):
         sent = asked.body.decode().partition("MessageID>")[2].partition("<")[0]
         answers = sent if asked.target.endswith("good") else "urn:uuid:other"
@@ -485,7 +485,7 @@ def test_addressing_is_answered_by_its_message_id(tmp_path):
     assert caught.value.reason == "RELATES_TO"
 
 
-def test_a_record_without_an_id_still_arrives(tmp_path):
+def test_record_without_an_id_is_emitted(tmp_path):
     found, _ = read(
         tmp_path,
         lambda *_: [{"name": "no id"}, {"id": "x" * 900}],
@@ -495,7 +495,7 @@ def test_a_record_without_an_id_still_arrives(tmp_path):
     assert all(raw.native_id.startswith("?") for raw in found[0].records)
 
 
-def test_half_a_resumed_scan_never_says_complete(tmp_path):
+def test_resumed_scan_is_never_complete(tmp_path):
     def route(asked, path, query):
         return {"items": [{"id": query["p"]}], "pages": 3}
 
@@ -507,7 +507,7 @@ def test_half_a_resumed_scan_never_says_complete(tmp_path):
     assert not rest[-1].complete
 
 
-def test_a_next_url_to_another_host_is_refused(tmp_path):
+def test_next_url_to_another_host_is_refused(tmp_path):
     stream = "request: {get: /}\npaging: {next_url: next}\nrecords: items\nid: id\n"
     with pytest.raises(StreamHalted) as caught:
         read(
@@ -520,7 +520,7 @@ def test_a_next_url_to_another_host_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("records", ["//x:r", "/x:l/x:r", "//x:l/x:r", "x:r"])
-def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, records):
+def test_streamed_document_gives_the_same_records(tmp_path, monkeypatch, records):
     from gateway.fetch.decode import chain
 
     stream = f"request: {{get: /}}\nrecords: '{records}'\nid: '@id'\nchildren: 'x:c'\n"
@@ -543,7 +543,7 @@ def test_a_document_that_is_cut_gives_the_same_records(tmp_path, monkeypatch, re
     assert [page.position for page in cut] == [page.position for page in small]
 
 
-def test_a_loop_over_the_ids_of_another_stream(tmp_path):
+def test_loop_reads_ids_of_another_stream(tmp_path):
     def route(asked, path, query):
         if path == "/programs":
             return [{"id": "a"}, {"id": "b"}]
@@ -578,7 +578,7 @@ def test_a_loop_over_the_ids_of_another_stream(tmp_path):
     assert found[0].records[0].context["program"] == "a"
 
 
-def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, monkeypatch):
+def test_unexpected_error_halts_without_a_payload(tmp_path, monkeypatch):
     from gateway.fetch import record_selector
 
     def broken(*_):
@@ -596,7 +596,7 @@ def test_what_nobody_foresaw_stops_the_stream_and_shows_no_payload(tmp_path, mon
     assert "CANARY" not in str(caught.value)
 
 
-def test_meanings_are_tried_in_order(tmp_path):
+def test_reply_rules_apply_in_order(tmp_path):
     stream = 'request: {get: /}\nrecords: "@"\nid: id\n'
     block = "replies: [{when: {path: code, is: NOBODY}, then: empty}, {when: {status: 404}, then: stop, reason: WRONG_ADDRESS}]"
     found, _ = read(tmp_path, lambda *_: (404, {"code": "NOBODY"}), stream, block)
@@ -607,7 +607,7 @@ def test_meanings_are_tried_in_order(tmp_path):
         assert caught.value.reason == "WRONG_ADDRESS"
 
 
-def test_a_window_is_started_again_once(tmp_path):
+def test_window_is_restarted_once(tmp_path):
     stream = 'request: {get: /, query: {c: "{cursor}"}}\npaging: {cursor: {from: next}}\nrecords: items\nid: id\n'
     block = "replies: [{when: {status: 410}, then: restart_window}]"
     gone = [True]
@@ -628,7 +628,7 @@ def test_a_window_is_started_again_once(tmp_path):
     assert caught.value.reason == "CURSOR_EXPIRED"
 
 
-def test_a_table_that_may_have_been_cut_short_is_not_read(tmp_path):
+def test_possibly_truncated_csv_is_refused(tmp_path):
     async def run():
         async def answer(asked, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\nid\n1\n")

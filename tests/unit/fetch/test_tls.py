@@ -45,7 +45,7 @@ def get(tmp_path, made: Made, *, clients: Made | None = None, **own):
     return asyncio.run(run())
 
 
-def test_a_trusted_server_is_believed(tmp_path):
+def test_trusted_server_is_accepted(tmp_path):
     assert get(tmp_path, SERVER, authorities=AUTHORITY.pem) == b"x"
 
 
@@ -58,19 +58,19 @@ def test_a_trusted_server_is_believed(tmp_path):
     ],
     ids=["self-signed", "wrong host", "expired"],
 )
-def test_a_wrong_certificate_is_refused(tmp_path, made, reason):
+def test_wrong_server_certificate_is_refused(tmp_path, made, reason):
     with pytest.raises(StreamHalted) as caught:
         get(tmp_path, made, authorities=AUTHORITY.pem)
     assert caught.value.reason == reason
 
 
-def test_a_private_authority_is_not_trusted_by_default(tmp_path):
+def test_private_authority_is_not_trusted_by_default(tmp_path):
     with pytest.raises(StreamHalted) as caught:
         get(tmp_path, SERVER)
     assert caught.value.reason == "TLS_UNTRUSTED"
 
 
-def test_mutual_tls_from_pem_and_pkcs12(tmp_path):
+def test_mutual_tls_works_with_pem_and_pkcs12(tmp_path):
     pem = {"certificate": CLIENT.pem, "key": CLIENT.key_pem}
     assert get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, **pem) == b"x"
     bundle = pkcs12.serialize_key_and_certificates(
@@ -92,7 +92,7 @@ def test_mutual_tls_from_pem_and_pkcs12(tmp_path):
 @pytest.mark.parametrize(
     "own", [{}, {"certificate": STRANGER.pem, "key": STRANGER.key_pem}], ids=["none", "stranger"]
 )
-def test_without_the_right_client_certificate_there_is_no_reply_and_a_hint(tmp_path, own):
+def test_wrong_client_certificate_gives_a_hint(tmp_path, own):
     with pytest.raises((StreamHalted, RetryLater)) as caught:
         get(tmp_path, SERVER, clients=AUTHORITY, authorities=AUTHORITY.pem, **own)
     assert caught.value.reason in {"TLS_REFUSED", "CONNECTION_LOST"}
@@ -109,7 +109,7 @@ def test_without_the_right_client_certificate_there_is_no_reply_and_a_hint(tmp_p
         {"certificate": make("old", AUTHORITY, days=-1).pem, "key": CLIENT.key_pem},
     ],
 )
-def test_material_that_cannot_be_used_is_named_and_not_shown(own):
+def test_unusable_tls_material_is_named_not_shown(own):
     with pytest.raises(StreamHalted) as caught:
         tls.client_context("test", **own)
     assert caught.value.reason == "TLS_MATERIAL"

@@ -253,7 +253,7 @@ def altered_xml(data: st.DataObject, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("name", "stream"), STREAMS, ids=lambda part: part)
-def test_both_ways_end_alike(name: str, stream: str) -> None:
+def test_generated_code_equals_the_functions(name: str, stream: str) -> None:
     raws = samples(CONNECTORS[name], stream)
     assert raws or not any(example.given for example in CONNECTORS[name].streams[stream].tests)
     for raw in raws:
@@ -280,7 +280,7 @@ def test_both_ways_end_alike(name: str, stream: str) -> None:
     altered()
 
 
-def test_the_forms_are_accepted_as_they_stand() -> None:
+def test_rule_forms_are_accepted() -> None:
     """Else the property above would only ever compare rejections."""
     for stream in CONNECTORS["forms"].streams:
         (raw,) = samples(CONNECTORS["forms"], stream)
@@ -322,7 +322,7 @@ _any = st.recursive(
     body=st.binary(max_size=60) | _any.map(lambda value: msgspec.json.encode(value)),
     stream=st.sampled_from(["json", "plain"]),
 )
-def test_arbitrary_json_ends_alike(body: bytes, stream: str) -> None:
+def test_generated_code_equals_the_functions_for_any_json(body: bytes, stream: str) -> None:
     agree(
         "forms",
         RawRecord(
@@ -331,7 +331,7 @@ def test_arbitrary_json_ends_alike(body: bytes, stream: str) -> None:
     )
 
 
-def test_the_code_can_be_read() -> None:
+def test_generated_code_is_readable() -> None:
     code = HARMONISERS["forms"].generated_code("json")
     compile(code, "code", "exec")
     assert "# holder.pseudonym" in code

@@ -70,7 +70,7 @@ def cast(rule: object, value: object, zone: str = "UTC") -> object:
         ("text", 6, "6"),
     ],
 )
-def test_what_can_be_read_is_read(rule: object, value: object, expected: object) -> None:
+def test_cast_reads_valid_values(rule: object, value: object, expected: object) -> None:
     assert cast(rule, value) == expected
 
 
@@ -106,16 +106,14 @@ def test_what_can_be_read_is_read(rule: object, value: object, expected: object)
         ("epoch_ms", 10**18, "not_a_datetime"),
     ],
 )
-def test_what_cannot_be_read_is_an_error_without_the_value(
-    rule: object, value: object, reason: str
-) -> None:
+def test_cast_error_hides_the_value(rule: object, value: object, reason: str) -> None:
     with pytest.raises(CastError) as caught:
         cast(rule, value)
     assert caught.value.reason == reason
     assert len(str(value)) < 3 or str(value) not in caught.value.expected
 
 
-def test_a_day_in_utc_is_the_day_it_is_in_the_streams_zone() -> None:
+def test_utc_day_is_read_in_the_stream_timezone() -> None:
     assert cast("date", "2019-12-31T23:30:00Z", "Europe/Amsterdam") == date(2020, 1, 1)
 
 
@@ -128,7 +126,7 @@ def test_a_day_in_utc_is_the_day_it_is_in_the_streams_zone() -> None:
         st.dictionaries(st.text(), st.integers()),
     )
 )
-def test_every_cast_answers_or_refuses(value: object) -> None:
+def test_casts_answer_or_refuse(value: object) -> None:
     for name in (
         "text",
         "date",
@@ -149,7 +147,7 @@ def test_every_cast_answers_or_refuses(value: object) -> None:
             assert error.reason
 
 
-def test_what_can_be_printed_is_never_forbidden() -> None:
+def test_printable_text_is_never_refused() -> None:
     """So that text that can be printed need not be searched."""
     from gateway.harmonise.values import text
 

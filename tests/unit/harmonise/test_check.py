@@ -17,7 +17,7 @@ def findings(tmp_path, text, name="xx.yaml"):
     return {(finding.code, finding.line) for finding in check_mappings(tmp_path)}
 
 
-def test_our_own_tables_have_none():
+def test_shipped_tables_have_no_findings():
     assert check_mappings(Path(__file__).parents[3] / "mappings") == []
 
 
@@ -69,22 +69,22 @@ def test_our_own_tables_have_none():
         (HEAD + VERSION % "{level: 1}", {("wrong-type", 7)}),
     ],
 )
-def test_findings_have_their_line(tmp_path, text, expected):
+def test_table_findings_have_a_line(tmp_path, text, expected):
     assert findings(tmp_path, text) == expected
 
 
-def test_two_files_of_one_country(tmp_path):
+def test_duplicate_country_file_is_reported(tmp_path):
     findings(tmp_path, "country: XX\nname: X\n")
     assert findings(tmp_path, "country: YY\nname: Y\nalso: [XX]\n", "yy.yaml") == {
         ("country-twice", 1)
     }
 
 
-def test_an_empty_directory(tmp_path):
+def test_empty_mappings_folder_is_reported(tmp_path):
     assert [finding.code for finding in check_mappings(tmp_path)] == ["no-mappings"]
 
 
-def test_directories_of_mappings_and_of_connectors_are_told_apart(tmp_path):
+def test_check_detects_the_kind_of_folder(tmp_path):
     root = Path(__file__).parents[3]
     assert is_mapping_folder(root / "mappings")
     assert not is_mapping_folder(root / "connectors")

@@ -23,26 +23,26 @@ def ask(*words):
     return result
 
 
-def test_a_level_with_its_source():
+def test_level_command_shows_the_source():
     said = ask("level", "IE", "NFQ", "8", "--on", "2020-06-30").output
     assert said.startswith("IE NFQ 8 on 2020-06-30: EQF 6\n")
     assert "NFQ@2003-10-01" in said
     assert "referenced 2009" in said
 
 
-def test_a_level_that_has_none_says_why():
+def test_level_command_explains_a_missing_level():
     said = ask("level", "FR", "", "3", "--on", "2018-06-01").output
     assert "no EQF level" in said
     assert "framework_required" in said
     assert "CNCP, RNCP-1969" in said
 
 
-def test_a_level_for_programs():
+def test_level_command_prints_json():
     facts = json.loads(ask("level", "NO", "NKR", "6.1", "--on", "2020-06-01", "--json").output)
     assert (facts["eqf_level"], facts["cycle"], facts["level"]) == (6, "short", "6.1")
 
 
-def test_credits():
+def test_credits_command_converts_an_amount():
     assert "60.00 ECTS credits" in ask("credits", "NO", "vekttall", "20", "--sector", "HE").output
     assert (
         "year_norm_required"
@@ -66,7 +66,7 @@ def test_credits():
     assert (facts["points"], facts["exact"]) == ("14.29", "100/7")
 
 
-def test_a_file_of_questions(tmp_path):
+def test_level_command_reads_a_file(tmp_path):
     path = tmp_path / "q.csv"
     path.write_text(
         "\ufeffno,country,framework,level,date\n1,IE,NFQ,8,2020-06-30\n2,FR,,3,2018-06-01\n3,NL,NLQF,4+,\n4,XX,A,1,\n",
@@ -80,7 +80,7 @@ def test_a_file_of_questions(tmp_path):
     assert answers[0]["source"]
 
 
-def test_a_day_that_is_none_is_told_and_the_rest_answered(tmp_path):
+def test_invalid_date_is_reported_and_other_rows_are_answered(tmp_path):
     path = tmp_path / "q.csv"
     path.write_text("country;framework;level;date\nIE;NFQ;8;2020-02-30\nIE;NFQ;8;2020-02-28\n")
     result = ask("level", "--batch", str(path))
@@ -97,12 +97,12 @@ def test_a_day_that_is_none_is_told_and_the_rest_answered(tmp_path):
         ("credits", "IE", "ECTS", "1", "--sector", "X"),
     ],
 )
-def test_questions_that_cannot_be_asked(words):
+def test_level_command_rejects_impossible_input(words):
     with pytest.raises(UsageError):
         ask(*words)
 
 
-def test_coverage():
+def test_coverage_command_lists_tables():
     facts = json.loads(ask("coverage", "--json").output)
     assert len(facts["systems"]) == 50
     assert sum(row["levels"] for row in facts["systems"]) >= 555

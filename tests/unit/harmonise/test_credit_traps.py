@@ -39,12 +39,14 @@ def ects(tables, country, unit, amount="60", sector="HE", on=None, **more):
         ("SI", "KT", "60", None, date(2020, 6, 1), "sector_required"),
     ],
 )
-def test_1_same_word_different_unit(tables, country, unit, amount, sector, on, expected):
+def test_trap_1_equal_words_are_different_units(
+    tables, country, unit, amount, sector, on, expected
+):
     """aic.lv; netipedia.com; mruni.eu; ibg.uu.se; jyu.fi; norric.org."""
     assert ects(tables, country, unit, amount, sector, on) == expected
 
 
-def test_1_credits_a_year_tell_same_named_units_apart(tables):
+def test_trap_1_credits_per_year_distinguish_units(tables):
     """aic.lv: 40 a year before, 60 after; onderwijsinspectie.nl: 42 and 60."""
     on = date(2023, 6, 1)
     assert [ects(tables, "LV", "KP", "40", "HE", on, per_year=norm) for norm in (40, 60)] == [
@@ -67,7 +69,7 @@ def test_1_credits_a_year_tell_same_named_units_apart(tables):
         ("UK-SCT", "SCQF", "120"),
     ],
 )
-def test_2_fixed_ratios(tables, country, unit, amount):
+def test_trap_2_fixed_ratios(tables, country, unit, amount):
     """frieord.no; NARIC guide; soton.ac.uk; scqf.org.uk: one full-time year is 60 ECTS."""
     assert ects(tables, country, unit, amount) == Decimal("60.00")
 
@@ -80,13 +82,13 @@ def test_2_fixed_ratios(tables, country, unit, amount):
         ("DE", "SWS", "HE"), ("AT", "SST", "HE"), ("TR", "Kredi", "HE"), ("ES", "crédito LRU", "HE"), ("FI", "ov", "HE"),
     ],
 )  # fmt: skip
-def test_3_not_ects_whatever_the_number(tables, country, unit, sector):
+def test_trap_3_other_credits_never_become_ects(tables, country, unit, sector):
     """nuffic.nl; yhguiden.se; starfsmennt.is; CROQF Act; grupoioe.es; and whatever sector is claimed."""
     for claimed in (sector, "HE", None):
         assert isinstance(ects(tables, country, unit, "60", claimed, date(2003, 1, 1)), str)
 
 
-def test_4_hours_are_judged_by_the_countrys_own_range(tables):
+def test_trap_4_hours_use_the_country_range(tables):
     """tudublin.ie 20-25; UG 2002 25; onderwijsinspectie.nl 28; two UK credits of ten hours."""
     ranges = {
         place: tables.credits(place, unit, Decimal(10), "HE", date(2020, 1, 1)).hours
@@ -95,7 +97,7 @@ def test_4_hours_are_judged_by_the_countrys_own_range(tables):
     assert ranges == {"IE": (20, 30), "AT": (25, 25), "NL": (28, 28), "UK-ENI": (20, 20)}
 
 
-def test_5_one_rounding_at_the_end(tables):
+def test_trap_5_rounding_happens_once(tables):
     """Exact fractions: 10/7, not 1.428571; 1/28, not 0.0357142857."""
     found = tables.credits("NL", "studiepunt (before 2002)", Decimal(168), "HE", date(2001, 1, 1))
     assert (found.exact, found.points) == (Fraction(240), Decimal("240.00"))
@@ -105,5 +107,5 @@ def test_5_one_rounding_at_the_end(tables):
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "NaN", "Infinity", "1e30"])
-def test_amounts_that_are_none(tables, amount):
+def test_invalid_amounts_are_refused(tables, amount):
     assert ects(tables, "IE", "ECTS", amount) == "amount_not_positive"

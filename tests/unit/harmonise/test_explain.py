@@ -145,7 +145,7 @@ def page(tmp_path, tables):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_golden_pages(page, name):
+def test_explanation_equals_the_golden_page(page, name):
     _, made = page(name)
     text = re.sub(r"digest [0-9a-f]{16}", "digest ················", made.to_text())
     path = GOLDEN / f"{name}.txt"
@@ -155,7 +155,7 @@ def test_golden_pages(page, name):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_no_page_shows_a_person(page, name):
+def test_explanation_hides_persons(page, name):
     _, made = page(name)
     for whole in (made.to_text(), json.dumps(made.to_dict())):
         assert "Sampleton" not in whole
@@ -176,7 +176,7 @@ def test_no_page_shows_a_person(page, name):
         ("norwegian-6.1", "6"),
     ],
 )
-def test_each_derived_value_leads_to_its_row(page, name, eqf):
+def test_derived_value_names_its_table_row(page, name, eqf):
     outcome, made = page(name)
     assert isinstance(outcome, Accepted)
     field = next(field for field in made.to_dict()["fields"] if field["field"] == "eqf_level")
@@ -188,7 +188,7 @@ def test_each_derived_value_leads_to_its_row(page, name, eqf):
     assert made.position.endswith("1041")
 
 
-def test_a_rejection_names_both_values_and_its_rule(page):
+def test_explained_rejection_names_values_and_rule(page):
     outcome, made = page("irish-conflict")
     assert isinstance(outcome, Rejected)
     assert (made.notes[0].code, made.notes[0].rule) == ("eqf_conflict", "R4")
@@ -196,7 +196,7 @@ def test_a_rejection_names_both_values_and_its_rule(page):
     assert "EQF 6" in made.to_text()
 
 
-def test_the_command_explains_a_sample(tmp_path):
+def test_explain_command_reads_a_sample(tmp_path):
     connector, sample = tmp_path / "c.yaml", tmp_path / "s.json"
     connector.write_text(CONNECTOR.format(country="ie", code="IE"))
     sample.write_text(json.dumps({"person": PERSON, **RECORDS["irish-honours-bachelor"][1]}))
@@ -214,7 +214,7 @@ def test_the_command_explains_a_sample(tmp_path):
     assert "Sampleton" not in said
 
 
-def test_the_command_shows_the_code_that_runs(tmp_path):
+def test_explain_command_shows_generated_code(tmp_path):
     connector = tmp_path / "c.yaml"
     connector.write_text(CONNECTOR.format(country="ie", code="IE"))
     said = (

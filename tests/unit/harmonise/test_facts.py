@@ -27,7 +27,7 @@ def rows_of_files(tables):
                     yield mapping, key, version, level
 
 
-def test_every_level_row_is_there_and_equal(tables, facts):
+def test_level_rows_equal_the_facts(tables, facts):
     files = {
         (mapping.country, key, level.level): (
             str(level.eqf or ""), level.hint or "", level.relation or version.relation, str(level.referenced or version.referenced or ""),
@@ -51,7 +51,7 @@ def test_every_row_names_a_source(tables):
     assert all(level.source or version.source for _, _, version, level in rows_of_files(tables))
 
 
-def test_rows_issue_exactly_what_the_facts_allow(tables, facts):
+def test_level_rows_issue_what_the_facts_allow(tables, facts):
     wrong = []
     for row in facts("nqf_eqf.csv"):
         first = date.fromisoformat(row["valid_from"] or "1980-01-01")
@@ -76,7 +76,7 @@ def test_rows_issue_exactly_what_the_facts_allow(tables, facts):
     assert wrong == []
 
 
-def test_every_credit_row_is_there_and_equal(tables, facts):
+def test_credit_rows_equal_the_facts(tables, facts):
     def number(text):
         return {"1.428571": Fraction(10, 7), "0.0357142857": Fraction(1, 28)}.get(text) or (
             Fraction(text) if text else None
@@ -115,7 +115,7 @@ def test_credit_rows_issue_exactly_what_the_facts_allow(tables, facts):
             assert abs(found.exact - 7 * Fraction(row["ects_per_unit"])) < Fraction(1, 10_000), row
 
 
-def test_every_eu_concept_is_on_its_level(tables, facts):
+def test_eu_concepts_are_on_their_level(tables, facts):
     files = {
         (mapping.country, key, level.level): level.uri
         for mapping, key, _, level in rows_of_files(tables)
@@ -129,7 +129,7 @@ def test_every_eu_concept_is_on_its_level(tables, facts):
     assert {uri for uri in files.values() if uri} <= known
 
 
-def test_every_grading_scale_is_there(tables, facts):
+def test_grading_scales_are_complete(tables, facts):
     files = {
         (m.country, g.scale, g.sector, g.best or "", g.worst or "", g.passes or "", g.direction)
         for m in tables.mappings
@@ -139,7 +139,7 @@ def test_every_grading_scale_is_there(tables, facts):
     assert files == {tuple(row[name] for name in names) for row in facts("grading_scales.csv")}
 
 
-def test_code_lists_of_the_eu(tables, facts):
+def test_eu_code_lists_are_complete(tables, facts):
     isced = [row for row in facts("nqf_vocab.csv") if row["kind"] == "isced_f_2013"]
     assert len(isced) == 220
     assert all(tables.code("FI", "isced_f", row["code"]).value == row["uri"] for row in isced)

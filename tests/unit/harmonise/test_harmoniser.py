@@ -72,7 +72,7 @@ def record(outcome: Outcome) -> Any:
 TITLE = "title.en: t\n"
 
 
-def test_missing_ambiguous_and_unmapped_are_three_outcomes() -> None:
+def test_missing_ambiguous_and_unmapped_values_differ() -> None:
     tables = "tables:\n  kind: {map: {D: diploma}}\n"
     harmonise = harmoniser("title.en: t\nkind: {from: k, table: kind}", tables=tables)
     missing, ambiguous, unmapped = (
@@ -87,7 +87,7 @@ def test_missing_ambiguous_and_unmapped_are_three_outcomes() -> None:
     assert (unmapped.stage, unmapped.field, unmapped.reason) == ("table", "kind", "unmapped")
 
 
-def test_a_table_may_drop_or_flag_what_it_does_not_have() -> None:
+def test_table_can_drop_or_flag_unknown_codes() -> None:
     for policy, codes in (("null", []), ("flag", ["unmapped"])):
         harmonise = harmoniser(
             TITLE + "mode: {from: m, table: mode}",
@@ -99,7 +99,7 @@ def test_a_table_may_drop_or_flag_what_it_does_not_have() -> None:
         assert [issue.code for issue in outcome.provenance.issues] == codes
 
 
-def test_the_forms_of_a_rule() -> None:
+def test_rule_forms_give_the_same_value() -> None:
     harmonise = harmoniser(
         """
 title.en: {first_of: [b, c, {const: Untitled}]}
@@ -165,19 +165,19 @@ nqf_level: {from: $level, framework: NFQ}
         ("{languages: {object: t}}", "<r><t><fi>A</fi><sv>B</sv></t></r>"),
     ],
 )
-def test_every_shape_of_a_text_in_several_languages(rule: str, body: Any) -> None:
+def test_language_maps_are_read_in_every_shape(rule: str, body: Any) -> None:
     made = record(ask(harmoniser(f"title: {rule}", xml=isinstance(body, str)), body))
     assert made.title == {"fi": "A", "sv": "B"}
 
 
-def test_one_call_a_language() -> None:
+def test_language_variants_are_merged() -> None:
     harmonise = harmoniser(
         'title: {languages: {text: t, language: "$locale"}}', extra="    keep: {locale: l}\n"
     )
     assert record(ask(harmonise, {"t": "Hi"}, context={"locale": "is"})).title == {"is": "Hi"}
 
 
-def test_null_values_are_nothing() -> None:
+def test_null_values_count_as_missing() -> None:
     harmonise = harmoniser(
         TITLE + "nqf_level: l\ncredit_amount: c", extra='    null_values: ["-", NBS, "9999"]\n'
     )
@@ -186,14 +186,14 @@ def test_null_values_are_nothing() -> None:
         assert (made.nqf_level, made.credit_amount) == (None, None)
 
 
-def test_text_is_never_cut_by_comments_and_cdata_is_text() -> None:
+def test_xml_text_includes_cdata_and_ignores_comments() -> None:
     harmonise = harmoniser("title.en: t", xml=True)
     assert record(
         ask(harmonise, "<r><t>Ba<!-- x -->che<?pi?>lor <![CDATA[of <b>]]></t></r>")
     ).title == {"en": "Bachelor of <b>"}
 
 
-def test_kinds_have_their_own_rules_and_an_unknown_one_is_refused() -> None:
+def test_kinds_have_rules_and_unknown_kinds_are_rejected() -> None:
     extra = '    kinds: {D: {map: {"kind": {const: diploma}}}, "old*": {skip: not wanted}}\n'
     harmonise = harmoniser(TITLE, extra=extra)
     assert record(ask(harmonise, {"t": "T"}, kind="D")).kind == "diploma"
@@ -225,7 +225,7 @@ def test_personal_values_need_a_pseudonym_or_a_basis() -> None:
     assert "1234567" not in made.holder.pseudonym
 
 
-def test_no_agreement_no_publication() -> None:
+def test_record_without_agreement_is_withheld() -> None:
     harmonise = harmoniser("active: a\nesc_agreement: e", emits="student_status")
     assert ask(harmonise, {"a": True, "e": False}) == Withheld(reason="no_agreement")
     assert record(ask(harmonise, {"a": True, "e": True})).active is True
@@ -293,7 +293,7 @@ _json = st.recursive(
     body=st.binary(max_size=200) | _json.map(lambda value: json.dumps(value).encode()),
     media=st.sampled_from(["application/json", "application/xml"]),
 )
-def test_whatever_the_bytes_are_there_is_an_outcome(body: bytes, media: Any) -> None:
+def test_harmoniser_returns_an_outcome_for_any_bytes(body: bytes, media: Any) -> None:
     for harmonise in (JSON, XML):
         raw = RawRecord(connector="x", stream="s", native_id="1", body=body, media_type=media)
         outcome = harmonise(raw)
@@ -302,7 +302,7 @@ def test_whatever_the_bytes_are_there_is_an_outcome(body: bytes, media: Any) -> 
         assert harmonise(raw) == outcome
 
 
-def test_a_rejection_never_holds_a_value() -> None:
+def test_rejection_never_contains_a_value() -> None:
     outcome = ask(
         harmoniser(TITLE + "awarded_on: d\nholder.birth_date: {from: b, basis: law}"),
         {"t": "T", "b": "secret-birthday"},

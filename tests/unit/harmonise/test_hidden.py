@@ -35,7 +35,7 @@ def with_title(raw: RawRecord, written: bytes) -> RawRecord:
         "\x85".encode(),
     ],
 )
-def test_of_json(written: bytes) -> None:
+def test_invisible_text_in_json_is_found(written: bytes) -> None:
     raw = with_title(JSON_RAW, written)
     outcome = JSON(raw)
     assert isinstance(outcome, Rejected)
@@ -47,7 +47,7 @@ def test_of_json(written: bytes) -> None:
     "written", [b"\x7f", b"&#127;", b"&#x7F;", "\u202e".encode(), b"&#x202e;", "\x85".encode()]
 )
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>', b"\xef\xbb\xbf", b"\n"])
-def test_of_xml(head: bytes, written: bytes) -> None:
+def test_invisible_text_in_xml_is_found(head: bytes, written: bytes) -> None:
     raw = with_title(XML_RAW, written)
     raw = RawRecord(
         **{name: getattr(raw, name) for name in raw.__struct_fields__}
@@ -62,7 +62,7 @@ def test_of_xml(head: bytes, written: bytes) -> None:
 @pytest.mark.parametrize(
     "charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"]
 )
-def test_a_charset_that_hides_the_marks_is_not_trusted(charset: str) -> None:
+def test_charset_that_hides_marks_is_not_trusted(charset: str) -> None:
     text = (XML_RAW.body or b"").decode().replace("Bachelor", "Bache\x7flor")
     assert may_hold_invisible_text(
         text.encode(charset)
@@ -72,7 +72,7 @@ def test_a_charset_that_hides_the_marks_is_not_trusted(charset: str) -> None:
     )
 
 
-def test_other_texts_are_left_as_they_are() -> None:
+def test_visible_texts_stay_unchanged() -> None:
     for harmonise, raw, written in (
         (JSON, JSON_RAW, b'\\"of\\" Science'),
         (XML, XML_RAW, b"&amp; Science"),
@@ -87,7 +87,7 @@ def test_other_texts_are_left_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"<!--x-->", b'<?xml version="1.0"?>', b"\n"])
-def test_a_doctype_is_seen(head: bytes) -> None:
+def test_doctype_is_detected(head: bytes) -> None:
     raw = RawRecord(
         **{name: getattr(XML_RAW, name) for name in XML_RAW.__struct_fields__}
         | {"body": head + b"<!DOCTYPE award>" + (XML_RAW.body or b"")}

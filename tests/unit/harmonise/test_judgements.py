@@ -52,7 +52,7 @@ LEARNING = st.fixed_dictionaries(
     st.sampled_from(["LV", "FI", "IE", "XX"]),
     st.sampled_from(["qualification", "credential"]),
 )
-def test_asked_again_or_asked_first_the_rules_say_the_same(
+def test_cached_rule_outcome_equals_fresh_outcome(
     values: dict[str, Any], part: dict[str, Any], country: str, emits: str
 ):
     record = {"id": "1", **values, **({"parts": (part, part)} if emits == "credential" else {})}
@@ -76,7 +76,7 @@ def anew() -> Tables:
     return found
 
 
-def test_what_is_remembered_says_nothing_of_the_person_and_has_a_bound(monkeypatch):
+def test_rule_cache_is_bounded_and_holds_no_personal_data(monkeypatch):
     monkeypatch.setattr(level_and_credit_rules, "_CACHE_SIZE", 5)
     tables = anew()
     for day in range(1, 29):

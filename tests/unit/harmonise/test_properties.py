@@ -46,7 +46,7 @@ DAYS = st.none() | st.dates(date(1960, 1, 1), date(2040, 1, 1))
 
 @settings(max_examples=600, deadline=None)
 @given(COUNTRIES, FRAMEWORKS, TEXTS, DAYS)
-def test_no_input_gives_a_level_that_no_row_states(country, framework, level, on):
+def test_levels_come_only_from_rows(country, framework, level, on):
     found = TABLES.level(country, framework, level, on)
     assert found.level == level
     if isinstance(found, LevelMatch):
@@ -62,7 +62,7 @@ def test_no_input_gives_a_level_that_no_row_states(country, framework, level, on
     st.randoms(use_true_random=False),
     st.lists(st.tuples(COUNTRIES, FRAMEWORKS, TEXTS, DAYS), min_size=20, max_size=60),
 )
-def test_the_order_of_rows_does_not_matter(random, questions):
+def test_row_order_does_not_matter(random, questions):
     shuffled = []
     for mapping in MAPPINGS.values():
         frameworks = list(mapping.frameworks.items())
@@ -95,7 +95,7 @@ UNITS = [(m.country, u.unit) for m in MAPPINGS.values() for u in m.credits]
     st.sampled_from(["HE", "VET", "GEN", None]),
     DAYS,
 )
-def test_credits_convert_and_back_exactly(unit, amount, sector, on):
+def test_credit_conversion_is_reversible(unit, amount, sector, on):
     found = TABLES.credits(*unit, amount, sector, on)
     if isinstance(found, CreditMatch):
         assert sector in {"HE", None}
@@ -104,14 +104,14 @@ def test_credits_convert_and_back_exactly(unit, amount, sector, on):
 
 
 @given(st.fractions(0, 10_000))
-def test_rounding_is_half_up_and_once(exact):
+def test_rounding_is_half_up(exact):
     assert abs(Fraction(round_credits(exact)) - exact) <= Fraction(1, 200)
     assert round_credits(Fraction(1, 200)) == Decimal("0.01")
 
 
 @settings(max_examples=300, deadline=None)
 @given(COUNTRIES, FRAMEWORKS, TEXTS, DAYS)
-def test_a_level_text_survives_unchanged(country, framework, level, on):
+def test_level_text_stays_unchanged(country, framework, level, on):
     values = {"id": "1", "nqf_level": level, "nqf_framework": framework, "awarded_on": on}
     before = dict(values)
     answer = apply_record_rules(values, country=country, emits="credential", tables=TABLES)
@@ -120,7 +120,7 @@ def test_a_level_text_survives_unchanged(country, framework, level, on):
         assert answer[0]["nqf_level"] == level
 
 
-def test_a_lookup_takes_about_a_microsecond():
+def test_level_lookup_takes_about_a_microsecond():
     on = date(2020, 6, 1)
     level = (
         min(timeit.repeat(lambda: TABLES.level("IE", "NFQ", "8", on), number=20_000, repeat=5))
@@ -140,7 +140,7 @@ def test_a_lookup_takes_about_a_microsecond():
     )  # about 0.2 and 0.4 microseconds on an idle machine; the limit allows for a busy one
 
 
-def test_a_mistake_is_a_finding_with_its_place(tmp_path):
+def test_table_mistake_is_a_finding_with_its_position(tmp_path):
     path = tmp_path / "xx.yaml"
     path.write_text(
         "country: XX\nname: X\nframeworks:\n  A:\n    name: A\n    versions:\n      - relation: referenced\n        confidence: sure\n"
@@ -153,7 +153,7 @@ def test_a_mistake_is_a_finding_with_its_place(tmp_path):
         load_mappings(tmp_path)
 
 
-def test_the_digest_follows_the_files(tmp_path):
+def test_tables_digest_follows_the_files(tmp_path):
     source = Path(__file__).parents[3] / "mappings" / "ie.yaml"
     (tmp_path / "ie.yaml").write_text(source.read_text())
     first = Tables.load(tmp_path)

@@ -32,7 +32,7 @@ def refused(answer):
     return answer.reason, answer.field
 
 
-def test_every_code_is_in_the_one_table():
+def test_rule_codes_are_described():
     assert set(RULES) == {
         *Code,
         *NoLevelReason,
@@ -43,7 +43,7 @@ def test_every_code_is_in_the_one_table():
 @pytest.mark.parametrize(
     "emits", ["credential", "qualification", "learning_opportunity", "student_status"]
 )
-def test_a_level_is_added_to_every_kind(tables, emits):
+def test_level_is_added_to_every_kind(tables, emits):
     made, lookups, _ = run(tables, IE, emits=emits)
     assert made["eqf_level"] == 6
     assert (lookups[0].row, lookups[0].relation, lookups[0].referenced_year) == (
@@ -56,7 +56,7 @@ def test_a_level_is_added_to_every_kind(tables, emits):
 
 
 @pytest.mark.parametrize("emits", ["card", "provider"])
-def test_other_kinds_pass(tables, emits):
+def test_other_record_kinds_pass_unchanged(tables, emits):
     assert run(tables, {"level": 1}, emits=emits)[0] == {"id": "1", "level": 1}
 
 
@@ -75,7 +75,7 @@ def test_r2_a_bare_number_is_rejected_where_it_is_ambiguous(tables):
     )
 
 
-def test_r3_nothing_is_inferred(tables):
+def test_r3_no_level_is_inferred(tables):
     made, lookups, _ = run(
         tables,
         {
@@ -123,7 +123,7 @@ def test_r4_the_wrong_pairs_of_official_samples(tables, country, framework, leve
         ("NO", "NKR", "1", DAY, "level_unused"), ("ES", "CNCP", "3", DAY, "no_correspondence"),
     ],
 )  # fmt: skip
-def test_r5_r18_rows_that_state_nothing(tables, country, framework, level, on, code):
+def test_r5_r18_rows_without_a_level(tables, country, framework, level, on, code):
     made, _, _ = answer = run(
         tables,
         {"nqf_framework": framework, "nqf_level": level, "awarded_on": on, "eqf_declared": 6},
@@ -149,7 +149,7 @@ def test_r5_r18_rows_that_state_nothing(tables, country, framework, level, on, c
         ),
     ],
 )
-def test_r6_values_that_cannot_be(tables, values, reason, field):
+def test_r6_impossible_values_are_rejected(tables, values, reason, field):
     assert refused(run(tables, values)) == (reason, field)
 
 
@@ -163,7 +163,7 @@ def test_r6_a_framework_that_did_not_hold_at_the_award(tables):
     assert "not_in_force" in codes(run(tables, old, "FR", "qualification"))
 
 
-def test_r6_days_that_are_about_right_are_left_to_people(tables):
+def test_r6_approximate_days_are_only_noted(tables):
     assert "review_dates" in codes(run(tables, IE | {"awarded_on": date(2003, 6, 1)}))
 
 
@@ -176,7 +176,7 @@ def test_r6_days_that_are_about_right_are_left_to_people(tables):
         (90, 12, "credits_a_year_high"),
     ],
 )
-def test_r7_credits_a_year(tables, amount, months, code):
+def test_r7_credits_per_year_are_checked(tables, amount, months, code):
     found = codes(
         run(
             tables,
@@ -191,14 +191,14 @@ def test_r7_credits_a_year(tables, amount, months, code):
     assert ("credits_a_year_high" in found) == bool(code)
 
 
-def test_r7_more_than_90_a_year(tables):
+def test_r7_over_90_credits_per_year_is_noted(tables):
     assert (
         refused(run(tables, {"credit_amount": Decimal(91), "duration_months": 12, **ECTS}))[0]
         == "credits_a_year_impossible"
     )
 
 
-def test_r8_hours_for_a_credit_in_the_countrys_own_range(tables):
+def test_r8_hours_per_credit_use_the_country_range(tables):
     def hours(country, unit, amount, hours):
         return run(
             tables,
@@ -263,7 +263,7 @@ def test_r12_a_cycle_at_another_level_is_noted_and_both_stay(tables):
     assert (made["eqf_level"], made["cycle"]) == (6, "second")
 
 
-def test_r12_a_level_makes_no_cycle(tables):
+def test_r12_no_cycle_is_inferred_from_a_level(tables):
     assert "cycle" not in run(tables, IE)[0]
 
 
@@ -325,7 +325,7 @@ def test_r16_grades_keep_their_scale(tables):
     )
 
 
-def test_r16_no_message_holds_the_grade(tables):
+def test_r16_messages_never_contain_the_grade(tables):
     issues = run(tables, {"assessment": {"grade": "secret-grade", "grading_scale": "0-5"}}, "FI")[2]
     assert "secret" not in repr(issues)
 
@@ -390,7 +390,7 @@ def test_r20_an_award_without_a_day_takes_no_level(tables):
     assert run(tables, values, emits="qualification")[0]["eqf_level"] == 6
 
 
-def test_a_level_without_an_eu_concept_is_noted(tables):
+def test_level_without_an_eu_concept_is_noted(tables):
     values = {"nqf_framework": "CNCP", "nqf_level": "5", "awarded_on": DAY}
     made, _, _ = answer = run(tables, values, "FR")
     assert "nqf_uri_missing" in codes(answer)
@@ -405,7 +405,7 @@ def test_look_alike_letters_are_noted_and_the_text_stays(tables):
     assert (made["nqf_level"], made["eqf_level"]) == ("VI\u0410", 6)
 
 
-def test_an_enrolment_has_a_level_only_in_a_degree_programme_and_only_5_to_8(tables):
+def test_enrolment_level_needs_a_degree_programme(tables):
     status = {"nqf_framework": "NFQ", "nqf_level": "8", "valid_from": DAY}
     assert run(tables, status, emits="student_status")[0]["eqf_level"] == 6
     assert (

@@ -52,14 +52,14 @@ def ids(kind: str, country: str, value: str) -> set[str]:
     ],
     ids=["esi", "national number", "both", "neither", "an ambiguous one does not hide the other"],
 )
-def test_a_person_is_found_by_each_identifier(student: str, expected: set[str]):
+def test_person_is_found_by_each_identifier(student: str, expected: set[str]):
     assert (
         DataSubjectFinder(SOAP, KEYS)(degree(student, "<t:awarded>2021-02-30</t:awarded>"))
         == expected
     )
 
 
-def test_what_cannot_be_read_names_nobody():
+def test_unreadable_record_names_no_person():
     find = DataSubjectFinder(SOAP, KEYS)
     for body in (b"", b"{}", b"<a", b"<a/>", None):
         for stream in ("degrees", "gone"):
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_names_nobody():
             )
 
 
-def test_the_values_that_rules_protect_are_found():
+def test_protected_values_are_found():
     found = PersonalValueFinder(SOAP)(
         degree(
             "<t:nationalNumber>010190-901A</t:nationalNumber><t:birthDate>1990-01-01</t:birthDate>"
@@ -87,7 +87,7 @@ def test_the_values_that_rules_protect_are_found():
 
 
 @pytest.mark.parametrize("path", sorted(CONNECTORS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_rules_of_every_connector_can_be_reduced_to_its_holders(path: Path):
+def test_shipped_connectors_support_erasure_by_person(path: Path):
     connector = load_connector(path)
     find = DataSubjectFinder(connector, KEYS)
     for stream in connector.streams:

@@ -34,19 +34,19 @@ RAWS = st.builds(
 
 
 @given(RAWS)
-def test_a_raw_record_comes_back_as_it_was(raw: RawRecord) -> None:
+def test_raw_record_round_trips(raw: RawRecord) -> None:
     assert decode_raw(raw.key.encode(), raw.body, encode_raw_headers(raw)) == raw
 
 
 @given(RAWS)
-def test_headers_follow_cloudevents_and_hold_no_body(raw: RawRecord) -> None:
+def test_headers_follow_cloudevents(raw: RawRecord) -> None:
     headers = dict(encode_raw_headers(raw))
     assert headers["ce_specversion"] == b"1.0"
     assert all(headers[name] for name in ("ce_id", "ce_source", "ce_type", "content-type"))
     assert all(name == name.lower() for name in headers)
 
 
-def test_an_id_repeats_with_its_content_and_only_then() -> None:
+def test_event_id_follows_the_content() -> None:
     assert event_id("a", b"b", None) == event_id("a", b"b", None)
     assert event_id("ab", b"c") != event_id("a", b"bc")
     assert event_id("a", None) != event_id("a", b"")
@@ -72,9 +72,7 @@ def test_an_id_repeats_with_its_content_and_only_then() -> None:
         ({"native_id": "8"}, False),
     ],
 )
-def test_a_raw_record_is_another_event_when_anything_a_rule_reads_is_another(
-    change: dict[str, object], same: bool
-) -> None:
+def test_raw_event_id_covers_everything_rules_read(change: dict[str, object], same: bool) -> None:
     raw = RawRecord(
         connector="xx-registry",
         stream="degrees",
@@ -90,7 +88,7 @@ def test_a_raw_record_is_another_event_when_anything_a_rule_reads_is_another(
     assert encode_raw_headers(other, content_digest(other)) == encode_raw_headers(other)
 
 
-def test_a_document_says_where_it_comes_from() -> None:
+def test_document_headers_name_the_source() -> None:
     raw = RawRecord(
         connector="xx-registry",
         stream="degrees",
@@ -118,7 +116,7 @@ def test_a_document_says_where_it_comes_from() -> None:
     assert msgspec.json.decode(headers["provenance"])["config_digest"] == "abc"
 
 
-def test_a_rejection_names_the_place_and_never_the_payload() -> None:
+def test_rejection_names_the_position_not_the_payload() -> None:
     raw = RawRecord(
         connector="xx-registry", stream="degrees", native_id="7", body=b'{"name":"Canary Person"}'
     )

@@ -37,11 +37,11 @@ def ask(
     return asyncio.run(go())
 
 
-def test_alive():
+def test_livez_answers():
     assert ask("/livez")[:2] == (200, "ok\n")
 
 
-def test_metrics_are_ours_and_readable():
+def test_metrics_endpoint_serves_gateway_metrics():
     metrics.BUILD_INFO.labels("0.1.0").set(1)
     status, text, headers = ask("/metrics")
     assert status == 200
@@ -51,7 +51,7 @@ def test_metrics_are_ours_and_readable():
     assert all(name.startswith("gateway_") for name in names)
 
 
-def test_metrics_in_openmetrics_form_when_asked():
+def test_metrics_endpoint_serves_openmetrics():
     status, text, headers = ask(
         "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
     )
@@ -60,7 +60,7 @@ def test_metrics_in_openmetrics_form_when_asked():
     assert text.rstrip().endswith("# EOF")
 
 
-def test_ready_when_every_check_is_well():
+def test_readyz_succeeds_when_all_checks_pass():
     async def tables() -> str:
         return ""
 
@@ -70,7 +70,7 @@ def test_ready_when_every_check_is_well():
     )
 
 
-def test_not_ready_says_why_and_a_check_that_raises_or_hangs_counts_as_not_well(monkeypatch):
+def test_readyz_names_failed_and_hanging_checks(monkeypatch):
     monkeypatch.setattr("gateway.observability.health_server.CHECK_SECONDS", 0.05)
 
     async def hangs() -> str:
@@ -96,13 +96,13 @@ def test_not_ready_says_why_and_a_check_that_raises_or_hangs_counts_as_not_well(
     )
 
 
-def test_unknown_paths_and_methods():
+def test_unknown_paths_and_methods_are_refused():
     assert ask("/nope")[0] == 404
     assert ask("/metrics", method="POST")[0] == 405
     assert ask("/livez", method="HEAD")[0] == 200
 
 
-def test_every_reply_carries_protective_headers():
+def test_replies_have_security_headers():
     for path in ("/", "/metrics", "/nope"):
         headers = ask(path)[2]
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
@@ -110,7 +110,7 @@ def test_every_reply_carries_protective_headers():
         assert headers["Cache-Control"] == "no-store"
 
 
-def test_a_failing_page_does_not_end_the_server():
+def test_failing_page_does_not_stop_the_server():
     def broken():
         raise RuntimeError("CANARY")
 
@@ -119,7 +119,7 @@ def test_a_failing_page_does_not_end_the_server():
     assert "CANARY" not in text
 
 
-def test_a_port_in_use_is_named():
+def test_port_in_use_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -130,7 +130,7 @@ def test_a_port_in_use_is_named():
             asyncio.run(HealthServer(Settings(metrics_port=port)).start())
 
 
-def test_an_address_of_another_machine_is_named():
+def test_foreign_address_is_named():
     with pytest.raises(Unavailable, match="GATEWAY_METRICS_HOST"):
         asyncio.run(HealthServer(Settings(metrics_host="192.0.2.1", metrics_port=0)).start())
 
@@ -141,7 +141,7 @@ def test_metric_values_of_another_registry_can_be_served():
     assert "gateway_one 1.0" in ask("/metrics", registry=registry)[1]
 
 
-def test_a_connector_that_moved_away_leaves_no_state_behind():
+def test_moved_connector_leaves_no_metrics():
     for gauge in (metrics.CURSOR_TIMESTAMP, metrics.POLL_INTERVAL):
         gauge.labels("moved", "s").set(1)
         gauge.labels("stays", "s").set(1)

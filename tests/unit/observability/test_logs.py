@@ -95,7 +95,7 @@ def test_numbers_and_codes_stay(lines):
     assert line["url"] == "https://registry.example/v5/programs"
 
 
-def test_context_is_on_every_line_and_libraries_share_the_form(lines):
+def test_log_lines_share_context_and_format(lines):
     with structlog.contextvars.bound_contextvars(
         connector="xx-demo", stream="awards", poll_id="p1"
     ):
@@ -106,7 +106,7 @@ def test_context_is_on_every_line_and_libraries_share_the_form(lines):
         assert {"event", "level", "logger", "timestamp"} <= line.keys()
 
 
-def test_a_start_is_not_drowned_in_what_each_reader_reads(lines):
+def test_reader_logs_are_quiet_at_start(lines):
     logging.getLogger("aiokafka.consumer.subscription_state").info("updating")
     assert not lines()
     logging.getLogger("aiokafka.consumer.group_coordinator").info("joined")
@@ -122,7 +122,7 @@ def test_a_start_is_not_drowned_in_what_each_reader_reads(lines):
         ("faust.app", "info", "warning"),
     ],
 )
-def test_libraries_that_log_payloads_cannot_be_turned_up(lines, name, quiet, heard):
+def test_payload_logging_libraries_stay_quiet(lines, name, quiet, heard):
     library = logging.getLogger(name)
     library.setLevel(logging.DEBUG)
     getattr(library, quiet)(CANARY)
@@ -132,7 +132,7 @@ def test_libraries_that_log_payloads_cannot_be_turned_up(lines, name, quiet, hea
     library.setLevel(logging.NOTSET)
 
 
-def test_an_exception_shows_types_and_places_but_not_what_a_library_quoted(lines):
+def test_logged_exception_hides_quoted_values(lines):
     try:
         try:
             int(CANARY)
@@ -147,7 +147,7 @@ def test_an_exception_shows_types_and_places_but_not_what_a_library_quoted(lines
     assert "test_logs.py" in text
 
 
-def test_an_exception_group_shows_its_members(lines):
+def test_logged_exception_group_shows_its_members(lines):
     try:
         raise ExceptionGroup("two", [OSError("disk full"), ValueError(CANARY)])  # noqa: TRY301
     except ExceptionGroup:
@@ -164,11 +164,11 @@ _anything = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1), _anything, max_size=5))
-def test_redaction_is_total(event):
+def test_redaction_handles_any_value(event):
     json.dumps(logs.redact(None, "info", dict(event)), default=str)
 
 
-def test_console_form_is_for_terminals():
+def test_console_format_is_for_terminals():
     out = io.StringIO()
     logs.configure(Settings(log_format="console"), out)
     structlog.get_logger("t").info("hello", connector="xx-demo")
@@ -177,7 +177,7 @@ def test_console_form_is_for_terminals():
     assert not out.getvalue().startswith("{")
 
 
-def test_a_request_that_is_tried_again_is_said_in_words(lines):
+def test_retried_request_is_logged_in_words(lines):
     tries = 0
 
     async def ask() -> None:

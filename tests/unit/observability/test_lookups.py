@@ -10,20 +10,20 @@ def lookup(field="eqf_level", table="AA/AAQF", version="2024", reason=""):
     return Lookup(field=field, table=table, version=version, row="r", source="s", reason=reason)
 
 
-def test_a_table_that_answered_is_named_with_its_version():
+def test_answering_table_is_named_with_its_version():
     assert used_tables("AA", [lookup(), lookup("credit_points", "AA/credits", "2025")]) == (
         ("AA", "AAQF", "2024"),
         ("AA", "credits", "2025"),
     )
 
 
-def test_a_table_that_says_there_is_no_equivalent_was_used_and_misses_nothing():
+def test_no_equivalent_counts_as_used():
     found = [lookup(reason="split_level")]
     assert used_tables("AA", found) == (("AA", "AAQF", "2024"),)
     assert unmapped_values("AA", found) == ()
 
 
-def test_a_value_in_no_table_is_counted_under_what_was_asked_for():
+def test_unmapped_value_is_counted_by_its_table():
     stranger = lookup(
         table="AA/whatever the registry wrote", version="", reason="framework_unknown"
     )

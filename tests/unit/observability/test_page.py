@@ -101,7 +101,7 @@ def cells(tree, section: str) -> list[list[str]]:
     ]
 
 
-def test_streams_show_state_freshness_and_counts(tree):
+def test_page_shows_state_freshness_and_counts(tree):
     first, second, third = cells(tree, "streams")
     assert first[:4] == [
         "aa-awards credentials Register of <awards> & diplomas",
@@ -114,7 +114,7 @@ def test_streams_show_state_freshness_and_counts(tree):
     assert third[1] == "▲ registry not answering"
 
 
-def test_rejections_are_sorted_by_number(tree):
+def test_page_sorts_rejections_by_number(tree):
     assert [row[0] for row in cells(tree, "rejections")] == [
         "level_unknown",
         "field_missing",
@@ -122,7 +122,7 @@ def test_rejections_are_sorted_by_number(tree):
     ]
 
 
-def test_registries_tables_and_kafka(tree):
+def test_page_shows_registries_tables_and_kafka(tree):
     assert cells(tree, "registries")[0] == [
         "aa-awards",
         "✓ closed",
@@ -147,7 +147,7 @@ def test_registries_tables_and_kafka(tree):
     assert cells(tree, "kafka")[0] == ["harmonise", "▲ blocked for 95 s", "2 s ago", "0", "1 412"]
 
 
-def test_summary_counts_what_needs_attention(tree):
+def test_summary_counts_problems(tree):
     assert "2 streams need attention. 3 connectors, 3 streams" in tree.xpath("string(//main/p)")
 
 
@@ -155,7 +155,7 @@ def test_summary_counts_what_needs_attention(tree):
     ("cursor", "every", "paused", "words"),
     [(10, 60, False, "fresh"), (181, 60, False, "late"), (181, 60, True, "paused")],
 )
-def test_late_is_what_the_alert_calls_stale(cursor, every, paused, words):
+def test_late_uses_the_stale_alert_limit(cursor, every, paused, words):
     registry = CollectorRegistry()
     Gauge(
         "gateway_cursor_timestamp_seconds", "x", ["connector", "stream"], registry=registry
@@ -169,19 +169,19 @@ def test_late_is_what_the_alert_calls_stale(cursor, every, paused, words):
     assert cells(tree, "streams")[0][1].endswith(words)
 
 
-def test_an_empty_worker_says_so_instead_of_showing_empty_tables():
+def test_idle_worker_shows_a_message():
     tree = html.fromstring(render(CollectorRegistry(), Snapshot(), NOW))
     assert "has polled and harmonised nothing yet" in tree.text_content()
     assert not tree.xpath("//table")
 
 
-def test_all_of_the_real_registry_can_be_shown():
+def test_page_renders_all_real_metrics():
     metrics.POLL_DURATION.labels("aa", "s").observe(1)
     metrics.BATCH_DURATION.labels("0").observe(1)
     assert "</html>" in render(metrics.REGISTRY, Snapshot(), NOW)
 
 
-def test_nothing_is_fetched_and_nothing_runs(page, tree):
+def test_page_loads_no_external_content(page, tree):
     assert not tree.xpath(
         "//script | //img | //iframe | //object | //form | //input | //link[@rel='stylesheet']"
     )
@@ -190,11 +190,11 @@ def test_nothing_is_fetched_and_nothing_runs(page, tree):
     assert all(link.startswith(("#", "/")) for link in tree.xpath("//a/@href"))
 
 
-def test_names_from_files_are_escaped(page):
+def test_page_escapes_names(page):
     assert "Register of &lt;awards&gt; &amp; diplomas" in page
 
 
-def test_structure_serves_a_screen_reader_and_a_keyboard(tree):
+def test_page_structure_is_accessible(tree):
     assert tree.get("lang") == "en"
     assert tree.xpath("string(//title)")
     assert [len(tree.xpath(f"//{name}")) for name in ("h1", "main", "header", "nav")] == [
@@ -225,7 +225,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_contrast_is_at_least_7_to_1_for_text_and_states():
+def test_page_contrast_is_at_least_7_to_1():
     palettes = [
         dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", part))
         for part in STYLE.split("@media (prefers-color-scheme: dark)")[:2]
@@ -241,7 +241,7 @@ def test_contrast_is_at_least_7_to_1_for_text_and_states():
 
 
 @pytest.mark.browser
-def test_a_real_browser_draws_it(page, tmp_path):
+def test_page_renders_in_a_browser(page, tmp_path):
     browser = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")

@@ -52,7 +52,7 @@ TestAsADictionary.settings = settings(max_examples=40, stateful_step_count=30, d
 
 
 @given(st.binary(max_size=30).filter(lambda value: len(value) != 24))
-def test_a_value_of_another_length_is_refused(value: bytes) -> None:
+def test_digest_of_another_length_is_refused(value: bytes) -> None:
     known = DigestTable()
     try:
         known["a"] = value
@@ -63,7 +63,7 @@ def test_a_value_of_another_length_is_refused(value: bytes) -> None:
     assert len(known) == 0
 
 
-def test_a_million_records_of_a_registry_fit_a_process() -> None:
+def test_a_million_digests_fit_in_memory() -> None:
     """Counted on 100,000: what the buckets hold, with what Python spends on each."""
     import sys
 

@@ -39,7 +39,7 @@ def page(**fields: object) -> RecordPage:
 
 
 class TestWindows:
-    def test_a_stream_never_read_starts_at_its_start(self):
+    def test_unread_stream_starts_at_its_start(self):
         rule = CursorRule(window=timedelta(days=10), start=datetime(2026, 2, 1, tzinfo=UTC))
         found = list(windows(rule, StreamCursor(), NOW))
         assert found[0] == TimeWindow(
@@ -48,7 +48,7 @@ class TestWindows:
         assert found[-1].until == NOW
         assert all(before.until == after.since for before, after in pairwise(found))
 
-    def test_overlap_is_read_again_and_delay_is_left_alone(self):
+    def test_window_includes_overlap_and_excludes_delay(self):
         rule = CursorRule(
             field="changed_at", overlap=timedelta(minutes=10), delay=timedelta(hours=2)
         )
@@ -57,7 +57,7 @@ class TestWindows:
             since=NOW - timedelta(days=1, minutes=10), until=NOW - timedelta(hours=2)
         )
 
-    def test_an_interrupted_window_is_resumed_unchanged(self):
+    def test_interrupted_window_is_resumed_unchanged(self):
         rule = CursorRule(window=timedelta(days=1), start=datetime(2026, 2, 1, tzinfo=UTC))
         start, until = NOW - timedelta(days=2), NOW - timedelta(days=1)
         found = list(
@@ -68,29 +68,29 @@ class TestWindows:
 
 
 class TestChanges:
-    def test_the_same_content_again_is_unchanged(self):
+    def test_equal_content_is_unchanged(self):
         first = raw("1")
         known = {"1": RawEntry(first, content_digest(first), None).value}
         assert select_changes([first], known) == ([], 1)
 
-    def test_an_older_version_after_a_newer_one_is_not_news(self):
+    def test_older_version_is_ignored(self):
         newer = raw("1", b'{"a":2}', NOW)
         known = {"1": RawEntry(newer, content_digest(newer), NOW).value}
         assert select_changes([raw("1", b'{"a":1}', NOW - timedelta(days=1))], known) == ([], 1)
 
-    def test_context_is_content(self):
+    def test_changed_context_is_a_change(self):
         assert content_digest(raw("1", context={"a": "1"})) != content_digest(
             raw("1", context={"a": "2"})
         )
         assert content_digest(raw("1", body=None)) == DELETED_DIGEST
 
-    def test_a_deletion_is_written_once(self):
+    def test_deletion_is_written_once(self):
         gone = raw("1", body=None)
         entries, _ = select_changes([gone], {})
         assert [entry.raw for entry in entries] == [gone]
         assert select_changes([gone], {"1": entries[0].value}) == ([], 1)
 
-    def test_the_later_of_two_versions_on_a_page_stands_and_knows_what_stood_before(self):
+    def test_later_version_on_a_page_wins(self):
         before = raw("1", b'{"a":0}')
         known = {"1": RawEntry(before, content_digest(before), None).value}
         served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="2")]
@@ -98,7 +98,7 @@ class TestChanges:
         assert (entry.raw.body, entry.raw.written_before, unchanged) == (b'{"a":2}', True, 1)
         assert select_changes(served, {"1": entry.value}) == ([], 2)
 
-    def test_two_contents_of_one_version_are_both_refused_once(self):
+    def test_conflicting_contents_are_rejected_once(self):
         served = [raw("1", b'{"a":1}', version="1"), raw("1", b'{"a":2}', version="1")]
         (entry,), unchanged = select_changes(served, {})
         assert unchanged == 1
@@ -110,7 +110,7 @@ class TestChanges:
         (mended,), _ = select_changes(served[1:], {"1": entry.value})
         assert (mended.raw.context, mended.raw.written_before) == ({}, True)
 
-    def test_a_later_change_of_the_same_version_and_a_deletion_contradict_nothing(self):
+    def test_later_change_and_deletion_are_no_conflict(self):
         first = raw("1", b'{"a":1}', NOW - timedelta(days=1), version="1")
         for later in (
             raw("1", b'{"a":2}', NOW, version="1"),
@@ -120,13 +120,13 @@ class TestChanges:
             assert entry.raw == later
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=3)), max_size=30))
-    def test_every_record_is_either_written_or_unchanged(self, served: list[tuple[str, bytes]]):
+    def test_records_are_written_or_unchanged(self, served: list[tuple[str, bytes]]):
         entries, unchanged = select_changes([raw(name, body) for name, body in served], {})
         assert len(entries) + unchanged == len(served)
         assert len({entry.raw.native_id for entry in entries}) == len(entries)
 
     @given(st.lists(st.integers(0, 6_000_000), max_size=20))
-    def test_parts_keep_order_and_lose_nothing(self, sizes: list[int]):
+    def test_split_keeps_order_and_records(self, sizes: list[int]):
         entries = [
             RawEntry(raw(str(number), bytes(size)), DELETED_DIGEST, None)
             for number, size in enumerate(sizes)
@@ -137,7 +137,7 @@ class TestChanges:
 
 
 class TestAdvance:
-    def test_inside_a_window_only_the_position_moves(self):
+    def test_position_moves_inside_a_window(self):
         window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
         moved = advance_cursor(
             StreamCursor(since=window.since),
@@ -149,7 +149,7 @@ class TestAdvance:
             since=window.since, start=window.since, until=NOW, position="2", watermark=NOW
         )
 
-    def test_a_watermark_comes_from_the_registry_not_from_our_clock(self):
+    def test_watermark_comes_from_the_registry(self):
         seen = NOW - timedelta(hours=5)
         window = TimeWindow(since=None, until=NOW)
         assert advance_cursor(
@@ -162,7 +162,7 @@ class TestAdvance:
             since=NOW
         )
 
-    def test_a_clock_that_is_ahead_does_not_pass_over_what_the_registry_has_not_reached(self):
+    def test_fast_clock_skips_nothing(self):
         window = TimeWindow(since=NOW - timedelta(days=1), until=NOW)
         skew = clock_ahead_of({"date": format_datetime(NOW - timedelta(hours=2), usegmt=True)}, NOW)
         assert skew == timedelta(hours=2)

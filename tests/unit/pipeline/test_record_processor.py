@@ -49,17 +49,17 @@ def delivered(tables: Tables, raw: RawRecord, mode: str = "live"):
     return result.outcome, [(one.topic, one.value is None) for one in result.outgoing]
 
 
-def test_a_live_stream_publishes_and_a_shadow_stream_only_counts(tables):
+def test_shadow_stream_only_counts(tables):
     assert delivered(tables, RAW) == ("accepted", [("europass.qualifications.v1", False)])
     assert delivered(tables, RAW, "shadow") == ("accepted", [])
 
 
-def test_a_shadow_stream_still_says_what_it_rejects(tables):
+def test_shadow_stream_writes_rejections(tables):
     broken = msgspec.structs.replace(RAW, body=b"{", written_before=True)
     assert delivered(tables, broken, "shadow") == ("rejected", [("gateway.rejections.v1", False)])
 
 
-def test_a_rejected_new_version_takes_the_accepted_old_one_away(tables):
+def test_rejected_version_removes_the_previous_document(tables):
     first = msgspec.structs.replace(RAW, body=b"{")
     assert delivered(tables, first) == ("rejected", [("gateway.rejections.v1", False)])
     again = msgspec.structs.replace(first, written_before=True)
@@ -69,14 +69,14 @@ def test_a_rejected_new_version_takes_the_accepted_old_one_away(tables):
     )
 
 
-def test_a_deletion_becomes_a_tombstone_with_the_key_of_the_document(tables):
+def test_deletion_becomes_a_tombstone(tables):
     assert delivered(tables, msgspec.structs.replace(RAW, body=None)) == (
         "deleted",
         [("europass.qualifications.v1", True)],
     )
 
 
-def test_a_record_of_a_stream_that_is_no_more_is_rejected_as_that(tables):
+def test_record_of_a_removed_stream_is_rejected(tables):
     connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
     raw = msgspec.structs.replace(RAW, stream="programmen")
     record = SimpleNamespace(
@@ -101,9 +101,7 @@ def test_a_record_of_a_stream_that_is_no_more_is_rejected_as_that(tables):
     )
 
 
-def test_a_stream_that_says_all_its_records_are_gone_takes_them_away_from_where_they_stand(
-    tables, tmp_path
-):
+def test_deleting_all_records_removes_their_documents(tables, tmp_path):
     """What CONTRIBUTING.md says to do before a stream is renamed, removed, or given another id, iri or emits."""
     text = (ROOT / "connectors" / "demo-rest.yaml").read_text()
     gone = text.replace(

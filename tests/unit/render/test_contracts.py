@@ -37,14 +37,14 @@ def rendered(name: str, **options: Any) -> Rendered:
     return found
 
 
-def test_files_are_what_the_code_says():
+def test_schema_files_are_up_to_date():
     for name, text in schema_files().items():
         assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text, (
             f"run `gateway schema`: {name} differs"
         )
 
 
-def test_schemas_are_schemas_and_name_themselves():
+def test_schemas_are_valid_and_have_ids():
     for name, schema in SCHEMAS.items():
         Draft202012Validator.check_schema(schema)
         assert schema["$id"].endswith(f"/{name}.json")
@@ -54,7 +54,7 @@ def test_schemas_are_schemas_and_name_themselves():
 
 @pytest.mark.parametrize("version", ["3.1", "3.3"])
 @pytest.mark.parametrize("name", samples.RECORDS)
-def test_every_rendered_document_keeps_the_promise(name: str, version: str):
+def test_rendered_documents_fit_their_schema(name: str, version: str):
     for document in rendered(name, loq_version=version).documents:
         assert document.schema == SCHEMAS[document.topic]["$id"]
         if document.value is not None:
@@ -63,12 +63,12 @@ def test_every_rendered_document_keeps_the_promise(name: str, version: str):
             )
 
 
-def test_rendering_twice_gives_the_same_bytes():
+def test_rendering_is_byte_stable():
     for name in samples.RECORDS:
         assert rendered(name) == rendered(name)
 
 
-def test_old_records_stay_valid_and_old_schemas_are_only_added_to():
+def test_schemas_change_only_by_addition():
     old = json.loads((GOLDEN / "v1.json").read_text(encoding="utf-8"))
     assert (
         {topic.name for topic in TOPICS}
@@ -119,7 +119,7 @@ def narrowed(old: Any, new: Any, place: str) -> list[str]:
         lambda s: s["properties"]["esi"].update(maxLength=10),
     ],
 )
-def test_the_compatibility_test_notices(change: Any):
+def test_compatibility_test_detects_a_removal(change: Any):
     old = json.loads(json.dumps(SCHEMAS["esc.student-status.v1"]))
     new = json.loads(json.dumps(old))
     assert narrowed(old, new, "x") == []
@@ -129,7 +129,7 @@ def test_the_compatibility_test_notices(change: Any):
     assert narrowed(old, new, "x")
 
 
-def test_asyncapi_says_what_the_topics_are():
+def test_asyncapi_matches_the_topics():
     document = YAML(typ="safe").load(schema_files()["asyncapi.yaml"])
     assert document["asyncapi"] == "3.0.0"
     assert set(document["channels"]) == {topic.name for topic in TOPICS}

@@ -52,7 +52,7 @@ def test_invalid_student_identifiers(esi):
         assert parse_student_identifier(vector["value"]) == vector["reason"].split(" ")[0], vector
 
 
-def test_case_does_not_tell_students_apart(esi):
+def test_student_identifiers_ignore_case(esi):
     for one, other in esi["equal_ignoring_case"]:
         first, second = parse_student_identifier(one), parse_student_identifier(other)
         assert isinstance(first, StudentIdentifier)
@@ -61,7 +61,7 @@ def test_case_does_not_tell_students_apart(esi):
         assert first.value != second.value
 
 
-def test_legacy_form_is_recognised_and_is_no_esi(esi):
+def test_legacy_student_identifier_is_no_esi(esi):
     for example in esi["legacy_cc_pic_code"]["examples"]:
         assert is_legacy_student_identifier(example["value"])
         assert parse_student_identifier(example["value"]) == "NOT_A_URN"
@@ -91,14 +91,14 @@ def test_invalid_card_numbers(escn):
             assert found == reason, vector
 
 
-def test_every_country_is_in_the_european_vocabulary(reference: Path):
+def test_countries_are_in_the_eu_vocabulary(reference: Path):
     with (reference / "elm" / "vocab" / "country.csv").open() as file:
         known = {row["uri"].rpartition("/")[2] for row in csv.DictReader(file)}
     assert set(vocabularies.COUNTRIES.values()) <= known
     assert set(vocabularies.COUNTRIES) - {"XK", "EL", "UK"} == ISO_COUNTRIES
 
 
-def test_erasmus_codes_of_the_real_list(reference: Path):
+def test_erasmus_codes_of_the_real_list_are_valid(reference: Path):
     with (reference / "providers" / "eche" / "eche-list-2026-04-08.csv").open() as file:
         rows = list(csv.DictReader(file))
     broken = [

@@ -137,9 +137,7 @@ def default_of(value: Any) -> Any:
     st.sampled_from(DRAWN).flatmap(lambda name: st.tuples(st.just(name), vary(name))),
     st.sampled_from(["3.1", "3.3"]),
 )
-def test_every_literal_has_a_source_and_every_document_keeps_the_promise(
-    drawn: tuple[str, Any], version: str
-):
+def test_documents_contain_no_invented_values(drawn: tuple[str, Any], version: str):
     name, record = drawn
     found = render(
         samples.accepted(record),
@@ -201,14 +199,14 @@ def test_every_literal_has_a_source_and_every_document_keeps_the_promise(
         assert not unexplained
 
 
-def test_the_property_notices_an_invention():
+def test_property_detects_an_invented_value():
     record = samples.RECORDS["qualification"]
     assert "An invention" not in said(record) | FIXED
     assert not VOCABULARY.match("An invention")
     assert not CODES.fullmatch("An invention")
 
 
-def test_a_level_is_never_filled_in():
+def test_level_is_never_invented():
     for kind, name in (
         (Qualification, "qualification"),
         (LearningOpportunity, "opportunity"),
@@ -230,7 +228,7 @@ def test_a_level_is_never_filled_in():
             assert ("snb/eqf/4" in text) == (field == "nqf_uri" and kind is Credential)
 
 
-def test_no_outcome_and_no_field_of_education_are_reasons_to_reject():
+def test_missing_outcome_or_field_of_education_is_rejected():
     for field, value in (
         ("learning_outcomes", ()),
         ("learning_outcomes", (LearningOutcome(),)),
@@ -250,7 +248,7 @@ def test_no_outcome_and_no_field_of_education_are_reasons_to_reject():
         assert (found.stage, found.field, found.reason) == ("render", field, "missing")
 
 
-def test_an_esco_uri_that_is_none_is_dropped_and_said():
+def test_invalid_esco_uri_is_dropped_with_an_issue():
     outcome = LearningOutcome(
         title={"en": "One"}, esco=("http://data.europa.eu/esco/occupation/x", samples.SKILL)
     )
@@ -270,7 +268,7 @@ def test_an_esco_uri_that_is_none_is_dropped_and_said():
         assert samples.SKILL.encode() in (document.value or b"")
 
 
-def test_annex_one_says_what_is_missing():
+def test_annex_1_lists_missing_elements():
     whole = render(
         samples.accepted(samples.RECORDS["micro"]),
         samples.raw("micro"),

@@ -40,7 +40,7 @@ def catalogue(tmp_path: Path) -> Path:
     return path
 
 
-def test_schema_writes_then_agrees_then_notices(tmp_path: Path):
+def test_schema_command_writes_and_detects_changes(tmp_path: Path):
     assert run("schema", "--check", "--dir", tmp_path)[0] == 1
     assert not list(tmp_path.iterdir())
     assert run("schema", "--dir", tmp_path)[0] == 0
@@ -52,7 +52,7 @@ def test_schema_writes_then_agrees_then_notices(tmp_path: Path):
     assert "gateway schema" in said
 
 
-def test_validate_passes_good_documents_and_names_the_place_of_bad_ones(catalogue: Path):
+def test_validate_names_the_position_of_errors(catalogue: Path):
     code, said = run("validate", catalogue)
     assert code == 0
     assert "3 documents, 0 with findings" in said
@@ -74,7 +74,7 @@ def test_validate_with_the_official_shapes(catalogue: Path, reference: Path):
     assert "shapes:" in said
 
 
-def test_validate_never_passes_nothing(tmp_path: Path):
+def test_validate_refuses_empty_input(tmp_path: Path):
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
     with pytest.raises(UsageError, match="nothing to validate"):
@@ -83,7 +83,7 @@ def test_validate_never_passes_nothing(tmp_path: Path):
         run("validate", "no.such.topic")
 
 
-def test_findings_do_not_quote_the_document(tmp_path: Path):
+def test_validation_findings_do_not_quote_documents(tmp_path: Path):
     path = tmp_path / "one.json"
     path.write_text(
         json.dumps(
@@ -101,7 +101,7 @@ def test_findings_do_not_quote_the_document(tmp_path: Path):
     assert "secret" not in said
 
 
-def test_export_says_what_it_leaves_out(catalogue: Path, tmp_path: Path):
+def test_export_lists_omitted_records(catalogue: Path, tmp_path: Path):
     code, said = run("export", "qdr", "--from", catalogue, "--out", tmp_path / "qdr.xml")
     assert code == 1
     assert "the XML profile demands language" in said

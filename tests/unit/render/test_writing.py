@@ -43,7 +43,7 @@ def documents(name: str, template: str | None = None, **fields: object) -> list[
     AWKWARD,
     st.sampled_from([None, "https://x.example/{id}", 'https://x.example/a"b#{id}']),
 )
-def test_any_text_leaves_compact_json_that_says_it(
+def test_any_text_becomes_compact_json(
     name: str, title: str, other: str, scheme: str, template: str | None
 ):
     body = Organisation(
@@ -64,7 +64,7 @@ def test_any_text_leaves_compact_json_that_says_it(
         assert orjson.dumps(title) in value
 
 
-def test_what_is_remembered_of_an_institution_takes_the_ids_of_each_record():
+def test_cached_institution_uses_ids_of_each_record():
     first, second = (
         documents("qualification", f"https://{place}.example/{{id}}")[0] for place in ("one", "two")
     )
@@ -73,7 +73,7 @@ def test_what_is_remembered_of_an_institution_takes_the_ids_of_each_record():
     assert b"https://one.example/" not in second
 
 
-def test_institutions_that_differ_in_anything_are_written_apart():
+def test_different_institutions_are_written_separately():
     seen = set()
     for change in (
         {},
@@ -87,13 +87,13 @@ def test_institutions_that_differ_in_anything_are_written_apart():
     assert len(seen) == 5
 
 
-def test_what_no_encoding_can_hold_is_an_error_and_no_document():
+def test_unencodable_text_is_an_error():
     with pytest.raises(TypeError, match="surrogates"):
         documents("qualification", title={"en": "\ud800"})
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_names_become_the_uuid_and_the_segment_that_the_standard_library_makes_of_them(name: str):
+def test_uuid_and_segment_equal_the_standard_library(name: str):
     assert record_ids.uuid5(name) == str(uuid.uuid5(record_ids.NAMESPACE, name))
     assert (
         record_ids.iri("c", name, "https://x.example/{id}")
