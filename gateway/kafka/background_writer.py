@@ -1,4 +1,7 @@
-"""Say what happens, beside the records: news and states. Nothing waits for it and no record's safety rests on it."""
+"""Write notifications and stream status in the background.
+
+Failures here never delay or lose records.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,18 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 QUEUE_SIZE = 1_000
-"""So much is kept while no broker answers; then the oldest goes."""
+"""Maximum number of records in the queue. When it is full, the oldest record is dropped."""
 RETRY_SECONDS = 2.0
 START_SECONDS = 20.0
 STOP_SECONDS = 2.0
 
 
 class BackgroundWriter:
-    """Takes what is to be said at once and writes it in order. :meth:`run` writes until cancelled, and what is left on the way out."""
+    """A queue of records that :meth:`run` writes in order.
+
+    On cancellation :meth:`run` first writes the rest of the queue, within
+    :data:`STOP_SECONDS`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,12 +39,12 @@ class BackgroundWriter:
         self._has_records = asyncio.Event()
 
     def enqueue(self, record: OutgoingRecord) -> None:
-        """Write this soon."""
+        """Add a record to the queue and return at once."""
         self._queue.append(record)
         self._has_records.set()
 
     async def run(self) -> None:
-        """Write for ever; a broker that is away is tried again."""
+        """Write until cancelled. If no broker responds, try again every :data:`RETRY_SECONDS`."""
         while True:
             producer = AIOKafkaProducer(**client_arguments(self._settings), enable_idempotence=True)
             try:
@@ -45,7 +52,7 @@ class BackgroundWriter:
                 await self._write(producer)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning(
-                    "news waits",
+                    "notifications not written yet",
                     waiting=len(self._queue),
                     error=type(error).__name__,
                     next_try_seconds=RETRY_SECONDS,

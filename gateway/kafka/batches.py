@@ -1,7 +1,7 @@
-"""Records become the bytes of Kafka's batches here, as they are made and before their transaction begins.
+"""Encode records into Kafka batches before their transaction begins.
 
-Whoever makes thousands of records for one transaction adds them a few at a time: a record that is written while it is new costs less
-than one that has lain in memory among thousands, and nothing keeps it there.
+Callers add the records of a large transaction in small groups. Encoding a record soon after
+its creation is cheaper, and its memory is free again at once; see docs/decisions/0033.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from gateway.messages.outgoing import OutgoingRecord
 
 
 class Batch(NamedTuple):
-    """Records of one topic and partition, in the order in which they were added."""
+    """Records of one topic and partition, in the order of their addition."""
 
     topic: str
     partition: int
     builder: Any
-    """aiokafka's ``BatchBuilder``."""
+    """A ``BatchBuilder`` of aiokafka."""
     first_index: int
-    """The number of its first record among all that were added."""
+    """Index of the first record of this batch among all added records."""
 
     @property
     def is_single(self) -> bool:
-        """True when it holds no more than one record."""
+        """True if the batch contains exactly one record."""
         return bool(self.builder.record_count() == 1)
 
 
 class Batches:
-    """The batches of one transaction of ``producer``; ``limits`` are bytes of topics that take less than the producer would send.
+    """The batches of one transaction of ``producer``.
 
-    ``counts`` remembers how many partitions a topic has, from one transaction to the next.
+    ``limits`` are maximum batch sizes in bytes, for topics that refused a larger batch.
+    ``counts`` caches the number of partitions of each topic between transactions.
     """
 
     __slots__ = ("_added", "_counts", "_full", "_limits", "_open", "_producer")
@@ -50,7 +51,10 @@ class Batches:
         self._added = 0
 
     async def add(self, records: Iterable[OutgoingRecord]) -> None:
-        """Add records, in order within a topic and partition. Waits only for a topic that was not met before."""
+        """Add records and keep their order within each topic and partition.
+
+        The call waits for a broker only to learn the number of partitions of a new topic.
+        """
         counts, opened, limits = self._counts, self._open, self._limits
         for number, record in enumerate(records, self._added):
             topic, partition = record.topic, record.partition
@@ -66,33 +70,32 @@ class Batches:
                 )
                 is None
             ):
-                batch = self._start_batch(
-                    topic_partition, number
-                )  # the first record of a batch always fits, whatever its size
+                # The batch is full. An empty batch accepts a record of any size.
+                batch = self._start_batch(topic_partition, number)
                 batch.builder.append(
                     key=record.key, value=record.value, timestamp=None, headers=record.headers
                 )
             self._added = number + 1
 
     def batches(self) -> list[Batch]:
-        """Return the batches, those of a place in order."""
+        """Return the batches. Those of one topic and partition are in order."""
         return [*self._full, *self._open.values()]
 
     def _fits(self, batch: Batch, record: OutgoingRecord) -> bool:
-        held: int = batch.builder.size()
+        size: int = batch.builder.size()
         return (
             not batch.builder.record_count()
-            or held + len(record.value or b"") <= self._limits[batch.topic]
+            or size + len(record.value or b"") <= self._limits[batch.topic]
         )
 
     def _start_batch(self, topic_partition: tuple[str, int], first: int) -> Batch:
-        if before := self._open.get(topic_partition):
-            self._full.append(before)
-        begun = self._open[topic_partition] = Batch(
+        if full_batch := self._open.get(topic_partition):
+            self._full.append(full_batch)
+        new_batch = self._open[topic_partition] = Batch(
             *topic_partition, self._producer.create_batch(), first
         )
-        return begun
+        return new_batch
 
     async def _count(self, topic: str) -> int:
-        found = self._counts[topic] = len(await self._producer.partitions_for(topic))
-        return found
+        count = self._counts[topic] = len(await self._producer.partitions_for(topic))
+        return count

@@ -1,4 +1,4 @@
-"""Whether any broker answers: asked every two seconds, so that a worker that has nothing to write notices too."""
+"""Check every two seconds that a broker responds, so that an idle worker detects an outage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NO_BROKER = "no broker answers"
 
 
 async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
-    """Ask the brokers for the list of topics for ever; while none answers, ``gateway_publish_blocked_seconds`` of ``roles`` grows."""
+    """Request the topic list from the brokers until cancelled.
+
+    While no broker responds, ``gateway_publish_blocked_seconds`` of ``roles`` grows.
+    """
     roles = tuple(roles)
     for role in roles:
         blocked_commits.register_role(role)

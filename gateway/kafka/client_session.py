@@ -1,4 +1,4 @@
-"""Clients of Kafka that do one thing and are closed: whatever keeps them from it is one clear line."""
+"""Start a Kafka client for one task, stop it afterwards, and translate its errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
 
 @asynccontextmanager
 async def client_session(client: Client, settings: Settings, what: str) -> AsyncIterator[Client]:
-    """Start a client, and stop it at the end.
+    """Start a client, and stop it on exit.
 
-    Raises :class:`~gateway.errors.Unavailable` when no broker answers, and :class:`~gateway.errors.Denied` when the principal lacks a
-    right for ``what`` is done here.
+    ``what`` names the task in error messages. Raises :class:`~gateway.errors.Unavailable` if
+    no broker responds. Raises :class:`~gateway.errors.Denied` if the principal lacks a right.
     """
     try:
         with starting_client(settings):

@@ -1,7 +1,9 @@
-"""Which cluster the cursors belong to: written down beside them once, compared at every start.
+"""Check at every start that the cursors belong to the connected cluster.
 
-Cursors that were copied to another cluster, or a bootstrap address that leads somewhere else, look right and are not: what they
-say is durable may not be there. A cluster without any cursor is a new one, and is taken.
+The gateway stores the id of the cluster next to the cursors. If the cursors were copied to
+another cluster, or the bootstrap address is wrong, the records before the cursors may be
+missing there. A cluster without a stored id is new, so the gateway stores its id. See
+docs/decisions/0023.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from gateway.messages.topics import CURSORS
 from gateway.settings import Settings
 
 KEY = b"|cluster"
-"""No connector's name is empty, so no stream's cursor has this key."""
+"""Key of the cluster id. No cursor has it, because no connector has an empty name."""
 TRANSACTIONAL_ID = "poll-cluster"
 ATTEMPTS = 8
 QUICK_READ_SECONDS = 10.0
 
 
 async def verify_cluster(settings: Settings) -> None:
-    """Raise :class:`~gateway.errors.IntegrityStop` when the cursors were written on another cluster than the one that answers."""
+    """Compare the stored cluster id with the connected cluster.
+
+    Raises :class:`~gateway.errors.IntegrityStop` if they differ. Raises
+    :class:`~gateway.errors.Unavailable` if the id can be neither read nor stored.
+    """
     cluster_id = await read_cluster_id(settings)
     if await read_recorded_id_quickly(settings) == cluster_id:
         return
@@ -38,18 +44,20 @@ async def verify_cluster(settings: Settings) -> None:
         raise Unavailable(str(error)) from error
     if known != cluster_id:
         raise IntegrityStop(
-            f"{CURSORS.name}: its cursors belong to the cluster {known}, and {settings.kafka_bootstrap} is the cluster {cluster_id}; set "
-            "GATEWAY_KAFKA_BOOTSTRAP right, or, when all topics were moved here, run once with --accept-new-cluster"
+            f"{CURSORS.name}: its cursors belong to the cluster {known}, "
+            f"and {settings.kafka_bootstrap} is the cluster {cluster_id}; "
+            "correct GATEWAY_KAFKA_BOOTSTRAP, or, if you moved all topics to this cluster, "
+            "run once with --accept-new-cluster"
         )
 
 
 async def accept_cluster(settings: Settings) -> None:
-    """Let the cursors belong to the cluster that answers now."""
+    """Store the id of the connected cluster in place of the previous id."""
     await record_cluster_id(settings, await read_cluster_id(settings), overwrite=True)
 
 
 async def read_cluster_id(settings: Settings) -> str:
-    """Return the id of the cluster that answers."""
+    """Return the id of the connected cluster."""
     client = await admin_client(settings)
     try:
         return str((await client.describe_cluster())["cluster_id"])
@@ -58,31 +66,37 @@ async def read_cluster_id(settings: Settings) -> str:
 
 
 async def read_recorded_id_quickly(settings: Settings) -> str:
-    """Return the id as far as it can be read at once; empty when it cannot.
+    """Return the stored id if it is readable without waiting, else an empty text.
 
-    A worker that died in mid-transaction hides what was committed after it began, for as long as a transaction may last. A start that
-    waited for that would wait for exactly what it is there to end; the id was written long before, so it is nearly always seen.
+    The open transaction of a dead worker hides later records until it times out. The
+    starting worker itself ends that transaction, so it must not wait for it here. The id is
+    nearly always visible, because it was stored long before.
     """
-    found = b""
+    cluster_id = b""
     with contextlib.suppress(TimeoutError, KafkaError, OSError):
         async with asyncio.timeout(QUICK_READ_SECONDS):
-            async for one in read_topic(settings, CURSORS.name):
-                found = one.value or b"" if one.key == KEY else found
-    return found.decode()
+            async for record in read_topic(settings, CURSORS.name):
+                cluster_id = record.value or b"" if record.key == KEY else cluster_id
+    return cluster_id.decode()
 
 
 async def read_recorded_id(settings: Settings) -> str:
-    """Return the id that stands beside the cursors; empty when none does."""
-    found = await read_partition(
+    """Return the id that is stored next to the cursors; an empty text if there is none.
+
+    Unlike :func:`read_recorded_id_quickly`, this waits for open transactions.
+    """
+    values = await read_partition(
         settings, CURSORS.name, partition_for(KEY, CURSORS.partitions), [KEY]
     )
-    return found.get(KEY, b"").decode()
+    return values.get(KEY, b"").decode()
 
 
 async def record_cluster_id(settings: Settings, cluster_id: str, *, overwrite: bool = False) -> str:
-    """Write the id down unless one stands there; return what stands there now.
+    """Store the id unless one is stored already, and return the stored id.
 
-    Workers that start at the same moment on a new cluster fence each other: one of them writes, the others find it written.
+    Workers that start at the same time on a new cluster fence each other. One of them stores
+    the id, and the others read it. Raises :class:`~gateway.errors.RetryLater` after
+    :data:`ATTEMPTS` attempts.
     """
     for _ in range(ATTEMPTS):
         known = "" if overwrite else await read_recorded_id(settings)
@@ -103,9 +117,12 @@ async def record_cluster_id(settings: Settings, cluster_id: str, *, overwrite: b
                 ]
             )
         except Fenced:
-            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - to part two workers, not a secret
+            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - a delay, not a secret
         else:
             return cluster_id
         finally:
             await writer.close()
-    raise RetryLater("kafka", f"{CURSORS.name}: others write at the same time; start again")
+    raise RetryLater(
+        "kafka",
+        f"{CURSORS.name}: other workers store the cluster id at the same time; start again",
+    )

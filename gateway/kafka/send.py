@@ -1,4 +1,4 @@
-"""Put a command on its topic, in the partition of its connector."""
+"""Write a command to its topic, in the partition of its connector."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from gateway.settings import Settings
 
 
 async def send_command(settings: Settings, connector: str, value: bytes) -> None:
-    """Return once the command is durable."""
+    """Write a command for a connector and return once it is durable."""
     await send_message(settings, COMMANDS, connector, value)
 
 
 async def send_message(settings: Settings, topic: Topic, connector: str, value: bytes) -> None:
-    """Put one message about a connector on a topic; return once it is durable."""
+    """Write a message about a connector and return once it is durable.
+
+    Raises the same errors as :func:`~gateway.kafka.client_session.client_session`.
+    """
     key = connector.encode()
     producer = AIOKafkaProducer(**client_arguments(settings), enable_idempotence=True)
     async with client_session(producer, settings, f"writing {topic.name}"):

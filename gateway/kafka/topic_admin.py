@@ -21,7 +21,7 @@ from gateway.settings import Settings
 
 
 def with_settings(topic: Topic, settings: Settings) -> Topic:
-    """Return the topic as this installation keeps it."""
+    """Return the topic with the retention that this installation configures."""
     return (
         replace(topic, days=settings.raw_retention_days)
         if topic == RAW and settings.raw_retention_days
@@ -30,7 +30,11 @@ def with_settings(topic: Topic, settings: Settings) -> Topic:
 
 
 async def create_missing(settings: Settings) -> list[str]:
-    """Create the topics that are missing; return their names."""
+    """Create the topics that do not exist, and return their names.
+
+    Raises :class:`~gateway.errors.Denied` if the principal lacks a right. Raises
+    :class:`~gateway.errors.Unavailable` if Kafka refuses for another reason.
+    """
     client = await admin_client(settings)
     try:
         present = set(await client.list_topics())
@@ -56,7 +60,8 @@ async def create_missing(settings: Settings) -> list[str]:
                     else Unavailable
                 )
                 raise error(
-                    f"{name}: Kafka does not create it ({kind.__name__}); replication {settings.kafka_replication} needs as many brokers"
+                    f"{name}: Kafka did not create the topic ({kind.__name__}); "
+                    f"replication {settings.kafka_replication} needs as many brokers"
                 )
         return [topic.name for topic in missing]
     finally:
@@ -64,25 +69,32 @@ async def create_missing(settings: Settings) -> list[str]:
 
 
 async def verify_topics(settings: Settings) -> list[str]:
-    """Raise :class:`~gateway.errors.Unavailable` unless every topic is there with the partitions and clean-up declared here.
+    """Check every topic against its declaration and return the tolerable differences.
 
-    Returns what else is not as declared, one line each: with other times, an erased record may stay on disk longer than promised.
-    Raises :class:`~gateway.errors.Denied` when this principal may not see one: that a topic is refused does not say that it is missing.
+    Each difference is one line. For example, with another ``segment.ms`` an erased record may
+    stay on disk longer than documented.
+
+    Raises :class:`~gateway.errors.Unavailable` if a topic is missing. Raises
+    :class:`~gateway.errors.IntegrityStop` if the gateway's state would be lost: the clean-up
+    policy is wrong, or the number of partitions. Raises :class:`~gateway.errors.Denied` if
+    the principal may not describe a topic, because such a topic may still exist.
     """
     client = await admin_client(settings)
     try:
         described = await client.describe_topics([topic.name for topic in TOPICS])
         _raise_denied(
             settings,
-            "a look at",
+            "the description of",
             {
-                one["topic"]
-                for one in described
-                if one["error_code"] == TopicAuthorizationFailedError.errno
+                topic["topic"]
+                for topic in described
+                if topic["error_code"] == TopicAuthorizationFailedError.errno
             },
         )
-        found = {one["topic"]: len(one["partitions"]) for one in described if one["partitions"]}
-        missing = [topic.name for topic in TOPICS if topic.name not in found]
+        partition_counts = {
+            topic["topic"]: len(topic["partitions"]) for topic in described if topic["partitions"]
+        }
+        missing = [topic.name for topic in TOPICS if topic.name not in partition_counts]
         if missing:
             raise Unavailable(
                 f"topics are missing: {', '.join(missing)}; create them with `gateway topics apply`"
@@ -103,11 +115,14 @@ async def verify_topics(settings: Settings) -> list[str]:
         policy = configured[topic.name].get("cleanup.policy")
         if topic.compacted and "compact" not in (policy or ""):
             raise IntegrityStop(
-                f"{topic.name}: cleanup.policy is {policy}, must be compact; the gateway's state would be deleted"
+                f"{topic.name}: cleanup.policy is {policy}, must be compact; "
+                "Kafka would delete the gateway's state"
             )
-        if topic in (CURSORS, DIGESTS, COMMANDS) and found[topic.name] != topic.partitions:
+        count = partition_counts[topic.name]
+        if topic in (CURSORS, DIGESTS, COMMANDS) and count != topic.partitions:
             raise IntegrityStop(
-                f"{topic.name}: has {found[topic.name]} partitions, must keep {topic.partitions}; state is found by partition"
+                f"{topic.name}: has {count} partitions, must have {topic.partitions}; "
+                "the gateway finds its state by partition"
             )
     return [
         f"{topic.name}: {name} is {configured[topic.name].get(name)}, declared is {value}"

@@ -1,4 +1,7 @@
-"""Read what is committed on a topic now, from its beginning to its end, as any subscriber would."""
+"""Read the committed records of a topic, from its beginning to its present end.
+
+A consumer without a group reads them, so no offset is stored.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ from gateway.messages.outgoing import partition_for
 from gateway.settings import Settings
 
 FETCH_MS = 50
-"""What is there is read to its end: a longer wait for more would only delay the stop of the consumer."""
+"""Longest wait of a fetch request in milliseconds. A longer one would only delay the stop."""
 
 SEEK_THRESHOLD = 2_000
-"""It is cheaper to read so many records than to ask a broker for another place."""
+"""Gap in records up to which reading is cheaper than a seek."""
 
 
 def _open_consumer(
     settings: Settings, topic: str, isolation: str = "read_committed"
 ) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
-    given: dict[str, Any] = client_arguments(settings)
+    arguments: dict[str, Any] = client_arguments(settings)
     consumer = AIOKafkaConsumer(
         topic,
-        **given,
+        **arguments,
         isolation_level=isolation,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -41,16 +44,18 @@ def _open_consumer(
 async def has_committed_records(
     settings: Settings, topic: str, begin: dict[TopicPartition, int], ends: dict[int, int]
 ) -> bool:
-    """Return whether a topic holds committed records from ``begin`` up to ``ends``, by partition; one that is not named counts from 0.
+    """Return whether a topic contains committed records from ``begin`` up to ``ends``.
 
-    Offsets alone do not tell: the markers of transactions take offsets too. While a transaction from before ``ends`` is open, it may.
+    Both are offsets by partition; a partition that is missing in ``begin`` starts at 0.
+    Comparing offsets is not enough, because transaction markers also use offsets. Returns
+    true while a transaction that began before ``ends`` is still open.
     """
     async with _open_consumer(settings, topic) as consumer:
-        places = list(consumer.assignment())
-        stable = await consumer.end_offsets(places)
-        begins = await consumer.beginning_offsets(places)
+        partitions = list(consumer.assignment())
+        stable = await consumer.end_offsets(partitions)
+        begins = await consumer.beginning_offsets(partitions)
         unread: list[TopicPartition] = []
-        for topic_partition in places:
+        for topic_partition in partitions:
             start, end = (
                 max(begin.get(topic_partition, 0), begins[topic_partition]),
                 ends.get(topic_partition.partition, 0),
@@ -74,7 +79,7 @@ async def has_committed_records(
 
 
 async def log_end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Return the offset behind whatever was written to each partition by now, its transaction ended or not."""
+    """Return the end offset of each partition, including records of open transactions."""
     async with _open_consumer(settings, topic, "read_uncommitted") as consumer:
         return {
             topic_partition.partition: end
@@ -85,7 +90,10 @@ async def log_end_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
 
 async def last_stable_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Return the offset behind the last record of each partition."""
+    """Return the last stable offset of each partition.
+
+    It is the end of the records that a ``read_committed`` reader can see.
+    """
     async with _open_consumer(settings, topic) as consumer:
         return {
             topic_partition.partition: end
@@ -96,22 +104,25 @@ async def last_stable_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
 
 async def read_positions(
-    settings: Settings, topic: str, wanted: Iterable[tuple[int, int]]
+    settings: Settings, topic: str, positions: Iterable[tuple[int, int]]
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield the records at these partitions and offsets; what compaction or retention took is left out."""
+    """Yield the records at ``positions``, which are pairs of partition and offset.
+
+    Records that compaction or retention has deleted are left out.
+    """
     offsets: dict[int, list[int]] = {}
-    for partition, offset in sorted(wanted):
+    for partition, offset in sorted(positions):
         offsets.setdefault(partition, []).append(offset)
     if not offsets:
         return
     async with _open_consumer(settings, topic) as consumer:
-        places = {
+        partitions = {
             topic_partition.partition: topic_partition for topic_partition in consumer.assignment()
         }
-        ends = await consumer.end_offsets(list(places.values()))
+        ends = await consumer.end_offsets(list(partitions.values()))
         for partition, unread in offsets.items():
-            topic_partition = places[partition]
-            consumer.pause(*places.values())
+            topic_partition = partitions[partition]
+            consumer.pause(*partitions.values())
             consumer.resume(topic_partition)
             async for record in _read_offsets(
                 consumer, topic_partition, unread, ends[topic_partition]
@@ -122,7 +133,11 @@ async def read_positions(
 async def _read_offsets(
     consumer: AIOKafkaConsumer, topic_partition: TopicPartition, offsets: list[int], end: int
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield the records at ascending ``offsets``; a wide gap is jumped over, a narrow one read through."""
+    """Yield the records at ascending ``offsets``.
+
+    The consumer seeks over a gap of at least :data:`SEEK_THRESHOLD`, and reads through a
+    smaller one.
+    """
     unread = deque(offset for offset in offsets if offset < end)
     position = -SEEK_THRESHOLD
     while unread:
@@ -132,7 +147,7 @@ async def _read_offsets(
             await consumer.getmany(topic_partition, timeout_ms=200, max_records=500)
         ).get(topic_partition, ()):
             while unread and unread[0] < record.offset:
-                unread.popleft()  # not there any more
+                unread.popleft()  # compaction or retention has deleted this record
             if unread and unread[0] == record.offset:
                 unread.popleft()
                 yield record
@@ -142,14 +157,17 @@ async def _read_offsets(
 
 
 async def read_latest(settings: Settings, topic: str, key: bytes) -> ConsumerRecord | None:
-    """Return the newest committed record of a key, a tombstone too; only the key's partition is read."""
-    found = None
+    """Return the newest committed record of a key, which can be a tombstone.
+
+    Returns ``None`` if there is none. Only the partition of the key is read.
+    """
+    latest = None
     async with _open_consumer(settings, topic) as consumer:
-        places = {
+        partitions = {
             topic_partition.partition: topic_partition for topic_partition in consumer.assignment()
         }
-        topic_partition = places[partition_for(key, len(places))]
-        consumer.pause(*places.values())
+        topic_partition = partitions[partition_for(key, len(partitions))]
+        consumer.pause(*partitions.values())
         consumer.resume(topic_partition)
         end = (await consumer.end_offsets([topic_partition]))[topic_partition]
         while await consumer.position(topic_partition) < end:
@@ -157,15 +175,19 @@ async def read_latest(settings: Settings, topic: str, key: bytes) -> ConsumerRec
                 await consumer.getmany(topic_partition, timeout_ms=200, max_records=500)
             ).get(topic_partition, ()):
                 if record.key == key:
-                    found = record
-    return found
+                    latest = record
+    return latest
 
 
 async def read_topic(
     settings: Settings, topic: str, *, limit: int = 0
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield the committed records of a topic that are there now, at most ``limit`` of them; in order within a partition."""
-    given = 0
+    """Yield the committed records that a topic contains now, in order within a partition.
+
+    With a ``limit`` other than 0, yield no more than ``limit`` records. Raises
+    :class:`~gateway.errors.UsageError` if the topic does not exist.
+    """
+    count = 0
     async with _open_consumer(settings, topic) as consumer:
         names = await consumer.topics()
         if topic not in names:
@@ -180,6 +202,6 @@ async def read_topic(
             for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
                 for record in records:
                     yield record
-                    given += 1
-                    if limit and given >= limit:
+                    count += 1
+                    if limit and count >= limit:
                         return

@@ -1,15 +1,15 @@
-"""Every Kafka transaction of the gateway goes through this file.
+"""Run every Kafka transaction of the gateway.
 
-Rules, each measured with aiokafka 0.14:
+The module follows five rules, each verified with aiokafka 0.14 (docs/decisions/0003):
 
-1. Start the producer (this fences the previous owner of the transactional id and ends its transaction), and only then read the
-   position that decides what to do next.
-2. Await every future: ``commit_transaction`` answers well even after a send inside the transaction failed.
-3. After any failure, timeout or cancellation the producer is discarded, never used again, and the position is read again. An
-   exception from a commit does not say that the transaction was aborted.
-4. Begin, commit, abort and stop have a time limit; aiokafka gives them none.
-5. A position is read up to the high watermark, not up to the last stable offset: another stream's open transaction on the same
-   partition would hide what this one committed after it began.
+1. Start the producer first. This fences the previous owner of the transactional id and ends
+   its transaction. Read the position only after that.
+2. Await every future, because ``commit_transaction`` succeeds even after a failed send.
+3. After any failure, timeout or cancellation, discard the producer and read the position
+   again. An exception from a commit does not mean that the transaction was aborted.
+4. Set a time limit for begin, commit, abort and stop, because aiokafka has none.
+5. Read a position up to the high watermark, not up to the last stable offset. Otherwise an
+   open transaction of another stream could hide committed records of this one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Fenced, RetryLater
+from gateway.kafka.aiokafka_internals import sender_task, wait_for_metadata
 from gateway.kafka.batches import Batch, Batches
 from gateway.kafka.connection import (
     AUTHORIZATION_ERRORS,
@@ -55,21 +56,25 @@ START_SECONDS = 20.0
 COMMIT_SECONDS = 15.0
 STOP_SECONDS = 5.0
 READ_SECONDS = 60.0
-"""How long a read may make no progress; longer than any other instance can hold a transaction open."""
+"""Longest time without progress while reading. It exceeds the time limit of a transaction."""
 TRANSACTION_TIMEOUT_MS = 20_000
-"""How long a dead instance can hold back every read_committed reader of its partitions."""
+"""Longest time for which a dead instance can block ``read_committed`` readers."""
 CLIENT_STATE_ERRORS = AssertionError, KeyError, IllegalOperation
-"""What aiokafka raises when its own state was lost: a send after an earlier one of the transaction was refused is illegal to it."""
+"""Errors of aiokafka when its internal state is lost.
+
+For example, it raises ``IllegalOperation`` for a send after a refused send.
+"""
 BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
-"""No broker is asked to take a record larger than this: some close the connection instead of answering."""
+"""Largest record that is sent. Some brokers close the connection on a larger one."""
 
 
 class RecordTooLarge(Exception):
-    """A record does not fit its topic; ``indexes`` are its places among those that were given.
+    """One or more records exceed the size limit of their topic.
 
-    Without indexes it is not known yet which one: the next tries send smaller batches and find out.
+    ``indexes`` are their positions among the added records. Without indexes, the record is
+    not identified yet; the next attempts send smaller batches to find it.
     """
 
     def __init__(self, indexes: list[int]) -> None:
@@ -78,7 +83,10 @@ class RecordTooLarge(Exception):
 
 
 class TransactionalProducer:
-    """One transactional id. Not started until :meth:`fence`; unusable after a failure until the next :meth:`fence`."""
+    """A producer for one transactional id.
+
+    Call :meth:`fence` before the first commit, and again after each failure.
+    """
 
     def __init__(self, settings: Settings, transactional_id: str, role: str) -> None:
         self.transactional_id = transactional_id
@@ -88,9 +96,9 @@ class TransactionalProducer:
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._batch_bytes: dict[str, int] = {}
-        """Topics that refused a batch of several records, with the size that is tried now."""
+        """Batch size to try next, for topics that refused a batch of several records."""
         self._refused_bytes: dict[str, int] = {}
-        """Topics that refused a single record, with the size of the smallest one, until the next commit."""
+        """Size of the smallest refused record by topic. Cleared by the next commit."""
 
     @property
     def ready(self) -> bool:
@@ -98,7 +106,11 @@ class TransactionalProducer:
         return self._producer is not None
 
     async def fence(self) -> None:
-        """Start a new producer: the previous owner of this id can commit nothing any more. Read positions only after this."""
+        """Start a new producer, after which the previous owner of this id cannot commit.
+
+        Read positions only after this call. Raises :class:`~gateway.errors.Denied`,
+        :class:`~gateway.errors.Fenced` or :class:`~gateway.errors.RetryLater`.
+        """
         await self._discard_producer()
         self._mark_blocked()
         producer = AIOKafkaProducer(
@@ -121,7 +133,10 @@ class TransactionalProducer:
     async def add_records(
         self, records: Iterable[OutgoingRecord], batches: Batches | None = None
     ) -> Batches:
-        """Return ``batches``, or new ones, with ``records`` added, for the next :meth:`write`. Nothing is sent; raises as that does."""
+        """Return ``batches``, or new ones, with ``records`` added, for the next :meth:`commit`.
+
+        Nothing is sent yet. Raises the same errors as :meth:`commit`.
+        """
         if batches is None:
             if self._producer is None:
                 raise RetryLater(
@@ -133,7 +148,7 @@ class TransactionalProducer:
                 await batches.add(records)
         except BaseException as error:
             await self._discard_producer()
-            raise self._translate_error(error, "asking for partitions") from error
+            raise self._translate_error(error, "reading the partition counts") from error
         return batches
 
     async def commit(
@@ -142,32 +157,50 @@ class TransactionalProducer:
         offsets: dict[TopicPartition, int] | None = None,
         group: str = "",
     ) -> None:
-        """Write ``records`` and, for a consumer, its new offsets in one transaction. Returns once it is committed.
+        """Write ``records`` and the consumed ``offsets`` of ``group`` in one transaction.
 
-        Raises :class:`RecordTooLarge` with nothing written, :class:`~gateway.errors.Fenced`, or
-        :class:`~gateway.errors.RetryLater`; after any of them :attr:`ready` is false.
+        1. Encode the records into batches, unless the caller has done so.
+        2. Begin the transaction.
+        3. Send every batch and await every result.
+        4. Add the consumed offsets, if there are any.
+        5. Commit.
+        6. After a failure in steps 2 to 5, discard the producer and translate the error.
+        7. Report the successful commit in the metrics.
+
+        Raises :class:`RecordTooLarge` if nothing was written because a record is too large.
+        Raises :class:`~gateway.errors.Fenced` if another instance took over, and
+        :class:`~gateway.errors.Denied` if the principal lacks a right. Raises
+        :class:`~gateway.errors.RetryLater` for any other failure of Kafka; the transaction
+        may then be committed or not. After any error :attr:`ready` is false.
         """
         producer = self._producer
         if producer is None:
             raise RetryLater("not_fenced", f"{self.transactional_id}: the producer was discarded")
         self._mark_blocked()
+        # 1. Encode the records.
         batches = records if isinstance(records, Batches) else await self.add_records(records)
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
+                # 2. Begin the transaction.
                 await producer.begin_transaction()
+                # 3. Send every batch. A commit would succeed even if one of them failed.
                 await self._send(producer, batches.batches())
+                # 4. Add the offsets, so that records and offsets are committed together.
                 if offsets:
                     await producer.send_offsets_to_transaction(offsets, group)
+                # 5. Commit.
                 await producer.commit_transaction()
         except BaseException as error:
+            # 6. Discard the producer, because its state is unknown.
             await self._discard_producer()
             raise self._translate_error(error, "commit") from error
+        # 7. Report the commit.
         metrics.LAST_COMMIT.labels(self._role).set(time.time())
         self._refused_bytes.clear()
         self._mark_unblocked()
 
     async def close(self) -> None:
-        """Let go of this id: drop the producer without any claim about its last transaction."""
+        """Discard the producer. Its last transaction may be committed or not."""
         self._mark_unblocked()
         await self._discard_producer()
 
@@ -183,14 +216,17 @@ class TransactionalProducer:
         blocked_commits.mark_unblocked(self._role, self.transactional_id)
 
     async def _send(self, producer: AIOKafkaProducer, batches: Sequence[Batch]) -> None:
-        """Send every batch, in order, and await them all."""
+        """Send every batch in order, and await every result.
+
+        Raises :class:`RecordTooLarge` at once for records that are known to be too large.
+        """
         refused = self._refused_bytes
-        if large := [
-            one.first_index
-            for one in batches
-            if one.is_single and one.builder.size() >= refused.get(one.topic, REQUEST_BYTES)
+        if too_large := [
+            batch.first_index
+            for batch in batches
+            if batch.is_single and batch.builder.size() >= refused.get(batch.topic, REQUEST_BYTES)
         ]:
-            raise RecordTooLarge(large)
+            raise RecordTooLarge(too_large)
         futures = []
         for batch in batches:
             future = await producer.send_batch(
@@ -202,10 +238,14 @@ class TransactionalProducer:
         self._check_results(results, batches)
 
     def _check_results(self, results: Sequence[Any], sent: Sequence[Batch]) -> None:
-        """Raise when one batch failed. A batch of several that is too large does not say which of them is: smaller ones are tried next."""
+        """Raise an error if a batch failed.
+
+        If a batch of several records is too large, Kafka does not name the record. The next
+        attempt therefore uses smaller batches.
+        """
         refused = [
-            one
-            for result, one in zip(results, sent, strict=True)
+            batch
+            for result, batch in zip(results, sent, strict=True)
             if isinstance(result, MessageSizeTooLargeError)
         ]
         for result in results:
@@ -213,9 +253,8 @@ class TransactionalProducer:
                 result, BaseException
             ):
                 continue
-            if not (
-                refused and isinstance(result, OutOfOrderSequenceNumber)
-            ):  # batches behind a refused one are out of order
+            # Batches that follow a refused one are out of order, which is no failure of their own.
+            if not (refused and isinstance(result, OutOfOrderSequenceNumber)):
                 raise result
         for batch in refused:
             topic, size = batch.topic, batch.builder.size()
@@ -233,7 +272,8 @@ class TransactionalProducer:
             metrics.FENCED.labels(self._role).inc()
             metrics.PRODUCERS_REPLACED.labels(self._role, "fenced").inc()
             return Fenced(
-                f"{self.transactional_id}: another instance took over, or the transaction outlived its time limit"
+                f"{self.transactional_id}: another instance took over, "
+                "or the transaction exceeded its time limit"
             )
         if isinstance(error, AUTHORIZATION_ERRORS):
             return access_denied(self._settings, f"a transaction of {self.transactional_id}", error)
@@ -243,23 +283,30 @@ class TransactionalProducer:
         if dropped or isinstance(error, (TimeoutError, KafkaError, OSError, *CLIENT_STATE_ERRORS)):
             metrics.PRODUCERS_REPLACED.labels(self._role, type(error).__name__).inc()
             return RetryLater(
-                "kafka", f"{self.transactional_id}: {what} did not succeed ({type(error).__name__})"
+                "kafka", f"{self.transactional_id}: {what} failed ({type(error).__name__})"
             )
         return error
 
 
 def _ignore_exception(future: asyncio.Future[Any]) -> None:
-    """Mark a failure as seen: the transaction has failed already when nobody asks for it."""
+    """Retrieve the exception of a send, so that asyncio does not log it as never retrieved.
+
+    :meth:`TransactionalProducer.commit` reports the failure of the transaction.
+    """
     if not future.cancelled():
         future.exception()
 
 
 async def _stop_producer(producer: AIOKafkaProducer) -> None:
-    """Close a producer in a bounded time: what it still wants to send is of no use, since its transaction will not be ended by it."""
-    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka waits for ever for a broker that is away; pinned version
+    """Stop a producer within a bounded time.
+
+    aiokafka would wait for a missing broker without a limit. Unsent records are dropped,
+    because this producer will not commit their transaction.
+    """
+    sender = sender_task(producer)
     try:
         await asyncio.wait_for(producer.stop(), STOP_SECONDS)
-    except Exception:  # noqa: BLE001 - whatever it says, this producer is not used again
+    except Exception:  # noqa: BLE001 - the producer is discarded after any error
         if sender is not None:
             sender.cancel()
             await asyncio.wait([sender], timeout=1)
@@ -275,24 +322,29 @@ async def read_partition(
     *,
     on_record: Callable[[bytes, bytes | None], object] | None = None,
 ) -> dict[bytes, bytes]:
-    """Return the latest committed value of every key of one partition of a compacted topic; a tombstone removes its key.
+    """Return the latest committed value of each key in one partition of a compacted topic.
 
-    ``prefixes`` keeps only keys that begin with one of them. With ``keep`` nothing is gathered here: it gets each record as it comes, a
-    tombstone as ``None``; when this raises, it has had only a part. Whatever was committed before the call is seen: an open transaction of
-    somebody else is waited for. Raises :class:`~gateway.errors.RetryLater` when the broker does not serve it.
+    A tombstone removes its key. ``prefixes`` selects the keys that begin with one of them.
+    With ``on_record``, the result is empty and the function receives each record instead, a
+    tombstone as ``None``. It has received only some of the records if this call fails.
+
+    The result contains every record that was committed before the call, because the call
+    waits for open transactions of other producers. Raises
+    :class:`~gateway.errors.RetryLater` if the partition could not be read to its end, and
+    :class:`~gateway.errors.Denied` if the principal may not read the topic.
     """
-    wanted = tuple(prefixes) if prefixes is not None else None
-    found: dict[bytes, bytes] = {}
+    key_prefixes = tuple(prefixes) if prefixes is not None else None
+    values: dict[bytes, bytes] = {}
     try:
         async for record in _read_to_end(settings, TopicPartition(topic, partition)):
-            if wanted is not None and not record.key.startswith(wanted):
+            if key_prefixes is not None and not record.key.startswith(key_prefixes):
                 continue
             if on_record is not None:
                 on_record(record.key, record.value)
             elif record.value is None:
-                found.pop(record.key, None)
+                values.pop(record.key, None)
             else:
-                found[record.key] = record.value
+                values[record.key] = record.value
     except AUTHORIZATION_ERRORS as error:
         raise access_denied(settings, f"reading {topic}", error) from error
     except (TimeoutError, KafkaError, OSError, asyncio.CancelledError) as error:
@@ -302,7 +354,7 @@ async def read_partition(
             "kafka",
             f"{topic}: partition {partition} could not be read to its end ({type(error).__name__})",
         ) from error
-    return found
+    return values
 
 
 async def _read_to_end(
@@ -318,21 +370,19 @@ async def _read_to_end(
     )
     try:
         await asyncio.wait_for(consumer.start(), START_SECONDS)
-        await asyncio.wait_for(
-            consumer._client._wait_on_metadata(topic_partition.topic), START_SECONDS
-        )
+        await asyncio.wait_for(wait_for_metadata(consumer, topic_partition.topic), START_SECONDS)
         consumer.assign([topic_partition])
         await asyncio.wait_for(consumer.seek_to_beginning(topic_partition), START_SECONDS)
         end: int | None = None
         deadline = time.monotonic() + READ_SECONDS
         while end is None or await _position(consumer, topic_partition) < end:
-            before = await _position(consumer, topic_partition)
+            previous = await _position(consumer, topic_partition)
             for records in (await consumer.getmany(timeout_ms=200, max_records=5_000)).values():
                 for record in records:
                     yield record
             if end is None:
                 end = consumer.highwater(topic_partition)
-            if await _position(consumer, topic_partition) > before:
+            if await _position(consumer, topic_partition) > previous:
                 deadline = time.monotonic() + READ_SECONDS
             elif time.monotonic() > deadline:
                 raise TimeoutError
@@ -342,5 +392,9 @@ async def _read_to_end(
 
 
 async def _position(consumer: AIOKafkaConsumer, topic_partition: TopicPartition) -> int:
-    """Return where the reading stands. Without a limit this waits for ever when the broker went away before the first record came."""
+    """Return the offset of the next record to read, within :data:`START_SECONDS`.
+
+    Without the limit, this would never return if the broker went down before the first
+    record arrived.
+    """
     return int(await asyncio.wait_for(consumer.position(topic_partition), START_SECONDS))
