@@ -1,1 +1,1 @@
-"""What connector files and mapping tables may say. Pure: reads files, no network and no clock."""
+"""Read connector files and mapping tables. Nothing here uses the network or the clock."""

@@ -1,4 +1,4 @@
-"""How a registry is reached and known: addresses, credentials, TLS, message security, limits, and what its replies mean."""
+"""Describe how the gateway calls a registry: address, credentials, TLS, limits and reply rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gateway.config.types import (
 
 
 class UrlsByEnvironment(ConfigModel, title="Url"):
-    """Where the registry answers, per stage."""
+    """Base addresses of the registry, one for each stage."""
 
     production: HttpUrl = Field(
         description="Base address that is called when GATEWAY_STAGE is production"
@@ -37,26 +37,26 @@ class UrlsByEnvironment(ConfigModel, title="Url"):
     )
 
     def for_environment(self, stage: str) -> str | None:
-        """Return the address for a stage, ``None`` when the registry has none."""
+        """Return the address for a stage, or ``None`` when the registry has none."""
         return self.production if stage == "production" else self.acceptance
 
 
 class Basic(ConfigModel):
-    """HTTP Basic."""
+    """HTTP Basic authentication."""
 
     username: TextOrSecret = Field(description="User name, as text or as a secret")
     password: Secret = Field(description="Password")
 
 
 class ApiKey(ConfigModel):
-    """A key in a named header or query parameter."""
+    """An API key in a header or a query parameter."""
 
     header: str | None = Field(None, description="Header that carries the key")
     query: str | None = Field(None, description="Query parameter that carries the key")
     value: Secret = Field(description="The key")
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a key that would go nowhere or to two places."""
+        """Refuse a key without exactly one place to send it."""
         if (self.header is None) == (self.query is None):
             raise ValueError("give exactly one of header, query: where the key is sent")
 
@@ -68,7 +68,10 @@ class Bearer(ConfigModel):
 
 
 class OAuth2(ConfigModel):
-    """OAuth 2 client credentials; the client is known by its secret or by an assertion signed with its key."""
+    """OAuth 2 client credentials.
+
+    The client authenticates with its secret or with an assertion that its key signs.
+    """
 
     token_url: HttpUrl | UrlsByEnvironment = Field(
         description="Token endpoint, one for all stages or one per stage"
@@ -80,14 +83,14 @@ class OAuth2(ConfigModel):
     private_key: Secret | None = Field(
         None, description="PEM key that signs the client assertion (private_key_jwt)"
     )
-    key_id: str | None = Field(None, description="kid of the assertion")
+    key_id: str | None = Field(None, description="Key id (kid) of the assertion")
     algorithm: Literal["RS256", "PS256", "ES256"] = Field(
-        "RS256", description="How the assertion is signed"
+        "RS256", description="Signature algorithm of the assertion"
     )
     audience: str | None = Field(
-        None, description="aud of the assertion; the token endpoint when left out"
+        None, description="Audience (aud) of the assertion; the token endpoint when left out"
     )
-    scope: Words = Field((), description="Scopes to ask for")
+    scope: Words = Field((), description="Scopes to request")
     parameters: dict[str, str] = Field(
         {}, description="Further form fields of the token request, such as resource or audience"
     )
@@ -98,49 +101,55 @@ class OAuth2(ConfigModel):
 
 
 class Login(ConfigModel):
-    """A login of the registry's own that answers with a token in JSON."""
+    """A registry's own login, which answers with a token in JSON."""
 
     url: HttpUrl | UrlsByEnvironment = Field(
-        description="Where the credentials are posted, one for all stages or one per stage"
+        description="Address that receives the credentials, one for all stages or one per stage"
     )
     fields: dict[str, TextOrSecret] = Field(
-        min_length=1, description="What is posted, such as a user name and a password"
+        min_length=1, description="Fields to post, such as a user name and a password"
     )
-    as_: Literal["json", "form"] = Field("json", alias="as", description="How it is posted")
+    as_: Literal["json", "form"] = Field(
+        "json", alias="as", description="Format of the posted fields"
+    )
     token: Expression = Field(description="The token in the reply")
     header: str = Field("Authorization", description="Header that carries the token")
-    prefix: str = Field("Bearer ", description="What stands before the token in the header")
+    prefix: str = Field("Bearer ", description="Text before the token in the header")
     lifetime: Duration | None = Field(
-        None, description="How long a token is used; until a call answers 401 when left out"
+        None,
+        description="How long the gateway uses a token; until a call answers 401 when left out",
     )
 
 
 class Auth(OneOf):
-    """How the registry knows the gateway; the key says which kind."""
+    """Credentials that the gateway shows to the registry. The key names their kind."""
 
     basic: Basic | None = Field(None, description="HTTP Basic")
     api_key: ApiKey | None = Field(None, description="Key in a named header or query parameter")
     bearer: Bearer | None = Field(None, description="Fixed bearer token")
     oauth2_client_credentials: OAuth2 | None = Field(None, description="OAuth 2 client credentials")
     login: Login | None = Field(
-        None, description="A login of the registry's own that answers with a token"
+        None, description="A registry's own login, which answers with a token"
     )
 
 
 class Tls(ConfigModel):
-    """Certificates: our own towards the registry, and whom we trust."""
+    """The gateway's own certificate, and the authorities that it trusts."""
 
-    certificate: Secret | None = Field(None, description="Our certificate with its chain, PEM")
+    certificate: Secret | None = Field(
+        None, description="The gateway's certificate with its chain, PEM"
+    )
     key: Secret | None = Field(None, description="Key of the certificate, PEM")
     pkcs12: Secret | None = Field(None, description="Certificate and key in one PKCS#12 file")
     password: Secret | None = Field(None, description="Password of the key or of the PKCS#12 file")
     authorities: Secret | None = Field(
         None,
-        description="PEM of the authorities that sign the registry's certificate, instead of the public ones",
+        description="PEM of the authorities that sign the registry's certificate, "
+        "instead of the public ones",
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse half a pair."""
+        """Refuse a certificate without its key, and a key without its certificate."""
         if self.pkcs12 and (self.certificate or self.key):
             raise ValueError("give either pkcs12, or certificate and key")
         if bool(self.certificate) != bool(self.key):
@@ -151,13 +160,13 @@ OAuth2.model_rebuild()
 
 
 class Timestamp(ConfigModel):
-    """A wsu:Timestamp."""
+    """The ``wsu:Timestamp`` of a message."""
 
     ttl: Duration = Field(description="How long a message stays valid")
 
 
 class UsernameToken(ConfigModel):
-    """A wsse:UsernameToken."""
+    """A ``wsse:UsernameToken``."""
 
     username: TextOrSecret = Field(description="User name")
     password: Secret = Field(description="Password")
@@ -170,17 +179,18 @@ SignedPart = Literal["body", "timestamp", "to", "from", "action", "message_id", 
 
 
 class Signature(ConfigModel):
-    """An X.509 signature over named parts, exclusive canonicalisation, RSA-SHA256."""
+    """An X.509 signature over named parts: RSA-SHA256 with exclusive canonicalisation."""
 
-    key: Secret = Field(description="Our signing key, PEM")
+    key: Secret = Field(description="The gateway's signing key, PEM")
     certificate: Secret = Field(
-        description="Our signing certificate, PEM, sent as BinarySecurityToken"
+        description="The gateway's signing certificate, PEM, sent as BinarySecurityToken"
     )
     trust: Secret = Field(
-        description="The other side's certificate or its authorities, PEM: replies are verified with it"
+        description="The registry's certificate or its authorities, PEM; "
+        "the gateway verifies replies with it"
     )
     sign: OneOrMore[SignedPart] = Field(
-        ("body", "timestamp"), description="Parts of the request that are signed"
+        ("body", "timestamp"), description="Parts of the request that the gateway signs"
     )
     require: OneOrMore[SignedPart] = Field(
         ("body", "timestamp"), description="Parts of the reply that must be signed"
@@ -191,15 +201,16 @@ class Signature(ConfigModel):
     )
     replay_window: Duration | None = Field(
         None,
-        description="How long a seen message id or signature is refused; the timestamp's ttl when left out",
+        description="How long the gateway refuses a message id or signature it has seen; "
+        "the timestamp's ttl when left out",
     )
 
 
 class Security(ConfigModel):
-    """WS-Security of each request, and what is demanded of each reply."""
+    """WS-Security that each request carries and each reply must have."""
 
     timestamp: Timestamp | None = Field(
-        None, description="Add a Timestamp; refuse a reply that is expired"
+        None, description="Add a Timestamp, and refuse an expired reply"
     )
     username_token: UsernameToken | None = Field(None, description="Add a UsernameToken")
     signature: Signature | None = Field(None, description="Sign the request and verify the reply")
@@ -207,14 +218,14 @@ class Security(ConfigModel):
 
 
 class Addressing(ConfigModel):
-    """WS-Addressing headers; MessageID is made for each request."""
+    """WS-Addressing headers. The gateway makes a new MessageID for each request."""
 
-    to: str | None = Field(None, description="wsa:To; the address that is called when left out")
+    to: str | None = Field(None, description="wsa:To; the request's address when left out")
     action: str | None = Field(None, description="wsa:Action; the soapAction when left out")
     from_: str | None = Field(None, alias="from", description="wsa:From address")
     reply_to: str | None = Field(None, description="wsa:ReplyTo address")
     check_relates_to: bool = Field(
-        True, description="Refuse a reply whose RelatesTo is not our MessageID"
+        True, description="Refuse a reply whose RelatesTo is not the request's MessageID"
     )
 
 
@@ -230,11 +241,11 @@ class XRoadMember(ConfigModel, title="Member"):
 
 
 class XRoad(ConfigModel):
-    """X-Road message protocol 4.0: as a SOAP header block, or as HTTP headers and path for REST."""
+    """X-Road message protocol 4.0, in SOAP headers or, for REST, in HTTP headers and path."""
 
-    client: XRoadMember = Field(description="Who asks: our subsystem")
-    service: XRoadMember = Field(description="Who is asked")
-    user_id: str | None = Field(None, description="userId: who is behind the request")
+    client: XRoadMember = Field(description="The gateway's own subsystem, which sends the request")
+    service: XRoadMember = Field(description="The service that receives the request")
+    user_id: str | None = Field(None, description="userId: the person or system behind the request")
     issue: str | None = Field(None, description="Reference of the case")
     represented_party: str | None = Field(
         None, description="Class and code of the represented party, as CLASS/CODE"
@@ -243,10 +254,12 @@ class XRoad(ConfigModel):
 
 
 class Limits(ConfigModel):
-    """How hard the registry may be asked: shared by all its streams and by all workers."""
+    """Limits on requests to the registry. All its streams and all workers share them."""
 
-    rate: Rate | None = Field(None, description="Requests per time")
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Requests at once")
+    rate: Rate | None = Field(None, description="Highest rate of requests")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="Most requests at the same time"
+    )
     timeout: TimeLimit = Field(
         timedelta(seconds=60), description="Longest time for one whole reply"
     )
@@ -259,9 +272,11 @@ class Limits(ConfigModel):
     max_records: Annotated[int, Field(ge=1)] = Field(
         1_000_000, description="Most records in one reply"
     )
-    quiet: Quiet | None = Field(None, description="Hours in which the registry is not called")
+    quiet: Quiet | None = Field(
+        None, description="Hours in which the gateway does not call the registry"
+    )
     attempts: Annotated[int, Field(ge=1, le=20)] = Field(
-        5, description="How often one request is tried"
+        5, description="Most attempts for one request"
     )
     patience: TimeLimit = Field(
         timedelta(seconds=120), description="Longest time spent on repeating one request"
@@ -269,50 +284,47 @@ class Limits(ConfigModel):
 
 
 class Condition(ConfigModel):
-    """Something to look at and what it has to be. ``is`` takes ``*`` as a wildcard."""
+    """A test of a reply or a record. ``is`` and ``not`` take ``*`` as a wildcard."""
 
     status: int | Literal["2xx", "3xx", "4xx", "5xx"] | None = Field(
         None, description="HTTP status"
     )
     fault: str | None = Field(None, description="SOAP fault code or text")
-    header: str | None = Field(None, description="Response header to look at, with is")
+    header: str | None = Field(None, description="Response header to test, with is")
     path: Expression | None = Field(
-        None, description="Expression to look at, with is, not, over, since or exists"
+        None, description="Expression to test, with is, not, over, since or exists"
     )
     is_: Words = Field((), alias="is", description="Values that fit, * as a wildcard")
     not_: Words = Field((), alias="not", description="Values that do not fit")
     over: int | None = Field(None, description="Fits when the number is larger than this")
     since: Day | None = Field(
         None,
-        description="Fits when the day is this one or later: a level is claimed only where its framework held",
+        description="Fits when the day is this one or later; "
+        "for example, a level counts only since its framework is in force",
     )
     exists: bool | None = Field(
         None, description="Fits when the path finds something (true) or nothing (false)"
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a condition that looks at nothing, or tests nothing."""
-        looked = [
-            self.status is not None,
-            self.fault is not None,
-            self.header is not None,
-            self.path is not None,
+        """Refuse a condition without exactly one subject, and a test where none belongs."""
+        given = [
+            name
+            for name in ("status", "fault", "header", "path")
+            if getattr(self, name) is not None
         ]
-        if sum(looked) != 1:
-            given = [
-                name
-                for name in ("status", "fault", "header", "path")
-                if getattr(self, name) is not None
-            ]
+        if len(given) != 1:
             raise ValueError(
-                f"give exactly one of status, fault, header, path; found {' and '.join(given) or 'none'}"
+                "give exactly one of status, fault, header, path; "
+                f"found {' and '.join(given) or 'none'}"
             )
         tested = bool(self.is_ or self.not_) or any(
             test is not None for test in (self.over, self.since, self.exists)
         )
         if (self.status is not None or self.fault is not None) and tested:
             raise ValueError(
-                "is, not, over, since and exists belong to path and header; status and fault need none"
+                "is, not, over, since and exists belong to path and header; "
+                "status and fault need none"
             )
 
 
@@ -321,17 +333,20 @@ def _expand_condition_shorthand(value: object) -> object:
 
 
 When = Annotated[Condition, BeforeValidator(_expand_condition_shorthand)]
-"""A condition; a bare expression fits when it finds something that is not false, 0 or empty."""
+"""A condition.
+
+A bare expression fits when it finds a value that is not false, 0 or empty.
+"""
 
 
 class ReplyRule(ConfigModel, title="Answer"):
-    """What a reply means when it fits."""
+    """A kind of reply, and what the gateway does when it arrives."""
 
-    when: When = Field(description="What the reply looks like")
+    when: When = Field(description="Condition that the reply fits")
     then: Literal["ok", "empty", "retry", "denied", "stop", "halve_window", "restart_window"] = (
         Field(
-            description="What it means: go on; no records; try again; refused; a person must act; ask for a smaller "
-            "window; start the window again"
+            description="In order: continue; no records; try again; access refused; "
+            "a person must act; request a smaller window; start the window again"
         )
     )
     reason: (
@@ -349,12 +364,15 @@ class ReplyRule(ConfigModel, title="Answer"):
 
 
 class PushResponse(ConfigModel, title="Acknowledgement"):
-    """What a caller that pushes records to us is answered, in its own form. ``{name}`` reads what the stream keeps."""
+    """The answer to a caller that pushes records to the gateway.
+
+    ``{name}`` reads a value that the stream keeps.
+    """
 
     status: Annotated[int, Field(ge=200, le=599)] = Field(200, description="HTTP status")
     media_type: str = Field("application/json", description="Content-Type")
     headers: dict[str, str] = Field({}, description="Further headers")
     body: str = Field(
         "",
-        description="Body with placeholders: what keep names, {now:…}, {uuid}, {reason} and {count}",
+        description="Body; placeholders are {now:…}, {uuid}, {reason}, {count} and keep's names",
     )

@@ -1,7 +1,7 @@
-"""A connector file as a whole: who, how the registry is reached, and its streams.
+"""Describe a connector file: the registry, its protocol and its streams.
 
-Texts in ``description`` are the only documentation of the language: the JSON Schema, the README of the connectors and the
-messages of ``gateway check`` are made from them.
+The texts in ``description`` are the only documentation of the connector language. The gateway
+builds the JSON Schema, the README of the connectors and messages of ``gateway check`` from them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from gateway.config.connection import (
     XRoad,
 )
 from gateway.config.inline_tests import InlineTest
+from gateway.config.paging import AnyPaging, Paging
 from gateway.config.requests import (
     AnyCursor,
-    AnyPaging,
     Decode,
     Expand,
     Export,
     Join,
     LoopConfig,
-    Paging,
     Request,
 )
 from gateway.config.rules import LocalTable, RecordKind, RecordType, Rules
@@ -56,27 +55,28 @@ SchemaCheckMode = Literal["strict", "warn", "off"]
 
 
 class RegistryOwner(ConfigModel, title="Owner"):
-    """Who answers for the registry and is told when something is wrong."""
+    """The organisation that runs the registry, and how to reach it."""
 
     name: str = Field(description="Name of the organisation")
     contact: str = Field(description="Mail address or web page of the people who run the registry")
 
 
 class SchemaCheck(ConfigModel):
-    """Replies are checked against a schema that lies beside the connector file; nothing is fetched."""
+    """A schema for replies, next to the connector file. The gateway fetches no schema."""
 
     xsd: str | None = Field(
-        None, description="XML Schema file; what it imports is looked for beside it"
+        None, description="XML Schema file; the gateway looks for its imports next to it"
     )
     json_schema: str | None = Field(None, description="JSON Schema file")
     mode: SchemaCheckMode = Field(
         "warn",
-        description="strict refuses the reply, warn counts, off does nothing: registries break their own schemas",
+        description="strict refuses the reply, warn counts it, off checks nothing; "
+        "registries break their own schemas",
     )
 
 
 class Protocol(ConfigModel):
-    """What all protocols that call a registry have in common."""
+    """Options that all protocols for calling a registry share."""
 
     url: UrlsByEnvironment = Field(description="Base address per stage")
     auth: Auth | None = Field(None, description="Credentials")
@@ -89,10 +89,11 @@ class Protocol(ConfigModel):
     )
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
     xroad: XRoad | None = Field(None, description="X-Road headers")
-    limits: Limits = Field(default_factory=Limits, description="How hard the registry may be asked")
+    limits: Limits = Field(default_factory=Limits, description="Limits on requests to the registry")
     replies: OneOrMore[ReplyRule] = Field(
         (),
-        description="What replies mean, first that fits; else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
+        description="Meanings of replies, the first that fits; "
+        "else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
     )
     hosts: OneOrMore[str] = Field((), description="Further hosts that links in replies may lead to")
 
@@ -102,11 +103,12 @@ class Rest(Protocol):
 
 
 class Soap(Protocol):
-    """SOAP, with a WSDL that lies beside the file or with XML templates."""
+    """SOAP, with a WSDL next to the connector file or with XML templates."""
 
     wsdl: str | None = Field(
         None,
-        description="WSDL file beside the connector file: requests are built from it and checked against it, offline",
+        description="WSDL file next to the connector file; "
+        "the gateway builds requests from it and checks them against it, offline",
     )
     service: str | None = Field(None, description="Service of the WSDL, when it has several")
     port: str | None = Field(None, description="Port of the WSDL, when it has several")
@@ -117,21 +119,21 @@ class Soap(Protocol):
 
 
 class File(Protocol):
-    """Files over HTTP: ZIP, CSV, XML, JSON."""
+    """Files that the gateway downloads over HTTP: ZIP, CSV, XML or JSON."""
 
 
 class Push(ConfigModel):
-    """We are called: HTTP or SOAP; the caller gets its answer in its own form."""
+    """The registry calls the gateway over HTTP or SOAP, and gets its answer in its own form."""
 
     path: Annotated[
         str,
         text_matching(
             r"^/[\w./-]*$", "a path begins with / and is letters, digits and . - _ /: /awards"
         ),
-    ] = Field(description="Path below our address")
+    ] = Field(description="Path below the gateway's receive address")
     protocol: Literal["http", "soap"] = Field("http", description="Plain HTTP, or SOAP")
     fields: OneOrMore[str] = Field(
-        (), description="Form fields that are read; decode starts at the first"
+        (), description="Form fields to read; decode starts at the first"
     )
     auth: Auth | None = Field(None, description="Credentials the caller must show")
     client_certificate: Secret | None = Field(
@@ -148,7 +150,7 @@ class Push(ConfigModel):
         default_factory=Limits, description="Largest message and most messages at once"
     )
     replies: OneOrMore[ReplyRule] = Field(
-        (), description="Messages that hold no record: what they mean"
+        (), description="Meanings of messages that hold no record"
     )
     accepted: PushResponse = Field(
         default_factory=PushResponse, description="Answer once the records are durable"
@@ -164,57 +166,67 @@ class Push(ConfigModel):
 
 
 class Stream(ConfigModel):
-    """One list of records of the registry and how they become harmonised ones."""
+    """One list of records of the registry, and how they become harmonised records."""
 
-    emits: RecordType = Field(description="What the records become")
-    every: Duration = Field(timedelta(minutes=15), description="How often the registry is asked")
+    emits: RecordType = Field(description="Type of the harmonised records")
+    every: Duration = Field(
+        timedelta(minutes=15), description="Time between two polls of the registry"
+    )
     mode: Literal["live", "shadow"] = Field(
-        "live", description="shadow harmonises and counts; only rejections are published"
+        "live", description="shadow harmonises and counts, but publishes only rejections"
     )
     for_each: dict[Identifier, LoopConfig] = Field(
         {}, description="Outer loops, outermost first: institutions, subjects in batches"
     )
-    request: Request | None = Field(None, description="What is asked; a push stream asks nothing")
+    request: Request | None = Field(
+        None, description="Request for the records; a push stream has none"
+    )
     export: Export | None = Field(None, description="Asynchronous export instead of a request")
     paging: AnyPaging = Field(
-        default_factory=lambda: Paging(none=True), description="How a reply goes on"
+        default_factory=lambda: Paging(none=True),
+        description="How the gateway reads the next page of a reply",
     )
-    cursor: AnyCursor | None = Field(None, description="What is new; scan when left out")
+    cursor: AnyCursor | None = Field(
+        None, description="How the gateway finds changes; scan when left out"
+    )
     decode: Decode = Field(
         (),
-        description="From the reply's bytes to what expressions read; by media type when left out",
+        description="Steps from the reply's bytes to the values that expressions read; "
+        "by media type when left out",
     )
     records: Expression | OneOrMore[Expression] = Field(
-        description="The records in the reply; a sequence descends step by step"
+        description="The records in the reply; a sequence selects step by step"
     )
     keep: dict[Identifier, Expression] = Field(
         {},
-        description="Values around a record, for rules as $name: XPath seen from the record, JMESPath from the outermost step's item; "
-        "$root is the reply",
+        description="Values around a record, for rules as $name; XPath starts at the record, "
+        "JMESPath at the item of the outermost step; $root is the reply",
     )
-    id: Words = Field(description="Native id, of one or several parts joined by /")
+    id: Words = Field(description="Native id, from one or several parts joined by /")
     id_key: Secret | None = Field(
         None,
-        description="Where the native id names a person: it leaves as a keyed hash under this secret, so that no topic key holds it",
+        description="Secret for a native id that names a person: the gateway publishes a keyed "
+        "hash of the id under this secret, so that no topic key holds the id itself",
     )
     version: Expression | None = Field(None, description="Version of the record")
     changed_at: Expression | None = Field(
-        None, description="When the registry changed it: the watermark"
+        None, description="When the registry changed the record; the stream's watermark"
     )
-    deleted: When | None = Field(None, description="A record that fits is gone")
+    deleted: When | None = Field(None, description="Condition of a deleted record")
     kind: Expression | None = Field(
         None,
-        description="What kind of record it is; the element's local name for XML when left out",
+        description="Kind of the record; the element's local name for XML when left out",
     )
     kinds: dict[str, RecordKind] = Field(
-        {}, description="Rules per kind; * as a wildcard, first that fits"
+        {}, description="Rules for each kind, the first that fits; * as a wildcard"
     )
     children: Expression | None = Field(
         None,
-        description="Records of the same shape inside a record: each is a record too, with $parent",
+        description="Records of the same shape inside a record; "
+        "each becomes a record of its own, with $parent",
     )
     expand: Expand | None = Field(None, description="A second request for each record")
-    join: OneOrMore[Join] = Field((), description="Second lists joined by a key")
+    join: OneOrMore[Join] = Field((), description="Second lists, joined to the records by a key")
     schema_: SchemaCheck | None = Field(
         None, alias="schema", description="Check of replies against a schema"
     )
@@ -232,31 +244,31 @@ class Stream(ConfigModel):
     )
     null_values: OneOrMore[str] = Field(
         (),
-        description="Texts that mean nothing is known, such as - or 9999; blank is always nothing",
+        description="Texts that mean no value, such as - or 9999; a blank text always does",
     )
-    zone: Zone = Field("UTC", description="Zone of times that name none")
-    map: Rules = Field({}, description="One rule a target")
+    zone: Zone = Field("UTC", description="Zone of times without a zone")
+    map: Rules = Field({}, description="One rule for each target")
     tests: Annotated[OneOrMore[InlineTest], Field(min_length=1)] = Field(
-        description="At least one test: a stream without a test does not load"
+        description="At least one test; a stream without a test does not load"
     )
 
 
 class Connector(ConfigModel):
-    """One registry."""
+    """One registry, as one connector file describes it."""
 
-    language: Literal[1] = Field(description="Version of this language")
+    language: Literal[1] = Field(description="Version of the connector language")
     connector: Name = Field(
-        description="Name, the same as the file's; labels every metric, log line and event"
+        description="Name, the same as the file's; it labels every metric, log line and event"
     )
     country: CountryCode = Field(
         description="ISO 3166-1 country, or country and part, whose tables in mappings/ apply"
     )
-    title: str = Field(description="What it is, for people")
-    owner: RegistryOwner = Field(description="Who answers for the registry")
+    title: str = Field(description="Title of the registry, for people")
+    owner: RegistryOwner = Field(description="Organisation that runs the registry")
     rest: Rest | None = Field(None, description="HTTP with JSON or XML")
     soap: Soap | None = Field(None, description="SOAP")
     file: File | None = Field(None, description="Files over HTTP")
-    push: Push | None = Field(None, description="We are called")
+    push: Push | None = Field(None, description="The registry calls the gateway")
     tables: dict[Name, LocalTable] = Field({}, description="Code tables of this registry alone")
     streams: Annotated[dict[Name, Stream], Field(min_length=1)] = Field(
         description="The registry's lists"
@@ -272,28 +284,27 @@ class Connector(ConfigModel):
 
     @property
     def folder(self) -> str:
-        """Where the file lies: a WSDL or schema is looked for there."""
+        """The folder of the file, which also holds its WSDL and schema files."""
         return self._folder
 
     @property
     def protocol(self) -> Rest | Soap | File | Push:
-        """The one protocol block."""
+        """The one protocol block of the connector."""
         return next(
             block for block in (self.rest, self.soap, self.file, self.push) if block is not None
         )
 
     def model_post_init(self, _context: object, /) -> None:
-        """Refuse two protocols."""
+        """Refuse a connector without exactly one protocol, or a stream with the wrong source."""
         given = [
             name for name in ("rest", "soap", "file", "push") if getattr(self, name) is not None
         ]
         if len(given) != 1:
-            slightest = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))[
-                :1
-            ]
+            by_size = sorted(given, key=lambda name: len(getattr(self, name).model_fields_set))
             raise MisplacedError(
-                f"give exactly one of rest, soap, file, push; found {' and '.join(given) or 'none'}",
-                *slightest,
+                "give exactly one of rest, soap, file, push; "
+                f"found {' and '.join(given) or 'none'}",
+                *by_size[:1],
             )
         for name, stream in self.streams.items():
             if self.push is None and (stream.request is None) == (stream.export is None):
@@ -304,17 +315,19 @@ class Connector(ConfigModel):
                     *(["export"] if stream.export else []),
                 )
             if self.push is not None and (stream.request or stream.export):
-                where = "request" if stream.request else "export"
                 raise MisplacedError(
-                    "a push connector asks nothing; leave request and export out",
+                    "a push connector sends no requests; leave request and export out",
                     "streams",
                     name,
-                    where,
+                    "request" if stream.request else "export",
                 )
 
 
 def payload_format(connector: Connector, stream: Stream) -> Literal["xml", "json", "csv"]:
-    """Return what the stream's expressions read: the last step of ``decode`` decides, else the protocol."""
+    """Return the format that the stream's expressions read.
+
+    The last step of ``decode`` decides. Without one, the protocol does.
+    """
     for chain in (
         stream.expand.decode if stream.expand and not stream.expand.into else (),
         stream.decode,

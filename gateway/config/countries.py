@@ -1,35 +1,32 @@
-"""Countries by ISO 3166-1, in the one form that files and records carry."""
+"""Country codes that connector files, mapping tables and records may use."""
 
 from __future__ import annotations
 
-_CODES = (
-    "AFGAF ALAAX ALBAL DZADZ ASMAS ANDAD AGOAO AIAAI ATAAQ ATGAG ARGAR ARMAM ABWAW AUSAU AUTAT AZEAZ BHSBS BHRBH BGDBD BRBBB "
-    "BLRBY BELBE BLZBZ BENBJ BMUBM BTNBT BOLBO BESBQ BIHBA BWABW BVTBV BRABR IOTIO BRNBN BGRBG BFABF BDIBI CPVCV KHMKH CMRCM "
-    "CANCA CYMKY CAFCF TCDTD CHLCL CHNCN CXRCX CCKCC COLCO COMKM COGCG CODCD COKCK CRICR CIVCI HRVHR CUBCU CUWCW CYPCY CZECZ "
-    "DNKDK DJIDJ DMADM DOMDO ECUEC EGYEG SLVSV GNQGQ ERIER ESTEE SWZSZ ETHET FLKFK FROFO FJIFJ FINFI FRAFR GUFGF PYFPF ATFTF "
-    "GABGA GMBGM GEOGE DEUDE GHAGH GIBGI GRCGR GRLGL GRDGD GLPGP GUMGU GTMGT GGYGG GINGN GNBGW GUYGY HTIHT HMDHM VATVA HNDHN "
-    "HKGHK HUNHU ISLIS INDIN IDNID IRNIR IRQIQ IRLIE IMNIM ISRIL ITAIT JAMJM JPNJP JEYJE JORJO KAZKZ KENKE KIRKI PRKKP KORKR "
-    "KWTKW KGZKG LAOLA LVALV LBNLB LSOLS LBRLR LBYLY LIELI LTULT LUXLU MACMO MDGMG MWIMW MYSMY MDVMV MLIML MLTMT MHLMH MTQMQ "
-    "MRTMR MUSMU MYTYT MEXMX FSMFM MDAMD MCOMC MNGMN MNEME MSRMS MARMA MOZMZ MMRMM NAMNA NRUNR NPLNP NLDNL NCLNC NZLNZ NICNI "
-    "NERNE NGANG NIUNU NFKNF MKDMK MNPMP NORNO OMNOM PAKPK PLWPW PSEPS PANPA PNGPG PRYPY PERPE PHLPH PCNPN POLPL PRTPT PRIPR "
-    "QATQA REURE ROURO RUSRU RWARW BLMBL SHNSH KNAKN LCALC MAFMF SPMPM VCTVC WSMWS SMRSM STPST SAUSA SENSN SRBRS SYCSC SLESL "
-    "SGPSG SXMSX SVKSK SVNSI SLBSB SOMSO ZAFZA SGSGS SSDSS ESPES LKALK SDNSD SURSR SJMSJ SWESE CHECH SYRSY TWNTW TJKTJ TZATZ "
-    "THATH TLSTL TGOTG TKLTK TONTO TTOTT TUNTN TURTR TKMTM TCATC TUVTV UGAUG UKRUA AREAE GBRGB USAUS UMIUM URYUY UZBUZ VUTVU "
-    "VENVE VNMVN VGBVG VIRVI WLFWF ESHEH YEMYE ZMBZM ZWEZW XKXXK "
+from gateway.identifiers import ALPHA_2_BY_ALPHA_3, ISO_COUNTRIES
+
+ACCEPTED_COUNTRIES = ISO_COUNTRIES | {"XK"}
+"""The two letters of every country, and ``XK``, which the EU institutions use for Kosovo."""
+COUNTRIES = (
+    ALPHA_2_BY_ALPHA_3
+    | {"XKX": "XK", "EL": "GR", "UK": "GB"}
+    | {code: code for code in ACCEPTED_COUNTRIES}
 )
-COUNTRIES = {word[:3]: word[3:] for word in _CODES.split()}
-"""Alpha-3 and alpha-2 to alpha-2; and what the EU institutions write for two of them."""
-ISO_COUNTRIES = frozenset(COUNTRIES.values())
-"""The two letters of every country."""
-COUNTRIES |= {code: code for code in ISO_COUNTRIES} | {"EL": "GR", "UK": "GB"}
+"""Alpha-3 and alpha-2 codes to alpha-2. The EU institutions write ``EL`` and ``UK``."""
 
 
 def country_code_problem(code: str) -> str:
-    """Return what is wrong with the country a connector or a table is for, blank when nothing is; ``EU`` stands for all of them."""
+    """Return the error in the country of a connector or a table, or an empty text.
+
+    ``EU`` means all countries. A country may have a part, such as ``BE-VLG``.
+    """
     country, _, part = code.partition("-")
-    if country in ISO_COUNTRIES or code == "EU":
+    if country in ACCEPTED_COUNTRIES or code == "EU":
         return ""
-    known = COUNTRIES.get(country)
-    if known:
-        return f"{country} is not its code by ISO 3166-1; write {known}{'-' + part if part else ''}"
-    return f"{country} is no country of ISO 3166-1; write its two letters, such as SE, or EU for what is of no single country"
+    alpha_2 = COUNTRIES.get(country)
+    if alpha_2:
+        right_code = f"{alpha_2}-{part}" if part else alpha_2
+        return f"{country} is not its code by ISO 3166-1; write {right_code}"
+    return (
+        f"{country} is no country of ISO 3166-1; write its two letters, such as SE, "
+        "or EU when it belongs to no single country"
+    )

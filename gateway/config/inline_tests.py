@@ -1,4 +1,4 @@
-"""Tests inside a connector file: data, not code."""
+"""Describe the tests inside a connector file. A test is data, not code."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from gateway.config.types import ConfigModel, Moment, OneOrMore
 
 
 class ExpectRejected(ConfigModel):
-    """How a record must be refused."""
+    """The rejection that a test expects."""
 
-    field: str | None = Field(None, description="Target that is at fault")
+    field: str | None = Field(None, description="Target that causes the rejection")
     reason: str = Field(description="Reason code, such as unmapped, missing, ambiguous")
-    stage: str | None = Field(None, description="decode, map, table or rule")
+    stage: str | None = Field(
+        None, description="Stage of the rejection: decode, map, table or rule"
+    )
 
 
 class Response(ConfigModel):
-    """What the registry answers in an exchange."""
+    """The registry's answer to one request of an exchange."""
 
     status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status")
     headers: dict[str, str] = Field({}, description="Response headers")
@@ -28,36 +30,42 @@ class Response(ConfigModel):
 
 
 class ExchangeStep(ConfigModel, title="Step"):
-    """One request the stream must make, and its answer."""
+    """One request that the stream must send, and its answer."""
 
     request: str = Field(
         description="METHOD, path below url, and query, such as GET /awards?page=2"
     )
-    body_contains: OneOrMore[str] = Field((), description="Texts that the request's body must hold")
-    response: Response = Field(description="What the registry answers")
+    body_contains: OneOrMore[str] = Field(
+        (), description="Texts that the request's body must contain"
+    )
+    response: Response = Field(description="The registry's answer")
 
 
 class InlineTest(ConfigModel, title="Example"):
-    """One test: a payload and its record or rejection, or an exchange and its number of records."""
+    """One test of a stream.
 
-    name: str = Field(description="What it shows")
+    It has a payload and the expected record or rejection, or an exchange and the expected ids or
+    number of records.
+    """
+
+    name: str = Field(description="What the test shows")
     given: Any = Field(None, description="One record: JSON as YAML, XML as text")
     kind: str = Field("", description="Kind of the record, where the stream has kinds")
     context: dict[str, str] = Field(
-        {}, description="What was kept around the record: values of $name"
+        {}, description="Values kept around the record, which rules read as $name"
     )
     native_id: str | None = Field(None, description="Native id; read from the record when left out")
     expect: dict[str, Any] | None = Field(
-        None, description="The whole record; personal values as pseudonym(value)"
+        None, description="The whole expected record; personal values as pseudonym(value)"
     )
-    expect_some: dict[str, Any] | None = Field(None, description="Part of the record")
-    expect_rejected: ExpectRejected | None = Field(None, description="How the record is refused")
+    expect_some: dict[str, Any] | None = Field(None, description="Part of the expected record")
+    expect_rejected: ExpectRejected | None = Field(None, description="The expected rejection")
     expect_withheld: str | None = Field(
-        None, description="Why nothing is published: deleted or no_agreement"
+        None, description="Why the gateway publishes nothing: deleted or no_agreement"
     )
-    since: Moment | None = Field(None, description="Exchange: since when the stream asks")
-    until: Moment | None = Field(None, description="Exchange: until when the stream asks")
-    now: Moment | None = Field(None, description="Exchange: what {now} is")
+    since: Moment | None = Field(None, description="Exchange: the value of {since}")
+    until: Moment | None = Field(None, description="Exchange: the value of {until}")
+    now: Moment | None = Field(None, description="Exchange: the value of {now}")
     subjects: dict[str, OneOrMore[str]] = Field(
         {}, description="Exchange: values of outer loops, by name"
     )
@@ -65,14 +73,14 @@ class InlineTest(ConfigModel, title="Example"):
         None, description="Requests in order, with their answers"
     )
     expect_records: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Exchange: how many records arrive"
+        None, description="Exchange: number of records that arrive"
     )
     expect_ids: OneOrMore[str] | None = Field(
         None, description="Exchange: the native ids that arrive, in order"
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a test that shows nothing."""
+        """Refuse a test that checks nothing, or that mixes its two forms."""
         outcomes = [self.expect, self.expect_some, self.expect_rejected, self.expect_withheld]
         if self.exchange is not None:
             if self.given is not None or any(outcome is not None for outcome in outcomes):

@@ -1,4 +1,7 @@
-"""What a configuration may say: no network, no clock; files are read, and mistakes come back with file, line and column."""
+"""Load connector files, and report each mistake with file, line and column.
+
+Loading uses neither the network nor the clock.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from gateway.errors import ConfigError, Finding
 
 
 def load_connector(path: Path | str) -> Connector:
-    """Return the connector a file describes; raises :class:`~gateway.errors.ConfigError` with every finding."""
+    """Return the connector that a file describes.
+
+    Raises :class:`~gateway.errors.ConfigError` with every finding.
+    """
     connector, findings = build_connector(read_yaml(path))
     errors = [finding for finding in findings if finding.severity == "error"]
     if connector is None or errors:
@@ -22,9 +28,10 @@ def load_connector(path: Path | str) -> Connector:
 def build_connector(
     document: YamlDocument, *, partially: bool = False
 ) -> tuple[Connector | None, list[Finding]]:
-    """Return the connector of a document, or ``None``, and what is wrong or odd about it.
+    """Return the connector of a document, or ``None``, and all findings about it.
 
-    ``leniently``: a connector of what is left without the mistakes, so that a check can go on; never to be run.
+    With ``partially``, the connector leaves the mistakes out, so that a check can report more of
+    them. Never run such a connector.
     """
     findings = list(document.findings)
     if not partially and any(finding.severity == "error" for finding in findings):
@@ -33,7 +40,8 @@ def build_connector(
         return None, findings
     connector, more = (validate_partially if partially else validate_document)(Connector, document)
     if connector is not None:
-        connector._digest = document.digest  # noqa: SLF001 - the file's own digest, set once where it is read
+        # A frozen model has no other way to take values that are not in the file.
+        connector._digest = document.digest  # noqa: SLF001
         connector._folder = str(Path(document.file).parent)  # noqa: SLF001
     return connector, findings + more
 

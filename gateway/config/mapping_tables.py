@@ -1,7 +1,13 @@
-"""What ``mappings/<country>.yaml`` may say: frameworks with dated versions, credit units, grading scales and code tables.
+"""Describe ``mappings/<country>.yaml``: frameworks, credit units, grading scales and code tables.
 
-Every row carries, itself or through its version, who states it (``source``), how it is tied to the EQF (``relation``), how sure the
-reading is (``confidence``) and from when to when it holds. A level is text and is never shortened.
+Every row, or the version it belongs to, states these facts:
+
+- who states it (``source``),
+- how it relates to the EQF (``relation``),
+- how certain the reading is (``confidence``),
+- the first and last day on which it holds.
+
+A level is text. The gateway never shortens it.
 """
 
 from __future__ import annotations
@@ -32,35 +38,42 @@ Relation = Literal[
     "not_referenced",
     "comparison",
 ]
-"""How a national level is tied to the EQF."""
+"""The relation of a national level to the EQF."""
 RELATIONS_WITH_LEVEL: frozenset[str] = frozenset(
     {"referenced", "referenced_sublevel", "law", "historic", "legacy"}
 )
-"""Relations under which a row may state an EQF level; under every other one it states none."""
+"""Relations that let a row state an EQF level. Under all others a row states none."""
 Confidence = Literal["verified", "known", "unsure"]
-"""A source was read; widely documented; to be checked: a row of the last kind never states anything."""
+"""How certain a row is.
+
+- ``verified``: a person read the source.
+- ``known``: the fact is widely documented.
+- ``unsure``: a person still has to check it. Such a row never states anything.
+"""
 Sector = Literal["HE", "VET", "GEN", "ALL"]
 Conversion = Literal["identity", "fixed_ratio", "by_hours_only", "institutional", "not_convertible"]
 MAX_ECTS_RATIO = 100
-"""No unit of credit is worth more than a year and a half of study."""
+"""Most ECTS credits for one unit: more than a year and a half of study is a mistake."""
 QDR_BASE_URI = "http://data.europa.eu/snb/qdr/"
 
 
 def _ratio(value: object) -> Fraction:
     try:
-        made = Fraction(str(value))
+        ratio = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        made = Fraction(0)
-    if not 0 < made <= MAX_ECTS_RATIO:
+        ratio = Fraction(0)
+    if not 0 < ratio <= MAX_ECTS_RATIO:
         raise ValueError(
-            f"expected a number above 0, at most {MAX_ECTS_RATIO}, or a fraction in quotes, such as 1, 1.5 or '10/7'"
+            f"expected a number above 0, at most {MAX_ECTS_RATIO}, or a fraction in quotes, "
+            "such as 1, 1.5 or '10/7'"
         )
-    return made
+    return ratio
 
 
 def _number(value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("expected a number of hours, such as 25 or 26.67")  # noqa: TRY004 - pydantic reports ValueError
+        # Pydantic reports a ValueError as a finding, but not a TypeError.
+        raise ValueError("expected a number of hours, such as 25 or 26.67")  # noqa: TRY004
     return Fraction(str(value))
 
 
@@ -98,10 +111,10 @@ System = Annotated[
 
 
 class ValidityPeriod(ConfigModel, title="Dated"):
-    """Something that holds from a day to a day, both included; no day: without a limit."""
+    """A period with both days included. A missing day means no limit."""
 
-    from_: Day | None = Field(None, alias="from", description="First day it holds")
-    until: Day | None = Field(None, description="Last day it holds")
+    from_: Day | None = Field(None, alias="from", description="First day of the period")
+    until: Day | None = Field(None, description="Last day of the period")
 
     def model_post_init(self, _context: Any, /) -> None:
         """Refuse a last day before the first."""
@@ -110,17 +123,17 @@ class ValidityPeriod(ConfigModel, title="Dated"):
 
 
 class NationalLevel(ValidityPeriod, title="Level"):
-    """One national level. What it does not say, its version says."""
+    """One national level. Its version supplies the facts that it leaves out."""
 
     level: LevelText = Field(description="Exactly as documents write it, in quotes")
     eqf: Annotated[int, Field(ge=1, le=8)] | None = Field(
-        None, description="EQF level; left out when none may be stated"
+        None, description="EQF level; left out when the row may state none"
     )
     hint: str | None = Field(None, description="For people only; never published")
     also: OneOrMore[LevelText] = Field((), description="Other spellings of the same level")
     uri: Uri | None = Field(None, description="Concept of the EU's list of national levels")
     cycle: Literal["short", "first", "second", "third"] | None = Field(
-        None, description="QF-EHEA cycle the main award completes; no consequence"
+        None, description="QF-EHEA cycle that the main award completes; for information only"
     )
     awards: str | None = None
     note: str | None = None
@@ -132,16 +145,20 @@ class NationalLevel(ValidityPeriod, title="Level"):
 
 
 class FrameworkVersion(ValidityPeriod, title="Version"):
-    """One version of a framework: a set of levels that held together."""
+    """One version of a framework: the levels that hold in one period."""
 
-    version: str | None = Field(None, description="Its label; the first day when left out")
-    dates: Literal["verified", "approx"] | None = Field(
-        None, description="Whether the days were read or are about right"
+    version: str | None = Field(
+        None, description="Label of the version; the first day when left out"
     )
-    relation: Relation = Field(description="How its levels are tied to the EQF")
+    dates: Literal["verified", "approx"] | None = Field(
+        None, description="Whether the days come from a source or are approximate"
+    )
+    relation: Relation = Field(description="Relation of its levels to the EQF")
     referenced: int | None = Field(None, description="Year of the referencing")
     confidence: Confidence
-    source: Text | None = Field(None, description="Who states it: the law, the report, the page")
+    source: Text | None = Field(
+        None, description="Source of the facts: a law, a report or a web page"
+    )
     levels: OneOrMore[NationalLevel] = Field(min_length=1)
 
 
@@ -155,12 +172,13 @@ class Framework(ConfigModel):
 
 
 class CreditUnit(ValidityPeriod):
-    """A unit of credit and what it is worth in ECTS, if anything."""
+    """A unit of credit, and its value in ECTS if it has one."""
 
-    unit: Text = Field(description="Its key: unique in the file")
+    unit: Text = Field(description="Key of the unit, unique in the file")
     also: OneOrMore[Text] = Field(
         (),
-        description="Names documents use; units may share one, then sector, day or credits a year decide",
+        description="Names that documents use; when units share a name, "
+        "the sector, the day or the credits of a year decide",
     )
     system: Text
     sector: Sector
@@ -173,18 +191,19 @@ class CreditUnit(ValidityPeriod):
     source: Text
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse a rate that cannot be used and half an hour range."""
+        """Refuse a ratio that the conversion cannot use, and an incomplete range of hours."""
         super().model_post_init(context)
         if (self.ects is None) == (self.conversion in {"identity", "fixed_ratio"}):
             raise ValueError(
-                f"give ects with identity and fixed_ratio, and with nothing else; conversion is {self.conversion}"
+                "give ects with identity and fixed_ratio, and with nothing else; "
+                f"conversion is {self.conversion}"
             )
         if len(self.hours) not in {0, 2} or (self.hours and self.hours[0] > self.hours[1]):
             raise ValueError("give hours as [least, most]")
 
 
 class GradingScale(ConfigModel):
-    """A grading scale, for checking and showing a grade; grades are never converted."""
+    """A grading scale, to check and show a grade. The gateway never converts grades."""
 
     scale: Text
     sector: Sector
@@ -199,28 +218,29 @@ class GradingScale(ConfigModel):
 
 
 class CodeVersion(ValidityPeriod):
-    """A code table as it holds from a day to a day."""
+    """A code table as it holds in one period."""
 
     source: Text
     map: dict[str, str | int | bool | None] = Field(description="Code to value; codes are text")
 
 
 class CodeTable(ConfigModel):
-    """A list of codes a country or the EU maintains."""
+    """A list of codes that a country or the EU maintains."""
 
     name: Text
     versions: OneOrMore[CodeVersion] = Field(min_length=1)
 
 
 class Mapping(ConfigModel):
-    """One file: a country, a part of a country with its own framework, or the EU."""
+    """One file, for a country, for a part of a country with its own framework, or for the EU."""
 
     country: System
     name: Text
     also: OneOrMore[System] = Field((), description="Other codes for the same system")
     bare_numbers: Literal["framework_required"] | None = Field(
         None,
-        description="framework_required: a number without a framework is ambiguous here and rejected",
+        description="framework_required: a number without a framework is ambiguous, "
+        "so the gateway rejects it",
     )
     note: str | None = None
     frameworks: dict[str, Framework] = Field(default_factory=dict)
@@ -230,7 +250,10 @@ class Mapping(ConfigModel):
 
 
 def read_mapping(path: Path | str) -> tuple[Mapping | None, YamlDocument, list[Finding]]:
-    """Read one file; the mapping is ``None`` when the findings say why."""
+    """Return the mapping of a file, its document and the findings.
+
+    The mapping is ``None`` when a finding is an error.
+    """
     document = read_yaml(path)
     if any(finding.severity == "error" for finding in document.findings):
         return None, document, list(document.findings)
@@ -239,20 +262,23 @@ def read_mapping(path: Path | str) -> tuple[Mapping | None, YamlDocument, list[F
 
 
 def mapping_files(directory: Path | str) -> Iterator[Path]:
-    """Yield the mapping files of a directory, in order of their names."""
+    """Yield the mapping files of a directory, in the order of their names."""
     yield from sorted(Path(directory).glob("*.yaml"))
 
 
 def load_mappings(directory: Path | str) -> dict[Path, Mapping]:
-    """Read every file of a directory; raises :class:`~gateway.errors.ConfigError` with all findings."""
-    found: dict[Path, Mapping] = {}
+    """Return the mapping of every file of a directory.
+
+    Raises :class:`~gateway.errors.ConfigError` with all errors.
+    """
+    mappings: dict[Path, Mapping] = {}
     findings: list[Finding] = []
     for path in mapping_files(directory):
-        mapping, _, said = read_mapping(path)
-        findings += [finding for finding in said if finding.severity == "error"]
+        mapping, _, file_findings = read_mapping(path)
+        findings += [finding for finding in file_findings if finding.severity == "error"]
         if mapping:
-            found[path] = mapping
-    if not found and not findings:
+            mappings[path] = mapping
+    if not mappings and not findings:
         findings = [
             Finding(
                 str(directory),
@@ -265,4 +291,4 @@ def load_mappings(directory: Path | str) -> dict[Path, Mapping]:
         ]
     if findings:
         raise ConfigError(findings)
-    return found
+    return mappings

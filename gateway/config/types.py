@@ -1,4 +1,4 @@
-"""The small words of the language: names, durations, sizes, rates, moments, secrets."""
+"""Define the value types of the language: names, durations, sizes, rates, dates and secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ OneOrMore = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 class MisplacedError(ValueError):
-    """A mistake that several keys of a block make together; ``place``, seen from the block, is where a person would look for it."""
+    """A mistake that several keys of a block cause together.
+
+    ``path`` starts at the block and leads to the key that a person should look at first.
+    """
 
     def __init__(self, message: str, *place: str) -> None:
         super().__init__(message)
@@ -36,7 +39,7 @@ class MisplacedError(ValueError):
 
 
 class ConfigModel(BaseModel):
-    """What every block of the language has in common: strict, frozen, and closed to unknown keys."""
+    """The base class of every block. It is strict and frozen, and it refuses unknown keys."""
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
@@ -44,10 +47,10 @@ class ConfigModel(BaseModel):
 
 
 class OneOf(ConfigModel):
-    """A block of which exactly one key may be given: the key says what kind it is."""
+    """A block with exactly one key, which names its kind."""
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse none and refuse two."""
+        """Refuse a block without exactly one key."""
         given = [
             name for name in type(self).model_fields if getattr(self, name) not in (None, False)
         ]
@@ -55,23 +58,22 @@ class OneOf(ConfigModel):
             names = ", ".join(
                 sorted(field.alias or name for name, field in type(self).model_fields.items())
             )
-            said = " and ".join(given) or "none"
-            raise ValueError(f"give exactly one of {names}; found {said}")
+            raise ValueError(f"give exactly one of {names}; found {' and '.join(given) or 'none'}")
 
     @property
     def kind(self) -> str:
-        """The name of the one key that was given."""
+        """The name of the one key in the block."""
         return next(
             name for name in type(self).model_fields if getattr(self, name) not in (None, False)
         )
 
 
 PATTERN_MESSAGES: dict[str, str] = {}
-"""What a pattern asks for, in words, for the one whose text does not fit it."""
+"""Each pattern and its explanation in words, for the message about a text that does not fit."""
 
 
 def text_matching(pattern: str, words: str, max_length: int | None = None) -> StringConstraints:
-    """Return how a text has to be spelled."""
+    """Return the constraints of a text, and register the words that explain its pattern."""
     PATTERN_MESSAGES[pattern] = words
     return StringConstraints(pattern=pattern, max_length=max_length)
 
@@ -87,8 +89,8 @@ _SECONDS_PER_UNIT = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 def _duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
-        return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
 
 
@@ -101,16 +103,16 @@ def _validate_time_limit(value: timedelta) -> timedelta:
 def _size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        return int(found[1]) * _BYTES[found[2]]
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return int(match[1]) * _BYTES[match[2]]
     raise ValueError("a size is a number and one of B kB MB GB, such as 20MB")
 
 
 def _rate(value: object) -> float:
     if isinstance(value, float):
         return value
-    if isinstance(value, str) and (found := _RATE.fullmatch(value)) and int(found[1]):
-        return int(found[1]) / _SECONDS_PER_UNIT[found[2]]
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)) and int(match[1]):
+        return int(match[1]) / _SECONDS_PER_UNIT[match[2]]
     raise ValueError("a rate is a number of requests per s, min, h or d, such as 5/s or 30/min")
 
 
@@ -127,7 +129,8 @@ def _parse_datetime(value: object) -> datetime:
         else:
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     raise ValueError(
-        "a moment is a date or a date and time with zone, such as 2019-01-01 or 2019-01-01T00:00:00Z"
+        "a moment is a date, or a date and time with zone, "
+        "such as 2019-01-01 or 2019-01-01T00:00:00Z"
     )
 
 
@@ -154,12 +157,12 @@ def _zone(value: object) -> str:
 
 def _quiet(value: object) -> str:
     text = str(value)
-    found = re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d (\S+)", text)
-    if not found:
+    match = re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d (\S+)", text)
+    if not match:
         raise ValueError(
             "quiet hours are two times and a zone, such as 07:00-19:00 Europe/Brussels"
         )
-    _zone(found[3])
+    _zone(match[3])
     return text
 
 
@@ -213,9 +216,12 @@ Identifier = Annotated[
         40,
     ),
 ]
-"""A name that can stand in ``{name}`` and ``$name``."""
+"""A name for use in ``{name}`` and ``$name``."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
-"""XPath 1.0 where the payload is XML, JMESPath where it is JSON, a column name where it is CSV; ``$name`` reads what was kept."""
+"""XPath 1.0 for XML, JMESPath for JSON, or a column name for CSV.
+
+``$name`` reads a value that the stream keeps.
+"""
 Words = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
@@ -229,9 +235,10 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!
 
 
 def _validate_registry_url(url: str) -> str:
-    """People's records and passwords go to the host a reader of the file sees, and to no address that stands for this machine's own.
+    """Return the URL, or raise an error when it is not safe for personal data and passwords.
 
-    They do not cross a network in the clear; loopback is for stand-ins and for a local proxy.
+    The host must be the one that a reader of the file sees. A URL that crosses a network needs
+    https. Loopback needs none, because it leads to a simulated registry or a local proxy.
     """
     try:
         parts = urlsplit(url)
@@ -242,26 +249,29 @@ def _validate_registry_url(url: str) -> str:
         ) from None
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "user and password do not stand in an address; use auth with {secret: NAME}"
+            "an address must not hold a user or a password; use auth with {secret: NAME}"
         )
     if port == 0:
         raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
     address = _parse_ip_address(host)
     if address is None and not _HOST.fullmatch(host):
         raise ValueError(
-            "the host is no plain name; write it in letters a-z, digits and hyphens, an international name in its xn-- form"
+            "the host is not a plain name; write it in letters a-z, digits and hyphens, "
+            "and an international name in its xn-- form"
         )
     if address is not None and (
         address.is_link_local or address.is_unspecified or address.is_multicast
     ):
         raise ValueError(
-            "this address is not a registry's: it is link-local, unspecified or multicast; write the registry's own"
+            "this address is not a registry's, because it is link-local, unspecified or multicast; "
+            "write the registry's own"
         )
     if parts.scheme == "http" and not (
         host == "localhost" or (address is not None and address.is_loopback)
     ):
         raise ValueError(
-            "http is not encrypted; write https, or reach the registry through a proxy on this machine (http://127.0.0.1)"
+            "http is not encrypted; write https, "
+            "or reach the registry through a proxy on this machine (http://127.0.0.1)"
         )
     return url
 
@@ -274,8 +284,8 @@ def _parse_ip_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _country(code: str) -> str:
-    if why := country_code_problem(code):
-        raise ValueError(why)
+    if problem := country_code_problem(code):
+        raise ValueError(problem)
     return code
 
 
@@ -291,20 +301,25 @@ CountryCode = Annotated[
     str,
     text_matching(
         r"^[A-Z]{2}(-[A-Z]{2,4})?$",
-        "a country is its two capital letters by ISO 3166-1, with a part that has its own tables: BE-VLG",
+        "a country is its two capital letters by ISO 3166-1, "
+        "with a part that has its own tables: BE-VLG",
     ),
     AfterValidator(_country),
 ]
 
 
 class Secret(ConfigModel):
-    """A secret by name, never by value: a file under the secrets directory, or ``GATEWAY_SECRET_<NAME>``."""
+    """The name of a secret, never its value.
+
+    The value is a file below the secrets directory, or ``GATEWAY_SECRET_<NAME>``.
+    """
 
     secret: Annotated[
         str,
         text_matching(
             r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$",
-            "a secret's name is letters, digits, - _ and ., with / between folders, such as ie-awards/password",
+            "a secret's name is letters, digits, - _ and ., with / between folders, "
+            "such as ie-awards/password",
         ),
         Field(description="Name of the secret; a file below the secrets directory"),
     ]

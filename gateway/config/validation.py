@@ -1,4 +1,7 @@
-"""From a document to a model, with our own words for what does not fit: what was expected, and what to do."""
+"""Validate a YAML document against a model.
+
+Each finding says what the model expects and what to do.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.countries import ISO_COUNTRIES
+from gateway.config.countries import ACCEPTED_COUNTRIES
 from gateway.config.types import PATTERN_MESSAGES, Secret
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
@@ -33,10 +36,15 @@ _EXPECTED = {
 }
 
 
+_MAX_ATTEMPTS = 40
+_MAX_REPAIR_ATTEMPTS = 20
+"""Attempts that repair mistakes. Later attempts remove whole blocks."""
+
+
 def validate_document(
     model: type[ModelT], document: YamlDocument
 ) -> tuple[ModelT | None, list[Finding]]:
-    """Validate a document; returns the model, or the findings that say why there is none."""
+    """Return the model of a document, or ``None`` and the findings that explain why."""
     if not isinstance(document.value, Mapping):
         return None, [
             document.make_finding(
@@ -58,19 +66,23 @@ def validate_document(
 def validate_partially(
     model: type[ModelT], document: YamlDocument
 ) -> tuple[ModelT | None, list[Finding]]:
-    """As :func:`shape`, and where there are mistakes, a model of what is left without them, so that the rest can be checked, too."""
-    made, findings = validate_document(model, document)
-    if made is not None or not isinstance(document.value, Mapping):
-        return made, findings
+    """Return a model even when the document has mistakes, and the findings.
+
+    Without mistakes the result is that of :func:`validate_document`. Otherwise the model has
+    placeholders for the mistakes, or lacks them, so that a check can report the remaining ones.
+    """
+    instance, findings = validate_document(model, document)
+    if instance is not None or not isinstance(document.value, Mapping):
+        return instance, findings
     value = copy.deepcopy(document.value)
-    for attempt in range(40):
+    for attempt in range(_MAX_ATTEMPTS):
         try:
             return model.model_validate(value), findings
         except ValidationError as error:
             for detail in _distinct_errors(error, value):
-                if attempt < 20:  # noqa: PLR2004
+                if attempt < _MAX_REPAIR_ATTEMPTS:
                     _repair_value(model, value, detail)
-                else:  # what cannot be mended is left out with what is around it
+                else:  # A mistake that no repair fixes goes, together with the block around it.
                     _remove_value(
                         value, _nearest_existing_path(value, _path_in_file(detail["loc"]))[:2]
                     )
@@ -86,7 +98,7 @@ def _at(value: Any, place: DocumentPath) -> Any:
 
 
 def _repair_value(model: type[BaseModel], value: Any, detail: ErrorDetails) -> None:
-    """Put something that fits where one thing can be meant, else take it out."""
+    """Replace a wrong value where only one meaning is likely, otherwise remove it."""
     place = _nearest_existing_path(value, _path_in_file(detail["loc"]))
     if detail["type"] == "missing":
         name = _path_in_file(detail["loc"])[-1]
@@ -115,16 +127,16 @@ def _replacement_value(
         words = re.findall(r"'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
         return next(iter(difflib.get_close_matches(str(_at(value, place)), words, 1, 0.0)), 1)
     if _looks_secret(model, detail):
-        return {"secret": "mended"}
+        return {"secret": _PLACEHOLDER}
     if _at(value, place) == _PLACEHOLDER:
         return {}
     if place == ("connector",):
         return _PLACEHOLDER
-    if place == (
-        "country",
-    ):  # where it can be told from the name, so that levels are judged by the right tables
-        said = str(value.get("connector", ""))[:2].upper()
-        return said if said in ISO_COUNTRIES else "EU"
+    if place == ("country",):
+        # The name of a connector usually begins with its country. The right country selects the
+        # right tables for the checks of levels.
+        country = str(value.get("connector", ""))[:2].upper()
+        return country if country in ACCEPTED_COUNTRIES else "EU"
     return None
 
 
@@ -133,34 +145,35 @@ def _remove_value(value: Any, place: DocumentPath) -> None:
         holder.pop(place[-1], None)
 
 
-_PLACEHOLDER = "mended"
+_PLACEHOLDER = "placeholder"
 _PLACEHOLDERS: dict[str, Any] = {
-    "tests": [{"name": "mended", "given": "mended", "expect_some": {}}],
+    "tests": [{"name": _PLACEHOLDER, "given": _PLACEHOLDER, "expect_some": {}}],
     "emits": "credential",
-    "id": ["mended"],
+    "id": [_PLACEHOLDER],
     "language": 1,
-    "production": "https://mended.example",
+    "production": "https://placeholder.example",
 }
 
 
 def _distinct_errors(error: ValidationError, value: Any) -> list[ErrorDetails]:
-    """Return the mistakes in a value without what only repeats.
+    """Return the mistakes in a value without those that follow from another one.
 
-    That is alternatives of a union where another alternative got further, and what is missing because it is mistyped.
+    A mistake in one alternative of a union goes when another alternative matched more of the value.
+    A missing key goes when the file has a misspelling of it.
     """
     details = error.errors(include_url=False, include_input=False)
     for detail in details:
         place = getattr(detail.get("ctx", {}).get("error"), "path", ())
         detail["loc"] = _mark_file_keys(value, (*detail["loc"], *place))
     deepest: dict[DocumentPath, int] = {}
-    plain = [(_path_in_file(detail["loc"]), detail) for detail in details]
-    for place, _ in plain:
+    by_place = [(_path_in_file(detail["loc"]), detail) for detail in details]
+    for place, _ in by_place:
         for length in range(len(place)):
             deepest[place[:length]] = max(deepest.get(place[:length], 0), len(place))
-    mistyped = [place for place, detail in plain if detail["type"] == "extra_forbidden"]
+    mistyped = [place for place, detail in by_place if detail["type"] == "extra_forbidden"]
     return [
         detail
-        for place, detail in plain
+        for place, detail in by_place
         if (place not in deepest or detail["type"] == "value_error")
         and not (
             detail["type"] == "missing" and any(_is_typo_of(other, place) for other in mistyped)
@@ -169,33 +182,33 @@ def _distinct_errors(error: ValidationError, value: Any) -> list[ErrorDetails]:
 
 
 def _is_typo_of(written: DocumentPath, known: DocumentPath) -> bool:
-    """Say whether the one is the other, mistyped."""
+    """Return whether the written key is a misspelling of the known one."""
     return written[:-1] == known[:-1] and bool(
         difflib.get_close_matches(str(written[-1]), [str(known[-1])], 1, 0.6)
     )
 
 
 class _FileKey(str):
-    """A key that stands in the file, so that one written in capitals is not taken for a name pydantic added."""
+    """A key of the file. A key in capitals would otherwise look like a name from pydantic."""
 
     __slots__ = ()
 
 
 def _mark_file_keys(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    made: list[int | str] = []
+    marked: list[int | str] = []
     for part in loc:
         if isinstance(value, Mapping) and part in value:
-            made.append(_FileKey(part))
+            marked.append(_FileKey(part))
             value = value[part]
         else:
-            made.append(part)
+            marked.append(part)
             if isinstance(part, int) and isinstance(value, list) and part < len(value):
                 value = value[part]
-    return tuple(made)
+    return tuple(marked)
 
 
 def _path_in_file(loc: tuple[int | str, ...]) -> DocumentPath:
-    """Keep what stands in the file; drop the names pydantic adds for unions, functions and models."""
+    """Return the keys of the file, without pydantic's names of unions, functions and models."""
     return tuple(
         part
         for part in loc
@@ -219,7 +232,8 @@ def _finding(model: type[BaseModel], document: YamlDocument, detail: ErrorDetail
         return document.make_finding(
             "literal-secret",
             place,
-            "write {secret: NAME}, never the value; the value is a file below the secrets directory",
+            "write {secret: NAME}, never the value; "
+            "the value is a file below the secrets directory",
             key=False,
         )
     if kind == "extra_forbidden":
@@ -266,7 +280,7 @@ def _wrong_type_finding(
     value = _at(document.value, place)
     if value is None or value == "":
         return document.make_finding(
-            "empty", place, "nothing stands here; write its value, or remove the line"
+            "empty", place, "the value is empty; write it, or remove the line"
         )
     text = _EXPECTED[kind]
     if kind == "tuple_type" and isinstance(value, bool | int | Decimal):
@@ -289,7 +303,10 @@ def _code(message: str) -> str:
 
 
 def _nearest_existing_path(value: Any, place: DocumentPath) -> DocumentPath:
-    """Cut a place to the part that stands in the file, so that a bare text taken for a rule keeps its own place."""
+    """Return the part of a place that exists in the file.
+
+    For example, a rule may be a bare text, and a mistake inside it belongs to the text.
+    """
     here: list[str | int] = []
     step: Any
     for part in place:
@@ -326,7 +343,7 @@ def _suggest(document: YamlDocument, place: DocumentPath, context: Mapping[str, 
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return every block that an annotation names."""
+    """Return every model that an annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in models_in(argument)]
@@ -347,10 +364,10 @@ def _models_along(
     models: list[type[BaseModel]] = [model]
     fields: list[Any] = []
     for part in place:
-        found = _field(models, part)
-        if found:
-            fields = found
-            models = [inner for field in found for inner in models_in(field.annotation)]
+        matching = _field(models, part)
+        if matching:
+            fields = matching
+            models = [inner for field in matching for inner in models_in(field.annotation)]
         elif not fields:
             return [], []
     return models, fields

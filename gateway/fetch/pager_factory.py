@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
-from gateway.config.requests import Paging
+from gateway.config.paging import Paging
 from gateway.fetch import paging
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.xml_parser import RecordPath
