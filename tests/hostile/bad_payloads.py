@@ -196,7 +196,7 @@ def no_id(_: object) -> str:
 )
 def odd_ids(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"id": "  7 "}, GOOD | {"id": "e\u0301"}]})))
-    assert [raw.native_id for raw in heard.raws] == ["7", "\u00e9"]
+    assert [raw.native_id for raw in heard.records] == ["7", "\u00e9"]
     return "trimmed; composed; " + judged(
         {"id": "x" * 300}, {"id": "a\x00b"}, {"id": "a\u200bb"}, {"id": "a\u202eb"}
     )
@@ -205,7 +205,7 @@ def odd_ids(_: object) -> str:
 @bad(53, "one id twice on a page, the same content", "1 written, 1 unchanged")
 def twice(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD, GOOD]})))
-    return "{} written, {} unchanged".format(*written(heard.raws))
+    return "{} written, {} unchanged".format(*written(heard.records))
 
 
 @bad(
@@ -224,11 +224,11 @@ def conflict(_: object) -> str:
     from gateway.messages.cloudevents import content_digest
     from gateway.pipeline.page_writer import select_changes
 
-    (entry,), _ = select_changes(heard.raws, {})
+    (entry,), _ = select_changes(heard.records, {})
     (rejected,) = heard.outcomes([entry.raw])
     return f"rejected: {rejected.field} {rejected.reason}" + (
         ", with the digests of both"
-        if all(content_digest(raw).hex() in rejected.detail for raw in heard.raws)
+        if all(content_digest(raw).hex() in rejected.detail for raw in heard.records)
         else ""
     )
 
@@ -334,7 +334,7 @@ def deep_json(_: object) -> str:
     )
 
 
-@bad(64, "JSON with a byte order mark; JSON in UTF-16", "1 records; Halt ENCODING")
+@bad(64, "JSON with a byte order mark; JSON in UTF-16", "1 records; StreamHalted ENCODING")
 def json_marks(_: object) -> str:
     text = json.dumps({"items": [GOOD]})
     return one(
@@ -348,8 +348,8 @@ def json_marks(_: object) -> str:
 @bad(65, "a field nobody expected", "accepted, kept in the raw record")
 def new_field(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": [GOOD | {"surprise": "here"}]})))
-    assert b'"surprise":"here"' in heard.raws[0].body
-    return said(heard.outcomes()[0], heard.raws[0]) + ", kept in the raw record"
+    assert b'"surprise":"here"' in heard.records[0].body
+    return said(heard.outcomes()[0], heard.records[0]) + ", kept in the raw record"
 
 
 NAMESPACED = (
@@ -519,8 +519,8 @@ def early_revocation(_: object) -> str:
     heard = poll(page_of(json.dumps({"items": items})))
     return (
         "unchanged: an older version is never written after a newer one"
-        if written(heard.raws) == (1, 1)
-        else repr(written(heard.raws))
+        if written(heard.records) == (1, 1)
+        else repr(written(heard.records))
     )
 
 

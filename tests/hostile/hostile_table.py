@@ -24,7 +24,7 @@ A test fails if this page and the rows differ.
 Messages have the form `file:line:column: code: field: problem; expectation or remedy`. They never
 contain a secret or a personal value, and every row asserts that. A payload has one of three outcomes:
 
-- The poll fails. `RetryLater` means that the gateway retries. `Halt` means that it notifies a
+- The poll fails. `RetryLater` means that the gateway retries. `StreamHalted` means that it notifies a
   person. The cursor does not move.
 - The gateway rejects one record.
 - The gateway accepts the record.

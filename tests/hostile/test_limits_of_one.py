@@ -36,5 +36,5 @@ def test_wsdl_imports_only_files_in_its_folder(tmp_path: Path, place: str):
     (inside / "x.wsdl").write_text(
         DEFINITIONS.format(f'<import namespace="urn:o" location="{place}"/>')
     )
-    with pytest.raises(ConfigError, match="does not lie beside it"):
+    with pytest.raises(ConfigError, match="not in the folder of the WSDL"):
         Wsdl(inside / "x.wsdl", None, None)

@@ -103,7 +103,7 @@ def connector_at(
 
 
 class Heard:
-    """What came of one poll: read_pages, and how it ended."""
+    """The pages of one poll, and how it ended."""
 
     def __init__(self) -> None:
         self.pages: list[RecordPage] = []
@@ -112,7 +112,7 @@ class Heard:
         self.asked: list[Any] = []
 
     @property
-    def raws(self) -> list[RawRecord]:
+    def records(self) -> list[RawRecord]:
         return [raw for page in self.pages for raw in page.records]
 
     @property
