@@ -11,14 +11,15 @@ import json
 import secrets as randomness
 import ssl
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlencode
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
@@ -215,36 +216,17 @@ def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_i
     Raise ``StreamHalted`` (``KEY_UNREADABLE``) when the key is not an unencrypted PEM private key,
     or has another type than ``algorithm`` requires.
     """
-    header = {"alg": algorithm, "typ": "JWT", **({"kid": key_id} if key_id else {})}
-    signed = _encode_json_part(header) + b"." + _encode_json_part(claims)
     try:
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError):
         raise StreamHalted(
             "KEY_UNREADABLE", "the key for private_key_jwt is not an unencrypted PEM private key"
         ) from None
-    if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePrivateKey):
-        r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
-        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    elif algorithm == "PS256" and isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(
-            signed, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256()
-        )
-    elif algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
-    else:
-        raise StreamHalted(
-            "KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}"
-        )
-    return (signed + b"." + _base64url(signature)).decode()
-
-
-def _encode_json_part(value: Mapping[str, object]) -> bytes:
-    return _base64url(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _base64url(value: bytes) -> bytes:
-    return base64.urlsafe_b64encode(value).rstrip(b"=")
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        # PyJWT raises TypeError for another type of key, and InvalidKeyError for another curve.
+        with suppress(jwt.PyJWTError, TypeError, ValueError):
+            return jwt.encode(dict(claims), key, algorithm, {"kid": key_id} if key_id else None)
+    raise StreamHalted("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
 
 
 def _form_quote(value: str) -> str:
