@@ -1,7 +1,8 @@
-"""WS-Security: what is added to each request, and what is demanded of each reply.
+"""Secure SOAP requests with WS-Security and verify the replies.
 
-A reply is read only through the parts whose signature holds: :meth:`Guard.verified` returns an envelope that has nothing else in it, so
-that a wrapped or moved body cannot be mistaken for the signed one.
+The gateway reads only the signed parts of a reply. :meth:`WsSecurity.verify_reply` returns an
+envelope that contains nothing else. This prevents signature wrapping, in which an attacker
+moves the signed body and adds another one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _ID = f"{{{WSU}}}Id"
 
 
 class WsSecurity:
-    """Secures requests and verifies replies for one registry. Remembers signatures it has seen, so that a replay is refused."""
+    """The WS-Security rules of one registry.
+
+    An instance stores the signatures that it has verified, so that it can refuse a replay.
+    """
 
     def __init__(self, security: Security, secrets: Secrets, where: str) -> None:
         self._security = security
@@ -45,11 +49,14 @@ class WsSecurity:
 
     @property
     def requires_signature(self) -> bool:
-        """Whether replies have to be signed."""
+        """Whether replies must be signed."""
         return self._security.signature is not None
 
     def secure_request(self, envelope: etree._Element, now: datetime) -> None:
-        """Add Timestamp, UsernameToken and signature, in this order, to an envelope that is otherwise finished."""
+        """Add the timestamp, the user name token and the signature, in this order.
+
+        The envelope must be complete, because later changes make the signature invalid.
+        """
         space = etree.QName(envelope).namespace
         header = soap.required_header(envelope)
         security = etree.SubElement(header, f"{{{WSSE}}}Security", nsmap={"wsse": WSSE, "wsu": WSU})
@@ -115,14 +122,18 @@ class WsSecurity:
         security.append(signature)
 
     def is_signed(self, envelope: etree._Element) -> bool:
-        """Return whether a message claims to be signed; a fault may not be."""
+        """Return whether a message contains a signature. A fault may have none."""
         header = soap.header_of(envelope)
         return (
             header is not None and header.find(f"{{{WSSE}}}Security/{{{DS}}}Signature") is not None
         )
 
     def verify_reply(self, envelope: etree._Element, now: datetime) -> etree._Element:
-        """Return an envelope made of the verified parts alone; raises :class:`~gateway.fetch.soap.xml_signature.Refused`."""
+        """Return an envelope that contains only the verified parts.
+
+        Raise :class:`~gateway.fetch.soap.xml_signature.SignatureRefused` when the signature is
+        absent, invalid, expired or repeated, or does not cover a required part.
+        """
         rule = self._security.signature
         if rule is None:
             return envelope
@@ -133,7 +144,7 @@ class WsSecurity:
                 "SIGNATURE_ABSENT",
                 f"{self._where}: the reply is not signed"
                 if not signatures
-                else f"{self._where}: two signatures",
+                else f"{self._where}: the reply has more than one signature",
             )
         trust = xml_signature.certificates(
             self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}"
@@ -152,15 +163,16 @@ class WsSecurity:
         return _envelope_of_signed_parts(envelope, covered)
 
     def _single_security_header(self, envelope: etree._Element) -> etree._Element:
-        found = list(envelope.iter(f"{{{WSSE}}}Security"))
+        headers = list(envelope.iter(f"{{{WSSE}}}Security"))
         header = soap.header_of(envelope)
-        if not found:
+        if not headers:
             raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
-        if len(found) != 1 or found[0].getparent() is not header:
+        if len(headers) != 1 or headers[0].getparent() is not header:
             raise SignatureRefused(
-                "SIGNATURE_MALFORMED", f"{self._where}: a reply has exactly one Security header"
+                "SIGNATURE_MALFORMED",
+                f"{self._where}: the reply must have exactly one Security header",
             )
-        return found[0]
+        return headers[0]
 
     def _check_freshness(
         self, security: etree._Element, signature: etree._Element, now: datetime
@@ -191,11 +203,11 @@ class WsSecurity:
             "".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()
         ).digest()
         self._seen_signatures = {
-            seen: until for seen, until in self._seen_signatures.items() if until > now
+            digest: until for digest, until in self._seen_signatures.items() if until > now
         }
         if value in self._seen_signatures:
             raise SignatureRefused(
-                "SIGNATURE_REPLAYED", f"{self._where}: the same signed message came twice"
+                "SIGNATURE_REPLAYED", f"{self._where}: the same signed message arrived twice"
             )
         self._seen_signatures[value] = now + window
 
@@ -219,7 +231,7 @@ def _parse_timestamp(text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise SignatureRefused(
-            "SIGNATURE_MALFORMED", "the Timestamp holds no valid moment"
+            "SIGNATURE_MALFORMED", "the Timestamp contains an invalid date"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -233,7 +245,10 @@ def _ensure_id(element: etree._Element) -> str:
 
 
 def _signed_elements(envelope: etree._Element, part: str) -> list[etree._Element]:
-    """Return the elements a word of ``sign`` means, each by its one place in the envelope."""
+    """Return the elements that a word of ``sign`` or ``require`` names.
+
+    Each element counts only at its fixed place in the envelope.
+    """
     body, header = soap.body_of(envelope), soap.header_of(envelope)
     if part == "body":
         return [] if body is None else [body]
@@ -251,10 +266,16 @@ def _signed_elements(envelope: etree._Element, part: str) -> list[etree._Element
 def _embedded_certificate(
     security: etree._Element, signature: etree._Element
 ) -> x509.Certificate | None:
-    """Return the certificate the message shows, if it shows one; whether it is trusted is decided elsewhere."""
+    """Return the certificate in the message, or ``None``. The caller checks the trust."""
     tokens = {token.get(_ID): token for token in security.findall(f"{{{WSSE}}}BinarySecurityToken")}
-    wanted = signature.find(f"{{{DS}}}KeyInfo/{{{WSSE}}}SecurityTokenReference/{{{WSSE}}}Reference")
-    token = tokens.get((wanted.get("URI") or "").removeprefix("#")) if wanted is not None else None
+    reference = signature.find(
+        f"{{{DS}}}KeyInfo/{{{WSSE}}}SecurityTokenReference/{{{WSSE}}}Reference"
+    )
+    token = (
+        tokens.get((reference.get("URI") or "").removeprefix("#"))
+        if reference is not None
+        else None
+    )
     if token is None:
         return None
     try:
@@ -271,10 +292,10 @@ def _envelope_of_signed_parts(
     envelope: etree._Element, covered: list[etree._Element]
 ) -> etree._Element:
     space = etree.QName(envelope).namespace
-    made = etree.Element(f"{{{space}}}Envelope", nsmap=cast("Any", envelope.nsmap))
-    header = etree.SubElement(made, f"{{{space}}}Header")
+    signed = etree.Element(f"{{{space}}}Envelope", nsmap=cast("Any", envelope.nsmap))
+    header = etree.SubElement(signed, f"{{{space}}}Header")
     original, body = soap.header_of(envelope), soap.body_of(envelope)
     header.extend(deepcopy(element) for element in covered if element.getparent() is original)
     if body is not None and body in covered:
-        made.append(deepcopy(body))
-    return made
+        signed.append(deepcopy(body))
+    return signed

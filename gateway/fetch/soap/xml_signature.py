@@ -1,7 +1,10 @@
-"""XML signatures, as narrow as they can be: exclusive canonicalisation, SHA-2, RSA or ECDSA, keys from the configuration.
+"""Create and verify XML signatures, with a small set of algorithms.
 
-Everything a message says about how it wants to be verified is held against a short list; SHA-1, other transforms, references to
-anything but one unique element, and keys inside the message that nobody vouches for are refused.
+The gateway signs with exclusive canonicalisation, SHA-2 and RSA. It also verifies ECDSA and
+inclusive canonicalisation. A short list names all accepted algorithms. The gateway refuses SHA-1,
+other transforms, and references to anything but one unique element. It uses a key from the message
+only when a trusted authority issued its certificate, or when the connector does not require trust.
+See docs/decisions/0037.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ INCLUSIVE = {
     "http://www.w3.org/TR/2001/REC-xml-c14n-20010315",
     "http://www.w3.org/2006/12/xml-c14n11",
 }
-"""Canonical XML 1.0 and 1.1: the same for whole documents; where they differ, the digest does not match and the signature is refused."""
+"""Canonical XML 1.0 and 1.1, which give the same bytes for whole documents.
+
+Where they differ, the digest does not match, and the signature is refused.
+"""
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 _DIGESTS: dict[str, Callable[[bytes], Any]] = {
@@ -51,13 +57,16 @@ _SIGNATURES: dict[str, hashes.HashAlgorithm] = {
 
 
 class SignatureRefused(StreamHalted):
-    """A signature that does not hold. ``reason`` starts with ``SIGNATURE_``."""
+    """A missing, invalid or untrusted signature. ``reason`` starts with ``SIGNATURE_``."""
 
 
 def canonicalise(
     element: etree._Element, prefixes: Sequence[str] = (), *, exclusive: bool = True
 ) -> bytes:
-    """Return the canonical bytes of an element."""
+    """Return the canonical bytes of an element.
+
+    ``prefixes`` lists the inclusive namespace prefixes of exclusive canonicalisation.
+    """
     if exclusive:
         return etree.tostring(
             element,
@@ -76,9 +85,10 @@ def sign(
     digest: str = SHA256,
     prefixes: Sequence[str] = (),
 ) -> etree._Element:
-    """Return a ``ds:Signature`` over elements, each by its id; the caller adds KeyInfo and puts it in its place.
+    """Return a ``ds:Signature`` over ``references``, which are pairs of an id and its element.
 
-    Sign again after moving it is not needed: exclusive canonicalisation does not depend on where it stands.
+    The caller adds ``KeyInfo`` and inserts the signature into the document. Moving it does not
+    make it invalid, because exclusive canonicalisation does not depend on the position.
     """
     signature = etree.Element(f"{{{DS}}}Signature", nsmap={"ds": DS})
     info = etree.SubElement(signature, f"{{{DS}}}SignedInfo")
@@ -101,10 +111,10 @@ def sign(
 def _add_algorithm(
     parent: etree._Element, name: str, algorithm: str, prefixes: Sequence[str]
 ) -> None:
-    signature_value = etree.SubElement(parent, f"{{{DS}}}{name}", Algorithm=algorithm)
+    method = etree.SubElement(parent, f"{{{DS}}}{name}", Algorithm=algorithm)
     if prefixes:
         etree.SubElement(
-            signature_value,
+            method,
             f"{{{EXC}}}InclusiveNamespaces",
             nsmap={"ec": EXC},
             PrefixList=" ".join(prefixes),
@@ -114,15 +124,16 @@ def _add_algorithm(
 def verify_references(
     root: etree._Element, signature: etree._Element, keys: Sequence[Any]
 ) -> list[etree._Element]:
-    """Return the elements a signature covers, after verifying every one of them and the signature itself.
+    """Verify a signature and all its references, and return the elements that it covers.
 
-    ``keys`` are public keys the caller trusts. Raises :class:`Refused`.
+    ``keys`` are the public keys that the caller trusts. Raise :class:`SignatureRefused` when none
+    of them fits, when an element was changed, or when an algorithm is not accepted.
     """
     info = _exactly_one(signature, "SignedInfo")
     _verify_value(signature, info, keys)
     references = info.findall(f"{{{DS}}}Reference")
     if not references:
-        raise SignatureRefused("SIGNATURE_EMPTY", "the signature covers nothing")
+        raise SignatureRefused("SIGNATURE_EMPTY", "the signature covers no part of the message")
     ids = _ids(root)
     covered = []
     for reference in references:
@@ -133,7 +144,7 @@ def verify_references(
         if element is None:
             raise SignatureRefused(
                 "SIGNATURE_REFERENCE",
-                "the signature covers something that is not in the message exactly once",
+                "the signature refers to an element that is not in the message exactly once",
             )
         _verify_digest(reference, element, signature)
         covered.append(element)
@@ -147,7 +158,7 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
     if algorithm not in _SIGNATURES:
         raise SignatureRefused(
             "SIGNATURE_ALGORITHM",
-            f"the signature algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted",
+            f"the signature algorithm {_short_name(algorithm)} is not accepted",
         )
     value, data = (
         _decoded(_exactly_one(signature, "SignatureValue")),
@@ -169,8 +180,12 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
             continue
     raise SignatureRefused(
         "SIGNATURE_INVALID",
-        "the signature was not made with a key that is trusted, or the message was changed",
+        "no trusted key made the signature, or the message was changed",
     )
+
+
+def _short_name(algorithm: str) -> str:
+    return algorithm.rpartition("#")[2] or repr(algorithm)
 
 
 def _verify_digest(
@@ -187,7 +202,7 @@ def _verify_digest(
     if algorithm not in _DIGESTS:
         raise SignatureRefused(
             "SIGNATURE_ALGORITHM",
-            f"the digest algorithm {algorithm.rpartition('#')[2] or algorithm!r} is not accepted",
+            f"the digest algorithm {_short_name(algorithm)} is not accepted",
         )
     data = (
         _canonicalise_without_signature(element, signature, prefixes, exclusive=exclusive)
@@ -203,17 +218,17 @@ def _verify_digest(
 def _canonicalise_without_signature(
     element: etree._Element, signature: etree._Element, prefixes: Sequence[str], *, exclusive: bool
 ) -> bytes:
-    """Canonicalise an element as if the signature inside it were not there; the tree is left as it was."""
+    """Return the canonical bytes of an element without the signature. The tree does not change."""
     parent = signature.getparent()
     if parent is None or element not in signature.iterancestors():
         raise SignatureRefused(
-            "SIGNATURE_REFERENCE", "an enveloped signature does not stand inside what it signs"
+            "SIGNATURE_REFERENCE", "an enveloped signature is not inside the element that it signs"
         )
     place, tail = parent.index(signature), signature.tail
     before = parent[place - 1] if place else None
-    kept = before.tail if before is not None else parent.text
+    previous_text = before.tail if before is not None else parent.text
     if tail:
-        joined = (kept or "") + tail
+        joined = (previous_text or "") + tail
         if before is not None:
             before.tail = joined
         else:
@@ -224,9 +239,9 @@ def _canonicalise_without_signature(
         return canonicalise(element, prefixes, exclusive=exclusive)
     finally:
         if before is not None:
-            before.tail = kept
+            before.tail = previous_text
         else:
-            parent.text = kept
+            parent.text = previous_text
         parent.insert(place, signature)
         signature.tail = tail
 
@@ -239,26 +254,28 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
     if algorithm in INCLUSIVE:
         return False, ()
     raise SignatureRefused(
-        "SIGNATURE_ALGORITHM", "a canonicalisation or transform is used that is not accepted"
+        "SIGNATURE_ALGORITHM",
+        "the signature uses a canonicalisation or transform that is not accepted",
     )
 
 
 def _ids(root: etree._Element) -> dict[str, etree._Element | None]:
-    """Return every element that has an id; a name that is used twice stands for nothing."""
-    found: dict[str, etree._Element | None] = {}
+    """Return all elements that have an id. An id that several elements share maps to ``None``."""
+    elements: dict[str, etree._Element | None] = {}
     for element in root.iter(etree.Element):
         for attribute in (f"{{{WSU}}}Id", "Id", "ID", "id"):
             name = element.get(attribute)
             if name is not None:
-                found[name] = None if name in found and found[name] is not element else element
-    return found
+                is_repeated = name in elements and elements[name] is not element
+                elements[name] = None if is_repeated else element
+    return elements
 
 
 def _exactly_one(parent: etree._Element, name: str) -> etree._Element:
-    found = parent.findall(f"{{{DS}}}{name}")
-    if len(found) != 1:
+    elements = parent.findall(f"{{{DS}}}{name}")
+    if len(elements) != 1:
         raise SignatureRefused("SIGNATURE_MALFORMED", f"the signature needs exactly one {name}")
-    return found[0]
+    return elements[0]
 
 
 def _decoded(element: etree._Element) -> bytes:
@@ -266,7 +283,7 @@ def _decoded(element: etree._Element) -> bytes:
         return base64.b64decode("".join((element.text or "").split()), validate=True)
     except (binascii.Error, ValueError):
         raise SignatureRefused(
-            "SIGNATURE_MALFORMED", "the signature holds a value that is not base64"
+            "SIGNATURE_MALFORMED", "the signature contains a value that is not base64"
         ) from None
 
 
@@ -274,7 +291,10 @@ def _decoded(element: etree._Element) -> bytes:
 
 
 def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
-    """Return an RSA key from unencrypted PEM."""
+    """Return an RSA key from unencrypted PEM.
+
+    ``what`` names the key in errors. Raise ``StreamHalted`` (``KEY_UNREADABLE``) for other keys.
+    """
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
@@ -287,11 +307,14 @@ def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
 
 
 def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
-    """Return the certificates in a PEM file."""
+    """Return the certificates in a PEM file.
+
+    ``what`` names the file in errors. Raise ``StreamHalted`` (``KEY_UNREADABLE``) when it has none.
+    """
     try:
         return list(x509.load_pem_x509_certificates(pem))
     except ValueError:
-        raise StreamHalted("KEY_UNREADABLE", f"{what} holds no PEM certificate") from None
+        raise StreamHalted("KEY_UNREADABLE", f"{what} contains no PEM certificate") from None
 
 
 def trusted_keys(
@@ -299,7 +322,12 @@ def trusted_keys(
     embedded: x509.Certificate | None,
     now: datetime,
 ) -> list[Any]:
-    """Return the public keys that may have signed: of a trusted certificate, or of the shown one when a trusted authority issued it."""
+    """Return the public keys that the gateway accepts for a signature.
+
+    They belong to a trusted certificate, or to the ``embedded`` certificate of the message when a
+    trusted authority issued it. Raise :class:`SignatureRefused` when there is no such certificate
+    (``SIGNATURE_UNTRUSTED``), or when it is not valid at ``now`` (``SIGNATURE_EXPIRED``).
+    """
     candidates = [
         certificate
         for certificate in trusted_certificates
@@ -314,15 +342,15 @@ def trusted_keys(
         if not candidates:
             raise SignatureRefused(
                 "SIGNATURE_UNTRUSTED",
-                "the message shows a certificate that no trusted authority issued",
+                "the message contains a certificate that no trusted authority issued",
             )
     valid = [
-        one.public_key()
-        for one in candidates
-        if one.not_valid_before_utc <= now <= one.not_valid_after_utc
+        certificate.public_key()
+        for certificate in candidates
+        if certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
     ]
     if not valid:
-        raise SignatureRefused("SIGNATURE_EXPIRED", "the certificate that signs is not valid now")
+        raise SignatureRefused("SIGNATURE_EXPIRED", "the signing certificate is not valid now")
     return valid
 
 
@@ -340,17 +368,18 @@ def _is_issued_by(
 def verify_enveloped(
     data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str
 ) -> bytes:
-    """Verify the signature inside a document over the whole of it, and return the document's bytes untouched.
+    """Verify the signature of a whole document, and return the bytes of the document unchanged.
 
-    With ``trust`` the signer has to be one of these certificates or issued by one; without it, only that the document was not
-    changed since the certificate it shows signed it. Raises :class:`Refused`.
+    The signer must use one of ``trusted_certificates``, or a certificate that one of them issued.
+    If there are none, the signature proves only that the document was not changed after the
+    embedded certificate signed it. Raise :class:`SignatureRefused` when the verification fails.
     """
     root = xml_parser.parse_bytes(data, where=where)
     signatures = list(root.iter(f"{{{DS}}}Signature"))
     if len(signatures) != 1:
         raise SignatureRefused(
             "SIGNATURE_ABSENT",
-            f"{where}: a document needs exactly one signature, this one has {len(signatures)}",
+            f"{where}: a document needs exactly one signature, and this one has {len(signatures)}",
         )
     embedded = _embedded_certificate(signatures[0])
     if trusted_certificates:
@@ -360,7 +389,7 @@ def verify_enveloped(
     else:
         raise SignatureRefused(
             "SIGNATURE_UNTRUSTED",
-            f"{where}: the signature shows no certificate, and none is configured",
+            f"{where}: the signature contains no certificate, and none is configured",
         )
     if verify_references(root, signatures[0], keys) != [root]:
         raise SignatureRefused(
@@ -370,11 +399,11 @@ def verify_enveloped(
 
 
 def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
-    found = signature.find(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate")
-    if found is None:
+    element = signature.find(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate")
+    if element is None:
         return None
     try:
-        return x509.load_der_x509_certificate(_decoded(found))
+        return x509.load_der_x509_certificate(_decoded(element))
     except ValueError:
         raise SignatureRefused(
             "SIGNATURE_MALFORMED", "the certificate in the signature cannot be read"
