@@ -1,7 +1,8 @@
-"""SOAP requests and replies: envelopes built from a vendored WSDL or an XML template, headers, faults.
+"""Build SOAP requests from a WSDL file or an XML template, and read SOAP replies.
 
-A WSDL and what it imports are read from the connector's own folder and nowhere else; the address that is called comes from the
-connector, never from a WSDL. Replies are read by our own parser: zeep would turn an invalid date into nothing.
+The gateway reads a WSDL file and its imports only from the folder of the connector. The address
+of the service comes from the connector, never from the WSDL. The gateway's own parser reads the
+replies, because zeep would turn an invalid date into ``None``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lxml import etree
 
 from gateway.config.connection import Addressing, XRoad, XRoadMember
 from gateway.errors import ConfigError, Finding
+from gateway.fetch.soap import zeep_internals
 
 ENV11 = "http://schemas.xmlsoap.org/soap/envelope/"
 ENV12 = "http://www.w3.org/2003/05/soap-envelope"
@@ -31,7 +33,11 @@ _ANONYMOUS = WSA + "/anonymous"
 
 
 class Wsdl:
-    """A WSDL beside a connector file, loaded once, offline."""
+    """A WSDL file next to a connector file. It is loaded once, without network access.
+
+    ``service`` and ``port`` select a port when the WSDL describes several. Raise ``ConfigError``
+    (``bad-wsdl``) when the WSDL cannot be used.
+    """
 
     def __init__(self, path: Path, service: str | None = None, port: str | None = None) -> None:
         import zeep
@@ -40,17 +46,16 @@ class Wsdl:
         folder = path.resolve().parent
 
         class Vendored(Transport):
-            """Reads files below one folder; everything else is refused before it is opened."""
+            """A zeep transport that reads files below one folder and refuses all others."""
 
             def __init__(self) -> None:
-                self._close_session = False  # and no session: nothing here may reach a network
+                # The base class would open a session, but this transport must not use a network.
+                self._close_session = False
 
             def load(self, url: str) -> bytes:
                 parsed = urlparse(url)
-                if parsed.scheme in {
-                    "http",
-                    "https",
-                }:  # an address is only a name: the file of that name beside the WSDL is meant
+                if parsed.scheme in {"http", "https"}:
+                    # A web address stands for the file of the same name next to the WSDL.
                     local = folder / Path(parsed.path).name
                 else:
                     local = Path(url2pathname(parsed.path) if parsed.scheme == "file" else url)
@@ -60,7 +65,8 @@ class Wsdl:
                     or not local.is_file()
                 ):
                     raise OSError(
-                        f"it imports {url}, which does not lie beside it; save it there as {local.name}"
+                        f"it imports {url}, which is not in the folder of the WSDL; "
+                        f"save it there as {local.name}"
                     )
                 return local.read_bytes()
 
@@ -81,8 +87,8 @@ class Wsdl:
                 warnings.simplefilter("ignore")
                 make: Any = zeep.Client
                 self._client = make(str(path.resolve()), transport=Vendored(), settings=settings)
-            self._binding = self._client.bind(service, port)._binding  # noqa: SLF001 - the one place that knows zeep's inside
-        except Exception as error:  # noqa: BLE001 - zeep raises whatever its parser met
+            self._binding = zeep_internals.binding(self._client, service, port)
+        except Exception as error:  # noqa: BLE001 - zeep passes on all errors of its parsers
             raise ConfigError(
                 [_finding(path, "bad-wsdl", f"the WSDL cannot be used: {_shorten_error(error)}")]
             ) from None
@@ -90,16 +96,20 @@ class Wsdl:
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The names of the operations of the port."""
+        """The names of the operations that the port offers."""
         return tuple(self._binding.all())
 
     def build(self, operation: str, body: Mapping[str, Any]) -> tuple[etree._Element, str]:
-        """Return the body's element for an operation and its soapAction; what the WSDL does not know is a ConfigError."""
+        """Return the body element of an operation and its ``soapAction``.
+
+        Raise ``ConfigError`` (``bad-request``) when ``operation`` or ``body`` does not match the
+        WSDL.
+        """
         try:
-            envelope, headers = self._binding._create(
-                operation, (), dict(body), client=self._client
+            envelope, headers = zeep_internals.create_message(
+                self._client, self._binding, operation, dict(body)
             )
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - zeep passes on all errors of its parsers
             raise ConfigError(
                 [_finding(self._path, "bad-request", f"{operation}: {_shorten_error(error)}")]
             ) from None
@@ -119,7 +129,10 @@ def _shorten_error(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SoapMessage:
-    """An envelope ready to be signed and sent, and the id a reply has to relate to."""
+    """An envelope that is ready to be signed and sent.
+
+    ``message_id`` is the WS-Addressing id that the reply must relate to.
+    """
 
     envelope: etree._Element
     action: str
@@ -127,7 +140,10 @@ class SoapMessage:
 
 
 def build_message(version: str, content: etree._Element, action: str) -> SoapMessage:
-    """Wrap a body's content; a template that is an Envelope already is taken as it is."""
+    """Return a message that contains ``content`` in its body.
+
+    If ``content`` is an envelope already, the function only adds a missing header to it.
+    """
     if etree.QName(content).localname == "Envelope":
         envelope = content
         if header_of(envelope) is None:
@@ -140,14 +156,14 @@ def build_message(version: str, content: etree._Element, action: str) -> SoapMes
     return SoapMessage(envelope, action)
 
 
-def with_addressing(made: SoapMessage, addressing: Addressing, url: str) -> SoapMessage:
-    """Add the WS-Addressing headers."""
-    header = required_header(made.envelope)
+def with_addressing(message: SoapMessage, addressing: Addressing, url: str) -> SoapMessage:
+    """Return the message with WS-Addressing headers and a new message id."""
+    header = required_header(message.envelope)
     message_id = f"urn:uuid:{uuid4()}"
-    understood = f"{{{etree.QName(made.envelope).namespace}}}mustUnderstand"
+    understood = f"{{{etree.QName(message.envelope).namespace}}}mustUnderstand"
     parts = {
         "To": addressing.to or url,
-        "Action": addressing.action or made.action,
+        "Action": addressing.action or message.action,
         "MessageID": message_id,
     }
     for name, value in parts.items():
@@ -158,12 +174,12 @@ def with_addressing(made: SoapMessage, addressing: Addressing, url: str) -> Soap
         if address:
             element = etree.SubElement(header, f"{{{WSA}}}{name}", nsmap={"wsa": WSA})
             etree.SubElement(element, f"{{{WSA}}}Address").text = address
-    return SoapMessage(made.envelope, made.action, message_id)
+    return SoapMessage(message.envelope, message.action, message_id)
 
 
-def with_xroad(made: SoapMessage, xroad: XRoad, request_id: str) -> SoapMessage:
-    """Add the X-Road header block of message protocol 4.0."""
-    header = required_header(made.envelope)
+def with_xroad(message: SoapMessage, xroad: XRoad, request_id: str) -> SoapMessage:
+    """Add the headers of X-Road message protocol 4.0 to the envelope, and return the message."""
+    header = required_header(message.envelope)
     spaces = {"xro": XROAD, "iden": XROAD_ID}
     client = etree.SubElement(header, f"{{{XROAD}}}client", nsmap=spaces)
     client.set(f"{{{XROAD_ID}}}objectType", "SUBSYSTEM" if xroad.client.subsystem else "MEMBER")
@@ -189,7 +205,7 @@ def with_xroad(made: SoapMessage, xroad: XRoad, request_id: str) -> SoapMessage:
         if kind:
             etree.SubElement(party, f"{{{XROAD_REPRESENTATION}}}partyClass").text = kind
         etree.SubElement(party, f"{{{XROAD_REPRESENTATION}}}partyCode").text = code
-    return made
+    return message
 
 
 def _add_member(parent: etree._Element, member: XRoadMember) -> None:
@@ -206,9 +222,9 @@ def _add_member(parent: etree._Element, member: XRoadMember) -> None:
 
 
 def xroad_http_headers(xroad: XRoad, request_id: str) -> dict[str, str]:
-    """Return the headers of the X-Road message protocol for REST."""
+    """Return the HTTP headers of the X-Road message protocol for REST."""
     client = xroad.client
-    made = {
+    required = {
         "X-Road-Client": "/".join(
             part
             for part in (client.instance, client.member_class, client.member, client.subsystem)
@@ -221,11 +237,11 @@ def xroad_http_headers(xroad: XRoad, request_id: str) -> dict[str, str]:
         "X-Road-Issue": xroad.issue,
         "X-Road-Represented-Party": xroad.represented_party,
     }
-    return made | {name: value for name, value in optional.items() if value}
+    return required | {name: value for name, value in optional.items() if value}
 
 
 def xroad_path(xroad: XRoad) -> str:
-    """Return the path below the security server under which a REST service is reached."""
+    """Return the path of a REST service below the address of the security server."""
     service = xroad.service
     parts = (
         service.instance,
@@ -238,7 +254,10 @@ def xroad_path(xroad: XRoad) -> str:
 
 
 def http_headers(version: str, action: str) -> dict[str, str]:
-    """Return the HTTP headers of a SOAP message; an empty soapAction is sent as ``""``."""
+    """Return the HTTP headers of a SOAP message.
+
+    SOAP 1.1 requires a ``SOAPAction`` header, so an empty action becomes ``""``.
+    """
     if version == "1.2":
         parameter = f'; action="{action}"' if action else ""
         return {
@@ -257,14 +276,17 @@ def http_headers(version: str, action: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A SOAP fault. ``text`` may hold what a person typed: it is matched against patterns and never logged."""
+    """A SOAP fault.
+
+    ``text`` may contain personal data. The gateway matches it against patterns and never logs it.
+    """
 
     code: str
     text: str
 
     @property
     def transient(self) -> bool:
-        """Whether the sender says that it is not our message that is wrong."""
+        """Whether the fault code blames the server rather than the request."""
         name = self.code.rpartition(":")[2]
         return name.startswith(("Server", "Receiver"))
 
@@ -276,25 +298,25 @@ def is_envelope(root: etree._Element) -> bool:
 
 
 def header_of(envelope: etree._Element) -> etree._Element | None:
-    """Return the Header, if there is one."""
+    """Return the header of an envelope, or ``None``."""
     return envelope.find(f"{{{etree.QName(envelope).namespace}}}Header")
 
 
 def required_header(envelope: etree._Element) -> etree._Element:
-    """Return the Header of an envelope this module made."""
-    found = header_of(envelope)
-    if found is None:
+    """Return the header of an envelope that this module built."""
+    header = header_of(envelope)
+    if header is None:
         raise AssertionError
-    return found
+    return header
 
 
 def body_of(envelope: etree._Element) -> etree._Element | None:
-    """Return the Body, if there is one."""
+    """Return the body of an envelope, or ``None``."""
     return envelope.find(f"{{{etree.QName(envelope).namespace}}}Body")
 
 
 def fault_of(root: etree._Element) -> Fault | None:
-    """Return the fault in a reply, SOAP 1.1 or 1.2, whatever the HTTP status says."""
+    """Return the SOAP 1.1 or 1.2 fault in a reply, or ``None``. The HTTP status does not matter."""
     if not is_envelope(root):
         return None
     namespace = etree.QName(root).namespace
@@ -312,10 +334,10 @@ def fault_of(root: etree._Element) -> Fault | None:
 
 
 def relates_to(root: etree._Element) -> str | None:
-    """Return the id a reply says it answers."""
+    """Return the message id in the ``RelatesTo`` header of a reply, or ``None``."""
     header = header_of(root)
-    found = header.find(f"{{{WSA}}}RelatesTo") if header is not None else None
-    return _text(found) if found is not None else None
+    element = header.find(f"{{{WSA}}}RelatesTo") if header is not None else None
+    return _text(element) if element is not None else None
 
 
 def _text(element: etree._Element) -> str:
