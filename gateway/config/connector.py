@@ -212,7 +212,7 @@ class Stream(ConfigModel):
     changed_at: Expression | None = Field(
         None, description="When the registry changed the record; the stream's watermark"
     )
-    deleted: When | None = Field(None, description="Condition of a deleted record")
+    deleted: When | None = Field(None, description="Condition that a deleted record fits")
     kind: Expression | None = Field(
         None,
         description="Kind of the record; the element's local name for XML when left out",

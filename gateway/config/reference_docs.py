@@ -1,7 +1,8 @@
-"""The language described from its own models: a page for people, a JSON Schema for editors."""
+"""Describe the connector language from its own models, for people and for editors."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import types
 from collections.abc import Iterator, Mapping
@@ -20,31 +21,29 @@ from gateway.config.validation import models_in
 from gateway.records import RECORD_TYPES
 
 RegistriesByOption = Mapping[str, str]
-"""``Block.field`` to the registry that needed it."""
+"""Each ``Block.field`` and the registry that needs it."""
 
 
 def json_schema(needs: RegistriesByOption | None = None) -> str:
-    """Return the JSON Schema of connector files; descriptions become hover texts in editors."""
+    """Return the JSON Schema of connector files. Editors show its descriptions as hover texts."""
     schema = _name_definitions(Connector.model_json_schema(by_alias=True))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Connector"
     for name, block in schema.get("$defs", {}).items():
-        for field, option_needs in block.get("properties", {}).items():
-            if why := (needs or {}).get(f"{name}.{field}"):
-                option_needs["description"] = (
-                    f"{option_needs.get('description', '')} (needed by: {why})"
-                )
+        for field, option in block.get("properties", {}).items():
+            if registry := (needs or {}).get(f"{name}.{field}"):
+                option["description"] = f"{option.get('description', '')} (needed by: {registry})"
     _shorthands(schema)
     return json.dumps(schema, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def block_name(model: type[BaseModel]) -> str:
-    """Return the name of a block as the page and the schema show it: its ``title``, else the name of its class."""
+    """Return the published name of a block: its ``title``, or the name of its class."""
     return model.model_config.get("title") or model.__name__
 
 
 def _name_definitions(schema: Any) -> Any:
-    """Name each definition after its title. Published names stay when a class is renamed."""
+    """Name each definition after its title, so that renaming a class changes no published name."""
     names = {key: block.get("title", key) for key, block in schema["$defs"].items()}
 
     def rename(value: Any) -> Any:
@@ -69,7 +68,7 @@ _SHORT: dict[str, list[dict[str, Any]]] = {
     "Languages": [{"type": "object", "additionalProperties": {"type": "string"}}],
     "NextUrl": [{"type": "string"}],
 }
-"""Blocks that may be written shorter than whole."""
+"""The short forms that some blocks also have."""
 
 
 def _shorthands(schema: dict[str, Any]) -> None:
@@ -77,12 +76,12 @@ def _shorthands(schema: dict[str, Any]) -> None:
     for block in definitions.values():
         decode = block.get("properties", {}).get("decode")
         if decode and decode.get("type") == "array":
-            option_needs = {
+            annotations = {
                 key: decode.pop(key) for key in ("description", "default") if key in decode
             }
             block["properties"]["decode"] = {
                 "anyOf": [{"type": "string"}, {"$ref": "#/$defs/Decoder"}, decode],
-                **option_needs,
+                **annotations,
             }
     for name, short in _SHORT.items():
         if name in definitions:
@@ -91,13 +90,13 @@ def _shorthands(schema: dict[str, Any]) -> None:
 
 
 def list_blocks() -> Iterator[type[BaseModel]]:
-    """Give every block of the language, each once, in the order a file uses them."""
-    seen: list[type[BaseModel]] = []
+    """Yield every block of the language once, in the order in which a file uses them."""
+    visited: list[type[BaseModel]] = []
 
     def visit(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-        if model in seen:
+        if model in visited:
             return
-        seen.append(model)
+        visited.append(model)
         yield model
         for field in model.model_fields.values():
             for inner in models_in(field.annotation):
@@ -107,17 +106,18 @@ def list_blocks() -> Iterator[type[BaseModel]]:
 
 
 def to_markdown(introduction: str, needs: RegistriesByOption) -> str:
-    """Return the page: the introduction, every block with its fields, and what a rule may fill."""
+    """Return the page: the introduction, the blocks with their fields, and the targets of rules."""
     parts = [introduction.rstrip() + "\n"]
     parts += [
         "## Every block\n",
         "A field without a default must be given. `EXPR` is an expression.\n",
     ]
     parts += [_block(model, needs) for model in list_blocks()]
-    parts.append("## What a rule may fill\n")
+    parts.append("## Targets of rules\n")
     parts.append(
-        "Personal fields need `pseudonym:` or `basis:` in their rule. Fields the gateway derives are not listed.\n"
-        "`id` is the native id and `changed_at` the stream's own unless a rule says otherwise.\n"
+        "The rule of a personal field needs `pseudonym:` or `basis:`. "
+        "The page does not list fields that the gateway derives.\n"
+        "Unless a rule fills them, `id` is the native id and `changed_at` is the stream's own.\n"
     )
     parts += [_targets(emits) for emits in RECORD_TYPES]
     return "\n".join(parts).rstrip() + "\n"
@@ -126,8 +126,8 @@ def to_markdown(introduction: str, needs: RegistriesByOption) -> str:
 def _block(model: type[BaseModel], needs: RegistriesByOption) -> str:
     lines = [
         f"### {block_name(model)}\n",
-        f"{(model.__doc__ or '').strip()}\n",
-        "| field | value | default | what it says | needed by |",
+        f"{inspect.cleandoc(model.__doc__ or '')}\n",
+        "| field | value | default | meaning | needed by |",
         "|---|---|---|---|---|",
     ]
     for name, field in model.model_fields.items():
@@ -140,20 +140,24 @@ def _block(model: type[BaseModel], needs: RegistriesByOption) -> str:
             ),
             model,
         )
-        why = (
+        registry = (
             needs.get(f"{block_name(model)}.{key}") or needs.get(f"{block_name(owner)}.{key}") or ""
         )
+        description = _cell(field.description or "")
         lines.append(
-            f"| `{key}` | {_field_type(field)} | {_default(field)} | {_cell(field.description or '')} | {_cell(why)} |"
+            f"| `{key}` | {_field_type(field)} | {_default(field)} "
+            f"| {description} | {_cell(registry)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def _field_type(field: FieldInfo) -> str:
-    named = models_in(field.annotation)
-    if named:
+    models = models_in(field.annotation)
+    if models:
         inner = " or ".join(
-            dict.fromkeys(f"[{block_name(model)}](#{block_name(model).lower()})" for model in named)
+            dict.fromkeys(
+                f"[{block_name(model)}](#{block_name(model).lower()})" for model in models
+            )
         )
         container = next(
             (
@@ -188,24 +192,24 @@ _TYPE_WORDS = {
 
 
 def _type_in_words(annotation: Any) -> str:
-    made: list[str] = []
+    words: list[str] = []
     for part in _parts(annotation):
         if part is type(None):
             continue
         origin = get_origin(part)
         if origin is tuple:
-            made.append(f"sequence of {_type_in_words(get_args(part)[0])}")
+            words.append(f"sequence of {_type_in_words(get_args(part)[0])}")
         elif origin is dict:
-            made.append(f"name: {_type_in_words(get_args(part)[1])}")
+            words.append(f"name: {_type_in_words(get_args(part)[1])}")
         elif (
             origin is not None
             and get_args(part)
             and not any(isinstance(argument, type) for argument in get_args(part))
         ):
-            made.append(" ".join(f"`{argument}`" for argument in get_args(part)))
+            words.append(" ".join(f"`{argument}`" for argument in get_args(part)))
         else:
-            made.append(_TYPE_WORDS.get(part, getattr(part, "__name__", str(part))))
-    return " or ".join(dict.fromkeys(made))
+            words.append(_TYPE_WORDS.get(part, getattr(part, "__name__", str(part))))
+    return " or ".join(dict.fromkeys(words))
 
 
 def _default(field: FieldInfo) -> str:
@@ -235,33 +239,34 @@ def _targets(emits: str) -> str:
         f"{(owner.__doc__ or '').splitlines()[0]}"
         + (f" Required: {required}.\n" if required else "\n"),
     ]
-    lines += ["| target | value | | what it is |", "|---|---|---|---|", *_target_rows(owner, "")]
+    lines += ["| target | value | | meaning |", "|---|---|---|---|", *_target_rows(owner, "")]
     return "\n".join(lines) + "\n"
 
 
 def _target_rows(owner: type[Any], prefix: str) -> Iterator[str]:
     for name, hint in get_type_hints(owner, include_extras=True).items():
-        found = find_target(owner, name)
-        if found.derived:
+        target = find_target(owner, name)
+        if target.derived:
             continue
         meta = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Meta)), None)
-        option_needs = _cell((meta.description if meta else "") or "")
+        description = _cell((meta.description if meta else "") or "")
+        personal = "personal" if target.personal else ""
         path = prefix + name
-        if found.value_type == "struct" and found.struct is not None:
-            yield from _target_rows(found.struct, f"{path}.")
+        if target.value_type == "struct" and target.struct is not None:
+            yield from _target_rows(target.struct, f"{path}.")
             continue
-        if found.value_type == "structs" and found.struct is not None:
+        if target.value_type == "structs" and target.struct is not None:
             inner = ", ".join(
                 field
-                for field in get_type_hints(found.struct)
-                if not find_target(found.struct, field).derived
+                for field in get_type_hints(target.struct)
+                if not find_target(target.struct, field).derived
             )
-            yield f"| `{path}` | `each:` with `map:` | {'personal' if found.personal else ''} | {option_needs}: {inner} |"
+            yield f"| `{path}` | `each:` with `map:` | {personal} | {description}: {inner} |"
             continue
         key, kind = {
             "languages": (f"{path}.LANGUAGE", "text a language, or `languages:`"),
             "dictionary": (f"{path}.NAME", "text"),
             "texts": (path, "one or several texts"),
-            "choice": (path, " ".join(f"`{choice}`" for choice in found.choices)),
-        }.get(found.value_type, (path, found.value_type))
-        yield f"| `{key}` | {kind} | {'personal' if found.personal else ''} | {option_needs} |"
+            "choice": (path, " ".join(f"`{choice}`" for choice in target.choices)),
+        }.get(target.value_type, (path, target.value_type))
+        yield f"| `{key}` | {kind} | {personal} | {description} |"

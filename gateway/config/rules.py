@@ -1,4 +1,7 @@
-"""What stands under ``map``: one rule a target. Fixed order inside a rule: from → as → table → default."""
+"""Describe the rules under ``map``, one for each target.
+
+The gateway evaluates the parts of a rule in a fixed order: from, as, table, default.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?")
 
 
 class SplitDate(ConfigModel, title="Split"):
-    """A date in three fields; month and day may be missing."""
+    """A date in three fields. Month and day may be missing."""
 
-    year: Expression = Field(description="Where the year is")
-    month: Expression | None = Field(None, description="Where the month is")
-    day: Expression | None = Field(None, description="Where the day is")
+    year: Expression = Field(description="The year")
+    month: Expression | None = Field(None, description="The month")
+    day: Expression | None = Field(None, description="The day")
 
 
 class DateTime(ConfigModel):
@@ -45,34 +48,35 @@ class DateTime(ConfigModel):
 
 
 class Boolean(ConfigModel):
-    """Words that mean yes and no."""
+    """The words of a registry for true and false."""
 
     true: Words = Field(description="Words that mean true")
     false: Words = Field(description="Words that mean false")
 
 
 class Html(ConfigModel):
-    """Markup to text."""
+    """A conversion of markup to text."""
 
     paragraphs: bool = Field(True, description="Keep paragraphs as line breaks")
 
 
 SIMPLE_CASTS = frozenset(
     {
-        "text", "trim", "collapse", "html", "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date", "integer", "decimal",
-        "boolean", "language", "country", "duration", "upper", "lower", "base64",
+        "text", "trim", "collapse", "html", "upper", "lower", "base64", "integer", "decimal",
+        "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date",
+        "duration", "boolean", "language", "country",
     }
 )  # fmt: skip
-"""Casts that need no options, written ``as: name``."""
+"""Casts without options, written ``as: name``."""
 
 
 class Cast(OneOf):
-    """A conversion with options; without options write its name alone."""
+    """A conversion with options. For a conversion without options, write its name alone."""
 
     simple: str | None = Field(None, description="The name of a cast without options")
     date: Words | None = Field(None, description='strptime formats, tried in order: "%d.%m.%Y"')
     partial: PickOne | None = Field(
-        None, description="A date of which month or day may be missing: first or last day is taken"
+        None, description="A date without its month or day: the first or the last possible day"
     )
     datetime: DateTime | None = Field(None, description="Date and time with formats and a zone")
     decimal: Literal[",", "."] | None = Field(
@@ -81,17 +85,19 @@ class Cast(OneOf):
     boolean: Boolean | None = Field(None, description="Words of the registry for yes and no")
     period: dict[str, str] | None = Field(
         None,
-        description="Period codes: a year and a suffix, each suffix with its month and day: {K: 06-01, S: 12-01}",
+        description="Codes of a year and a suffix; month and day of each suffix, "
+        "such as {K: 06-01, S: 12-01}",
     )
     split: SplitDate | None = Field(None, description="A date in three fields below from")
     html: Html | None = Field(None, description="Markup to text")
     match: str | None = Field(
         None,
-        description="Regular expression (RE2) that must match the whole text; its one group is the value",
+        description="Regular expression (RE2) that must match the whole text; "
+        "its one group is the value",
     )
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse unknown words."""
+        """Refuse an unknown cast, a format without a date, a wrong period and a bad pattern."""
         super().model_post_init(context)
         if self.simple is not None and self.simple not in SIMPLE_CASTS:
             raise ValueError(
@@ -100,26 +106,31 @@ class Cast(OneOf):
         for form in (*(self.date or ()), *(self.datetime.format if self.datetime else ())):
             if "%" not in form:
                 raise ValueError(
-                    f'{form!r} holds no part of a date; write %d for the day, %m for the month, %Y for the year: "%d.%m.%Y"'
+                    f"{form!r} holds no part of a date; "
+                    'write %d for the day, %m for the month, %Y for the year: "%d.%m.%Y"'
                 )
         for suffix, day in (self.period or {}).items():
             if not _MONTH_AND_DAY.fullmatch(day):
                 raise ValueError(
-                    f"{suffix} stands for a month and a day, such as 06-01, not for {day!r}"
+                    f"{suffix} must name a month, or a month and a day, such as 06-01, not {day!r}"
                 )
         if self.match is not None:
             _validate_re2_pattern(self.match)
 
 
 def _validate_re2_pattern(pattern: str) -> None:
-    """Refuse what RE2 does not read: it takes time that grows with the text alone, whatever the pattern is."""
+    """Refuse a pattern that RE2 cannot compile.
+
+    RE2 protects the gateway from slow patterns, because its time grows only with the text.
+    """
     quiet = re2.Options()
     quiet.log_errors = False
     try:
         re2.compile(pattern, quiet)
     except re2.error:
         raise ValueError(
-            "not a regular expression of RE2; check brackets, and write it without (?=, (?! and back references"
+            "not a regular expression of RE2; check brackets, "
+            "and write it without (?=, (?! and back references"
         ) from None
 
 
@@ -131,29 +142,32 @@ AnyCast = Annotated[Cast, BeforeValidator(_expand_cast_shorthand)]
 
 
 class Languages(ConfigModel):
-    """A text in several languages, from any shape a registry has. Language names become BCP 47 (swe → sv)."""
+    """A text in several languages, in any of the shapes that registries use.
+
+    The gateway converts language codes to BCP 47, for example ``swe`` to ``sv``.
+    """
 
     each: Expression | None = Field(
-        None, description="Repeated elements or objects, with language and text seen from each"
+        None, description="Repeated elements or objects; language and text start at each of them"
     )
     language: Expression | None = Field(
         None,
-        description="With each: where the language is (@xml:lang). With text: $name that was kept, or a tag in quotes",
+        description="With each: the language, such as @xml:lang. "
+        "With text: $name of a kept value, or a tag in quotes",
     )
-    text: Expression | None = Field(
-        None, description="With each: where the text is. Alone: the one text"
-    )
+    text: Expression | None = Field(None, description="With each: the text. Alone: the only text")
     object: Expression | None = Field(None, description="An object whose keys are the languages")
     fields: dict[str, Expression] = Field(
-        {}, description="One expression a language: {fi: nameFi, sv: nameSv}"
+        {}, description="One expression for each language: {fi: nameFi, sv: nameSv}"
     )
     otherwise: str | None = Field(
         None,
-        description="Language of texts that name none; without it they are left out with an issue",
+        description="Language of texts without a language; "
+        "without it, the gateway leaves such texts out with an issue",
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a shape that is none."""
+        """Refuse a text without exactly one shape."""
         shapes = [
             bool(self.each),
             bool(self.object),
@@ -165,7 +179,7 @@ class Languages(ConfigModel):
 
 
 def _expand_languages_shorthand(value: object) -> object:
-    """Take ``{fi: EXPR, sv: EXPR}`` for ``{fields: {…}}``."""
+    """Return ``{fields: {…}}`` for the short form ``{fi: EXPR, sv: EXPR}``."""
     if isinstance(value, dict) and value and not value.keys() & Languages.model_fields.keys():
         return {"fields": value}
     return value
@@ -175,12 +189,12 @@ AnyLanguages = Annotated[Languages, BeforeValidator(_expand_languages_shorthand)
 
 
 class MappingRule(ConfigModel, title="Rule"):
-    """How one target is filled. A bare text is ``{from: text}``."""
+    """The rule that fills one target. A bare text means ``{from: text}``."""
 
     from_: Expression | None = Field(
         None,
         alias="from",
-        description="Where the value is; $name reads what was kept around the record",
+        description="The value; $name reads a value that the stream keeps around the record",
     )
     const: str | int | bool | OneOrMore[str] | None = Field(
         None, description="The same value for every record"
@@ -190,56 +204,63 @@ class MappingRule(ConfigModel, title="Rule"):
     )
     when: When | None = Field(None, description="The rule applies only to records that fit")
     each: Expression | None = Field(
-        None, description="A list: one item for each of these, filled by map"
+        None, description="A list with one item for each of these, which map fills"
     )
     map: dict[str, AnyRule] | None = Field(
-        None, description="With each: targets of one item, expressions seen from the item"
+        None,
+        description="With each: rules for the targets of one item; expressions start at the item",
     )
     join: OneOrMore[Expression] | dict[Identifier, Expression] | None = Field(
-        None, description="Several texts in one"
+        None, description="Several texts, joined into one"
     )
-    with_: str = Field(" ", alias="with", description="Between joined texts")
+    with_: str = Field(" ", alias="with", description="Text between joined texts")
     text: str | None = Field(
         None,
-        description='With join of names: how they are put together, "{a}, {b}"; nothing when one is missing',
+        description='With join of names: the pattern of the text, such as "{a}, {b}"; '
+        "without one of the names there is no value",
     )
     languages: AnyLanguages | None = Field(None, description="A text in several languages")
     as_: AnyCast | None = Field(
-        None, alias="as", description="Conversion; what the target's type needs when left out"
+        None, alias="as", description="Conversion; the one for the target's type when left out"
     )
     table: Name | None = Field(
         None, description="Code table of this file or of mappings/<country>.yaml"
     )
     at: str | None = Field(
         None,
-        description="Target whose date the table is read at; the record's award date when left out",
+        description="Target with the date that selects the version of the table; "
+        "the record's award date when left out",
     )
     default: Any = Field(
         None,
-        description="Value when nothing was found; not when something was found that cannot be read",
+        description="Value for a missing value; "
+        "the gateway does not use it for a value that it cannot read",
     )
     pick: PickOne | None = Field(
         None,
-        description="first or last: which of several values is meant; without it several are ambiguous",
+        description="The value to take when there are several, first or last; "
+        "without it, several values are ambiguous",
     )
     framework: str | None = Field(
         None,
-        description="For nqf_level: the framework it belongs to, a key of mappings/<country>.yaml",
+        description="For nqf_level: the framework of the level, a key of mappings/<country>.yaml",
     )
     pseudonym: str | None = Field(
         None,
-        description="The value leaves only as a keyed pseudonym; names the kind of identifier, so that equal ones agree",
+        description="Kind of identifier; the gateway publishes only a keyed pseudonym, "
+        "which is the same for equal identifiers of one kind",
     )
     basis: str | None = Field(
-        None, description="Legal basis on which a personal value leaves as it is"
+        None, description="Legal basis for publishing a personal value as it is"
     )
     invalid: Literal["reject", "drop"] = Field(
         "reject",
-        description="reject the record, or drop the value with an issue, when the value cannot be read",
+        description="For a value that the gateway cannot read: reject the record, "
+        "or drop the value with an issue",
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a rule with two sources or none."""
+        """Refuse a rule without exactly one source, or with options that contradict each other."""
         ways = {
             "from": self.from_,
             "const": self.const,
@@ -260,7 +281,8 @@ class MappingRule(ConfigModel, title="Rule"):
             raise ValueError("text needs join with names: {a: EXPR, b: EXPR}")
         if self.pseudonym is not None and self.basis is not None:
             raise ValueError(
-                "give either pseudonym or basis: the value leaves as a pseudonym or as it is"
+                "give either pseudonym or basis: "
+                "the gateway publishes the value as a pseudonym or as it is"
             )
 
 
@@ -275,7 +297,7 @@ Rules = dict[str, AnyRule]
 
 
 def pseudonym_kinds(rule: MappingRule) -> Iterator[str]:
-    """Give the kinds of identifier a rule makes pseudonyms of."""
+    """Yield the kinds of identifier that a rule replaces by pseudonyms."""
     if rule.pseudonym:
         yield rule.pseudonym
     for inner in rule.first_of or ():
@@ -283,31 +305,36 @@ def pseudonym_kinds(rule: MappingRule) -> Iterator[str]:
 
 
 class LocalTable(ConfigModel):
-    """A code table of this file alone."""
+    """A code table that only this connector uses."""
 
     map: dict[str, str | int | bool | None] = Field(
-        description="Registry's code to harmonised value; codes are always text"
+        description="Code of the registry to harmonised value; codes are always text"
     )
     unmapped: Annotated[
         Literal["reject", "null", "flag"],
         BeforeValidator(lambda value: "null" if value is None else value),
-    ] = Field("reject", description="What happens to a code that is not in the table")
-    country: CountryCode | None = Field(None, description="Country, when not the connector's")
+    ] = Field("reject", description="What the gateway does with a code that is not in the table")
+    country: CountryCode | None = Field(
+        None, description="Country, when it differs from the connector's"
+    )
 
 
 class RecordKind(ConfigModel, title="Kind"):
-    """One kind of record of a stream that serves several."""
+    """One kind of record, in a stream with several kinds."""
 
-    map: Rules = Field({}, description="Rules for this kind; added to the stream's, and stronger")
+    map: Rules = Field(
+        {}, description="Rules for this kind; they add to the stream's rules and override them"
+    )
     emits: RecordType | None = Field(
-        None, description="What this kind becomes, when not what the stream emits"
+        None, description="Type of these records, when it differs from the stream's emits"
     )
     skip: str | None = Field(
         None,
-        description="Why records of this kind are not wanted; they end as rejections with this reason",
+        description="Reason for not harmonising records of this kind; "
+        "the gateway rejects them with this reason",
     )
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Refuse a kind that is mapped and skipped."""
+        """Refuse a kind with both rules and a reason to skip it."""
         if self.skip and self.map:
             raise ValueError("give either skip or map")

@@ -1,4 +1,7 @@
-"""One stream per institution: each has a cursor of its own, and one that does not answer holds up nobody else."""
+"""Split a stream into one stream for each institution.
+
+Each institution then has its own cursor, and one that does not answer delays no other.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from gateway.config.requests import LoopConfig
 
 
 def split_by_party(connector: Connector) -> Connector:
-    """Return the connector as it runs: a stream whose outermost loop lists parties becomes ``STREAM@PARTY``, one for each of them.
+    """Return the connector with one stream ``STREAM@PARTY`` for each party.
 
-    A stream that another one reads for its ids stays whole, unless the other is split by the same parties.
+    Only streams whose outermost loop lists parties change. A stream that supplies ids to another
+    stream stays whole, unless the parties of both streams are the same.
     """
     needed_whole = {
         each.in_.stream
@@ -28,9 +32,9 @@ def split_by_party(connector: Connector) -> Connector:
             streams.update(_split(connector, name, stream))
     if streams.keys() == connector.streams.keys():
         return connector
-    made = connector.model_copy(update={"streams": streams})
-    made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - the same file
-    return made
+    split = connector.model_copy(update={"streams": streams})
+    split._digest, split._folder = connector.digest, connector.folder  # noqa: SLF001 - the same file
+    return split
 
 
 def _institutions(stream: Stream) -> frozenset[str]:
@@ -40,9 +44,9 @@ def _institutions(stream: Stream) -> frozenset[str]:
 
 def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[str, Stream]]:
     (loop, outermost), *inner = stream.for_each.items()
-    for party, how in (outermost.in_.parties or {}).items():
+    for party, institution in (outermost.in_.parties or {}).items():
         single_institution = outermost.model_copy(
-            update={"in_": outermost.in_.model_copy(update={"parties": {party: how}})}
+            update={"in_": outermost.in_.model_copy(update={"parties": {party: institution}})}
         )
         loops = {
             loop: single_institution,
@@ -52,7 +56,7 @@ def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[st
 
 
 def _for_institution(connector: Connector, each: LoopConfig, party: str) -> LoopConfig:
-    """Let a loop over another stream's ids read that stream's part of the same party."""
+    """Return a loop that reads the ids of another stream for one party only."""
     other = each.in_.stream
     if other is None or party not in _institutions(connector.streams[other]):
         return each

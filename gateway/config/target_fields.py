@@ -1,4 +1,7 @@
-"""What a rule may fill: the fields of the harmonised records, by dotted name, with their type and who may see them."""
+"""Find the fields that a rule may fill, by dotted name.
+
+The fields come from the types in :mod:`gateway.records`.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +43,22 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "card": (),
     "provider": (),
 }
-"""Targets without which a record is rejected as ``missing``; what the European forms ask besides is judged when they are made."""
+"""Targets that a record must have. Without one, the gateway rejects it as ``missing``.
+
+The renderers check the further requirements of the European formats.
+"""
 
 
 class UnknownTarget(ValueError):
-    """There is no such field. The text names the nearest one."""
+    """The record type has no such field. The message names the most similar one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetField:
-    """One field that a rule can fill."""
+    """One field that a rule can fill.
+
+    ``derived`` is true when the gateway computes the value, so that no rule may fill it.
+    """
 
     path: tuple[str, ...]
     value_type: ValueType
@@ -62,7 +71,10 @@ class TargetField:
 
 
 def find_target(owner: type[Any], path: str) -> TargetField:
-    """Return the field ``path`` of a record type; raises :class:`UnknownTarget`."""
+    """Return the field ``path`` of a record type.
+
+    Raises :class:`UnknownTarget` when the type has no such field.
+    """
     parts = path.split(".")
     current_type: type[Any] = owner
     personal = False
@@ -75,44 +87,46 @@ def find_target(owner: type[Any], path: str) -> TargetField:
         kind, meta = fields[part]
         extra = meta.extra or {} if meta else {}
         personal = bool(extra.get("personal"))
-        found = (
+        target = (
             TargetField((), "languages")
             if kind == LangMap and part != "identifiers"
             else _value_type(kind)
         )
         rest = parts[index + 1 :]
-        if found.value_type == "struct" and rest:
-            current_type = found.struct or current_type
+        if target.value_type == "struct" and rest:
+            current_type = target.struct or current_type
             continue
-        if rest and found.value_type in {"languages", "dictionary"} and len(rest) == 1:
-            if found.value_type == "languages" and not LANGUAGE_TAG.fullmatch(rest[0]):
+        if rest and target.value_type in {"languages", "dictionary"} and len(rest) == 1:
+            if target.value_type == "languages" and not LANGUAGE_TAG.fullmatch(rest[0]):
                 raise UnknownTarget(
-                    f"'{rest[0]}' is not a language tag; write it as BCP 47 does, such as en or sv-FI"
+                    f"'{rest[0]}' is not a language tag; "
+                    "write it as BCP 47 does, such as en or sv-FI"
                 )
             return TargetField(tuple(parts), "text", personal, bool(extra.get("derived")))
         if rest:
             raise UnknownTarget(
-                f"'{'.'.join(parts[: index + 1])}' has no parts; write it without '.{'.'.join(rest)}'"
+                f"'{'.'.join(parts[: index + 1])}' has no parts; "
+                f"write it without '.{'.'.join(rest)}'"
             )
         cast = (
             {"country": "country", "languages": "language"}.get(part, "")
-            if found.value_type in {"text", "texts"}
+            if target.value_type in {"text", "texts"}
             else ""
         )
         return TargetField(
             tuple(parts),
-            found.value_type,
+            target.value_type,
             personal,
             bool(extra.get("derived")),
-            found.choices,
-            found.struct,
+            target.choices,
+            target.struct,
             cast,
         )
     raise UnknownTarget(f"'{path}' is not a field")
 
 
 def record_type(emits: str) -> type[Any]:
-    """Return the record a stream emits."""
+    """Return the type of the records that a stream emits."""
     return RECORD_TYPES[emits]
 
 
@@ -127,7 +141,7 @@ _FIELD_CACHE: dict[Any, dict[str, tuple[Any, Meta | None]]] = {}
 def _fields(owner: type[Any]) -> dict[str, tuple[Any, Meta | None]]:
     if owner in _FIELD_CACHE:
         return _FIELD_CACHE[owner]
-    found: dict[str, tuple[Any, Meta | None]] = {}
+    fields: dict[str, tuple[Any, Meta | None]] = {}
     for name, hint in get_type_hints(owner, include_extras=True).items():
         if name.startswith("__"):
             continue
@@ -136,12 +150,12 @@ def _fields(owner: type[Any]) -> dict[str, tuple[Any, Meta | None]]:
             if get_origin(hint) is Annotated
             else None
         )
-        found[name] = (get_args(hint)[0] if get_origin(hint) is Annotated else hint, meta)
-    _FIELD_CACHE[owner] = found
-    return found
+        fields[name] = (get_args(hint)[0] if get_origin(hint) is Annotated else hint, meta)
+    _FIELD_CACHE[owner] = fields
+    return fields
 
 
-_SORTS: dict[Any, ValueType] = {
+_SCALAR_TYPES: dict[Any, ValueType] = {
     str: "text",
     int: "integer",
     Decimal: "decimal",
@@ -154,8 +168,8 @@ _SORTS: dict[Any, ValueType] = {
 def _value_type(kind: Any) -> TargetField:
     if get_origin(kind) in {Union, types.UnionType}:
         kind = next(part for part in get_args(kind) if part is not type(None))
-    if kind in _SORTS:
-        return TargetField((), _SORTS[kind])
+    if kind in _SCALAR_TYPES:
+        return TargetField((), _SCALAR_TYPES[kind])
     if get_origin(kind) is Literal:
         return TargetField((), "choice", choices=get_args(kind))
     if get_origin(kind) is dict:

@@ -1,7 +1,8 @@
-"""Carry connector files of an older language version forward, keeping comments and order.
+"""Upgrade connector files of an older language version, and keep their comments and order.
 
-Version 1 is the first, so there is nothing to carry yet. A version 2 adds one function to :data:`STEPS`: it takes the text of a file of
-version 1 and returns the text of version 2; files are upgraded one version at a time.
+Version 1 is the first version, so no upgrade exists yet. Version 2 will add one function to
+:data:`UPGRADES`, which takes the text of version 1 and returns the text of version 2. The gateway
+upgrades a file one version at a time.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from gateway.errors import ConfigError, Finding
 
 CURRENT_VERSION = 1
 UPGRADES: Mapping[int, Callable[[str], str]] = {}
-"""Language version to the function that makes the next version's text."""
+"""Each language version and the function that returns the text of the next version."""
 
 
 def version_of(text: str, file: str) -> int:
-    """Return the language version a file says it is written in."""
+    """Return the language version of a file.
+
+    Raises :class:`~gateway.errors.ConfigError` when the file names none.
+    """
     value = parse_yaml(text.encode(), file).value
-    found = value.get("language") if isinstance(value, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool):
+    version = value.get("language") if isinstance(value, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
         raise ConfigError(
             [
                 Finding(
@@ -34,7 +38,7 @@ def version_of(text: str, file: str) -> int:
                 )
             ]
         )
-    return found
+    return version
 
 
 def upgrade_text(
@@ -43,10 +47,16 @@ def upgrade_text(
     steps: Mapping[int, Callable[[str], str]] = UPGRADES,
     current: int = CURRENT_VERSION,
 ) -> str:
-    """Return the text in the current version; unchanged when it is that already."""
+    """Return the text in the current version, unchanged when it already has that version.
+
+    Raises :class:`~gateway.errors.ConfigError` when the version is newer than ``current``.
+    """
     version = version_of(text, file)
     if version > current:
-        message = f"version {version} is newer than this gateway, which reads {current}; use a newer gateway"
+        message = (
+            f"version {version} is newer than this gateway, which reads {current}; "
+            "use a newer gateway"
+        )
         raise ConfigError([Finding(file, 1, 1, "unknown-word", "language", message)])
     while version < current:
         text = re.sub(
