@@ -30,6 +30,7 @@ check: .venv/installed  ## check style, types, layers, connectors, mapping table
 	@$(BIN)/gateway check connectors mappings
 	@$(BIN)/gateway schema --check
 	@$(BIN)/gateway language --check
+	@$(BIN)/python docs/generate.py --check
 
 bench: .venv/installed  ## measure records per second and CPU time per record
 	@$(BIN)/python -m bench
@@ -55,6 +56,15 @@ golden: .venv/installed  ## write the golden files again; review the difference
 schemas: .venv/installed  ## write schemas/ and the generated pages again
 	@$(BIN)/gateway schema
 	@$(BIN)/gateway language
+	@$(BIN)/python docs/generate.py
+
+.venv-docs/installed: requirements-docs.lock
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	@touch $@
+
+docs: .venv-docs/installed  ## build the documentation in site/; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
 faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, planted defects (30 minutes)
 	@$(BIN)/python -m pytest -q tests/faults
@@ -68,6 +78,7 @@ soak: .venv/installed  ## test a backfill of 50,000 records next to live polling
 lock: .venv/installed  ## renew the locked dependencies
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --extra otel --group dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --group pyproject.toml:docs -o requirements-docs.lock
 
 fuzz: .venv/installed  ## fuzz the decoders for FUZZ_SECONDS (10 minutes), always with the same seed
 	@$(BIN)/python tests/fuzz/run_fuzz.py
@@ -80,4 +91,4 @@ kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
 
 clean:  ## remove everything that was built or started here
 	@-$(BIN)/gateway kafka wipe --yes
-	@rm -rf .venv .gateway .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-docs site .gateway .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,7 @@ async def main():
     )
     async with consumer:
         async for record in consumer:
-            document = json.loads(record.value) if record.value else None  # None: the credential was deleted
+            document = json.loads(record.value) if record.value else None  # None: deleted
             title = document["displayParameter"]["title"] if document else None
             print(record.key.decode(), title, dict(record.headers)["ce_type"].decode(), flush=True)
 
