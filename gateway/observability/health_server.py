@@ -24,7 +24,8 @@ from prometheus_client import CollectorRegistry, exposition
 
 from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.observability import merged_metrics, metrics
-from gateway.observability.status_page import STYLE_HASH, Snapshot, render, render_explanation
+from gateway.observability.page_layout import STYLE_HASH
+from gateway.observability.status_page import Snapshot, render, render_explanation
 from gateway.settings import Settings
 
 log = structlog.get_logger()

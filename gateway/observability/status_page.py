@@ -1,54 +1,56 @@
-"""The page for people: what this worker polls, how fresh it is, how records ended and why some were rejected.
+"""Render the status page: streams, their freshness, outcomes of records, and rejections by reason.
 
-Server-rendered from the metrics registry, so it never disagrees with ``/metrics``. Read-only, no script, nothing fetched from
-elsewhere, readable without colour, at any width and with a keyboard. It knows connectors, codes and counts: no payload, no person.
+The page is rendered from the metrics registry, so it never contradicts ``/metrics``. It is
+read-only, runs no script and loads nothing. It is readable without colour, at any width and with
+a keyboard. It shows connectors, codes and counts, but no payload and no person. The library htpy
+escapes each value, see docs/decisions/0046.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from html import escape
-from importlib.resources import files
 
+import htpy
+from htpy import Element, code, p, strong, td, wbr
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from gateway.observability import page_elements as elements
+from gateway.observability.page_layout import render_document
+
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 LATE_AFTER_INTERVALS = 3
-"""A stream is late when it lies this many of its intervals behind: the alert ``ConnectorStale`` says the same."""
-EXPIRES_SOON_SECONDS = 30 * 86_400
-"""A certificate or table that ends within this time is marked."""
-MAX_ROWS = 200
-"""A table shows this many rows and says how many it left out."""
+"""A stream is late when it is this number of its intervals behind, as in the alert
+``ConnectorStale``."""
 
 BREAKER_OPEN = 2
-"""The value of ``gateway_breaker_state`` when a registry is not called."""
+"""The value of ``gateway_breaker_state`` while the gateway does not call a registry."""
 
-NBSP = "\N{NO-BREAK SPACE}"
-
+_BREAKERS = {
+    0.0: ("good", "closed"),
+    1.0: ("plain", "half-open: probing"),
+    2.0: ("bad", "open: not called"),
+}
 Stream = tuple[str, str]
+"""The names of a connector and of one of its streams."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What metrics do not know. Every field may stay empty; the page then shows what it has."""
+    """The facts that metrics do not contain. Each field may be empty."""
 
     release: str = ""
     stage: str = ""
     roles: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
-    """A name for people, by connector."""
+    """The title of each connector."""
     explains: bool = False
-    """Whether ``/explain`` answers."""
+    """Whether the health server answers ``/explain``."""
     paused: frozenset[Stream] = frozenset()
     problems: Mapping[Stream, str] = field(default_factory=dict)
-    """The last failure of a stream that is failing now, in one line."""
+    """The last failure of each stream that fails now, in one line."""
 
 
 class MetricReadings:
@@ -66,73 +68,81 @@ class MetricReadings:
     def sum_by(self, metric: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the sums of a metric by the values of ``labels``."""
         sums: dict[tuple[str, ...], float] = defaultdict(float)
-        for found, value in self._samples[metric]:
-            sums[tuple(found[label] for label in labels)] += value
+        for sample_labels, value in self._samples[metric]:
+            sums[tuple(sample_labels[label] for label in labels)] += value
         return dict(sums)
 
     def streams(self) -> list[Stream]:
-        """Return every stream that any metric speaks of, in order."""
+        """Return each stream that a metric has as labels, in alphabetical order."""
         return sorted(
             {
-                (found["connector"], found["stream"])
-                for all_of in self._samples.values()
-                for found, _ in all_of
-                if "stream" in found
+                (labels["connector"], labels["stream"])
+                for samples in self._samples.values()
+                for labels, _ in samples
+                if "stream" in labels
             }
         )
 
 
 def _max_over_processes(family: Metric) -> list[tuple[dict[str, str], float]]:
-    """Return a gauge's values with the highest of those that differ in the label ``process`` alone: a state is not summed up."""
-    found: dict[tuple[tuple[str, str], ...], float] = {}
+    """Return the samples of a gauge without the label ``process``.
+
+    The highest value of all processes counts, because states cannot be added up.
+    """
+    highest: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in family.samples:
         labels = tuple(
             sorted((name, value) for name, value in sample.labels.items() if name != "process")
         )
-        found[labels] = max(sample.value, found.get(labels, sample.value))
-    return [(dict(labels), value) for labels, value in found.items()]
+        highest[labels] = max(sample.value, highest.get(labels, sample.value))
+    return [(dict(labels), value) for labels, value in highest.items()]
 
 
 def render_explanation(
     connector: str, identifier: str, text: str, connectors: Iterable[str]
 ) -> str:
-    """Return the page that answers the form: ``text`` as it stands, which holds no person's data."""
-    return _PAGE.format(
-        style=STYLE,
-        about=f"explain {escape(connector)} {escape(identifier)}",
-        summary="",
-        sections=_explain_form(connectors, connector, identifier)
-        + f'<section aria-labelledby="answer"><h2 id="answer">How it came about</h2>'
-        f'<div class="wide" role="region" aria-labelledby="answer" tabindex="0"><pre>{escape(text)}</pre></div></section>',
+    """Return the page that answers the form.
+
+    The page shows ``text`` unchanged, so ``text`` must not contain personal data.
+    """
+    answer = elements.titled_section(
+        "answer", "How it came about", elements.scrolling_region("answer", htpy.pre[text])
+    )
+    return render_document(
+        f"explain {connector} {identifier}",
+        None,
+        [_explain_form(connectors, connector, identifier), answer],
     )
 
 
-def _explain_form(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> str:
-    """Return the form that asks how one record came about; it is sent without any script."""
-    options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>{escape(name)}</option>'
-        for name in sorted(connectors)
-    )
-    return (
-        '<section aria-labelledby="explain"><h2 id="explain">Explain a record</h2><form action="/explain" method="get"><p>'
-        f'<label>Connector <select name="connector">{options}</select></label> '
-        f'<label>Native id <input name="id" value="{escape(identifier)}" required maxlength="500" size="40"></label> '
-        "<button>Explain</button></p></form><p>Each field, its rule, the table row and who states it; persons are hidden.</p></section>"
-    )
+def _explain_form(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> Element:
+    """Return the form that asks for the explanation of one record. It needs no script."""
+    options = [
+        htpy.option(value=name, selected=name == chosen)[name] for name in sorted(connectors)
+    ]
+    native_id = htpy.input(name="id", value=identifier, required=True, maxlength="500", size="40")
+    form = htpy.form(action="/explain", method="get")[
+        p[
+            htpy.label["Connector ", htpy.select(name="connector")[options]],
+            " ",
+            htpy.label["Native id ", native_id],
+            " ",
+            htpy.button["Explain"],
+        ]
+    ]
+    note = p["Each field, its rule, the table row and who states it; persons are hidden."]
+    return elements.titled_section("explain", "Explain a record", [form, note])
 
 
 def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
-    """Return the whole page."""
+    """Return the status page as HTML. ``now`` is a Unix time."""
     readings = MetricReadings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
     sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
     sections += [_explain_form(snapshot.titles)] if snapshot.explains else []
-    return _PAGE.format(
-        style=STYLE,
-        about=_header_line(readings, snapshot, now),
-        summary=_summary(readings, states),
-        sections="\n".join(sections),
+    return render_document(
+        _header_line(readings, snapshot, now), _summary(readings, states), sections
     )
 
 
@@ -140,48 +150,46 @@ def _header_line(readings: MetricReadings, snapshot: Snapshot, now: float) -> st
     release = snapshot.release or next(
         (version for (version,) in readings.sum_by("gateway_build_info", "version")), ""
     )
-    facts = [
+    facts = (
         f"release {release}" if release else "",
         f"{snapshot.stage} registries" if snapshot.stage else "",
-    ]
-    facts += [
         "roles " + " and ".join(snapshot.roles) if snapshot.roles else "",
-        f"as of {_instant(now)}",
-    ]
-    return " · ".join(escape(fact) for fact in facts if fact)
+        f"as of {elements.instant(now)}",
+    )
+    return " · ".join(filter(None, facts))
 
 
-def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]]) -> str:
+def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]]) -> Element:
     if not states:
-        return "<p>This worker has polled and harmonised nothing yet.</p>"
+        return p["This worker has polled and harmonised nothing yet."]
     connectors = {connector for connector, _ in states}
-    bad = [stream for stream, (level, _) in states.items() if level == "bad"]
+    bad_count = sum(level == "bad" for level, _ in states.values())
     received = sum(readings.sum_by("gateway_records_received_total").values())
     ended = readings.sum_by("gateway_records_total", "outcome")
-    numbers = ", ".join(f"{_number(ended.get((outcome,), 0))} {outcome}" for outcome in OUTCOMES)
-    waiting = max(readings.sum_by("gateway_publish_blocked_seconds", "role").values(), default=0)
-    kafka = (
-        f'<strong class="bad">Kafka has taken nothing for {_duration(waiting)}.</strong> '
-        if waiting
-        else ""
+    outcomes = ", ".join(
+        f"{elements.number(ended.get((outcome,), 0))} {outcome}" for outcome in OUTCOMES
     )
-    verdict = kafka + (
-        f'<strong class="bad">{_count(len(bad), "stream needs", "streams need")} attention.</strong>'
-        if bad
-        else '<strong class="good">All is well.</strong>'
-        if not waiting
+    blocked = max(readings.sum_by("gateway_publish_blocked_seconds", "role").values(), default=0)
+    attention = elements.count(bad_count, "stream needs", "streams need")
+    return p[
+        (strong(".bad")[f"Kafka has taken nothing for {elements.duration(blocked)}."], " ")
+        if blocked
+        else None,
+        strong(".bad")[f"{attention} attention."]
+        if bad_count
         else "Registries are well."
-    )
-    return (
-        f"<p>{verdict} {_count(len(connectors), 'connector', 'connectors')}, {_count(len(states), 'stream', 'streams')}; "
-        f"since this worker started: {_number(received)} records received; {numbers}.</p>"
-    )
+        if blocked
+        else strong(".good")["All is well."],
+        f" {elements.count(len(connectors), 'connector', 'connectors')}, ",
+        f"{elements.count(len(states), 'stream', 'streams')}; since this worker started: ",
+        f"{elements.number(received)} records received; {outcomes}.",
+    ]
 
 
 def _state(
     readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: float
 ) -> tuple[str, str]:
-    """Return how a stream is (good, plain or bad) and say it in words; the first that applies."""
+    """Return the level of a stream (good, plain or bad) and its state; the first that applies."""
     cursor = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
     every = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
     breaker = readings.sum_by("gateway_breaker_state", "connector").get((stream[0],), 0)
@@ -205,7 +213,7 @@ def _streams(
     snapshot: Snapshot,
     states: Mapping[Stream, tuple[str, str]],
     now: float,
-) -> str:
+) -> Element:
     cursors = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
     intervals = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream")
     received = readings.sum_by("gateway_records_received_total", "connector", "stream")
@@ -217,14 +225,16 @@ def _streams(
         titled.add(stream[0])
         rows.append(
             [
-                f'<th scope="row"><code>{escape(stream[0])} <wbr>{escape(stream[1])}</code>'
-                + (f" <small>{escape(title)}</small>" if title else "")
-                + "</th>",
-                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {escape(words)}</td>',
-                _ago(cursors.get(stream), now),
-                f"<td>{_duration(intervals[stream])}</td>" if stream in intervals else _EMPTY_CELL,
-                _cell(received.get(stream)),
-                *(_cell(ended.get((*stream, outcome))) for outcome in OUTCOMES),
+                elements.row_head(
+                    [_stream_name(stream), (" ", htpy.small[title]) if title else None],
+                ),
+                elements.level_cell(level, words),
+                elements.ago_cell(cursors.get(stream), now),
+                td[elements.duration(intervals[stream])]
+                if stream in intervals
+                else elements.EMPTY_CELL,
+                elements.number_cell(received.get(stream)),
+                *(elements.number_cell(ended.get((*stream, outcome))) for outcome in OUTCOMES),
             ]
         )
     heads = (
@@ -235,7 +245,7 @@ def _streams(
         "Received",
         *map(str.capitalize, OUTCOMES),
     )
-    return _table(
+    return elements.table_section(
         "streams",
         "Connectors and their streams",
         heads,
@@ -245,23 +255,23 @@ def _streams(
     )
 
 
-def _rejections(readings: MetricReadings) -> str:
+def _rejections(readings: MetricReadings) -> Element:
     counts = readings.sum_by("gateway_rejections_total", "connector", "stream", "reason", "field")
     rows = [
         [
-            f'<th scope="row"><code>{escape(reason)}</code></th>',
-            f"<td><code>{escape(where)}</code></td>" if where else _EMPTY_CELL,
-            f"<td><code>{escape(connector)}</code></td>",
-            f"<td><code>{escape(stream)}</code></td>",
-            _cell(number),
+            elements.row_head(code[reason]),
+            elements.code_cell(target_field) if target_field else elements.EMPTY_CELL,
+            elements.code_cell(connector),
+            elements.code_cell(stream),
+            elements.number_cell(number),
         ]
-        for (connector, stream, reason, where), number in sorted(
+        for (connector, stream, reason, target_field), number in sorted(
             counts.items(), key=lambda item: (-item[1], item[0])
         )
         if number
     ]
     heads = ("Reason", "Field", "Connector", "Stream", "Records")
-    return _table(
+    return elements.table_section(
         "rejections",
         "Rejections by reason",
         heads,
@@ -271,7 +281,7 @@ def _rejections(readings: MetricReadings) -> str:
     )
 
 
-def _registries(readings: MetricReadings, now: float) -> str:
+def _registries(readings: MetricReadings, now: float) -> Element:
     breakers = readings.sum_by("gateway_breaker_state", "connector")
     requests = readings.sum_by("gateway_registry_requests_total", "connector", "status_class")
     retries = readings.sum_by("gateway_retries_total", "connector")
@@ -293,13 +303,13 @@ def _registries(readings: MetricReadings, now: float) -> str:
         total = sum(value for (connector, _), value in requests.items() if connector == name)
         rows.append(
             [
-                f'<th scope="row"><code>{escape(name)}</code></th>',
-                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {words}</td>',
-                _cell(total),
-                _cell(failed),
-                _cell(retries.get((name,), 0)),
-                f"<td>{_duration(waits.get((name,), 0))}</td>",
-                _until(certificates.get(name), now),
+                elements.row_head(code[name]),
+                elements.level_cell(level, words),
+                elements.number_cell(total),
+                elements.number_cell(failed),
+                elements.number_cell(retries.get((name,), 0)),
+                td[elements.duration(waits.get((name,), 0))],
+                elements.until_cell(certificates.get(name), now),
             ]
         )
     heads = (
@@ -311,7 +321,7 @@ def _registries(readings: MetricReadings, now: float) -> str:
         "Waited for its limits",
         "Certificate expires",
     )
-    return _table(
+    return elements.table_section(
         "registries",
         "Registries",
         heads,
@@ -321,30 +331,28 @@ def _registries(readings: MetricReadings, now: float) -> str:
     )
 
 
-def _mapping(readings: MetricReadings, now: float) -> str:
+def _mapping(readings: MetricReadings, now: float) -> Element:
     lookups = readings.sum_by("gateway_table_lookups_total", "country", "table")
     unmapped = readings.sum_by("gateway_unmapped_values_total", "country", "table")
     ends = readings.sum_by("gateway_table_expiry_timestamp_seconds", "country", "table")
     rows = []
-    for place in sorted({*lookups, *unmapped}):
-        found, missing = lookups.get(place, 0), unmapped.get(place, 0)
-        share = (
-            f'<td class="n">{_floor_percent(found - missing, found)}</td>'
-            if found
-            else _EMPTY_NUMBER_CELL
-        )
+    for country, table in sorted({*lookups, *unmapped}):
+        total = lookups.get((country, table), 0)
+        missing = unmapped.get((country, table), 0)
         rows.append(
             [
-                f'<th scope="row">{escape(place[0])}</th>',
-                f"<td><code>{escape(place[1])}</code></td>",
-                _cell(found),
-                _cell(missing),
-                share,
-                _until(ends.get(place), now),
+                elements.row_head(country),
+                elements.code_cell(table),
+                elements.number_cell(total),
+                elements.number_cell(missing),
+                elements.percent_cell(total - missing, total)
+                if total
+                else elements.EMPTY_NUMBER_CELL,
+                elements.until_cell(ends.get((country, table)), now),
             ]
         )
     heads = ("Country", "Table", "Lookups", "Values not in it", "Covered", "In force until")
-    return _table(
+    return elements.table_section(
         "mapping",
         "Mapping tables by country",
         heads,
@@ -354,17 +362,17 @@ def _mapping(readings: MetricReadings, now: float) -> str:
     )
 
 
-def _coverage(readings: MetricReadings, _now: float) -> str:
+def _coverage(readings: MetricReadings, _now: float) -> Element:
     shares = readings.sum_by("gateway_mapping_coverage_ratio", "connector", "stream")
     rows = [
         [
-            f'<th scope="row"><code>{escape(connector)} <wbr>{escape(stream)}</code></th>',
-            f'<td class="n">{_floor_percent(share, 1)}</td>',
+            elements.row_head(_stream_name((connector, stream))),
+            elements.percent_cell(share, 1),
         ]
         for (connector, stream), share in sorted(shares.items())
     ]
     heads = ("Connector and stream", "Target fields it maps")
-    return _table(
+    return elements.table_section(
         "coverage",
         "Coverage",
         heads,
@@ -374,7 +382,7 @@ def _coverage(readings: MetricReadings, _now: float) -> str:
     )
 
 
-def _kafka(readings: MetricReadings, now: float) -> str:
+def _kafka(readings: MetricReadings, now: float) -> Element:
     commits = readings.sum_by("gateway_last_commit_timestamp_seconds", "role")
     blocked = readings.sum_by("gateway_publish_blocked_seconds", "role")
     replaced = readings.sum_by("gateway_producers_replaced_total", "role")
@@ -383,118 +391,24 @@ def _kafka(readings: MetricReadings, now: float) -> str:
     for (role,) in sorted({*commits, *blocked, *replaced}):
         seconds = blocked.get((role,), 0)
         level, words = (
-            ("bad", f"blocked for {_duration(seconds)}") if seconds else ("good", "writing")
+            ("bad", f"blocked for {elements.duration(seconds)}") if seconds else ("good", "writing")
         )
-        waiting = _cell(lag if role == "harmonise" else None)
+        lag_cell = elements.number_cell(lag if role == "harmonise" else None)
         rows.append(
             [
-                f'<th scope="row">{escape(role)}</th>',
-                f'<td class="{level}">{_LEVEL_SYMBOLS[level]} {words}</td>',
-                _ago(commits.get((role,)), now),
-                _cell(replaced.get((role,), 0)),
-                waiting,
+                elements.row_head(role),
+                elements.level_cell(level, words),
+                elements.ago_cell(commits.get((role,)), now),
+                elements.number_cell(replaced.get((role,), 0)),
+                lag_cell,
             ]
         )
     heads = ("Role", "State", "Last commit", "Producers replaced", "Records waiting")
-    return _table(
+    return elements.table_section(
         "kafka", "Kafka", heads, rows, empty="Nothing was committed yet.", numbers=range(3, 5)
     )
 
 
-def _table(
-    name: str,
-    title: str,
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    empty: str,
-    numbers: range,
-) -> str:
-    """Return a section with one table; the columns ``numbers`` are set to the right."""
-    rows = list(rows)
-    if not rows:
-        return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2><p>{empty}</p></section>'
-    head = "".join(
-        f'<th scope="col"{_RIGHT if index in numbers else ""}>{escape(text)}</th>'
-        for index, text in enumerate(heads)
-    )
-    body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in rows[:MAX_ROWS])
-    more = (
-        f"<p>{_count(len(rows) - MAX_ROWS, 'row is', 'rows are')} not shown; all are in <code>/metrics</code>.</p>"
-        if len(rows) > MAX_ROWS
-        else ""
-    )
-    return (
-        f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>'
-        f'<div class="wide" role="region" aria-labelledby="{name}" tabindex="0"><table aria-labelledby="{name}">'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>{more}</section>"
-    )
-
-
-def _cell(value: float | None) -> str:
-    return _EMPTY_NUMBER_CELL if value is None else f'<td class="n">{_number(value)}</td>'
-
-
-def _ago(when: float | None, now: float) -> str:
-    if when is None:
-        return _EMPTY_CELL
-    return f'<td><time datetime="{_iso(when)}">{_duration(max(0.0, now - when))} ago</time></td>'
-
-
-def _until(when: float | None, now: float) -> str:
-    if when is None:
-        return _EMPTY_CELL
-    day = datetime.fromtimestamp(when, UTC).strftime("%-d %B %Y")
-    soon = when - now < EXPIRES_SOON_SECONDS
-    note = " (past)" if when <= now else " (soon)" if soon else ""
-    return f'<td class="{"bad" if soon else "plain"}"><time datetime="{_iso(when)}">{day}</time>{note}</td>'
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{_number(number)} {one if number == 1 else many}"
-
-
-def _floor_percent(part: float, whole: float) -> str:
-    """Return a share that says 100 % only when nothing is missing."""
-    return f"{math.floor(max(0.0, part / whole) * 1000) / 10:g}{NBSP}%"
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size or seconds == size:
-            return f"{seconds / size:.0f}{NBSP}{unit}"
-    return f"{seconds:.0f}{NBSP}s"
-
-
-def _instant(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).strftime("%-d %B %Y, %H:%M:%S UTC")
-
-
-def _iso(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
-
-
-_LEVEL_SYMBOLS = {
-    "good": '<span aria-hidden="true">✓</span>',
-    "plain": '<span aria-hidden="true">○</span>',
-    "bad": '<span aria-hidden="true">▲</span>',
-}
-_BREAKERS = {
-    0.0: ("good", "closed"),
-    1.0: ("plain", "half-open: probing"),
-    2.0: ("bad", "open: not called"),
-}
-_EMPTY_CELL = (
-    '<td class="none"><span aria-hidden="true">·</span><span class="hidden">none</span></td>'
-)
-_EMPTY_NUMBER_CELL = _EMPTY_CELL.replace('"none"', '"n none"', 1)
-_RIGHT = ' class="n"'
-
-STYLE = files("gateway.observability").joinpath("page.css").read_text("utf-8")
-STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-
-_PAGE = files("gateway.observability").joinpath("page.html").read_text("utf-8")
+def _stream_name(stream: Stream) -> Element:
+    """Return the names of a connector and a stream. A narrow page breaks the line between them."""
+    return code[stream[0], " ", wbr, stream[1]]

@@ -13,7 +13,8 @@ from lxml import html
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.observability import metrics
-from gateway.observability.status_page import STYLE, Snapshot, render
+from gateway.observability.page_layout import STYLE
+from gateway.observability.status_page import Snapshot, render
 
 NOW = 1_800_000_000.0
 

@@ -1,0 +1,50 @@
+"""Lay out the status page: head, style, navigation and the place of the sections."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+import htpy
+from htpy import Node, p
+from markupsafe import Markup
+
+STYLE = files("gateway.observability").joinpath("page.css").read_text("utf-8")
+STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+_LINKS = (
+    ("#streams", "Streams"),
+    ("#rejections", "Rejections"),
+    ("#registries", "Registries"),
+    ("#mapping", "Mapping"),
+    ("#coverage", "Coverage"),
+    ("#kafka", "Kafka"),
+    ("/metrics", "Metrics"),
+    ("/readyz", "Readiness"),
+    ("/", "Reload"),
+)
+
+
+def render_document(about: str, summary: Node, sections: Node) -> str:
+    """Return the HTML of a page. ``about`` is the line below the heading."""
+    head = htpy.head[
+        htpy.meta(charset="utf-8"),
+        htpy.meta(name="viewport", content="width=device-width, initial-scale=1"),
+        htpy.meta(name="robots", content="noindex"),
+        htpy.title["Qualification gateway"],
+        htpy.link(rel="icon", href="data:,"),
+        # The style is the only text that is not escaped, because its hash must match STYLE_HASH.
+        htpy.style[Markup(STYLE)],  # noqa: S704 - a file of this package, not input
+    ]
+    links = [htpy.li[htpy.a(href=target)[text]] for target, text in _LINKS]
+    body = htpy.body[
+        htpy.a(".skip", href="#main")["Skip to content"],
+        htpy.header[
+            htpy.h1["Qualification gateway"],
+            p[about],
+            htpy.nav(aria_label="On this page and nearby")[htpy.ul[links]],
+        ],
+        htpy.main(id="main")[summary, sections],
+    ]
+    return str(htpy.html(lang="en")[head, body])
