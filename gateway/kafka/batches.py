@@ -1,7 +1,7 @@
 """Encode records into Kafka batches before their transaction begins.
 
-Callers add the records of a large transaction in small groups. Encoding a record soon after
-its creation is cheaper, and its memory is free again at once; see docs/decisions/0033.
+Callers add the records of a large transaction in small groups. It is cheaper to encode a
+record soon after its creation, and its memory is then free. See docs/decisions/0033.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Check at every start that the cursors belong to the connected cluster.
 
-The gateway stores the id of the cluster next to the cursors. If the cursors were copied to
-another cluster, or the bootstrap address is wrong, the records before the cursors may be
-missing there. A cluster without a stored id is new, so the gateway stores its id. See
-docs/decisions/0023.
+The gateway stores the id of the cluster next to the cursors. Two mistakes make the ids
+differ: the cursors were copied to another cluster, or the bootstrap address is wrong. Records
+before the cursors may then be missing. A cluster without a stored id is new, so the gateway
+stores its id. See docs/decisions/0023.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ async def verify_topics(settings: Settings) -> list[str]:
     stay on disk longer than documented.
 
     Raises :class:`~gateway.errors.Unavailable` if a topic is missing. Raises
-    :class:`~gateway.errors.IntegrityStop` if the gateway's state would be lost: the clean-up
-    policy is wrong, or the number of partitions. Raises :class:`~gateway.errors.Denied` if
-    the principal may not describe a topic, because such a topic may still exist.
+    :class:`~gateway.errors.IntegrityStop` if a wrong clean-up policy or number of partitions
+    would lose the gateway's state. Raises :class:`~gateway.errors.Denied` if the principal
+    may not describe a topic. Such a topic may still exist.
     """
     client = await admin_client(settings)
     try:

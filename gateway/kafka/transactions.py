@@ -328,9 +328,9 @@ async def read_partition(
     With ``on_record``, the result is empty and the function receives each record instead, a
     tombstone as ``None``. It has received only some of the records if this call fails.
 
-    The result contains every record that was committed before the call, because the call
-    waits for open transactions of other producers. Raises
-    :class:`~gateway.errors.RetryLater` if the partition could not be read to its end, and
+    The call waits for open transactions of other producers. The result therefore contains
+    every record that was committed before the call. Raises
+    :class:`~gateway.errors.RetryLater` if the partition could not be read to its end. Raises
     :class:`~gateway.errors.Denied` if the principal may not read the topic.
     """
     key_prefixes = tuple(prefixes) if prefixes is not None else None

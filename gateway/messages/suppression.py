@@ -2,7 +2,7 @@
 
 The list prevents the gateway from publishing erased data again. It contains keyed hashes
 only, so it identifies no person. Every writer of raw records reads the topic when it
-acquires a stream, after fencing and before it writes the first record.
+acquires a stream. It does so after fencing and before it writes the first record.
 
 An entry covers one record (connector and native id), or one identifier of a person in any
 record.

@@ -1,4 +1,4 @@
-"""Wait until the harmonise stage has processed what was written."""
+"""Wait until the harmonise stage has processed the present raw records."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ STAGE_TIMEOUT_SECONDS = 120.0
 
 
 async def wait_until_harmonised(settings: Settings, seconds: float = STAGE_TIMEOUT_SECONDS) -> None:
-    """Return once everything that is on the raw topic now has been harmonised, whatever comes after it: something always does.
+    """Return once every present record of the raw topic has been harmonised.
 
-    Raises ``RetryLater`` when that does not happen in time.
+    Records that arrive later are not awaited. Raises :class:`~gateway.errors.RetryLater`
+    after ``seconds``. Raises :class:`~gateway.errors.Denied` if the principal may not read
+    the offsets of the consumer group.
     """
     ends = await log_end_offsets(settings, RAW.name)
     client = await admin_client(settings)
@@ -32,13 +34,13 @@ async def wait_until_harmonised(settings: Settings, seconds: float = STAGE_TIMEO
     try:
         while time.monotonic() < deadline:
             with contextlib.suppress(*COORDINATOR_ERRORS):
-                done = {
-                    place: found.offset
-                    for place, found in (
+                committed = {
+                    topic_partition: position.offset
+                    for topic_partition, position in (
                         await client.list_consumer_group_offsets(CONSUMER_GROUP)
                     ).items()
                 }
-                if not await has_committed_records(settings, RAW.name, done, ends):
+                if not await has_committed_records(settings, RAW.name, committed, ends):
                     return
             await asyncio.sleep(0.2)
     except AUTHORIZATION_ERRORS as error:
@@ -47,5 +49,6 @@ async def wait_until_harmonised(settings: Settings, seconds: float = STAGE_TIMEO
         await client.close()
     raise RetryLater(
         "stage_behind",
-        f"the stage has not harmonised everything within {seconds:.0f} s; is a worker with the role harmonise running?",
+        f"the stage has not harmonised every raw record within {seconds:.0f} s; "
+        "is a worker with the role harmonise running?",
     )

@@ -13,7 +13,11 @@ from gateway.observability import metrics
 
 
 def publish_config_metrics(connectors: Collection[Connector], tables: Tables, today: date) -> None:
-    """Say in metrics which configuration runs, how much of its target each stream maps, and when tables end without a successor."""
+    """Publish the loaded connectors, the mapped fields of each stream and the expiry of tables.
+
+    A table expires after its last version if no later version follows. ``today`` decides
+    which versions count.
+    """
     metrics.CONFIG_INFO.clear()
     metrics.COVERAGE.clear()
     metrics.TABLE_EXPIRY.clear()
@@ -23,9 +27,8 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
         ).set(1)
         for name, stream in connector.streams.items():
             metrics.COVERAGE.labels(connector.connector, name).set(mapped_field_ratio(stream))
-            metrics.RECEIVED.labels(
-                connector.connector, name
-            )  # from 0: a counter that appears with a value has grown from nothing
+            # Counters start at 0. A counter that appeared with a value would hide its first rise.
+            metrics.RECEIVED.labels(connector.connector, name)
             for outcome in ("accepted", "rejected", "unchanged", "deleted"):
                 metrics.RECORDS.labels(connector.connector, name, outcome)
     countries = {connector.country for connector in connectors}
@@ -39,7 +42,10 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
 
 
 def mapped_field_ratio(stream: Stream) -> float:
-    """Return the share of the target's fields that a stream maps; what the gateway derives by itself does not count."""
+    """Return the share of the target's fields that a stream maps, from 0 to 1.
+
+    Fields that the gateway derives do not count.
+    """
     kinds = [stream.map, *(kind.map for kind in stream.kinds.values())]
     mapped = {target.partition(".")[0] for rules in kinds for target in rules}
     owner = record_type(stream.emits)
@@ -48,7 +54,10 @@ def mapped_field_ratio(stream: Stream) -> float:
 
 
 def last_valid_day(versions: Iterable[FrameworkVersion], today: date) -> date | None:
-    """Return the last day on which any version holds that has begun or will begin; ``None`` when there is no end, or it is past."""
+    """Return the last day on which any of the versions is valid.
+
+    Returns ``None`` if a version has no end, or if the last day is before ``today``.
+    """
     ends = [version.until for version in versions]
-    last = max((end for end in ends if end), default=None)
-    return None if last is None or None in ends or last < today else last
+    last_day = max((end for end in ends if end), default=None)
+    return None if last_day is None or None in ends or last_day < today else last_day

@@ -1,8 +1,10 @@
-"""What a stream knows of its records, packed: a registry of a million records takes 50 to 80 MB, not 250.
+"""Keep the digests of a stream's records in little memory.
 
-A dictionary spends most of its memory on one string and one bytes object per record. Here records share buckets: a bucket holds about
-:data:`FULL` ids in one run of bytes and their values in another, and is searched by ``bytes.find``. Buckets are split one at a time as
-the table grows (linear hashing), so that no insertion ever waits for the whole table to be moved.
+A million records take 50 to 80 MB instead of 250 MB. A dictionary needs most of its memory
+for one string and one bytes object per record. Here, about :data:`BUCKET_SIZE` records share
+a bucket. A bucket contains its ids in one byte array and its values in another, and
+``bytes.find`` searches it. The table grows by one bucket at a time (linear hashing), so no
+insertion rebuilds the whole table. See docs/decisions/0025.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
 BUCKET_SIZE = 32
-"""How many ids a bucket holds on average before the next one is split."""
+"""Average number of ids per bucket above which the next bucket is split."""
 SEPARATOR = b"\xff"
-"""Stands before and after every id. No UTF-8 text contains it."""
+"""Byte before and after every id. No UTF-8 text contains it."""
 
 
 class DigestTable(MutableMapping[str, bytes]):
-    """Native id to ``width`` bytes. Behaves as a dictionary would; not to be changed while it is iterated over."""
+    """A mapping from native ids to values of ``width`` bytes.
+
+    It behaves like a dictionary. Do not change it during iteration.
+    """
 
     __slots__ = ("_buckets", "_count", "_level_size", "_split_buckets", "_width")
 
@@ -25,27 +30,31 @@ class DigestTable(MutableMapping[str, bytes]):
         self._width = width
         self._buckets: list[tuple[bytearray, bytearray]] = [(bytearray(SEPARATOR), bytearray())]
         self._level_size = 1
-        """The number of buckets when the present round of splitting began: a power of two."""
+        """Number of buckets at the beginning of the present round of splits; a power of two."""
         self._split_buckets = 0
-        """How many of them were split in this round."""
+        """Number of buckets that were split in this round."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, native_id: str) -> bytes:
-        found: bytes | None = self.get(native_id)
-        if found is None:
+        value: bytes | None = self.get(native_id)
+        if value is None:
             raise KeyError(native_id)
-        return found
+        return value
 
     def get(self, native_id: str, default: Any = None) -> Any:
-        """Return the value of an id, or ``default``: what is not there is no exception while a registry is read for the first time."""
+        """Return the value of an id, or ``default``.
+
+        This is faster than ``[]`` for a missing id, because no exception is raised. During
+        the first read of a registry every id is missing.
+        """
         ids, values = self._buckets[self._bucket_index(native_id)]
-        at = ids.find(SEPARATOR + _encode_id(native_id) + SEPARATOR)
-        if at < 0:
+        index = ids.find(SEPARATOR + _encode_id(native_id) + SEPARATOR)
+        if index < 0:
             return default
-        start = ids.count(SEPARATOR, 0, at) * self._width
+        start = ids.count(SEPARATOR, 0, index) * self._width
         return bytes(values[start : start + self._width])
 
     def __contains__(self, native_id: object) -> bool:
@@ -60,9 +69,9 @@ class DigestTable(MutableMapping[str, bytes]):
             raise ValueError(f"{len(value)} bytes; this table holds {self._width} for each id")
         ids, values = self._buckets[self._bucket_index(native_id)]
         encoded = _encode_id(native_id) + SEPARATOR
-        at = ids.find(SEPARATOR + encoded)
-        if at >= 0:
-            start = ids.count(SEPARATOR, 0, at) * self._width
+        index = ids.find(SEPARATOR + encoded)
+        if index >= 0:
+            start = ids.count(SEPARATOR, 0, index) * self._width
             values[start : start + self._width] = value
             return
         ids += encoded
@@ -74,11 +83,11 @@ class DigestTable(MutableMapping[str, bytes]):
     def __delitem__(self, native_id: str) -> None:
         ids, values = self._buckets[self._bucket_index(native_id)]
         encoded = SEPARATOR + _encode_id(native_id)
-        at = ids.find(encoded + SEPARATOR)
-        if at < 0:
+        index = ids.find(encoded + SEPARATOR)
+        if index < 0:
             raise KeyError(native_id)
-        start = ids.count(SEPARATOR, 0, at) * self._width
-        del ids[at : at + len(encoded)]
+        start = ids.count(SEPARATOR, 0, index) * self._width
+        del ids[index : index + len(encoded)]
         del values[start : start + self._width]
         self._count -= 1
 
@@ -91,7 +100,7 @@ class DigestTable(MutableMapping[str, bytes]):
         return f"<{self._count} ids>"
 
     def iter_items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield every id with its value; twice as fast as ``items``."""
+        """Yield every id with its value, twice as fast as ``items``."""
         width = self._width
         for ids, values in self._buckets:
             for number, encoded in enumerate(ids[1:].split(SEPARATOR)[:-1]):
@@ -101,19 +110,19 @@ class DigestTable(MutableMapping[str, bytes]):
                 )
 
     def add_ids(self, native_ids: Iterable[str]) -> None:
-        """Enter ids that have no value: for a table of width 0."""
+        """Add ids without values. The table must have a width of 0."""
         for native_id in native_ids:
             self[native_id] = b""
 
     def _bucket_index(self, native_id: str) -> int:
         code = hash(native_id)
-        place = code & (self._level_size - 1)
-        if place < self._split_buckets:
-            place = code & (2 * self._level_size - 1)
-        return place
+        index = code & (self._level_size - 1)
+        if index < self._split_buckets:
+            index = code & (2 * self._level_size - 1)
+        return index
 
     def _split(self) -> None:
-        """Share the next bucket's ids between it and a new one."""
+        """Divide the ids of the next bucket between this bucket and a new one."""
         ids, values = self._buckets[self._split_buckets]
         self._buckets[self._split_buckets] = bytearray(SEPARATOR), bytearray()
         self._buckets.append((bytearray(SEPARATOR), bytearray()))

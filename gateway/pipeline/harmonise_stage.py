@@ -1,9 +1,16 @@
-"""Raw topic → harmonised topics, exactly once.
+"""Process the raw topic into the output topics exactly once.
 
-One transactional producer per input partition (``<group>-<topic>-<partition>``): outputs and the consumed offset in one transaction.
-A partition is taken in this order: start its producer, which fences the previous owner and ends its transaction; read the committed
-offset; seek. Only records that were fetched after that are processed. Whatever was fetched before a rebalance or a failure is dropped
-**and** its partition taken anew: dropping without seeking would lose records.
+Each input partition has a transactional producer (``<group>-<topic>-<partition>``). One
+transaction contains the outputs of a batch and its consumed offset. The stage acquires a
+partition in three steps:
+
+1. Start its producer. This fences the previous owner and ends its transaction.
+2. Read the committed offset.
+3. Seek to it.
+
+The stage processes only records that were fetched after the seek. After a rebalance or a
+failure it drops the fetched records **and** acquires the partition again. Without the new
+seek, the dropped records would be lost. See docs/decisions/0014.
 """
 
 from __future__ import annotations
@@ -12,11 +19,9 @@ import asyncio
 import contextlib
 import gc
 import time
-import traceback
 from collections import Counter
-from collections.abc import Container, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -30,17 +35,15 @@ from gateway.kafka.connection import (
     was_cancelled_by_library,
 )
 from gateway.kafka.transactions import Batches, RecordTooLarge, TransactionalProducer
-from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import RAW
 from gateway.observability import blocked_commits, metrics, tracing
+from gateway.pipeline.chunk_processing import process_chunk
 from gateway.pipeline.processed_record import (
     CountKey,
-    ProcessedRecord,
     ProcessRecord,
     count_key,
     count_results,
 )
-from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -48,34 +51,39 @@ log = structlog.get_logger()
 CONSUMER_GROUP = "harmonise"
 BATCH_RECORDS = 2_000
 FETCH_BYTES = 1_048_576
-"""So much of a partition is read ahead, and no more before it is delivered; 16 times that in all. A larger record comes alone."""
+"""Bytes to read ahead per partition; 16 times as many in total. A larger record comes alone."""
 RECORDS_PER_YIELD = 100
-"""After so many records the event loop gets its turn: heartbeats, and the pollers of the same process."""
+"""Number of records after which heartbeats and pollers may run on the event loop."""
 POLL_MS = 200
 POSITION_SECONDS = 10.0
 STOP_SECONDS = 8.0
 FIRST_RETRY_SECONDS = 0.2
 MAX_RETRY_SECONDS = 10.0
 FENCED_BACKOFF_SECONDS = 3.0
-"""Longer than a heartbeat: an instance that lost its membership learns so before it would fence its successor in turn."""
+"""Extra delay after fencing, longer than a heartbeat interval.
+
+An instance that lost its membership learns it in this time. Otherwise it would fence its
+successor.
+"""
 
 
 @dataclass(slots=True)
 class _PartitionState:
-    """One owned input partition: its producer, and when it may be taken again after a failure."""
+    """One owned input partition: its producer, and the time of the next attempt."""
 
     transactional: TransactionalProducer
     ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
     too_large_offsets: set[int] = field(default_factory=set)
-    """Offsets of records whose documents do not fit their topic."""
+    """Offsets of records whose documents exceed the size limit of their topic."""
 
 
 class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Consume, process, produce. :meth:`run` returns when :meth:`stop` was called and the last batch is committed.
+    """A consumer of raw records that writes the results of ``process``.
 
-    ``shrink`` says what is written for a record whose documents do not fit their topic: a rejection.
+    If the documents of a record exceed the size limit of their topic, the stage writes the
+    result of ``reject_too_large`` instead.
     """
 
     def __init__(
@@ -90,14 +98,14 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self._settings = settings
         self._process = process
-        self._shrink = reject_too_large
+        self._reject_too_large = reject_too_large
         self._topic = topic
         self._group = group
         self._batch = batch
         self._partitions: dict[TopicPartition, _PartitionState] = {}
         self._assigned: set[TopicPartition] = set()
         self._committed_offsets: dict[TopicPartition, int] = {}
-        """How far this process has committed each partition."""
+        """Last offset that this process has committed, by partition."""
         self._lock = asyncio.Lock()
         self._generation = 0
         self._stopping = False
@@ -105,17 +113,18 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         self.consumer: AIOKafkaConsumer | None = None
 
     def set_processor(self, process: ProcessRecord, reject_too_large: ProcessRecord) -> None:
-        """Process with these from the next batch on; a batch knows one version of them."""
-        self._process, self._shrink = process, reject_too_large
+        """Use these functions from the next batch on. One batch never mixes two versions."""
+        self._process, self._reject_too_large = process, reject_too_large
 
     def stop(self) -> None:
-        """Finish the batch in hand, then return from :meth:`run`."""
+        """Make :meth:`run` return once the present batch is committed."""
         self._stopping = True
 
     async def run(self) -> None:
-        """Work until stopped. A broker that is away is waited for; nothing is dropped.
+        """Process records until :meth:`stop`. Without a broker, wait and lose nothing.
 
-        Raises :class:`~gateway.errors.Denied` when Kafka refuses this principal before anything could be committed.
+        Raises :class:`~gateway.errors.Denied` if Kafka refuses this principal before the
+        first commit.
         """
         tune_garbage_collector()
         while not self._stopping:
@@ -133,18 +142,18 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.shield(self._close())
 
     async def _wait_before_reconnect(self, error: BaseException) -> None:
-        """Wait before a new consumer is made, where that may help."""
+        """Wait before a new consumer starts, or raise an error that waiting cannot fix."""
         if isinstance(error, AUTHORIZATION_ERRORS) and not self.committed:
             raise access_denied(
                 self._settings, f"reading {self._topic} as group {self._group}", error
             ) from error
-        log.warning("stage starts anew", error=type(error).__name__)
+        log.warning("stage restarts", error=type(error).__name__)
         await asyncio.sleep(
             MAX_RETRY_SECONDS if isinstance(error, AUTHORIZATION_ERRORS) else FIRST_RETRY_SECONDS
         )
 
     async def _connect(self) -> AIOKafkaConsumer | None:
-        """Return a consumer that has reached the brokers; ``None`` when stopped before."""
+        """Return a connected consumer, or ``None`` if the stage was stopped first."""
         delay = FIRST_RETRY_SECONDS
         while not self._stopping:
             consumer = AIOKafkaConsumer(
@@ -185,24 +194,27 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.wait_for(self.consumer.stop(), STOP_SECONDS)
 
     async def _run_cycle(self, consumer: AIOKafkaConsumer) -> None:
-        """Take what has to be taken, fetch, and deliver each partition's records in a transaction of its own, side by side."""
+        """Acquire partitions, fetch, and process each partition in its own transaction.
+
+        The partitions are processed concurrently.
+        """
         async with self._lock:
             generation = self._generation
             await self._acquire_partitions(consumer)
         fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
         async with self._lock:
-            deliveries = []
+            partition_work = []
             for topic_partition, records in fetched.items():
                 state = self._partitions.get(topic_partition)
                 if state is None:
-                    continue  # not ours any more: its new owner reads on from the committed offset
+                    continue  # revoked: its new owner continues from the committed offset
                 if state.ready and generation == self._generation:
-                    deliveries.append(
+                    partition_work.append(
                         self._process_partition(consumer, topic_partition, state, records)
                     )
                 else:
                     state.ready = False
-            await _gather_all(deliveries)
+            await _gather_all(partition_work)
 
     async def _acquire_partitions(self, consumer: AIOKafkaConsumer) -> None:
         now = time.monotonic()
@@ -217,7 +229,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _acquire_partition(
         self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition, state: _PartitionState
     ) -> None:
-        """Fence, then read the committed offset, then seek."""
+        """Fence, read the committed offset, and seek to it, in this order."""
         try:
             await state.transactional.fence()
             async with asyncio.timeout(POSITION_SECONDS):
@@ -233,16 +245,19 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             state.ready = True
 
     def _check_committed_offset(self, topic_partition: TopicPartition, position: int) -> None:
-        """Refuse an offset behind what was committed here: what a broker that lost its last offsets, or has not read them yet, would say.
+        """Reject a committed offset that is lower than one that this process has committed.
 
-        Going on from it would write everything after it once more. A process that starts anew has nothing but the broker's word.
+        A broker returns one if it lost its latest offsets or has not loaded them yet. To
+        continue from it would write the records in between again. A restarted process cannot
+        detect this, because it has committed nothing yet.
         """
-        if position < (done := self._committed_offsets.get(topic_partition, 0)):
+        if position < (committed := self._committed_offsets.get(topic_partition, 0)):
             blocked_commits.mark_blocked("harmonise", _offset_regressed_reason(topic_partition))
-            told = f"offset {position} of partition {topic_partition.partition} is behind {done}, which was committed here"
             raise RetryLater(
                 "offset_went_back",
-                f"{told}: waiting for the broker; a restart takes its word, and repeats what is between",
+                f"offset {position} of partition {topic_partition.partition} is behind "
+                f"{committed}, which this worker committed; waiting for the broker to recover; "
+                "a restarted worker accepts the lower offset and repeats the records in between",
             )
         blocked_commits.mark_unblocked("harmonise", _offset_regressed_reason(topic_partition))
 
@@ -283,9 +298,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             count_results(kinds)
             partition = str(topic_partition.partition)
             metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)
-            with contextlib.suppress(
-                KafkaError
-            ):  # the partition may be on its way to another member
+            # The partition may have moved to another member in the meantime.
+            with contextlib.suppress(KafkaError):
                 metrics.CONSUMER_LAG.labels(partition).set(
                     max(
                         0,
@@ -300,18 +314,22 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         records: Sequence[ConsumerRecord],
         trace_parents: dict[bytes, bytes] | None,
     ) -> tuple[Batches, list[int], Counter[CountKey]]:
-        """Process records a slice at a time. Return the batches to send, the offset each of their records comes from, and what to count."""
+        """Return the batches to send, the source offset of each of their records, and counts.
+
+        The records are processed in chunks, so that other tasks of the event loop can run.
+        """
         batches = await state.transactional.add_records(())
         origins: list[int] = []
         kinds: Counter[CountKey] = Counter()
-        process, reject_too_large = self._process, self._shrink  # the same for the whole batch
+        # One version of the functions processes the whole batch.
+        process, reject_too_large = self._process, self._reject_too_large
         for start in range(0, len(records), RECORDS_PER_YIELD):
             chunk = records[start : start + RECORDS_PER_YIELD]
-            results = _process_chunk(chunk, process, reject_too_large, state.too_large_offsets)
+            results = process_chunk(chunk, process, reject_too_large, state.too_large_offsets)
             if trace_parents:
                 tracing.copy_trace_headers(chunk, results, trace_parents)
             await state.transactional.add_records(
-                [one for result in results for one in result.outgoing], batches
+                [record for result in results for record in result.outgoing], batches
             )
             origins += [
                 record.offset
@@ -325,7 +343,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     def _release_partition(
         self, topic_partition: TopicPartition, state: _PartitionState, error: Exception
     ) -> None:
-        """Give the partition up until it is taken again, later each time."""
+        """Give a partition up until its next attempt, with exponential backoff."""
         if isinstance(error, Denied) and not self.committed:
             raise error
         state.ready = False
@@ -342,25 +360,24 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let the batch in hand finish, then let go of the producers."""
+        """Wait for the present batch, then close the producers of the revoked partitions."""
         async with self._lock:
             self._generation += 1
-            lanes = [
+            states = [
                 self._partitions.pop(topic_partition)
                 for topic_partition in revoked
                 if topic_partition in self._partitions
             ]
-            await asyncio.gather(*(state.transactional.close() for state in lanes))
+            await asyncio.gather(*(state.transactional.close() for state in states))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Note what is owned now; the next round takes it."""
+        """Store the assigned partitions. The next cycle acquires them."""
         assigned = set(assigned)
         async with self._lock:
             self._generation += 1
             for topic_partition in self._assigned - assigned:
-                metrics.CONSUMER_LAG.remove_by_labels(
-                    {"partition": str(topic_partition.partition)}
-                )  # its new owner knows it from now on
+                # The new owner reports the lag from now on.
+                metrics.CONSUMER_LAG.remove_by_labels({"partition": str(topic_partition.partition)})
                 blocked_commits.mark_unblocked(
                     "harmonise", _offset_regressed_reason(topic_partition)
                 )
@@ -376,66 +393,25 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def _offset_regressed_reason(topic_partition: TopicPartition) -> str:
-    return f"the committed offset of partition {topic_partition.partition} went back; see the log before restarting anything"
+    return (
+        f"the committed offset of partition {topic_partition.partition} went back; "
+        "read the log before you restart a worker"
+    )
 
 
 def tune_garbage_collector() -> None:
-    """Take what is loaded by now for lasting: the collector does not walk through it with every batch, which cost a tenth of the time."""
+    """Exclude all present objects from garbage collection.
+
+    Otherwise the collector visits them with every batch, which costs a tenth of the time.
+    """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
-def _process_chunk(
-    chunk: Sequence[ConsumerRecord],
-    process: ProcessRecord,
-    reject_too_large: ProcessRecord,
-    large: Container[int],
-) -> list[ProcessedRecord]:
-    try:
-        return (
-            [
-                reject_too_large(record) if record.offset in large else process(record)
-                for record in chunk
-            ]
-            if large
-            else list(map(process, chunk))
-        )
-    except Exception:  # noqa: BLE001 - processing is total; should it not be, the record that breaks it is rejected, not retried for ever
-        return [process_or_reject(record, process) for record in chunk]
-
-
-def process_or_reject(record: ConsumerRecord, process: ProcessRecord) -> ProcessedRecord:
-    """Return the result of ``process``, or a rejection that names the kind of exception and never what the record holds."""
-    try:
-        return process(record)
-    except Exception as error:  # noqa: BLE001 - see above
-        key = (record.key or b"").decode(errors="replace")
-        connector, _, native_id = key.partition("|")
-        frame = traceback.extract_tb(error.__traceback__)[
-            -1
-        ]  # the message of an exception may quote the record
-        topic_partition = f"{record.topic}-{record.partition}@{record.offset}"
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        log.error(
-            "record breaks the gateway",
-            position=topic_partition,
-            error=type(error).__name__,
-            where=where,
-        )
-        rejected = Rejected(
-            stage="decode", field="", reason="internal_error", detail=type(error).__name__
-        )
-        raw = RawRecord(connector=connector, stream="", native_id=native_id, body=None)
-        outgoing = encode_rejection(
-            rejected, raw, topic=record.topic, partition=record.partition, offset=record.offset
-        )
-        return ProcessedRecord([outgoing], connector, "", "rejected", reason=rejected.reason)
-
-
 async def _gather_all(work: list[Coroutine[None, None, None]]) -> None:
-    """Let every piece of work end, then raise the first failure."""
+    """Await every coroutine, then raise the first error."""
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -1,4 +1,4 @@
-"""Everything that configuration says, loaded once: connectors, mapping tables and one harmoniser per connector."""
+"""Load the configuration: connectors, mapping tables and one harmoniser per connector."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ EARLIEST_PLAUSIBLE_YEAR = 2020
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """The connectors that run, by name, with what harmonises their records. Immutable: a reload makes a new one."""
+    """The running connectors and their harmonisers by connector name.
+
+    The object is immutable. A reload creates a new one.
+    """
 
     connectors: dict[str, Connector]
     harmonisers: dict[str, Harmoniser]
@@ -34,28 +37,42 @@ class LoadedConfig:
 
 
 def connector_files(path: Path) -> list[Path]:
-    """Return the connector files at ``path``; a file stands for itself, a folder for its ``*.yaml``."""
+    """Return the connector files at ``path``: the file itself, or every ``*.yaml`` of a folder.
+
+    Raises :class:`~gateway.errors.ConfigError` if nothing exists there.
+    """
     if path.is_dir():
         return sorted(path.glob("*.yaml"))
     if path.exists():
         return [path]
-    text = "no such file or folder; give a connector file or a folder of them, in GATEWAY_CONNECTORS or with --connectors"
+    text = (
+        "no such file or folder; give a connector file or a folder of them, "
+        "in GATEWAY_CONNECTORS or with --connectors"
+    )
     raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
 
 
 def check_system_clock(now: datetime) -> None:
-    """Refuse to run by a clock that was never set: windows, tokens and certificates would all be judged by it."""
+    """Raise :class:`~gateway.errors.ConfigError` if the system clock was never set.
+
+    The gateway uses the clock for windows, tokens and certificates.
+    """
     if now.year < EARLIEST_PLAUSIBLE_YEAR:
-        text = f"this machine says it is {now:%Y-%m-%d}; set its clock, windows and certificates are judged by it"
+        text = (
+            f"this machine says it is {now:%Y-%m-%d}; set its clock, "
+            "because windows, tokens and certificates depend on it"
+        )
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
 def load_config(
     settings: Settings, names: list[str] | None = None, *, publish_metrics: bool = True
 ) -> LoadedConfig:
-    """Load the connectors called ``names`` (all when none are given) and the tables; collect every finding before giving up.
+    """Load the mapping tables and the connectors in ``names``, or every connector.
 
-    ``say``: tell in metrics that this is what runs.
+    With ``publish_metrics``, report the result in the metrics of this process. Raises
+    :class:`~gateway.errors.ConfigError` with the findings of all files. Raises
+    :class:`~gateway.errors.UsageError` for an unknown name or a missing pseudonym key.
     """
     now = datetime.now(UTC)
     check_system_clock(now)
@@ -74,7 +91,10 @@ def load_config(
             findings += error.findings
             continue
         if path.stem != connector.connector:
-            text = f"the file is called {path.stem}; name both alike: two files of one name would take each other's place"
+            text = (
+                f"the file is called {path.stem}; name both alike, "
+                "because two connectors with the same name would replace each other"
+            )
             findings.append(
                 read_yaml(path).make_finding("wrong-name", ("connector",), text, key=False)
             )
@@ -91,7 +111,8 @@ def load_config(
     key = settings.pseudonym_key.get_secret_value().encode()
     if len(key) < MIN_KEY_BYTES:
         raise UsageError(
-            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY_BYTES} bytes; make one with `openssl rand -base64 32` and keep it"
+            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY_BYTES} bytes; "
+            "make one with `openssl rand -base64 32` and keep it"
         )
     harmonisers = _build_harmonisers(connectors, files, tables, key)
     if publish_metrics:
@@ -102,7 +123,10 @@ def load_config(
 def _find_duplicate_push_path(
     path: Path, connector: Connector, others: dict[str, Connector]
 ) -> list[Finding]:
-    """Return a finding when another connector is called at the same path: only one of them would be."""
+    """Return a finding if another push connector has the same path.
+
+    Only one of the two would receive records.
+    """
     if (push := connector.push) is None:
         return []
     same = next(
@@ -124,15 +148,16 @@ def _find_duplicate_push_path(
 def _build_harmonisers(
     connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes
 ) -> dict[str, Harmoniser]:
-    made: dict[str, Harmoniser] = {}
+    harmonisers: dict[str, Harmoniser] = {}
     findings: list[Finding] = []
     for name, connector in connectors.items():
         try:
-            made[name] = Harmoniser(connector, tables, pseudonym_key=key)
-        except ConfigError as error:  # the harmoniser names the rule, and the file its line
+            harmonisers[name] = Harmoniser(connector, tables, pseudonym_key=key)
+        except ConfigError as error:
+            # The harmoniser names the rule. The file adds the line.
             findings += [
                 *rule_findings(load_connector(files[name]), read_yaml(files[name]), tables)
             ] or error.findings
     if findings:
         raise ConfigError(findings)
-    return made
+    return harmonisers

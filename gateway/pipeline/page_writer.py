@@ -20,48 +20,58 @@ TRANSACTION_BYTES = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class PollResult:
-    """What one poll received and how it went on; counts durable records only."""
+    """The counts of one poll, which include durable records only."""
 
     received: int = 0
     unchanged: int = 0
     written: int = 0
     pages: int = 0
     takeover_number: int = 0
-    """Which time of the ledger's being taken this belongs to."""
+    """The takeover this result belongs to; see :attr:`StreamState.takeover_number`."""
     seen_ids: DigestTable | None = None
-    """The ids that a scan has shown so far; ``None`` where nobody will ask for what it did not show."""
+    """The ids seen so far in this scan; ``None`` if the stream does not detect deletions."""
 
 
 async def write_page_entries(
-    ledger: StreamState,
+    stream_state: StreamState,
     entries: list[RawEntry],
-    tally: PollResult,
+    result: PollResult,
     *,
     received: int,
     unchanged: int,
     cursor: bytes | None = None,
     notes: Mapping[str, bytes | None] = MappingProxyType({}),
 ) -> None:
-    """Write what is new of a page in as few transactions as hold it; the position, cursor or note, moves with the last."""
+    """Write the new and changed records of a page in as few transactions as possible.
+
+    The cursor and the notes are part of the last transaction. ``received`` and ``unchanged``
+    are the counts of the page. Raises the same errors as :meth:`StreamState.write`.
+    """
     parts = list(split_into_transactions(entries)) or [[]]
     for chunk in parts[:-1]:
-        await ledger.write(chunk, None, opened=tally.takeover_number)
-        _count_records(ledger, tally, received=len(chunk), written=len(chunk))
-    await ledger.write(parts[-1], cursor, notes=notes, opened=tally.takeover_number)
-    before = sum(map(len, parts[:-1]))
+        await stream_state.write(chunk, None, opened=result.takeover_number)
+        _count_records(stream_state, result, received=len(chunk), written=len(chunk))
+    await stream_state.write(parts[-1], cursor, notes=notes, opened=result.takeover_number)
+    counted = sum(map(len, parts[:-1]))
     _count_records(
-        ledger, tally, received=received - before, written=len(parts[-1]), unchanged=unchanged
+        stream_state,
+        result,
+        received=received - counted,
+        written=len(parts[-1]),
+        unchanged=unchanged,
     )
-    tally.pages += 1
+    result.pages += 1
 
 
 def select_changes(
     raws: Iterable[RawRecord], known: Mapping[str, bytes]
 ) -> tuple[list[RawEntry], int]:
-    """Split a page into entries worth writing and the number of records that say nothing new.
+    """Return the new and changed records of a page, and the number of unchanged records.
 
-    A record older than the one already known is not new: a registry that serves an old version after a newer one must not
-    turn a credential back. Of two versions on one page the later one stands for both; of two contents of one version, neither.
+    A record that is older than the known one counts as unchanged. Otherwise a registry that
+    serves an old version after a newer one would revert a credential. Of two versions on
+    one page, the later one is written. Two different contents of one version become a
+    conflict, which the harmoniser rejects.
     """
     entries: dict[str, RawEntry] = {}
     repeated_ids: set[str] = set()
@@ -69,8 +79,8 @@ def select_changes(
     for raw in raws:
         entry = RawEntry(raw, content_digest(raw), raw.changed_at)
         previous, known_value = entries.get(raw.native_id), known.get(raw.native_id)
-        before = previous.value if previous else known_value
-        if before is not None and not entry.supersedes(before):
+        latest_value = previous.value if previous else known_value
+        if latest_value is not None and not entry.supersedes(latest_value):
             unchanged += 1
             continue
         if previous:
@@ -83,30 +93,38 @@ def select_changes(
             if known_value is None
             else replace(entry, raw=replace(entry.raw, written_before=True))
         )
-    for name in repeated_ids:
-        if (
-            entries[name].digest == known.get(name, b"")[:16]
-        ):  # the one that came last is the one that stands
-            del entries[name]
+    for native_id in repeated_ids:
+        # The last version on the page equals the known one, so there is nothing to write.
+        if entries[native_id].digest == known.get(native_id, b"")[:16]:
+            del entries[native_id]
             unchanged += 1
     return list(entries.values()), unchanged
 
 
 def contradicts(one: RawRecord, other: RawRecord) -> bool:
-    """Return whether two different contents call themselves the same version of a record, and nothing says which is the later."""
+    """Return whether two contents have the same version and the same change time.
+
+    Then nothing tells which content is the later one.
+    """
     same = one.version == other.version and one.changed_at == other.changed_at
     return bool(same and other.version and one.body is not None and other.body is not None)
 
 
 def _conflict_entry(one: RawEntry, other: RawEntry) -> RawEntry:
-    """Return the entry to be rejected in place of both: only the registry knows which of them is right."""
+    """Return an entry in place of both, which the harmoniser rejects as a conflict.
+
+    Only the registry knows which of the two contents is correct.
+    """
     digests = f"{one.digest.hex()} and {other.digest.hex()}"
     raw = replace(other.raw, context={**other.raw.context, CONFLICT_CONTEXT_KEY: digests})
     return RawEntry(raw, content_digest(raw), raw.changed_at)
 
 
 def split_into_transactions(entries: list[RawEntry]) -> Iterator[list[RawEntry]]:
-    """Cut entries into parts that fit one transaction."""
+    """Split entries into lists that fit one transaction.
+
+    The limits are :data:`TRANSACTION_RECORDS` and :data:`TRANSACTION_BYTES`.
+    """
     chunk: list[RawEntry] = []
     size = 0
     for entry in entries:
@@ -121,11 +139,18 @@ def split_into_transactions(entries: list[RawEntry]) -> Iterator[list[RawEntry]]
 
 
 def _count_records(
-    ledger: StreamState, tally: PollResult, *, received: int, written: int, unchanged: int = 0
+    stream_state: StreamState,
+    result: PollResult,
+    *,
+    received: int,
+    written: int,
+    unchanged: int = 0,
 ) -> None:
-    tally.received += received
-    tally.written += written
-    tally.unchanged += unchanged
-    metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(received)
+    result.received += received
+    result.written += written
+    result.unchanged += unchanged
+    metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(received)
     if unchanged:
-        metrics.RECORDS.labels(ledger.connector, ledger.stream, "unchanged").inc(unchanged)
+        metrics.RECORDS.labels(stream_state.connector, stream_state.stream, "unchanged").inc(
+            unchanged
+        )

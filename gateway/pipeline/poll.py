@@ -1,9 +1,13 @@
-"""Ask a registry for what is new and write it down: cursor → window → pages → one transaction each.
+"""Poll a registry for new and changed records, and write them page by page.
 
-A page's raw records, their digests and the new position are written in ONE transaction, so a crash at any moment leaves the
-stream either before the page or after it. A page that cannot be read moves nothing. A page of more than
-``TRANSACTION_RECORDS`` records is written in several transactions and the position moves with the last one: the digests of the
-first ones make a second reading of them ``unchanged``.
+The cursor determines the windows of time, and each window is read in pages. One transaction
+contains the raw records of a page, their digests and the new cursor. After a crash the
+stream is therefore either before the page or after it. A page that cannot be read changes
+nothing.
+
+A page of more than ``TRANSACTION_RECORDS`` records needs several transactions. The last one
+moves the cursor. If the page is read again, the records that are already written count as
+``unchanged``. See docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -31,10 +35,12 @@ ZERO = timedelta(0)
 
 
 class StreamCursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a stream stands, as stored on ``gateway.cursors.v1``.
+    """The cursor of a stream, as stored on ``gateway.cursors.v1``.
 
-    ``since``: everything the registry changed before it is durable. ``start``, ``until`` and ``position``: the window that is
-    being read and the page inside it where a restart resumes. ``watermark``: the newest change seen in that window.
+    - ``since``: All changes of the registry before this time are durable.
+    - ``start`` and ``until``: These are the limits of the window that is being read.
+    - ``position``: A restart resumes at this page of the window.
+    - ``watermark``: This is the newest change time in that window so far.
     """
 
     since: datetime | None = None
@@ -45,9 +51,10 @@ class StreamCursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[TimeWindow]:
-    """Cut the time from the cursor to ``now`` into the windows the stream asks for.
+    """Yield the windows from the cursor to ``now``, in the size that the stream configures.
 
-    An interrupted window comes first and unchanged, so that its page position stays meaningful.
+    An interrupted window comes first and unchanged. Its page position is valid for this
+    window only.
     """
     until = now - rule.delay
     since = cursor.since
@@ -69,23 +76,25 @@ async def poll_once(
     connector: Connector,
     name: str,
     client: RegistryClient,
-    ledger: StreamState,
+    stream_state: StreamState,
     now: datetime,
     should_continue: Callable[[], bool] = lambda: True,
     *,
     rejection_guard: RejectionGuard | None = None,
 ) -> PollResult:
-    """Read one stream up to ``now``, or until a page after which ``go_on`` says no. Whatever the answer counts is durable.
+    """Read one stream up to ``now`` and return the counts of its durable records.
 
-    ``watch`` stops it before a page when its records are all rejected.
+    The poll stops early after a page if ``should_continue`` returns false. A
+    ``rejection_guard`` may raise :class:`~gateway.errors.StreamHalted` before a page is
+    written. Other errors come from :func:`gateway.fetch.read_pages` and
+    :meth:`StreamState.write`.
     """
     rule = connector.streams[name].cursor or CursorRule(scan=True)
-    tally = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
-    await (
-        client.wait_for_lease()
-    )  # before fencing: who has lost the connector must not fence who has it now
-    stored = await ledger.open()
-    tally.takeover_number = ledger.takeover_number
+    result = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
+    # Wait before fencing, because a worker that lost the lease must not fence the new owner.
+    await client.wait_for_lease()
+    stored = await stream_state.open()
+    result.takeover_number = stream_state.takeover_number
     cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
@@ -97,14 +106,14 @@ async def poll_once(
                 uses_watermark=rule.field is not None,
                 clock_ahead=client.clock_ahead,
             )
-            await _write_page(ledger, page, cursor, tally, rejection_guard)
+            await _write_page(stream_state, page, cursor, result, rejection_guard)
             if not should_continue():
-                return tally
+                return result
         metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set(
             (cursor.since or window.until).timestamp()
         )
     metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
-    return tally
+    return result
 
 
 def advance_cursor(
@@ -115,10 +124,11 @@ def advance_cursor(
     uses_watermark: bool,
     clock_ahead: timedelta = ZERO,
 ) -> StreamCursor:
-    """Return the cursor after ``page``: inside the window, or past it when this was its last page.
+    """Return the cursor after ``page``: inside the window, or after it for its last page.
 
-    Where our own clock says how far was read, and it is ``ahead`` of the registry's, the cursor stays behind by as much: what the
-    registry changes before that time has not been served yet.
+    Without a watermark, the clock of the gateway determines the cursor. It may be ahead of
+    the registry's clock by ``clock_ahead``. The cursor then stays behind by the same time.
+    Otherwise the next poll could miss changes.
     """
     watermark = max(filter(None, (cursor.watermark, page.watermark)), default=None)
     if not page.last:
@@ -131,34 +141,35 @@ def advance_cursor(
         )
     if uses_watermark:
         return StreamCursor(since=max(filter(None, (cursor.since, watermark)), default=None))
-    return StreamCursor(
-        since=window.until - clock_ahead, position=page.position
-    )  # only a change feed has a place to go on from
+    # After its last page, only a change feed has a position to continue from.
+    return StreamCursor(since=window.until - clock_ahead, position=page.position)
 
 
 async def _write_page(
-    ledger: StreamState,
+    stream_state: StreamState,
     page: RecordPage,
     cursor: StreamCursor,
-    tally: PollResult,
+    result: PollResult,
     rejection_guard: RejectionGuard | None,
 ) -> None:
-    """Write a page: its new and changed records, what a complete scan no longer shows, and the cursor with the last part."""
-    entries, unchanged = select_changes(page.records, ledger.digests)
-    notes = await rejection_guard.check_page(ledger, entries) if rejection_guard else {}
+    """Write the new and changed records of a page, and the cursor.
+
+    After the last page of a complete scan, also write deletions for the missing records.
+    """
+    entries, unchanged = select_changes(page.records, stream_state.digests)
+    notes = await rejection_guard.check_page(stream_state, entries) if rejection_guard else {}
     received = len(page.records)
-    if tally.seen_ids is not None:
-        tally.seen_ids.add_ids(raw.native_id for raw in page.records)
-    if page.complete and tally.seen_ids is not None:
-        gone = await asyncio.to_thread(
-            missing_from_scan, ledger, tally.seen_ids
-        )  # a large registry takes seconds, and heartbeats do not wait
-        entries += gone
-        received += len(gone)
+    if result.seen_ids is not None:
+        result.seen_ids.add_ids(raw.native_id for raw in page.records)
+    if page.complete and result.seen_ids is not None:
+        # This takes seconds for a large registry, so it must not block heartbeats.
+        deletions = await asyncio.to_thread(missing_from_scan, stream_state, result.seen_ids)
+        entries += deletions
+        received += len(deletions)
     await write_page_entries(
-        ledger,
+        stream_state,
         entries,
-        tally,
+        result,
         received=received,
         unchanged=unchanged,
         cursor=msgspec.json.encode(cursor),
@@ -166,13 +177,13 @@ async def _write_page(
     )
 
 
-def missing_from_scan(ledger: StreamState, seen: Collection[str]) -> list[RawEntry]:
-    """Return deletions for known records that a complete scan did not show."""
+def missing_from_scan(stream_state: StreamState, seen_ids: Collection[str]) -> list[RawEntry]:
+    """Return a deletion for each known record that a complete scan did not contain."""
     return [
         RawEntry(
             RawRecord(
-                connector=ledger.connector,
-                stream=ledger.stream,
+                connector=stream_state.connector,
+                stream=stream_state.stream,
                 native_id=native_id,
                 body=None,
                 written_before=True,
@@ -180,6 +191,6 @@ def missing_from_scan(ledger: StreamState, seen: Collection[str]) -> list[RawEnt
             DELETED_DIGEST,
             None,
         )
-        for native_id, value in ledger.digests.iter_items()
-        if value[:16] != DELETED_DIGEST and native_id not in seen
+        for native_id, value in stream_state.digests.iter_items()
+        if value[:16] != DELETED_DIGEST and native_id not in seen_ids
     ]

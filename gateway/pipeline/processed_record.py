@@ -1,4 +1,4 @@
-"""The result of processing one raw record."""
+"""Represent and count the result of processing one raw record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ProcessedRecord:
-    """What one raw record became. Everything but ``outgoing`` is counted once it is committed."""
+    """The outgoing records of one raw record, with the fields that are counted.
+
+    The counts are added to the metrics after the commit.
+    """
 
     outgoing: list[OutgoingRecord]
     connector: str
@@ -25,12 +28,15 @@ class ProcessedRecord:
     reason: str = ""
     field: str = ""
     counts_as_received: bool = False
-    """An operator asked for it, no registry served it: counted as received here, so that the outcomes still sum up."""
+    """True if an operator caused the record, which no registry sent.
+
+    It then counts as received here, so that received records equal the sum of outcomes.
+    """
     issues: tuple[str, ...] = ()
     table_versions: tuple[tuple[str, str, str], ...] = ()
-    """Table versions read: country, table, version."""
+    """Table versions that were used: country, table, version."""
     unmapped_values: tuple[tuple[str, str], ...] = ()
-    """Values no table knows: country, table."""
+    """Country and table of each value that the table does not contain."""
 
 
 CountKey = tuple[
@@ -44,7 +50,7 @@ CountKey = tuple[
     tuple[tuple[str, str, str], ...],
     tuple[tuple[str, str], ...],
 ]
-"""All of a result that is counted: most results of a batch are of a few kinds."""
+"""The counted fields of a result. Most results of a batch share a few keys."""
 
 
 count_key: Callable[[ProcessedRecord], CountKey] = attrgetter(
@@ -61,30 +67,33 @@ count_key: Callable[[ProcessedRecord], CountKey] = attrgetter(
 
 
 ProcessRecord = Callable[["ConsumerRecord"], ProcessedRecord]
-"""Pure and total: a raw record from the topic to what is to be written."""
+"""A function from a raw record to its result, without side effects and without exceptions."""
 
 
-def count_results(kinds: Mapping[CountKey, int]) -> None:
-    """Add committed results to the metrics, by kind, so that the hot path pays little."""
+def count_results(counts: Mapping[CountKey, int]) -> None:
+    """Add committed results to the metrics.
+
+    Equal results are counted together, because a counter per record would be slow.
+    """
     for (
         connector,
         stream,
         outcome,
         reason,
-        topic_partition,
-        asked,
+        field,
+        counts_as_received,
         issues,
-        used,
-        missing,
-    ), number in kinds.items():
-        metrics.RECORDS.labels(connector, stream, outcome).inc(number)
-        if asked:
-            metrics.RECEIVED.labels(connector, stream).inc(number)
+        table_versions,
+        unmapped_values,
+    ), count in counts.items():
+        metrics.RECORDS.labels(connector, stream, outcome).inc(count)
+        if counts_as_received:
+            metrics.RECEIVED.labels(connector, stream).inc(count)
         if reason:
-            metrics.REJECTIONS.labels(connector, stream, reason, topic_partition).inc(number)
+            metrics.REJECTIONS.labels(connector, stream, reason, field).inc(count)
         for code in issues:
-            metrics.ISSUES.labels(connector, stream, code).inc(number)
-        for labels in used:
-            metrics.TABLE_LOOKUPS.labels(*labels).inc(number)
-        for unmapped in missing:
-            metrics.UNMAPPED.labels(*unmapped).inc(number)
+            metrics.ISSUES.labels(connector, stream, code).inc(count)
+        for labels in table_versions:
+            metrics.TABLE_LOOKUPS.labels(*labels).inc(count)
+        for country_and_table in unmapped_values:
+            metrics.UNMAPPED.labels(*country_and_table).inc(count)

@@ -1,4 +1,8 @@
-"""Keep every harmoniser's view of the trusted providers: loaded before the first record, renewed while the worker runs."""
+"""Give every harmoniser the trusted providers.
+
+The worker loads them before the first record and reloads them while it runs. See
+docs/decisions/0017.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,13 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 REFRESH_SECONDS: Final = 300.0
-"""Registers of providers change by the day; a record harmonised in between is judged by what was known, and says so."""
+"""Reload interval. Registers of providers change at most daily."""
 
 _DECODER: Final = msgspec.json.Decoder(Provider)
 
 
 class ProviderCache:
-    """The committed provider records of their topic, as one immutable view shared by all harmonisers."""
+    """The committed provider records, as one immutable view for all harmonisers."""
 
     def __init__(self, settings: Settings, harmonisers: Sequence[Harmoniser]) -> None:
         self._settings = settings
@@ -35,29 +39,32 @@ class ProviderCache:
         self._providers = Providers(())
 
     def set_harmonisers(self, harmonisers: Sequence[Harmoniser]) -> None:
-        """Give these the view in hand, and every later one, instead of those before."""
+        """Give the present view and every later one to these harmonisers only."""
         self._harmonisers = harmonisers
         for harmoniser in harmonisers:
             harmoniser.providers = self._providers
 
     async def load(self) -> int:
-        """Read the topic and hand the view out; return how many providers it knows."""
-        found: dict[bytes, Provider] = {}
+        """Read the topic, give the view to the harmonisers, and return the number of providers."""
+        providers: dict[bytes, Provider] = {}
         async for record in read_topic(self._settings, PROVIDERS.name):
             if record.value is None:
-                found.pop(record.key, None)
+                providers.pop(record.key, None)
             else:
-                found[record.key] = _DECODER.decode(record.value)
-        self._providers = Providers(found.values())
+                providers[record.key] = _DECODER.decode(record.value)
+        self._providers = Providers(providers.values())
         self.set_harmonisers(self._harmonisers)
-        log.info("trusted providers loaded", providers=len(found))
-        return len(found)
+        log.info("trusted providers loaded", providers=len(providers))
+        return len(providers)
 
     async def refresh_forever(self, seconds: float = REFRESH_SECONDS) -> None:
-        """Renew the view for ever; when the topic cannot be read, the view in hand stays and the log says so."""
+        """Reload the view every ``seconds`` until cancelled.
+
+        If the topic cannot be read, keep the present view and log a warning.
+        """
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self.load()
             except (GatewayError, KafkaError, OSError, msgspec.MsgspecError) as error:
-                log.warning("trusted providers not renewed", error=type(error).__name__)
+                log.warning("trusted providers not reloaded", error=type(error).__name__)

@@ -1,4 +1,7 @@
-"""One raw record from the topic → what is written instead: documents, tombstones, or one rejection. Pure and total."""
+"""Turn one raw record into documents, tombstones or one rejection.
+
+The result depends on the record and the configuration alone. Nothing is written here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class RecordProcessor:
-    """Turns records of ``gateway.raw.v1`` into results; ``harmoniser`` finds the one for a connector, or ``None``."""
+    """A function from records of ``gateway.raw.v1`` to their results.
+
+    ``harmoniser`` returns the harmoniser of a connector, or ``None`` for an unknown one.
+    """
 
     def __init__(
         self,
@@ -47,7 +53,20 @@ class RecordProcessor:
         self._previous_keys = keys.previous_pairs()
 
     def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
-        """Return what the record becomes; of a stream in shadow mode only rejections leave."""
+        """Return the result of one raw record.
+
+        1. Decode the raw record, and find its connector and stream.
+        2. Harmonise it. A deleted or withheld record becomes tombstones.
+        3. Render the documents.
+        4. Add the CloudEvents headers.
+        5. Add tombstones for documents that are no longer valid.
+        6. Withdraw an earlier rejection if the record is not rejected now.
+        7. For a stream in shadow mode, keep only rejections and their withdrawals.
+
+        A failure in steps 1 to 3 becomes a rejection. A rejection of a record that was
+        written before also contains the tombstones of step 5.
+        """
+        # 1. Decode, and find the connector and the stream.
         raw = decode_raw(record.key, record.value, record.headers)
         harmoniser = self._harmoniser(raw.connector)
         if harmoniser is None:
@@ -56,25 +75,35 @@ class RecordProcessor:
             )
         stream = harmoniser.connector.streams.get(raw.stream)
         if stream is None:
-            detail = f"expected a stream of the connector file, which has {', '.join(harmoniser.connector.streams)}: it was renamed or removed"
+            names = ", ".join(harmoniser.connector.streams)
+            detail = (
+                f"expected a stream of the connector file, which has {names}: "
+                "it was renamed or removed"
+            )
             return self._reject(
                 record,
                 raw,
                 Rejected(stage="decode", field="stream", reason="unknown_stream", detail=detail),
             )
+        # 2. to 5. Harmonise, render, add headers and tombstones.
         result = self._process(record, raw, harmoniser, stream)
+        # 6. A record is never both accepted and rejected. Withdraw a rejection of an earlier
+        #    version, or one that was made with other tables.
         if raw.written_before and result.outcome != "rejected" and not raw.erasure:
-            # Never both: what was said of an earlier version, or of this one with other tables, does not hold any more.
             result.outgoing.append(
                 encode_withdrawal(raw, record.topic, str(record.partition), str(record.offset))
             )
+        # 7. A stream in shadow mode publishes no documents and no deletions.
         if stream.mode == "shadow":
-            result.outgoing = [one for one in result.outgoing if one.topic == REJECTIONS.name]
+            result.outgoing = [
+                outgoing for outgoing in result.outgoing if outgoing.topic == REJECTIONS.name
+            ]
         return result
 
     def _process(
         self, record: ConsumerRecord, raw: RawRecord, harmoniser: Harmoniser, stream: Stream
     ) -> ProcessedRecord:
+        # 2. Harmonise.
         if raw.body is None:
             return self._delete(raw, stream)
         outcome = harmoniser(raw)
@@ -82,6 +111,7 @@ class RecordProcessor:
             return self._delete(raw, stream)
         if isinstance(outcome, Rejected):
             return self._reject(record, raw, outcome, harmoniser.connector.country)
+        # 3. Render.
         country = harmoniser.connector.country
         rendered = self._render(
             outcome,
@@ -97,13 +127,19 @@ class RecordProcessor:
                 "tables_digest": provenance.tables_digest,
             }
             return self._reject(record, raw, msgspec.structs.replace(rendered, **digests))
+        # 4. Add the headers.
         result = self._accept(raw, rendered, country)
+        # 5. Add tombstones.
         if self._previous_keys:
             result.outgoing += self._tombstones_under_old_keys(raw, stream)
         return result
 
     def preview(self, raw: RawRecord) -> Rendered | Rejected | Withheld | None:
-        """Return what a record would become if it were written now; ``None`` when its stream is not known here. Total, as the stage is."""
+        """Return the result that a record would have if it were written now.
+
+        Returns ``None`` if the connector or the stream is unknown. An exception becomes a
+        rejection, as in the harmonise stage.
+        """
         harmoniser = self._harmoniser(raw.connector)
         stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
         if harmoniser is None or stream is None:
@@ -113,7 +149,7 @@ class RecordProcessor:
             if isinstance(outcome, Rejected | Withheld):
                 return outcome
             return self._render(outcome, raw, harmoniser.connector, stream, datetime.now(UTC))
-        except Exception as error:  # noqa: BLE001 - the stage makes a rejection of it, too
+        except Exception as error:  # noqa: BLE001 - the stage rejects such a record, too
             return Rejected(
                 stage="decode", field="", reason="internal_error", detail=type(error).__name__
             )
@@ -133,7 +169,7 @@ class RecordProcessor:
         )
 
     def reject_as_too_large(self, record: ConsumerRecord) -> ProcessedRecord:
-        """Return the rejection that stands for a record whose documents do not fit their topic."""
+        """Return the rejection of a record whose documents exceed the size limit of a topic."""
         raw = decode_raw(record.key, record.value, record.headers)
         return self._reject(
             record,
@@ -147,13 +183,17 @@ class RecordProcessor:
         )
 
     def tombstones_for(self, raw: RawRecord) -> list[OutgoingRecord]:
-        """Return what takes away whatever a record of this connector, stream and native id may have become, on every topic."""
+        """Return tombstones for every document that a record may have become.
+
+        The connector, the stream and the native id of ``raw`` determine them. Returns an
+        empty list if the connector or the stream is unknown.
+        """
         harmoniser = self._harmoniser(raw.connector)
         stream = harmoniser.connector.streams.get(raw.stream) if harmoniser else None
         return self._delete(raw, stream).outgoing if stream else []
 
     def output_topics(self, connector: str) -> set[str]:
-        """Return the topics that records of a connector may stand on."""
+        """Return the topics on which documents of a connector may be published."""
         harmoniser = self._harmoniser(connector)
         streams = harmoniser.connector.streams.values() if harmoniser else ()
         return {
@@ -165,14 +205,14 @@ class RecordProcessor:
 
     def _accept(self, raw: RawRecord, rendered: Rendered, country: str) -> ProcessedRecord:
         provenance = rendered.provenance
-        used, missing = lookup_labels.lookup_labels(country, provenance.lookups)
+        table_versions, unmapped = lookup_labels.lookup_labels(country, provenance.lookups)
         result = ProcessedRecord(
             [self._outgoing(document, raw, provenance) for document in rendered.documents],
             raw.connector,
             raw.stream,
             "accepted",
-            table_versions=used,
-            unmapped_values=missing,
+            table_versions=table_versions,
+            unmapped_values=unmapped,
         )
         if provenance.issues:
             result.issues = tuple([issue.code for issue in provenance.issues])
@@ -206,19 +246,22 @@ class RecordProcessor:
         return [self._outgoing(document, raw, None) for document in documents]
 
     def _tombstones_under_old_keys(self, raw: RawRecord, stream: Stream) -> list[OutgoingRecord]:
-        """Return what takes a record away from where it stood under a key of before, while such a key is known."""
+        """Return tombstones for the documents whose ids depend on a previous pseudonym key.
+
+        Returns an empty list if no previous key is configured.
+        """
         if not self._previous_keys:
             return []
-        here = {
-            (one.topic, one.key)
-            for one in self._tombstones(raw, stream, self._audience_key, self._id_key)
+        present = {
+            (tombstone.topic, tombstone.key)
+            for tombstone in self._tombstones(raw, stream, self._audience_key, self._id_key)
         }
-        old = {
-            (one.topic, one.key): one
+        previous = {
+            (tombstone.topic, tombstone.key): tombstone
             for pair in self._previous_keys
-            for one in self._tombstones(raw, stream, *pair)
+            for tombstone in self._tombstones(raw, stream, *pair)
         }
-        return [one for place, one in old.items() if place not in here]
+        return [tombstone for key, tombstone in previous.items() if key not in present]
 
     def _reject(
         self, record: ConsumerRecord, raw: RawRecord, rejected: Rejected, country: str = ""
@@ -229,8 +272,9 @@ class RecordProcessor:
             )
         ]
         if raw.written_before:
-            outgoing += self.tombstones_for(raw)  # never both: what came of an earlier version goes
-        missing = lookup_labels.unmapped_values(country, (), (), rejected)
+            # A record is never both accepted and rejected: remove documents of earlier versions.
+            outgoing += self.tombstones_for(raw)
+        unmapped = lookup_labels.unmapped_values(country, (), (), rejected)
         return ProcessedRecord(
             outgoing,
             raw.connector,
@@ -238,7 +282,7 @@ class RecordProcessor:
             "rejected",
             reason=rejected.reason,
             field=rejected.field,
-            unmapped_values=missing,
+            unmapped_values=unmapped,
         )
 
     @staticmethod
@@ -256,12 +300,12 @@ class RecordProcessor:
 def build_record_processor(
     settings: Settings, harmoniser: Callable[[str], Harmoniser | None]
 ) -> RecordProcessor:
-    """Return a :class:`Deliver` with the keys and versions that the settings say."""
+    """Return a :class:`RecordProcessor` with the keys and versions of the settings."""
     return RecordProcessor(
         harmoniser, b"", keys=load_keys(settings), loq_version=settings.elm_catalogue_version
     )
 
 
 def emitted_types(stream: Stream) -> set[str]:
-    """Return everything that records of a stream may become."""
+    """Return the record types that a stream may emit."""
     return {stream.emits, *(kind.emits for kind in stream.kinds.values() if kind.emits)}

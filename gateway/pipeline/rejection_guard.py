@@ -1,9 +1,14 @@
-"""Stop a stream whose records are all rejected, before its rejections fill up and take away what stood.
+"""Stop a stream when nearly all of its new records would be rejected.
 
-A page's new records are judged before they are written. While nearly none is accepted they are counted over pages and restarts, as a
-note beside the cursor that moves in the transaction of the page. The page that reaches the limit is not written: the cursor stays
-before it, and what stands on the topics stays. The stream is tried again as every halted one is, so that it goes on by itself once the
-registry, the connector or its tables are mended; ``gateway resume`` lets it go on as it is.
+Otherwise the rejections would remove documents that are already published. The poller
+harmonises the new records of a page before it writes them. While nearly none is accepted,
+it counts the rejections across pages and restarts. The count is a note next to the cursor,
+which is written in the transaction of the page.
+
+The page that reaches the limit is not written. The cursor stays before it, and published
+documents remain. Like every halted stream, the stream is retried. It continues on its own
+once the registry, the connector or its tables are fixed. ``gateway resume`` accepts the
+rejections. See docs/decisions/0032.
 """
 
 from __future__ import annotations
@@ -26,12 +31,15 @@ if TYPE_CHECKING:
 NOTE_NAME = "rejecting"
 REASON = "all_rejected"
 ACCEPTED_SHARE_DIVISOR = 20
-"""A page counts as accepted when more than one in so many of its new records is; fewer are what a broken format lets slip through."""
+"""A page counts as accepted if more than one in 20 of its new records is accepted.
+
+A few records may be accepted even if the registry has changed its format.
+"""
 RECORDS_PER_YIELD = 50
-"""After so many records the event loop gets its turn: heartbeats, and the other streams."""
+"""Number of records after which heartbeats and other streams may run on the event loop."""
 
 PreviewRecord = Callable[[RawRecord], object]
-"""What a record would become: a ``Rejected``, a ``Withheld``, or anything else when it is accepted."""
+"""Return the result of a record: ``Rejected``, ``Withheld``, or any other value if accepted."""
 
 
 class RejectionStreak(
@@ -41,94 +49,105 @@ class RejectionStreak(
     omit_defaults=True,
     rename={"allowed_by_operator": "let_through"},
 ):
-    """What is kept beside the cursor: how many were rejected since one page was accepted, and what follows from it."""
+    """The note next to the cursor about rejections since the last accepted page."""
 
     count: int = 0
     stopped: bool = False
     allowed_by_operator: bool = False
-    """An operator said that it is right so: nothing stops until a page is accepted again."""
+    """True after ``gateway resume``. The stream is not stopped before the next accepted page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageOutcome:
-    """How the new records of a page would end."""
+    """The results that the new records of a page would have."""
 
     accepted: bool
     rejected: int
     reason: str
-    """The commonest reason and its field."""
+    """The most frequent reason and its field."""
 
 
-def read_streak(ledger: StreamState) -> RejectionStreak:
-    """Return what an open stream's note says; an empty one when there is none."""
-    note = ledger.notes.get(NOTE_NAME)
+def read_streak(stream_state: StreamState) -> RejectionStreak:
+    """Return the note of an open stream, or an empty one if there is none."""
+    note = stream_state.notes.get(NOTE_NAME)
     return msgspec.json.decode(note, type=RejectionStreak) if note else RejectionStreak()
 
 
-async def preview_page(entries: Iterable[RawEntry], judge: PreviewRecord) -> PageOutcome:
-    """Judge records until enough are accepted, which is soon where all is well. Deletions and withheld records say nothing."""
+async def preview_page(entries: Iterable[RawEntry], preview: PreviewRecord) -> PageOutcome:
+    """Return whether a page counts as accepted, without writing it.
+
+    The preview stops as soon as enough records are accepted. Deletions and withheld records
+    do not count.
+    """
     raws = [entry.raw for entry in entries if entry.raw.body is not None]
-    enough, accepted = len(raws) // ACCEPTED_SHARE_DIVISOR + 1, 0
+    needed, accepted = len(raws) // ACCEPTED_SHARE_DIVISOR + 1, 0
     reasons: Counter[str] = Counter()
     for number, raw in enumerate(raws, 1):
-        outcome = judge(raw)
+        outcome = preview(raw)
         if isinstance(outcome, Rejected):
             reasons[f"{outcome.reason} in {outcome.field or 'the whole record'}"] += 1
         elif not isinstance(outcome, Withheld):
             accepted += 1
-            if accepted >= enough:
+            if accepted >= needed:
                 return PageOutcome(accepted=True, rejected=reasons.total(), reason="")
         if number % RECORDS_PER_YIELD == 0:
             await asyncio.sleep(0)
-    first = reasons.most_common(1)
+    most_frequent = reasons.most_common(1)
     return PageOutcome(
-        accepted=False, rejected=reasons.total(), reason=first[0][0] if first else ""
+        accepted=False,
+        rejected=reasons.total(),
+        reason=most_frequent[0][0] if most_frequent else "",
     )
 
 
 @dataclass(slots=True)
 class RejectionGuard:
-    """Watches one stream; ``limit`` rejected in a row stop it, and 0 never does."""
+    """A guard that stops a stream after ``limit`` rejections in a row; 0 turns it off."""
 
     preview: PreviewRecord
     limit: int
 
     async def check_page(
-        self, ledger: StreamState, entries: Iterable[RawEntry]
+        self, stream_state: StreamState, entries: Iterable[RawEntry]
     ) -> Mapping[str, bytes | None]:
-        """Return what is to be kept once these are written: to be written in the same transaction.
+        """Return the notes that the caller writes in the same transaction as ``entries``.
 
-        Raises :class:`~gateway.errors.Halt` when they are not to be written; the note that says so is durable then.
+        Raises :class:`~gateway.errors.StreamHalted` if the entries must not be written. The
+        note that records the stop is then durable.
         """
-        streak = read_streak(ledger)
-        verdict = await preview_page(entries, self.preview)
-        if verdict.accepted:
-            set_stopped_metric(ledger, stopped=False)
+        streak = read_streak(stream_state)
+        outcome = await preview_page(entries, self.preview)
+        if outcome.accepted:
+            set_stopped_metric(stream_state, stopped=False)
             return {} if streak == RejectionStreak() else {NOTE_NAME: None}
-        if not verdict.rejected:
+        if not outcome.rejected:
             return {}
-        count = streak.count + verdict.rejected
+        count = streak.count + outcome.rejected
         if not self.limit or streak.allowed_by_operator or count < self.limit:
-            set_stopped_metric(ledger, stopped=False)
+            set_stopped_metric(stream_state, stopped=False)
             return {NOTE_NAME: _encode(msgspec.structs.replace(streak, count=count, stopped=False))}
         if not streak.stopped:
-            await ledger.write(
+            await stream_state.write(
                 [], None, notes={NOTE_NAME: _encode(msgspec.structs.replace(streak, stopped=True))}
             )
-        set_stopped_metric(ledger, stopped=True)
+        set_stopped_metric(stream_state, stopped=True)
         raise StreamHalted(
             REASON,
-            f"{count} records in a row would be rejected, most of this page as {verdict.reason}; the page was not written, the cursor "
-            f"stands before it; mend the registry, the connector or its tables, or let them be rejected: "
-            f"`gateway resume {ledger.connector} {ledger.stream}`",
+            f"{count} records in a row would be rejected, most of this page as {outcome.reason}; "
+            "the page was not written, and the cursor is before it; "
+            "fix the registry, the connector or its tables, or accept the rejections with "
+            f"`gateway resume {stream_state.connector} {stream_state.stream}`",
         )
 
 
-async def allow_rejections(ledger: StreamState) -> None:
-    """Let a stream that was stopped go on, whatever is rejected, until a page is accepted again; another one is left as it is."""
-    streak = read_streak(ledger)
+async def allow_rejections(stream_state: StreamState) -> None:
+    """Let a stopped stream continue with rejections until the next accepted page.
+
+    A stream that is not stopped stays unchanged.
+    """
+    streak = read_streak(stream_state)
     if streak.stopped:
-        await ledger.write(
+        await stream_state.write(
             [],
             None,
             notes={
@@ -137,12 +156,12 @@ async def allow_rejections(ledger: StreamState) -> None:
                 )
             },
         )
-        set_stopped_metric(ledger, stopped=False)
+        set_stopped_metric(stream_state, stopped=False)
 
 
-def set_stopped_metric(ledger: StreamState, *, stopped: bool) -> None:
-    """Say in metrics whether the stream was stopped."""
-    metrics.ALL_REJECTED.labels(ledger.connector, ledger.stream).set(int(stopped))
+def set_stopped_metric(stream_state: StreamState, *, stopped: bool) -> None:
+    """Report in the metrics whether the guard has stopped the stream."""
+    metrics.ALL_REJECTED.labels(stream_state.connector, stream_state.stream).set(int(stopped))
 
 
 def _encode(note: RejectionStreak) -> bytes:

@@ -1,4 +1,4 @@
-"""The secrets that the loaded connectors need."""
+"""Check the secrets that the loaded connectors need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def secret_names(value: object) -> set[str]:
-    """Return the name of every secret that a connector, or a part of one, refers to."""
+    """Return the name of every secret to which a connector or a part of one refers."""
     if isinstance(value, Secret):
         return {value.secret}
     if isinstance(value, BaseModel):
@@ -28,14 +28,15 @@ def secret_names(value: object) -> set[str]:
     return set()
 
 
-def check_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> None:
-    """Raise :class:`~gateway.errors.UsageError` naming each secret that is not there, one a line: better now than at the first poll.
+def check_secrets(config: LoadedConfig, secrets: FileSecrets) -> None:
+    """Check that every secret exists and that its file is not world-readable.
 
-    Raises :class:`~gateway.errors.ConfigError` for secrets that every user of this machine may read; root in a container cannot help
-    how they were mounted, and is only told.
+    Raises :class:`~gateway.errors.UsageError` with one line for each missing secret. Raises
+    :class:`~gateway.errors.ConfigError` for world-readable files. If the process is root,
+    such a file is only logged. A container cannot change how its secrets are mounted.
     """
     missing = []
-    for connector in fleet.connectors.values():
+    for connector in config.connectors.values():
         for name in sorted(secret_names(connector)):
             try:
                 secrets(name)
@@ -43,17 +44,17 @@ def check_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> None:
                 missing.append(f"{connector.connector}: {error}")
     if missing:
         raise UsageError("\n".join(missing))
-    found = find_world_readable_secrets(fleet, secrets)
-    if found and os.geteuid():
-        raise ConfigError(found)
-    for finding in found:
+    findings = find_world_readable_secrets(config, secrets)
+    if findings and os.geteuid():
+        raise ConfigError(findings)
+    for finding in findings:
         log.warning("secret is open", reason=str(finding))
 
 
-def find_world_readable_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> list[Finding]:
-    """Return a finding for each secret that every user of this machine may read."""
+def find_world_readable_secrets(config: LoadedConfig, secrets: FileSecrets) -> list[Finding]:
+    """Return a finding for each secret that every user of this machine can read."""
     names = sorted(
-        {name for connector in fleet.connectors.values() for name in secret_names(connector)}
+        {name for connector in config.connectors.values() for name in secret_names(connector)}
     )
     paths = [path for name in names if (path := secrets.world_readable_file(name)) is not None]
     return [
@@ -63,7 +64,7 @@ def find_world_readable_secrets(fleet: LoadedConfig, secrets: FileSecrets) -> li
             0,
             "file-mode",
             "",
-            "everybody on this machine may read this secret; chmod 600 it",
+            "every user of this machine can read this secret; run `chmod 600` on it",
         )
         for path in paths
     ]

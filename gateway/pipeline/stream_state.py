@@ -1,4 +1,7 @@
-"""What one stream has durably written: its cursor and the digest of each record, read back only after fencing."""
+"""Read and write the durable state of one stream: its cursor and its digests.
+
+The state is read only after fencing, so that no other worker can change it afterwards.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ TOO_LARGE = Rejected(
 
 
 class RawEntry(Struct, frozen=True):
-    """One raw record to write, with the digest that makes a repeat of it recognisable."""
+    """One raw record to write, with the digest by which a repeat is recognised."""
 
     raw: RawRecord
     digest: bytes
@@ -39,20 +42,31 @@ class RawEntry(Struct, frozen=True):
 
     @property
     def value(self) -> bytes:
-        """What ``gateway.digests.v1`` keeps: 16 bytes of digest, 8 of the registry's change time in milliseconds."""
+        """The value on ``gateway.digests.v1``, which has 24 bytes.
+
+        The first 16 bytes are the digest. The other 8 are the registry's change time in
+        milliseconds, or zeros if it is unknown. See docs/decisions/0007.
+        """
         if self.changed_at is None:
             return self.digest + bytes(8)
         return self.digest + max(0, int(self.changed_at.timestamp() * 1000)).to_bytes(8, "big")
 
     def supersedes(self, known: bytes) -> bool:
-        """Return whether this says something that ``known`` does not, and is not older than it."""
+        """Return whether the content differs from ``known`` and is not older.
+
+        ``known`` is a :attr:`value`.
+        """
         return self.digest != known[:16] and (
             self.changed_at is None or self.value[16:] >= known[16:]
         )
 
 
 def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
-    """Return the entry that takes a record away from every topic, its digest too, and leaves nothing of its content."""
+    """Return the entry that removes a record and its digest from every topic.
+
+    ``cause`` is ``asked`` if an operator requested the erasure, and ``met`` if an erased
+    record arrived again.
+    """
     return RawEntry(
         RawRecord(
             connector=raw.connector,
@@ -67,7 +81,10 @@ def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
 
 
 class StreamState:
-    """One stream's durable state. A failed write closes it; the next :meth:`open` fences and reads again."""
+    """The durable state of one stream.
+
+    After a failed write, call :meth:`open` again, which fences and reads the state.
+    """
 
     def __init__(
         self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None
@@ -75,13 +92,16 @@ class StreamState:
         self.connector = connector
         self.stream = stream
         self.digests = DigestTable()
-        """Native id to what ``gateway.digests.v1`` holds of it."""
+        """Values of ``gateway.digests.v1`` by native id."""
         self.notes: dict[str, bytes] = {}
-        """What was asked of the stream and what is under way, by name: kept beside the cursor, read by the next owner."""
+        """Pending requests by name, stored next to the cursor; see docs/decisions/0020.
+
+        The next owner of the stream reads them.
+        """
         self.takeover_number = 0
-        """How often the stream was taken. What was read before the last time may not be written any more: see :meth:`write`."""
+        """Number of times this object acquired the stream; see :meth:`write`."""
         self.written_ids: set[str] | None = None
-        """When set, collects the native id of every record that is written."""
+        """If it is a set, :meth:`write` adds the native id of each written record."""
         self._lock = asyncio.Lock()
         self._settings = settings
         self._name = f"{connector}|{stream}".encode()
@@ -92,20 +112,24 @@ class StreamState:
         self._suppressed = SuppressionList()
 
     async def open(self) -> bytes | None:
-        """Make sure this instance owns the stream; return its cursor, or ``None`` when it was never read."""
+        """Acquire the stream unless this object owns it, and return its cursor.
+
+        Returns ``None`` if the stream has no cursor yet. Raises
+        :class:`~gateway.errors.RetryLater`, :class:`~gateway.errors.Fenced`,
+        :class:`~gateway.errors.Denied` or :class:`~gateway.errors.IntegrityStop`.
+        """
         async with self._lock:
             if self._transactional.ready:
                 return self._cursor
             try:
                 return await self._acquire()
             except BaseException:
-                await (
-                    self._transactional.close()
-                )  # fenced, but what was read before is not what stands there now
+                # The producer has fenced, but the state in memory may be out of date.
+                await self._transactional.close()
                 raise
 
     async def _acquire(self) -> bytes | None:
-        """Fence, then read."""
+        """Fence first, then read the cursor, the notes, the digests and the suppressions."""
         await self._transactional.fence()
         cursors = await read_partition(
             self._settings,
@@ -120,23 +144,23 @@ class StreamState:
             for key, value in cursors.items()
             if key.startswith(prefix)
         }
-        known = DigestTable()
+        digests = DigestTable()
 
-        def keep(key: bytes, value: bytes | None) -> None:
+        def store_digest(key: bytes, value: bytes | None) -> None:
             native_id = key[len(prefix) :].decode()
             if value is None:
-                known.pop(native_id, None)
+                digests.pop(native_id, None)
             else:
-                known[native_id] = value
+                digests[native_id] = value
 
         await read_partition(
             self._settings,
             DIGESTS.name,
             partition_for(self._name, DIGESTS.partitions),
             [prefix],
-            on_record=keep,
+            on_record=store_digest,
         )
-        self.digests = known
+        self.digests = digests
         self._suppressed = await read_suppression_list(self._settings, self._subjects)
         self.takeover_number += 1
         return self._cursor
@@ -150,30 +174,43 @@ class StreamState:
         notes: Mapping[str, bytes | None] = MappingProxyType({}),
         opened: int | None = None,
     ) -> None:
-        """Write raw records, their digests, the cursor, ``notes`` and ``also`` in one transaction; afterwards :attr:`known` includes them.
+        """Write raw records, digests, notes and the cursor in one transaction.
 
-        A note that is ``None`` is forgotten. ``opened`` is what :attr:`opened` was when the records were asked for: when the stream was
-        taken anew since, this raises :class:`~gateway.errors.RetryLater`.
+        1. Replace suppressed records: drop them, or erase what was stored of them.
+        2. Check that the stream was not acquired again since the records were read.
+        3. Encode the records into batches.
+        4. Commit them in one transaction.
+        5. Update the cursor, the notes and the digests in memory.
+        6. Count the records that the harmonise stage will not count.
 
-        What was erased is not written, whoever asks for it: it ends as deleted, and what stood of it before is taken away.
-        A record that does not fit its topic ends as a rejection in the same transaction. It is found by trying: the first time this
-        raises :class:`~gateway.errors.RetryLater`, and the page is read and written again.
+        A note of ``None`` is deleted. ``extra_records`` are part of the same transaction.
+        ``opened`` is the :attr:`takeover_number` at the time of reading.
+
+        Raises :class:`~gateway.errors.RetryLater` if step 2 fails. Raises it also the first
+        time a record exceeds the size limit of its topic. When the caller writes the page
+        again, a rejection takes the place of the record. Raises the other errors of
+        :meth:`TransactionalProducer.commit` unchanged.
         """
+        # 1. Replace suppressed records.
         entries, suppressed = self._without_suppressed(entries)
         if not entries and not extra_records and not notes and cursor in {None, self._cursor}:
             self._count_suppressed(suppressed, without_raw_record=suppressed)
             return
         try:
             async with self._lock:
+                # 2. Records that were read before the last takeover may be out of date.
                 if opened not in {None, self.takeover_number}:
                     raise RetryLater(
                         "taken_anew",
-                        f"{self.connector} {self.stream}: was taken anew meanwhile",
+                        f"{self.connector} {self.stream}: the stream was acquired again "
+                        "since these records were read",
                         after=0,
                     )
+                # 3. Encode the records.
                 batches = await self._transactional.add_records(
                     self._outgoing(entries, cursor, extra_records, notes)
                 )
+                # 4. Commit.
                 with tracing.span("write", **{"gateway.records": len(entries)}):
                     await self._transactional.commit(batches)
         except RecordTooLarge as error:
@@ -186,6 +223,7 @@ class StreamState:
                 f"{len(error.indexes) or 'some'} records do not fit {RAW.name}",
                 after=0,
             ) from None
+        # 5. Update the state in memory.
         self._cursor = cursor if cursor is not None else self._cursor
         self.notes |= {name: value for name, value in notes.items() if value is not None}
         for name in [name for name, value in notes.items() if value is None]:
@@ -197,6 +235,7 @@ class StreamState:
                 self.digests.pop(entry.raw.native_id, None)
             else:
                 self.digests[entry.raw.native_id] = entry.value
+        # 6. Count.
         if self._too_large:
             self._count_too_large(entries)
         self._count_suppressed(
@@ -205,7 +244,10 @@ class StreamState:
         )
 
     def _without_suppressed(self, entries: list[RawEntry]) -> tuple[list[RawEntry], int]:
-        """Return what may be written, and how many were suppressed: an erasure stands for one of which something is still there."""
+        """Return the entries to write, and the number of suppressed records.
+
+        A suppressed record that has a digest becomes an erasure. Any other is dropped.
+        """
         if not self._suppressed.records and not self._suppressed.persons:
             return entries, 0
         kept: list[RawEntry] = []
@@ -221,7 +263,11 @@ class StreamState:
         return kept, suppressed
 
     def _count_suppressed(self, suppressed: int, *, without_raw_record: int) -> None:
-        """Count what was suppressed; ``gone`` of it leaves no trace on the raw topic, so the stage will not count it as deleted."""
+        """Count suppressed records.
+
+        ``without_raw_record`` of them are not written to the raw topic. They are counted as
+        deleted here, because the harmonise stage does not see them.
+        """
         if suppressed:
             metrics.SUPPRESSED.labels(self.connector, self.stream).inc(suppressed)
         if without_raw_record:
@@ -234,22 +280,26 @@ class StreamState:
         extra_records: Sequence[OutgoingRecord],
         notes: Mapping[str, bytes | None],
     ) -> Iterator[OutgoingRecord]:
-        """Give what is to be written, the records of the entries first; each goes into its batch while it is new."""
+        """Yield the records to write, those of the entries first.
+
+        :meth:`write` relies on two records per entry. Each record is encoded soon after it
+        is created; see :mod:`gateway.kafka.batches`.
+        """
         for entry in entries:
             records = self._encode_entry(entry)
             tracing.add_trace_header(records, RAW.name)
             yield from records
-        kept = {self._name + b"|" + name.encode(): value for name, value in notes.items()}
+        values = {self._name + b"|" + name.encode(): value for name, value in notes.items()}
         if cursor is not None:
-            kept[self._name] = cursor
-        for key, value in kept.items():
+            values[self._name] = cursor
+        for key, value in values.items():
             yield OutgoingRecord(
                 CURSORS.name, key, value, [], partition_for(self._name, CURSORS.partitions)
             )
         yield from extra_records
 
     def _encode_entry(self, entry: RawEntry) -> tuple[OutgoingRecord, OutgoingRecord]:
-        """Return the raw record, or the rejection in its place, and the digest."""
+        """Return the digest of an entry and its raw record, or a rejection in its place."""
         raw = entry.raw
         key = self._name + b"|" + raw.native_id.encode()
         value = None if raw.erasure else entry.value
@@ -263,14 +313,14 @@ class StreamState:
         ), digest
 
     def _count_too_large(self, entries: list[RawEntry]) -> None:
-        large = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
-        if large:
-            metrics.RECORDS.labels(self.connector, self.stream, "rejected").inc(len(large))
+        written = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
+        if written:
+            metrics.RECORDS.labels(self.connector, self.stream, "rejected").inc(len(written))
             metrics.REJECTIONS.labels(
                 self.connector, self.stream, TOO_LARGE.reason, TOO_LARGE.field
-            ).inc(len(large))
-            self._too_large -= large
+            ).inc(len(written))
+            self._too_large -= written
 
     async def close(self) -> None:
-        """Let go of the producer."""
+        """Close the producer. A later :meth:`open` acquires the stream again."""
         await self._transactional.close()

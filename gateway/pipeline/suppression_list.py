@@ -1,4 +1,4 @@
-"""The list of erased records and persons, read from Kafka."""
+"""Read the list of erased records and persons from Kafka."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from gateway.records import RawRecord
 from gateway.settings import Settings
 
 Subjects = Callable[[RawRecord], Iterable[str]]
-"""Give the suppression ids of everybody a raw record names."""
+"""Return the suppression ids of every person in a raw record."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuppressionList:
-    """The entries as they were when a stream was taken. ``subjects`` is asked only when there are entries for persons."""
+    """The suppression list at the time a stream was acquired.
+
+    ``subjects`` is called only if the list contains persons.
+    """
 
     keys: tuple[bytes, ...] = ()
     records: frozenset[str] = frozenset()
@@ -29,7 +32,7 @@ class SuppressionList:
     subjects: Subjects | None = field(default=None, compare=False)
 
     def __call__(self, raw: RawRecord) -> bool:
-        """Return whether a record may not be kept."""
+        """Return whether the record, or a person in it, was erased."""
         if self.records and any(
             suppression_id(key, raw.connector, raw.native_id) in self.records for key in self.keys
         ):
@@ -42,20 +45,21 @@ class SuppressionList:
 async def read_suppression_list(
     settings: Settings, subjects: Subjects | None = None
 ) -> SuppressionList:
-    """Return what must not come back.
+    """Return the list of erased records and persons.
 
-    Raises :class:`~gateway.errors.IntegrityStop` when an entry was made with a key that is not here: without it nobody can tell who
-    was erased, and going on could bring them back.
+    Raises :class:`~gateway.errors.IntegrityStop` if this worker lacks the key of an entry.
+    Without the key it cannot recognise the erased data, and could publish it again.
     """
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
-    known = {key_id(key) for key in keys}
-    found: dict[SuppressionKind, set[str]] = {"record": set(), "person": set()}
+    key_ids = {key_id(key) for key in keys}
+    ids: dict[SuppressionKind, set[str]] = {"record": set(), "person": set()}
     for name, value in (await read_partition(settings, SUPPRESSIONS.name, 0)).items():
         entry = msgspec.json.decode(value, type=SuppressionEntry)
-        if entry.key_id not in known:
+        if entry.key_id not in key_ids:
             raise IntegrityStop(
-                f"{SUPPRESSIONS.name}: an entry was made with the key {entry.key_id}, not known here, so what was erased could come back; "
-                "set GATEWAY_PERMANENT_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to it"
+                f"{SUPPRESSIONS.name}: an entry was made with the key {entry.key_id}, which this "
+                "worker does not have, so erased records could be published again; "
+                "set GATEWAY_PERMANENT_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to that key"
             )
-        found[entry.kind].add(name.decode())
-    return SuppressionList(keys, frozenset(found["record"]), frozenset(found["person"]), subjects)
+        ids[entry.kind].add(name.decode())
+    return SuppressionList(keys, frozenset(ids["record"]), frozenset(ids["person"]), subjects)

@@ -113,7 +113,8 @@ def test_unknown_suppression_key_stops_the_stream(broker: Broker):
     asyncio.run(opened(old))
     with pytest.raises(
         IntegrityStop,
-        match="not known here, so what was erased could come back; set GATEWAY_PERMANENT_KEY",
+        match="this worker does not have, so erased records could be published again; "
+        "set GATEWAY_PERMANENT_KEY",
     ):
         asyncio.run(opened(settings(broker)))
     asyncio.run(

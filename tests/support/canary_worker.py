@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from gateway.observability import metrics
-from gateway.pipeline import harmonise_stage, record_processor
+from gateway.pipeline import chunk_processing, record_processor
 from gateway.worker import stream_poller
 
 BREAKS = "Breaks the gateway"
@@ -37,7 +37,7 @@ def plant() -> None:
     headers, rejection, broken, failed = (
         record_processor.encode_document_headers,
         record_processor.encode_rejection,
-        harmonise_stage.process_or_reject,
+        chunk_processing.process_or_reject,
         stream_poller.StreamPoller._record_failure,
     )
 
@@ -64,7 +64,7 @@ def plant() -> None:
     (
         record_processor.encode_document_headers,
         record_processor.encode_rejection,
-        harmonise_stage.process_or_reject,
+        chunk_processing.process_or_reject,
         stream_poller.StreamPoller._record_failure,
     ) = (
         told,
