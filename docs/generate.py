@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from gateway import errors
 from gateway.cli import app
-from gateway.config.reference_docs import block_name, list_blocks
+from gateway.config.reference_docs import block_name, list_blocks, to_markdown
 from gateway.messages.topics import personal_data_table
 from gateway.settings import Settings
 
@@ -355,6 +355,7 @@ def _paragraphs(text: str) -> str:
 def connector_language_page() -> str:
     """Return the overview of the connector language, which links to the generated page next to the connectors."""
     whole = "../../connectors/README.md"
+    blocks, targets = re.findall(r"^## (.+)$", to_markdown("", {}), flags=re.MULTILINE)
     lines = [
         "# The connector language",
         "",
@@ -371,8 +372,8 @@ def connector_language_page() -> str:
         f"| [Expressions]({whole}#expressions) | which expressions read JSON, XML and CSV |",
         f"| [Rules]({whole}#rules) | how a field receives its value |",
         f"| [Requests]({whole}#requests) | placeholders, cursors, paging and decoding |",
-        f"| [Every block]({whole}#every-block) | every block and option, with type and default |",
-        f"| [What a rule may fill]({whole}#what-a-rule-may-fill) | every field of every kind of record |",
+        f"| [{blocks}]({whole}#{_anchor(blocks)}) | every block and option, with type and default |",
+        f"| [{targets}]({whole}#{_anchor(targets)}) | every field of every kind of record |",
         "",
         "## Help in your editor",
         "",
@@ -393,6 +394,10 @@ def connector_language_page() -> str:
         first = " ".join((model.__doc__ or "").split("\n\n")[0].split())
         lines.append(f"| [{name}]({whole}#{name.lower()}) | {_cell(first)} |")
     return "\n".join(lines) + "\n"
+
+
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")
 
 
 # --- files
