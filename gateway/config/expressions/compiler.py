@@ -1,7 +1,11 @@
-"""Select values from a payload: XPath 1.0 for XML, JMESPath for JSON, column names for CSV, and ``$name`` for what was kept.
+"""Compile expressions that select values from a payload.
 
-Everything is decided when the file loads. A path of plain names becomes a direct walk; only the rest is left to the engines.
-A select gives a list: nothing found is ``[]``, and a JSON ``null`` is nothing.
+An expression is XPath 1.0 for XML, JMESPath for JSON, or a column name for CSV. ``$name`` reads a
+value that the stream keeps.
+
+Compilation happens once, when the file loads. A path of plain names becomes a direct walk, and the
+libraries evaluate all other expressions. The result is always a list. It is empty when the
+expression finds nothing, or only a JSON ``null``.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from jmespath.functions import Functions
 from lxml import etree
 
 from gateway.config.expressions import jmespath_compiler
+from gateway.config.expressions.json_paths import as_list, compile_json_path, parse_json_path
 
 PayloadKind = Literal["xml", "json", "csv"]
 Context = Mapping[str, Any]
@@ -29,11 +34,14 @@ BUILT_IN_PREFIXES = {
     "atom": "http://www.w3.org/2005/Atom",
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
 }
-"""Prefixes that need no declaration."""
+"""XML prefixes that need no declaration."""
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot work. ``column`` counts from 0 inside the expression; ``code`` names the mistake."""
+    """The expression is not valid.
+
+    ``column`` counts from 0 inside the expression. ``code`` names the mistake.
+    """
 
     def __init__(self, code: str, message: str, column: int = 0) -> None:
         super().__init__(message)
@@ -42,12 +50,18 @@ class ExpressionError(ValueError):
 
 
 class EvaluationError(ValueError):
-    """A value that an expression cannot work with, such as a number where a function takes a list. Holds no value."""
+    """The expression cannot process a value, such as a number in place of a list.
+
+    The message never contains the value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledExpression:
-    """A compiled expression. Call it with a node and a context; ``run`` is the same without the extra call."""
+    """A compiled expression.
+
+    Call it with a node and a context. ``run`` does the same, without the cost of an extra call.
+    """
 
     text: str
     kind: PayloadKind
@@ -55,12 +69,15 @@ class CompiledExpression:
     is_direct_path: bool
     variables: frozenset[str] = frozenset()
     first_names: frozenset[str] = frozenset()
-    """First names the expression touches, for coverage."""
+    """The first names in the expression's paths, for the report on unread fields."""
     direct_path: Any = None
-    """What a plain path walks: keys in JSON; children, attribute and own text in XML. ``None`` when it is no plain path."""
+    """The steps of a plain path, or ``None`` for any other expression.
+
+    In JSON the steps are keys. In XML they are children, an attribute and the element's own text.
+    """
 
     def __call__(self, node: Any, context: Context | None = None) -> list[Any]:
-        """Return what was found, without ``None``."""
+        """Return the values that the expression finds, without ``None``."""
         return self.run(node, context or {})
 
 
@@ -72,15 +89,18 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 def compile_expression(
     kind: PayloadKind, text: str, namespaces: Mapping[str, str] | None = None
 ) -> CompiledExpression:
-    """Compile an expression; raises :class:`ExpressionError` for everything that can be known beforehand."""
+    """Compile an expression.
+
+    Raises :class:`ExpressionError` for every mistake that is visible without a payload.
+    """
     stripped = text.strip()
-    if found := _VARIABLE.fullmatch(stripped):
+    if match := _VARIABLE.fullmatch(stripped):
         return CompiledExpression(
-            text, kind, _compile_context_value(found[1]), True, frozenset({found[1]})
+            text, kind, _compile_context_value(match[1]), True, frozenset({match[1]})
         )
-    if kind == "json" and (found := _VARIABLE_PATH.fullmatch(stripped)):
+    if kind == "json" and (match := _VARIABLE_PATH.fullmatch(stripped)):
         return _compile_kept_path(
-            found[1], _compile_jmespath(found[2].removeprefix("."), kind), text
+            match[1], _compile_jmespath(match[2].removeprefix("."), kind), text
         )
     if kind == "xml":
         return _compile_xpath(stripped, {**BUILT_IN_PREFIXES, **(namespaces or {})})
@@ -95,11 +115,12 @@ def _compile_context_value(name: str) -> Evaluate:
     return run
 
 
-# XML ------------------------------------------------------------------------------------------------------------------
+# XML
 
 _NAME = r"[^\W\d][\w.-]*"
 _STEP = re.compile(
-    rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?:\[@(?P<attribute>(?:{_NAME}:)?{_NAME})='(?P<value>[^']*)'\])?"
+    rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})"
+    rf"(?:\[@(?P<attribute>(?:{_NAME}:)?{_NAME})='(?P<value>[^']*)'\])?"
 )
 _ATTRIBUTE = re.compile(rf"@(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 
@@ -134,18 +155,19 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
 
     def run(node: Any, context: Context) -> list[Any]:
         try:
-            found = (
+            result = (
                 compiled(node, **{name: context.get(name, "") for name in variables})
                 if variables
                 else compiled(node)
             )
         except etree.XPathError as error:
             raise EvaluationError(
-                f"the expression cannot work with what it found: {type(error).__name__}"
+                f"the expression cannot process the value it selected: {type(error).__name__}"
             ) from None
-        if isinstance(found, list):
-            return found
-        return [] if found == "" or found != found else [found]  # noqa: PLR0124 - NaN, what number() gives for no number
+        if isinstance(result, list):
+            return result
+        # XPath's number() returns NaN for a text without a number. Only NaN differs from itself.
+        return [] if result == "" or result != result else [result]  # noqa: PLR0124
 
     return CompiledExpression(text, "xml", run, False, variables, _names_read(text))
 
@@ -156,20 +178,26 @@ def _unknown_function_message(text: str) -> str:
             etree.XPath(f"{name}()")(etree.Element("empty"))
         except etree.XPathError as error:
             if "unregistered" in str(error).lower():
-                return f"XPath 1.0 has no function '{name}'; write it with those it has, such as contains, substring-before, not and count"
+                return (
+                    f"XPath 1.0 has no function '{name}'; use the functions it has, "
+                    "such as contains, substring-before, not and count"
+                )
     return f"XPath 1.0 has no such function in {text!r}"
 
 
 def _check_prefixes(text: str, namespaces: Mapping[str, str]) -> None:
-    bare = _QUOTED.sub(lambda found: "'" + "x" * (len(found[0]) - 2) + "'", text)
-    for found in re.finditer(rf"(?<![\w.:-])({_NAME}):(?!:)(?={_NAME}|\*)", bare):
-        if found[1] not in namespaces:
-            known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
-            raise ExpressionError(
-                "undefined-prefix",
-                f"prefix '{found[1]}' is not declared; add it under namespaces (declared: {known})",
-                found.start(1),
-            )
+    bare = _QUOTED.sub(lambda quoted: "'" + "x" * (len(quoted[0]) - 2) + "'", text)
+    for match in re.finditer(rf"(?<![\w.:-])({_NAME}):(?!:)(?={_NAME}|\*)", bare):
+        if match[1] not in namespaces:
+            raise _undefined_prefix(match[1], namespaces, match.start(1))
+
+
+def _undefined_prefix(
+    prefix: str, namespaces: Mapping[str, str], column: int = 0
+) -> ExpressionError:
+    declared = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
+    message = f"prefix '{prefix}' is not declared; add it under namespaces (declared: {declared})"
+    return ExpressionError("undefined-prefix", message, column)
 
 
 def _names_read(text: str) -> frozenset[str]:
@@ -177,7 +205,10 @@ def _names_read(text: str) -> frozenset[str]:
 
 
 def _compile_direct_xpath(text: str, namespaces: Mapping[str, str]) -> tuple[Evaluate, Any] | None:
-    """Return a direct walk for ``a/b/@c``, ``a[@x='y']``, ``.`` and ``text()``, or ``None`` when it is not that simple."""
+    """Return a direct walk for a simple path, or ``None`` for any other.
+
+    Simple paths are ``a/b/@c``, ``a[@x='y']``, ``.`` and ``text()``.
+    """
     if text == ".":
         return (lambda node, _context: [node]), ((), None, False)
     steps = _split_steps(text)
@@ -189,16 +220,16 @@ def _compile_direct_xpath(text: str, namespaces: Mapping[str, str]) -> tuple[Eva
         if last and step == "text()":
             own_text = True
             continue
-        if last and (found := _ATTRIBUTE.fullmatch(step)):
-            attribute = _clark_name(found["prefix"], found["name"], namespaces)
+        if last and (match := _ATTRIBUTE.fullmatch(step)):
+            attribute = _clark_name(match["prefix"], match["name"], namespaces)
             continue
-        found = _STEP.fullmatch(step)
-        if not found:
+        match = _STEP.fullmatch(step)
+        if not match:
             return None
-        prefix, _, name = (found["attribute"] or "").rpartition(":")
-        key = _clark_name(prefix or None, name, namespaces) if found["attribute"] else None
+        prefix, _, name = (match["attribute"] or "").rpartition(":")
+        key = _clark_name(prefix or None, name, namespaces) if match["attribute"] else None
         tags.append(
-            (_clark_name(found["prefix"], found["name"], namespaces), key, found["value"] or "")
+            (_clark_name(match["prefix"], match["name"], namespaces), key, match["value"] or "")
         )
     return _build_walk(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
 
@@ -211,11 +242,7 @@ def _clark_name(prefix: str | None, name: str, namespaces: Mapping[str, str]) ->
     if not prefix:
         return name
     if prefix not in namespaces:
-        known = ", ".join(sorted(set(namespaces) - set(BUILT_IN_PREFIXES))) or "none"
-        raise ExpressionError(
-            "undefined-prefix",
-            f"prefix '{prefix}' is not declared; add it under namespaces (declared: {known})",
-        )
+        raise _undefined_prefix(prefix, namespaces)
     return f"{{{namespaces[prefix]}}}{name}"
 
 
@@ -243,16 +270,20 @@ def _build_walk(
             if not nodes:
                 return nodes
         if attribute is not None:
-            return [value for found in nodes if (value := found.get(attribute)) is not None]
+            return [value for node in nodes if (value := node.get(attribute)) is not None]
         if own_text:
-            return [found.text for found in nodes if found.text]
+            return [node.text for node in nodes if node.text]
         return nodes
 
     return run
 
 
 def text_of(value: Any) -> str:
-    """Return the text of anything a select gives: an element's whole text, a number as written, ``true``."""
+    """Return the text of a selected value.
+
+    An element gives its whole text. A whole number has no decimal point, and booleans are lower
+    case.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, etree._Element):  # noqa: SLF001 - lxml has no public name for it
@@ -265,27 +296,24 @@ def text_of(value: Any) -> str:
 
 
 def is_element(value: Any) -> bool:
-    """Whether a value is an XML element."""
+    """Return whether a value is an XML element."""
     return isinstance(value, etree._Element)  # noqa: SLF001
 
 
-# JSON -----------------------------------------------------------------------------------------------------------------
-
-_PLAIN_STEP = re.compile(r"(?P<name>[^\W\d]\w*)|\"(?P<quoted>[^\"\\]+)\"")
-_INDEX = re.compile(r"\[(-?\d+|\*?)\]")
+# JSON
 
 
 def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
     if text == "@":
-        return CompiledExpression(text, kind, lambda node, _context: _as_list(node), True)
-    steps = _parse_direct_path(text)
+        return CompiledExpression(text, kind, lambda node, _context: as_list(node), True)
+    steps = parse_json_path(text)
     if steps is not None:
         first = frozenset(step for step in steps[:1] if isinstance(step, str))
         keys = tuple(step for step in steps if isinstance(step, str))
         return CompiledExpression(
             text,
             kind,
-            _compile_direct_jmespath(steps),
+            compile_json_path(steps),
             is_direct_path=True,
             first_names=first,
             direct_path=keys if len(keys) == len(steps) else None,
@@ -295,7 +323,7 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
     except (JMESPathError, ValueError, RecursionError) as error:
         if kind == "csv" and "$" not in text:
             return CompiledExpression(
-                text, kind, _compile_direct_jmespath([text]), True, first_names=frozenset({text})
+                text, kind, compile_json_path([text]), True, first_names=frozenset({text})
             )
         column = (
             getattr(error, "lex_position", 0) if isinstance(error, LexerError | ParseError) else 0
@@ -315,23 +343,23 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
 
     def run(node: Any, _context: Context) -> list[Any]:
         try:
-            return _as_list(find(node))
+            return as_list(find(node))
         except JMESPathTypeError as error:
             if error.actual_type == "null":
-                return []  # nothing was found for the function to work on
+                return []  # The function got no value.
             raise EvaluationError(
-                f"{error.function_name}() met a value of another type than it takes"
+                f"{error.function_name}() does not accept a value of this type"
             ) from None
         except (JMESPathError, RecursionError, OverflowError, TypeError, ValueError) as error:
             raise EvaluationError(
-                f"the expression cannot work with what it found: {type(error).__name__}"
+                f"the expression cannot process the value it selected: {type(error).__name__}"
             ) from None
 
     return CompiledExpression(text, kind, run, False, first_names=reads)
 
 
 def _compile_kept_path(name: str, rest: CompiledExpression, text: str) -> CompiledExpression:
-    """Read on inside a value that was kept: ``$root.meta.issued``, ``$parent.code``."""
+    """Compile a path inside a kept value, such as ``$root.meta.issued`` or ``$parent.code``."""
 
     def run(_node: Any, context: Context) -> list[Any]:
         value = context.get(name)
@@ -352,10 +380,9 @@ def _check_functions(tree: Any, text: str) -> frozenset[str]:
         if node.get("type") == "function_expression":
             name = node["value"]
             if name not in table:
-                near = ", ".join(sorted(table))
                 raise ExpressionError(
                     "unknown-function",
-                    f"JMESPath has no function '{name}'; it has {near}",
+                    f"JMESPath has no function '{name}'; it has {', '.join(sorted(table))}",
                     max(text.find(name), 0),
                 )
             signature = table[name]["signature"]
@@ -371,91 +398,3 @@ def _check_functions(tree: Any, text: str) -> frozenset[str]:
 
     visit(tree)
     return frozenset(reads)
-
-
-def _parse_direct_path(text: str) -> list[str | int | None] | None:
-    """Take ``a.b[0].c[].d`` apart: names, positions, and ``None`` for "each of the list"."""
-    steps: list[str | int | None] = []
-    position = 0
-    while position < len(text):
-        if text[position] == "[":
-            found = _INDEX.match(text, position)
-            if not found or found[1] == "*":
-                return None
-            steps.append(int(found[1]) if found[1] else None)
-        else:
-            if steps:
-                if text[position] != ".":
-                    return None
-                position += 1
-            found = _PLAIN_STEP.match(text, position)
-            if not found:
-                return None
-            steps.append(found["name"] or found["quoted"])
-        position = found.end()
-    if None in steps and any(isinstance(step, int) for step in steps[steps.index(None) :]):
-        return None
-    return steps or None
-
-
-def _compile_direct_jmespath(steps: list[str | int | None]) -> Evaluate:  # noqa: C901 - three shapes of one walk
-    if len(steps) == 1 and isinstance(steps[0], str):
-        only = steps[0]
-
-        def one(node: Any, _context: Context) -> list[Any]:
-            value = node.get(only) if type(node) is dict else None
-            if value is None:
-                return []
-            return _as_list(value) if type(value) is list else [value]
-
-        return one
-    if None not in steps:
-
-        def walk_keys(node: Any, _context: Context) -> list[Any]:
-            for step in steps:
-                if type(node) is dict:
-                    node = node.get(step)
-                elif type(node) is list and type(step) is int and -len(node) <= step < len(node):
-                    node = node[step]
-                else:
-                    return []
-            return _as_list(node)
-
-        return walk_keys
-
-    def walk_lists(node: Any, _context: Context) -> list[Any]:
-        nodes, each = [node], False
-        for step in steps:
-            if (
-                step is None
-            ):  # as JMESPath flattens: what is a list among the items is spread once, what is none stays
-                found = (
-                    nodes if each else next((value for value in nodes if type(value) is list), [])
-                )
-                nodes = [
-                    item for value in found for item in (value if type(value) is list else (value,))
-                ]
-                each = True
-            elif type(step) is int:
-                nodes = [
-                    found[step]
-                    for found in nodes
-                    if type(found) is list and -len(found) <= step < len(found)
-                ]
-            else:
-                nodes = [
-                    item
-                    for found in nodes
-                    if type(found) is dict and (item := found.get(step)) is not None
-                ]
-        return [item for item in nodes if item is not None]
-
-    return walk_lists
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    if type(value) is list:
-        return [item for item in value if item is not None]
-    return [value]

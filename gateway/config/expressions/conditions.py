@@ -1,4 +1,4 @@
-"""Conditions on a record or a reply, compiled once: ``{path: EXPR, is: [...]}``."""
+"""Compile the conditions on records and replies, such as ``{path: EXPR, is: [...]}``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Predicate = Callable[[Any, Context], bool]
 
 
 def text_matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Return a test for texts: plain words, and patterns with ``*``."""
+    """Return a test that accepts the given words, and texts that match a pattern with ``*``."""
     plain = frozenset(pattern for pattern in patterns if "*" not in pattern)
     wild = [re.compile(translate(pattern)) for pattern in patterns if "*" in pattern]
     if not wild:
@@ -25,7 +25,7 @@ def text_matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def compile_values_condition(condition: Condition) -> Callable[[list[str]], bool]:
-    """Return the test of a condition on the texts its path or header gave."""
+    """Return the test that a condition applies to the texts of its path or header."""
     if condition.is_:
         fits = text_matcher(condition.is_)
         return lambda texts: any(map(fits, texts))
@@ -47,7 +47,7 @@ def compile_values_condition(condition: Condition) -> Callable[[list[str]], bool
 def compile_record_condition(
     condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]
 ) -> Predicate:
-    """Compile a condition that looks at a record or a decoded reply by ``path``."""
+    """Compile a condition that tests the ``path`` of a record or a decoded reply."""
     select = compile_expression(kind, condition.path or ".", namespaces).run
     if not (
         condition.is_
@@ -68,7 +68,7 @@ def _number(text: str) -> Decimal:
 
 
 def _is_truthy(values: list[Any]) -> bool:
-    """Say whether a select found something that counts: not nothing, blank, ``false`` or 0."""
+    """Return whether a selection has a value other than a blank text, ``false`` and 0."""
     return any(_is_truthy_value(value) for value in values)
 
 

@@ -1,6 +1,7 @@
-"""JMESPath, decided at load: the tree of an expression as closures. What is here means what the jmespath library means by it.
+"""Compile a parsed JMESPath expression into Python functions, which run faster than the library.
 
-Functions, slices, multi-selects and orderings are left to the library's own interpreter, each where it stands in the tree.
+The functions return the same results as the jmespath library. The library's own interpreter
+evaluates the remaining parts of a tree: functions, slices, multi-selects and orderings.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ Tree = Any
 
 
 def compile_tree(tree: Tree) -> EvaluateNode:
-    """Return the function of a parsed expression: from a value to what it finds in it, ``None`` for nothing."""
+    """Return the function of a parsed expression.
+
+    It takes a value and returns the selected part, or ``None``.
+    """
     make = _COMPILERS.get(tree["type"])
     return make(tree) if make is not None else _interpreted(tree)
 
@@ -67,12 +71,10 @@ def _projection(tree: Tree) -> EvaluateNode:
     base, each = map(compile_tree, tree["children"])
 
     def projection(value: Any) -> Any:
-        found = base(value)
-        return (
-            [one for item in found if (one := each(item)) is not None]
-            if isinstance(found, list)
-            else None
-        )
+        items = base(value)
+        if not isinstance(items, list):
+            return None
+        return [result for item in items if (result := each(item)) is not None]
 
     return projection
 
@@ -81,11 +83,13 @@ def _filter(tree: Tree) -> EvaluateNode:
     base, each, test = map(compile_tree, tree["children"])
 
     def filtered(value: Any) -> Any:
-        found = base(value)
-        if not isinstance(found, list):
+        items = base(value)
+        if not isinstance(items, list):
             return None
         return [
-            one for item in found if not is_false(test(item)) and (one := each(item)) is not None
+            result
+            for item in items
+            if not is_false(test(item)) and (result := each(item)) is not None
         ]
 
     return filtered
@@ -95,24 +99,22 @@ def _flatten(tree: Tree) -> EvaluateNode:
     (base,) = map(compile_tree, tree["children"])
 
     def flat(value: Any) -> Any:
-        found = base(value)
-        return (
-            [one for item in found for one in (item if isinstance(item, list) else (item,))]
-            if isinstance(found, list)
-            else None
-        )
+        items = base(value)
+        if not isinstance(items, list):
+            return None
+        return [inner for item in items for inner in (item if isinstance(item, list) else (item,))]
 
     return flat
 
 
 def _or(tree: Tree) -> EvaluateNode:
     left, right = map(compile_tree, tree["children"])
-    return lambda value: right(value) if is_false(found := left(value)) else found
+    return lambda value: right(value) if is_false(first := left(value)) else first
 
 
 def _and(tree: Tree) -> EvaluateNode:
     left, right = map(compile_tree, tree["children"])
-    return lambda value: found if is_false(found := left(value)) else right(value)
+    return lambda value: first if is_false(first := left(value)) else right(value)
 
 
 def _comparator(tree: Tree) -> EvaluateNode:
@@ -121,28 +123,38 @@ def _comparator(tree: Tree) -> EvaluateNode:
         return _interpreted(tree)
     left, right = map(compile_tree, tree["children"])
     plain, alike = tree["children"][1], tree["value"] == "eq"
-    if (
-        plain["type"] == "literal" and type(plain["value"]) is str
-    ):  # text is never mistaken for a truth value
+    if plain["type"] == "literal" and type(plain["value"]) is str:
+        # JMESPath compares numbers and truth values in a special way, but text as Python does.
         literal = plain["value"]
         return lambda value: (left(value) == literal) is alike
     return lambda value: compare(left(value), right(value))
 
 
 def is_false(value: Any) -> bool:
-    """Whether a value counts as false: nothing, ``false``, and what is empty; 0 is true."""
+    """Return whether JMESPath treats a value as false: ``null``, ``false`` or empty, but not 0."""
     return not value and (value is None or value is False or isinstance(value, str | list | dict))
 
 
 _COMPILERS: dict[str, Callable[[Tree], EvaluateNode]] = {
-    "field": _field, "index": _index, "identity": _identity, "current": _identity, "literal": _literal, "subexpression": _compile_chain,
-    "index_expression": _compile_chain, "pipe": _compile_chain, "projection": _projection, "filter_projection": _filter, "flatten": _flatten,
-    "or_expression": _or, "and_expression": _and, "comparator": _comparator,
-}  # fmt: skip
+    "field": _field,
+    "index": _index,
+    "identity": _identity,
+    "current": _identity,
+    "literal": _literal,
+    "subexpression": _compile_chain,
+    "index_expression": _compile_chain,
+    "pipe": _compile_chain,
+    "projection": _projection,
+    "filter_projection": _filter,
+    "flatten": _flatten,
+    "or_expression": _or,
+    "and_expression": _and,
+    "comparator": _comparator,
+}
 
 
 def describe_error(error: Exception) -> str:
-    """Say why a text is no expression."""
+    """Return why a text is not a valid expression."""
     if isinstance(error, LexerError):
         return str(error.message).rstrip(".")
     if isinstance(error, ParseError):
@@ -152,7 +164,7 @@ def describe_error(error: Exception) -> str:
 
 
 def quoting_hint(text: str) -> str:
-    """Say how keys with other characters are written, where an expression is nothing but keys."""
+    """Return a hint about quotes when an expression consists only of keys, or an empty text."""
     keys = text.split(".")
     if not all(re.fullmatch(r"[\w@:$ -]+", key) for key in keys):
         return ""

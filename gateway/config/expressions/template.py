@@ -1,6 +1,7 @@
-"""Placeholders in requests: ``{name}`` or ``{name:format}``, and nothing else.
+"""Fill the placeholders of requests: ``{name}`` or ``{name:format}``.
 
-No attribute access, no calls, no arithmetic. A literal brace that would read as a placeholder is written twice: ``{{name}}``.
+Placeholders allow no attribute access, no calls and no arithmetic. To write a text such as
+``{name}`` itself, double its braces: ``{{name}}``.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ _PLACEHOLDER = re.compile(
 BUILT_IN_NAMES = frozenset(
     {"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"}
 )
-"""Names that fetching gives values to; loops, ``variables`` and ``keep`` add their own."""
+"""Names that the gateway fills when it fetches. Loops, ``variables`` and ``keep`` add others."""
 
 
 class MissingValue(LookupError):
-    """A placeholder has no value now; an entry of a query or a body that is nothing but this placeholder is left out."""
+    """A placeholder has no value.
+
+    The gateway leaves out a query or body entry that consists only of this placeholder.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """One placeholder: its name and its format."""
+    """One placeholder with its name and its format."""
 
     name: str
     format: str = ""
@@ -36,17 +40,20 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text with placeholders, taken apart once."""
+    """A text with placeholders, parsed once."""
 
     parts: tuple[str | Placeholder, ...]
 
     @property
     def names(self) -> frozenset[str]:
-        """The names this text needs values for."""
+        """The names of the placeholders in the text."""
         return frozenset(part.name for part in self.parts if isinstance(part, Placeholder))
 
     def fill(self, values: Mapping[str, object], quote: Callable[[str], str] = str) -> str:
-        """Return the text with every placeholder replaced by its quoted value; raises :class:`MissingValue` for ``None``."""
+        """Return the text with the quoted value of every placeholder.
+
+        Raises :class:`MissingValue` when a value is missing or ``None``.
+        """
         return "".join(
             part if isinstance(part, str) else quote(format_value(values.get(part.name), part))
             for part in self.parts
@@ -54,22 +61,25 @@ class Template:
 
 
 def parse_template(text: str) -> Template:
-    """Take a text apart. Every text is a template; braces that are no placeholder stay as they are."""
+    """Return the template of a text. Braces that form no placeholder stay as they are."""
     parts: list[str | Placeholder] = []
     position = 0
-    for found in _PLACEHOLDER.finditer(text):
-        parts.append(text[position : found.start()])
-        parts.append("{" + found[1] + "}" if found[1] else Placeholder(found[2], found[3] or ""))
-        position = found.end()
+    for match in _PLACEHOLDER.finditer(text):
+        parts.append(text[position : match.start()])
+        parts.append("{" + match[1] + "}" if match[1] else Placeholder(match[2], match[3] or ""))
+        position = match.end()
     parts.append(text[position:])
     return Template(tuple(part for part in parts if part != ""))
 
 
 def format_value(value: object, placeholder: Placeholder) -> str:
-    """Write one value in the format the placeholder asks for.
+    """Return one value in the format of its placeholder.
 
-    A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``; a number takes a format such as ``05d``; an UUID takes
-    ``int`` (its 128 bits in decimal) or ``hex``.
+    - A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``.
+    - A number takes a format such as ``05d``.
+    - A UUID takes ``hex``, or ``int`` for its 128 bits as a decimal number.
+
+    Raises :class:`MissingValue` for ``None``.
     """
     value_format = placeholder.format
     if value is None:
