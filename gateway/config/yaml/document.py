@@ -1,7 +1,9 @@
-"""Read YAML a person wrote: YAML 1.2 words only, every value with its line and column, and every trap a finding.
+"""Read YAML files that people write, and report every pitfall with its line and column.
 
-``NO``, ``on`` and ``2026-01-01`` are texts. Anchors, tags, tabs, duplicate keys, numbers with leading zeros,
-several documents, control characters and files that are too large or too deep are findings, not surprises.
+The reader knows only the words of YAML 1.2: ``NO``, ``on`` and ``2026-01-01`` are texts. It
+reports anchors, tags, merge keys and duplicate keys. It reports tabs, control characters and
+numbers with leading zeros. It also reports several documents in one file, and a file that is too
+large or nested too deep.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from gateway.errors import ConfigError, Finding
 
 MAX_BYTES = 1_000_000
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f"
+    r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
 )
 _NESTING_BOMB = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
 
@@ -36,9 +39,9 @@ DocumentPath = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class YamlDocument:
-    """One file: its plain values and where each of them stands.
+    """One file with its plain values and the position of each.
 
-    ``value`` holds dicts, lists, text, bool, int, :class:`~decimal.Decimal` and ``None``.
+    ``value`` consists of dict, list, str, bool, int, :class:`~decimal.Decimal` and ``None``.
     """
 
     file: str
@@ -48,7 +51,7 @@ class YamlDocument:
     _keys: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
     _values: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
     _positions_missing: bool = field(default=False, repr=False)
-    """A file without a mistake was read without its lines and columns; they are looked up when somebody asks."""
+    """True when the fast reader read the file. The first request for a position finds them all."""
 
     @property
     def digest(self) -> str:
@@ -58,20 +61,23 @@ class YamlDocument:
     def set_position(
         self, path: DocumentPath, place: tuple[int, int], *, key: bool = False
     ) -> None:
-        """Remember where a key or a value stands."""
+        """Record the line and column of a key or a value."""
         (self._keys if key else self._values)[path] = place
 
     def position_of(self, path: DocumentPath, *, key: bool = True) -> tuple[int, int]:
-        """Return line and column, from 1, of a place: of its key, or of its value; of the nearest parent when it is not there."""
+        """Return the line and column of a key or, without ``key``, of its value.
+
+        Both count from 1. A path that does not exist has the position of its nearest parent.
+        """
         if self._positions_missing:
             self._positions_missing = False
             if node := _compose(self, _sanitise(self.text)):
                 _ValueBuilder(self).build(node, (), 0)
         first, second = (self._keys, self._values) if key else (self._values, self._keys)
         while path:
-            found = first.get(path) or second.get(path)
-            if found:
-                return found
+            position = first.get(path) or second.get(path)
+            if position:
+                return position
             path = path[:-1]
         return (1, 1) if self.text else (0, 0)
 
@@ -84,44 +90,51 @@ class YamlDocument:
         key: bool = True,
         severity: str = "error",
     ) -> Finding:
-        """Make a finding about a place of this document."""
+        """Return a finding about a place in this document."""
         line, column = self.position_of(path, key=key)
         return Finding(self.file, line, column, code, format_path(path), message, severity)
 
+    def report(self, code: str, message: str, line: int = 0, column: int = 0) -> None:
+        """Add a finding without a path. Line 0 means the whole file."""
+        self.findings.append(Finding(self.file, line, column, code, "", message))
+
     def line(self, number: int) -> str:
-        """Return a line of the source, from 1."""
+        """Return a line of the source by its number from 1, or an empty text."""
         lines = self.text.splitlines()
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 def format_path(path: DocumentPath) -> str:
-    """Write a path as people say it."""
+    """Return a path with dots between its parts."""
     return ".".join(map(str, path))
 
 
 def read_yaml(path: Path | str) -> YamlDocument:
-    """Read a file. Mistakes are in ``findings``, and so is that it cannot be read: the other files are read all the same."""
+    """Return the document of a file.
+
+    All mistakes are in ``findings``, even a file that cannot be opened. Reading raises no error, so
+    that the caller can read the other files.
+    """
     place, document = Path(path), YamlDocument(str(path), "")
     try:
-        if place.exists() and not place.is_file():  # reading a pipe would wait for ever
-            document.findings.append(
-                Finding(
-                    document.file, 0, 0, "not-a-file", "", "not a regular file; give a YAML file"
-                )
-            )
+        if place.exists() and not place.is_file():  # Reading from a pipe could block for ever.
+            document.report("not-a-file", "not a regular file; give a YAML file")
             return document
         with place.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         code = "missing-file" if isinstance(error, FileNotFoundError) else "unreadable-file"
         text = f"cannot be read: {error.strerror}; check the path and its permissions"
-        document.findings.append(Finding(document.file, 0, 0, code, "", text))
+        document.report(code, text)
         return document
     return parse_yaml(data, str(path))
 
 
 def read_or_raise(path: Path | str) -> YamlDocument:
-    """Read a file that must be free of mistakes; raises :class:`~gateway.errors.ConfigError`."""
+    """Return the document of a file without errors.
+
+    Raises :class:`~gateway.errors.ConfigError` when the file has an error.
+    """
     document = read_yaml(path)
     if any(finding.severity == "error" for finding in document.findings):
         raise ConfigError(document.findings)
@@ -129,68 +142,43 @@ def read_or_raise(path: Path | str) -> YamlDocument:
 
 
 def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
-    """Read bytes; see :func:`read`."""
+    """Return the document of bytes, with all mistakes in ``findings``."""
     document = YamlDocument(file, "")
     if len(data) > MAX_BYTES:
-        document.findings.append(
-            Finding(file, 0, 0, "too-large", "", f"larger than {MAX_BYTES} bytes; split the file")
-        )
+        document.report("too-large", f"larger than {MAX_BYTES} bytes; split the file")
         return document
     try:
         document.text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        document.findings.append(
-            Finding(
-                file,
-                line,
-                column,
-                "not-utf-8",
-                "",
-                "this byte is not UTF-8; save the file as UTF-8",
-            )
-        )
+        document.report("not-utf-8", "this byte is not UTF-8; save the file as UTF-8", line, column)
         return document
     value = fast_reader.read_simple_yaml(document.text)
     if value is not fast_reader.NOT_SIMPLE:
-        document.value, document._positions_missing = value, True  # noqa: SLF001 - this module fills its own class
+        document.value, document._positions_missing = value, True  # noqa: SLF001 - same module
         return document
     document.findings += _characters(document)
-    if bomb := _NESTING_BOMB.search(document.text):  # the reader looks far ahead before it counts
-        line, column = (
-            document.text.count("\n", 0, bomb.start()) + 1,
-            bomb.start() - document.text.rfind("\n", 0, bomb.start()),
-        )
-        document.findings.append(
-            Finding(
-                file, line, column, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it"
-            )
-        )
+    # The parser reads far ahead before it counts levels, so very deep nesting must stop here.
+    if bomb := _NESTING_BOMB.search(document.text):
+        line = document.text.count("\n", 0, bomb.start()) + 1
+        column = bomb.start() - document.text.rfind("\n", 0, bomb.start())
+        document.report("too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", line, column)
         return document
     try:
         node = _compose_with_recovery(document, _sanitise(document.text))
         if node is not None:
             document.value = _ValueBuilder(document).build(node, (), 0)
         elif not document.findings:
-            document.findings.append(
-                Finding(
-                    file,
-                    1,
-                    1,
-                    "empty",
-                    "",
-                    "the file is empty; `gateway new` writes one to start from",
-                )
+            document.report(
+                "empty", "the file is empty; `gateway new` writes one to start from", 1, 1
             )
     except MarkedYAMLError as error:
         document.findings.append(_syntax(file, error))
     except YAMLError as error:
-        document.findings.append(Finding(file, 1, 1, "bad-yaml", "", str(error).splitlines()[0]))
+        document.report("bad-yaml", str(error).splitlines()[0], 1, 1)
     except RecursionError:
-        document.findings.append(
-            Finding(file, 1, 1, "too-deep", "", f"nested more than {MAX_DEPTH} deep; flatten it")
-        )
+        document.report("too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", 1, 1)
     return document
 
 
@@ -208,12 +196,12 @@ def _characters(document: YamlDocument) -> Iterator[Finding]:
                 "a tab cannot indent YAML; use two spaces for each level",
             )
         start = 1 if number == 1 and line.startswith("\ufeff") else 0
-        if found := _CONTROL.search(line, start):
-            name = f"U+{ord(found[0]):04X}"
+        if match := _CONTROL.search(line, start):
+            name = f"U+{ord(match[0]):04X}"
             yield Finding(
                 document.file,
                 number,
-                found.start() + 1,
+                match.start() + 1,
                 "control-character",
                 "",
                 f"{name} is invisible and not allowed; remove it",
@@ -221,7 +209,7 @@ def _characters(document: YamlDocument) -> Iterator[Finding]:
 
 
 def _sanitise(text: str) -> str:
-    """Replace what is a finding already, so that the rest of the file can be read, too."""
+    """Replace the characters that already have findings, so that the parser reads the rest."""
     lines = text.removeprefix("\ufeff").splitlines()
     indented = (
         line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "  ") + line.lstrip(" \t")
@@ -231,8 +219,11 @@ def _sanitise(text: str) -> str:
 
 
 def _compose_with_recovery(document: YamlDocument, text: str) -> Node | None:
-    """Report each syntax mistake and read on behind it; one that cannot be read past is raised."""
-    noted = len(document.findings)
+    """Return the node of a text, and report each syntax mistake that a repair can pass.
+
+    Raises the first mistake that no repair can pass.
+    """
+    before = len(document.findings)
     mistakes: list[Finding] = []
     while True:
         try:
@@ -240,10 +231,10 @@ def _compose_with_recovery(document: YamlDocument, text: str) -> Node | None:
         except MarkedYAMLError as error:
             repaired = repair_line(text, error) if len(mistakes) < MAX_REPAIRS else None
             if repaired is None:
-                document.findings[noted:] = mistakes
+                document.findings[before:] = mistakes
                 raise
             mistakes.append(_syntax(document.file, error))
-            del document.findings[noted:]  # what was noted on the way is noted again
+            del document.findings[before:]  # The next attempt reports these findings again.
             text = repaired
         else:
             document.findings += mistakes
@@ -263,15 +254,8 @@ def _compose(document: YamlDocument, text: str) -> Node | None:
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
-                document.findings.append(
-                    Finding(
-                        document.file,
-                        line,
-                        column,
-                        "several-documents",
-                        "",
-                        "one file holds one document; remove '---'",
-                    )
+                document.report(
+                    "several-documents", "one file holds one document; remove '---'", line, column
                 )
                 return None
         name = type(event).__name__
@@ -282,46 +266,19 @@ def _compose(document: YamlDocument, text: str) -> Node | None:
             "SequenceEndEvent": -1,
         }.get(name, 0)
         if depth > MAX_DEPTH:
-            document.findings.append(
-                Finding(
-                    document.file,
-                    line,
-                    column,
-                    "too-deep",
-                    "",
-                    f"nested more than {MAX_DEPTH} deep; flatten it",
-                )
+            document.report(
+                "too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", line, column
             )
             return None
         if isinstance(event, AliasEvent):
             aliased = True
-            document.findings.append(
-                Finding(
-                    document.file,
-                    line,
-                    column,
-                    "alias",
-                    "",
-                    "aliases (*name) are not read; write the value out",
-                )
+            document.report(
+                "alias", "aliases (*name) are not read; write the value out", line, column
             )
         elif tag := getattr(event, "tag", None):
-            document.findings.append(
-                Finding(
-                    document.file, line, column, "tag", "", f"tags ({tag}) are not read; remove it"
-                )
-            )
+            document.report("tag", f"tags ({tag}) are not read; remove it", line, column)
         elif getattr(event, "anchor", None):
-            document.findings.append(
-                Finding(
-                    document.file,
-                    line,
-                    column,
-                    "anchor",
-                    "",
-                    "anchors (&name) are not read; remove it",
-                )
-            )
+            document.report("anchor", "anchors (&name) are not read; remove it", line, column)
     if aliased:
         return None
     yaml = YAML(typ="rt", pure=True)
@@ -344,7 +301,7 @@ def _syntax(file: str, error: MarkedYAMLError) -> Finding:
 
 
 class _ValueBuilder:
-    """Turns nodes into plain values and remembers where they stood."""
+    """A builder of plain values from nodes. It records the position of each value."""
 
     def __init__(self, document: YamlDocument) -> None:
         self.document = document
@@ -371,7 +328,7 @@ class _ValueBuilder:
         return None
 
     def _mapping(self, node: MappingNode, path: DocumentPath, depth: int) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, ScalarNode):
@@ -384,7 +341,7 @@ class _ValueBuilder:
                     "merge-key", path, "merge keys (<<) are not read; write the values out", place
                 )
                 continue
-            if name in made:
+            if name in values:
                 first = self.document.position_of(here)
                 self._add(
                     "duplicate-key",
@@ -396,30 +353,32 @@ class _ValueBuilder:
             if key_node.style is None and LEADING_ZERO.fullmatch(name):
                 self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
             self.document.set_position(here, place, key=True)
-            made[name] = self.build(value_node, here, depth + 1)
-        return made
+            values[name] = self.build(value_node, here, depth + 1)
+        return values
 
     def _scalar(self, node: ScalarNode, path: DocumentPath, place: tuple[int, int]) -> Any:
         text: str = node.value
-        if found := _VARIABLE.search(text):
-            words = f"{found[0]} is not replaced: files have no variables, so that they mean the same everywhere; write the value itself"
-            self._add("variable", path, words, place)
+        if match := _VARIABLE.search(text):
+            message = (
+                f"{match[0]} is not replaced: files have no variables, "
+                "so that they mean the same everywhere; write the value itself"
+            )
+            self._add("variable", path, message, place)
         if node.style is not None:
-            return (
-                text.replace("\a", "") if node.style == ">" else text
-            )  # the library's own marks of where it folded
+            # The library marks each fold in a folded text with a bell character.
+            return text.replace("\a", "") if node.style == ">" else text
         if LEADING_ZERO.fullmatch(text):
             self._add(
                 "leading-zero",
                 path,
-                f'{text} is a number to some readers and a code to others; write "{text}"',
+                f'some YAML readers read {text} as a number, others as a code; write "{text}"',
                 place,
             )
         elif AMBIGUOUS_NUMBER.fullmatch(text):
             self._add(
                 "odd-number",
                 path,
-                f'{text} reads differently from reader to reader; write "{text}" or a plain decimal number',
+                f'YAML readers disagree about {text}; write "{text}" or a plain decimal number',
                 place,
             )
         return fast_reader.resolve_plain_scalar(text)

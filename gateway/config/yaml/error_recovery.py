@@ -1,7 +1,8 @@
-"""Read on after a YAML syntax mistake: one line is put right in memory, so that a first mistake does not hide the next ones.
+"""Repair YAML syntax mistakes in memory, so that one mistake does not hide the next ones.
 
-Nothing here decides what a file means: a file with a syntax mistake is refused whatever the repair made of it. A repair only has to make
-the rest readable, and is chosen for how far the reader comes with it.
+A repair never decides the meaning of a file, because the gateway refuses every file with a syntax
+mistake. A repair only makes the rest readable. This module chooses the repair that lets the parser
+read furthest.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from ruamel.yaml.error import MarkedYAMLError
 
 MAX_REPAIRS = 30
 MAX_CHARACTERS = 100_000
-"""In a larger file only the first syntax mistake is reported: each repair reads the file some ten times."""
+"""The size limit for repairs, because each repair parses the file about ten times.
+
+For a larger file the gateway reports only the first syntax mistake.
+"""
 ENOUGH_LINES = 30
-"""A repair that lets the reader come so many lines further is good enough."""
+"""A repair is good enough when the parser reads this many further lines."""
 
 _KEY = re.compile(r"(\s*(?:- )*[\w.\"'-]+: +)(.*)")
 
 
 def first_error_line(text: str, until: int) -> int | None:
-    """Return the line, from 0, of the first place that is not YAML, or ``None`` when there is none down to a line."""
+    """Return the line of the first syntax mistake, from 0.
+
+    The result is ``None`` when there is no mistake up to the line ``until``.
+    """
     yaml = YAML(typ="rt", pure=True)
     yaml.version = "1.2"
     try:
@@ -35,13 +42,16 @@ def first_error_line(text: str, until: int) -> int | None:
 
 
 def line_of(error: MarkedYAMLError) -> int:
-    """Return the line of a mistake, from 0."""
+    """Return the line of a syntax mistake, from 0."""
     mark = error.problem_mark or error.context_mark
     return mark.line if mark else 0
 
 
 def repair_line(text: str, error: MarkedYAMLError) -> str | None:
-    """Return the text with one line changed, whose first mistake lies further down, or ``None`` when no change helps."""
+    """Return the text with one repaired line, or ``None`` when no repair helps.
+
+    The first mistake of the returned text is on a later line, or there is none.
+    """
     lines = text.splitlines()
     if not lines or len(text) > MAX_CHARACTERS:
         return None
@@ -64,10 +74,9 @@ def _candidates(lines: list[str], at: int, error: MarkedYAMLError) -> Iterator[l
         dict.fromkeys(_indent(line) for line in reversed(lines[: before or 0]) if line.strip())
     )
     if before is not None and _indent(lines[before]) != _indent(lines[at]) in above:
-        slipped = " " * _indent(lines[at]) + lines[before].lstrip(
-            " "
-        )  # this line stands where others stand: the one before it does not
-        yield [*lines[:before], slipped, *lines[before + 1 :]]
+        # This line has the indentation of lines above, but the line before it has not.
+        aligned = " " * _indent(lines[at]) + lines[before].lstrip(" ")
+        yield [*lines[:before], aligned, *lines[before + 1 :]]
     suspects = dict.fromkeys(number for number in (at, before, opened) if number is not None)
     for number in suspects:
         yield from _with_quotes(lines, number)
@@ -79,14 +88,17 @@ def _candidates(lines: list[str], at: int, error: MarkedYAMLError) -> Iterator[l
 
 
 def _with_quotes(lines: list[str], number: int) -> Iterator[list[str]]:
-    """Put the text after the key in quotes: for a colon, an open bracket or an open quote in it."""
-    if found := _KEY.fullmatch(lines[number]):
-        text = found[2].replace("'", "")
-        yield [*lines[:number], f"{found[1]}'{text}'", *lines[number + 1 :]]
+    """Yield the lines with the text after a key in quotes.
+
+    That repairs a colon, an open bracket or an open quote in the text.
+    """
+    if match := _KEY.fullmatch(lines[number]):
+        text = match[2].replace("'", "")
+        yield [*lines[:number], f"{match[1]}'{text}'", *lines[number + 1 :]]
 
 
 def _reindented(lines: list[str], number: int, indent: int) -> list[str]:
-    """One line and what is nested under it at another indentation."""
+    """Return the lines with one line and its nested lines at another indentation."""
     shift = indent - _indent(lines[number])
     end = number + 1
     while end < len(lines) and (

@@ -1,8 +1,10 @@
-"""The values of a YAML file in which nothing is unusual, by libyaml: forty times as fast as the reader that explains mistakes.
+"""Read simple YAML files with libyaml, forty times as fast as the reader that explains mistakes.
 
-:func:`values` answers only where :mod:`gateway.config.yaml.document` would answer the same without a finding. Whatever that reader has words
-for (tags, anchors, tabs, duplicate keys, numbers with leading zeros, a syntax mistake) and whatever YAML 1.1, which libyaml reads, means
-otherwise than YAML 1.2, is :data:`UNREAD` here and read there.
+:func:`read_simple_yaml` returns values only where :mod:`gateway.config.yaml.document` would return
+the same values without a finding. Otherwise it returns :data:`NOT_SIMPLE`. That happens when the
+file has something to report, such as a tag, a tab, a duplicate key or a syntax mistake. It also
+happens when the file has text that means one thing in YAML 1.1 and another in YAML 1.2, because
+libyaml reads YAML 1.1.
 """
 
 from __future__ import annotations
@@ -27,15 +29,14 @@ from yaml.events import (
 
 try:
     from yaml.cyaml import CParser  # type: ignore[attr-defined]
-except (
-    ImportError
-):  # a platform for which no wheel with libyaml exists: everything is read by the other reader
+except ImportError:
+    # Some platforms have no wheel with libyaml. There the other reader reads every file.
     CParser = None  # type: ignore[assignment, misc]
 
 MAX_DEPTH: Final = 40
 MAX_NODES: Final = 100_000
 NOT_SIMPLE: Final = object()
-"""The file has to be read by the reader that explains."""
+"""The result for a file that needs the reader that explains mistakes."""
 
 NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 TRUE: Final = frozenset({"true", "True", "TRUE"})
@@ -44,7 +45,8 @@ INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 DECIMAL: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
 LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9_]+")
 AMBIGUOUS_NUMBER: Final = re.compile(
-    r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)"
+    r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    r"|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)"
 )
 
 _LONGEST_INTEGER: Final = 30
@@ -53,17 +55,24 @@ _NOT_SIMPLE_TEXT: Final = re.compile(
     r"|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]",
     re.MULTILINE,
 )
-"""Directives, document marks, ``${VARIABLES}``, a comment that touches the sign of a block text (libyaml takes it for one), every
-character that a person does not see, and line breaks that not everybody takes for one."""
+"""The pattern of text that needs the other reader.
+
+It matches directives, document markers and ``${VARIABLES}``. It matches a comment directly after
+the sign of a block text, because only libyaml reads it as a comment. It also matches invisible
+characters, and line breaks that not every reader recognises.
+"""
 
 
 class _NotSimple(Exception):
-    """Something the other reader has words for."""
+    """The file needs the reader that explains mistakes."""
 
 
 @lru_cache(maxsize=8192)
 def resolve_plain_scalar(text: str) -> Any:
-    """Return what a text without quotes means: null, true, false, a whole or decimal number, or itself."""
+    """Return the value of a text without quotes.
+
+    The value is ``None``, a bool, a whole or decimal number, or the text itself.
+    """
     if text in NULL:
         return None
     if text in TRUE or text in FALSE:
@@ -75,12 +84,12 @@ def resolve_plain_scalar(text: str) -> Any:
 
 @lru_cache(maxsize=8192)
 def is_ambiguous(text: str) -> bool:
-    """Return whether readers differ about a text without quotes."""
+    """Return whether YAML readers disagree about a text without quotes."""
     return bool(LEADING_ZERO.fullmatch(text) or AMBIGUOUS_NUMBER.fullmatch(text))
 
 
 def read_simple_yaml(text: str) -> Any:
-    """Return the values of a file, or :data:`UNREAD`."""
+    """Return the values of a file, or :data:`NOT_SIMPLE`."""
     if CParser is None or _NOT_SIMPLE_TEXT.search(text):
         return NOT_SIMPLE
     try:
@@ -92,7 +101,7 @@ def read_simple_yaml(text: str) -> Any:
 class _Reader:
     def __init__(self, text: str) -> None:
         self._next: Callable[[], Any] = CParser(text).get_event
-        self._left = MAX_NODES
+        self._nodes_left = MAX_NODES
 
     def document(self) -> Any:
         self._next()
@@ -100,20 +109,19 @@ class _Reader:
         if not isinstance(start, DocumentStartEvent):
             raise _NotSimple
         root = self._next()
-        if (
-            type(root) is ScalarEvent
-        ):  # a file that is one text is no file of ours, and the readers differ about its lines
+        if type(root) is ScalarEvent:
+            # A configuration file is never a single text, and readers disagree about its lines.
             raise _NotSimple
-        made = self._value(root, 0)
+        value = self._value(root, 0)
         self._next()
         if not isinstance(self._next(), StreamEndEvent):
             raise _NotSimple
-        return made
+        return value
 
     def _value(self, event: Event, depth: int) -> Any:
-        self._left -= 1
+        self._nodes_left -= 1
         if (
-            self._left < 0
+            self._nodes_left < 0
             or depth >= MAX_DEPTH
             or getattr(event, "tag", None)
             or getattr(event, "anchor", None)
@@ -137,27 +145,27 @@ class _Reader:
         return resolve_plain_scalar(text)
 
     def _mapping(self, depth: int) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         while True:
             key = self._next()
             if type(key) is MappingEndEvent:
-                return made
+                return values
             if type(key) is not ScalarEvent:
                 raise _NotSimple
             name = key.value
             if (
                 key.tag
                 or key.anchor
-                or name in made
+                or name in values
                 or (not key.style and (name == "<<" or LEADING_ZERO.fullmatch(name)))
             ):
                 raise _NotSimple
-            made[name] = self._value(self._next(), depth)
+            values[name] = self._value(self._next(), depth)
 
     def _sequence(self, depth: int) -> list[Any]:
-        made: list[Any] = []
+        items: list[Any] = []
         while True:
             event = self._next()
             if type(event) is SequenceEndEvent:
-                return made
-            made.append(self._value(event, depth))
+                return items
+            items.append(self._value(event, depth))
