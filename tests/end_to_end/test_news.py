@@ -24,7 +24,7 @@ class Listening:
     def __init__(self) -> None:
         self.said: list[dict] = []
 
-    def say(self, record) -> None:
+    def enqueue(self, record) -> None:
         self.said.append(json.loads(record.value))
 
 

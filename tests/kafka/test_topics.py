@@ -28,7 +28,7 @@ def test_topics_are_created_once_as_declared(settings: Settings) -> None:
 def test_missing_topic_names_the_command(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
+    monkeypatch.setattr(topic_admin, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
     with pytest.raises(Unavailable, match=f"{name}.*`gateway topics apply`"):
         asyncio.run(topic_admin.verify_topics(settings))
 
@@ -40,7 +40,7 @@ def test_uncompacted_state_topic_stops_the_gateway(
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         await create_topic(name, 4, cleanup_policy="delete")
-        monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
+        monkeypatch.setattr(topic_admin, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
         with pytest.raises(
             IntegrityStop, match=f"{name}: cleanup.policy is delete, must be compact"
         ):
@@ -53,7 +53,7 @@ def test_uncompacted_state_topic_stops_the_gateway(
 def test_too_many_replicas_is_one_clear_error(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "TOPICS", (replace(topics.RAW, name=name),))
+    monkeypatch.setattr(topic_admin, "TOPICS", (replace(topics.RAW, name=name),))
     with pytest.raises(Unavailable, match="replication 7 needs as many brokers"):
         asyncio.run(
             topic_admin.create_missing(settings.model_copy(update={"kafka_replication": 7}))
@@ -77,7 +77,7 @@ def test_longer_retention_than_declared_is_reported(
         await create_topic(
             name, 4, **{key.replace(".", "_"): value for key, value in declared.items()}
         )
-        monkeypatch.setattr(topics, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
+        monkeypatch.setattr(topic_admin, "TOPICS", (*topics.TOPICS, replace(topics.RAW, name=name)))
         return await topic_admin.verify_topics(settings)
 
     assert asyncio.run(scenario()) == [f"{name}: segment.ms is 604800000, declared is 86400000"]
@@ -88,8 +88,8 @@ def test_raw_retention_can_be_limited(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = replace(topics.RAW, name=name)
-    monkeypatch.setattr(topics, "RAW", raw)
-    monkeypatch.setattr(topics, "TOPICS", (raw,))
+    monkeypatch.setattr(topic_admin, "RAW", raw)
+    monkeypatch.setattr(topic_admin, "TOPICS", (raw,))
     short = settings.model_copy(update={"raw_retention_days": 30})
 
     async def scenario() -> tuple[list[str], list[str]]:
