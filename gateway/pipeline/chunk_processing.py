@@ -1,4 +1,4 @@
-"""Process chunks of raw records, and reject each record that raises an exception."""
+"""Process chunks of raw records. A record that raises an exception is rejected."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def process_chunk(
     reject_too_large: ProcessRecord,
     large: Container[int],
 ) -> list[ProcessedRecord]:
-    """Return the result of each record of a chunk; ``large`` are offsets to reject by size.
+    """Return the result of each record in a chunk.
 
-    If any record raises an exception, the chunk is processed again record by record.
+    ``large`` contains the offsets of records to reject because of their size. If a record
+    raises an exception, the chunk is processed again, one record at a time.
     """
     try:
         return (
