@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PLACE = ROOT / ".gateway" / "fuzz"
 SEED = 20260301
-INSTRUMENTED = ("gateway", "jmespath", "ruamel")
+INSTRUMENTED = ("gateway", "jmespath", "yaml")
 
 
 def one(target: str, arguments: list[str]) -> None:

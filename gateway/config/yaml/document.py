@@ -15,15 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, DocumentStartEvent, Event
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml import MarkedYAMLError, YAMLError
 
-from gateway.config.yaml import fast_reader
-from gateway.config.yaml.error_recovery import MAX_REPAIRS, repair_line
-from gateway.config.yaml.fast_reader import AMBIGUOUS_NUMBER, LEADING_ZERO, MAX_DEPTH, MAX_NODES
+from gateway.config.yaml.error_recovery import MAX_REPAIRS, first_mistake, repair_line
+from gateway.config.yaml.reader import MAX_DEPTH, DocumentPath, UnreadableError, read_values
 from gateway.errors import ConfigError, Finding
+
+__all__ = [
+    "DocumentPath",
+    "YamlDocument",
+    "format_path",
+    "parse_yaml",
+    "read_or_raise",
+    "read_yaml",
+]
 
 MAX_BYTES = 1_000_000
 _CONTROL = re.compile(
@@ -31,10 +36,6 @@ _CONTROL = re.compile(
     r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
 )
 _NESTING_BOMB = re.compile(rf"(?:[\[{{]\s*){{{10 * MAX_DEPTH}}}")
-
-_VARIABLE = re.compile(r"\$\{[A-Z_][A-Z0-9_]*\}")
-
-DocumentPath = tuple[str | int, ...]
 
 
 @dataclass(slots=True)
@@ -50,8 +51,6 @@ class YamlDocument:
     findings: list[Finding] = field(default_factory=list)
     _keys: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
     _values: dict[DocumentPath, tuple[int, int]] = field(default_factory=dict, repr=False)
-    _positions_missing: bool = field(default=False, repr=False)
-    """True when the fast reader read the file. The first request for a position finds them all."""
 
     @property
     def digest(self) -> str:
@@ -69,10 +68,6 @@ class YamlDocument:
 
         Both count from 1. A path that does not exist has the position of its nearest parent.
         """
-        if self._positions_missing:
-            self._positions_missing = False
-            if node := _compose(self, _sanitise(self.text)):
-                _ValueBuilder(self).build(node, (), 0)
         first, second = (self._keys, self._values) if key else (self._values, self._keys)
         while path:
             position = first.get(path) or second.get(path)
@@ -80,6 +75,18 @@ class YamlDocument:
                 return position
             path = path[:-1]
         return (1, 1) if self.text else (0, 0)
+
+    def add_finding(
+        self, code: str, path: DocumentPath, message: str, place: tuple[int, int]
+    ) -> None:
+        """Add a finding at a line and column."""
+        self.findings.append(Finding(self.file, *place, code, format_path(path), message))
+
+    def forget(self, findings: int) -> None:
+        """Drop all positions and all findings but the first ``findings``. A new reading follows."""
+        del self.findings[findings:]
+        self._keys.clear()
+        self._values.clear()
 
     def make_finding(
         self,
@@ -154,10 +161,6 @@ def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
         column = error.start - data.rfind(b"\n", 0, error.start)
         document.report("not-utf-8", "this byte is not UTF-8; save the file as UTF-8", line, column)
         return document
-    value = fast_reader.read_simple_yaml(document.text)
-    if value is not fast_reader.NOT_SIMPLE:
-        document.value, document._positions_missing = value, True  # noqa: SLF001 - same module
-        return document
     document.findings += _characters(document)
     # The parser reads far ahead before it counts levels, so very deep nesting must stop here.
     if bomb := _NESTING_BOMB.search(document.text):
@@ -166,10 +169,8 @@ def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
         document.report("too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", line, column)
         return document
     try:
-        node = _compose_with_recovery(document, _sanitise(document.text))
-        if node is not None:
-            document.value = _ValueBuilder(document).build(node, (), 0)
-        elif not document.findings:
+        document.value = _read_with_recovery(document, _sanitise(document.text))
+        if document.value is None and not document.findings:
             document.report(
                 "empty", "the file is empty; `gateway new` writes one to start from", 1, 1
             )
@@ -177,8 +178,6 @@ def parse_yaml(data: bytes, file: str = "<text>") -> YamlDocument:
         document.findings.append(_syntax(file, error))
     except YAMLError as error:
         document.report("bad-yaml", str(error).splitlines()[0], 1, 1)
-    except RecursionError:
-        document.report("too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", 1, 1)
     return document
 
 
@@ -218,72 +217,32 @@ def _sanitise(text: str) -> str:
     return _CONTROL.sub(" ", "\n".join(indented) + "\n")
 
 
-def _compose_with_recovery(document: YamlDocument, text: str) -> Node | None:
-    """Return the node of a text, and report each syntax mistake that a repair can pass.
+def _read_with_recovery(document: YamlDocument, text: str) -> Any:
+    """Return the value of a text, with a finding for each syntax mistake that can be repaired.
 
-    Raises the first mistake that no repair can pass.
+    Raises :class:`yaml.YAMLError` at a mistake that nothing repairs.
     """
-    before = len(document.findings)
+    noted = len(document.findings)
     mistakes: list[Finding] = []
     while True:
         try:
-            node = _compose(document, text)
-        except MarkedYAMLError as error:
-            repaired = repair_line(text, error) if len(mistakes) < MAX_REPAIRS else None
+            value = read_values(text, document)
+        except UnreadableError:
+            value = None
+        except YAMLError as error:
+            mistake = first_mistake(text) or error
+            if not isinstance(mistake, MarkedYAMLError):
+                raise mistake from None
+            repaired = repair_line(text, mistake) if len(mistakes) < MAX_REPAIRS else None
             if repaired is None:
-                document.findings[before:] = mistakes
-                raise
-            mistakes.append(_syntax(document.file, error))
-            del document.findings[before:]  # The next attempt reports these findings again.
+                document.findings[noted:] = mistakes
+                raise mistake from None
+            mistakes.append(_syntax(document.file, mistake))
+            document.forget(noted)
             text = repaired
-        else:
-            document.findings += mistakes
-            return node
-
-
-def _compose(document: YamlDocument, text: str) -> Node | None:
-    yaml = YAML(typ="rt", pure=True)
-    yaml.version = "1.2"
-    documents = 0
-    aliased = False
-    event: Event
-    depth = 0
-    for event in yaml.parse(text):
-        mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
-        if isinstance(event, DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                document.report(
-                    "several-documents", "one file holds one document; remove '---'", line, column
-                )
-                return None
-        name = type(event).__name__
-        depth += {
-            "MappingStartEvent": 1,
-            "SequenceStartEvent": 1,
-            "MappingEndEvent": -1,
-            "SequenceEndEvent": -1,
-        }.get(name, 0)
-        if depth > MAX_DEPTH:
-            document.report(
-                "too-deep", f"nested more than {MAX_DEPTH} deep; flatten it", line, column
-            )
-            return None
-        if isinstance(event, AliasEvent):
-            aliased = True
-            document.report(
-                "alias", "aliases (*name) are not read; write the value out", line, column
-            )
-        elif tag := getattr(event, "tag", None):
-            document.report("tag", f"tags ({tag}) are not read; remove it", line, column)
-        elif getattr(event, "anchor", None):
-            document.report("anchor", "anchors (&name) are not read; remove it", line, column)
-    if aliased:
-        return None
-    yaml = YAML(typ="rt", pure=True)
-    yaml.version = "1.2"
-    return yaml.compose(text)  # type: ignore[no-any-return]
+            continue
+        document.findings += mistakes
+        return value
 
 
 def _syntax(file: str, error: MarkedYAMLError) -> Finding:
@@ -298,92 +257,3 @@ def _syntax(file: str, error: MarkedYAMLError) -> Finding:
     elif "cannot start any token" in problem:
         remedy = "put this text in quotes"
     return Finding(file, line, column, "bad-yaml", "", f"{problem}; {remedy}")
-
-
-class _ValueBuilder:
-    """A builder of plain values from nodes. It records the position of each value."""
-
-    def __init__(self, document: YamlDocument) -> None:
-        self.document = document
-        self.count = 0
-
-    def build(self, node: Node, path: DocumentPath, depth: int) -> Any:
-        self.count += 1
-        place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self.document.set_position(path, place)
-        if self.count > MAX_NODES:
-            if self.count == MAX_NODES + 1:
-                self._add(
-                    "too-many-values", path, f"more than {MAX_NODES} values; split the file", place
-                )
-            return None
-        if isinstance(node, ScalarNode):
-            return self._scalar(node, path, place)
-        if isinstance(node, SequenceNode):
-            return [
-                self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)
-            ]
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path, depth)
-        return None
-
-    def _mapping(self, node: MappingNode, path: DocumentPath, depth: int) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            if not isinstance(key_node, ScalarNode):
-                self._add("bad-key", path, "a key is a plain text", place)
-                continue
-            name = key_node.value
-            here = (*path, name)
-            if name == "<<" and key_node.style is None:
-                self._add(
-                    "merge-key", path, "merge keys (<<) are not read; write the values out", place
-                )
-                continue
-            if name in values:
-                first = self.document.position_of(here)
-                self._add(
-                    "duplicate-key",
-                    here,
-                    f"'{name}' is given twice; the first is in line {first[0]}; remove one",
-                    place,
-                )
-                continue
-            if key_node.style is None and LEADING_ZERO.fullmatch(name):
-                self._add("leading-zero", here, f'{name} reads as a number; write "{name}"', place)
-            self.document.set_position(here, place, key=True)
-            values[name] = self.build(value_node, here, depth + 1)
-        return values
-
-    def _scalar(self, node: ScalarNode, path: DocumentPath, place: tuple[int, int]) -> Any:
-        text: str = node.value
-        if match := _VARIABLE.search(text):
-            message = (
-                f"{match[0]} is not replaced: files have no variables, "
-                "so that they mean the same everywhere; write the value itself"
-            )
-            self._add("variable", path, message, place)
-        if node.style is not None:
-            # The library marks each fold in a folded text with a bell character.
-            return text.replace("\a", "") if node.style == ">" else text
-        if LEADING_ZERO.fullmatch(text):
-            self._add(
-                "leading-zero",
-                path,
-                f'some YAML readers read {text} as a number, others as a code; write "{text}"',
-                place,
-            )
-        elif AMBIGUOUS_NUMBER.fullmatch(text):
-            self._add(
-                "odd-number",
-                path,
-                f'YAML readers disagree about {text}; write "{text}" or a plain decimal number',
-                place,
-            )
-        return fast_reader.resolve_plain_scalar(text)
-
-    def _add(self, code: str, path: DocumentPath, message: str, place: tuple[int, int]) -> None:
-        self.document.findings.append(
-            Finding(self.document.file, *place, code, format_path(path), message)
-        )

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
+
+from gateway.config.yaml.reader import iterate_events
 
 MAX_REPAIRS = 30
 MAX_CHARACTERS = 100_000
@@ -30,14 +31,22 @@ def first_error_line(text: str, until: int) -> int | None:
 
     The result is ``None`` when there is no mistake up to the line ``until``.
     """
-    yaml = YAML(typ="rt", pure=True)
-    yaml.version = "1.2"
     try:
-        for event in yaml.parse(text):
+        for event in iterate_events(text, pure=True):
             if event.start_mark.line > until:
                 return None
     except MarkedYAMLError as error:
         return line_of(error)
+    return None
+
+
+def first_mistake(text: str) -> YAMLError | None:
+    """Return the first syntax mistake of a text, in the words of the parser in Python."""
+    try:
+        for _ in iterate_events(text, pure=True):
+            pass
+    except YAMLError as error:
+        return error
     return None
 
 
