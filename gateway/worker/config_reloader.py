@@ -1,8 +1,10 @@
-"""Connectors and mapping tables change while a worker runs: only files that check replace what is running.
+"""Apply changed connectors and mapping tables while a worker runs.
 
-The files' content is compared every few seconds, whatever their times say. What has changed is tried once it has stopped changing:
-checked as ``gateway check`` does, with the tests inside the connectors, then loaded as a whole. One mistake and nothing changes; the
-log says where it is. A set that loads is put in place at once, between two batches, so a transaction knows one version of the tables.
+The reloader compares the content of the files every second. Once the files have stopped changing,
+it checks them as ``gateway check`` does and runs the tests inside the connectors. Then it loads all
+files. After one finding of severity error nothing changes, and the log names the position.
+Otherwise the new configuration takes effect between two batches, so a transaction uses one version
+of the tables.
 """
 
 from __future__ import annotations
@@ -33,41 +35,42 @@ log = structlog.get_logger()
 CHECK_INTERVAL_SECONDS = 1.0
 WATCHED_SUFFIXES = {".yaml", ".wsdl", ".xsd", ".json"}
 SHARED_MAPPINGS = {"eu", "ehea"}
-"""Mapping files that connectors of every country read."""
+"""Mapping files that the connectors of every country read."""
 FileDigests = dict[Path, bytes]
 ApplyConfig = Callable[[LoadedConfig, frozenset[str]], Awaitable[None]]
-"""Put a fleet in place; the names are those of connectors that changed, came or went."""
+"""Apply a configuration. The names are the connectors that changed, appeared or disappeared."""
 
 
 @dataclass(slots=True)
 class ConfigReloader:
-    """Watches the files of one worker. :meth:`run` ends when cancelled. ``names`` are the connectors it was told to run, all when empty."""
+    """The reloader of one worker.
+
+    ``names`` are the connectors that the worker runs; ``None`` means all.
+    """
 
     settings: Settings
     names: list[str] | None
     fleet: LoadedConfig
     apply: ApplyConfig
-    herald: Notifier | None = None
+    notifier: Notifier | None = None
     has_poll_role: bool = True
     _loaded_files: FileDigests = field(default_factory=dict)
-    """The files as they were when what runs was loaded."""
+    """The files from which the running configuration was loaded."""
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Check the files every second until cancelled."""
         self._loaded_files = tried = before = await asyncio.to_thread(self.digest_files) or {}
-        if self._differs_from_loaded(
-            self._loaded_files
-        ):  # they changed between their being loaded and now
-            tried = {}
+        if self._differs_from_loaded(self._loaded_files):
+            tried = {}  # the files changed between the start of the worker and now
         while True:
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
-            found = await asyncio.to_thread(self.digest_files)
-            if found is None or found in (tried, self._loaded_files):
-                tried = tried if found is None else found
-            elif found == before:  # nobody is writing any more
-                tried = found
-                await self._try_reload(found)
-            before = found or before
+            current = await asyncio.to_thread(self.digest_files)
+            if current is None or current in (tried, self._loaded_files):
+                tried = tried if current is None else current
+            elif current == before:  # the files have stopped changing
+                tried = current
+                await self._try_reload(current)
+            before = current or before
 
     def digest_files(self) -> FileDigests | None:
         """Return a digest of every file, or ``None`` while one cannot be read."""
@@ -81,27 +84,27 @@ class ConfigReloader:
         except OSError:
             return None
 
-    def _differs_from_loaded(self, found: FileDigests) -> bool:
+    def _differs_from_loaded(self, current: FileDigests) -> bool:
         running = {name: connector.digest for name, connector in self.fleet.connectors.items()}
-        there = {
+        files = {
             path.stem: digest.hex()[:16]
-            for path, digest in found.items()
+            for path, digest in current.items()
             if path.parent == self.settings.connectors
         }
         tables = hashlib.sha256()
         for path in sorted(
             path
-            for path in found
+            for path in current
             if path.parent == self.settings.mappings and path.suffix == ".yaml"
         ):
-            tables.update(path.name.encode() + b"\0" + found[path])
+            tables.update(path.name.encode() + b"\0" + current[path])
         return tables.hexdigest()[:16] != self.fleet.tables.digest or any(
-            there.get(name) != digest for name, digest in running.items()
+            files.get(name) != digest for name, digest in running.items()
         )
 
-    async def _try_reload(self, found: FileDigests) -> None:
+    async def _try_reload(self, current: FileDigests) -> None:
         try:
-            fleet = await asyncio.to_thread(self._check_and_load, found)
+            config = await asyncio.to_thread(self._check_and_load, current)
         except ConfigError as error:
             self._report_refusal(error.findings)
             return
@@ -113,38 +116,41 @@ class ConfigReloader:
                 ]
             )
             return
-        if await asyncio.to_thread(self.digest_files) != found:
-            return  # changed once more while it was loaded: what was checked is not what was read
-        changed = self._changed_connectors(fleet, found)
-        await self.apply(fleet, changed)
-        before, self.fleet, self._loaded_files = self.fleet, fleet, found
-        publish_config_metrics(fleet.connectors.values(), fleet.tables, datetime.now(UTC).date())
+        if await asyncio.to_thread(self.digest_files) != current:
+            return  # the files changed again, so the checked and the loaded files may differ
+        changed = self._changed_connectors(config, current)
+        await self.apply(config, changed)
+        before, self.fleet, self._loaded_files = self.fleet, config, current
+        publish_config_metrics(config.connectors.values(), config.tables, datetime.now(UTC).date())
         metrics.CONFIG_RELOADS.labels("ok").inc()
         log.info(
             "configuration replaced",
             connectors=sorted(changed),
-            tables=fleet.tables.digest,
+            tables=config.tables.digest,
             tables_before=before.tables.digest,
         )
         for name in sorted(changed) or [""]:
-            known = fleet.connectors.get(name)
-            tables = f"tables {fleet.tables.digest}, not {before.tables.digest}"
+            connector = config.connectors.get(name)
+            tables = f"tables {config.tables.digest}, not {before.tables.digest}"
             running_connector = (
-                tables if not name else f"file {known.digest}" if known else "no file"
+                tables if not name else f"file {connector.digest}" if connector else "no file"
             )
-            if self.herald:
-                self.herald.notify(
+            if self.notifier:
+                self.notifier.notify(
                     "config_changed",
-                    known or name,
+                    connector or name,
                     text=f"this worker runs with {running_connector} from now on",
                 )
 
-    def _check_and_load(self, found: FileDigests) -> LoadedConfig:
-        """Check what changed, and what reads it; then load everything."""
+    def _check_and_load(self, current: FileDigests) -> LoadedConfig:
+        """Check the changed files and the connectors that read them, then load all files.
+
+        Raises :class:`~gateway.errors.ConfigError` with the findings of severity error.
+        """
         changed_files = {
             path
-            for path in found.keys() | self._loaded_files.keys()
-            if found.get(path) != self._loaded_files.get(path)
+            for path in current.keys() | self._loaded_files.keys()
+            if current.get(path) != self._loaded_files.get(path)
         }
         countries = {path.stem for path in changed_files if path.parent == self.settings.mappings}
         findings = check_mappings(self.settings.mappings) if countries else []
@@ -153,7 +159,7 @@ class ConfigReloader:
             side_file_changed = any(path.suffix != ".yaml" for path in changed_files)
             for path in sorted(
                 path
-                for path in found
+                for path in current
                 if path.parent == self.settings.connectors and path.suffix == ".yaml"
             ):
                 running_connector = self.fleet.connectors.get(path.stem)
@@ -166,29 +172,29 @@ class ConfigReloader:
                     findings += check(path, tables)
         if errors := _errors(findings):
             raise ConfigError(errors)
-        fleet = load_config(self.settings, self.names, publish_metrics=False)
+        config = load_config(self.settings, self.names, publish_metrics=False)
         if self.has_poll_role:
-            check_secrets(fleet, FileSecrets(self.settings.secrets_dir))
-        # What was polled before its file went is harmonised still: no record is rejected for the file's sake.
+            check_secrets(config, FileSecrets(self.settings.secrets_dir))
+        # Records that were polled before their connector file was removed are still harmonised.
         still_draining = {
-            name: one
-            for name, one in self.fleet.harmonisers.items()
-            if name not in fleet.harmonisers
+            name: harmoniser
+            for name, harmoniser in self.fleet.harmonisers.items()
+            if name not in config.harmonisers
         }
         return LoadedConfig(
-            connectors=fleet.connectors,
-            harmonisers=still_draining | fleet.harmonisers,
-            tables=fleet.tables,
+            connectors=config.connectors,
+            harmonisers=still_draining | config.harmonisers,
+            tables=config.tables,
         )
 
-    def _changed_connectors(self, fleet: LoadedConfig, found: FileDigests) -> frozenset[str]:
+    def _changed_connectors(self, config: LoadedConfig, current: FileDigests) -> frozenset[str]:
         side_file_changed = {
             path
-            for path in found.keys() | self._loaded_files.keys()
-            if path.suffix != ".yaml" and found.get(path) != self._loaded_files.get(path)
+            for path in current.keys() | self._loaded_files.keys()
+            if path.suffix != ".yaml" and current.get(path) != self._loaded_files.get(path)
         }
-        before = {name: one.digest for name, one in self.fleet.connectors.items()}
-        after = {name: one.digest for name, one in fleet.connectors.items()}
+        before = {name: connector.digest for name, connector in self.fleet.connectors.items()}
+        after = {name: connector.digest for name, connector in config.connectors.items()}
         return frozenset(
             name
             for name in before.keys() | after.keys()
@@ -198,9 +204,11 @@ class ConfigReloader:
     def _report_refusal(self, findings: list[Finding]) -> None:
         metrics.CONFIG_RELOADS.labels("refused").inc()
         for finding in findings:
-            log.warning("configuration refused; what ran before runs on", finding=str(finding))
-        if self.herald:
-            self.herald.notify("config_refused", "", text=str(findings[0]), reason=findings[0].code)
+            log.warning("configuration refused; the previous one stays", finding=str(finding))
+        if self.notifier:
+            self.notifier.notify(
+                "config_refused", "", text=str(findings[0]), reason=findings[0].code
+            )
 
 
 def _errors(findings: list[Finding]) -> list[Finding]:

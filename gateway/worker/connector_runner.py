@@ -1,8 +1,9 @@
-"""The worker process: Faust assigns connectors to workers and carries commands; pollers and the stage do the work.
+"""Run the connectors that this worker owns.
 
-Faust touches no record. It owns partitions of ``gateway.commands.v1``; a connector belongs to the worker that holds its partition, so
-one registry is polled by one worker and its limits hold over all of them. Faust runs inside our own event loop, with its web server
-off, and every start and stop has a time limit: an idle Faust worker may hang on stop.
+Each connector belongs to one partition of ``gateway.commands.v1``. The worker to which Faust
+assigns that partition owns the connector. Therefore one worker polls each registry, and the rate
+limits of the registry hold for all workers together. Faust itself processes no records, see
+docs/decisions/0002.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 STOP_SECONDS = 5.0
 RESTART_SECONDS = 30.0
 COMMAND_SECONDS = 60.0
-"""So long a command waits for its connector to start and for Kafka to take it."""
+"""The time that a command waits for its connector to start and for Kafka to accept the write."""
 COMMAND_RETRY_SECONDS = 0.2
 
 
@@ -45,18 +46,18 @@ def command_partition(connector: str, partitions: int) -> int:
 
 
 class ConnectorRunner:
-    """The connectors this worker owns, each with one HTTP client and one task a stream."""
+    """The connectors of this worker, each with one HTTP client and one task for each stream."""
 
     def __init__(
         self,
         settings: Settings,
         connectors: dict[str, Connector],
-        deliver: RecordProcessor,
-        herald: Notifier | None = None,
+        processor: RecordProcessor,
+        notifier: Notifier | None = None,
     ) -> None:
         self._settings = settings
-        self._herald = herald
-        self._deliver = deliver
+        self._notifier = notifier
+        self._processor = processor
         self._connectors = connectors
         self._secrets = FileSecrets(settings.secrets_dir)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -69,47 +70,64 @@ class ConnectorRunner:
     async def apply_config(
         self,
         connectors: dict[str, Connector],
-        deliver: RecordProcessor,
+        processor: RecordProcessor,
         changed: frozenset[str],
         names: set[str],
     ) -> None:
-        """Poll by other files: those that ``changed`` start anew, the others go on; ``names`` are owned afterwards."""
+        """Continue with new files.
+
+        Connectors in ``changed`` are restarted, and the others continue with the new ``processor``.
+        Afterwards this worker owns the connectors in ``names``.
+        """
         await self.set_owned_connectors(self._tasks.keys() - changed, "its file changed")
-        self._connectors, self._deliver = connectors, deliver
-        for one in [one for group in self.streams.values() for one in group]:
-            one.processor = deliver
+        self._connectors, self._processor = connectors, processor
+        for streams in self.streams.values():
+            for stream in streams:
+                stream.processor = processor
         await self.set_owned_connectors(names, "its file changed")
 
     async def set_owned_connectors(self, names: set[str], reason: str) -> None:
-        """Start what is newly owned and stop what is not owned any more; the log says which, and the ``reason``."""
+        """Start the connectors that are new in ``names``, and stop those that are missing.
+
+        The log names each of them and the ``reason``.
+        """
         async with self._ownership_lock:
-            about = {"worker": worker_id(self._settings), "reason": reason}
+            log_context = {"worker": worker_id(self._settings), "reason": reason}
             lost = sorted(self._tasks.keys() - names)
             await asyncio.gather(*(self._stop(name) for name in lost))
             for name in lost:
-                log.info("connector let go", connector=name, **about)
+                log.info("connector let go", connector=name, **log_context)
             for name in sorted(names - self._tasks.keys()):
                 self._tasks[name] = asyncio.create_task(self._run(name), name=f"poll {name}")
-                log.info("connector taken", connector=name, **about)
+                log.info("connector taken", connector=name, **log_context)
             self.update_owned_metric()
             try:
                 await self.push_server.start(self._connectors.values(), self._secrets)
             except GatewayError as error:
-                log.error("callers are not answered", error=str(error))  # noqa: TRY400 - the text says it
+                # Without a traceback, because the text of a GatewayError names the cause.
+                log.error("push server not started", error=str(error))  # noqa: TRY400
 
     def update_owned_metric(self) -> None:
-        """Say how many connectors this worker polls: none while it may not ask."""
+        """Set the number of connectors that this worker polls: 0 while it holds no lease."""
         metrics.CONNECTORS_OWNED.set(len(self._tasks) if self.lease.is_valid else 0)
 
     async def stop(self) -> None:
-        """Stop every poller; what is in flight is committed or left to be read again."""
+        """Stop all pollers and close the port for push messages.
+
+        A transaction in progress is committed, or its records are read again.
+        """
         await self.set_owned_connectors(set(), "the worker stops")
         await self.push_server.close()
 
     async def handle_command(self, command: commands.Command) -> str:
-        """Carry out a command; return why it was not, in one line. Total: a broker that is away is waited for, within a time limit."""
+        """Carry out a command and return why it was refused, in one line, or an empty text.
+
+        Never raises a :class:`~gateway.errors.GatewayError`. A broker that is down delays the
+        command for at most :data:`COMMAND_SECONDS`.
+        """
         if command.connector not in self._connectors:
-            return f"no connector {command.connector}; this worker knows {', '.join(sorted(self._connectors)) or 'none'}"
+            names = ", ".join(sorted(self._connectors)) or "none"
+            return f"no connector {command.connector}; this worker knows {names}"
         deadline = time.monotonic() + COMMAND_SECONDS
         while time.monotonic() < deadline:
             streams = self.streams.get(command.connector, [])
@@ -120,9 +138,9 @@ class ConnectorRunner:
             try:
                 if streams:
                     refusals = [
-                        await one.handle_command(command)
-                        for one in streams
-                        if stream_requests.applies_to_stream(command, one.stream)
+                        await stream.handle_command(command)
+                        for stream in streams
+                        if stream_requests.applies_to_stream(command, stream.stream)
                     ]
                     return "; ".join(filter(None, refusals)) if all(refusals) else ""
             except (GatewayError, OSError) as error:
@@ -133,10 +151,16 @@ class ConnectorRunner:
                     error=str(error),
                 )
             await asyncio.sleep(COMMAND_RETRY_SECONDS)
-        return f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, or Kafka did not take the command; say it again"
+        return (
+            f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, "
+            "or Kafka did not accept the command; send the command again"
+        )
 
     async def _run(self, name: str) -> None:
-        """Keep a connector polled until it is taken away; what cannot start is tried again, and the others go on."""
+        """Run a connector until this task is cancelled.
+
+        A connector that fails to start is started again, and the other connectors continue.
+        """
         while True:
             try:
                 await self._run_poll_connector(name)
@@ -160,10 +184,16 @@ class ConnectorRunner:
         ):
             client.set_lease(self.lease)
             self._clients[name] = client
-            traffic = LivePollGate()
+            live_poll_gate = LivePollGate()
             self.streams[name] = streams = [
                 StreamPoller(
-                    self._settings, connector, stream, client, self._deliver, traffic, self._herald
+                    self._settings,
+                    connector,
+                    stream,
+                    client,
+                    self._processor,
+                    live_poll_gate,
+                    self._notifier,
                 )
                 for stream in connector.streams
             ]
@@ -171,12 +201,14 @@ class ConnectorRunner:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
 
     async def _run_push_connector(self, connector: Connector) -> None:
-        inbox = PushConnector(self._settings, connector, self._deliver, self.lease, self._herald)
-        self.streams[connector.connector] = inbox.streams
+        push_connector = PushConnector(
+            self._settings, connector, self._processor, self.lease, self._notifier
+        )
+        self.streams[connector.connector] = push_connector.streams
         async with asyncio.TaskGroup() as group:
-            group.create_task(inbox.run(), name=f"receive {connector.connector}")
+            group.create_task(push_connector.run(), name=f"receive {connector.connector}")
             group.create_task(
-                self.push_server.serve_connector(connector, self._secrets, inbox),
+                self.push_server.serve_connector(connector, self._secrets, push_connector),
                 name=f"answer {connector.connector}",
             )
 
@@ -184,12 +216,13 @@ class ConnectorRunner:
         task = self._tasks.pop(name)
         self.streams.pop(name, None)
         if client := self._clients.pop(name, None):
-            client.set_lease(
-                Lease(0)
-            )  # never valid: whatever of it does not end at once asks nobody any more
+            # A lease that is never valid: a task that does not stop at once sends no request.
+            client.set_lease(Lease(0))
         for seconds in (STOP_SECONDS, 1.0):
             if not task.done():
-                task.cancel()  # twice: a library may lose a cancellation that comes just as what it waits for ends
+                # Up to twice, because a library may lose a cancellation that arrives at the
+                # moment when its own wait ends.
+                task.cancel()
                 await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             log.error("connector does not stop", connector=name, seconds=STOP_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import gettempdir
@@ -16,11 +15,13 @@ from gateway.fetch.http.lease import Lease
 from gateway.kafka.connection import FileToken, sasl_password, ssl_context
 from gateway.messages.topics import COMMANDS
 from gateway.settings import Settings
+from gateway.worker.faust_internals import renew_lease_on_heartbeat
 
 log = structlog.get_logger()
 START_SECONDS = 60.0
 SESSION_SECONDS = 6.0
-"""After so long without a heartbeat a worker's connectors are given to others: the least that brokers allow as they come."""
+"""Kafka reassigns the connectors of a worker after this time without a heartbeat. It is the
+shortest time that brokers allow by default."""
 HEARTBEAT_SECONDS = 0.5
 ASSIGN_RETRY_SECONDS = 1.0
 
@@ -28,13 +29,15 @@ ASSIGN_RETRY_SECONDS = 1.0
 def build_control_app(
     settings: Settings,
     bootstrap: str,
-    tenure: Lease,
+    lease: Lease,
     assigned: Callable[[set[int]], Awaitable[None]],
     handle: Callable[[bytes], Awaitable[None]],
 ) -> Any:
-    """Return the Faust app of the control plane. ``handle`` must be total.
+    """Return the Faust app of the control plane.
 
-    ``tenure`` is suspended while partitions are given out anew, and renewed by each heartbeat that the coordinator answers.
+    ``lease`` is suspended while Kafka reassigns partitions, and renewed by each heartbeat that the
+    group coordinator answers. ``assigned`` receives the partitions of this worker after each
+    assignment. ``handle`` receives the bytes of each command; it must not raise.
     """
     app = faust.App(
         "gateway-control",
@@ -43,7 +46,8 @@ def build_control_app(
         datadir=str(Path(gettempdir()) / "gateway-control"),
         web_enabled=False,
         topic_disable_leader=True,
-        consumer_auto_offset_reset="earliest",  # a command said before a worker ever ran is heard; said twice, it does no harm
+        # A worker also reads commands that are older than itself. A repeated command does no harm.
+        consumer_auto_offset_reset="earliest",
         broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_credentials=_credentials(settings),
@@ -64,17 +68,22 @@ def build_control_app(
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type]
     async def on_revoked(_app: Any, _revoked: set[Any], **_: Any) -> None:
-        tenure.suspend()  # the group waits for this before it gives anything to anybody
+        lease.suspend()  # Kafka assigns nothing to another worker before this function returns
 
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]
     async def on_assigned(_app: Any, assignment: set[Any], **_: Any) -> None:
-        # Not awaited: no heartbeat is sent meanwhile, and a poller that stops slowly would cost the membership.
-        _renew_lease_on_heartbeat(app, tenure)
-        partitions = {one.partition for one in assignment if one.topic == COMMANDS.name}
+        renew_lease_on_heartbeat(app, lease)
+        partitions = {
+            topic_partition.partition
+            for topic_partition in assignment
+            if topic_partition.topic == COMMANDS.name
+        }
+        # A task, because Faust sends no heartbeat during this function. A poller that stops
+        # slowly would otherwise cost this worker its membership in the group.
         assignment_tasks.add(
             task := asyncio.create_task(
-                _assign_connectors(partitions, tenure, tenure.assignment_number, assigned),
-                name="give",
+                _assign_connectors(partitions, lease, lease.assignment_number, assigned),
+                name="assign connectors",
             )
         )
         task.add_done_callback(assignment_tasks.discard)
@@ -84,10 +93,16 @@ def build_control_app(
 
 
 async def _assign_connectors(
-    partitions: set[int], tenure: Lease, turn: int, assigned: Callable[[set[int]], Awaitable[None]]
+    partitions: set[int],
+    lease: Lease,
+    assignment_number: int,
+    assigned: Callable[[set[int]], Awaitable[None]],
 ) -> None:
-    """Stop what is lost, start what is new, and only then let this worker ask; unless connectors are given out anew already."""
-    while turn == tenure.assignment_number:
+    """Start and stop connectors, and then let this worker send requests again.
+
+    Try again after an error. Stop when Kafka reassigns the connectors again.
+    """
+    while assignment_number == lease.assignment_number:
         try:
             await assigned(partitions)
         except Exception as error:
@@ -98,25 +113,8 @@ async def _assign_connectors(
             )
             await asyncio.sleep(ASSIGN_RETRY_SECONDS)
         else:
-            tenure.resume(turn)
+            lease.resume(assignment_number)
             return
-
-
-def _renew_lease_on_heartbeat(app: Any, tenure: Lease) -> None:
-    """Renew ``tenure`` by each heartbeat that is answered, from when it was sent. Neither Faust nor aiokafka tells; pinned versions."""
-    coordinator = app.consumer._thread._consumer._coordinator  # noqa: SLF001 - see above
-    if hasattr(coordinator, "gateway_tenure"):
-        return
-    beat = coordinator._do_heartbeat  # noqa: SLF001 - see above
-
-    async def timed() -> bool:
-        sent = time.monotonic()
-        answered: bool = await beat()
-        if answered:
-            tenure.renew(sent)
-        return answered
-
-    coordinator.gateway_tenure, coordinator._do_heartbeat = tenure, timed  # noqa: SLF001 - see above
 
 
 def _credentials(settings: Settings) -> Any:

@@ -1,8 +1,10 @@
-"""A call that reached a worker which does not own its connector goes on to the one that does.
+"""Forward a push message to the worker that owns its connector.
 
-Any worker may be called: a load balancer knows nothing of ownership. Whoever is not the owner asks the others, which say 421 when they
-are not the owner either, and passes on the owner's answer. Where none owns the connector at this moment, because it is moving, the
-caller is told ``busy`` in its own form, with ``Retry-After``. Credentials are checked by the owner, as if it had been called itself.
+A load balancer does not know which worker owns a connector, so a message may reach any worker. A
+worker that is not the owner asks the other workers in turn. They answer 421 if they are not the
+owner either. The first other answer is returned to the caller. While a connector moves, no worker
+owns it. The caller then receives ``busy`` in the form of its connector, with ``Retry-After``. The
+owner checks the credentials, as it does for messages that reach it directly.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import aiohttp
 from aiohttp import web
 
 FORWARDED_HEADER = "X-Gateway-Forwarded"
-"""Who passed a call on: a ``peer``, then another process under the same parent may still be asked, or such a ``sibling``."""
+"""The sender of a forwarded message: ``peer`` or ``sibling``. A message from a ``peer`` may be
+forwarded again, to another process under the same parent."""
 STATUS_NOT_OWNER = 421
-"""Misdirected Request: the connector is polled elsewhere."""
+"""Misdirected Request: this worker does not own the connector."""
 RESPONSE_TIMEOUT_SECONDS = 40.0
-"""Longer than an owner may take to store a message."""
+"""Longer than the owner may need to store a message."""
 CONNECT_TIMEOUT_SECONDS = 2.0
 _HOP_BY_HOP_HEADERS = frozenset(
     {
@@ -38,16 +41,20 @@ _HOP_BY_HOP_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PeerForwarder:
-    """The other workers: by address, where a name stands for all its addresses, and by socket, under the same parent."""
+    """The other workers that may own a connector.
+
+    ``addresses`` are URLs; a host name may have several addresses. ``sockets`` is the folder with
+    the Unix sockets of the processes under the same parent.
+    """
 
     addresses: tuple[str, ...] = ()
     sockets: Path | None = None
-    """A folder that holds the sockets ``push-*.sock`` of all processes of one parent."""
+    """A folder with the sockets ``push-*.sock`` of all processes of one parent."""
     own_socket_name: str = ""
-    """The name of our own socket there."""
+    """The file name of this process's own socket in ``sockets``."""
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response | None:
-        """Return the owner's answer, or ``None`` when no worker that can be reached owns the connector."""
+        """Return the answer of the owner, or ``None`` if no reachable worker owns the connector."""
         headers = {
             name: value
             for name, value in request.headers.items()
@@ -73,7 +80,9 @@ class PeerForwarder:
     def _sibling_sockets(self) -> Iterable[Path]:
         return (
             sorted(
-                one for one in self.sockets.glob("push-*.sock") if one.name != self.own_socket_name
+                path
+                for path in self.sockets.glob("push-*.sock")
+                if path.name != self.own_socket_name
             )
             if self.sockets
             else ()
@@ -108,28 +117,32 @@ async def _forward_to(
         ):
             if reply.status == STATUS_NOT_OWNER:
                 return None
-            kept = {
+            reply_headers = {
                 name: value
                 for name, value in reply.headers.items()
                 if name.lower() not in _HOP_BY_HOP_HEADERS | {"date", "server"}
             }
-            return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+            return web.Response(status=reply.status, body=await reply.read(), headers=reply_headers)
     except (aiohttp.ClientError, OSError, TimeoutError):
-        return None  # it may be gone, or about to say who owns the connector; the caller repeats what was not acknowledged
+        # The worker may have stopped. The registry repeats a message that was not acknowledged.
+        return None
 
 
 async def _resolve_addresses(address: str) -> list[str]:
-    """Return one URL for each address that a name stands for: a headless service names every pod."""
+    """Return one URL for each address of a host name, for example for each pod of a service.
+
+    An ``https`` address is returned unchanged, because its certificate is valid for the name.
+    """
     parts = urlsplit(address)
     host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
     if parts.scheme == "https":
-        return [address.rstrip("/")]  # a certificate is for a name
+        return [address.rstrip("/")]
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(
+            resolved = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM
             )
     except (OSError, TimeoutError):
         return []
-    names = sorted({str(one[4][0]) for one in found})
+    names = sorted({str(entry[4][0]) for entry in resolved})
     return [f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}" for name in names]

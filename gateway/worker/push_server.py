@@ -1,7 +1,9 @@
-"""Registries that call us: one door per worker process, open for all push connectors; what another worker owns is passed on to it.
+"""Receive the messages of registries that push records.
 
-A message is acknowledged after its records and their digests are in one committed Kafka transaction, as a polled page is. A second
-message with the same content changes nothing, so a caller may repeat what it was not told about.
+Each worker process opens one port for all push connectors. It forwards messages for connectors that
+another worker owns. A message is acknowledged after its records and their digests are committed in
+one Kafka transaction, as for a polled page. A repeated message with the same content changes
+nothing, so a caller may repeat a message that was not acknowledged.
 """
 
 from __future__ import annotations
@@ -30,27 +32,32 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class PushServer:
-    """The HTTP server callers reach, in every worker that polls: it answers for what it owns, and passes on the rest.
+    """The HTTP server for push messages of one worker process.
 
-    ``tenure`` says whether this worker still owns what it was given. With ``beside``, the folder of a parent's sockets, all its
-    processes listen on the same port, and each on a socket of its own too, where the others reach it.
+    ``lease`` shows whether this worker still owns its connectors. ``socket_folder`` is the folder
+    with the sockets of several processes under one parent. All these processes listen on the same
+    port. Each also listens on its own socket, at which the other processes reach it.
     """
 
     settings: Settings
-    tenure: Lease = field(default_factory=UnlimitedLease)
+    lease: Lease = field(default_factory=UnlimitedLease)
     socket_folder: Path | None = None
     url: str = ""
     _all_receivers: dict[str, PushReceiver] = field(default_factory=dict)
-    """By path: the push connectors of the configuration, whoever owns them."""
+    """The push connectors of the configuration, by path, regardless of their owner."""
     _owned_receivers: dict[str, PushReceiver] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
     async def start(self, connectors: Iterable[Connector], secrets: Secrets) -> None:
-        """Listen for all push connectors among these; where there are none, nothing listens. May be called again with others."""
+        """Listen for the push connectors among ``connectors``.
+
+        The port is closed if there are none. May be called again with other connectors. Raises
+        :class:`~gateway.errors.Unavailable` if the port cannot be opened.
+        """
         self._all_receivers = {
-            one.push.path: PushReceiver(one, secrets, _reject_store)
-            for one in connectors
-            if one.push is not None
+            connector.push.path: PushReceiver(connector, secrets, _reject_store)
+            for connector in connectors
+            if connector.push is not None
         }
         if self._all_receivers:
             await self._listen()
@@ -58,14 +65,18 @@ class PushServer:
             await self.close()
 
     async def serve_connector(
-        self, connector: Connector, secrets: Secrets, inbox: PushConnector
+        self, connector: Connector, secrets: Secrets, push_connector: PushConnector
     ) -> None:
-        """Receive for a connector until cancelled."""
-        receiver = PushReceiver(connector, secrets, inbox.store)
+        """Receive messages for a connector until cancelled.
+
+        Raises :class:`~gateway.errors.Unavailable` if another connector uses the same path.
+        """
+        receiver = PushReceiver(connector, secrets, push_connector.store)
         path = receiver.push_config.path
         if path in self._owned_receivers:
             raise Unavailable(
-                f"{connector.connector}: another connector already receives at {path}; give each its own push.path"
+                f"{connector.connector}: another connector already receives at {path}; "
+                "give each connector its own push.path"
             )
         self._owned_receivers[path] = receiver
         try:
@@ -79,7 +90,7 @@ class PushServer:
 
     async def _handle(self, request: web.Request) -> web.Response:
         receiver = self._owned_receivers.get(request.path)
-        if receiver is not None and self.tenure.is_valid:
+        if receiver is not None and self.lease.is_valid:
             return await receiver.handle(request)
         receiver = receiver or self._all_receivers.get(request.path)
         if receiver is None:
@@ -89,7 +100,10 @@ class PushServer:
         return await self._forward(request, receiver)
 
     async def _forward(self, request: web.Request, receiver: PushReceiver) -> web.Response:
-        """Return what the owner answers, else ``busy``. A certificate cannot be passed on: only the owner can take such a call."""
+        """Return the answer of the owner, or ``busy``.
+
+        A call with a client certificate is not forwarded, because only the owner could verify it.
+        """
         if receiver.push_config.client_certificate is None:
             try:
                 async with asyncio.timeout(receiver.push_config.limits.timeout.total_seconds()):
@@ -131,9 +145,9 @@ class PushServer:
                 await web.UnixSite(runner, self._socket).start()
         except OSError as error:
             await self.close()
-            where = f"{self.settings.receive_host}:{self.settings.receive_port}"
+            address = f"{self.settings.receive_host}:{self.settings.receive_port}"
             raise Unavailable(
-                f"cannot receive on {where}: {error.strerror}; set GATEWAY_RECEIVE_PORT"
+                f"cannot receive on {address}: {error.strerror}; set GATEWAY_RECEIVE_PORT"
             ) from None
         self.url = f"http://{host}:{port}"
         log.info("receiving port open", url=self.url)
@@ -147,4 +161,4 @@ class PushServer:
 
 
 async def _reject_store(_raws: Sequence[RawRecord]) -> None:
-    raise AssertionError  # pragma: no cover - who does not own a connector stores nothing
+    raise AssertionError  # pragma: no cover - only the owner of a connector stores records

@@ -1,6 +1,7 @@
-"""The streams of a registry that calls us: its records made durable, and what operators asked of them carried out.
+"""Write the records of registries that push them, and carry out the requests of operators.
 
-Who owns the connector takes its streams at once, without waiting for a call: a pause that was said before holds from the first message.
+The owner of a connector acquires its streams at once and does not wait for the first message. A
+stored pause therefore holds from the first message on.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 CHECK_INTERVAL_SECONDS = 5.0
-"""So often a stream looks whether it was taken from it, or something that had to wait can be done. Longer than a heartbeat."""
+"""The interval at which a stream checks its ownership and its pending requests. It is longer than a
+heartbeat."""
 FENCED_BACKOFF_SECONDS = 3.0
-"""So long at least a stream is left to whoever took it, or twice as long as taking it took here: an erasure has to read it first."""
+"""The shortest wait after another process acquired the stream. The wait is at least twice the time
+that this worker needed to acquire the stream, because an erasure reads the stream before it
+writes."""
 
 
 class PushStream:
-    """One stream of a registry that calls us. :meth:`run` returns only when cancelled."""
+    """One stream of a registry that pushes records. :meth:`run` returns only when cancelled."""
 
     backfill = None
-    """The registry cannot be asked for the past."""
+    """Always ``None``, because the gateway cannot request older records from the registry."""
     has_succeeded = True
     last_failure_kind = ""
 
@@ -49,48 +53,50 @@ class PushStream:
         settings: Settings,
         connector: Connector,
         stream: str,
-        deliver: RecordProcessor,
-        turn: asyncio.Lock,
-        herald: Notifier | None,
+        processor: RecordProcessor,
+        write_lock: asyncio.Lock,
+        notifier: Notifier | None,
     ) -> None:
         self.connector = connector
         self.stream = stream
-        self.processor = deliver
+        self.processor = processor
         self.last_error = ""
-        """Why nothing can be received, in one line; empty when it can."""
+        """The reason why nothing can be received, in one line; empty if records can be received."""
         self.wake_event = asyncio.Event()
-        self._write_lock = turn
+        self._write_lock = write_lock
         self._retry_at = 0.0
         self._longest_acquire_seconds = 0.0
-        """The longest that it took to take the stream, in seconds."""
-        self._ledger = StreamState(
+        """The longest time that this worker needed to acquire the stream."""
+        self._stream_state = StreamState(
             settings,
             connector.connector,
             stream,
             DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
         )
-        self.requests = StreamRequests(settings, connector, self._ledger, herald)
+        self.requests = StreamRequests(settings, connector, self._stream_state, notifier)
 
     async def handle_command(self, command: commands.Command) -> str:
-        """Carry out a command, or write down that it is to be; see :meth:`gateway.worker.stream_poller.StreamPoller.tell`."""
+        """Store a request, and return why it was refused, in one line, or an empty text.
+
+        See :meth:`gateway.worker.stream_poller.StreamPoller.handle_command`.
+        """
         if not (refused := stream_requests.not_applicable_reason(command, self.connector)):
             await self.requests.store(command)
             self.wake_event.set()
         return refused
 
-    async def run(self, tenure: Lease) -> None:
-        """Hold the stream and do what is asked of it; close the producer on the way out."""
+    async def run(self, lease: Lease) -> None:
+        """Own the stream and carry out its requests. Close the producer at the end."""
         try:
             while True:
                 self.wake_event.clear()
-                await (
-                    tenure.wait_until_valid()
-                )  # who has lost the connector must not fence who has it now
+                # Without a lease, this worker must not fence the new owner of the connector.
+                await lease.wait_until_valid()
                 await self._check_once()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake_event.wait(), CHECK_INTERVAL_SECONDS)
         finally:
-            await self._ledger.close()
+            await self._stream_state.close()
 
     async def _check_once(self) -> None:
         with structlog.contextvars.bound_contextvars(
@@ -110,17 +116,21 @@ class PushStream:
                 self.last_error = ""
 
     async def ensure_writable(self) -> None:
-        """Return when records may be written; raises :class:`~gateway.errors.RetryLater` while the stream is paused, or another's."""
+        """Return when records may be written.
+
+        Raises :class:`~gateway.errors.RetryLater` while the stream is paused or another process
+        owns it.
+        """
         await self._acquire_stream()
         if self.requests.paused:
             raise RetryLater("paused", f"{self.connector.connector} {self.stream} is paused")
 
     async def write_records(self, raws: Sequence[RawRecord]) -> None:
-        """Return once every record is committed."""
-        entries, unchanged = select_changes(raws, self._ledger.digests)
+        """Return once all records are committed. Unchanged records are only counted."""
+        entries, unchanged = select_changes(raws, self._stream_state.digests)
         async with self._back_off_when_fenced():
             for part in split_into_transactions(entries):
-                await self._ledger.write(part, None)
+                await self._stream_state.write(part, None)
         metrics.RECEIVED.labels(self.connector.connector, self.stream).inc(len(raws))
         if unchanged:
             metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(
@@ -128,15 +138,20 @@ class PushStream:
             )
 
     async def _acquire_stream(self) -> None:
-        """Hold the stream, unless somebody took it just now: callers that call on would have it back before an erasure could write."""
-        if (left := self._retry_at - time.monotonic()) > 0:
+        """Acquire the stream, unless another process acquired it a short time ago.
+
+        Callers repeat their messages. Without the wait, this worker would fence an erasure before
+        it can write.
+        """
+        if (wait_seconds := self._retry_at - time.monotonic()) > 0:
             raise RetryLater(
                 "fenced",
-                f"{self.connector.connector} {self.stream} is left to who took it for {left:.0f} s more",
+                f"another worker or an erasure acquired {self.connector.connector} {self.stream}; "
+                f"this worker waits {wait_seconds:.0f} s before it acquires the stream again",
             )
         started = time.monotonic()
         async with self._back_off_when_fenced():
-            await self._ledger.open()
+            await self._stream_state.open()
         self._longest_acquire_seconds = max(
             self._longest_acquire_seconds, time.monotonic() - started
         )
@@ -153,43 +168,49 @@ class PushStream:
 
 
 class PushConnector:
-    """One push connector. :meth:`store` is what a :class:`~gateway.fetch.push_receiver.Receiver` is given."""
+    """One push connector.
+
+    :class:`~gateway.fetch.push_receiver.PushReceiver` passes the records of each message to
+    :meth:`store`.
+    """
 
     def __init__(
         self,
         settings: Settings,
         connector: Connector,
-        deliver: RecordProcessor,
-        tenure: Lease,
-        herald: Notifier | None = None,
+        processor: RecordProcessor,
+        lease: Lease,
+        notifier: Notifier | None = None,
     ) -> None:
         self._connector = connector
-        self._tenure = tenure
+        self._lease = lease
         self._write_lock = asyncio.Lock()
-        """Held by whoever writes records: a message, or something an operator asked for."""
+        """Held while a message or a request of an operator writes records."""
         self.streams = [
-            PushStream(settings, connector, name, deliver, self._write_lock, herald)
+            PushStream(settings, connector, name, processor, self._write_lock, notifier)
             for name in connector.streams
         ]
 
     async def run(self) -> None:
-        """Hold the connector's streams until cancelled."""
+        """Own the streams of the connector until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for one in self.streams:
+            for stream in self.streams:
                 group.create_task(
-                    one.run(self._tenure), name=f"receive {self._connector.connector} {one.stream}"
+                    stream.run(self._lease),
+                    name=f"receive {self._connector.connector} {stream.stream}",
                 )
 
     async def store(self, raws: Sequence[RawRecord]) -> None:
-        """Return once every record is committed; raises when one is not, and then the caller sends the message again.
+        """Return once all records are committed.
 
-        Nothing of a message is written while one of its streams is paused.
+        Raises if a record is not committed; the caller then sends the message again. While one of
+        the streams of a message is paused, nothing of the message is written.
         """
-        named = {raw.stream for raw in raws}
-        streams = [one for one in self.streams if one.stream in named]
+        names = {raw.stream for raw in raws}
+        streams = [stream for stream in self.streams if stream.stream in names]
         async with self._write_lock:
-            for one in streams:
-                await one.ensure_writable()
-            for one in streams:
-                with tracing.poll_span(self._connector.connector, one.stream):
-                    await one.write_records([raw for raw in raws if raw.stream == one.stream])
+            for stream in streams:
+                await stream.ensure_writable()
+            for stream in streams:
+                with tracing.poll_span(self._connector.connector, stream.stream):
+                    await stream.write_records([raw for raw in raws if raw.stream == stream.stream])

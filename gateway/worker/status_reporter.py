@@ -1,6 +1,7 @@
-"""What a worker says of itself every few seconds, on ``gateway.status.v1``: the state of its streams, and what it has counted.
+"""Report the state of this worker and its streams to ``gateway.status.v1`` every few seconds.
 
-It is made from the metrics registry and the pollers, so it never disagrees with ``/metrics``; it holds codes and numbers alone.
+The report is built from the metrics registry and the pollers, so it never contradicts ``/metrics``.
+It contains codes, names and numbers, and the error texts of streams.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ REPORT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class StatusReporter:
-    """Reports one worker. :meth:`run` reports until cancelled; then it says that the worker has ended."""
+    """The reporter of one worker.
+
+    :meth:`run` reports until it is cancelled, and then reports that the worker has ended.
+    """
 
     worker: str
     roles: tuple[str, ...]
@@ -43,7 +47,7 @@ class StatusReporter:
     started: float = field(default_factory=time.time)
 
     async def run(self) -> None:
-        """Say how everything is, every few seconds."""
+        """Report the state of all streams and of the worker every few seconds."""
         try:
             while True:
                 for status in self.collect_statuses():
@@ -53,14 +57,14 @@ class StatusReporter:
             self.writer.enqueue(encode_worker_gone(self.worker))
 
     def collect_statuses(self) -> Iterator[StreamStatus | WorkerStatus]:
-        """Give the state of each stream that is polled here, and of the worker."""
+        """Yield the state of each stream of this worker, and then the state of the worker."""
         now = time.time()
         readings = MetricReadings(metrics.REGISTRY)
         read_up_to = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
         success = readings.sum_by("gateway_last_success_timestamp_seconds", "connector", "stream")
-        for one in self.streams():
-            name = (one.connector.connector, one.stream)
-            state, reason = stream_state(one)
+        for stream in self.streams():
+            name = (stream.connector.connector, stream.stream)
+            state, reason = stream_state(stream)
             yield StreamStatus(
                 connector=name[0],
                 stream=name[1],
@@ -68,11 +72,11 @@ class StatusReporter:
                 at=now,
                 state=state,
                 reason=reason,
-                every=one.connector.streams[one.stream].every.total_seconds(),
+                every=stream.connector.streams[stream.stream].every.total_seconds(),
                 read_up_to=read_up_to.get(name),
                 last_success=success.get(name),
-                config_digest=one.connector.digest,
-                backfill=backfill_status(one.backfill),
+                config_digest=stream.connector.digest,
+                backfill=backfill_status(stream.backfill),
             )
         yield WorkerStatus(
             worker=self.worker,
@@ -90,21 +94,23 @@ class StatusReporter:
             tables_digest=self.fleet().tables.digest,
             connectors=tuple(sorted(self.fleet().connectors)),
             blocked={
-                role: why for role in self.roles if (why := blocked_commits.blocked_reason(role))
+                role: reason
+                for role in self.roles
+                if (reason := blocked_commits.blocked_reason(role))
             },
         )
 
 
-def stream_state(one: StreamPoller | PushStream) -> tuple[StreamStateName, str]:
-    """Return how a stream is and why, the first that applies."""
-    backfill = one.backfill
+def stream_state(stream: StreamPoller | PushStream) -> tuple[StreamStateName, str]:
+    """Return the state of a stream and its reason. The first state that applies is returned."""
+    backfill = stream.backfill
     possible: tuple[tuple[object, StreamStateName, str], ...] = (
-        (one.requests.paused, "paused", one.requests.pause_reason),
-        (one.last_failure_kind == "halt", "halted", one.last_error),
-        (one.last_error, "retrying", one.last_error),
-        (not one.has_succeeded, "starting", ""),
+        (stream.requests.paused, "paused", stream.requests.pause_reason),
+        (stream.last_failure_kind == "halt", "halted", stream.last_error),
+        (stream.last_error, "retrying", stream.last_error),
+        (not stream.has_succeeded, "starting", ""),
         (backfill and backfill.state == "running", "backfilling", ""),
-        (one.connector.push, "receiving", ""),
+        (stream.connector.push, "receiving", ""),
     )
     return next(
         ((state, reason) for applies, state, reason in possible if applies), ("running", "")
@@ -112,7 +118,7 @@ def stream_state(one: StreamPoller | PushStream) -> tuple[StreamStateName, str]:
 
 
 def backfill_status(progress: BackfillProgress | None) -> BackfillStatus | None:
-    """Return how far a backfill is, in the words of the status."""
+    """Return the progress of a backfill in the form of the status topic."""
     if progress is None:
         return None
     return BackfillStatus(
@@ -126,14 +132,14 @@ def backfill_status(progress: BackfillProgress | None) -> BackfillStatus | None:
 
 
 def record_counts(readings: MetricReadings) -> dict[str, dict[str, int]]:
-    """Return what was received and how it ended, by ``connector|stream``."""
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    """Return the counts of received records and their outcomes, by ``connector|stream``."""
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
     for (connector, stream), number in readings.sum_by(
         "gateway_records_received_total", "connector", "stream"
     ).items():
-        found[f"{connector}|{stream}"]["received"] = int(number)
+        counts[f"{connector}|{stream}"]["received"] = int(number)
     for (connector, stream, outcome), number in readings.sum_by(
         "gateway_records_total", "connector", "stream", "outcome"
     ).items():
-        found[f"{connector}|{stream}"][outcome] = int(number)
-    return dict(found)
+        counts[f"{connector}|{stream}"][outcome] = int(number)
+    return dict(counts)

@@ -1,4 +1,4 @@
-"""Keep one connector's streams polled: at their interval, on command, and again after a failure."""
+"""Keep one stream polled: at its interval, on command, and again after a failure."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ log = structlog.get_logger()
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
 HALTED_RETRY_SECONDS = 60.0
-"""A stream that needs a person is still tried, slowly: the registry may have been mended meanwhile."""
+"""A stream that needs a person is still polled at this interval, because the registry may recover
+without one."""
 
 
 class StreamPoller:
-    """One stream of one connector. :meth:`run` returns only when cancelled."""
+    """The poll loop of one stream. :meth:`run` returns only when cancelled."""
 
     def __init__(
         self,
@@ -48,58 +49,60 @@ class StreamPoller:
         stream: str,
         client: RegistryClient,
         processor: RecordProcessor,
-        traffic: backfill.LivePollGate | None = None,
-        herald: Notifier | None = None,
+        live_poll_gate: backfill.LivePollGate | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.connector = connector
         self.stream = stream
         self.last_error = ""
-        """Why the last poll failed, in one line; empty when it ended well."""
+        """The reason why the last poll failed, in one line; empty if it succeeded."""
         self.last_failure_kind = ""
-        """How the last poll failed: retry, halt, fenced; empty when it ended well."""
+        """The kind of the last failure: retry, halt or fenced; empty if the last poll succeeded."""
         self.has_succeeded = False
-        """Whether a poll has ended well since this worker took the stream."""
-        self._failure_streak = FailureStreak(herald, connector, stream) if herald else None
-        self._live_poll_gate = traffic or backfill.LivePollGate()
+        """Whether a poll has succeeded since this worker acquired the stream."""
+        self._failure_streak = FailureStreak(notifier, connector, stream) if notifier else None
+        self._live_poll_gate = live_poll_gate or backfill.LivePollGate()
         self._write_lock = asyncio.Lock()
-        """Held by whoever writes records of the stream: a poll, or a backfill that has a page in hand."""
+        """Held while a poll or a page of a backfill writes records of the stream."""
         self._backfill_task: asyncio.Task[None] | None = None
         self._client = client
         self.processor = processor
-        self._ledger = StreamState(
+        self._stream_state = StreamState(
             settings,
             connector.connector,
             stream,
             DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
         )
-        self.requests = StreamRequests(settings, connector, self._ledger, herald)
+        self.requests = StreamRequests(settings, connector, self._stream_state, notifier)
         self._stop_after = settings.stop_after_rejected
         self._wake_event = asyncio.Event()
         self._failures = 0
 
     @property
     def backfill(self) -> backfill.BackfillProgress | None:
-        """Where the last backfill stands."""
-        return backfill.current_progress(self._ledger)
+        """The progress of the last backfill; ``None`` if there was none."""
+        return backfill.current_progress(self._stream_state)
 
     async def handle_command(self, command: commands.Command) -> str:
-        """Carry out a command, or write down that it is to be; durable when this returns. Returns why it cannot be, in one line.
+        """Carry out or store a command; return why it was refused, in one line.
 
-        Raises what a write to Kafka raises: then nothing was done, and the command may be told again.
+        The result is durable when this function returns. Raises the errors of a write to Kafka. In
+        that case nothing was done, and the command may be repeated.
         """
         refused = ""
         match command:
             case commands.Backfill():
                 refused = backfill.unsupported_reason(self.connector, self.stream)
                 refused = refused or await backfill.start_backfill(
-                    self._ledger, command.id, command.begin, command.end
+                    self._stream_state, command.id, command.begin, command.end
                 )
             case commands.CancelBackfill():
                 await self._stop_backfill()
-                if ended := await backfill.cancel_backfill(self._ledger):
+                if ended := await backfill.cancel_backfill(self._stream_state):
                     self.requests.notify(
                         "backfill_cancelled",
-                        text=f"{ended.received} records received, {ended.written} written; they stay",
+                        text=f"{ended.received} records received, {ended.written} written; "
+                        "the written records stay",
                     )
             case _:
                 await self.requests.store(command)
@@ -110,21 +113,22 @@ class StreamPoller:
         return not self.requests.paused
 
     async def run(self) -> None:
-        """Poll for ever; close the producer on the way out."""
+        """Poll until cancelled. Close the producer at the end."""
         interval_seconds = self.connector.streams[self.stream].every.total_seconds()
         metrics.POLL_INTERVAL.labels(self.connector.connector, self.stream).set(interval_seconds)
         try:
             while True:
-                self._wake_event.clear()  # before the poll: a command that arrives during it is acted on right after it
+                # Before the poll, so that a command during the poll takes effect right after it.
+                self._wake_event.clear()
                 delay = await self._poll_guarded(interval_seconds)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_event.wait(), delay)
         finally:
             await self._stop_backfill()
-            await self._ledger.close()
+            await self._stream_state.close()
 
     async def _poll_guarded(self, interval_seconds: float) -> float:
-        """Poll; a library that drops what this task waits for does not end the stream."""
+        """Poll, and treat a cancellation by a library as a failure that is retried."""
         try:
             return await self.poll(interval_seconds)
         except asyncio.CancelledError:
@@ -133,12 +137,15 @@ class StreamPoller:
             return self._record_failure(
                 "retry",
                 "kafka",
-                "a connection went while something was waited for",
+                "a connection to Kafka was lost during a wait",
                 self._backoff(None),
             )
 
     async def poll(self, interval_seconds: float) -> float:
-        """Do what was asked of the stream, poll once unless it is paused, and return the seconds to wait before the next time."""
+        """Carry out pending requests, poll once unless paused, and return the seconds to wait.
+
+        Never raises an error of a poll: the failure is recorded, and the wait becomes longer.
+        """
         name = self.connector.connector
         started = time.monotonic()
         with (
@@ -147,23 +154,23 @@ class StreamPoller:
         ):
             try:
                 await self._client.wait_for_lease()
-                await self._ledger.open()
+                await self._stream_state.open()
                 self._ensure_backfill_running()
                 async with self._write_lock:
                     await self.requests.run_pending(self.processor)
                     if self.requests.paused:
                         return interval_seconds
                     with self._live_poll_gate.live_poll():
-                        watch = RejectionGuard(self.processor.preview, self._stop_after)
+                        rejection_guard = RejectionGuard(self.processor.preview, self._stop_after)
                         now = datetime.now(UTC)
-                        tally = await poll_once(
+                        result = await poll_once(
                             self.connector,
                             self.stream,
                             self._client,
-                            self._ledger,
+                            self._stream_state,
                             now,
                             self._should_continue,
-                            rejection_guard=watch,
+                            rejection_guard=rejection_guard,
                         )
             except RetryLater as error:
                 return self._record_failure(
@@ -183,7 +190,9 @@ class StreamPoller:
                 return self._record_failure(
                     "halt", "integrity", str(error), max(interval_seconds, HALTED_RETRY_SECONDS)
                 )
-            except Exception as error:  # noqa: BLE001 - one stream's defect must not end the others; the type says where to look
+            # A defect in one stream must not end the others. Only its type is logged, because
+            # its text may quote a payload.
+            except Exception as error:  # noqa: BLE001
                 return self._record_failure(
                     "halt",
                     "unexpected",
@@ -198,18 +207,18 @@ class StreamPoller:
             if self._failure_streak:
                 self._failure_streak.poll_succeeded()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
-            if tally.received:
+            if result.received:
                 log.info(
                     "polled",
-                    received=tally.received,
-                    written=tally.written,
-                    unchanged=tally.unchanged,
-                    pages=tally.pages,
+                    received=result.received,
+                    written=result.written,
+                    unchanged=result.unchanged,
+                    pages=result.pages,
                 )
             return interval_seconds
 
     def _ensure_backfill_running(self) -> None:
-        """Start what is to run beside the polls and does not."""
+        """Start the task of a running backfill if there is none."""
         progress = self.backfill
         if (
             progress
@@ -227,7 +236,10 @@ class StreamPoller:
             await asyncio.wait([task])
 
     async def _backfill(self) -> None:
-        """Backfill until it is done or cancelled; a failure is a matter of the backfill alone, and it is tried again."""
+        """Backfill until done or cancelled.
+
+        A failure is retried and does not affect the polls.
+        """
         delay = FIRST_RETRY_SECONDS
         with structlog.contextvars.bound_contextvars(
             connector=self.connector.connector, stream=self.stream
@@ -242,7 +254,7 @@ class StreamPoller:
                             self.connector,
                             self.stream,
                             self._client,
-                            self._ledger,
+                            self._stream_state,
                             self._live_poll_gate,
                             self._write_lock,
                             self._should_continue,
@@ -257,7 +269,8 @@ class StreamPoller:
                                 )
                                 self.requests.notify(
                                     "backfill_done",
-                                    text=f"{progress.received} records received, {progress.written} written",
+                                    text=f"{progress.received} records received, "
+                                    f"{progress.written} written",
                                 )
                             return
                 except (GatewayError, OSError) as error:
@@ -269,9 +282,10 @@ class StreamPoller:
                     log.warning(
                         "backfill waits", error=str(error), next_try_seconds=round(delay, 1)
                     )
-                except Exception as error:  # noqa: BLE001 - as for a poll: the type says where to look
+                # Only the type is logged, as for a poll: a traceback may quote a payload.
+                except Exception as error:  # noqa: BLE001
                     delay = MAX_RETRY_SECONDS
-                    log.error("backfill failed", error=type(error).__name__, next_try_seconds=delay)  # noqa: TRY400 - a traceback may quote a payload
+                    log.error("backfill failed", error=type(error).__name__, next_try_seconds=delay)  # noqa: TRY400
                 await asyncio.sleep(delay)
 
     def _record_failure(self, outcome: str, reason: str, text: str, delay: float) -> float:

@@ -1,7 +1,9 @@
-"""Several worker processes under one parent: signals go to all, what dies is started again, one health port speaks for them.
+"""Run several worker processes under one parent.
 
-The parent does no work, so that nothing can slow it down: it starts ``gateway run`` once for each process, waits, and answers at the
-health port with what the processes say on their Unix sockets. Each process is a worker like any other: it joins the groups by itself.
+The parent starts ``gateway run`` once for each process and restarts a process that ends. It
+forwards signals to all processes. It processes no records, so nothing can slow it down. Its health
+port combines the answers that the processes give on their Unix sockets. Each process is an ordinary
+worker and joins the consumer groups by itself. See docs/decisions/0028.
 """
 
 from __future__ import annotations
@@ -29,18 +31,23 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 FATAL_EXIT_CODES = frozenset({2, 3, 5, 7})
-"""Exit codes that a new start cannot mend: wrong usage, configuration, rights, integrity. The parent ends with the same code."""
+"""Exit codes that a restart cannot fix: usage, configuration, rights, integrity. The parent ends
+with the same code."""
 MIN_RESTART_DELAY_SECONDS = 1.0
 MAX_RESTART_DELAY_SECONDS = 60.0
 STABLE_AFTER_SECONDS = 60.0
-"""A process that ran so long starts again after the first delay."""
+"""After this running time, a process restarts with the shortest delay again."""
 KILL_AFTER_SECONDS = 15.0
-"""So long after the signal a process that has not ended is killed. It drains within ten."""
+"""A process that has not ended this time after the signal is killed. It needs at most ten seconds
+to drain."""
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """``processes`` workers, each started with ``arguments``. :meth:`run` returns the exit code."""
+    """The parent of ``processes`` workers, each started with ``arguments``.
+
+    :meth:`run` returns the exit code.
+    """
 
     settings: Settings
     arguments: Sequence[str]
@@ -50,10 +57,13 @@ class Supervisor:
     _stop_signal: int = 0
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     _down_reasons: dict[str, str] = field(default_factory=dict)
-    """By process that does not run: why."""
+    """The reason why each stopped process does not run."""
 
     def stop(self, number: int = 0) -> None:
-        """Tell every process to end. A second signal is forwarded too and ends them at once."""
+        """Stop all processes.
+
+        A second signal is forwarded as well and ends them at once.
+        """
         self._stop_signal = self._stop_signal or number
         self._stopping.set()
         for process in self._running.values():
@@ -61,7 +71,10 @@ class Supervisor:
                 process.send_signal(number or signal.SIGTERM)
 
     async def run(self) -> int:
-        """Keep the processes running until a signal, or until one of them says that starting again is of no use."""
+        """Keep the processes running; return the exit code.
+
+        Returns after a signal, or when a process ends with a code that a restart cannot fix.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, number)
@@ -103,7 +116,10 @@ class Supervisor:
         return (await explain_stored_record(self.settings, connector, native_id)).to_text()
 
     async def _keep_running(self, process: str, socket: Path) -> int:
-        """Run one process, again and again; return its last exit code when it is final, or when everything stops."""
+        """Run one process and restart it when it ends.
+
+        Return its last exit code when that code is fatal, or when the parent stops.
+        """
         delay = MIN_RESTART_DELAY_SECONDS
         metrics.WORKER_RESTARTS.labels(process)
         while True:
@@ -128,7 +144,11 @@ class Supervisor:
             delay = min(MAX_RESTART_DELAY_SECONDS, delay * 2)
 
     async def _run_process(self, process: str, socket: Path) -> int:
-        """Start a process and wait for its end. It has a session of its own: Ctrl-C in a terminal reaches it through us, once."""
+        """Start a process, wait for its end and return its exit code.
+
+        The process has its own session, so Ctrl-C in a terminal reaches it once, through the
+        parent.
+        """
         process_arguments = ["--process", process, "--socket", str(socket)]
         running = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -152,7 +172,7 @@ class Supervisor:
         _, unfinished = await asyncio.wait(process_tasks, timeout=KILL_AFTER_SECONDS)
         if unfinished:
             log.error(
-                "killed: did not end in time",
+                "process killed because it did not end in time",
                 processes=",".join(sorted(self._running)),
                 seconds=KILL_AFTER_SECONDS,
             )
@@ -161,12 +181,15 @@ class Supervisor:
             await asyncio.wait(unfinished)
 
 
-def _checks(merged: MergedMetrics, waiting: dict[str, str]) -> dict[str, ReadinessCheck]:
-    """Return one check a process: what it says itself, or why it says nothing."""
+def _checks(merged: MergedMetrics, down_reasons: dict[str, str]) -> dict[str, ReadinessCheck]:
+    """Return a readiness check for each process.
+
+    It returns the answer of the process, or the reason why there is no answer.
+    """
 
     def check(process: str) -> str:
-        if process in waiting:
-            return waiting[process]
+        if process in down_reasons:
+            return down_reasons[process]
         lines = merged.ready.get(process, "no answer").splitlines()
         return "; ".join(line for line in lines if not line.endswith(": ok"))
 

@@ -1,4 +1,4 @@
-"""The life of one worker process: check what it needs, start its parts, stop them in order."""
+"""Run one worker process: check what it needs, start its roles, and stop them in order."""
 
 from __future__ import annotations
 
@@ -35,24 +35,27 @@ from gateway.settings import Settings
 from gateway.worker.config_reloader import ConfigReloader
 from gateway.worker.connector_runner import STOP_SECONDS, ConnectorRunner, command_partition
 from gateway.worker.control_plane import START_SECONDS, build_control_app
+from gateway.worker.push_streams import PushStream
 from gateway.worker.status_reporter import StatusReporter
+from gateway.worker.stream_poller import StreamPoller
 
 log = structlog.get_logger()
 
 SHUTDOWN_TIMEOUT_SECONDS = 7.0
-"""What is still in flight so long after a signal is left: it was not committed, so it is read again."""
+"""The process ends this time after a signal. Uncommitted records are read again."""
 NOT_READY_AFTER_SECONDS = 5.0
-"""A role that cannot commit for so long is not ready."""
+"""A role that cannot commit for this time is not ready."""
 CHECK_INTERVAL_SECONDS = 0.5
 CONTROL_PLANE_STOP_SECONDS = 2.0
-"""So long the control plane has to leave its group; an idle one may hang on stop."""
+"""The time that the control plane has to leave its group. An idle Faust worker may hang on stop."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """One worker process. :meth:`run` ends on SIGTERM, on SIGINT, or after :meth:`stop`.
+    """One worker process. :meth:`run` ends on SIGTERM, on SIGINT or after :meth:`stop`.
 
-    With ``socket`` it is one of several under a parent: its health port is there, and it ends when its parent has.
+    With ``health_socket`` the process is one of several under a parent. Its health port is that
+    socket, and it ends when its parent ends.
     """
 
     settings: Settings
@@ -64,10 +67,10 @@ class Worker:
     pollers: ConnectorRunner | None = None
     health_socket: Path | None = None
     connector_names: list[str] | None = None
-    """Connectors it was told to run; all there are when empty."""
+    """The connectors to run; ``None`` means all."""
     _ready: set[str] = field(default_factory=set)
     _partitions: set[int] = field(default_factory=set)
-    """Those of the commands' topic that are this worker's, and with them its connectors."""
+    """The partitions of the command topic that this worker owns, and with them its connectors."""
     _stage: HarmoniseStage | None = None
     _provider_cache: ProviderCache | None = None
     _notifier: Notifier = field(init=False)
@@ -76,18 +79,27 @@ class Worker:
         self._notifier = Notifier(worker_id(self.settings), BackgroundWriter(self.settings))
 
     def stop(self, signal_number: int = 0) -> None:
-        """Finish what is in flight, then end; ``number`` is the signal that asked for it. A second signal ends at once."""
+        """Finish the work in progress and end.
+
+        ``signal_number`` is the signal that caused the stop. A second signal ends the process at
+        once.
+        """
         if signal_number and self.stop_signal:
-            os._exit(128 + signal_number)  # nothing is lost: what was not committed is read again
+            os._exit(128 + signal_number)  # uncommitted records are read again
         self.stop_signal = signal_number
         self.stopping.set()
-        if signal_number:  # a thread of its own: a broker that does not answer may hold up the loop, and a library the interpreter's end
-            last = threading.Timer(SHUTDOWN_TIMEOUT_SECONDS, os._exit, (128 + signal_number,))
-            last.daemon = True
-            last.start()
+        if signal_number:
+            # In a thread, because a silent broker may block the event loop, and a library may
+            # block the end of the interpreter.
+            timer = threading.Timer(SHUTDOWN_TIMEOUT_SECONDS, os._exit, (128 + signal_number,))
+            timer.daemon = True
+            timer.start()
 
     async def run(self) -> None:
-        """Work until stopped. Fails before the first poll when something it needs is missing."""
+        """Run the roles until stopped.
+
+        Fails before the first poll if something that the worker needs is missing.
+        """
         await topic_admin.verify_topics(self.settings)
         if "poll" in self.roles:
             await cluster_check.verify_cluster(self.settings)
@@ -120,9 +132,11 @@ class Worker:
             if "poll" in self.roles:
                 group.create_task(self._run_poll_role(), name="poll")
             support_tasks = [
-                group.create_task(monitor_brokers(self.settings, self.roles), name="contact"),
+                group.create_task(
+                    monitor_brokers(self.settings, self.roles), name="monitor brokers"
+                ),
                 group.create_task(self._reporter().run(), name="report"),
-                group.create_task(self._notifier.writer.run(), name="tell"),
+                group.create_task(self._notifier.writer.run(), name="notify"),
                 group.create_task(self._reloader().run(), name="reload"),
             ]
             if self.health_socket:
@@ -136,7 +150,10 @@ class Worker:
         await self._shut_down()
 
     async def _shut_down(self) -> None:
-        """Send what is left of the spans; after a signal end at once: libraries leave threads behind that an interpreter waits for."""
+        """Send the remaining spans, and after a signal end the process at once.
+
+        Some libraries leave threads for which the interpreter would wait.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(tracing.stop), CONTROL_PLANE_STOP_SECONDS)
         if self.stop_signal:
@@ -144,16 +161,23 @@ class Worker:
             os._exit(128 + self.stop_signal)
 
     def _not_ready_reason(self, role: str) -> str:
-        """Return why a role cannot do its work at this moment, or nothing. What a registry does never counts."""
+        """Return why a role cannot work at this moment, or an empty text.
+
+        The state of a registry has no influence.
+        """
         if role not in self._ready:
             return "starting"
         if blocked_commits.blocked_seconds(role) > NOT_READY_AFTER_SECONDS:
-            return f"Kafka has taken nothing {blocked_commits.blocked_reason(role)}; it is tried again, and nothing is dropped"
+            return (
+                f"Kafka has taken nothing {blocked_commits.blocked_reason(role)}; "
+                "the gateway retries and drops no record"
+            )
         return ""
 
     async def _stop_when_parent_exits(self, parent: int) -> None:
-        """End when the parent has: nobody else would end this process."""
-        while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells
+        """Stop this process when its parent exits, because nothing else would stop it."""
+        # The operating system reports no event for the end of a parent.
+        while os.getppid() == parent:  # noqa: ASYNC110
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
         self.stop(signal.SIGTERM)
 
@@ -170,18 +194,18 @@ class Worker:
             has_poll_role="poll" in self.roles,
         )
 
-    async def _apply_config(self, fleet: LoadedConfig, changed: frozenset[str]) -> None:
-        """Run by other files from now on."""
-        self.fleet = fleet
+    async def _apply_config(self, config: LoadedConfig, changed: frozenset[str]) -> None:
+        """Continue with a new configuration. ``changed`` names the connectors that changed."""
+        self.fleet = config
         if self._provider_cache:
-            self._provider_cache.set_harmonisers(tuple(fleet.harmonisers.values()))
-        deliver = self._build_processor()
+            self._provider_cache.set_harmonisers(tuple(config.harmonisers.values()))
+        processor = self._build_processor()
         if self._stage:
-            self._stage.set_processor(deliver, deliver.reject_as_too_large)
+            self._stage.set_processor(processor, processor.reject_as_too_large)
             tune_garbage_collector()
         if self.pollers:
             await self.pollers.apply_config(
-                fleet.connectors, deliver, changed, self._owned_connectors()
+                config.connectors, processor, changed, self._owned_connectors()
             )
 
     def _owned_connectors(self) -> set[str]:
@@ -196,31 +220,30 @@ class Worker:
             self._notifier.worker,
             tuple(sorted(self.roles)),
             lambda: self.fleet,
-            lambda: [
-                one
-                for group in (self.pollers.streams.values() if self.pollers else ())
-                for one in group
-            ],
+            self._streams,
             self._notifier.writer,
         )
 
+    def _streams(self) -> list[StreamPoller | PushStream]:
+        """Return the streams of all connectors that this worker owns."""
+        groups = self.pollers.streams.values() if self.pollers else ()
+        return [stream for group in groups for stream in group]
+
     def _snapshot(self) -> Snapshot:
-        streams = [
-            one
-            for group in (self.pollers.streams.values() if self.pollers else ())
-            for one in group
-        ]
+        streams = self._streams()
         return Snapshot(
             stage=self.settings.registry_environment,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
             paused=frozenset(
-                (one.connector.connector, one.stream) for one in streams if one.requests.paused
+                (stream.connector.connector, stream.stream)
+                for stream in streams
+                if stream.requests.paused
             ),
             problems={
-                (one.connector.connector, one.stream): one.last_error
-                for one in streams
-                if one.last_error
+                (stream.connector.connector, stream.stream): stream.last_error
+                for stream in streams
+                if stream.last_error
             },
         )
 
@@ -228,26 +251,28 @@ class Worker:
         return build_record_processor(self.settings, self.fleet.harmonisers.get)
 
     async def _run_harmonise_role(self) -> None:
-        deliver = self._build_processor()
-        trusted = self._provider_cache = ProviderCache(
+        processor = self._build_processor()
+        provider_cache = self._provider_cache = ProviderCache(
             self.settings, tuple(self.fleet.harmonisers.values())
         )
-        await trusted.load()
-        refreshing = asyncio.create_task(trusted.refresh_forever())
-        stage = self._stage = HarmoniseStage(self.settings, deliver, deliver.reject_as_too_large)
+        await provider_cache.load()
+        refreshing = asyncio.create_task(provider_cache.refresh_forever())
+        stage = self._stage = HarmoniseStage(
+            self.settings, processor, processor.reject_as_too_large
+        )
         work = asyncio.create_task(stage.run())
-        waiting = asyncio.create_task(self.stopping.wait())
+        stop_requested = asyncio.create_task(self.stopping.wait())
         self._ready.add("harmonise")
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        await asyncio.wait({work, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
+        stop_requested.cancel()
         refreshing.cancel()
         stage.stop()
         await asyncio.wait({work}, timeout=STOP_SECONDS)
         if not work.done():
             log.warning(
-                "stage does not end",
+                "harmonise stage does not stop",
                 seconds=STOP_SECONDS,
-                remark="what was not committed is read again",
+                remark="uncommitted records are read again",
             )
             work.cancel()
         else:
@@ -310,9 +335,15 @@ class Worker:
 
     @staticmethod
     def _check_lease(pollers: ConnectorRunner, app: Any) -> None:
-        """Say so while the group's coordinator is silent: no registry is asked then, so nothing waits at a commit."""
+        """Mark the poll role as blocked while the group coordinator is silent.
+
+        This worker then sends no requests, so no commit waits and would show the problem. Raises
+        :class:`~gateway.errors.Unavailable` if the control plane has crashed.
+        """
         if app.crashed:
-            raise Unavailable("the control plane ended; see the log before this line")
+            raise Unavailable(
+                "the control plane ended; the log lines before this one show the cause"
+            )
         pollers.update_owned_metric()
         silent = pollers.lease.seconds_since_heartbeat > pollers.lease.seconds
         (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(
