@@ -1,1 +1,1 @@
-"""Interoperability gateway between national qualification registries and EU infrastructures, on Kafka."""
+"""An event-driven gateway between national qualification registries and EU platforms, on Kafka."""

@@ -1,4 +1,4 @@
-"""Run the command line: turn every foreseen error into one clear line and its exit code."""
+"""Run the command line, and turn every expected error into a clear message and an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Entry point of the ``gateway`` command."""
+    """Run the ``gateway`` command."""
     from pydantic import ValidationError
 
     from gateway.cli import app
@@ -41,9 +41,13 @@ def main() -> None:
 
 
 def _make_standard_streams_safe() -> None:
-    """Let a closed standard input be an empty one, and what a terminal cannot show be an escape: neither is worth a traceback."""
+    """Prevent tracebacks from a closed standard input and from characters a terminal cannot show.
+
+    A closed standard input becomes an empty one. Such characters become escape sequences.
+    """
     if sys.stdin is None:
-        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        # The stream stays open until the process ends.
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,23 +1,24 @@
-"""Every error of the gateway, grouped by what can be done about it.
+"""Define every error of the gateway, grouped by its remedy.
 
 ::
 
     GatewayError
-    ├── UsageError          the command was wrong                                   exit 2
-    ├── ConfigError         a file cannot be accepted; carries findings             exit 3
+    ├── UsageError          the command is wrong                                    exit 2
+    ├── ConfigError         a file is not valid; carries findings                   exit 3
     ├── Unavailable         something the gateway needs is missing or unreachable   exit 4
     ├── Denied              the other side refuses this principal                   exit 5
     ├── Fenced              another instance owns this work now                     exit 6
-    ├── IntegrityStop       going on could lose or double records                   exit 7
-    ├── StorageError        a local file or directory cannot be used                exit 74
-    └── StreamError         one stream of one registry cannot go on
+    ├── IntegrityStop       continuing could lose or duplicate records              exit 7
+    ├── StorageError        a local file or directory is not usable                 exit 74
+    └── StreamError         one stream of one registry cannot continue
         ├── RetryLater      try again after a delay; the cursor has not moved
-        └── Halt            a person has to act; the cursor has not moved
+        └── StreamHalted    a person has to act; the cursor has not moved
 
-A bad **record** is a value (:class:`gateway.records.Rejected`), a bad **stream** is an exception from this file, and a
-bad **config** is a list of findings inside one :class:`ConfigError`.
+A bad record is a value, :class:`gateway.records.Rejected`. A bad stream is an exception from this
+module. Bad configuration is a list of findings in one :class:`ConfigError`.
 
-Texts say what is wrong, where, what was expected and what to do. They never hold a payload, a secret or a person's data.
+A message says what happened, where, what the gateway expected and what to do. It never contains a
+payload, a secret or personal data.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from dataclasses import dataclass
 
 
 class GatewayError(Exception):
-    """Root of the tree. ``exit_code`` is what the command line answers with."""
+    """The base class of all errors. ``exit_code`` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(GatewayError):
-    """The command line or the environment says something that cannot be done."""
+    """The command line or the environment requests something impossible."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake in a file a person wrote: what, where, what was expected, what to do.
+    """One mistake in a configuration file.
 
-    ``line`` and ``column`` count from 1; 0 means the whole file. ``code`` is stable and kebab-case. ``path`` is the
-    dotted place inside the document. ``severity`` is ``error`` or ``warning``.
+    ``line`` and ``column`` count from 1, and 0 means the whole file. ``code`` is stable and in
+    kebab-case. ``path`` is the dotted path inside the document. ``message`` says what the gateway
+    expected and what to do. ``severity`` is ``error`` or ``warning``.
     """
 
     file: str
@@ -61,7 +63,7 @@ class Finding:
 
 
 class ConfigError(GatewayError):
-    """A configuration file does not load. ``findings`` holds at least one finding."""
+    """A configuration file does not load. ``findings`` has at least one finding."""
 
     exit_code = 3
 
@@ -71,13 +73,13 @@ class ConfigError(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """A broker, a port, a runtime or a topic the gateway needs is not there."""
+    """A broker, a port, a runtime or a topic that the gateway needs is not available."""
 
     exit_code = 4
 
 
 class Denied(GatewayError):
-    """The other side knows us and refuses; repeating the request would not help."""
+    """The other side knows the gateway and refuses access. A repeated request does not help."""
 
     exit_code = 5
 
@@ -89,19 +91,22 @@ class Fenced(GatewayError):
 
 
 class IntegrityStop(GatewayError):
-    """Going on could lose or double records, so the gateway stops."""
+    """The gateway stops, because continuing could lose or duplicate records."""
 
     exit_code = 7
 
 
 class StorageError(GatewayError):
-    """A local path cannot be read or written."""
+    """The gateway cannot read or write a local path."""
 
     exit_code = 74
 
 
 class StreamError(GatewayError):
-    """One stream of one registry cannot go on. ``reason`` is a stable code and a metric label."""
+    """One stream of one registry cannot continue.
+
+    ``reason`` is a stable code and a metric label.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -109,7 +114,10 @@ class StreamError(GatewayError):
 
 
 class RetryLater(StreamError):
-    """Transient: try again after ``after`` seconds (``None``: the usual back-off)."""
+    """A transient failure. The gateway tries again later.
+
+    ``retry_after`` is the delay in seconds, or ``None`` for the usual backoff.
+    """
 
     exit_code = 4
 
@@ -119,7 +127,10 @@ class RetryLater(StreamError):
 
 
 class StreamHalted(StreamError):
-    """Permanent until a person acts: wrong credentials, changed contract, looping pages."""
+    """A permanent failure, which a person has to fix.
+
+    Examples are wrong credentials, a changed contract and pages that repeat.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)
@@ -127,4 +138,4 @@ class StreamHalted(StreamError):
 
 
 _EXIT_CODES = {"DENIED": 5, "TOKEN": 5, "SECRET": 2, "KEY": 2, "URL": 2}
-"""What a command that meets a halt answers with, by the first word of its reason; the rest is 1."""
+"""The exit code of a halted stream, by the first word of its reason. Any other word means 1."""

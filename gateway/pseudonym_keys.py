@@ -1,8 +1,10 @@
-"""The keys that personal identifiers are hidden with: one for each audience, all derived from one secret.
+"""Derive the keys that turn personal identifiers into pseudonyms, one key for each audience.
 
-Two audiences never share a key, so what one is given cannot be joined with what the other is given. A key has a short id that may be
-shown. The secret of before stays readable while ``GATEWAY_PSEUDONYM_KEY_PREVIOUS`` holds it: what was published under it is taken
-away as its records are published anew.
+All keys come from one secret. Two audiences never share a key, so they cannot join their data. Each
+key has a short id, which may be public.
+
+During the replacement of the secret, ``GATEWAY_PSEUDONYM_KEY_PREVIOUS`` holds the previous one.
+When the gateway publishes a record again, it removes the documents under the previous secret.
 """
 
 from __future__ import annotations
@@ -14,18 +16,24 @@ from gateway.settings import Settings
 
 ESC_AUDIENCE = "esc"
 CREDENTIAL_ID_AUDIENCE = "ids"
-"""The ids of credentials, which both platforms know: a pointer names the credential it points at."""
+"""The audience of credential ids.
+
+Both platforms receive the same id, because a pointer names its credential.
+"""
 SUPPRESSION_AUDIENCE = "suppression"
 _PERMANENT_AUDIENCES = (CREDENTIAL_ID_AUDIENCE, SUPPRESSION_AUDIENCE)
 
 
 @dataclass(frozen=True, slots=True)
 class PseudonymKeys:
-    """The secrets that are known, the one in use first."""
+    """The secrets of the gateway, the one in use first."""
 
     secrets: tuple[bytes, ...]
     permanent: tuple[bytes, ...]
-    """Secrets of what must never change: one of their own when it is set, and all of the others."""
+    """The secrets for values that must never change.
+
+    The permanent key comes first when it is set, and all other secrets follow.
+    """
 
     def for_audience(self, audience: str) -> tuple[bytes, ...]:
         """Return the keys of an audience, the one in use first."""
@@ -33,7 +41,10 @@ class PseudonymKeys:
         return tuple(derive_key(secret, audience) for secret in secrets)
 
     def previous_pairs(self) -> list[tuple[bytes, bytes]]:
-        """Return pairs of keys, for the student card and for ids, that records may still stand under; none unless a secret is replaced."""
+        """Return the previous pairs of keys for the student card and for ids.
+
+        Published documents may still use them. There are none unless a secret is being replaced.
+        """
         ids = self.for_audience(CREDENTIAL_ID_AUDIENCE)
         ids_are_permanent = len(self.permanent) > len(self.secrets)
         return [
@@ -43,18 +54,18 @@ class PseudonymKeys:
 
 
 def derive_key(secret: bytes, audience: str) -> bytes:
-    """Return the 32 bytes that belong to one audience; nothing is told about those of another."""
+    """Return the 32-byte key of one audience. It reveals nothing about other keys."""
     return hmac.digest(secret, b"qualification-gateway\x00" + audience.encode(), "sha256")
 
 
 def key_id(key: bytes) -> str:
-    """Return eight characters that name a key and say nothing of it."""
+    """Return eight characters that identify a key and reveal nothing about it."""
     return hmac.digest(key, b"key id", "sha256").hex()[:8]
 
 
 def load_keys(settings: Settings) -> PseudonymKeys:
-    """Return the keys that the settings hold."""
-    known = tuple(
+    """Return the keys from the settings."""
+    secrets = tuple(
         secret.encode()
         for secret in (
             settings.pseudonym_key.get_secret_value(),
@@ -63,4 +74,5 @@ def load_keys(settings: Settings) -> PseudonymKeys:
         if secret
     )
     permanent_secret = settings.permanent_key.get_secret_value()
-    return PseudonymKeys(known, ((permanent_secret.encode(),) if permanent_secret else ()) + known)
+    permanent = (permanent_secret.encode(), *secrets) if permanent_secret else secrets
+    return PseudonymKeys(secrets, permanent)

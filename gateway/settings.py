@@ -1,4 +1,4 @@
-"""Settings from the environment (``GATEWAY_*``). Nothing else in the gateway reads the environment."""
+"""Read the settings from the environment. No other module of the gateway reads it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
-"""0 is any port that is free."""
+"""A TCP port. 0 means any free port."""
 
 
 class Settings(BaseSettings):
-    """Settings of one gateway process. Every field is ``GATEWAY_<NAME>`` in the environment, or the name in its ``validation_alias``."""
+    """Settings of one gateway process.
+
+    Every field is ``GATEWAY_<NAME>`` in the environment, or the name in its ``validation_alias``.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="GATEWAY_",
@@ -24,7 +27,10 @@ class Settings(BaseSettings):
     )
 
     kafka_bootstrap: str = ""
-    """``host:port[,host:port]`` of a Kafka cluster; empty means the broker that ``gateway kafka start`` runs here."""
+    """``host:port[,host:port]`` of a Kafka cluster.
+
+    Empty means the local broker, which ``gateway kafka start`` runs.
+    """
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = (
         "SCRAM-SHA-512"
@@ -32,57 +38,95 @@ class Settings(BaseSettings):
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
     kafka_password_file: Path | None = None
-    """A file with the password instead, read anew for each connection."""
+    """A file with the password, as an alternative. The gateway reads it for each connection."""
     kafka_token_file: Path | None = None
-    """The token for OAUTHBEARER, read anew for each connection; whoever renews the file renews the token."""
+    """A file with the token for OAUTHBEARER.
+
+    The gateway reads the file for each connection, so you renew the token by writing the file.
+    """
     kafka_ca_file: Path | None = None
     kafka_cert_file: Path | None = None
     kafka_key_file: Path | None = None
     raw_retention_days: int = Field(0, ge=0, validation_alias="GATEWAY_RAW_DAYS")
-    """Longest time a raw record is kept; 0 keeps it until it is replaced or deleted. What is older cannot be harmonised again."""
+    """Days for which Kafka keeps a raw record, or 0 to keep it until it is replaced or deleted.
+
+    The gateway cannot harmonise older records again.
+    """
     kafka_replication: int = 1
-    """Replication factor of the topics that ``gateway topics apply`` creates; 3 on a real cluster."""
+    """Replication factor of the topics that ``gateway topics apply`` creates.
+
+    Use 3 on a production cluster.
+    """
 
     stop_after_rejected: int = Field(100, ge=0)
-    """After so many rejected records in a row a stream stops; 0 never stops one."""
+    """A stream stops after this many rejected records in a row. 0 means that it never stops."""
 
     instance: str = ""
-    """A name of this worker that survives its restarts, such as a StatefulSet's pod name: its partitions wait a while for it.
-    Two workers of one name would take turns: give each its own."""
+    """A name of this worker that stays the same after a restart, such as a StatefulSet's pod name.
+
+    The worker's partitions wait some time for its return. Give each worker its own name, because
+    two workers with one name replace each other in turn.
+    """
     registry_environment: Literal["production", "acceptance"] = Field(
         "production", validation_alias="GATEWAY_STAGE"
     )
-    """Which ``url`` of each connector is called."""
+    """The stage, which selects the ``url`` of each connector."""
     elm_catalogue_version: Literal["3.1", "3.3"] = Field(
         "3.1", validation_alias="GATEWAY_LOQ_VERSION"
     )
-    """Version of the European Learning Model that catalogue entries are written in; official shapes could be had for 3.1 only."""
+    """Version of the European Learning Model for catalogue entries.
+
+    Official SHACL shapes are available for 3.1 only.
+    """
     connectors: Path = Path("connectors")
     mappings: Path = Path("mappings")
     secrets_dir: Path = Path("secrets")
-    """A secret ``{secret: name}`` is the file ``<secrets_dir>/<name>``, re-read when it changes."""
+    """The folder of the secrets.
+
+    ``{secret: name}`` means the file ``<secrets_dir>/<name>``. The gateway reads it again when it
+    changes.
+    """
     data_dir: Path = Path(".gateway")
-    """The local broker's data and logs."""
+    """The folder with the data and logs of the local broker."""
     jar_cache: Path = Path("~/.cache/qualification-gateway")
-    """Where the local broker's jars are kept, for every broker of this user."""
+    """The folder with the jars of the local broker. All brokers of one user share it."""
     jar_mirror: str = ""
-    """URL of a Maven repository to fetch them from instead of the usual one."""
+    """URL of a Maven repository that supplies the jars, instead of the default one."""
     pseudonym_key: SecretStr = SecretStr("")
-    """At least 32 bytes in base64; holders are pseudonymised with keys derived from it, one per audience."""
+    """At least 32 bytes in base64.
+
+    The gateway derives a key for each audience from it, and uses these keys for pseudonyms of data
+    subjects.
+    """
     pseudonym_key_previous: SecretStr = SecretStr("")
-    """The key of before, while it is being replaced: what was published under it is taken away as records are published anew."""
+    """The previous pseudonym key, during its replacement.
+
+    When the gateway publishes a record again, it removes the documents under the previous key.
+    """
     permanent_key: SecretStr = SecretStr("")
-    """Key of what must never change, the ids of credentials and the entries that keep erased records from coming back; the pseudonym key
-    when not set. Set it to the pseudonym key in use before that one is replaced for the first time."""
+    """The key for values that must never change. Empty means the pseudonym key.
+
+    It protects the ids of credentials and the entries that suppress erased records. Before you
+    replace the pseudonym key for the first time, set this key to the one in use.
+    """
     receive_host: str = "127.0.0.1"
-    """Where registries that call us are answered; open only while this worker owns a push connector."""
+    """The address that registries call.
+
+    It is open only while this worker owns a push connector.
+    """
     receive_port: Port = 9465
     receive_peers: str = ""
-    """Where the other workers receive, such as ``http://gateway-receive:9465``, comma-separated; a name stands for all its addresses.
-    A call for a connector that another worker owns is passed on to them."""
+    """Receive addresses of the other workers, such as ``http://gateway-receive:9465``.
+
+    Separate them with commas. A name means all its addresses. The worker forwards a call to them
+    when another worker owns the connector.
+    """
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
     traces_endpoint: str = Field("", validation_alias="GATEWAY_TRACES")
-    """Where spans go, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP); empty makes none. Needs the extra ``otel``."""
+    """The address for spans, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP).
+
+    Empty means no spans. The setting needs the extra ``otel``.
+    """
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -75,9 +75,8 @@ def parse_template(text: str) -> Template:
 def format_value(value: object, placeholder: Placeholder) -> str:
     """Return one value in the format of its placeholder.
 
-    - A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``.
-    - A number takes a format such as ``05d``.
-    - A UUID takes ``hex``, or ``int`` for its 128 bits as a decimal number.
+    A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``. A number takes a format
+    such as ``05d``. A UUID takes ``hex``, or ``int`` for its 128 bits as a decimal number.
 
     Raises :class:`MissingValue` for ``None``.
     """
