@@ -1,8 +1,10 @@
-"""Read a span of the past once more, beside live polling: a second cursor, kept as a note in the stream's ledger.
+"""Read a period of the past again while live polling continues.
 
-A page's records, their digests and the place the backfill has come to are written in ONE transaction, like a page of a poll, so a
-backfill that is killed goes on where it stood and writes nothing twice. It asks through the connector's own client, so the
-registry's limits hold over both; it starts no request while a live poll of the connector is under way.
+A backfill is a second cursor, which is a note in the state of the stream. The records of a page,
+their digests and the new position are written in ONE transaction, as for a poll. A backfill that
+was interrupted therefore continues at its position and writes nothing twice. It uses the client of
+the connector, so the rate limits of the registry hold for polls and backfills together. It starts
+no request during a live poll of the connector.
 """
 
 from __future__ import annotations
@@ -29,11 +31,16 @@ from gateway.pipeline.stream_state import StreamState
 
 NOTE_NAME = "backfill"
 MAX_WAIT_FOR_LIVE_POLL_SECONDS = 30.0
-"""So long a backfill lets live polls go first; streams that are always being polled would stop it for ever."""
+"""The longest time that a backfill waits for live polls. Without a limit, a connector that is
+always polled would block its backfill."""
 
 
 class BackfillProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a backfill stands, as kept with the stream's cursor: ``begin`` and ``end`` as asked, ``done`` how far everything is durable."""
+    """The progress of a backfill, stored next to the cursor of the stream.
+
+    ``begin`` and ``end`` are the requested period. Everything before ``done`` is durable.
+    ``start``, ``until`` and ``position`` describe the window that is being read.
+    """
 
     id: str
     begin: datetime
@@ -44,28 +51,34 @@ class BackfillProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     until: datetime | None = None
     position: str = ""
     watermark: datetime | None = None
-    """The newest change seen in the window that is being read."""
+    """The newest change in the window that is being read."""
     received: int = 0
     written: int = 0
     pages: int = 0
 
     @property
     def ratio(self) -> float:
-        """How much of the span is done, 0 to 1; inside a window, as far as its records show."""
+        """The share of the period that is done, from 0 to 1.
+
+        Inside a window, the share follows the change times of its records.
+        """
         reached = min(max(self.done, self.watermark or self.done), self.end)
         return 1.0 if self.state == "done" else (reached - self.begin) / (self.end - self.begin)
 
 
 @dataclass(slots=True)
 class LivePollGate:
-    """Who calls one registry now: live polls at any time, backfills when none is under way."""
+    """A gate that lets the live polls of one connector go first.
+
+    Live polls pass at any time, and backfills only while there is no live poll.
+    """
 
     _live: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
     def live_poll(self) -> Iterator[None]:
-        """Stand for a live poll."""
+        """Hold backfills back while the context is open."""
         self._live += 1
         self._idle.clear()
         try:
@@ -76,39 +89,43 @@ class LivePollGate:
                 self._idle.set()
 
     async def wait_until_idle(self, seconds: float = MAX_WAIT_FOR_LIVE_POLL_SECONDS) -> None:
-        """Return when no live poll is under way, or after ``seconds``."""
+        """Return when no live poll is running, or after ``seconds``."""
         if self._live:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
 
 
 def parse_date_or_datetime(text: str, zone: str, *, end: bool = False) -> datetime:
-    """Return the moment a date or a date with time means; a bare date is midnight in ``zone``, and as an end its whole day is meant.
+    """Return the time in UTC that a date, or a date with a time, stands for.
 
-    Raises :class:`~gateway.errors.UsageError`.
+    A date is midnight in ``zone``. With ``end`` it is the midnight after that day. Raises
+    :class:`~gateway.errors.UsageError` if ``text`` is not a date.
     """
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
             f"{text}: not a date; write 2024-01-31 or 2024-01-31T12:00:00+01:00"
         ) from None
     if "T" not in text and " " not in text:
-        found = datetime.combine(found.date() + timedelta(days=int(end)), time())
-    return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+        parsed = datetime.combine(parsed.date() + timedelta(days=int(end)), time())
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
 
 
 def cursor_timezone(connector: Connector, stream: str) -> str:
-    """Return the zone in which a stream's dates are meant."""
+    """Return the time zone of the dates of a stream."""
     cursor = connector.streams[stream].cursor
     return cursor.zone if cursor else "UTC"
 
 
 def unsupported_reason(connector: Connector, stream: str) -> str:
-    """Return why a stream cannot be backfilled, in one line; empty when it can."""
+    """Return why a stream cannot be backfilled, in one line.
+
+    The text is empty if it can.
+    """
     rule = connector.streams[stream].cursor
     if connector.push is not None:
-        return f"{stream}: the registry calls us; ask it to send its records again"
+        return f"{stream}: the registry pushes its records; ask it to send its records again"
     if rule is None or rule.scan:
         return f"{stream}: every poll reads everything, so there is nothing to backfill"
     if rule.feed is not None:
@@ -116,73 +133,87 @@ def unsupported_reason(connector: Connector, stream: str) -> str:
     return ""
 
 
-def current_progress(ledger: StreamState) -> BackfillProgress | None:
-    """Return the last backfill of an open stream, whatever became of it."""
-    note = ledger.notes.get(NOTE_NAME)
+def current_progress(stream_state: StreamState) -> BackfillProgress | None:
+    """Return the progress of the last backfill of an open stream, in any state."""
+    note = stream_state.notes.get(NOTE_NAME)
     return msgspec.json.decode(note, type=BackfillProgress) if note else None
 
 
 async def start_backfill(
-    ledger: StreamState, backfill_id: str, start: datetime, end: datetime
+    stream_state: StreamState, backfill_id: str, start: datetime, end: datetime
 ) -> str:
-    """Write down that a backfill is to run; return why not, in one line. The same one asked again changes nothing."""
-    await ledger.open()
-    before = current_progress(ledger)
+    """Store a new backfill. Return why it was refused, in one line, or an empty text.
+
+    A second call with the same ``backfill_id`` changes nothing.
+    """
+    await stream_state.open()
+    before = current_progress(stream_state)
     if before and before.id == backfill_id:
         return ""
     if before and before.state == "running":
-        return f"a backfill from {before.begin:%Y-%m-%d} to {before.end:%Y-%m-%d} is running; cancel it first"
-    await save_progress(ledger, BackfillProgress(id=backfill_id, begin=start, end=end, done=start))
+        return (
+            f"a backfill from {before.begin:%Y-%m-%d} to {before.end:%Y-%m-%d} "
+            "is running; cancel it first"
+        )
+    await save_progress(
+        stream_state, BackfillProgress(id=backfill_id, begin=start, end=end, done=start)
+    )
     return ""
 
 
-async def cancel_backfill(ledger: StreamState) -> BackfillProgress | None:
-    """Write down that the backfill has ended; return it, or ``None`` when none was running. What it wrote stays."""
-    await ledger.open()
-    progress = current_progress(ledger)
+async def cancel_backfill(stream_state: StreamState) -> BackfillProgress | None:
+    """Store that the running backfill was cancelled, and return it.
+
+    Return ``None`` if no backfill was running. Written records stay.
+    """
+    await stream_state.open()
+    progress = current_progress(stream_state)
     if progress is None or progress.state != "running":
         return None
     ended = msgspec.structs.replace(progress, state="cancelled")
-    await save_progress(ledger, ended)
+    await save_progress(stream_state, ended)
     return ended
 
 
-async def save_progress(ledger: StreamState, progress: BackfillProgress) -> None:
-    """Make where a backfill stands durable."""
-    await ledger.write([], None, notes={NOTE_NAME: msgspec.json.encode(progress)})
+async def save_progress(stream_state: StreamState, progress: BackfillProgress) -> None:
+    """Store the progress of a backfill durably."""
+    await stream_state.write([], None, notes={NOTE_NAME: msgspec.json.encode(progress)})
 
 
 async def run_backfill(
     connector: Connector,
     name: str,
     client: RegistryClient,
-    ledger: StreamState,
-    traffic: LivePollGate,
+    stream_state: StreamState,
+    live_poll_gate: LivePollGate,
     write_lock: asyncio.Lock,
     should_continue: Callable[[], bool],
 ) -> BackfillProgress | None:
-    """Go on with the stream's backfill until it is done or, after a page, ``go_on`` says no. Whatever the answer counts is durable.
+    """Continue the backfill of a stream and return its progress, which is durable.
 
-    ``turn`` is held by whoever writes records of the stream. Raises what a poll raises.
+    Returns when the backfill is done, or after a page when ``should_continue`` returns false.
+    ``write_lock`` is held while records of the stream are written. Raises the errors of a poll.
     """
-    await ledger.open()
-    tally = PollResult(takeover_number=ledger.takeover_number)
-    progress = current_progress(ledger)
+    await stream_state.open()
+    result = PollResult(takeover_number=stream_state.takeover_number)
+    progress = current_progress(stream_state)
     if progress is None or progress.state != "running":
         return progress
     try:
         for window in remaining_windows(connector, name, progress):
             pages = fetch.read_pages(connector, name, window, client, position=progress.position)
             async with contextlib.aclosing(pages):  # type: ignore[type-var]
-                while should_continue() and (found := await _next_page(pages, ledger, traffic)):
-                    page, ids_written_during_request = found
+                while should_continue() and (
+                    next_page := await _next_page(pages, stream_state, live_poll_gate)
+                ):
+                    page, ids_written_during_request = next_page
                     async with write_lock:
                         progress = await _write_page(
-                            ledger,
+                            stream_state,
                             page,
                             ids_written_during_request,
                             advance_progress(progress, window, page),
-                            tally,
+                            result,
                         )
                     update_metric(connector.connector, name, progress)
                     if page.last:
@@ -190,9 +221,9 @@ async def run_backfill(
                 else:
                     return progress
     finally:
-        ledger.written_ids = None
+        stream_state.written_ids = None
     progress = msgspec.structs.replace(progress, state="done", done=progress.end)
-    await save_progress(ledger, progress)
+    await save_progress(stream_state, progress)
     update_metric(connector.connector, name, progress)
     return progress
 
@@ -200,7 +231,10 @@ async def run_backfill(
 def remaining_windows(
     connector: Connector, name: str, progress: BackfillProgress
 ) -> Iterator[TimeWindow]:
-    """Cut what is left of the span into the windows the stream asks for; an interrupted one comes first and unchanged."""
+    """Yield the windows of the rest of the period.
+
+    An interrupted window comes first and is unchanged.
+    """
     rule = connector.streams[name].cursor
     length = rule.window if rule else None
     start = progress.done
@@ -216,9 +250,11 @@ def remaining_windows(
 def advance_progress(
     progress: BackfillProgress, window: TimeWindow, page: RecordPage
 ) -> BackfillProgress:
-    """Return where the backfill stands after ``page``: inside the window, or past it when this was its last page.
+    """Return the progress after ``page``.
 
-    A clock of ours that is ahead does no harm here: what the registry did not serve yet comes after the live cursor, too.
+    After the last page of a window, the progress is at the end of that window. A local clock that
+    is ahead does no harm here. Records that the registry has not served yet come after the live
+    cursor, too.
     """
     if page.last:
         return msgspec.structs.replace(
@@ -235,34 +271,40 @@ def advance_progress(
 
 
 def update_metric(connector: str, stream: str, progress: BackfillProgress) -> None:
-    """Say in metrics how far a backfill has come."""
+    """Set the metric of the progress of a backfill."""
     metrics.BACKFILL_RATIO.labels(connector, stream).set(progress.ratio)
 
 
 async def _next_page(
-    pages: AsyncIterator[RecordPage], ledger: StreamState, traffic: LivePollGate
+    pages: AsyncIterator[RecordPage], stream_state: StreamState, live_poll_gate: LivePollGate
 ) -> tuple[RecordPage, set[str]] | None:
-    """Return the next page and what was written while it was asked for; it may show an older state of that."""
-    await traffic.wait_until_idle()
+    """Return the next page and the ids that were written during its request.
+
+    The page may contain an older state of these records. Return ``None`` after the last page.
+    """
+    await live_poll_gate.wait_until_idle()
     ids_written_during_request: set[str] = set()
-    ledger.written_ids = ids_written_during_request
+    stream_state.written_ids = ids_written_during_request
     page = await anext(pages, None)
     return (page, ids_written_during_request) if page is not None else None
 
 
 async def _write_page(
-    ledger: StreamState,
+    stream_state: StreamState,
     page: RecordPage,
     ids_written_during_request: set[str],
     progress: BackfillProgress,
-    tally: PollResult,
+    result: PollResult,
 ) -> BackfillProgress:
-    """Write a page and where the backfill stands behind it; what live polling wrote meanwhile is newer and stays."""
+    """Write a page and the progress behind it.
+
+    Records that a live poll wrote meanwhile are newer, so they are not overwritten.
+    """
     entries, _ = select_changes(
         [raw for raw in page.records if raw.native_id not in ids_written_during_request],
-        ledger.digests,
+        stream_state.digests,
     )
-    ledger.written_ids = None
+    stream_state.written_ids = None
     received = len(page.records)
     progress = msgspec.structs.replace(
         progress,
@@ -271,9 +313,16 @@ async def _write_page(
         pages=progress.pages + 1,
     )
     note = {NOTE_NAME: msgspec.json.encode(progress)}
-    before = tally.received
+    before = result.received
     await write_page_entries(
-        ledger, entries, tally, received=received, unchanged=received - len(entries), notes=note
+        stream_state,
+        entries,
+        result,
+        received=received,
+        unchanged=received - len(entries),
+        notes=note,
     )
-    metrics.BACKFILL_RECORDS.labels(ledger.connector, ledger.stream).inc(tally.received - before)
+    metrics.BACKFILL_RECORDS.labels(stream_state.connector, stream_state.stream).inc(
+        result.received - before
+    )
     return progress

@@ -1,11 +1,15 @@
-"""Erase one record, or a person, from every topic, and see to it that nothing brings them back.
+"""Erase one record, or all records of a person, from every topic, and prevent their return.
 
-The eraser takes each stream for a moment, as another worker would: it starts the stream's transactional producer, which fences the
-owner, and writes what keeps the erased from coming back, in one transaction with a line of the audit. An owner that was fenced takes
-its stream again and reads that first. Then the raw topic is read: whatever was written before the fence is there, and nothing that
-is suppressed is written after it. What is found gets a tombstone on the raw topic and on the digests, in the stream's transaction
-again. The stage harmonises in the order of the raw topic, so it takes away documents and rejections behind any record that was still
-on its way.
+The eraser acquires each stream for a moment, as another worker would. It starts the transactional
+producer of the stream, which fences the owner. In one transaction it writes the suppression entries
+and a line of the audit. The fenced owner acquires its stream again and reads the suppression
+entries first.
+
+Then the eraser reads the raw topic. It finds every record that was written before the fence, and no
+suppressed record is written after it. Each match gets a tombstone on the raw topic and on the
+digests, in the transaction of the stream. The harmonise stage reads the raw topic in order. It
+therefore removes documents and rejections after any record that it had not processed yet. See
+docs/decisions/0024.
 """
 
 from __future__ import annotations
@@ -41,13 +45,13 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 20
 RETRY_SECONDS = 0.3
-"""A worker that was fenced takes its stream again: then it is our turn once more."""
+"""The wait before the next attempt, after a fenced worker acquired its stream again."""
 BATCH_SIZE = 500
 ErasureState = Literal["begun", "erased", "nothing found"]
 
 
 class ErasedRecord(NamedTuple):
-    """One record that is erased."""
+    """A record that is erased."""
 
     connector: str
     stream: str
@@ -62,19 +66,20 @@ class ErasedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ErasureRequest:
-    """What is to be erased: one record, or everything that names a person."""
+    """A request to erase one record, or everything that names a person."""
 
     kind: SuppressionKind
     connectors: tuple[str, ...]
     suppression_ids: tuple[tuple[str, ...], ...]
-    """Suppression ids: one group an identifier; in a group, one id a key, the key in use first."""
+    """The suppression ids in groups, one group for each identifier. A group has one id for each
+    key, the current key first."""
     native_id: str = field(default="", repr=False)
     plain_identifiers: tuple[str, ...] = field(default=(), repr=False)
-    """The identifiers as they were given, to look for and never to write."""
+    """The identifiers as they were entered. They are searched for and never written."""
 
 
 class RecordPosition(msgspec.Struct, frozen=True, order=True):
-    """Where a tombstone stands."""
+    """The position of a tombstone."""
 
     topic: str
     partition: int
@@ -82,7 +87,10 @@ class RecordPosition(msgspec.Struct, frozen=True, order=True):
 
 
 class ErasureReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done. Holds no personal data: ``suppressed`` are keyed hashes."""
+    """The receipt of an erasure. It contains no personal data.
+
+    ``suppressed`` holds keyed hashes.
+    """
 
     receipt: str
     at: str
@@ -97,7 +105,10 @@ class ErasureReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemainingRecords(msgspec.Struct, frozen=True):
-    """What a topic still holds. A reader still gets ``live`` records; ``earlier`` ones go with the next compaction."""
+    """The matching records that a topic still contains.
+
+    Readers receive the ``live`` records. Compaction removes the ``earlier`` versions.
+    """
 
     topic: str
     live: int
@@ -105,11 +116,16 @@ class RemainingRecords(msgspec.Struct, frozen=True):
 
 
 def request_for_record(
-    settings: Settings, fleet: LoadedConfig, connector: str, native_id: str
+    settings: Settings, config: LoadedConfig, connector: str, native_id: str
 ) -> ErasureRequest:
-    """Ask for one record of a connector."""
-    if connector not in fleet.connectors:
-        raise UsageError(f"unknown connector {connector}; there are: {', '.join(fleet.connectors)}")
+    """Return a request to erase one record of a connector.
+
+    Raises :class:`~gateway.errors.UsageError` if the connector does not exist.
+    """
+    if connector not in config.connectors:
+        raise UsageError(
+            f"unknown connector {connector}; there are: {', '.join(config.connectors)}"
+        )
     suppression_ids = tuple(
         suppression_id(key, connector, native_id)
         for key in load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
@@ -118,141 +134,175 @@ def request_for_record(
 
 
 def request_for_person(
-    settings: Settings, fleet: LoadedConfig, identifiers: Iterable[tuple[str, str]]
+    settings: Settings, config: LoadedConfig, identifiers: Iterable[tuple[str, str]]
 ) -> ErasureRequest:
-    """Ask for everything that names a person by one of ``identifiers``: pairs of kind (``esi``, or what ``pseudonym:`` says) and value."""
-    known = identifier_kinds(fleet.connectors.values())
+    """Return a request to erase everything that names a person.
+
+    ``identifiers`` are pairs of a kind and a value. A kind is ``esi`` or the value of
+    ``pseudonym:`` in a connector. Raises :class:`~gateway.errors.UsageError` for an unknown kind,
+    or without identifiers.
+    """
+    kinds = identifier_kinds(config.connectors.values())
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
     suppression_ids: list[tuple[str, ...]] = []
-    clear = []
+    plain_identifiers = []
     for kind, value in identifiers:
-        countries = sorted(country for country, name in known if name == kind)
+        countries = sorted(country for country, name in kinds if name == kind)
         if not countries:
-            names = ", ".join(sorted({name for _, name in known})) or "none"
+            names = ", ".join(sorted({name for _, name in kinds})) or "none"
             raise UsageError(
                 f"no connector finds persons by {kind!r}; the kinds of identifiers are: {names}"
             )
-        clear.append(value)
+        plain_identifiers.append(value)
         suppression_ids += [
             tuple(pseudonymiser(key, country, kind)(value) for key in keys) for country in countries
         ]
     if not suppression_ids:
         raise UsageError("give at least one identifier, one a line: KIND VALUE")
     return ErasureRequest(
-        "person", tuple(fleet.connectors), tuple(suppression_ids), plain_identifiers=tuple(clear)
+        "person",
+        tuple(config.connectors),
+        tuple(suppression_ids),
+        plain_identifiers=tuple(plain_identifiers),
     )
 
 
 async def erase(
-    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest, *, reason: str, by: str
+    settings: Settings, config: LoadedConfig, request: ErasureRequest, *, reason: str, by: str
 ) -> ErasureReceipt:
-    """Erase, and return the receipt once the stage has taken away what it had made. Doing it again is harmless.
+    """Carry out an erasure and return the receipt. Repeating an erasure is harmless.
 
-    Raises :class:`~gateway.errors.RetryLater` when no stage harmonises: raw records and digests are gone then, and nothing comes back.
+    Returns after the harmonise stage has removed the published documents. Raises
+    :class:`~gateway.errors.RetryLater` if no stage is running. In that case raw records and digests
+    are already erased, and nothing returns.
     """
-    if any(text in reason or text in by for text in asked.plain_identifiers):
+    if any(text in reason or text in by for text in request.plain_identifiers):
         raise UsageError(
-            "the reason and the name stand in the receipt: give a case number, not the identifier"
+            "the receipt contains the reason and the name; "
+            "give a case number instead of the identifier"
         )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    suppression_ids = tuple(group[0] for group in asked.suppression_ids)
+    suppression_ids = tuple(group[0] for group in request.suppression_ids)
     started_receipt = ErasureReceipt(
         receipt=uuid.uuid4().hex,
         at=at,
         by=by,
         reason=reason,
-        kind=asked.kind,
+        kind=request.kind,
         state="begun",
-        connectors=asked.connectors,
+        connectors=request.connectors,
         suppressed=suppression_ids,
     )
-    found = await _write_suppressions(settings, fleet, asked, started_receipt)
-    found |= await find_records(settings, fleet, asked)
-    for name, stream in _affected_streams(fleet, asked):
-        mine = sorted(one for one in found if (one.connector, one.stream) == (name, stream))
-        for start in range(0, len(mine), BATCH_SIZE):
+    found = await _write_suppressions(settings, config, request, started_receipt)
+    found |= await find_records(settings, config, request)
+    for name, stream in _affected_streams(config, request):
+        stream_records = sorted(
+            record for record in found if (record.connector, record.stream) == (name, stream)
+        )
+        for start in range(0, len(stream_records), BATCH_SIZE):
             await _write_as_owner(
                 settings,
                 name,
                 stream,
-                [erasure_entry(one.raw(), "asked") for one in mine[start : start + BATCH_SIZE]],
+                [
+                    erasure_entry(record.raw(), "asked")
+                    for record in stream_records[start : start + BATCH_SIZE]
+                ],
             )
     tombstones: tuple[RecordPosition, ...] = ()
     if found:
         await wait_until_harmonised(settings)
         tombstones = await _tombstones(
-            settings, build_record_processor(settings, fleet.harmonisers.get), found
+            settings, build_record_processor(settings, config.harmonisers.get), found
         )
     state: ErasureState = "erased" if found else "nothing found"
     receipt = msgspec.structs.replace(
         started_receipt, state=state, records=len(found), tombstones=tombstones
     )
-    await send_message(settings, AUDIT, asked.connectors[0], msgspec.json.encode(receipt))
+    await send_message(settings, AUDIT, request.connectors[0], msgspec.json.encode(receipt))
     return receipt
 
 
 async def find_records(
-    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest
+    settings: Settings, config: LoadedConfig, request: ErasureRequest
 ) -> set[ErasedRecord]:
-    """Return every record on the raw topic that is asked for, by any version of it that can still be read."""
+    """Return all records on the raw topic that match the request.
+
+    A record matches if any version that can still be read matches.
+    """
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
-    suppression_ids = {one for group in asked.suppression_ids for one in group}
-    subjects = {name: DataSubjectFinder(fleet.connectors[name], keys) for name in asked.connectors}
+    suppression_ids = {suppressed for group in request.suppression_ids for suppressed in group}
+    subjects = {
+        name: DataSubjectFinder(config.connectors[name], keys) for name in request.connectors
+    }
     found: set[ErasedRecord] = set()
     async for raw_record in read_topic(settings, RAW.name):
         raw = decode_raw(raw_record.key, raw_record.value, raw_record.headers)
         if raw.connector not in subjects:
             continue
-        wanted = (
-            raw.native_id == asked.native_id
-            if asked.kind == "record"
+        is_requested = (
+            raw.native_id == request.native_id
+            if request.kind == "record"
             else not suppression_ids.isdisjoint(subjects[raw.connector](raw))
         )
-        if not wanted:
+        if not is_requested:
             continue
-        if raw.stream not in fleet.connectors[raw.connector].streams:
+        if raw.stream not in config.connectors[raw.connector].streams:
             raise UsageError(
-                f"{raw.connector} has no stream {raw.stream} any more, which the record is of: put it back for the erasure"
+                f"the record belongs to the stream {raw.stream}, "
+                f"which {raw.connector} no longer has; "
+                "add the stream to the connector again for the erasure"
             )
         found.add(ErasedRecord(raw.connector, raw.stream, raw.native_id))
     return found
 
 
 async def find_remaining(
-    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest
+    settings: Settings, config: LoadedConfig, request: ErasureRequest
 ) -> list[RemainingRecords]:
-    """Read every topic from offset 0 and return what is left of what was asked for: nothing once the erasure is complete."""
-    found = await find_records(settings, fleet, asked)
-    if asked.kind == "record":
+    """Read every topic from offset 0 and return what still matches the request.
+
+    The list is empty once the erasure is complete.
+    """
+    found = await find_records(settings, config, request)
+    if request.kind == "record":
         found |= {
-            ErasedRecord(asked.connectors[0], stream, asked.native_id)
-            for stream in fleet.connectors[asked.connectors[0]].streams
+            ErasedRecord(request.connectors[0], stream, request.native_id)
+            for stream in config.connectors[request.connectors[0]].streams
         }
-    keys = _record_keys(build_record_processor(settings, fleet.harmonisers.get), found)
-    texts = [text.encode() for text in asked.plain_identifiers] if asked.kind == "person" else []
-    left = []
+    keys = _record_keys(build_record_processor(settings, config.harmonisers.get), found)
+    texts = (
+        [text.encode() for text in request.plain_identifiers] if request.kind == "person" else []
+    )
+    remaining = []
     for topic in TOPICS:
         versions: dict[bytes, list[bool]] = {}
-        async for one in read_topic(settings, topic.name):
-            if one.key is not None and (
-                (topic.name, one.key) in keys or _contains_identifier(one, texts)
+        async for record in read_topic(settings, topic.name):
+            if record.key is not None and (
+                (topic.name, record.key) in keys or _contains_identifier(record, texts)
             ):
-                versions.setdefault(one.key, []).append(one.value is not None)
-        live = sum(there[-1] for there in versions.values())
+                versions.setdefault(record.key, []).append(record.value is not None)
+        live = sum(has_values[-1] for has_values in versions.values())
         earlier = sum(map(sum, versions.values())) - live
         if live or earlier:
-            left.append(RemainingRecords(topic.name, live, earlier))
-    return left
+            remaining.append(RemainingRecords(topic.name, live, earlier))
+    return remaining
 
 
 async def _write_suppressions(
-    settings: Settings, fleet: LoadedConfig, asked: ErasureRequest, started_receipt: ErasureReceipt
+    settings: Settings,
+    config: LoadedConfig,
+    request: ErasureRequest,
+    started_receipt: ErasureReceipt,
 ) -> set[ErasedRecord]:
-    """Make the entries durable and take every stream from its owner; return what the digests know of a record that was asked for."""
+    """Make the suppression entries durable and fence the owner of each stream.
+
+    Return the requested record if a digest of it exists.
+    """
     key = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)[0]
     extra_records = [
-        encode_suppression(group[0], asked.kind, key, started_receipt.at)
-        for group in asked.suppression_ids
+        encode_suppression(group[0], request.kind, key, started_receipt.at)
+        for group in request.suppression_ids
     ]
     extra_records.append(
         OutgoingRecord(
@@ -264,11 +314,12 @@ async def _write_suppressions(
         )
     )
     found = set()
-    for name, stream in _affected_streams(fleet, asked):
-        known = await _write_as_owner(settings, name, stream, extra_records=extra_records)
-        extra_records = []  # durable from the first transaction on: the other streams only have to be taken
-        if asked.native_id in known:
-            found.add(ErasedRecord(name, stream, asked.native_id))
+    for name, stream in _affected_streams(config, request):
+        native_ids = await _write_as_owner(settings, name, stream, extra_records=extra_records)
+        # The first transaction makes them durable. The other owners only have to be fenced.
+        extra_records = []
+        if request.native_id in native_ids:
+            found.add(ErasedRecord(name, stream, request.native_id))
     return found
 
 
@@ -279,61 +330,71 @@ async def _write_as_owner(
     entries: Sequence[RawEntry] = (),
     extra_records: Sequence[OutgoingRecord] = (),
 ) -> Collection[str]:
-    """Take a stream, write in its transaction, and return the native ids it knows. A worker that takes it back only delays this."""
+    """Acquire a stream, write in its transaction and return its native ids.
+
+    A worker that acquires the stream again only delays this function.
+    """
     for attempt in range(MAX_ATTEMPTS):
-        ledger = StreamState(settings, connector, stream)
+        stream_state = StreamState(settings, connector, stream)
         try:
-            await ledger.open()
-            await ledger.write(list(entries), None, extra_records)
+            await stream_state.open()
+            await stream_state.write(list(entries), None, extra_records)
         except (Fenced, RetryLater):
             if attempt == MAX_ATTEMPTS - 1:
                 raise
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            return ledger.digests
+            return stream_state.digests
         finally:
-            await ledger.close()
+            await stream_state.close()
     raise AssertionError
 
 
 async def _tombstones(
-    settings: Settings, deliver: RecordProcessor, found: set[ErasedRecord]
+    settings: Settings, processor: RecordProcessor, found: set[ErasedRecord]
 ) -> tuple[RecordPosition, ...]:
-    """Return where the tombstones stand that this erasure wrote: the last record of each key."""
-    keys = _record_keys(deliver, found)
+    """Return the positions of the tombstones of this erasure: the last record of each key."""
+    keys = _record_keys(processor, found)
     last: dict[tuple[str, bytes], RecordPosition | None] = {}
     for topic in sorted({name for name, _ in keys}):
-        async for one in read_topic(settings, topic):
-            if (topic, one.key) in keys:
-                last[topic, one.key] = (
-                    RecordPosition(topic, one.partition, one.offset) if one.value is None else None
+        async for record in read_topic(settings, topic):
+            if (topic, record.key) in keys:
+                last[topic, record.key] = (
+                    RecordPosition(topic, record.partition, record.offset)
+                    if record.value is None
+                    else None
                 )
-    return tuple(sorted(place for place in last.values() if place is not None))
+    return tuple(sorted(position for position in last.values() if position is not None))
 
 
-def _record_keys(deliver: RecordProcessor, found: Iterable[ErasedRecord]) -> set[tuple[str, bytes]]:
-    """Return every topic and key that something of the records may stand under."""
+def _record_keys(
+    processor: RecordProcessor, found: Iterable[ErasedRecord]
+) -> set[tuple[str, bytes]]:
+    """Return each topic and key under which the records may have been written."""
     keys = set()
-    for one in found:
-        raw = erasure_entry(one.raw(), "asked").raw
-        keys |= {(out.topic, out.key) for out in deliver.tombstones_for(raw)}
+    for record in found:
+        raw = erasure_entry(record.raw(), "asked").raw
+        keys |= {(out.topic, out.key) for out in processor.tombstones_for(raw)}
         keys |= {
             (RAW.name, raw.key.encode()),
-            (DIGESTS.name, f"{one.connector}|{one.stream}|{one.native_id}".encode()),
+            (DIGESTS.name, f"{record.connector}|{record.stream}|{record.native_id}".encode()),
         }
     return keys
 
 
-def _contains_identifier(one: ConsumerRecord, texts: Iterable[bytes]) -> bool:
-    """Return whether a record holds one of the identifiers in clear, in its key, its value or its headers."""
+def _contains_identifier(record: ConsumerRecord, texts: Iterable[bytes]) -> bool:
+    """Return whether a record contains one of the identifiers as plain text.
+
+    The key, the value and the headers are searched.
+    """
     return any(
         text in part
         for text in texts
-        for part in (one.key, one.value or b"", *(value for _, value in one.headers))
+        for part in (record.key, record.value or b"", *(value for _, value in record.headers))
     )
 
 
-def _affected_streams(fleet: LoadedConfig, asked: ErasureRequest) -> Iterator[tuple[str, str]]:
+def _affected_streams(config: LoadedConfig, request: ErasureRequest) -> Iterator[tuple[str, str]]:
     return (
-        (name, stream) for name in asked.connectors for stream in fleet.connectors[name].streams
+        (name, stream) for name in request.connectors for stream in config.connectors[name].streams
     )

@@ -1,4 +1,4 @@
-"""How a record that stands on the raw topic came about, by the files of now; persons are hidden."""
+"""Explain with the current files how a stored raw record is harmonised. Persons are hidden."""
 
 from __future__ import annotations
 
@@ -21,28 +21,36 @@ from gateway.records import RawRecord
 from gateway.settings import Settings
 
 MASKING_KEY = b"the key of explanations, never of a gateway"
-"""Pseudonyms made with it are hidden and never leave the page."""
+"""Explanations hide the pseudonyms that are made with this key, so the key protects nothing."""
 
 
 async def read_stored_record(
     settings: Settings, connector: str, native_id: str
 ) -> tuple[RawRecord, str]:
-    """Return the latest raw record with this id and where it stands; raises :class:`~gateway.errors.UsageError` when there is none."""
+    """Return the latest raw record with this id, and its position.
+
+    Raises :class:`~gateway.errors.UsageError` if there is none, and
+    :class:`~gateway.errors.Unavailable` if the topic cannot be read.
+    """
     try:
-        found = await read_latest(settings, RAW.name, f"{connector}|{native_id}".encode())
+        record = await read_latest(settings, RAW.name, f"{connector}|{native_id}".encode())
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{RAW.name} cannot be read now ({type(error).__name__})") from None
-    if found is None or found.value is None:
+    if record is None or record.value is None:
         raise UsageError(
-            f"{RAW.name} holds no record {native_id} of {connector}; `gateway topics read {RAW.name}` lists keys"
+            f"{RAW.name} holds no record {native_id} of {connector}; "
+            f"`gateway topics read {RAW.name}` lists keys"
         )
     return decode_raw(
-        found.key, found.value, found.headers
-    ), f"{RAW.name}-{found.partition}@{found.offset}"
+        record.key, record.value, record.headers
+    ), f"{RAW.name}-{record.partition}@{record.offset}"
 
 
 async def explain_stored_record(settings: Settings, connector: str, native_id: str) -> Explanation:
-    """Return how a record comes about. Raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
+    """Return the explanation of a stored record.
+
+    Raises a :class:`~gateway.errors.GatewayError` that names the missing connector or record.
+    """
     path = next(
         (path for path in connector_files(settings.connectors) if path.stem == connector), None
     )
@@ -60,11 +68,15 @@ async def explain_stored_record(settings: Settings, connector: str, native_id: s
 def explain_record(
     connector: Connector, raw: RawRecord, tables: Tables, position: str = ""
 ) -> Explanation:
-    """Return how a raw record comes about, rule by rule: the slow way, which ends as the fast one does."""
+    """Return the explanation of a raw record, rule by rule.
+
+    It uses the rules as functions, which are slower than the generated code and give the same
+    result.
+    """
     outcome = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).harmonise_with_rules(raw)
     return explained(connector, raw, outcome, tables=tables, position=position)
 
 
 def generated_code(connector: Connector, stream: str, tables: Tables) -> str:
-    """Return the Python that the rules of a stream became, for people who want to see what runs."""
+    """Return the Python code that is generated from the rules of a stream."""
     return Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).generated_code(stream)

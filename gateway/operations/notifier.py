@@ -1,7 +1,7 @@
-"""Says what happens to connectors: news for operators, and for a registry's owner when it keeps failing or needs them.
+"""Notify operators, and owners of registries, of events in connectors.
 
-The event carries the owner as the connector file names them; a subscriber of ``gateway.notifications.v1`` delivers it, by mail or as
-the house does it.
+The event names the owner as the connector file does. A subscriber of ``gateway.notifications.v1``
+delivers it, for example by email. See docs/decisions/0022.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from gateway.messages.cloudevents import to_rfc3339
 from gateway.settings import Settings
 
 FAILURES_BEFORE_NOTIFICATION = 5
-"""After so many failures in a row the owner is told; the first ones mend themselves."""
+"""The owner is notified after this number of failures in a row, because most shorter streaks end
+without help."""
 
 
 def worker_id(settings: Settings) -> str:
-    """Return what this process calls itself: its instance, else host and process."""
+    """Return the name of this process.
+
+    It is the setting ``instance``, or else the host and the process id.
+    """
     return settings.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """The voice of one worker."""
+    """The sender of the notifications of one worker."""
 
     worker: str
     writer: BackgroundWriter
@@ -43,24 +47,27 @@ class Notifier:
         reason: str = "",
         owner: bool = False,
     ) -> None:
-        """Say it soon; nothing waits for it. ``owner`` addresses it to the registry's owner too."""
-        known = None if isinstance(connector, str) else connector
-        told = (
-            notification.RegistryOwner(name=known.owner.name, contact=known.owner.contact)
-            if owner and known
+        """Queue a notification and return at once.
+
+        ``owner`` addresses the owner of the registry, too. This needs a loaded connector.
+        """
+        loaded = None if isinstance(connector, str) else connector
+        addressee = (
+            notification.RegistryOwner(name=loaded.owner.name, contact=loaded.owner.contact)
+            if owner and loaded
             else None
         )
         self.writer.enqueue(
             notification.encode_notification(
                 notification.Notification(
                     kind=kind,
-                    connector=known.connector if known else str(connector),
+                    connector=loaded.connector if loaded else str(connector),
                     stream=stream,
                     text=text,
                     reason=reason,
                     at=to_rfc3339(datetime.now(UTC)),
                     worker=self.worker,
-                    owner=told,
+                    owner=addressee,
                 )
             )
         )
@@ -68,16 +75,19 @@ class Notifier:
 
 @dataclass(slots=True)
 class FailureStreak:
-    """The failures of one stream in a row: each run of them is told of once, and its end once."""
+    """The failures of one stream in a row.
 
-    herald: Notifier
+    Each kind of failure is notified once per streak. The end of a notified streak is notified, too.
+    """
+
+    notifier: Notifier
     connector: Connector
     stream: str
     count: int = 0
     notified: set[notification.NotificationKind] = field(default_factory=set)
 
     def poll_failed(self, outcome: str, reason: str, text: str) -> None:
-        """Note a failed poll; another worker's taking over is none."""
+        """Count a failed poll. A takeover by another worker does not count."""
         if outcome == "fenced":
             return
         self.count += 1
@@ -86,14 +96,14 @@ class FailureStreak:
             kind == "halted" or self.count >= FAILURES_BEFORE_NOTIFICATION
         ):
             self.notified.add(kind)
-            self.herald.notify(
+            self.notifier.notify(
                 kind, self.connector, self.stream, text=text, reason=reason, owner=True
             )
 
     def poll_succeeded(self) -> None:
-        """Note a poll that ended well."""
+        """End the streak."""
         if self.notified:
-            self.herald.notify(
+            self.notifier.notify(
                 "recovered",
                 self.connector,
                 self.stream,

@@ -11,15 +11,16 @@ from gateway.settings import Settings
 
 
 async def read_status(settings: Settings) -> tuple[list[StreamStatus], list[WorkerStatus]]:
-    """Return what was last said of every stream and by every worker."""
-    found: dict[bytes, StreamStatus | WorkerStatus] = {}
+    """Return the latest status of each stream and of each worker, ordered by key."""
+    latest: dict[bytes, StreamStatus | WorkerStatus] = {}
     decoder: msgspec.json.Decoder[StreamStatus | WorkerStatus] = msgspec.json.Decoder(
         StreamStatus | WorkerStatus
     )
     async for record in read_topic(settings, STATUS.name):
         if record.value is None:
-            found.pop(record.key, None)
+            latest.pop(record.key, None)
         else:
-            found[record.key] = decoder.decode(record.value)
-    streams = [one for _, one in sorted(found.items()) if isinstance(one, StreamStatus)]
-    return streams, [one for _, one in sorted(found.items()) if isinstance(one, WorkerStatus)]
+            latest[record.key] = decoder.decode(record.value)
+    ordered = [status for _, status in sorted(latest.items())]
+    streams = [status for status in ordered if isinstance(status, StreamStatus)]
+    return streams, [status for status in ordered if isinstance(status, WorkerStatus)]

@@ -1,8 +1,10 @@
-"""After a table or a connector changed: read the raw records again and publish only what came out differently.
+"""Publish again what a changed mapping table or connector changes.
 
-The owner of a stream does it between two polls, so that no newer record can be overtaken: it waits until the stage has harmonised
-what is there, compares what the present files give with what stands on the topics, and writes the raw records that differ once more,
-with ``correctionof`` naming the event that is corrected. The stage then publishes them like any other record, exactly once.
+The owner of a stream renormalises between two polls, so no older record can overtake a newer one.
+It waits until the harmonise stage has processed the raw topic. It processes the raw records with
+the current files and compares the results with the published documents. It writes the raw records
+that differ again, and ``correctionof`` names the corrected event. The stage then publishes them
+exactly once, like all other records. See docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 500
 ORPHANED = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
-"""The outcome of a document that stands where the present files would not put it."""
+"""The outcome of a document that the current files would not write under its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeChange:
-    """One raw record whose outcome the present files change. ``before`` is the event it corrects, empty when there was none."""
+    """A raw record whose outcome changes with the current files.
+
+    ``corrected_event_id`` is the event that it corrects. It is empty if there was no event.
+    """
 
     record: ConsumerRecord
     corrected_event_id: str
@@ -44,11 +49,12 @@ class OutcomeChange:
 
 
 async def find_changes(
-    settings: Settings, deliver: RecordProcessor, connector: str, stream: str = ""
+    settings: Settings, processor: RecordProcessor, connector: str, stream: str = ""
 ) -> list[OutcomeChange]:
-    """Return what the present files would publish differently, without writing anything.
+    """Return what the current files would publish differently. Nothing is written.
 
-    Of a whole connector, what is :data:`LEFT_OVER` comes last: the owner of a stream cannot take it away, since no raw record leads there.
+    Without ``stream``, the list covers the whole connector, and documents that are :data:`ORPHANED`
+    come last. The owner of a stream cannot remove these, because no raw record leads to their keys.
     """
     await wait_until_harmonised(settings)
     prefix = f"{connector}|".encode()
@@ -57,116 +63,132 @@ async def find_changes(
         if record.key.startswith(prefix):
             latest[record.key] = record
     results = {
-        key: (record, deliver(record))
+        key: (record, processor(record))
         for key, record in latest.items()
         if stream in {"", decode_raw(key, None, record.headers).stream}
     }
-    topics = {one.topic for _, result in results.values() for one in result.outgoing} - {
+    topics = {outgoing.topic for _, result in results.values() for outgoing in result.outgoing} - {
         REJECTIONS.name
     }
-    standing = await _published_event_ids(settings, topics | deliver.output_topics(connector))
-    found = [
+    published_event_ids = await _published_event_ids(
+        settings, topics | processor.output_topics(connector)
+    )
+    changes = [
         change
         for record, result in results.values()
-        if (change := _compare_record(deliver, record, result, standing))
+        if (change := _compare_record(processor, record, result, published_event_ids))
     ]
     return (
-        found
+        changes
         if stream
-        else found + await _orphaned_documents(settings, deliver, connector, results.values())
+        else changes + await _orphaned_documents(settings, processor, connector, results.values())
     )
 
 
-async def renormalise(settings: Settings, deliver: RecordProcessor, ledger: StreamState) -> int:
-    """Publish what the present files change in one stream; return how many records. Call it only as the stream's owner."""
-    await ledger.open()
-    changes = await find_changes(settings, deliver, ledger.connector, ledger.stream)
+async def renormalise(
+    settings: Settings, processor: RecordProcessor, stream_state: StreamState
+) -> int:
+    """Publish what the current files change in one stream; return the number of records.
+
+    Only the owner of the stream may call it.
+    """
+    await stream_state.open()
+    changes = await find_changes(settings, processor, stream_state.connector, stream_state.stream)
     for start in range(0, len(changes), BATCH_SIZE):
         part = changes[start : start + BATCH_SIZE]
-        await ledger.write([_entry(ledger, change) for change in part], None)
-        metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
+        await stream_state.write([_entry(stream_state, change) for change in part], None)
+        metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(len(part))
     return len(changes)
 
 
 async def _published_event_ids(
     settings: Settings, topics: Iterable[str]
 ) -> dict[tuple[str, bytes], str]:
-    """Return the event id of every document that stands on ``topics``; a deleted one is absent."""
-    found: dict[tuple[str, bytes], str] = {}
+    """Return the event id of each document on ``topics``.
+
+    Deleted documents are not included.
+    """
+    event_ids: dict[tuple[str, bytes], str] = {}
     for topic in sorted(topics):
         async for record in read_topic(settings, topic):
             if record.value is None:
-                found.pop((topic, record.key), None)
+                event_ids.pop((topic, record.key), None)
             else:
-                found[topic, record.key] = dict(record.headers)["ce_id"].decode()
-    return found
+                event_ids[topic, record.key] = dict(record.headers)["ce_id"].decode()
+    return event_ids
 
 
 async def _orphaned_documents(
     settings: Settings,
-    deliver: RecordProcessor,
+    processor: RecordProcessor,
     connector: str,
     results: Iterable[tuple[ConsumerRecord, ProcessedRecord]],
 ) -> list[OutcomeChange]:
-    """Return the documents of a connector that none of its raw records leads to: what came of them stands elsewhere now, or nowhere."""
+    """Return the documents of a connector to which none of its raw records leads.
+
+    The current files publish these records under other keys, or not at all.
+    """
     reachable_keys = {
-        (one.topic, one.key)
+        (message.topic, message.key)
         for record, result in results
-        for one in (
+        for message in (
             *result.outgoing,
-            *deliver.tombstones_for(decode_raw(record.key, None, record.headers)),
+            *processor.tombstones_for(decode_raw(record.key, None, record.headers)),
         )
     }
     source = f"/connectors/{connector}/".encode()
-    found: dict[tuple[str, bytes], ConsumerRecord] = {}
+    orphans: dict[tuple[str, bytes], ConsumerRecord] = {}
     for topic in sorted(EVENT_TYPES):
         async for record in read_topic(settings, topic):
-            found.pop((topic, record.key), None)
+            orphans.pop((topic, record.key), None)
             headers = dict(record.headers)
             if (
                 record.value is not None
                 and (topic, record.key) not in reachable_keys
                 and headers["ce_source"].startswith(source)
             ):
-                found[topic, record.key] = record
+                orphans[topic, record.key] = record
     return [
         OutcomeChange(record, dict(record.headers)["ce_id"].decode(), ORPHANED, (topic,))
-        for (topic, _), record in found.items()
+        for (topic, _), record in orphans.items()
     ]
 
 
 def _compare_record(
-    deliver: RecordProcessor,
+    processor: RecordProcessor,
     record: ConsumerRecord,
     result: ProcessedRecord,
-    standing: dict[tuple[str, bytes], str],
+    published_event_ids: dict[tuple[str, bytes], str],
 ) -> OutcomeChange | None:
-    """Return the change a record undergoes, or ``None``."""
+    """Return the change of a record, or ``None`` if its outcome is the same."""
     outgoing: list[OutgoingRecord] = [
-        one for one in result.outgoing if one.topic != REJECTIONS.name
+        message for message in result.outgoing if message.topic != REJECTIONS.name
     ]
     if result.outcome == "rejected":
-        outgoing = deliver.tombstones_for(decode_raw(record.key, None, record.headers))
+        outgoing = processor.tombstones_for(decode_raw(record.key, None, record.headers))
     before = [
-        standing.get((one.topic, one.key), "")
-        for one in outgoing
-        if standing.get((one.topic, one.key), "")
-        != ("" if one.value is None else dict(one.headers)["ce_id"].decode())
+        published_event_ids.get((message.topic, message.key), "")
+        for message in outgoing
+        if published_event_ids.get((message.topic, message.key), "")
+        != ("" if message.value is None else dict(message.headers)["ce_id"].decode())
     ]
     if not before:
         return None
     return OutcomeChange(
-        record, next(filter(None, before), ""), result.outcome, tuple(one.topic for one in outgoing)
+        record,
+        next(filter(None, before), ""),
+        result.outcome,
+        tuple(message.topic for message in outgoing),
     )
 
 
-def _entry(ledger: StreamState, change: OutcomeChange) -> RawEntry:
+def _entry(stream_state: StreamState, change: OutcomeChange) -> RawEntry:
     raw = decode_raw(change.record.key, change.record.value, change.record.headers)
-    known = ledger.digests.get(raw.native_id, bytes(24))
+    digest = stream_state.digests.get(raw.native_id, bytes(24))
     return RawEntry(
         msgspec.structs.replace(
             raw, written_before=True, corrects_event_id=change.corrected_event_id
         ),
-        known[:16],
+        digest[:16],
         raw.changed_at,
     )

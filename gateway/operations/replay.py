@@ -1,8 +1,10 @@
-"""Rejected records, harmonised again with the files of now: after a table was mended or a connector changed.
+"""Replay rejected records after a mapping table was fixed or a connector changed.
 
-The owner of a stream does it between two polls, so that no newer record can be overtaken: it waits until the stage has harmonised what
-is there and writes the raw records of what stands rejected once more. The stage judges them like any other record, exactly once; one
-that is accepted then takes its rejection away in the same transaction (:mod:`gateway.pipeline.record_processor`), so a second replay finds nothing.
+The owner of a stream replays between two polls, so no older record can overtake a newer one. It
+waits until the harmonise stage has processed the raw topic. Then it writes the raw records of the
+active rejections again. The stage processes them exactly once, like all other records. An accepted
+record removes its rejection in the same transaction, so a second replay finds nothing. See
+:mod:`gateway.pipeline.record_processor`.
 """
 
 from __future__ import annotations
@@ -30,11 +32,16 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
 NOTE_PREFIX = "replay"
-"""Prefix of the notes that say what is to be replayed; the reason follows, so two replays do not overwrite each other."""
+"""The prefix of the notes that store replay requests. The reason follows, so requests for different
+reasons do not overwrite each other."""
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be replayed: rejections for ``reason`` (empty: any) that stood before ``ends`` of each partition."""
+    """A stored request for a replay.
+
+    ``reason`` selects rejections; an empty reason selects all. ``ends`` holds the end offset of
+    each partition of the rejection topic. Only older rejections are replayed.
+    """
 
     reason: str = ""
     ends: dict[int, int] = {}
@@ -42,128 +49,143 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ActiveRejection:
-    """One rejection that holds now: nothing newer of its record was accepted or deleted."""
+    """An active rejection: no newer version of its record was accepted or deleted."""
 
     key: str
     rejection: Rejection
     partition: int
     offset: int
     timestamp: int
-    """When it was written, in milliseconds."""
+    """The time at which it was written, in milliseconds."""
 
     @property
     def native_id(self) -> str:
-        """What the registry calls the record."""
+        """The id of the record in its registry."""
         return self.key.partition("|")[2]
 
     @property
     def raw_position(self) -> tuple[int, int] | None:
-        """Partition and offset of the raw record, ``None`` when it did not fit its topic."""
+        """The partition and the offset of the raw record.
+
+        ``None`` if the record was too large for its topic.
+        """
         raw = self.rejection.raw
         return None if int(raw["offset"]) < 0 else (int(raw["partition"]), int(raw["offset"]))
 
 
 @dataclass(slots=True)
 class ReplayPlan:
-    """What of the standing rejections can be tried again: the raw records, and how many have none any more or a newer one."""
+    """The active rejections that can be replayed, and the number of those that cannot."""
 
     to_replay: list[tuple[ActiveRejection, ConsumerRecord, RawRecord]] = field(default_factory=list)
     without_raw_record: int = 0
-    """The raw record was never kept, or retention took it: poll or backfill it again."""
+    """Rejections without a raw record: it was never stored, or retention removed it. Poll or
+    backfill these records again."""
     superseded: int = 0
-    """The registry has sent a newer version, which is judged by itself."""
+    """Rejections for which the registry has sent a newer version, which is processed on its own."""
 
 
 async def read_active_rejections(
     settings: Settings, connector: str = "", stream: str = "", reason: str = ""
 ) -> list[ActiveRejection]:
-    """Return the rejections that hold now, oldest first; empty words mean any."""
-    found: dict[bytes, ActiveRejection] = {}
+    """Return the active rejections, oldest first. An empty argument matches everything."""
+    active: dict[bytes, ActiveRejection] = {}
     decoder = msgspec.json.Decoder(Rejection)
     async for record in read_topic(settings, REJECTIONS.name):
-        found.pop(record.key, None)
+        active.pop(record.key, None)
         if record.value is not None:
             rejection = decoder.decode(record.value)
-            found[record.key] = ActiveRejection(
+            active[record.key] = ActiveRejection(
                 record.key.decode(), rejection, record.partition, record.offset, record.timestamp
             )
     return sorted(
         (
-            one
-            for one in found.values()
-            if connector in {"", one.rejection.connector}
-            and stream in {"", one.rejection.stream}
-            and reason in {"", one.rejection.reason}
+            rejected
+            for rejected in active.values()
+            if connector in {"", rejected.rejection.connector}
+            and stream in {"", rejected.rejection.stream}
+            and reason in {"", rejected.rejection.reason}
         ),
-        key=lambda one: (one.timestamp, one.key),
+        key=lambda rejected: (rejected.timestamp, rejected.key),
     )
 
 
 async def plan_replay(
-    settings: Settings, rejected: list[ActiveRejection], known: Mapping[str, bytes]
+    settings: Settings, rejected: list[ActiveRejection], digests: Mapping[str, bytes]
 ) -> ReplayPlan:
-    """Return what of one stream's rejections can be tried again; ``known`` holds the digest of each record's newest version."""
-    found = ReplayPlan()
-    requested_positions = {place: one for one in rejected if (place := one.raw_position)}
-    found.without_raw_record = len(rejected) - len(requested_positions)
-    found_count = 0
+    """Return the rejections of one stream that can be replayed.
+
+    ``digests`` holds the digest of the newest version of each record, by native id.
+    """
+    plan = ReplayPlan()
+    requested_positions = {
+        position: rejection for rejection in rejected if (position := rejection.raw_position)
+    }
+    plan.without_raw_record = len(rejected) - len(requested_positions)
+    read_count = 0
     async for record in read_positions(settings, RAW.name, requested_positions):
-        one = requested_positions[record.partition, record.offset]
-        found_count += 1
+        read_count += 1
         raw = decode_raw(record.key, record.value, record.headers)
-        if known.get(raw.native_id, b"")[:16] == content_digest(raw):
-            found.to_replay.append((one, record, raw))
+        if digests.get(raw.native_id, b"")[:16] == content_digest(raw):
+            plan.to_replay.append(
+                (requested_positions[record.partition, record.offset], record, raw)
+            )
         else:
-            found.superseded += 1
-    found.without_raw_record += len(requested_positions) - found_count
-    return found
+            plan.superseded += 1
+    plan.without_raw_record += len(requested_positions) - read_count
+    return plan
 
 
 async def read_digests(settings: Settings, connector: str, stream: str) -> dict[str, bytes]:
-    """Return the digest of each record's newest version in a stream, without taking it."""
+    """Return the digest of the newest version of each record, without acquiring the stream."""
     name = f"{connector}|{stream}".encode()
     prefix = name + b"|"
-    found = await read_partition(
+    values = await read_partition(
         settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), [prefix]
     )
-    return {key[len(prefix) :].decode(): value for key, value in found.items()}
+    return {key[len(prefix) :].decode(): value for key, value in values.items()}
 
 
-async def replay(settings: Settings, ledger: StreamState, note: str) -> ReplayPlan:
-    """Do what a note of an open stream says, and forget it with the last record. Call it only as the stream's owner.
+async def replay(settings: Settings, stream_state: StreamState, note: str) -> ReplayPlan:
+    """Carry out the replay request in a note of an open stream. Only the owner may call it.
 
-    Killed in between, it goes on with what still stands: what was accepted does not any more, and what was rejected once more stands
-    behind the ``ends`` of the note.
+    The note is removed after the last record. An interrupted replay continues with the rejections
+    that are still active. Records that were rejected again are behind the ``ends`` of the note, so
+    they are not replayed twice.
     """
     await wait_until_harmonised(settings)
-    opened = ledger.takeover_number
-    requested_positions = msgspec.json.decode(ledger.notes[note], type=ReplayRequest)
-    if not requested_positions.ends:
-        requested_positions = msgspec.structs.replace(
-            requested_positions, ends=await last_stable_offsets(settings, REJECTIONS.name)
+    takeover_number = stream_state.takeover_number
+    request = msgspec.json.decode(stream_state.notes[note], type=ReplayRequest)
+    if not request.ends:
+        request = msgspec.structs.replace(
+            request, ends=await last_stable_offsets(settings, REJECTIONS.name)
         )
-        await ledger.write(
-            [], None, notes={note: msgspec.json.encode(requested_positions)}, opened=opened
+        await stream_state.write(
+            [], None, notes={note: msgspec.json.encode(request)}, opened=takeover_number
         )
     rejected = await read_active_rejections(
-        settings, ledger.connector, ledger.stream, requested_positions.reason
+        settings, stream_state.connector, stream_state.stream, request.reason
     )
-    found = await plan_replay(
+    plan = await plan_replay(
         settings,
-        [one for one in rejected if one.offset < requested_positions.ends.get(one.partition, 0)],
-        ledger.digests,
+        [
+            rejection
+            for rejection in rejected
+            if rejection.offset < request.ends.get(rejection.partition, 0)
+        ],
+        stream_state.digests,
     )
-    entries = [_entry(ledger, raw) for _, _, raw in found.to_replay]
+    entries = [_entry(stream_state, raw) for _, _, raw in plan.to_replay]
     for part in split_into_transactions(entries):
-        await ledger.write(part, None, opened=opened)
-        metrics.RECEIVED.labels(ledger.connector, ledger.stream).inc(len(part))
-    await ledger.write([], None, notes={note: None}, opened=opened)
-    return found
+        await stream_state.write(part, None, opened=takeover_number)
+        metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(len(part))
+    await stream_state.write([], None, notes={note: None}, opened=takeover_number)
+    return plan
 
 
-def _entry(ledger: StreamState, raw: RawRecord) -> RawEntry:
+def _entry(stream_state: StreamState, raw: RawRecord) -> RawEntry:
     return RawEntry(
         msgspec.structs.replace(raw, written_before=True),
-        ledger.digests[raw.native_id][:16],
+        stream_state.digests[raw.native_id][:16],
         raw.changed_at,
     )

@@ -1,4 +1,8 @@
-"""What operators asked of a stream: notes beside its cursor, which its owner carries out and the next owner finds."""
+"""Store and carry out the requests of operators for one stream.
+
+Requests are notes next to the cursor of the stream. The owner of the stream carries them out, and a
+new owner finds them. See docs/decisions/0020.
+"""
 
 from __future__ import annotations
 
@@ -23,121 +27,140 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 RETRY_SECONDS = 300.0
-"""What has to wait for the stage is tried again after so long; polls and callers do not wait for it meanwhile."""
+"""A request that waits for the harmonise stage is tried again after this time. Polls and push
+messages continue meanwhile."""
 PAUSE = "pause"
 RENORMALISE = "renormalise"
 
 
 class StreamRequests:
-    """The notes of one stream, whoever brings its records: a poller, or a caller."""
+    """The pending requests of one stream, whether it is polled or pushed."""
 
     def __init__(
         self,
         settings: Settings,
         connector: Connector,
-        ledger: StreamState,
-        herald: Notifier | None = None,
+        stream_state: StreamState,
+        notifier: Notifier | None = None,
     ) -> None:
         self._settings = settings
         self._connector = connector
-        self._ledger = ledger
-        self._herald = herald
+        self._stream_state = stream_state
+        self._notifier = notifier
         self._retry_at = 0.0
 
     @property
     def paused(self) -> bool:
-        """Whether an operator said that nothing is to be taken from the registry; known once the ledger was opened."""
-        return PAUSE in self._ledger.notes
+        """Whether an operator paused the stream. Valid once the stream is open."""
+        return PAUSE in self._stream_state.notes
 
     @property
     def pause_reason(self) -> str:
-        """Why it is paused, as the operator said."""
-        note = self._ledger.notes.get(PAUSE)
+        """The reason that the operator gave for the pause."""
+        note = self._stream_state.notes.get(PAUSE)
         return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
 
     @property
     def has_due_request(self) -> bool:
-        """Whether something is to be done now."""
-        notes = self._ledger.notes
+        """Whether a request can be carried out now."""
+        notes = self._stream_state.notes
         return time.monotonic() >= self._retry_at and any(
             note == RENORMALISE or note.startswith(replay.NOTE_PREFIX) for note in notes
         )
 
     async def store(self, command: commands.Command) -> None:
-        """Write down what a command asks for; durable when this returns. Raises what a write to Kafka raises."""
+        """Store the request of a command. The note is durable when this function returns.
+
+        Raises the errors of a write to Kafka.
+        """
         match command:
             case commands.Pause():
                 await self._write_note(PAUSE, commands.encode(command))
                 self.notify("paused", text=command.reason)
             case commands.Resume():
                 await self._write_note(PAUSE, None)
-                await allow_rejections(self._ledger)
+                await allow_rejections(self._stream_state)
                 self.notify("resumed")
             case commands.Renormalise():
                 await self._write_note(RENORMALISE, commands.encode(command))
             case commands.Replay():
-                await self._ledger.open()
-                if (note := f"{replay.NOTE_PREFIX} {command.reason}") not in self._ledger.notes:
+                await self._stream_state.open()
+                if (
+                    note := f"{replay.NOTE_PREFIX} {command.reason}"
+                ) not in self._stream_state.notes:
                     await self._write_note(
                         note, msgspec.json.encode(replay.ReplayRequest(reason=command.reason))
                     )
 
-    async def run_pending(self, deliver: RecordProcessor) -> None:
-        """Do what was written down, while nobody else writes the stream's records; it is forgotten once it is done.
+    async def run_pending(self, processor: RecordProcessor) -> None:
+        """Carry out the pending requests and remove their notes.
 
-        A worker that takes over in between does it instead.
+        The caller must hold the write lock of the stream. If the stream moves before a request is
+        complete, the new owner carries it out. A request that has to wait for the harmonise stage
+        is tried again later.
         """
         if not self.has_due_request:
             return
         try:
-            if RENORMALISE in self._ledger.notes:
-                changed = await renormalise(self._settings, deliver, self._ledger)
+            if RENORMALISE in self._stream_state.notes:
+                changed = await renormalise(self._settings, processor, self._stream_state)
                 await self._write_note(RENORMALISE, None)
                 log.info("renormalised", changed=changed)
                 self.notify("renormalised", text=f"{changed} records are published differently")
             for note in [
-                note for note in self._ledger.notes if note.startswith(replay.NOTE_PREFIX)
+                note for note in self._stream_state.notes if note.startswith(replay.NOTE_PREFIX)
             ]:
-                found = await replay.replay(self._settings, self._ledger, note)
+                plan = await replay.replay(self._settings, self._stream_state, note)
                 log.info(
                     "replayed",
-                    records=len(found.to_replay),
-                    without_raw_record=found.without_raw_record,
-                    newer=found.superseded,
+                    records=len(plan.to_replay),
+                    without_raw_record=plan.without_raw_record,
+                    newer=plan.superseded,
                 )
                 self.notify(
                     "replayed",
-                    text=f"{len(found.to_replay)} rejected records are judged again; {found.without_raw_record} have no raw record any more",
+                    text=f"{len(plan.to_replay)} rejected records are processed again; "
+                    f"{plan.without_raw_record} have no raw record any more",
                 )
         except RetryLater as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             log.warning(
-                "what was asked waits",
+                "request waits",
                 reason=error.reason,
                 error=str(error),
                 next_try_seconds=RETRY_SECONDS,
             )
 
     def notify(self, kind: NotificationKind, text: str = "") -> None:
-        """Tell operators what became of it."""
-        if self._herald:
-            self._herald.notify(kind, self._connector, self._ledger.stream, text=text)
+        """Notify operators of the result of a request."""
+        if self._notifier:
+            self._notifier.notify(kind, self._connector, self._stream_state.stream, text=text)
 
     async def _write_note(self, name: str, value: bytes | None) -> None:
-        await self._ledger.open()
-        if self._ledger.notes.get(name) != value:
-            await self._ledger.write([], None, notes={name: value})
+        await self._stream_state.open()
+        if self._stream_state.notes.get(name) != value:
+            await self._stream_state.write([], None, notes={name: value})
 
 
 def applies_to_stream(command: Command, stream: str) -> bool:
-    """Return whether a command means a stream; a stream that is asked at several institutions is meant at each of them."""
+    """Return whether a command applies to a stream.
+
+    A command for a stream that is split by institution applies to each part.
+    """
     return command.stream in {"", stream, stream.partition("@")[0]}
 
 
 def not_applicable_reason(command: Command, connector: Connector) -> str:
-    """Return why a command cannot concern a connector, in one line; empty when it can."""
+    """Return why a command does not apply to a connector, in one line.
+
+    The text is empty if the command applies.
+    """
     if connector.push is not None and isinstance(command, Poll | Backfill | CancelBackfill):
-        return f"{connector.connector}: the registry calls us and is not polled; ask it to send its records again"
+        return (
+            f"{connector.connector}: the registry pushes its records and is not polled; "
+            "ask it to send its records again"
+        )
     if not any(applies_to_stream(command, stream) for stream in connector.streams):
-        return f"{connector.connector} has no stream {command.stream}; it has {', '.join(connector.streams)}"
+        names = ", ".join(connector.streams)
+        return f"{connector.connector} has no stream {command.stream}; it has {names}"
     return ""

@@ -116,14 +116,14 @@ class ServedRecords:
     count: int = 0
 
 
-async def verify(settings: Settings, fleet: LoadedConfig, name: str, secrets: Secrets) -> Report:
+async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: Secrets) -> Report:
     """Read the registry of a connector, within its limits, and judge what stands. Takes as long as a first poll.
 
     Raises :class:`~gateway.errors.RetryLater` when the stage is behind, and what reading a registry raises.
     """
-    connector, deliver = (
-        fleet.connectors[name],
-        build_record_processor(settings, fleet.harmonisers.get),
+    connector, processor = (
+        config.connectors[name],
+        build_record_processor(settings, config.harmonisers.get),
     )
     if connector.push is not None:
         raise UsageError(
@@ -136,8 +136,8 @@ async def verify(settings: Settings, fleet: LoadedConfig, name: str, secrets: Se
             for stream in connector.streams
         }
     await wait_until_harmonised(settings)
-    topics = await read_topics(settings, connector, deliver)
-    judge = _Comparison(connector, deliver, topics)
+    topics = await read_topics(settings, connector, processor)
+    judge = _Comparison(connector, processor, topics)
     streams = [judge.stream(stream, one) for stream, one in served.items()]
     return Report(
         connector=name,
@@ -165,12 +165,12 @@ async def read_stream(
 
 
 def to_entry(raw: RawRecord) -> RawEntry:
-    """Return the entry that the ledger would keep of a record."""
+    """Return the entry that the stream_state would keep of a record."""
     return RawEntry(raw, content_digest(raw), raw.changed_at)
 
 
 async def read_topics(
-    settings: Settings, connector: Connector, deliver: RecordProcessor
+    settings: Settings, connector: Connector, processor: RecordProcessor
 ) -> TopicContents:
     """Read everything that stands of a connector."""
     name = connector.connector
@@ -184,7 +184,7 @@ async def read_topics(
             ):
                 found.repeated_events[RAW.name, record.key] = record
             found.raw[native_id] = record
-    for topic in sorted(deliver.output_topics(name)):
+    for topic in sorted(processor.output_topics(name)):
         async for record in read_topic(settings, topic):
             place = (topic, record.key)
             if _same_event(found.documents.pop(place, None), record):
@@ -233,9 +233,9 @@ class _Comparison:
     """Judges the records of one connector, one stream after the other."""
 
     def __init__(
-        self, connector: Connector, deliver: RecordProcessor, topics: TopicContents
+        self, connector: Connector, processor: RecordProcessor, topics: TopicContents
     ) -> None:
-        self._connector, self._deliver, self._topics = connector, deliver, topics
+        self._connector, self._processor, self._topics = connector, processor, topics
         self._personal = PersonalValueFinder(connector)
 
     def stream(self, stream: str, served: ServedRecords) -> StreamReport:
@@ -328,7 +328,7 @@ class _Comparison:
                 if not documents
                 else ("unexpected", documents[0].topic, "was rejected and stands as well")
             )
-        result = self._deliver(record)
+        result = self._processor(record)
         wanted = {
             one.topic
             for one in result.outgoing
@@ -407,7 +407,7 @@ class _Comparison:
     def _document_keys(self, raw: RawRecord) -> set[tuple[str, bytes]]:
         return {
             (one.topic, one.key)
-            for one in self._deliver.tombstones_for(raw)
+            for one in self._processor.tombstones_for(raw)
             if one.topic != REJECTIONS.name
         }
 
