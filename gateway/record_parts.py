@@ -213,13 +213,13 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
     )
     homepage: Annotated[str | None, field_info("https URL for people")] = None
     awarding_body: Annotated[
-        Organisation | None, field_info("Who awards", source="Annex I element 4")
+        Organisation | None, field_info("Awarding organisation", source="Annex I element 4")
     ] = None
     accreditation: Annotated[
         tuple[Accreditation, ...], field_info("Quality assurance", source="Annex I element 11")
     ] = ()
     changed_at: Annotated[
-        datetime | None, field_info("When the registry changed the record; an instant with zone")
+        datetime | None, field_info("Time of the last change in the registry, with zone")
     ] = None
     valid_from: Annotated[
         date | None, field_info("First day the qualification, course or award is valid")

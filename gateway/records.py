@@ -122,7 +122,8 @@ class Credential(LearningRecord, frozen=True, kw_only=True):
         field_info("Date of the award; tables and quality assurance count as of this date"),
     ] = None
     issued_at: Annotated[
-        datetime | None, field_info("When the document was issued", source="Annex I element 5")
+        datetime | None,
+        field_info("Time at which the document was issued", source="Annex I element 5"),
     ] = None
     issuer: Annotated[
         Organisation | None,
@@ -192,7 +193,7 @@ class Card(Struct, frozen=True, kw_only=True):
     ] = None
     event: Annotated[
         Literal["issued", "updated", "suspended", "reactivated", "expired", "revoked"],
-        field_info("What happened"),
+        field_info("Event in the life of the card"),
     ] = "updated"
     active: bool | None = None
     card_type: Annotated[str, field_info("One of the seven names of the ESC Router v2")] = "UNKNOWN"

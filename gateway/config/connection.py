@@ -95,7 +95,7 @@ class OAuth2(ConfigModel):
         {}, description="Further form fields of the token request, such as resource or audience"
     )
     credentials_in: Literal["header", "body"] = Field(
-        "header", description="Where the client secret is sent"
+        "header", description="Place of the client secret in the token request"
     )
     tls: Tls | None = Field(None, description="Client certificate for the token endpoint alone")
 
@@ -117,7 +117,7 @@ class Login(ConfigModel):
     prefix: str = Field("Bearer ", description="Text before the token in the header")
     lifetime: Duration | None = Field(
         None,
-        description="How long the gateway uses a token; until a call answers 401 when left out",
+        description="Lifetime of a token; until a call answers 401 when left out",
     )
 
 
@@ -162,7 +162,7 @@ OAuth2.model_rebuild()
 class Timestamp(ConfigModel):
     """The ``wsu:Timestamp`` of a message."""
 
-    ttl: Duration = Field(description="How long a message stays valid")
+    ttl: Duration = Field(description="Time for which a message is valid")
 
 
 class UsernameToken(ConfigModel):
@@ -201,7 +201,7 @@ class Signature(ConfigModel):
     )
     replay_window: Duration | None = Field(
         None,
-        description="How long the gateway refuses a message id or signature it has seen; "
+        description="Time for which the gateway refuses a repeated message id or signature; "
         "the timestamp's ttl when left out",
     )
 
@@ -359,7 +359,7 @@ class ReplyRule(ConfigModel, title="Answer"):
         | None
     ) = Field(None, description="Reason code in logs and metrics")
     after: Duration | None = Field(
-        None, description="How long to wait before a retry, when the reply does not say"
+        None, description="Delay before a retry, when the reply does not name one"
     )
 
 

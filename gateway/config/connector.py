@@ -184,10 +184,10 @@ class Stream(ConfigModel):
     export: Export | None = Field(None, description="Asynchronous export instead of a request")
     paging: AnyPaging = Field(
         default_factory=lambda: Paging(none=True),
-        description="How the gateway reads the next page of a reply",
+        description="Paging of the replies",
     )
     cursor: AnyCursor | None = Field(
-        None, description="How the gateway finds changes; scan when left out"
+        None, description="Method for finding changes; scan when left out"
     )
     decode: Decode = Field(
         (),
@@ -210,7 +210,7 @@ class Stream(ConfigModel):
     )
     version: Expression | None = Field(None, description="Version of the record")
     changed_at: Expression | None = Field(
-        None, description="When the registry changed the record; the stream's watermark"
+        None, description="Time of the last change in the registry; the stream's watermark"
     )
     deleted: When | None = Field(None, description="Condition that a deleted record fits")
     kind: Expression | None = Field(

@@ -48,7 +48,7 @@ class InlineTest(ConfigModel, title="Example"):
     number of records.
     """
 
-    name: str = Field(description="What the test shows")
+    name: str = Field(description="Purpose of the test")
     given: Any = Field(None, description="One record: JSON as YAML, XML as text")
     kind: str = Field("", description="Kind of the record, where the stream has kinds")
     context: dict[str, str] = Field(
@@ -61,7 +61,7 @@ class InlineTest(ConfigModel, title="Example"):
     expect_some: dict[str, Any] | None = Field(None, description="Part of the expected record")
     expect_rejected: ExpectRejected | None = Field(None, description="The expected rejection")
     expect_withheld: str | None = Field(
-        None, description="Why the gateway publishes nothing: deleted or no_agreement"
+        None, description="Reason for publishing nothing: deleted or no_agreement"
     )
     since: Moment | None = Field(None, description="Exchange: the value of {since}")
     until: Moment | None = Field(None, description="Exchange: the value of {until}")

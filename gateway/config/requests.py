@@ -213,7 +213,7 @@ LoopSource.model_rebuild()
 class LoopConfig(ConfigModel, title="Each"):
     """One outer loop. Its name is a placeholder in requests and ``$name`` in rules."""
 
-    in_: LoopSource = Field(alias="in", description="Where the values come from")
+    in_: LoopSource = Field(alias="in", description="Source of the values")
     batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1, description="Number of values in one request; more than 1 makes a list"
     )
@@ -251,7 +251,7 @@ class Expand(ConfigModel):
         None, description="Listed records that need no second request, such as deletions"
     )
     missing: Literal["deleted", "reject", "retry"] = Field(
-        "retry", description="What the gateway does when the second reply lacks the record"
+        "retry", description="Meaning of a second reply without the record"
     )
 
 
@@ -296,7 +296,9 @@ class Export(ConfigModel):
     within: Duration = Field(
         timedelta(hours=6), description="Time after which the gateway starts the export again"
     )
-    expires: Duration | None = Field(None, description="How long the registry keeps the files")
+    expires: Duration | None = Field(
+        None, description="Time for which the registry keeps the files"
+    )
     files: Expression = Field(description="The addresses of the files in the last reply")
     hosts: OneOrMore[str] = Field((), description="Hosts a download may be redirected to")
 

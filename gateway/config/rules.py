@@ -313,7 +313,7 @@ class LocalTable(ConfigModel):
     unmapped: Annotated[
         Literal["reject", "null", "flag"],
         BeforeValidator(lambda value: "null" if value is None else value),
-    ] = Field("reject", description="What the gateway does with a code that is not in the table")
+    ] = Field("reject", description="Treatment of a code that is not in the table")
     country: CountryCode | None = Field(
         None, description="Country, when it differs from the connector's"
     )
