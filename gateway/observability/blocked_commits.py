@@ -1,4 +1,7 @@
-"""For how long a role has wanted to commit and could not: ``gateway_publish_blocked_seconds``, ``/readyz`` and the page read it here."""
+"""Record how long a role has been waiting to commit.
+
+The metric ``gateway_publish_blocked_seconds``, ``/readyz`` and the status page read these times.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +12,42 @@ from operator import itemgetter
 from gateway.observability import metrics
 
 GRACE_SECONDS = 2.0
-"""A commit that takes no longer is not waiting."""
+"""A shorter wait is an ordinary commit and not reported."""
 
 _BLOCKED_SINCE: dict[str, dict[str, float]] = {}
-"""By role and by who waits: since when."""
+"""The start of each wait, by role and by waiting client."""
 
 
 def register_role(role: str) -> None:
-    """Show a role from now on, 0 while nobody waits."""
+    """Export the metric of a role from now on, with 0 while nothing waits."""
     if role not in _BLOCKED_SINCE:
         _BLOCKED_SINCE[role] = {}
         metrics.PUBLISH_BLOCKED.labels(role).set_function(partial(blocked_seconds, role))
 
 
 def mark_blocked(role: str, waiting_client: str) -> None:
-    """Note that ``who`` waits, from now on unless it does already."""
+    """Record that ``waiting_client`` waits. The wait starts with the first call."""
     register_role(role)
     _BLOCKED_SINCE[role].setdefault(waiting_client, time.monotonic())
 
 
 def mark_unblocked(role: str, waiting_client: str) -> None:
-    """Note that ``who`` waits no longer."""
+    """Record that ``waiting_client`` waits no longer."""
     _BLOCKED_SINCE.get(role, {}).pop(waiting_client, None)
 
 
 def blocked_seconds(role: str) -> float:
-    """Return for how long the longest waiting one of a role has waited."""
+    """Return the longest wait of a role in seconds; 0 below the grace period."""
     now = time.monotonic()
     blocked = now - min(_BLOCKED_SINCE.get(role, {}).values(), default=now)
     return blocked if blocked > GRACE_SECONDS else 0.0
 
 
 def blocked_reason(role: str) -> str:
-    """Return for how long a role has waited and who waits longest, in one line; empty while nobody waits longer than usual."""
+    """Return how long a role has waited and which client waits longest, in one line.
+
+    The text is empty while no client waits longer than the grace period.
+    """
     waiting_client = min(
         _BLOCKED_SINCE.get(role, {}).items(), key=itemgetter(1), default=("", 0.0)
     )[0]

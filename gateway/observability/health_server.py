@@ -1,7 +1,8 @@
-"""The health port: ``/livez``, ``/readyz``, ``/metrics`` and the page for people at ``/``.
+"""Serve the health port: ``/livez``, ``/readyz``, ``/metrics`` and the status page at ``/``.
 
-It needs neither Kafka nor a registry, so it answers while they are down: that is when it is needed. It is read-only, it holds no
-payload and no person's data, and it listens on loopback unless settings say otherwise.
+The server needs neither Kafka nor a registry, so it also answers during their outages. It is
+read-only and shows no payload and no personal data. By default it listens on the loopback address
+only.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 ReadinessCheck = Callable[[], str | Awaitable[str]]
-"""Answers ``""`` when well, else one line that says what is missing. A check about a registry does not belong here."""
+"""Return an empty text when ready, or else one line with the reason. The state of a registry does
+not belong in a check."""
 
 Explain = Callable[[str, str], Awaitable[str]]
-"""Connector and native id to a text that hides persons; raises a :class:`~gateway.errors.GatewayError` that says what is not there."""
+"""Return an explanation without personal data for a connector and a native id. Raises a
+:class:`~gateway.errors.GatewayError` that names the missing part."""
 
 CHECK_SECONDS = 2.0
 EXPLAIN_SECONDS = 30.0
@@ -49,7 +52,7 @@ _HEADERS = {
 
 
 def gateway_release() -> str:
-    """Return the version of the gateway that is installed."""
+    """Return the version of the installed gateway, or ``unknown``."""
     try:
         return version("qualification-gateway")
     except PackageNotFoundError:
@@ -57,10 +60,11 @@ def gateway_release() -> str:
 
 
 class HealthServer:
-    """Serve the health port while the context is open.
+    """A server for the health port, open while its context is open.
 
-    ``checks`` decide readiness, by name; each has two seconds. ``snapshot`` tells the page what metrics do not know. With ``socket``
-    it listens there instead, for a parent process only. ``refresh`` is awaited before anything is read.
+    ``checks`` decide on readiness, by name; each has two seconds. ``snapshot`` returns the facts
+    for the status page that metrics do not contain. With ``socket`` the server listens on that Unix
+    socket instead, for a parent process. ``refresh`` is awaited before each answer.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class HealthServer:
 
     @property
     def url(self) -> str:
-        """Where the port really is: the system chooses one when settings say 0."""
+        """The URL of the open port, or the path of the socket."""
         if not self._runner or not self._runner.addresses:
             raise Unavailable("the health port is not open")
         if self._socket:
@@ -95,7 +99,10 @@ class HealthServer:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """Open the port, or raise :class:`~gateway.errors.Unavailable` that names it."""
+        """Open the port.
+
+        Raises :class:`~gateway.errors.Unavailable` with the address and a remedy.
+        """
         metrics.BUILD_INFO.labels(gateway_release()).set(1)
         app = web.Application(middlewares=[_error_middleware])
         app.add_routes(
@@ -108,9 +115,8 @@ class HealthServer:
             ]
         )
         if self._socket:
-            app.router.add_get(
-                "/snapshot", self._snapshot_endpoint
-            )  # for the parent alone: nobody else reaches the socket
+            # For the parent process. Other programs cannot reach the socket.
+            app.router.add_get("/snapshot", self._snapshot_endpoint)
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
@@ -147,7 +153,7 @@ class HealthServer:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        """One line a check; 503 when one of them is not well."""
+        """Return one line for each check, and status 503 if one of them fails."""
         await self._refresh_readings()
         answers = dict(
             zip(
@@ -187,7 +193,10 @@ class HealthServer:
         )
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
-        """One record at a time: it takes reading a partition of the raw topic."""
+        """Return an explanation. Requests wait for each other.
+
+        Each request reads a whole partition of the raw topic.
+        """
         await self._refresh_readings()
         connector, identifier = request.query.get("connector", ""), request.query.get("id", "")
         try:
@@ -198,7 +207,7 @@ class HealthServer:
                 )
         except TimeoutError:
             text, status = (
-                f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway explain` at the command line",
+                f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway explain` in a shell",
                 504,
             )
         except UsageError as error:
@@ -210,14 +219,18 @@ class HealthServer:
 
 
 async def _run_check(check: ReadinessCheck) -> str:
-    """Return what a check says; one that hangs or raises is not well, and says so without quoting anything."""
+    """Return the answer of a check.
+
+    A check that hangs or raises is not ready; its answer quotes nothing.
+    """
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             answer = check()
             return await answer if inspect.isawaitable(answer) else answer
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever a check raises means "not ready", and must not end the server
+    # Any error of a check means "not ready", and it must not end the server.
+    except Exception as error:  # noqa: BLE001
         return f"failed: {type(error).__name__}"
 
 
@@ -225,7 +238,7 @@ async def _run_check(check: ReadinessCheck) -> str:
 async def _error_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer errors in one plain line and put the same protective headers on every reply."""
+    """Answer errors in one line of text, and add the protective headers to every answer."""
     try:
         response = await handler(request)
     except web.HTTPNotFound:
@@ -242,13 +255,18 @@ async def _error_middleware(
         raise
     except Exception:
         log.exception("health port failed", path=request.path)
-        response = web.Response(text="the page could not be made; the log says why\n", status=500)
+        response = web.Response(
+            text="an internal error occurred; the log contains the cause\n", status=500
+        )
     response.headers.update(_HEADERS)
     return response
 
 
 def check_port_available(settings: Settings) -> None:
-    """Raise :class:`~gateway.errors.Unavailable` when the health port cannot be opened; it is closed again at once."""
+    """Raise :class:`~gateway.errors.Unavailable` if the health port cannot be opened.
+
+    The port is closed again at once.
+    """
     try:
         family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
         socket.create_server((settings.metrics_host, settings.metrics_port), family=family).close()
@@ -264,8 +282,17 @@ def _port_error(host: str, port: int, error: Exception) -> str:
         case errno.EADDRINUSE:
             return f"port {port} on {host} is in use; {change}"
         case errno.EACCES:
-            return f"port {port} on {host} needs a privilege this process does not have; choose GATEWAY_METRICS_PORT above 1023"
+            return (
+                f"port {port} on {host} needs a privilege that this process does not have; "
+                "set GATEWAY_METRICS_PORT to a number above 1023"
+            )
         case errno.EADDRNOTAVAIL:
-            return f"{host} is not an address of this machine; set GATEWAY_METRICS_HOST to 127.0.0.1 or 0.0.0.0"
+            return (
+                f"{host} is not an address of this machine; "
+                "set GATEWAY_METRICS_HOST to 127.0.0.1 or 0.0.0.0"
+            )
         case _:
-            return f"{host}:{port} cannot be opened ({type(error).__name__}); check GATEWAY_METRICS_HOST and GATEWAY_METRICS_PORT"
+            return (
+                f"{host}:{port} cannot be opened ({type(error).__name__}); "
+                "check GATEWAY_METRICS_HOST and GATEWAY_METRICS_PORT"
+            )

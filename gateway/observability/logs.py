@@ -1,8 +1,8 @@
-"""Logs: structured, and never a payload, a secret or a person's data.
+"""Write structured logs without payloads, secrets or personal data.
 
-Everything that is logged, by the gateway or by a library, passes one processor, :func:`redact`. It masks by the name of a field, by
-the shape of a text, and by the exact secrets it was told of. A library's exception text may quote what it was given, so only the
-texts of exceptions that are known to be safe are shown.
+All logs of the gateway and of its libraries pass one processor, :func:`redact`. It masks fields by
+name, texts by their pattern, and the exact secrets that the gateway knows. The text of a library's
+exception may quote its input. Therefore only the texts of safe exceptions are logged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from gateway.settings import Settings
 
 HIDDEN = "***"
 MAX_TEXT_LENGTH = 2_000
-"""A longer text is cut: whatever it is, it is not a log line."""
+"""Longer texts are cut."""
 MAX_DEPTH = 4
-"""Nested fields below this depth are not shown."""
+"""Fields that are nested more deeply are not logged."""
 
 _SECRET_NAME = re.compile(
     r"(^|_)(key|token|secret|password|passwd|passphrase|authorization|cookie|credential|credentials|assertion)s?($|_)",
@@ -77,14 +77,14 @@ _SENSITIVE_PATTERNS = (
     ),
 )
 _MIN_LEVELS = {
-    **dict.fromkeys(("faust", "mode"), logging.WARNING),  # a page of lines for every start and stop
+    # Faust logs a page of lines for each start and stop.
+    **dict.fromkeys(("faust", "mode"), logging.WARNING),
+    # HTTP clients log whole URLs at INFO and bodies at DEBUG.
+    **dict.fromkeys(("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING),
+    # At INFO, aiokafka logs group members and their partitions.
+    **dict.fromkeys(("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO),
+    # At INFO, these loggers write a line for each topic that a stream reads.
     **dict.fromkeys(
-        ("zeep", "httpx2", "httpcore2", "httpx", "httpcore"), logging.WARNING
-    ),  # at INFO they log whole URLs, at DEBUG bodies
-    **dict.fromkeys(
-        ("aiokafka", "kafka", "aiohttp", "asyncio"), logging.INFO
-    ),  # who joined which group, and was given what
-    **dict.fromkeys(  # a line for every topic that is read, by every stream
         (
             "aiokafka.consumer.subscription_state",
             "aiokafka.consumer.consumer",
@@ -108,14 +108,18 @@ Event = MutableMapping[str, Any]
 
 
 def mask_secrets(*secrets: str) -> None:
-    """Mask these exact texts wherever they appear in a log from now on. Texts under six characters are ignored."""
-    _secrets.update(secret for secret in secrets if len(secret) >= 6)  # noqa: PLR2004 - shorter ones would mask ordinary words
+    """Mask these exact texts in all later logs.
+
+    Texts with fewer than six characters are ignored, because they would mask ordinary words.
+    """
+    _secrets.update(secret for secret in secrets if len(secret) >= 6)  # noqa: PLR2004 - see the docstring
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every log, ours and the libraries', to ``stream`` (standard error) in the form that ``settings`` asks for.
+    """Write all logs, also those of libraries, to ``stream`` (by default standard error).
 
-    ``auto`` is the console form on a terminal and JSON, one object a line, anywhere else. May be called again.
+    The log format ``auto`` means console lines on a terminal, and otherwise one JSON object per
+    line. May be called again.
     """
     out = stream or sys.stderr
     named = (
@@ -168,7 +172,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
-    """Mask what must not be logged: the one processor that every log passes."""
+    """Mask everything that must not be logged. Every log passes this processor."""
     for name in list(event):
         if not name.startswith("_"):
             event[name] = _redact_field(name, event[name], 0)
@@ -176,7 +180,10 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
 
 
 def _redact_field(name: str, value: Any, depth: int) -> Any:
-    """Return what may be shown of a field: nothing when its name says so, else its value made safe."""
+    """Return the loggable value of a field.
+
+    The value is hidden because of its name, or else redacted.
+    """
     lowered = name.lower()
     if lowered in PERSONAL_NAMES or _SECRET_NAME.search(lowered):
         return HIDDEN
@@ -210,8 +217,8 @@ def _redact_value(value: Any, depth: int) -> Any:
 def _text(value: str) -> str:
     for secret in _secrets:
         value = value.replace(secret, HIDDEN)
-    for shape, instead in _SENSITIVE_PATTERNS:
-        value = shape.sub(instead, value)
+    for pattern, replacement in _SENSITIVE_PATTERNS:
+        value = pattern.sub(replacement, value)
     return (
         value
         if len(value) <= MAX_TEXT_LENGTH
@@ -220,40 +227,45 @@ def _text(value: str) -> str:
 
 
 def _rename_retry_fields(_logger: Any, _method: str, event: Event) -> Event:
-    """Say that a request is tried again in our words: the library names a block of code, and hides what it was called with."""
+    """Rename the event and the fields of a retry.
+
+    The library logs the name of a code block and the arguments of the call. These are removed.
+    """
     if event.get("event") == "stamina.retry_scheduled":
-        said = {ours: event.pop(name) for name, ours in _RETRY.items() if name in event}
+        renamed = {ours: event.pop(name) for name, ours in _RETRY.items() if name in event}
         for name in ("callable", "args", "kwargs", "waited_so_far"):
             event.pop(name, None)
-        event.update(said, event="request tried again")
+        event.update(renamed, event="request tried again")
     return event
 
 
 def _format_exceptions(_logger: Any, _method: str, event: Event) -> Event:
-    """Replace ``exc_info`` by ``exception``: types, places and safe texts, no local variables."""
+    """Replace ``exc_info`` by ``exception``: types, code positions and safe texts.
+
+    Local variables are never logged.
+    """
     info = event.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        event["exception"] = [line for one in _error_chain(error) for line in _describe_error(one)]
+        event["exception"] = [
+            line for link in _error_chain(error) for line in _describe_error(link)
+        ]
     event.pop("stack_info", None)
     return event
 
 
 def _error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, what caused it, and the members of groups; the newest first, at most 20."""
-    waiting, seen = [error], set[int]()
-    while waiting and len(seen) < 20:  # noqa: PLR2004 - enough to find a cause, not enough to flood a log
-        one = waiting.pop(0)
-        if id(one) in seen:
+    """Yield the error, its causes and the members of groups, newest first, at most 20."""
+    pending, visited = [error], set[int]()
+    while pending and len(visited) < 20:  # noqa: PLR2004 - see the docstring
+        current = pending.pop(0)
+        if id(current) in visited:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [
-            *getattr(one, "exceptions", ()),
-            *filter(
-                None, (one.__cause__ or (None if one.__suppress_context__ else one.__context__),)
-            ),
-        ]
+        visited.add(id(current))
+        yield current
+        context = None if current.__suppress_context__ else current.__context__
+        cause = current.__cause__ or context
+        pending += [*getattr(current, "exceptions", ()), *([cause] if cause else [])]
 
 
 def _describe_error(error: BaseException) -> list[str]:
@@ -264,20 +276,20 @@ def _describe_error(error: BaseException) -> list[str]:
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    found = []
+    frames = []
     while trace:
         code = trace.tb_frame.f_code
-        found.append(f"  {code.co_filename}:{trace.tb_lineno} in {code.co_qualname}")
+        frames.append(f"  {code.co_filename}:{trace.tb_lineno} in {code.co_qualname}")
         trace = trace.tb_next
-    return found[-12:]
+    return frames[-12:]
 
 
 def _safe_text(error: BaseException) -> str:
-    known = isinstance(error, _SAFE_ERRORS) or type(error).__module__.partition(".")[0] in {
+    is_safe = isinstance(error, _SAFE_ERRORS) or type(error).__module__.partition(".")[0] in {
         "aiokafka",
         "kafka",
     }
-    return _text(str(error)) if known else "(text withheld: it may quote a payload)"
+    return _text(str(error)) if is_safe else "(text withheld: it may quote a payload)"
 
 
 def _meets_min_level(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
-"""Which mapping tables a record used and which of its values none of them knows, as labels whose number is bounded.
+"""Derive metric labels from the table look-ups of a record.
 
-A registry's own words never become a label: a table is named by its row's version, or, where no table answered, by what was asked for.
+The number of labels is bounded, because the values of a registry never become labels. A label is
+the version of a table row, or the kind of table if no table matched.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from gateway.records import Issue, Lookup, Rejected
 UNKNOWN = frozenset(
     {"level_unknown", "framework_unknown", "unit_unknown", "code_unknown", "unmapped"}
 )
-"""Reasons that mean: the value is in no table. Other reasons mean that a table answers, and says there is no equivalent."""
+"""Reasons that mean that no table contains the value. Other reasons mean that a table contains it
+without an equivalent."""
 
-_ASKED_FOR = {
+_TABLE_KINDS = {
     "eqf_level": "levels",
     "nqf_level": "levels",
     "nqf_framework": "levels",
@@ -24,22 +26,27 @@ _ASKED_FOR = {
 }
 
 UsedTable = tuple[str, str, str]
-"""Country, table, version."""
+"""Country, table and version."""
 UnmappedValue = tuple[str, str]
-"""Country, table or what was asked for."""
+"""Country, and the table or the kind of table."""
 
 
 @lru_cache(maxsize=4096)
 def lookup_labels(
     country: str, lookups: tuple[Lookup, ...]
 ) -> tuple[tuple[UsedTable, ...], tuple[UnmappedValue, ...]]:
-    """Return what :func:`used` and :func:`missing` say of look-ups. Most records ask the same of the same tables, so it is remembered."""
+    """Return the results of :func:`used_tables` and :func:`unmapped_values`.
+
+    The result is cached, because most records use the same tables.
+    """
     return used_tables(country, lookups), unmapped_values(country, lookups)
 
 
 def used_tables(country: str, lookups: Iterable[Lookup]) -> tuple[UsedTable, ...]:
     """Return the table versions that were read."""
-    return tuple((country, _table_name(one.table), one.version) for one in lookups if one.version)
+    return tuple(
+        (country, _table_name(lookup.table), lookup.version) for lookup in lookups if lookup.version
+    )
 
 
 def unmapped_values(
@@ -48,24 +55,29 @@ def unmapped_values(
     issues: Iterable[Issue] = (),
     rejected: Rejected | None = None,
 ) -> tuple[UnmappedValue, ...]:
-    """Return the places where a value was in no table, one for each value."""
-    found = [
-        (country, _table_name(one.table) if one.version else lookup_kind(one.field))
-        for one in lookups
-        if one.reason in UNKNOWN
+    """Return one entry for each value that no table contains."""
+    unmapped = [
+        (country, _table_name(lookup.table) if lookup.version else lookup_kind(lookup.field))
+        for lookup in lookups
+        if lookup.reason in UNKNOWN
     ]
-    found += [(country, lookup_kind(issue.field)) for issue in issues if issue.code == "unmapped"]
+    unmapped += [
+        (country, lookup_kind(issue.field)) for issue in issues if issue.code == "unmapped"
+    ]
     if rejected and rejected.stage == "table" and rejected.reason in UNKNOWN:
-        found.append((country, lookup_kind(rejected.field)))
-    return tuple(found)
+        unmapped.append((country, lookup_kind(rejected.field)))
+    return tuple(unmapped)
 
 
 def lookup_kind(field: str) -> str:
-    """Return the kind of table that a target field is looked up in; the field itself when it has one of its own."""
+    """Return the kind of table for a target field.
+
+    It is the name of the field itself if the field has its own table.
+    """
     name = field.rpartition(".")[2]
-    return _ASKED_FOR.get(name, name)
+    return _TABLE_KINDS.get(name, name)
 
 
 def _table_name(table: str) -> str:
-    """Return a table's name without the country in front."""
+    """Return the name of a table without the country."""
     return table.rpartition("/")[2] or table

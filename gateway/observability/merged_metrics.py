@@ -1,6 +1,7 @@
-"""One health port for several worker processes: each serves its own on a Unix socket, the parent asks them all and shows the sum.
+"""Merge the metrics and the readiness of several worker processes under one parent.
 
-Every sample keeps a label ``process``, so that a counter of a process that starts anew is a reset and not a step back.
+Each process serves its health port on a Unix socket. The parent reads all of them. Each sample gets
+the label ``process``. Without it, a restarted process would make a counter decrease.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from prometheus_client.registry import Collector
 
 from gateway.observability.status_page import Snapshot
 
-ASK_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 2.0
 
 
 class _SnapshotMessage(msgspec.Struct):
-    """A snapshot on its way from a process to its parent."""
+    """A snapshot as a process sends it to its parent."""
 
     stage: str
     roles: list[str]
@@ -32,7 +33,7 @@ class _SnapshotMessage(msgspec.Struct):
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return what a process tells its parent for the page."""
+    """Return the snapshot of a process as JSON for its parent."""
     problems = [
         (connector, stream, text) for (connector, stream), text in snapshot.problems.items()
     ]
@@ -48,66 +49,78 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 
 def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
-    """Return one snapshot of what several processes told."""
+    """Return one snapshot from the JSON of several processes."""
     answers = [msgspec.json.decode(part, type=_SnapshotMessage) for part in parts]
     return Snapshot(
         stage=answers[0].stage if answers else "",
-        roles=tuple(sorted({role for one in answers for role in one.roles})),
-        titles={name: title for one in answers for name, title in one.titles.items()},
-        paused=frozenset(stream for one in answers for stream in one.paused),
+        roles=tuple(sorted({role for answer in answers for role in answer.roles})),
+        titles={name: title for answer in answers for name, title in answer.titles.items()},
+        paused=frozenset(stream for answer in answers for stream in answer.paused),
         problems={
-            (connector, stream): text for one in answers for connector, stream, text in one.problems
+            (connector, stream): text
+            for answer in answers
+            for connector, stream, text in answer.problems
         },
     )
 
 
 @dataclass(slots=True, eq=False)
 class MergedMetrics(Collector):
-    """What all processes say, as of the last :meth:`ask`. ``sockets`` names each process and where it answers."""
+    """The metrics of all processes as of the last :meth:`refresh`.
+
+    ``sockets`` maps the name of each process to its Unix socket.
+    """
 
     sockets: Mapping[str, Path]
     own_collectors: tuple[Collector, ...] = ()
-    """What the parent itself counts."""
+    """The metrics of the parent itself."""
     snapshot: Snapshot = field(default_factory=Snapshot)
     ready: dict[str, str] = field(default_factory=dict)
-    """By process: what it answered at ``/readyz``, or why there is no answer."""
+    """The answer of each process at ``/readyz``, or the reason why there is none."""
     _families: list[Metric] = field(default_factory=list)
 
     async def refresh(self) -> None:
-        """Ask every process; one that does not answer within two seconds is left out."""
+        """Read all processes.
+
+        A process that does not answer within two seconds is left out.
+        """
         answers = dict(
-            zip(self.sockets, await asyncio.gather(*map(_ask, self.sockets.values())), strict=True)
+            zip(
+                self.sockets,
+                await asyncio.gather(*map(_read_process, self.sockets.values())),
+                strict=True,
+            )
         )
         self.ready = {
             process: answers[process].get("/readyz", b"no answer").decode()
             for process in self.sockets
         }
         self.snapshot = merge_snapshots(
-            one["/snapshot"] for one in answers.values() if "/snapshot" in one
+            answer["/snapshot"] for answer in answers.values() if "/snapshot" in answer
         )
         families: dict[str, Metric] = {}
         for process, answer in answers.items():
             for family in text_string_to_metric_families(answer.get("/metrics", b"").decode()):
-                kept = families.setdefault(
+                merged = families.setdefault(
                     family.name, Metric(family.name, family.documentation, family.type)
                 )
                 for sample in family.samples:
-                    kept.samples.append(
+                    merged.samples.append(
                         sample._replace(labels={**sample.labels, "process": process})
                     )
         self._families = list(families.values())
 
     def collect(self) -> Iterable[Metric]:
-        """Return every family once."""
+        """Yield each metric family once."""
         yield from self._families
-        for one in self.own_collectors:
-            yield from one.collect()
+        for collector in self.own_collectors:
+            yield from collector.collect()
 
 
-async def _ask(socket: Path) -> dict[str, bytes]:
-    """Return what a process answers, by path."""
+async def _read_process(socket: Path) -> dict[str, bytes]:
+    """Return the answers of a process, by path. The result lacks the paths without an answer."""
     answers: dict[str, bytes] = {}
-    timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_SECONDS)
     try:
         async with aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(str(socket)), timeout=timeout

@@ -1,18 +1,19 @@
-"""Every metric of the gateway, in one table.
+"""Define every metric of the gateway.
 
-Prefix ``gateway_``, base units, ``_total`` on counters. Labels come from configuration files and closed lists of codes, never
-from payloads, so their number is bounded. A test holds this file against every rule and dashboard in ``deploy/``.
+Names start with ``gateway_`` and use base units; counters end in ``_total``. Labels come from
+configuration files and from closed lists of codes, never from payloads, so their number is bounded.
+A test compares this file with all rules and dashboards in ``deploy/``.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-# A second series beside each counter and histogram, which nothing reads, was a fifth of all samples.
+# Nothing reads the series of creation times, and they were a fifth of all samples.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry(auto_describe=True)
-"""The gateway's own registry: a test can make assertions without the process-wide default."""
+"""The registry of the gateway. Tests can read it without the process-wide default registry."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -182,7 +183,10 @@ BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version"
 
 
 def drop_connector(connector: str) -> None:
-    """Drop the states of a connector that another worker polls from now on; what was counted here stays counted."""
+    """Remove the gauges of a connector that another worker now polls.
+
+    Counters stay.
+    """
     for gauge in (
         CURSOR_TIMESTAMP,
         LAST_SUCCESS,

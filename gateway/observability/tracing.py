@@ -1,8 +1,9 @@
-"""One trace from a poll to the published record, over the ``traceparent`` header of W3C Trace Context.
+"""Trace each record from its poll to its publication, in the W3C header ``traceparent``.
 
-Every poll has an id, which stands in its log lines. Spans are made only where the extra ``otel`` is installed *and*
-``GATEWAY_TRACES`` names a collector; then the id is the trace's, raw records carry ``traceparent`` from the poll, and documents carry
-it on from the batch that harmonised them. Otherwise nothing here is done for a record: one call a poll, a request, a page and a batch.
+Each poll has an id, which its log lines contain. The gateway creates spans only if the extra
+``otel`` is installed *and* ``GATEWAY_TRACES`` names a collector. The id is then the id of the
+trace. Raw records carry the ``traceparent`` of the poll, and documents carry that of their batch.
+Without tracing, the cost is one call for each poll, request, page and batch, and none for a record.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from gateway.settings import Settings
 HEADER = "traceparent"
 _PARENT: ContextVar[bytes | None] = ContextVar("traceparent", default=None)
 TraceParents = dict[bytes, bytes] | None
-"""By the ``traceparent`` that came: the one to go on with."""
-_NOTHING: AbstractContextManager[Any] = nullcontext()
+"""The ``traceparent`` of the harmonise span, by the ``traceparent`` of the raw records."""
+_NO_SPAN: AbstractContextManager[Any] = nullcontext()
 _tracer: Any = None
 _provider: Any = None
 
 
 def start(settings: Settings) -> None:
-    """Send spans to the collector that settings name; nothing happens where they name none.
+    """Send spans to the collector in the settings; do nothing without a collector.
 
-    Raises :class:`~gateway.errors.UsageError` when the extra is missing. Sampling is what ``OTEL_TRACES_SAMPLER`` says.
+    The variable ``OTEL_TRACES_SAMPLER`` controls sampling. Raises
+    :class:`~gateway.errors.UsageError` if the extra is missing.
     """
-    global _tracer, _provider  # noqa: PLW0603 - one a process, as the logs are
+    global _tracer, _provider  # noqa: PLW0603 - one tracer for each process
     if not settings.traces_endpoint:
         return
     try:
@@ -43,7 +45,8 @@ def start(settings: Settings) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise UsageError(
-            "GATEWAY_TRACES needs the extra: pip install 'qualification-gateway[otel]', or leave it empty"
+            "GATEWAY_TRACES needs the extra 'otel'; "
+            "run pip install 'qualification-gateway[otel]', or leave the variable empty"
         ) from None
     _provider = TracerProvider(
         resource=Resource.create(
@@ -57,7 +60,7 @@ def start(settings: Settings) -> None:
 
 
 def stop() -> None:
-    """Send what is left. Blocks for a few seconds at most."""
+    """Send the remaining spans. Blocks for a few seconds at most."""
     global _tracer, _provider  # noqa: PLW0603 - see above
     if _provider is not None:
         _provider.shutdown()
@@ -66,7 +69,7 @@ def stop() -> None:
 
 @contextmanager
 def poll_span(connector: str, stream: str) -> Iterator[str]:
-    """Give one poll its id, in logs and as the trace of all it does; yields the id."""
+    """Start the trace of a poll, and yield its id, which is also bound to all log lines."""
     if _tracer is None:
         poll_id = os.urandom(16).hex()
         with structlog.contextvars.bound_contextvars(poll_id=poll_id):
@@ -81,13 +84,16 @@ def poll_span(connector: str, stream: str) -> Iterator[str]:
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
-    """Return a step of the present poll; nothing when nobody traces or nothing is being polled."""
+    """Return a span of the current poll, or a context that does nothing without tracing."""
     parent = _PARENT.get()
-    return _NOTHING if parent is None or _tracer is None else _active_span(name, parent, attributes)
+    return _NO_SPAN if parent is None or _tracer is None else _active_span(name, parent, attributes)
 
 
 def add_trace_header(records: Iterable[Any], topic: str) -> None:
-    """Give what is written to ``topic`` now the trace of the present poll; nothing when nobody traces."""
+    """Add the trace of the current poll to the records for ``topic``.
+
+    Do nothing without tracing.
+    """
     if parent := _PARENT.get():
         for record in records:
             if record.topic == topic:
@@ -95,43 +101,46 @@ def add_trace_header(records: Iterable[Any], topic: str) -> None:
 
 
 def batch_spans(records: Sequence[Any], partition: int) -> AbstractContextManager[TraceParents]:
-    """One step in each trace that has records in a batch; gives what :func:`carry_on` needs, ``None`` when nobody traces."""
+    """Return a context with one span for each trace in a batch.
+
+    It yields the mapping that :func:`copy_trace_headers` needs, or ``None`` without tracing.
+    """
     return (
-        _NOTHING
+        _NO_SPAN
         if _tracer is None
-        else _harmonising(Counter(filter(None, map(_trace_parent_of, records))), partition)
+        else _harmonise_spans(Counter(filter(None, map(_trace_parent_of, records))), partition)
     )
 
 
 def copy_trace_headers(
-    records: Iterable[Any], results: Iterable[Any], going: Mapping[bytes, bytes]
+    records: Iterable[Any], results: Iterable[Any], span_parents: Mapping[bytes, bytes]
 ) -> None:
-    """Give what was made of each record the trace it came with."""
+    """Add the trace of each raw record to the messages that were made from it."""
     for record, result in zip(records, results, strict=True):
-        if came := _trace_parent_of(record):
-            for one in result.outgoing:
-                one.headers = [*one.headers, (HEADER, going[came])]
+        if parent := _trace_parent_of(record):
+            for message in result.outgoing:
+                message.headers = [*message.headers, (HEADER, span_parents[parent])]
 
 
 def _trace_parent_of(record: Any) -> bytes | None:
-    found: bytes | None = next((value for name, value in record.headers if name == HEADER), None)
-    return found
+    parent: bytes | None = next((value for name, value in record.headers if name == HEADER), None)
+    return parent
 
 
 @contextmanager
-def _harmonising(parents: Mapping[bytes, int], partition: int) -> Iterator[dict[bytes, bytes]]:
-    found: dict[bytes, bytes] = {}
+def _harmonise_spans(parents: Mapping[bytes, int], partition: int) -> Iterator[dict[bytes, bytes]]:
+    span_parents: dict[bytes, bytes] = {}
     spans = []
     try:
-        for one, count in parents.items():
+        for parent, count in parents.items():
             span = _start_span(
                 "harmonise",
-                one,
+                parent,
                 {"gateway.records": count, "messaging.destination.partition.id": str(partition)},
             )
             spans.append(span)
-            found[one] = _format_trace_parent(span)
-        yield found
+            span_parents[parent] = _format_trace_parent(span)
+        yield span_parents
     finally:
         for span in spans:
             span.end()
@@ -144,9 +153,8 @@ def _active_span(name: str, parent: bytes | None, attributes: Mapping[str, Any])
     try:
         yield span
     except BaseException as error:
-        span.set_attribute(
-            "error.type", type(error).__name__
-        )  # never its text: it may name what a record holds
+        # Only the type, because the text may quote a record.
+        span.set_attribute("error.type", type(error).__name__)
         raise
     finally:
         _PARENT.reset(token)

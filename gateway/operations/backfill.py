@@ -96,7 +96,7 @@ class LivePollGate:
 
 
 def parse_date_or_datetime(text: str, zone: str, *, end: bool = False) -> datetime:
-    """Return the time in UTC that a date, or a date with a time, stands for.
+    """Return the time in UTC that a date, or a date with a time, means.
 
     A date is midnight in ``zone``. With ``end`` it is the midnight after that day. Raises
     :class:`~gateway.errors.UsageError` if ``text`` is not a date.

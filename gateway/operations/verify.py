@@ -1,8 +1,8 @@
-"""Read a registry whole once more and hold what it serves against what stands on the topics.
+"""Read a whole registry again and compare it with the topics.
 
-Nothing is written. A record the registry serves must stand as documents, as one rejection, or be known as deleted, withheld or
-suppressed; the sums are printed. What is found missing, stale or left over is named by its native id, and by its place on the raw
-topic alone where the id itself says who a person is.
+Nothing is written. Each served record must be published, rejected, deleted, withheld or suppressed.
+The report counts these outcomes. It names each missing, stale or unexpected record by its native
+id. If the id identifies a person, the report gives only the position of the raw record.
 """
 
 from __future__ import annotations
@@ -42,15 +42,18 @@ if TYPE_CHECKING:
 
 MASKED = "***"
 NO_OFFSET = -1
-"""Offset in the rejection of a record that did not fit the raw topic."""
+"""The offset in the rejection of a record that was too large for the raw topic."""
 MIN_PERSONAL_VALUE_LENGTH = 4
-"""A personal value shorter than this stands in too many ids to say anything."""
+"""Shorter personal values are ignored, because they are part of too many ids."""
 RecordEnding = Literal["published", "rejected", "deleted", "suppressed"]
 DiscrepancyKind = Literal["missing", "unexpected", "stale"]
 
 
 class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
-    """One record that is not where it should be. ``id`` is hidden when it says who somebody is; ``at`` is its raw record."""
+    """A record that is not in the expected state.
+
+    ``id`` is masked if it identifies a person. ``at`` is the position of the raw record.
+    """
 
     id: str
     topic: str
@@ -61,7 +64,7 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
 class StreamReport(
     msgspec.Struct, kw_only=True, rename={"unexpected": "surplus", "duplicated": "doubled"}
 ):
-    """The sums of one stream, and what does not fit them."""
+    """The counts of one stream, and its discrepancies."""
 
     stream: str
     served: int = 0
@@ -74,11 +77,11 @@ class StreamReport(
     unexpected: list[Discrepancy] = []
     stale: list[Discrepancy] = []
     duplicated: list[Discrepancy] = []
-    """Written more often than they were received."""
+    """Records that were written more often than they were received."""
 
     @property
     def complete(self) -> bool:
-        """Whether every record that was served has its one place, and nothing else stands."""
+        """Whether each served record has exactly one outcome, and nothing else is published."""
         ended = self.published + self.rejected + self.unchanged + self.deleted + self.suppressed
         return ended == self.served and not (
             self.missing or self.unexpected or self.stale or self.duplicated
@@ -86,7 +89,7 @@ class StreamReport(
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What :func:`verify` found."""
+    """The result of :func:`verify`."""
 
     connector: str
     read_at: str
@@ -96,13 +99,14 @@ class Report(msgspec.Struct, kw_only=True):
 
 @dataclass(slots=True)
 class TopicContents:
-    """What stands on the topics of one connector."""
+    """The records of one connector on all topics."""
 
     raw: dict[str, ConsumerRecord] = field(default_factory=dict)
-    """The latest record of each native id on the raw topic, deletions too."""
+    """The latest raw record of each native id, including deletions."""
     documents: dict[tuple[str, bytes], ConsumerRecord] = field(default_factory=dict)
     repeated_events: dict[tuple[str, bytes], ConsumerRecord] = field(default_factory=dict)
-    """The last record of a key, by topic, whose event is the one before it; on the raw topic only where nobody wrote it anew."""
+    """The last record of each key that repeats the event before it. On the raw topic, records that
+    the gateway wrote again on purpose are not included."""
     rejections: dict[str, Rejection] = field(default_factory=dict)
     digests: dict[tuple[str, str], bytes] = field(default_factory=dict)
     suppressed: SuppressionList = field(default_factory=SuppressionList)
@@ -110,16 +114,18 @@ class TopicContents:
 
 @dataclass(slots=True)
 class ServedRecords:
-    """One reading of a stream: the last version of each record, and how many versions came before it."""
+    """The latest version of each record in one reading, and the count of all versions."""
 
     latest: dict[str, RawRecord] = field(default_factory=dict)
     count: int = 0
 
 
 async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: Secrets) -> Report:
-    """Read the registry of a connector, within its limits, and judge what stands. Takes as long as a first poll.
+    """Read the registry of a connector and compare it with the topics.
 
-    Raises :class:`~gateway.errors.RetryLater` when the stage is behind, and what reading a registry raises.
+    The rate limits of the registry hold, so this takes as long as a first poll. Raises
+    :class:`~gateway.errors.RetryLater` if the harmonise stage is behind. Raises
+    :class:`~gateway.errors.UsageError` for a push connector, and the errors of reading a registry.
     """
     connector, processor = (
         config.connectors[name],
@@ -127,7 +133,8 @@ async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: S
     )
     if connector.push is not None:
         raise UsageError(
-            f"{name}: the registry calls us and cannot be read again; compare with its own list"
+            f"{name}: the registry pushes its records and cannot be read again; "
+            "compare with its own list"
         )
     now = datetime.now(UTC)
     async with RegistryClient(connector, secrets, settings.registry_environment) as client:
@@ -137,12 +144,12 @@ async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: S
         }
     await wait_until_harmonised(settings)
     topics = await read_topics(settings, connector, processor)
-    judge = _Comparison(connector, processor, topics)
-    streams = [judge.stream(stream, one) for stream, one in served.items()]
+    comparison = _Comparison(connector, processor, topics)
+    streams = [comparison.stream(stream, records) for stream, records in served.items()]
     return Report(
         connector=name,
         read_at=to_rfc3339(now),
-        complete=all(one.complete for one in streams),
+        complete=all(stream.complete for stream in streams),
         streams=streams,
     )
 
@@ -151,71 +158,71 @@ async def read_stream(
     connector: Connector, stream: str, client: RegistryClient, now: datetime
 ) -> ServedRecords:
     """Read a stream from its beginning up to ``now``, as a first poll would."""
-    found = ServedRecords()
+    served = ServedRecords()
     for window in windows(
         connector.streams[stream].cursor or CursorRule(scan=True), StreamCursor(), now
     ):
         async for page in fetch.read_pages(connector, stream, window, client, position=""):
             for raw in page.records:
-                before = found.latest.get(raw.native_id)
-                found.count += 1
+                before = served.latest.get(raw.native_id)
+                served.count += 1
                 if before is None or to_entry(raw).value[16:] >= to_entry(before).value[16:]:
-                    found.latest[raw.native_id] = raw
-    return found
+                    served.latest[raw.native_id] = raw
+    return served
 
 
 def to_entry(raw: RawRecord) -> RawEntry:
-    """Return the entry that the stream_state would keep of a record."""
+    """Return the entry that the stream state would store for a record."""
     return RawEntry(raw, content_digest(raw), raw.changed_at)
 
 
 async def read_topics(
     settings: Settings, connector: Connector, processor: RecordProcessor
 ) -> TopicContents:
-    """Read everything that stands of a connector."""
+    """Read the records of a connector from all topics."""
     name = connector.connector
-    found, prefix = TopicContents(), f"{name}|".encode()
+    contents, prefix = TopicContents(), f"{name}|".encode()
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
             native_id = record.key[len(prefix) :].decode()
             if (
-                _same_event(found.raw.get(native_id), record)
+                _same_event(contents.raw.get(native_id), record)
                 and not decode_raw(record.key, None, record.headers).written_before
             ):
-                found.repeated_events[RAW.name, record.key] = record
-            found.raw[native_id] = record
+                contents.repeated_events[RAW.name, record.key] = record
+            contents.raw[native_id] = record
     for topic in sorted(processor.output_topics(name)):
         async for record in read_topic(settings, topic):
-            place = (topic, record.key)
-            if _same_event(found.documents.pop(place, None), record):
-                found.repeated_events[place] = record
+            document_key = (topic, record.key)
+            if _same_event(contents.documents.pop(document_key, None), record):
+                contents.repeated_events[document_key] = record
             if record.value is not None and _source(record).startswith(f"/connectors/{name}/"):
-                found.documents[place] = record
-    found.rejections = await _read_rejections(settings, prefix)
+                contents.documents[document_key] = record
+    contents.rejections = await _read_rejections(settings, prefix)
     for stream in connector.streams:
         start = prefix + stream.encode() + b"|"
         digests = await read_partition(
             settings, DIGESTS.name, partition_for(start[:-1], DIGESTS.partitions), [start]
         )
-        found.digests |= {
+        contents.digests |= {
             (stream, key[len(start) :].decode()): value for key, value in digests.items()
         }
-    found.suppressed = await read_suppression_list(
+    contents.suppressed = await read_suppression_list(
         settings,
         DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
     )
-    return found
+    return contents
 
 
 async def _read_rejections(settings: Settings, prefix: bytes) -> dict[str, Rejection]:
-    found: dict[str, Rejection] = {}
+    rejections: dict[str, Rejection] = {}
     async for record in read_topic(settings, REJECTIONS.name):
         if record.key.startswith(prefix):
             native_id = record.key[len(prefix) :].decode()
-            found.pop(native_id, None)
+            rejections.pop(native_id, None)
             if record.value is not None:
-                found[native_id] = msgspec.json.decode(record.value, type=Rejection)
-    return found
+                rejections[native_id] = msgspec.json.decode(record.value, type=Rejection)
+    return rejections
 
 
 def _same_event(before: ConsumerRecord | None, record: ConsumerRecord) -> bool:
@@ -230,7 +237,7 @@ def _source(record: ConsumerRecord) -> str:
 
 
 class _Comparison:
-    """Judges the records of one connector, one stream after the other."""
+    """The comparison of one connector with its topics, one stream at a time."""
 
     def __init__(
         self, connector: Connector, processor: RecordProcessor, topics: TopicContents
@@ -250,14 +257,14 @@ class _Comparison:
         )
         expected: set[tuple[str, bytes]] = set()
         for native_id, raw in served.latest.items():
-            places = self._document_keys(raw)
-            expected |= places
+            document_keys = self._document_keys(raw)
+            expected |= document_keys
             ending = self._classify(
                 raw,
                 [
-                    self._topics.documents[place]
-                    for place in places
-                    if place in self._topics.documents
+                    self._topics.documents[key]
+                    for key in document_keys
+                    if key in self._topics.documents
                 ],
             )
             if isinstance(ending, str):
@@ -274,28 +281,30 @@ class _Comparison:
     def _classify(
         self, raw: RawRecord, documents: list[ConsumerRecord]
     ) -> RecordEnding | tuple[DiscrepancyKind, str, str]:
-        """Return how a record ended, or what is wrong with it."""
+        """Return the outcome of a record, or its kind of discrepancy, the topic and the reason."""
         if self._topics.suppressed(raw):
             return (
                 "suppressed"
                 if not documents
-                else ("unexpected", documents[0].topic, "was erased and stands")
+                else ("unexpected", documents[0].topic, "was erased and is still published")
             )
         record = self._topics.raw.get(raw.native_id)
-        there = record is not None and record.value is not None
+        is_stored = record is not None and record.value is not None
         if raw.body is None:
             return (
                 "deleted"
-                if not (documents or there)
-                else ("stale", RAW.name, "the registry deleted it and it stands")
+                if not (documents or is_stored)
+                else ("stale", RAW.name, "the registry deleted it and it is still stored")
             )
         rejection = self._topics.rejections.get(raw.native_id)
         if record is None or (
-            rejection is not None and rejection.raw["offset"] == -1 and self._is_known_version(raw)
+            rejection is not None
+            and rejection.raw["offset"] == NO_OFFSET
+            and self._is_known_version(raw)
         ):
             if rejection is not None and self._is_known_version(raw):
                 return "rejected"
-            return "missing", RAW.name, "was never received, or its raw record is gone"
+            return "missing", RAW.name, "was never received, or its raw record no longer exists"
         stored_raw = decode_raw(record.key, record.value, record.headers)
         if (
             stored_raw.stream == raw.stream
@@ -306,7 +315,7 @@ class _Comparison:
                 "stale",
                 RAW.name,
                 "the registry has a newer version"
-                if there
+                if is_stored
                 else "the registry has it and it is deleted here",
             )
         return self._classify_published(record, stored_raw, documents, rejection)
@@ -326,54 +335,57 @@ class _Comparison:
             return (
                 "rejected"
                 if not documents
-                else ("unexpected", documents[0].topic, "was rejected and stands as well")
+                else ("unexpected", documents[0].topic, "was rejected and is published as well")
             )
         result = self._processor(record)
-        wanted = {
-            one.topic
-            for one in result.outgoing
-            if one.value is not None and one.topic != REJECTIONS.name
+        expected_topics = {
+            message.topic
+            for message in result.outgoing
+            if message.value is not None and message.topic != REJECTIONS.name
         }
         if not documents:
             if result.outcome == "deleted":
                 return "deleted"
-            if result.outcome == "accepted" and not wanted:
-                return "published"  # in shadow mode nothing leaves
+            if result.outcome == "accepted" and not expected_topics:
+                return "published"  # a stream in shadow mode publishes nothing
             return (
                 "missing",
-                min(wanted, default=REJECTIONS.name),
-                "is on the raw topic and stands nowhere",
+                min(expected_topics, default=REJECTIONS.name),
+                "is on the raw topic and is not published",
             )
         if result.outcome == "deleted":
-            return "unexpected", documents[0].topic, "may not be published and stands"
-        if missing_topics := wanted - {one.topic for one in documents}:
-            return "missing", min(missing_topics), "stands on the other topics only"
-        moment = to_rfc3339(stored_raw.changed_at).encode() if stored_raw.changed_at else None
-        if old := [
-            one for one in documents if moment and dict(one.headers).get("ce_time") != moment
+            return "unexpected", documents[0].topic, "is published although it may not be"
+        if missing_topics := expected_topics - {document.topic for document in documents}:
+            return "missing", min(missing_topics), "is published on the other topics only"
+        event_time = to_rfc3339(stored_raw.changed_at).encode() if stored_raw.changed_at else None
+        if outdated := [
+            document
+            for document in documents
+            if event_time and dict(document.headers).get("ce_time") != event_time
         ]:
-            return "stale", old[0].topic, "is not made of the raw record that stands"
+            return "stale", outdated[0].topic, "was not made from the current raw record"
         return "published"
 
     def _duplicates(self, stream: str) -> Iterator[Discrepancy]:
-        """Yield what was written twice in succession though its record was received once.
+        """Yield the records that were written twice in a row, although they were received once.
 
-        A document may repeat where its record was received again, and the raw topic forgets older versions; one that says of itself that
-        it is the first proves that there was no other. Where several records share a key, nothing is proved.
+        A document may repeat if its record was received again, and the raw topic forgets older
+        versions. A raw record that is marked as the first version proves that there was no other.
+        If several records share a key, nothing can be proved.
         """
         source = f"/connectors/{self._connector.connector}/{stream}"
-        of: dict[tuple[str, bytes], list[tuple[RawRecord, ConsumerRecord]]] = {}
+        records_by_key: dict[tuple[str, bytes], list[tuple[RawRecord, ConsumerRecord]]] = {}
         for record in self._topics.raw.values():
             raw = decode_raw(record.key, record.value, record.headers)
             if _source(record) == source and (RAW.name, record.key) in self._topics.repeated_events:
                 yield self._finding(raw, record, RAW.name, "was received once and written twice")
-            for place in (
+            for key in (
                 self._document_keys(raw) & self._topics.repeated_events.keys()
                 if self._topics.repeated_events
                 else ()
             ):
-                of.setdefault(place, []).append((raw, record))
-        for (topic, _), source_records in of.items():
+                records_by_key.setdefault(key, []).append((raw, record))
+        for (topic, _), source_records in records_by_key.items():
             raw, record = source_records[0]
             if (
                 len(source_records) == 1
@@ -386,7 +398,10 @@ class _Comparison:
     def _orphans(
         self, stream: str, served: ServedRecords, expected: set[tuple[str, bytes]]
     ) -> Iterator[Discrepancy]:
-        """Yield what stands on the topics and was not served: the registry has it no more, and nobody noticed."""
+        """Yield the published records that the registry did not serve.
+
+        The registry no longer has them, and the gateway did not notice their deletion.
+        """
         source = f"/connectors/{self._connector.connector}/{stream}"
         for native_id, record in self._topics.raw.items():
             if record.value is None or native_id in served.latest or _source(record) != source:
@@ -406,14 +421,14 @@ class _Comparison:
 
     def _document_keys(self, raw: RawRecord) -> set[tuple[str, bytes]]:
         return {
-            (one.topic, one.key)
-            for one in self._processor.tombstones_for(raw)
-            if one.topic != REJECTIONS.name
+            (tombstone.topic, tombstone.key)
+            for tombstone in self._processor.tombstones_for(raw)
+            if tombstone.topic != REJECTIONS.name
         }
 
     def _is_known_version(self, raw: RawRecord) -> bool:
-        known = self._topics.digests.get((raw.stream, raw.native_id), DELETED_DIGEST)
-        return not to_entry(raw).supersedes(known)
+        digest = self._topics.digests.get((raw.stream, raw.native_id), DELETED_DIGEST)
+        return not to_entry(raw).supersedes(digest)
 
     def _finding(
         self, raw: RawRecord, record: ConsumerRecord | None, topic: str, why: str
@@ -427,6 +442,6 @@ class _Comparison:
         )
 
     def _identifies_person(self, raw: RawRecord) -> bool:
-        """Return whether the native id holds, or is part of, a value that a rule protects."""
+        """Return whether the native id and a protected value contain each other."""
         values = [value for value in self._personal(raw) if len(value) >= MIN_PERSONAL_VALUE_LENGTH]
         return any(value in raw.native_id or raw.native_id in value for value in values)

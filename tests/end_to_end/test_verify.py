@@ -134,7 +134,7 @@ def test_verify_reports_complete_streams_and_missing_records(site: Site):
     assert not complete
     assert {one.id: one.why for one in streams["credits"].stale} == {
         changed: "the registry has a newer version",
-        deleted: "the registry deleted it and it stands",
+        deleted: "the registry deleted it and it is still stored",
     }
     assert [one.id for one in streams["enrolments"].missing] == [added]
     complete, streams = report(site, "demo-rest")
