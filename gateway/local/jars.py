@@ -1,4 +1,7 @@
-"""Fetch the broker's jars: from a lock file with checksums, in parallel, into a cache; no host name of our own."""
+"""Download the jars of the broker into a cache, and verify them against a lock file.
+
+The resolver or the setting ``GATEWAY_JAR_MIRROR`` names the host. This module names none.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,17 @@ from gateway.errors import StorageError, Unavailable
 LOCK = Path(__file__).with_name("kafka-jars.lock")
 MAX_ATTEMPTS = 3
 JAR_CACHE = Path("~/.cache/qualification-gateway")
-"""Jars are kept here for every broker of this user."""
+"""The directory that contains the jars for all brokers of this user."""
 
 
 def fetch_jars(cache: Path, mirror: str = "") -> list[Path]:
-    """Return the paths of every jar of the lock file, downloaded into ``cache`` where missing, each checksum verified.
+    """Return the paths of all jars in the lock file, after verifying each checksum.
 
-    ``mirror`` is the URL of a Maven repository to use instead of the resolver's default. Raises ``Unavailable`` when one cannot be
-    had, and ``StorageError`` when ``cache`` cannot be written.
+    The function downloads missing jars into ``cache``, eight at a time. ``mirror`` is the URL of a
+    Maven repository that replaces the default of the resolver. Raise ``Unavailable`` when a jar
+    cannot be downloaded, and ``StorageError`` when ``cache`` cannot be written.
     """
-    wanted = [
+    locked_jars = [
         line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")
     ]
     folder = cache / "jars"
@@ -29,22 +33,22 @@ def fetch_jars(cache: Path, mirror: str = "") -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         missing = [
             (name, digest)
-            for name, digest in wanted
+            for name, digest in locked_jars
             if not _has_digest(folder / _file_name(name), digest)
         ]
         pool = ThreadPoolExecutor(max_workers=8)
         try:
-            for done in [
+            for download in [
                 pool.submit(_fetch, name, digest, cache, folder, mirror) for name, digest in missing
             ]:
-                done.result()
+                download.result()
         finally:
             pool.shutdown(cancel_futures=True)
     except OSError as error:
         raise StorageError(
-            f"{error.filename or folder}: the broker's jars cannot be kept here ({error.strerror})"
+            f"{error.filename or folder}: the jars cannot be stored here ({error.strerror})"
         ) from None
-    return [folder / _file_name(name) for name, _ in wanted]
+    return [folder / _file_name(name) for name, _ in locked_jars]
 
 
 def _file_name(name: str) -> str:
@@ -61,8 +65,9 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
         from jgo.maven import MavenContext, PythonResolver
     except ImportError:
         raise Unavailable(
-            "the local Kafka needs its jars and the package that fetches them: pip install 'qualification-gateway[local]', "
-            "or set GATEWAY_KAFKA_BOOTSTRAP to a cluster you have"
+            "the local Kafka needs a package that downloads its jars: "
+            "run pip install 'qualification-gateway[local]', "
+            "or set GATEWAY_KAFKA_BOOTSTRAP to your own cluster"
         ) from None
     repository = MavenContext(
         repo_cache=cache / "maven",
@@ -77,7 +82,7 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
             path = Path(
                 repository.project(group, artifact).at_version(version).artifact().resolve()
             )
-        except Exception as error:  # noqa: BLE001 - the resolver raises many kinds; the last one is reported
+        except Exception as error:  # noqa: BLE001 - the resolver raises many types of error
             cause = error
             continue
         if _has_digest(path, digest):
@@ -88,5 +93,6 @@ def _fetch(name: str, digest: str, cache: Path, folder: Path, mirror: str) -> No
         path.unlink(missing_ok=True)
         cause = ValueError("its checksum differs from the lock file")
     raise Unavailable(
-        f"{name} could not be fetched ({cause}); check the network, or set GATEWAY_JAR_MIRROR to a Maven mirror you reach"
+        f"{name} could not be fetched ({cause}); "
+        "check the network, or set GATEWAY_JAR_MIRROR to a Maven mirror that you can reach"
     )
