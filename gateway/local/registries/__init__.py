@@ -1,10 +1,12 @@
-"""Stand-in registries on loopback: they speak real protocols over real sockets and hold fictional people.
+"""Run stand-in registries on the loopback interface.
+
+They use real protocols and real sockets. All their data is fictional.
 
     >>> registry = await soap_credits.start(records=1_000)
     >>> registry.url, registry.add("degrees", 5), registry.misbehave("too_many", times=2)
-    >>> registry.ledger  # every record of every well-formed reply
+    >>> registry.ledger  # all records in well-formed replies
 
-``python -m gateway.local.registries rest_catalogue --records 1000`` runs one by itself.
+``python -m gateway.local.registries rest_catalogue --records 1000`` runs a single registry.
 """
 
 from gateway.local.registries.misbehaviour import KINDS, Misbehaviour

@@ -1,4 +1,7 @@
-"""Run one stand-in registry until it is interrupted: ``python -m gateway.local.registries soap_credits --records 1000``."""
+"""Run one local registry until you interrupt it.
+
+For example, run ``python -m gateway.local.registries soap_credits --records 1000``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ SERVICES: dict[str, Callable[..., Awaitable[Registry]]] = {
 
 
 async def serve(service: str, port: int, records: int, seed: int) -> None:
-    """Serve for ever."""
+    """Start one registry, print its URL, and serve until the task is cancelled."""
     registry = await SERVICES[service](port=port, records=records, seed=seed)
     async with registry:
         print(f"{service} at {registry.url} (controls: {registry.url}/_control)", flush=True)  # noqa: T201
@@ -31,16 +34,16 @@ async def serve(service: str, port: int, records: int, seed: int) -> None:
 
 
 def main() -> None:
-    """Read the command line and serve."""
+    """Read the command line and run the registry."""
     parser = argparse.ArgumentParser(prog="python -m gateway.local.registries", description=__doc__)
     parser.add_argument("service", choices=SERVICES)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--records", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    words = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(words.service, words.port, words.records, words.seed))
+            asyncio.run(serve(arguments.service, arguments.port, arguments.records, arguments.seed))
     except GatewayError as error:
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(error.exit_code) from error

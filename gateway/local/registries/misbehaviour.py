@@ -1,4 +1,4 @@
-"""The ways a stand-in registry can misbehave, each of which some real registry has shown."""
+"""Define how a local registry can misbehave. Real registries have shown each of these faults."""
 
 from __future__ import annotations
 
@@ -9,20 +9,36 @@ from typing import Literal, get_args
 from aiohttp import web
 
 Kind = Literal[
-    "error", "too_many", "timeout", "truncated", "repeated_page", "empty_page", "loop", "wrong_charset", "error_inside", "html", "endless",
-]  # fmt: skip
+    "error",
+    "too_many",
+    "timeout",
+    "truncated",
+    "repeated_page",
+    "empty_page",
+    "loop",
+    "wrong_charset",
+    "error_inside",
+    "html",
+    "endless",
+]
 KINDS: tuple[str, ...] = get_args(Kind)
 HANDLED_BY_SERVICE = frozenset({"repeated_page", "empty_page", "loop", "error_inside"})
-"""Kinds that the service itself acts out, because they need to know its format; the others happen to any reply."""
+"""The kinds that each service implements itself, because they depend on its format.
+
+:func:`respond` applies the other kinds to any reply.
+"""
 SERVES_NOTHING = frozenset({"empty_page", "error_inside"})
+"""The kinds whose replies contain no records."""
 
 
 @dataclass(slots=True)
 class Misbehaviour:
-    """One misbehaviour for the next ``times`` requests (``None``: until told otherwise), of one ``stream`` or of all.
+    """A misbehaviour for the next ``times`` requests of one ``stream``, or of all streams.
 
-    ``skip`` requests are answered well before it begins. ``seconds`` is the ``Retry-After`` of ``too_many`` and the silence of
-    ``timeout``. ``status`` is that of ``error``.
+    With ``times=None``, it lasts until ``Registry.stop_misbehaving``. The registry answers
+    ``skip`` requests correctly before it begins. ``seconds`` is the ``Retry-After`` of
+    ``too_many`` and the delay of ``timeout``. ``status`` is the HTTP status of ``error``.
+    Raise ``ValueError`` for an unknown ``kind``.
     """
 
     kind: Kind
@@ -37,7 +53,7 @@ class Misbehaviour:
             raise ValueError(f"no misbehaviour {self.kind!r}; expected one of {', '.join(KINDS)}")
 
     def applies_to(self, stream: str) -> bool:
-        """Say whether this request is struck, and count it."""
+        """Return whether the misbehaviour applies to this request, and count the request."""
         if self.stream not in (None, stream) or self.times == 0:
             return False
         if self.skip:
@@ -51,7 +67,7 @@ class Misbehaviour:
 async def respond(
     trouble: Misbehaviour, request: web.Request, good: web.Response
 ) -> web.StreamResponse:
-    """Answer ``request`` in the troubled way; ``good`` is what would have been said."""
+    """Return the faulty reply to ``request``. ``good`` is the correct reply."""
     body = good.body if isinstance(good.body, bytes) else b""
     match trouble.kind:
         case "error":
@@ -87,7 +103,7 @@ async def respond(
 async def _send_truncated(
     request: web.Request, good: web.Response, part: bytes
 ) -> web.StreamResponse:
-    """Promise the whole body, send a part, hang up."""
+    """Announce the length of the whole body, send a part of it, and close the connection."""
     reply = web.StreamResponse(headers={"Content-Type": good.headers["Content-Type"]})
     reply.content_length = len(good.body) if isinstance(good.body, bytes) else 1
     await reply.prepare(request)
@@ -98,7 +114,7 @@ async def _send_truncated(
 
 
 async def _endless(request: web.Request, good: web.Response) -> web.StreamResponse:
-    """Send blanks until the other side has had enough."""
+    """Send spaces until the client closes the connection."""
     reply = web.StreamResponse(headers={"Content-Type": good.headers["Content-Type"]})
     await reply.prepare(request)
     blanks = b" " * 65_536

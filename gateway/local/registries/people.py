@@ -1,4 +1,4 @@
-"""Fictional people, institutions and subjects, out of ``fiction.toml``."""
+"""Create fictional people, institutions and subjects from ``fiction.toml``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLAW_RATIO = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who was made up."""
+    """A fictional person."""
 
     number: str
     given: str
@@ -29,7 +29,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Institution:
-    """A school that was made up."""
+    """A fictional institution."""
 
     code: str
     names: dict[str, str]
@@ -39,7 +39,7 @@ class Institution:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something that can be studied: names by language, ISCED-F code, and what a learner is able to do afterwards."""
+    """A subject: its names by language, its ISCED-F code and its learning outcomes."""
 
     names: dict[str, str]
     isced_f: str
@@ -50,14 +50,20 @@ SUBJECTS = tuple(Subject(**subject) for subject in FICTION["subjects"])
 
 
 def institutions(service: str) -> tuple[Institution, ...]:
-    """Give the institutions of one service."""
+    """Return the institutions of one service."""
     return tuple(Institution(**institution) for institution in FICTION[service]["institutions"])
 
 
 def person(random_source: random.Random) -> Person:
-    """Make up somebody. The number has an individual part of 900-999, which is never given to a person."""
+    """Return a fictional person.
+
+    The individual part of the number is between 900 and 999. Real people never receive such a
+    number.
+    """
     born = date(1965, 1, 1) + timedelta(days=random_source.randrange(14_600))
-    number = f"{born:%d%m%y}{'-' if born.year < _CENTURY else 'A'}9{random_source.randrange(100):02d}{random_source.choice(_CHECK)}"
+    century = "-" if born.year < _CENTURY else "A"
+    individual = f"9{random_source.randrange(100):02d}"
+    number = f"{born:%d%m%y}{century}{individual}{random_source.choice(_CHECK)}"
     return Person(
         number,
         random_source.choice(FICTION["people"]["given"]),
@@ -67,12 +73,15 @@ def person(random_source: random.Random) -> Person:
 
 
 def choose_flaw(random_source: random.Random, flaws: tuple[str, ...]) -> str:
-    """Give the mistake an entry has, or nothing: about three in a hundred have one, as in real registries."""
+    """Return one of ``flaws``, or an empty string for an entry without a flaw.
+
+    About three in a hundred entries have a flaw, as in real registries.
+    """
     return random_source.choice(flaws) if random_source.random() < _FLAW_RATIO else ""
 
 
 def names_in_version(names: dict[str, str], version: int) -> dict[str, str]:
-    """Give the names an entry bears in a version."""
+    """Return the names of an entry in one version. Later versions add their number to each name."""
     return (
         names
         if version == 1

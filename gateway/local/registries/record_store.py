@@ -1,7 +1,9 @@
-"""What a stand-in registry holds: numbered entries that can be added, changed and deleted, and a ledger of all it served.
+"""Store the entries of a local registry, and describe the records that it served.
 
-An entry is four numbers; its content is made from the seed, the stream, the number and the version whenever it is served. So a
-registry of a million records starts at once, and two with the same seed hold the same records.
+An entry holds only its number, its version, its time of change and whether it was deleted. The
+registry creates the content for each reply, from the seed, the stream, the number and the version.
+A registry of a million records therefore starts at once. Two registries with the same seed hold
+the same records.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 FIRST_CHANGE = datetime(2024, 9, 1, tzinfo=UTC)
-"""When the first entry of every stock was last changed; the others follow a minute and a second apart."""
+"""The time of change of the first entry in each store. The others follow at steps of 61 s."""
 _STEP = timedelta(seconds=61)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One record of a registry as it stands now."""
+    """The current version of one record."""
 
     number: int
     version: int
@@ -29,7 +31,10 @@ class StoredEntry:
 
 @dataclass(frozen=True, slots=True)
 class ServedRecord:
-    """One record in one well-formed reply: what the registry can prove it told. A deletion has no digest."""
+    """A record that the registry served in a well-formed reply.
+
+    ``digest`` is empty for a deletion.
+    """
 
     stream: str
     id: str
@@ -41,8 +46,9 @@ class ServedRecord:
 class RecordStore:
     """The entries of one stream, in the order of their last change.
 
-    ``name`` gives an entry's identifier, the same for ever. New entries take the past as their time of change while the
-    registry is being filled, and the present afterwards, so that a reader that has caught up sees them.
+    ``name`` returns the stable identifier of an entry from its number. New entries that
+    :meth:`fill` adds have times of change in the past. Entries that :meth:`add` adds have the
+    present time, so that a client that has caught up receives them.
     """
 
     stream: str
@@ -56,15 +62,19 @@ class RecordStore:
     _latest: datetime = FIRST_CHANGE
 
     def fill(self, count: int) -> None:
-        """Add ``count`` entries that were last changed in the past."""
+        """Add ``count`` entries with times of change in the past."""
         self._add(count, lambda number: FIRST_CHANGE + _STEP * number)
 
     def add(self, count: int) -> list[str]:
-        """Add ``count`` entries now; returns their identifiers."""
+        """Add ``count`` entries with the present time of change, and return their identifiers."""
         return self._add(count, lambda _: self._now())
 
     def change(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
-        """Give the named entry, or the ``count`` that were left alone longest, a new version."""
+        """Create a new version of the named entry, and return its identifier in a list.
+
+        Without ``id``, change the ``count`` entries whose last change is the oldest. Raise
+        ``KeyError`` for an unknown identifier.
+        """
         chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
         return [
             self._put(
@@ -74,7 +84,11 @@ class RecordStore:
         ]
 
     def delete(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
-        """Delete the named entry, or the ``count`` that were left alone longest."""
+        """Delete the named entry, and return its identifier in a list.
+
+        Without ``id``, delete the ``count`` entries whose last change is the oldest. Raise
+        ``KeyError`` for an unknown identifier.
+        """
         chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
         return [
             self._put(
@@ -84,11 +98,11 @@ class RecordStore:
         ]
 
     def changed_between(self, since: datetime, until: datetime) -> Iterator[StoredEntry]:
-        """Entries last changed in ``[since, until)``, oldest change first, deleted ones too."""
+        """Yield all entries last changed in ``[since, until)``, oldest first, with deleted ones."""
         return (entry for entry in self._entries.values() if since <= entry.changed_at < until)
 
     def alive(self) -> Iterator[StoredEntry]:
-        """Entries that are not deleted, in the order of their numbers."""
+        """Yield the entries that are not deleted, in the order of their numbers."""
         return (entry for _, entry in sorted(self._entries.items()) if not entry.deleted)
 
     def __iter__(self) -> Iterator[StoredEntry]:
@@ -98,8 +112,8 @@ class RecordStore:
         return sum(not entry.deleted for entry in self._entries.values())
 
     def random_source(self, number: int, salt: str = "") -> random.Random:
-        """Give the same sequence for the same entry, always."""
-        return random.Random(f"{self.seed}:{self.stream}:{number}:{salt}")  # noqa: S311 - fictional data, not a secret
+        """Return a generator that gives the same sequence for the same entry each time."""
+        return random.Random(f"{self.seed}:{self.stream}:{number}:{salt}")  # noqa: S311 - no secret
 
     def _add(self, count: int, when: Callable[[int], datetime]) -> list[str]:
         added = []
@@ -110,9 +124,8 @@ class RecordStore:
         return added
 
     def _put(self, entry: StoredEntry) -> str:
-        self._entries.pop(
-            entry.number, None
-        )  # so that it goes to the end: the order of the dictionary is the order of change
+        # The entry moves to the end, because the dictionary is in the order of change.
+        self._entries.pop(entry.number, None)
         self._entries[entry.number] = entry
         self._latest = max(self._latest, entry.changed_at)
         self.revision += 1
@@ -120,19 +133,19 @@ class RecordStore:
 
     def _find(self, identifier: str) -> StoredEntry:
         if identifier not in self._numbers:
-            raise KeyError(f"{self.stream} holds no {identifier!r}")
+            raise KeyError(f"{self.stream} contains no record {identifier!r}")
         return self._entries[self._numbers[identifier]]
 
     def _least_recently_changed(self, count: int) -> list[StoredEntry]:
         return [entry for entry in self._entries.values() if not entry.deleted][:count]
 
     def _now(self) -> datetime:
-        """Give the present in whole milliseconds, strictly later than every change before."""
+        """Return the present in whole milliseconds, later than all previous changes."""
         now = self.clock()
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
         return max(now, self._latest + timedelta(milliseconds=1))
 
 
 def digest(content: bytes) -> str:
-    """Give the sixteen hex digits by which the ledger knows a content."""
+    """Return the 16 hex digits that identify a content in the ledger."""
     return hashlib.sha256(content).hexdigest()[:16]

@@ -1,6 +1,7 @@
-"""A REST JSON catalogue of programmes and courses: page numbers with ``hasNextPage``, a bearer token, and no way to ask what changed.
+"""Run a REST catalogue of programmes and courses in JSON.
 
-A record that was deleted is simply no longer there, so a reader has to compare complete scans.
+It uses page numbers with ``hasNextPage`` and a bearer token. Clients cannot request only the
+changes. A deleted record disappears from the pages, so clients must compare complete scans.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gateway.local.registries.people import (
 from gateway.local.registries.record_store import RecordStore, StoredEntry
 from gateway.local.registries.server import Registry
 
-TOKEN = "demo-token"  # noqa: S105 - nothing is secret on loopback
+TOKEN = "demo-token"  # noqa: S105 - a public value for the demo
 PATH = "/catalogue/v1"
 PAGE_SIZE = 100
 PAGE_SIZES = (10, 20, 50, 100, 250)
@@ -46,7 +47,7 @@ async def start(
     token: str = TOKEN,
     page_size: int = PAGE_SIZE,
 ) -> Catalogue:
-    """Start a service that holds ``records`` in all: half programmes, half courses."""
+    """Start a service with ``records`` records in total, half programmes and half courses."""
     registry = Catalogue(seed=seed, token=token, page_size=page_size)
     registry.stocks["programmes"].fill(records // 2)
     registry.stocks["courses"].fill(records - records // 2)
@@ -54,7 +55,7 @@ async def start(
 
 
 class Catalogue(Registry):
-    """Two streams: ``programmes`` and ``courses``."""
+    """A registry with two streams, ``programmes`` and ``courses``."""
 
     def __init__(self, *, seed: int = 1, token: str = TOKEN, page_size: int = PAGE_SIZE) -> None:
         super().__init__(
@@ -68,11 +69,11 @@ class Catalogue(Registry):
         self._found: dict[str, tuple[int, list[StoredEntry]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
-        """Two collections."""
+        """Return the route of the two collections."""
         return [web.get(f"{PATH}/{{stream:programmes|courses}}", self._get)]
 
     def content(self, stream: str, entry: StoredEntry) -> bytes:
-        """Give one record as a JSON object."""
+        """Return one record as a JSON object."""
         record = (
             _programme(self.stocks[stream], entry)
             if stream == "programmes"
@@ -109,8 +110,8 @@ class Catalogue(Registry):
     def _page(
         self, stream: str, page: int, size: int, trouble: Misbehaviour | None
     ) -> web.Response:
-        found = self._current_records(stream)
-        pages = max(1, -(-len(found) // size))
+        records = self._current_records(stream)
+        pages = max(1, -(-len(records) // size))
         shown, more = page, page < pages
         match trouble.kind if trouble else "":
             case "repeated_page":
@@ -120,7 +121,7 @@ class Catalogue(Registry):
             case "empty_page":
                 shown, more = pages + 1, True
         items = b",".join(
-            self.serve_records(stream, found[(shown - 1) * size : shown * size], trouble)
+            self.serve_records(stream, records[(shown - 1) * size : shown * size], trouble)
         )
         head = json.dumps(
             {
@@ -167,7 +168,8 @@ def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
         "name": _language_texts(names_in_version(names, entry.version)),
         "description": _language_texts(
             {
-                "en": f"A programme about {subject.names['en'].lower()} for people who like to find out."
+                "en": f"A programme about {subject.names['en'].lower()} "
+                "for people who like to find out."
             }
         ),
         "levelOfQualification": level,

@@ -1,4 +1,7 @@
-"""A stand-in that replays saved replies, byte for byte, over HTTP: the first reply whose request fits is sent."""
+"""Replay saved replies over HTTP, byte for byte.
+
+The registry sends the first saved reply that matches the request.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from gateway.local.registries.server import Registry
 
 @dataclass(frozen=True, slots=True)
 class SavedReply:
-    """One reply and the requests it answers: a method, a pattern for path and query, a text the body holds.
+    """A saved reply and the requests that it answers.
 
-    With ``once`` it is sent a single time; later requests go on to the next reply that fits.
+    A request matches by its method, by the pattern ``target`` for its path and query, and by
+    a text in its body. With ``once``, the reply is sent a single time. Later requests receive the
+    next reply that matches.
     """
 
     body: bytes
@@ -29,7 +34,7 @@ class SavedReply:
     once: bool = False
 
     def matches(self, method: str, target: str, body: str) -> bool:
-        """Say whether this reply answers a request."""
+        """Return whether this reply answers a request."""
         return (
             method == self.method
             and re.fullmatch(self.target, target) is not None
@@ -38,7 +43,7 @@ class SavedReply:
 
 
 class SavedReplyRegistry(Registry):
-    """Replays ``saved``; ``asked`` holds what came in."""
+    """A registry that replays ``saved`` and records the requests in ``asked``."""
 
     def __init__(self, saved: Sequence[SavedReply]) -> None:
         super().__init__({})
@@ -46,17 +51,17 @@ class SavedReplyRegistry(Registry):
         self.asked: list[tuple[str, str, str]] = []
 
     def content(self, stream: str, entry: StoredEntry) -> bytes:
-        """Refuse: a replay holds replies, not records."""
-        raise KeyError(f"{stream} {entry.number}: a replay holds no records")
+        """Raise ``KeyError``, because a replay contains replies and no records."""
+        raise KeyError(f"{stream} {entry.number}: a replay contains no records")
 
     def routes(self) -> list[web.RouteDef]:
-        """Every address."""
+        """Return a route for all paths except the controls."""
         return [web.route("*", "/{path:(?!_control).*}", self._answer)]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = (await request.read()).decode("utf-8", "replace")
         self.asked.append((request.method, request.path_qs, body))
-        found = next(
+        matching = next(
             (
                 saved
                 for saved in self._saved
@@ -64,13 +69,13 @@ class SavedReplyRegistry(Registry):
             ),
             None,
         )
-        if found is None:
-            return web.Response(status=404, text="nothing was saved for this request")
-        if found.once:
-            self._saved.remove(found)
+        if matching is None:
+            return web.Response(status=404, text="no saved reply matches this request")
+        if matching.once:
+            self._saved.remove(matching)
         good = web.Response(
-            body=found.body,
-            status=found.status,
-            headers={"Content-Type": found.media_type, **found.headers},
+            body=matching.body,
+            status=matching.status,
+            headers={"Content-Type": matching.media_type, **matching.headers},
         )
         return await self.reply(request, self.next_misbehaviour("replay"), good)

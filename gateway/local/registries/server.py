@@ -1,10 +1,13 @@
-"""What all stand-in registries share: a loopback server, a ledger, misbehaviour on request, and controls under ``/_control``.
+"""Provide the common base of all local registries.
+
+Each registry is a server on the loopback interface. It keeps a ledger of the records that it
+served. It can misbehave on request, and it offers these controls.
 
 ::
 
-    GET  /_control                                what is there, what was served
-    GET  /_control/ledger?stream=…                every record of every well-formed reply, in order
-    GET  /_control/arrivals                       when each request arrived, in seconds of a steady clock, in order
+    GET  /_control                   Return the streams and the counts of served records.
+    GET  /_control/ledger?stream=…   Return all records in well-formed replies, in order.
+    GET  /_control/arrivals          Return the monotonic time of each request in seconds, in order.
     POST /_control/add       {stream, count}
     POST /_control/change    {stream, count | id}
     POST /_control/delete    {stream, count | id}
@@ -38,7 +41,10 @@ BIG_REQUEST = 1_000_000
 
 
 class Registry(ABC):
-    """A registry on loopback. An asynchronous context manager; ``url`` is known once it is started."""
+    """A registry on the loopback interface.
+
+    It is an asynchronous context manager. ``url`` is set when the registry has started.
+    """
 
     def __init__(self, stocks: dict[str, RecordStore]) -> None:
         self.stocks = stocks
@@ -51,33 +57,36 @@ class Registry(ABC):
 
     # --- controls
     def add(self, stream: str, count: int = 1) -> list[str]:
-        """Add records now; returns their identifiers."""
+        """Add records with the present time of change, and return their identifiers."""
         return self._stock(stream).add(count)
 
     def change(self, stream: str, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
-        """Change one named record, or the ``count`` left alone longest."""
+        """Change one named record, or the ``count`` records with the oldest change."""
         return self._stock(stream).change(id=id, count=count)
 
     def delete(self, stream: str, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
-        """Delete one named record, or the ``count`` left alone longest."""
+        """Delete one named record, or the ``count`` records with the oldest change."""
         return self._stock(stream).delete(id=id, count=count)
 
     def misbehave(self, kind: Kind, **details: Any) -> Misbehaviour:
-        """Misbehave as :class:`Trouble` describes."""
+        """Start a misbehaviour. ``details`` are the fields of :class:`Misbehaviour`."""
         self._troubles.append(trouble := Misbehaviour(kind, **details))
         return trouble
 
     def stop_misbehaving(self) -> None:
-        """Answer well from now on."""
+        """End all misbehaviours."""
         self._troubles.clear()
 
     @property
     def record_count(self) -> int:
-        """How many records stand now, in all streams."""
+        """The number of records in all streams, without deleted ones."""
         return sum(map(len, self.stocks.values()))
 
     def current_digests(self, stream: str) -> dict[str, str]:
-        """Give the digest of every record that stands now, by identifier: what a reader that has caught up must know."""
+        """Return the digest of each current record by identifier.
+
+        A client that has caught up must have exactly these records.
+        """
         stock = self._stock(stream)
         return {
             stock.name(entry.number): digest(self.content(stream, entry))
@@ -85,19 +94,22 @@ class Registry(ABC):
             if not entry.deleted
         }
 
-    # --- what a registry is made of
+    # --- content
     @abstractmethod
     def content(self, stream: str, entry: StoredEntry) -> bytes:
-        """Give one record exactly as it stands in a reply."""
+        """Return the bytes of one record exactly as a reply contains them."""
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
-        """Give the registry's own routes."""
+        """Return the routes of the registry itself, without the controls."""
 
     def serve_records(
         self, stream: str, entries: list[StoredEntry], trouble: Misbehaviour | None
     ) -> list[bytes]:
-        """Give the contents of a reply, and enter them in the ledger unless trouble will keep them from arriving."""
+        """Return the contents of a reply.
+
+        The method also adds them to the ledger, unless ``trouble`` prevents their arrival.
+        """
         name = self._stock(stream).name
         contents = [self.content(stream, entry) for entry in entries]
         if trouble is not None and (
@@ -113,7 +125,7 @@ class Registry(ABC):
         return contents
 
     def next_misbehaviour(self, stream: str) -> Misbehaviour | None:
-        """Give the misbehaviour that strikes this request, if any."""
+        """Count a request, and return the misbehaviour that applies to it, or ``None``."""
         self.requests[stream] += 1
         self.arrivals.append(time.monotonic())
         return next((trouble for trouble in self._troubles if trouble.applies_to(stream)), None)
@@ -121,16 +133,19 @@ class Registry(ABC):
     async def reply(
         self, request: web.Request, trouble: Misbehaviour | None, good: web.Response
     ) -> web.StreamResponse:
-        """Send what was prepared, or what the trouble makes of it."""
+        """Send the prepared reply, or the faulty reply that ``trouble`` describes."""
         return (
             good
             if trouble is None or trouble.kind in HANDLED_BY_SERVICE
             else await respond(trouble, request, good)
         )
 
-    # --- life
+    # --- start and stop
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
-        """Listen; port 0 takes a free one."""
+        """Start to listen. Port 0 selects a free port.
+
+        Raise ``Unavailable`` when the registry cannot listen on the address.
+        """
         app = web.Application(client_max_size=BIG_REQUEST)
         app.add_routes([*self.routes(), *self._controls()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -141,7 +156,8 @@ class Registry(ABC):
         except OSError as error:
             await self._runner.cleanup()
             raise Unavailable(
-                f"a stand-in registry cannot listen on {host}:{port}: {error.strerror}; choose another port"
+                f"a stand-in registry cannot listen on {host}:{port}: {error.strerror}; "
+                "choose another port"
             ) from error
         self.url = f"http://{host}:{self._runner.addresses[0][1]}"
         return self
@@ -202,7 +218,7 @@ class Registry(ABC):
         return web.json_response(self.arrivals)
 
     async def _control(self, request: web.Request) -> web.Response:
-        words = await request.json() if request.can_read_body else {}
+        arguments = await request.json() if request.can_read_body else {}
         controls: dict[str, Callable[..., Any]] = {
             "add": self.add,
             "change": self.change,
@@ -216,7 +232,7 @@ class Registry(ABC):
                 {"error": f"no such control; expected one of {', '.join(controls)}"}, status=404
             )
         try:
-            return web.json_response(control(**words))
+            return web.json_response(control(**arguments))
         except (KeyError, TypeError, ValueError) as error:
             return web.json_response(
                 {"error": str(error.args[0] if error.args else error)}, status=400

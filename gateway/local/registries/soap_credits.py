@@ -1,6 +1,7 @@
-"""A SOAP 1.1 document/literal service of degrees, credits and enrolments: time windows, page numbers, credentials in the body.
+"""Run a SOAP 1.1 service (document/literal) of degrees, credits and enrolments.
 
-Its description is ``soap_credits.wsdl`` beside this file, served at ``?wsdl``. A deletion is a record with ``deleted="true"``.
+Requests select a time window and a page number, and carry the credentials in the body. The service
+returns ``soap_credits.wsdl`` at ``?wsdl``. A deletion is a record with ``deleted="true"``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ WSDL = Path(__file__).with_suffix(".wsdl")
 PATH = "/student-records"
 USER = "demo"
 KEY = "demo-key"
-"""What the caller has to write in the body; nothing is secret on loopback."""
+"""The key that requests must carry in the body. It is a public value for the demo."""
 PAGE_SIZE = 100
 ITEMS = {"degrees": "degree", "credits": "credit", "enrolments": "enrolment"}
 FLAWS = ("unknown level", "no title", "impossible date", "level conflict", "before the framework")
@@ -52,7 +53,10 @@ async def start(
     key: str = KEY,
     page_size: int = PAGE_SIZE,
 ) -> StudentRecords:
-    """Start a service that holds ``records`` in all: two fifths degrees, two fifths credits, the rest enrolments."""
+    """Start a service with ``records`` records in total.
+
+    Two fifths of them are degrees, two fifths are credits, and the rest are enrolments.
+    """
     registry = StudentRecords(seed=seed, key=key, page_size=page_size)
     degrees = records * 2 // 5
     for stream, count in (
@@ -65,7 +69,7 @@ async def start(
 
 
 class StudentRecords(Registry):
-    """Three streams: ``degrees``, ``credits``, ``enrolments``."""
+    """A registry with three streams: ``degrees``, ``credits`` and ``enrolments``."""
 
     def __init__(self, *, seed: int = 1, key: str = KEY, page_size: int = PAGE_SIZE) -> None:
         super().__init__(
@@ -76,11 +80,11 @@ class StudentRecords(Registry):
         self._found: dict[str, tuple[tuple[int, datetime, datetime], list[StoredEntry]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
-        """One address for all operations, and the description."""
+        """Return the routes of the operations and of the WSDL, which share one path."""
         return [web.post(PATH, self._post), web.get(PATH, self._serve_wsdl)]
 
     def content(self, stream: str, entry: StoredEntry) -> bytes:
-        """Give one record as an XML element."""
+        """Return one record as an XML element."""
         if entry.deleted:
             return _element(
                 stream, self.stocks[stream].name(entry.number), entry, "", deleted="true"
@@ -101,28 +105,28 @@ class StudentRecords(Registry):
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         try:
-            asked = etree.fromstring(await request.read(), _PARSER).find(f"{{{_SOAP}}}Body/*")
+            query = etree.fromstring(await request.read(), _PARSER).find(f"{{{_SOAP}}}Body/*")
         except etree.XMLSyntaxError:
             return _fault("Client", "the request is not XML")
         operation = (
-            etree.QName(asked).localname.removesuffix("Request") if asked is not None else ""
+            etree.QName(query).localname.removesuffix("Request") if query is not None else ""
         )
         stream = operation.lower()
-        if asked is None or stream not in self.stocks or etree.QName(asked).namespace != NAMESPACE:
+        if query is None or stream not in self.stocks or etree.QName(query).namespace != NAMESPACE:
             return _fault("Client", f"no operation {operation!r}")
-        if (_text(asked, "caller/user"), _text(asked, "caller/key")) != (USER, self._key):
+        if (_text(query, "caller/user"), _text(query, "caller/key")) != (USER, self._key):
             return _fault("Client.Forbidden", "the caller is not known")
         try:
             window = (
-                _instant(_text(asked, "search/changedFrom")),
-                _instant(_text(asked, "search/changedUntil")),
+                _instant(_text(query, "search/changedFrom")),
+                _instant(_text(query, "search/changedUntil")),
             )
             page, size = (
-                int(_text(asked, "search/page")),
-                min(int(_text(asked, "search/pageSize") or self._page_size), self._page_size),
+                int(_text(query, "search/page")),
+                min(int(_text(query, "search/pageSize") or self._page_size), self._page_size),
             )
         except ValueError:
-            return _fault("Client", "search is not understood")
+            return _fault("Client", "search contains an invalid value")
         trouble = self.next_misbehaviour(stream)
         if trouble is not None and trouble.kind == "error_inside":
             return web.Response(
@@ -138,12 +142,12 @@ class StudentRecords(Registry):
     def _page(
         self,
         operation: str,
-        found: list[StoredEntry],
+        records: list[StoredEntry],
         page: int,
         size: int,
         trouble: Misbehaviour | None,
     ) -> web.Response:
-        pages = max(1, -(-len(found) // size))
+        pages = max(1, -(-len(records) // size))
         shown, more = page, page < pages
         match trouble.kind if trouble else "":
             case "repeated_page":
@@ -153,17 +157,26 @@ class StudentRecords(Registry):
             case "empty_page":
                 shown, more = pages + 1, True
         contents = self.serve_records(
-            operation.lower(), found[(shown - 1) * size : shown * size], trouble
+            operation.lower(), records[(shown - 1) * size : shown * size], trouble
         )
-        head = f"<t:page><t:number>{page}</t:number><t:records>{len(found)}</t:records><t:more>{str(more).lower()}</t:more></t:page>"
-        body = f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}{b"".join(contents).decode()}</t:{operation}Response>'
+        head = (
+            f"<t:page><t:number>{page}</t:number><t:records>{len(records)}</t:records>"
+            f"<t:more>{str(more).lower()}</t:more></t:page>"
+        )
+        body = (
+            f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}'
+            f"{b''.join(contents).decode()}</t:{operation}Response>"
+        )
         return web.Response(text=_envelope(body), content_type="text/xml")
 
     def _search(self, stream: str, since: datetime, until: datetime) -> list[StoredEntry]:
-        """Give the entries of a window; the last window of each stream is remembered while nothing changes."""
-        asked = (self.stocks[stream].revision, since, until)
-        if self._found.get(stream, (None,))[0] != asked:
-            self._found[stream] = (asked, list(self.stocks[stream].changed_between(since, until)))
+        """Return the entries of a time window.
+
+        The last window of each stream is cached until an entry changes.
+        """
+        window = (self.stocks[stream].revision, since, until)
+        if self._found.get(stream, (None,))[0] != window:
+            self._found[stream] = (window, list(self.stocks[stream].changed_between(since, until)))
         return self._found[stream][1]
 
 
@@ -252,8 +265,9 @@ def _credit_element(points: int) -> str:
 def _student(who: Person, where: Institution, code: str) -> str:
     esi = f"urn:schac:personalUniqueCode:int:esi:{where.domain}:{code.lower()}"
     return (
-        f"<t:student>{_text_element('nationalNumber', who.number)}{_text_element('esi', esi)}{_text_element('givenName', who.given)}"
-        f"{_text_element('familyName', who.family)}{_text_element('birthDate', str(who.born))}</t:student>"
+        f"<t:student>{_text_element('nationalNumber', who.number)}{_text_element('esi', esi)}"
+        f"{_text_element('givenName', who.given)}{_text_element('familyName', who.family)}"
+        f"{_text_element('birthDate', str(who.born))}</t:student>"
     )
 
 
@@ -274,7 +288,8 @@ def _element(
 ) -> str:
     changed = entry.changed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     facts = {"id": identifier, "version": str(entry.version), "changed": changed, **attributes}
-    return f"<t:{ITEMS[stream]} {' '.join(f'{name}={quoteattr(value)}' for name, value in facts.items())}>{content}</t:{ITEMS[stream]}>"
+    written = " ".join(f"{name}={quoteattr(value)}" for name, value in facts.items())
+    return f"<t:{ITEMS[stream]} {written}>{content}</t:{ITEMS[stream]}>"
 
 
 def _text_element(tag: str, value: str) -> str:
@@ -285,8 +300,8 @@ def _language_element(tag: str, language: str, value: str) -> str:
     return f'<t:{tag} lang="{language}">{escape(value)}</t:{tag}>'
 
 
-def _text(asked: etree._Element, path: str) -> str:
-    return asked.findtext("/".join(f"{{{NAMESPACE}}}{step}" for step in path.split("/"))) or ""
+def _text(query: etree._Element, path: str) -> str:
+    return query.findtext("/".join(f"{{{NAMESPACE}}}{step}" for step in path.split("/"))) or ""
 
 
 def _instant(text: str) -> datetime:
@@ -295,7 +310,10 @@ def _instant(text: str) -> datetime:
 
 
 def _envelope(body: str) -> str:
-    return f'<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="{_SOAP}"><s:Body>{body}</s:Body></s:Envelope>'
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="{_SOAP}">'
+        f"<s:Body>{body}</s:Body></s:Envelope>"
+    )
 
 
 _FAULT = "<s:Fault><faultcode>s:{}</faultcode><faultstring>{}</faultstring></s:Fault>"
