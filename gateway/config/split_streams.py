@@ -15,14 +15,14 @@ def split_by_party(connector: Connector) -> Connector:
     """Return the connector with one stream ``STREAM@PARTY`` for each party.
 
     Only streams whose outermost loop lists parties change. A stream that supplies ids to another
-    stream stays whole, unless the parties of both streams are the same.
+    stream stays whole, unless both streams have the same parties.
     """
     needed_whole = {
-        each.in_.stream
+        loop.in_.stream
         for stream in connector.streams.values()
         if not _institutions(stream)
-        for each in stream.for_each.values()
-        if each.in_.stream
+        for loop in stream.for_each.values()
+        if loop.in_.stream
     }
     streams: dict[str, Stream] = {}
     for name, stream in connector.streams.items():
@@ -43,23 +43,23 @@ def _institutions(stream: Stream) -> frozenset[str]:
 
 
 def _split(connector: Connector, name: str, stream: Stream) -> Iterator[tuple[str, Stream]]:
-    (loop, outermost), *inner = stream.for_each.items()
+    (outermost_name, outermost), *inner = stream.for_each.items()
     for party, institution in (outermost.in_.parties or {}).items():
         single_institution = outermost.model_copy(
             update={"in_": outermost.in_.model_copy(update={"parties": {party: institution}})}
         )
         loops = {
-            loop: single_institution,
-            **{key: _for_institution(connector, each, party) for key, each in inner},
+            outermost_name: single_institution,
+            **{key: _for_institution(connector, loop, party) for key, loop in inner},
         }
         yield f"{name}@{party}", stream.model_copy(update={"for_each": loops})
 
 
-def _for_institution(connector: Connector, each: LoopConfig, party: str) -> LoopConfig:
+def _for_institution(connector: Connector, loop: LoopConfig, party: str) -> LoopConfig:
     """Return a loop that reads the ids of another stream for one party only."""
-    other = each.in_.stream
+    other = loop.in_.stream
     if other is None or party not in _institutions(connector.streams[other]):
-        return each
-    return each.model_copy(
-        update={"in_": each.in_.model_copy(update={"stream": f"{other}@{party}"})}
+        return loop
+    return loop.model_copy(
+        update={"in_": loop.in_.model_copy(update={"stream": f"{other}@{party}"})}
     )
