@@ -123,10 +123,10 @@ from gateway.settings import Settings
 from gateway.observability import tracing
 tracing.start(Settings())
 import structlog
-with tracing.polling("c", "s") as poll_id:
+with tracing.poll_span("c", "s") as poll_id:
     assert len(poll_id) == 32 and structlog.contextvars.get_contextvars()["poll_id"] == poll_id
-    with tracing.span("request"), tracing.harmonising([], 0) as going:
-        assert going is None
+    with tracing.span("request"), tracing.batch_spans([], 0) as parents:
+        assert parents is None
 print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

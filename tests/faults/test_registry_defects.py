@@ -49,8 +49,8 @@ class Kept:
     """Keeps what a poll makes durable, as the ledger does: records and the cursor together."""
 
     def __init__(self) -> None:
-        self.connector, self.stream, self.opened = "hostile", "awards", 0
-        self.known = DigestTable()
+        self.connector, self.stream, self.takeover_number = "hostile", "awards", 0
+        self.digests = DigestTable()
         self.bodies: dict[str, bytes | None] = {}
         self.cursor: bytes | None = None
         self.writes = self.polls = 0
@@ -60,7 +60,7 @@ class Kept:
 
     async def write(self, entries: list[Any], cursor: bytes | None, **_: Any) -> None:
         for entry in entries:
-            self.known[entry.raw.native_id] = entry.value
+            self.digests[entry.raw.native_id] = entry.value
             self.bodies[entry.raw.native_id] = entry.raw.body
             self.writes += 1
         self.cursor = cursor if cursor is not None else self.cursor
@@ -209,7 +209,7 @@ def served_twice(_: pytest.MonkeyPatch) -> bool:
 
 def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
     real = page_writer.select_changes
-    patch.setattr(page_writer, "select_changes", lambda raws, _known: real(raws, {}))
+    patch.setattr(poll, "select_changes", lambda raws, _known: real(raws, {}))
 
 
 def older_later(_: pytest.MonkeyPatch) -> bool:
