@@ -17,7 +17,6 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import MIN_KEY_BYTES
 from gateway.harmonise.rule_findings import rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.pipeline.config_metrics import publish_config_metrics
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -65,13 +64,10 @@ def check_system_clock(now: datetime) -> None:
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
-def load_config(
-    settings: Settings, names: list[str] | None = None, *, publish_metrics: bool = True
-) -> LoadedConfig:
+def load_config(settings: Settings, names: list[str] | None = None) -> LoadedConfig:
     """Load the mapping tables and the connectors in ``names``, or every connector.
 
-    With ``publish_metrics``, report the result in the metrics of this process. Raises
-    :class:`~gateway.errors.ConfigError` with the findings of all files. Raises
+    Raises :class:`~gateway.errors.ConfigError` with the findings of all files. Raises
     :class:`~gateway.errors.UsageError` for an unknown name or a missing pseudonym key.
     """
     now = datetime.now(UTC)
@@ -115,8 +111,6 @@ def load_config(
             "make one with `openssl rand -base64 32` and keep it"
         )
     harmonisers = _build_harmonisers(connectors, files, tables, key)
-    if publish_metrics:
-        publish_config_metrics(connectors.values(), tables, now.date())
     return LoadedConfig(connectors=connectors, harmonisers=harmonisers, tables=tables)
 
 

@@ -172,7 +172,7 @@ class ConfigReloader:
                     findings += check(path, tables)
         if errors := _errors(findings):
             raise ConfigError(errors)
-        config = load_config(self.settings, self.names, publish_metrics=False)
+        config = load_config(self.settings, self.names)
         if self.has_poll_role:
             check_secrets(config, FileSecrets(self.settings.secrets_dir))
         # Records that were polled before their connector file was removed are still harmonised.

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.status_page import Snapshot
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
+from gateway.pipeline.config_metrics import publish_config_metrics
 from gateway.pipeline.harmonise_stage import HarmoniseStage, tune_garbage_collector
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.provider_cache import ProviderCache
@@ -100,6 +102,8 @@ class Worker:
 
         Fails before the first poll if something that the worker needs is missing.
         """
+        today = datetime.now(UTC).date()
+        publish_config_metrics(self.fleet.connectors.values(), self.fleet.tables, today)
         await topic_admin.verify_topics(self.settings)
         if "poll" in self.roles:
             await cluster_check.verify_cluster(self.settings)

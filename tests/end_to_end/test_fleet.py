@@ -34,7 +34,7 @@ def load(folder: Path) -> list[str]:
         mappings=ROOT / "mappings",
         pseudonym_key="0123456789abcdef0123456789abcdef",
     )
-    return list(load_config(settings, publish_metrics=False).connectors)
+    return list(load_config(settings).connectors)
 
 
 def test_duplicate_push_path_is_a_finding(
