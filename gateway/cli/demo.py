@@ -82,7 +82,7 @@ def demo(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-"))
         )
         settings = Settings().model_copy(
-            update={"log_level": "ERROR", "metrics_port": 0, "stage": "acceptance"}
+            update={"log_level": "ERROR", "metrics_port": 0, "registry_environment": "acceptance"}
         )
         logs.configure(settings)
         logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(
