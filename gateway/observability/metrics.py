@@ -161,7 +161,7 @@ LAST_COMMIT = _gauge(
 )
 PRODUCERS_REPLACED = _counter(
     "producers_replaced",
-    "Transactional producers discarded and started anew, by cause",
+    "Transactional producers discarded and restarted, by cause",
     "role",
     "cause",
 )

@@ -193,11 +193,11 @@ async def erase(
         connectors=request.connectors,
         suppressed=suppression_ids,
     )
-    found = await _write_suppressions(settings, config, request, started_receipt)
-    found |= await find_records(settings, config, request)
+    records = await _write_suppressions(settings, config, request, started_receipt)
+    records |= await find_records(settings, config, request)
     for name, stream in _affected_streams(config, request):
         stream_records = sorted(
-            record for record in found if (record.connector, record.stream) == (name, stream)
+            record for record in records if (record.connector, record.stream) == (name, stream)
         )
         for start in range(0, len(stream_records), BATCH_SIZE):
             await _write_as_owner(
@@ -210,14 +210,14 @@ async def erase(
                 ],
             )
     tombstones: tuple[RecordPosition, ...] = ()
-    if found:
+    if records:
         await wait_until_harmonised(settings)
         tombstones = await _tombstones(
-            settings, build_record_processor(settings, config.harmonisers.get), found
+            settings, build_record_processor(settings, config.harmonisers.get), records
         )
-    state: ErasureState = "erased" if found else "nothing found"
+    state: ErasureState = "erased" if records else "nothing found"
     receipt = msgspec.structs.replace(
-        started_receipt, state=state, records=len(found), tombstones=tombstones
+        started_receipt, state=state, records=len(records), tombstones=tombstones
     )
     await send_message(settings, AUDIT, request.connectors[0], msgspec.json.encode(receipt))
     return receipt
@@ -235,7 +235,7 @@ async def find_records(
     subjects = {
         name: DataSubjectFinder(config.connectors[name], keys) for name in request.connectors
     }
-    found: set[ErasedRecord] = set()
+    records: set[ErasedRecord] = set()
     async for raw_record in read_topic(settings, RAW.name):
         raw = decode_raw(raw_record.key, raw_record.value, raw_record.headers)
         if raw.connector not in subjects:
@@ -253,8 +253,8 @@ async def find_records(
                 f"which {raw.connector} no longer has; "
                 "add the stream to the connector again for the erasure"
             )
-        found.add(ErasedRecord(raw.connector, raw.stream, raw.native_id))
-    return found
+        records.add(ErasedRecord(raw.connector, raw.stream, raw.native_id))
+    return records
 
 
 async def find_remaining(
@@ -264,13 +264,13 @@ async def find_remaining(
 
     The list is empty once the erasure is complete.
     """
-    found = await find_records(settings, config, request)
+    records = await find_records(settings, config, request)
     if request.kind == "record":
-        found |= {
+        records |= {
             ErasedRecord(request.connectors[0], stream, request.native_id)
             for stream in config.connectors[request.connectors[0]].streams
         }
-    keys = _record_keys(build_record_processor(settings, config.harmonisers.get), found)
+    keys = _record_keys(build_record_processor(settings, config.harmonisers.get), records)
     texts = (
         [text.encode() for text in request.plain_identifiers] if request.kind == "person" else []
     )
@@ -313,14 +313,14 @@ async def _write_suppressions(
             0,
         )
     )
-    found = set()
+    records = set()
     for name, stream in _affected_streams(config, request):
         native_ids = await _write_as_owner(settings, name, stream, extra_records=extra_records)
         # The first transaction makes them durable. The other owners only have to be fenced.
         extra_records = []
         if request.native_id in native_ids:
-            found.add(ErasedRecord(name, stream, request.native_id))
-    return found
+            records.add(ErasedRecord(name, stream, request.native_id))
+    return records
 
 
 async def _write_as_owner(
@@ -351,10 +351,10 @@ async def _write_as_owner(
 
 
 async def _tombstones(
-    settings: Settings, processor: RecordProcessor, found: set[ErasedRecord]
+    settings: Settings, processor: RecordProcessor, records: set[ErasedRecord]
 ) -> tuple[RecordPosition, ...]:
     """Return the positions of the tombstones of this erasure: the last record of each key."""
-    keys = _record_keys(processor, found)
+    keys = _record_keys(processor, records)
     last: dict[tuple[str, bytes], RecordPosition | None] = {}
     for topic in sorted({name for name, _ in keys}):
         async for record in read_topic(settings, topic):
@@ -368,11 +368,11 @@ async def _tombstones(
 
 
 def _record_keys(
-    processor: RecordProcessor, found: Iterable[ErasedRecord]
+    processor: RecordProcessor, records: Iterable[ErasedRecord]
 ) -> set[tuple[str, bytes]]:
     """Return each topic and key under which the records may have been written."""
     keys = set()
-    for record in found:
+    for record in records:
         raw = erasure_entry(record.raw(), "asked").raw
         keys |= {(out.topic, out.key) for out in processor.tombstones_for(raw)}
         keys |= {

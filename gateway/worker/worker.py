@@ -293,7 +293,7 @@ class Worker:
         async def assigned(partitions: set[int]) -> None:
             self._partitions = partitions
             await pollers.set_owned_connectors(
-                self._owned_connectors(), "connectors were given out anew"
+                self._owned_connectors(), "Kafka reassigned the connectors"
             )
 
         async def handle_command_message(value: bytes) -> None:

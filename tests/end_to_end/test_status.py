@@ -111,7 +111,7 @@ def test_connector_that_is_not_selected_is_no_problem(site: Site):
         if one["event"].startswith("connector ")
     ]
     assert owned == [
-        ("connector taken", "demo-rest", "first", "connectors were given out anew"),
+        ("connector taken", "demo-rest", "first", "Kafka reassigned the connectors"),
         ("connector let go", "demo-rest", "first", "its file changed"),
         ("connector taken", "demo-rest", "first", "its file changed"),
         ("connector let go", "demo-rest", "first", "the worker stops"),
