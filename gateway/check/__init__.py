@@ -64,9 +64,7 @@ def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Co
         }
     if not left:
         return None
-    made = connector.model_copy(update={"streams": left})
-    made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a part of the same file
-    return made
+    return connector.with_streams(left)
 
 
 __all__ = ["check", "check_document"]

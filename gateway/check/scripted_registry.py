@@ -122,11 +122,9 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
             streams = {
                 key: stream.model_copy(update=ids) for key, stream in connector.streams.items()
             }
-            made = connector.model_copy(
+            return connector.model_copy(
                 update={name: block.model_copy(update=changes), "streams": streams}
             )
-            made._digest, made._folder = connector.digest, connector.folder  # noqa: SLF001 - a copy of the same file
-            return made
     return connector
 
 

@@ -6,8 +6,9 @@ builds the JSON Schema, the README of the connectors and messages of ``gateway c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -286,6 +287,16 @@ class Connector(ConfigModel):
     def folder(self) -> str:
         """The folder of the file, which also holds its WSDL and schema files."""
         return self._folder
+
+    def with_source(self, *, digest: str, folder: str) -> Self:
+        """Return a copy that knows the digest and the folder of its file."""
+        copy = self.model_copy()
+        copy._digest, copy._folder = digest, folder  # noqa: SLF001 - a method of the same class
+        return copy
+
+    def with_streams(self, streams: Mapping[str, Stream]) -> Self:
+        """Return a copy with other streams, of the same file."""
+        return self.model_copy(update={"streams": dict(streams)})
 
     @property
     def protocol(self) -> Rest | Soap | File | Push:

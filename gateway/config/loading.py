@@ -40,9 +40,8 @@ def build_connector(
         return None, findings
     connector, more = (validate_partially if partially else validate_document)(Connector, document)
     if connector is not None:
-        # A frozen model has no other way to take values that are not in the file.
-        connector._digest = document.digest  # noqa: SLF001
-        connector._folder = str(Path(document.file).parent)  # noqa: SLF001
+        folder = str(Path(document.file).parent)
+        connector = connector.with_source(digest=document.digest, folder=folder)
     return connector, findings + more
 
 

@@ -32,9 +32,7 @@ def split_by_party(connector: Connector) -> Connector:
             streams.update(_split(connector, name, stream))
     if streams.keys() == connector.streams.keys():
         return connector
-    split = connector.model_copy(update={"streams": streams})
-    split._digest, split._folder = connector.digest, connector.folder  # noqa: SLF001 - the same file
-    return split
+    return connector.with_streams(streams)
 
 
 def _institutions(stream: Stream) -> frozenset[str]:

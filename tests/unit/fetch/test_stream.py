@@ -206,7 +206,7 @@ def test_id_stream_is_split_with_its_reader(tmp_path):
     listed = connector.streams["things"].model_copy(
         update={"for_each": {"school": connector.streams["things"].for_each["school"]}}
     )
-    both = connector.model_copy(update={"streams": {"listed": listed, **connector.streams}})
+    both = connector.with_streams({"listed": listed, **connector.streams})
     running = split_by_party(both)
     assert list(running.streams) == ["listed@a", "listed@b", "things@a", "things@b"]
     assert running.streams["things@b"].for_each["one"].in_.stream == "listed@b"
@@ -214,7 +214,7 @@ def test_id_stream_is_split_with_its_reader(tmp_path):
         update={"for_each": {"one": connector.streams["things"].for_each["one"]}}
     )
     whole = split_by_party(
-        connector.model_copy(update={"streams": {"listed": listed, "things": alone}})
+        connector.with_streams({"listed": listed, "things": alone})
     )
     assert list(whole.streams) == ["listed", "things"]
 

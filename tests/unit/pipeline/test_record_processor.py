@@ -34,7 +34,7 @@ def tables() -> Tables:
 def delivered(tables: Tables, raw: RawRecord, mode: str = "live"):
     connector = load_connector(ROOT / "connectors" / "demo-rest.yaml")
     stream = connector.streams["programmes"].model_copy(update={"mode": mode})
-    connector = connector.model_copy(update={"streams": {"programmes": stream}})
+    connector = connector.with_streams({"programmes": stream})
     harmoniser = Harmoniser(connector, tables, pseudonym_key=KEY)
     record = SimpleNamespace(
         key=raw.key.encode(),
