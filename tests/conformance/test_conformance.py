@@ -1,4 +1,4 @@
-"""Every kind of Europass document against every oracle, and the oracles against documents whose verdict is known."""
+"""Validate every kind of Europass document with every oracle, and check the oracles themselves."""
 
 from __future__ import annotations
 

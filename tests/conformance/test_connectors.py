@@ -1,4 +1,5 @@
-"""What the connectors of this repository really produce, from the payloads in their own tests, against every oracle."""
+"""Validate the documents that the repository's connectors produce from the payloads in their tests.
+"""
 
 from __future__ import annotations
 

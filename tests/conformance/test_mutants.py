@@ -1,4 +1,7 @@
-"""Our own output, spoilt in one place each: the named judge must notice, or a green run of the others means nothing."""
+"""Spoil a valid document in one place and check that the named oracle notices.
+
+Without these tests, an oracle that accepts everything would go unnoticed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Image, compose file, chart and Strimzi files: held against the code, and against their own tools where those are on PATH."""
+"""Check the image, the compose file, the chart and the Strimzi files against the code.
+
+Each file is also checked with its own tool where that tool is on PATH.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rules, their tests, runbooks and dashboards agree with ``metrics.py``, with each other and with Prometheus itself."""
+"""Check that rules, rule tests, runbooks and dashboards agree with ``metrics.py`` and Prometheus.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation points to files, headings and commands that exist."""
+"""Check that the documentation points to files, headings and commands that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorials work: every command is run as a newcomer would paste it, and prints what the page shows."""
+"""Run every command of the tutorials and compare its output with the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configuration says about itself in metrics."""
+"""Check the metrics that describe the loaded configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One person on the topics of two platforms: what each is told cannot be joined with what the other is told, but by what was agreed."""
+"""Publish one person's records to two platforms and check that the platforms cannot join them.
+
+Only the identifiers that the agreements name may appear on both platforms' topics.
+"""
 
 from __future__ import annotations
 

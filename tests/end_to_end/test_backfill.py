@@ -1,4 +1,8 @@
-"""The past is read once more beside live polling: resumed after kills, exactly once, seen in the status, ended on demand."""
+"""Run backfills next to live polling.
+
+A backfill resumes after kills, writes every record exactly once, appears in the status and ends
+when an operator cancels it.
+"""
 
 from __future__ import annotations
 

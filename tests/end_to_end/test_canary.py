@@ -1,4 +1,7 @@
-"""One canary for each kind of secret and one canary person go through everything; they may be found in no place but those that are for them."""
+"""Send one canary for each kind of secret, and one canary person, through the whole gateway.
+
+Each canary may appear only in the places that are meant for it.
+"""
 
 from __future__ import annotations
 

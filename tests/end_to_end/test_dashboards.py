@@ -1,7 +1,7 @@
-"""The dashboards show real numbers: a real Prometheus scrapes a working gateway, and every panel's own expressions are drawn.
+"""Draw the dashboards from a real Prometheus that scrapes a working gateway.
 
-``make dashboards`` does it for five minutes and writes ``docs/dashboards/``. What is drawn is what the dashboard files say; Grafana itself
-was not to be had here, and the pictures say so.
+``make dashboards`` does this for five minutes and writes ``docs/dashboards/``. The drawings use the
+expressions of the dashboard files. Grafana itself does not run here, and each drawing says so.
 """
 
 from __future__ import annotations

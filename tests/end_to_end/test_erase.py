@@ -1,4 +1,7 @@
-"""Erase a record and a person while the gateway runs: gone from every topic, and nothing brings them back."""
+"""Erase a record and a person while the gateway runs.
+
+Erased records leave every topic, and no later event publishes them again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page at the health port explains a record by its id: a plain form, no script, persons hidden."""
+"""Check the page that explains one record: a plain form, no script and masked personal data."""
 
 from __future__ import annotations
 

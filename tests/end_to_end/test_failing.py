@@ -1,4 +1,8 @@
-"""What fails around a worker: a registry never makes it unready, a broker does within one scrape; a stop drains in ten seconds."""
+"""Check readiness and shutdown while a registry or a broker fails.
+
+A failing registry never makes a worker unready. A failing broker does so within one scrape. A
+worker drains within ten seconds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when the files of a folder do not go together."""
+"""Check the findings that the gateway reports when the files of a folder contradict each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kill the whole gateway at random moments under load; a read_committed reader must not be able to tell."""
+"""Kill the whole gateway at random moments under load.
+
+A ``read_committed`` reader must not see any difference.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What happened is said once on the notifications topic, to a registry's owner where they have to act, and as its schema promises."""
+"""Check the notifications topic.
+
+Each event appears once and as its schema declares. A registry's owner is notified only when the
+owner has to act.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A pause outlives the worker that was told; commands are idempotent, and one that cannot be carried out says why."""
+"""Check commands.
+
+A pause outlives the worker that received it. Commands are idempotent, and a refused command gives
+its reason.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One parent, several worker processes: signals, restarts, exit codes, one health port."""
+"""Run several worker processes under one supervisor: signals, restarts, exit codes, one health
+port.
+"""
 
 from __future__ import annotations
 

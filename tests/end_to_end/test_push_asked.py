@@ -1,4 +1,7 @@
-"""What operators ask of a registry that calls us: replay, renormalise and erase, by command, while it goes on calling, with kills."""
+"""Replay, renormalise and erase records of a push connector by command.
+
+The registry continues to push records meanwhile, and the workers are killed.
+"""
 
 from __future__ import annotations
 

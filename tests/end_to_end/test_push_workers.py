@@ -1,4 +1,7 @@
-"""A registry that calls us may call any worker: who does not own its connector passes the call on, or says when to come again."""
+"""Push records to any worker.
+
+A worker that does not own the connector forwards the request, or answers when to retry.
+"""
 
 from __future__ import annotations
 

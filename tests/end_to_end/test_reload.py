@@ -1,4 +1,8 @@
-"""Files change while the gateway runs: what checks replaces what runs, what does not is refused, and a batch knows one version."""
+"""Change files while the gateway runs.
+
+Valid files replace the running configuration, and invalid files are refused. Each batch uses one
+version.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One row of a mapping table changes: exactly the affected records are published again, once, while live traffic goes on."""
+"""Change one row of a mapping table.
+
+The gateway publishes exactly the affected records again, once, while live polling continues.
+"""
 
 from __future__ import annotations
 

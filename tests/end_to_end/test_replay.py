@@ -1,4 +1,7 @@
-"""A connector's table is mended and what was rejected for it is replayed, with kills in between: nothing is lost, doubled, or both."""
+"""Fix a connector's table and replay the records that it had rejected.
+
+The workers are killed meanwhile. No record is lost, duplicated, or both published and rejected.
+"""
 
 from __future__ import annotations
 

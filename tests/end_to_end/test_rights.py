@@ -1,4 +1,7 @@
-"""The rights in ``deploy/strimzi`` on a real broker that denies by default: enough for each role, and nothing more."""
+"""Test the ACLs of ``deploy/strimzi`` on a real broker that denies by default.
+
+Each role has the rights it needs and no others.
+"""
 
 from __future__ import annotations
 

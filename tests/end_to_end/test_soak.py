@@ -1,4 +1,7 @@
-"""A backfill of 50,000 records beside live polling: no stream comes near the alert that says it is stale, and nothing is lost or doubled."""
+"""Backfill 50,000 records next to live polling.
+
+No stream comes close to the staleness alert, and no record is lost or duplicated.
+"""
 
 from __future__ import annotations
 

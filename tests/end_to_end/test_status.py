@@ -1,4 +1,7 @@
-"""`gateway status` says what is true of a connector nobody polls, and the log says who took it and why it was let go."""
+"""Check ``gateway status`` for a connector that no worker polls.
+
+The log records which worker acquired the connector and why it lost it.
+"""
 
 from __future__ import annotations
 

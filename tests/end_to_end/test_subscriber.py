@@ -1,4 +1,4 @@
-"""What a subscriber that knows nothing of ours finds on the topics."""
+"""Read the topics as a subscriber that does not use any code of the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the ledger does with what was erased, whoever brings it; and that it stops when it cannot tell."""
+"""Check that stream state rejects suppressed records from every source.
+
+The stream stops when the suppression list cannot be read.
+"""
 
 from __future__ import annotations
 

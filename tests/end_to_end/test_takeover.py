@@ -1,6 +1,7 @@
-"""Three workers share ten connectors. Whoever is killed, frozen or stopped: its connectors move, nothing is lost or doubled, no limit broken.
+"""Share ten connectors between three workers and kill, freeze or stop one of them.
 
-What the registries say is what counts: their ledgers against a read_committed reader, and when requests arrived there.
+Its connectors move to the other workers, no record is lost or duplicated, and no rate limit is
+exceeded. The tests compare the registries' own ledgers and request times with the topics.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One trace from the poll to the published record: real spans over OTLP, from the real gateway."""
+"""Follow one trace from the poll to the published record, with real spans over OTLP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong use answers with one clear line and its exit code; no traceback, no guess."""
+"""Check that wrong usage prints one clear line without a traceback and sets the right exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``gateway verify``: complete when it is, and every loss that is planted is found and named."""
+"""Check that ``gateway verify`` reports a complete topic as complete and names every planted loss.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real Prometheus watches the real gateway: what it scrapes adds up, an alert fires when a registry goes down, and clears."""
+"""Let a real Prometheus scrape the real gateway.
+
+The scraped figures add up. An alert fires when a registry fails and clears when it recovers.
+"""
 
 from __future__ import annotations
 

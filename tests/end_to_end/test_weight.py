@@ -1,4 +1,4 @@
-"""A process that harmonises every connector's records stays small and loads no library it does not use."""
+"""Check that a harmonising process stays small and loads no library that it does not use."""
 
 from __future__ import annotations
 

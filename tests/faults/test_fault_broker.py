@@ -1,4 +1,7 @@
-"""Rows 6, 7, 8, 9, 38: what happens to the broker, and on the way to it. Each test has a broker of its own."""
+"""Rows 6, 7, 8, 9 and 38: faults of the broker and of the connection to it.
+
+Each test starts its own broker.
+"""
 
 from __future__ import annotations
 

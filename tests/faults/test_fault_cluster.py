@@ -1,4 +1,7 @@
-"""Row 9 as it is promised: three replicas, two in sync. One broker's disk is full; the other two go on, and nothing is lost."""
+"""Row 9 with three replicas, of which two must be in sync.
+
+One broker's disk is full. The other two brokers continue, and no record is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Each planted defect, in the scenario that brings it out: the verifier must go red. A checker nobody has seen fail proves nothing."""
+"""Run each planted defect in the scenario that exposes it, and expect the verifier to fail.
+
+These tests prove that the verifier can fail.
+"""
 
 from __future__ import annotations
 

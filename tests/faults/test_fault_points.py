@@ -1,4 +1,4 @@
-"""Rows 2, 16, 40, 41: killed, frozen or cut off at each point of the protocol."""
+"""Rows 2, 16, 40 and 41: kill, freeze or disconnect the gateway at each point of the protocol."""
 
 from __future__ import annotations
 

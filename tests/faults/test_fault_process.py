@@ -1,4 +1,4 @@
-"""Rows 1, 3, 4, 5, 10, 15, 39, 44, 45: what happens to the process of the gateway."""
+"""Rows 1, 3, 4, 5, 10, 15, 39, 44 and 45: faults of the gateway's process."""
 
 from __future__ import annotations
 

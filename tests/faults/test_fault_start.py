@@ -1,4 +1,6 @@
-"""Rows 11, 12, 13, 14, 42, 43: what must be there before the first poll, and rights that are taken away later."""
+"""Rows 11, 12, 13, 14, 42 and 43: prerequisites of the first poll, and rights that are revoked
+later.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows 35 to 37: tables that change under a running gateway, and work that is done once more, killed in between."""
+"""Rows 35 to 37: tables that change under a running gateway, and repeated work that is killed."""
 
 from __future__ import annotations
 

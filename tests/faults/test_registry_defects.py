@@ -1,6 +1,8 @@
-"""Faults of registries that have a planted defect: what holds without it, and goes wrong with it. The table is registry.md.
+"""Faults of registries that have a planted defect, as registry.md lists them.
 
-``poll_once`` is the real one, over a real socket; what it would write is kept here instead of on Kafka, where the other rows are tried.
+Each assertion holds without the defect and fails with it. ``poll_once`` is the real function and
+uses a real socket. The test collects the records that it would write, because other rows cover
+Kafka.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The targets of ``make fuzz`` in a few seconds: their seeds, what was found before, and random changes of both."""
+"""Run the targets of ``make fuzz`` for a few seconds.
+
+The inputs are the seeds, the earlier findings, and random changes of both.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each bad input of the table ends as the table says; see README.md beside this file."""
+"""Check that each bad input of the table ends as README.md in this folder says."""
 
 from __future__ import annotations
 

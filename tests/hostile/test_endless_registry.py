@@ -1,4 +1,8 @@
-"""A registry that serves ten gigabytes, or one byte at a time: an outcome, a metric, a log line, bounded memory, and a cursor that stays."""
+"""Read from a registry that serves ten gigabytes, or one byte at a time.
+
+The poll ends with an outcome, a metric and a log line. Memory stays bounded and the cursor does not
+move.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Limits that no row of the table reaches: one record that is too large, and a WSDL that points out of its folder."""
+"""Check the two limits that no row of the table reaches.
+
+One is a record that is too large. The other is a WSDL file that refers to a file outside its
+folder.
+"""
 
 from __future__ import annotations
 

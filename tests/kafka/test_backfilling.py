@@ -1,4 +1,7 @@
-"""A backfill against a real Kafka and a stand-in registry: stopped anywhere and taken up by another owner, it writes nothing twice."""
+"""Run a backfill against a real Kafka and a stand-in registry.
+
+Another owner may resume the backfill at any point without writing a record twice.
+"""
 
 from __future__ import annotations
 

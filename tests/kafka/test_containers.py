@@ -1,4 +1,4 @@
-"""The same promises on a broker that somebody else built: runs where a Docker engine answers."""
+"""Check the same guarantees on a broker from a container image, where a Docker engine answers."""
 
 from __future__ import annotations
 

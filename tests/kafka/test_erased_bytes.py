@@ -1,4 +1,4 @@
-"""That an erased record goes from the broker's disk, not only from what readers see."""
+"""Check that an erased record leaves the broker's disk as well as the topic."""
 
 from __future__ import annotations
 

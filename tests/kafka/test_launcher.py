@@ -1,3 +1,5 @@
+"""Start and stop local brokers with the launcher."""
+
 from __future__ import annotations
 
 import asyncio

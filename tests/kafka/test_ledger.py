@@ -1,3 +1,5 @@
+"""Check stream state on a real Kafka: cursors, digests, fencing and takeovers."""
+
 from __future__ import annotations
 
 import asyncio

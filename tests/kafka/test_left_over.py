@@ -1,4 +1,7 @@
-"""A stream is renamed, gets another form of its ids or emits something else: the dry run names what is left where nothing leads any more."""
+"""Rename a stream, change its ids or change the type that it emits.
+
+The dry run lists the documents that no stream updates any more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pushed message is in Kafka before its caller is told so."""
+"""Check that a pushed message is in Kafka before the caller receives its acknowledgement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A registry changes its format: the stream stops before the page, over restarts, until it is mended or told to go on."""
+"""Change a registry's format so that every new record is rejected.
+
+The stream stops before the page, also after restarts. It resumes when the connector is fixed or an
+operator allows the rejections.
+"""
 
 from __future__ import annotations
 

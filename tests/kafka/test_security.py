@@ -1,4 +1,4 @@
-"""TLS, SASL and ACLs against a real broker that has all three."""
+"""Check TLS, SASL and ACLs against a real broker that uses all three."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Kill, freeze and stop the harmonise stage on a real Kafka and check exactly-once delivery."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Create, check and compare topics on a real Kafka."""
+
 from __future__ import annotations
 
 import asyncio

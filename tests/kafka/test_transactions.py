@@ -1,3 +1,5 @@
+"""Check transactional producers on a real Kafka: commits, aborts, fencing and timeouts."""
+
 from __future__ import annotations
 
 import asyncio

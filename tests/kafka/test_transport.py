@@ -1,4 +1,7 @@
-"""How the gateway proves who it is to Kafka: by certificate, by SCRAM, by token. Each over TLS, each refused when it is wrong."""
+"""Authenticate to Kafka over TLS by certificate, by SCRAM and by token.
+
+The broker refuses each method when its credentials are wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The view of trusted providers on a real Kafka: what is committed, the newest of each key, and what was taken away."""
+"""Check the provider cache on a real Kafka.
+
+The cache holds committed records only, the newest of each key, without the deleted ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The stand-in registries themselves: the same seed gives the same records, the ledger is true, and they misbehave when told."""
+"""Check the stand-in registries themselves.
+
+The same seed gives the same records, the ledger is accurate, and the registries misbehave on
+command.
+"""
 
 from __future__ import annotations
 

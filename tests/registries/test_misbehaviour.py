@@ -1,4 +1,8 @@
-"""Whatever a registry does wrong: every record is read once and no more, or the poll ends with a reason. Never fewer and "well"."""
+"""Poll registries that misbehave.
+
+The poll reads every record exactly once, or it ends with a reason. It never loses records and
+reports success.
+"""
 
 from __future__ import annotations
 

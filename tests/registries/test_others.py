@@ -1,4 +1,7 @@
-"""Registries that have no connector in the repository: a file written from the documentation alone connects each of them."""
+"""Connect registries that have no connector in the repository.
+
+Each connector file here was written from the registry's documentation alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A result service brings a person's results: a form with signed, compressed ELMO, over HTTP, answered once it is durable."""
+"""Push a person's results as an EMREX result service does.
+
+The form carries signed, compressed ELMO over HTTP. The gateway answers when the record is durable.
+"""
 
 from __future__ import annotations
 

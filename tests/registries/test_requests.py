@@ -1,4 +1,5 @@
-"""What we ask SOAP registries is valid by the registries' own schemas, taken from their WSDL or XSD files."""
+"""Validate the gateway's requests to SOAP registries with the schemas in their WSDL or XSD files.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Every saved reply of every registry goes over HTTP through its connector; how its records end is in a file a reviewer can read.
+"""Read every saved reply of every registry over HTTP through its connector.
 
-``GOLDEN=update pytest tests/registries/test_saved.py`` writes ``tests/golden/registries.json`` anew.
+A reviewer can read the results in ``tests/golden/registries.json``. ``GOLDEN=update pytest
+tests/registries/test_saved.py`` writes that file again.
 """
 
 from __future__ import annotations

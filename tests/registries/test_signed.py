@@ -1,4 +1,4 @@
-"""Registries that sign: the saved replies over the wire with message signatures and addressing, verified on both sides."""
+"""Serve saved replies with message signatures and addressing, and verify both on each side."""
 
 from __future__ import annotations
 

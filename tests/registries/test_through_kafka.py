@@ -1,4 +1,7 @@
-"""Every registry's saved replies, served over HTTP, polled, written to a real Kafka, harmonised and published: none is lost or doubled."""
+"""Send every registry's saved replies through the whole pipeline and a real Kafka.
+
+No record is lost or duplicated.
+"""
 
 from __future__ import annotations
 

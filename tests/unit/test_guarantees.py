@@ -1,4 +1,7 @@
-"""Every promise names a test that exists, and the README's record of personal data is the one that the code declares."""
+"""Check that each guarantee names a test that exists.
+
+The README's table of personal data must match the one that the code declares.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every mistake a person makes in a connector file is reported with file, line, column, code and what to do."""
+"""Plant every common mistake in a connector file.
+
+The report gives the file, line, column, code and remedy of each mistake.
+"""
 
 from __future__ import annotations
 

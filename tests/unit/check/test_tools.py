@@ -1,4 +1,4 @@
-"""What an authority does with a connector file: start one, look, save a test, compare, report."""
+"""Check the tools for connector authors: scaffold, preview, save a test, compare and report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on records: what ``when`` may look at."""
+"""Check the fields that a ``when`` condition on records may read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML is read as it looks, and what does not look as it is read is a finding."""
+"""Check that the reader takes YAML as it looks and reports everything that could mislead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Expressions select the same whether they are walked or left to their engine, and mistakes show at load."""
+"""Check that built-in and compiled expressions select the same values and report mistakes at load.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions as closures find what the jmespath library finds."""
+"""Check that compiled JMESPath expressions find the same values as the jmespath library."""
 
 from __future__ import annotations
 

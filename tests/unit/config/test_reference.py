@@ -1,4 +1,7 @@
-"""The page and the schema say what the models say, and the page's example is a connector that checks."""
+"""Check that the reference page and the JSON Schema agree with the models.
+
+The page's example is a valid connector.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML reader gives the values of an independent library, or a finding."""
+"""Check that the YAML reader gives the values of an independent library, or a finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP client against a real loopback server that misbehaves in every way a registry does."""
+"""Test the HTTP client against a loopback server that misbehaves as registries do."""
 
 from __future__ import annotations
 

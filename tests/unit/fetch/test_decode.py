@@ -1,4 +1,4 @@
-"""Bytes to documents: what is refused, what is complete, what costs how much memory."""
+"""Decode bytes into documents: refusals, complete replies and memory use."""
 
 from __future__ import annotations
 

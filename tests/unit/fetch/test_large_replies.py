@@ -1,4 +1,7 @@
-"""A SOAP reply of 50 MB over real HTTP, read by a process of its own: memory stays bounded, and nothing leaves before the end was seen."""
+"""Read a SOAP reply of 50 MB over real HTTP in a separate process.
+
+Memory stays bounded, and the reader yields no record before it has seen the end of the reply.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry's rate as the registry sees it: whatever the network delays, whoever asked before, whoever was frozen."""
+"""Measure the request rate at the registry under network delays, takeovers and frozen workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A registry with a login of its own: a token for a name and a password, kept, renewed, and never shown."""
+"""Log in to a registry with a name and a password.
+
+The client keeps and renews the token and never shows it.
+"""
 
 from __future__ import annotations
 

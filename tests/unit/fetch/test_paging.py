@@ -1,4 +1,4 @@
-"""Pagers without I/O: every stop sign, every loop, every restart."""
+"""Test pagers without I/O: every stop condition, every loop and every restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pushed records: acknowledged only once stored, refused with a reason, never stored twice by half."""
+"""Check pushed records.
+
+The gateway acknowledges a record after storing it and gives a reason for each refusal. A repeated
+message is not stored twice.
+"""
 
 from __future__ import annotations
 

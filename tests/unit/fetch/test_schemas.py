@@ -1,4 +1,4 @@
-"""Replies against their schema: offline, by file name, strict or counted."""
+"""Validate replies with their schemas: offline, by file name, strictly or with a count."""
 
 from __future__ import annotations
 

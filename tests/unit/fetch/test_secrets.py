@@ -1,4 +1,7 @@
-"""Secrets come from files that may be replaced at any moment, or from the environment; what is wrong is named, and no value is shown."""
+"""Read secrets from files, which may be replaced at any moment, or from the environment.
+
+Errors name the secret and never show its value.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Both demonstration connectors against their stand-ins: everything the ledger says was served arrives, once, in order."""
+"""Poll both demonstration registries with their connectors.
+
+Every record in the registry's ledger arrives once and in order.
+"""
 
 from __future__ import annotations
 

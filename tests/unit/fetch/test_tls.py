@@ -1,4 +1,7 @@
-"""TLS on loopback: every way a certificate can be wrong has its own reason, and mutual TLS works from PEM and PKCS#12."""
+"""Check TLS on loopback.
+
+Each fault of a certificate has its own reason. Mutual TLS accepts PEM and PKCS#12 files.
+"""
 
 from __future__ import annotations
 

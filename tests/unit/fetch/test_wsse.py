@@ -1,4 +1,8 @@
-"""WS-Security from both ends: what we sign verifies elsewhere, and nothing but the signed body of a reply is ever read."""
+"""Check WS-Security from both ends.
+
+Another implementation verifies the gateway's signatures, and the client reads only the signed body
+of a reply.
+"""
 
 from __future__ import annotations
 

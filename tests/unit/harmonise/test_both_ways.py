@@ -1,4 +1,7 @@
-"""Generated code and rule by rule: one outcome, whatever the payload, for every stream of every connector in the repository."""
+"""Check that generated code and rule functions give the same outcome for every payload.
+
+The test covers every stream of every connector in the repository.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value is read strictly or not at all."""
+"""Check that a cast reads a value strictly or refuses it."""
 
 from __future__ import annotations
 

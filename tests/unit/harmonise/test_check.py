@@ -1,4 +1,4 @@
-"""``gateway check mappings/``: each finding, from the smallest file that has it."""
+"""Produce each finding of ``gateway check mappings/`` from the smallest file that has it."""
 
 from __future__ import annotations
 

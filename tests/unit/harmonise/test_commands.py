@@ -1,4 +1,4 @@
-"""The commands that ask the tables, as a person and as a program uses them."""
+"""Run the commands that query the mapping tables and check their text and JSON output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The credit traps, each with where the fact is stated."""
+"""Check known traps of credit systems, each with the source of the fact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How a record came about, as a page an official accepts. Golden pages: run with GATEWAY_WRITE_GOLDEN=1 to write them anew, then read them."""
+"""Compare the explanation of a record with golden pages.
+
+Run with ``GATEWAY_WRITE_GOLDEN=1`` to write the pages again, and read them before you commit.
+"""
 
 from __future__ import annotations
 

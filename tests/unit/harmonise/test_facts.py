@@ -1,4 +1,4 @@
-"""The mapping files hold every row of the fact tables, and nothing else."""
+"""Check that the mapping files hold every row of the fact tables and no other rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules do what they say, and no bytes stop the harmoniser."""
+"""Check that rules do what they declare and that no payload can stop the harmoniser."""
 
 from __future__ import annotations
 

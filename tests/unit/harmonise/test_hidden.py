@@ -1,4 +1,4 @@
-"""However a character nobody can see is written into a payload, both ways of harmonising find it."""
+"""Check that both harmonising methods find an invisible character in every spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is remembered of levels and credits is what would be judged again, and holds nobody's data."""
+"""Check the cache of levels and credits.
+
+Cached results equal fresh results, and the cache holds no personal data.
+"""
 
 from __future__ import annotations
 

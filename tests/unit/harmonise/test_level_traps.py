@@ -1,4 +1,7 @@
-"""The level traps, each with where the fact is stated. A wrong level on a diploma is the worst fault this system can have."""
+"""Check known traps of qualification levels, each with the source of the fact.
+
+A wrong level on a diploma is the worst fault that this system can have.
+"""
 
 from __future__ import annotations
 

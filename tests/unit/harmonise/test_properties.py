@@ -1,4 +1,4 @@
-"""What holds for every input."""
+"""Check the properties that hold for every input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R1-R20: each code, from the smallest record that brings it about."""
+"""Produce each code of R1 to R20 from the smallest record that causes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whom a raw record is about: found by each of its identifiers, under each key, whatever else is wrong with it."""
+"""Find the data subject of a raw record.
+
+Each identifier and each key finds the person, also when the rest of the record is invalid.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private names of aiokafka that the gateway uses exist and do what the gateway needs."""
+"""Check that the private names of aiokafka that the gateway uses exist and work."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Check the CloudEvents headers of raw records and documents."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The health port over a real socket, with no Kafka anywhere."""
+"""Test the health port over a real socket, without Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is logged, by us or by a library, shows no payload, no secret and no person."""
+"""Check that no log line shows a payload, a secret or a person, including those of libraries."""
 
 from __future__ import annotations
 

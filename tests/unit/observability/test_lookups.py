@@ -1,4 +1,4 @@
-"""Lookups become labels that are bounded: never a registry's own words."""
+"""Check that lookups become bounded metric labels that never contain a registry's own words."""
 
 from __future__ import annotations
 

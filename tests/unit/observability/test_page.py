@@ -1,4 +1,7 @@
-"""The page for people: what it says, that it is well-formed and accessible, and that it loads nothing."""
+"""Check the status page.
+
+The page is well-formed and accessible, shows the right facts, and loads no other resource.
+"""
 
 from __future__ import annotations
 

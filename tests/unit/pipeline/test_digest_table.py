@@ -1,3 +1,5 @@
+"""Check the packed table of digests against a plain dictionary."""
+
 from __future__ import annotations
 
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Cutting time into windows, telling new from known, and moving a cursor: all pure."""
+"""Test the pure functions of polling: time windows, change detection and cursors."""
 
 from __future__ import annotations
 

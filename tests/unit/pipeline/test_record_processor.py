@@ -1,4 +1,4 @@
-"""From a raw record to what leaves: shadow streams and rejected new versions."""
+"""Process raw records into outgoing records: shadow streams and rejected new versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The published schemas: generated, kept inside v1, and true of everything that is rendered."""
+"""Check the published schemas.
+
+The schemas are generated, stay compatible within v1, and describe every rendered document.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public vectors of student identifiers and card numbers."""
+"""Check the public test vectors of student identifiers and card numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whatever a record holds or lacks: every literal of a document comes from it, from a table row, or from a fixed vocabulary."""
+"""Check the origin of every literal in a document.
+
+Each literal comes from the record, from a table row or from a fixed vocabulary.
+"""
 
 from __future__ import annotations
 

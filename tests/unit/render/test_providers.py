@@ -1,4 +1,4 @@
-"""Trusted providers: the published vectors, the join, and the day it is judged at."""
+"""Check trusted providers: the published vectors, the join, and the date of the assessment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands a subscriber and an authority use: schema, validate, export."""
+"""Run the commands ``schema``, ``validate`` and ``export``."""
 
 from __future__ import annotations
 

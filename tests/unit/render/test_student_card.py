@@ -1,4 +1,8 @@
-"""Student-card documents: the proposed contract's instances, the rules across fields, and what may never pass."""
+"""Check student-card documents.
+
+The tests cover the instances of the proposed contract, the rules across fields, and the documents
+that must never pass.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Documents are written as bytes, piece by piece: whatever texts a record holds, they are JSON, compact, and each piece is the record's own."""
+"""Check that documents are written as compact JSON bytes.
+
+Each part holds the texts of its own record, for every text.
+"""
 
 from __future__ import annotations
 

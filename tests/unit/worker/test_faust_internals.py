@@ -1,4 +1,4 @@
-"""The private names of Faust and aiokafka that the control plane uses exist and are called."""
+"""Check that the private names of Faust and aiokafka that the control plane uses exist and work."""
 
 from __future__ import annotations
 
