@@ -1,4 +1,4 @@
-"""Show what a connector makes of a reply: from a saved sample, or from the registry itself; nothing is published."""
+"""Show how a connector processes a saved or live reply, without publishing anything."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class PreviewedRecord:
-    """One record on its way: as served, and how it ended."""
+    """One raw record and its outcome."""
 
     raw: RawRecord
     outcome: Outcome
 
 
 class SampleReplies:
-    """Answers every request with the next saved reply; the last one stays."""
+    """A stand-in registry that answers with saved replies in order and repeats the last one."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._replies = [(_read(file), _TYPES.get(file.suffix.lower(), "")) for file in files]
         self._next = 0
 
     def __call__(self, _request: Request) -> Response:
-        """Answer."""
+        """Return the next saved reply."""
         body, media_type = self._replies[min(self._next, len(self._replies) - 1)]
         self._next += 1
         headers = {"content-type": media_type} if media_type else {}
@@ -70,7 +70,7 @@ def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connecto
 async def records(
     connector: Connector, name: str, client: RegistryClient, limit: int
 ) -> AsyncIterator[RawRecord]:
-    """Give the first records of a stream, at most ``limit``, from its first page that has any."""
+    """Yield at most ``limit`` records of a stream, from its first page that contains any."""
     cursor = connector.streams[name].cursor
     now = datetime.now(UTC)
     loops = {
@@ -98,7 +98,7 @@ async def records(
 
 
 def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float) -> str:
-    """Give an exchange as people read it: no credential, no identifier of a person, no payload."""
+    """Return one line about an exchange, without credentials, personal identifiers or payload."""
     address = redacted(reply.url or call.url)
     kind = reply.headers.get("content-type", "").split(";")[0] or "no media type"
     asked = f"{call.method} {address}" + (f" ({call.label})" if call.label else "")
@@ -116,7 +116,7 @@ async def preview_records(
 
 
 def format_record(item: PreviewedRecord) -> Iterator[str]:
-    """Give a record as people read it; personal values are masked."""
+    """Yield the lines that describe a record, with personal values masked."""
     raw, outcome = item.raw, item.outcome
     kind = f" kind {raw.kind}" if raw.kind else ""
     if raw.body is None:
@@ -137,7 +137,7 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every leaf of a plain record with its dotted path."""
+    """Yield every leaf of a plain record with its dotted path."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from flatten(inner, f"{path}.{key}" if path else key)
@@ -149,7 +149,7 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def mask_value(owner: type[Any], path: str, value: Any) -> str:
-    """Return a value as text, hidden when its field is personal."""
+    """Return a value as text, or a mask when its field is personal."""
     parts = path.split(".")
     for index, part in enumerate(parts):
         if part.isdigit():
@@ -170,7 +170,7 @@ def _format_value(value: Any) -> str:
 
 
 def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) -> Iterator[str]:
-    """Give what changes between two versions of a connector, record by record."""
+    """Yield the differences between two versions of a connector, record by record."""
     before = {item.raw.native_id: item for item in old}
     after = {item.raw.native_id: item for item in new}
     for name in [*before, *(name for name in after if name not in before)]:

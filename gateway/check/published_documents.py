@@ -1,6 +1,7 @@
-"""Hold published documents against what was promised: our own schemas, and the official shapes when they are at hand.
+"""Validate published documents against the gateway's schemas and the official shapes.
 
-Official validation costs tens of milliseconds a document and stays out of the hot path; this is for authorities, subscribers and tests.
+Official validation takes tens of milliseconds for each document, so the pipeline does not use it.
+Authorities, subscribers and tests do.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ SHAPES = {
     CREDENTIALS_TOPIC: ("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"),
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
-"""What an unsealed credential lacks until somebody seals it: not a defect of ours."""
+"""Properties that an unsealed credential lacks, because sealing adds them."""
 INSTALL_HINT = (
     "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
 )
 
 
 class DocumentValidator:
-    """Judges documents one by one; answers with what is wrong, in words. An empty answer is a pass."""
+    """A validator that returns the problems of one document. An empty list means valid."""
 
     def __init__(self, shapes: Path | None) -> None:
         self._home = shapes
@@ -63,7 +64,7 @@ class DocumentValidator:
         return self._home is not None and (self._home / "shacl").is_dir()
 
     def __call__(self, document: Any) -> list[str]:
-        """Return what is wrong with a document."""
+        """Return the problems of a document, as texts without its values."""
         topic = topic_of(document)
         if not topic:
             return [
@@ -132,7 +133,7 @@ class DocumentValidator:
 
 
 def topic_of(document: Any) -> str:
-    """Return the topic a document belongs to by what it says of itself, or nothing."""
+    """Return the topic of a document, derived from its content, or an empty text."""
     if not isinstance(document, dict):
         return ""
     kind = document.get("type")
@@ -153,7 +154,7 @@ def topic_of(document: Any) -> str:
 
 
 def _to_python_regex(text: str) -> str:
-    """Say two patterns of the shapes, written for Java, the Python way; the verdicts stay the same."""
+    """Translate two Java patterns of the shapes to Python; the results stay the same."""
     text = text.replace("^(?i)(http|https)", "^([Hh][Tt][Tt][Pp][Ss]?)")
     return re.sub(
         r"\\\\\[\[\[A-Fa-f0-9\]\\\\:\\\\\.\]\*\[%\[\\\\p\{L\}\\\\p\{Nl\}\\\\p\{Nd\}\]\]\*\\\\\]",
@@ -163,7 +164,7 @@ def _to_python_regex(text: str) -> str:
 
 
 def _root_causes(error: Any) -> list[Any]:
-    """Return what is wrong inside the form a node says it has, instead of "none of the forms fits"."""
+    """Return the errors inside the form that a node declares, instead of the general error."""
     if error.validator not in {"oneOf", "anyOf"} or not error.context:
         return [error]
     forms: dict[int, list[Any]] = {}
@@ -182,7 +183,7 @@ def _root_causes(error: Any) -> list[Any]:
 
 
 def _without_values(error: Any) -> str:
-    """Return what a schema expected without quoting the document: it may hold personal data."""
+    """Return what a schema expected, without document values, which may be personal data."""
     match error.validator:
         case "required":
             return f"misses {sorted(set(error.validator_value) - set(error.instance))}"

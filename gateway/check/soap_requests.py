@@ -1,4 +1,4 @@
-"""See whether every SOAP request fits the WSDL beside the file: built offline; nothing is sent."""
+"""Check that every SOAP request fits the WSDL file, offline and without sending anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.harmonise.tables.compiled_tables import Tables
 def findings(
     connector: Connector, document: YamlDocument, _tables: Tables | None
 ) -> Iterator[Finding]:
-    """Give operations and parameters the WSDL does not have, and templates that are not XML."""
+    """Yield operations and parameters that the WSDL lacks, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None
     absent = (
@@ -45,7 +45,7 @@ def findings(
             place = ("streams", name, *where)
             if request.operation is not None:
                 if absent:
-                    continue  # said already
+                    continue  # references.findings reports the missing file
                 if wsdl is None:
                     yield document.make_finding(
                         "missing-key",
@@ -57,7 +57,7 @@ def findings(
             for key, text in (("envelope", request.envelope), ("xml", request.xml)):
                 if text is not None and (why := _xml_problem(text)):
                     yield document.make_finding(
-                        "bad-envelope", (*place, key), f"not XML: {why}; mend it", key=False
+                        "bad-envelope", (*place, key), f"not XML: {why}; correct it", key=False
                     )
 
 
@@ -84,7 +84,7 @@ def _operation(
         named = re.search(r"keyword argument '?`?(\w+)", text)
         inner = _path_of(body, named[1]) if named else ()
         yield document.make_finding("bad-request", (*place, "body", *inner), text)
-    except Exception as error:  # noqa: BLE001 - whatever zeep says about a request is about the request
+    except Exception as error:  # noqa: BLE001 - zeep raises many types for a bad request
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         named = re.search(r"argument '(\w+)'|element (\w+)", text)
         inner = _path_of(body, named[1] or named[2]) if named else ()
@@ -106,7 +106,7 @@ def _path_of(body: Any, name: str) -> tuple[str | int, ...]:
 
 
 def _with_sample_values(value: Any) -> Any:
-    """Put a sample where a placeholder stands; only the shape is checked."""
+    """Replace each placeholder with a sample, because only the shape is checked."""
     if isinstance(value, Mapping):
         return {key: _with_sample_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -118,7 +118,7 @@ def _with_sample_values(value: Any) -> Any:
 
 
 _SAMPLE = "1"
-"""Stands for any value of any format."""
+"""The sample for a value of any format."""
 
 
 def _xml_problem(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the tests show and no rule reads: fields a registry sends and nobody maps."""
+"""Report fields that the inline tests contain and no rule reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.harmonise.values.payload import PayloadError, xml_element
 def unread_and_unknown_names(
     connector: Connector, stream: Stream, tables: Tables | None
 ) -> tuple[set[str], set[str]]:
-    """Return the names in the stream's test payloads that nothing reads, and those read that no payload has."""
+    """Return two sets of names: payload fields without a reader, and fields read but absent."""
     kind = payload_format(connector, stream)
     reads = set(find_rule_problems(connector, stream, tables, CHECK_KEY)[1])
     texts = [
@@ -57,7 +57,7 @@ def _xml_names(text: str) -> set[str]:
 def findings(
     connector: Connector, document: YamlDocument, tables: Tables | None
 ) -> Iterator[Finding]:
-    """Give one note a stream about fields nobody reads, a warning where a name was mistyped, and a note about tables nobody reads."""
+    """Yield findings about unread fields, likely typing mistakes and unused tables."""
     read = {table for stream in connector.streams.values() for table in referenced_tables(stream)}
     for table in sorted(connector.tables.keys() - read):
         yield document.make_finding(
@@ -91,7 +91,7 @@ def findings(
 
 
 def referenced_tables(stream: Stream) -> set[str]:
-    """Return the tables that the rules and loops of a stream name, however deep."""
+    """Return the tables that the rules and loops of a stream name, at any depth."""
     return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 

@@ -1,7 +1,8 @@
-"""Registries that call us: HTTP and SOAP receivers that answer in the caller's own form.
+"""Receive records from registries that call the gateway over HTTP or SOAP.
 
-The caller is told ``accepted`` only after ``store`` has returned, that is, once its records are durable. Whatever cannot be read is
-``refused``; what cannot be stored now is ``busy``, and the caller sends it again.
+The receiver answers ``accepted`` only after ``store`` has returned, because the records are durable
+then. It answers ``refused`` to a message that it cannot read. It answers ``busy`` when it cannot
+store the records now; the caller then sends the message again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import base64
 import binascii
 import hmac
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
+import structlog
 from aiohttp import web
 from cryptography import x509
 from lxml import etree
@@ -43,21 +44,21 @@ from gateway.observability import metrics
 from gateway.records import RawRecord
 
 StoreRecords = Callable[[Sequence[RawRecord]], Awaitable[None]]
-"""Make records durable; returns when they are, raises when they are not."""
+"""Make records durable. Returns when they are durable and raises an error otherwise."""
 
 STORE_SECONDS = 30.0
 RETRY_SECONDS = 5
-"""After so long a caller that was told ``busy`` may come again."""
-log = logging.getLogger(__name__)
+"""The ``Retry-After`` value of a ``busy`` answer."""
+log = structlog.get_logger()
 
 
 class _Unauthorised(Exception):
-    """The caller did not show the credentials the connector asks for."""
+    """The caller did not present the credentials that the connector requires."""
 
 
 @dataclass(slots=True)
 class PushReceiver:
-    """Receives the messages of one push connector. :meth:`handle` is an aiohttp handler and never raises."""
+    """The receiver for one push connector. :meth:`handle` is an aiohttp handler and never raises."""
 
     connector: Connector
     secrets: Secrets
@@ -67,7 +68,7 @@ class PushReceiver:
     _guard: WsSecurity | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Set up what is shared by all messages."""
+        """Create the objects that all messages share."""
         self._slots = asyncio.Semaphore(self.push_config.limits.concurrency)
         if self.push_config.security is not None:
             self._guard = WsSecurity(
@@ -87,13 +88,13 @@ class PushReceiver:
     def busy_response(
         self, context: Mapping[str, Any] = MappingProxyType({"count": 0})
     ) -> web.Response:
-        """Return what tells the caller to send the message again, and when, in the caller's form."""
+        """Return the answer that asks the caller to send the message again, and when."""
         answer = self._build_response(self.push_config.busy, {**context, "reason": "BUSY"})
         answer.headers.setdefault("Retry-After", str(RETRY_SECONDS))
         return answer
 
     def refused_response(self, reason: str) -> web.Response:
-        """Return what tells the caller that the message was not taken, in the caller's form."""
+        """Return the answer that the gateway does not accept the message."""
         return self._build_response(self.push_config.refused, {"reason": reason, "count": 0})
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -118,7 +119,7 @@ class PushReceiver:
                     else None,
                 )
             except StreamError as error:
-                log.warning("push refused connector=%s reason=%s", name, error.reason)
+                log.warning("push refused", connector=name, reason=error.reason)
                 metrics.POLLS.labels(name, "push", "refused").inc()
                 return self._build_response(
                     self.push_config.refused, {"reason": error.reason, "count": 0}
@@ -137,17 +138,19 @@ class PushReceiver:
                 async with asyncio.timeout(STORE_SECONDS):
                     await self.store(raws)
         except (GatewayError, TimeoutError, OSError, RuntimeError) as error:
-            safe_error = (
-                error if isinstance(error, GatewayError) else type(error).__name__
-            )  # only our own words are known to hold no payload
-            log.warning("push not stored connector=%s error=%s", name, safe_error)
+            # The text of another library's error may quote a payload.
+            safe_error = str(error) if isinstance(error, GatewayError) else type(error).__name__
+            log.warning("push not stored", connector=name, error=safe_error)
             metrics.POLLS.labels(name, "push", "retry").inc()
             return self.busy_response(context)
         metrics.POLLS.labels(name, "push", "ok").inc()
         return self._build_response(self.push_config.accepted, context)
 
     async def body(self, request: web.Request) -> bytes:
-        """Return the whole message; raises :class:`~gateway.errors.Halt` when it is larger than the connector allows."""
+        """Return the whole message.
+
+        Raises :class:`~gateway.errors.StreamHalted` when it is larger than the connector allows.
+        """
         limit, data = self.push_config.limits.max_response, bytearray()
         async for piece in request.content.iter_chunked(65_536):
             data += piece
@@ -158,13 +161,14 @@ class PushReceiver:
                 )
         return bytes(data)
 
-    # --- who calls
+    # --- authentication
 
     def _authenticate(self, request: web.Request) -> None:
         auth = self.push_config.auth
         filler = TemplateFiller(self.secrets)
         if auth is not None and auth.basic:
-            expected = f"{filler.text(auth.basic.username, {})}:{filler.text(auth.basic.password, {})}".encode()
+            username = filler.text(auth.basic.username, {})
+            expected = f"{username}:{filler.text(auth.basic.password, {})}".encode()
             self._require_equal(_basic(request.headers.get("Authorization", "")), expected)
         elif auth is not None and auth.bearer:
             self._require_equal(
@@ -181,7 +185,7 @@ class PushReceiver:
         elif auth is not None:
             raise StreamHalted(
                 "PROTOCOL",
-                f"{self.connector.connector}: a caller can show basic, bearer or api_key, nothing else",
+                f"{self.connector.connector}: a push connector accepts basic, bearer or api_key only",
             )
         if self.push_config.client_certificate is not None:
             self._certificate(request)
@@ -206,7 +210,7 @@ class PushReceiver:
         except (xml_signature.SignatureRefused, ValueError):
             raise _Unauthorised from None
 
-    # --- what is in it
+    # --- records
 
     def _records(self, data: bytes, request: web.Request) -> list[RawRecord]:
         name, rule = self.connector.connector, self.push_config
@@ -270,14 +274,18 @@ class PushReceiver:
         if len(items) > self.push_config.limits.max_records:
             raise StreamHalted(
                 "LIMIT_RECORDS",
-                f"{self.connector.connector}: more than {self.push_config.limits.max_records} records in one message",
+                f"{self.connector.connector}: more than {self.push_config.limits.max_records} "
+                "records in one message",
             )
         return [raw for item in items for raw in selector.to_raw_records(item)]
 
     def _means_no_records(
         self, expressions: ExpressionCache, roots: Sequence[tuple[str, Any]]
     ) -> bool:
-        """Return whether ``replies`` say that a message holds no records; what they refuse is raised."""
+        """Return whether ``replies`` classify a message as one without records.
+
+        Raises :class:`~gateway.errors.StreamHalted` when ``replies`` refuse the message.
+        """
         for answer in self.push_config.replies:
             if answer.when.path is None:
                 continue
@@ -335,7 +343,7 @@ class PushReceiver:
 
 
 def _quote_for(media_type: str) -> Callable[[str], str]:
-    """Return how a value is written into an answer, so that none can become markup."""
+    """Return the function that escapes a value for an answer, so that no value becomes markup."""
     if "xml" in media_type or "html" in media_type:
         return lambda value: escape(value, {'"': "&quot;"})
     if "json" in media_type:
@@ -351,7 +359,7 @@ def _basic(header: str) -> bytes:
 
 
 def build_application(receivers: Sequence[PushReceiver]) -> web.Application:
-    """Return an aiohttp application with every receiver at its connector's path."""
+    """Return an aiohttp application that serves each receiver at its connector's path."""
     app = web.Application(client_max_size=0)
     for receiver in receivers:
         app.router.add_post(receiver.push_config.path, receiver.handle)

@@ -1,7 +1,7 @@
-"""Read one stream of one registry: loops → windows → pages → records.
+"""Read one stream of one registry: loops, then time windows, then pages, then records.
 
-Nothing is remembered here: a page carries the position from which a restart goes on, and that position is only the caller's once the
-page is durable.
+This module stores nothing. Each page carries the position from which a restart resumes. The caller
+uses that position only after the page is durable.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from gateway.records import RawRecord
 
 PAGE_RECORDS = 1_000
 MAX_WINDOW_RESTARTS = 5
-"""How often one reading of a window is begun again because records left it meanwhile."""
+"""The number of times a window is read again because records left it meanwhile."""
 _SCAN = Cursor(scan=True)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """The time a poll asks about: ``since`` (``None``: from the beginning) up to ``until``."""
+    """The time range of a poll, from ``since`` (``None``: the beginning) up to ``until``."""
 
     since: datetime | None
     until: datetime
@@ -49,11 +49,12 @@ class TimeWindow:
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """Records to be made durable together.
+    """Records that the caller makes durable together.
 
-    ``position`` is where a restart goes on inside the window, blank after the last page, except for a change feed: there the last
-    page carries the place the next poll starts from. ``watermark`` is the newest change on the page. ``complete`` closes a full scan:
-    what was not seen in it is gone.
+    ``position`` is where a restart resumes inside the window. It is blank after the last page. For
+    a change feed, the last page carries the start of the next poll. ``watermark`` is the newest
+    change on the page. ``complete`` ends a full scan: a record that the scan did not return no
+    longer exists.
     """
 
     records: tuple[RawRecord, ...]
@@ -72,10 +73,10 @@ async def read_pages(
     position: str | None = None,
     subjects: LoopValues | None = None,
 ) -> AsyncIterator[RecordPage]:
-    """Give the pages of a stream for a window, from ``position`` on.
+    """Yield the pages of a stream for a window, starting at ``position``.
 
-    Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.Halt`; what was given before stays valid. ``subjects`` are the
-    values of outer loops whose source the gateway itself keeps.
+    Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`; earlier
+    pages stay valid. ``subjects`` are the values of outer loops that the gateway itself stores.
     """
     try:
         reader = _StreamReader(connector, stream_name, client)
@@ -88,7 +89,7 @@ async def read_pages(
             "EXPRESSION",
             f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong",
         ) from None
-    except Exception as error:  # noqa: BLE001 - a reply nobody foresaw stops its stream, never the worker; its text may hold a payload
+    except Exception as error:  # noqa: BLE001 - stop the stream, not the worker
         raise StreamHalted(
             "UNEXPECTED",
             f"{connector.connector}.{stream_name}: {_error_location(error)}; please report it",
@@ -96,7 +97,7 @@ async def read_pages(
 
 
 def _error_location(error: Exception) -> str:
-    """Return what went wrong and where, without the error's text."""
+    """Return the type and place of an error, without its text."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = next((frame for frame in reversed(frames) if "gateway" in frame.filename), frames[-1])
     return f"{type(error).__name__} in {Path(ours.filename).name}:{ours.lineno}"
@@ -117,7 +118,7 @@ def _decode_position(position: str | None) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _ReadPosition:
-    """Where the reading stands, as written into positions."""
+    """The reader's position, as stored in :attr:`RecordPage.position`."""
 
     iteration_index: int = 0
     windows: list[TimeWindow] = field(default_factory=list)
@@ -209,9 +210,8 @@ class _StreamReader:
             self._stream, self._dialogue, self._client, subjects, self._read_related_stream
         )
         if not iterations:
-            yield RecordPage(
-                (), "", last=True
-            )  # nobody to ask for: nothing was seen, so nothing is gone either
+            # Without an iteration nothing was read, so no record counts as deleted.
+            yield RecordPage((), "", last=True)
             return
         place = _ReadPosition.decode(state, len(iterations), window)
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
@@ -225,7 +225,7 @@ class _StreamReader:
             place.windows = [window]
 
     async def _read_related_stream(self, name: str) -> list[RawRecord]:
-        """Read another stream of the same connector now, because its records are what a loop goes over."""
+        """Read another stream of this connector now, because a loop iterates over its records."""
         cursor = self._connector.streams[name].cursor or _SCAN
         window = TimeWindow(cursor.start_at, self._client.now())
         reader = _StreamReader(self._connector, name, self._client)
@@ -239,7 +239,7 @@ class _StreamReader:
     async def _read_window(
         self, iterations: list[LoopIteration], place: _ReadPosition
     ) -> AsyncIterator[RecordPage]:
-        """Read the first of the place's windows, halving it as often as the registry asks."""
+        """Read the position's first window and halve it as often as the registry requires."""
         restarted, moved = False, 0
         while True:
             try:
@@ -262,7 +262,7 @@ class _StreamReader:
                         "PAGES_MOVED",
                         f"{self._where}: records leave the window faster than it can be read",
                     ) from None
-                place.pager, place.already_written = None, 0  # what was read already is unchanged
+                place.pager, place.already_written = None, 0  # unchanged records are skipped
             else:
                 return
 
@@ -270,7 +270,7 @@ class _StreamReader:
         if window.since is None:
             raise StreamHalted(
                 "WINDOW_TOO_SMALL",
-                f"{self._where}: too many results, and there is no start to halve from; set cursor.start",
+                f"{self._where}: too many results, and the window has no start; set cursor.start",
             )
         half = (window.until - window.since) / 2
         if half < self._cursor.smallest:
@@ -386,7 +386,7 @@ class _StreamReader:
     def _position_after_page(
         place: _ReadPosition, following: paging.PageRequest | None
     ) -> _ReadPosition:
-        """Return where a restart goes on once everything up to here is durable."""
+        """Return where a restart resumes after everything up to here is durable."""
         if following is not None:
             return replace(
                 place, windows=list(place.windows), pager=following.state, already_written=0
@@ -461,7 +461,7 @@ class _StreamReader:
     async def _to_raw_records(
         self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration
     ) -> Iterator[RawRecord]:
-        """Give the records of a reply; those of a document that was cut are only parsed when they are asked for."""
+        """Return an iterator over the records of a reply. Streamed records are parsed lazily."""
         if answered.reading.context:
             items = [
                 replace(item, context={**item.context, **answered.reading.context})
@@ -499,7 +499,7 @@ class _StreamReader:
 
 
 def _split_reply(raws: Iterator[RawRecord]) -> Iterator[tuple[list[RawRecord], bool]]:
-    """Cut a long reply into pages of bounded size; the last one is marked, and there always is one."""
+    """Yield a long reply in parts of bounded size, at least one, with a flag on the last part."""
     part = list(islice(raws, PAGE_RECORDS))
     while True:
         following = list(islice(raws, PAGE_RECORDS)) if len(part) == PAGE_RECORDS else []
@@ -518,8 +518,8 @@ def _cut_count(answered: RequestResult) -> int:
 
 
 class _HalveWindow(Exception):
-    """The registry asks for a smaller window."""
+    """The registry requires a smaller window."""
 
 
 class _RestartWindow(Exception):
-    """The registry no longer knows the place we stood at."""
+    """The registry no longer accepts the paging position."""

@@ -1,18 +1,18 @@
-"""Hold a reply against a schema that lies beside the connector file; nothing is ever fetched.
+"""Validate replies against a schema file next to the connector file, without network access.
 
-Registries break their own schemas, so a connector says how much that matters: ``strict`` refuses the reply, ``warn`` counts it and
-goes on.
+Some registries break their own schemas. The connector therefore sets a mode: ``strict`` refuses the
+reply, ``warn`` counts and logs the violation.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlparse
 
+import structlog
 from lxml import etree
 
 from gateway.config.connector import SchemaCheck
@@ -21,17 +21,19 @@ from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.soap import envelope
 from gateway.observability import metrics
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class LocalSchemaResolver(etree.Resolver):
-    """Finds what a schema imports by its file name, in one folder; an address is only a name."""
+    """A resolver that finds imported schemas by file name in one folder and ignores their
+    addresses.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
 
     def resolve(self, url: str, pubid: str, context: Any) -> Any:  # type: ignore[override]  # noqa: ARG002 - lxml gives three
-        """Return the file of that name, or refuse."""
+        """Return the file of that name, or raise :class:`OSError`."""
         parsed = urlparse(url or "")
         near = Path(parsed.path)
         candidates = (
@@ -46,7 +48,7 @@ class LocalSchemaResolver(etree.Resolver):
 
 
 class SchemaChecker:
-    """Checks the replies of one stream."""
+    """The schema check for the replies of one stream."""
 
     def __init__(self, rule: SchemaCheck, folder: Path, connector: str, stream: str) -> None:
         self._rule = rule
@@ -61,19 +63,23 @@ class SchemaChecker:
         )
 
     def check(self, reading: DecodedReply) -> None:
-        """Raise ``SCHEMA`` in ``strict`` mode, count in ``warn`` mode; names a line and a rule, never a value."""
+        """Validate a reply: raise ``SCHEMA`` in ``strict`` mode, count and log in ``warn`` mode.
+
+        The message names a line and a rule, never a value.
+        """
         if self._rule.mode == "off":
             return
-        found = self._violation(reading)
-        if found is None:
+        violation = self._violation(reading)
+        if violation is None:
             return
         metrics.ISSUES.labels(*self._labels, "reply_schema").inc()
         if self._rule.mode == "strict":
             raise StreamHalted(
                 "SCHEMA",
-                f"{self._where}: the reply breaks its schema {found}; set schema.mode to warn to read it all the same",
+                f"{self._where}: the reply breaks its schema {violation}; "
+                "set schema.mode to warn to read it all the same",
             )
-        log.warning("reply breaks its schema stream=%s %s", self._where, found)
+        log.warning("reply breaks its schema", stream=self._where, violation=violation)
 
     def _violation(self, reading: DecodedReply) -> str | None:
         if self._xsd is not None and reading.envelope is not None:
@@ -104,7 +110,7 @@ class SchemaChecker:
 
 
 def _outermost_in_namespace(element: etree._Element, namespace: str) -> Iterator[etree._Element]:
-    """Give the outermost elements of a namespace: what a schema speaks about, inside what it does not."""
+    """Yield the outermost elements of the schema's namespace."""
     if (etree.QName(element).namespace or "") == namespace:
         yield element
         return
@@ -131,7 +137,8 @@ def _json_schema(path: Path, where: str) -> Any:
     except ImportError:
         raise StreamHalted(
             "SCHEMA_UNREADABLE",
-            f"{where}: checking replies against a JSON Schema needs qualification-gateway[validate]",
+            f"{where}: checking replies against a JSON Schema needs "
+            "qualification-gateway[validate]",
         ) from None
     try:
         return Draft202012Validator(json.loads(path.read_bytes()))
