@@ -129,7 +129,7 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
 
 
 async def run_exchange(connector: Connector, name: str, example: InlineTest) -> list[RawRecord]:
-    """Return the raw records of an exchange; raises :class:`Failed`."""
+    """Return the raw records of an exchange; raises :class:`ExchangeFailed`."""
     opened = without_credentials(connector)
     now = example.now or example.until or datetime(2026, 1, 1, tzinfo=UTC)
     cursor = connector.streams[name].cursor

@@ -1,7 +1,8 @@
-"""From one page to the next, for every way registries have of saying so.
+"""Go from one page to the next, for every paging scheme that a connector can name.
 
-A pager is a generator without I/O: it yields what to ask for, is sent what came back, and ends. ``Ask.state`` is what a restart
-needs to ask for that page again. A link seen before, a page served twice and a total that was not reached are errors, never an end.
+A pager is a generator without I/O. It yields a :class:`PageRequest`, receives a :class:`PageReply`,
+and ends after the last page. A restart uses ``PageRequest.state`` to request that page again. A
+repeated link, a repeated page and a total that is not reached are errors, never an end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gateway.errors import RetryLater, StreamHalted
 
 State = dict[str, Any]
 Expression = Callable[[Any], list[Any]]
-"""A compiled expression: a document's root in, the values found out."""
+"""A compiled expression that takes a document's root and returns the values."""
 
 MAX_EMPTY = 50
 _LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[^;,\"=]+(?:=(?:\"[^\"]*\"|[^;,\"]*))?)*)")
@@ -29,9 +30,9 @@ _ATOM = "{http://www.w3.org/2005/Atom}"
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What to ask for next: variables for the request's template, or a whole URL.
+    """The next request: variables for the request's template, or a whole URL.
 
-    ``probe``: the page is only looked at to find the way; its records come later.
+    A ``probe`` page only shows the way; its records come later.
     """
 
     state: State
@@ -42,7 +43,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageReply:
-    """What a pager may know of a page: its decoded document, its links, how many records it held and their digest."""
+    """The facts about a page that a pager may use: root, links, record count and digest."""
 
     root: Any
     url: str
@@ -52,7 +53,7 @@ class PageReply:
 
     @property
     def digest(self) -> str:
-        """What changes with any record, blank without records; only pagers that can repeat a page ask, and once."""
+        """A digest that changes with any record, blank without records, computed on demand."""
         return self.content() if self.count else ""
 
 
@@ -61,11 +62,14 @@ Pager = Callable[[State | None], PageSteps]
 
 
 class WindowShrunk(Exception):
-    """Fewer records stand in the window than when it was begun: those behind moved up, and counting on would pass some over."""
+    """The window holds fewer records than at its start, so continuing would skip some of them."""
 
 
 def window_total(state: State | None, seen: PageReply, look: Expression | None) -> State:
-    """Return what the reply says of the whole window, for the next page's state; raise :class:`Moved` when it has shrunk meanwhile."""
+    """Return the window's total for the state of the next page.
+
+    Raises :class:`WindowShrunk` when the total is smaller than before.
+    """
     values = look(seen.root) if look is not None else []
     if not first_text(values):
         return state or {}
@@ -76,7 +80,7 @@ def window_total(state: State | None, seen: PageReply, look: Expression | None) 
 
 
 class LoopDetector:
-    """Notices loops and repeated pages during one run."""
+    """A detector for paging loops and repeated pages during one run."""
 
     def __init__(self) -> None:
         self._places: set[str] = set()
@@ -85,7 +89,7 @@ class LoopDetector:
         self._empty = 0
 
     def before_request(self, place: str) -> None:
-        """Raise ``CURSOR_LOOP`` when a page is about to be asked for a second time."""
+        """Raise ``CURSOR_LOOP`` when a page would be requested a second time."""
         if place in self._places:
             raise StreamHalted(
                 "CURSOR_LOOP",
@@ -94,7 +98,11 @@ class LoopDetector:
         self._places.add(place)
 
     def after_reply(self, seen: PageReply) -> None:
-        """Raise ``PAGE_REPEATED`` when the same records come twice in a row, ``CURSOR_LOOP`` when they come again later or never end."""
+        """Check a page against the earlier ones.
+
+        Raises ``PAGE_REPEATED`` when the same records come twice in a row. Raises ``CURSOR_LOOP``
+        when they come again later, or after too many empty pages.
+        """
         digest = seen.digest
         if digest and digest == self._previous:
             raise RetryLater(
@@ -118,18 +126,18 @@ class LoopDetector:
 
 
 def single_page(_: State | None) -> PageSteps:
-    """One page is all there is."""
+    """Request the only page."""
     yield PageRequest({"page": 0})
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeFeed:
-    """A change feed that is asked again from its newest position until nothing new comes."""
+    """A change feed, requested from its newest position until nothing new arrives."""
 
     position: Callable[[], str]
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Ask until the position stays where it is."""
+        """Request pages until the position no longer changes."""
         number = int(state["page"]) if state else 0
         while True:
             before = self.position()
@@ -141,23 +149,23 @@ class ChangeFeed:
 
 @dataclass(frozen=True, slots=True)
 class LinkHeader:
-    """The next URL is in the ``Link`` header (RFC 8288)."""
+    """Paging by the URL in the ``Link`` header (RFC 8288)."""
 
     relation: str = "next"
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Follow links until there is none."""
+        """Follow links until a reply has none."""
         return _follow_urls(state, lambda seen: link(seen.links, self.relation))
 
 
 @dataclass(frozen=True, slots=True)
 class NextUrl:
-    """The next URL is in the reply's document."""
+    """Paging by a URL in the reply's document."""
 
     look: Expression
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Follow URLs until there is none."""
+        """Follow URLs until a reply has none."""
         return _follow_urls(state, lambda seen: first_text(self.look(seen.root)))
 
 
@@ -176,13 +184,16 @@ def _follow_urls(state: State | None, find: Callable[[PageReply], str | None]) -
 
 @dataclass(frozen=True, slots=True)
 class CursorToken:
-    """The reply names a token that asks for the next page. The first request has none."""
+    """Paging by a token that the reply contains. The first request has no token."""
 
     look: Expression
     more: Expression | None = None
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Pass tokens back until there is none; a token that repeats is the end only when nothing came with it."""
+        """Send tokens back until a reply has none.
+
+        A repeated token is the end only when the page is empty.
+        """
         watch = LoopDetector()
         token = state.get("token") if state else None
         while True:
@@ -203,9 +214,10 @@ class CursorToken:
 
 @dataclass(frozen=True, slots=True)
 class PageNumber:
-    """Pages are counted from ``start``. Whatever stop signs the reply has are read; without any, an empty page ends it.
+    """Paging by numbers from ``start``, up to the end signs of the reply or an empty page.
 
-    An empty page that says more follow raises ``PAGE_EMPTY`` unless ``gaps`` allows it: going on would pass its records over.
+    An empty page that announces more pages raises ``PAGE_EMPTY`` unless ``gaps`` allows it, because
+    continuing would skip records.
     """
 
     start: int = 1
@@ -216,7 +228,7 @@ class PageNumber:
     gaps: bool = False
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Count up until a stop sign."""
+        """Count up until an end sign."""
         watch = LoopDetector()
         page = int(state["page"]) if state else self.start
         received = int(state.get("got", 0)) if state else 0
@@ -260,14 +272,14 @@ class PageNumber:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Pages are asked for by how many records to skip."""
+    """Paging by the number of records to skip."""
 
     size: int
     start: int = 0
     total: Expression | None = None
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Skip ahead by what was received until a stop sign."""
+        """Skip the received records until an end sign."""
         watch = LoopDetector()
         offset = int(state["offset"]) if state else self.start
         total_state = {"total": state["total"]} if state and "total" in state else {}
@@ -285,7 +297,10 @@ class Offset:
 def is_last_by_count(
     seen: PageReply, received: int, total: Expression | None, size: int | None
 ) -> bool:
-    """Return whether counting says that the last page was reached; raise ``COUNT_MISMATCH`` when it stops short of its total."""
+    """Return whether the record counts show that this is the last page.
+
+    Raises ``COUNT_MISMATCH`` when the pages end before the total is reached.
+    """
     if total is not None:
         expected = parse_count(total(seen.root), "the total")
         if received >= expected:
@@ -301,18 +316,21 @@ def is_last_by_count(
 
 @dataclass(frozen=True, slots=True)
 class AtomArchive:
-    """An archived Atom feed (RFC 5005): walk back to where the window starts, then read forward, oldest first."""
+    """An archived Atom feed (RFC 5005).
+
+    The pager walks back to the start of the window, then reads forward, oldest first.
+    """
 
     since: datetime | None = None
-    """Where the window starts; without one, from the first archive on."""
+    """The start of the window; ``None`` means the first archive."""
     last_seen: str = ""
-    """The entry the last poll ended with; the walk back ends where it stands."""
+    """The last entry of the previous poll; the walk back ends at it."""
     entry_id: Expression | None = None
     previous: str = "prev-archive"
     max_documents: int = 10_000
 
     def __call__(self, state: State | None) -> PageSteps:
-        """Find the oldest feed that matters, then follow ``next-archive``."""
+        """Find the oldest feed of the window, then follow ``next-archive``."""
         watch = LoopDetector()
         visited: list[tuple[str | None, set[str | None]]] = []
         url = state.get("url") if state else None
@@ -385,7 +403,7 @@ def link(headers: Sequence[str], relation: str) -> str | None:
 
 
 def first_text(values: list[Any]) -> str | None:
-    """Return the first value as text, ``None`` when there is nothing."""
+    """Return the first value as text, or ``None`` when there is none."""
     for value in values:
         text = "".join(map(str, value.itertext())) if isinstance(value, etree._Element) else value  # noqa: SLF001 - lxml has no public name for it
         if text is not None and text is not False and str(text).strip():
@@ -394,7 +412,7 @@ def first_text(values: list[Any]) -> str | None:
 
 
 def is_true(values: list[Any]) -> bool:
-    """Return whether a stop sign says that there is more."""
+    """Return whether the value announces more pages."""
     if values and isinstance(values[0], bool):
         return values[0]
     text = first_text(values)
@@ -402,7 +420,10 @@ def is_true(values: list[Any]) -> bool:
 
 
 def parse_count(values: list[Any], what: str) -> int:
-    """Return a whole number a reply states; raise ``COUNT_MISSING`` when it does not."""
+    """Return the whole number that a reply states.
+
+    Raises ``COUNT_MISSING`` when the reply states none.
+    """
     text = first_text(values)
     try:
         return int(float(text)) if text else int("")

@@ -58,7 +58,7 @@ class _Unauthorised(Exception):
 
 @dataclass(slots=True)
 class PushReceiver:
-    """The receiver for one push connector. :meth:`handle` is an aiohttp handler and never raises."""
+    """The receiver for one push connector; :meth:`handle` is an aiohttp handler and never raises."""
 
     connector: Connector
     secrets: Secrets

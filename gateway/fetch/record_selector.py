@@ -1,4 +1,4 @@
-"""From decoded documents to records: which nodes are records, what they are called, what is kept of their surroundings."""
+"""Select the records of decoded documents, with their ids and the context to keep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
 
 
 class ExpressionCache:
-    """Compiles the expressions of one connector, each text once."""
+    """The compiled expressions of one connector."""
 
     def __init__(self, namespaces: Mapping[str, str]) -> None:
         self._namespaces = dict(namespaces)
@@ -46,7 +46,7 @@ class ExpressionCache:
     def matches(
         self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]
     ) -> bool:
-        """Return whether a node fits a condition with a path."""
+        """Return whether a node satisfies a condition with a path."""
         key = (
             kind,
             condition.path or "",
@@ -64,7 +64,7 @@ class ExpressionCache:
 
 
 def stripped_text(value: Any) -> str:
-    """Return a found value as text without white space around it."""
+    """Return a value as text without surrounding white space."""
     return spelled(value).strip()
 
 
@@ -72,12 +72,12 @@ MAX_ID = 255
 _INVISIBLE_CHARACTERS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
-"""What nobody sees: two ids that differ in it look the same to everybody."""
+"""Invisible characters: ids that differ only in these look identical."""
 
 
 @dataclass(slots=True)
 class SelectedNode:
-    """A node that is a record, with where it was found. ``outer`` is what ``keep`` looks from in JSON."""
+    """A node that is a record, with its surroundings. In JSON, ``keep`` reads from ``keep_root``."""
 
     kind: PayloadKind
     node: Any
@@ -85,13 +85,13 @@ class SelectedNode:
     root: Any
     context: Mapping[str, str] = field(default_factory=dict)
     deleted_id: str = ""
-    """The native id of a record that turned out not to exist any more."""
+    """The native id of a record that no longer exists."""
     body: bytes | None = None
-    """The node as bytes, once they were asked for: see :meth:`Selector.body`."""
+    """The serialised node, once computed: see :meth:`RecordSelector.body`."""
 
 
 class RecordSelector:
-    """Finds the records of one stream and turns each into a :class:`~gateway.records.Raw`."""
+    """A selector that turns the records of one stream into :class:`~gateway.records.RawRecord`."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class RecordSelector:
     def streamed_items(
         self, document: DecodedDocument, context: Mapping[str, str]
     ) -> Iterator[SelectedNode]:
-        """Give the records of a document that was cut while it streamed, each a document of its own."""
+        """Yield the records of a streamed document, each as its own document."""
         for piece in document.streamed_records or ():
             node = etree.fromstring(piece, xml_parser.TRUSTED_PARSER)
             yield SelectedNode("xml", node, node, document.root, context, body=piece)
@@ -141,11 +141,11 @@ class RecordSelector:
     def evaluate(
         self, kind: str, expression: str, node: Any, context: Mapping[str, Any]
     ) -> list[Any]:
-        """Return what an expression finds."""
+        """Return the values of an expression."""
         return self._expressions(kind, expression)(node, context)
 
     def text(self, item: SelectedNode, expression: str) -> str:
-        """Return the first text an expression finds in a record, blank when there is none."""
+        """Return the first text of an expression in a record, or an empty text."""
         context = {**item.context, "root": item.root} if "$root" in expression else item.context
         for value in self.evaluate(item.kind, expression, item.node, context):
             if text := stripped_text(value):
@@ -153,13 +153,13 @@ class RecordSelector:
         return ""
 
     def matches(self, item: SelectedNode, condition: Condition | None) -> bool:
-        """Return whether a record fits a condition that has a path."""
+        """Return whether a record satisfies a condition that has a path."""
         return condition is not None and self._expressions.matches(
             item.kind, condition, item.node, item.context
         )
 
     def to_raw_records(self, item: SelectedNode) -> Iterator[RawRecord]:
-        """Give a record, then the records inside it."""
+        """Yield a record, then the records inside it."""
         stream = self._stream
         body = self.body(item)
         native_id = (
@@ -198,7 +198,7 @@ class RecordSelector:
 
     @staticmethod
     def body(item: SelectedNode) -> bytes:
-        """Return the bytes of a record, written once: what is kept of it, and what a repeated page is recognised by."""
+        """Return the bytes of a record, serialised once."""
         if item.body is None:
             item.body = (
                 element_bytes(item.node)
@@ -208,7 +208,10 @@ class RecordSelector:
         return item.body
 
     def native_id(self, item: SelectedNode, body: bytes) -> str:
-        """Return the parts of the id joined by ``/``; a record without one gets a name from its content, and is rejected later."""
+        """Return the parts of the id, joined by ``/``.
+
+        A record without an id gets one from its content, and the pipeline rejects it later.
+        """
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
         if not joined.isascii():
@@ -224,7 +227,7 @@ class RecordSelector:
         return self._hash_personal_id(joined)
 
     def _hash_personal_id(self, native_id: str) -> str:
-        """Return an id that names a person as a keyed hash, any other as it is."""
+        """Return a keyed hash of an id that names a person, and any other id unchanged."""
         key = self._stream.id_key
         if key is None:
             return native_id
@@ -233,7 +236,7 @@ class RecordSelector:
         ]
 
     def position(self, item: SelectedNode) -> str:
-        """Return where in a change feed a record stands."""
+        """Return the position of a record in a change feed."""
         cursor = self._stream.cursor
         return self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
 
@@ -271,7 +274,10 @@ _MILLISECONDS = 100_000_000_000
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Return the moment a text states, or ``None``: then the watermark stays and the record is read again."""
+    """Return the time that a text states, or ``None``.
+
+    With ``None`` the watermark does not move, so the record is read again.
+    """
     text = text.strip().rstrip(".")
     if text.isascii() and text.isdigit() and len(text) in {10, 13}:
         seconds = int(text) / 1000 if int(text) > _MILLISECONDS else int(text)

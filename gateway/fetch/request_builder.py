@@ -35,7 +35,7 @@ class TemplateFiller:
         self._separator = separator
 
     def text(self, source: str | Secret, values: Values) -> str:
-        """Return a text with its placeholders replaced; raises :class:`~gateway.errors.Halt` when one has no value."""
+        """Return a text with its placeholders replaced; raises :class:`~gateway.errors.StreamHalted` when one has no value."""
         if isinstance(source, Secret):
             return secret_text(self._secrets, source.secret)
         try:

@@ -69,7 +69,7 @@ class RequestRunner:
     log_prefix: str
     now: Callable[[], datetime]
     record_path: RecordPath | None = None
-    """See :attr:`gateway.fetch.decode.chain.Reader.place`."""
+    """See :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`."""
     _guard: WsSecurity | None = None
     _secret_values: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -96,7 +96,7 @@ class RequestRunner:
     ) -> RequestResult:
         """Send a request until it is answered, and read the answer.
 
-        Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.Halt`. ``url`` replaces the request's own address: the
+        Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`. ``url`` replaces the request's own address: the
         registry named it in an earlier reply.
         """
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)

@@ -15,7 +15,10 @@ from pathlib import Path
 from gateway.errors import StreamHalted
 
 Secrets = Callable[[str], bytes]
-"""Give the bytes of a secret by name; raises :class:`~gateway.errors.Halt` with ``SECRET_MISSING`` when there is none."""
+"""A function that returns the bytes of a secret by name.
+
+It raises :class:`~gateway.errors.StreamHalted` with ``SECRET_MISSING`` when there is none.
+"""
 
 
 class FileSecrets:

@@ -1,7 +1,7 @@
-"""XML from strangers: no DOCTYPE, no entities, no network, bounded depth and size, names that comments cannot cut.
+"""Parse untrusted XML without DOCTYPE, entities or network, with bounded depth and size.
 
-A document is either refused with a reason or complete. Large ones are cut into records while they stream, and no record is
-handed out before the document's end was seen.
+A document is either complete or refused with a reason. Large documents are cut into records while
+they stream. No record is returned before the end of the document was read.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ _BOM_NAMES = (
 TRUSTED_PARSER = etree.XMLParser(
     resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
 )
-"""For what this module has parsed before and written itself."""
+"""A parser for documents that this module parsed and wrote itself."""
 
 
 def charset(
     head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False
 ) -> str:
-    """Return the one encoding a body has; raise ``ENCODING`` or ``ENCODING_CONFLICT`` rather than guess.
+    """Return the encoding of a body; raise ``ENCODING`` or ``ENCODING_CONFLICT`` if unsure.
 
-    The connector's own ``charset`` wins. Otherwise byte order mark, transport and XML declaration have to agree.
+    The connector's ``charset`` wins. Otherwise byte order mark, transport and XML declaration must
+    agree.
     """
     if configured:
         return _accepted_charset(configured)
@@ -81,7 +82,7 @@ def _accepted_charset(name: str) -> str:
 
 
 def reject_empty_or_html(body: ReplyBody, where: str) -> None:
-    """Raise when a body is empty or a web page: neither is ever "no records"."""
+    """Raise an error for an empty body or a web page, because neither means "no records"."""
     head = body.head(2048)
     if not head.strip():
         raise RetryLater(
@@ -108,20 +109,20 @@ def parse(
 
 
 def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
-    """Return the root of a complete document that is in memory."""
+    """Return the root of a complete document in memory."""
     return parse(ReplyBody.from_bytes(data), where=where)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPath:
-    """Where records stand: their own tag and those of the elements right above, in Clark notation, the record's last."""
+    """The path of records: their tag and the tags above it, in Clark notation, outermost first."""
 
     path: tuple[str, ...]
     depth: int | None = None
-    """How deep a record is, the root being 1; ``None`` for anywhere."""
+    """The depth of a record, where the root is 1; ``None`` means any depth."""
 
     def matches(self, element: etree._Element) -> bool:
-        """Whether an element of the record's own tag is a record."""
+        """Return whether an element with the record's tag is a record."""
         if self.depth is not None and self.depth != 1 + sum(1 for _ in element.iterancestors()):
             return False
         above: Any = element
@@ -133,7 +134,7 @@ class RecordPath:
 
 
 class StreamedRecords:
-    """Serialised records of a document that is complete, in memory or on disk; read once."""
+    """Serialised records of a complete document, in memory or on disk; readable once."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
@@ -147,7 +148,7 @@ class StreamedRecords:
         self.count += 1
 
     def digest(self) -> str:
-        """Return what changes when any record does; to be asked for before they are read."""
+        """Return a digest of all records; call it before you iterate over them."""
         self._file.seek(0)
         return hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
 
@@ -166,7 +167,7 @@ def stream_records(
     configured: str | None = None,
     where: str = "reply",
 ) -> tuple[etree._Element, StreamedRecords]:
-    """Return a document without the outermost elements at a place, and those beside it, in bounded memory."""
+    """Return a document without its outermost records, and these records, in bounded memory."""
     return _parse(body, place, transport=transport, configured=configured, where=where)
 
 
@@ -212,7 +213,10 @@ def _parse(
 
 
 def _needs_no_element_checks(body: ReplyBody) -> bool:
-    """Whether a document can hold neither a DOCTYPE nor too many elements: then nobody has to look at each while it is read."""
+    """Return whether a document has neither a DOCTYPE nor too many elements.
+
+    Such a document needs no check of each element while it is parsed.
+    """
     marks, before = 0, b""
     for piece in body.chunks():
         marks += piece.count(b"<")
@@ -223,7 +227,7 @@ def _needs_no_element_checks(body: ReplyBody) -> bool:
 
 
 class _RecordStreamer:
-    """Takes records out of a document while it is read."""
+    """A collector that takes records out of a document while it is parsed."""
 
     def __init__(self, place: RecordPath | None, where: str) -> None:
         self._place = place
@@ -233,7 +237,7 @@ class _RecordStreamer:
         self.records = StreamedRecords()
 
     def check_events(self, events: Iterable[Any]) -> None:
-        """Look at every element."""
+        """Check every element against the limits."""
         for event, element in events:
             if event == "start":
                 self._depth += 1
@@ -252,7 +256,7 @@ class _RecordStreamer:
                 self.take_finished_records(((event, element),))
 
     def take_finished_records(self, events: Iterable[Any]) -> None:
-        """Take records that have ended; one that stands inside another is left to it."""
+        """Take finished records; a nested record stays inside its outer one."""
         place = self._place
         for _, element in events:
             if place is None or not place.matches(element):
@@ -277,14 +281,14 @@ class _RecordStreamer:
 
 
 def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
-    """Raise when something inside an element that is itself ``depth`` deep is nested too deep."""
+    """Raise when a descendant of an element at ``depth`` exceeds the limit."""
     if depth > MAX_DEPTH or _at_depth(MAX_DEPTH - depth + 1)(element):
         raise _too_deep(where)
 
 
 @lru_cache(maxsize=MAX_DEPTH)
 def _at_depth(levels: int) -> etree.XPath:
-    """Return the test for an element so many levels below another."""
+    """Return the test for an element that many levels below another."""
     return etree.XPath(f"boolean({'/'.join('*' * levels)})")
 
 

@@ -25,8 +25,9 @@ log = structlog.get_logger()
 
 
 class LocalSchemaResolver(etree.Resolver):
-    """A resolver that finds imported schemas by file name in one folder and ignores their
-    addresses.
+    """A resolver that finds imported schemas by file name in one folder.
+
+    It ignores the address of an import.
     """
 
     def __init__(self, folder: Path) -> None:
