@@ -112,23 +112,25 @@ class Catalogue(Registry):
     ) -> web.Response:
         records = self._current_records(stream)
         pages = max(1, -(-len(records) // size))
-        shown, more = page, page < pages
+        shown_page, has_more = page, page < pages
         match trouble.kind if trouble else "":
             case "repeated_page":
-                shown = max(1, page - 1)
+                shown_page = max(1, page - 1)
             case "loop":
-                shown, more = (page - 1) % pages + 1, True
+                shown_page, has_more = (page - 1) % pages + 1, True
             case "empty_page":
-                shown, more = pages + 1, True
+                shown_page, has_more = pages + 1, True
         items = b",".join(
-            self.serve_records(stream, records[(shown - 1) * size : shown * size], trouble)
+            self.serve_records(
+                stream, records[(shown_page - 1) * size : shown_page * size], trouble
+            )
         )
         head = json.dumps(
             {
                 "pageSize": size,
                 "pageNumber": page,
                 "hasPreviousPage": page > 1,
-                "hasNextPage": more,
+                "hasNextPage": has_more,
                 "totalPages": pages,
             },
         ).encode()
@@ -144,22 +146,22 @@ class Catalogue(Registry):
 
 
 def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
-    dice = stock.random_source(entry.number)
-    subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS)
-    kind = dice.choice(_FICTION["programmes"])
+    random_source = stock.random_source(entry.number)
+    subject, institution = random_source.choice(SUBJECTS), random_source.choice(_INSTITUTIONS)
+    kind = random_source.choice(_FICTION["programmes"])
     level, eqf, code = kind["level"], kind["eqf"], str(_FIRST_CODE + entry.number)
     names = {
         language: f"{kind['names'][language]} {subject.names[language]}"
         for language in _FICTION["languages"]
     }
-    begins: date | str = date(2014 + dice.randrange(10), 9, 1)
-    match choose_flaw(dice, FLAWS):
+    first_day: date | str = date(2014 + random_source.randrange(10), 9, 1)
+    match choose_flaw(random_source, FLAWS):
         case "unknown level":
             level = "6++"
         case "no title":
             names = {}
         case "impossible date":
-            begins = "2022-06-31"
+            first_day = "2022-06-31"
         case "level conflict":
             eqf += 1
     return {
@@ -178,28 +180,28 @@ def _programme(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
         "studyLoad": {"studyLoadUnit": kind["unit"], "value": kind["load"]},
         "fieldsOfStudy": subject.isced_f,
         "learningOutcomes": [_language_texts({"en": outcome}) for outcome in subject.outcomes],
-        "teachingLanguage": dice.choice(("nld", "eng")),
-        "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
-        "link": f"https://www.{where.domain}/programmes/{code}",
-        "organization": _organization(where),
-        "validFrom": str(begins),
+        "teachingLanguage": random_source.choice(("nld", "eng")),
+        "modeOfDelivery": [random_source.choice(("situated", "online", "hybrid"))],
+        "link": f"https://www.{institution.domain}/programmes/{code}",
+        "organization": _organization(institution),
+        "validFrom": str(first_day),
         "validTo": None,
     }
 
 
 def _course(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
-    dice = stock.random_source(entry.number)
-    subject, where = dice.choice(SUBJECTS), dice.choice(_INSTITUTIONS[:2])
+    random_source = stock.random_source(entry.number)
+    subject, institution = random_source.choice(SUBJECTS), random_source.choice(_INSTITUTIONS[:2])
     names = {language: f"Module {subject.names[language]}" for language in _FICTION["languages"]}
-    level = dice.choice(("6", "6", "7"))
-    begins: date | str = date(2024, 9, 2) + timedelta(weeks=dice.randrange(100))
-    match choose_flaw(dice, FLAWS[:3]):
+    level = random_source.choice(("6", "6", "7"))
+    first_day: date | str = date(2024, 9, 2) + timedelta(weeks=random_source.randrange(100))
+    match choose_flaw(random_source, FLAWS[:3]):
         case "unknown level":
             level = "intermediate"
         case "no title":
             names = {}
         case "impossible date":
-            begins = "2025-11-31"
+            first_day = "2025-11-31"
     return {
         "courseId": stock.name(entry.number),
         "primaryCode": {"codeType": "identifier", "code": f"M-{entry.number + 1:05d}"},
@@ -208,16 +210,16 @@ def _course(stock: RecordStore, entry: StoredEntry) -> dict[str, Any]:
             {"en": f"An introduction to {subject.names['en'].lower()}."}
         ),
         "levelOfQualification": level,
-        "studyLoad": {"studyLoadUnit": "ects", "value": dice.choice((2.5, 5, 7.5, 15))},
+        "studyLoad": {"studyLoadUnit": "ects", "value": random_source.choice((2.5, 5, 7.5, 15))},
         "fieldsOfStudy": subject.isced_f,
         "learningOutcomes": [_language_texts({"en": outcome}) for outcome in subject.outcomes],
         "admissionRequirements": _language_texts({"en": "Secondary education"}),
-        "teachingLanguage": dice.choice(("nld", "eng")),
-        "modeOfDelivery": [dice.choice(("situated", "online", "hybrid"))],
-        "microCredential": dice.random() < 0.3,  # noqa: PLR2004
-        "link": f"https://www.{where.domain}/courses/M-{entry.number + 1:05d}",
-        "organization": _organization(where),
-        "firstStartDate": str(begins),
+        "teachingLanguage": random_source.choice(("nld", "eng")),
+        "modeOfDelivery": [random_source.choice(("situated", "online", "hybrid"))],
+        "microCredential": random_source.random() < 0.3,  # noqa: PLR2004
+        "link": f"https://www.{institution.domain}/courses/M-{entry.number + 1:05d}",
+        "organization": _organization(institution),
+        "firstStartDate": str(first_day),
     }
 
 
@@ -225,16 +227,16 @@ def _language_texts(texts: dict[str, str]) -> list[dict[str, str]]:
     return [{"language": language, "value": value} for language, value in texts.items()]
 
 
-def _organization(where: Institution) -> dict[str, Any]:
+def _organization(institution: Institution) -> dict[str, Any]:
     return {
-        "organizationId": where.code,
-        "name": _language_texts(where.names),
+        "organizationId": institution.code,
+        "name": _language_texts(institution.names),
         "countryCode": _FICTION["country"],
         "otherCodes": [
-            {"codeType": "schac_home", "code": where.domain},
-            {"codeType": "pic", "code": where.pic},
+            {"codeType": "schac_home", "code": institution.domain},
+            {"codeType": "pic", "code": institution.pic},
         ],
-        "link": f"https://www.{where.domain}",
+        "link": f"https://www.{institution.domain}",
     }
 
 

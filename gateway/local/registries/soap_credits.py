@@ -148,20 +148,20 @@ class StudentRecords(Registry):
         trouble: Misbehaviour | None,
     ) -> web.Response:
         pages = max(1, -(-len(records) // size))
-        shown, more = page, page < pages
+        shown_page, has_more = page, page < pages
         match trouble.kind if trouble else "":
             case "repeated_page":
-                shown = max(1, page - 1)
+                shown_page = max(1, page - 1)
             case "loop":
-                shown, more = (page - 1) % pages + 1, True
+                shown_page, has_more = (page - 1) % pages + 1, True
             case "empty_page":
-                shown, more = pages + 1, True
+                shown_page, has_more = pages + 1, True
         contents = self.serve_records(
-            operation.lower(), records[(shown - 1) * size : shown * size], trouble
+            operation.lower(), records[(shown_page - 1) * size : shown_page * size], trouble
         )
         head = (
             f"<t:page><t:number>{page}</t:number><t:records>{len(records)}</t:records>"
-            f"<t:more>{str(more).lower()}</t:more></t:page>"
+            f"<t:more>{str(has_more).lower()}</t:more></t:page>"
         )
         body = (
             f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}'
@@ -181,22 +181,29 @@ class StudentRecords(Registry):
 
 
 def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
-    dice = stock.random_source(entry.number)
-    who, where, subject = person(dice), dice.choice(_INSTITUTIONS), dice.choice(SUBJECTS)
-    wrong = choose_flaw(dice, FLAWS)
-    degree = dice.choice(_FICTION["degrees"])
+    random_source = stock.random_source(entry.number)
+    student, institution, subject = (
+        person(random_source),
+        random_source.choice(_INSTITUTIONS),
+        random_source.choice(SUBJECTS),
+    )
+    flaw = choose_flaw(random_source, FLAWS)
+    degree = random_source.choice(_FICTION["degrees"])
     points, level, kind = degree["points"], degree["level"], "degree"
     names = {
         language: f"{degree['names'][language]}, {subject.names[language]}"
         for language in _FICTION["languages"]
     }
     if stock.stream == "credits":
-        points, kind = dice.choice((1, 3, 5, 10)), dice.choice(("course", "course", "micro"))
+        points, kind = (
+            random_source.choice((1, 3, 5, 10)),
+            random_source.choice(("course", "course", "micro")),
+        )
         names = {language: subject.names[language] for language in _FICTION["languages"]}
     names = names_in_version(names, entry.version)
-    awarded: date | str = date(2018, 1, 8) + timedelta(days=dice.randrange(2400))
+    awarded: date | str = date(2018, 1, 8) + timedelta(days=random_source.randrange(2400))
     eqf = level
-    match wrong:
+    match flaw:
         case "unknown level":
             level = "9"
         case "no title":
@@ -208,17 +215,17 @@ def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
         case "before the framework":
             awarded = date(2009, 5, 29)
     parts = [
-        _student(who, where, stock.name(entry.number)),
-        _institution("awardedBy", where),
+        _student(student, institution, stock.name(entry.number)),
+        _institution("awardedBy", institution),
         *(_language_element("name", language, name) for language, name in names.items()),
         _level(level, eqf),
         _text_element("field", subject.isced_f),
         _credit_element(points),
         *(_language_element("outcome", "en", outcome) for outcome in subject.outcomes),
-        _text_element("language", dice.choice(_FICTION["languages"])),
-        f'<t:grade scale="0-5">{dice.randrange(1, 6)}</t:grade>',
+        _text_element("language", random_source.choice(_FICTION["languages"])),
+        f'<t:grade scale="0-5">{random_source.randrange(1, 6)}</t:grade>',
         _text_element("awarded", str(awarded)),
-        _text_element("consent", str(dice.random() < 0.5).lower()),  # noqa: PLR2004
+        _text_element("consent", str(random_source.random() < 0.5).lower()),  # noqa: PLR2004
     ]
     return _element(
         stock.stream, stock.name(entry.number), entry, "".join(parts), kind=kind
@@ -226,27 +233,27 @@ def _achievement(stock: RecordStore, entry: StoredEntry) -> bytes:
 
 
 def _enrolment(stock: RecordStore, entry: StoredEntry) -> bytes:
-    dice = stock.random_source(entry.number)
-    who, where = person(dice), dice.choice(_INSTITUTIONS)
-    wrong = choose_flaw(dice, ("unknown level", "impossible date", "unknown state"))
-    begins = date(dice.choice((2023, 2024, 2025)), 8, 1)
-    until = "2026-13-31" if wrong == "impossible date" else str(begins + timedelta(days=364))
+    random_source = stock.random_source(entry.number)
+    student, institution = person(random_source), random_source.choice(_INSTITUTIONS)
+    flaw = choose_flaw(random_source, ("unknown level", "impossible date", "unknown state"))
+    first_day = date(random_source.choice((2023, 2024, 2025)), 8, 1)
+    until = "2026-13-31" if flaw == "impossible date" else str(first_day + timedelta(days=364))
     state = (
         "7"
-        if wrong == "unknown state"
-        else dice.choice(("1", "1", "1", "2", "3"))
+        if flaw == "unknown state"
+        else random_source.choice(("1", "1", "1", "2", "3"))
         if entry.version == 1
         else "3"
     )
-    level = "9" if wrong == "unknown level" else dice.choice(("6", "6", "7", "8"))
+    level = "9" if flaw == "unknown level" else random_source.choice(("6", "6", "7", "8"))
     parts = [
-        _student(who, where, stock.name(entry.number)),
-        _institution("institution", where),
+        _student(student, institution, stock.name(entry.number)),
+        _institution("institution", institution),
         _text_element("state", state),
-        _text_element("from", str(begins)),
+        _text_element("from", str(first_day)),
         _text_element("until", until),
         _level(level),
-        _text_element("consent", str(dice.random() < 0.9).lower()),  # noqa: PLR2004
+        _text_element("consent", str(random_source.random() < 0.9).lower()),  # noqa: PLR2004
     ]
     return _element(stock.stream, stock.name(entry.number), entry, "".join(parts)).encode()
 
@@ -262,25 +269,25 @@ def _credit_element(points: int) -> str:
     return f'<t:extent unit={quoteattr(_FICTION["unit"])} sector="HE">{points}</t:extent>'
 
 
-def _student(who: Person, where: Institution, code: str) -> str:
-    esi = f"urn:schac:personalUniqueCode:int:esi:{where.domain}:{code.lower()}"
+def _student(student: Person, institution: Institution, code: str) -> str:
+    esi = f"urn:schac:personalUniqueCode:int:esi:{institution.domain}:{code.lower()}"
     return (
-        f"<t:student>{_text_element('nationalNumber', who.number)}{_text_element('esi', esi)}"
-        f"{_text_element('givenName', who.given)}{_text_element('familyName', who.family)}"
-        f"{_text_element('birthDate', str(who.born))}</t:student>"
+        f"<t:student>{_text_element('nationalNumber', student.number)}{_text_element('esi', esi)}"
+        f"{_text_element('givenName', student.given)}{_text_element('familyName', student.family)}"
+        f"{_text_element('birthDate', str(student.born))}</t:student>"
     )
 
 
-def _institution(tag: str, where: Institution) -> str:
+def _institution(tag: str, institution: Institution) -> str:
     names = "".join(
-        _language_element("name", language, name) for language, name in where.names.items()
+        _language_element("name", language, name) for language, name in institution.names.items()
     )
     facts = (
         _text_element("country", _FICTION["country"])
-        + _text_element("schac", where.domain)
-        + _text_element("pic", where.pic)
+        + _text_element("schac", institution.domain)
+        + _text_element("pic", institution.pic)
     )
-    return f"<t:{tag} code={quoteattr(where.code)}>{names}{facts}</t:{tag}>"
+    return f"<t:{tag} code={quoteattr(institution.code)}>{names}{facts}</t:{tag}>"
 
 
 def _element(
