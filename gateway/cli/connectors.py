@@ -321,31 +321,6 @@ def language(
         raise typer.Exit(1)
 
 
-def upgrade(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Connector files, or directories of them  [default: GATEWAY_CONNECTORS]"
-        ),
-    ] = None,
-) -> None:
-    """Carry connector files forward to the current version of the language; comments stay."""
-    from gateway.config.upgrade import CURRENT_VERSION, upgrade_text
-    from gateway.errors import StorageError
-
-    for file in connector_files_in(paths or [Settings().connectors]):
-        try:
-            before = file.read_text(encoding="utf-8")
-            after = upgrade_text(before, str(file))
-            if after != before:
-                file.write_text(after, encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"{file}: {error.strerror}") from None
-        print(
-            f"{file}: {'already in' if after == before else 'carried to'} version {CURRENT_VERSION}"
-        )
-
-
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("check")(check)
@@ -353,4 +328,3 @@ def register(app: typer.Typer) -> None:
     app.command("preview")(preview)
     app.command("diff")(diff)
     app.command("language")(language)
-    app.command("upgrade")(upgrade)

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.upgrade import upgrade_text
 from gateway.config.yaml import reader
 from gateway.config.yaml.document import MAX_BYTES, parse_yaml
-from gateway.errors import ConfigError
 
 
 def test_yaml_words_keep_their_meaning() -> None:
@@ -78,14 +76,3 @@ def test_file_with_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_any_file_is_read_or_refused(data: bytes) -> None:
     document = parse_yaml(data)
     assert document.findings or document.value is not None or data.strip()
-
-
-def test_upgrade_applies_one_version_at_a_time() -> None:
-    assert upgrade_text("language: 1\na: 1  # kept\n", "x") == "language: 1\na: 1  # kept\n"
-    renamed = {1: lambda text: text.replace("a:", "b:")}
-    assert (
-        upgrade_text("language: 1\na: 1  # kept\n", "x", renamed, 2)
-        == "language: 2\nb: 1  # kept\n"
-    )
-    with pytest.raises(ConfigError, match="newer"):
-        upgrade_text("language: 9\n", "x")
