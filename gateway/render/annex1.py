@@ -1,6 +1,7 @@
-"""Which elements of Council Recommendation 2022/C 243/02, Annex I, a micro-credential states. SHACL checks few of them.
+"""The elements of a micro-credential from Council Recommendation 2022/C 243/02, Annex I.
 
-Eleven are mandatory, five optional. Level is "if applicable": its absence is valid and still said.
+Eleven elements are mandatory, and five are optional. SHACL checks few of them. The level is
+mandatory only "if applicable", so a missing level is valid, but it is still reported.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from gateway.records import Credential
 
 
 def completeness(record: Credential, *, quality_assured: bool) -> dict[str, bool]:
-    """Return each element and whether the record holds it."""
+    """Return the name of each element, and whether the record contains it."""
     holder, body, assessment = record.holder, record.awarding_body, record.assessment
     return {
         "learner": bool(holder.esi or holder.full_name or holder.family_name or holder.pseudonym),

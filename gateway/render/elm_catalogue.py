@@ -1,4 +1,8 @@
-"""Catalogue entries as ELM LOQ JSON-LD: qualifications, achievement specifications, learning opportunities. No personal data."""
+"""Catalogue entries as JSON-LD in the LOQ profile of the European Learning Model (ELM).
+
+Entries are qualifications, achievement specifications and learning opportunities. They contain no
+personal data.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,19 @@ DEFAULT_VERSION: Final = "3.1"
 
 
 class ProfileVersion(NamedTuple):
-    """One version of the profile: the JSON-LD context its documents carry and how its facts are said."""
+    """A version of the profile, with the JSON-LD context and the style of its documents."""
 
     context: list[Any]
     style: ProfileStyle
     label: bytes
-    """The context as it stands in every document."""
+    """The context as JSON text, which every document contains."""
 
 
 def _inline_context() -> list[Any]:
-    """Return a whole context for 3.3, whose own has no known address: every term documents use, on the new base."""
+    """Return an inline context for version 3.3, because its official context has no known address.
+
+    It defines every term that the documents use.
+    """
     data = json.loads(Path(__file__).with_name("elm33.json").read_text(encoding="utf-8"))
     terms: dict[str, Any] = {"id": "@id", "type": "@type", **data["prefixes"]}
     terms |= {name.rpartition(":")[2]: name for name in data["classes"]}
@@ -51,7 +58,7 @@ _EXTRA: Final = {
     "defaultLanguage": {"@id": "elm:defaultLanguage", "@type": "@id"},
 }
 VERSIONS: Final = {
-    # There is no LOQ context: the EDC one, and the terms it lacks.
+    # LOQ 3.1 has no context of its own, so documents use the EDC context and add the missing terms.
     "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm_common.LOQ),
     "3.3": _version(_inline_context(), elm_common.LOQ_ORDERED),
 }
@@ -60,7 +67,10 @@ _IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
 def missing_elements(record: LearningRecord) -> Rejected | None:
-    """Return why a catalogue entry cannot be published: LOQ demands a title, a field of education and an outcome."""
+    """Return a rejection if the entry lacks a title, a field of education or a learning outcome.
+
+    LOQ requires all three.
+    """
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
     if vocabularies.ISCED_F.isdisjoint(record.isced_f):
@@ -83,7 +93,11 @@ def missing_elements(record: LearningRecord) -> Rejected | None:
 def qualification(
     record: Qualification, root: str, version: str = DEFAULT_VERSION
 ) -> bytes | Rejected:
-    """Return a Qualification, or a LearningAchievementSpecification when no table states both of its levels."""
+    """Return a ``Qualification`` as JSON, or a rejection if LOQ does not allow the entry.
+
+    If the record lacks its EQF or national level, the result is a
+    ``LearningAchievementSpecification``.
+    """
     if rejected := missing_elements(record):
         return rejected
     _, style, context = VERSIONS[version]
@@ -127,7 +141,10 @@ def qualification(
 def opportunity(
     record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION
 ) -> bytes | Rejected:
-    """Return a LearningOpportunity with what it leads to."""
+    """Return a ``LearningOpportunity`` as JSON, with the specification of its qualification.
+
+    Return a rejection if LOQ does not allow the entry.
+    """
     if rejected := missing_elements(record):
         return rejected
     _, style, context = VERSIONS[version]
@@ -181,7 +198,7 @@ def _identifier(notation: str) -> bytes:
 
 
 def _validity_end(record: LearningRecord) -> bytes:
-    """Return the end of an entry, with the time of its last change."""
+    """Return the last bytes of an entry, with the time of its last change if it is known."""
     return (
         b',"modified":%b}' % elm_common.datetime_json(record.changed_at)
         if record.changed_at

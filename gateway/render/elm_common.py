@@ -1,11 +1,13 @@
-r"""Pieces of the European Learning Model that every document shares: organisations, outcomes, credits, notes.
+r"""Fragments of the European Learning Model (ELM) that documents share, for example organisations.
 
-A piece is JSON, written as it will stand in the document, and a document is its pieces, joined once: this is where most of the time of
-a record went, and nothing is quicker than to write every byte once. Ids of nodes inside a document are written with ``\0`` where the
-root's own IRI will stand (:data:`HERE`, :func:`placed`); JSON never holds that byte unescaped, so no text of a registry can be taken for
-it. A piece the record does not hold is left out, never filled in.
+A fragment is JSON text, and a document joins its fragments once. This is the fastest way, because
+every byte is written only once. Ids of nodes inside a document begin with ``\0``, the
+:data:`ID_PREFIX_MARKER`. :func:`with_node_ids` replaces the marker with a prefix from the root IRI.
+JSON never contains this byte unescaped, so text of a registry cannot imitate the marker. If the
+record lacks a value, its fragment is omitted.
 
-What many records share (a country, a field of education, an institution) is written once and remembered; a person is never in there.
+Fragments that many records share are cached, for example countries and institutions. The caches
+never contain personal data.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from gateway.records import Accreditation, LangMap, LearningOutcome, LearningRec
 from gateway.render import vocabularies
 
 Node = dict[str, Any]
-"""A document as its readers get it."""
+"""A parsed document, or a node inside it."""
 Fragments = list[bytes]
-"""A part of a document, to be joined."""
+"""Byte strings that are joined into a part of a document."""
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
@@ -47,22 +49,25 @@ SETTINGS: Final = {
 }
 
 ID_PREFIX_MARKER: Final = b"\0"
-"""Stands where the ids of nodes inside a document begin."""
+"""The byte at the beginning of each node id, until the prefix is known."""
 _CACHE_SIZE: Final = 4096
 _TO_THE_SECOND: Final = OPT_NAIVE_UTC | OPT_OMIT_MICROSECONDS | OPT_UTC_Z
 
 
 class ProfileStyle(NamedTuple):
-    """Where the two profiles differ for the same fact."""
+    """The differences between the profiles in how they express the same fact."""
 
     url: bytes
-    """The term for a web resource's address: the two contexts spell it differently."""
+    """The term for the address of a web resource, which each context spells differently."""
     esco_scheme: bool
-    """Whether an ESCO concept names its scheme: one profile demands it, the other's vocabulary shapes reject the real one."""
+    """Whether an ESCO concept names its scheme.
+
+    EDC requires the scheme. The vocabulary shapes of LOQ reject the real scheme.
+    """
     back_reference: bool
     """Whether an accreditation must name the organisation it is about."""
     ordered: bool = False
-    """Whether outcomes carry their place in the list, which newer versions know."""
+    """Whether learning outcomes state their order, which only newer versions support."""
 
 
 LOQ: Final = ProfileStyle(url=b"contentUrl", esco_scheme=False, back_reference=True)
@@ -72,7 +77,7 @@ EDC: Final = ProfileStyle(url=b"contentURL", esco_scheme=True, back_reference=Fa
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def decimal_text(value: Decimal | None) -> str | None:
-    """Return a decimal as ELM wants a credit point: a plain string without trailing zeros."""
+    """Return a decimal in the form of ELM credit points: plain digits without trailing zeros."""
     if value is None:
         return None
     return format(value.normalize(), "f")
@@ -89,37 +94,40 @@ def xml_duration(value: Decimal | None) -> str | None:
 
 
 def date_as_datetime(value: date) -> bytes:
-    """Return a date as ELM's date and time, as JSON."""
+    """Return midnight UTC of a date as JSON, because ELM requires a date with a time."""
     return dumps(value)[:-1] + b'T00:00:00Z"'
 
 
 def datetime_text(value: datetime) -> str:
-    """Return a moment in UTC to the second."""
+    """Return a time in UTC, to the second."""
     return datetime_json(value)[1:-1].decode()
 
 
 def datetime_json(value: datetime) -> bytes:
-    """Return a moment in UTC to the second, as JSON."""
+    """Return a time in UTC as JSON, to the second."""
     return dumps(value, option=_TO_THE_SECOND)
 
 
 def with_node_ids(json_text: Fragments, at: bytes) -> bytes:
-    """Return what the pieces make, its inner ids beginning with ``at``: for a document, what :func:`identity.inside` says of its root."""
+    """Join the fragments, and replace each marker of a node id with the prefix ``at``.
+
+    For a whole document, :func:`~gateway.render.record_ids.node_id_prefix` returns the prefix.
+    """
     return b"".join(json_text).replace(ID_PREFIX_MARKER, at)
 
 
 class OrganisationFragment(NamedTuple):
-    """An organisation as it is written."""
+    """An organisation as JSON text."""
 
     json: bytes
-    """Empty when it has neither a name nor an identifier."""
+    """The JSON text, empty if the organisation has neither a name nor an identifier."""
     complete: bool
-    """Whether it has the name and the country that every profile demands of it."""
+    """Whether it has a name and a country, which every profile requires."""
 
 
 NO_ORGANISATION: Final = OrganisationFragment(b"", complete=False)
 _ORGANISATION_CACHE: Final[dict[tuple[str, bytes, bytes], OrganisationFragment]] = {}
-"""Organisations as they were written before. Institutions are few and stand in every record."""
+"""Rendered organisations. The cache works because a few institutions occur in every record."""
 _cache_key_of: Final = msgspec.json.Encoder().encode
 
 
@@ -166,19 +174,19 @@ def _organisation(body: Organisation, role: bytes, style: ProfileStyle) -> Organ
 
 
 def json_string_content(text: str) -> bytes:
-    """Return a text as it stands between the quotes of a JSON string."""
+    """Return a text as JSON, without the enclosing quotes."""
     return dumps(text)[1:-1]
 
 
 def web_resource(url: str | None, style: ProfileStyle, place: bytes) -> bytes | None:
-    """Return a web resource, or ``None`` for what is no web address: the profiles take http and https only."""
+    """Return a web resource, or ``None`` if the address is not valid http or https."""
     if not url or not ADDRESS.fullmatch(url):
         return None
     return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 
 
 def learning_outcomes(found: Iterable[LearningOutcome], style: ProfileStyle) -> bytes:
-    """Return learning outcomes with the ESCO skills they name, as the inside of a list."""
+    """Return the items of a JSON list: learning outcomes with their ESCO skills."""
     json_text: Fragments = []
     index = 0
     for outcome in found:
@@ -210,7 +218,10 @@ def esco_concept(uri: str, style: ProfileStyle) -> bytes:
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def credit_point(points: Decimal) -> bytes:
-    """Return ECTS credit points; national credits that are not ECTS stay in the provenance and are never relabelled."""
+    """Return ECTS credit points.
+
+    National credits that are not ECTS appear only in the provenance.
+    """
     return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (
         ECTS,
         (decimal_text(points) or "").encode(),
@@ -225,9 +236,10 @@ def note(text: LangMap, place: bytes) -> bytes:
 def accreditation(
     found: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle
 ) -> bytes | None:
-    """Return the accreditations that can be said in ELM, as the inside of a list: those that name their agency and kind.
+    """Return the items of a JSON list: the accreditations that ELM can express.
 
-    In a catalogue they name their holder, too: ``body``.
+    Each has a title, a known kind, and an agency with name and country. In a catalogue, each also
+    names the accredited organisation ``body``. Without any, return ``None`` or an empty string.
     """
     if not found or (style.back_reference and not body.complete):
         return None
@@ -258,7 +270,7 @@ def accreditation(
 
 
 def specification(record: LearningRecord, style: ProfileStyle) -> Fragments:
-    """Return the members in which a qualification or achievement specification speaks about learning, levels and workload."""
+    """Return the members that qualifications and achievement specifications share, without levels."""
     json_text = [b'"title":', dumps(record.title)]
     if record.description:
         json_text += (b',"description":', dumps(record.description))
@@ -298,7 +310,7 @@ def _workload(points: Decimal | None, worked: Decimal | None, months: int | None
 
 
 def levels(record: LearningRecord) -> bytes:
-    """Return the members with the EQF and national level concepts the record holds."""
+    """Return the members for the EQF level and the national level of the record."""
     return _levels(record.eqf_level, record.nqf_uri or None)
 
 
@@ -316,5 +328,8 @@ def _levels(eqf: int | None, national: str | None) -> bytes:
 
 
 def has_levels(record: LearningRecord) -> bool:
-    """Return whether a table stated both levels, without which nothing is called a qualification in a catalogue."""
+    """Return whether the record has both an EQF level and a national level.
+
+    Without both, a catalogue entry is not a ``Qualification``.
+    """
     return record.eqf_level is not None and bool(record.nqf_uri)

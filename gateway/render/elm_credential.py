@@ -1,4 +1,8 @@
-"""A person's award as an unsealed European Digital Credential: ELM EDC, generic profile, W3C VC data model 1.1 context."""
+"""A person's award as an unsealed European Digital Credential.
+
+The document follows the generic EDC profile of the European Learning Model (ELM). Its context
+includes the W3C Verifiable Credentials data model 1.1.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,16 @@ SCHEMA: Final = {
     "id": "http://data.europa.eu/snb/model/ap/edc-generic-full",
     "type": "ShaclValidator2017",
 }
-PLACEHOLDER_IMAGE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-"""A transparent pixel: the profile demands a rendered image, and whoever seals the credential draws the real one."""
+PLACEHOLDER_IMAGE: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5Erk"
+    "Jggg=="
+)
+"""A transparent pixel, because the profile requires an image. The sealer draws the real image."""
 
 ASSESSMENT_TITLE: Final = {"en": "Assessment"}
-"""The profile wants a title; this one says no more than what the node is."""
+"""The title of an assessment without a title, because the profile requires one."""
 NO_LANGUAGE: Final = "en"
-"""A name and a grade are in no language; the model wants a tag, and two-letter ones only."""
+"""The tag of names and grades, because the model requires a language tag of two letters."""
 
 
 _NO_LANGUAGE: Final = NO_LANGUAGE.encode()
@@ -54,7 +61,10 @@ _CONTEXT: Final = dumps(CONTEXT)
 
 
 def credential(record: Credential, root: str) -> bytes | Rejected:
-    """Return the credential; ``issued`` and the issuer's eIDAS id are left to the sealer when the registry has none."""
+    """Return the credential as JSON, or a rejection if a required field is missing.
+
+    If the registry has no ``issued`` time or no eIDAS id of the issuer, the sealer adds it.
+    """
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
     at = node_id_prefix(root)
@@ -84,9 +94,8 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
             reason="missing",
             detail="a credential needs its date of award",
         )
-    awarder = body.json.replace(
-        ID_PREFIX_MARKER, at
-    )  # it stands in every part, too, and is the same there
+    # Every part repeats the awarding body with the same ids, so its marker is replaced here.
+    awarder = body.json.replace(ID_PREFIX_MARKER, at)
     made = [
         b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC, b',"issuer":', issuer.json or awarder,
     ]  # fmt: skip
@@ -110,13 +119,13 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
 
 
 def sealing_required(record: Credential) -> bool:
-    """Return whether a sealer has to add the issuing time or the issuer's eIDAS id."""
+    """Return whether a sealer must add the issuing time or the eIDAS id of the issuer."""
     issuer = record.issuer or record.awarding_body
     return record.issued_at is None or issuer is None or "eidas" not in issuer.identifiers
 
 
 def _subject(holder: Holder) -> bytes:
-    """Return the person, whose node is left open for what the person achieved."""
+    """Return the JSON of the person without its closing brace, so that the claim can follow."""
     made = b'{"id":"%b","type":"Person"' % (
         elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder"
     )
@@ -212,7 +221,7 @@ def _specification(record: LearningRecord, specification_only: bytes | None) -> 
 def _assessment(
     assessment: Assessment, grade: str, process: bytes, specification_only: bytes | None
 ) -> Fragments:
-    """Return a result with its grade as the registry writes it; the profile knows no result without one."""
+    """Return an assessment with the grade of the registry, which the profile requires."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
     made = [
         b'{"id":"\0assessment","type":"LearningAssessment","title":', dumps(assessment.title or ASSESSMENT_TITLE),
@@ -226,7 +235,7 @@ def _assessment(
 
 
 def _assessment_specification(assessment: Assessment) -> bytes | None:
-    """Return how results are established, which can be said without a grade."""
+    """Return how the learner was assessed, or ``None`` if the kind is unknown. Needs no grade."""
     kind = _ASSESSMENTS.get(assessment.kind or "")
     if kind is None:
         return None
@@ -237,7 +246,7 @@ def _assessment_specification(assessment: Assessment) -> bytes | None:
 
 @lru_cache(maxsize=1024)
 def _display_parameter(tags: tuple[str, ...]) -> bytes:
-    """Return how a credential is shown whose title is in these languages, after the title."""
+    """Return the display settings that follow the title, for the languages of the title."""
     tags = tuple([tag for tag in tags if vocabularies.language(tag)]) or ("en",)
     first = elm_common.json_string_content(tags[0])
     primary = vocabularies.languages(tags[:1])
