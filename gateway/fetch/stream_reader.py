@@ -10,7 +10,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
@@ -28,23 +28,16 @@ from gateway.fetch.export import run_export
 from gateway.fetch.join import join_records
 from gateway.fetch.loops import LoopIteration, LoopValues, loop_iterations
 from gateway.fetch.pager_factory import build_pager, streaming_record_path
+from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.reply_parts import split_reply, streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 from gateway.records import RawRecord
 
-PAGE_RECORDS = 1_000
 MAX_WINDOW_RESTARTS = 5
 """The number of times a window is read again because records left it meanwhile."""
 _SCAN = Cursor(scan=True)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeWindow:
-    """The time range of a poll, from ``since`` (``None``: the beginning) up to ``until``."""
-
-    since: datetime | None
-    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +73,15 @@ async def read_pages(
     """
     try:
         reader = _StreamReader(connector, stream_name, client)
-        async for page in reader.read(window, _decode_position(position), subjects):
+        async for page in reader.read(window, decode_position(position), subjects):
             yield page
     except GatewayError:
         raise
     except EvaluationError as error:
         raise StreamHalted(
             "EXPRESSION",
-            f"{connector.connector}.{stream_name}: {error}; its replies changed, or the file is wrong",
+            f"{connector.connector}.{stream_name}: {error}; "
+            "its replies changed, or the file is wrong",
         ) from None
     except Exception as error:  # noqa: BLE001 - stop the stream, not the worker
         raise StreamHalted(
@@ -101,63 +95,6 @@ def _error_location(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = next((frame for frame in reversed(frames) if "gateway" in frame.filename), frames[-1])
     return f"{type(error).__name__} in {Path(ours.filename).name}:{ours.lineno}"
-
-
-def _decode_position(position: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(position) if position else {}
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise StreamHalted(
-            "CURSOR_INVALID",
-            "the stored position was not written by this release; run the release that wrote it",
-        )
-    return found
-
-
-@dataclass(slots=True)
-class _ReadPosition:
-    """The reader's position, as stored in :attr:`RecordPage.position`."""
-
-    iteration_index: int = 0
-    windows: list[TimeWindow] = field(default_factory=list)
-    pager: paging.State | None = None
-    already_written: int = 0
-    digest: str = ""
-    resumed: bool = False
-
-    def encode(self, count: int, feed: str) -> str:
-        state = {
-            "turn": self.iteration_index,
-            "turns": count,
-            "windows": [
-                [w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows
-            ],
-            "pager": self.pager,
-            "skip": self.already_written,
-            "digest": self.digest if self.already_written else "",
-            "feed": feed,
-        }
-        return json.dumps(
-            {key: value for key, value in state.items() if value}, separators=(",", ":")
-        )
-
-    @classmethod
-    def decode(cls, state: Mapping[str, Any], count: int, window: TimeWindow) -> _ReadPosition:
-        if not state or int(state.get("turns", 0)) != count:
-            return cls(windows=[window])
-        windows = [
-            TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u))
-            for s, u in state.get("windows", ())
-        ]
-        return cls(
-            int(state.get("turn", 0)),
-            windows or [window],
-            state.get("pager"),
-            int(state.get("skip", 0)),
-            state.get("digest", ""),
-        )
 
 
 class _StreamReader:
@@ -213,7 +150,7 @@ class _StreamReader:
             # Without an iteration nothing was read, so no record counts as deleted.
             yield RecordPage((), "", last=True)
             return
-        place = _ReadPosition.decode(state, len(iterations), window)
+        place = ReadPosition.decode(state, len(iterations), window)
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
         while place.iteration_index < len(iterations):
             while place.windows:
@@ -237,7 +174,7 @@ class _StreamReader:
         ]
 
     async def _read_window(
-        self, iterations: list[LoopIteration], place: _ReadPosition
+        self, iterations: list[LoopIteration], place: ReadPosition
     ) -> AsyncIterator[RecordPage]:
         """Read the position's first window and halve it as often as the registry requires."""
         restarted, moved = False, 0
@@ -282,7 +219,7 @@ class _StreamReader:
         return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]
 
     async def _read_window_pages(
-        self, iterations: list[LoopIteration], place: _ReadPosition
+        self, iterations: list[LoopIteration], place: ReadPosition
     ) -> AsyncIterator[RecordPage]:
         turn, window = iterations[place.iteration_index], place.windows[0]
         already_written, digest = place.already_written, place.digest
@@ -309,7 +246,7 @@ class _StreamReader:
                         already_written,
                     )
                 already_written = 0
-                for part, final in _split_reply(raws):
+                for part, final in split_reply(raws):
                     place.already_written += len(part)
                     position = self._position_after_page(place, following) if final else place
                     last = (
@@ -342,7 +279,7 @@ class _StreamReader:
                 if self._selector.position(item) == self._feed
             ]
             items = items[known[-1] + 1 :] if known else items
-        if len(items) + _cut_count(answered) > self._max_records:
+        if len(items) + streamed_count(answered) > self._max_records:
             raise StreamHalted(
                 "LIMIT_RECORDS",
                 f"{self._where}: more than {self._max_records} records in one reply",
@@ -373,7 +310,7 @@ class _StreamReader:
         seen = paging.PageReply(
             documents[0].root,
             answered.url,
-            len(items) + _cut_count(answered),
+            len(items) + streamed_count(answered),
             content,
             answered.links,
         )
@@ -384,8 +321,8 @@ class _StreamReader:
 
     @staticmethod
     def _position_after_page(
-        place: _ReadPosition, following: paging.PageRequest | None
-    ) -> _ReadPosition:
+        place: ReadPosition, following: paging.PageRequest | None
+    ) -> ReadPosition:
         """Return where a restart resumes after everything up to here is durable."""
         if following is not None:
             return replace(
@@ -496,25 +433,6 @@ class _StreamReader:
             step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode
         )
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
-
-
-def _split_reply(raws: Iterator[RawRecord]) -> Iterator[tuple[list[RawRecord], bool]]:
-    """Yield a long reply in parts of bounded size, at least one, with a flag on the last part."""
-    part = list(islice(raws, PAGE_RECORDS))
-    while True:
-        following = list(islice(raws, PAGE_RECORDS)) if len(part) == PAGE_RECORDS else []
-        yield part, not following
-        if not following:
-            return
-        part = following
-
-
-def _cut_count(answered: RequestResult) -> int:
-    return sum(
-        document.streamed_records.count
-        for document in answered.reading.documents
-        if document.streamed_records is not None
-    )
 
 
 class _HalveWindow(Exception):

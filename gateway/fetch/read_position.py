@@ -1,0 +1,80 @@
+"""The position of a stream reader, as the caller stores it, and the time windows in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gateway.errors import StreamHalted
+from gateway.fetch import paging
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The time range of a poll, from ``since`` (``None``: the beginning) up to ``until``."""
+
+    since: datetime | None
+    until: datetime
+
+
+def decode_position(position: str | None) -> dict[str, Any]:
+    """Return a stored position as its fields; raise ``CURSOR_INVALID`` when it is not one."""
+    try:
+        found = json.loads(position) if position else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise StreamHalted(
+            "CURSOR_INVALID",
+            "the stored position was not written by this release; run the release that wrote it",
+        )
+    return found
+
+
+@dataclass(slots=True)
+class ReadPosition:
+    """The reader's position, as stored in :attr:`RecordPage.position`."""
+
+    iteration_index: int = 0
+    windows: list[TimeWindow] = field(default_factory=list)
+    pager: paging.State | None = None
+    already_written: int = 0
+    digest: str = ""
+    resumed: bool = False
+
+    def encode(self, count: int, feed: str) -> str:
+        """Return the position as JSON text for ``count`` loop iterations."""
+        state = {
+            "turn": self.iteration_index,
+            "turns": count,
+            "windows": [
+                [w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows
+            ],
+            "pager": self.pager,
+            "skip": self.already_written,
+            "digest": self.digest if self.already_written else "",
+            "feed": feed,
+        }
+        return json.dumps(
+            {key: value for key, value in state.items() if value}, separators=(",", ":")
+        )
+
+    @classmethod
+    def decode(cls, state: Mapping[str, Any], count: int, window: TimeWindow) -> ReadPosition:
+        """Return a stored position, or the start when the number of iterations changed."""
+        if not state or int(state.get("turns", 0)) != count:
+            return cls(windows=[window])
+        windows = [
+            TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u))
+            for s, u in state.get("windows", ())
+        ]
+        return cls(
+            int(state.get("turn", 0)),
+            windows or [window],
+            state.get("pager"),
+            int(state.get("skip", 0)),
+            state.get("digest", ""),
+        )
