@@ -1,6 +1,7 @@
-"""The concepts of EU vocabularies that documents refer to, as ready-made JSON.
+"""Concepts of EU vocabularies as JSON, ready for documents.
 
-SHACL wants each concept typed and in its scheme inside the document itself, because vocabularies are not loaded with it.
+SHACL requires the type and the scheme of each concept inside the document, because validators do
+not load the vocabularies.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def concept(uri: str, scheme: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def country(code: str | None) -> bytes | None:
-    """Return the country concept of an ISO 3166-1 alpha-2 code, or ``None`` when the vocabulary has none."""
+    """Return the concept of an ISO 3166-1 alpha-2 country, or ``None`` if it is unknown."""
     found = COUNTRIES.get((code or "").upper()[:2])
     return (
         concept(f"{AUTHORITY_BASE_URI}/country/{found}", f"{AUTHORITY_BASE_URI}/country")
@@ -96,13 +97,13 @@ def language(tag: str | None) -> bytes | None:
 
 @lru_cache(maxsize=1024)
 def languages(tags: tuple[str, ...]) -> bytes:
-    """Return the language concepts of BCP 47 tags, as the inside of a list, without those that the vocabulary does not have."""
+    """Return the items of a JSON list: the languages of BCP 47 tags, without unknown tags."""
     return b",".join([found for tag in tags if (found := language(tag))])
 
 
 @lru_cache(maxsize=4096)
 def education_fields(codes: tuple[str, ...]) -> bytes:
-    """Return the fields of education of ISCED-F codes, as the inside of a list, without those that the vocabulary does not have."""
+    """Return the items of a JSON list: the fields of ISCED-F codes, without unknown codes."""
     return b",".join([snb_concept("isced-f", code) for code in codes if code in ISCED_F])
 
 
