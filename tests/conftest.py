@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Kafka (one a run), names of its own on it, and the reference material."""
+"""Fixtures for every test: a real Kafka, unique topic names and the reference material."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gateway.local import broker as kafka
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-kafka.START_SECONDS = 120  # on a machine that does other things, and after a kill, when the broker waits for its own old session
+kafka.START_SECONDS = 120  # a loaded machine is slow, and a killed broker waits for its old session
 EVERYBODY_TAKES_FROM = 32_768
-"""Ports from here on are given to whoever connects to anybody (Linux)."""
+"""The first port that Linux gives to outgoing connections."""
 
-# The same examples in every run, however slow the machine: what a new one finds should not stop somebody else's change.
-# `pytest --hypothesis-profile=default` looks for new ones.
+# Every run uses the same examples, so that a new finding never blocks an unrelated change.
+# `pytest --hypothesis-profile=default` searches for new examples.
 hypothesis.settings.register_profile(
     "repeatable",
     derandomize=True,
@@ -37,7 +37,7 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and that no connection of another process is given before it is used."""
+    """Return a port that is free and that Linux gives to no outgoing connection."""
     dice = random.SystemRandom()
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -49,9 +49,10 @@ def free_port() -> int:
 def kafka_bootstrap(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[str]:
-    """Addresses of a real Kafka: ``GATEWAY_TEST_KAFKA`` where set, else a broker of this run that ends with it.
+    """Return the addresses of a real Kafka.
 
-    ``GATEWAY_TEST_KAFKA=testcontainers`` runs the same tests on a container.
+    ``GATEWAY_TEST_KAFKA`` names an existing broker. Without it, the fixture starts a broker and
+    stops it at the end of the session. ``GATEWAY_TEST_KAFKA=testcontainers`` uses a container.
     """
     given = os.environ.get("GATEWAY_TEST_KAFKA")
     if given == "testcontainers":
@@ -72,7 +73,7 @@ def kafka_bootstrap(
 
 @pytest.fixture(scope="session")
 def container_bootstrap() -> Iterator[str]:
-    """Address of a Kafka in a container; skips with the reason where no Docker engine answers."""
+    """Return the address of a Kafka in a container. Skip when no Docker engine answers."""
     import docker
     from docker.errors import DockerException
     from testcontainers.community.kafka import KafkaContainer
@@ -94,19 +95,22 @@ def container_bootstrap() -> Iterator[str]:
 
 @pytest.fixture
 def settings(kafka_bootstrap: str) -> Settings:
-    """Settings that reach the tests' Kafka."""
+    """Return settings that connect to the Kafka of the tests."""
     return Settings(kafka_bootstrap=kafka_bootstrap, registry_environment="acceptance")
 
 
 @pytest.fixture
 def name() -> str:
-    """A name nobody else uses: prefix of topics, groups and transactional ids of one test."""
+    """Return a unique prefix for the topics, groups and transactional ids of one test."""
     return f"t{uuid.uuid4().hex[:10]}"
 
 
 @pytest.fixture
 def create_topic(kafka_bootstrap: str) -> Callable[..., Awaitable[str]]:
-    """``await create_topic(name, partitions=1, **config)``; configuration keys with ``_`` for ``.``."""
+    """Return ``await create_topic(name, partitions=1, **config)``.
+
+    Write ``_`` for ``.`` in configuration keys.
+    """
 
     async def create(topic: str, partitions: int = 1, **config: Any) -> str:
         from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -134,7 +138,7 @@ def create_topic(kafka_bootstrap: str) -> Callable[..., Awaitable[str]]:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The reference material: real payloads, schemas, tables."""
+    """Return the folder of the reference material: real payloads, schemas and tables."""
     found = Path(os.environ.get("GATEWAY_REFERENCE", ROOT.parent / "shared" / "reference"))
     if not found.is_dir():
         pytest.skip(f"no reference material at {found}; set GATEWAY_REFERENCE")

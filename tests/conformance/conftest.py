@@ -1,3 +1,5 @@
+"""The fixture for the official oracles."""
+
 from __future__ import annotations
 
 from pathlib import Path

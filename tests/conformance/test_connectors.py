@@ -1,5 +1,4 @@
-"""Validate the documents that the repository's connectors produce from the payloads in their tests.
-"""
+"""Validate the documents that the connectors produce from the payloads in their tests."""
 
 from __future__ import annotations
 

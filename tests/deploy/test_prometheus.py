@@ -1,5 +1,4 @@
-"""Check that rules, rule tests, runbooks and dashboards agree with ``metrics.py`` and Prometheus.
-"""
+"""Check that rules, rule tests, runbooks and dashboards agree with ``metrics.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker, two stand-in registries and the real `gateway run` in a process of its own."""
+"""A broker, two stand-in registries and the real ``gateway run`` as a separate process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HARMONISED = (
 
 @dataclass
 class Site:
-    """Everything one test needs to run the gateway as an operator would."""
+    """Everything that a test needs to run the gateway as an operator does."""
 
     folder: Path
     bootstrap: str
@@ -74,7 +74,7 @@ class Site:
 
 
 async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> list:
-    """Read topics as a subscriber that knows nothing of ours would."""
+    """Return all records of the topics. The consumer uses no code of the gateway."""
     consumer = AIOKafkaConsumer(
         *names,
         bootstrap_servers=bootstrap,
@@ -97,7 +97,11 @@ async def read_all(bootstrap: str, names: tuple[str, ...], isolation: str) -> li
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[kafka.Broker]:
-    """A broker of this test's own: the gateway's topic names are fixed, and its cursors must not outlive the registries."""
+    """Start a broker for one test.
+
+    Tests cannot share it because topic names are fixed. Cursors must not outlive the registries
+    either.
+    """
     with kafka.running(tmp_path / "kafka") as found:
         asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=found.bootstrap)))
         yield found
@@ -113,12 +117,12 @@ def start_service(name: str, records: int) -> subprocess.Popen:
 
 
 def address(service: subprocess.Popen) -> str:
-    """Wait until a registry says where it is."""
+    """Wait until a registry prints its address, and return the address."""
     return service.stdout.readline().split(" at ")[1].split(" ")[0]
 
 
 def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
-    """Put the secrets of the stand-in registries into a folder; return the environment of a gateway that lives there."""
+    """Write the secrets of the stand-in registries and return the gateway's environment."""
     for name, value in (
         ("demo-soap/key", soap_credits.KEY),
         ("demo-rest/token", rest_catalogue.TOKEN),
@@ -140,10 +144,13 @@ def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
 
 @pytest.fixture
 def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Two registries holding the asked number of records each, connectors that point at them, and secrets."""
+    """Start two registries, write their connectors and secrets, and return the site.
+
+    The test's parameter is the number of records in each registry.
+    """
     records = getattr(request, "param", 600)
     soap, rest = (start_service(name, records) for name in ("soap_credits", "rest_catalogue"))
-    broker = request.getfixturevalue("broker")  # it starts beside the registries
+    broker = request.getfixturevalue("broker")  # starts while the registries start
     soap_url, rest_url = address(soap), address(rest)
     connectors = tmp_path / "connectors"
     connectors.mkdir()
@@ -175,5 +182,5 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 def versions(records: list) -> Counter:
-    """Count each event by its stable id and key."""
+    """Count the events by topic, key and event id."""
     return Counter((record.topic, record.key, dict(record.headers)["ce_id"]) for record in records)

@@ -1,3 +1,5 @@
+"""Fixtures for the fault tests, and the summary of their figures."""
+
 from __future__ import annotations
 
 import asyncio
@@ -16,9 +18,7 @@ from gateway.messages.topics import TOPICS, topic_config
 from tests.support.fault_figures import FIGURES, table
 from tests.support.fault_site import Arena, Loop, arena, create_topics
 
-broker.START_SECONDS = (
-    120  # a start after a kill waits for the broker's own old session; more so on a loaded machine
-)
+broker.START_SECONDS = 120  # a killed broker waits for its old session, longer on a loaded machine
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,10 @@ def loop() -> Iterator[Loop]:
 def build(
     tmp_path: Path, loop: Loop, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Arena]]:
-    """``build(records)`` gives an arena with a connector of its own: on the shared broker, or on the one at ``bootstrap``."""
+    """Return ``build(records)``, which creates an arena with its own connector.
+
+    The arena uses the shared broker, or the one at ``bootstrap``.
+    """
     with ExitStack() as stack:
 
         def make(records: int = 150, bootstrap: str = "", **words: object) -> Arena:
@@ -61,7 +64,7 @@ async def _limit(bootstrap: str, topic: str, value: int) -> None:
 
 @pytest.fixture
 def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
-    """``europass.credentials.v1`` takes only small records for the length of a test."""
+    """Limit ``europass.credentials.v1`` to small records during a test."""
     create_topics(kafka_bootstrap)
     asyncio.run(_limit(kafka_bootstrap, topics.CREDENTIALS.name, 10_350))
     yield
@@ -69,7 +72,7 @@ def small_credentials(kafka_bootstrap: str) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show a failure when it happens: the whole run takes half an hour."""
+    """Print each failure at once, because a whole run takes half an hour."""
     if report.failed:
         print(f"\n{report.nodeid}\n{str(report.longrepr)[-3000:]}", file=sys.__stdout__, flush=True)
 

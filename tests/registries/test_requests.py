@@ -1,5 +1,4 @@
-"""Validate the gateway's requests to SOAP registries with the schemas in their WSDL or XSD files.
-"""
+"""Validate the requests to SOAP registries with the schemas in their WSDL or XSD files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three brokers that are one cluster, each on a small disk of its own that can be filled: what production has, on one machine."""
+"""A cluster of three brokers on one machine, each on a small disk that a test can fill."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ transaction.state.log.replication.factor=3
 transaction.state.log.min.isr=2
 leader.imbalance.check.interval.seconds=5
 """
-"""What a node says beside what every local broker says; of two lines the later one counts. Who comes back leads again soon."""
+"""The additional properties of a node. A restarted node leads its partitions again soon."""
 
 
 TELL_WHAT_IS_SKIPPED = "-Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction.TransactionMarkerChannelManager=info"
 SKIPPED = re.compile(
     r"Couldn't find leader endpoint for partitions .* while trying to send transaction markers for (\S+), these partitions"
 )
-"""What a broker says when it ends a transaction without its partitions: it takes one that has no leader for one that is deleted."""
+"""The message of a broker that ends a transaction without all its partitions.
+
+The broker treats a partition without a leader as a deleted one.
+"""
 
 
 class Disk:
-    """An ext4 disk in a file, mounted on ``folder``: what brokers have, small enough to be filled."""
+    """A small ext4 disk in a file, mounted on ``folder``."""
 
     def __init__(self, folder: Path, megabytes: int = DISK_MB) -> None:
         self.folder = folder
@@ -70,7 +73,7 @@ class Disk:
                 )
 
     def fill(self) -> None:
-        """Write until there is no room."""
+        """Write until the disk is full."""
         with self._ballast.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(b"x" * 65_536)
@@ -85,7 +88,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Node:
-    """One broker, which is a controller as well: a full disk takes both."""
+    """One broker, which is also a controller. A full disk stops both."""
 
     number: int
     disk: Disk
@@ -104,7 +107,10 @@ class Node:
 
 
 class Cluster:
-    """Three nodes. Topics have three replicas and are written once two have a record, as ``deploy/strimzi`` says."""
+    """Three nodes whose topics are configured as ``deploy/strimzi`` declares.
+
+    Topics have three replicas. A write needs two of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         ports = free_ports(2 * REPLICAS)
@@ -123,12 +129,12 @@ class Cluster:
             raise
 
     def start(self) -> None:
-        """Start all nodes at once: none of them answers before two of three are there."""
+        """Start all nodes at the same time, because a node answers only when two of three run."""
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(self.start_node, self.nodes))
 
     def start_node(self, node: Node) -> None:
-        """Start a node, for the first time or again."""
+        """Start a node for the first time or again."""
         node.data.mkdir(exist_ok=True)
         node.starts.append(self._folder / f"broker-{node.number}-{len(node.starts) + 1}.log")
         log_elsewhere(node.data, node.starts[-1])
@@ -138,7 +144,7 @@ class Cluster:
         kafka.start(node.data, node.port, detached=False, properties=properties)
 
     def create_topics(self) -> None:
-        """Create the gateway's topics as the files for Strimzi declare them."""
+        """Create the gateway's topics as the Strimzi files declare them."""
         asyncio.run(self._create_topics())
 
     async def _create_topics(self) -> None:
@@ -154,7 +160,11 @@ class Cluster:
         assert not [error for error in reply.topic_errors if error[1]], reply
 
     def partitions(self) -> list[dict[str, Any]]:
-        """Who leads each partition, and who is in sync; of all topics, Kafka's own too. Empty while no broker says so."""
+        """Return the leader and the in-sync replicas of each partition, including Kafka's own
+        topics.
+
+        The list is empty while no broker answers.
+        """
 
         async def ask() -> list[dict[str, Any]]:
             async with self._admin() as client:
@@ -179,7 +189,7 @@ class Cluster:
             await client.close()
 
     def leads_most(self) -> Node:
-        """The node that leads more partitions than the others."""
+        """Return the node that leads the most partitions."""
         found = Counter(one["leader"] for one in self.partitions())
         return max(self.nodes, key=lambda node: found[node.number])
 
@@ -187,21 +197,21 @@ class Cluster:
         return sum(one["leader"] == node.number for one in self.partitions())
 
     def in_sync(self) -> bool:
-        """Say whether every partition has all its replicas."""
+        """Return whether every partition has all its replicas in sync."""
         found = self.partitions()
         return bool(found) and all(len(one["isr"]) == REPLICAS for one in found)
 
     def skipped(self) -> list[str]:
-        """The transactions that any node ended without all of their partitions."""
+        """Return the transactions that any node ended without all their partitions."""
         return sorted({one for node in self.nodes for log in node.starts for one in skipped(log)})
 
     def keep(self) -> None:
-        """Copy what every broker holds to where it outlives the disks: it says whose fault something was."""
+        """Copy the data of every broker to a folder that outlives the disks, for analysis."""
         for node in self.nodes:
             shutil.copytree(node.data, self._folder / f"kafka-{node.number}", symlinks=True)
 
     def close(self) -> None:
-        """End every node and take its disk away."""
+        """Kill every node and remove its disk."""
         for node in self.nodes:
             broker = kafka.status(node.data) if node.data.exists() else None
             if broker:
@@ -213,7 +223,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
-    """A cluster with the gateway's topics, for the length of a block."""
+    """Run a cluster with the gateway's topics for the length of a block."""
     cluster = Cluster(folder)
     try:
         cluster.start()
@@ -224,18 +234,21 @@ def running(folder: Path) -> Iterator[Cluster]:
 
 
 def log_elsewhere(data: Path, log: Path) -> None:
-    """Let the broker write its own log where there is room: on the full disk it could not say what happened to it."""
+    """Link the broker's log to a place outside its disk, because the disk may be full."""
     (data / "broker.log").unlink(missing_ok=True)
     (data / "broker.log").symlink_to(log)
 
 
 def skipped(log: Path) -> list[str]:
-    """The transactions that a broker ended without all of their partitions, by its own log."""
+    """Return the transactions that a broker ended incompletely, according to its log."""
     return sorted(set(SKIPPED.findall(log.read_text())))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below those that clients are given: a node that comes back has to find its own free."""
+    """Return free ports below the range for outgoing connections.
+
+    A restarted node must find its own port free.
+    """
     found: set[int] = set()
     while len(found) < count:
         found.add(free_port())

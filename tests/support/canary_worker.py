@@ -1,6 +1,7 @@
-"""The gateway's command line with a defect put in, and, when asked, with leaks planted: run in a process of its own.
+"""Run the gateway's command line with a defect and, on request, with planted leaks.
 
-``CANARY_LEAKS=1`` plants one leak in every place the test looks at, so that the test is seen to find them.
+``CANARY_LEAKS=1`` plants one leak in every place that the test searches. This proves that the test
+finds leaks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NAME = "Kanariana"
 
 
 def break_one() -> None:
-    """A defect of the gateway: one record cannot be rendered, and the exception quotes it."""
+    """Make the rendering of one record fail with an exception that quotes the record."""
     render = record_processor.render.render
 
     def defective(accepted, raw, **words):
@@ -33,7 +34,7 @@ def break_one() -> None:
 
 
 def plant() -> None:
-    """One leak for each place."""
+    """Plant one leak in each place."""
     headers, rejection, broken, failed = (
         record_processor.encode_document_headers,
         record_processor.encode_rejection,

@@ -1,4 +1,4 @@
-"""Certificates made on the spot: an authority, and leaves that are right, expired or for another host."""
+"""Create certificates: an authority, and leaves that are valid, expired or for another host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = dt.datetime.now(dt.UTC)
 
 
 class Made:
-    """A certificate and its key, as PEM."""
+    """A certificate and its key as PEM."""
 
     def __init__(self, key, certificate):
         self.key, self.certificate = key, certificate

@@ -1,4 +1,4 @@
-"""What the rows of the table work with: a connector that is right until a row spoils it, folders, and the command line."""
+"""Files for the rows of the table: a valid connector, folders and the command line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ for _name in (
     "kafka.cluster_check",
     "worker.supervisor",
 ):
-    importlib.import_module(
-        f"gateway.{_name}"
-    )  # the forks start from here: what is loaded now need not be loaded in each
+    importlib.import_module(f"gateway.{_name}")  # loaded once here, so that no fork has to load it
 
 GOOD = """language: 1
 connector: test
@@ -88,9 +86,11 @@ def closed_port() -> str:
 
 @dataclass
 class Desk:
+    """A folder with connectors, mappings and secrets, in which a test runs the gateway."""
+
     folder: Path
     said: list[str] = field(default_factory=list)
-    """The last command's lines on standard error."""
+    """The lines that the last command wrote to standard error."""
 
     @property
     def connectors(self) -> Path:
@@ -141,7 +141,10 @@ class Desk:
         return done
 
     def run(self) -> str:
-        """Start a worker on the folder as it is; answer with its exit code and, where files were refused, the codes of the findings."""
+        """Start a worker on the folder.
+
+        Return its exit code and, for refused files, the codes of the findings.
+        """
         done = self.gateway("run")
         codes = {found["code"] for line in self.said if (found := _FINDING.fullmatch(line))}
         return f"exit {done.code}" + (
@@ -151,7 +154,10 @@ class Desk:
     def refused(
         self, *changes: tuple[str, str], words: str = "", line: int | None = None, text: str = GOOD
     ) -> str:
-        """Start a worker on the good connector with changes; ``words`` must be said, at ``line`` of the file."""
+        """Start a worker on the valid connector with changes and return how it ended.
+
+        The output must contain ``words`` and name ``line`` of the file.
+        """
         for old, new in changes:
             assert old in text, old
             text = text.replace(old, new, 1)
@@ -161,7 +167,10 @@ class Desk:
         return ended
 
     def has(self, words: str, line: int | None = None) -> None:
-        """The last command said all these words (parted by ``|``), in one line that names the file and the line."""
+        """Check that one line of the last command contains all words and names the line.
+
+        ``|`` separates the words.
+        """
         fits = [
             said
             for said in self.said
@@ -176,5 +185,5 @@ def line_of(text: str, part: str) -> int:
 
 
 def one(endings: list[str]) -> str:
-    """Several inputs of one row end alike; say it once, or all of it when they do not."""
+    """Return the common ending of several inputs, or all endings when they differ."""
     return "; ".join(dict.fromkeys(endings))

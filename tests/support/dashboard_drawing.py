@@ -1,6 +1,7 @@
-"""Draw a Grafana dashboard file as one HTML page, with what a Prometheus answers to its own expressions. No Grafana takes part.
+"""Draw a Grafana dashboard file as one HTML page with data from a Prometheus, without Grafana.
 
-Layout, units, thresholds, legends, stacking and table columns are read from the file, so the picture shows what the file says.
+The module reads layout, units, thresholds, legends, stacking and table columns from the file. The
+drawing therefore shows what the file declares.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def colour(steps: list[dict], value: float) -> str:
 
 
 def panel_data(panel: dict, prometheus: Prometheus) -> list[tuple[dict, list[dict]]]:
-    """Every target with its series: at one moment for tables, over time for the rest."""
+    """Return every target with its series: one moment for tables, the whole range otherwise."""
     ask = prometheus.now if panel["type"] == "table" else prometheus.over
     return [(target, ask(target["expr"])) for target in panel.get("targets", [])]
 
@@ -155,7 +156,7 @@ def line(
     width: float,
     height: float,
 ) -> str:
-    """An SVG path; a gap in the data is a gap in the line."""
+    """Return an SVG path. A gap in the data is a gap in the line."""
     parts, pen = [], False
     for x, y in points:
         if math.isnan(y) or math.isinf(y):
@@ -171,7 +172,7 @@ def line(
 
 
 def nice(high: float) -> tuple[float, float]:
-    """A round top for an axis, and its step."""
+    """Return a round maximum for an axis, and its step."""
     if high <= 0:
         return 1.0, 0.5
     power = 10 ** math.floor(math.log10(high / 4))
@@ -239,7 +240,7 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
             out.append(f'<path d="{path} {back} Z" fill="{shade}" opacity=".25" stroke="none"/>')
         out.append(f'<path d="{path}" fill="none" stroke="{shade}" stroke-width="1.6"/>')
     out.append("</g></svg>")
-    keys, room = [], 2 * width / 6.6  # two lines of about so many letters
+    keys, room = [], 2 * width / 6.6  # two lines of about this number of letters
     for index, (name, _, _, last) in enumerate(drawn):
         room -= len(name) + len(number(last, unit)) + 6
         if room < 14:
@@ -252,7 +253,7 @@ def timeseries(panel: dict, data: list, prometheus: Prometheus) -> str:
 
 
 def table(panel: dict, data: list) -> str:
-    """Merge the targets' rows by their labels and name columns as the file's transformations say."""
+    """Merge the rows of the targets by label and apply the transformations' column names."""
     organise = next(
         (one["options"] for one in panel.get("transformations", []) if one["id"] == "organize"), {}
     )

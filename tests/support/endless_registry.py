@@ -1,4 +1,7 @@
-"""A registry of which every reply is as long as ten gigabytes, or never comes: ``python endless.py`` prints its address and serves."""
+"""Serve replies of ten gigabytes, or replies that never end.
+
+``python endless_registry.py`` prints its address and serves.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ async def unframed(writer: asyncio.StreamWriter) -> None:
 
 
 async def packed(writer: asyncio.StreamWriter) -> None:
-    """Ten gigabytes of blanks in one gzip stream: about ten megabytes on the wire."""
+    """Send ten gigabytes of blanks as one gzip stream of about ten megabytes."""
     writer.write(HEAD + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
     pack = zlib.compressobj(9, wbits=31)
     for _ in range(TEN_GIGABYTES // len(BLANKS)):

@@ -1,4 +1,4 @@
-"""The figures of a run, one line a scenario; the terminal shows them at the end."""
+"""Collect one line of figures for each scenario. The terminal shows them after the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Figure:
-    """What one scenario measured."""
+    """The measurements of one scenario."""
 
     row: str
     what: str
@@ -37,7 +37,7 @@ def note(
     seed: object = "",
     remark: str = "",
 ) -> None:
-    """Remember the figures of a scenario."""
+    """Store the figures of a scenario."""
     figure = Figure(row, what, seed=str(seed))
     if arena is not None:
         figure.kills = arena.kills
@@ -50,7 +50,7 @@ def note(
 
 
 def table() -> list[str]:
-    """Return the figures as lines."""
+    """Return the figures as lines of text."""
     head = f"{'row':>4}  {'fault':<58} {'records':>7} {'kills':>5} {'lost':>4} {'doubled':>7} {'recovery':>8}  seed / remark"
     lines = [head]
     for one in sorted(FIGURES, key=lambda figure: (int(figure.row), figure.what)):

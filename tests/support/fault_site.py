@@ -1,6 +1,7 @@
-"""Where a fault happens: a broker, a stand-in registry in this process, and the gateway as a real process that can be hurt.
+"""The parts of a fault test: a broker, a stand-in registry and the gateway as a real process.
 
-Each arena has a connector name of its own, so that many share a broker: their cursors, digests and records do not meet.
+Each arena has its own connector name, so that many arenas can share a broker. Their cursors,
+digests and records are separate.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ ROOT = Path(__file__).parents[2]
 FAULTY = Path(__file__).with_name("faulty_gateway.py")
 KEY = "a key for tests only, never for people"
 PAGE = 20
-"""Small pages: more transactions, more moments to be killed in."""
+"""Records on a page. Small pages give more transactions and more moments for a fault."""
 STREAMS = ("degrees", "credits", "enrolments")
 T = TypeVar("T")
 PATIENCE = float(os.environ.get("GATEWAY_TEST_PATIENCE", "2"))
-"""Factor on every waiting limit: on a machine that others load too, a scenario takes longer and means the same."""
+"""The factor on every time limit, because a loaded machine is slower."""
 
 
 class Loop:
-    """An event loop in a thread of its own: registries and proxies live on while a test waits for a process."""
+    """An event loop in a thread, which runs registries and proxies while a test waits."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -65,7 +66,7 @@ class Loop:
 
 @dataclass
 class Arena:
-    """One scenario's place. ``address`` is what the gateway connects to: the broker, or a proxy before it."""
+    """The parts of one scenario. ``address`` is the broker, or a proxy in front of it."""
 
     folder: Path
     bootstrap: str
@@ -86,7 +87,7 @@ class Arena:
         more: str = "",
         **extra: str,
     ) -> subprocess.Popen[bytes]:
-        """Start ``gateway run`` for this arena's connector, with a fault or a defect where one is named."""
+        """Start ``gateway run`` for this arena's connector, optionally with a fault or a defect."""
         environment = (
             self.environment | {"GATEWAY_KAFKA_BOOTSTRAP": self.address or self.bootstrap} | extra
         )
@@ -120,7 +121,7 @@ class Arena:
         )
 
     def stacks(self, process: subprocess.Popen[bytes]) -> str:
-        """Where every task of a process waits, for a test that waited too long."""
+        """Return where every task of a process waits. Tests print it after a timeout."""
         before = len(self.log(process))
         process.send_signal(signal.SIGUSR2)
         time.sleep(3)
@@ -132,7 +133,7 @@ class Arena:
         self.kills += 1
 
     def stop(self, process: subprocess.Popen[bytes], seconds: float = 25) -> int:
-        """End a process in good order and return its exit code."""
+        """Stop a process with SIGTERM and return its exit code."""
         process.send_signal(signal.SIGCONT)
         process.terminate()
         return ended(process, seconds)
@@ -155,7 +156,7 @@ class Arena:
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
-    """Wait for the end of a process, ``PATIENCE`` times as long as given, and return its exit code."""
+    """Wait up to ``seconds * PATIENCE`` for a process to end and return its exit code."""
     return process.wait(seconds * PATIENCE)
 
 
@@ -174,7 +175,7 @@ def frozen(process: subprocess.Popen[bytes], seconds: float = 40) -> None:
 def until(
     condition: Callable[[], bool], seconds: float = 40, why: Callable[[], str] = lambda: ""
 ) -> float:
-    """Wait for a condition, ``PATIENCE`` times as long as given; return how long it took."""
+    """Wait up to ``seconds * PATIENCE`` for a condition and return the seconds it took."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > seconds * PATIENCE:
@@ -184,7 +185,7 @@ def until(
 
 
 def write_connector(folder: Path, name: str, url: str, page: int, every: str, overlap: str) -> None:
-    """Write the demonstration's connector under another name, with small pages, and the secret it reads."""
+    """Write the demonstration's connector with another name and small pages, and its secret."""
     text = (ROOT / "connectors" / "demo-soap.yaml").read_text()
     port = text.split("http://127.0.0.1:")[1].split("/")[0]
     for old, new in (
@@ -219,7 +220,7 @@ def arena(
     every: str = "1s",
     overlap: str = "0s",
 ) -> Iterator[Arena]:
-    """Build an arena: a registry of ``records``, and the connector that reads it."""
+    """Build an arena with a registry of ``records`` records and the connector that reads it."""
     registry = loop.run(soap_credits.start(records=records, page_size=page))
     name = f"f{uuid.uuid4().hex[:8]}"
     write_connector(folder, name, registry.url, page, every, overlap)
@@ -245,7 +246,7 @@ def arena(
 
 
 def create_topics(bootstrap: str, tries: int = 8) -> None:
-    """Create the gateway's topics; a broker that has just come up on a loaded machine may need a while."""
+    """Create the gateway's topics. Retry while a broker that has just started is not ready."""
     for left in reversed(range(tries)):
         try:
             asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=bootstrap)))

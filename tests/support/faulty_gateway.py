@@ -1,9 +1,11 @@
-"""Run the gateway's command line with a fault at a chosen point of its Kafka protocol, or with a defect put in on purpose.
+"""Run the gateway's command line with a fault at a point of its Kafka protocol, or with a defect.
 
-``GATEWAY_TEST_FAILPOINT=role:point:nth:action`` strikes once, at the ``nth`` time a producer of ``role`` (``poll``, ``harmonise``
-or ``any``) passes ``point``; a flush that moved only a cursor does not count. ``action`` is ``kill``, ``stop``, ``raise`` or
-``cancel``. ``GATEWAY_TEST_DEFECT=name`` plants one of ``planted.DEFECTS``. The gateway itself knows nothing of either: everything
-is wrapped from outside.
+``GATEWAY_TEST_FAILPOINT=role:point:nth:action`` strikes once. It strikes when a producer of
+``role`` (``poll``, ``harmonise`` or ``any``) passes ``point`` for the ``nth`` time. A flush that
+moves only a cursor does not count. ``action`` is ``kill``, ``stop``, ``raise`` or ``cancel``.
+
+``GATEWAY_TEST_DEFECT=name`` plants one of ``planted_defects.DEFECTS``. The gateway contains no code
+for either, because this module wraps it from outside.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ ACTIONS = ("kill", "stop", "raise", "cancel")
 
 
 class Failpoint:
-    """One fault, waiting for its moment."""
+    """One fault that strikes at a point of the protocol."""
 
     def __init__(self, text: str) -> None:
         self.role, self.point, nth, self.action = text.split(":")
@@ -53,7 +55,7 @@ class Failpoint:
         self.passed: Counter[str] = Counter()
 
     def reach(self, point: str, role: str) -> None:
-        """Strike when this is the place and the time."""
+        """Strike when the point, the role and the count match."""
         if point != self.point or self.role not in {role, "any"}:
             return
         self.passed[point] += 1
@@ -68,7 +70,7 @@ class Failpoint:
             case "raise":
                 raise RequestTimedOutError
             case "cancel":
-                raise asyncio.CancelledError  # as aiokafka does to whoever waits for a connection that went
+                raise asyncio.CancelledError  # as aiokafka does to a task that waits for a lost connection
 
 
 def role_of(producer: AIOKafkaProducer) -> str:
@@ -83,7 +85,7 @@ def role_of(producer: AIOKafkaProducer) -> str:
 
 
 def arm(failpoint: Failpoint) -> None:
-    """Wrap the protocol points."""
+    """Wrap the points of the protocol."""
 
     def around(
         owner: Any,
@@ -109,7 +111,7 @@ def arm(failpoint: Failpoint) -> None:
     send, commit = TransactionalProducer._send, AIOKafkaProducer.commit_transaction
     full: set[AIOKafkaProducer] = (
         set()
-    )  # whose transaction holds records: one that only moves a cursor is no place for a fault
+    )  # producers whose transaction holds records; a cursor alone does not count
 
     async def sending(
         self: TransactionalProducer, producer: AIOKafkaProducer, sent: Sequence[Any]
@@ -152,7 +154,7 @@ def arm(failpoint: Failpoint) -> None:
 
 
 def tell() -> None:
-    """Say on the standard output when a transactional id was taken, from then on this process works, and each move of an offset."""
+    """Print each acquired transactional id and each move of an offset to standard output."""
     fence, read, move = (
         TransactionalProducer.fence,
         AIOKafkaConsumer.committed,
@@ -183,12 +185,12 @@ def tell() -> None:
 
 
 def say(text: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk may be the fault that is tried
+    with contextlib.suppress(OSError):  # a full disk may be the tested fault
         print(f"{datetime.now(UTC):%H:%M:%S.%f} {text}", flush=True)
 
 
 def stacks(*_: object) -> None:
-    """Say where every task waits."""
+    """Print where every task waits."""
     for task in asyncio.all_tasks(ours[0]) if ours else ():
         awaited: Any = task.get_coro()
         places = []
@@ -220,7 +222,7 @@ def main() -> None:
         wrong = datetime.now(UTC) + timedelta(hours=float(hours))
         time_machine.travel(
             wrong, tick=True
-        ).start()  # wall clock only: the monotonic one stays right
+        ).start()  # moves the wall clock only; the monotonic clock stays correct
     from gateway.__main__ import main as gateway
 
     gateway()

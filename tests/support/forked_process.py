@@ -1,4 +1,7 @@
-"""Run the command line, or any function, in a process of its own that starts in milliseconds: a fork of this one."""
+"""Run the command line, or any function, in a fork of this process.
+
+A fork starts in milliseconds, because all modules are already loaded.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Done:
-    """How a process ended. ``grown`` is what its memory rose by at its highest, in megabytes; ``cpu`` and ``seconds`` are seconds."""
+    """The result of a process.
+
+    ``grown`` is the growth of its peak memory in megabytes. ``cpu`` and ``seconds`` are in seconds.
+    """
 
     code: int
     out: str
@@ -35,7 +41,11 @@ class Done:
 
 
 def apart(act: Callable[[], Any], *, stdin: str = os.devnull, limit: int = 60) -> Done:
-    """Run a function in a fork; what it returns is written to its standard output as JSON. An exception is exit code 70."""
+    """Run a function in a fork.
+
+    The fork writes the return value to its standard output as JSON. An exception gives exit code
+    70.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         started = time.monotonic()
@@ -65,9 +75,9 @@ def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int)
         ):
             os.dup2(os.open(path, flags, 0o600), number)
         sys.stdin, sys.stdout, sys.stderr = (
-            open(0),
-            open(1, "w", closefd=False),
-            open(2, "w", closefd=False),
+            os.fdopen(0),
+            os.fdopen(1, "w", closefd=False),
+            os.fdopen(2, "w", closefd=False),
         )
         Path(f"{err}.rss").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         made = act()
@@ -76,7 +86,7 @@ def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int)
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:  # noqa: BLE001 - the parent judges what was written
+    except BaseException:  # noqa: BLE001 - the parent checks the output
         traceback.print_exc()
     finally:
         sys.stdout.flush()

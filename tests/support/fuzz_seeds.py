@@ -1,4 +1,4 @@
-"""Where each target starts from: small inputs that reach far."""
+"""Small seed inputs for each fuzz target."""
 
 from __future__ import annotations
 

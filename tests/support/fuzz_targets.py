@@ -1,4 +1,7 @@
-"""What is fuzzed: each target takes bytes, and whatever they are it ends in a value or in the one error its code promises."""
+"""The fuzz targets.
+
+Each target takes any bytes. It must return a value or raise the one error that its code documents.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ CHARSETS = (None, "utf-8", "iso-8859-1", "utf-7", "klingon", "us-ascii")
 
 
 def decode(data: bytes) -> None:
-    """Replies of every kind. Two bytes say which kind it is said to be."""
+    """Decode a reply. The first two bytes choose its declared type."""
     if len(data) < 2:
         return
     kind, more, rest = data[0] % 8, data[1], data[2:]
@@ -95,7 +98,7 @@ def depth(root: etree._Element) -> int:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal as JSON values: 1 is not true, and minus nothing is nothing."""
+    """Compare two JSON values. 1 is not true, and -0.0 equals 0."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):
@@ -106,7 +109,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def select(data: bytes) -> None:
-    """An expression and a payload, parted by a zero byte."""
+    """Apply an expression to a payload. A zero byte separates the two."""
     if len(data) < 2:
         return
     kind = "xml" if data[0] & 1 else "json"
@@ -134,7 +137,7 @@ CASTS: tuple[Callable[[Any], Any], ...] = tuple(
 
 
 def casts(data: bytes) -> None:
-    """A cast, and a text, a number or an element it is to read."""
+    """Apply a cast to a text, a number or an element."""
     if len(data) < 2:
         return
     convert, how, rest = CASTS[data[0] % len(CASTS)], data[1] % 4, data[2:]
@@ -186,7 +189,7 @@ def number(text: str) -> Any:
 
 
 def language(data: bytes) -> None:
-    """A connector file, or a table of mappings: read, shaped, and every finding has its place in the file."""
+    """Read a connector file or a mapping table. Every finding must have a position in the file."""
     document = parse_yaml(data[1:] if data else b"", "x.yaml")
     findings = list(document.findings)
     if data and data[0] & 1:

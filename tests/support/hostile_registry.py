@@ -1,4 +1,4 @@
-"""A registry on a loopback socket that answers what a row wants, and what the gateway makes of it."""
+"""A registry on a loopback socket with the reply of one row, and the gateway's reaction to it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def connector_at(
 
 
 class Heard:
-    """The pages of one poll, and how it ended."""
+    """The pages of one poll, and how the poll ended."""
 
     def __init__(self) -> None:
         self.pages: list[RecordPage] = []
@@ -117,7 +117,10 @@ class Heard:
 
     @property
     def ended(self) -> str:
-        """The reason a poll ended with; blank when it ended well, and then its last page says so."""
+        """Return the reason why the poll failed, or an empty text.
+
+        A successful poll must end with a last page, and a failed poll must not.
+        """
         if self.error is None:
             assert self.pages[-1].last
             return ""
@@ -174,7 +177,7 @@ def page_of(
 def ended(
     body: bytes | str, content_type: str = "application/xml", stream: str = "", **headers: str
 ) -> str:
-    """How a poll ends that gets this one reply."""
+    """Return how a poll ends that receives this reply."""
     heard = poll(
         page_of(body, content_type, **headers), stream or (XML if "xml" in content_type else JSON)
     )
@@ -182,7 +185,7 @@ def ended(
 
 
 def judged(*records: dict[str, Any] | str, stream: str = JSON) -> str:
-    """How records end that arrive on one page: each as harmonised, then as rendered documents."""
+    """Return the outcomes of records that arrive on one page, after harmonising and rendering."""
     rows = [
         record if isinstance(record, str) else json.dumps({**GOOD, **record}) for record in records
     ]
@@ -214,7 +217,7 @@ def said(outcome: Any, raw: RawRecord) -> str:
 
 
 def written(raws: list[RawRecord]) -> tuple[int, int]:
-    """How many of these records would be written, and how many say nothing new."""
+    """Return how many of these records the poller would write, and how many are unchanged."""
     entries, unchanged = select_changes(raws, {})
     return len(entries), unchanged
 

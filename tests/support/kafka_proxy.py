@@ -1,7 +1,7 @@
-"""A TCP proxy before a broker that knows enough of Kafka's protocol to harm one kind of request.
+"""A TCP proxy in front of a broker that can disturb one kind of Kafka request.
 
-A request begins with its length, its api key, its version and its correlation id; a reply with its length and the same correlation
-id. That is all it reads.
+A request begins with its length, its API key, its version and its correlation id. A reply begins
+with its length and the same correlation id. The proxy reads nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOST_REPLY, LOST_REQUEST, LATE, CUT, SLOW = "lost reply", "lost request", "late"
 
 
 class Proxy:
-    """Passes everything until told to :meth:`harm`."""
+    """A proxy that forwards everything until a test calls :meth:`harm`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -42,7 +42,7 @@ class Proxy:
             task.cancel()
 
     def harm(self, kind: str, skip: int = 0, times: int = 1) -> None:
-        """Do this to EndTxn requests: pass ``skip`` of them, then strike ``times``."""
+        """Skip ``skip`` EndTxn requests, then apply the fault to the next ``times`` requests."""
         self._harm, self._skip, self._times, self.struck = kind, skip, times, 0
 
     def _strikes(self, key: int) -> bool:
@@ -102,7 +102,10 @@ class Proxy:
         end()
 
     def _later(self, frame: bytes, end: Callable[[], None]) -> None:
-        """Close the client's connection now and deliver its request later, on another one: a packet that was delayed in the network."""
+        """Close the client's connection and deliver its request later on another connection.
+
+        This simulates a packet that the network delayed.
+        """
 
         async def deliver() -> None:
             end()

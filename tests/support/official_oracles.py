@@ -1,7 +1,7 @@
-"""Judges nobody here wrote: the official shapes in two engines, the official XSD, a published JSON Schema, the vocabularies.
+"""Independent oracles: official shapes in two engines, XSD, JSON Schema and vocabularies.
 
-Each oracle answers with a list of complaints; an empty list is a pass. Shapes count what they looked at, because an empty graph
-conforms to everything.
+Each oracle returns a list of complaints. An empty list is a pass. :meth:`Oracles.targets` counts
+the checked nodes, because an empty graph conforms to every shape.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCHEMES = re.compile(
 
 
 class Oracles:
-    """Reads the reference material once."""
+    """The oracles, which read the reference material once."""
 
     def __init__(self, reference: Path) -> None:
         self.home = reference / "elm"
@@ -66,7 +66,7 @@ class Oracles:
         }
 
     def targets(self, document: dict[str, Any], profile: str) -> int:
-        """Return how many nodes the profile's root shapes look at."""
+        """Return the number of nodes that the profile's root shapes check."""
         graph = self.graph(document)
         return sum(
             len(set(graph.subjects(RDF.type, URIRef(ELM + name)))) for name in PROFILES[profile][1]
@@ -74,7 +74,7 @@ class Oracles:
 
     # --- shapes
     def rudof(self, document: dict[str, Any], profile: str) -> list[str]:
-        """Judge with the raw shapes."""
+        """Validate with the original shapes."""
         engine = self._rudof.get(profile)
         if engine is None:
             engine = self._rudof[profile] = pyrudof.Rudof(pyrudof.RudofConfig())
@@ -92,7 +92,10 @@ class Oracles:
         )
 
     def shacl(self, document: dict[str, Any], profile: str) -> list[str]:
-        """Judge with the same shapes in another engine; two patterns are Java's and are said the Python way."""
+        """Validate with the same shapes in another engine.
+
+        Two patterns use Java's syntax. This function rewrites them for Python.
+        """
         if profile not in self._shapes:
             self._shapes[profile] = Graph().parse(
                 data=self._python_patterns(profile), format="turtle"
@@ -123,7 +126,7 @@ class Oracles:
         return etree.XMLSchema(etree.parse(self.home / "xsd" / "loq" / "loq.xsd"))
 
     def xsd(self, xml: bytes) -> list[str]:
-        """Judge LOQ XML."""
+        """Validate LOQ XML."""
         tree = etree.fromstring(xml)
         self._xsd.validate(tree)
         return [f"{entry.line}: {entry.message}" for entry in self._xsd.error_log]
@@ -142,7 +145,11 @@ class Oracles:
         return Draft202012Validator(whole)
 
     def ebsi(self, document: dict[str, Any]) -> list[str]:
-        """Judge a credential's body; the schema is for VC 2.0, so the context and the added type are its own."""
+        """Validate the body of a credential.
+
+        The schema is for VC 2.0. Its context and additional type therefore replace those of the
+        document.
+        """
         body = document | {"@context": ["https://www.w3.org/ns/credentials/v2"]}
         body["type"] = [
             "VerifiableCredential",
@@ -164,7 +171,7 @@ class Oracles:
         return found
 
     def vocabulary(self, document: Any) -> list[str]:
-        """Name every concept of an EU vocabulary that its list does not hold."""
+        """Return every concept of an EU vocabulary that its list does not contain."""
         return sorted(
             uri for uri in _concepts(document) if SCHEMES.match(uri) and uri not in self._known
         )

@@ -1,4 +1,4 @@
-"""Act as an operator does: a command, then look until it shows."""
+"""Act as an operator: run a command, then wait until its effect is visible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STILL_SECONDS = 2.0
 
 
 class Command(NamedTuple):
-    """What a command of the gateway answered."""
+    """The result of a command of the gateway."""
 
     returncode: int
     stdout: str
@@ -28,7 +28,10 @@ class Command(NamedTuple):
 
 
 def gateway(site: Site, *arguments: str, given: str = "") -> Command:
-    """Run a command as `python -m gateway` does, in this process: a new one costs more than most commands do."""
+    """Run a command as ``python -m gateway`` does, but in this process.
+
+    A new process would take longer than most commands.
+    """
     with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs():
         patch.setattr("gateway.observability.logs.configure", lambda *_: None)
         done = CliRunner().invoke(app, arguments, env=site.environment, input=given)
@@ -48,7 +51,7 @@ def gateway(site: Site, *arguments: str, given: str = "") -> Command:
 
 
 def answer(site: Site, *arguments: str) -> Any:
-    """Give what a command says to programs."""
+    """Return the JSON output of a command."""
     done = gateway(site, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -60,7 +63,11 @@ def until(
     what: Callable[[], object] | str = "",
     pause: float = 0.3,
 ) -> None:
-    """Look again and again until it is done; ``what`` says what was found instead. The time is a net, not a promise."""
+    """Check repeatedly until ``done`` is true.
+
+    ``what`` describes the current state for the error message. ``seconds`` is a safety limit and no
+    guarantee.
+    """
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, (
@@ -70,19 +77,22 @@ def until(
 
 
 def raw(site: Site, connector: str) -> int:
-    """Count what a connector has on the raw topic."""
+    """Return the number of records of a connector on the raw topic."""
     return sum(
         record.key.startswith(f"{connector}|".encode()) for record in site.read("gateway.raw.v1")
     )
 
 
 def ended(site: Site) -> list:
-    """Give everything on the topics on which a record ends: documents, tombstones and rejections."""
+    """Return all documents, tombstones and rejections."""
     return site.read(*HARMONISED, "gateway.rejections.v1")
 
 
 def held(site: Site, *connectors: str) -> int:
-    """Return how many records the registries of these connectors hold; of all of them when none is named."""
+    """Return the number of records in the registries of these connectors.
+
+    Without names, the function counts all registries.
+    """
     found = 0
     for connector in connectors or site.services:
         with urllib.request.urlopen(f"{site.services[connector]}/_control") as reply:
@@ -91,7 +101,7 @@ def held(site: Site, *connectors: str) -> int:
 
 
 def whole(site: Site, *connectors: str, seconds: float = 150) -> None:
-    """Wait until everything the registries hold has ended on some topic: on a slow machine nothing may come for a while before that."""
+    """Wait until every record of the registries has reached an output topic."""
     found = wanted = 0
 
     def arrived() -> bool:
@@ -103,7 +113,9 @@ def whole(site: Site, *connectors: str, seconds: float = 150) -> None:
 
 
 def settled(site: Site, *connectors: str, seconds: float = 150) -> list:
-    """Wait until everything has ended and nothing new has arrived for two seconds, then return what is on the output topics."""
+    """Wait until the output topics are complete and quiet for two seconds, and return their
+    records.
+    """
     whole(site, *connectors, seconds=seconds)
     before: list = []
     since = time.monotonic()

@@ -1,8 +1,9 @@
-"""What a ``read_committed`` subscriber must see, computed from what the registry served. Never from a snapshot.
+"""Compute what a ``read_committed`` subscriber must see from the records that the registry served.
 
-Two computations that do not lean on each other: the ids and versions of the ledger against the raw topic and against the outcome
-of each record; and every raw record through the pure delivery function against everything that stands on the output topics. The
-second one finds a torn transaction, a lost or doubled document and a wrong order at once.
+The module never compares with a snapshot. It makes two independent computations. The first compares
+the ids and versions in the registry's ledger with the raw topic and with the outcome of each
+record. The second sends every raw record through the pure record processor and compares the result
+with the output topics. It finds torn transactions, lost or duplicated documents, and a wrong order.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ GROUP = "harmonise"
 
 @dataclass
 class View:
-    """What one subscriber saw of one connector."""
+    """The records of one connector that one subscriber read."""
 
     raw: list[ConsumerRecord]
     outputs: list[ConsumerRecord]
@@ -45,13 +46,16 @@ class View:
 
     @property
     def waiting(self) -> int:
-        """Raw records that the group has not committed yet. Offsets alone would count the markers of transactions too."""
+        """Return the number of raw records that the group has not committed.
+
+        A difference of offsets would also count the markers of transactions.
+        """
         return sum(record.offset >= self.committed[record.partition] for record in self.raw)
 
 
 @dataclass
 class Verdict:
-    """What was checked and what was found wrong; ``problems`` is empty when all invariants hold."""
+    """The result of the checks. ``problems`` is empty when all invariants hold."""
 
     served: int
     published: int
@@ -66,7 +70,7 @@ class Verdict:
 
 
 async def look(arena: Arena, isolation: str = "read_committed") -> View:
-    """Read everything this arena's connector has on the topics, from the beginning, as a stranger; a broker that is away is waited for."""
+    """Read all records of this arena's connector. Retry while a broker is down."""
     deadline = time.monotonic() + 30 * PATIENCE
     while True:
         try:
@@ -76,7 +80,7 @@ async def look(arena: Arena, isolation: str = "read_committed") -> View:
             OSError,
             TimeoutError,
             AssertionError,
-        ):  # the last one: aiokafka's own, while a broker comes up
+        ):  # aiokafka raises AssertionError while a broker starts
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.5)
@@ -96,7 +100,7 @@ async def _look(arena: Arena, isolation: str) -> View:
         raw_places = [TopicPartition(RAW.name, number) for number in range(RAW.partitions)]
         committed = {
             place.partition: await consumer.committed(place) or 0 for place in raw_places
-        }  # first: what follows is later
+        }  # read first, because the topics may only be newer
         found = await _all(
             consumer,
             [
@@ -132,7 +136,7 @@ async def _all(consumer: AIOKafkaConsumer, topics: Iterable) -> dict[str, list[C
         TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)
     ]
     consumer.assign(places)
-    ends = await consumer.end_offsets(places)  # of read_committed: the last stable offset
+    ends = await consumer.end_offsets(places)  # with read_committed: the last stable offset
     await consumer.seek_to_beginning(*places)
     found: dict[str, list[ConsumerRecord]] = defaultdict(list)
     async with asyncio.timeout(60):
@@ -148,14 +152,14 @@ def version(record: ConsumerRecord) -> int:
 
 
 def identity(record: ConsumerRecord) -> tuple[str, str]:
-    """Stream and native id of a raw record."""
+    """Return the stream and the native id of a raw record."""
     return dict(record.headers)["ce_source"].decode().rpartition("/")[
         2
     ], record.key.decode().partition("|")[2]
 
 
 def judge(arena: Arena, view: View) -> Verdict:
-    """Hold a view against the ledger."""
+    """Compare a view with the registry's ledger."""
     served = {(one.stream, one.id, one.version) for one in list(arena.registry.ledger)}
     outcome = outcomes(arena, view)
     verdict = Verdict(
@@ -177,7 +181,11 @@ def judge(arena: Arena, view: View) -> Verdict:
 
 
 def check_raw(served: set[tuple[str, str, int]], view: View, verdict: Verdict) -> None:
-    """I1-I3 at the raw topic: the newest version that was served is there, nothing else, once, versions ascending."""
+    """Check I1 to I3 at the raw topic.
+
+    The newest served version of each record is there. No record is invented or duplicated, and
+    versions ascend.
+    """
     newest: dict[tuple[str, str], int] = {}
     for stream, native_id, number in served:
         newest[stream, native_id] = max(number, newest.get((stream, native_id), 0))
@@ -210,7 +218,10 @@ def check_raw(served: set[tuple[str, str, int]], view: View, verdict: Verdict) -
 
 
 def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
-    """I1, I2, I3, I8 at the output topics: for each topic and key, exactly the documents that the raw records become, in their order."""
+    """Check I1, I2, I3 and I8 at the output topics.
+
+    Each topic and key holds exactly the documents that its raw records produce, in the same order.
+    """
     deliver = delivery(arena)
     expected: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     for record in sorted(view.raw, key=lambda one: (one.partition, one.offset)):
@@ -252,7 +263,7 @@ def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
 
 
 def check_rejections(view: View, verdict: Verdict) -> None:
-    """I6: each rejection has a reason and a place where the raw record with the same key really is."""
+    """Check I6: each rejection has a reason and the position of its raw record."""
     places = {(record.partition, record.offset): record.key for record in view.raw}
     for record in view.outputs:
         if record.topic != REJECTIONS.name or record.value is None:
@@ -268,7 +279,7 @@ def check_rejections(view: View, verdict: Verdict) -> None:
 
 
 def check_digests(view: View, verdict: Verdict) -> None:
-    """I8 at the poller: a raw record and its digest stand or fall together."""
+    """Check I8 at the poller: every raw record has a digest, and every digest has a raw record."""
     raws = Counter(
         f"{arena_stream}|{native_id}" for arena_stream, native_id in map(identity, view.raw)
     )
@@ -281,7 +292,10 @@ def check_digests(view: View, verdict: Verdict) -> None:
 
 
 def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
-    """I4: whatever lies before a committed cursor is durable, computed from the registry's own stock."""
+    """Check I4: everything before a committed cursor is durable.
+
+    The check uses the registry's own stock.
+    """
     durable: dict[tuple[str, str], int] = defaultdict(int)
     for record in view.raw:
         durable[identity(record)] = max(durable[identity(record)], version(record))
@@ -300,7 +314,7 @@ def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
 
 
 def passed(stock, cursor: dict) -> list:
-    """The entries of a stock that a cursor claims to be durable."""
+    """Return the entries of a stock that a cursor declares as durable."""
     found = []
     if since := cursor.get("since"):
         moment = datetime.fromisoformat(since)
@@ -315,13 +329,16 @@ def passed(stock, cursor: dict) -> list:
         pager = state.get("pager") or {}
         if pager.get("total", len(window)) == len(
             window
-        ):  # else records have left the window, and it will be read from its start
+        ):  # otherwise records left the window, and the poller reads it from its start
             found += window[: (int(pager.get("page", 1)) - 1) * PAGE]
     return found
 
 
 def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
-    """How each record ended, by its raw key: what stands last at its own key among the rejections and at its documents' keys decides."""
+    """Return the outcome of each record by its raw key.
+
+    The newest record at its rejection key and at the keys of its documents decides.
+    """
     standing = {place for place, record in last(view).items() if record.value is not None}
     deliver = delivery(arena)
     found: dict[bytes, set[str]] = defaultdict(set)
@@ -335,7 +352,7 @@ def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
 
 
 def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
-    """What stands last at each key of each output topic."""
+    """Return the newest record of each key on each output topic."""
     return {
         (one.topic, one.key): one
         for one in sorted(view.outputs, key=lambda one: (one.partition, one.offset))
@@ -346,7 +363,7 @@ _DELIVERIES: dict[str, RecordProcessor] = {}
 
 
 def delivery(arena: Arena) -> RecordProcessor:
-    """The pure function from raw record to documents, from the same files the gateway runs with."""
+    """Return the pure record processor, built from the files that the gateway runs with."""
     if arena.name not in _DELIVERIES:
         settings = Settings(
             connectors=arena.folder / "connectors",
@@ -366,7 +383,10 @@ def mark(value: bytes | None) -> str:
 
 
 def settle(arena: Arena, seconds: float = 90) -> Verdict:
-    """Wait until everything the registry holds has been read and delivered; raise when that does not happen."""
+    """Wait until the gateway has delivered every record of the registry, and judge the result.
+
+    After the time limit, the verdict contains that as a problem.
+    """
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
         view = asyncio.run(look(arena))
@@ -383,7 +403,10 @@ def settle(arena: Arena, seconds: float = 90) -> Verdict:
 
 
 def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
-    """Wait until something has happened and then nothing more for a while, and judge: for a gateway that may never catch up."""
+    """Wait until the topics have changed and are quiet again, and judge the result.
+
+    Use this function for a gateway that may never catch up.
+    """
     deadline, before, since = time.monotonic() + seconds * PATIENCE, None, time.monotonic()
     while time.monotonic() < deadline:
         view = asyncio.run(look(arena))
@@ -403,7 +426,7 @@ def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
 
 
 def caught_up(arena: Arena, view: View) -> bool:
-    """Say whether the newest version of each entry is on the raw topic."""
+    """Return whether the newest version of each entry is on the raw topic."""
     newest: dict[tuple[str, str], int] = defaultdict(int)
     for record in view.raw:
         newest[identity(record)] = max(newest[identity(record)], version(record))
@@ -415,7 +438,7 @@ def caught_up(arena: Arena, view: View) -> bool:
 
 
 def assert_sound(verdict: Verdict, at_least: int) -> None:
-    """Nothing wrong, and enough records for that to mean anything."""
+    """Check that the verdict has no problems and covers enough records."""
     print(verdict)
     assert not verdict.problems, str(verdict)
     assert verdict.served >= at_least, (
@@ -425,9 +448,10 @@ def assert_sound(verdict: Verdict, at_least: int) -> None:
 
 
 def aborted(arena: Arena) -> int:
-    """Return how many records of aborted transactions a careless reader would have seen: how often a fault struck inside one.
+    """Return how many records of aborted transactions a ``read_uncommitted`` reader sees.
 
-    Raw records and documents together: a poller that is killed may have been about to move a cursor only, a stage never.
+    The number shows how often a fault struck inside a transaction. It counts raw records and
+    documents. A killed poller may have been about to move only a cursor, but a stage never.
     """
     uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
     return (
@@ -439,5 +463,5 @@ def aborted(arena: Arena) -> int:
 
 
 def hidden(arena: Arena) -> str:
-    """Say for the figures how many that were."""
+    """Return the number of aborted records as a remark for the figures."""
     return f"{aborted(arena)} aborted records hidden"

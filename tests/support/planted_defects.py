@@ -1,6 +1,6 @@
-"""Defects put into the gateway on purpose, each of them one that somebody has really shipped. The verifier must see every one.
+"""Deliberate defects that other products have shipped. The verifier must find each of them.
 
-``plant`` breaks this process; it runs in ``faulty.py`` before the command line starts. Nothing of this is part of the gateway.
+``plant`` changes this process. It runs in ``faulty_gateway.py`` before the command line starts.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ from gateway.messages.topics import CURSORS, DIGESTS
 from gateway.pipeline.stream_state import StreamState
 
 GO_ON = "go-on"
-"""A file in the working directory: until it is there, ``cursor-before-fence`` has read and not fenced."""
+"""A file in the working directory. ``cursor-before-fence`` waits for it before it fences."""
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One defect: what is wrong in words, and the function that makes it so."""
+    """A defect: its description and the function that plants it."""
 
     says: str
     plant: Callable[[], None]
 
 
 def _rewrite(change: Callable[..., Any]) -> None:
-    """Put ``change(write, transactional, records, offsets, group)`` in the place of ``Transactional.write``; records, not batches of them."""
+    """Replace ``TransactionalProducer.commit`` with ``change``.
+
+    ``change`` receives the original function, the producer, the records, the offsets and the group.
+    It receives records instead of batches.
+    """
     write, fill = TransactionalProducer.commit, TransactionalProducer.add_records
     given: dict[TransactionalProducer, list[Any]] = {}
 

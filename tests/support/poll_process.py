@@ -1,6 +1,6 @@
-"""A real process that writes the pages of an imaginary registry through the ledger, so that tests can kill it.
+"""Write the pages of an imaginary registry through stream state, in a process that tests can kill.
 
-Page ``n`` holds records ``n*50`` to ``n*50+49``; the cursor is the number of the next page.
+Page ``n`` holds records ``n*50`` to ``n*50+49``. The cursor is the number of the next page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A loopback HTTP server whose every byte a test decides: it speaks raw sockets so that it can misbehave."""
+"""A loopback HTTP server that writes raw bytes, so that tests can make it misbehave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Server:
-    """``answer`` is called for each request and writes whatever it wants."""
+    """A server that calls ``answer`` for each request. The answer may write any bytes."""
 
     answer: Answer
     tls: ssl.SSLContext | None = None
@@ -74,7 +74,7 @@ class Server:
 def reply(
     writer: asyncio.StreamWriter, body: bytes = b"", status: int = 200, **headers: str
 ) -> None:
-    """Write one well-formed reply; ``content_type='…'`` becomes a header."""
+    """Write one well-formed reply. ``content_type='…'`` becomes a header."""
     lines = [
         f"HTTP/1.1 {status} X",
         f"Content-Length: {len(body)}",

@@ -1,4 +1,4 @@
-"""The Europass documents of the sample records."""
+"""Europass documents of the sample records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support import samples
 
 
 def document(name: str, **options: Any) -> dict[str, Any]:
-    """Return the Europass document of one of the sample records."""
+    """Return the Europass document of a sample record."""
     accepted, raw = samples.accepted(samples.RECORDS[name]), samples.raw(name)
     found = render(
         accepted,

@@ -1,4 +1,4 @@
-"""Fictional records of every kind, rich in every field: what renderers are tried on."""
+"""Fictional records of every kind with every field, for tests of the renderers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which saved replies of which registry are served to which stream, and how; used by the golden test and the Kafka test."""
+"""Assign each saved reply to a connector's stream, for the golden test and the Kafka test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WINDOW = TimeWindow(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzin
 
 @dataclass(frozen=True)
 class Case:
-    """One saved reply: served so that ``stream`` of ``connector`` gets to read it."""
+    """One saved reply that ``stream`` of ``connector`` reads."""
 
     connector: str
     stream: str
@@ -48,14 +48,18 @@ def fault(data: bytes, _: str) -> list[SavedReply]:
 
 
 def in_envelope(data: bytes, _: str) -> list[SavedReply]:
-    """The mock stores what is inside the Body."""
+    """Wrap the data in a SOAP envelope, because the mock stores only the content of the Body."""
     inside = data.decode().split("?>", 1)[-1] if data.startswith(b"<?xml") else data.decode()
     body = f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{inside}</s:Body></s:Envelope>'
     return [SavedReply(body.encode(), "text/xml; charset=utf-8", "POST")]
 
 
 def numbered(data: bytes, _: str) -> list[SavedReply]:
-    """The saved learners are what schools send; the register gives each person and study right its number before it passes them on."""
+    """Add the numbers of the person and of each study right.
+
+    The saved learners are messages from schools. The register adds these numbers before it sends a
+    learner.
+    """
     learner = json.loads(data)
     learner["henkilö"]["oid"] = "1.2.246.562.24.00000000001"
     for number, right in enumerate(learner["opiskeluoikeudet"]):
@@ -68,7 +72,7 @@ def got(media_type: str) -> Callable[[bytes, str], list[SavedReply]]:
 
 
 def with_token(data: bytes, _: str) -> list[SavedReply]:
-    """OAuth 2 first; a page that says there is more is followed by an empty one."""
+    """Serve an OAuth 2 token first, and an empty page after one that announces more."""
     token = SavedReply(
         b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}',
         method="POST",
@@ -94,7 +98,7 @@ def listed_first(data: bytes, _: str) -> list[SavedReply]:
 
 
 def archive(data: bytes, url: str) -> list[SavedReply]:
-    """The feed's links lead to its own host; the document before it is empty."""
+    """Point the feed's links at this registry. The document before it is empty."""
     here = data.replace(b"https://api.mit-integration.ladok.se:443", url.encode())
     empty = b'<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:id:256258</id><updated>2017-01-01T00:00:00Z</updated></feed>'
     kind = "application/atom+xml"
@@ -120,7 +124,7 @@ def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
 
 
 def institution_first(data: bytes, _: str) -> list[SavedReply]:
-    """The saved reports are another institution's; they are served as this one's."""
+    """Serve the saved reports of another institution as those of this one."""
     saved = (
         REFERENCE / "providers/deqar/reports-institutional-by-institution.response.json"
     ).read_bytes()
@@ -134,7 +138,9 @@ def institution_first(data: bytes, _: str) -> list[SavedReply]:
 
 
 def pulled(connector: Connector) -> Connector:
-    """The same rules for a message that is not pushed, not compressed and not signed."""
+    """Return the connector with the same rules, for a message without push, compression or
+    signature.
+    """
     push = connector.push
     assert push is not None
     rest = Rest(
@@ -328,7 +334,10 @@ NOT_READ = {
 
 
 def here(connector: Connector, url: str) -> Connector:
-    """Point a connector at a replay: no TLS, no message security, any token endpoint at the same place."""
+    """Point a connector at a replay without TLS or message security.
+
+    The token endpoint moves to the same address.
+    """
     name = next(name for name in ("rest", "soap", "file") if getattr(connector, name) is not None)
     block = getattr(connector, name)
     update: dict[str, object] = {"url": UrlsByEnvironment(production=url), "tls": None}
@@ -382,7 +391,7 @@ def connector_for(case: Case) -> Connector:
 
 
 async def read(case: Case) -> list[RawRecord]:
-    """Serve the saved reply over HTTP and return what the stream reads of it."""
+    """Serve the saved reply over HTTP and return the records that the stream reads from it."""
     data = (REFERENCE / case.file).read_bytes()
     replay = SavedReplyRegistry([])
     async with await replay.start():

@@ -1,6 +1,7 @@
-"""A real process that runs the stage with a simple real function, so that tests can kill, freeze and stop it.
+"""Run the harmonise stage with a simple function, in a process that tests can kill or freeze.
 
-Input: key ``k<number>``, value ``<key>:<sequence>``; a sequence that ends in 7 is rejected, an empty value is a deletion.
+The input has the key ``k<number>`` and the value ``<key>:<sequence>``. The function rejects a
+sequence that ends in 7. An empty value is a deletion.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateway.settings import Settings
 
 
 class Doubling:
-    """Two documents for each accepted record, one rejection for each other."""
+    """A processor that returns two documents for an accepted record and one rejection otherwise."""
 
     def __init__(self, out: str, rejects: str) -> None:
         self.out = out
@@ -53,7 +54,7 @@ class Doubling:
 
 
 def plant(defect: str) -> None:
-    """Break the stage on purpose, to prove that the tests see it; and stop on SIGUSR1 just before the next commit."""
+    """Plant a defect that the tests must find, and freeze before the next commit on SIGUSR1."""
     stop_before_commit = False
 
     def on_signal(*_: object) -> None:

@@ -1,4 +1,7 @@
-"""Five REST and five SOAP stand-in registries in one process: prints their addresses as one line of JSON, then serves."""
+"""Serve five REST and five SOAP stand-in registries from one process.
+
+The process prints their addresses as one line of JSON and then serves.
+"""
 
 from __future__ import annotations
 

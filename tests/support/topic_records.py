@@ -1,4 +1,4 @@
-"""Read a topic as an ordinary subscriber does: plain aiokafka, ``read_committed``, nothing of the gateway's."""
+"""Read topics with plain aiokafka and ``read_committed``, without any code of the gateway."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def fill(
     records: list[tuple[bytes, bytes | None]],
     partition: int | None = None,
 ) -> None:
-    """Write records to a topic, all acknowledged."""
+    """Write records to a topic and wait for every acknowledgement."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         enable_idempotence=True,

@@ -1,4 +1,6 @@
-"""Check that built-in and compiled expressions select the same values and report mistakes at load.
+"""Check that built-in and compiled expressions select the same values.
+
+Mistakes in an expression are reported when it is loaded.
 """
 
 from __future__ import annotations
