@@ -77,7 +77,10 @@ def check(
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count, too")] = False,
 ) -> None:
-    """Check connector files, with the tests inside them, and mapping tables; exit code 1 when something is wrong."""
+    """Check connector files, their inline tests, and mapping tables.
+
+    The exit code is 1 if the gateway finds an error.
+    """
     from gateway.check import check as check_file
     from gateway.check.mapping_tables import check_mappings
     from gateway.check.report_formats import format_findings

@@ -18,7 +18,7 @@ def read(
     ] = 0,
     headers: Annotated[bool, typer.Option("--headers", help="Print headers too.")] = False,
 ) -> None:
-    """Print the committed records of a topic, one JSON object a line: key, value, and headers when asked for."""
+    """Print the committed records of a topic, with one JSON object on each line."""
     from gateway.kafka.topic_reader import read_topic
 
     async def print_all() -> None:

@@ -29,7 +29,10 @@ def verify(
     connector: Annotated[str, typer.Argument(help="Name of the connector.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Read the registry whole once more and compare what it serves with what stands; exit code 1 when they differ."""
+    """Read the whole registry again, and compare its records with the topics.
+
+    The exit code is 1 if they differ.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.errors import RetryLater, Unavailable
     from gateway.fetch.secrets import FileSecrets

@@ -25,8 +25,8 @@ _VARIANT = {digit: "89ab"[place % 4] for place, digit in enumerate("0123456789ab
 def iri(connector: str, native_id: str, template: str | None) -> str:
     """Return the persistent IRI of a record.
 
-    The template of the connector applies. Without one, the IRI is a UUID of version 5, made from the
-    connector and the native id.
+    The template of the connector applies. Without one, the IRI is a UUID of version 5, made from
+    the connector and the native id.
     """
     if template:
         return template.replace(

@@ -1,7 +1,7 @@
 """Harmonised record to wire documents: pure and byte-stable.
 
-``render`` answers with the documents of one accepted record, each bound for its topic, or with a rejection when a target's rules
-cannot be met. ``tombstones`` answers with what takes a record away, from its identity alone.
+``render`` returns the documents of an accepted record with their topics. It returns a rejection if
+a rule of the target is not met. ``tombstones`` needs only the identity of a record.
 """
 
 from __future__ import annotations

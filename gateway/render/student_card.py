@@ -44,7 +44,7 @@ BODY_SCHEMES: Final = {
 }
 """Field of an institution to the scheme of its identifier."""
 MAX_MICRO_CREDENTIAL_ECTS: Final = 60
-"""Below 60 ECTS and no full degree (DEQAR's definition; the Recommendation only says a small volume)."""
+"""A micro-credential has fewer ECTS credits (DEQAR). The Recommendation gives no number."""
 
 
 def add_fields(node: Node, **fields: Any) -> Node:
@@ -163,7 +163,11 @@ def credential_pointer(
     published_at: datetime,
     quality: Mapping[str, str],
 ) -> bytes | None:
-    """Return the pointer to the credential ``root``, or ``None`` when the holder did not agree or cannot be named by an ESI."""
+    """Return the pointer to the credential ``root``.
+
+    Return ``None`` without the holder's consent, a valid ESI, an award date, or an identified
+    awarding body.
+    """
     if not record.holder_consent or record.awarded_on is None:
         return None
     esi, named = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
