@@ -1,1 +1,1 @@
-"""Turn raw records into harmonised records. Pure: no clock, no file, no network."""
+"""Turn raw records into harmonised records, without a clock, a file or the network."""

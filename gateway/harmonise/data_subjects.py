@@ -1,4 +1,7 @@
-"""Whom a raw record is about, as keyed hashes: the rules for the holder's identifiers alone, whatever else the record holds."""
+"""Find the data subjects of a raw record, as pseudonyms.
+
+Only the rules for the holder's identifiers run. The other rules of the stream do not matter.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ IDENTIFIERS = ("holder.esi", "holder.pseudonym")
 
 
 class DataSubjectFinder:
-    """Finds the persons in raw records of one connector, under each of ``keys``. Total: what cannot be read names nobody."""
+    """A finder of the data subjects in the raw records of one connector.
+
+    It returns their ids under each of ``keys``. A call never raises: an identifier that the
+    gateway cannot read gives no id.
+    """
 
     def __init__(self, connector: Connector, keys: tuple[bytes, ...]) -> None:
         self._connector = connector
@@ -30,16 +37,16 @@ class DataSubjectFinder:
         self._programs: dict[str, list[CompiledStream]] = {}
 
     def __call__(self, raw: RawRecord) -> frozenset[str]:
-        """Return the ids of everybody the record names."""
+        """Return the ids of all data subjects that the record names."""
         if raw.body is None:
             return frozenset()
         if raw.stream not in self._programs:
             self._programs[raw.stream] = self._compiled(raw.stream)
         programs = self._programs[raw.stream]
         return frozenset(
-            found
+            subject_id
             for state in _evaluate_each_rule(programs, raw)
-            for found in self._subject_ids(state)
+            for subject_id in self._subject_ids(state)
         )
 
     def _compiled(self, name: str) -> list[CompiledStream]:
@@ -60,41 +67,47 @@ class DataSubjectFinder:
 
 
 class PersonalValueFinder:
-    """Finds what a raw record says of a person: the values of every rule that protects them. Total, like :class:`Subjects`."""
+    """A finder of the personal values in raw records: the values of each rule that protects them.
+
+    A call never raises, as with :class:`DataSubjectFinder`.
+    """
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._found: list[str] = []
 
     def __call__(self, raw: RawRecord) -> list[str]:
-        """Return the values as the registry wrote them."""
+        """Return the personal values, as the registry wrote them."""
         self._found = []
         stream = self._connector.streams.get(raw.stream)
         if raw.body is not None and stream is not None:
             programs = CompiledStream(
-                RuleContext(self._connector, stream, None, bytes(32)), self._watch
+                RuleContext(self._connector, stream, None, bytes(32)), self._collect
             )
             for _ in _evaluate_each_rule([programs], raw):
                 pass
         return self._found
 
-    def _watch(self, found: list[Any], protected: bool) -> None:
+    def _collect(self, values: list[Any], protected: bool) -> None:
         if protected:
             self._found += [
-                text_of(value).strip() for value in found if not isinstance(value, dict | list)
+                text_of(value).strip() for value in values if not isinstance(value, dict | list)
             ]
 
 
 def _evaluate_each_rule(programs: list[CompiledStream], raw: RawRecord) -> Iterator[MappingState]:
-    """Yield what each rule of each program gives by itself: one that cannot be read does not hide the others. The payload is read once."""
-    chosen = [program for one in programs if (program := one.for_kind(raw.kind)) is not None]
-    if not chosen:
+    """Yield the state after each rule of each program, run by itself.
+
+    A rule that fails does not hide the others. The payload is parsed once.
+    """
+    kinds = [kind for program in programs if (kind := program.for_kind(raw.kind)) is not None]
+    if not kinds:
         return
     try:
         node, context = programs[0].parse_payload(raw), programs[0].context(raw)
     except PayloadError:
         return
-    for step in (step for program in chosen for step in program.steps):
+    for step in (step for kind in kinds for step in kind.steps):
         state = MappingState()
         try:
             apply_rules((step,), node, context, state)
@@ -112,7 +125,7 @@ def _evaluate_each_rule(programs: list[CompiledStream], raw: RawRecord) -> Itera
 
 
 def identifier_rules_only(stream: Stream) -> Stream:
-    """Return the stream with the rules that name its holder, and no other."""
+    """Return the stream with only the rules that identify the holder."""
     kinds = {
         name: kind.model_copy(update={"map": _identifier_rules(kind.map)})
         for name, kind in stream.kinds.items()
@@ -121,18 +134,21 @@ def identifier_rules_only(stream: Stream) -> Stream:
 
 
 def identifier_kinds(connectors: Iterable[Connector]) -> set[tuple[str, str]]:
-    """Return the countries and kinds of the identifiers that connectors find persons by; a European Student Identifier has no country."""
-    found = set()
+    """Return the country and kind of each identifier that connectors use to find data subjects.
+
+    The country of a European Student Identifier is empty.
+    """
+    identifiers = set()
     for connector in connectors:
         for stream in connector.streams.values():
             for rules in (stream.map, *(kind.map for kind in stream.kinds.values())):
                 for name, rule in _identifier_rules(rules).items():
-                    found |= (
+                    identifiers |= (
                         {("", ESI)}
                         if name == "holder.esi"
                         else {(connector.country[:2], kind) for kind in pseudonym_kinds(rule)}
                     )
-    return found
+    return identifiers
 
 
 def _identifier_rules(rules: Mapping[str, MappingRule]) -> dict[str, MappingRule]:

@@ -1,4 +1,7 @@
-"""Personal values leave as a keyed pseudonym, or on a named legal basis, or not at all."""
+"""Turn personal identifiers into keyed pseudonyms.
+
+The gateway publishes a personal value as a pseudonym, on a named legal basis, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,29 @@ from collections.abc import Callable
 
 _BASE64URL_PREFIX = bytes.maketrans(b"+/", b"-_")
 MIN_KEY_BYTES = 32
-"""Bytes a pseudonym key must have."""
+"""The smallest length of a pseudonym key, in bytes."""
 
 
 def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
-    """Return a function from an identifier to its pseudonym.
+    """Return a function that turns an identifier into its pseudonym.
 
-    The same identifier of the same kind in the same country has the same pseudonym under one key, whatever registry it came
-    from; nothing can be told from a pseudonym without the key. ``kind`` is what the rule's ``pseudonym:`` says.
+    One key gives the same pseudonym for the same identifier, kind and country. The registry does
+    not matter. Without the key, a pseudonym reveals nothing. ``kind`` is the value of
+    ``pseudonym:`` in the rule. The function raises :class:`ValueError` when the key is too short.
     """
     if len(key) < MIN_KEY_BYTES:
         raise ValueError(f"the pseudonym key needs at least {MIN_KEY_BYTES} bytes")
-    started = hmac.new(
-        key, f"{country}\x00{kind}\x00".encode(), "sha256"
-    ).copy  # the key is worked in once
+    # Copying a started hash is faster, because the key is then processed only once.
+    copy_started_hash = hmac.new(key, f"{country}\x00{kind}\x00".encode(), "sha256").copy
 
     def pseudonym(identifier: str) -> str:
-        same = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
-        keyed = started()
-        keyed.update(same.strip().upper().encode())
+        normalised = (
+            identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
+        )
+        keyed_hash = copy_started_hash()
+        keyed_hash.update(normalised.strip().upper().encode())
         return (
-            binascii.b2a_base64(keyed.digest(), newline=False)
+            binascii.b2a_base64(keyed_hash.digest(), newline=False)
             .translate(_BASE64URL_PREFIX, b"=")
             .decode()
         )

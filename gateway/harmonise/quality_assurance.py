@@ -1,17 +1,27 @@
-"""Who is a trusted provider, and was this award quality-assured? Judged at the date of the award, never at today's.
+"""Assess the quality assurance of an award on the date of the award.
 
-:class:`Providers` is an immutable view of the provider records the gateway knows, joined by any identifier they share: the same body
-may stand in several registers, each with another part of the truth (a charter here, its reviews there). The judgement is a fact that
-travels with the record; it never rejects one.
+:class:`Providers` is an immutable view of all provider records. It joins the records that share an
+identifier, because several registers may describe the same body. For example, one register holds
+the charter and another one the reviews. The assessment travels with the record. It never rejects
+a record.
 
-What a connector should put into :class:`gateway.records.Provider`:
+A connector fills :class:`gateway.records.Provider` as follows.
 
-- ``organisation.identifiers``: every identifier the register holds, by scheme (pic schac erasmus oid eter deqar ror vat): more
-  identifiers, more joins. They are compared in a normalised spelling, so no-break spaces and case do no harm.
-- ``reports``: every report, also those that are over today: an award of ten years ago is judged by what was valid then.
-- ``QualityReport.obligatory``: the report belongs to the obligatory system, which counts as accreditation; otherwise it is voluntary.
-- ``QualityReport.positive`` is false for a negative decision only; "with conditions" and "not applicable" are positive.
-- ``levels``: EQF levels 5-8 the body may award; empty when the register does not say, and then nothing is concluded from it.
+``organisation.identifiers`` holds each identifier of the register, by scheme (pic, schac, erasmus,
+oid, eter, deqar, ror, vat). More identifiers give more joins. The gateway compares them in a
+normalised spelling, so case and no-break spaces do not matter.
+
+``reports`` holds each report, also expired ones. An award of ten years ago is assessed with the
+reports that were valid at that time.
+
+``QualityReport.obligatory`` marks a report of the obligatory system, which counts as accreditation.
+Other reports are voluntary.
+
+``QualityReport.positive`` is false for a negative decision only. Both "with conditions" and "not
+applicable" are positive.
+
+``levels`` holds the EQF levels 5 to 8 that the body may award. An empty value means that the
+register does not state them, and the gateway concludes nothing from it.
 """
 
 from __future__ import annotations
@@ -27,9 +37,9 @@ from gateway.identifiers import normalise_identifier
 from gateway.records import Credential, Organisation, Provider, QualityReport, Record, StudentStatus
 
 SCHEMES: Final = ("pic", "schac", "erasmus", "eter", "deqar", "oid", "ror", "vat")
-"""Identifiers that are unique to one body, in the order they are tried."""
+"""Identifier schemes that are unique to one body, in the order in which they are tried."""
 VALID_YEARS: Final = 6
-"""A report without an end is valid for so many years."""
+"""How many years a report without an end date is valid."""
 
 PROGRAMME_ACCREDITED: Final = "PROGRAMME_ACCREDITED"
 INSTITUTION_ACCREDITED: Final = "INSTITUTION_ACCREDITED"
@@ -51,81 +61,93 @@ OUTCOMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class QualityAssurance:
-    """Whether an award was quality-assured on its day: an outcome of :data:`OUTCOMES` and the report it rests on."""
+    """The quality assurance of an award on its date.
+
+    ``outcome`` is one of :data:`OUTCOMES`. ``report`` is the report that supports it.
+    """
 
     outcome: str
     report: QualityReport | None = None
     matched_by: str = ""
     charter: bool = False
-    """Whether an Erasmus Charter was valid on that day: supporting evidence, not quality assurance."""
+    """Whether an Erasmus Charter was valid on that date.
+
+    A charter is supporting evidence. It is not quality assurance.
+    """
 
     def to_provenance(self) -> dict[str, str]:
-        """Return what travels in the provenance of the record."""
-        found = {"outcome": self.outcome}
+        """Return the facts that the provenance of the record carries, without empty ones."""
+        facts = {"outcome": self.outcome}
         if self.matched_by:
-            found["joined_by"] = self.matched_by
-            found["charter"] = str(self.charter).lower()
+            facts["joined_by"] = self.matched_by
+            facts["charter"] = str(self.charter).lower()
         report = self.report
         if report is not None:
-            found["report"] = report.id
-            found |= {"agency": report.agency} if report.agency else {}
-            found |= {"valid_from": report.valid_from.isoformat()} if report.valid_from else {}
-            found["valid_until"] = _report_end(report).isoformat() if report.valid_from else ""
-        return {name: value for name, value in found.items() if value}
+            facts["report"] = report.id
+            facts |= {"agency": report.agency} if report.agency else {}
+            facts |= {"valid_from": report.valid_from.isoformat()} if report.valid_from else {}
+            facts["valid_until"] = _report_end(report).isoformat() if report.valid_from else ""
+        return {name: value for name, value in facts.items() if value}
 
 
 class Providers:
-    """An immutable view of every provider; build it once from all records and share it."""
+    """An immutable view of all providers. Build it once from all records and share it."""
 
     def __init__(self, providers: Iterable[Provider] = ()) -> None:
         self._by_identifier: dict[tuple[str, str], list[Provider]] = {}
-        for provider in sorted(providers, key=lambda one: one.id):
+        for provider in sorted(providers, key=lambda provider: provider.id):
             for key in _identifier_keys(provider.organisation.identifiers):
                 self._by_identifier.setdefault(key, []).append(provider)
 
     def __len__(self) -> int:
-        return len({id(provider) for found in self._by_identifier.values() for provider in found})
+        return len({id(provider) for same in self._by_identifier.values() for provider in same})
 
     def find(self, body: Organisation | None) -> tuple[tuple[Provider, ...], str]:
-        """Return every record about a body and the scheme that joined first; records that share any identifier belong together."""
+        """Return all records about a body, and the identifier scheme of the first match.
+
+        Records that share an identifier are about the same body, also through other records.
+        """
         if body is None:
             return (), ""
-        found: dict[int, Provider] = {}
+        providers: dict[int, Provider] = {}
         joined_by = ""
         keys_to_visit = list(_identifier_keys(body.identifiers))
-        seen = set(keys_to_visit)
+        known_keys = set(keys_to_visit)
         while keys_to_visit:
             key = keys_to_visit.pop(0)
             for provider in self._by_identifier.get(key, ()):
                 joined_by = joined_by or key[0]
-                found[id(provider)] = provider
-                new = [
+                providers[id(provider)] = provider
+                new_keys = [
                     other
                     for other in _identifier_keys(provider.organisation.identifiers)
-                    if other not in seen
+                    if other not in known_keys
                 ]
-                keys_to_visit += new
-                seen.update(new)
-        return tuple(found.values()), joined_by
+                keys_to_visit += new_keys
+                known_keys.update(new_keys)
+        return tuple(providers.values()), joined_by
 
     def with_known_identifiers(self, body: Organisation) -> Organisation:
-        """Return a body with the identifiers other registers know it by; what it already says stays as it is."""
-        found, _ = self.find(body)
+        """Return the body, completed with the identifiers and properties of other registers.
+
+        A value that the body already has stays as it is.
+        """
+        providers, _ = self.find(body)
         more: dict[str, str] = {}
-        for provider in found:
+        for provider in providers:
             for scheme, value in provider.organisation.identifiers.items():
                 more.setdefault(scheme, value)
         if not more:
             return body
-        known = next(
-            (provider.organisation for provider in found if provider.organisation.name),
+        named = next(
+            (provider.organisation for provider in providers if provider.organisation.name),
             Organisation(),
         )
         return Organisation(
-            name=body.name or known.name,
-            country=body.country or known.country,
+            name=body.name or named.name,
+            country=body.country or named.country,
             identifiers=more | body.identifiers,
-            homepage=body.homepage or known.homepage,
+            homepage=body.homepage or named.homepage,
         )
 
     def assess_award(
@@ -136,28 +158,32 @@ class Providers:
         eqf_level: int | None,
         programme: Iterable[str] = (),
     ) -> QualityAssurance:
-        """Return whether an award of ``body`` was quality-assured on its day; ``programme`` holds the names it goes by."""
-        found, joined_by = self.find(body)
-        if not found:
+        """Return the quality assurance of an award of ``body`` on its date.
+
+        ``programme`` holds the names of the programme, for example in several languages.
+        """
+        providers, joined_by = self.find(body)
+        if not providers:
             return QualityAssurance(UNKNOWN_PROVIDER)
-        charter = any(_has_charter(provider, awarded_on) for provider in found)
-        if any(provider.closed_on and provider.closed_on < awarded_on for provider in found):
+        charter = any(_has_charter(provider, awarded_on) for provider in providers)
+        if any(provider.closed_on and provider.closed_on < awarded_on for provider in providers):
             return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
         reports = [
             report
-            for provider in found
+            for provider in providers
             for report in provider.reports
             if _report_applies(report, awarded_on)
         ]
         outcome, report = _decide_outcome(
-            reports, _levels(found), eqf_level, {name.casefold() for name in programme}
+            reports, _levels(providers), eqf_level, {name.casefold() for name in programme}
         )
         return QualityAssurance(outcome, report, joined_by, charter)
 
     def assess_record(self, record: Record) -> tuple[Record, dict[str, str]]:
-        """Return a record with the identifiers of its institution completed, and what is known of its quality assurance.
+        """Return the record with the identifiers of its institution completed, and its assessment.
 
-        Only an award with a date is judged. Catalogue entries are not awards and stay as they are.
+        The assessment is empty when the record is not an award or has no date. Catalogue entries
+        are not awards and stay as they are.
         """
         if isinstance(record, StudentStatus) and record.institution:
             return replace(record, institution=self.with_known_identifiers(record.institution)), {}
@@ -166,13 +192,13 @@ class Providers:
         body = record.awarding_body
         facts: dict[str, str] = {}
         if record.awarded_on:
-            judged = self.assess_award(
+            assessment = self.assess_award(
                 body,
                 awarded_on=record.awarded_on,
                 eqf_level=record.eqf_level,
                 programme=record.title.values(),
             )
-            facts = judged.to_provenance()
+            facts = assessment.to_provenance()
         return (
             replace(record, awarding_body=self.with_known_identifiers(body)) if body else record
         ), facts
@@ -207,7 +233,7 @@ def _decide_outcome(
 
 
 def _report_applies(report: QualityReport, on: date) -> bool:
-    """Return whether a report speaks for an award of a day. The last day of its validity still counts."""
+    """Return whether a report covers an award of a date, up to and including its last day."""
     return (
         report.positive
         and not report.high_alert
@@ -219,19 +245,19 @@ def _report_applies(report: QualityReport, on: date) -> bool:
 def _report_end(report: QualityReport) -> date:
     if report.valid_until is not None:
         return report.valid_until
-    begun = report.valid_from or date.min
+    start = report.valid_from or date.min
     try:
-        return begun.replace(year=begun.year + VALID_YEARS)
-    except ValueError:  # 29 February in a year that has none
-        return begun.replace(year=begun.year + VALID_YEARS, day=28)
+        return start.replace(year=start.year + VALID_YEARS)
+    except ValueError:  # 29 February does not exist in that year
+        return start.replace(year=start.year + VALID_YEARS, day=28)
 
 
 def _newest_first(report: QualityReport) -> tuple[int, str]:
     return (-(report.valid_from or date.min).toordinal(), report.id)
 
 
-def _levels(found: Iterable[Provider]) -> frozenset[int]:
-    return frozenset(level for provider in found for level in provider.levels)
+def _levels(providers: Iterable[Provider]) -> frozenset[int]:
+    return frozenset(level for provider in providers for level in provider.levels)
 
 
 def _has_charter(provider: Provider, on: date) -> bool:

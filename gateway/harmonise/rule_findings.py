@@ -11,7 +11,7 @@ from gateway.harmonise.harmoniser import find_rule_problems
 from gateway.harmonise.tables.compiled_tables import Tables
 
 CHECK_KEY = b"the key of inline tests, never of a gateway"
-"""Checks and inline tests make pseudonyms with this key."""
+"""The pseudonym key of checks and inline tests."""
 
 _AT_KEY = {
     "unknown-field",
@@ -26,9 +26,9 @@ _AT_KEY = {
 def rule_findings(
     connector: Connector, document: YamlDocument, tables: Tables | None
 ) -> Iterator[Finding]:
-    """Yield a finding for each rule that cannot be compiled or that does not fit its target.
+    """Yield a finding for each rule that cannot be compiled or does not fit its target.
 
-    ``document`` is the file that ``connector`` was read from, before its streams are split by institution.
+    ``document`` is the file of ``connector``, before its streams are split by institution.
     """
     for name, stream in connector.streams.items():
         for problem in find_rule_problems(connector, stream, tables, CHECK_KEY)[0]:
@@ -44,13 +44,22 @@ def rule_findings(
 def finding_at(
     document: YamlDocument, code: str, place: DocumentPath, message: str, column: int
 ) -> Finding:
-    """Return a finding at a path of the document. ``column`` counts characters inside the value there, from 1; 0 is the value itself."""
+    """Return a finding at a path of the document.
+
+    ``column`` counts the characters inside the value from 1. With 0, the finding points at the
+    value itself.
+    """
     if code in _AT_KEY:
         return document.make_finding(code, place, message)
-    made = document.make_finding(code, place, message, key=False)
+    finding = document.make_finding(code, place, message, key=False)
     if not column:
-        return made
-    quoted = document.line(made.line)[made.column - 1 : made.column] in {"'", '"'}
+        return finding
+    is_quoted = document.line(finding.line)[finding.column - 1 : finding.column] in {"'", '"'}
     return Finding(
-        made.file, made.line, made.column + column + quoted, made.code, made.path, made.message
+        finding.file,
+        finding.line,
+        finding.column + column + is_quoted,
+        finding.code,
+        finding.path,
+        finding.message,
     )

@@ -1,4 +1,4 @@
-"""Codes to values: a table of the connector's own file, or a dated one of ``mappings/``."""
+"""Look up codes in a table of the connector file or in a dated mapping table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.records import Issue, Lookup
 
 
 class ConnectorTableLookup:
-    """A table under ``tables:`` of the connector file."""
+    """A lookup in a table under ``tables:`` of the connector file."""
 
     def __init__(
         self, table: LocalTable, name: str, field: str, connector: str, digest: str
@@ -21,22 +21,22 @@ class ConnectorTableLookup:
         self._unmapped = table.unmapped
         self._name, self._field, self._source, self._digest = name, field, connector, digest
         self.converted_codes: dict[str, tuple[Any, Lookup]] = {}
-        """Codes that were converted before, each with its value and its row."""
+        """A cache of converted codes, each with its value and its table row."""
 
     def cached(self, convert: StatefulConvert) -> StatefulConvert:
-        """Return the same conversion of a code, which knows the codes of the table it has met."""
-        known = self.converted_codes
+        """Return the conversion. It then stores each code of the table in ``converted_codes``."""
+        converted_codes = self.converted_codes
 
         def converted(code: Any, state: MappingState) -> Any:
             value = convert(code, state)
             if type(code) is str and code in self._map and value is not None:
-                known[code] = (value, state.lookups[-1])
+                converted_codes[code] = (value, state.lookups[-1])
             return value
 
         return converted
 
     def __call__(self, code: str, state: MappingState) -> Any:
-        """Return the value of a code; notes the row that answered."""
+        """Return the value of a code and add the table row to the lookups of the state."""
         if code in self._map:
             state.lookups.append(
                 Lookup(
@@ -52,7 +52,7 @@ class ConnectorTableLookup:
 
 
 class MappingTableLookup:
-    """A code table of the country, or of the EU, read at the record's date."""
+    """A lookup in a code table of the country or of the EU, at the date of the record."""
 
     def __init__(
         self,
@@ -72,37 +72,40 @@ class MappingTableLookup:
 
     @property
     def exists(self) -> bool:
-        """Whether the table exists; true where there are no tables to ask."""
+        """Whether the table exists. True if no tables are loaded."""
         if self._tables is None:
             return True
         answer = self._tables.code(self._country, self._name, "", None)
         return not (isinstance(answer, NoCodeMatch) and answer.reason == "table_unknown")
 
     def __call__(self, code: str, state: MappingState) -> Any:
-        """Return the value of a code at the record's date; notes the row that answered."""
+        """Return the value of a code at the date of the record.
+
+        The table row is added to the lookups of the state.
+        """
         if self._tables is None:
             return handle_unmapped("reject", self._name, self._field, state, "no_tables")
-        found = self._tables.code(
+        answer = self._tables.code(
             self._country, self._name, code, self._reference_date(state.values)
         )
-        if isinstance(found, NoCodeMatch):
+        if isinstance(answer, NoCodeMatch):
             return handle_unmapped(
                 "reject",
                 self._name,
                 self._field,
                 state,
-                "unmapped" if found.reason == "code_unknown" else found.reason,
+                "unmapped" if answer.reason == "code_unknown" else answer.reason,
             )
         state.lookups.append(
             Lookup(
                 field=self._field,
                 table=self._name,
-                version=found.version,
-                row=found.row,
-                source=found.source,
+                version=answer.version,
+                row=answer.row,
+                source=answer.source,
             )
         )
-        return found.value
+        return answer.value
 
     def _reference_date(self, values: dict[str, Any]) -> date | None:
         for path in self._dates:
@@ -115,7 +118,10 @@ class MappingTableLookup:
 
 
 def reference_date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
-    """Return where the day stands that a table is read at: where the rule says, else the first of the usual places that is filled."""
+    """Return the paths of the fields that may hold the date at which a table is read.
+
+    The path of the rule comes alone. Without it, the first usual date field with a value counts.
+    """
     return (
         (tuple(at.split(".")),)
         if at
@@ -126,7 +132,11 @@ def reference_date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:
 def handle_unmapped(
     policy: str, table: str, field: str, state: MappingState, reason: str = "unmapped"
 ) -> None:
-    """Answer a code that is not in its table as the table says; raises :class:`~gateway.harmonise.mapping.rule_functions.Refused`."""
+    """Apply the policy of a table to a code that is not in the table.
+
+    ``null`` does nothing, and ``flag`` notes an issue. Any other policy raises
+    :class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`.
+    """
     if policy == "null":
         return
     if policy == "flag":

@@ -1,4 +1,7 @@
-"""Inside a rule: from → as → table → default. What happens to a found value until it is the target's, decided at load."""
+"""Build the conversion from a selected value to the value of the target field, at load.
+
+Inside a rule the order is fixed: ``from``, ``as``, ``table``, ``default``.
+"""
 
 from __future__ import annotations
 
@@ -22,34 +25,41 @@ from gateway.harmonise.values.text import CastError, Convert
 from gateway.records import Issue
 
 CACHE_SIZE = 4_096
-"""Texts a conversion remembers, such as days and amounts; never those of a rule whose target is personal."""
+"""How many texts a conversion caches, such as dates and amounts, but never personal values."""
 _CACHEABLE_TYPES = frozenset({"date", "decimal", "integer", "boolean", "choice"})
 
 
-def target_converter(found: TargetField, zone: str) -> Convert:
-    """Return what makes a value of the target's own type."""
-    if found.cast:
-        return casts.named_cast(found.cast, zone)
-    if found.value_type == "choice":
-        return casts.one_of(found.choices)
-    made = {
-        "text": scalars.read_text, "texts": scalars.read_text, "integer": scalars.read_integer, "integers": scalars.read_integer,
-        "decimal": casts.decimal, "boolean": casts.boolean,
-    }.get(found.value_type)  # fmt: skip
-    if made is not None:
-        return made
-    if found.value_type == "date":
+def target_converter(target: TargetField, zone: str) -> Convert:
+    """Return the function that converts a value to the type of the target field."""
+    if target.cast:
+        return casts.named_cast(target.cast, zone)
+    if target.value_type == "choice":
+        return casts.one_of(target.choices)
+    converter = {
+        "text": scalars.read_text,
+        "texts": scalars.read_text,
+        "integer": scalars.read_integer,
+        "integers": scalars.read_integer,
+        "decimal": casts.decimal,
+        "boolean": casts.boolean,
+    }.get(target.value_type)
+    if converter is not None:
+        return converter
+    if target.value_type == "date":
         return casts.pass_through(date, dates.date_cast(zone), but=datetime)
     return casts.pass_through(datetime, dates.datetime_cast(None, zone))
 
 
 def compile_cast(cast: Cast | None, zone: str) -> Convert | None:
-    """Return the function of an ``as:`` that converts one value; a date in three fields is put together elsewhere."""
+    """Return the function of an ``as:`` that converts one value.
+
+    A date in three fields gives ``None``, because the rule compiler assembles it.
+    """
     return casts.compile_cast(cast, zone) if cast is not None and cast.split is None else None
 
 
 def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
-    found: TargetField,
+    target: TargetField,
     zone: str,
     *,
     cast: Convert | None,
@@ -58,8 +68,12 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
     drop_invalid: bool,
     personal: bool,
 ) -> Conversion:
-    """Return ``as``, ``table``, ``pseudonym`` and the target's own type as one function of value and state."""
-    name, to_target_type = ".".join(found.path), target_converter(found, zone)
+    """Return ``as``, ``table``, ``pseudonym`` and the target's type as one conversion.
+
+    The conversion raises :class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`. With
+    ``drop_invalid``, it notes an issue and returns ``None`` instead.
+    """
+    name, to_target_type = ".".join(target.path), target_converter(target, zone)
 
     def convert(value: Any, state: MappingState) -> Any:
         try:
@@ -89,56 +103,60 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
         if cast is not None or pseudonymise is not None:
             return Conversion(convert)
         return Conversion(lookup.cached(convert), converted_codes=lookup.converted_codes)
-    if pseudonymise is not None and found.value_type == "text" and not found.cast:
-        to_target_type = _identity  # a pseudonym is clean text
+    if pseudonymise is not None and target.value_type == "text" and not target.cast:
+        to_target_type = _identity  # because a pseudonym is clean text
     if cast is None and pseudonymise is None:
-        return _direct_conversion(found, zone, convert, to_target_type, personal=personal)
+        return _direct_conversion(target, zone, convert, to_target_type, personal=personal)
     return Conversion(
         convert,
         _text_converter(
             cast,
             pseudonymise,
             to_target_type,
-            remember=not personal and pseudonymise is None and found.value_type in _CACHEABLE_TYPES,
+            use_cache=not personal
+            and pseudonymise is None
+            and target.value_type in _CACHEABLE_TYPES,
         ),
     )
 
 
 def _direct_conversion(
-    found: TargetField,
+    target: TargetField,
     zone: str,
     convert: StatefulConvert,
     to_target_type: Convert,
     *,
     personal: bool,
 ) -> Conversion:
-    """Return the conversion of a rule that says nothing but where its value is."""
-    if found.value_type in {"text", "texts"} and not found.cast:
+    """Return the conversion of a rule without ``as``, ``table`` and ``pseudonym``."""
+    if target.value_type in {"text", "texts"} and not target.cast:
         return Conversion(
             convert, scalars.clean_text, is_plain_text=True, accepted_json_type=int, wrap=str
         )
-    if found.value_type == "datetime":
+    if target.value_type == "datetime":
         return Conversion(convert, dates.datetime_cast(None, zone))
-    if not personal and (found.value_type in _CACHEABLE_TYPES or found.cast):
+    if not personal and (target.value_type in _CACHEABLE_TYPES or target.cast):
         to_target_type = cached(to_target_type)
-    if found.value_type == "boolean":
+    if target.value_type == "boolean":
         return Conversion(convert, to_target_type, accepted_json_type=bool)
-    if found.value_type in {"integer", "decimal"}:
+    if target.value_type in {"integer", "decimal"}:
         return Conversion(
             convert,
             to_target_type,
             accepted_json_type=int,
-            wrap=Decimal if found.value_type == "decimal" else None,
+            wrap=Decimal if target.value_type == "decimal" else None,
         )
     return Conversion(convert, to_target_type)
 
 
 def _text_converter(
-    cast: Convert | None, pseudonymise: Convert | None, to_target_type: Convert, *, remember: bool
+    cast: Convert | None, pseudonymise: Convert | None, to_target_type: Convert, *, use_cache: bool
 ) -> Convert:
     if pseudonymise is None:
-        made: Convert = to_target_type if cast is None else lambda text: to_target_type(cast(text))
-        return cached(made) if remember else made
+        converter: Convert = (
+            to_target_type if cast is None else lambda text: to_target_type(cast(text))
+        )
+        return cached(converter) if use_cache else converter
     if cast is None:
         if to_target_type is _identity:
             return lambda text: pseudonymise(scalars.clean_text(text))
@@ -151,5 +169,5 @@ def _identity(value: Any) -> Any:
 
 
 def cached(convert: Convert) -> Convert:
-    """Return the same conversion of texts, which knows the last few thousand it has read."""
+    """Return the conversion with a cache of its last :data:`CACHE_SIZE` texts."""
     return lru_cache(maxsize=CACHE_SIZE)(convert)

@@ -1,4 +1,7 @@
-"""What generated code calls while it walks a payload: children by tag, and places that are not there or there several times."""
+"""Help generated code to walk a payload.
+
+The functions group children by tag, and handle elements that are missing or occur several times.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ from types import MappingProxyType
 from typing import Any, Final
 
 NO_CHILDREN: Final[Any] = MappingProxyType({})
-"""A place that is not there: nothing is in it."""
+"""The children of an element or object that does not exist."""
 AMBIGUOUS_VALUES: Final[list[Any]] = []
-"""What stands for everything below a place that is there several times; only the rule's closure can tell what is meant."""
+"""The value of each path below an element that occurs several times.
+
+Generated code then calls the closure of the rule, because only the closure handles several values.
+"""
 
 
 class _AmbiguousElement:
-    """A place that is there several times."""
+    """An element that occurs several times."""
 
     @staticmethod
     def get(_name: str) -> list[Any]:
@@ -23,38 +29,47 @@ AMBIGUOUS_ELEMENT: Final[Any] = _AmbiguousElement()
 
 
 def children_by_tag(element: Any) -> Any:
-    """Return an element's children by tag: the child itself, or a list where there are several of a tag."""
-    found: dict[Any, Any] = {}
-    for child in element[:]:  # a slice is made in C, an iterator is asked for each
+    """Return an element's children by tag: the child itself, or a list if a tag occurs again."""
+    children: dict[Any, Any] = {}
+    for child in element[:]:  # a slice is built in C, which is faster than an iterator
         tag = child.tag
-        if tag not in found:
-            found[tag] = child
-        elif type(there := found[tag]) is list:
-            there.append(child)
+        if tag not in children:
+            children[tag] = child
+        elif type(previous := children[tag]) is list:
+            previous.append(child)
         else:
-            found[tag] = [there, child]
-    return found
+            children[tag] = [previous, child]
+    return children
 
 
 def children_of_single(found: Any) -> Any:
-    """Return the children of the one element found, by tag, or what stands for none and for several."""
+    """Return the children of a single element by tag.
+
+    ``None`` gives :data:`NO_CHILDREN`, and a list gives :data:`AMBIGUOUS_ELEMENT`.
+    """
     if found is None:
         return NO_CHILDREN
     return AMBIGUOUS_ELEMENT if type(found) is list else children_by_tag(found)
 
 
 def single_or_ambiguous(found: Any) -> Any:
-    """Return the one element found, or what stands for none and for several."""
+    """Return a single element.
+
+    ``None`` gives :data:`NO_CHILDREN`, and a list gives :data:`AMBIGUOUS_ELEMENT`.
+    """
     if found is None:
         return NO_CHILDREN
     return AMBIGUOUS_ELEMENT if type(found) is list else found
 
 
 def filter_by_attribute(found: Any, key: str, value: str) -> Any:
-    """Return what is left of children of one tag when an attribute has to have a value."""
+    """Return the children of one tag whose attribute ``key`` has the given value.
+
+    Several matches give a list, one match gives the element, and no match gives ``None``.
+    """
     if found is None or found is AMBIGUOUS_VALUES:
         return found
     if type(found) is not list:
         return found if found.get(key) == value else None
-    left = [child for child in found if child.get(key) == value]
-    return left if len(left) > 1 else left[0] if left else None
+    matches = [child for child in found if child.get(key) == value]
+    return matches if len(matches) > 1 else matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""A text in several languages, from any of the shapes registries use, as one map from BCP 47 tag to text."""
+"""Build a map from BCP 47 language tag to text, from each of the forms that registries use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gateway.records import Issue
 
 Compile = Callable[[str, str], CompiledExpression]
 LanguageText = tuple[str | None, Any]
-"""Language, as the registry writes it or ``None``, and text."""
+"""The language as the registry writes it, or ``None``, and the text."""
 Pairs = Callable[[Any, Context], list[LanguageText]]
 
 
@@ -41,7 +41,7 @@ def language_map(
     pick: str | None,
     compile_: Compile,
 ) -> CompiledRule:
-    """Return the rule that gives a language map, or ``None`` when there is no text at all."""
+    """Return the rule that builds a language map, or gives ``None`` if there is no text."""
     merge_texts = _build_merge(
         convert, nulls, name, pick, _language_tag(languages.otherwise) or languages.otherwise
     )
@@ -63,11 +63,11 @@ def language_map(
     return CompiledRule(lambda node, context, state: merge_texts(pairs(node, context), state))
 
 
-def _build_merge(  # noqa: C901 - every way a text can fail to be one, in order
+def _build_merge(  # noqa: C901 - all checks of a text, in order
     convert: Convert, nulls: frozenset[str], name: str, pick: str | None, otherwise: str | None
 ) -> Callable[[list[LanguageText], MappingState], Any]:
     def merge_texts(pairs: list[LanguageText], state: MappingState) -> Any:
-        made: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for language_label, value in pairs:
             if value is None or type(value) is dict or type(value) is list:
                 continue
@@ -86,7 +86,7 @@ def _build_merge(  # noqa: C901 - every way a text can fail to be one, in order
                 ) from None
             if not text:
                 continue
-            if tag in made and made[tag] != text:
+            if tag in texts and texts[tag] != text:
                 if pick is None:
                     raise FieldRejected(
                         "map",
@@ -96,8 +96,8 @@ def _build_merge(  # noqa: C901 - every way a text can fail to be one, in order
                     )
                 if pick == "first":
                     continue
-            made[tag] = text
-        return made or None
+            texts[tag] = text
+        return texts or None
 
     return merge_texts
 
@@ -121,22 +121,22 @@ def _pairs(languages: Languages, compile_: Compile) -> Pairs:
     if languages.object is not None:
         objects = compile_(languages.object, "object").run
         return lambda node, context: [
-            pair for found in objects(node, context) for pair in _pairs_of_object(found)
+            pair for value in objects(node, context) for pair in _pairs_of_object(value)
         ]
     language = compile_(languages.language, "language").run if languages.language else None
-    alone = compile_(languages.text or ".", "text").run
+    evaluate_text = compile_(languages.text or ".", "text").run
     return lambda node, context: [
-        (_one(language, node, context), value) for value in alone(node, context)
+        (_first_text(language, node, context), value) for value in evaluate_text(node, context)
     ]
 
 
 def _pairs_per_item(
     language: CompiledExpression | None, text: CompiledExpression | None
 ) -> Callable[[Iterable[Any], Context], list[LanguageText]]:
-    """Return how language and text are read off each element or object that was found."""
+    """Return the function that reads language and text from each selected element or object."""
     attribute = _attribute(language)
     if attribute is not None and text is None:
-        name = attribute.encode()  # lxml would encode a text each time
+        name = attribute.encode()  # bytes, because lxml would encode a text for each element
         return lambda found, _context: [
             (item.get(name), element_text(item) if len(item) else item.text or "") for item in found
         ]
@@ -144,9 +144,9 @@ def _pairs_per_item(
     of_language, of_text = (language.run if language else None), (text.run if text else None)
 
     def pairs(found: Iterable[Any], context: Context) -> list[LanguageText]:
-        made: list[LanguageText] = []
-        for one in found:
-            for item in one if type(one) is list else (one,):
+        language_texts: list[LanguageText] = []
+        for selected in found:
+            for item in selected if type(selected) is list else (selected,):
                 if (
                     key
                     and inner
@@ -154,16 +154,16 @@ def _pairs_per_item(
                     and type(language_label := item.get(key)) is str
                     and type(value := item.get(inner)) is str
                 ):
-                    made.append((language_label, value))
+                    language_texts.append((language_label, value))
                 else:
-                    made += _item(item, context, of_language, of_text)
-        return made
+                    language_texts += _item(item, context, of_language, of_text)
+        return language_texts
 
     return pairs
 
 
 def _attribute(select: CompiledExpression | None) -> str | None:
-    """Return the name when an expression is nothing but an attribute."""
+    """Return the name of the attribute if an expression consists of an attribute alone."""
     if (
         select is None
         or select.kind != "xml"
@@ -175,7 +175,7 @@ def _attribute(select: CompiledExpression | None) -> str | None:
 
 
 def _key(select: CompiledExpression | None) -> str | None:
-    """Return the name when an expression is nothing but a key."""
+    """Return the key if an expression consists of a key alone."""
     if (
         select is None
         or select.kind == "xml"
@@ -189,21 +189,21 @@ def _key(select: CompiledExpression | None) -> str | None:
 def _item(
     item: Any, context: Context, language: Evaluate | None, text: Evaluate | None
 ) -> list[LanguageText]:
-    language_label = _one(language, item, context)
+    language_label = _first_text(language, item, context)
     values = text(item, context) if text is not None else [item]
     return [(language_label, value) for value in values]
 
 
-def _one(run: Evaluate | None, node: Any, context: Context) -> str | None:
+def _first_text(run: Evaluate | None, node: Any, context: Context) -> str | None:
     if run is None:
         return None
-    found = run(node, context)
-    return text_of(found[0]) if found and not isinstance(found[0], dict | list) else None
+    values = run(node, context)
+    return text_of(values[0]) if values and not isinstance(values[0], dict | list) else None
 
 
-def _pairs_of_object(found: Any) -> list[LanguageText]:
-    if isinstance(found, dict):
-        return [(name, value) for name, value in found.items() if _language_tag(name)]
-    if is_element(found):
-        return [(etree.QName(child).localname, child) for child in found]
+def _pairs_of_object(value: Any) -> list[LanguageText]:
+    if isinstance(value, dict):
+        return [(name, text) for name, text in value.items() if _language_tag(name)]
+    if is_element(value):
+        return [(etree.QName(child).localname, child) for child in value]
     return []

@@ -1,6 +1,7 @@
-"""The mapping tables as harmonising reads them: loaded once, compiled to dictionaries, never changed.
+"""Compile the mapping tables to dictionaries, once at load.
 
-A changed file is a new :class:`Tables` with another ``digest``; nothing here reads a file, a clock or the environment once loaded.
+A changed file gives a new :class:`Tables` with another ``digest``. After loading, nothing in this
+module reads a file, a clock or the environment.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
 
 
 class CodeMatch(Struct, frozen=True, kw_only=True):
-    """What a code table says for a code."""
+    """The value of a code in a code table, with the row that states it."""
 
     value: str | int | bool | None
     table: str
@@ -40,14 +41,20 @@ class CodeMatch(Struct, frozen=True, kw_only=True):
 
 
 class NoCodeMatch(Struct, frozen=True, kw_only=True):
-    """A code table says nothing: table_unknown, code_unknown, date_required or not_in_force."""
+    """The reason why a code table gives no value.
+
+    ``reason`` is table_unknown, code_unknown, date_required or not_in_force.
+    """
 
     reason: str
     table: str = ""
 
 
 class Tables:
-    """Levels, credits, grading scales and code tables of every system. Immutable; safe to share between threads."""
+    """The levels, credits, grading scales and code tables of all education systems.
+
+    The object is immutable, so threads may share it.
+    """
 
     __slots__ = ("_codes", "_credits", "_grading", "_levels", "digest", "judgements", "mappings")
 
@@ -57,29 +64,37 @@ class Tables:
         self._levels = Levels(self.mappings)
         self._credits = Credits(self.mappings)
         self.judgements = RuleOutcomeCache(self._levels, self._credits)
-        """What the rules make of levels and credits by these tables."""
+        """The cached outcomes of the level and credit rules with these tables."""
         self._grading = {
-            (one.country, scale.scale): scale for one in self.mappings for scale in one.grading
+            (mapping.country, scale.scale): scale
+            for mapping in self.mappings
+            for scale in mapping.grading
         }
         self._codes = {
-            (one.country, name): table.versions
-            for one in self.mappings
-            for name, table in one.codes.items()
+            (mapping.country, name): table.versions
+            for mapping in self.mappings
+            for name, table in mapping.codes.items()
         }
 
     @classmethod
     def load(cls, directory: Path | str) -> Tables:
-        """Read and compile a directory of mapping files; raises :class:`~gateway.errors.ConfigError` with every finding."""
-        found = load_mappings(directory)
+        """Read and compile a directory of mapping files.
+
+        It raises :class:`~gateway.errors.ConfigError` with all findings.
+        """
+        mappings = load_mappings(directory)
         digest = hashlib.sha256()
-        for path in sorted(found):
+        for path in sorted(mappings):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-        return cls(found.values(), digest.hexdigest()[:16])
+        return cls(mappings.values(), digest.hexdigest()[:16])
 
     def level(
         self, country: str, framework: str | None, level: str, on: date | None
     ) -> LevelMatch | NoLevel:
-        """Return the EQF level a dated, sourced row states, or the reason there is none. ``level`` is taken as it stands."""
+        """Return the EQF level that a dated, sourced row states, or the reason why there is none.
+
+        ``level`` is compared without any change to its text.
+        """
         return self._levels.find(country, framework, level, on)
 
     def credits(
@@ -92,13 +107,13 @@ class Tables:
         *,
         per_year: int | None = None,
     ) -> CreditMatch | NoCredits:
-        """Return the ECTS value of an amount, exact and rounded once, or the reason there is none."""
+        """Return the ECTS value of an amount, exact and rounded once, or why there is none."""
         return self._credits.find(country, unit, amount, sector, on, per_year)
 
     def code(
         self, country: str, name: str, value: str, on: date | None = None
     ) -> CodeMatch | NoCodeMatch:
-        """Return what a code table of the country, or else of the EU, says for a code."""
+        """Return the value of a code in the table of the country, or else of the EU."""
         system = self._levels.system(country)
         for owner in (system or "", "EU"):
             if versions := self._codes.get((owner, name)):
@@ -106,7 +121,10 @@ class Tables:
         return NoCodeMatch(reason="table_unknown", table=name)
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
-        """Return a grading scale of the country, for checking and showing a grade; nothing here converts one."""
+        """Return a grading scale of the country, to check or show a grade.
+
+        The gateway never converts a grade.
+        """
         return self._grading.get((self._levels.system(country) or country, scale))
 
 

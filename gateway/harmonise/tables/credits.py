@@ -1,6 +1,8 @@
-"""National credits to ECTS: exact fractions, rounded once, and only where a sourced row of higher education says so.
+"""Convert national credits to ECTS, with exact fractions that are rounded once.
 
-Units that share a word are told apart by sector, day and credits a year; what stays undecided is not converted.
+The gateway converts credits only if a sourced row of higher education states the ratio. Sector,
+date and credits per year distinguish units of the same name. If they do not decide, the gateway
+does not convert.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _MAX_AMOUNT = Decimal(1_000_000)
 
 
 class NoCreditsReason(StrEnum):
-    """Why credits give no ECTS value. Values are metric labels: stable, and no others."""
+    """The reasons why credits give no ECTS value. The values are metric labels and stay stable."""
 
     COUNTRY_UNKNOWN = "country_unknown"
     UNIT_UNKNOWN = "unit_unknown"
@@ -46,7 +48,10 @@ _BY_CONVERSION = {
 
 
 class CreditMatch(Struct, frozen=True, kw_only=True):
-    """ECTS credits: ``exact``, and ``points`` rounded once to two places. ``hours`` is the range of hours for one ECTS credit here."""
+    """An amount of ECTS credits: ``exact``, and ``points`` rounded once to two places.
+
+    ``hours`` is the range of hours for one ECTS credit in this unit.
+    """
 
     points: Decimal
     exact: Fraction
@@ -63,7 +68,7 @@ class CreditMatch(Struct, frozen=True, kw_only=True):
 
 
 class NoCredits(Struct, frozen=True, kw_only=True):
-    """No ECTS value, and why; the unit's row when one was found."""
+    """The reason why there is no ECTS value, with the row of the unit if there is one."""
 
     reason: NoCreditsReason
     unit: str = ""
@@ -91,13 +96,13 @@ class _Unit(Struct, frozen=True):
 
 
 def round_credits(exact: Fraction) -> Decimal:
-    """Round to two places, halves up, without a step in binary."""
+    """Return the fraction rounded half up to two places, without binary floating point."""
     cents = (exact.numerator * 200 + exact.denominator) // (2 * exact.denominator)
     return (Decimal(cents) / 100).quantize(_CENT, ROUND_HALF_UP)
 
 
 class Credits:
-    """Every credit unit of every system. Does not change once made."""
+    """The credit units of all education systems, except for its cache immutable."""
 
     __slots__ = ("_aliases", "_memo", "_units")
 
@@ -122,7 +127,7 @@ class Credits:
                         unit,
                     )
 
-    def find(  # the question has six parts, always in this order
+    def find(
         self,
         country: str,
         unit: str,
@@ -131,22 +136,22 @@ class Credits:
         reference_date: date | None,
         per_year: int | None = None,
     ) -> CreditMatch | NoCredits:
-        """Return what an amount of a unit is in ECTS, or the reason nobody says."""
+        """Return the ECTS value of an amount, or the reason why there is none."""
         cache_key = (country, unit, amount, sector, reference_date, per_year)
-        found = self._memo.get(cache_key) if amount.is_finite() else None
-        if found is None:
+        answer = self._memo.get(cache_key) if amount.is_finite() else None
+        if answer is None:
             if not (amount.is_finite() and 0 < amount <= _MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
             unit_or_none = self._find(country, unit, sector, reference_date, per_year)
-            found = (
+            answer = (
                 unit_or_none
                 if isinstance(unit_or_none, NoCredits)
                 else _convert_amount(unit_or_none, Fraction(amount))
             )
             if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
-            self._memo[cache_key] = found
-        return found
+            self._memo[cache_key] = answer
+        return answer
 
     def _find(
         self,
@@ -162,16 +167,16 @@ class Credits:
         named = self._units_named(system, unit)
         if not named:
             return NoCredits(reason=NoCreditsReason.UNIT_UNKNOWN, unit=unit)
-        chosen = _select_unit(named, sector, reference_date, per_year)
-        if isinstance(chosen, NoCreditsReason):
-            return _no_credits(chosen, unit, named)
-        return _convertible_or_reason(chosen, unit)
+        selected = _select_unit(named, sector, reference_date, per_year)
+        if isinstance(selected, NoCreditsReason):
+            return _no_credits(selected, unit, named)
+        return _convertible_or_reason(selected, unit)
 
     def _units_named(self, system: str, unit: str) -> tuple[_Unit, ...]:
         folded = unit.casefold()
-        for place, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
-            if found := self._units.get((place, name)):
-                return found
+        for owner, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
+            if units := self._units.get((owner, name)):
+                return units
         return ()
 
 
@@ -185,7 +190,10 @@ def _unit(country: str, row: CreditUnit) -> _Unit:
 def _select_unit(
     named: tuple[_Unit, ...], sector: str | None, reference_date: date | None, per_year: int | None
 ) -> _Unit | NoCreditsReason:
-    """Narrow the units that share a name down to one, by sector, credits a year and day."""
+    """Return the one unit that matches sector, credits per year and date.
+
+    If none or several match, return the reason.
+    """
     if sector in {"VET", "GEN"}:
         return NoCreditsReason.NOT_HIGHER_EDUCATION
     if sector is None and (
@@ -234,15 +242,33 @@ def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) ->
         return NoCredits(reason=reason, unit=name, units=tuple(unit.row.unit for unit in named))
     unit, row = named[0], named[0].row
     return NoCredits(
-        reason=reason, unit=row.unit, system=row.system, version=unit.version, row=unit.key, source=row.source, confidence=row.confidence,
-        conversion=row.conversion, note=row.note or "", units=(row.unit,),
-    )  # fmt: skip
+        reason=reason,
+        unit=row.unit,
+        system=row.system,
+        version=unit.version,
+        row=unit.key,
+        source=row.source,
+        confidence=row.confidence,
+        conversion=row.conversion,
+        note=row.note or "",
+        units=(row.unit,),
+    )
 
 
 def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
     row = unit.row
     exact = amount * (unit.ratio or 0)
     return CreditMatch(
-        points=round_credits(exact), exact=exact, ratio=unit.ratio or Fraction(0), unit=row.unit, system=row.system, version=unit.version,
-        row=unit.key, source=row.source, confidence=row.confidence, conversion=row.conversion, hours=unit.hours, note=row.note or "",
-    )  # fmt: skip
+        points=round_credits(exact),
+        exact=exact,
+        ratio=unit.ratio or Fraction(0),
+        unit=row.unit,
+        system=row.system,
+        version=unit.version,
+        row=unit.key,
+        source=row.source,
+        confidence=row.confidence,
+        conversion=row.conversion,
+        hours=unit.hours,
+        note=row.note or "",
+    )

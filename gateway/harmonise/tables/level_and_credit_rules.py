@@ -1,7 +1,8 @@
-"""What follows for a level, or for an amount of credits, from a few values and the tables (R1-R8, R12, R13, R18-R20).
+"""Apply the rules for levels and credits (R1-R8, R12, R13, R18-R20) to a few values of a record.
 
-A judgement is made of its arguments alone, and none of them says whose record it is. So :class:`Judgements` may remember it: levels, days
-and amounts are few and records are many, and most ask what another asked before.
+An outcome depends only on its arguments and the tables, and no argument identifies a person.
+Therefore :class:`RuleOutcomeCache` may store it. The cache pays off because there are few levels,
+dates and amounts, but many records.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from gateway.records import Issue, Lookup, Rejected
 
 CYCLE_EQF = {"short": 5, "first": 6, "second": 7, "third": 8}
 UNUSUAL_CREDITS_PER_YEAR, IMPOSSIBLE_CREDITS_PER_YEAR = 60, 90
-"""ECTS credits of a year."""
+"""Limits of ECTS credits in one year: above the first an issue, above the second a rejection."""
 _MIN_HOURS_PER_CREDIT, _MAX_HOURS_PER_CREDIT = 18, 40
 _CACHE_SIZE = 10_000
 
 
 class RecordRefused(Exception):
-    """The rules refuse the record."""
+    """A rule rejects the record. ``rejected`` holds the step, field, reason and detail."""
 
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(rejected.reason)
@@ -34,12 +35,15 @@ class RecordRefused(Exception):
 
 
 def record_refused(stage: str, field: str, reason: str, detail: str) -> RecordRefused:
-    """Return a refusal to raise."""
+    """Return the exception for a rejection, ready to be raised."""
     return RecordRefused(Rejected(stage=stage, field=field, reason=str(reason), detail=detail))
 
 
 class RuleOutcome(Struct, frozen=True):
-    """What comes of it: values to be set, look-ups and issues to be noted; ``credit`` when credits were converted, or a refusal."""
+    """The outcome of a rule: values to set, and lookups and issues to note.
+
+    ``credit`` holds converted credits. ``refused`` holds the rejection, if there is one.
+    """
 
     values: dict[str, Any]
     lookups: tuple[Lookup, ...] = ()
@@ -49,7 +53,7 @@ class RuleOutcome(Struct, frozen=True):
 
 
 class RuleOutcomeCache:
-    """The judgements of one set of tables: asked again, they are not made again."""
+    """A cache of the rule outcomes of one set of tables."""
 
     __slots__ = ("_credits", "_known_credits", "_known_levels", "_levels")
 
@@ -59,36 +63,47 @@ class RuleOutcomeCache:
         self._known_credits: dict[tuple[Any, ...], RuleOutcome] = {}
 
     def level(self, *arguments: Any) -> RuleOutcome:
-        """Return what :meth:`_Judging.level` says of (country, prefix, and its arguments in order)."""
+        """Return the outcome of :meth:`_RuleEvaluation.level`.
+
+        The arguments are country, prefix, and the arguments of that method in order.
+        """
         return self._known_levels.get(arguments) or self._evaluate(
             self._known_levels, arguments, _RuleEvaluation.level
         )
 
     def credits(self, *arguments: Any) -> RuleOutcome:
-        """Return what :meth:`_Judging.credits` says of (country, prefix, and its arguments in order)."""
+        """Return the outcome of :meth:`_RuleEvaluation.credits`.
+
+        The arguments are country, prefix, and the arguments of that method in order.
+        """
         return self._known_credits.get(arguments) or self._evaluate(
             self._known_credits, arguments, _RuleEvaluation.credits
         )
 
     def _evaluate(
-        self, known: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], judge: Any
+        self, cache: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], evaluate: Any
     ) -> RuleOutcome:
         country, prefix, *rest = arguments
-        work = _RuleEvaluation(self._levels, self._credits, country, prefix)
+        evaluation = _RuleEvaluation(self._levels, self._credits, country, prefix)
         try:
-            judge(work, *rest)
+            evaluate(evaluation, *rest)
         except RecordRefused as error:
-            made = RuleOutcome({}, refused=error.rejected)
+            outcome = RuleOutcome({}, refused=error.rejected)
         else:
-            made = RuleOutcome(work.values, tuple(work.lookups), tuple(work.issues), work.credit)
-        if len(known) >= _CACHE_SIZE:
-            known.clear()
-        known[arguments] = made
-        return made
+            outcome = RuleOutcome(
+                evaluation.values,
+                tuple(evaluation.lookups),
+                tuple(evaluation.issues),
+                evaluation.credit,
+            )
+        if len(cache) >= _CACHE_SIZE:
+            cache.clear()
+        cache[arguments] = outcome
+        return outcome
 
 
 class _RuleEvaluation:
-    """One judgement in the making. ``prefix`` is written in front of the fields it names."""
+    """The evaluation of the rules for one level or amount. ``prefix`` precedes each field name."""
 
     def __init__(self, levels: Levels, credits_: Credits, country: str, prefix: str) -> None:
         self._levels, self._credits, self.country, self.prefix = levels, credits_, country, prefix
@@ -97,7 +112,7 @@ class _RuleEvaluation:
         self.issues: list[Issue] = []
         self.credit: CreditMatch | None = None
 
-    # levels: R1-R6, R12, R18, R20 ----------------------------------------------------------------------------------------------
+    # Levels: R1-R6, R12, R18, R20
 
     def level(
         self,
@@ -109,7 +124,11 @@ class _RuleEvaluation:
         framework: str | None,
         cycle: str | None,
     ) -> None:
-        """Judge a national level and the EQF level that the registry declares; an entry without a day is read at the day it ``begun``."""
+        """Apply the rules to a national level and to the EQF level that the registry declares.
+
+        An entry that is not an award and has no date ``on`` is read at ``started_on``. The method
+        raises :class:`RecordRefused` when a rule rejects the record.
+        """
         if declared_eqf is not None and not 1 <= declared_eqf <= 8:  # noqa: PLR2004 - the EQF has eight levels
             raise self._refusal(
                 "rule",
@@ -162,12 +181,12 @@ class _RuleEvaluation:
     def _handle_no_level(self, answer: NoLevel, on: date | None, *, is_award: bool) -> None:
         reason = answer.reason
         if reason is NoLevelReason.FRAMEWORK_REQUIRED:
-            known = ", ".join(answer.frameworks)
+            frameworks = ", ".join(answer.frameworks)
             raise self._refusal(
                 "table",
                 "nqf_level",
                 reason,
-                f"level {answer.level} alone is ambiguous; name its framework: {known}",
+                f"level {answer.level} alone is ambiguous; name its framework: {frameworks}",
             )
         if reason is NoLevelReason.NOT_IN_FORCE and is_award and on is not None:
             detail = f"{answer.row} did not hold on the day of the award ({answer.version})"
@@ -176,13 +195,16 @@ class _RuleEvaluation:
 
     def _apply_level(self, answer: LevelMatch, declared_eqf: int | None, cycle: str | None) -> None:
         if declared_eqf is not None and declared_eqf != answer.eqf:
-            detail = f"the registry declares EQF {declared_eqf}; {answer.row} ({answer.version}) states EQF {answer.eqf}"
+            detail = (
+                f"the registry declares EQF {declared_eqf}; "
+                f"{answer.row} ({answer.version}) states EQF {answer.eqf}"
+            )
             raise self._refusal("rule", "eqf_declared", Code.EQF_CONFLICT, detail)
         self.values["eqf_level"] = answer.eqf
         if cycle is not None and cycle != answer.cycle and CYCLE_EQF.get(cycle) != answer.eqf:
             self._issue(Code.CYCLE_DIFFERS, "cycle", f"{cycle} cycle beside EQF {answer.eqf}")
 
-    # credits and hours: R6-R8, R13, R18, R19 -----------------------------------------------------------------------------------
+    # Credits and hours: R6-R8, R13, R18, R19
 
     def credits(
         self,
@@ -194,7 +216,11 @@ class _RuleEvaluation:
         months: int | None,
         assessed: str | None,
     ) -> None:
-        """Judge an amount of credits beside hours of work and a duration; ``assessed`` is the kind of assessment."""
+        """Apply the rules to an amount of credits, with its hours of work and its duration.
+
+        ``assessed`` is the kind of assessment. The method raises :class:`RecordRefused` when a rule
+        rejects the record.
+        """
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
             return
@@ -225,7 +251,10 @@ class _RuleEvaluation:
             return
         years = max(1, -(-(months - 2) // 12))
         if credit.points > IMPOSSIBLE_CREDITS_PER_YEAR * years:
-            detail = f"{credit.points} ECTS credits in {months} months; at most {IMPOSSIBLE_CREDITS_PER_YEAR} a year"
+            detail = (
+                f"{credit.points} ECTS credits in {months} months; "
+                f"at most {IMPOSSIBLE_CREDITS_PER_YEAR} a year"
+            )
             raise self._refusal("rule", "credit_points", Code.CREDITS_A_YEAR_IMPOSSIBLE, detail)
         if credit.points > UNUSUAL_CREDITS_PER_YEAR * years:
             self._issue(
@@ -236,7 +265,10 @@ class _RuleEvaluation:
 
     def _check_hours_per_credit(self, each: Fraction, credit: CreditMatch) -> None:
         if not _MIN_HOURS_PER_CREDIT <= each <= _MAX_HOURS_PER_CREDIT:
-            detail = f"{float(each):.1f} hours for one ECTS credit; expected {_MIN_HOURS_PER_CREDIT} to {_MAX_HOURS_PER_CREDIT}"
+            detail = (
+                f"{float(each):.1f} hours for one ECTS credit; "
+                f"expected {_MIN_HOURS_PER_CREDIT} to {_MAX_HOURS_PER_CREDIT}"
+            )
             raise self._refusal("rule", "workload_hours", Code.HOURS_IMPOSSIBLE, detail)
         if credit.hours and not credit.hours[0] * 9 / 10 <= each <= credit.hours[1] * 11 / 10:
             self._issue(
@@ -244,8 +276,6 @@ class _RuleEvaluation:
                 "workload_hours",
                 f"{float(each):.1f} hours for one ECTS credit ({credit.row})",
             )
-
-    # notes ----------------------------------------------------------------------------------------------------------------------
 
     def _refusal(self, stage: str, field: str, reason: str, detail: str) -> RecordRefused:
         return record_refused(stage, f"{self.prefix}{field}", reason, detail)

@@ -1,7 +1,8 @@
-"""National level to EQF level: compiled once, then a lookup by country, framework, level text and day.
+"""Look up the EQF level of a national level by country, framework, level text and date.
 
-A level is text and is compared as it stands: nothing is trimmed, rounded or guessed. Only letters that look alike in another script are
-read as Latin, and the answer says so. Every answer names its row; where there is no level, it names the reason.
+A level is compared as text: the gateway never trims, rounds or guesses it. One exception exists:
+look-alike letters of another script are read as Latin, and the answer notes it. An answer names its
+table row. An answer without a level also names the reason.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from gateway.config.mapping_tables import (
 )
 
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
-"""Around a day that is only about right, a year on each side is for a person to decide."""
+"""A person decides about dates that lie this close to an approximate date."""
 _CACHE_SIZE = 50_000
 
 
 class NoLevelReason(StrEnum):
-    """Why a lookup gives no EQF level. Values are metric labels: stable, and no others."""
+    """The reasons why a lookup gives no EQF level. The values are metric labels and stay stable."""
 
     COUNTRY_UNKNOWN = "country_unknown"
     FRAMEWORK_REQUIRED = "framework_required"
@@ -57,7 +58,11 @@ _BY_RELATION = {
 
 
 class LevelMatch(Struct, frozen=True, kw_only=True):
-    """A row states an EQF level. ``level`` is the text that was asked for; ``normalised``: look-alike letters were read as Latin."""
+    """The EQF level that a table row states.
+
+    ``level`` is the text of the question. ``normalised`` is true when look-alike letters were read
+    as Latin.
+    """
 
     eqf: int
     framework: str
@@ -76,7 +81,10 @@ class LevelMatch(Struct, frozen=True, kw_only=True):
 
 
 class NoLevel(Struct, frozen=True, kw_only=True):
-    """No EQF level, and why. When a row was found, it is named, with the EU concept of the national level if there is one."""
+    """The reason why there is no EQF level.
+
+    If a row exists, the fields name it, with the EU concept of the national level if there is one.
+    """
 
     reason: NoLevelReason
     framework: str = ""
@@ -122,11 +130,11 @@ HOMOGLYPHS = {
         "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
     ),  # Greek capitals
 }
-"""Code point to the Latin letter it looks like."""
+"""Code points, each with the Latin letter that it resembles."""
 
 
 class Levels:
-    """Every national level of every system, by country, framework and text. Does not change once made."""
+    """The national levels of all systems, by country, framework and text. Immutable."""
 
     __slots__ = (
         "_aliases",
@@ -160,7 +168,7 @@ class Levels:
                         answer = _answer(
                             f"{country}/{key}/{level.level}", framework, version, level
                         )
-                        made = _row(
+                        row = _row(
                             version,
                             level,
                             structs.replace(
@@ -170,7 +178,7 @@ class Levels:
                                 version=version_label(key, version),
                             ),
                         )
-                        rows = (*self._rows.get((country, key, text), ()), made)
+                        rows = (*self._rows.get((country, key, text), ()), row)
                         self._rows[country, key, text] = tuple(
                             sorted(rows, key=lambda row: (row.start, row.end))
                         )
@@ -181,15 +189,15 @@ class Levels:
     def find(
         self, country: str, framework: str | None, level: str, reference_date: date | None
     ) -> LevelMatch | NoLevel:
-        """Return the EQF level a row states for this level on this day, or the reason there is none."""
-        asked = (country, framework, level, reference_date)
-        found = self._memo.get(asked)
-        if found is None:
-            found = self._find(country, framework or None, level, reference_date)
+        """Return the EQF level that a row states on this date, or why there is none."""
+        cache_key = (country, framework, level, reference_date)
+        answer = self._memo.get(cache_key)
+        if answer is None:
+            answer = self._find(country, framework or None, level, reference_date)
             if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
-            self._memo[asked] = found
-        return found
+            self._memo[cache_key] = answer
+        return answer
 
     def _find(
         self, country: str, framework: str | None, level: str, reference_date: date | None
@@ -202,8 +210,8 @@ class Levels:
         text = level
         if (system, text) not in self._frameworks_by_level:
             text = level.translate(HOMOGLYPHS)
-        found = self._in_system(system, framework, text, reference_date)
-        return found if text == level else structs.replace(found, level=level, normalised=True)
+        answer = self._in_system(system, framework, text, reference_date)
+        return answer if text == level else structs.replace(answer, level=level, normalised=True)
 
     def _in_system(
         self, system: str, framework: str | None, level: str, reference_date: date | None
@@ -225,8 +233,11 @@ class Levels:
             framework = owners[0]
         rows = self._rows.get((system, framework, level))
         if rows is None:
-            known = framework in self._frameworks[system]
-            reason = NoLevelReason.LEVEL_UNKNOWN if known else NoLevelReason.FRAMEWORK_UNKNOWN
+            reason = (
+                NoLevelReason.LEVEL_UNKNOWN
+                if framework in self._frameworks[system]
+                else NoLevelReason.FRAMEWORK_UNKNOWN
+            )
             return NoLevel(
                 reason=reason,
                 framework=framework,
@@ -240,12 +251,12 @@ class Levels:
         )
 
     def system(self, country: str) -> str | None:
-        """Return the system a country code means, or None when it has no tables."""
+        """Return the education system of a country code, or ``None`` if it has no tables."""
         return self._aliases.get(country)
 
 
 def version_label(key: str, version: FrameworkVersion) -> str:
-    """Return the label of a version: its own, or the framework and its first day."""
+    """Return the label of a version: its own label, or the framework with its first day."""
     return version.version or f"{key}@{version.from_ or 'undated'}"
 
 
@@ -304,7 +315,10 @@ def _without_level(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLev
 
 
 def _answer_without_date(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
-    """Without a day only a row that still holds can answer, and only when no other row says otherwise."""
+    """Return the last row if it is still in force and all rows state the same level.
+
+    Otherwise the date is required.
+    """
     last = rows[-1]
     if last.ended or len({_eqf(row) for row in rows}) > 1:
         return _without_level(last.answer, NoLevelReason.DATE_REQUIRED)
@@ -317,11 +331,13 @@ def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch 
         row for row in rows if row not in inside and _is_near_approximate_end(row, reference_date)
     ]
     if inside:
-        found = inside[-1]
-        other = any(_eqf(row) != _eqf(found) for row in (*inside, *near)) or any(
-            _is_near_uncertain_boundary(found, row, reference_date) for row in rows
+        current = inside[-1]
+        needs_review = any(_eqf(row) != _eqf(current) for row in (*inside, *near)) or any(
+            _is_near_uncertain_boundary(current, row, reference_date) for row in rows
         )
-        return _without_level(found.answer, NoLevelReason.REVIEW_DATES) if other else found.answer
+        if needs_review:
+            return _without_level(current.answer, NoLevelReason.REVIEW_DATES)
+        return current.answer
     if near:
         return _without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
     nearest = min(
@@ -331,7 +347,7 @@ def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch 
 
 
 def _is_near_approximate_end(row: _Row, reference_date: date) -> bool:
-    """Tell whether the day is outside the row, but within a year of an end of it that is only about right."""
+    """Return whether the date is outside the row, but within a year of an approximate boundary."""
     before = (
         row.start_approx
         and reference_date < row.start
@@ -345,18 +361,21 @@ def _is_near_approximate_end(row: _Row, reference_date: date) -> bool:
     return before or after
 
 
-def _is_near_uncertain_boundary(found: _Row, other: _Row, reference_date: date) -> bool:
-    """Tell whether the day lies within a year of the seam between two rows that differ, where the seam is only about right."""
-    if other is found or _eqf(other) == _eqf(found):
+def _is_near_uncertain_boundary(current: _Row, other: _Row, reference_date: date) -> bool:
+    """Return whether an approximate boundary between two rows lies within a year of the date.
+
+    The two rows must state different levels.
+    """
+    if other is current or _eqf(other) == _eqf(current):
         return False
     start = (
-        found.start_approx
-        and other.end < found.start
-        and reference_date - found.start <= APPROXIMATE_DATE_TOLERANCE
+        current.start_approx
+        and other.end < current.start
+        and reference_date - current.start <= APPROXIMATE_DATE_TOLERANCE
     )
     end = (
-        found.end_approx
-        and other.start > found.end
-        and found.end - reference_date <= APPROXIMATE_DATE_TOLERANCE
+        current.end_approx
+        and other.start > current.end
+        and current.end - reference_date <= APPROXIMATE_DATE_TOLERANCE
     )
     return start or end

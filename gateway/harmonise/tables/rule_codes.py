@@ -1,4 +1,4 @@
-"""Every code a rule ends in: the one table of them, for people, for metrics and for the pages that explain a record."""
+"""Define each code of the rules, once for metrics, documentation and explanations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.harmonise.tables.levels import NoLevelReason
 
 
 class Code(StrEnum):
-    """Every code a rule can end in. Values are metric labels: stable, and no others."""
+    """The codes that the rules for records use. The values are metric labels and stay stable."""
 
     EQF_CONFLICT = "eqf_conflict"
     EQF_OUT_OF_RANGE = "eqf_out_of_range"
@@ -42,7 +42,7 @@ class Code(StrEnum):
 
 
 class RuleDescription(Struct, frozen=True):
-    """One line of the table: which rule of the specification, whether it refuses the record or notes an issue, and what it says."""
+    """One code: the rule of the specification, its effect (rejection or issue), and its meaning."""
 
     rule: str
     kind: str
@@ -54,11 +54,15 @@ _NO_LEVEL = {
     NoLevelReason.FRAMEWORK_UNKNOWN: "The country's tables do not have this framework",
     NoLevelReason.LEVEL_UNKNOWN: "The framework does not have this level",
     NoLevelReason.DATE_REQUIRED: "The level depends on the day of the award, which is not known",
-    NoLevelReason.REVIEW_DATES: "The day is within a year of a change whose day is only about right; a person has to decide",
+    NoLevelReason.REVIEW_DATES: (
+        "The day is within a year of a change whose day is only about right; a person has to decide"
+    ),
     NoLevelReason.BELOW_EQF: "The level lies below EQF 1",
     NoLevelReason.UNUSED: "The level is in a list but not in the country",
     NoLevelReason.SPLIT: "The level covers several EQF levels; the kind of award decides",
-    NoLevelReason.INDIRECT: "The framework has cycles and is tied to the EQF only through the QF-EHEA",
+    NoLevelReason.INDIRECT: (
+        "The framework has cycles and is tied to the EQF only through the QF-EHEA"
+    ),
     NoLevelReason.NOT_REFERENCED: "The framework was never referenced to the EQF",
     NoLevelReason.COMPARISON: "The framework was compared with the EQF, which binds nobody",
     NoLevelReason.NO_CORRESPONDENCE: "No rule ties this older or lower level to the EQF",
@@ -72,7 +76,9 @@ _NO_CREDITS = {
     NoCreditsReason.SECTOR_REQUIRED: "Several units share this name; the sector is needed",
     NoCreditsReason.SECTOR_MISMATCH: "The unit does not belong to this sector",
     NoCreditsReason.DATE_REQUIRED: "Several units share this name; the day is needed",
-    NoCreditsReason.YEAR_NORM_REQUIRED: "Several units share this name on this day; the units of one full-time year are needed",
+    NoCreditsReason.YEAR_NORM_REQUIRED: (
+        "Several units share this name on this day; the units of one full-time year are needed"
+    ),
     NoCreditsReason.NOT_IN_FORCE: "The unit did not hold on this day",
     NoCreditsReason.HOURS_ONLY: "The unit's hours are known, but nobody declares it to be ECTS",
     NoCreditsReason.INSTITUTIONAL: "Each institution has its own table for this unit",
@@ -89,15 +95,15 @@ RULES: dict[str, RuleDescription] = {
     ),
     **{
         reason: RuleDescription(
-            "R1 R5 R18 R20", "issue", f"{says}: no EQF level, the national level stays"
+            "R1 R5 R18 R20", "issue", f"{meaning}: no EQF level, the national level stays"
         )
-        for reason, says in _NO_LEVEL.items()
+        for reason, meaning in _NO_LEVEL.items()
     },
     **{
         f"credits_{reason}": RuleDescription(
-            "R18 R19", "issue", f"{says}: no ECTS value, the national credits stay"
+            "R18 R19", "issue", f"{meaning}: no ECTS value, the national credits stay"
         )
-        for reason, says in _NO_CREDITS.items()
+        for reason, meaning in _NO_CREDITS.items()
     },
     Code.EQF_CONFLICT: RuleDescription(
         "R4", "reject", "The registry declares another EQF level than the table row states"
@@ -176,4 +182,4 @@ RULES: dict[str, RuleDescription] = {
         "R5", "issue", "An enrolment's academic level is EQF 5 to 8; this one is not published"
     ),
 }
-"""Code, rule, kind and meaning. The only codes that :func:`enrich` uses."""
+"""All codes that :func:`~gateway.harmonise.record_rules.apply_record_rules` uses."""

@@ -1,7 +1,8 @@
-"""Convert one selected value to what a target needs, strictly: a value that cannot be read is an error, never a guess.
+"""Convert one selected value to the type of its target field.
 
-Only ASCII digits are digits; ``NaN`` is no number; 30 February is no date; text is NFC, trimmed, and free of control and
-bidirectional characters.
+The casts are strict: they raise :class:`~gateway.harmonise.values.text.CastError` and never guess.
+Only ASCII digits are digits. ``NaN`` is not a number, and 30 February is not a date. Text is NFC,
+trimmed, and free of control and bidirectional characters.
 """
 
 from __future__ import annotations
@@ -44,47 +45,50 @@ _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
 
 
 def decimal(value: Any) -> Decimal:
-    """Read a decimal number with a point, without thousands marks."""
+    """Return a decimal number with a decimal point and without thousands separators."""
     if type(value) is int:
         return Decimal(value)
     if isinstance(value, bool):
         raise CastError("not_a_number", "a number")
     if isinstance(value, float):
-        made = Decimal(repr(value))
-        if not made.is_finite():
+        number = Decimal(repr(value))
+        if not number.is_finite():
             raise CastError("not_a_number", "a finite number")
-        return made
-    found = scalar_text(value)
+        return number
+    text = scalar_text(value)
     if isinstance(value, Decimal) and value.is_finite():
         return value
-    if not _DECIMAL.fullmatch(found):
+    if not _DECIMAL.fullmatch(text):
         raise CastError("not_a_number", "a number such as 7.5, in digits 0-9")
-    return Decimal(found)
+    return Decimal(text)
 
 
 def decimal_with_mark(mark: str) -> Convert:
-    """Return a cast for numbers with the given decimal mark; the other mark may group thousands."""
+    """Return a cast for numbers with the given decimal mark.
+
+    The other mark may separate thousands.
+    """
     pattern, group = (_COMMA, ".") if mark == "," else (_POINT, ",")
 
     def convert(value: Any) -> Decimal:
         if isinstance(value, int | float | Decimal):
             return decimal(value)
-        found = scalar_text(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
-        if not pattern.fullmatch(found):
+        text = scalar_text(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
+        if not pattern.fullmatch(text):
             raise CastError("not_a_number", f"a number with '{mark}' as decimal mark")
-        return Decimal(found.replace(group, "").replace(",", "."))
+        return Decimal(text.replace(group, "").replace(",", "."))
 
     return convert
 
 
 def boolean(value: Any) -> bool:
-    """Read ``true``, ``false``, ``1`` or ``0``."""
+    """Return the truth value of ``true``, ``false``, ``1`` or ``0``."""
     if isinstance(value, bool):
         return value
-    found = scalar_text(value).lower()
-    if found in {"true", "1"}:
+    word = scalar_text(value).lower()
+    if word in {"true", "1"}:
         return True
-    if found in {"false", "0"}:
+    if word in {"false", "0"}:
         return False
     raise CastError(
         "not_boolean",
@@ -93,16 +97,16 @@ def boolean(value: Any) -> bool:
 
 
 def boolean_words(words: Boolean) -> Convert:
-    """Return a cast for a registry's own words."""
+    """Return a cast from the words of a registry to true or false."""
     yes, no = {word.casefold() for word in words.true}, {word.casefold() for word in words.false}
 
     def convert(value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        found = scalar_text(value).casefold()
-        if found in yes:
+        word = scalar_text(value).casefold()
+        if word in yes:
             return True
-        if found in no:
+        if word in no:
             return False
         raise CastError("not_boolean", f"one of {', '.join(words.true + words.false)}")
 
@@ -110,7 +114,11 @@ def boolean_words(words: Boolean) -> Convert:
 
 
 def language(value: Any) -> str:
-    """Read a language as BCP 47: two letters where ISO 639-1 has them, region kept (``sv_FI`` → ``sv-FI``), ``no`` → ``nb``."""
+    """Return the BCP 47 tag of a language.
+
+    The tag has two letters if ISO 639-1 defines them. A region stays, for example ``sv_FI`` gives
+    ``sv-FI``. The code ``no`` gives ``nb``.
+    """
     parts = re.split(r"[-_]", scalar_text(value))
     head = parts[0].lower()
     tag = LANGUAGES.get(head) or (head if head in TWO_LETTER_LANGUAGES else None)
@@ -127,15 +135,18 @@ def language(value: Any) -> str:
 
 
 def country(value: Any) -> str:
-    """Read a country as ISO 3166-1 alpha-2, from alpha-2 or alpha-3; ``EL`` and ``UK`` as ISO writes them."""
-    found = COUNTRIES.get(scalar_text(value).upper())
-    if found is None:
+    """Return the ISO 3166-1 alpha-2 code of an alpha-2 or alpha-3 code.
+
+    ``EL`` and ``UK`` give the ISO codes ``GR`` and ``GB``.
+    """
+    code = COUNTRIES.get(scalar_text(value).upper())
+    if code is None:
         raise CastError("not_a_country", "a country by ISO 3166-1 code of two or three letters")
-    return found
+    return code
 
 
 def duration_in_months(value: Any) -> int:
-    """Read an ISO 8601 duration of years and months, in months."""
+    """Return the number of months of an ISO 8601 duration of years and months."""
     match = _DURATION.fullmatch(scalar_text(value))
     if not match or not (match[1] or match[2]):
         raise CastError(
@@ -182,12 +193,11 @@ def html(*, paragraphs: bool = True) -> Convert:
 
 
 def regular_expression(pattern: str) -> Convert:
-    """Return a cast that takes a text apart: the whole text must match; its first group is the value."""
+    """Return a cast whose pattern must match the whole text. The first group is the value."""
     compiled = re2.compile(pattern)
 
     def convert(value: Any) -> str:
-        found = read_text(value)
-        match = compiled.fullmatch(found)
+        match = compiled.fullmatch(read_text(value))
         if not match:
             raise CastError("no_match", f"a text that matches {pattern}")
         return str(match[1] if compiled.groups else match[0])
@@ -196,7 +206,7 @@ def regular_expression(pattern: str) -> Convert:
 
 
 def decode_base64_text(value: Any) -> str:
-    """Read the text inside base64."""
+    """Return the UTF-8 text that base64 encodes."""
     try:
         return clean_text(
             base64.b64decode("".join(scalar_text(value).split()), validate=True).decode()
@@ -224,13 +234,21 @@ def compile_cast(cast: Cast, zone: str) -> Convert:
 
 
 def named_cast(name: str, zone: str) -> Convert:
-    """Return the cast with a name and no options."""
-    made = {
-        "text": read_text, "trim": read_text, "collapse": collapse_whitespace, "integer": read_integer, "decimal": decimal, "boolean": boolean, "language": language,
-        "country": country, "duration": duration_in_months, "base64": decode_base64_text,
-    }.get(name)  # fmt: skip
-    if made is not None:
-        return made
+    """Return the cast of a name without options."""
+    cast = {
+        "text": read_text,
+        "trim": read_text,
+        "collapse": collapse_whitespace,
+        "integer": read_integer,
+        "decimal": decimal,
+        "boolean": boolean,
+        "language": language,
+        "country": country,
+        "duration": duration_in_months,
+        "base64": decode_base64_text,
+    }.get(name)
+    if cast is not None:
+        return cast
     return {
         "html": html,
         "date": lambda: date_cast(zone),
@@ -245,7 +263,10 @@ def named_cast(name: str, zone: str) -> Convert:
 
 
 def pass_through(kind: type[Any], convert: Convert, but: type[Any] | None = None) -> Convert:
-    """Return the conversion, applied only to what is not of ``kind`` already."""
+    """Return the conversion, applied only to values that are not yet of type ``kind``.
+
+    Values of type ``but``, a subtype of ``kind``, are converted as well.
+    """
 
     def finish(value: Any) -> Any:
         return (
@@ -258,16 +279,16 @@ def pass_through(kind: type[Any], convert: Convert, but: type[Any] | None = None
 
 
 def one_of(choices: tuple[str, ...]) -> Convert:
-    """Read one of a closed list of words."""
+    """Return a cast that accepts only the given words."""
     allowed = frozenset(choices)
 
     def finish(value: Any) -> str:
-        found = read_text(value)
-        if found not in allowed:
+        word = read_text(value)
+        if word not in allowed:
             raise CastError(
                 "not_in_list",
                 f"one of {', '.join(choices)}; translate the registry's words with table",
             )
-        return found
+        return word
 
     return finish

@@ -1,4 +1,8 @@
-"""Read days and moments: ISO, several formats, partial dates, periods, epochs; never one that does not exist or was shifted."""
+"""Convert values to dates and instants.
+
+The forms are ISO 8601, given formats, partial dates, periods and epochs. A date that does not exist
+raises :class:`~gateway.harmonise.values.text.CastError`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,9 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
 _PARTIAL = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 _DATETIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"  # date
+    r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"  # time
+    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"  # offset
 )
 _PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,20 +31,24 @@ _UTC_LENGTH = len("2026-02-28T12:00:00Z")
 
 
 def date_cast(zone: str) -> Convert:
-    """Return the cast for ISO dates. A moment in UTC becomes the day it is in ``zone``; with another offset, the day as written."""
+    """Return the cast for ISO dates.
+
+    A time in UTC gives the date that it has in ``zone``. A time with another offset gives the date
+    as written.
+    """
     timezone = ZoneInfo(zone)
 
     def convert(value: Any) -> date:
-        found = scalar_text(value)
-        if len(found) == _DAY_LENGTH and found[4::3] == "--":
+        text = scalar_text(value)
+        if len(text) == _DAY_LENGTH and text[4::3] == "--":
             try:
-                return date.fromisoformat(found)
+                return date.fromisoformat(text)
             except ValueError:
-                pass  # what is wrong with it is said below
-        if match := _DATE.fullmatch(found):
+                pass  # the checks below raise the exact error
+        if match := _DATE.fullmatch(text):
             return _build_date(int(match[1]), int(match[2]), int(match[3]))
-        if _DATETIME.fullmatch(found):
-            moment = _parse_datetime(found)
+        if _DATETIME.fullmatch(text):
+            moment = _parse_datetime(text)
             return (
                 moment.astimezone(timezone).date()
                 if moment.tzinfo and moment.utcoffset() == timedelta(0)
@@ -55,15 +65,15 @@ _DIRECTIVES = {"%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>
 
 
 def date_formats(formats: tuple[str, ...]) -> Convert:
-    """Return a cast that tries strptime formats in order. Only ASCII digits count."""
+    """Return a cast that tries ``strptime`` formats in order. Only ASCII digits count."""
     attempts = [_date_pattern(date_format) for date_format in formats]
 
     def convert(value: Any) -> date:
-        found = scalar_text(value)
-        if found.isascii():
+        text = scalar_text(value)
+        if text.isascii():
             for attempt in attempts:
-                if (made := attempt(found)) is not None:
-                    return made
+                if (day := attempt(text)) is not None:
+                    return day
         raise CastError("not_a_date", f"a date as {' or '.join(formats)}")
 
     return convert
@@ -78,15 +88,15 @@ def _date_pattern(date_format: str) -> Callable[[str], date | None]:
             "".join(_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces)
         )
 
-        def by_pattern(found: str) -> date | None:
-            match = pattern.fullmatch(found)
+        def by_pattern(text: str) -> date | None:
+            match = pattern.fullmatch(text)
             return _build_date(int(match["Y"]), int(match["m"]), int(match["d"])) if match else None
 
         return by_pattern
 
-    def by_strptime(found: str) -> date | None:
+    def by_strptime(text: str) -> date | None:
         try:
-            return datetime.strptime(found, date_format).date()  # noqa: DTZ007 - a day has no zone
+            return datetime.strptime(text, date_format).date()  # noqa: DTZ007 - a day has no zone
         except ValueError:
             return None
 
@@ -113,7 +123,11 @@ def partial_date(which: str) -> Convert:
 
 
 def complete_date(year: str, month: str, day: str, which: str = "first") -> date:
-    """Put a date together from texts; a missing month or day is the first or last one."""
+    """Return the date of three texts.
+
+    A missing month or day becomes the first or the last one, as ``which`` says. The function raises
+    :class:`~gateway.harmonise.values.text.CastError`.
+    """
     for part in (year, month, day):
         if part and not _INTEGER.fullmatch(part):
             raise CastError("not_a_date", "year, month and day in digits 0-9")
@@ -128,7 +142,10 @@ def complete_date(year: str, month: str, day: str, which: str = "first") -> date
 
 
 def period_date(suffixes: dict[str, str]) -> Convert:
-    """Return a cast for a year with a code: ``2010K`` with ``{K: 06-01}`` is 1 June 2010."""
+    """Return a cast for a year with a code.
+
+    For example, ``2010K`` with ``{K: 06-01}`` gives 1 June 2010.
+    """
 
     def convert(value: Any) -> date:
         match = _PERIOD.fullmatch(scalar_text(value))
@@ -141,22 +158,22 @@ def period_date(suffixes: dict[str, str]) -> Convert:
 
 
 def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
-    """Return a cast to an instant in UTC; a time without zone is in the stream's."""
+    """Return a cast to an instant in UTC. A time without a zone is in the zone of the stream."""
     timezone = ZoneInfo(rule.zone if rule and rule.zone else zone)
     formats = rule.format if rule else ()
 
     def convert(value: Any) -> datetime:
-        found = value.strip() if type(value) is str else scalar_text(value)
-        if not formats and len(found) == _UTC_LENGTH and found[4::3] == "--T::Z":
+        text = value.strip() if type(value) is str else scalar_text(value)
+        if not formats and len(text) == _UTC_LENGTH and text[4::3] == "--T::Z":
             try:
-                return datetime.fromisoformat(found)
+                return datetime.fromisoformat(text)
             except ValueError:
-                pass  # what is wrong with it is said below
+                pass  # the checks below raise the exact error
         if formats:
-            moment = _parse_with_formats(found, formats)
-        elif _DATETIME.fullmatch(found):
-            moment = _parse_datetime(found)
-        elif match := _DATE.fullmatch(found):
+            moment = _parse_with_formats(text, formats)
+        elif _DATETIME.fullmatch(text):
+            moment = _parse_datetime(text)
+        elif match := _DATE.fullmatch(text):
             day = _build_date(int(match[1]), int(match[2]), int(match[3]))
             moment = datetime(day.year, day.month, day.day, tzinfo=UTC if match[4] == "Z" else None)
         else:
@@ -173,18 +190,18 @@ def _utc(moment: datetime) -> datetime:
         raise CastError("not_a_datetime", "a moment between the years 1 and 9999") from None
 
 
-def _parse_with_formats(found: str, formats: tuple[str, ...]) -> datetime:
-    for date_format in formats if found.isascii() else ():
+def _parse_with_formats(text: str, formats: tuple[str, ...]) -> datetime:
+    for date_format in formats if text.isascii() else ():
         try:
-            return datetime.strptime(found, date_format)  # noqa: DTZ007 - the zone is added by the caller
+            return datetime.strptime(text, date_format)  # noqa: DTZ007 - the caller adds the zone
         except ValueError:
             continue
     raise CastError("not_a_datetime", f"a date and time as {' or '.join(formats)}")
 
 
-def _parse_datetime(found: str) -> datetime:
+def _parse_datetime(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(found.replace(",", "."))
+        return datetime.fromisoformat(text.replace(",", "."))
     except ValueError:
         raise CastError("not_a_datetime", "a day and a time that exist") from None
 
@@ -202,6 +219,6 @@ def epoch(per_second: int) -> Convert:
 
 
 def epoch_date(per_second: int, zone: str) -> Convert:
-    """Return a cast from an epoch to the day it is in ``zone``."""
+    """Return a cast from an epoch to its date in ``zone``."""
     timezone, instant = ZoneInfo(zone), epoch(per_second)
     return lambda value: instant(value).astimezone(timezone).date()

@@ -1,4 +1,4 @@
-"""Codes of languages (ISO 639) and countries (ISO 3166-1) in the one form that records carry."""
+"""Map codes of languages (ISO 639) and countries (ISO 3166-1) to the form that records carry."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 LANGUAGES = _pairs(
-    "aaraa abkab afraf akaak amham araar argan asmas avaav aymay azeaz bakba bambm belbe benbn bihbh bisbi bodbo bosbs brebr "
-    "bulbg catca cescs chach chece chucu chvcv corkw cosco crecr cymcy danda deude divdv dzodz ellel engen epoeo estet euseu "
-    "eweee faofo fasfa fijfj finfi frafr fryfy fulff glagd glega glggl glvgv grngn gujgu hatht hauha hebhe herhz hinhi hmoho "
-    "hrvhr hunhu hyehy iboig idoio iiiii ikuiu ileie inaia indid ipkik islis itait javjv jpnja kalkl kankn kasks katka kaukr "
-    "kazkk khmkm kikki kinrw kirky komkv konkg korko kuakj kurku laolo latla lavlv limli linln litlt ltzlb lublu luglg mahmh "
-    "malml marmr mkdmk mlgmg mltmt monmn mrimi msams myamy nauna navnv nblnr ndend ndong nepne nldnl nnonn nobnb nyany ocioc "
-    "ojioj orior ormom ossos panpa plipi polpl porpt pusps quequ rohrm ronro runrn rusru sagsg sansa sinsi slksk slvsl smese "
-    "smosm snasn sndsd somso sotst spaes sqisq srdsc srpsr sswss sunsu swasw swesv tahty tamta tattt telte tgktg tgltl thath "
-    "tirti tonto tsntn tsots tuktk turtr twitw uigug ukruk urdur uzbuz venve vievi volvo wlnwa wolwo xhoxh yidyi yoryo zhaza "
-    "zhozh zulzu albsq armhy baqeu burmy chizh czecs dutnl frefr geoka gerde greel iceis macmk maomi mayms perfa rumro slosk "
-    "tibbo welcy "
+    "aaraa abkab afraf akaak amham araar argan asmas avaav aymay azeaz bakba bambm belbe "
+    "benbn bihbh bisbi bodbo bosbs brebr bulbg catca cescs chach chece chucu chvcv corkw "
+    "cosco crecr cymcy danda deude divdv dzodz ellel engen epoeo estet euseu eweee faofo "
+    "fasfa fijfj finfi frafr fryfy fulff glagd glega glggl glvgv grngn gujgu hatht hauha "
+    "hebhe herhz hinhi hmoho hrvhr hunhu hyehy iboig idoio iiiii ikuiu ileie inaia indid "
+    "ipkik islis itait javjv jpnja kalkl kankn kasks katka kaukr kazkk khmkm kikki kinrw "
+    "kirky komkv konkg korko kuakj kurku laolo latla lavlv limli linln litlt ltzlb lublu "
+    "luglg mahmh malml marmr mkdmk mlgmg mltmt monmn mrimi msams myamy nauna navnv nblnr "
+    "ndend ndong nepne nldnl nnonn nobnb nyany ocioc ojioj orior ormom ossos panpa plipi "
+    "polpl porpt pusps quequ rohrm ronro runrn rusru sagsg sansa sinsi slksk slvsl smese "
+    "smosm snasn sndsd somso sotst spaes sqisq srdsc srpsr sswss sunsu swasw swesv tahty "
+    "tamta tattt telte tgktg tgltl thath tirti tonto tsntn tsots tuktk turtr twitw uigug "
+    "ukruk urdur uzbuz venve vievi volvo wlnwa wolwo xhoxh yidyi yoryo zhaza zhozh zulzu "
+    "albsq armhy baqeu burmy chizh czecs dutnl frefr geoka gerde greel iceis macmk maomi "
+    "mayms perfa rumro slosk tibbo welcy "
 )
-"""Three letters (terminology and bibliographic codes) to two; and older two-letter codes to today's."""
+"""Three-letter ISO 639 codes (terminology and bibliographic), each with its two-letter code."""
 TWO_LETTER_LANGUAGES = frozenset(LANGUAGES.values())
 LANGUAGES |= {
     "no": "nb",

@@ -1,4 +1,4 @@
-"""Read one selected value as text, strictly, and say why it cannot be read."""
+"""Convert one selected value to text or to a whole number, or raise the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class CastError(ValueError):
-    """A value that cannot be read. ``reason`` is a stable code; ``expected`` says what would have been right, never the value."""
+    """A value that a cast cannot convert.
+
+    ``reason`` is a stable code. ``expected`` describes a correct value and never holds the value.
+    """
 
     def __init__(self, reason: str, expected: str) -> None:
         super().__init__(reason)
@@ -28,7 +31,10 @@ class CastError(ValueError):
 
 
 def scalar_text(value: Any) -> str:
-    """Return the trimmed text of a scalar or an element; an object or a list is not one value."""
+    """Return the trimmed text of a scalar or an element.
+
+    An object or a list raises :class:`CastError`.
+    """
     if type(value) is str:
         return value.strip()
     if isinstance(value, dict | list):
@@ -37,7 +43,7 @@ def scalar_text(value: Any) -> str:
 
 
 def read_text(value: Any) -> str:
-    """Read trimmed NFC text."""
+    """Return the trimmed NFC text of a value. A boolean raises :class:`CastError`."""
     if isinstance(value, bool):
         raise CastError(
             "not_text", "a text or a number; this is true or false: use a table or a boolean target"
@@ -45,31 +51,34 @@ def read_text(value: Any) -> str:
     return clean_text(scalar_text(value))
 
 
-def clean_text(found: str) -> str:
-    """Return NFC text without characters nobody can see."""
-    if found.isprintable():  # so nothing forbidden is in it
-        return found if found.isascii() else unicodedata.normalize("NFC", found)
-    if "\r" in found:
-        found = found.replace("\r\n", "\n").replace("\r", "\n")
-    if _FORBIDDEN_CHARACTERS.search(found):
+def clean_text(text: str) -> str:
+    """Return the text in NFC, with line feeds as its line breaks.
+
+    A control or bidirectional character raises :class:`CastError`.
+    """
+    if text.isprintable():  # so it holds no forbidden character
+        return text if text.isascii() else unicodedata.normalize("NFC", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _FORBIDDEN_CHARACTERS.search(text):
         raise CastError("control_character", "text without control and bidirectional characters")
-    return unicodedata.normalize("NFC", found)
+    return unicodedata.normalize("NFC", text)
 
 
 def collapse_whitespace(value: Any) -> str:
-    """Read text with every run of blanks and line breaks as one blank."""
+    """Return the text with each run of white space replaced by one space."""
     return " ".join(read_text(value).split())
 
 
 def read_integer(value: Any) -> int:
-    """Read a whole number."""
+    """Return a whole number. ``7.0`` counts as one if it is a float or a decimal."""
     if isinstance(value, bool):
         raise CastError("not_a_number", "a whole number")
     if isinstance(value, int):
         return value
-    found = scalar_text(value)
+    text = scalar_text(value)
     if isinstance(value, float | Decimal):
-        found = found.removesuffix(".0")
-    if not _INTEGER.fullmatch(found):
+        text = text.removesuffix(".0")
+    if not _INTEGER.fullmatch(text):
         raise CastError("not_a_number", "a whole number in digits 0-9")
-    return int(found)
+    return int(text)
