@@ -188,7 +188,20 @@ def stop(data: Path) -> bool:
             deadline += STOP_SECONDS
         _wait_for_process(broker.pid)
         time.sleep(0.05)
-    _wait_for_process(broker.pid)
+    # A broker releases its directory a moment before its process ends.
+    while _process_exists(broker.pid) and time.monotonic() < deadline:
+        _wait_for_process(broker.pid)
+        time.sleep(0.05)
+    return True
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
     return True
 
 
