@@ -1,7 +1,7 @@
 """aiokafka or confluent-kafka under the stage: the same loop of consuming, writing with headers and committing, in turn.
 
 Not part of ``make bench``: it needs ``pip install confluent-kafka==2.16.1``, which the gateway does not. What it decides stands in
-``gateway/DESIGN.md``. Work costs nothing here: a raw record of 1.2 KB with 5 headers becomes a document of 3.8 KB with none, 3 or 8.
+``docs/decisions/0019-keep-aiokafka.md``. Work costs nothing here: a raw record of 1.2 KB with 5 headers becomes a document of 3.8 KB with none, 3 or 8.
 """
 
 from __future__ import annotations

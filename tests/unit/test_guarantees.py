@@ -53,6 +53,6 @@ def test_guarantees_and_limits_are_listed():
 
 def test_readme_contains_the_topic_table():
     assert personal_data_table() in (ROOT / "README.md").read_text(encoding="utf-8"), (
-        "put personal_data() of publish/topics.py into the README"
+        "run: python docs/generate.py"
     )
     assert all(topic.legal_basis for topic in TOPICS)
