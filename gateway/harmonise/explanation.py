@@ -1,7 +1,8 @@
-"""How a record came about, as a page an official can read and as facts for programs.
+"""Explain the outcome of a record, as a page for people and as data for programs.
 
-Each field ← the rule of the connector file ← the value the registry sent ← the table row, its version and who states it ← the connector's
-digest ← the position of the raw record. Personal values never stand on the page: their rules do.
+A field comes with its rule, the value of the registry, and the table row with its version and source.
+The page also shows the digest of the connector and the position of the raw record. It shows the rules
+of personal values, but never the values.
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ def explain(
     emits: str = "",
     position: str = "",
 ) -> Explanation:
-    """Explain how ``raw`` ended as ``outcome``. ``position`` says where the raw record stands, such as ``gateway.raw.v1-2@1041``."""
+    """Explain the outcome of ``raw``.
+
+    ``position`` is the position of the raw record, for example ``gateway.raw.v1-2@1041``.
+    """
     stream = connector.streams[raw.stream]
     emits, rules = _rules(stream, raw.kind, emits)
     reader = _SourceReader(connector, stream, raw)
@@ -164,9 +168,6 @@ def _outcome(outcome: Outcome, emits: str) -> str:
     return f"not published ({outcome.reason})"
 
 
-# one field ------------------------------------------------------------------------------------------------------------------------
-
-
 class _SourceReader:
     """Reads the registry's record with the expressions of the connector file."""
 
@@ -191,7 +192,7 @@ class _SourceReader:
             self._node = None
 
     def read(self, expression: str) -> tuple[str, ...]:
-        """Return what an expression finds, as text, shortened."""
+        """Return the values of an expression as shortened texts."""
         if self._node is None:
             return ()
         try:
@@ -244,7 +245,7 @@ def _personal(emits: str, name: str, rule: MappingRule) -> bool:
 
 
 def _expressions(rule: MappingRule) -> Iterator[tuple[str, bool]]:
-    """Yield the expressions of a rule; ``True`` with those whose items the rule takes apart further."""
+    """Yield each expression of a rule, and whether the rule maps its items further."""
     if rule.from_ is not None:
         yield rule.from_, False
     if rule.each is not None:
@@ -257,7 +258,7 @@ def _expressions(rule: MappingRule) -> Iterator[tuple[str, bool]]:
 
 
 def _describe_rule(rule: MappingRule) -> str:
-    """Say a rule in one line."""
+    """Describe a rule in one line."""
     parts: list[str] = []
     if rule.const is not None:
         parts.append(f"always {_format_value(rule.const)}")
@@ -284,7 +285,7 @@ def _describe_rule(rule: MappingRule) -> str:
 def _explain_derived_fields(
     record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup, ...], tables: Tables | None
 ) -> Iterator[FieldExplanation]:
-    """Yield what the gateway itself added: values from mapping tables, of the whole and of its parts."""
+    """Yield the fields that the gateway added from mapping tables, also those of parts."""
     names = dict.fromkeys(
         [
             *(name for name in _DERIVED if name in record and record[name] is not None),
@@ -373,9 +374,6 @@ def _note(code: str, field: str, message: str) -> ExplanationNote:
     return ExplanationNote(
         code, field, message, rule.rule if rule else "", rule.meaning if rule else ""
     )
-
-
-# how it is written ------------------------------------------------------------------------------------------------------------------
 
 
 def _format_value(value: Any) -> str:

@@ -1,10 +1,12 @@
-"""Raw record in, harmonised record or a reason out: pure, total, and decided at load.
+"""Harmonise raw records with rules that are compiled at load.
 
-``Harmoniser(raw)`` never raises: whatever the bytes are, the answer is :class:`~gateway.records.Accepted`,
-:class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. No network, clock, environment or file is touched.
+A call of a :class:`Harmoniser` never raises. It returns :class:`~gateway.records.Accepted`,
+:class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. It does not use the network,
+a clock, the environment or a file.
 
-The rules of a kind of record are compiled once and can be run in two ways with one outcome: as generated code, which every record goes
-through, and rule by rule (:meth:`Harmoniser.rule_by_rule`), which explanations go through, and records that cannot be harmonised.
+The compiled rules of a kind of record run in two ways with the same outcome. Generated code handles
+each record first. If it fails, the rules run one by one
+(:meth:`Harmoniser.harmonise_with_rules`), so that the rejection names the field.
 """
 
 from __future__ import annotations
@@ -70,9 +72,10 @@ class CompiledKind:
 
 
 class Harmoniser:
-    """Harmonises the raw records of one connector. Build it once; it is safe to share.
+    """The harmoniser of one connector. Build it once and share it.
 
-    Without ``tables`` no level and no credits are judged: records hold what was mapped.
+    Without ``tables``, the rules for levels and credits do not run. Records then hold only mapped
+    values. Rules that do not compile raise :class:`~gateway.errors.ConfigError`.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class Harmoniser:
         self._tables = tables
         self._tables_digest = tables.digest if tables is not None else ""
         self.providers = providers
-        """The trusted providers as they are known now; whoever reads their topic puts a newer view here."""
+        """The trusted providers. The reader of their topic replaces this view."""
         self._streams: dict[str, CompiledStream] = {}
         problems: list[RuleProblem] = []
         for name, stream in connector.streams.items():
@@ -117,15 +120,15 @@ class Harmoniser:
             )
 
     def __call__(self, raw: RawRecord) -> Outcome:
-        """Return how the record ends."""
+        """Return the outcome of a record: accepted, rejected or withheld."""
         return self._run_guarded(raw, self._harmonise)
 
     def harmonise_with_rules(self, raw: RawRecord) -> Outcome:
-        """Return the same as a call, found in the slow way: one rule after another."""
+        """Return the same outcome as a call, but run the rules one by one, which is slower."""
         return self._run_guarded(raw, self._run_rules)
 
     def generated_code(self, stream: str) -> str:
-        """Return the Python that the rules of a stream became."""
+        """Return the Python code generated from the rules of a stream."""
         return self._streams[stream].code()
 
     def _run_guarded(
@@ -141,7 +144,7 @@ class Harmoniser:
             return self._rejected("decode", "", error.reason, f"expected {error.detail}")
         except EvaluationError as error:
             return self._rejected("map", "", "expression_failed", str(error))
-        except Exception as error:  # noqa: BLE001 - the promise is that no record stops the stream; the type says where to look
+        except Exception as error:  # noqa: BLE001 - no record may stop the stream
             return self._rejected("map", "", "internal_error", type(error).__name__)
 
     def _rejected(self, stage: str, field: str, reason: str, detail: str = "") -> Rejected:
@@ -178,7 +181,10 @@ class Harmoniser:
                 "map", "id", "missing", "expected a native id where the stream's id looks"
             )
         if CONFLICT_CONTEXT_KEY in raw.context:
-            detail = f"expected one content for one id and version; the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
+            detail = (
+                "expected one content for one id and version; "
+                f"the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
+            )
             return self._rejected("map", "id", "conflict", detail)
         program = programs.for_kind(raw.kind)
         if program is None:
@@ -271,7 +277,7 @@ class Harmoniser:
 
 
 class CompiledStream:
-    """The programs of one stream, one a kind."""
+    """The compiled rules of one stream, for each kind of record."""
 
     def __init__(self, rule_context: RuleContext, on_value: ValueObserver | None = None) -> None:
         stream = rule_context.stream
@@ -324,11 +330,11 @@ class CompiledStream:
         return "\n\n".join(program.source for program in programs if program is not None)
 
     def for_kind(self, kind: str) -> CompiledKind | None:
-        """Return the program for a kind of record."""
+        """Return the compiled rules for a kind of record, or ``None`` if no kind matches."""
         if self._single is not None:
             return self._single
         if kind not in self._kind_cache:
-            if len(self._kind_cache) > 1_000:  # noqa: PLR2004 - kinds come from payloads: do not let them fill the memory
+            if len(self._kind_cache) > 1_000:  # noqa: PLR2004 - payloads choose the kinds
                 self._kind_cache.clear()
             self._kind_cache[kind] = next(
                 (program for fits, program in self._kinds if fits(kind)), None
@@ -336,7 +342,7 @@ class CompiledStream:
         return self._kind_cache[kind]
 
     def parse_payload(self, raw: RawRecord) -> Any:
-        """Return the payload as expressions read it."""
+        """Return the payload as expressions read it, or raise ``PayloadError``."""
         if raw.media_type != self.media_type:
             raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
         return (
@@ -344,19 +350,19 @@ class CompiledStream:
         )
 
     def may_hold_invisible_text(self, raw: RawRecord) -> bool:
-        """Whether ASCII texts of the payload may hold what no one can see."""
+        """Return whether ASCII texts of the payload may hold invisible characters."""
         return may_hold_invisible_text(raw.body or b"", xml=self.payload == "xml")
 
     @staticmethod
     def context(raw: RawRecord) -> dict[str, Any]:
-        """Return what rules read as ``$name``."""
+        """Return the values that rules read as ``$name``."""
         return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
 
 
 def find_rule_problems(
     connector: Connector, stream: Stream, tables: Tables | None, key: bytes
 ) -> tuple[list[RuleProblem], frozenset[str]]:
-    """Return what is wrong with a stream's rules, and the names of the payload they read."""
+    """Return the problems of a stream's rules, and the names of the payload that they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
 

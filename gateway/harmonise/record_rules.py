@@ -1,9 +1,12 @@
-"""The rules R1-R20 on a harmonised record: what is added from tables, what is noted, what is refused. Nothing is inferred.
+"""Apply the rules R1-R20 to a harmonised record.
 
-Every rule ends in a code of :data:`gateway.harmonise.tables.rule_codes.RULES`, the one table of them, or in a reason a table gave
-(:class:`NoLevelReason` as it is, :class:`NoCreditsReason` after ``credits_``). Three rules need no code, because the way the
-record is built keeps them: a level is never made from a title, a cycle, ISCED or an amount of credits (R3); a part never takes
-the level of the whole (R15); every value of a table travels with its row (R18).
+The rules add values from tables, note issues and reject records. They never infer a value. The codes
+are in :data:`gateway.harmonise.tables.rule_codes.RULES`. A reason of a table keeps its name, and a
+:class:`~gateway.harmonise.tables.credits.NoCreditsReason` gets the prefix ``credits_``.
+
+Three rules need no code, because the structure of the record guarantees them. A level never comes
+from a title, a cycle, ISCED or an amount of credits (R3). A part never takes the level of the whole
+(R15). A value of a table always travels with its row (R18).
 """
 
 from __future__ import annotations
@@ -31,10 +34,12 @@ _LEARNING = {"qualification", "learning_opportunity", "credential"}
 
 _FIRST_YEAR, _LAST_YEAR = 1850, 2100
 _MOJIBAKE = re.compile(
-    r"[\u00c2-\u00c5][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|\u00e2\u20ac|\ufffd"
+    r"[\u00c2-\u00c5]"
+    r"[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]"
+    r"|\u00e2\u20ac|\ufffd"
 )
 _MOJIBAKE_START = re.compile("[\u00c2-\u00c5\u00e2\ufffd]")
-"""What a misread letter begins with: found sooner than the whole of it."""
+"""The first characters of a misread letter. This search is faster than the whole pattern."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,4})?")
 _NUMBER_RANGE = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,4})?)-([0-9]{1,4}(?:[.,][0-9]{1,4})?)")
@@ -45,7 +50,10 @@ Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
 def apply_record_rules(
     values: dict[str, Any], *, country: str, emits: str, tables: Tables
 ) -> Enriched | Rejected:
-    """Add what tables state and judge the whole. ``values`` stays as it was; the answer holds a new mapping, lookups and issues."""
+    """Return new values with those of the tables, and the lookups and issues, or a rejection.
+
+    ``values`` stays unchanged.
+    """
     work = _RecordRules(country, tables)
     try:
         if emits in _LEARNING:
@@ -60,7 +68,7 @@ def apply_record_rules(
 
 
 class _RecordRules:
-    """The rules on one record."""
+    """The rules for one record, with the lookups and issues that they collect."""
 
     __slots__ = ("country", "issues", "lookups", "tables")
 
@@ -70,10 +78,10 @@ class _RecordRules:
         self.lookups: list[Lookup] = []
         self.issues: list[Issue] = []
 
-    # what kinds of record have to keep -----------------------------------------------------------------------------------------
+    # One method for each kind of record
 
     def learning(self, values: dict[str, Any], emits: str) -> dict[str, Any]:
-        """Qualifications, opportunities and credentials, with their parts."""
+        """Return the record of a qualification, opportunity or credential after all rules."""
         record = dict(values)
         award = emits == "credential"
         reference_date = _award_date(record) if award else record.get("valid_until")
@@ -99,7 +107,10 @@ class _RecordRules:
         return record
 
     def status(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Enrolments: only degree programmes have a level, and it is EQF 5 to 8 (ESC Router)."""
+        """Return the record of an enrolment after all rules.
+
+        Only degree programmes have a level, which is EQF 5 to 8 (ESC Router).
+        """
         record = dict(values)
         self._dates(record)
         if record.get("degree_programme", True):
@@ -124,7 +135,7 @@ class _RecordRules:
         self._grade(record.get("assessment"), prefix)
         return record
 
-    # what is judged by a few values and the tables: R1-R8, R12, R13, R18-R20 -------------------------------------------------------
+    # Rules on a few values and the tables: R1-R8, R12, R13, R18-R20
 
     def _level(
         self, record: dict[str, Any], prefix: str, reference_date: date | None, *, award: bool
@@ -184,7 +195,7 @@ class _RecordRules:
         self.lookups += judged.lookups
         self.issues += judged.issues
 
-    # the whole: R6, R9-R11, R14, R16, R17 ---------------------------------------------------------------------------------------
+    # Rules on the whole record: R6, R9-R11, R14, R16, R17
 
     def _dates(self, record: dict[str, Any], prefix: str = "") -> None:
         for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
@@ -214,7 +225,7 @@ class _RecordRules:
             )
 
     def _charset(self, record: dict[str, Any]) -> None:
-        """Note texts in which two letters stand where one was meant: UTF-8 that somebody read as Latin-1."""
+        """Note an issue for each field whose UTF-8 was read as Latin-1."""
         for field in ("title", "description", "holder"):
             if texts := record.get(field):
                 for text in texts.values():
@@ -291,8 +302,6 @@ class _RecordRules:
             )
             if not least <= grade <= most:
                 self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
-
-    # notes ----------------------------------------------------------------------------------------------------------------------
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=field, message=message))

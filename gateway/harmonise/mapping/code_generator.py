@@ -1,10 +1,13 @@
-"""Rules written out as Python: one function a kind of record, compiled once when the connector loads.
+"""Generate one Python function for each kind of record, when the connector loads.
 
-What is written is what the closures of :mod:`gateway.harmonise.mapping.rule_functions` mean, for values as they mostly are: one text by a plain path, in
-place, without a call. Whatever is otherwise (two values, an object where a text was expected, markup inside a text, an XPath or
-JMESPath that is no plain path) goes to the closure of that one rule. A value that cannot be read raises
-:class:`~gateway.harmonise.values.text.CastError` or :class:`~gateway.harmonise.mapping.rule_functions.Refused`; the caller then asks the closures, which say
-of which field.
+The code does the same as the closures of :mod:`gateway.harmonise.mapping.rule_functions`. It handles
+the most common value, one text at a plain path, inline and without a call. It calls the closure of
+the rule in all other cases. Examples are two values, an object instead of a text, markup inside a
+text, or an expression that is not a plain path.
+
+A value that no cast can convert raises :class:`~gateway.harmonise.values.text.CastError` or
+:class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`. The caller then runs the closures,
+which name the field.
 """
 
 from __future__ import annotations
@@ -41,10 +44,11 @@ NodePath = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class GeneratedMapper:
-    """The function of a kind of record: ``run(node, context, lookups, issues, hidden)`` gives the values.
+    """The generated function of a kind of record, and its source.
 
-    ``hidden`` says whether ASCII texts of the payload may hold what no one can see (:func:`~gateway.harmonise.values.payload.hidden`), and
-    ``source`` is what it was made of.
+    ``run(node, context, lookups, issues, hidden)`` returns the values. ``hidden`` states whether ASCII
+    texts of the payload may hold invisible characters
+    (:func:`~gateway.harmonise.values.payload.may_hold_invisible_text`).
     """
 
     run: MapFunction
@@ -52,7 +56,7 @@ class GeneratedMapper:
 
 
 def generate(steps: Sequence[FieldRule], *, xml: bool, title: str) -> GeneratedMapper:
-    """Write and compile the function of a list of steps. ``title`` names it in tracebacks."""
+    """Generate and compile the function of a list of steps. ``title`` names it in tracebacks."""
     writer = _CodeWriter(xml=xml)
     writer.function(steps)
     source = "\n".join(writer.lines) + "\n"
@@ -60,7 +64,10 @@ def generate(steps: Sequence[FieldRule], *, xml: bool, title: str) -> GeneratedM
 
 
 def compile_source(source: str, bound: dict[str, Any], title: str) -> dict[str, Any]:
-    """Return the names a generated source defines. Nothing of a payload is ever in a source: names and literals come from the rules."""
+    """Return the names that a generated source defines.
+
+    The source holds names and literals of the rules, and never a part of a payload.
+    """
     file = f"<{title}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     scope = dict(bound)
@@ -70,7 +77,7 @@ def compile_source(source: str, bound: dict[str, Any], title: str) -> dict[str, 
 
 @dataclass(slots=True)
 class _Scope:
-    """The record, or an item inside it: its node, where its values go, and the places inside it that have a name already."""
+    """The record, or an item inside it: its node, its values, and the variables of its paths."""
 
     node: str
     values: str
@@ -79,7 +86,7 @@ class _Scope:
     children: dict[NodePath, str] = field(default_factory=dict)
     containers: dict[tuple[str, ...], str] = field(default_factory=dict)
     shared_targets: frozenset[tuple[str, ...]] = frozenset()
-    """Targets that several rules fill together: texts by language as a whole and one by one."""
+    """Targets that several rules fill: texts by language, as a whole and one by one."""
 
 
 class _CodeWriter:
@@ -127,7 +134,7 @@ class _CodeWriter:
     # a function, a scope, a step --------------------------------------------------------------------------------------------------
 
     def function(self, steps: Sequence[FieldRule]) -> None:
-        """Write the whole."""
+        """Write the function of all steps."""
         with self._emit_block("def run(node, context, lookups, issues, hidden=True):"):
             self._emit("values = {}")
             if not self._xml:
@@ -269,7 +276,7 @@ class _CodeWriter:
                     self._convert(shape, scope)
 
     def _convert(self, shape: SingleValue, scope: _Scope, *, from_context: bool = False) -> None:
-        """Write what becomes of a text ``v``; one that was ``kept`` is of the context, so nothing is known of it."""
+        """Write the conversion of a text ``v``. A text from the context may hold any character."""
         conversion = shape.conversion
         self._emit("v = v.strip()")
         with self._emit_block(
@@ -296,7 +303,7 @@ class _CodeWriter:
                 self._emit(f"v = {self._bind('convert', conversion.convert)}(v, {scope.state})")
 
     def _emit_many(self, shape: ManyValues | ItemList, scope: _Scope) -> None:
-        """Everything a path finds, as ``f``; then what becomes of it."""
+        """Write the selection of all values of a path as ``f``, and then their conversion."""
         if self._xml:
             tags = shape.select.direct_path[0]
             self._emit(f"f = {self._child_expression(tags, scope)}")
@@ -340,7 +347,7 @@ class _CodeWriter:
     # places -------------------------------------------------------------------------------------------------------------------------
 
     def _bind_path(self, shape: CompiledRule, scope: _Scope) -> None:
-        """Give the place that a shape looks into a name, and all above it."""
+        """Bind the path of a shape, and each path above it, to a variable."""
         if (
             not isinstance(shape, SingleValue | ManyValues | ItemList)
             or shape.select.direct_path is None
@@ -401,7 +408,7 @@ class _CodeWriter:
 
 
 def _needs_state(shape: CompiledRule) -> bool:
-    """Whether even the commonest value of a shape needs a state."""
+    """Return whether the most common value of a shape needs a state."""
     return any(
         isinstance(part, ManyValues)
         or type(part) is CompiledRule
@@ -421,7 +428,7 @@ def _converts_with_state(shape: SingleValue) -> bool:
 
 
 def _context_name(select: CompiledExpression) -> str:
-    """Return the name when an expression is nothing but ``$name``."""
+    """Return the name if an expression consists of ``$name`` alone, or an empty text."""
     return (
         next(iter(select.variables))
         if select.is_direct_path and select.direct_path is None and len(select.variables) == 1
@@ -430,7 +437,7 @@ def _context_name(select: CompiledExpression) -> str:
 
 
 def _is_direct_list(select: CompiledExpression) -> bool:
-    """Whether everything an expression finds is at hand: the value of a key, or the children of a tag."""
+    """Return whether an expression selects the value of a key or the children of a tag."""
     if select.direct_path is None:
         return False
     return select.kind != "xml" or bool(

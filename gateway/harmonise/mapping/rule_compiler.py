@@ -1,7 +1,8 @@
-"""Rules to closures and shapes, once; then a record at a time from payload to plain typed values.
+"""Compile mapping rules to closures and shapes.
 
-Inside a rule the order is fixed: from → as → table → default. Nothing found is ``None`` and takes the default; several values
-where one is meant, a value that cannot be read, and a code that is in no table are three different refusals.
+Inside a rule the order is fixed: ``from``, ``as``, ``table``, ``default``. A missing value is ``None``
+and takes the default. Three rejections differ: several values for one field, a value that no cast can
+convert, and a code that is in no table.
 """
 
 from __future__ import annotations
@@ -275,7 +276,7 @@ class RuleCompiler:
     def _compile_conversion(
         self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...], name: str
     ) -> Conversion:
-        """Return ``as`` and ``table`` and the target's own type as one function of value and state."""
+        """Return ``as``, ``table`` and the type of the target as one conversion."""
         try:
             cast = compile_cast(rule.as_, self.zone)
         except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
@@ -356,7 +357,7 @@ class RuleCompiler:
         return remote
 
     def _check_date_target(self, rule: MappingRule, place: tuple[str | int, ...]) -> None:
-        """See whether ``at`` names a day that the table can be read at."""
+        """Check that ``at`` names a date field."""
         if rule.at is None:
             return
         try:
@@ -497,7 +498,10 @@ def _expected_rule_form(target: TargetField) -> str:
 
 
 def _inherit(inner: MappingRule, outer: MappingRule) -> MappingRule:
-    """Let a rule inside ``first_of`` keep the outer conversion, table and protection where it says nothing of its own."""
+    """Return a rule of ``first_of`` with the conversion, table and protection of the outer rule.
+
+    A setting of the inner rule takes precedence.
+    """
     changes = {
         name: getattr(outer, name)
         for name in ("as_", "table", "at", "pseudonym", "basis")

@@ -1,7 +1,8 @@
-"""What a rule does, twice: as closures that are called rule by rule, and as shapes that :mod:`gateway.harmonise.mapping.code_generator` writes out.
+"""Define each rule as a closure and as a shape for the code generator.
 
-The closures are the meaning of the language; they take every value there is. A shape says no more than what its closure does in the
-commonest case, so that generated code can do that in place and call the closure for anything else.
+The closures define the meaning of the connector language and accept each possible value. A shape
+describes only the most common case. :mod:`gateway.harmonise.mapping.code_generator` writes that case
+inline and calls the closure for all others.
 """
 
 from __future__ import annotations
@@ -43,29 +44,32 @@ CollectFunction = Callable[[Iterable[Any], Context, MappingState], Any]
 StatefulConvert = Callable[[Any, MappingState], Any]
 """A function of a value and the record's state; ``None`` means nothing is known."""
 ValueObserver = Callable[[list[Any], bool], None]
-"""Told what each expression of a rule found, and whether the rule protects a personal value."""
+"""Receives the values of each expression, and whether the rule protects a personal value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """From a found value to a target's. ``of`` takes anything; the others are as good for trimmed text that says something."""
+    """The conversion of a selected value to the value of its target.
+
+    ``convert`` accepts each value. The other fields are shortcuts for trimmed, non-empty text.
+    """
 
     convert: StatefulConvert
     convert_text: Convert | None = None
-    """The same without a state, where none is needed; raises :class:`~gateway.harmonise.values.text.CastError`."""
+    """A conversion without a state, which may raise ``CastError``, if the rule needs no state."""
     is_plain_text: bool = False
-    """Whether text that is clean stays as it is."""
+    """Whether clean text stays unchanged."""
     converted_codes: dict[str, tuple[Any, Lookup]] | None = None
-    """Codes of a table of the connector's own that were converted before, each with its value and its row."""
+    """The cached codes of a table of the connector file, each with its value and its row."""
     accepted_json_type: type[Any] | None = None
-    """A JSON type beside text that is read at once: ``int`` or ``bool``."""
+    """A further JSON type that generated code accepts inline: ``int`` or ``bool``."""
     wrap: Convert | None = None
-    """What makes the target's value of it, where it is not that already."""
+    """Converts a value of ``accepted_json_type``, if the target has another type."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule, as far as generated code need not know more."""
+    """A rule that generated code only calls."""
 
     run: RuleFunction
 
@@ -88,7 +92,7 @@ class SingleValue(CompiledRule):
 
 @dataclass(frozen=True, slots=True)
 class ManyValues(CompiledRule):
-    """Everything a plain path finds, put together by ``collect``: a list of values, a text in several languages."""
+    """All values of a plain path, which ``collect`` combines to a list or a language map."""
 
     select: CompiledExpression
     collect: CollectFunction
@@ -157,7 +161,7 @@ def nested_rules(shape: CompiledRule) -> Iterator[CompiledRule]:
 def apply_rules(
     steps: Iterable[FieldRule], node: Any, context: Context, state: MappingState, prefix: str = ""
 ) -> None:
-    """Fill ``state.values``; raises :class:`Refused`."""
+    """Fill ``state.values``, or raise :class:`FieldRejected`."""
     values = state.values
     try:
         for step in steps:
@@ -171,7 +175,7 @@ def apply_rules(
 
 
 def set_field(values: dict[str, Any], parents: tuple[str, ...], name: str, value: Any) -> None:
-    """Put a value in its place; texts by language go together with those that are there."""
+    """Store a value at its path, and merge texts by language with earlier ones."""
     place = values
     for part in parents:
         place = place.setdefault(part, {})
@@ -181,12 +185,12 @@ def set_field(values: dict[str, Any], parents: tuple[str, ...], name: str, value
 
 
 def no_value(_node: Any, _context: Context, _state: MappingState) -> Any:
-    """Find nothing; stands where a rule is a finding already."""
+    """Return nothing. The compiler uses it for a rule that already has a finding."""
     return
 
 
 def observed_by(run: Evaluate, watch: ValueObserver, *, protected: bool) -> Evaluate:
-    """Tell somebody what an expression finds."""
+    """Return the expression, which then passes its values to ``watch``."""
 
     def run_(node: Any, context: Context) -> list[Any]:
         found = run(node, context)
@@ -202,7 +206,7 @@ def constant(value: Any) -> CompiledRule:
 
 
 def framework(name: str) -> CompiledRule:
-    """Say a framework only of a level that is there."""
+    """Return the rule that sets a framework only if the record has a level."""
     return ImpliedFramework(
         lambda _node, _context, state: name if state.values.get("nqf_level") else None, name
     )
@@ -214,7 +218,7 @@ def element_text(element: Any) -> str:
 
 
 def is_empty(value: Any, nulls: frozenset[str]) -> bool:
-    """Whether a value says nothing."""
+    """Return whether a value counts as empty."""
     if type(value) is str:
         return value.strip() in nulls
     if type(value) is dict or type(value) is list or type(value) is bool:
@@ -223,7 +227,7 @@ def is_empty(value: Any, nulls: frozenset[str]) -> bool:
 
 
 def non_empty_texts(values: list[Any], nulls: frozenset[str]) -> list[str]:
-    """Return the texts among values, without those that say nothing."""
+    """Return the texts among the values, without empty ones."""
     return [
         text
         for value in values
@@ -238,7 +242,7 @@ def single_value(
     name: str,
     pick: str | None,
 ) -> CompiledRule:
-    """Return how one value is found; several are ambiguous unless ``pick`` says which."""
+    """Return the rule for one value. Without ``pick``, several values raise ``FieldRejected``."""
     run, convert = select.run, conversion.convert
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
@@ -265,7 +269,7 @@ def single_value(
 def many_values(
     select: CompiledExpression, conversion: Conversion, nulls: frozenset[str]
 ) -> CompiledRule:
-    """Return how several values are found, each once, in order."""
+    """Return the rule for several values, in order and without duplicates."""
     run, convert = select.run, conversion.convert
 
     def collect_any(found: Iterable[Any], _context: Context, state: MappingState) -> Any:
@@ -295,7 +299,7 @@ def many_values(
 def _collect_texts(
     read: Convert, nulls: frozenset[str], collect_any: CollectFunction, *, xml: bool
 ) -> CollectFunction:
-    """Return the same as ``gather``, for elements and for lists of nothing but texts."""
+    """Return a faster ``collect_any`` for elements and for lists of texts."""
 
     def of_json(found: Iterable[Any], context: Context, state: MappingState) -> Any:
         made: dict[Any, None] = {}
@@ -317,7 +321,7 @@ def _collect_texts(
 
 
 def first_of(shapes: list[CompiledRule]) -> CompiledRule:
-    """Return the first of several ways that finds something."""
+    """Return the rule that gives the first value of several rules."""
     fills = [shape.run for shape in shapes]
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
@@ -340,7 +344,7 @@ def conditional(shape: CompiledRule, fits: Callable[[Any, Context], bool]) -> Co
 
 
 def with_default(shape: CompiledRule, value: Any) -> CompiledRule:
-    """Return a rule with a value for when it finds nothing."""
+    """Return the rule with a default value."""
     inner = shape.run
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
@@ -351,7 +355,7 @@ def with_default(shape: CompiledRule, value: Any) -> CompiledRule:
 
 
 def item_list(select: CompiledExpression, steps: list[FieldRule], name: str) -> CompiledRule:
-    """Return a list of items; an item of which nothing is known is left out."""
+    """Return the rule for a list of items, without empty items."""
     run = select.run
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
