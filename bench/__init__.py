@@ -1,4 +1,4 @@
-"""Measurements; not part of the package."""
+"""Benchmarks, which are not part of the package."""
 
 import importlib
 

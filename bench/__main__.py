@@ -1,4 +1,7 @@
-"""``make bench``: what one record costs, alone and from topic to topic. Figures are for the machine they are printed on."""
+"""``make bench`` measures the cost of one record, alone and from topic to topic.
+
+The figures are valid only for the machine that prints them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ RESULTS = Path(__file__).parents[1] / ".gateway" / "bench.json"
 
 
 def main() -> None:
-    """Run every part in turn, or those named; each prints its own rows, and what it returns goes to ``.gateway/bench.json``."""
+    """Run all parts, or the named ones, and write their rows to ``.gateway/bench.json``.
+
+    Each part prints its own rows.
+    """
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     found = {}
     for name in sys.argv[1:] or PARTS:

@@ -1,4 +1,7 @@
-"""The JSON record of :mod:`bench.mapper` mapped by hand, twice: as little as can be written, and with the checks the gateway makes."""
+"""Map the JSON record of :mod:`bench.mapper` with hand-written code, in two versions.
+
+One version is as short as possible. The other makes the same checks as the gateway.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def _accepted(raw: RawRecord, digest: str, code: str, record: Credential) -> Acc
 
 
 def unchecked(key: bytes, digest: str) -> MapOne:
-    """Return the least that gives the same record: no payload but a perfect one is foreseen, and nobody would notice another."""
+    """Return the shortest function that gives the same record.
+
+    It expects a perfect payload and would not notice a faulty one.
+    """
     decode = msgspec.json.Decoder().decode
     pseudonym = pseudonymiser(key, "IE", "student")
 
@@ -141,7 +147,11 @@ def _by_language(**texts: Any) -> dict[str, str]:
 
 
 def checked(key: bytes, digest: str) -> MapOne:
-    """Return a map as careful as the gateway's: the same checks of the bytes, of each text, day and number, absence told from error."""
+    """Return a function that is as careful as the gateway.
+
+    It makes the same checks of the bytes and of each text, date and number. It distinguishes an
+    absent value from an invalid one.
+    """
     pseudonym = pseudonymiser(key, "IE", "student")
 
     def map_one(raw: RawRecord) -> Accepted:

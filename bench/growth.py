@@ -1,7 +1,8 @@
-"""``make growth``: what a record costs in a large registry, among many connectors, over many partitions and processes.
+"""``make growth`` measures how the cost of a record grows with the size of the deployment.
 
-Each figure is made by a process of its own. A registry of ten million records is simulated: no network and no broker, but the same
-digests in the same table. ``--small`` stops at 100,000 records.
+It varies the size of the registry and the number of connectors, partitions and processes. Each
+figure comes from its own process. A registry of ten million records is simulated without network or
+broker, but with the same digests in the same table. ``--small`` stops at 100,000 records.
 """
 
 from __future__ import annotations
@@ -43,20 +44,20 @@ from gateway.settings import Settings
 RESULTS = Path(__file__).parents[1] / ".gateway" / "growth.json"
 COUNT = 60_000
 SHARE = 40
-"""Per cent of a core: two processes and the broker then fit on two cores."""
+"""Per cent of a core. With this share, two processes and the broker fit on two cores."""
 PAGE = 1_000
 RAW = next(topic for topic in TOPICS if topic.name == "gateway.raw.v1")
 Row = dict[str, Any]
 
 
 async def polled(size: int) -> Row:
-    """Poll a registry of ``size`` records from empty, again, and take its stream over."""
+    """Poll an empty stream of ``size`` records, poll it again, and take it over."""
     found = await poll.measure(os.environ["GATEWAY_TEST_KAFKA"], size, f"growth-{size}")
     return asdict(found)
 
 
 async def simulated(size: int) -> Row:
-    """Enter ``size`` records page by page as a poller does, and meet them all again unchanged."""
+    """Add ``size`` records page by page as a poller does, then compare them again unchanged."""
     known, empty = DigestTable(), peak_rss()
     costs: list[float] = []
     for _ in range(2):
@@ -88,7 +89,7 @@ def _pages(size: int) -> Iterator[list[RawRecord]]:
 
 
 async def staged(count: int, connectors: int, partitions: int) -> Row:
-    """Harmonise ``count`` records of so many connectors from so many partitions."""
+    """Harmonise ``count`` records of several connectors from several partitions."""
     bootstrap = os.environ["GATEWAY_TEST_KAFKA"]
     names = [f"growth-{number:02d}" for number in range(connectors)]
     with tempfile.TemporaryDirectory() as place:
@@ -119,9 +120,9 @@ async def staged(count: int, connectors: int, partitions: int) -> Row:
 
 
 async def parallel(processes: int, percent: int, count: int) -> Row:
-    """Harmonise ``count`` records with ``gateway run --processes``, on a broker of its own.
+    """Harmonise ``count`` records with ``gateway run --processes`` on a new broker.
 
-    Each process has no more than ``percent`` of a core; 0 lets them have what there is.
+    Each process has at most ``percent`` of a core. 0 sets no limit.
     """
     share: AbstractContextManager[list[str]] = (
         cores(processes * percent / 100) if percent else nullcontext([])
@@ -182,7 +183,7 @@ PARTS: dict[str, Callable[..., Coroutine[Any, Any, Row]]] = {
 
 
 def rows(part: str, given: Iterable[tuple[int, ...]]) -> list[Row]:
-    """Run a part once for each set of numbers, each in a process of its own."""
+    """Run a part for each set of numbers, each time in a new process."""
     found: list[Row] = []
     for numbers in given:
         command = [sys.executable, "-m", "bench.growth", "--part", part, *map(str, numbers)]
@@ -193,7 +194,7 @@ def rows(part: str, given: Iterable[tuple[int, ...]]) -> list[Row]:
 
 
 def table(found: list[Row]) -> str:
-    """Return rows as a table in Markdown."""
+    """Return rows as a Markdown table."""
     names = list(found[0])
     lines = [
         "| " + " | ".join(name.replace("_", " ") for name in names) + " |",
@@ -209,11 +210,17 @@ def _figure(value: float) -> str:
 
 
 def gained(one: Row, two: Row) -> str:
-    """Say what a second process brings: by the clock, and for each core that the broker left to us."""
+    """Return a sentence about the gain of a second process, by the clock and for each core.
+
+    The figure for each core counts only the cores that the broker left to the gateway.
+    """
     clock, core = (two[name] / one[name] for name in ("records_per_second", "per_core"))
     return (
-        f"two processes do {clock:.2f} times what one does by the clock, with {two['cores_had'] / one['cores_had']:.2f} times the cores "
-        f"({two['cores_had']:.2f} of {os.cpu_count()}, the rest was the broker's, another's or idle); for each core {core:.2f} times"
+        f"Two processes harmonise {clock:.2f} times as many records a second as one process. "
+        f"They had {two['cores_had'] / one['cores_had']:.2f} times the cores "
+        f"({two['cores_had']:.2f} of {os.cpu_count()}). "
+        "The broker and other processes used the rest, or it was idle. "
+        f"For each core, the rate is {core:.2f} times that of one process."
     )
 
 
@@ -225,7 +232,7 @@ def main(small: bool) -> None:
         os.environ["GATEWAY_TEST_KAFKA"] = bootstrap
         print("Registry size: polling, CPU-µs a record, by records\n")
         found["polled"] = rows("polled", [(size,) for size in sizes])
-        print("Registry size: the table of digests alone, without network and broker\n")
+        print("Registry size: the digest table alone, without network and broker\n")
         found["simulated"] = rows(
             "simulated", [(size,) for size in (*sizes, *(() if small else (10_000_000,)))]
         )
@@ -239,22 +246,21 @@ def main(small: bool) -> None:
                 *((COUNT, 1, number) for number in (1, 12, 48)),
             ],
         )
-    print("Processes on this machine, the broker beside them\n")
+    print("Processes on this machine, with the broker on the same machine\n")
     found["parallel"] = rows(
         "parallel", [(number, 0, 60_000 if small else 200_000) for number in (1, 2)]
     )
     print(gained(*found["parallel"]))
     if available():
-        print(
-            f"Processes with {SHARE} % of a core each, so that the broker takes nothing from them\n"
-        )
+        print(f"Processes with {SHARE} % of a core each, so that the broker has its own share\n")
         found["shared"] = rows(
             "parallel", [(number, SHARE, 40_000 if small else 100_000) for number in (1, 2)]
         )
         print(gained(*found["shared"]))
     else:
         print(
-            "Processes with a share of a core each are not measured: making control groups takes root on Linux"
+            "Processes with a share of a core each are not measured, "
+            "because control groups need root on Linux"
         )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2))

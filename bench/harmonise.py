@@ -1,4 +1,7 @@
-"""Harmonise alone: raw record → documents with headers, no Kafka. The raw records come from the two stand-in registries of the demo."""
+"""Measure the harmonising of raw records into documents with headers, without Kafka.
+
+The raw records come from the two stand-in registries of the demo.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ KEY = "a key for measuring only, never for people"
 
 @dataclass(slots=True)
 class Fetched:
-    """A raw record as it stands on its topic, without the broker between."""
+    """A raw record as a consumer would return it, without a broker."""
 
     key: bytes
     value: bytes | None
@@ -42,7 +45,7 @@ class Fetched:
 
 
 async def gather(records: int = RECORDS) -> tuple[RecordProcessor, list[RawRecord]]:
-    """Return what turns raw records into results, and ``records`` raw records polled from the stand-ins."""
+    """Return the record processor and ``records`` raw records from the stand-in registries."""
     with tempfile.TemporaryDirectory() as folder:
         half = records // 2
         async with (
@@ -90,7 +93,10 @@ def _secret() -> object:
 
 
 def main() -> None:
-    """Print one line a connector, the median of several rounds; :mod:`bench.parts` says where it goes."""
+    """Print one line for each connector: the median of several rounds.
+
+    :mod:`bench.parts` measures the parts of this cost.
+    """
     deliver, raws = asyncio.run(gather())
     for connector in sorted({raw.connector for raw in raws}):
         records = [
@@ -107,7 +113,8 @@ def main() -> None:
         documents = sum(len(result.outgoing) for result in results)
         title = f"harmonise and render, {connector}, {documents / len(records):.1f} documents each"
         print(
-            f"{title:<62} {len(records) / middle:>9,.0f} records/s {middle / len(records) * 1e6:>8.1f} CPU µs/record",
+            f"{title:<62} {len(records) / middle:>9,.0f} records/s "
+            f"{middle / len(records) * 1e6:>8.1f} CPU µs/record",
             flush=True,
         )
 

@@ -1,4 +1,7 @@
-"""A SOAP reply of 52 MB and 15,000 records over real HTTP: CPU and peak memory of a process that reads it, record by record."""
+"""Read a SOAP reply of 52 MB and 15,000 records over real HTTP, record by record.
+
+The benchmark measures CPU time and peak memory of the reading process.
+"""
 
 from __future__ import annotations
 
@@ -36,22 +39,31 @@ streams:
     map: {title.en: "r:title"}
     tests: [{name: t, given: "<x/>", expect_rejected: {reason: missing}}]
 """
-HEAD = b'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><all xmlns="urn:example:register">'
+HEAD = (
+    b'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
+    b'<all xmlns="urn:example:register">'
+)
 TAIL = b"</all></e:Body></e:Envelope>"
-OUTCOME = "<outcome><code>LO{0}-{1}</code><text>Plans, carries out and reflects on task {1}</text></outcome>"
+OUTCOME = (
+    "<outcome><code>LO{0}-{1}</code>"
+    "<text>Plans, carries out and reflects on task {1}</text></outcome>"
+)
 
 
 def record(number: int) -> bytes:
     """Return one record of 3.4 KB."""
     outcomes = "".join(OUTCOME.format(number, place) for place in range(35))
-    return f"<award><id>A-{number:06}</id><title>Award number {number}</title><issued>2024-06-01</issued>{outcomes}</award>".encode()
+    return (
+        f"<award><id>A-{number:06}</id><title>Award number {number}</title>"
+        f"<issued>2024-06-01</issued>{outcomes}</award>"
+    ).encode()
 
 
 class Registry(BaseHTTPRequestHandler):
-    """Sends all records to whoever asks."""
+    """A registry that answers every request with all records."""
 
     def do_POST(self) -> None:
-        """Send everything."""
+        """Send all records."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Type", "text/xml; charset=utf-8")
@@ -64,11 +76,11 @@ class Registry(BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 async def read(file: str) -> dict[str, float]:
-    """Read the reply in this process; return what it cost."""
+    """Read the reply in this process and return its cost."""
     connector = load_connector(file)
     started, size, records = time.process_time(), 0, 0
     async with RegistryClient(connector, {}.__getitem__, "production") as client:
@@ -87,7 +99,7 @@ async def read(file: str) -> dict[str, float]:
 
 
 def peak_mb() -> float:
-    """Return the most memory this process has had; ``ru_maxrss`` would know the parent's too."""
+    """Return the peak memory of this process in MB; ``ru_maxrss`` would include the parent's."""
     return (
         next(
             int(line.split()[1])
@@ -112,7 +124,8 @@ def main() -> dict[str, float]:
     found: dict[str, float] = json.loads(out)
     each = found["cpu_seconds"] / found["records"] * 1e6
     print(
-        f"XML reply of {found['megabytes']:.0f} MB, {found['records']:,.0f} records: {found['cpu_seconds']:.2f} s of CPU, "
+        f"XML reply of {found['megabytes']:.0f} MB, {found['records']:,.0f} records: "
+        f"{found['cpu_seconds']:.2f} s of CPU, "
         f"{each:.0f} µs/record, {found['peak_mb']:.0f} MB at most"
     )
     return found

@@ -1,8 +1,11 @@
-"""Freshness: from a registry's reply to the harmonised record a subscriber can read, at 1,000 records a second; and what idling costs.
+"""Measure the time from a registry's reply to the published record, and the cost of idling.
 
-A real ``gateway run`` polls a registry on loopback ten times a second. Each record carries the moment of the reply it came in, so what
-is measured holds everything between: decoding, the poller's transaction, the raw topic, harmonising, the stage's transaction, and the
-subscriber's ``read_committed``. The registry and the subscriber live in this process, the worker and the broker in their own.
+A real ``gateway run`` polls a registry on loopback ten times a second, at 1,000 records a second.
+Each record carries the time of its reply. The figure therefore includes decoding, the poller's
+transaction, the raw topic and harmonising. It also includes the stage's transaction and the
+subscriber's ``read_committed``.
+
+The registry and the subscriber run in this process. The worker and the broker run in their own.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ JOB = Path(__file__).parent / "peers" / "job" / "bench-peers.yaml"
 
 @dataclass(slots=True)
 class Stand:
-    """A registry that says at each poll what came since the last one, at a steady rate while it is open."""
+    """A registry that serves new records at a steady rate."""
 
     rate: int = 0
     begun: float = 0.0
@@ -49,11 +52,11 @@ class Stand:
     port: int = 0
 
     def go(self, rate: int) -> None:
-        """Serve ``rate`` records a second from now on; 0 is nothing."""
+        """Serve ``rate`` records a second from now on, or none for 0."""
         self.rate, self.begun, self.served = rate, time.time(), 0
 
     async def answer(self, _: web.Request) -> web.Response:
-        """Return what is due."""
+        """Return the records that are due since the last poll."""
         now = time.time()
         due = int((now - self.begun) * self.rate) if self.rate else self.served
         items = [self._record(number, now) for number in range(self.served, due)]
@@ -61,7 +64,7 @@ class Stand:
         return web.Response(body=orjson.dumps({"items": items}), content_type="application/json")
 
     def _record(self, number: int, now: float) -> dict[str, object]:
-        while number % 100 in {13, 57}:  # the broken ones never reach the subscriber
+        while number % 100 in {13, 57}:  # invalid records never reach the subscriber
             number += 1
         return {
             **record(number),
@@ -73,11 +76,11 @@ class Stand:
 
 @dataclass(slots=True)
 class Seen:
-    """What a subscriber read: seconds between a reply and the reading of each record from it."""
+    """A subscriber's figures: the seconds between a reply and the reading of each record."""
 
     ages: list[float] = field(default_factory=list)
     raw: list[float] = field(default_factory=list)
-    """The same for the raw topic: how much of it is the poller's."""
+    """The same for the raw topic, which shows the poller's part."""
 
     async def read(self, bootstrap: str, ready: asyncio.Event) -> None:
         """Read until cancelled."""
@@ -110,7 +113,7 @@ class Seen:
 
 
 def connector(folder: Path, port: int) -> None:
-    """Write the comparison's connector, pointed at the stand-in and polled ten times a second."""
+    """Write the comparison's connector for the stand-in, with ten polls a second."""
     text = JOB.read_text()
     text = text.replace('https://registry.example"}}', f'http://127.0.0.1:{port}"}}}}', 1)
     text = text.replace(
@@ -133,7 +136,10 @@ def spent(process: psutil.Process) -> float:
 
 
 async def run(bootstrap: str, folder: Path) -> dict[str, float]:
-    """Return percentiles in milliseconds, what was read, and the CPU of the worker, busy and idle, in cores."""
+    """Return the percentiles in milliseconds, the rate, and the worker's CPU in cores.
+
+    The CPU is measured under load and idle.
+    """
     await topic_admin.create_missing(Settings(kafka_bootstrap=bootstrap))
     stand, seen = Stand(), Seen()
     application = web.Application()
@@ -151,7 +157,8 @@ async def run(bootstrap: str, folder: Path) -> dict[str, float]:
         "GATEWAY_LOG_LEVEL": "WARNING",
         "GATEWAY_SECRETS_DIR": str(folder),
     }
-    process = subprocess.Popen([sys.executable, "-m", "gateway", "run"], env=environment)  # noqa: ASYNC220
+    command = [sys.executable, "-m", "gateway", "run"]
+    process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220
     ready = asyncio.Event()
     reading = asyncio.create_task(seen.read(bootstrap, ready))
     try:
@@ -201,7 +208,8 @@ def main() -> dict[str, float]:
         + ", ".join(f"{name} {found[name]:.0f} ms" for name in SHOWN)
     )
     print(
-        f"worker {found['busy_cores']:.2f} cores, {found['rss_mb']:.0f} MB; idle {found['idle_cores']:.3f} cores",
+        f"worker {found['busy_cores']:.2f} cores, {found['rss_mb']:.0f} MB; "
+        f"idle {found['idle_cores']:.3f} cores",
         end="",
     )
     print(f" with {found['idle_polls']:.0f} polls/s")

@@ -1,8 +1,12 @@
-"""Where the time of one record goes: the way from the raw topic to what is written, part by part, for three kinds of record.
+"""Measure each part of the way of one record, for three kinds of record.
 
-Each part of the way is run together with all before it, on fresh copies of the same records, and costs what it adds: so the parts sum to
-the whole, and a part pays for the caches that the parts before it filled. Indented parts are run alone, on what the part before them made:
-they say what there is to gain inside a part, and do not sum up. Figures are CPU microseconds a record: the tenth percentile of many rounds.
+Each part runs together with all parts before it, on fresh copies of the same records. Its cost is
+the difference, so the parts add up to the total. A part also pays for the caches that earlier parts
+have filled.
+
+Indented parts run alone on the result of the part before them. They show the possible gain inside a
+part and do not add up. All figures are CPU microseconds a record, the tenth percentile of many
+rounds.
 """
 
 from __future__ import annotations
@@ -44,7 +48,10 @@ Parts = dict[str, float]
 
 
 def cost(work: Callable[[Any], object], records: Sequence[Any]) -> float:
-    """Return the CPU time of ``work`` in microseconds a record, the tenth percentile, with the collector as the stage has it."""
+    """Return the CPU microseconds a record of ``work``: the tenth percentile of the rounds.
+
+    The garbage collector is tuned as in the stage.
+    """
     tune_garbage_collector()
     found = []
     for _ in range(ROUNDS):
@@ -56,7 +63,7 @@ def cost(work: Callable[[Any], object], records: Sequence[Any]) -> float:
 
 
 def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRecord]) -> Parts:
-    """Return what each part costs, for the records of ``raws`` that are accepted."""
+    """Return the cost of each part, for the accepted records of ``raws``."""
     accepted = [(raw, outcome) for raw in raws if isinstance(outcome := harmoniser(raw), Accepted)]
     fetched = [
         Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw, _ in accepted
@@ -127,7 +134,10 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
 
 
 def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[RawRecord, Accepted]]) -> Parts:
-    """Return the parts of harmonising records of one stream: reading and mapping, the rules, the record's structure, the providers."""
+    """Return the parts of harmonising records of one stream.
+
+    The parts are reading and mapping, the rules, the typed record and the providers.
+    """
     programs = harmoniser._streams[accepted[0][0].stream]  # noqa: SLF001 - measured from inside
     enrich: Any = record_rules.apply_record_rules
     tables: Any = harmoniser._tables  # noqa: SLF001
@@ -185,7 +195,7 @@ def figures() -> dict[str, Parts]:
 
 
 def main() -> dict[str, Parts]:
-    """Print the table, a column for each kind of record."""
+    """Print the table with a column for each kind of record."""
     found = figures()
     print(f"{'CPU µs/record':30}" + "".join(f"{name:>14}" for name in found))
     for part in dict.fromkeys(part for column in found.values() for part in column):

@@ -1,6 +1,8 @@
-"""Registry → raw topic: what polling costs a record, when it is new and when it has been seen before. CPU of the poller's process.
+"""Measure the cost of polling a record from a registry to the raw topic.
 
-A page is read before anything is measured: what a process loads and opens with its first request is no cost of a record.
+The benchmark measures new records and unchanged records. The figures are CPU time of the poller's
+process. It reads one page before the measurement, because the first request loads modules and opens
+connections.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ STREAM = "programmes"
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """CPU-µs a record: read for the first time, read again unchanged, taken over by another worker; and memory afterwards."""
+    """CPU microseconds a record when it is new, unchanged or taken over; then the memory in MB."""
 
     records: int
     new: float
@@ -42,13 +44,17 @@ class Polled:
 
 
 def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
-    """Write the comparison's connector as one that compares complete scans of the registry at ``port``."""
+    """Write the comparison's connector with complete scans of the registry at ``port``."""
     text = (JOB / "bench-peers.yaml").read_text()
     text = text.replace(
         '"https://registry.example"}}', f'"http://127.0.0.1:{port}"}}}}', 1
     ).replace("connector: bench-peers", f"connector: {name}")
-    asked = '    request: {get: /programmes, query: {page: "{page}"}}\n    paging: {page_number: {start: 1, more: more}}\n    cursor: scan\n'
-    text = text.replace("    request: {get: /programmes}\n", asked)
+    request = (
+        '    request: {get: /programmes, query: {page: "{page}"}}\n'
+        "    paging: {page_number: {start: 1, more: more}}\n"
+        "    cursor: scan\n"
+    )
+    text = text.replace("    request: {get: /programmes}\n", request)
     text = (
         text[: text.index("    tests:")]
         + "    tests: [{name: t, given: {programmeId: a}, expect_rejected: {reason: missing}}]\n"
@@ -58,7 +64,7 @@ def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
 
 
 async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polled:
-    """Poll a registry of ``size`` records twice, and take its stream over once."""
+    """Poll a registry of ``size`` records twice and take over its stream once."""
     settings = Settings(kafka_bootstrap=bootstrap)
     await topic_admin.create_missing(settings)
     with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
@@ -73,13 +79,13 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
             first = StreamState(settings, f"{connector.connector}-first", STREAM)
             await poll_once(connector, STREAM, client, first, datetime.now(UTC), lambda: False)
             await first.close()
-            ledger = StreamState(settings, connector.connector, STREAM)
-            await ledger.open()
+            stream_state = StreamState(settings, connector.connector, STREAM)
+            await stream_state.open()
             for _ in range(2):
                 started = time.process_time()
-                tally = await poll_once(connector, STREAM, client, ledger, datetime.now(UTC))
+                tally = await poll_once(connector, STREAM, client, stream_state, datetime.now(UTC))
                 costs.append((time.process_time() - started) / tally.received * 1e6)
-            await ledger.close()
+            await stream_state.close()
             rss = peak_rss()
             successor = StreamState(settings, connector.connector, STREAM)
             started = time.process_time()
@@ -96,9 +102,10 @@ def main() -> dict[str, Any]:
 
     with broker() as bootstrap:
         found = uvloop.run(measure(bootstrap, RECORDS))
-    costs = f"new {found.new:.1f}, unchanged {found.unchanged:.1f}, taken over {found.taken:.1f} CPU-s/million"
     print(
-        f"poll, {found.records:,} records in pages of {registry.PAGE:,}: {costs}, {found.rss_mb:.0f} MB"
+        f"poll, {found.records:,} records in pages of {registry.PAGE:,}: new {found.new:.1f}, "
+        f"unchanged {found.unchanged:.1f}, taken over {found.taken:.1f} CPU-s/million, "
+        f"{found.rss_mb:.0f} MB"
     )
     return {name: getattr(found, name) for name in Polled.__slots__}
 

@@ -1,6 +1,6 @@
-"""A registry of any size in a process of its own: pages of made records, complete scans, nothing else.
+"""Serve a registry of any size from its own process, with complete scans of generated records.
 
-``python -m bench.registry SIZE`` prints its port and serves until it is ended.
+``python -m bench.registry SIZE`` prints its port and serves until you stop it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def serve(size: int) -> None:
 
 @contextmanager
 def running(size: int) -> Iterator[int]:
-    """Run the registry beside this process for the length of a block; the value is its port."""
+    """Run the registry in another process for the length of a block and yield its port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.registry", str(size)], stdout=subprocess.PIPE
     )

@@ -1,4 +1,7 @@
-"""What rendering one record costs: CPU microseconds and bytes, a row per kind. Run with ``python bench/render.py``."""
+"""Measure the cost of rendering one record: CPU microseconds and bytes for each kind.
+
+Run with ``python bench/render.py``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ ROUNDS, RUNS = 400, 9
 
 
 def measure(name: str) -> tuple[float, int]:
-    """Return the median CPU time in microseconds a record, and the bytes of its documents."""
+    """Return the median CPU microseconds a record and the bytes of its documents."""
     accepted, raw = samples.accepted(samples.RECORDS[name]), samples.raw(name)
     costs = []
     found: object = None

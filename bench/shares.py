@@ -1,4 +1,7 @@
-"""A command with no more than a share of the machine's processors: a control group of Linux, which takes root."""
+"""Limit a command to a share of the machine's processors.
+
+The module uses a control group of Linux, which needs root.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PERIOD = 20_000
-"""Microseconds in which a share is used up: short, so that nobody waits long for the next one."""
+"""The period of a share in microseconds. It is short, so that a process waits only briefly."""
 GROUPS = Path("/sys/fs/cgroup/cpu")
-"""Control groups of version 1; those of version 2 are all in one place."""
+"""The folder of CPU control groups, version 1."""
 GROUPS_2 = Path("/sys/fs/cgroup")
 
 
 def available() -> bool:
-    """Whether such groups can be made here."""
+    """Return whether this process may create control groups."""
     return os.access(_groups(), os.W_OK) and (
         GROUPS.exists() or "cpu" in (GROUPS_2 / "cgroup.subtree_control").read_text().split()
     )
@@ -24,7 +27,7 @@ def available() -> bool:
 
 @contextmanager
 def cores(share: float) -> Iterator[list[str]]:
-    """Yield what to put before a command, so that it and all it starts have no more than ``share`` of one core between them."""
+    """Yield a command prefix that limits a command and its children to ``share`` of one core."""
     group = _groups() / f"bench-{uuid.uuid4().hex[:8]}"
     group.mkdir()
     try:

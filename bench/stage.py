@@ -1,8 +1,8 @@
-"""The stage, topic → topic, exactly once, on a real broker.
+"""Measure the harmonise stage from topic to topic, exactly once, on a real broker.
 
-``copying`` is what the engine costs with work that costs nothing: each record of 1.2 KB goes on with its headers. ``harmonising`` does
-the real work on records of the two stand-in registries. CPU seconds are those of the stage's process alone, client library included;
-the broker runs beside it on the same machine.
+``copying`` measures the engine alone: each record of 1.2 KB is copied with its headers.
+``harmonising`` processes records of the two stand-in registries. The CPU seconds are those of the
+stage's process with its client library. The broker runs on the same machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BODY = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run cost."""
+    """The cost of one run."""
 
     name: str
     records: int
@@ -56,13 +56,15 @@ class Measured:
 
     def __str__(self) -> str:
         million = 1_000_000 / self.records
-        rate = f"{self.records / self.seconds:>9,.0f} records/s {self.cpu_seconds * million:>8.1f} CPU-s/million"
-        return f"{self.name:<62} {rate} {self.rss_mb:>5.0f} MB"
+        return (
+            f"{self.name:<62} {self.records / self.seconds:>9,.0f} records/s "
+            f"{self.cpu_seconds * million:>8.1f} CPU-s/million {self.rss_mb:>5.0f} MB"
+        )
 
 
 @contextmanager
 def broker() -> Iterator[str]:
-    """Lend the broker of ``GATEWAY_TEST_KAFKA``, or one that lives as long as the benchmark."""
+    """Yield the broker of ``GATEWAY_TEST_KAFKA``, or start one for the benchmark."""
     given = os.environ.get("GATEWAY_TEST_KAFKA")
     if given:
         yield given
@@ -72,7 +74,7 @@ def broker() -> Iterator[str]:
 
 
 class Copying:
-    """As cheap as processing can be: the value, its key and six headers go on."""
+    """The cheapest possible processor, which copies the value, the key and six headers."""
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -134,7 +136,10 @@ def same(count: int) -> Iterator[RawRecord]:
 async def measure(
     settings: Settings, topic: str, process: ProcessRecord, count: int, title: str
 ) -> Measured:
-    """Run a stage until it has committed ``count`` records; what happens before the first commit is not measured."""
+    """Run a stage until it has committed ``count`` records.
+
+    The measurement starts at the first commit.
+    """
     stage = HarmoniseStage(settings, process, process, topic=topic, group=uuid.uuid4().hex)
     running = asyncio.create_task(stage.run())
     while not stage.committed:
@@ -155,7 +160,7 @@ async def measure(
 
 
 def peak_rss() -> float:
-    """Return the most memory this process ever held, in MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000
 
 
@@ -183,7 +188,7 @@ async def _run(bootstrap: str) -> list[Measured]:
 
 
 def main() -> list[dict[str, Any]]:
-    """Print one line a run; more than 200 MB of memory are a failure."""
+    """Print one line for each run. Exit with an error above 200 MB of memory."""
     import uvloop
 
     with broker() as bootstrap:

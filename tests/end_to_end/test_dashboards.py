@@ -122,7 +122,10 @@ def screenshot(page: Path, height: int, picture: Path) -> None:
 @pytest.mark.parametrize("fleet", [(400, "10s")], indirect=True)
 @pytest.mark.timeout(SECONDS + 500)
 def test_every_dashboard_panel_shows_data(
-    fleet: Fleet, prometheus: tuple[Prometheus, int], broker: kafka.Broker, tmp_path: Path
+    fleet: Fleet,  # noqa: F811 - the fixture
+    prometheus: tuple[Prometheus, int],
+    broker: kafka.Broker,
+    tmp_path: Path,
 ):
     server, port = prometheus
     parent = fleet.run("--processes", "2", GATEWAY_METRICS_PORT=str(port))
