@@ -1,7 +1,7 @@
-"""A MkDocs hook: add the files of the repository that the documentation links to, so that every link works in the site.
+"""A MkDocs hook that makes links to files of the repository work in the site.
 
-A page may link to ``../deploy/README.md`` or ``../mappings/``, as it does in the repository. Such a file becomes part of the
-site below ``repository/``, with the same path. A folder without a ``README.md`` becomes a list of its files.
+A page may link to ``../deploy/README.md`` or ``../mappings/``. The hook adds each such file to the site, below
+``repository/`` with the same path. A folder without a ``README.md`` becomes a list of its files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LINK = re.compile(r'(\]\(|src=")([^)"\s]+)')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add each repository file that a page links to, and the files that these link to in turn."""
+    """Add each repository file that a page links to, directly or through other added files."""
     pending = [f"docs/{file.src_uri}" for file in files if file.is_documentation_page()]
     added: set[str] = set()
     while pending:
@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
-    """Point each link that leaves ``docs/``, or comes back to it, to the path inside the site."""
+    """Rewrite each link out of ``docs/`` or back into it, so that it points to a path in the site."""
     source = page.file.src_uri
     own_path = (
         source.removeprefix(f"{ADDED}/") if source.startswith(f"{ADDED}/") else f"docs/{source}"
@@ -96,7 +96,7 @@ def _link_targets(page: str, text: str) -> list[str]:
 
 
 def _resolve(page: str, path: str) -> str:
-    """Return the path in the repository that a link of a page leads to. A folder leads to its README.md."""
+    """Return the repository path of a link target. The target of a folder is its README.md."""
     folder = page if (ROOT / page).is_dir() else posixpath.dirname(page)
     target = posixpath.normpath(posixpath.join(folder, path))
     readme = posixpath.join(target, "README.md")
@@ -108,7 +108,7 @@ def _is_page(path: str) -> bool:
 
 
 def _site_path(path: str) -> str:
-    """Return the path in the site of a path in the repository."""
+    """Return the site path for a repository path."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     return f"{ADDED}/{path}" + ("/index.md" if (ROOT / path).is_dir() else "")
