@@ -1,7 +1,7 @@
-"""Generate the reference pages from the code: settings, commands, and the overview of the connector language.
+"""Generate the reference pages of settings, commands and the connector language from the code.
 
-Run ``python docs/generate.py`` to write the pages, and ``python docs/generate.py --check`` to fail if one is out of date.
-The table of personal data in ``README.md`` is generated, too.
+Run ``python docs/generate.py`` to write the pages, and ``python docs/generate.py --check`` to fail if a page is out of date.
+It also generates the table of personal data in ``README.md``.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ MEANINGS = {
     "log_format": "`auto` writes text on a terminal, and JSON otherwise.",
     "log_level": "The gateway writes messages of this level and above.",
 }
-"""Meanings of settings that explain themselves in the code."""
+"""Descriptions of settings that have no docstring in ``gateway/settings.py``."""
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Write a connector": ("new", "check", "preview", "diff", "explain"),
@@ -212,7 +212,7 @@ def settings_page() -> str:
 
 
 def _attribute_docstrings(path: Path, class_name: str) -> dict[str, str]:
-    """Return the text below each attribute of a class."""
+    """Return the docstring of each attribute of a class."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     body = next(
         node.body
@@ -287,7 +287,7 @@ def commands_page() -> str:
 
 
 def _exit_codes() -> dict[int, tuple[str, str]]:
-    """Return the table of exit codes, and fail if the code has one that is not in it."""
+    """Return the table of exit codes. Fail if the code contains an exit code without a row."""
     used = {
         value.exit_code
         for value in vars(errors).values()
@@ -333,7 +333,7 @@ def _argument(parameter: Any) -> str:
 
 
 def _meaning_and_default(parameter: Any) -> tuple[str, str]:
-    """Return the help text without its default, and the default."""
+    """Return the help text without its default value, and the default value."""
     meaning = parameter.help or ""
     if written := re.search(r"\s*\[default: (.*?)\]$", meaning):
         return meaning[: written.start()], written[1]
@@ -353,7 +353,7 @@ def _paragraphs(text: str) -> str:
 
 
 def connector_language_page() -> str:
-    """Return the overview of the connector language, which links to the generated page next to the connectors."""
+    """Return the overview of the connector language. It links to ``connectors/README.md``."""
     whole = "../../connectors/README.md"
     blocks, targets = re.findall(r"^## (.+)$", to_markdown("", {}), flags=re.MULTILINE)
     lines = [
@@ -404,7 +404,7 @@ def _anchor(heading: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text as one cell of a table."""
+    """Return a text as one cell of a Markdown table."""
     return " ".join(text.replace("``", "`").split()).replace("|", "\\|")
 
 
