@@ -1,4 +1,4 @@
-"""The ``gateway`` command: prints and exit codes, one module a group of commands."""
+"""The ``gateway`` command line. Each module defines one group of commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
     name="gateway",
-    help="Between national qualification registries and European platforms, on Kafka.",
+    help="Connect national qualification registries with European platforms through Kafka.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

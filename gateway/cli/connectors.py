@@ -1,4 +1,7 @@
-"""``gateway check``, ``new``, ``preview``, ``diff``: what an authority does with a connector file, without Kafka."""
+"""Commands on connector files: ``new``, ``check``, ``preview``, ``diff``, ``language``.
+
+They need no Kafka, except ``diff`` for mapping tables.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from gateway.settings import Settings
 
 
 class OutputFormat(StrEnum):
-    """How findings are written."""
+    """The output format of ``gateway check``."""
 
     text = "text"
     json = "json"
@@ -22,7 +25,7 @@ class OutputFormat(StrEnum):
 
 
 def load_tables() -> Any:
-    """Return the mapping tables of this deployment, or ``None`` when there are none yet."""
+    """Return the mapping tables of this deployment, or ``None`` if there are none."""
     from gateway.harmonise.tables.compiled_tables import Tables
 
     mappings = Settings().mappings
@@ -30,23 +33,26 @@ def load_tables() -> Any:
 
 
 def connector_files_in(paths: list[Path]) -> list[Path]:
-    """Return the connector files of paths; a directory stands for all of its files."""
+    """Return the given files, and the connector files in the given folders.
+
+    Raises :class:`~gateway.errors.UsageError` if there are none.
+    """
     from gateway.errors import UsageError
 
-    found = [
+    files = [
         file
         for path in paths
         for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])
     ]
-    if not found:
+    if not files:
         raise UsageError(
             f"no connector file in {', '.join(map(str, paths))}; `gateway new` writes one"
         )
-    return found
+    return files
 
 
 def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell folders of mapping tables from connector files and their folders."""
+    """Return the folders of mapping tables, and the other paths."""
     from gateway.check.mapping_tables import is_mapping_folder
 
     return [path for path in paths if is_mapping_folder(path)], [
@@ -56,30 +62,31 @@ def split_paths(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def _count_by_severity(findings: list[Any]) -> str:
     counts = Counter(finding.severity for finding in findings)
-    said = [
+    parts = [
         f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}"
         for severity in ("error", "warning", "note")
         if counts[severity]
     ]
-    return ", ".join(said) or "nothing wrong"
+    return ", ".join(parts) or "no findings"
 
 
 def check(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Connector files, folders of them, folders of mapping tables  [default: GATEWAY_CONNECTORS]"
+            help="Connector files, folders of connector files, or folders of mapping tables"
+            "  [default: GATEWAY_CONNECTORS]"
         ),
     ] = None,
     form: Annotated[
-        OutputFormat, typer.Option("--format", help="How findings are written")
+        OutputFormat, typer.Option("--format", help="Format of the findings")
     ] = OutputFormat.text,
     *,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count, too")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors")] = False,
 ) -> None:
-    """Check connector files, their inline tests, and mapping tables.
+    """Check connector files with their inline tests, and mapping tables.
 
-    The exit code is 1 if the gateway finds an error.
+    The exit code is 1 if there is an error.
     """
     from gateway.check import check as check_file
     from gateway.check.mapping_tables import check_mappings
@@ -99,21 +106,27 @@ def check(
         if finding.severity == "error" or (strict and finding.severity == "warning")
     ]
     if form is OutputFormat.text:
-        one = "1 file" if len(files) == 1 else f"{len(files)} files"
-        print(f"{one} checked: {_count_by_severity(findings)}")
+        number = "1 file" if len(files) == 1 else f"{len(files)} files"
+        print(f"{number} checked: {_count_by_severity(findings)}")
         if tables is None and files:
             print(
-                f"no mapping tables in {Settings().mappings}: levels and credits were not judged; set GATEWAY_MAPPINGS"
+                f"no mapping tables in {Settings().mappings}: "
+                "levels and credits were not checked; set GATEWAY_MAPPINGS"
             )
     if bad:
         raise typer.Exit(1)
 
 
 Sample = Annotated[
-    list[Path] | None, typer.Option("--sample", help="A saved reply; several are answered in order")
+    list[Path] | None,
+    typer.Option("--sample", help="A saved reply. Several replies answer the requests in order"),
 ]
-Stream = Annotated[str | None, typer.Option("--stream", help="The stream  [default: the first]")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many records to show")]
+Stream = Annotated[
+    str | None, typer.Option("--stream", help="Name of the stream  [default: the first]")
+]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=1000, help="Show no more than this number of records")
+]
 
 _PREVIEW_KEY = b"the key of previews, never of a gateway"
 
@@ -162,24 +175,27 @@ def preview(
         bool,
         typer.Option(
             "--raw",
-            help="Show each record as the registry serves it, too, personal values replaced",
+            help="Show also each raw record, with personal values replaced",
         ),
     ] = False,
     why: Annotated[
         bool,
         typer.Option(
-            "--why", help="Show for each field its rule, the registry's value and the table row"
+            "--why", help="Show the rule, the source value and the table row of each field"
         ),
     ] = False,
     save_test: Annotated[
         bool,
         typer.Option(
             "--save-test",
-            help="Write the first record as a test into the file, personal values replaced",
+            help="Add the first record to the file as a test, with personal values replaced",
         ),
     ] = False,
 ) -> None:
-    """Show what a connector makes of a saved reply, or of the registry itself; publishes nothing, masks personal values."""
+    """Show the harmonised records of a saved reply or of the registry.
+
+    Publishes nothing and masks personal values.
+    """
     from gateway.check import preview as previewing
     from gateway.check import save_test as saving
     from gateway.config.loading import load_connector
@@ -197,7 +213,7 @@ def preview(
     print(
         f"{len(items)} {'record' if len(items) == 1 else 'records'}"
         if items
-        else "no record: check request and records"
+        else "the reply has no records: check `request` and `records` in the connector file"
     )
     if save_test and items:
         name = _stream_of(connector, stream)
@@ -209,15 +225,20 @@ def diff(
     old: Annotated[
         str,
         typer.Argument(
-            help="Connector file as it was; or, alone, a country or connector whose tables changed"
+            help="The old connector file. "
+            "Or the only argument: a country or connector whose mapping tables changed"
         ),
     ],
-    new: Annotated[Path | None, typer.Argument(help="Connector file as it shall be")] = None,
+    new: Annotated[Path | None, typer.Argument(help="The new connector file")] = None,
     stream: Stream = None,
     sample: Sample = None,
     limit: Limit = 100,
 ) -> None:
-    """Show which records a change alters: of a connector, on samples; of mapping tables, on the raw topic. Exit code 1 when any."""
+    """List the records that a change of a connector or of mapping tables affects.
+
+    Compares two connector files on a saved reply or on the registry. Compares mapping tables on
+    the raw topic. The exit code is 1 if a record changes.
+    """
     from gateway.check import preview as previewing
     from gateway.cli.streams import print_changes
 
@@ -237,38 +258,40 @@ def diff(
 
 
 def new(
-    country: Annotated[str, typer.Argument(help="ISO 3166-1 country, such as IE")],
+    country: Annotated[str, typer.Argument(help="ISO 3166-1 code of the country, such as IE")],
     protocol: Annotated[str, typer.Argument(help="rest, soap or file")],
     name: Annotated[
-        str, typer.Option("--name", help="What the registry is called, in lower case")
+        str, typer.Option("--name", help="Name of the registry, in lower case")
     ] = "registry",
     sample: Annotated[
         Path | None,
         typer.Option(
             "--sample",
-            help="A saved reply: records and fields are guessed from it, and the guess written down",
+            help="A saved reply. The command guesses records and fields from it",
         ),
     ] = None,
     wsdl: Annotated[
-        Path | None, typer.Option("--wsdl", help="A WSDL beside which the file is written")
+        Path | None, typer.Option("--wsdl", help="A WSDL. The connector file is written next to it")
     ] = None,
     openapi: Annotated[
         Path | None,
-        typer.Option("--openapi", help="An OpenAPI file: address and paths are taken from it"),
+        typer.Option("--openapi", help="An OpenAPI file with the address and the paths"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Directory  [default: GATEWAY_CONNECTORS]")
+        Path | None,
+        typer.Option("--out", help="Folder of the new file  [default: GATEWAY_CONNECTORS]"),
     ] = None,
 ) -> None:
-    """Write a connector file that checks, to start from; what is guessed or missing is marked TODO."""
+    """Write a first connector file. TODO marks guesses and gaps."""
     from gateway.check.scaffold import write_connector
     from gateway.errors import UsageError
 
     if protocol not in {"rest", "soap", "file"}:
         raise UsageError(
-            f"no protocol {protocol!r}; there are rest, soap and file (push is described in connectors/README.md)"
+            f"no protocol {protocol!r}; expected rest, soap or file "
+            "(connectors/README.md describes push)"
         )
-    made = write_connector(
+    path = write_connector(
         country,
         protocol,
         name,
@@ -277,19 +300,17 @@ def new(
         wsdl=wsdl,
         openapi=openapi,
     )
-    print(f"{made} written; search it for TODO, then: gateway check {made}")
+    print(f"{path} written; search it for TODO, then: gateway check {path}")
 
 
 def language(
     *,
     check_only: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Change nothing; exit with 1 when a file is not what would be written"
-        ),
+        typer.Option("--check", help="Write nothing. Exit with code 1 if a file is out of date"),
     ] = False,
 ) -> None:
-    """Write connectors/README.md and schemas/connector.schema.json from the language's own models."""
+    """Generate connectors/README.md and schemas/connector.schema.json from the code."""
     from gateway.config.reference_docs import json_schema, to_markdown
     from gateway.config.yaml.document import read_or_raise
     from gateway.errors import StorageError
@@ -300,11 +321,11 @@ def language(
     try:
         introduction = (sources / "introduction.md").read_text(encoding="utf-8")
         stale = []
-        made = {
+        generated = {
             folder / "README.md": to_markdown(introduction, needs),
             folder.parent / "schemas" / "connector.schema.json": json_schema(needs),
         }
-        for path, text in made.items():
+        for path, text in generated.items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 stale.append(path)
                 if not check_only:
@@ -312,12 +333,11 @@ def language(
                     path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(
-            f"{error.filename}: {error.strerror}; run this in the repository, or set GATEWAY_CONNECTORS"
+            f"{error.filename}: {error.strerror}; "
+            "run this in the repository, or set GATEWAY_CONNECTORS"
         ) from None
     for path in stale:
-        print(
-            f"{path}: {'differs from what the models say; run `gateway language`' if check_only else 'written'}"
-        )
+        print(f"{path}: {'out of date; run `gateway language`' if check_only else 'written'}")
     if not stale:
         print("up to date")
     elif check_only:

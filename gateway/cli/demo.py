@@ -1,4 +1,4 @@
-"""``gateway demo``: two registries of different protocols, a real Kafka, the gateway, and what came out."""
+"""``gateway demo``: run the gateway on two stand-in registries and a real Kafka."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DemoRegistry:
 
 @dataclass(slots=True)
 class RecordCounts:
-    """How the records of one connector ended, from the metrics."""
+    """The records of one connector by outcome, from the metrics."""
 
     received: int = 0
     ended: dict[str, int] = field(default_factory=dict)
@@ -56,24 +56,27 @@ class RecordCounts:
 
     @property
     def balanced(self) -> bool:
-        """The invariant: every record received has ended."""
+        """Return whether every received record has an outcome."""
         return self.received == sum(self.ended.values())
 
 
 def demo(
     records: Annotated[
         int,
-        typer.Option(min=10, max=1_000_000, help="Records that the two registries hold together."),
+        typer.Option(min=10, max=1_000_000, help="Number of records in both registries together."),
     ] = 2_400,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep everything running until you press Ctrl-C.")
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Where the local Kafka keeps its data; a fresh place when not given."),
+        typer.Option(help="Data folder of the local Kafka  [default: a new temporary folder]."),
     ] = None,
 ) -> None:
-    """Start Kafka and two stand-in registries, run the gateway until every record has ended, and show what came out."""
+    """Start Kafka and two stand-in registries, run the gateway, and show the results.
+
+    The demo ends when every record has an outcome.
+    """
     from gateway.cli.runtime import run_async
     from gateway.observability import logs
 
@@ -85,9 +88,8 @@ def demo(
             update={"log_level": "ERROR", "metrics_port": 0, "registry_environment": "acceptance"}
         )
         logs.configure(settings)
-        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(
-            logging.CRITICAL
-        )  # a new broker has none in its first second
+        # A new broker has no group coordinator in its first second, and aiokafka logs an error.
+        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
         if not settings.kafka_bootstrap:
             settings = settings.model_copy(
                 update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")}
@@ -99,7 +101,7 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
     from gateway.local import broker as kafka
 
     started = time.monotonic()
-    with console.status("starting Apache Kafka (the first time fetches its jars)"):
+    with console.status("starting Apache Kafka (the first start downloads its jars)"):
         broker = stack.enter_context(kafka.running(data))
     console.print(
         f"Apache Kafka on {broker.bootstrap} [dim]({time.monotonic() - started:.1f} s)[/]"
@@ -128,14 +130,15 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
                 "connectors": demo_connectors(),
             }
         )
-        fleet = with_demo_addresses(
+        config = with_demo_addresses(
             load_config(settings, [stand.connector for stand in registries]), registries
         )
         for stand in registries:
             console.print(
-                f"registry {stand.connector}: {fleet.connectors[stand.connector].title} [dim]{stand.registry.url}[/]"
+                f"registry {stand.connector}: {config.connectors[stand.connector].title} "
+                f"[dim]{stand.registry.url}[/]"
             )
-        worker = Worker(settings, fleet, frozenset({"poll", "harmonise"}))
+        worker = Worker(settings, config, frozenset({"poll", "harmonise"}))
         running = asyncio.create_task(worker.run())
         try:
             await _show_progress(running, registries)
@@ -152,7 +155,10 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
 
 
 def demo_connectors() -> Path:
-    """Return the folder of the demo connectors: the configured one where it holds them, else the one beside the package."""
+    """Return the folder of the demo connectors.
+
+    This is the configured folder if it contains them, or else the folder next to the package.
+    """
     configured = Settings().connectors
     if (configured / "demo-soap.yaml").exists():
         return configured
@@ -166,7 +172,7 @@ def _demo_key() -> Any:
 
 
 def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
-    """Write the stand-ins' credentials as secret files and return their folder."""
+    """Write the credentials of the stand-in registries as secret files. Return their folder."""
     for stand in registries:
         for name, value in stand.secrets.items():
             path = folder / name
@@ -176,17 +182,17 @@ def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
     return folder
 
 
-def with_demo_addresses(fleet: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
-    """Return the fleet with each connector pointed at its stand-in instead of the address in its file."""
+def with_demo_addresses(config: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
+    """Return the configuration with the addresses of the stand-in registries."""
     connectors = {
-        stand.connector: with_address(fleet.connectors[stand.connector], stand.registry.url)
+        stand.connector: with_address(config.connectors[stand.connector], stand.registry.url)
         for stand in registries
     }
-    return LoadedConfig(connectors=connectors, harmonisers=fleet.harmonisers, tables=fleet.tables)
+    return LoadedConfig(connectors=connectors, harmonisers=config.harmonisers, tables=config.tables)
 
 
 def with_address(connector: Connector, base: str) -> Connector:
-    """Return the connector with the scheme, host and port of its addresses replaced by ``base``."""
+    """Return the connector with ``base`` as the scheme, host and port of its addresses."""
     for name in ("rest", "soap", "file"):
         protocol = getattr(connector, name)
         if protocol is not None:
@@ -202,7 +208,7 @@ def with_address(connector: Connector, base: str) -> Connector:
 
 
 def counts() -> dict[str, RecordCounts]:
-    """Read the counts of every connector from the metrics."""
+    """Return the counts of each connector from the metrics of this process."""
     from gateway.observability.metrics import REGISTRY
 
     found: dict[str, RecordCounts] = {}
@@ -222,7 +228,7 @@ def counts() -> dict[str, RecordCounts]:
 
 
 def table(registries: list[DemoRegistry], started: float) -> Group:
-    """Draw the live table, and below it why records were rejected."""
+    """Return the table of counts, with the reasons for rejections below it."""
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column("registry")
     for name in ("received", *OUTCOMES, "records/s"):
@@ -244,7 +250,10 @@ def table(registries: list[DemoRegistry], started: float) -> Group:
 
 
 async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegistry]) -> None:
-    """Show the table until every record the registries hold was received and has ended."""
+    """Show the table until every record of the registries is received and has an outcome.
+
+    Raises :class:`~gateway.errors.Unavailable` after ``TIMEOUT_SECONDS``, or if the worker ends.
+    """
     started = time.monotonic()
     with Live(
         table(registries, started), console=console, refresh_per_second=4, transient=False
@@ -252,7 +261,7 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
         while time.monotonic() - started < TIMEOUT_SECONDS:
             if running.done():
                 await running
-                raise Unavailable("the worker ended before the records did")
+                raise Unavailable("the worker ended before every record had an outcome")
             found = counts()
             for stand in registries:
                 count = found.get(stand.connector, RecordCounts())
@@ -278,12 +287,13 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
     )
     if not total.balanced or not all(stand.finished for stand in registries):
         raise Unavailable(
-            f"not every record ended within {TIMEOUT_SECONDS:.0f} s; run `gateway demo --keep` and look at the metrics"
+            f"some records have no outcome after {TIMEOUT_SECONDS:.0f} s; "
+            "run `gateway demo --keep` and look at the metrics"
         )
 
 
 async def _show_results(settings: Settings, worker: Worker) -> None:
-    """Print one harmonised record with its explanation, one rejection, the metrics address and how to subscribe."""
+    """Print a harmonised record, its explanation, a rejection, and the addresses to read from."""
     from gateway.kafka.topic_reader import read_topic
 
     async for record in read_topic(settings, CREDENTIALS_TOPIC, limit=1):
@@ -292,7 +302,7 @@ async def _show_results(settings: Settings, worker: Worker) -> None:
         )
         console.print_json(json.dumps(shorten(json.loads(record.value)), ensure_ascii=False))
         console.print(
-            "\n[bold]why it says so[/]: `gateway explain` prints this page for any record"
+            "\n[bold]its explanation[/]: `gateway explain` prints this page for any record"
         )
         console.print(
             await explanation(settings, worker.fleet, record.key.decode()),
@@ -303,45 +313,49 @@ async def _show_results(settings: Settings, worker: Worker) -> None:
     async for record in read_topic(settings, REJECTIONS, limit=1):
         console.print(f"[bold]one rejection[/] on {REJECTIONS}, key {record.key.decode()}")
         console.print_json(record.value.decode())
+    console.print(f"\nmetrics  {worker.url}/metrics  [dim](status page: {worker.url}/)[/]")
     console.print(
-        f"\nmetrics  {worker.url}/metrics  [dim](and a page for people at {worker.url}/)[/]"
+        "subscribe with any Kafka client that reads committed records "
+        "(--keep keeps the broker running):"
     )
     console.print(
-        "subscribe, while the broker runs (--keep), with any Kafka client that reads committed records:"
-    )
-    console.print(
-        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} topics read {CREDENTIALS_TOPIC} --limit 1",
+        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} "
+        f"topics read {CREDENTIALS_TOPIC} --limit 1",
         soft_wrap=True,
     )
     console.print(
-        f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} -X isolation.level=read_committed",
+        f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} "
+        "-X isolation.level=read_committed",
         soft_wrap=True,
     )
 
 
-async def explanation(settings: Settings, fleet: LoadedConfig, key: str) -> str:
-    """Return the explanation of the raw record that became the document with this key."""
+async def explanation(settings: Settings, config: LoadedConfig, key: str) -> str:
+    """Return the explanation of the document with this key, or an empty text.
+
+    The raw topic must contain its raw record.
+    """
     from gateway.harmonise.explanation import explain
     from gateway.kafka.topic_reader import read_topic
     from gateway.messages.cloudevents import decode_raw
     from gateway.messages.topics import RAW
     from gateway.pipeline.record_processor import build_record_processor
 
-    deliver = build_record_processor(settings, fleet.harmonisers.get)
+    processor = build_record_processor(settings, config.harmonisers.get)
     async for record in read_topic(settings, RAW.name):
         raw = decode_raw(record.key, record.value, record.headers)
-        connector = fleet.connectors[raw.connector]
-        if any(one.key.decode() == key for one in deliver.tombstones_for(raw)):
-            outcome = fleet.harmonisers[raw.connector](raw)
+        connector = config.connectors[raw.connector]
+        if any(tombstone.key.decode() == key for tombstone in processor.tombstones_for(raw)):
+            outcome = config.harmonisers[raw.connector](raw)
             position = f"{RAW.name}-{record.partition}@{record.offset}"
             return explain(
-                connector, raw, outcome, tables=fleet.tables, position=position
+                connector, raw, outcome, tables=config.tables, position=position
             ).to_text()
     return ""
 
 
 def shorten(value: Any, depth: int = 3) -> Any:
-    """Return a document cut short for a person's eyes: long texts and deep parts end in an ellipsis."""
+    """Return a shortened copy of a document. An ellipsis marks the ends of long and deep parts."""
     if isinstance(value, dict):
         return {key: shorten(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
     if isinstance(value, list):

@@ -98,8 +98,8 @@ def test_preview_states_when_levels_are_not_checked(connector: Path) -> None:
     done = RUN.invoke(
         app, ["check", str(connector)], env={"GATEWAY_MAPPINGS": str(connector.parent / "none")}
     )
-    assert "levels and credits were not judged; set GATEWAY_MAPPINGS" in done.output
-    assert "not judged" not in RUN.invoke(app, ["check", str(connector)]).output
+    assert "levels and credits were not checked; set GATEWAY_MAPPINGS" in done.output
+    assert "not checked" not in RUN.invoke(app, ["check", str(connector)]).output
 
 
 def test_saved_test_passes_without_personal_data(connector: Path) -> None:
