@@ -283,7 +283,8 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
             total.ended[outcome] = total.ended.get(outcome, 0) + number
     sum_text = " + ".join(f"{total.ended.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
     console.print(
-        f"\n{total.received} received = {sum_text}: [bold]{'true' if total.balanced else 'FALSE'}[/]"
+        f"\n{total.received} received = {sum_text}: "
+        f"[bold]{'true' if total.balanced else 'FALSE'}[/]"
     )
     if not total.balanced or not all(stand.finished for stand in registries):
         raise Unavailable(

@@ -1,4 +1,4 @@
-"""``gateway erase``: take a record or a person off every topic, and keep them off."""
+"""``gateway erase``: remove a record or a person from every topic permanently."""
 
 from __future__ import annotations
 
@@ -18,39 +18,42 @@ if TYPE_CHECKING:
 
 def erase(
     connector: Annotated[
-        str, typer.Argument(help="Name of the connector; not with --person.")
+        str, typer.Argument(help="Name of the connector. Omit it with --person.")
     ] = "",
     native_id: Annotated[
         str,
         typer.Argument(
-            help="The registry's own id of the record, or - to read it from standard input."
+            help="Id of the record in the registry, or - to read it from standard input."
         ),
     ] = "",
     person: Annotated[
         bool,
         typer.Option(
             "--person",
-            help="Everything that names a person: identifiers from standard input, one a line: KIND VALUE.",
+            help="Erase every record of a person. "
+            "Standard input has one identifier on each line, as KIND VALUE.",
         ),
     ] = False,
     reason: Annotated[
         str,
-        typer.Option(
-            help="Why, such as a case number; stands in the receipt, so nothing personal."
-        ),
+        typer.Option(help="Reason for the receipt, such as a case number. Give no personal data."),
     ] = "",
-    by: Annotated[str, typer.Option(help="Who asks  [default: this machine's user]")] = "",
+    by: Annotated[
+        str, typer.Option(help="Name of the requester  [default: the user of this machine]")
+    ] = "",
     verify: Annotated[
         bool,
         typer.Option(
-            "--verify", help="Erase nothing: say what is left, on every topic from its beginning."
+            "--verify",
+            help="Erase nothing. Read every topic from its beginning and report remaining records.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Take a record, or a person, off every topic for good; prints the receipt as JSON.
+    """Remove a record or a person from every topic permanently, and print the receipt as JSON.
 
-    An identifier on the command line stands in the process list and the shell's history: give it on standard input.
+    Give identifiers of persons on standard input, because the process list and the shell history
+    show the command line.
     """
     from gateway.cli.runtime import load_settings
     from gateway.errors import UsageError
@@ -59,23 +62,23 @@ def erase(
 
     settings = load_settings()
     logs.configure(settings)
-    fleet = load_config(settings, None if person else [connector] if connector else [])
-    request = _build_request(settings, fleet, connector, native_id, person=person)
+    config = load_config(settings, None if person else [connector] if connector else [])
+    request = _build_request(settings, config, connector, native_id, person=person)
     if verify:
-        _verify(settings, fleet, request)
+        _verify(settings, config, request)
         return
     if not reason.strip():
         raise UsageError(
-            "--reason is missing: it stands in the receipt, such as --reason 'case 2026-114'"
+            "--reason is missing: give a text for the receipt, such as --reason 'case 2026-114'"
         )
     if not yes:
         _confirm(request)
-    receipt = _erase(settings, fleet, request, reason.strip(), by or getpass.getuser())
+    receipt = _erase(settings, config, request, reason.strip(), by or getpass.getuser())
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(receipt), indent=2).decode() + "\n")
 
 
 def _build_request(
-    settings: Settings, fleet: LoadedConfig, connector: str, native_id: str, *, person: bool
+    settings: Settings, config: LoadedConfig, connector: str, native_id: str, *, person: bool
 ) -> ErasureRequest:
     from gateway.errors import UsageError
     from gateway.operations import erase as erasing
@@ -86,32 +89,33 @@ def _build_request(
         lines = [line.split(maxsplit=1) for line in sys.stdin.read().splitlines() if line.strip()]
         if any(len(words) != 2 for words in lines):  # noqa: PLR2004
             raise UsageError(
-                "an identifier is one line: KIND VALUE, such as: esi urn:schac:personalUniqueCode:int:esi:…"
+                "expected KIND VALUE on each line of standard input, "
+                "such as: esi urn:schac:personalUniqueCode:int:esi:…"
             )
         return erasing.request_for_person(
-            settings, fleet, [(kind, value.strip()) for kind, value in lines]
+            settings, config, [(kind, value.strip()) for kind, value in lines]
         )
     if not connector or not native_id:
-        raise UsageError("say which record: gateway erase CONNECTOR NATIVE_ID, or --person")
-    found = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
-    if not found:
-        raise UsageError("no native id on standard input")
-    return erasing.request_for_record(settings, fleet, connector, found)
+        raise UsageError("give CONNECTOR NATIVE_ID, or --person")
+    record_id = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
+    if not record_id:
+        raise UsageError("standard input has no native id")
+    return erasing.request_for_record(settings, config, connector, record_id)
 
 
 def _confirm(request: ErasureRequest) -> None:
     from gateway.errors import UsageError
 
     if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here: confirm with --yes")
-    what = "one record" if request.kind == "record" else "everything that names this person"
+        raise UsageError("standard input is no terminal: confirm with --yes")
+    what = "one record" if request.kind == "record" else "every record of this person"
     typer.confirm(
-        f"Erase {what} of {', '.join(request.connectors)} from every topic, for good?", abort=True
+        f"Erase {what} of {', '.join(request.connectors)} from every topic permanently?", abort=True
     )
 
 
 def _erase(
-    settings: Settings, fleet: LoadedConfig, request: ErasureRequest, reason: str, by: str
+    settings: Settings, config: LoadedConfig, request: ErasureRequest, reason: str, by: str
 ) -> ErasureReceipt:
     from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.kafka import topic_admin
@@ -119,37 +123,43 @@ def _erase(
 
     async def work() -> ErasureReceipt:
         await topic_admin.verify_topics(settings)
-        return await erasing.erase(settings, fleet, request, reason=reason, by=by)
+        return await erasing.erase(settings, config, request, reason=reason, by=by)
 
     try:
         return asyncio.run(work())
     except RetryLater as error:
         raise Unavailable(
-            f"not finished: nothing comes back, but the platforms' topics wait for a stage; {error}; then run this again"
+            "the erasure is not finished: the gateway publishes no new record of this request, "
+            f"but the topics of the platforms wait for a stage; {error}; then run this again"
         ) from None
     except Fenced as error:
         raise Unavailable(
-            f"not finished: a stream was taken back each time before it could be written; {error}; run this again"
+            "the erasure is not finished: a worker took a stream back before each write; "
+            f"{error}; run this again"
         ) from None
 
 
-def _verify(settings: Settings, fleet: LoadedConfig, request: ErasureRequest) -> None:
+def _verify(settings: Settings, config: LoadedConfig, request: ErasureRequest) -> None:
     from gateway.operations import erase as erasing
 
-    left: list[RemainingRecords] = asyncio.run(erasing.find_remaining(settings, fleet, request))
-    for one in left:
+    remaining: list[RemainingRecords] = asyncio.run(
+        erasing.find_remaining(settings, config, request)
+    )
+    for topic in remaining:
         print(
-            f"{one.topic}: {one.live} that readers still get, {one.earlier} that the next compaction takes"
+            f"{topic.topic}: readers still receive {topic.live}, "
+            f"the next compaction removes {topic.earlier}"
         )
-    if any(one.live for one in left):
+    if any(topic.live for topic in remaining):
         print("NOT ERASED")
         raise typer.Exit(1)
-    if left:
+    if remaining:
         print(
-            "erased for every reader; the bytes go within seven days, once a later record has closed the segment: run this again then"
+            "erased for every reader; Kafka deletes the bytes within seven days, "
+            "after a later record has closed the segment; run this again then"
         )
     else:
-        print("nothing is left on any topic")
+        print("no topic contains a record")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""``gateway explain``: how one record came about, from a topic or from a sample file."""
+"""``gateway explain``: show how the gateway made a record from a topic or a sample file."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ if TYPE_CHECKING:
 
 
 def explain(
-    connector: Annotated[
-        str, typer.Argument(help="Connector file, or the name of a connector of this deployment")
-    ],
+    connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector")],
     record: Annotated[
         str,
-        typer.Argument(help="Native id of a record on the raw topic; or, with --sample, nothing"),
+        typer.Argument(help="Native id of a record on the raw topic. Omit it with --sample"),
     ] = "",
     sample: Annotated[
         Path | None,
         typer.Option(
-            "--sample", help="One record as the registry serves it; - reads standard input"
+            "--sample", help="File with one record of the registry; - reads standard input"
         ),
     ] = None,
     stream: Annotated[
         str | None, typer.Option("--stream", help="Stream of the sample  [default: the only one]")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="Kind of the sample, where the stream has kinds")
+        str, typer.Option("--kind", help="Kind of the sample, if the stream has kinds")
     ] = "",
     mappings: Annotated[
         Path | None,
         typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]"),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     code: Annotated[
-        bool, typer.Option("--code", help="Instead: the Python that the rules of --stream became")
+        bool, typer.Option("--code", help="Print the generated Python code of --stream instead")
     ] = False,
 ) -> None:
-    """Say how a record comes about: each field, its rule, what the registry sent, the table row and who states it. Hides persons."""
+    """Explain each field of a record: rule, source value, table row and legal source.
+
+    Hides personal data.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.config.loading import load_connector
     from gateway.config.split_streams import split_by_party
@@ -70,7 +71,8 @@ def explain(
     if sample:
         raw, position = _explain_sample(loaded, sample, stream, kind)
     else:
-        loaded = split_by_party(loaded)  # as the records on the topic were read
+        # The records on the topic carry the names of the split streams.
+        loaded = split_by_party(loaded)
         raw, position = asyncio.run(read_stored_record(load_settings(), loaded.connector, record))
     tables = Tables.load(mappings or Settings().mappings)
     page = explain_record(loaded, raw, tables, position)

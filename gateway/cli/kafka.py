@@ -1,4 +1,4 @@
-"""``gateway kafka``: a real single-node Kafka on this machine."""
+"""``gateway kafka``: start and stop a real single-node Kafka on this machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 kafka_app = typer.Typer(
-    help="A real single-node Apache Kafka on this machine, on loopback, without Docker.",
+    help="Run a real single-node Apache Kafka on the loopback address, without Docker.",
     no_args_is_help=True,
 )
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="Directory the broker keeps its data in  [default: GATEWAY_DATA_DIR/kafka]"),
+    typer.Option(help="Data folder of the broker  [default: GATEWAY_DATA_DIR/kafka]"),
 ]
 
 
@@ -30,11 +30,14 @@ def start(
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port on 127.0.0.1  [default: the last one, or a free one]"
+            min=1, max=65535, help="Port on 127.0.0.1  [default: the last port, or a free one]"
         ),
     ] = None,
 ) -> None:
-    """Start the broker, or find the one that runs already; it stays until `gateway kafka stop`."""
+    """Start the broker, or print the address of the running broker.
+
+    The broker runs until `gateway kafka stop`.
+    """
     from gateway.local import broker as kafka
     from gateway.settings import Settings
 
@@ -48,7 +51,7 @@ def start(
 
 @kafka_app.command()
 def stop(data: Data = None) -> None:
-    """Stop the broker in good order and wait until it is gone."""
+    """Stop the broker cleanly and wait until its process has ended."""
     from gateway.local import broker as kafka
 
     place = _data(data)
@@ -57,7 +60,7 @@ def stop(data: Data = None) -> None:
 
 @kafka_app.command()
 def status(data: Data = None) -> None:
-    """Say whether the broker runs, and where; exit code 4 when it does not."""
+    """Show whether the broker runs, and its address. Exit code 4 if it does not run."""
     from gateway.errors import Unavailable
     from gateway.local import broker as kafka
 
@@ -70,13 +73,15 @@ def status(data: Data = None) -> None:
 
 @kafka_app.command()
 def wipe(
-    data: Data = None, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False
+    data: Data = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation")] = False,
 ) -> None:
-    """Stop the broker and delete every topic and record it keeps."""
+    """Stop the broker and delete all its topics and records."""
     from gateway.local import broker as kafka
 
     place = _data(data)
     if not yes:
         typer.confirm(f"Delete every topic and record in {place}?", abort=True)
     kafka.wipe(place)
-    print(f"{place} is empty")
+    print(f"deleted every topic and record in {place}")
