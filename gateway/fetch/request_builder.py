@@ -1,4 +1,7 @@
-"""Fill a request's template and make the call: paths, queries, headers and bodies in JSON, XML or form."""
+"""Build an HTTP request from its template: path, query, headers and body.
+
+A body is JSON, XML or a form.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,17 @@ Values = Mapping[str, Any]
 
 
 class TemplateFiller:
-    """Fills templates with values; secrets are fetched at the moment they are needed."""
+    """A filler of templates; it reads each secret at the moment of use."""
 
     def __init__(self, secrets: Secrets, separator: str = ",") -> None:
         self._secrets = secrets
         self._separator = separator
 
     def text(self, source: str | Secret, values: Values) -> str:
-        """Return a text with its placeholders replaced; raises :class:`~gateway.errors.StreamHalted` when one has no value."""
+        """Return a text with its placeholders replaced.
+
+        Raise ``VALUE_MISSING`` when a placeholder has no value.
+        """
         if isinstance(source, Secret):
             return secret_text(self._secrets, source.secret)
         try:
@@ -46,9 +52,11 @@ class TemplateFiller:
             ) from None
 
     def url(self, base: str, path: str, values: Values) -> str:
-        """Return the address of a path below ``base``; every value is percent-encoded, so that none can change the path.
+        """Return the URL of a path below ``base``.
 
-        A path that is one placeholder takes a link the registry gave as it is; the client refuses links to other hosts.
+        Every value is percent-encoded, so that no value can change the path. When the path is one
+        placeholder, its value may be a link from the registry, which stays unchanged. The client
+        refuses links to other hosts. Raise ``VALUE_MISSING`` or ``URL_INVALID``.
         """
         sole = sole_placeholder(parse_template(path))
         link = str(values.get(sole.name) or "") if sole else ""
@@ -65,14 +73,17 @@ class TemplateFiller:
         if filled.startswith(("http://", "https://")):
             return filled
         if any(piece in {".", ".."} for piece in filled.split("?")[0].split("/")):
-            raise StreamHalted("URL_INVALID", "a value would make the path climb out of its folder")
+            raise StreamHalted("URL_INVALID", "a value would lead the path out of its folder")
         return base.rstrip("/") + "/" + filled.lstrip("/") if filled.strip("/") else base
 
     def query_pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:
-        """Give the pairs of a query or a form; what has no value now is left out, a list repeats the name."""
+        """Yield the name and value pairs of a query or a form.
+
+        A list repeats the name. A pair without a value is omitted.
+        """
         for name, source in query.items():
-            for one in source if isinstance(source, list | tuple) else (source,):
-                filled = self.value(one, values)
+            for part in source if isinstance(source, list | tuple) else (source,):
+                filled = self.value(part, values)
                 for item in filled if isinstance(filled, list | tuple) else (filled,):
                     if item is not None:
                         yield (
@@ -83,7 +94,10 @@ class TemplateFiller:
                         )
 
     def value(self, source: Any, values: Values) -> Any:
-        """Return one value of a template: a placeholder alone keeps its type, and is ``None`` when it has no value."""
+        """Return one value of a template.
+
+        A value that is only a placeholder keeps its type; it is ``None`` when it has no value.
+        """
         if not isinstance(source, str):
             return (
                 secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
@@ -92,29 +106,30 @@ class TemplateFiller:
         sole = sole_placeholder(template)
         if sole is None:
             return self.text(source, values)
-        found = values.get(sole.name)
-        if found is None or (isinstance(found, int | list | tuple) and not sole.format):
-            return found
-        return format_value(found, sole)
+        value = values.get(sole.name)
+        if value is None or (isinstance(value, int | list | tuple) and not sole.format):
+            return value
+        return format_value(value, sole)
 
     def json(self, source: Any, values: Values) -> Any:
-        """Return a JSON body; an entry that is only a placeholder without a value is left out."""
+        """Return a JSON body without the entries whose placeholder has no value."""
         if isinstance(source, Mapping):
             if set(source) == {"secret"}:
                 return secret_text(self._secrets, str(source["secret"]))
-            made = {key: self.json(item, values) for key, item in source.items()}
+            filled = {key: self.json(item, values) for key, item in source.items()}
             return {
-                key: item for key, item in made.items() if item is not None or source[key] is None
+                key: item for key, item in filled.items() if item is not None or source[key] is None
             }
         if isinstance(source, list | tuple):
             return [self.json(item, values) for item in source]
-        found = self.value(source, values)
-        return list(found) if isinstance(found, tuple) else found
+        value = self.value(source, values)
+        return list(value) if isinstance(value, tuple) else value
 
     def xml(self, source: str, values: Values) -> etree._Element:
-        """Return an XML body. A text or attribute is filled after parsing, so no value can become markup.
+        """Return an XML body.
 
-        An element whose text is one placeholder is repeated for a list and left out when there is no value.
+        Values enter texts and attributes after parsing, so no value can become markup. An element
+        whose text is one placeholder is repeated for a list. It is omitted when there is no value.
         """
         root = xml_parser.parse_bytes(source.strip().encode(), where="the request template")
         self._fill_element(root, values)
@@ -147,9 +162,9 @@ class TemplateFiller:
     ) -> None:
         place = parent.index(child)
         parent.remove(child)
-        for offset, one in enumerate(found):
+        for offset, value in enumerate(found):
             copy = etree.fromstring(etree.tostring(child, with_tail=False))
-            copy.text = format_value(one, sole)
+            copy.text = format_value(value, sole)
             parent.insert(place + offset, copy)
 
     def _flatten(self, values: Values) -> dict[str, Any]:
@@ -160,7 +175,7 @@ class TemplateFiller:
 
 
 def sole_placeholder(template: Template) -> Placeholder | None:
-    """Return the placeholder when a template is nothing else."""
+    """Return the placeholder of a template that holds nothing else, or ``None``."""
     if len(template.parts) == 1 and isinstance(template.parts[0], Placeholder):
         return template.parts[0]
     return None
@@ -169,7 +184,7 @@ def sole_placeholder(template: Template) -> Placeholder | None:
 def build_request(
     request: Request, base: str, values: Values, filler: TemplateFiller
 ) -> RegistryRequest:
-    """Make the HTTP call of a ``get`` or ``post`` request."""
+    """Return the HTTP request of a ``get`` or ``post`` request."""
     method, path = ("GET", request.get) if request.get is not None else ("POST", request.post or "")
     headers = {name: filler.text(value, values) for name, value in request.headers.items()}
     content: bytes | None = None
@@ -195,7 +210,10 @@ def build_request(
 
 
 def follow_link(previous: RegistryRequest, url: str) -> RegistryRequest:
-    """Return the call to a URL a registry gave; the template's query stays behind, it is already in the URL."""
+    """Return the request for a URL from the registry.
+
+    It has no query of its own, because the URL already contains the query.
+    """
     return RegistryRequest(
         previous.method,
         urljoin(previous.url, url),

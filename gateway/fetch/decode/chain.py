@@ -1,4 +1,4 @@
-"""Run a connector's ``decode`` chain: from a reply to the documents its expressions read."""
+"""Run the ``decode`` chain of a connector, from a reply to its documents."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ CompileExpression = Callable[[str, str], Callable[..., list[Any]]]
 """Compile an expression for a kind of document (``xml`` or ``json``)."""
 
 STREAMING_THRESHOLD_BYTES = 8_000_000
-"""A document this large takes hundreds of megabytes as a tree."""
+"""The size in bytes above which a document is read as a stream of records.
+
+A document of this size needs hundreds of megabytes as a tree.
+"""
 MAX_PARTS = 1_000
 _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @dataclass(slots=True)
 class DecodeInput:
-    """What one step hands to the next: bytes or a document, and the file it came from."""
+    """The input of one step: bytes or a document, and the name of its file."""
 
     body: ReplyBody | None = None
     document: DecodedDocument | None = None
@@ -42,7 +45,10 @@ class DecodeInput:
 
 @dataclass(slots=True)
 class DecodedReply:
-    """One reply, decoded. ``outer`` is its outermost XML document, where SOAP says what went wrong."""
+    """One decoded reply.
+
+    ``envelope`` is its outermost XML document, where SOAP reports faults.
+    """
 
     documents: list[DecodedDocument]
     envelope: etree._Element | None = None
@@ -51,7 +57,10 @@ class DecodedReply:
 
 @dataclass(slots=True)
 class DecodeChain:
-    """Reads replies with one chain. ``limit`` bounds what each step may grow to."""
+    """A reader of replies that runs one chain.
+
+    ``limit`` is the largest output of a step in bytes.
+    """
 
     chain: Decode
     compile: CompileExpression
@@ -59,12 +68,15 @@ class DecodeChain:
     where: str
     verify: Callable[[bytes, Decoder | None], bytes] | None = None
     verify_envelope: Callable[[etree._Element], etree._Element] | None = None
-    """What a SOAP security layer makes of the outer document: the parts whose signature holds."""
+    """Return the parts of an envelope that have a valid signature."""
     record_path: xml_parser.RecordPath | None = None
-    """Where every element is a record and nothing looks around it: large documents are cut while they stream."""
+    """The path of the records when a large document may be cut into them while it streams."""
 
     def read(self, reply: RegistryReply) -> DecodedReply:
-        """Return the documents of a reply; raises with a stable reason when it cannot be what it should."""
+        """Return the documents of a reply.
+
+        Raise :class:`~gateway.errors.StreamError` with a stable reason when a step fails.
+        """
         reading = DecodedReply([])
         steps = list(self.chain) or [step_for_media_type(reply)]
         sources = [DecodeInput(body=reply.body)]
@@ -84,9 +96,9 @@ class DecodeChain:
                     if _step_name(step) == "mime":
                         break
             sources = [
-                made
+                result
                 for source in sources
-                for made in self._step(step, patterns, source, reply, reading)
+                for result in self._step(step, patterns, source, reply, reading)
             ]
         reading.documents = [self._document(source, reply, reading) for source in sources]
         return reading
@@ -182,7 +194,7 @@ class DecodeChain:
     ) -> Iterator[DecodeInput]:
         document = self._document(source, reply, reading)
         for value in self.compile(document.kind, text)(document.root, {}):
-            if isinstance(value, etree._Element):  # noqa: SLF001 - lxml has no public name for it
+            if etree.iselement(value):
                 yield DecodeInput(
                     document=DecodedDocument("xml", value, source.name),
                     name=source.name,
@@ -214,7 +226,7 @@ class DecodeChain:
 
 
 def step_for_media_type(reply: RegistryReply) -> str:
-    """Return the step a reply's media type, or its first character, asks for."""
+    """Return the decode step for a reply, from its media type or else its first character."""
     kind = reply.media_type
     if kind == "application/json" or kind.endswith("+json"):
         return "json"
@@ -241,7 +253,8 @@ def _input_bytes(source: DecodeInput, word: str, where: str) -> ReplyBody:
     if document is None or document.kind != "xml":
         raise StreamHalted(
             "DECODE_ORDER",
-            f"{where}: decode step {word!r} needs bytes or text, and the step before it gave a JSON value",
+            f"{where}: decode step {word!r} needs bytes or text, "
+            "and the step before it gave a JSON value",
         )
     if len(document.root) == 0:
         return formats.body_from_text(document.root.text or "")
@@ -257,7 +270,11 @@ def _table(options: Decoder | None) -> CsvFormat:
 
 
 def sort_oldest_first(feed: etree._Element, where: str) -> None:
-    """Sort the entries of an Atom feed by ``updated``; equal moments keep the feed's own order, read from its end."""
+    """Sort the entries of an Atom feed by ``updated``, oldest first.
+
+    Entries with equal times keep the reverse order of the feed, because a feed lists the newest
+    entry first. Raise ``NOT_A_REGISTRY_RESPONSE`` or ``FEED_MALFORMED``.
+    """
     if feed.tag != f"{_ATOM}feed":
         raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: an Atom feed was expected")
     entries = feed.findall(f"{_ATOM}entry")
@@ -280,7 +297,11 @@ def _parse_updated(text: str | None) -> datetime:
 def select_mime_part(
     body: ReplyBody, reply: RegistryReply, wanted: str | None, where: str
 ) -> DecodeInput:
-    """Return one part of a multipart message: the root, or the one whose Content-ID fits; the others go with it."""
+    """Return one part of a multipart message, together with all parts by Content-ID.
+
+    The part is the one whose Content-ID matches ``wanted``, or else the root part. Raise ``MIME``
+    or ``LIMIT_PARTS``.
+    """
     data = body.read()
     if data.count(b"\n--") > MAX_PARTS:
         raise StreamHalted(

@@ -1,6 +1,8 @@
-"""From a reply's bytes to documents: one step after another, each bounded, each strict.
+"""Decode the bytes of a reply into documents.
 
-``bytes -> [unzip | gunzip | base64] -> xml | json | csv`` and back in again where a text inside a document is a document itself.
+A reply passes through ``[unzip | gunzip | base64] -> xml | json | csv``. A text inside a document
+can itself be a document, so it can pass through the same steps again. Every step limits its output
+and refuses malformed input.
 """
 
 from __future__ import annotations
@@ -34,27 +36,39 @@ MAX_CSV_CELL = 1_000_000
 _COLON, _ESCAPED = b":", b"\\u003"
 _decode = msgspec.json.Decoder().decode
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError, OSError, RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    OSError,
+    RuntimeError,
     OverflowError,
-)  # fmt: skip
-"""What the standard library raises at archives that are not whole, depending on which byte is wrong."""
+)
+"""The errors that the standard library raises for a damaged archive."""
 _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class DecodedDocument:
-    """One decoded document. ``root`` is an element (``xml``), a JSON value or the rows of a table; ``name`` is its file's, if any."""
+    """One decoded document.
+
+    ``root`` is an element for ``xml``, a value for ``json`` and a list of rows for ``csv``.
+    ``name`` is the name of its file in an archive, or an empty text.
+    """
 
     kind: Literal["xml", "json", "csv"]
     root: Any
     name: str = ""
     streamed_records: xml_parser.StreamedRecords | None = None
-    """The records of a large document, which then stands without them in ``root``."""
+    """The records of a large document; ``root`` then holds the document without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFormat:
-    """How a CSV file is written."""
+    """The format of a CSV file."""
 
     separator: str = ","
     quote: str = '"'
@@ -67,7 +81,10 @@ class CsvFormat:
 
 
 def gunzip(body: ReplyBody, limit: int, where: str) -> ReplyBody:
-    """Return the content of a gzip body; refuses one that stops before its end or whose checksum is wrong."""
+    """Return the content of a gzip body.
+
+    Raise ``INCOMPLETE_BODY`` when the data stops early. A wrong checksum is also an error.
+    """
     inflater, spool = Decompressor("gzip"), Spool(limit, "LIMIT_DECODED", where=where)
     for piece in body.chunks():
         for part in inflater.feed(piece):
@@ -79,7 +96,10 @@ def gunzip(body: ReplyBody, limit: int, where: str) -> ReplyBody:
 
 
 def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
-    """Return what base64 text stands for; white space is allowed, anything else foreign is not."""
+    """Return the bytes that a base64 text encodes.
+
+    White space is allowed. Any other foreign character raises ``BASE64_MALFORMED``.
+    """
     data = body.read()
     compact = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n")
     try:
@@ -94,9 +114,10 @@ def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
 def unzip(
     body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str
 ) -> Iterator[tuple[str, ReplyBody]]:
-    """Give the files of a ZIP archive whose names match, in the archive's order; nothing is ever written by name.
+    """Yield the files of a ZIP archive whose names match a pattern, in the order of the archive.
 
-    Each pattern has to match at least one file: an export that lost one is not an empty one.
+    No file is written to disk under its name in the archive. Raise ``FILE_MISSING`` when a pattern
+    matches no file, because an incomplete export must not pass for an empty one.
     """
     if not body.size:
         raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content")
@@ -109,9 +130,8 @@ def unzip(
         raise RetryLater(
             "ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive"
         ) from None
-    entries = [
-        entry for entry in archive.infolist() if not entry.filename.endswith("/")
-    ]  # is_dir() fails at a name that is blank
+    # is_dir() fails for an empty name, so the code tests the end of the name itself.
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > MAX_ENTRIES:
         raise StreamHalted(
             "LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files"
@@ -121,11 +141,11 @@ def unzip(
             raise RetryLater(
                 "FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}"
             )
-    left = limit
+    remaining = limit
     for entry in entries:
         if any(_matches(entry.filename, pattern) for pattern in patterns):
-            file = _extract(archive, entry, left, where)
-            left = max(1, left - file.size)
+            file = _extract(archive, entry, remaining, where)
+            remaining = max(1, remaining - file.size)
             yield entry.filename, file
 
 
@@ -162,9 +182,10 @@ def read_json(
     comments: bool = False,
     lines: bool = False,
 ) -> Any:
-    """Return a JSON value: no duplicate keys, no NaN or infinity, nothing after it, UTF-8 unless configured otherwise.
+    """Return the JSON value of a body, or the list of its values when ``lines`` is set.
 
-    With ``lines`` there is one value a line, and the list of them is returned.
+    With ``lines``, each line holds one value. The charset is UTF-8 unless the reply or the
+    connector names another. Duplicate keys, NaN, infinity and trailing data raise an error.
     """
     xml_parser.reject_empty_or_html(body, where)
     if lines and not body.is_complete:
@@ -188,18 +209,19 @@ def read_json(
             f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one",
         ) from None
     text = _COMMENT.sub("", text) if comments else text
-    if lines:  # not splitlines(): a text may hold what that takes for an end
+    if lines:
+        # splitlines() would also split at line separators inside a text.
         return [json_value(line, where) for line in text.split("\n") if line.strip()]
     return json_value(text, where, proved=body.is_complete)
 
 
 def _decode_fast(data: bytes) -> Any:
-    """Return the value of JSON without a mistake; else ``None``, and reading it strictly says what is wrong.
+    """Return the value of valid JSON, or ``None``; the strict reader then finds the error.
 
-    Every member of an object has its colon, and one that comes twice is lost with its colon when the value is written again. That takes
-    colons that stay colons: an escaped one would make up for a lost one.
+    A decoded object keeps only one of two equal keys. The value written again then has fewer
+    colons than the source, so the count of colons detects duplicate keys.
     """
-    if _ESCAPED in data:
+    if _ESCAPED in data:  # an escaped colon could hide the loss of another one
         return None
     try:
         value = _decode(data)
@@ -209,7 +231,7 @@ def _decode_fast(data: bytes) -> Any:
 
 
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:
-    """Return the JSON value a text holds, as strictly as :func:`read_json`."""
+    """Return the JSON value of a text, with the checks of :func:`read_json`."""
     try:
         return json.loads(
             text,
@@ -225,7 +247,8 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
         reason = "JSON_MALFORMED" if proved else "INCOMPLETE_BODY"
         raise RetryLater(
             reason,
-            f"{where}: the JSON is not complete or not valid at line {error.lineno}, column {error.colno}",
+            f"{where}: the JSON is not complete or not valid "
+            f"at line {error.lineno}, column {error.colno}",
         ) from None
     except ValueError:
         raise StreamHalted(
@@ -240,10 +263,10 @@ class _JsonRefused(Exception):
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise _JsonRefused("JSON_DUPLICATE_KEY", "an object has the same key twice")
-    return made
+    return members
 
 
 def _no_constant(_: str) -> Any:
@@ -258,7 +281,10 @@ def _parse_finite_float(text: str) -> float:
 
 
 def dump_json(value: Any) -> bytes:
-    """Return a value as compact UTF-8; a lone surrogate stays an escape, so that the record can be rejected instead of crashing."""
+    """Return a value as compact JSON in UTF-8.
+
+    A lone surrogate stays an escape, so that the pipeline can reject the record later.
+    """
     try:
         return orjson.dumps(value)
     except TypeError:  # a lone surrogate, or an integer of more than 64 bits
@@ -274,7 +300,11 @@ def dump_json(value: Any) -> bytes:
 def read_csv(
     body: ReplyBody, table: CsvFormat, where: str, *, transport: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Give each row as an object by column name. A row of the wrong length carries ``_malformed`` and is rejected later, alone."""
+    """Yield each row as an object, keyed by column name.
+
+    A row of the wrong length gets the key ``_malformed``. The pipeline later rejects that row
+    alone. Raise ``CSV_HEADER``, ``CSV_MALFORMED``, ``ENCODING`` or ``INCOMPLETE_BODY``.
+    """
     xml_parser.reject_empty_or_html(body, where)
     if not body.is_complete:
         raise RetryLater(
@@ -307,10 +337,10 @@ def read_csv(
         for row in rows:
             if not row:
                 continue
-            made: dict[str, Any] = dict(zip(columns, row, strict=False))
+            cells: dict[str, Any] = dict(zip(columns, row, strict=False))
             if len(row) != len(columns):
-                made["_malformed"] = f"{len(columns)} cells expected, {len(row)} found"
-            yield made
+                cells["_malformed"] = f"{len(columns)} cells expected, {len(row)} found"
+            yield cells
     except csv.Error:
         raise RetryLater(
             "CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}"
@@ -318,7 +348,8 @@ def read_csv(
     except UnicodeDecodeError:
         raise StreamHalted(
             "ENCODING",
-            f"{where}: bytes near line {rows.line_num} are not valid {name}; set `charset:` to the true one",
+            f"{where}: bytes near line {rows.line_num} are not valid {name}; "
+            "set `charset:` to the true one",
         ) from None
 
 
@@ -342,12 +373,12 @@ class _NonClosingReader(io.RawIOBase):
 
 
 def body_from_text(text: str) -> ReplyBody:
-    """Wrap a text found inside a document, so that the next step can read it."""
+    """Return a text of a document as a body, so that the next step can read it."""
     return ReplyBody.from_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def element_bytes(element: etree._Element) -> bytes:
-    """Return an element as a document of its own, with the namespaces it needs and nothing that followed it."""
+    """Return an element as a document of its own, with its namespaces but without its tail."""
     return etree.tostring(element, encoding="utf-8", with_tail=False)
 
 
