@@ -175,9 +175,11 @@ def opportunity(
         )
     complete = elm_common.has_levels(record)
     made = [
-        b'{"@context":', context, b',"id":"', elm_common.json_string_content(root), b'","type":"LearningOpportunity","title":', dumps(record.title),
+        b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),
+        b'","type":"LearningOpportunity","title":', dumps(record.title),
         b',"defaultLanguage":', default, b',"providedBy":', provider.json, b',"homepage":', page,
-        b',"learningAchievementSpecification":{"id":"\0specification', _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        b',"learningAchievementSpecification":{"id":"\0specification',
+        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
         elm_common.with_node_ids(elm_common.specification(record, style), b"\0specification/"),
     ]  # fmt: skip
     if complete:

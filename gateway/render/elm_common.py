@@ -160,9 +160,10 @@ def _organisation(body: Organisation, role: bytes, style: ProfileStyle) -> Organ
     if identifiers:
         json_text += b',"identifier":[%b]' % b",".join(identifiers)
     if "eidas" in body.identifiers and place:
-        json_text += b',"eIDASIdentifier":{"id":"\0%b/eidas","type":"LegalIdentifier","notation":%b,"spatial":%b}' % (
-            role, dumps(body.identifiers["eidas"]), place,
-        )  # fmt: skip
+        json_text += (
+            b',"eIDASIdentifier":{"id":"\0%b/eidas","type":"LegalIdentifier",'
+            b'"notation":%b,"spatial":%b}' % (role, dumps(body.identifiers["eidas"]), place)
+        )
     if place:
         json_text += (
             b',"location":{"id":"\0%b/location","type":"Location","address":{"id":"\0%b/address","type":"Address","countryCode":%b}}'
@@ -270,7 +271,7 @@ def accreditation(
 
 
 def specification(record: LearningRecord, style: ProfileStyle) -> Fragments:
-    """Return the members that qualifications and achievement specifications share, without levels."""
+    """Return the members that qualifications and specifications share, without levels."""
     json_text = [b'"title":', dumps(record.title)]
     if record.description:
         json_text += (b',"description":', dumps(record.description))

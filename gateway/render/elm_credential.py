@@ -40,9 +40,14 @@ NO_LANGUAGE: Final = "en"
 
 
 _NO_LANGUAGE: Final = NO_LANGUAGE.encode()
-_GENERIC: Final = b'","type":["VerifiableCredential","EuropeanDigitalCredential"],"credentialSchema":%b,"credentialProfiles":%b' % (
-    dumps(SCHEMA), vocabularies.snb_concept("credential", vocabularies.GENERIC_CREDENTIAL),
-)  # fmt: skip
+_GENERIC: Final = (
+    b'","type":["VerifiableCredential","EuropeanDigitalCredential"],'
+    b'"credentialSchema":%b,"credentialProfiles":%b'
+    % (
+        dumps(SCHEMA),
+        vocabularies.snb_concept("credential", vocabularies.GENERIC_CREDENTIAL),
+    )
+)
 _SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept(
     "learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME
 )
@@ -55,8 +60,10 @@ _VERIFICATION: Final = {
     for kind, code in vocabularies.SUPERVISION.items()
 }
 _IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"contentType":%b' % (
-    PLACEHOLDER_IMAGE.encode(), vocabularies.snb_concept("encoding", "6146cde7dd"), vocabularies.file_type("PNG"),
-)  # fmt: skip
+    PLACEHOLDER_IMAGE.encode(),
+    vocabularies.snb_concept("encoding", "6146cde7dd"),
+    vocabularies.file_type("PNG"),
+)
 _CONTEXT: Final = dumps(CONTEXT)
 
 
@@ -97,7 +104,8 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     # Every part repeats the awarding body with the same ids, so its marker is replaced here.
     awarder = body.json.replace(ID_PREFIX_MARKER, at)
     made = [
-        b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC, b',"issuer":', issuer.json or awarder,
+        b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC,
+        b',"issuer":', issuer.json or awarder,
     ]  # fmt: skip
     if record.issued_at:
         made.append(
@@ -139,8 +147,8 @@ def _subject(holder: Holder) -> bytes:
         made += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
     if holder.esi:
         made += (
-            b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,"schemeName":"European Student Identifier"}'
-            % dumps(holder.esi)
+            b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,'
+            b'"schemeName":"European Student Identifier"}' % dumps(holder.esi)
         )
     return made
 
@@ -224,9 +232,11 @@ def _assessment(
     """Return an assessment with the grade of the registry, which the profile requires."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
     made = [
-        b'{"id":"\0assessment","type":"LearningAssessment","title":', dumps(assessment.title or ASSESSMENT_TITLE),
+        b'{"id":"\0assessment","type":"LearningAssessment","title":',
+        dumps(assessment.title or ASSESSMENT_TITLE),
         b',"awardedBy":', process,
-        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}", _VERIFICATION.get(assessment.supervision or "", b""),
+        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}",
+        _VERIFICATION.get(assessment.supervision or "", b""),
     ]  # fmt: skip
     if specification_only:
         made += (b',"specifiedBy":', specification_only)
@@ -239,9 +249,10 @@ def _assessment_specification(assessment: Assessment) -> bytes | None:
     kind = _ASSESSMENTS.get(assessment.kind or "")
     if kind is None:
         return None
-    return b'{"id":"\0assessment/specification","type":"LearningAssessmentSpecification","title":%b,"dcType":%b}' % (
-        dumps(assessment.title or ASSESSMENT_TITLE), kind,
-    )  # fmt: skip
+    return (
+        b'{"id":"\0assessment/specification","type":"LearningAssessmentSpecification",'
+        b'"title":%b,"dcType":%b}' % (dumps(assessment.title or ASSESSMENT_TITLE), kind)
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,8 @@
-"""What stands on each topic, as JSON Schema 2020-12: the published promise to subscribers.
+"""JSON Schemas (2020-12) of the documents on each topic, a published contract with subscribers.
 
-The schemas are closed: a field that is not named here cannot be published. On student-card topics that is the guard of data
-minimisation. Inside v1 they may only be added to, and only with fields that are not required.
+The schemas are closed, so the gateway cannot publish a field without an entry here. On the
+student-card topics, this enforces data minimisation. Within v1, a schema may only gain optional
+fields.
 """
 
 from __future__ import annotations
@@ -60,16 +61,23 @@ _SIMPLE: Final[dict[str, Schema]] = {
     "order": {"type": "string", "pattern": "^[1-9][0-9]*$"},
 }
 
+# The texts below list the fields of a class as "name:type", separated by spaces.
+# "name!" marks a required field, "type*" a list, and "A|B" a choice of classes.
+# A type is a key of _SIMPLE or the name of a class.
 _SPECIFICATION: Final = (
-    "title!:text description:text homepage:WebResource identifier:Identifier thematicArea:Concept* language:Concept* mode:Concept "
-    "learningSetting:Concept learningOutcome:LearningOutcome* creditPoint:CreditPoint volumeOfLearning:duration maximumDuration:duration "
-    "entryRequirement:Note modified:moment"
+    "title!:text description:text homepage:WebResource identifier:Identifier "
+    "thematicArea:Concept* language:Concept* mode:Concept learningSetting:Concept "
+    "learningOutcome:LearningOutcome* creditPoint:CreditPoint volumeOfLearning:duration "
+    "maximumDuration:duration entryRequirement:Note modified:moment"
 )
-_QUALIFICATION: Final = f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean accreditation:Accreditation*"
+_QUALIFICATION: Final = (
+    f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean "
+    "accreditation:Accreditation*"
+)
 
 
 def _with_required(fields: str) -> str:
-    """Return the fields with those required that a catalogue entry is never published without."""
+    """Return the fields, and mark those as required that every catalogue entry contains."""
     for name in ("thematicArea", "learningOutcome", "eqfLevel", "nqfLevel"):
         fields = fields.replace(f"{name}:", f"{name}!:")
     return fields
@@ -90,10 +98,13 @@ _SHARED: Final = {
     "LearningOutcome": "title:text dcType:Concept relatedESCOSkill:Concept* order:order",
     "Address": "countryCode!:Concept",
     "Location": "address!:Address",
-    "Organisation": "legalName:text identifier:Identifier* eIDASIdentifier:LegalIdentifier location:Location homepage:WebResource",
+    "Organisation": (
+        "legalName:text identifier:Identifier* eIDASIdentifier:LegalIdentifier "
+        "location:Location homepage:WebResource"
+    ),
     "Accreditation": (
-        "dcType!:Concept title!:text accreditingAgent!:Organisation organisation:Organisation report:WebResource "
-        "dateIssued:moment expiryDate:moment"
+        "dcType!:Concept title!:text accreditingAgent!:Organisation organisation:Organisation "
+        "report:WebResource dateIssued:moment expiryDate:moment"
     ),
     "AwardingOpportunity": "learningAchievementSpecification!:iri awardingBody!:Organisation",
 }
@@ -101,26 +112,35 @@ _CATALOGUE: Final = _SHARED | {
     "Qualification": _with_required(_QUALIFICATION + _AWARDED),
     "LearningAchievementSpecification": _with_required(_SPECIFICATION + _AWARDED),
     "LearningOpportunity": (
-        "title!:text description:text identifier!:Identifier defaultLanguage!:Concept providedBy!:Organisation homepage!:WebResource "
-        "learningAchievementSpecification!:Qualification|LearningAchievementSpecification duration:duration modified:moment"
+        "title!:text description:text identifier!:Identifier defaultLanguage!:Concept "
+        "providedBy!:Organisation homepage!:WebResource "
+        "learningAchievementSpecification!:Qualification|LearningAchievementSpecification "
+        "duration:duration modified:moment"
     ),
 }
 _CREDENTIAL: Final = _SHARED | {
     "Qualification": _QUALIFICATION + _ASSESSED,
     "LearningAchievementSpecification": _SPECIFICATION + _ASSESSED,
     "Person": (
-        "givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier hasClaim!:LearningAchievement"
+        "givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier "
+        "hasClaim!:LearningAchievement"
     ),
     "LearningAchievement": (
-        "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint provenBy:LearningAssessment "
-        "specifiedBy!:Qualification|LearningAchievementSpecification hasPart:LearningAchievement* additionalNote:Note"
+        "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint "
+        "provenBy:LearningAssessment "
+        "specifiedBy!:Qualification|LearningAchievementSpecification "
+        "hasPart:LearningAchievement* additionalNote:Note"
     ),
     "AwardingProcess": "awardingBody!:Organisation awardingDate:moment",
     "LearningAssessment": (
-        "title!:text awardedBy!:AwardingProcess grade!:Note idVerification:Concept specifiedBy:LearningAssessmentSpecification"
+        "title!:text awardedBy!:AwardingProcess grade!:Note idVerification:Concept "
+        "specifiedBy:LearningAssessmentSpecification"
     ),
     "LearningAssessmentSpecification": "title!:text dcType!:Concept",
-    "DisplayParameter": "title!:text language!:Concept* primaryLanguage!:Concept individualDisplay!:IndividualDisplay*",
+    "DisplayParameter": (
+        "title!:text language!:Concept* primaryLanguage!:Concept "
+        "individualDisplay!:IndividualDisplay*"
+    ),
     "IndividualDisplay": "language!:Concept displayDetail!:DisplayDetail",
     "DisplayDetail": "page!:one image!:MediaObject",
     "MediaObject": "content!:string contentEncoding!:Concept contentType!:Concept",
@@ -129,7 +149,7 @@ _CREDENTIAL: Final = _SHARED | {
 
 
 def schemas() -> dict[str, Schema]:
-    """Return the schema of each topic's value by topic name, and that of the provenance header."""
+    """Return the schema of each topic by topic name, and the schema of the provenance header."""
     catalogue = {"@context": {"type": "array", "minItems": 1}}
     return {
         QUALIFICATIONS_TOPIC: _elm(
@@ -162,7 +182,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def structure(name: str, title: str, kind: type) -> Schema:
-    """Return the schema of a document that is one of our own structures as it stands."""
+    """Return the schema of a record class, for documents that contain the record unchanged."""
     (root,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     text = json.dumps({**root, "$defs": parts})
     for class_name, published_name in _PUBLISHED_NAMES.items():
@@ -173,7 +193,10 @@ def structure(name: str, title: str, kind: type) -> Schema:
 
 
 _PUBLISHED_NAMES = {"Notification": "News", "RegistryOwner": "Owner"}
-"""Definitions that are published under another name than their class: names in a schema stay when a class is renamed."""
+"""Class names to the names of their published definitions.
+
+A published name remains the same if the class gets a new name.
+"""
 
 
 def _with_header(name: str, title: str, body: Schema) -> Schema:
@@ -188,11 +211,14 @@ def _with_header(name: str, title: str, body: Schema) -> Schema:
 def _elm(
     name: str, title: str, classes: dict[str, str], roots: tuple[str, ...], extra: Schema
 ) -> Schema:
-    """Return the schema of a document in the learning model; ``extra`` are the fields that only a root has."""
-    definitions = {one: _node(one, fields) for one, fields in classes.items()}
+    """Return the schema of an ELM document.
+
+    ``extra`` contains the fields that only the root node has.
+    """
+    definitions = {class_name: _node(class_name, fields) for class_name, fields in classes.items()}
     for root in roots:
-        known = definitions[root]
-        definitions[root] = known | {"properties": known["properties"] | extra}
+        node = definitions[root]
+        definitions[root] = node | {"properties": node["properties"] | extra}
     choice = [{"$ref": f"#/$defs/{root}", "required": sorted(extra)} for root in roots]
     return _with_header(
         name,
@@ -221,14 +247,15 @@ def _type_schema(kind: str) -> Schema:
     if kind.endswith("*"):
         return {"type": "array", "minItems": 1, "items": _type_schema(kind[:-1])}
     if "|" in kind:
-        return {"oneOf": [_type_schema(one) for one in kind.split("|")]}
+        return {"oneOf": [_type_schema(choice) for choice in kind.split("|")]}
     return _SIMPLE.get(kind) or {"$ref": f"#/$defs/{kind}"}
 
 
 def _credentials() -> Schema:
     fields = (
-        "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation issued:moment issuanceDate:moment "
-        "validFrom!:moment validUntil:moment expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
+        "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation "
+        "issued:moment issuanceDate:moment validFrom!:moment validUntil:moment "
+        "expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
     )
     body = _elm(
         CREDENTIALS_TOPIC,
@@ -322,7 +349,7 @@ def _student_status() -> Schema:
             "description": "Without the student's agreement nothing is published",
         },
     }
-    events = tuple(f"student.status.{one}" for one in ("activated", "updated", "ended"))
+    events = tuple(f"student.status.{event}" for event in ("activated", "updated", "ended"))
     optional = ("validFrom", "academicLevel", "eqfLevel", "fullName", "email")
     return _event_schema(
         STUDENT_STATUS_TOPIC,
@@ -353,8 +380,8 @@ def _card() -> Schema:
         "displayName": {"type": "string", "maxLength": 255},
     }
     events = tuple(
-        f"card.{one}"
-        for one in ("issued", "updated", "suspended", "reactivated", "expired", "revoked")
+        f"card.{event}"
+        for event in ("issued", "updated", "suspended", "reactivated", "expired", "revoked")
     )
     return _event_schema(
         CARDS_TOPIC,

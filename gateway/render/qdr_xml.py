@@ -1,7 +1,8 @@
-"""Catalogue documents as the XML data set that the Qualification Dataset Register pulls.
+"""The XML data set of catalogue entries that the Qualification Dataset Register pulls.
 
-It is made from the JSON-LD documents on the topics, so that both always say the same. The XSD is of version 3.1 and so is the data set,
-whichever version the JSON-LD documents are written in. Element order is the XSD's; notations are unique in a data set.
+The gateway converts the JSON-LD documents of the topics, so that both formats always agree. The
+data set follows version 3.1 of the XSD, even if the JSON-LD documents use version 3.3. Elements
+have the order of the XSD. Each notation occurs once in a data set.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CONTAINERS: Final = (
 
 @dataclass(slots=True)
 class OmittedDocument:
-    """A document that the data set cannot hold, and why."""
+    """A document that the data set omits, with the reason."""
 
     iri: str
     reason: str
@@ -38,7 +39,10 @@ class OmittedDocument:
 
 @dataclass(slots=True)
 class DataSet:
-    """A data set in the making. Add documents, then take its bytes."""
+    """A builder of one data set.
+
+    Call :meth:`add` for each document, then :meth:`to_bytes`.
+    """
 
     omitted: list[OmittedDocument] = field(default_factory=list)
     included: int = 0
@@ -56,11 +60,14 @@ class DataSet:
             self._places[name] = _child(self._root, name)
 
     def add(self, document: Node) -> None:
-        """Add a document from a catalogue topic, or remember why the data set cannot hold it."""
+        """Add a document of a catalogue topic.
+
+        A document that the data set cannot contain goes to ``omitted``, with the reason.
+        """
         reason = _unfit_reason(document)
         if reason or document["id"] in self._seen:
             self.omitted.append(
-                OmittedDocument(document["id"], reason or "this IRI stands in the data set already")
+                OmittedDocument(document["id"], reason or "the data set already contains this IRI")
             )
             return
         self.included += 1
@@ -70,7 +77,7 @@ class DataSet:
             self._specification(document)
 
     def to_bytes(self) -> bytes:
-        """Return the data set; containers that hold nothing are left out."""
+        """Return the data set as XML, without empty containers."""
         for place in self._places.values():
             if len(place) == 0 and place.getparent() is not None:
                 self._root.remove(place)
@@ -172,7 +179,7 @@ class DataSet:
         return str(node["id"])
 
     def _new_element(self, container: str, name: str, node: Node) -> Any | None:
-        """Return a new element for a node, or ``None`` when the data set holds it already."""
+                # The register accepts each notation once. Entries remain distinct by their IRIs.
         if node["id"] in self._seen:
             return None
         self._seen.add(node["id"])
@@ -182,7 +189,8 @@ class DataSet:
         for identifier in _as_list(node.get("identifier")):
             notation = identifier["notation"]
             if notation in self._notations:
-                continue  # the data set wants each notation once; the IRI still tells the entries apart
+                # The register accepts each notation once. IRIs still identify the entries.
+                continue
             self._notations.add(notation)
             place = _child(element, "identifier")
             etree.SubElement(place, f"{{{SKOS}}}notation").text = notation
@@ -190,11 +198,11 @@ class DataSet:
 
 
 def dataset(documents: Iterable[Node]) -> tuple[bytes, list[OmittedDocument]]:
-    """Return the data set of documents and what it had to leave out."""
-    found = DataSet()
+    """Return the data set as XML, and the documents that it omits."""
+    data_set = DataSet()
     for document in documents:
-        found.add(document)
-    return found.to_bytes(), found.omitted
+        data_set.add(document)
+    return data_set.to_bytes(), data_set.omitted
 
 
 def _unfit_reason(document: Node) -> str:

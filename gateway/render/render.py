@@ -1,7 +1,8 @@
-"""Harmonised record to wire documents: pure and byte-stable.
+"""Turn a harmonised record into documents, with pure functions and stable bytes.
 
-``render`` returns the documents of an accepted record with their topics. It returns a rejection if
-a rule of the target is not met. ``tombstones`` needs only the identity of a record.
+:func:`render` returns the documents of an accepted record with their topics. It returns a rejection
+if the record breaks a rule of the target format. :func:`tombstones` needs only the identity of a
+record.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ TOPICS_OF = {
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """The documents of one record and its provenance, completed with what rendering found."""
+    """The documents of one record, and its provenance with the issues of rendering."""
 
     documents: tuple[Document, ...]
     provenance: Provenance
@@ -94,27 +95,29 @@ def render(
     id_key: bytes = b"",
     loq_version: str = elm_catalogue.DEFAULT_VERSION,
 ) -> Rendered | Rejected:
-    """Return the documents of an accepted record.
+    """Return the documents of an accepted record, or a rejection.
 
-    ``at`` is the raw record's own time on the topic: it becomes ``publishedAt`` where a document has that, so that repeats give the
-    same bytes. ``audience_key`` hides native ids from the student-card topics, ``id_key`` (the same when not given) in the ids of
-    credentials. ``loq_version`` is the version of the learning model that catalogue entries are written in: 3.1 or 3.3.
+    ``at`` is the time of the raw record on its topic. Student-card documents contain it as
+    ``publishedAt``, so that a repeated run gives the same bytes. ``audience_key`` makes the
+    pseudonyms that replace native ids on the student-card topics. ``id_key`` hides native ids in
+    the ids of credentials. If it is empty, ``audience_key`` applies. ``loq_version`` is the ELM
+    version of catalogue entries, 3.1 or 3.3.
     """
     record, provenance = accepted.record, accepted.provenance
     keys = TopicKeys(raw, template, audience_key, id_key)
-    found: RenderedItems
+    items: RenderedItems
     match record:
         case Qualification() | LearningOpportunity():
-            found, provenance = _catalogue(
+            items, provenance = _catalogue(
                 record, iri(raw.connector, raw.native_id, template), provenance, loq_version
             )
         case Credential():
             if record.revoked:
                 return Rendered(_all_tombstones("credential", keys), provenance)
-            found, provenance = _credential(record, keys, provenance, country, at)
+            items, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
             hidden = keys.with_pseudonymous_id()
-            found = [
+            items = [
                 (
                     STUDENT_STATUS_TOPIC,
                     hidden.native_id,
@@ -124,7 +127,7 @@ def render(
                 )
             ]
         case Card():
-            found = [
+            items = [
                 (
                     CARDS_TOPIC,
                     keys[CARDS_TOPIC],
@@ -134,9 +137,9 @@ def render(
                 )
             ]
         case Provider():
-            found = [(PROVIDERS_TOPIC, raw.key, dumps(msgspec.to_builtins(record)))]
+            items = [(PROVIDERS_TOPIC, raw.key, dumps(msgspec.to_builtins(record)))]
     documents = []
-    for topic, key, value in found:
+    for topic, key, value in items:
         if isinstance(value, Rejected):
             return value
         documents.append(_document(topic, key, value))
@@ -151,7 +154,7 @@ def tombstones(
     audience_key: bytes,
     id_key: bytes = b"",
 ) -> tuple[Document, ...]:
-    """Return what takes a record away from every topic it may stand on."""
+    """Return the tombstones that delete a record from every topic of its possible types."""
     keys = TopicKeys(raw, template, audience_key, id_key)
     return tuple(
         document
@@ -161,7 +164,7 @@ def tombstones(
 
 
 RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
-"""Topic, key and document."""
+"""Topic, key and document. A document that is ``None`` is a tombstone."""
 
 
 def _catalogue(
@@ -199,15 +202,19 @@ def _credential(
         elements = annex1.completeness(
             record, quality_assured=quality.get("outcome", "") in ASSURED_OUTCOMES
         )
-    found: RenderedItems = [
+    items: RenderedItems = [
         (CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)),
         (POINTERS_TOPIC, identity, pointer),
     ]
-    return found, _add_issues(provenance, issues, elements)
+    return items, _add_issues(provenance, issues, elements)
 
 
 class TopicKeys:
-    """The key on each topic. All follow from connector and native id, because a deletion knows no more."""
+    """The keys of a record by topic.
+
+    Each key depends only on the connector and the native id, because deletions contain nothing
+    else.
+    """
 
     __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
 
@@ -222,7 +229,7 @@ class TopicKeys:
         )
 
     def with_pseudonymous_id(self) -> RawRecord:
-        """Return the record as student-card documents may name it: under a pseudonym of that audience."""
+        """Return the record for student-card documents, with a pseudonym as its native id."""
         raw = self._raw
         return msgspec.structs.replace(
             raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id)
@@ -270,7 +277,7 @@ def _esco_issues(record: LearningRecord) -> list[Issue]:
 def _add_issues(
     provenance: Provenance, issues: list[Issue], elements: dict[str, bool] | None = None
 ) -> Provenance:
-    """Return a provenance with what rendering found."""
+    """Return the provenance with the issues and Annex I elements that rendering found."""
     if not issues and not elements:
         return provenance
     return msgspec.structs.replace(

@@ -1,7 +1,8 @@
-"""Student-card documents: flat, closed, with a list of fields and nothing else.
+"""Student-card documents: enrolments, cards and pointers to credentials.
 
-No grade, transcript, birth date, national number, gender or reason for leaving can pass: there is no field for them. The times of
-an event come from the raw record, so that the same raw record always gives the same bytes.
+The documents are flat and contain only the fields of a closed list. They have no field for a
+grade, transcript, birth date, national number, gender or reason for leaving. The times of an event
+come from the raw record, so that the same raw record always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ BODY_SCHEMES: Final = {
     "erasmusCode": "erasmus",
     "deqarId": "deqar",
 }
-"""Field of an institution to the scheme of its identifier."""
+"""Fields of an institution to the schemes of its identifiers."""
 MAX_MICRO_CREDENTIAL_ECTS: Final = 60
-"""A micro-credential has fewer ECTS credits (DEQAR). The Recommendation gives no number."""
+"""A micro-credential has fewer ECTS credits than this, a limit from DEQAR.
+
+The Council Recommendation states no limit.
+"""
 
 
 def add_fields(node: Node, **fields: Any) -> Node:
-    """Add the fields that hold something, which a zero and ``False`` do, and return the node."""
+    """Add each field that has a value, including 0 and ``False``, and return the node."""
     for name, value in fields.items():
         if value or value == 0:
             node[name] = value
@@ -58,7 +62,7 @@ def add_fields(node: Node, **fields: Any) -> Node:
 def student_status(
     record: StudentStatus, raw: RawRecord, country: str, published_at: datetime
 ) -> bytes | Rejected:
-    """Return one enrolment in full."""
+    """Return one enrolment with all its fields as JSON, or a rejection if a field is invalid."""
     esi, institution = _esi(record.holder.esi), _institution_identifiers(record.institution)
     if isinstance(esi, Rejected):
         return esi
@@ -99,7 +103,10 @@ def student_status(
 
 
 def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> bytes | Rejected:
-    """Return one card in full; EXPIRED is derived by readers and never written."""
+    """Return one card with all its fields as JSON, or a rejection if a field is invalid.
+
+    The gateway never writes the status EXPIRED, because readers derive it from ``expiresAt``.
+    """
     esi, number = _esi(record.holder.esi), parse_card_number(record.card_number or "")
     if isinstance(esi, Rejected):
         return esi
@@ -163,10 +170,10 @@ def credential_pointer(
     published_at: datetime,
     quality: Mapping[str, str],
 ) -> bytes | None:
-    """Return the pointer to the credential ``root``.
+    """Return the pointer to the credential ``root`` as JSON.
 
-    Return ``None`` without the holder's consent, a valid ESI, an award date, or an identified
-    awarding body.
+    A pointer needs the holder's consent, a valid ESI, an award date and an identifier of the
+    awarding body. If one of them is missing, return ``None``.
     """
     if not record.holder_consent or record.awarded_on is None:
         return None
@@ -244,27 +251,27 @@ def _assessment(record: Credential) -> str | None:
 def _esi(esi: str | None) -> str | Rejected:
     if esi is None:
         return _missing_field("holder.esi", "a European Student Identifier")
-    found = parse_student_identifier(esi)
-    if isinstance(found, str):
-        detail = f"expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>; {found}"
+    parsed = parse_student_identifier(esi)
+    if isinstance(parsed, str):
+        detail = f"expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>; {parsed}"
         return Rejected(stage="render", field="holder.esi", reason="invalid", detail=detail)
     return esi
 
 
 def _institution_identifiers(body: Organisation | None) -> Mapping[str, str]:
-    """Return the identifiers of an institution that are well formed, by the field they stand in."""
+    """Return the well-formed identifiers of an institution by field name."""
     return _well_formed_identifiers(tuple(body.identifiers.items())) if body else {}
 
 
 @lru_cache(maxsize=4096)
 def _well_formed_identifiers(identifiers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    known = dict(identifiers)
-    found: Node = {}
+    by_scheme = dict(identifiers)
+    well_formed: Node = {}
     for field, scheme in BODY_SCHEMES.items():
-        value = normalise_identifier(scheme, known.get(scheme, ""))
+        value = normalise_identifier(scheme, by_scheme.get(scheme, ""))
         if value and is_well_formed(scheme, value):
-            found[field] = value
-    return found
+            well_formed[field] = value
+    return well_formed
 
 
 def _missing_field(field: str, expected: str) -> Rejected:
