@@ -31,7 +31,7 @@ from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import StreamCursor, poll_once
 from tests.support.certificates import AUTHORITY, SERVER
 from tests.support.hostile_registry import connector_at
-from tests.support.raw_http_server import Asked, Server, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STREAM = """    request: {{get: /r, query: {{{query}}}}}
@@ -78,7 +78,7 @@ def polled(
     now = NOW + kept.polls * timedelta(minutes=10)
     kept.polls += 1
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(asked.target)
         found = route(
             parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -169,7 +169,7 @@ def cut_gzip(_: pytest.MonkeyPatch) -> bool:
 
     lines = "\n".join(["id", *map(str, range(5000))]).encode()
 
-    async def cut(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def cut(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         reply(writer, gzip.compress(lines)[:-900], content_type="text/csv", content_encoding="gzip")
 
     kept = Kept()
@@ -298,7 +298,7 @@ def dripping(patch: pytest.MonkeyPatch) -> bool:
         content,
     )
 
-    async def drip(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def drip(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         for start in range(0, len(whole), 10):
             writer.write(whole[start : start + 10])
             await writer.drain()
@@ -330,7 +330,7 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
         if at == "2" and gone:
             gone.clear()
 
-            async def refuse(_: Asked, writer: asyncio.StreamWriter) -> None:
+            async def refuse(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
                 reply(writer, b"{}", 410, content_type="application/json")
 
             return refuse

@@ -12,18 +12,18 @@ from pathlib import Path
 import time_machine
 
 from tests.hostile.bad_inputs import bad, told
-from tests.support.connector_files import GOOD, Desk, closed_port, one
+from tests.support.connector_files import GOOD, GatewayFolder, closed_port, one
 from tests.support.forked_process import ROOT, apart
 
 
 @bad(77, "no arguments", "exit 2, help")
-def nothing(desk: Desk) -> str:
+def nothing(desk: GatewayFolder) -> str:
     done = desk.gateway()
     return f"exit {done.code}, help" if "Commands" in done.out + done.err else done.out
 
 
 @bad(78, "an unknown command; an unknown flag", "exit 2, a suggestion")
-def unknown_words(desk: Desk) -> str:
+def unknown_words(desk: GatewayFolder) -> str:
     ended = []
     for words, near in ((("chekc",), "check"), (("check", "--fromat", "json"), "--format")):
         done = desk.gateway(*words)
@@ -33,7 +33,7 @@ def unknown_words(desk: Desk) -> str:
 
 
 @bad(79, "a connector nobody has", "exit 2, names those that are there")
-def unknown_connector(desk: Desk) -> str:
+def unknown_connector(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     done = desk.gateway("run", "nope")
     desk.has("nope|has: test")
@@ -58,7 +58,7 @@ told(
     "exit 2",
     elsewhere="tests/end_to_end/test_replay.py::test_replay_of_everything_needs_confirmation",
 )
-def replay(desk: Desk) -> str:
+def replay(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     done = desk.gateway("rejections", "replay")
     desk.has("--reason|--all")
@@ -66,7 +66,7 @@ def replay(desk: Desk) -> str:
 
 
 @bad(82, "a day that does not exist, `2024-13-01`", "exit 2")
-def bad_day(desk: Desk) -> str:
+def bad_day(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     ended = []
     for words in (
@@ -92,7 +92,7 @@ told(
 
 
 @bad(84, "`gateway erase` that nobody confirms", "exit 2")
-def erase(desk: Desk) -> str:
+def erase(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     done = desk.gateway("erase", "test", "1", "--reason", "case 1")
     desk.has("--yes")
@@ -109,7 +109,7 @@ told(
 
 
 def process(
-    *words: str, desk: Desk, after: str = "", **environment: str
+    *words: str, desk: GatewayFolder, after: str = "", **environment: str
 ) -> subprocess.CompletedProcess:
     given = {
         name: value
@@ -125,7 +125,7 @@ def process(
 
 
 @bad(86, "standard output that is closed early, `| head -1`", "exit 0, one line, no traceback")
-def closed_output(desk: Desk) -> str:
+def closed_output(desk: GatewayFolder) -> str:
     done = process("coverage", desk=desk, after="| head -1")
     assert done.stderr == b"", done.stderr
     return f"exit {done.returncode}, {done.stdout.count(10)} line, no traceback".replace(
@@ -134,7 +134,7 @@ def closed_output(desk: Desk) -> str:
 
 
 @bad(87, "standard input that is closed, or no terminal", "exit 2, asks nobody")
-def no_terminal(desk: Desk) -> str:
+def no_terminal(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     done = process(
         "erase",
@@ -151,7 +151,7 @@ def no_terminal(desk: Desk) -> str:
 
 
 @bad(88, "a terminal that knows only ASCII, LANG=C", "exit 0, every line")
-def ascii_terminal(desk: Desk) -> str:
+def ascii_terminal(desk: GatewayFolder) -> str:
     desk.write(
         GOOD.replace("A registry", "\u00dcber \u20ac").replace(
             "kind: diploma, title: {en: Diploma}", "kind: diploma, title: {en: \u00c5}"
@@ -171,7 +171,7 @@ def ascii_terminal(desk: Desk) -> str:
     "a Kafka that does not answer; one that comes later, with --wait",
     "exit 4 in 10 s, names it; waits so long",
 )
-def no_kafka(desk: Desk) -> str:
+def no_kafka(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     desk.secret()
     address = closed_port()
@@ -186,7 +186,7 @@ def no_kafka(desk: Desk) -> str:
 
 
 @bad(90, "a folder for data that cannot be written", "exit 74, names it")
-def no_place(desk: Desk) -> str:
+def no_place(desk: GatewayFolder) -> str:
     taken = desk.folder / "taken"
     taken.write_text("a file")
     done = desk.gateway("kafka", "start", GATEWAY_DATA_DIR=str(taken), GATEWAY_KAFKA_BOOTSTRAP="")
@@ -200,7 +200,7 @@ def no_place(desk: Desk) -> str:
     "exit 130 at once",
     elsewhere="tests/faults/test_fault_process.py::test_stop_in_the_middle_of_a_page",
 )
-def interrupted_twice(desk: Desk) -> str:
+def interrupted_twice(desk: GatewayFolder) -> str:
     desk.write(GOOD)
 
     async def stop_twice() -> None:
@@ -235,13 +235,13 @@ told(
 
 
 @bad(94, "secrets that everybody may read, as a container's root", "a warning, and it goes on")
-def roots_secrets(_desk: Desk) -> str:
+def roots_secrets(_desk: GatewayFolder) -> str:
     import tempfile
 
     if os.getuid():
         return "a warning, and it goes on"  # row 25 has tried what happens to everybody else
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(Path(folder))
+        desk = GatewayFolder(Path(folder))
         desk.folder.chmod(0o755)
         desk.write(GOOD)
         secret = desk.secret(mode=0o644)
@@ -257,7 +257,7 @@ def roots_secrets(_desk: Desk) -> str:
 
 
 @bad(95, "a clock that was never set", "exit 3: clock-not-set")
-def clock(desk: Desk) -> str:
+def clock(desk: GatewayFolder) -> str:
     desk.write(GOOD)
     done = desk.gateway("run", before=lambda: time_machine.travel("1970-01-02").start())
     desk.has("1970-01-02|set its clock")

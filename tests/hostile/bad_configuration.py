@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.hostile.bad_inputs import bad, told
 from tests.support.certificates import AUTHORITY, SERVER, make
-from tests.support.connector_files import GOOD, MAPPING, Desk, line_of, one
+from tests.support.connector_files import GOOD, MAPPING, GatewayFolder, line_of, one
 from tests.support.forked_process import apart
 
 
-def mapping(desk: Desk, *changes: tuple[str, str], words: str = "", line: int | None = None) -> str:
+def mapping(
+    desk: GatewayFolder, *changes: tuple[str, str], words: str = "", line: int | None = None
+) -> str:
     """Start a worker with one mapping file that is right but for the changes."""
     text = MAPPING
     for old, new in changes:
@@ -40,7 +42,7 @@ def mapping(desk: Desk, *changes: tuple[str, str], words: str = "", line: int | 
     "a connector file, or a folder of them, that is not there",
     "exit 3: missing-file, and check exits 1: missing-file",
 )
-def missing_file(desk: Desk) -> str:
+def missing_file(desk: GatewayFolder) -> str:
     run = desk.gateway("run", GATEWAY_CONNECTORS=str(desk.folder / "nowhere"))
     desk.has(f"{desk.folder}/nowhere: missing-file: no such file or folder|GATEWAY_CONNECTORS")
     check = desk.gateway("check", str(desk.folder / "nowhere.yaml"))
@@ -49,7 +51,7 @@ def missing_file(desk: Desk) -> str:
 
 
 @bad(2, "an empty file; one of comments only", "exit 3: empty")
-def empty_file(desk: Desk) -> str:
+def empty_file(desk: GatewayFolder) -> str:
     ended = []
     for text in ("", "# nothing here\n"):
         desk.write(text)
@@ -59,7 +61,7 @@ def empty_file(desk: Desk) -> str:
 
 
 @bad(3, "a directory, a FIFO and /dev/zero where a file is expected", "exit 3: not-a-file")
-def not_a_file(desk: Desk) -> str:
+def not_a_file(desk: GatewayFolder) -> str:
     ended = []
     place = desk.connectors / "test.yaml"
     for make_it, undo in (
@@ -75,37 +77,37 @@ def not_a_file(desk: Desk) -> str:
 
 
 @bad(4, "a byte that is not UTF-8", "exit 3: not-utf-8")
-def not_utf8(desk: Desk) -> str:
+def not_utf8(desk: GatewayFolder) -> str:
     desk.write(GOOD.encode().replace(b"A registry", b"A r\xe9gistry"))
     ended = desk.run()
     desk.has("save the file as UTF-8", line_of(GOOD, "A registry"))
     return ended
 
 
-def accepted(desk: Desk, text: str | bytes) -> str:
+def accepted(desk: GatewayFolder, text: str | bytes) -> str:
     done = desk.gateway("check", str(desk.write(text)))
     return f"exit {done.code}, {done.out.strip().split(': ')[-1]}"
 
 
-@bad(5, "a byte order mark", "exit 0, nothing wrong")
-def byte_order_mark(desk: Desk) -> str:
+@bad(5, "a byte order mark", "exit 0, no findings")
+def byte_order_mark(desk: GatewayFolder) -> str:
     return accepted(desk, b"\xef\xbb\xbf" + GOOD.encode())
 
 
-@bad(6, "lines that end in CR LF", "exit 0, nothing wrong")
-def carriage_returns(desk: Desk) -> str:
+@bad(6, "lines that end in CR LF", "exit 0, no findings")
+def carriage_returns(desk: GatewayFolder) -> str:
     return accepted(desk, GOOD.replace("\n", "\r\n"))
 
 
 @bad(7, "a tab as indentation", "exit 3: tab")
-def tab(desk: Desk) -> str:
+def tab(desk: GatewayFolder) -> str:
     return desk.refused(
         ("  limits:", "\tlimits:"), words="two spaces", line=line_of(GOOD, "  limits:")
     )
 
 
 @bad(8, "a key given twice", "exit 3: duplicate-key")
-def duplicate_key(desk: Desk) -> str:
+def duplicate_key(desk: GatewayFolder) -> str:
     first = line_of(GOOD, "title:")
     return desk.refused(
         ("owner:", "title: Twice\nowner:"), words=f"the first is in line {first}", line=first + 1
@@ -113,21 +115,21 @@ def duplicate_key(desk: Desk) -> str:
 
 
 @bad(9, "an unknown key, `recrods`", "exit 3: unknown-key")
-def unknown_key(desk: Desk) -> str:
+def unknown_key(desk: GatewayFolder) -> str:
     return desk.refused(
         ("records:", "recrods:"), words="did you mean 'records'", line=line_of(GOOD, "records:")
     )
 
 
 @bad(10, "a wrong type: `concurrency: 50x`", "exit 3: wrong-type")
-def wrong_type(desk: Desk) -> str:
+def wrong_type(desk: GatewayFolder) -> str:
     return desk.refused(
         ("timeout: 10s", "concurrency: 50x"), words="expected", line=line_of(GOOD, "limits:")
     )
 
 
-@bad(11, "`country: NO` without quotes, and `NO` as a key", "exit 0, nothing wrong")
-def norway(desk: Desk) -> str:
+@bad(11, "`country: NO` without quotes, and `NO` as a key", "exit 0, no findings")
+def norway(desk: GatewayFolder) -> str:
     return accepted(
         desk,
         GOOD.replace('"NO"', "NO")
@@ -137,14 +139,14 @@ def norway(desk: Desk) -> str:
 
 
 @bad(12, "a code with a leading zero, `06`", "exit 3: leading-zero")
-def leading_zero(desk: Desk) -> str:
+def leading_zero(desk: GatewayFolder) -> str:
     return desk.refused(
         ("{D: diploma", "{06: diploma"), words='write "06"', line=line_of(GOOD, "{D: diploma")
     )
 
 
 @bad(13, "a country that is none: `EL`, `XX`, `ZZ-AB`; `UK` for GB", "exit 3: bad-value")
-def unknown_country(desk: Desk) -> str:
+def unknown_country(desk: GatewayFolder) -> str:
     ended = []
     for code, hint in (("EL", "GR"), ("XX", "ISO 3166"), ("ZZ-AB", "ISO 3166"), ("UK", "GB")):
         ended.append(desk.refused(('"NO"', f'"{code}"'), words=hint, line=3))
@@ -156,7 +158,7 @@ def unknown_country(desk: Desk) -> str:
     "an EQF level of 9, 0, -1, 5.5 or NaN in a table",
     "exit 3: less-than-equal; exit 3: greater-than-equal; exit 3: wrong-type; exit 3: odd-number",
 )
-def eqf_level(desk: Desk) -> str:
+def eqf_level(desk: GatewayFolder) -> str:
     line = line_of(MAPPING, "eqf: 6")
     return one(
         [
@@ -172,7 +174,7 @@ def eqf_level(desk: Desk) -> str:
     "exit 3: unknown-key",
     differs="there are no ranges of grades: a grade is never converted, a scale is a list of its values",
 )
-def grade_ranges(desk: Desk) -> str:
+def grade_ranges(desk: GatewayFolder) -> str:
     return mapping(
         desk,
         (
@@ -184,7 +186,7 @@ def grade_ranges(desk: Desk) -> str:
 
 
 @bad(16, "a rule for a target that does not exist", "exit 3: unknown-field")
-def unknown_target(desk: Desk) -> str:
+def unknown_target(desk: GatewayFolder) -> str:
     return desk.refused(
         ("title.en: title", "titel.en: title"),
         words="did you mean 'title",
@@ -197,7 +199,7 @@ def unknown_target(desk: Desk) -> str:
     "a row that ends before it begins; two rows for one level on one day",
     "exit 3: bad-value; check exits 1: overlap",
 )
-def dates_of_rows(desk: Desk) -> str:
+def dates_of_rows(desk: GatewayFolder) -> str:
     first, second = line_of(MAPPING, "eqf: 6"), line_of(MAPPING, "eqf: 7")
     return one(
         [
@@ -218,7 +220,7 @@ def dates_of_rows(desk: Desk) -> str:
 
 
 @bad(18, "an ECTS ratio of 0, -1 or 1e9", "exit 3: bad-value; exit 3: odd-number")
-def ratio(desk: Desk) -> str:
+def ratio(desk: GatewayFolder) -> str:
     return one(
         [
             mapping(desk, ("ects: 1", f"ects: {value}"), line=line_of(MAPPING, "ects: 1"))
@@ -232,7 +234,7 @@ def ratio(desk: Desk) -> str:
     "an alias cycle, an alias bomb, 600 levels of indentation, 200,000 brackets, braces, dashes",
     "alias, anchor; too-deep: each below 0.5 s of CPU and 64 MB",
 )
-def bombs(desk: Desk) -> str:
+def bombs(desk: GatewayFolder) -> str:
     from gateway.config.yaml import document
 
     bomb = "a: &a [x, x]\n" + "".join(
@@ -262,7 +264,7 @@ def bombs(desk: Desk) -> str:
 
 
 @bad(20, "a tag that makes an object: `!!python/object/apply:os.system`", "exit 3: tag")
-def tags(desk: Desk) -> str:
+def tags(desk: GatewayFolder) -> str:
     return desk.refused(
         ("title: A registry for tests", "title: !!python/object/apply:os.system ['touch here']"),
         words="remove it",
@@ -271,7 +273,7 @@ def tags(desk: Desk) -> str:
 
 
 @bad(21, "two documents in one file", "exit 3: several-documents")
-def two_documents(desk: Desk) -> str:
+def two_documents(desk: GatewayFolder) -> str:
     desk.write(GOOD + "---\nlanguage: 1\n")
     ended = desk.run()
     desk.has("one document", GOOD.count("\n") + 1)
@@ -279,7 +281,7 @@ def two_documents(desk: Desk) -> str:
 
 
 @bad(22, "a control or a bidirectional character in a key", "exit 3: control-character")
-def invisible(desk: Desk) -> str:
+def invisible(desk: GatewayFolder) -> str:
     ended = []
     for character, name in (("\u202e", "U+202E"), ("\x07", "U+0007"), ("\u200b", "U+200B")):
         ended.append(
@@ -297,7 +299,7 @@ def invisible(desk: Desk) -> str:
     "a regular expression that backtracks for ever, `(a+)+$`; one that needs backtracking",
     "no match in 0.1 s of CPU; exit 3: bad-value",
 )
-def catastrophe(desk: Desk) -> str:
+def catastrophe(desk: GatewayFolder) -> str:
     from gateway.harmonise.values.casts import regular_expression
     from gateway.harmonise.values.text import CastError
 
@@ -317,7 +319,7 @@ def catastrophe(desk: Desk) -> str:
 
 
 @bad(24, "a secret written into the file", "exit 3: literal-secret")
-def literal_secret(desk: Desk) -> str:
+def literal_secret(desk: GatewayFolder) -> str:
     return desk.refused(
         ("{secret: test/token}", "CANARY-SECRET"),
         words="write {secret: NAME}",
@@ -330,11 +332,11 @@ def literal_secret(desk: Desk) -> str:
     "a secret that everybody may read, mode 0644, outside a container's root",
     "exit 3: file-mode",
 )
-def open_secret(_desk: Desk) -> str:
+def open_secret(_desk: GatewayFolder) -> str:
     with (
         tempfile.TemporaryDirectory() as folder
     ):  # pytest's own folders are closed to others: there a mode opens nothing
-        desk = Desk(Path(folder))
+        desk = GatewayFolder(Path(folder))
         for part in (desk.connectors, desk.mappings, desk.folder):
             part.chmod(0o755)
         desk.write(GOOD)
@@ -351,7 +353,7 @@ def open_secret(_desk: Desk) -> str:
     "a variable of the environment that is not set, `${HOST}`, in a title or a text: a file has no variables, set or not",
     "exit 3: variable",
 )
-def variables(desk: Desk) -> str:
+def variables(desk: GatewayFolder) -> str:
     return one(
         [
             desk.refused(
@@ -380,7 +382,7 @@ URLS = (
     "addresses: http to another machine, user:pass@, file://, 169.254.169.254, `127.0.0.1@evil`, look-alike letters, and five more",
     "exit 3: bad-text; exit 3: bad-value; exit 3: insecure-url",
 )
-def addresses(desk: Desk) -> str:
+def addresses(desk: GatewayFolder) -> str:
     line = line_of(GOOD, "url:")
     return one(sorted({desk.refused(("https://registry.example", url), line=line) for url in URLS}))
 
@@ -390,7 +392,7 @@ def addresses(desk: Desk) -> str:
     "port 0 or 70000 in a file; 70000 or `x` in the environment, where 0 is any free port",
     "exit 3: bad-value; exit 3",
 )
-def ports(desk: Desk) -> str:
+def ports(desk: GatewayFolder) -> str:
     line = line_of(GOOD, "url:")
     ended = [
         desk.refused(("registry.example", f"registry.example:{port}"), words="port", line=line)
@@ -406,7 +408,7 @@ def ports(desk: Desk) -> str:
 
 
 @bad(29, "a page size of 0, -1, 10^9", "exit 3: greater-than-equal; exit 3: less-than-equal")
-def page_size(desk: Desk) -> str:
+def page_size(desk: GatewayFolder) -> str:
     line = line_of(GOOD, "paging:")
     return one(
         [
@@ -417,7 +419,7 @@ def page_size(desk: Desk) -> str:
 
 
 @bad(30, "a timeout of 0, `inf` or a hundred years", "exit 3: bad-value")
-def timeout(desk: Desk) -> str:
+def timeout(desk: GatewayFolder) -> str:
     line = line_of(GOOD, "limits:")
     return one(
         [
@@ -432,7 +434,7 @@ def timeout(desk: Desk) -> str:
     "two files that say they are one connector, and would share its transactional id",
     "exit 3: wrong-name",
 )
-def two_of_one_name(desk: Desk) -> str:
+def two_of_one_name(desk: GatewayFolder) -> str:
     desk.write(GOOD, "other.yaml")
     desk.write(GOOD)
     ended = desk.run()
@@ -445,7 +447,7 @@ def two_of_one_name(desk: Desk) -> str:
     "names that would make bad topics or ids: `a b`, `..`, 250 characters, `a.b`, which the metrics of Kafka take for `a_b`",
     "exit 3: bad-text; exit 3: string-too-long",
 )
-def names(desk: Desk) -> str:
+def names(desk: GatewayFolder) -> str:
     return one(
         [
             desk.refused(("connector: test", f'connector: "{name}"'), line=2)
@@ -459,7 +461,7 @@ def names(desk: Desk) -> str:
     "weaker guarantees: `acks: 1`, `isolation: read_uncommitted`",
     "exit 3: unknown-key",
 )
-def weaker(desk: Desk) -> str:
+def weaker(desk: GatewayFolder) -> str:
     from gateway.settings import Settings
 
     assert not {name for name in Settings.model_fields if "acks" in name or "isolation" in name}
@@ -476,7 +478,7 @@ def weaker(desk: Desk) -> str:
     differs="a registry's client certificate halts that registry only: one that expired must not keep all the others from starting",
     elsewhere="tests/unit/fetch/test_tls.py::test_unusable_tls_material_is_named_not_shown",
 )
-def own_certificate(desk: Desk) -> str:
+def own_certificate(desk: GatewayFolder) -> str:
     from gateway.errors import StreamHalted
     from gateway.fetch.http import tls
 
@@ -509,7 +511,7 @@ def own_certificate(desk: Desk) -> str:
     return one(ended)
 
 
-def to_kafka(desk: Desk, certificate: bytes, key: bytes, words: str) -> str:
+def to_kafka(desk: GatewayFolder, certificate: bytes, key: bytes, words: str) -> str:
     """Start a worker with its own certificate towards Kafka; it must end before it connects, and with one line."""
     own, other = (
         desk.write(certificate, "own.pem", desk.folder),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.hostile import hostile_table
 from tests.hostile.bad_inputs import BadInput
-from tests.support.connector_files import Desk
+from tests.support.connector_files import GatewayFolder
 
 ROOT = Path(__file__).parents[2]
 ROWS = hostile_table.rows()
@@ -19,7 +19,7 @@ ROWS = hostile_table.rows()
 )
 def test_bad_input_ends_as_the_table_states(row: BadInput, tmp_path: Path):
     assert row.attempt is not None
-    assert row.attempt(Desk(tmp_path)) == row.ends
+    assert row.attempt(GatewayFolder(tmp_path)) == row.ends
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 from gateway.worker.stream_poller import StreamPoller
-from tests.support.forked_process import Done, apart
+from tests.support.forked_process import FinishedProcess, apart
 from tests.support.hostile_registry import XML, connector_at
 
 ENDS = {
@@ -47,7 +47,7 @@ def endless() -> Iterator[str]:
     process.wait()
 
 
-def polled(settings: Settings, name: str, url: str) -> Done:
+def polled(settings: Settings, name: str, url: str) -> FinishedProcess:
     """Poll once in a process of its own, from a cursor that stands somewhere; answer with what the poller kept and counted."""
 
     async def poll() -> dict[str, object]:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 NOW = dt.datetime.now(dt.UTC)
 
 
-class Made:
+class CertificateWithKey:
     """A certificate and its key as PEM."""
 
     def __init__(self, key, certificate):
@@ -28,12 +28,12 @@ class Made:
 
 def make(
     name: str,
-    signer: Made | None = None,
+    signer: CertificateWithKey | None = None,
     *,
     host: str = "localhost",
     days: int = 30,
     ca: bool = False,
-) -> Made:
+) -> CertificateWithKey:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start, end = NOW - dt.timedelta(days=60), NOW + dt.timedelta(days=days)
@@ -63,7 +63,7 @@ def make(
     if ca:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = builder.add_extension(usage, critical=True)
-    return Made(key, builder.sign((signer.key if signer else key), hashes.SHA256()))
+    return CertificateWithKey(key, builder.sign((signer.key if signer else key), hashes.SHA256()))
 
 
 AUTHORITY = make("authority", ca=True)

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.forked_process import Done, command
+from tests.support.forked_process import FinishedProcess, command
 
 for _name in (
     "cli",
@@ -85,7 +85,7 @@ def closed_port() -> str:
 
 
 @dataclass
-class Desk:
+class GatewayFolder:
     """A folder with connectors, mappings and secrets, in which a test runs the gateway."""
 
     folder: Path
@@ -122,7 +122,7 @@ class Desk:
 
     def gateway(
         self, *arguments: str, before: object = None, stdin: str = "/dev/null", **environment: str
-    ) -> Done:
+    ) -> FinishedProcess:
         given = {
             "GATEWAY_CONNECTORS": str(self.connectors),
             "GATEWAY_MAPPINGS": str(self.mappings),

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedProcess:
     """The result of a process.
 
     ``grown`` is the growth of its peak memory in megabytes. ``cpu`` and ``seconds`` are in seconds.
@@ -40,7 +40,7 @@ class Done:
         return self.err.strip().splitlines()
 
 
-def apart(act: Callable[[], Any], *, stdin: str = os.devnull, limit: int = 60) -> Done:
+def apart(act: Callable[[], Any], *, stdin: str = os.devnull, limit: int = 60) -> FinishedProcess:
     """Run a function in a fork.
 
     The fork writes the return value to its standard output as JSON. An exception gives exit code
@@ -54,7 +54,7 @@ def apart(act: Callable[[], Any], *, stdin: str = os.devnull, limit: int = 60) -
             _child(act, stdin, out, err, limit)
         _, status, used = os.wait4(child, 0)
         before = int(Path(folder, "err.rss").read_text()) if Path(folder, "err.rss").exists() else 0
-        return Done(
+        return FinishedProcess(
             os.waitstatus_to_exitcode(status),
             out.read_text(errors="replace"),
             err.read_text(errors="replace"),
@@ -100,7 +100,7 @@ def command(
     cwd: Path = ROOT,
     stdin: str = os.devnull,
     before: Any = None,
-) -> Done:
+) -> FinishedProcess:
     """Run the ``gateway`` command with exactly these ``GATEWAY_*`` variables."""
 
     def act() -> None:

@@ -102,7 +102,7 @@ def connector_at(
         return load_connector(path)
 
 
-class Heard:
+class PollOutcome:
     """The pages of one poll, and how the poll ended."""
 
     def __init__(self) -> None:
@@ -140,9 +140,9 @@ def poll(
     position: str | None = None,
     tls: Any = None,
     **words: Any,
-) -> Heard:
+) -> PollOutcome:
     """Read a stream of a registry once, over a real socket."""
-    heard = Heard()
+    heard = PollOutcome()
 
     async def run() -> None:
         async with Server(answer, tls) as server:

@@ -10,14 +10,14 @@ from typing import Self
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     method: str
     target: str
     headers: dict[str, str]
     body: bytes
 
 
-Answer = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+Answer = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Server:
     answer: Answer
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ReceivedRequest] = field(default_factory=list)
     url: str = ""
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class Server:
                     for k, _, v in (line.partition(":") for line in head[1:] if line)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                asked = Asked(method, target, headers, body)
+                asked = ReceivedRequest(method, target, headers, body)
                 self.asked.append(asked)
                 await self.answer(asked, writer)
                 await writer.drain()
@@ -84,14 +84,14 @@ def reply(
 
 
 def always(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         reply(writer, body, status, **headers)
 
     return answer
 
 
 def raw(*pieces: bytes, pause: float = 0, close: bool = True) -> Answer:
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
@@ -106,7 +106,7 @@ def raw(*pieces: bytes, pause: float = 0, close: bool = True) -> Answer:
 def in_turn(*answers: Answer) -> Answer:
     left = list(answers)
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await (left.pop(0) if len(left) > 1 else left[0])(asked, writer)
 
     return answer

@@ -25,7 +25,7 @@ from gateway.fetch.registry_client import (
     origin,
 )
 from gateway.observability import metrics
-from tests.support.raw_http_server import Asked, Server, always, in_turn, raw, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, always, in_turn, raw, reply
 
 QUICK = {"timeout": 1.0, "attempts": 1, "wait_initial": 0.01}
 
@@ -181,7 +181,7 @@ def test_long_retry_after_is_returned_to_the_caller():
 def test_permanent_failures_are_not_retried(status, reason):
     asked = []
 
-    async def answer(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         asked.append(request)
         reply(writer, b"CANARY", status)
 
@@ -234,7 +234,7 @@ def test_breaker_opens_probes_and_closes():
 def test_rate_and_concurrency_are_shared():
     running = peak = 0
 
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
@@ -282,7 +282,7 @@ def test_oauth2_token_is_fetched_cached_and_renewed():
     tokens = iter(["one", "two", "three"])
     good = "one"
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         if asked.target == "/token":
             assert asked.headers["authorization"] == "Basic aWQ6c2Vj"
             assert asked.body == b"grant_type=client_credentials&scope=a+b"

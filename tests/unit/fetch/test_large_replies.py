@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.fetch.decode.chain import STREAMING_THRESHOLD_BYTES
-from tests.support.raw_http_server import Asked, Server
+from tests.support.raw_http_server import ReceivedRequest, Server
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc"
@@ -96,7 +96,7 @@ def read(
     pieces = [HEAD, *map(record, range(count)), tail]
     size = sum(map(len, pieces))
 
-    async def answer(_asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(
             f"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: {promised or size}\r\n\r\n".encode()
         )

@@ -21,7 +21,7 @@ from gateway.fetch.registry_client import (
     Transport,
     origin,
 )
-from tests.support.raw_http_server import Asked, Server, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
 
 def budget(**limits: object) -> RateLimiter:
@@ -171,7 +171,7 @@ def served(
     """Send ``calls`` through a real connection; return when each request was read on the other side."""
     arrivals: list[float] = []
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         arrivals.append(asyncio.get_running_loop().time())
         await asyncio.sleep(hold)
         body = b'{"access_token": "a", "expires_in": 1}' if asked.target == "/token" else b"{}"

@@ -15,7 +15,7 @@ from gateway.config.loading import load_connector
 from gateway.errors import StreamHalted
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
-from tests.support.raw_http_server import Asked, Server, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 from tests.unit.fetch.test_stream import WINDOW
 
 FILE = """
@@ -71,7 +71,7 @@ def test_login_token_is_cached_and_renewed(tmp_path):
     tokens = iter(["one", "two"])
     valid = ["one", "two", "two"]
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         if asked.target == "/login":
             assert json.loads(asked.body) == {"user": "gateway", "password": "hunter2"}
             reply(
@@ -110,7 +110,7 @@ def test_login_token_is_cached_and_renewed(tmp_path):
 def test_login_without_a_token_halts_without_details(tmp_path, answer_of_login):
     status, body = answer_of_login
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         assert asked.target == "/login", "nothing is asked without a token"
         reply(writer, body, status, content_type="application/json")
 

@@ -19,7 +19,7 @@ from gateway.fetch import read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets, text_secret
 from gateway.settings import Settings
-from tests.support.raw_http_server import Asked, Server, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 from tests.unit.fetch.test_stream import WINDOW
 
 CONNECTOR = """
@@ -130,7 +130,7 @@ def test_running_client_uses_the_new_secret(folder: Path, tmp_path: Path):
     """No restart: the request after the replacement carries the new token."""
     (folder / "turning").mkdir()
 
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         reply(writer, b'{"items": [{"id": "a"}], "more": false}', content_type="application/json")
 
     async def scenario() -> list[str]:

@@ -17,7 +17,7 @@ from gateway.config.split_streams import split_by_party
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
-from tests.support.raw_http_server import Asked, Server, reply
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
 HEAD = """
 language: 1
@@ -54,7 +54,7 @@ def made(tmp_path, url: str, stream: str, block: str = "", protocol: str = "rest
 def serve(route):
     """Turn ``route(asked, path, query) -> value or (status, value)`` into an answer."""
 
-    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(asked.target)
         found = route(
             asked,
@@ -213,9 +213,7 @@ def test_id_stream_is_split_with_its_reader(tmp_path):
     alone = connector.streams["things"].model_copy(
         update={"for_each": {"one": connector.streams["things"].for_each["one"]}}
     )
-    whole = split_by_party(
-        connector.with_streams({"listed": listed, "things": alone})
-    )
+    whole = split_by_party(connector.with_streams({"listed": listed, "things": alone}))
     assert list(whole.streams) == ["listed", "things"]
 
 

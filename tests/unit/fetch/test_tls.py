@@ -20,11 +20,13 @@ from gateway.fetch.registry_client import (
     Transport,
     origin,
 )
-from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER, Made, make
+from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER, CertificateWithKey, make
 from tests.support.raw_http_server import Server, always
 
 
-def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLContext:
+def serving(
+    tmp_path, made: CertificateWithKey, *, clients: CertificateWithKey | None = None
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     file = tmp_path / "server.pem"
     file.write_bytes(made.pem + made.key_pem)
@@ -35,7 +37,7 @@ def serving(tmp_path, made: Made, *, clients: Made | None = None) -> ssl.SSLCont
     return context
 
 
-def get(tmp_path, made: Made, *, clients: Made | None = None, **own):
+def get(tmp_path, made: CertificateWithKey, *, clients: CertificateWithKey | None = None, **own):
     async def run():
         async with Server(always(b"x"), tls=serving(tmp_path, made, clients=clients)) as server:
             line = Connection(tls=tls.client_context("test", **own))
