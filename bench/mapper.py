@@ -163,7 +163,8 @@ XML_RECORD = f"""<award xmlns="urn:example:elmo-like" id="A-2026-000123"><type>D
 <issuer><country>IE</country><identifier type="schac">atlantic.example</identifier>
 <identifier type="pic">999990002</identifier>
 <title>Atlantic University</title><url>https://atlantic.example</url></issuer>
-<learner><citizenship>IE</citizenship><identifier type="nationalIdentifier">19900101-1234</identifier>
+<learner><citizenship>IE</citizenship>
+<identifier type="nationalIdentifier">19900101-1234</identifier>
 <givenNames>Aoife</givenNames>
 <familyName>Example</familyName><bday>1990-01-01</bday></learner>{_PARTS}</award>"""
 

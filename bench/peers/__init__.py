@@ -1,1 +1,1 @@
-"""Other engines doing the same job, built and run beside ours: see README.md."""
+"""Other engines that do the same job as the gateway. See README.md."""

@@ -1,4 +1,8 @@
-"""``python -m bench.peers``: build the engines, see that they say the same, run them in turn, print the table and the JSON."""
+"""``python -m bench.peers`` compares the gateway with other engines.
+
+It builds the engines and checks that they give the same result. It then runs them in turn and
+prints a table and JSON.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,10 @@ RECORDS = {"ours": 500_000, "streams": 2_000_000, "connect": 200_000, "connect-g
 
 
 async def said(bootstrap: str, engine: Engine) -> dict[str, Any]:
-    """Return what an engine wrote, by native id: a document, or the field and reason of a rejection."""
+    """Return an engine's output by native id.
+
+    The value is a document, or the field and the reason of a rejection.
+    """
     consumer = AIOKafkaConsumer(
         engine.output,
         engine.rejects,
@@ -59,7 +66,7 @@ async def said(bootstrap: str, engine: Engine) -> dict[str, Any]:
 
 
 async def check(bootstrap: str, names: list[str], folder: Path) -> None:
-    """See that every engine makes the same of :data:`CHECKED` records."""
+    """Check that every engine gives the same result for :data:`CHECKED` records."""
     topic = "peers.check"
     await fill(bootstrap, topic, CHECKED)
     answers: dict[str, dict[str, Any]] = {}
@@ -79,7 +86,8 @@ async def check(bootstrap: str, names: list[str], folder: Path) -> None:
             )
     rejected = sum(isinstance(answer, list) for answer in answers[names[0]].values())
     print(
-        f"{CHECKED:,} records, {rejected} of them rejected: the same documents and reasons from {', '.join(names)}",
+        f"{CHECKED:,} records, {rejected} of them rejected: "
+        f"the same documents and reasons from {', '.join(names)}",
         flush=True,
     )
 
@@ -102,7 +110,8 @@ async def compare(
             )
             costs[name].append(cost)
             print(
-                f"round {turn + 1}: {engine.name:<26} {cost.cpu_seconds_per_million:8.1f} CPU-s/million",
+                f"round {turn + 1}: {engine.name:<26} "
+                f"{cost.cpu_seconds_per_million:8.1f} CPU-s/million",
                 flush=True,
             )
             await meter.fresh(bootstrap, engine, PARTITIONS)
@@ -110,9 +119,12 @@ async def compare(
 
 
 def table(costs: dict[str, list[Cost]]) -> str:
-    """Return the medians as a table in Markdown."""
+    """Return the medians as a Markdown table."""
     lines = [
-        "| engine | guarantee | CPU-µs/record (runs) | records/s/core | records/s | peak RSS MB | ours / it |",
+        (
+            "| engine | guarantee | CPU-µs/record (runs) | records/s/core | records/s "
+            "| peak RSS MB | ours / it |"
+        ),
         "|---|---|---|---:|---:|---:|---:|",
     ]
     own = (
@@ -128,15 +140,17 @@ def table(costs: dict[str, list[Cost]]) -> str:
         rss = max(cost.rss_mb for cost in runs)
         ratio = f"{own / core:.2f}" if own else ""
         lines.append(
-            f"| {engine.name} | {engine.guarantee} | {each} | {core:,.0f} | {wall:,.0f} | {rss:.0f} | {ratio} |"
+            f"| {engine.name} | {engine.guarantee} | {each} | {core:,.0f} | {wall:,.0f} "
+            f"| {rss:.0f} | {ratio} |"
         )
     return "\n".join(lines)
 
 
 async def main(given: argparse.Namespace) -> None:
-    """Build, check, compare, print."""
+    """Build, check, compare and print."""
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
     build()

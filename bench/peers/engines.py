@@ -1,4 +1,4 @@
-"""The engines of the comparison: how each is built, configured and started."""
+"""Build, configure and start the engines of the comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of an engine: where the broker is, what is read, the group that says how far."""
+    """One run of an engine: the broker, the input topic and the consumer group."""
 
     bootstrap: str
     topic: str
@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How an engine is started; ``output`` and ``rejects`` are the topics it writes."""
+    """The start of an engine. ``output`` and ``rejects`` are the topics that it writes."""
 
     name: str
     guarantee: str
@@ -44,7 +44,7 @@ class Engine:
 
 
 def build() -> None:
-    """Build the peers into ``.gateway/peers``: Go's and Maven's own caches make a second time cheap."""
+    """Build the peers into ``.gateway/peers``. Go and Maven cache the result."""
     BUILT.mkdir(parents=True, exist_ok=True)
     facts.write(BUILT / "facts.json")
     _call(["go", "build", "-o", str(BUILT / "connect"), "."], HERE / "connect")
@@ -76,12 +76,12 @@ def _call(command: list[str], folder: Path) -> None:
 
 
 def ours(run: Run) -> list[str]:
-    """Return the command of our stage in a process of its own."""
+    """Return the command that runs the gateway's stage in its own process."""
     return [sys.executable, "-m", "bench.peers.ours", run.bootstrap, run.topic, run.group]
 
 
 def streams(run: Run) -> list[str]:
-    """Return the command of Kafka Streams: exactly_once_v2, one thread."""
+    """Return the command of Kafka Streams with exactly_once_v2 and one thread."""
     classpath = f"{BUILT}/classes{os.pathsep}{BUILT}/jars/*"
     given = [
         run.bootstrap,
@@ -96,7 +96,7 @@ def streams(run: Run) -> list[str]:
 
 
 def connect(run: Run) -> list[str]:
-    """Return the command of Benthos: one mapping, as many threads as there are cores."""
+    """Return the command of Benthos with one mapping and one thread for each core."""
     configuration = {
         "http": {"enabled": False},
         "logger": {"level": "ERROR"},
@@ -120,7 +120,7 @@ def connect(run: Run) -> list[str]:
 
 
 def mapping(output: str, rejects: str) -> str:
-    """Return the Bloblang mapping with the tables written into it."""
+    """Return the Bloblang mapping with the tables as literals."""
     text = (HERE / "connect" / "mapping.blobl").read_text()
     known: dict[str, Any] = facts.facts() | {"output": output, "rejects": rejects}
     for name, value in known.items():
@@ -130,9 +130,22 @@ def mapping(output: str, rejects: str) -> str:
 
 ENGINES = {
     "ours": Engine("this gateway", "exactly once", ours, QUALIFICATIONS_TOPIC, REJECTIONS.name),
-    "streams": Engine("Kafka Streams 4.3.1", "exactly_once_v2", streams, "peers.streams", "peers.streams.rejects"),
-    "connect": Engine("Benthos 4.60.0", "at least once", connect, "peers.connect", "peers.connect.rejects"),
-    "connect-gc": Engine(
-        "Benthos 4.60.0, GOGC=400", "at least once", connect, "peers.connect", "peers.connect.rejects", {"GOGC": "400"}
+    "streams": Engine(
+        "Kafka Streams 4.3.1",
+        "exactly_once_v2",
+        streams,
+        "peers.streams",
+        "peers.streams.rejects",
     ),
-}  # fmt: skip
+    "connect": Engine(
+        "Benthos 4.60.0", "at least once", connect, "peers.connect", "peers.connect.rejects"
+    ),
+    "connect-gc": Engine(
+        "Benthos 4.60.0, GOGC=400",
+        "at least once",
+        connect,
+        "peers.connect",
+        "peers.connect.rejects",
+        {"GOGC": "400"},
+    ),
+}

@@ -1,4 +1,4 @@
-"""What the other engines are given instead of the mapping tables: the same rows and codes, as one JSON file."""
+"""Write the rows and codes of the mapping tables as one JSON file for the other engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST, LAST = "0000-00-00", "9999-99-99"
 
 
 def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
-    """Return every national level and credit unit with its days, and the codes of the vocabularies that the job uses."""
+    """Return every national level and credit unit with its dates, and the job's codes."""
     tables = Tables.load(mappings)
     return {
         "context": elm_catalogue.VERSIONS["3.1"].context,
@@ -75,5 +75,5 @@ def _credits(tables: Tables) -> dict[str, list[dict[str, Any]]]:
 
 
 def write(path: Path) -> None:
-    """Write the facts where the engines read them."""
+    """Write the facts to the place where the engines read them."""
     path.write_text(json.dumps(facts(), ensure_ascii=False))

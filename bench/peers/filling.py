@@ -19,7 +19,10 @@ async def fill(
     partitions: int = 4,
     connectors: Sequence[str] = ("bench-peers",),
 ) -> None:
-    """Write ``count`` records of one connector after the other, spread over partitions; the topic is created when it is not there."""
+    """Write ``count`` records, one connector after the other, spread over the partitions.
+
+    A missing topic is created.
+    """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     if topic not in await admin.list_topics():

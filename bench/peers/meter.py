@@ -1,4 +1,7 @@
-"""Runs an engine as a process and reads how far it has committed and what that cost, from outside and alike for all."""
+"""Run an engine as a process and measure its commits and its cost from outside.
+
+The measurement is the same for all engines.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from bench.peers.engines import ROOT, Engine, Run
 
 STEADY_FROM = 0.3
-"""What is measured begins when so much of the run is committed: everybody is warm by then."""
+"""The share of the run before the measurement, in which every engine warms up."""
 SAMPLE_SECONDS = 0.2
 STALLED_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One reading of a running engine."""
+    """One measurement of a running engine."""
 
     seconds: float
     committed: int
@@ -33,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run cost in its steady state: CPU of the engine's process tree, the broker left out."""
+    """The cost of a run in its steady state: the engine's process tree without the broker."""
 
     records: int
     cpu_seconds_per_million: float
@@ -42,12 +45,12 @@ class Cost:
     rss_mb: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the cost for JSON."""
         return asdict(self)
 
 
 async def run(engine: Engine, given: Run, records: int) -> Cost:
-    """Start the engine, wait until it has committed ``records``, end it and say what that cost."""
+    """Start the engine, wait until it has committed ``records``, stop it and return the cost."""
     process = _start(engine, given)
     admin = AIOKafkaAdminClient(bootstrap_servers=given.bootstrap)
     await admin.start()
@@ -100,7 +103,7 @@ def _cost(samples: list[Sample], records: int) -> Cost:
 async def _committed(admin: AIOKafkaAdminClient, given: Run) -> int:
     try:
         found = await admin.list_consumer_group_offsets(given.group)
-    except Exception:  # noqa: BLE001 - the group is not there yet
+    except Exception:  # noqa: BLE001 - the group does not exist yet
         return 0
     return sum(
         max(0, one.offset)
@@ -119,7 +122,7 @@ def _spent(process: psutil.Process) -> tuple[float, int]:
 
 
 async def fresh(bootstrap: str, engine: Engine, partitions: int) -> None:
-    """Give an engine empty topics to write."""
+    """Create empty output topics for an engine."""
     names = [engine.output, engine.rejects]
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -131,7 +134,7 @@ async def fresh(bootstrap: str, engine: Engine, partitions: int) -> None:
 
 
 async def drop(admin: AIOKafkaAdminClient, names: list[str]) -> None:
-    """Delete the topics that are there, and wait until they are gone."""
+    """Delete the existing topics and wait until they are gone."""
     present = [name for name in names if name in await admin.list_topics()]
     if present:
         await admin.delete_topics(present)

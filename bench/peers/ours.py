@@ -1,4 +1,7 @@
-"""Our side of the comparison: the gateway's own stage, with its own connector, tables, harmoniser and renderer; nothing is left out."""
+"""Run the gateway's own stage with its connector, tables, harmoniser and renderer.
+
+The comparison leaves out no part of the gateway's work.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ JOB = Path(__file__).parent / "job"
 
 
 def deliver(settings: Settings) -> RecordProcessor:
-    """Return what a worker would make of the job's connector."""
+    """Return the record processor of the job's connector."""
     fleet = load_config(
         settings.model_copy(update={"connectors": JOB, "pseudonym_key": SecretStr(KEY)})
     )
@@ -27,7 +30,7 @@ def deliver(settings: Settings) -> RecordProcessor:
 
 
 async def run(bootstrap: str, topic: str, group: str) -> None:
-    """Work until asked to stop."""
+    """Run until stopped."""
     settings = Settings(kafka_bootstrap=bootstrap, registry_environment="acceptance")
     process = deliver(settings)
     stage = HarmoniseStage(settings, process, process.reject_as_too_large, topic=topic, group=group)

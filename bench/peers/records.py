@@ -1,4 +1,7 @@
-"""The records of the comparison: made, about 1.2 KB each, two in a hundred of them broken. The same number gives the same bytes."""
+"""Generate the records of the comparison, each of about 1.2 KB.
+
+Two of a hundred records are invalid. The same number always gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ OUTCOMES = (
     "Works by the law, the safety rules and the ethics of the profession",
 )
 SPACE = 7 * 3 * 4 * 3 * 25
-"""After so many records the combinations begin again, with other identifiers."""
+"""The number of records after which the combinations repeat with other identifiers."""
 
 
 def record(number: int) -> dict[str, object]:
@@ -40,22 +43,39 @@ def record(number: int) -> dict[str, object]:
     made = {
         "programmeId": f"P-{number:09d}",
         "code": f"4{number % 10_000:04d}",
-        "title": {"lv": f"{national}, {number % 97}. programma", "en": f"{english}, programme {number % 97}"},
-        "summary": f"A programme in {english.lower()} for people who want to understand the field and to shape it.",
+        "title": {
+            "lv": f"{national}, {number % 97}. programma",
+            "en": f"{english}, programme {number % 97}",
+        },
+        "summary": f"A programme in {english.lower()} for people who want to understand the field "
+        "and to shape it.",
         "level": {"scheme": "LKI", "value": level, "label": f"{level}. LKI līmenis"},
-        "credits": {"value": amount, "unit": "KP" if old else "ECTS", "hours": amount * (40 if old else 27)},
+        "credits": {
+            "value": amount,
+            "unit": "KP" if old else "ECTS",
+            "hours": amount * (40 if old else 27),
+        },
         "months": YEARS[level] * 12,
         "fields": [field],
         "language": ("lav", "eng", "deu")[number // 5 % 3],
         "form": ("full", "remote", "mixed")[number // 3 % 3],
         "outcomes": [{"nr": place, "text": text} for place, text in enumerate(OUTCOMES, 1)],
         "link": f"https://{schac}/programmes/{number}",
-        "body": {"name": name, "country": "LV", "schac": schac, "pic": pic, "city": "Jūrmala", "founded": 1958, "kind": "HEI"},
+        "body": {
+            "name": name,
+            "country": "LV",
+            "schac": schac,
+            "pic": pic,
+            "city": "Jūrmala",
+            "founded": 1958,
+            "kind": "HEI",
+        },
         "begins": f"{number % 27 + 1:02d}.09.{2012 + number % 10 if old else 2025}",
-        "changed": f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{number % 24:02d}:{number % 60:02d}:00+02:00",
+        "changed": f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}"
+        f"T{number % 24:02d}:{number % 60:02d}:00+02:00",
         "status": {"code": "ACTIVE", "since": "2020-01-01", "by": "registrar"},
         "places": {"funded": number % 90, "paid": number % 60, "campus": "Main"},
-    }  # fmt: skip
+    }
     if number % 100 == 13:
         made["begins"] = "31.02.2021"
     elif number % 100 == 57:
