@@ -1,4 +1,7 @@
-"""The client of one connector: built from its file, its secrets and the stage; see :mod:`gateway.fetch.http.transport` for what it does."""
+"""Build the HTTP client of one connector from its file, its secrets and the stage.
+
+:mod:`gateway.fetch.http.transport` describes the behaviour of the client.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ from gateway.fetch.soap.envelope import Wsdl
 
 
 class RegistryClient(Transport):
-    """The client of one connector: built from its file, its secrets and the stage.
+    """The HTTP client of one connector.
 
-    ``base`` is the address that is called, ``secrets`` what ``{secret: name}`` means here.
+    ``base`` is the base URL of the registry. ``secrets`` resolves ``{secret: name}``.
     """
 
     def __init__(
@@ -65,19 +68,22 @@ class RegistryClient(Transport):
     def connection_for(
         self, auth: language.Auth | None, tls_config: language.Tls | None
     ) -> Connection:
-        """Return how to reach a party with these credentials and this certificate."""
+        """Return a connection with these credentials and this client certificate."""
         return Connection(self._auth(auth), self._context(tls_config))
 
     def institution_connection(
         self, name: str, auth: language.Auth | None, tls_config: language.Tls | None
     ) -> Connection:
-        """Return the line of one institution, made once so that its token and connections are kept."""
+        """Return the connection of one institution.
+
+        The client creates it once, so that later requests reuse its token and its connections.
+        """
         if name not in self._institution_connections:
             self._institution_connections[name] = self.connection_for(auth, tls_config)
         return self._institution_connections[name]
 
     def wsdl(self, folder: Path, block: Soap) -> Wsdl:
-        """Return the connector's WSDL, loaded once."""
+        """Return the WSDL of the connector; the client loads it once."""
         path = folder / (block.wsdl or "")
         if path not in self._wsdls:
             self._wsdls[path] = Wsdl(path, block.service, block.port)
@@ -87,9 +93,9 @@ class RegistryClient(Transport):
         if tls_config is None:
             return None
         tls_material = {
-            name: self.secrets(found.secret)
+            name: self.secrets(source.secret)
             for name in ("authorities", "certificate", "key", "password")
-            if (found := getattr(tls_config, name))
+            if (source := getattr(tls_config, name))
         }
         bundle = self.secrets(tls_config.pkcs12.secret) if tls_config.pkcs12 else None
         return tls.client_context(self.connector, pkcs12_bundle=bundle, **tls_material)
@@ -160,7 +166,7 @@ class RegistryClient(Transport):
 
 
 def limits_from_config(limits: language.Limits) -> RegistryLimits:
-    """Return the allowance a connector's ``limits`` ask for."""
+    """Return the limits that a connector sets under ``limits``."""
     return RegistryLimits(
         rate=limits.rate,
         concurrency=limits.concurrency,
@@ -174,7 +180,7 @@ def limits_from_config(limits: language.Limits) -> RegistryLimits:
 
 
 def parse_quiet_hours(text: str) -> QuietHours:
-    """Return the quiet hours ``07:00-19:00 Europe/Brussels`` means."""
+    """Return the quiet hours of a text such as ``07:00-19:00 Europe/Brussels``."""
     hours, _, zone = text.partition(" ")
     start, _, end = hours.partition("-")
     return QuietHours(
@@ -183,13 +189,14 @@ def parse_quiet_hours(text: str) -> QuietHours:
 
 
 def _url_for_environment(connector: str, url: language.UrlsByEnvironment, stage: str) -> str:
-    found = url.for_environment(stage)
-    if found is None:
+    stage_url = url.for_environment(stage)
+    if stage_url is None:
         raise StreamHalted(
             "URL_MISSING",
-            f"{connector}: the connector has no url for the stage {stage!r}; add it or set GATEWAY_STAGE=production",
+            f"{connector}: the connector has no url for the stage {stage!r}; "
+            "add it or set GATEWAY_STAGE=production",
         )
-    return found
+    return stage_url
 
 
 def _host_origin(host: str, base: str) -> str:

@@ -1,4 +1,4 @@
-"""One request of a stream and what its reply means: template → call → verdict → documents."""
+"""Send one request of a stream, classify its reply and decode the documents in it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,16 @@ from gateway.fetch.xml_parser import RecordPath
 
 Values = Mapping[str, Any]
 
+REDIRECT_CLASS = 3
+"""The first digit of the HTTP status codes that redirect a request."""
+
 
 @dataclass(slots=True)
 class RequestResult:
-    """A reply that can be worked with. ``reading`` has no documents when the registry says that there is nothing."""
+    """A reply that the stream can use.
+
+    ``reading`` has no documents when the registry reports that it has no records.
+    """
 
     outcome: ReplyOutcome
     reading: DecodedReply
@@ -45,13 +51,13 @@ class RequestResult:
     links: tuple[str, ...] = ()
     digest: str = ""
     decode_again: Callable[[Decode], DecodedReply] = lambda _chain: DecodedReply([])
-    """Decode the same reply with another chain."""
+    """Decode the same reply with another chain of decode steps."""
     close: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What one attempt sent, and what was read of its reply."""
+    """The message id of one attempt, and the result of decoding its reply."""
 
     message_id: str = ""
     reading: DecodedReply | None = None
@@ -61,7 +67,7 @@ class _Attempt:
 
 @dataclass(slots=True)
 class RequestRunner:
-    """Asks one registry on behalf of one stream."""
+    """A sender of requests to one registry, for one stream."""
 
     connector: Connector
     client: RegistryClient
@@ -69,17 +75,19 @@ class RequestRunner:
     log_prefix: str
     now: Callable[[], datetime]
     record_path: RecordPath | None = None
-    """See :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`."""
+    """The value for :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`."""
     _guard: WsSecurity | None = None
     _secret_values: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def protocol(self) -> Protocol:
-        """The connector's protocol block."""
+        """Return the protocol block of the connector; raise ``PROTOCOL`` for a push connector."""
         block = self.connector.protocol
         if isinstance(block, Push):
             raise StreamHalted(
-                "PROTOCOL", f"{self.log_prefix}: this registry calls us; it is not asked"
+                "PROTOCOL",
+                f"{self.log_prefix}: this registry sends its records to the gateway, "
+                "so the gateway sends it no requests",
             )
         return block
 
@@ -94,27 +102,27 @@ class RequestRunner:
         line: Connection | None = None,
         separator: str = ",",
     ) -> RequestResult:
-        """Send a request until it is answered, and read the answer.
+        """Send a request until the registry answers, and return the decoded reply.
 
-        Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`. ``url`` replaces the request's own address: the
-        registry named it in an earlier reply.
+        ``url`` replaces the address of the request. The registry named this URL in an earlier
+        reply. Raise :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`.
         """
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)
         address = base or self.client.base
-        turn = _Attempt()
+        attempt = _Attempt()
 
         def make() -> RegistryRequest:
-            made, turn.message_id = self._build_request(
+            built, attempt.message_id = self._build_request(
                 request, {**self._default_values(), **values}, template_filler, address
             )
-            return made if url is None else request_builder.follow_link(made, url)
+            return built if url is None else request_builder.follow_link(built, url)
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
-            turn.reading = turn.failure = turn.fault = None
-            return self._classify(reply, decode_steps, turn)
+            attempt.reading = attempt.failure = attempt.fault = None
+            return self._classify(reply, decode_steps, attempt)
 
         reply, verdict = await self.client.send(make, judge, line=line)
-        return self._build_result(reply, verdict, decode_steps, turn)
+        return self._build_result(reply, verdict, decode_steps, attempt)
 
     async def download(
         self,
@@ -124,24 +132,27 @@ class RequestRunner:
         hosts: Sequence[str] = (),
         line: Connection | None = None,
     ) -> RequestResult:
-        """Get a file whose address a registry gave; one redirect to a host the connector names is followed, without credentials."""
+        """Download a file from a URL of the registry, and return the decoded file.
+
+        The client follows one redirect to a host that the connector names, without credentials.
+        """
         trusted_origins = {
             origin(self.client.base),
             *(origin(_with_scheme(host, self.client.base)) for host in self.protocol.hosts),
         }
         allowed = {origin(_with_scheme(host, self.client.base)) for host in hosts}
-        for found in allowed:
-            self.client.allow_origin(found)
+        for allowed_origin in allowed:
+            self.client.allow_origin(allowed_origin)
         call = RegistryRequest(
             "GET", url, label="download", authenticated=origin(url) in trusted_origins
         )
-        turn = _Attempt()
+        attempt = _Attempt()
         redirected: list[str] = []
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
             target = urljoin(reply.url, reply.headers.get("location", ""))
             if (
-                300 <= reply.status < 400
+                reply.status // 100 == REDIRECT_CLASS
                 and origin(target) in trusted_origins | allowed
                 and not redirected
             ):
@@ -157,22 +168,25 @@ class RequestRunner:
                 judge,
                 line=line,
             )
-        return self._build_result(reply, verdict, decode_steps, turn)
+        return self._build_result(reply, verdict, decode_steps, attempt)
 
     def _build_result(
-        self, reply: RegistryReply, verdict: ReplyVerdict, decode_steps: Decode, turn: _Attempt
+        self, reply: RegistryReply, verdict: ReplyVerdict, decode_steps: Decode, attempt: _Attempt
     ) -> RequestResult:
         reading = DecodedReply([])
         try:
             if verdict.outcome == "ok":
                 reading = (
-                    turn.reading
-                    if turn.reading is not None
-                    else self._decode(reply, decode_steps, turn)
+                    attempt.reading
+                    if attempt.reading is not None
+                    else self._decode(reply, decode_steps, attempt)
                 )
                 if not reading.documents:
-                    text = "decode found no document in the reply; say under `replies` when that means that there is nothing"
-                    raise RetryLater("DECODE_EMPTY", f"{self.log_prefix}: {text}")  # noqa: TRY301
+                    raise RetryLater(  # noqa: TRY301 - the body must be closed here too
+                        "DECODE_EMPTY",
+                        f"{self.log_prefix}: decode found no document in the reply; "
+                        "add a rule under `replies` for replies without records",
+                    )
         except BaseException:
             reply.body.close()
             raise
@@ -182,11 +196,11 @@ class RequestRunner:
             reply.url,
             reply.links,
             reply.body.sha256,
-            decode_again=lambda other: self._decode(reply, other, turn),
+            decode_again=lambda other: self._decode(reply, other, attempt),
             close=reply.body.close,
         )
 
-    # --- asking
+    # --- requests
 
     def _default_values(self) -> dict[str, Any]:
         template_filler = request_builder.TemplateFiller(self.client.secrets)
@@ -272,9 +286,11 @@ class RequestRunner:
             self._guard = WsSecurity(block.security, self.client.secrets, self.log_prefix)
         return self._guard
 
-    # --- reading
+    # --- replies
 
-    def _decode(self, reply: RegistryReply, decode_steps: Decode, turn: _Attempt) -> DecodedReply:
+    def _decode(
+        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
+    ) -> DecodedReply:
         reader = DecodeChain(
             decode_steps
             or (
@@ -286,13 +302,16 @@ class RequestRunner:
             self.protocol.limits.max_decoded,
             self.log_prefix,
             verify=self.verify_document_signature,
-            verify_envelope=lambda root: self._verify_envelope(root, turn),
+            verify_envelope=lambda root: self._verify_envelope(root, attempt),
             record_path=self.record_path,
         )
         return reader.read(reply)
 
     def verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
-        """Return a document whose enveloped signature holds, as the ``signed`` step demands it."""
+        """Return the signed part of a document, for the ``signed`` step.
+
+        Raise :class:`~gateway.errors.StreamError` when the enveloped signature is not valid.
+        """
         rule = options.signed if options else None
         trust = (
             xml_signature.certificates(
@@ -303,14 +322,14 @@ class RequestRunner:
         )
         return xml_signature.verify_enveloped(data, trust, self.now(), self.log_prefix)
 
-    def _verify_envelope(self, root: etree._Element, turn: _Attempt) -> etree._Element:
-        """Return the envelope to read: only what is signed, when signatures are asked for."""
+    def _verify_envelope(self, root: etree._Element, attempt: _Attempt) -> etree._Element:
+        """Return the envelope, or only its signed parts when the connector requires a signature."""
         block = self.protocol
         if not isinstance(block, Soap):
             return root
         fault, guard = envelope.fault_of(root), self._ws_security(block)
         checks = block.addressing is not None and block.addressing.check_relates_to
-        if fault is None and checks and envelope.relates_to(root) != turn.message_id:
+        if fault is None and checks and envelope.relates_to(root) != attempt.message_id:
             raise RetryLater(
                 "RELATES_TO", f"{self.log_prefix}: the reply does not answer this message"
             )
@@ -322,35 +341,43 @@ class RequestRunner:
             return guard.verify_reply(root, self.now())
         return root
 
-    def _classify(self, reply: RegistryReply, decode_steps: Decode, turn: _Attempt) -> ReplyVerdict:
-        """Return the first meaning that fits; a reply is only decoded when a meaning, or SOAP, has to look inside."""
+    def _classify(
+        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
+    ) -> ReplyVerdict:
+        """Return the verdict of the first rule under ``replies`` that matches.
+
+        The method decodes a reply only when a rule or SOAP needs its content.
+        """
         for answer in self.protocol.replies:
             if answer.when.path or answer.when.fault:
-                self._decode_once(reply, decode_steps, turn)
-            if self._matches(answer, reply, turn):
-                return self._verdict(answer, reply, turn.fault)
+                self._decode_once(reply, decode_steps, attempt)
+            if self._matches(answer, reply, attempt):
+                return self._verdict(answer, reply, attempt.fault)
         if isinstance(self.protocol, Soap):
-            self._decode_once(reply, decode_steps, turn)
-        if turn.fault is not None:
-            text = f"the registry answered with the fault {turn.fault.code!r}"
-            return ReplyVerdict("retry" if turn.fault.transient else "stop", "SOAP_FAULT", text)
+            self._decode_once(reply, decode_steps, attempt)
+        if attempt.fault is not None:
+            text = f"the registry answered with the fault {attempt.fault.code!r}"
+            return ReplyVerdict("retry" if attempt.fault.transient else "stop", "SOAP_FAULT", text)
         verdict = classify_by_status(reply)
-        if verdict.outcome == "ok" and turn.failure is not None:
-            raise turn.failure
+        if verdict.outcome == "ok" and attempt.failure is not None:
+            raise attempt.failure
         return verdict
 
-    def _decode_once(self, reply: RegistryReply, decode_steps: Decode, turn: _Attempt) -> None:
-        """Decode a reply, once; that it cannot be decoded is remembered and matters only if it was said to be good."""
-        if turn.reading is not None or turn.failure is not None:
+    def _decode_once(self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt) -> None:
+        """Decode a reply once, and keep the result or the error.
+
+        An error of decoding matters only when no rule gives the reply another meaning.
+        """
+        if attempt.reading is not None or attempt.failure is not None:
             return
         try:
-            turn.reading = self._decode(reply, decode_steps, turn)
+            attempt.reading = self._decode(reply, decode_steps, attempt)
         except StreamError as error:
-            turn.failure = error
+            attempt.failure = error
         else:
-            turn.fault = (
-                envelope.fault_of(turn.reading.envelope)
-                if turn.reading.envelope is not None
+            attempt.fault = (
+                envelope.fault_of(attempt.reading.envelope)
+                if attempt.reading.envelope is not None
                 else None
             )
 
@@ -366,7 +393,7 @@ class RequestRunner:
         )
         if unsigned and answer.then in {"ok", "empty"}:
             return ReplyVerdict(
-                "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot say that there is nothing"
+                "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot prove an empty result"
             )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {fault.code!r}" if fault is not None else f"status {reply.status}"
@@ -378,22 +405,24 @@ class RequestRunner:
             answer.after.total_seconds() if answer.after else None,
         )
 
-    def _matches(self, answer: ReplyRule, reply: RegistryReply, turn: _Attempt) -> bool:
+    def _matches(self, answer: ReplyRule, reply: RegistryReply, attempt: _Attempt) -> bool:
         when = answer.when
         if when.status is not None:
             return _status_matches(when.status, reply.status)
         if when.fault is not None:
             fits = text_matcher((when.fault,))
-            return turn.fault is not None and (fits(turn.fault.code) or fits(turn.fault.text))
+            return attempt.fault is not None and (
+                fits(attempt.fault.code) or fits(attempt.fault.text)
+            )
         if when.header is not None:
             value = reply.headers.get(when.header.lower())
             return compile_values_condition(when)([value] if value is not None else [])
-        if turn.reading is None:
+        if attempt.reading is None:
             return False
-        return self._path_matches(answer, turn.reading)
+        return self._path_matches(answer, attempt.reading)
 
     def _path_matches(self, answer: ReplyRule, reading: DecodedReply) -> bool:
-        """Look in the decoded documents first, then in the envelope around them."""
+        """Return whether a rule's path matches in the documents or in their envelope."""
         roots = [(document.kind, document.root) for document in reading.documents]
         if reading.envelope is not None and all(root is not reading.envelope for _, root in roots):
             roots.append(("xml", reading.envelope))
@@ -405,7 +434,7 @@ class RequestRunner:
         try:
             return self.expressions.matches(kind, answer.when, root, {})
         except ValueError:
-            return False  # an expression for the envelope means nothing in the JSON inside it
+            return False  # an expression for the envelope is invalid for JSON inside it
 
 
 def _status_matches(wanted: int | str, status: int) -> bool:

@@ -1,7 +1,7 @@
-"""Where secrets come from: files under one directory, re-read when they change, else the environment.
+"""Read secrets from files in one directory, or else from environment variables.
 
-A connector file only ever names a secret (``{secret: name}``); the value is fetched at the moment it is used, so a rotated
-file is picked up without a restart and no configuration object ever holds a secret.
+A connector file only names a secret (``{secret: name}``). The gateway reads the value at the moment
+of use, so it uses a rotated file without a restart. No configuration object holds a secret.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from gateway.errors import StreamHalted
 Secrets = Callable[[str], bytes]
 """A function that returns the bytes of a secret by name.
 
-It raises :class:`~gateway.errors.StreamHalted` with ``SECRET_MISSING`` when there is none.
+The function raises :class:`~gateway.errors.StreamHalted` with ``SECRET_MISSING`` when the secret
+does not exist.
 """
 
 
 class FileSecrets:
-    """Secrets of one deployment. Call it with a name.
+    """The secrets of one deployment; call an instance with the name of a secret.
 
-    The file ``<directory>/<name>`` wins; one trailing line end is dropped from text. Without a file the environment variable
-    ``GATEWAY_SECRET_<NAME>`` is read (upper case, every other character becomes ``_``).
+    The file ``<directory>/<name>`` takes precedence. One line end is removed from its end. Without
+    a file, the environment variable ``GATEWAY_SECRET_<NAME>`` applies. ``<NAME>`` is in upper case,
+    with ``_`` for every other character.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,7 +35,10 @@ class FileSecrets:
         self._cache: dict[str, tuple[tuple[int, int, int], bytes]] = {}
 
     def __call__(self, name: str) -> bytes:
-        """Return the secret as it is now."""
+        """Return the current value of a secret; read its file again when the file has changed.
+
+        Raise ``SECRET_MISSING`` or ``SECRET_UNREADABLE``.
+        """
         path = self._directory / name
         if not path.resolve().is_relative_to(self._directory.resolve()):
             raise StreamHalted(
@@ -41,35 +46,41 @@ class FileSecrets:
                 f"secret {name!r} points outside {self._directory}; name a file inside it",
             )
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError:
             return self._from_environment(name, path)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise StreamHalted(
                 "SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file"
             )
-        state = (found.st_mtime_ns, found.st_size, found.st_ino)
-        kept = self._cache.get(name)
-        if kept is None or kept[0] != state:
+        state = (status.st_mtime_ns, status.st_size, status.st_ino)
+        cached = self._cache.get(name)
+        if cached is None or cached[0] != state:
             try:
-                kept = (state, _strip_newline(path.read_bytes()))
+                cached = (state, _strip_newline(path.read_bytes()))
             except OSError as error:
                 raise StreamHalted(
                     "SECRET_UNREADABLE", f"secret {name!r}: {path} cannot be read: {error.strerror}"
                 ) from None
-            self._cache[name] = kept
-        return kept[1]
+            self._cache[name] = cached
+        return cached[1]
 
     def world_readable_file(self, name: str) -> Path | None:
-        """Return the file of a secret that every user of this machine may read, ``None`` when it is not, or there is none."""
+        """Return the file of a secret if every user of this machine may read it, or ``None``.
+
+        The result is also ``None`` when there is no such file.
+        """
         path = self._directory / name
         try:
-            found, above = path.stat(), [parent.stat().st_mode for parent in path.resolve().parents]
+            status, above = (
+                path.stat(),
+                [parent.stat().st_mode for parent in path.resolve().parents],
+            )
         except OSError:
             return None
         return (
             path
-            if found.st_mode & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in above)
+            if status.st_mode & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in above)
             else None
         )
 
@@ -86,7 +97,10 @@ class FileSecrets:
 
 
 def text_secret(secrets: Secrets, name: str) -> str:
-    """Return a secret that is text; says which one is not UTF-8, and nothing of its value."""
+    """Return a secret as text.
+
+    Raise ``SECRET_UNREADABLE`` when it is not UTF-8. The error names the secret, never its value.
+    """
     try:
         return secrets(name).decode()
     except UnicodeDecodeError:
