@@ -1,4 +1,4 @@
-"""``gateway rejections``: what was refused and why, one of them closely, and all of them again after something was mended."""
+"""``gateway rejections``: list, inspect and replay rejected records."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 rejections_app = typer.Typer(
-    help="What was rejected and why; replay it after a table or a connector was mended.",
+    help="List, inspect and replay rejected records.",
     no_args_is_help=True,
 )
 
 Reason = Annotated[
-    str, typer.Option("--reason", help="Only this reason code, such as level_unknown.")
+    str, typer.Option("--reason", help="Select one reason code, such as level_unknown.")
 ]
-Connector = Annotated[str, typer.Option("--connector", help="Only this connector.")]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+Connector = Annotated[str, typer.Option("--connector", help="Select one connector.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @rejections_app.command("list")
@@ -38,24 +38,27 @@ def list_rejections(
     reason: Reason = "",
     connector: Connector = "",
     records: Annotated[
-        bool, typer.Option("--records", help="One line a record instead of one a reason.")
+        bool, typer.Option("--records", help="Print one line for each record, not for each reason.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count the rejections that hold now, by connector, stream, reason and field; what was accepted since is not among them."""
-    found = _read_rejections(connector, reason)
+    """Count the current rejections by connector, stream, reason and field.
+
+    Records that the gateway has accepted since then are not counted.
+    """
+    rejections = _read_rejections(connector, reason)
     if records:
-        rows = [_rejection_details(one) for one in found]
+        rows = [_rejection_details(rejection) for rejection in rejections]
         for row in rows if not as_json else ():
             print(f"{row['key']}: {row['reason']} at {row['field'] or row['stage']}; {row['raw']}")
     else:
-        rows = _group_by_reason(found)
+        rows = _group_by_reason(rejections)
         for row in rows if not as_json else ():
             print(f"{row['records']:>8}  {_group_label(row)}; such as {row['example']}")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
     elif not rows:
-        print("nothing stands rejected")
+        print("no rejections")
 
 
 @rejections_app.command("show")
@@ -65,27 +68,33 @@ def show(
     payload: Annotated[
         bool,
         typer.Option(
-            "--payload", help="Print the raw record too; refused where records are of persons."
+            "--payload",
+            help="Print the raw record also. Refused if the stream has records of persons.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say where and why one record was rejected, and where its raw form lies. Prints no payload unless it is asked for."""
-    one = next((one for one in _read_rejections(connector, "") if one.native_id == record), None)
-    if one is None:
+    """Show where and why one record was rejected, and the position of its raw record.
+
+    Prints the payload only with --payload.
+    """
+    active = next((one for one in _read_rejections(connector, "") if one.native_id == record), None)
+    if active is None:
         raise UsageError(
-            f"no rejection of {record} of {connector} holds; `gateway rejections list --connector {connector} --records`"
+            f"{connector} has no current rejection of record {record}; "
+            f"list them with `gateway rejections list --connector {connector} --records`"
         )
-    facts = _rejection_details(one)
+    facts = _rejection_details(active)
     if payload:
-        facts["payload"] = _payload(one)
+        facts["payload"] = _payload(active)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False, indent=1))
         return
     for name, value in facts.items():
         print(f"{name + ':':<15} {value or '-'}")
     print(
-        f"\n`gateway explain {connector} {record}` shows every rule; `gateway rejections replay` tries again with the files of now"
+        f"\n`gateway explain {connector} {record}` shows every rule; "
+        "`gateway rejections replay` harmonises the record again with the current files"
     )
 
 
@@ -94,35 +103,38 @@ def replay(
     reason: Reason = "",
     connector: Connector = "",
     all_rejections: Annotated[
-        bool, typer.Option("--all", help="Whatever the reason and the connector.")
+        bool, typer.Option("--all", help="Replay every rejection of all connectors.")
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Write nothing; say what the files of now would make of them."
-        ),
+        typer.Option("--dry-run", help="Write nothing. Show the results with the current files."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Harmonise what stands rejected again, through the same path as any record; what is accepted then stands rejected no more."""
+    """Harmonise rejected records again with the current files.
+
+    Run it after you have corrected a mapping table or a connector. The gateway publishes the
+    accepted records and withdraws their rejections.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
     if not (reason or connector or all_rejections):
         raise UsageError(
-            "say what to replay: --reason CODE, --connector NAME, or --all; `gateway rejections list` shows what there is"
+            "give --reason CODE, --connector NAME, or --all; "
+            "`gateway rejections list` shows the current rejections"
         )
     settings = load_settings()
-    fleet = load_config(settings, [connector] if connector else None)
-    found = _read_rejections(connector, reason)
-    rows = _dry_run(settings, fleet, found) if dry_run else _group_by_reason(found)
+    config = load_config(settings, [connector] if connector else None)
+    rejections = _read_rejections(connector, reason)
+    rows = _dry_run(settings, config, rejections) if dry_run else _group_by_reason(rejections)
     if not dry_run:
         for name in sorted(
             {
                 one.rejection.connector
-                for one in found
-                if one.rejection.connector in fleet.connectors
+                for one in rejections
+                if one.rejection.connector in config.connectors
             }
         ):
             command = commands.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
@@ -138,7 +150,7 @@ def replay(
         )
         print(f"{_group_label(row)}: {became}")
     if not rows:
-        print("nothing stands rejected")
+        print("no rejections")
 
 
 def _read_rejections(connector: str, reason: str) -> list[ActiveRejection]:
@@ -148,10 +160,10 @@ def _read_rejections(connector: str, reason: str) -> list[ActiveRejection]:
     return asyncio.run(read_active_rejections(load_settings(), connector, reason=reason))
 
 
-def _group_by_reason(found: Iterable[ActiveRejection]) -> list[dict[str, Any]]:
-    """Return one row a connector, stream, reason and field, the most frequent first."""
+def _group_by_reason(rejections: Iterable[ActiveRejection]) -> list[dict[str, Any]]:
+    """Return a row for each connector, stream, reason and field. The most frequent is first."""
     groups: dict[tuple[str, str, str, str], list[ActiveRejection]] = defaultdict(list)
-    for one in found:
+    for one in rejections:
         rejection = one.rejection
         groups[rejection.connector, rejection.stream, rejection.reason, rejection.field].append(one)
     return [
@@ -189,7 +201,7 @@ def _rejection_details(one: ActiveRejection) -> dict[str, Any]:
         "at": _timestamp(one),
         "raw": f"{place['topic']}-{place['partition']}@{place['offset']}"
         if one.raw_position
-        else "nowhere: it did not fit the topic",
+        else "none: the record was too large for the raw topic",
         "config_digest": rejection.config_digest,
         "tables_digest": rejection.tables_digest,
     }
@@ -204,7 +216,10 @@ def _timestamp(one: ActiveRejection) -> str:
 
 
 def _payload(one: ActiveRejection) -> str:
-    """Return the raw record as text, where it is of no person."""
+    """Return the raw record as text.
+
+    Raises :class:`~gateway.errors.Denied` if the stream has records of persons.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.kafka.topic_reader import read_positions
     from gateway.messages.topics import RAW, TOPICS
@@ -224,7 +239,8 @@ def _payload(one: ActiveRejection) -> str:
         topic for emits in emitted_types(stream) for topic in TOPICS_OF[emits]
     }:
         raise Denied(
-            f"records of {rejection.connector} {rejection.stream} are of persons; `gateway explain` shows one with persons hidden"
+            f"{rejection.connector} {rejection.stream} has records of persons; "
+            "`gateway explain` shows a record and hides personal data"
         )
 
     async def read() -> bytes | None:
@@ -240,31 +256,32 @@ def _payload(one: ActiveRejection) -> str:
             None,
         )
 
-    found = asyncio.run(read())
-    if found is None:
+    value = asyncio.run(read())
+    if value is None:
         raise UsageError(
-            f"the raw record of {one.key} is not there any more; poll or backfill it again"
+            f"the raw topic does not contain the record of {one.key} any more; "
+            "poll or backfill it again"
         )
-    return found.decode(errors="replace")
+    return value.decode(errors="replace")
 
 
 def _dry_run(
-    settings: Settings, fleet: LoadedConfig, found: list[ActiveRejection]
+    settings: Settings, config: LoadedConfig, rejections: list[ActiveRejection]
 ) -> list[dict[str, Any]]:
-    """Return for each group what the files of now would make of its records."""
+    """Return the rows of :func:`_group_by_reason`, with the outcomes under the current files."""
     from gateway.observability import logs
     from gateway.operations.replay import plan_replay, read_digests
     from gateway.pipeline.provider_cache import ProviderCache
     from gateway.pipeline.record_processor import build_record_processor
 
     logs.configure(settings.model_copy(update={"log_level": "WARNING"}))
-    deliver = build_record_processor(settings, fleet.harmonisers.get)
-    asyncio.run(ProviderCache(settings, tuple(fleet.harmonisers.values())).load())
+    processor = build_record_processor(settings, config.harmonisers.get)
+    asyncio.run(ProviderCache(settings, tuple(config.harmonisers.values())).load())
     rows = []
-    for row in _group_by_reason(found):
+    for row in _group_by_reason(rejections):
         group = [
             one
-            for one in found
+            for one in rejections
             if (row["connector"], row["stream"], row["reason"], row["field"])
             == (
                 one.rejection.connector,
@@ -282,7 +299,7 @@ def _dry_run(
         )
         now: Counter[str] = Counter()
         for _, record, _ in tried.to_replay:
-            result = deliver(record)
+            result = processor(record)
             now[
                 result.outcome if result.outcome != "rejected" else f"rejected: {result.reason}"
             ] += 1
@@ -293,8 +310,8 @@ def _dry_run(
             }
         )
         rows.append(row | {"now": {what: number for what, number in now.items() if number}})
-    if unknown := sorted({row["connector"] for row in rows} - fleet.connectors.keys()):
-        print(f"no connector file: {', '.join(unknown)}", file=sys.stderr)
+    if unknown := sorted({row["connector"] for row in rows} - config.connectors.keys()):
+        print(f"these connectors have no file: {', '.join(unknown)}", file=sys.stderr)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""``gateway run`` and ``gateway topics``: the worker process and what it needs first."""
+"""``gateway run`` and ``gateway topics``: run a worker, and manage the topics it needs."""
 
 from __future__ import annotations
 
@@ -24,30 +24,37 @@ ROLES = ("poll", "harmonise")
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Connectors to run; all when none is named.")
+        list[str] | None, typer.Argument(help="Names of connectors  [default: all].")
     ] = None,
     roles: Annotated[
-        str, typer.Option(help="Comma-separated: poll, harmonise.")
+        str, typer.Option(help="Roles of the worker, separated by commas.")
     ] = "poll,harmonise",
     connectors: Annotated[Path | None, typer.Option(help="Folder of connector files.")] = None,
     accept_new_cluster: Annotated[
         bool,
-        typer.Option("--accept-new-cluster", help="All topics were moved to this cluster: go on."),
+        typer.Option(
+            "--accept-new-cluster", help="Continue on this cluster, because all topics were moved."
+        ),
     ] = False,
     wait: Annotated[
         float,
-        typer.Option(min=0, max=3600, help="Seconds to wait for a Kafka that is not there yet."),
+        typer.Option(
+            min=0, max=3600, help="Seconds to wait until Kafka and the topics are available."
+        ),
     ] = 0,
     processes: Annotated[
         int,
         typer.Option(
-            min=1, max=64, help="Worker processes; one parent starts them, and again when one dies."
+            min=1, max=64, help="Worker processes. A parent restarts a process that ends."
         ),
     ] = 1,
     process: Annotated[str, typer.Option(hidden=True)] = "",
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a worker: poll registries, harmonise their records. Stops cleanly on SIGTERM and Ctrl-C."""
+    """Run a worker that polls registries and harmonises their records.
+
+    It stops cleanly on SIGTERM and Ctrl-C.
+    """
     from gateway.observability import logs, tracing
     from gateway.pipeline.loaded_config import load_config
     from gateway.worker.supervisor import Supervisor
@@ -66,8 +73,8 @@ def run(
     logs.configure(settings)
     if processes == 1:
         tracing.start(settings)
-    fleet = load_config(settings, names)
-    _check_prerequisites(settings, fleet if "poll" in wanted else None, port=socket is None)
+    config = load_config(settings, names)
+    _check_prerequisites(settings, config if "poll" in wanted else None, port=socket is None)
     if wait:
         run_async(wait_for_kafka(settings, wait))
     if "poll" in wanted and accept_new_cluster:
@@ -82,14 +89,18 @@ def run(
             *(["--connectors", str(connectors)] if connectors else []),
         ]
         raise typer.Exit(run_async(Supervisor(settings, arguments, processes).run()))
-    worker = Worker(settings, fleet, frozenset(wanted), health_socket=socket, connector_names=names)
-    run_async(
-        worker.run()
-    )  # after a signal it does not come back: it ends the process with 128 and the signal's number
+    worker = Worker(
+        settings, config, frozenset(wanted), health_socket=socket, connector_names=names
+    )
+    # After a signal this does not return. The process ends with 128 plus the signal's number.
+    run_async(worker.run())
 
 
-def _check_prerequisites(settings: Settings, fleet: LoadedConfig | None, *, port: bool) -> None:
-    """Raise everything that is missing on this machine as one error, a line each: secrets, how to reach Kafka, the health port."""
+def _check_prerequisites(settings: Settings, config: LoadedConfig | None, *, port: bool) -> None:
+    """Check the secrets, the Kafka connection settings and the health port.
+
+    Raises one error with a line for each problem.
+    """
     from gateway.fetch.secrets import FileSecrets
     from gateway.kafka.connection import client_arguments
     from gateway.observability.health_server import check_port_available
@@ -99,24 +110,27 @@ def _check_prerequisites(settings: Settings, fleet: LoadedConfig | None, *, port
         partial(client_arguments, settings),
         *([partial(check_port_available, settings)] if port else []),
     ]
-    if fleet is not None:
-        checks.insert(0, partial(check_secrets, fleet, FileSecrets(settings.secrets_dir)))
-    found: list[GatewayError] = []
-    for look in checks:
+    if config is not None:
+        checks.insert(0, partial(check_secrets, config, FileSecrets(settings.secrets_dir)))
+    problems: list[GatewayError] = []
+    for run_check in checks:
         try:
-            look()
+            run_check()
         except GatewayError as error:
-            found.append(error)
-    if len(found) > 1:
-        combined_error = GatewayError("\n".join(map(str, found)))
-        combined_error.exit_code = found[0].exit_code
+            problems.append(error)
+    if len(problems) > 1:
+        combined_error = GatewayError("\n".join(map(str, problems)))
+        combined_error.exit_code = problems[0].exit_code
         raise combined_error
-    if found:
-        raise found[0]
+    if problems:
+        raise problems[0]
 
 
 async def wait_for_kafka(settings: Settings, seconds: float) -> None:
-    """Wait so long until Kafka answers and has the topics; then raise what is still missing."""
+    """Wait until Kafka answers and has the topics.
+
+    Raises :class:`~gateway.errors.Unavailable` after this number of seconds.
+    """
     from gateway.kafka import topic_admin
 
     clock = asyncio.get_running_loop().time

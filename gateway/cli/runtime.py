@@ -12,10 +12,14 @@ T = TypeVar("T")
 
 
 def load_settings() -> Settings:
-    """Return the settings with the broker that runs on this machine filled in where none is configured."""
+    """Return the settings of this machine.
+
+    If no broker is configured, the settings contain the address of the running local broker.
+    """
     from gateway.local import broker as kafka
 
-    # What the library says of a broker that is away is said by the error; a worker's own handlers still hear it.
+    # The error of the command reports an unavailable broker, so aiokafka need not print it, too.
+    # The log handlers of a worker still receive the messages.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     settings = Settings()
     if not settings.kafka_bootstrap and (broker := kafka.status(settings.data_dir / "kafka")):
@@ -24,7 +28,7 @@ def load_settings() -> Settings:
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fast event loop."""
+    """Run a coroutine on the event loop of uvloop, and return its result."""
     import uvloop
 
     return uvloop.run(coroutine)

@@ -309,7 +309,7 @@ def test_replay_of_a_push_registry_survives_kills(site: Site, caller: Caller):
     assert replayed, "nobody carried it out to its end"
     assert (
         gateway(site, "rejections", "replay", "--connector", "caller").stdout
-        == "nothing stands rejected\n"
+        == "no rejections\n"
     )
     print(
         f"replayed by worker {replayed}; {calling.messages} messages accepted meanwhile; other answers: {dict(caller.refused)}"

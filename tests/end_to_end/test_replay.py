@@ -136,4 +136,4 @@ def test_replay_of_everything_needs_confirmation(site: Site):
     said = gateway(site, "rejections", "replay")
     assert said.returncode == 2
     assert "--reason CODE, --connector NAME, or --all" in said.stderr
-    assert gateway(site, "rejections", "list").stdout == "nothing stands rejected\n"
+    assert gateway(site, "rejections", "list").stdout == "no rejections\n"
