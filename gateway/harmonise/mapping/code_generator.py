@@ -1,8 +1,8 @@
 """Generate one Python function for each kind of record, when the connector loads.
 
-The code does the same as the closures of :mod:`gateway.harmonise.mapping.rule_functions`. It handles
-the most common value, one text at a plain path, inline and without a call. It calls the closure of
-the rule in all other cases. Examples are two values, an object instead of a text, markup inside a
+The code does the same as the closures of :mod:`gateway.harmonise.mapping.rule_functions`. It
+handles the most common value, one text at a plain path, inline and without a call. It calls the
+closure of the rule in all other cases. Examples are two values, an object instead of a text, markup inside a
 text, or an expression that is not a plain path.
 
 A value that no cast can convert raises :class:`~gateway.harmonise.values.text.CastError` or
@@ -13,13 +13,13 @@ which name the field.
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.config.expressions.compiler import CompiledExpression
-from gateway.harmonise.mapping import generated_code_runtime
+from gateway.harmonise.mapping.generated_code_runtime import RESERVED_NAMES, RUNTIME_NAMES
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
     Conditional,
@@ -29,14 +29,19 @@ from gateway.harmonise.mapping.rule_functions import (
     ImpliedFramework,
     ItemList,
     ManyValues,
-    MappingState,
     SingleValue,
     WithDefault,
-    apply_rules,
     nested_rules,
-    set_field,
 )
-from gateway.harmonise.values.text import clean_text
+from gateway.harmonise.mapping.rule_shapes import (
+    context_name,
+    describe_source,
+    is_direct_list,
+    is_shared,
+    local_name,
+    needs_state,
+    shared_targets,
+)
 
 MapFunction = Callable[..., dict[str, Any]]
 NodePath = tuple[Any, ...]
@@ -46,8 +51,8 @@ NodePath = tuple[Any, ...]
 class GeneratedMapper:
     """The generated function of a kind of record, and its source.
 
-    ``run(node, context, lookups, issues, hidden)`` returns the values. ``hidden`` states whether ASCII
-    texts of the payload may hold invisible characters
+    ``run(node, context, lookups, issues, hidden)`` returns the values. ``hidden`` states whether
+    ASCII texts of the payload may hold invisible characters
     (:func:`~gateway.harmonise.values.payload.may_hold_invisible_text`).
     """
 
@@ -93,14 +98,16 @@ class _CodeWriter:
     def __init__(self, *, xml: bool) -> None:
         self._xml = xml
         self.lines: list[str] = []
-        self.bound: dict[str, Any] = {
-            "State": MappingState, "apply": apply_rules, "put": set_field, "clean": clean_text, "EMPTY": generated_code_runtime.NO_CHILDREN, "AMBIGUOUS": generated_code_runtime.AMBIGUOUS_VALUES,
-            "children": generated_code_runtime.children_by_tag, "below": generated_code_runtime.children_of_single, "placed": generated_code_runtime.single_or_ambiguous, "chosen": generated_code_runtime.filter_by_attribute,
-        }  # fmt: skip
+        self.bound: dict[str, Any] = dict(RUNTIME_NAMES)
         self._indent = 0
-        self._count = 0
+        self._names = {*RESERVED_NAMES, *self.bound}
+        self._field = ""
+        self._value = "value"
+        """The variable that receives the value of the current rule."""
+        self._found = "found"
+        """The variable for what the path of the current rule selects."""
 
-    # lines and names --------------------------------------------------------------------------------------------------------------
+    # lines and names
 
     def _emit(self, text: str) -> None:
         self.lines.append("    " * self._indent + text)
@@ -116,11 +123,19 @@ class _CodeWriter:
         self._indent -= 1
 
     def _unique_name(self, word: str) -> str:
-        self._count += 1
-        return f"{word}_{self._count}"
+        """Return a variable name that begins with ``word`` and is not in use."""
+        base = re.sub(r"\W+", "_", word).strip("_") or "value"
+        base = f"_{base}" if base[0].isdigit() else base
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
 
-    def _bind(self, word: str, value: Any) -> str:
-        name = self._unique_name(word)
+    def _bind(self, verb: str, value: Any) -> str:
+        """Make a value of the rule available to the generated code, named after its field."""
+        name = self._unique_name(f"{verb}_{self._field}" if self._field else verb)
         self.bound[name] = value
         return name
 
@@ -128,10 +143,10 @@ class _CodeWriter:
         return (
             repr(value)
             if type(value) in {str, int, bool, type(None)}
-            else self._bind("constant", value)
+            else self._bind("constant_of", value)
         )
 
-    # a function, a scope, a step --------------------------------------------------------------------------------------------------
+    # a function, a scope, a rule
 
     def function(self, steps: Sequence[FieldRule]) -> None:
         """Write the function of all steps."""
@@ -139,19 +154,18 @@ class _CodeWriter:
             self._emit("values = {}")
             if not self._xml:
                 with self._emit_block("if type(node) is not dict:"):
-                    self._emit(
-                        f"apply({self._bind('steps', steps)}, node, context, State(values, lookups, issues))"
-                    )
+                    rules = self._bind("all_rules", steps)
+                    self._emit(f"apply({rules}, node, context, State(values, lookups, issues))")
                     self._emit("return values")
             self._emit_rules(steps, "node", "values")
             self._emit("return values")
 
     def _emit_rules(self, steps: Sequence[FieldRule], node: str, values: str) -> None:
         scope = _Scope(
-            node, values, f"State({values}, lookups, issues)", shared_targets=_shared_targets(steps)
+            node, values, f"State({values}, lookups, issues)", shared_targets=shared_targets(steps)
         )
-        if any(map(_needs_state, (step.shape for step in steps))):
-            state = self._unique_name("state")
+        if any(map(needs_state, (step.shape for step in steps))):
+            state = self._unique_name(f"{self._field}_state" if self._field else "state")
             self._emit(f"{state} = {scope.state}")
             scope.state = state
         for shape in (inner for step in steps for inner in nested_rules(step.shape)):
@@ -163,13 +177,18 @@ class _CodeWriter:
             if (
                 parents not in scope.containers
                 and above.count(parents) > 1
-                and not _is_shared(scope.shared_targets, parents)
+                and not is_shared(scope.shared_targets, parents)
             ):
-                scope.containers[parents] = self._unique_name("_".join(parents))
+                scope.containers[parents] = self._unique_name("_".join((*parents, "fields")))
                 self._emit(f"{scope.containers[parents]} = None")
         for step in steps:
-            self._emit(f"# {'.'.join((*step.parents, step.name))}")
+            outer = self._field, self._value, self._found
+            self._field = "_".join(filter(None, (self._field, *step.parents, step.name)))
+            self._value = self._unique_name(self._field)
+            self._found = f"{self._value}_nodes"
+            self._emit(f"# {'.'.join((*step.parents, step.name))}{describe_source(step.shape)}")
             self._emit_rule(step, scope)
+            self._field, self._value, self._found = outer
 
     def _emit_rule(self, step: FieldRule, scope: _Scope) -> None:
         if isinstance(step.shape, Constant):
@@ -180,11 +199,11 @@ class _CodeWriter:
                 self._emit_store(step, scope, repr(step.shape.name))
         else:
             self._emit_value(step.shape, scope)
-            with self._emit_block("if v is not None:"):
-                self._emit_store(step, scope, "v")
+            with self._emit_block(f"if {self._value} is not None:"):
+                self._emit_store(step, scope, self._value)
 
     def _emit_store(self, step: FieldRule, scope: _Scope, value: str) -> None:
-        if _is_shared(scope.shared_targets, (*step.parents, step.name)):
+        if is_shared(scope.shared_targets, (*step.parents, step.name)):
             self._emit(f"put({scope.values}, {step.parents!r}, {step.name!r}, {value})")
             return
         known = next(
@@ -206,130 +225,143 @@ class _CodeWriter:
             self._emit_container(parents[:-1], scope)
             self._emit(f"{here} = {above}.setdefault({parents[-1]!r}, {{}})")
 
-    # one value, which ends in v -----------------------------------------------------------------------------------------------------
+    # one value
 
     def _emit_value(self, shape: CompiledRule, scope: _Scope) -> None:
+        value = self._value
         if isinstance(shape, Constant):
-            self._emit(f"v = {self._literal(shape.value)}")
+            self._emit(f"{value} = {self._literal(shape.value)}")
         elif isinstance(shape, FirstOf):
-            self._emit("v = None")
+            self._emit(f"{value} = None")
             for inner in shape.shapes:
-                with self._emit_block("if v is None:"):
+                with self._emit_block(f"if {value} is None:"):
                     self._emit_value(inner, scope)
         elif isinstance(shape, Conditional):
-            self._emit("v = None")
-            with self._emit_block(f"if {self._bind('fits', shape.fits)}({scope.node}, context):"):
+            self._emit(f"{value} = None")
+            with self._emit_block(
+                f"if {self._bind('condition_of', shape.fits)}({scope.node}, context):"
+            ):
                 self._emit_value(shape.shape, scope)
         elif isinstance(shape, WithDefault):
             self._emit_value(shape.shape, scope)
-            with self._emit_block("if v is None:"):
-                self._emit(f"v = {self._literal(shape.value)}")
-        elif isinstance(shape, SingleValue) and (variable := _context_name(shape.select)):
-            self._emit(f"v = context.get({variable!r})")
+            with self._emit_block(f"if {value} is None:"):
+                self._emit(f"{value} = {self._literal(shape.value)}")
+        elif isinstance(shape, SingleValue) and (variable := context_name(shape.select)):
+            self._emit(f"{value} = context.get({variable!r})")
             self._emit_text_or_fallback(shape, scope, from_context=True)
         elif isinstance(shape, SingleValue) and shape.select.direct_path is not None:
             (self._xml_single if self._xml else self._json_single)(shape, scope)
-        elif isinstance(shape, ManyValues | ItemList) and _is_direct_list(shape.select):
+        elif isinstance(shape, ManyValues | ItemList) and is_direct_list(shape.select):
             self._emit_many(shape, scope)
         else:
             self._emit_rule_call(shape, scope)
 
     def _emit_rule_call(self, shape: CompiledRule, scope: _Scope) -> None:
-        self._emit(f"v = {self._bind('fill', shape.run)}({scope.node}, context, {scope.state})")
+        function = self._bind("apply", shape.run)
+        self._emit(f"{self._value} = {function}({scope.node}, context, {scope.state})")
 
     def _json_single(self, shape: SingleValue, scope: _Scope) -> None:
         *above, key = shape.select.direct_path
-        self._emit(f"v = {scope.places[tuple(above)]}.get({key!r})")
+        self._emit(f"{self._value} = {scope.places[tuple(above)]}.get({key!r})")
         self._emit_text_or_fallback(shape, scope)
 
     def _emit_text_or_fallback(
         self, shape: SingleValue, scope: _Scope, *, from_context: bool = False
     ) -> None:
-        with self._emit_block("if type(v) is str:"):
+        value = self._value
+        with self._emit_block(f"if type({value}) is str:"):
             self._convert(shape, scope, from_context=from_context)
         takes = shape.conversion.accepted_json_type
         if takes is not None and shape.nulls == {""}:
-            with self._emit_block(f"elif type(v) is {takes.__name__}:"):
+            with self._emit_block(f"elif type({value}) is {takes.__name__}:"):
                 if shape.conversion.wrap is not None:
-                    self._emit(f"v = {self._bind('number', shape.conversion.wrap)}(v)")
-        with self._emit_block("elif v is not None:"):
+                    self._emit(f"{value} = {self._bind('convert', shape.conversion.wrap)}({value})")
+        with self._emit_block(f"elif {value} is not None:"):
             self._emit_rule_call(shape, scope)
 
     def _xml_single(self, shape: SingleValue, scope: _Scope) -> None:
+        value, found = self._value, self._found
         tags, attribute, own_text = shape.select.direct_path
         if own_text:
             self._emit_rule_call(shape, scope)
         elif attribute is not None:
             self._emit(
-                f"v = {scope.places[tags]}.get({attribute.encode()!r})"
+                f"{value} = {scope.places[tags]}.get({attribute.encode()!r})"
             )  # bytes: lxml would encode a text each time
             self._emit_text_or_fallback(shape, scope)
         else:
-            self._emit(f"f = {self._child_expression(tags, scope)}")
-            with self._emit_block("if f is None:"):
-                self._emit("v = None")
-            with self._emit_block("elif type(f) is list or len(f):"):
+            self._emit(f"{found} = {self._child_expression(tags, scope)}")
+            with self._emit_block(f"if {found} is None:"):
+                self._emit(f"{value} = None")
+            with self._emit_block(f"elif type({found}) is list or len({found}):"):
                 self._emit_rule_call(shape, scope)
             with self._emit_block("else:"):
-                self._emit("v = f.text")
-                with self._emit_block("if v is not None:"):
+                self._emit(f"{value} = {found}.text")
+                with self._emit_block(f"if {value} is not None:"):
                     self._convert(shape, scope)
 
     def _convert(self, shape: SingleValue, scope: _Scope, *, from_context: bool = False) -> None:
-        """Write the conversion of a text ``v``. A text from the context may hold any character."""
+        """Write the conversion of a text. A text from the context may hold any character."""
+        value = self._value
         conversion = shape.conversion
-        self._emit("v = v.strip()")
+        self._emit(f"{value} = {value}.strip()")
         with self._emit_block(
-            "if not v:" if shape.nulls == {""} else f"if v in {self._bind('nulls', shape.nulls)}:"
+            f"if not {value}:"
+            if shape.nulls == {""}
+            else f"if {value} in {self._bind('null_values_of', shape.nulls)}:"
         ):
-            self._emit("v = None")
+            self._emit(f"{value} = None")
         if conversion.is_plain_text:
-            with self._emit_block(
-                f"elif not v.isascii() or {'' if from_context else 'hidden and '}not v.isprintable():"
-            ):
-                self._emit("v = clean(v)")
+            unprintable = f"{'' if from_context else 'hidden and '}not {value}.isprintable()"
+            with self._emit_block(f"elif not {value}.isascii() or {unprintable}:"):
+                self._emit(f"{value} = clean({value})")
             return
         with self._emit_block("else:"):
             if conversion.converted_codes is not None:
-                self._emit(f"row = {self._bind('known', conversion.converted_codes)}.get(v)")
-                with self._emit_block("if row is None:"):
-                    self._emit(f"v = {self._bind('convert', conversion.convert)}(v, {scope.state})")
+                codes = self._bind("codes_of", conversion.converted_codes)
+                self._emit(f"{value}_code = {codes}.get({value})")
+                with self._emit_block(f"if {value}_code is None:"):
+                    convert = self._bind("convert", conversion.convert)
+                    self._emit(f"{value} = {convert}({value}, {scope.state})")
                 with self._emit_block("else:"):
-                    self._emit("v = row[0]")
-                    self._emit("lookups.append(row[1])")
+                    self._emit(f"{value} = {value}_code[0]")
+                    self._emit(f"lookups.append({value}_code[1])")
             elif conversion.convert_text is not None:
-                self._emit(f"v = {self._bind('read', conversion.convert_text)}(v)")
+                self._emit(f"{value} = {self._bind('convert', conversion.convert_text)}({value})")
             else:
-                self._emit(f"v = {self._bind('convert', conversion.convert)}(v, {scope.state})")
+                self._emit(
+                    f"{value} = {self._bind('convert', conversion.convert)}({value}, {scope.state})"
+                )
 
     def _emit_many(self, shape: ManyValues | ItemList, scope: _Scope) -> None:
-        """Write the selection of all values of a path as ``f``, and then their conversion."""
+        """Write the selection of all values of a path, and then their conversion."""
+        value, found = self._value, self._found
         if self._xml:
             tags = shape.select.direct_path[0]
-            self._emit(f"f = {self._child_expression(tags, scope)}")
+            self._emit(f"{found} = {self._child_expression(tags, scope)}")
         else:
             *above, key = shape.select.direct_path
-            self._emit(f"f = {scope.places[tuple(above)]}.get({key!r})")
-        with self._emit_block("if f is None:"):
-            self._emit("v = None")
+            self._emit(f"{found} = {scope.places[tuple(above)]}.get({key!r})")
+        with self._emit_block(f"if {found} is None:"):
+            self._emit(f"{value} = None")
         if self._xml and len(shape.select.direct_path[0]) > 1:
-            with self._emit_block("elif f is AMBIGUOUS:"):
+            with self._emit_block(f"elif {found} is AMBIGUOUS:"):
                 self._emit_rule_call(shape, scope)
         with self._emit_block("else:"):
             if isinstance(shape, ManyValues):
                 collect = self._bind("collect", shape.collect)
-                self._emit(f"v = {collect}(f if type(f) is list else (f,), context, {scope.state})")
+                nodes = f"{found} if type({found}) is list else ({found},)"
+                self._emit(f"{value} = {collect}({nodes}, context, {scope.state})")
             else:
                 self._emit_item_list(shape)
 
     def _emit_item_list(self, shape: ItemList) -> None:
-        made, item, values = (
-            self._unique_name("made"),
-            self._unique_name("item"),
-            self._unique_name("values"),
-        )
+        found = self._found
+        made = self._unique_name(f"{self._field}_list")
+        item = self._unique_name(f"{self._field}_item")
+        values = self._unique_name(f"{self._field}_values")
         self._emit(f"{made} = []")
-        with self._emit_block(f"for {item} in f if type(f) is list else (f,):"):
+        with self._emit_block(f"for {item} in {found} if type({found}) is list else ({found},):"):
             self._emit(f"{values} = {{}}")
             if self._xml:
                 self._emit_rules(shape.steps, item, values)
@@ -337,14 +369,13 @@ class _CodeWriter:
                 with self._emit_block(f"if type({item}) is dict:"):
                     self._emit_rules(shape.steps, item, values)
                 with self._emit_block(f"elif {item} is not None:"):
-                    self._emit(
-                        f"apply({self._bind('steps', shape.steps)}, {item}, context, State({values}, lookups, issues))"
-                    )
+                    rules = self._bind("rules_of", shape.steps)
+                    self._emit(f"apply({rules}, {item}, context, State({values}, lookups, issues))")
             with self._emit_block(f"if {values}:"):
                 self._emit(f"{made}.append({values})")
-        self._emit(f"v = {made} or None")
+        self._emit(f"{self._value} = {made} or None")
 
-    # places -------------------------------------------------------------------------------------------------------------------------
+    # paths
 
     def _bind_path(self, shape: CompiledRule, scope: _Scope) -> None:
         """Bind the path of a shape, and each path above it, to a variable."""
@@ -369,7 +400,7 @@ class _CodeWriter:
             scope.places[path] = scope.node
             return
         self._bind_json_object(path[:-1], scope)
-        name = scope.places[path] = self._unique_name("at")
+        name = scope.places[path] = self._unique_name("_".join((*map(str, path), "object")))
         self._emit(f"{name} = {scope.places[path[:-1]]}.get({path[-1]!r})")
         with self._emit_block(f"if type({name}) is not dict:"):
             self._emit(f"{name} = EMPTY")
@@ -381,7 +412,7 @@ class _CodeWriter:
             scope.places[tags] = scope.node
             return
         self._bind_xml_children(tags[:-1], scope)
-        name = scope.places[tags] = self._unique_name("at")
+        name = scope.places[tags] = self._unique_name(f"{local_name(tags[-1])}_element")
         self._emit(f"{name} = placed({self._child_expression(tags, scope)})")
 
     def _bind_xml_children(self, tags: NodePath, scope: _Scope) -> None:
@@ -389,7 +420,8 @@ class _CodeWriter:
             return
         if tags:
             self._bind_xml_children(tags[:-1], scope)
-        name = scope.children[tags] = self._unique_name("children")
+        parent = f"{local_name(tags[-1])}_children" if tags else f"{scope.node}_children"
+        name = scope.children[tags] = self._unique_name(parent)
         self._emit(
             f"{name} = "
             + (
@@ -405,55 +437,3 @@ class _CodeWriter:
         tag, key, value = tags[-1]
         found = f"{scope.children[tags[:-1]]}.get({tag!r})"
         return found if key is None else f"chosen({found}, {key.encode()!r}, {value!r})"
-
-
-def _needs_state(shape: CompiledRule) -> bool:
-    """Return whether the most common value of a shape needs a state."""
-    return any(
-        isinstance(part, ManyValues)
-        or type(part) is CompiledRule
-        or (
-            isinstance(part, SingleValue)
-            and (
-                (part.select.direct_path is None and not _context_name(part.select))
-                or _converts_with_state(part)
-            )
-        )
-        for part in nested_rules(shape)
-    )
-
-
-def _converts_with_state(shape: SingleValue) -> bool:
-    return shape.conversion.convert_text is None and shape.conversion.converted_codes is None
-
-
-def _context_name(select: CompiledExpression) -> str:
-    """Return the name if an expression consists of ``$name`` alone, or an empty text."""
-    return (
-        next(iter(select.variables))
-        if select.is_direct_path and select.direct_path is None and len(select.variables) == 1
-        else ""
-    )
-
-
-def _is_direct_list(select: CompiledExpression) -> bool:
-    """Return whether an expression selects the value of a key or the children of a tag."""
-    if select.direct_path is None:
-        return False
-    return select.kind != "xml" or bool(
-        select.direct_path[0] and select.direct_path[1] is None and not select.direct_path[2]
-    )
-
-
-def _shared_targets(steps: Sequence[FieldRule]) -> frozenset[tuple[str, ...]]:
-    whole = [(*step.parents, step.name) for step in steps]
-    inside = [
-        parents[:length]
-        for parents in (step.parents for step in steps)
-        for length in range(1, len(parents) + 1)
-    ]
-    return frozenset(path for path in whole if path in inside)
-
-
-def _is_shared(apart: frozenset[tuple[str, ...]], path: tuple[str, ...]) -> bool:
-    return any(path[: len(whole)] == whole for whole in apart)

@@ -5,8 +5,13 @@ The functions group children by tag, and handle elements that are missing or occ
 
 from __future__ import annotations
 
+import builtins
+import keyword
 from types import MappingProxyType
 from typing import Any, Final
+
+from gateway.harmonise.mapping.rule_functions import MappingState, apply_rules, set_field
+from gateway.harmonise.values.text import clean_text
 
 NO_CHILDREN: Final[Any] = MappingProxyType({})
 """The children of an element or object that does not exist."""
@@ -73,3 +78,24 @@ def filter_by_attribute(found: Any, key: str, value: str) -> Any:
         return found if found.get(key) == value else None
     matches = [child for child in found if child.get(key) == value]
     return matches if len(matches) > 1 else matches[0] if matches else None
+
+
+RUNTIME_NAMES: dict[str, Any] = {
+    "State": MappingState,
+    "apply": apply_rules,
+    "put": set_field,
+    "clean": clean_text,
+    "EMPTY": NO_CHILDREN,
+    "AMBIGUOUS": AMBIGUOUS_VALUES,
+    "children": children_by_tag,
+    "below": children_of_single,
+    "placed": single_or_ambiguous,
+    "chosen": filter_by_attribute,
+}
+"""Functions and constants that every generated function uses."""
+RESERVED_NAMES = {
+    *keyword.kwlist,
+    *dir(builtins),
+    *("run", "node", "context", "values", "lookups", "issues", "hidden"),
+}
+"""Names that a generated variable must not have."""
