@@ -101,23 +101,23 @@ def qualification(
     if rejected := missing_elements(record):
         return rejected
     _, style, context = VERSIONS[version]
-    me = elm_common.json_string_content(root)
+    identity = elm_common.json_string_content(root)
     complete = elm_common.has_levels(record)
     body = elm_common.organisation(record.awarding_body, "awarding-body", style)
-    made = [
+    fragments = [
         b'{"@context":',
         context,
         b',"id":"',
-        me,
+        identity,
         _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
         *elm_common.specification(record, style),
     ]
     if complete:
-        made.append(elm_common.levels(record))
+        fragments.append(elm_common.levels(record))
         if record.partial is not None:
-            made.append(b',"isPartialQualification":%b' % dumps(record.partial))
-        if decided := elm_common.accreditation(record.accreditation, body, style):
-            made += (b',"accreditation":[', decided, b"]")
+            fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
+        if accreditations := elm_common.accreditation(record.accreditation, body, style):
+            fragments += (b',"accreditation":[', accreditations, b"]")
     elif not vocabularies.languages(record.languages):
         return Rejected(
             stage="render",
@@ -125,17 +125,17 @@ def qualification(
             reason="missing",
             detail="an entry without a level needs its language",
         )
-    made.append(_identifier(record.code or record.id))
+    fragments.append(_identifier(record.code or record.id))
     if body.complete:
-        made += (
+        fragments += (
             b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity","learningAchievementSpecification":"',
-            me,
+            identity,
             b'","awardingBody":',
             body.json,
             b"}",
         )
-    made.append(_validity_end(record))
-    return elm_common.with_node_ids(made, node_id_prefix(root))
+    fragments.append(_validity_end(record))
+    return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
 def opportunity(
@@ -174,7 +174,7 @@ def opportunity(
             detail="LOQ demands a provider with name and country",
         )
     complete = elm_common.has_levels(record)
-    made = [
+    fragments = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),
         b'","type":"LearningOpportunity","title":', dumps(record.title),
         b',"defaultLanguage":', default, b',"providedBy":', provider.json, b',"homepage":', page,
@@ -183,14 +183,14 @@ def opportunity(
         elm_common.with_node_ids(elm_common.specification(record, style), b"\0specification/"),
     ]  # fmt: skip
     if complete:
-        made.append(elm_common.levels(record))
-    made.append(b"}")
+        fragments.append(elm_common.levels(record))
+    fragments.append(b"}")
     if record.description:
-        made += (b',"description":', dumps(record.description))
+        fragments += (b',"description":', dumps(record.description))
     if record.duration_months:
-        made.append(b',"duration":"P%dM"' % record.duration_months)
-    made += (_identifier(record.id), _validity_end(record))
-    return elm_common.with_node_ids(made, node_id_prefix(root))
+        fragments.append(b',"duration":"P%dM"' % record.duration_months)
+    fragments += (_identifier(record.id), _validity_end(record))
+    return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
 def _identifier(notation: str) -> bytes:

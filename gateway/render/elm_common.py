@@ -108,12 +108,12 @@ def datetime_json(value: datetime) -> bytes:
     return dumps(value, option=_TO_THE_SECOND)
 
 
-def with_node_ids(json_text: Fragments, at: bytes) -> bytes:
-    """Join the fragments, and replace each marker of a node id with the prefix ``at``.
+def with_node_ids(json_text: Fragments, prefix: bytes) -> bytes:
+    """Join the fragments, and replace each marker of a node id with ``prefix``.
 
     For a whole document, :func:`~gateway.render.record_ids.node_id_prefix` returns the prefix.
     """
-    return b"".join(json_text).replace(ID_PREFIX_MARKER, at)
+    return b"".join(json_text).replace(ID_PREFIX_MARKER, prefix)
 
 
 class OrganisationFragment(NamedTuple):
@@ -135,13 +135,13 @@ def organisation(body: Organisation | None, role: str, style: ProfileStyle) -> O
     """Return an organisation with its location."""
     if body is None:
         return NO_ORGANISATION
-    wanted = (role, style.url, _cache_key_of(body))
-    found = _ORGANISATION_CACHE.get(wanted)
-    if found is None:
+    cache_key = (role, style.url, _cache_key_of(body))
+    fragment = _ORGANISATION_CACHE.get(cache_key)
+    if fragment is None:
         if len(_ORGANISATION_CACHE) >= _CACHE_SIZE:
             _ORGANISATION_CACHE.clear()
-        found = _ORGANISATION_CACHE[wanted] = _organisation(body, role.encode(), style)
-    return found
+        fragment = _ORGANISATION_CACHE[cache_key] = _organisation(body, role.encode(), style)
+    return fragment
 
 
 def _organisation(body: Organisation, role: bytes, style: ProfileStyle) -> OrganisationFragment:
@@ -186,26 +186,26 @@ def web_resource(url: str | None, style: ProfileStyle, place: bytes) -> bytes | 
     return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 
 
-def learning_outcomes(found: Iterable[LearningOutcome], style: ProfileStyle) -> bytes:
+def learning_outcomes(outcomes: Iterable[LearningOutcome], style: ProfileStyle) -> bytes:
     """Return the items of a JSON list: learning outcomes with their ESCO skills."""
     json_text: Fragments = []
     index = 0
-    for outcome in found:
+    for outcome in outcomes:
         if not outcome.title:
             continue
         index += 1
-        more = b',"order":"%d"' % index if style.ordered else b""
+        members = b',"order":"%d"' % index if style.ordered else b""
         if outcome.kind:
-            more += SKILL_TYPES[outcome.kind]
+            members += SKILL_TYPES[outcome.kind]
         if outcome.esco and (
             skills := [
                 esco_concept(uri, style) for uri in outcome.esco if ESCO_SKILL.fullmatch(uri)
             ]
         ):
-            more += b',"relatedESCOSkill":[%b]' % b",".join(skills)
+            members += b',"relatedESCOSkill":[%b]' % b",".join(skills)
         json_text.append(
             b'{"id":"\0outcome/%d","type":"LearningOutcome","title":%b%b}'
-            % (index, dumps(outcome.title), more)
+            % (index, dumps(outcome.title), members)
         )
     return b",".join(json_text)
 
@@ -235,37 +235,37 @@ def note(text: LangMap, place: bytes) -> bytes:
 
 
 def accreditation(
-    found: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle
+    accreditations: Sequence[Accreditation], body: OrganisationFragment, style: ProfileStyle
 ) -> bytes | None:
     """Return the items of a JSON list: the accreditations that ELM can express.
 
     Each has a title, a known kind, and an agency with name and country. In a catalogue, each also
     names the accredited organisation ``body``. Without any, return ``None`` or an empty string.
     """
-    if not found or (style.back_reference and not body.complete):
+    if not accreditations or (style.back_reference and not body.complete):
         return None
     nodes = []
-    for index, one in enumerate(found, 1):
-        agency = organisation(one.agency, f"agency-{index}", style)
-        if not agency.complete or one.kind not in vocabularies.ACCREDITATIONS or not one.title:
+    for index, entry in enumerate(accreditations, 1):
+        agency = organisation(entry.agency, f"agency-{index}", style)
+        if not agency.complete or entry.kind not in vocabularies.ACCREDITATIONS or not entry.title:
             continue
         json_text = (
             b'{"id":"\0accreditation/%d","type":"Accreditation","dcType":%b,"title":%b,"accreditingAgent":%b'
             % (
                 index,
-                vocabularies.snb_concept("accreditation", vocabularies.ACCREDITATIONS[one.kind]),
-                dumps(one.title),
+                vocabularies.snb_concept("accreditation", vocabularies.ACCREDITATIONS[entry.kind]),
+                dumps(entry.title),
                 agency.json,
             )
         )
         if style.back_reference and body.json:
             json_text += b',"organisation":%b' % body.json
-        if report := web_resource(one.report, style, b"report/%d" % index):
+        if report := web_resource(entry.report, style, b"report/%d" % index):
             json_text += b',"report":%b' % report
-        if one.valid_from:
-            json_text += b',"dateIssued":%b' % date_as_datetime(one.valid_from)
-        if one.valid_until:
-            json_text += b',"expiryDate":%b' % date_as_datetime(one.valid_until)
+        if entry.valid_from:
+            json_text += b',"dateIssued":%b' % date_as_datetime(entry.valid_from)
+        if entry.valid_until:
+            json_text += b',"expiryDate":%b' % date_as_datetime(entry.valid_until)
         nodes.append(json_text + b"}")
     return b",".join(nodes)
 

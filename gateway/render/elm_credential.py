@@ -74,7 +74,7 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     """
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
-    at = node_id_prefix(root)
+    prefix = node_id_prefix(root)
     body, issuer = (
         elm_common.organisation(record.awarding_body, "awarding-body", elm_common.EDC),
         elm_common.organisation(record.issuer, "issuer", elm_common.EDC),
@@ -102,28 +102,32 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
             detail="a credential needs its date of award",
         )
     # Every part repeats the awarding body with the same ids, so its marker is replaced here.
-    awarder = body.json.replace(ID_PREFIX_MARKER, at)
-    made = [
+    awarder = body.json.replace(ID_PREFIX_MARKER, prefix)
+    fragments = [
         b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC,
         b',"issuer":', issuer.json or awarder,
     ]  # fmt: skip
     if record.issued_at:
-        made.append(
+        fragments.append(
             b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(record.issued_at),))
         )
-    made += (b',"validFrom":', date_as_datetime(record.valid_from or awarded))
+    fragments += (b',"validFrom":', date_as_datetime(record.valid_from or awarded))
     if record.valid_until:
-        made.append(
+        fragments.append(
             b',"validUntil":%b,"expirationDate":%b' % (2 * (date_as_datetime(record.valid_until),))
         )
-    made += (
+    fragments += (
         b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":',
         dumps(record.title),
         _display_parameter(tuple(record.title)),
     )
-    made += (b',"credentialSubject":', _subject(record.holder))
-    made += (b',"hasClaim":', *_achievement(record, awarder, record.assessment, awarded), b"}}")
-    return elm_common.with_node_ids(made, at)
+    fragments += (b',"credentialSubject":', _subject(record.holder))
+    fragments += (
+        b',"hasClaim":',
+        *_achievement(record, awarder, record.assessment, awarded),
+        b"}}",
+    )
+    return elm_common.with_node_ids(fragments, prefix)
 
 
 def sealing_required(record: Credential) -> bool:
@@ -134,23 +138,23 @@ def sealing_required(record: Credential) -> bool:
 
 def _subject(holder: Holder) -> bytes:
     """Return the JSON of the person without its closing brace, so that the claim can follow."""
-    made = b'{"id":"%b","type":"Person"' % (
+    json_text = b'{"id":"%b","type":"Person"' % (
         elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder"
     )
     if holder.given_name:
-        made += b',"givenName":%b' % _language_map(holder.given_name)
+        json_text += b',"givenName":%b' % _language_map(holder.given_name)
     if holder.family_name:
-        made += b',"familyName":%b' % _language_map(holder.family_name)
+        json_text += b',"familyName":%b' % _language_map(holder.family_name)
     if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
-        made += b',"fullName":%b' % _language_map(full)
+        json_text += b',"fullName":%b' % _language_map(full)
     if holder.birth_date:
-        made += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
+        json_text += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
     if holder.esi:
-        made += (
+        json_text += (
             b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,'
             b'"schemeName":"European Student Identifier"}' % dumps(holder.esi)
         )
-    return made
+    return json_text
 
 
 def _language_map(text: str) -> bytes:
@@ -160,33 +164,46 @@ def _language_map(text: str) -> bytes:
 def _achievement(
     record: LearningRecord, body: bytes, assessment: Assessment | None, awarded: date | None
 ) -> Fragments:
-    when = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
-    process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (body, when)
-    made = [
+    awarding_date = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
+    process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (
+        body,
+        awarding_date,
+    )
+    fragments = [
         b'{"id":"\0achievement","type":"LearningAchievement","title":',
         dumps(record.title),
         b',"awardedBy":',
         process,
     ]
     if record.description:
-        made += (b',"description":', dumps(record.description))
+        fragments += (b',"description":', dumps(record.description))
     if record.credit_points is not None:
-        made += (b',"creditReceived":', _received_credit(record.credit_points))
+        fragments += (b',"creditReceived":', _received_credit(record.credit_points))
     specification_only = _assessment_specification(assessment) if assessment else None
     graded = assessment is not None and bool(assessment.grade)
-    made += (b',"specifiedBy":', *_specification(record, None if graded else specification_only))
+    fragments += (
+        b',"specifiedBy":',
+        *_specification(record, None if graded else specification_only),
+    )
     if assessment and assessment.grade:
-        made += (
+        fragments += (
             b',"provenBy":',
             *_assessment(assessment, assessment.grade, process, specification_only),
         )
     if isinstance(record, Credential):
         if record.parts:
-            made += (b',"hasPart":[', b",".join([_part(part, body) for part in record.parts]), b"]")
+            fragments += (
+                b',"hasPart":[',
+                b",".join([_part(part, body) for part in record.parts]),
+                b"]",
+            )
         if record.further_information:
-            made += (b',"additionalNote":', elm_common.note(record.further_information, b"further"))
-    made.append(b"}")
-    return made
+            fragments += (
+                b',"additionalNote":',
+                elm_common.note(record.further_information, b"further"),
+            )
+    fragments.append(b"}")
+    return fragments
 
 
 @lru_cache(maxsize=4096)
@@ -195,15 +212,19 @@ def _received_credit(points: Decimal) -> bytes:
 
 
 def _part(part: CredentialPart, body: bytes) -> bytes:
-    own = elm_common.organisation(part.awarding_body, "awarding-body", elm_common.EDC)
-    named = part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
-    made = _achievement(named, own.json if own.complete else body, part.assessment, part.awarded_on)
-    return elm_common.with_node_ids(made, b"\0part/%b/" % iri_segment(part.id).encode())
+    own_body = elm_common.organisation(part.awarding_body, "awarding-body", elm_common.EDC)
+    titled_part = (
+        part if part.title else msgspec.structs.replace(part, title={NO_LANGUAGE: part.id})
+    )
+    fragments = _achievement(
+        titled_part, own_body.json if own_body.complete else body, part.assessment, part.awarded_on
+    )
+    return elm_common.with_node_ids(fragments, b"\0part/%b/" % iri_segment(part.id).encode())
 
 
 def _specification(record: LearningRecord, specification_only: bytes | None) -> Fragments:
     levels = elm_common.levels(record)
-    made = [
+    fragments = [
         b'{"id":"\0specification","type":"Qualification",'
         if levels
         else b'{"id":"\0specification","type":"LearningAchievementSpecification",',
@@ -213,17 +234,17 @@ def _specification(record: LearningRecord, specification_only: bytes | None) -> 
         levels,
     ]
     if record.partial is not None and levels:
-        made.append(b',"isPartialQualification":%b' % dumps(record.partial))
+        fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if record.micro:
-        made.append(_SHORT_PROGRAMME)
-    if decided := elm_common.accreditation(
+        fragments.append(_SHORT_PROGRAMME)
+    if accreditations := elm_common.accreditation(
         record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC
     ):
-        made += (b',"accreditation":[', decided, b"]")
+        fragments += (b',"accreditation":[', accreditations, b"]")
     if specification_only:
-        made += (b',"provenBy":', specification_only)
-    made.append(b"}")
-    return made
+        fragments += (b',"provenBy":', specification_only)
+    fragments.append(b"}")
+    return fragments
 
 
 def _assessment(
@@ -231,7 +252,7 @@ def _assessment(
 ) -> Fragments:
     """Return an assessment with the grade of the registry, which the profile requires."""
     shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
-    made = [
+    fragments = [
         b'{"id":"\0assessment","type":"LearningAssessment","title":',
         dumps(assessment.title or ASSESSMENT_TITLE),
         b',"awardedBy":', process,
@@ -239,9 +260,9 @@ def _assessment(
         _VERIFICATION.get(assessment.supervision or "", b""),
     ]  # fmt: skip
     if specification_only:
-        made += (b',"specifiedBy":', specification_only)
-    made.append(b"}")
-    return made
+        fragments += (b',"specifiedBy":', specification_only)
+    fragments.append(b"}")
+    return fragments
 
 
 def _assessment_specification(assessment: Assessment) -> bytes | None:

@@ -179,7 +179,7 @@ class DataSet:
         return str(node["id"])
 
     def _new_element(self, container: str, name: str, node: Node) -> Any | None:
-                # The register accepts each notation once. Entries remain distinct by their IRIs.
+        """Return a new element for a node, or ``None`` if the data set contains the node."""
         if node["id"] in self._seen:
             return None
         self._seen.add(node["id"])
@@ -189,7 +189,7 @@ class DataSet:
         for identifier in _as_list(node.get("identifier")):
             notation = identifier["notation"]
             if notation in self._notations:
-                # The register accepts each notation once. IRIs still identify the entries.
+                # The register accepts each notation once. Entries remain distinct by IRI.
                 continue
             self._notations.add(notation)
             place = _child(element, "identifier")

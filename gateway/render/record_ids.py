@@ -47,8 +47,8 @@ def person_iri(key: bytes, connector: str, native_id: str, template: str | None)
     """
     if template:
         return iri(connector, native_id, template)
-    found = hmac.digest(key, f"{connector}|{native_id}".encode(), "sha256").hex()
-    return f"urn:uuid:{_uuid(found, 8)}"
+    digest = hmac.digest(key, f"{connector}|{native_id}".encode(), "sha256").hex()
+    return f"urn:uuid:{_uuid(digest, 8)}"
 
 
 def node_id_prefix(root: str) -> bytes:
@@ -65,15 +65,15 @@ def uuid5(name: str) -> str:
 
     The result equals that of :func:`uuid.uuid5`, in a fifth of its time.
     """
-    found = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
-    return _uuid(found, 5)
+    digest = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return _uuid(digest, 5)
 
 
-def _uuid(found: str, version: int) -> str:
+def _uuid(digest: str, version: int) -> str:
     """Return a UUID of the given version from a hash in hexadecimal digits."""
     return (
-        f"{found[:8]}-{found[8:12]}-{version}{found[13:16]}-{_VARIANT[found[16]]}"
-        f"{found[17:20]}-{found[20:32]}"
+        f"{digest[:8]}-{digest[8:12]}-{version}{digest[13:16]}-{_VARIANT[digest[16]]}"
+        f"{digest[17:20]}-{digest[20:32]}"
     )
 
 

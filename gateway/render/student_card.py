@@ -177,10 +177,10 @@ def credential_pointer(
     """
     if not record.holder_consent or record.awarded_on is None:
         return None
-    esi, named = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
+    esi, awarding_body = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
     if isinstance(esi, Rejected):
         return None
-    if named.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
+    if awarding_body.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         return None
     credential: Node = {
         "credentialId": root,
@@ -208,7 +208,12 @@ def credential_pointer(
     if (report := quality.get("report", "")).isdigit():
         credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
     node = _envelope(raw, country, "credential.available", record.changed_at, published_at)
-    node |= {"esi": esi, "awardingBody": named, "credential": credential, "holderConsent": True}
+    node |= {
+        "esi": esi,
+        "awardingBody": awarding_body,
+        "credential": credential,
+        "holderConsent": True,
+    }
     return dumps(node)
 
 

@@ -76,10 +76,10 @@ def concept(uri: str, scheme: str) -> bytes:
 @lru_cache(maxsize=1024)
 def country(code: str | None) -> bytes | None:
     """Return the concept of an ISO 3166-1 alpha-2 country, or ``None`` if it is unknown."""
-    found = COUNTRIES.get((code or "").upper()[:2])
+    authority_code = COUNTRIES.get((code or "").upper()[:2])
     return (
-        concept(f"{AUTHORITY_BASE_URI}/country/{found}", f"{AUTHORITY_BASE_URI}/country")
-        if found
+        concept(f"{AUTHORITY_BASE_URI}/country/{authority_code}", f"{AUTHORITY_BASE_URI}/country")
+        if authority_code
         else None
     )
 
@@ -87,10 +87,10 @@ def country(code: str | None) -> bytes | None:
 @lru_cache(maxsize=1024)
 def language(tag: str | None) -> bytes | None:
     """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
-    found = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
+    authority_code = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
     return (
-        concept(f"{AUTHORITY_BASE_URI}/language/{found}", f"{AUTHORITY_BASE_URI}/language")
-        if found
+        concept(f"{AUTHORITY_BASE_URI}/language/{authority_code}", f"{AUTHORITY_BASE_URI}/language")
+        if authority_code
         else None
     )
 
@@ -98,7 +98,7 @@ def language(tag: str | None) -> bytes | None:
 @lru_cache(maxsize=1024)
 def languages(tags: tuple[str, ...]) -> bytes:
     """Return the items of a JSON list: the languages of BCP 47 tags, without unknown tags."""
-    return b",".join([found for tag in tags if (found := language(tag))])
+    return b",".join([item for tag in tags if (item := language(tag))])
 
 
 @lru_cache(maxsize=4096)
