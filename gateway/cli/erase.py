@@ -159,7 +159,7 @@ def _verify(settings: Settings, config: LoadedConfig, request: ErasureRequest) -
             "after a later record has closed the segment; run this again then"
         )
     else:
-        print("no topic contains a record")
+        print("no topic contains a record of this request")
 
 
 def register(app: typer.Typer) -> None:

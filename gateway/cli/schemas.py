@@ -1,4 +1,4 @@
-"""``gateway schema``, ``gateway export`` and ``gateway validate``: what is promised to subscribers, and whether it is kept."""
+"""``gateway schema``, ``export`` and ``validate``: schemas, exports and checks of documents."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import typer
 
 from gateway.errors import StorageError, UsageError
 
-export_app = typer.Typer(help="Write what other registers pull.", no_args_is_help=True)
+export_app = typer.Typer(help="Write files for other registers.", no_args_is_help=True)
 
 
 def schema_files() -> dict[str, str]:
-    """Return every generated file of ``schemas/`` that describes a topic, by name."""
+    """Return the text of each generated topic file in ``schemas/``, by file name."""
     from gateway.messages import asyncapi
     from gateway.messages.notification import Notification
     from gateway.messages.rejection import Rejection
     from gateway.messages.topics import NOTIFICATIONS, REJECTIONS
     from gateway.render.json_schemas import PROVENANCE, VERSION, schemas, structure
 
-    found = schemas() | {
+    topic_schemas = schemas() | {
         REJECTIONS.name: structure(
             REJECTIONS.name, "Why a record was rejected; no payload", Rejection
         ),
@@ -33,23 +33,21 @@ def schema_files() -> dict[str, str]:
     }
     files = {
         f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-        for name, schema in found.items()
+        for name, schema in topic_schemas.items()
     }
     return files | {
-        "asyncapi.yaml": asyncapi.document(VERSION, found.keys() - {PROVENANCE}, PROVENANCE)
+        "asyncapi.yaml": asyncapi.document(VERSION, topic_schemas.keys() - {PROVENANCE}, PROVENANCE)
     }
 
 
 def schema(
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Change nothing; exit with 1 when a file is not what would be written."
-        ),
+        typer.Option("--check", help="Write nothing. Exit with code 1 if a file is out of date."),
     ] = False,
     folder: Annotated[Path, typer.Option("--dir", help="Folder of the schemas.")] = Path("schemas"),
 ) -> None:
-    """Write the JSON Schema of each topic's value and asyncapi.yaml."""
+    """Write the JSON Schema of the value of each topic, and asyncapi.yaml."""
     stale = []
     for name, text in schema_files().items():
         path = folder / name
@@ -66,7 +64,8 @@ def schema(
                 ) from None
     for path in stale:
         print(
-            f"{path}: {'differs from what the code says; run `gateway schema` and review the change' if check else 'written'}"
+            f"{path}: "
+            + ("out of date; run `gateway schema` and review the change" if check else "written")
         )
     if check and stale:
         raise typer.Exit(1)
@@ -78,11 +77,13 @@ def schema(
 def export_qdr(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("qdr.xml"),
     source: Annotated[
-        list[Path] | None, typer.Option("--from", help="JSON files instead of the topics.")
+        list[Path] | None, typer.Option("--from", help="JSON file to read instead of the topic.")
     ] = None,
     kind: Annotated[
         str,
-        typer.Option(help="qualifications or opportunities; the register wants one data set each."),
+        typer.Option(
+            help="qualifications or opportunities. The register requires a data set for each."
+        ),
     ] = "qualifications",
 ) -> None:
     """Write the LOQ XML data set that the Qualification Dataset Register pulls."""
@@ -97,21 +98,22 @@ def export_qdr(
         if source
         else list(_on_topic(topics[kind]).values())
     )
-    xml, left = dataset(documents)
+    xml, omitted = dataset(documents)
     try:
         out.write_bytes(xml)
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror})") from None
-    for one in left:
-        print(f"left out {one.iri}: {one.reason}")
-    print(f"{out}: {len(documents) - len(left)} of {len(documents)} entries, LOQ XML 3.1.0")
-    if left:
+    for entry in omitted:
+        print(f"omitted {entry.iri}: {entry.reason}")
+    print(f"{out}: {len(documents) - len(omitted)} of {len(documents)} entries, LOQ XML 3.1.0")
+    if omitted:
         raise typer.Exit(1)
 
 
 def validate(
     sources: Annotated[
-        str, typer.Argument(metavar="FILE|TOPIC", help="A JSON or JSON-lines file, or a topic.")
+        str,
+        typer.Argument(metavar="FILE|TOPIC", help="A JSON file, a JSON Lines file, or a topic."),
     ],
     shapes: Annotated[
         Path | None,
@@ -121,22 +123,25 @@ def validate(
         ),
     ] = None,
 ) -> None:
-    """Hold documents against the published schemas, and against the official shapes when they are at hand."""
+    """Check documents against the published schemas, and against the official shapes if available.
+
+    The exit code is 1 if a document does not conform.
+    """
     from gateway.check.published_documents import DocumentValidator
 
-    judge = DocumentValidator(shapes)
+    validator = DocumentValidator(shapes)
     count = failed = 0
     for place, document in _documents(sources):
-        found = judge(document)
+        findings = validator(document)
         count += 1
-        failed += bool(found)
-        for text in found:
+        failed += bool(findings)
+        for text in findings:
             print(f"{place}: {text}")
     if not count:
-        raise UsageError(f"{sources}: nothing to validate; an empty set conforms to everything")
-    print(f"{count} documents, {failed} with findings; judged by {', '.join(judge.judges)}")
-    if not judge.has_shapes:
-        print("the official shapes are not at hand: give their folder with --shapes")
+        raise UsageError(f"{sources}: nothing to validate; it contains no document")
+    print(f"{count} documents, {failed} with findings; checked by {', '.join(validator.judges)}")
+    if not validator.has_shapes:
+        print("the official shapes are not available: give their folder with --shapes")
     if failed:
         raise typer.Exit(1)
 
@@ -151,7 +156,7 @@ def _documents(sources: str) -> Iterator[tuple[str, Any]]:
     names = {topic.name for topic in TOPICS}
     if sources not in names:
         raise UsageError(
-            f"{sources}: neither a file nor a topic; topics are {', '.join(sorted(names))}"
+            f"{sources}: neither a file nor a topic; the topics are {', '.join(sorted(names))}"
         )
     for key, document in _on_topic(sources).items():
         yield f"{sources} {key}", document
@@ -178,24 +183,25 @@ def _parsed(path: Path, number: int, line: str) -> Any:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"{path}:{number}:{error.colno}: not JSON; expected one document, an array, or one document a line"
+            f"{path}:{number}:{error.colno}: not JSON; "
+            "expected one document, an array, or one document on each line"
         ) from None
 
 
 def _on_topic(topic: str) -> dict[str, Any]:
-    """Return the newest document of each key; tombstones take theirs away."""
+    """Return the newest document of each key. A key with a newer tombstone has none."""
     from gateway.cli.runtime import load_settings
     from gateway.kafka.topic_reader import read_topic
 
     async def collect() -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        documents: dict[str, Any] = {}
         async for record in read_topic(load_settings(), topic):
             key = record.key.decode()
             if record.value is None:
-                found.pop(key, None)
+                documents.pop(key, None)
             else:
-                found[key] = json.loads(record.value)
-        return found
+                documents[key] = json.loads(record.value)
+        return documents
 
     return asyncio.run(collect())
 

@@ -1,4 +1,7 @@
-"""``gateway status``: how every connector is, from Kafka, whichever workers run and wherever this is asked."""
+"""``gateway status``: show the state of each stream and worker.
+
+The workers report to Kafka, so the command gives the same answer on every machine.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,19 @@ if TYPE_CHECKING:
     from gateway.messages.status import StreamStatus, WorkerStatus
 
 WORKER_SILENT_AFTER_SECONDS = 20.0
-"""Four reports are missing: the worker is gone, or nobody owns the stream."""
+"""After four missing reports, a worker counts as silent and its streams as unowned."""
 COUNT_COLUMNS = ("received", "accepted", "rejected", "unchanged", "deleted")
 
 
 def status(
-    connector: Annotated[str, typer.Argument(help="One connector; all when not given.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    connector: Annotated[str, typer.Argument(help="Name of the connector  [default: all].")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show each stream: its state and why, how fresh it is, which worker has it, its counts and its backfill; then the workers."""
+    """Show the state of each stream and of each worker.
+
+    For a stream, show the reason of its state, its freshness, its owner, its counts and its
+    backfill.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.operations.read_status import read_status
     from gateway.pipeline.loaded_config import load_config
@@ -34,17 +41,16 @@ def status(
     settings = load_settings()
     try:
         connectors = load_config(settings, [connector] if connector else None).connectors
-    except (
-        ConfigError
-    ) as error:  # the workers run on with what they loaded before, and that is what is asked for
-        print(f"{error.findings[0]}; shown is what workers report", file=sys.stderr)
+    except ConfigError as error:
+        # The workers continue with the files that they loaded before, so their reports are valid.
+        print(f"{error.findings[0]}; the status shows only reports of workers", file=sys.stderr)
         connectors = {}
     streams, workers = asyncio.run(read_status(settings))
-    found = status_data(connectors, streams, workers, time.time(), connector)
+    data = status_data(connectors, streams, workers, time.time(), connector)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json.dumps(data, ensure_ascii=False, indent=1))
     else:
-        _print(found, show_all=not connector)
+        _print(data, show_all=not connector)
 
 
 def status_data(
@@ -54,7 +60,11 @@ def status_data(
     now: float,
     connector_filter: str = "",
 ) -> dict[str, Any]:
-    """Return what the status says: every stream of the connector files, and what is reported of others."""
+    """Return the data of the status.
+
+    It contains the streams of the connector files, the other streams that workers report, and the
+    workers. ``now`` is a Unix time in seconds.
+    """
     reported = {
         (one.connector, one.stream): one
         for one in streams
@@ -127,38 +137,45 @@ def _stream(
     if silent:
         state, why = _unowned_state(connector, pollers)
         last = (
-            f"last reported {now - reported.at:.0f} s ago by {reported.worker}, then {reported.state}"
+            f"worker {reported.worker} last reported {now - reported.at:.0f} s ago: "
+            f"{reported.state}"
             if reported
             else ""
         )
         found |= {
             "state": state,
-            "reason": "; ".join(filter(None, (last, why))) or "no worker has reported it",
+            "reason": "; ".join(filter(None, (last, why))) or "no worker has reported this stream",
         }
     return found | {"counts": {name: counted[name] for name in COUNT_COLUMNS}}
 
 
 def _unowned_state(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
-    """Return the state of a connector that nobody reports, and what the workers that poll say of it."""
+    """Return the state of a connector that no worker reports, and the reason."""
     if not pollers:
-        return "unowned", "no worker that polls reports"
+        return "unowned", "no poll worker reports"
     without = [
         one.worker
         for one in pollers
         if one.connectors is not None and connector not in one.connectors
     ]
     if len(without) == len(pollers):
-        return "omitted", "no worker that polls was told to run it"
+        return "omitted", "no poll worker was started with it"
     if without:
         return (
             "unowned",
-            f"not told to run it: {', '.join(without)}; workers of one cluster run the same connectors",
+            (
+                f"workers not started with it: {', '.join(without)}; "
+                "start all workers with the same connectors"
+            ),
         )
     return "unowned", ""
 
 
 def _print(found: dict[str, Any], *, show_all: bool) -> None:
-    """Print a line a stream. Among ``everything``, what no worker was told to run is only named: nobody has to act on it."""
+    """Print a line for each stream and each worker.
+
+    With ``show_all``, print only the names of omitted connectors, because they need no action.
+    """
     omitted = sorted(
         {one["connector"] for one in found["streams"] if show_all and one["state"] == "omitted"}
     )
@@ -193,7 +210,7 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
         if one["reason"]:
             print(f"{one['connector']} {one['stream']}: {one['state']}: {one['reason']}")
     if omitted:
-        print(f"omitted, no worker that polls was told to run them: {', '.join(omitted)}")
+        print(f"omitted, no poll worker was started with them: {', '.join(omitted)}")
     for one in found["workers"]:
         commits = (
             ", ".join(
@@ -203,8 +220,8 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
             or "none yet"
         )
         print(
-            f"worker {one['worker']}: {one['state']}, {' and '.join(one['roles'])}, up {_ago(one['up_seconds'])}, "
-            f"last commit {commits}, {one['waiting']} records waiting"
+            f"worker {one['worker']}: {one['state']}, {' and '.join(one['roles'])}, "
+            f"up {_ago(one['up_seconds'])}, last commit {commits}, {one['waiting']} records waiting"
         )
         for role, why in one["blocked"].items():
             print(f"worker {one['worker']}: {role} cannot commit {why}")

@@ -49,11 +49,11 @@ def stream(connector: str, at: float) -> StreamStatus:
 @pytest.mark.parametrize(
     ("workers", "state", "reason"),
     [
-        ([], "unowned", "no worker that polls reports"),
-        ([worker("h", (), roles=("harmonise",))], "unowned", "no worker that polls reports"),
-        ([worker("a", ("one",), at=SILENT)], "unowned", "no worker that polls reports"),
-        ([worker("a", ("other",)), worker("b", ())], "omitted", "no worker that polls was told to run it"),
-        ([worker("a", ("one",)), worker("b", ("other",))], "unowned", "not told to run it: b; workers of one cluster run the same connectors"),
+        ([], "unowned", "no poll worker reports"),
+        ([worker("h", (), roles=("harmonise",))], "unowned", "no poll worker reports"),
+        ([worker("a", ("one",), at=SILENT)], "unowned", "no poll worker reports"),
+        ([worker("a", ("other",)), worker("b", ())], "omitted", "no poll worker was started with it"),
+        ([worker("a", ("one",)), worker("b", ("other",))], "unowned", "workers not started with it: b; start all workers with the same connectors"),
         ([worker("a", ("one",))], "unowned", ""),
         ([worker("a", None)], "unowned", ""),
     ],
@@ -63,7 +63,7 @@ def test_unreported_stream_is_unowned_only_when_it_should_run(
     workers: list[WorkerStatus], state: str, reason: str
 ):
     (found,) = status_data({}, [stream("one", SILENT)], workers, NOW)["streams"]
-    last = "last reported 21 s ago by a, then running"
+    last = "worker a last reported 21 s ago: running"
     assert (found["state"], found["reason"]) == (state, f"{last}; {reason}" if reason else last)
     (fresh,) = status_data({}, [stream("one", NOW)], workers, NOW)["streams"]
     assert (fresh["state"], fresh["reason"]) == ("running", "")
@@ -85,8 +85,8 @@ def test_connector_that_is_not_selected_is_no_problem(site: Site):
     said = gateway(site, "status").stdout
     assert "unowned" not in said
     assert said.count("demo-soap") == 1
-    assert "omitted, no worker that polls was told to run them: demo-soap" in said
-    assert "no worker that polls was told to run it" in gateway(site, "status", "demo-soap").stdout
+    assert "omitted, no poll worker was started with them: demo-soap" in said
+    assert "no poll worker was started with it" in gateway(site, "status", "demo-soap").stdout
 
     file = site.folder / "connectors" / "demo-rest.yaml"
     file.write_text(

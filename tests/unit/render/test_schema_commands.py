@@ -56,7 +56,7 @@ def test_validate_names_the_position_of_errors(catalogue: Path):
     code, said = run("validate", catalogue)
     assert code == 0
     assert "3 documents, 0 with findings" in said
-    assert "shapes are not at hand" in said
+    assert "shapes are not available" in said
     catalogue.write_text(catalogue.read_text().replace('"eqfLevel"', '"eqfLevels"', 1))
     code, said = run("validate", catalogue)
     assert code == 1
