@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site, versions
-from tests.support.operator_commands import answer, gateway, settled, until
+from tests.support.operator_commands import answer, gateway, until, wait_until_settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
@@ -68,7 +68,7 @@ def test_backfill_continues_after_kills_during_live_polling(site: Site):
         ),
         120,
     )
-    records = settled(site, "demo-soap")
+    records = wait_until_settled(site, "demo-soap")
 
     served = {f"demo-soap|{entry['id']}" for entry in site.ledger("demo-soap")}
     assert len(served) == 1207

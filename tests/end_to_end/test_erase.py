@@ -14,7 +14,7 @@ import pytest
 
 from gateway.messages.topics import TOPICS
 from tests.end_to_end.conftest import HARMONISED, Site
-from tests.support.operator_commands import gateway, settled, until
+from tests.support.operator_commands import gateway, until, wait_until_settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 EVERYTHING = tuple(
@@ -78,7 +78,7 @@ def balanced(site: Site) -> Counter:
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_erased_records_are_removed_and_stay_removed(site: Site):
     site.run()
-    settled(site)
+    wait_until_settled(site)
     before = standing(site)
     raw = {key: value for (topic, key), value in before.items() if topic == "gateway.raw.v1"}
     accepted = {
@@ -189,7 +189,7 @@ def test_erased_records_are_removed_and_stay_removed(site: Site):
         what="neither of the changed records was suppressed",
     )
     assert gateway(site, "renormalise", "FI").returncode == 0
-    settled(site)
+    wait_until_settled(site)
     assert naming(standing(site), esi) == []
     assert not [key for key in standing(site) if key[1] in {theirs, rejected}]
     balanced(site)

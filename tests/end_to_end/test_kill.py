@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site, versions
-from tests.support.operator_commands import settled, until
+from tests.support.operator_commands import until, wait_until_settled
 
 pytestmark = pytest.mark.kafka
 KILLS = 10
@@ -32,7 +32,7 @@ def test_ten_kills_lose_and_duplicate_nothing(site: Site):
         if number == KILLS // 2:
             site.control("demo-soap", "add", stream="degrees", count=500)
     site.run()
-    records = settled(site)
+    records = wait_until_settled(site)
 
     doubled = {event: count for event, count in versions(records).items() if count > 1}
     assert not doubled
@@ -52,12 +52,12 @@ def test_ten_kills_lose_and_duplicate_nothing(site: Site):
 def test_takeover_counts_known_content_as_unchanged(site: Site):
     """The first worker dies; the second owns its connectors within seconds, and what was read already is not written again."""
     first = site.run()
-    before = settled(site)
+    before = wait_until_settled(site)
     second = site.run()
     until(lambda: '"started"' in site.log(1), what=lambda: site.log(1))
     first.send_signal(signal.SIGKILL)
     site.control("demo-rest", "add", stream="courses", count=25)
-    after = settled(site)
+    after = wait_until_settled(site)
     assert len(after) == len(before) + 25
     assert all(count == 1 for count in versions(after).values())
     assert second.poll() is None

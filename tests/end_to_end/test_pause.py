@@ -16,7 +16,7 @@ from gateway.kafka.send import send_command
 from gateway.messages import commands
 from gateway.settings import Settings
 from tests.end_to_end.conftest import Site
-from tests.support.operator_commands import gateway, raw, settled, until
+from tests.support.operator_commands import gateway, raw, until, wait_until_settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=True)]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("site", [60], indirect=
 @pytest.mark.timeout(400)
 def test_pause_survives_restart_and_rebalance_until_resumed(site: Site):
     first = site.run()
-    settled(site)
+    wait_until_settled(site)
     for _ in range(2):  # the second changes nothing
         assert gateway(site, "pause", "demo-rest").returncode == 0
     until(lambda: site.log().count('"event": "command",') == 2)

@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.worker import config_reloader
 from gateway.worker.config_reloader import ConfigReloader
 from tests.end_to_end.conftest import ROOT, Site
-from tests.support.operator_commands import answer, raw, until, whole
+from tests.support.operator_commands import answer, raw, until, wait_for_all_records
 
 PATIENCE = 60.0
 
@@ -198,7 +198,7 @@ def test_records_name_the_configuration_that_produced_them(site: Site):
     shutil.copytree(ROOT / "mappings", mappings)
     site.environment["GATEWAY_MAPPINGS"] = str(mappings)
     site.run()
-    whole(site)
+    wait_for_all_records(site)
     table = mappings / "nl.yaml"
     replace(table, table.read_text() + "\n# a remark\n")
     until(lambda: '"configuration replaced"' in site.log())
@@ -207,7 +207,7 @@ def test_records_name_the_configuration_that_produced_them(site: Site):
     )
     site.control("demo-rest", "add", stream="programmes", count=20)
     until(lambda: raw(site, "demo-rest") == 80)
-    whole(site)
+    wait_for_all_records(site)
 
     file = site.folder / "connectors" / "demo-rest.yaml"
     good = file.read_text()
@@ -221,7 +221,7 @@ def test_records_name_the_configuration_that_produced_them(site: Site):
     until(lambda: site.log().count('"configuration replaced"') == 2)
     site.control("demo-rest", "add", stream="courses", count=5)
     until(lambda: raw(site, "demo-rest") == 90)
-    whole(site)
+    wait_for_all_records(site)
     until(
         lambda: (
             {one["tables_digest"] for one in answer(site, "status")["workers"]} == {said["tables"]}

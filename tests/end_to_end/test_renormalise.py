@@ -12,7 +12,7 @@ import signal
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, ROOT, Site, versions
-from tests.support.operator_commands import gateway, settled, until
+from tests.support.operator_commands import gateway, until, wait_until_settled
 
 pytestmark = pytest.mark.kafka
 
@@ -33,7 +33,7 @@ def test_renormalise_republishes_only_affected_records(site: Site):
     shutil.copytree(ROOT / "mappings", mappings)
     site.environment["GATEWAY_MAPPINGS"] = str(mappings)
     first = site.run()
-    before = settled(site)
+    before = wait_until_settled(site)
     affected = {key for key, level in levels(before).items() if level.endswith("/7")}
     assert affected
     first.send_signal(signal.SIGTERM)
@@ -50,7 +50,7 @@ def test_renormalise_republishes_only_affected_records(site: Site):
     site.control("demo-soap", "add", stream="degrees", count=200)
     assert gateway(site, "renormalise", "NL").returncode == 0
     until(lambda: site.log(1).count('"renormalised"') >= 2, what=lambda: site.log(1)[-3000:])
-    after = settled(site)
+    after = wait_until_settled(site)
 
     corrections = [record for record in after if "ce_correctionof" in dict(record.headers)]
     again = {record.key for record in corrections if record.topic == "europass.qualifications.v1"}

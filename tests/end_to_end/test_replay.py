@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site, versions
-from tests.support.operator_commands import answer, gateway, settled, until
+from tests.support.operator_commands import answer, gateway, until, wait_until_settled
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
@@ -110,7 +110,7 @@ def test_replay_withdraws_rejections_after_a_table_fix(site: Site):
             ]
         )
     )
-    after = settled(site)
+    after = wait_until_settled(site)
 
     assert all(
         count == 1 for count in versions([one for one in after if one.topic in HARMONISED]).values()
@@ -127,7 +127,7 @@ def test_replay_withdraws_rejections_after_a_table_fix(site: Site):
     done = site.log(len(site.running) - 1).count('"replayed"')
     gateway(site, "rejections", "replay", "--connector", "demo-rest")
     until(lambda: site.log(len(site.running) - 1).count('"replayed"') > done)
-    settled(site)
+    wait_until_settled(site)
     assert there(documents(site)) == there(now)
     assert standing(site)[1] == rejected
 

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site
-from tests.support.operator_commands import settled, until
+from tests.support.operator_commands import until, wait_until_settled
 
 pytestmark = pytest.mark.kafka
 REQUIRED = {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_dataschema", "content-type"}
@@ -44,7 +44,7 @@ def balanced(site: Site) -> bool:
 @pytest.mark.parametrize("site", [300], indirect=True)
 def test_subscriber_sees_json_values_and_cloudevents_headers(site: Site):
     site.run()
-    records = settled(site)
+    records = wait_until_settled(site)
     assert records
     for record in records:
         headers = dict(record.headers)
@@ -73,7 +73,7 @@ def test_subscriber_sees_json_values_and_cloudevents_headers(site: Site):
 @pytest.mark.parametrize("site", [100], indirect=True)
 def test_subscriber_sees_tombstones_and_replacements(site: Site):
     site.run()
-    settled(site)
+    wait_until_settled(site)
     assert not [one for one in site.read("europass.learning-opportunities.v1") if one.value is None]
     (gone,) = site.control("demo-rest", "delete", stream="courses", count=1)
     (changed,) = site.control("demo-rest", "change", stream="programmes", count=1)

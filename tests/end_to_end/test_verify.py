@@ -25,7 +25,7 @@ from gateway.pipeline.loaded_config import load_config
 from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.end_to_end.conftest import Site
-from tests.support.operator_commands import gateway, settled
+from tests.support.operator_commands import gateway, wait_until_settled
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ def sums(stream: StreamReport) -> int:
 @pytest.mark.parametrize("site", [200], indirect=True)
 def test_verify_reports_complete_streams_and_missing_records(site: Site):
     worker = site.run()
-    settled(site)
+    wait_until_settled(site)
     key = next(one.key for one in site.read("gateway.raw.v1") if one.key.startswith(b"demo-soap|D"))
     assert (
         gateway(

@@ -88,7 +88,7 @@ def ended(site: Site) -> list:
     return site.read(*HARMONISED, "gateway.rejections.v1")
 
 
-def held(site: Site, *connectors: str) -> int:
+def count_registry_records(site: Site, *connectors: str) -> int:
     """Return the number of records in the registries of these connectors.
 
     Without names, the function counts all registries.
@@ -100,23 +100,26 @@ def held(site: Site, *connectors: str) -> int:
     return found
 
 
-def whole(site: Site, *connectors: str, seconds: float = 150) -> None:
+def wait_for_all_records(site: Site, *connectors: str, seconds: float = 150) -> None:
     """Wait until every record of the registries has reached an output topic."""
     found = wanted = 0
 
     def arrived() -> bool:
         nonlocal found, wanted
-        found, wanted = len({(one.topic, one.key) for one in ended(site)}), held(site, *connectors)
+        found, wanted = (
+            len({(one.topic, one.key) for one in ended(site)}),
+            count_registry_records(site, *connectors),
+        )
         return found >= wanted
 
     until(arrived, seconds, lambda: f"{found} of {wanted} records", pause=0.5)
 
 
-def settled(site: Site, *connectors: str, seconds: float = 150) -> list:
+def wait_until_settled(site: Site, *connectors: str, seconds: float = 150) -> list:
     """Wait until the output topics are complete and quiet for two seconds, and return their
     records.
     """
-    whole(site, *connectors, seconds=seconds)
+    wait_for_all_records(site, *connectors, seconds=seconds)
     before: list = []
     since = time.monotonic()
 
