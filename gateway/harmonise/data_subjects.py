@@ -12,7 +12,7 @@ from gateway.config.connector import Connector, Stream
 from gateway.config.expressions.compiler import text_of
 from gateway.config.rules import MappingRule, pseudonym_kinds
 from gateway.harmonise.harmoniser import CompiledStream
-from gateway.harmonise.mapping.rule_compiler import RuleContext
+from gateway.harmonise.mapping.rule_context import RuleContext
 from gateway.harmonise.mapping.rule_functions import FieldRejected, MappingState, apply_rules
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.values.payload import PayloadError

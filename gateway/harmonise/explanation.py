@@ -1,13 +1,12 @@
 """Explain the outcome of a record, as a page for people and as data for programs.
 
-A field comes with its rule, the value of the registry, and the table row with its version and source.
-The page also shows the digest of the connector and the position of the raw record. It shows the rules
-of personal values, but never the values.
+A field comes with its rule, the value of the registry, and the table row with its version and
+source. The page also shows the digest of the connector and the position of the raw record. It
+shows the rules of personal values, but never the values.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,14 +23,13 @@ from gateway.config.expressions.compiler import (
 )
 from gateway.config.rules import MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
+from gateway.harmonise.explanation_page import _short, format_page, format_value
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
-_WIDTH = 110
-_LONGEST = 160
 _DERIVED = {
     "eqf_level": ("nqf_framework", "nqf_level", "awarded_on"),
     "nqf_uri": ("nqf_framework", "nqf_level"),
@@ -102,7 +100,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     def to_text(self) -> str:
         """Return the page for people."""
-        return "\n".join(_format_page(self)) + "\n"
+        return "\n".join(format_page(self)) + "\n"
 
 
 def explain(
@@ -202,7 +200,7 @@ class _SourceReader:
         except ExpressionError:
             return ()
         return tuple(
-            _short(text_of(value) if is_element(value) else _format_value(value)) for value in found
+            _short(text_of(value) if is_element(value) else format_value(value)) for value in found
         )
 
 
@@ -221,7 +219,7 @@ def _explain_mapped_field(
         for expression, many in _expressions(rule)
         for values in (reader.read(expression),)
     )
-    value = _format_value(_value_at(record, name.split(".")))
+    value = format_value(_value_at(record, name.split(".")))
     rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == name)
     return FieldExplanation(
         name,
@@ -261,7 +259,7 @@ def _describe_rule(rule: MappingRule) -> str:
     """Describe a rule in one line."""
     parts: list[str] = []
     if rule.const is not None:
-        parts.append(f"always {_format_value(rule.const)}")
+        parts.append(f"always {format_value(rule.const)}")
     parts += [
         ("for each " if many else "from ") + expression for expression, many in _expressions(rule)
     ]
@@ -278,7 +276,7 @@ def _describe_rule(rule: MappingRule) -> str:
         if value:
             parts.append(f"{word} {value}")
     if rule.default is not None:
-        parts.append(f"else {_format_value(rule.default)}")
+        parts.append(f"else {format_value(rule.default)}")
     return ", ".join(parts)
 
 
@@ -298,7 +296,7 @@ def _explain_derived_fields(
         prefix, _, last = name.rpartition(".")
         place = _parent_of(record, prefix)
         asked = [
-            (key, _format_value(place.get(key)))
+            (key, format_value(place.get(key)))
             for key in _DERIVED.get(last, ())
             if place.get(key) is not None
         ]
@@ -312,7 +310,7 @@ def _explain_derived_fields(
         rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
         yield FieldExplanation(
             name,
-            _short(_format_value(place.get(last))),
+            _short(format_value(place.get(last))),
             False,
             "the mapping tables of the country",
             sources,
@@ -336,9 +334,16 @@ def _value_at(value: Any, path: list[str]) -> Any:
 
 def _row(lookup: Lookup, tables: Tables | None) -> TableRow:
     return TableRow(
-        lookup.table, lookup.row, lookup.version, lookup.source, lookup.confidence, lookup.relation, lookup.referenced_year, lookup.reason,
+        lookup.table,
+        lookup.row,
+        lookup.version,
+        lookup.source,
+        lookup.confidence,
+        lookup.relation,
+        lookup.referenced_year,
+        lookup.reason,
         _row_note(lookup.row, tables),
-    )  # fmt: skip
+    )
 
 
 def _row_note(key: str, tables: Tables | None) -> str:
@@ -374,93 +379,3 @@ def _note(code: str, field: str, message: str) -> ExplanationNote:
     return ExplanationNote(
         code, field, message, rule.rule if rule else "", rule.meaning if rule else ""
     )
-
-
-def _format_value(value: Any) -> str:
-    if value is None or value in ({}, (), []):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return "; ".join(
-            f"{key}: {_format_value(one)}" for key, one in value.items() if _format_value(one)
-        )
-    if isinstance(value, list | tuple):
-        return (
-            f"{len(value)} items"
-            if any(isinstance(one, Mapping) for one in value)
-            else ", ".join(map(_format_value, value))
-        )
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return str(value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _format_page(page: Explanation) -> Iterator[str]:
-    yield f"Record {page.record}: {page.outcome}"
-    yield from _line("raw record", page.position)
-    yield from _line(
-        "connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}"
-    )
-    yield from _line("tables", f"digest {page.tables_digest}" if page.tables_digest else "none")
-    nothing = "(nothing)" if page.outcome.startswith("accepted") else "(not published)"
-    for field in page.fields:
-        yield ""
-        yield from textwrap.wrap(
-            f"{field.field}: {field.value or nothing}", _WIDTH, subsequent_indent="    "
-        )
-        yield from _line("rule", field.rule)
-        for source in field.sources:
-            if source.values:
-                yield from _line("source", f"{source.expression} = {' | '.join(source.values)}")
-        for row in field.rows:
-            yield from _row_lines(row, abbreviated=field.field.endswith("nqf_uri"))
-    if page.notes:
-        yield ""
-        yield "Notes"
-    for note in page.notes:
-        yield from _line(
-            note.rule or "-",
-            f"{note.code} ({note.field or 'whole record'}): {note.meaning or note.message}",
-        )
-        if note.meaning and note.message:
-            yield from _line("", note.message)
-
-
-def _row_lines(row: TableRow, *, abbreviated: bool) -> Iterator[str]:
-    yield from _line(
-        "table row",
-        f"{row.row or 'none'}, version {row.version}"
-        if row.version
-        else (row.row or f"none in {row.table}"),
-    )
-    if abbreviated:
-        return
-    standing = ", ".join(
-        filter(
-            None,
-            (
-                row.relation.replace("_", " "),
-                f"referenced {row.referenced_year}" if row.referenced_year else "",
-                row.confidence,
-            ),
-        )
-    )
-    for name, text in (("standing", standing), ("stated by", row.source), ("remark", row.note)):
-        if text:
-            yield from _line(name, text)
-    if row.reason:
-        code = row.reason if row.reason in RULES else f"credits_{row.reason}"
-        yield from _line(
-            "no value", f"{row.reason}: {RULES[code].meaning}" if code in RULES else row.reason
-        )
-
-
-def _line(name: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=f"  {name:<11} ", subsequent_indent=" " * 14
-    ) or [f"  {name}"]

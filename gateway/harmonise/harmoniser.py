@@ -1,8 +1,8 @@
 """Harmonise raw records with rules that are compiled at load.
 
 A call of a :class:`Harmoniser` never raises. It returns :class:`~gateway.records.Accepted`,
-:class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. It does not use the network,
-a clock, the environment or a file.
+:class:`~gateway.records.Rejected` or :class:`~gateway.records.Withheld`. It does not use the
+network, a clock, the environment or a file.
 
 The compiled rules of a kind of record run in two ways with the same outcome. Generated code handles
 each record first. If it fails, the rules run one by one
@@ -24,7 +24,8 @@ from gateway.config.expressions.conditions import text_matcher
 from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
 from gateway.harmonise.mapping.code_generator import MapFunction, generate
-from gateway.harmonise.mapping.rule_compiler import RuleCompiler, RuleContext, RuleProblem
+from gateway.harmonise.mapping.rule_compiler import RuleCompiler
+from gateway.harmonise.mapping.rule_context import RuleContext, RuleProblem
 from gateway.harmonise.mapping.rule_functions import (
     FieldRejected,
     FieldRule,

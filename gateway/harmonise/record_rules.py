@@ -1,8 +1,8 @@
 """Apply the rules R1-R20 to a harmonised record.
 
-The rules add values from tables, note issues and reject records. They never infer a value. The codes
-are in :data:`gateway.harmonise.tables.rule_codes.RULES`. A reason of a table keeps its name, and a
-:class:`~gateway.harmonise.tables.credits.NoCreditsReason` gets the prefix ``credits_``.
+The rules add values from tables, note issues and reject records. They never infer a value. The
+codes are in :data:`gateway.harmonise.tables.rule_codes.RULES`. A reason of a table keeps its name,
+and a :class:`~gateway.harmonise.tables.credits.NoCreditsReason` gets the prefix ``credits_``.
 
 Three rules need no code, because the structure of the record guarantees them. A level never comes
 from a title, a cycle, ISCED or an amount of credits (R3). A part never takes the level of the whole
@@ -308,8 +308,13 @@ class _RecordRules:
 
 
 _MICRO_ELEMENTS = (
-    "learning_outcomes", "workload_hours", "assessment.kind", "mode", "accreditation", "awarding_body.country",
-)  # fmt: skip
+    "learning_outcomes",
+    "workload_hours",
+    "assessment.kind",
+    "mode",
+    "accreditation",
+    "awarding_body.country",
+)
 
 
 def _identifying_elements(record: dict[str, Any]) -> dict[str, bool]:

@@ -2,8 +2,8 @@
 
 The code does the same as the closures of :mod:`gateway.harmonise.mapping.rule_functions`. It
 handles the most common value, one text at a plain path, inline and without a call. It calls the
-closure of the rule in all other cases. Examples are two values, an object instead of a text, markup inside a
-text, or an expression that is not a plain path.
+closure of the rule in all other cases. Examples are two values, an object instead of a text, markup
+inside a text, or an expression that is not a plain path.
 
 A value that no cast can convert raises :class:`~gateway.harmonise.values.text.CastError` or
 :class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`. The caller then runs the closures,

@@ -1,17 +1,17 @@
 """Compile mapping rules to closures and shapes.
 
-Inside a rule the order is fixed: ``from``, ``as``, ``table``, ``default``. A missing value is ``None``
-and takes the default. Three rejections differ: several values for one field, a value that no cast can
-convert, and a code that is in no table.
+Inside a rule the order is fixed: ``from``, ``as``, ``table``, ``default``. A missing value is
+``None`` and takes the default. Three rejections differ: several values for one field, a value that
+no cast can convert, and a code that is in no table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from gateway.config.connector import Connector, Stream, payload_format
+from gateway.config.connector import payload_format
 from gateway.config.expressions.compiler import (
     CompiledExpression,
     Context,
@@ -31,6 +31,12 @@ from gateway.harmonise.mapping.code_lookup import (
 )
 from gateway.harmonise.mapping.conversion import build_conversion, compile_cast, target_converter
 from gateway.harmonise.mapping.language_maps import language_map
+from gateway.harmonise.mapping.rule_context import (
+    RuleContext,
+    RuleProblem,
+    expected_rule_form,
+    inherit_options,
+)
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
     Conversion,
@@ -44,40 +50,9 @@ from gateway.harmonise.mapping.rule_functions import (
     observed_by,
 )
 from gateway.harmonise.pseudonyms import pseudonymiser
-from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values import casts, dates
 from gateway.harmonise.values import text as scalars
 from gateway.harmonise.values.text import CastError
-
-
-@dataclass(frozen=True, slots=True)
-class RuleProblem:
-    """A mistake in a rule, found while compiling. ``place`` is relative to the stream."""
-
-    code: str
-    place: tuple[str | int, ...]
-    message: str
-    column: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RuleContext:
-    """What the rules of one stream have in common."""
-
-    connector: Connector
-    stream: Stream
-    tables: Tables | None
-    key: bytes
-
-    @property
-    def title(self) -> str:
-        """Connector and stream."""
-        return f"{self.connector.connector}.{next(name for name, stream in self.connector.streams.items() if stream is self.stream)}"
-
-    @property
-    def nulls(self) -> frozenset[str]:
-        """Texts that mean nothing is known."""
-        return frozenset({"", *(text.strip() for text in self.stream.null_values)})
 
 
 class RuleCompiler:
@@ -166,13 +141,8 @@ class RuleCompiler:
                 f"'{name}' carries a pseudonym; write pseudonym: KIND instead of basis",
             )
         if target.path[-1] == "esi" and rule.pseudonym:
-            self._problem(
-                "personal-field",
-                place,
-                f"'{name}' is an identifier that others know; write basis: WHY IT MAY LEAVE instead",
-            )
-
-    # one rule -----------------------------------------------------------------------------------------------------
+            message = f"'{name}' is an identifier that others know; write basis: WHY IT MAY LEAVE"
+            self._problem("personal-field", place, f"{message} instead")
 
     def _rule(
         self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
@@ -195,14 +165,14 @@ class RuleCompiler:
         if rule.first_of is not None:
             return rule_functions.first_of(
                 [
-                    self._rule(_inherit(inner, rule), target, (*place, "first_of", index))
+                    self._rule(inherit_options(inner, rule), target, (*place, "first_of", index))
                     for index, inner in enumerate(rule.first_of)
                 ]
             )
         if rule.each is not None:
             return self._compile_list(rule, target, place)
         if target.value_type in {"struct", "structs", "dictionary"}:
-            self._problem("wrong-rule", place, _expected_rule_form(target))
+            self._problem("wrong-rule", place, expected_rule_form(target))
             return CompiledRule(no_value)
         if rule.languages is not None:
             if target.value_type != "languages":
@@ -312,7 +282,7 @@ class RuleCompiler:
             if target.value_type == "languages" and isinstance(value, dict):
                 return {str(tag): scalars.read_text(text) for tag, text in value.items()}
             if target.value_type in {"struct", "structs", "dictionary", "languages"}:
-                self._problem("wrong-rule", place, _expected_rule_form(target))
+                self._problem("wrong-rule", place, expected_rule_form(target))
                 return None
             return target_converter(target, self.zone)(value)
         except CastError as error:
@@ -349,32 +319,25 @@ class RuleCompiler:
             self.around.tables, connector.country, table, name, reference_date_paths(rule.at)
         )
         if not remote.exists:
-            self._problem(
-                "unknown-table",
-                (*place, "table"),
-                f"'{table}' is neither under tables nor in mappings/{connector.country.lower()}.yaml; add it",
-            )
+            file = f"mappings/{connector.country.lower()}.yaml"
+            message = f"'{table}' is neither under tables nor in {file}; add it"
+            self._problem("unknown-table", (*place, "table"), message)
         return remote
 
     def _check_date_target(self, rule: MappingRule, place: tuple[str | int, ...]) -> None:
         """Check that ``at`` names a date field."""
         if rule.at is None:
             return
+        at = (*place, "at")
         try:
             if find_target(self.record_type, rule.at).value_type not in {"date", "datetime"}:
-                self._problem(
-                    "wrong-rule",
-                    (*place, "at"),
-                    f"'{rule.at}' is no day; name a target that is a date",
-                )
+                message = f"'{rule.at}' is no day; name a target that is a date"
+                self._problem("wrong-rule", at, message)
             elif rule.table in self.around.connector.tables:
-                self._problem(
-                    "wrong-rule",
-                    (*place, "at"),
-                    "a table of this file is the same on every day; leave at out",
-                )
+                message = "a table of this file is the same on every day; leave at out"
+                self._problem("wrong-rule", at, message)
         except UnknownTarget as error:
-            self._problem("unknown-field", (*place, "at"), str(error))
+            self._problem("unknown-field", at, str(error))
 
     def _compile_join(
         self, rule: MappingRule, conversion: Conversion, place: tuple[str | int, ...]
@@ -485,28 +448,3 @@ class RuleCompiler:
 
 
 _BUILT_IN_NAMES = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})
-
-
-def _expected_rule_form(target: TargetField) -> str:
-    name = ".".join(target.path)
-    return {
-        "struct": f"'{name}' has parts; write {name}.PART: EXPR, one line a part",
-        "structs": f"'{name}' is a list of items; write {{each: EXPR, map: {{…}}}}",
-        "dictionary": f"'{name}' has named entries; write {name}.NAME: EXPR",
-        "languages": f"'{name}' is a text a language; write {name}.en: or {{languages: …}}",
-    }.get(target.value_type, f"'{name}' cannot be filled so")
-
-
-def _inherit(inner: MappingRule, outer: MappingRule) -> MappingRule:
-    """Return a rule of ``first_of`` with the conversion, table and protection of the outer rule.
-
-    A setting of the inner rule takes precedence.
-    """
-    changes = {
-        name: getattr(outer, name)
-        for name in ("as_", "table", "at", "pseudonym", "basis")
-        if getattr(inner, name) is None and getattr(outer, name)
-    }
-    if inner.const is not None:
-        changes = {name: value for name, value in changes.items() if name in {"pseudonym", "basis"}}
-    return inner.model_copy(update=changes) if changes else inner

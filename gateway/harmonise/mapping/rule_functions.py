@@ -1,8 +1,8 @@
 """Define each rule as a closure and as a shape for the code generator.
 
 The closures define the meaning of the connector language and accept each possible value. A shape
-describes only the most common case. :mod:`gateway.harmonise.mapping.code_generator` writes that case
-inline and calls the closure for all others.
+describes only the most common case. :mod:`gateway.harmonise.mapping.code_generator` writes that
+case inline and calls the closure for all others.
 """
 
 from __future__ import annotations
