@@ -1,7 +1,11 @@
-"""Try a connector file without Kafka: syntax → shape → names → expressions → envelope → inline tests → coverage.
+"""Check a connector file without Kafka.
 
-A mistake does not hide the others: what is wrong is left out and the rest is checked. Tests run for streams without mistakes, so
-that no finding is only the consequence of another.
+The checks run in a fixed order. They read the syntax, the shape, the names, the expressions,
+the SOAP requests and the inline tests. The last check looks for fields without a rule.
+
+One mistake does not hide the others, because each check skips the faulty parts of the file.
+Inline tests run only for streams without an error. No finding is therefore a consequence of
+another finding.
 """
 
 from __future__ import annotations
@@ -17,26 +21,28 @@ from gateway.harmonise.tables.compiled_tables import Tables
 
 
 def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
-    """Return everything that is wrong or odd about a connector file; without an error it may be plugged in.
+    """Return all findings about a connector file, sorted by line and column.
 
-    Without ``tables``, levels and credits are not judged and tests that need them fail.
+    The gateway accepts the file when no finding has the severity ``error``. Without ``tables``,
+    levels and credits are not checked, and the tests that need them fail.
     """
     return check_document(read_yaml(path), tables)
 
 
 def check_document(document: YamlDocument, tables: Tables | None = None) -> list[Finding]:
-    """As :func:`check`, for a document that was read already."""
-    connector, found = build_connector(document, partially=True)
+    """Return all findings about a document that the caller has already read."""
+    connector, all_findings = build_connector(document, partially=True)
     if connector is not None:
         for stage in (references.findings, compile_check.findings, soap_requests.findings):
-            found += stage(connector, document, tables)
-        sound = _without_broken_streams(connector, found)
+            all_findings += stage(connector, document, tables)
+        sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
-            found += run_tests.findings(sound, document, tables)
-        if not _errors(found):
-            found += unmapped_fields.findings(connector, document, tables)
+            all_findings += run_tests.findings(sound, document, tables)
+        if not _errors(all_findings):
+            all_findings += unmapped_fields.findings(connector, document, tables)
     unique = {
-        (finding.line, finding.column, finding.code, finding.message): finding for finding in found
+        (finding.line, finding.column, finding.code, finding.message): finding
+        for finding in all_findings
     }
     return sorted(unique.values(), key=lambda finding: (finding.line, finding.column))
 
@@ -46,25 +52,28 @@ def _errors(findings: list[Finding]) -> list[Finding]:
 
 
 def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Connector | None:
-    """Return the connector with the streams that have no mistake and read no table that has one, or ``None``."""
+    """Return the connector with its sound streams alone, or ``None`` without such a stream.
+
+    A stream is sound when neither the stream nor a table that it reads has an error.
+    """
     places = [finding.path.split(".") for finding in _errors(findings)]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
-    left = {
+    sound_streams = {
         name: stream
         for name, stream in connector.streams.items()
         if name not in broken and not tables & unmapped_fields.referenced_tables(stream)
     }
-    if ["soap", "wsdl"] in places:  # no exchange can be played without it
-        left = {
+    if ["soap", "wsdl"] in places:  # an exchange test needs the WSDL file
+        sound_streams = {
             name: stream.model_copy(
                 update={"tests": tuple(test for test in stream.tests if test.exchange is None)}
             )
-            for name, stream in left.items()
+            for name, stream in sound_streams.items()
         }
-    if not left:
+    if not sound_streams:
         return None
-    return connector.with_streams(left)
+    return connector.with_streams(sound_streams)
 
 
 __all__ = ["check", "check_document"]

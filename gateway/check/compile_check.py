@@ -1,4 +1,4 @@
-"""See whether all expressions compile, and all rules fill a target they can fill."""
+"""Check that all expressions compile and that each rule fits its target."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from gateway.errors import Finding
 from gateway.harmonise.rule_findings import finding_at, rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
 
+LocatedExpression = tuple[DocumentPath, PayloadKind, str]
+"""The place of an expression inside its stream, the format it reads, and its text."""
+
 
 def findings(
     connector: Connector, document: YamlDocument, tables: Tables | None
 ) -> Iterator[Finding]:
-    """Give every expression that cannot work and every rule that does not fit."""
+    """Yield a finding for each expression that does not compile and each rule that does not fit."""
     namespaces = connector.protocol.namespaces
-    for index, answer in enumerate(connector.protocol.replies):
-        if answer.when.path:
+    for index, reply in enumerate(connector.protocol.replies):
+        if reply.when.path:
             kind: PayloadKind = (
                 "xml"
                 if connector.soap
@@ -28,7 +31,7 @@ def findings(
                 document,
                 (_block(connector), "replies", index, "when", "path"),
                 kind,
-                answer.when.path,
+                reply.when.path,
                 namespaces,
             )
     if (auth := getattr(connector.protocol, "auth", None)) and auth.login:
@@ -37,8 +40,8 @@ def findings(
         )
     for name, stream in connector.streams.items():
         place: DocumentPath = ("streams", name)
-        for where, kind, text in _stream(connector, stream):
-            yield from _compile_or_finding(document, (*place, *where), kind, text, namespaces)
+        for inner, kind, text in _stream_expressions(connector, stream):
+            yield from _compile_or_finding(document, (*place, *inner), kind, text, namespaces)
     yield from rule_findings(connector, document, tables)
 
 
@@ -49,14 +52,24 @@ def _block(connector: Connector) -> str:
 
 
 def listing_payload_format(connector: Connector, stream: Stream) -> PayloadKind:
-    """Return what expressions about the first reply read; a second request may read something else."""
+    """Return the format of the first reply of a stream.
+
+    A second request (``expand``) may return another format.
+    """
     return payload_format(connector, stream.model_copy(update={"expand": None}))
 
 
-def _stream(
-    connector: Connector, stream: Stream
-) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:
+def _stream_expressions(connector: Connector, stream: Stream) -> Iterator[LocatedExpression]:
     record, listed = payload_format(connector, stream), listing_payload_format(connector, stream)
+    yield from _record_expressions(stream, listed, record)
+    yield from _paging(stream, listed)
+    yield from _request_expressions(stream, listed, record)
+
+
+def _record_expressions(
+    stream: Stream, listed: PayloadKind, record: PayloadKind
+) -> Iterator[LocatedExpression]:
+    """Yield the expressions that select records and read their metadata."""
     records = (stream.records,) if isinstance(stream.records, str) else stream.records
     for index, text in enumerate(records):
         yield (
@@ -73,7 +86,12 @@ def _stream(
             yield (key,), record, text
     if stream.deleted and stream.deleted.path:
         yield ("deleted", "path"), record, stream.deleted.path
-    yield from _paging(stream, listed)
+
+
+def _request_expressions(
+    stream: Stream, listed: PayloadKind, record: PayloadKind
+) -> Iterator[LocatedExpression]:
+    """Yield the expressions of the cursor, of the second request and of the export."""
     if stream.cursor and stream.cursor.feed:
         yield ("cursor", "feed", "position"), listed, stream.cursor.feed.position
         if stream.cursor.feed.operation:
@@ -90,7 +108,7 @@ def _stream(
             yield ("export", key), "json", getattr(export, key)
 
 
-def _paging(stream: Stream, kind: PayloadKind) -> Iterator[tuple[DocumentPath, PayloadKind, str]]:
+def _paging(stream: Stream, kind: PayloadKind) -> Iterator[LocatedExpression]:
     paging = stream.paging
     for name in ("next_url", "cursor", "page_number", "offset"):
         block = getattr(paging, name)

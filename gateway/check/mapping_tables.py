@@ -1,4 +1,7 @@
-"""What is wrong with a directory of mapping files: what the model cannot see because it takes two rows, or two files, to see it."""
+"""Check a directory of mapping files.
+
+The data model validates each row on its own. This module compares several rows or several files.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from gateway.errors import Finding
 
 
 def check_mappings(directory: Path | str) -> list[Finding]:
-    """Return every finding about the mapping files of a directory, in order of file and line."""
+    """Return all findings about the mapping files of a directory, sorted by file and line."""
     findings: list[Finding] = []
     systems: dict[str, str] = {}
     paths = list(mapping_files(directory))
@@ -39,8 +42,8 @@ def check_mappings(directory: Path | str) -> list[Finding]:
             )
         ]
     for path in paths:
-        mapping, document, said = read_mapping(path)
-        findings += said
+        mapping, document, file_findings = read_mapping(path)
+        findings += file_findings
         if mapping is not None:
             findings += _file(path, mapping, document, systems)
     return sorted(findings, key=lambda finding: (finding.file, finding.line, finding.column))
@@ -58,7 +61,7 @@ def _file(
     for code in (mapping.country, *mapping.also):
         if code in systems:
             yield document.make_finding(
-                "country-twice", ("country",), f"{code} stands in {systems[code]} already; keep one"
+                "country-twice", ("country",), f"{systems[code]} already maps {code}; keep one"
             )
         systems.setdefault(code, path.name)
     for key, framework in mapping.frameworks.items():
@@ -91,7 +94,7 @@ def _row(
         yield document.make_finding(
             "no-source",
             place,
-            f"level {level.level} names no source, nor does its version; say who states it",
+            f"level {level.level} has no source, and neither has its version; add a source",
         )
     if level.eqf is None:
         return
@@ -99,7 +102,7 @@ def _row(
         *RELATIONS_WITH_LEVEL,
         "indirect",
         "unused",
-    }:  # those two may say where a level would stand; nothing is published from it
+    }:  # rows of these two relations may state an EQF level, but the gateway never publishes it
         yield document.make_finding(
             "eqf-not-allowed",
             (*place, "eqf"),
@@ -123,15 +126,18 @@ def _row(
 def _check_levels_ascend(
     version: FrameworkVersion, document: YamlDocument, place: DocumentPath
 ) -> Iterator[Finding]:
-    highest, where = 0, ""
+    highest, highest_level = 0, ""
     for index, level in enumerate(version.levels):
         if level.eqf is None:
             continue
         if level.eqf < highest:
-            text = f"level {level.level} states EQF {level.eqf} after level {where} stated EQF {highest}; rows stand from low to high"
+            text = (
+                f"level {level.level} states EQF {level.eqf} after level {highest_level} "
+                f"stated EQF {highest}; sort the rows from low to high"
+            )
             yield document.make_finding("falling-level", (*place, "levels", index), text)
         else:
-            highest, where = level.eqf, level.level
+            highest, highest_level = level.eqf, level.level
 
 
 def _validity(row: ValidityPeriod, version: ValidityPeriod | None = None) -> tuple[date, date]:
@@ -155,7 +161,8 @@ def _overlaps(
                         yield document.make_finding(
                             "overlap",
                             here,
-                            f"level {text} already holds on these days in line {line}; keep the days apart",
+                            f"level {text} is already valid on these days in line {line}; "
+                            "make the periods disjoint",
                         )
                 seen.setdefault(text, []).append((start, end, here))
 
@@ -166,7 +173,10 @@ def _gaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> 
     )
     for (_, end, _), (start, _, number) in pairwise(spans):
         if end < date.max and start > end + timedelta(days=1):
-            text = f"no version holds from {end + timedelta(days=1)} to {start - timedelta(days=1)}; close the gap, or say why in a note"
+            text = (
+                f"no version is valid from {end + timedelta(days=1)} to "
+                f"{start - timedelta(days=1)}; close the gap, or explain it in a note"
+            )
             yield document.make_finding(
                 "gap", (*place, "versions", number), text, severity="warning"
             )
@@ -186,7 +196,7 @@ def _concepts(
                 yield document.make_finding(
                     "concept-twice",
                     here,
-                    f"level {text} has this EU concept, too, at another EQF level; check both",
+                    f"level {text} has the same EU concept at another EQF level; check both",
                 )
 
 
@@ -201,7 +211,10 @@ def _check_ambiguous_numbers(mapping: Mapping, document: YamlDocument) -> Iterat
                     owners.setdefault(level.level, set()).add(key)
     shared = sorted(text for text, keys in owners.items() if len(keys) > 1)
     if shared:
-        text = f"several frameworks have level {shared[0]}; add bare_numbers: framework_required, so that the reader is told"
+        text = (
+            f"several frameworks have level {shared[0]}; add bare_numbers: framework_required, "
+            "so that the gateway rejects a number without a framework"
+        )
         yield document.make_finding("bare-numbers", ("frameworks",), text)
 
 
@@ -215,21 +228,27 @@ def _credits(units: tuple[CreditUnit, ...], document: YamlDocument) -> Iterator[
                 yield document.make_finding(
                     "unit-twice",
                     ("credits", index, "unit"),
-                    f"{unit.unit} stands in row {number + 1} already; keep one",
+                    f"row {number + 1} already has the unit {unit.unit}; keep one",
                 )
             elif (
                 not apart
                 and unit.per_year == other.per_year
                 and {unit.unit, *unit.also} & {other.unit, *other.also}
             ):
-                text = f"shares a name with {other.unit}, on the same days, in the same sector: nothing tells them apart"
+                text = (
+                    f"shares a name with {other.unit} on the same days in the same sector; "
+                    "make the names differ"
+                )
                 yield document.make_finding(
                     "units-alike", ("credits", index, "unit"), text, severity="warning"
                 )
 
 
 def is_mapping_folder(path: Path) -> bool:
-    """Tell whether a directory holds mapping files rather than connector files, so that one command checks both."""
+    """Return whether a directory holds mapping files rather than connector files.
+
+    ``gateway check`` uses the answer because it accepts both kinds of directory.
+    """
     first = next(mapping_files(path), None) if path.is_dir() else None
     value = read_yaml(first).value if first else None
     return isinstance(value, dict) and "connector" not in value and "country" in value
