@@ -1,4 +1,8 @@
-"""See whether the names in a connector file mean something: its own name, files beside it, tables, loops, placeholders."""
+"""Check the names in a connector file.
+
+The checks cover the file's own name, the files next to it, tables, streams, frameworks, decoders
+and placeholders.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from gateway.harmonise.tables.levels import NoLevel, NoLevelReason
 def findings(
     connector: Connector, document: YamlDocument, tables: Tables | None
 ) -> Iterator[Finding]:
-    """Give what is named and is not there, and what is there and never used."""
+    """Yield a finding for each name without a target and each placeholder that no request uses."""
     stem = Path(document.file).stem
     if Path(document.file).suffix in {".yaml", ".yml"} and stem != connector.connector:
         yield document.make_finding(
@@ -47,7 +51,7 @@ def findings(
         yield document.make_finding(
             "missing-file",
             ("soap", "wsdl"),
-            f"{block.wsdl} is not beside this file; put it there",
+            f"{block.wsdl} is not next to this file; add it",
             key=False,
         )
     for name, stream in connector.streams.items():
@@ -102,7 +106,7 @@ def _stream(
 
 
 def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:
-    """Give every framework that a rule names, with its place."""
+    """Yield each framework that a rule names, with the place of the name."""
     pending: list[tuple[DocumentPath, Rules]] = [
         (("map",), stream.map),
         *((("kinds", name, "map"), kind.map) for name, kind in stream.kinds.items()),
@@ -120,13 +124,17 @@ def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:
 def _unknown_framework(
     connector: Connector, document: YamlDocument, tables: Tables | None, framework: str
 ) -> str:
-    """Say that the country's tables do not have a framework; nothing when they do, or when there are none to ask."""
+    """Return a message when the country's tables lack a framework, else an empty text.
+
+    Without tables the result is an empty text, too.
+    """
     if tables is None or connector.country != document.value.get("country"):
         return ""
-    answer = tables.level(connector.country, framework, "", None)
-    if not (isinstance(answer, NoLevel) and answer.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
+    level = tables.level(connector.country, framework, "", None)
+    if not (isinstance(level, NoLevel) and level.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
         return ""
-    return f"is not in mappings/{connector.country.lower()}.yaml; it has {', '.join(answer.frameworks) or 'none'}"
+    available = ", ".join(level.frameworks) or "none"
+    return f"is not in mappings/{connector.country.lower()}.yaml; it has {available}"
 
 
 def _files(
@@ -139,13 +147,13 @@ def _files(
             yield document.make_finding(
                 "missing-file",
                 (*place, "schema", key),
-                f"{file} is not beside this file; put it there",
+                f"{file} is not next to this file; add it",
                 key=False,
             )
 
 
 def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:
-    """Give every request of a stream with its place."""
+    """Yield each request of a stream with its place inside the stream."""
     if stream.request:
         yield ("request",), stream.request
     if stream.paging.cursor and stream.paging.cursor.request:
@@ -164,7 +172,7 @@ def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:
 
 
 def walk_texts(value: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
-    """Give every text inside a value with its place."""
+    """Yield each text inside a nested value with its place."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):
@@ -196,13 +204,13 @@ def _placeholders(
             known |= set(party.variables)
     if stream.export:
         known |= set(stream.export.keep)
-    for where, request in walk_requests(stream):
+    for request_place, request in walk_requests(stream):
         for inner, text in _request_texts(request):
             for name in sorted(parse_template(text).names - known):
                 near = _suggest(name, known) or f"; known: {', '.join(sorted(known))}"
                 yield document.make_finding(
                     "unknown-placeholder",
-                    (*place, *where, *inner),
+                    (*place, *request_place, *inner),
                     f"{{{name}}} has no value{near}; for a brace itself write {{{{{name}}}}}",
                     key=False,
                 )
@@ -211,7 +219,10 @@ def _placeholders(
 def _check_required_placeholders(
     document: YamlDocument, stream: Stream, place: DocumentPath
 ) -> Iterator[Finding]:
-    """Give pages, windows and cursors that no request mentions: they would fetch the same reply for ever."""
+    """Yield a finding for each paging method or cursor whose placeholder no request holds.
+
+    Such a stream would fetch the same reply for ever.
+    """
     used = {
         name
         for _, request in walk_requests(stream)
@@ -223,7 +234,8 @@ def _check_required_placeholders(
             yield document.make_finding(
                 "unused-placeholder",
                 (*place, "paging"),
-                f"no request holds {{{min(names)}}}: every page would be the same one; put it into query or body",
+                f"no request holds {{{min(names)}}}, so every page would be the same; "
+                "put it into query or body",
             )
     cursor = stream.cursor
     if stream.request is None or cursor is None:
@@ -232,7 +244,8 @@ def _check_required_placeholders(
         yield document.make_finding(
             "unused-placeholder",
             (*place, "cursor"),
-            "no request holds {since}: every poll would read everything; use it, or say cursor: scan",
+            "no request holds {since}, so every poll would read everything; "
+            "use it, or write cursor: scan",
         )
     if cursor.field and stream.changed_at is None:
         yield document.make_finding(

@@ -1,4 +1,8 @@
-"""Findings for people (text with a caret), for programs (JSON), for pull requests (GitHub) and for code scanning (SARIF)."""
+"""Format findings for people, programs, pull requests and code scanning.
+
+People read text with a caret under the column. Programs read JSON. GitHub shows workflow commands
+in a pull request, and code scanning reads SARIF.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,15 @@ Format = Literal["text", "json", "github", "sarif"]
 
 
 def format_findings(findings: Sequence[Finding], form: Format = "text") -> str:
-    """Return the findings in a form."""
+    """Return the findings in the given format."""
     return {"text": text, "json": as_json, "github": github, "sarif": sarif}[form](findings)
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """One line a finding, the source line, and a caret under the column."""
+    """Return one line for each finding.
+
+    The source line follows, with a caret under the column, when the file is readable.
+    """
     sources: dict[str, list[str]] = {}
     lines: list[str] = []
     for finding in findings:
@@ -46,18 +53,25 @@ def _source(file: str) -> list[str]:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """Return a JSON array."""
+    """Return the findings as a JSON array of objects."""
     return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
 
 
 def github(findings: Sequence[Finding]) -> str:
-    """Return workflow commands that annotate a pull request."""
+    """Return GitHub workflow commands that annotate a pull request."""
     levels = {"error": "error", "warning": "warning"}
     return "\n".join(
-        f"::{levels.get(finding.severity, 'notice')} file={_escape_property(finding.file)},line={finding.line or 1},col={finding.column or 1},"
-        f"title={_escape_property(finding.code)}::{_escape_data((finding.path + ': ' if finding.path else '') + finding.message)}"
+        f"::{levels.get(finding.severity, 'notice')} "
+        f"file={_escape_property(finding.file)},"
+        f"line={finding.line or 1},"
+        f"col={finding.column or 1},"
+        f"title={_escape_property(finding.code)}::{_escape_data(_message_with_path(finding))}"
         for finding in findings
     )
+
+
+def _message_with_path(finding: Finding) -> str:
+    return f"{finding.path}: {finding.message}" if finding.path else finding.message
 
 
 def _escape_data(value: str) -> str:
@@ -69,13 +83,13 @@ def _escape_property(value: str) -> str:
 
 
 def sarif(findings: Sequence[Finding]) -> str:
-    """Return SARIF 2.1.0."""
+    """Return the findings as a SARIF 2.1.0 log."""
     levels = {"error": "error", "warning": "warning"}
     results = [
         {
             "ruleId": finding.code,
             "level": levels.get(finding.severity, "note"),
-            "message": {"text": (finding.path + ": " if finding.path else "") + finding.message},
+            "message": {"text": _message_with_path(finding)},
             "locations": [
                 {
                     "physicalLocation": {

@@ -1,4 +1,8 @@
-"""Run the tests inside a connector file: a payload and its record or rejection, or an exchange and what arrives."""
+"""Run the inline tests of a connector file.
+
+A payload test compares the outcome of one payload with an expected record, rejection or
+withholding. An exchange test compares the records that arrive from a series of replies.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,11 @@ from gateway.render.render import render
 def findings(
     connector: Connector, document: YamlDocument, tables: Tables | None
 ) -> Iterator[Finding]:
-    """Give every test that does not come out as it says, every stream that nothing is published of, and ids that two streams share."""
+    """Yield the findings of all inline tests.
+
+    A finding states a failed test, a stream whose test records are all unpublishable, or a native
+    id that two streams share. Nothing is yielded when the connector's rules do not compile.
+    """
     try:
         harmonise = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)
     except ConfigError:
@@ -54,43 +62,57 @@ def findings(
                 if raw is not None and isinstance(outcome, Accepted):
                     accepted.append((raw, outcome))
                 ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
-            if shared := next((one for one in ids if streams.setdefault(one, name) != name), None):
-                text = f"'{shared}' is a record of {streams[shared]}, too, and ids are one space in a connector: each would replace the other"
+            if shared := next((id_ for id_ in ids if streams.setdefault(id_, name) != name), None):
+                text = (
+                    f"'{shared}' is also a record of {streams[shared]}; all streams of a connector "
+                    "share one space of ids, so each record would replace the other"
+                )
                 yield document.make_finding(
                     "shared-id",
                     place,
-                    f"{text}; make them differ: id: [\"'{name}'\", EXPR]",
+                    f"{text}. Make the ids differ: id: [\"'{name}'\", EXPR]",
                     severity="warning",
                 )
-        refused = [_unpublishable_reason(connector, stream, *one) for one in accepted]
-        if refused and all(refused):
-            yield _nothing_published(
-                document, name, stream, next(one for one in refused if one is not None)
-            )
+        rejections = [_unpublishable_reason(connector, stream, *pair) for pair in accepted]
+        if rejections and all(rejections):
+            first = next(rejection for rejection in rejections if rejection is not None)
+            yield _nothing_published(document, name, stream, first)
 
 
-def _nothing_published(document: YamlDocument, name: str, stream: Stream, why: Rejected) -> Finding:
-    """Say what all of a stream's records lack if no rule fills it, or what only its tests may lack."""
+def _nothing_published(
+    document: YamlDocument, name: str, stream: Stream, rejection: Rejected
+) -> Finding:
+    """Return the finding about a stream whose test records are all unpublishable.
+
+    The finding is a warning when no rule fills the missing field, because then every record lacks
+    it. Otherwise it is a note, because perhaps only the test records lack the field.
+    """
     mapped = {
         target.partition(".")[0]
         for rules in (stream.map, *(kind.map for kind in stream.kinds.values()))
         for target in rules
     }
-    said = f"{why.reason} at {why.field}{f' ({why.detail})' if why.detail else ''}"
-    if why.field.partition(".")[0] not in mapped:
-        text = f"every such record will be rejected as {said}, which no rule fills; map it"
+    detail = f" ({rejection.detail})" if rejection.detail else ""
+    reason = f"{rejection.reason} at {rejection.field}{detail}"
+    if rejection.field.partition(".")[0] not in mapped:
+        text = (
+            f"every such record will be rejected as {reason}; no rule fills this field, so map it"
+        )
         return document.make_finding(
             "unpublished", ("streams", name, "map"), text, severity="warning"
         )
-    text = f"no record of these tests could be published: {said}; show one that can"
+    text = (
+        f"no record of these tests could be published: {reason}; "
+        "add a test with a publishable record"
+    )
     return document.make_finding("unpublished", ("streams", name, "tests"), text, severity="note")
 
 
 def _unpublishable_reason(
     connector: Connector, stream: Stream, raw: RawRecord, accepted: Accepted
 ) -> Rejected | None:
-    """Return why a harmonised record becomes no document, ``None`` when it becomes one."""
-    made = render(
+    """Return the rejection of an unpublishable record, or ``None`` when it becomes a document."""
+    result = render(
         accepted,
         raw,
         template=stream.iri,
@@ -98,14 +120,18 @@ def _unpublishable_reason(
         at=datetime(2026, 1, 1, tzinfo=UTC),
         audience_key=CHECK_KEY,
     )
-    return made if isinstance(made, Rejected) else None
+    return result if isinstance(result, Rejected) else None
 
 
 def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> RawRecord:
-    """Return the raw record a test gives, with id, kind and time read from it as fetching would."""
-    stream = connector.streams[name].model_copy(
-        update={"id_key": None}
-    )  # a test shows ids as they are written
+    """Return the raw record of a test.
+
+    The native id, kind and change time come from the payload, as they do when the gateway fetches
+    a record. The ``native_id`` and ``kind`` of the test take precedence. Raises
+    :class:`PayloadError` when the payload is not in the stream's format.
+    """
+    # A test shows native ids as the registry writes them, without a keyed pseudonym.
+    stream = connector.streams[name].model_copy(update={"id_key": None})
     kind = payload_format(connector, stream)
     if isinstance(example.given, str) and kind == "xml":
         body = example.given.strip().encode()
@@ -126,19 +152,19 @@ def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> 
         lambda secret: f"secret {secret}".encode(),
     )
     document = Payload(kind, node, "")
-    made = next(
+    raw = next(
         selector.to_raw_records(
             SelectedNode(document.kind, node, node, node, dict(example.context))
         )
     )
-    changes: dict[str, Any] = {} if made.body is None else {"body": body}
+    changes: dict[str, Any] = {} if raw.body is None else {"body": body}
     if example.native_id is not None:
         changes["native_id"] = example.native_id
-    elif made.native_id.startswith("?") and not made.body:
+    elif raw.native_id.startswith("?") and not raw.body:
         changes["native_id"] = "test"
     if example.kind:
         changes["kind"] = example.kind
-    return msgspec.structs.replace(made, **changes)
+    return msgspec.structs.replace(raw, **changes)
 
 
 def _harmonise_test(
@@ -154,13 +180,19 @@ def _harmonise_test(
 def compare(
     connector: Connector, name: str, example: InlineTest, outcome: Outcome
 ) -> Iterator[tuple[DocumentPath, str]]:
-    """Give each difference between what a test expects and what came out, with its place inside the test."""
+    """Yield each difference between a test and its outcome.
+
+    A difference is its place inside the test and a message.
+    """
     if example.expect_rejected is not None:
         expected = example.expect_rejected
         if not isinstance(outcome, Rejected):
             yield (
                 ("expect_rejected",),
-                f"expected a rejection with reason {expected.reason}, got {_describe_outcome(outcome)}",
+                (
+                    f"expected a rejection with reason {expected.reason}, "
+                    f"got {_describe_outcome(outcome)}"
+                ),
             )
             return
         for key in ("reason", "field", "stage"):
@@ -175,7 +207,10 @@ def compare(
         if not isinstance(outcome, Withheld) or outcome.reason != example.expect_withheld:
             yield (
                 ("expect_withheld",),
-                f"expected to be withheld because of {example.expect_withheld}, got {_describe_outcome(outcome)}",
+                (
+                    f"expected to be withheld because of {example.expect_withheld}, "
+                    f"got {_describe_outcome(outcome)}"
+                ),
             )
         return
     key = "expect" if example.expect is not None else "expect_some"
@@ -186,26 +221,29 @@ def compare(
     record = to_plain_values(outcome.record)
     expected_record = example.expect if example.expect is not None else (example.expect_some or {})
     yield from (
-        ((key, *where), text)
-        for where, text in _differences(expected_record, record, (), pseudonyms)
+        ((key, *place), text)
+        for place, text in _differences(expected_record, record, (), pseudonyms)
     )
     if example.expect is not None:
         for field in record.keys() - example.expect.keys():
             yield (
                 (key,),
-                f"the record also has {field}: {_format_value(record[field])}; add it, or use expect_some",
+                (
+                    f"the record also has {field}: {_format_value(record[field])}; "
+                    "add it, or use expect_some"
+                ),
             )
 
 
 def to_plain_values(record: Any) -> dict[str, Any]:
-    """Return a record as plain values, without what is empty or says nothing."""
+    """Return a record as plain values, without empty values and default ``False`` flags."""
 
     def stripped(value: Any) -> Any:
         if isinstance(value, msgspec.Struct):
             return {
-                field.name: made
+                field.name: plain
                 for field in msgspec.structs.fields(value)
-                if (made := stripped(getattr(value, field.name))) not in (None, {}, [], "")
+                if (plain := stripped(getattr(value, field.name))) not in (None, {}, [], "")
                 and not (getattr(value, field.name) is False and field.default is False)
             }
         if isinstance(value, tuple | list):
@@ -236,12 +274,15 @@ def _differences(
                 f"{'.'.join(map(str, where))} has {len(actual)} items, expected {len(expected)}",
             )
             return
-        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            yield from _differences(one, other, (*where, index), pseudonyms)
+        for index, (wanted, item) in enumerate(zip(expected, actual, strict=True)):
+            yield from _differences(wanted, item, (*where, index), pseudonyms)
     elif not _equal(expected, actual, where, pseudonyms):
         yield (
             where,
-            f"{'.'.join(map(str, where))} is {_format_value(actual)}, expected {_format_value(expected)}",
+            (
+                f"{'.'.join(map(str, where))} is {_format_value(actual)}, "
+                f"expected {_format_value(expected)}"
+            ),
         )
 
 
@@ -249,8 +290,8 @@ _PSEUDONYM = re.compile(r"pseudonym\((.*)\)", re.DOTALL)
 
 
 def _equal(expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudonyms) -> bool:
-    if isinstance(expected, str) and (found := _PSEUDONYM.fullmatch(expected)):
-        return actual in pseudonyms.of(where, found[1])
+    if isinstance(expected, str) and (match := _PSEUDONYM.fullmatch(expected)):
+        return actual in pseudonyms.of(where, match[1])
     if expected is None:
         return actual in (None, False, {}, [])
     if expected is False:
@@ -274,7 +315,7 @@ def _equal(expected: Any, actual: Any, where: DocumentPath, pseudonyms: _Pseudon
 
 
 class _Pseudonyms:
-    """Pseudonyms under the key of tests, for what a test writes as ``pseudonym(value)``."""
+    """The pseudonyms of one stream under the test key, for ``pseudonym(value)`` in a test."""
 
     def __init__(self, connector: Connector, name: str) -> None:
         self._country = connector.country[:2]
@@ -282,7 +323,7 @@ class _Pseudonyms:
         self._rules: list[Rules] = [stream.map, *(kind.map for kind in stream.kinds.values())]
 
     def of(self, where: DocumentPath, value: str) -> set[str]:
-        """Return what the value becomes under each rule that may have filled the place."""
+        """Return the pseudonyms of a value under each rule that may have filled the place."""
         target = ".".join(str(part) for part in where if not isinstance(part, int))
         kinds = {
             kind
@@ -332,5 +373,6 @@ def _run_exchange_test(
         yield document.make_finding(
             "test-failed",
             (*place, "expect_ids"),
-            f"{example.name}: {', '.join(ids) or 'nothing'} arrive, expected {', '.join(example.expect_ids)}",
+            f"{example.name}: {', '.join(ids) or 'nothing'} arrive, "
+            f"expected {', '.join(example.expect_ids)}",
         )

@@ -1,4 +1,8 @@
-"""Write a connector file to start from. What a sample, a WSDL or an OpenAPI file tells is written down; what is guessed says TODO."""
+"""Write a first version of a connector file.
+
+A sample reply, a WSDL file or an OpenAPI file supplies the values. Every guessed or missing value
+has a TODO.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from gateway.harmonise.values.payload import PayloadError, json_value, xml_eleme
 _TITLE = re.compile(r"title|name|benamning|nimi|naam|label", re.IGNORECASE)
 _ID = re.compile(r"(^|[a-z_])(id|uuid|code|key|number)$", re.IGNORECASE)
 
+MAX_LIST_DEPTH = 2
+"""The number of dots from which on the path of an object is too deep to hold the records."""
+
 
 def write_connector(
     country: str,
@@ -27,16 +34,20 @@ def write_connector(
     wsdl: Path | None = None,
     openapi: Path | None = None,
 ) -> Path:
-    """Write ``<country>-<name>.yaml`` and return its path; never overwrites a file."""
+    """Write ``<country>-<name>.yaml`` and return its path.
+
+    Raises :class:`UsageError` when an argument is not valid or the file exists, and
+    :class:`StorageError` when the file cannot be written.
+    """
     country = country.upper()
     if not re.fullmatch(r"[A-Z]{2}(-[A-Z]{2,4})?", country):
-        raise UsageError(f"{country} is no country; give an ISO 3166-1 code, such as IE")
+        raise UsageError(f"{country} is not a country code; give an ISO 3166-1 code, such as IE")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"--name {name}: use lower case letters, digits and hyphens")
     connector = f"{country.lower()}-{name}"
     path = directory / f"{connector}.yaml"
     if path.exists():
-        raise UsageError(f"{path} is there already; give another --name or remove it")
+        raise UsageError(f"{path} already exists; give another --name or remove it")
     url, request = _address_and_request(protocol, openapi, wsdl)
     kind, records, record = _analyse_sample(sample, protocol)
     text = _connector_yaml(country, connector, protocol, url, request, kind, records, record, wsdl)
@@ -88,17 +99,20 @@ def _address_and_request(
 
 
 def _parameters(wsdl: Any, operation: str) -> dict[str, Any]:
-    """Return what the operation cannot do without, found by asking the WSDL until it is content."""
+    """Return the required parameters of an operation, each with the value "1".
+
+    The WSDL library reports one missing element at a time. Each attempt adds the reported element.
+    """
     body: dict[str, Any] = {}
     for _attempt in range(40):
         try:
             wsdl.build(operation, body)
         except ConfigError as error:
-            found = re.search(r"Missing element \w+ \(([\w.-]+)\)", str(error))
-            if not found:
+            missing = re.search(r"Missing element \w+ \(([\w.-]+)\)", str(error))
+            if not missing:
                 break
             here = body
-            *parents, last = found[1].split(".")[1:] or [found[1]]
+            *parents, last = missing[1].split(".")[1:] or [missing[1]]
             for part in parents:
                 inner = here.get(part)
                 here[part] = here = inner if isinstance(inner, dict) else {}
@@ -109,14 +123,14 @@ def _parameters(wsdl: Any, operation: str) -> dict[str, Any]:
 
 
 def _json_or_yaml(file: Path) -> dict[str, Any]:
-    made = read_yaml(file).value
-    if not isinstance(made, dict):
+    value = read_yaml(file).value
+    if not isinstance(value, dict):
         raise UsageError(f"{file}: not an OpenAPI document")
-    return made
+    return value
 
 
 def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
-    """Return payload kind, records expression, and the first record."""
+    """Return the payload format, the ``records`` expression and the first record of a sample."""
     if sample is None:
         return ("xml", "//TODO", None) if protocol == "soap" else ("json", "TODO", None)
     try:
@@ -136,7 +150,10 @@ def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
 
 
 def _longest_list(value: Any, path: str) -> tuple[str, Any]:
-    """Find the longest list of objects; the guess is written down for a person to judge."""
+    """Return the expression of the longest list of objects, and its first object.
+
+    The result is a guess, so the connector file marks it with a TODO.
+    """
     if isinstance(value, list):
         return (path or "[]"), next((item for item in value if isinstance(item, dict)), None)
     best: tuple[int, str, Any] = (0, "", value)
@@ -150,7 +167,7 @@ def _longest_list(value: Any, path: str) -> tuple[str, Any]:
                 and inner
                 and isinstance(inner[0], dict)
                 and len(inner) > best[0]
-                and place.count(".") < 2
+                and place.count(".") < MAX_LIST_DEPTH
             ):
                 best = (len(inner), spot, inner[0])
             elif isinstance(inner, dict):
@@ -173,12 +190,12 @@ def _from_xml(root: Any) -> tuple[str, str, Any]:
     for element in root.iter():
         if isinstance(element.tag, str) and len(element):
             counts.setdefault(element.tag, []).append(element)
-    tag, found = max(
-        ((tag, found) for tag, found in counts.items() if found[0] is not root),
+    tag, elements = max(
+        ((tag, elements) for tag, elements in counts.items() if elements[0] is not root),
         key=lambda pair: len(pair[1]) * min(len(pair[1][0]), 12),
         default=(root.tag, [root]),
     )
-    return "xml", f"//{_with_prefix(tag)}", found[0]
+    return "xml", f"//{_with_prefix(tag)}", elements[0]
 
 
 def _with_prefix(tag: str) -> str:
@@ -207,23 +224,26 @@ def _connector_yaml(
         "language: 1",
         f"connector: {connector}",
         f"country: {country}",
-        "title: TODO what the registry is called",
+        "title: TODO the name of the registry",
         "owner: {name: TODO, contact: TODO@registry.example}",
         "",
         f"{protocol}:",
         f'  url: {{production: "{url}"}}   # TODO acceptance: the test system',
         *([f"  wsdl: {wsdl.name}"] if wsdl else []),
         *spaces,
-        "  limits: {rate: 1/s, concurrency: 1, timeout: 30s}   # TODO what the registry allows",
+        "  limits: {rate: 1/s, concurrency: 1, timeout: 30s}   # TODO the limits of the registry",
         "",
         "streams:",
         "  records:   # TODO a name",
-        "    emits: qualification   # TODO credential, learning_opportunity, student_status, card, provider",
+        (
+            "    emits: qualification"
+            "   # TODO credential, learning_opportunity, student_status, card, provider"
+        ),
         "    every: 1d",
         "    request:",
         *request,
-        "    cursor: scan   # TODO field or window, when the registry can be asked what changed",
-        "    # TODO paging: when a reply is only a page",
+        "    cursor: scan   # TODO field or window, when the registry can list changes",
+        "    # TODO paging: when a reply holds one page of several",
         *(["    decode: xml"] if kind == "xml" and protocol != "soap" else []),
         f"    records: {json.dumps(records, ensure_ascii=False)}   # TODO guessed",
         f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
@@ -244,7 +264,10 @@ def _connector_yaml(
 
 
 def _titles(record: Any, fields: list[str]) -> list[str]:
-    """Return the field that looks like a title, and the lines that map it: a text, or an object whose keys are languages."""
+    """Return the field that looks like a title, and the lines that map it.
+
+    The field holds a text, or an object whose keys are languages.
+    """
     if isinstance(record, dict):
         for key, value in record.items():
             if (
@@ -255,18 +278,24 @@ def _titles(record: Any, fields: list[str]) -> list[str]:
             ):
                 return [
                     _quoted(key),
-                    f"      title: {{languages: {{object: {json.dumps(_quoted(key), ensure_ascii=False)}}}}}   # TODO guessed",
+                    (
+                        "      title: {languages: {object: "
+                        f"{json.dumps(_quoted(key), ensure_ascii=False)}}}}}   # TODO guessed"
+                    ),
                 ]
     title = next((field for field in fields if _TITLE.search(field) and "." not in field), "TODO")
     return [
         title,
-        f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, pick: first, default: TODO}}",
+        (
+            f"      title.en: {{from: {json.dumps(title, ensure_ascii=False)}, "
+            "pick: first, default: TODO}"
+        ),
         "      # TODO the language of the title; languages: for several",
     ]
 
 
 def _leaf_expressions(record: dict[str, Any]) -> list[str]:
-    """Return what an object holds as expressions, one level into what is nested."""
+    """Return the fields of an object as expressions, down to one nested level."""
     return [
         field
         for key, value in record.items()
@@ -279,7 +308,10 @@ def _leaf_expressions(record: dict[str, Any]) -> list[str]:
 
 
 def _fields(kind: str, record: Any) -> tuple[list[str], list[str], str]:
-    """Return the record's fields as expressions, the lines of a test that shows only one of them, and its namespace."""
+    """Return the record's fields as expressions, the ``given`` lines of a test, and its namespace.
+
+    The namespace is an empty text for JSON and for XML without a namespace.
+    """
     if record is None:
         if kind == "xml":
             return [], ["        given: '<TODO/>'"], ""

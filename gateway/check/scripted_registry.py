@@ -1,4 +1,8 @@
-"""Play the registry of an inline test: each request must be the next one the test names, and gets the answer it names."""
+"""Simulate the registry of an inline test.
+
+Each request of the stream must equal the next request of the test. The simulated registry then
+sends the reply that the test states for this request.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,14 @@ from gateway.fetch.offline_client import OfflineClient, Request, make_response
 from gateway.records import RawRecord
 
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
-"""Write a payload as a registry would."""
+"""Encode a payload as JSON bytes, with decimal numbers as JSON numbers."""
 
 
 class ExchangeFailed(Exception):
-    """The exchange did not go as the test says."""
+    """An exchange that differs from its test.
+
+    ``place`` is the place of the difference inside the test.
+    """
 
     def __init__(self, place: DocumentPath, message: str) -> None:
         super().__init__(message)
@@ -30,7 +37,11 @@ class ExchangeFailed(Exception):
 
 
 class ScriptedRegistry:
-    """The registry of one test."""
+    """The simulated registry of one test.
+
+    ``position`` counts the steps that requests have used. ``failure`` is the first difference
+    between a request and the test, or ``None``.
+    """
 
     def __init__(self, base: str, steps: tuple[ExchangeStep, ...]) -> None:
         self._base = urlsplit(base)
@@ -39,21 +50,21 @@ class ScriptedRegistry:
         self.failure: ExchangeFailed | None = None
 
     def __call__(self, request: Request) -> offline_client.Response:
-        """Answer one request."""
-        asked = self._describe_request(request)
+        """Return the reply to one request, or a reply with status 404 when the request differs."""
+        actual = self._describe_request(request)
         if self.position >= len(self._steps):
             return self._fail(
                 ExchangeFailed(
-                    ("exchange",), f"one request more than the test has answers for: {asked}"
+                    ("exchange",), f"the test has no reply for a further request: {actual}"
                 )
             )
         index, step = self.position, self._steps[self.position]
         self.position += 1
-        if _normalise(asked) != _normalise(step.request):
+        if _normalise(actual) != _normalise(step.request):
             return self._fail(
                 ExchangeFailed(
                     ("exchange", index, "request"),
-                    f"the request is {asked}, expected {step.request}",
+                    f"the request is {actual}, expected {step.request}",
                 )
             )
         body = request.content.decode("utf-8", "replace")
@@ -73,17 +84,19 @@ class ScriptedRegistry:
 
     def _describe_request(self, request: Request) -> str:
         parts = urlsplit(str(request.url))
-        here = f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
+        same_host = (
+            f"{parts.scheme}://{parts.netloc}" == f"{self._base.scheme}://{self._base.netloc}"
+        )
         path = (
             parts.path.removeprefix(self._base.path.rstrip("/")) or "/"
-            if here
+            if same_host
             else f"{parts.scheme}://{parts.netloc}{parts.path}"
         )
         return f"{request.method} {path}{'?' + parts.query if parts.query else ''}"
 
 
-def _normalise(spoken: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    method, _, target = spoken.partition(" ")
+def _normalise(request: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    method, _, target = request.partition(" ")
     path, _, query = target.partition("?")
     return method.upper(), path or "/", tuple(sorted(parse_qsl(query, keep_blank_values=True)))
 
@@ -105,7 +118,11 @@ def _build_response(response: Response) -> offline_client.Response:
 
 
 def without_credentials(connector: Connector, *, ids_as_written: bool = True) -> Connector:
-    """Return the connector without credentials, certificates and waiting: an exchange shows requests, not secrets."""
+    """Return the connector without credentials, certificates, rate limits and retries.
+
+    An exchange shows requests and no secrets. With ``ids_as_written``, native ids stay as the
+    registry writes them, without a keyed pseudonym.
+    """
     for name in ("rest", "soap", "file"):
         block = getattr(connector, name)
         if block is not None:
@@ -129,7 +146,10 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
 
 
 async def run_exchange(connector: Connector, name: str, example: InlineTest) -> list[RawRecord]:
-    """Return the raw records of an exchange; raises :class:`ExchangeFailed`."""
+    """Return the raw records that a stream reads from the replies of an exchange.
+
+    Raises :class:`ExchangeFailed` when the requests differ from the test or the stream stops.
+    """
     opened = without_credentials(connector)
     now = example.now or example.until or datetime(2026, 1, 1, tzinfo=UTC)
     cursor = connector.streams[name].cursor
@@ -157,6 +177,8 @@ async def run_exchange(connector: Connector, name: str, example: InlineTest) -> 
     if script.failure:
         raise script.failure
     if script.position < len(example.exchange or ()):
-        left = (example.exchange or ())[script.position]
-        raise ExchangeFailed(("exchange", script.position), f"the stream never asks {left.request}")
+        unused = (example.exchange or ())[script.position]
+        raise ExchangeFailed(
+            ("exchange", script.position), f"the stream never sends {unused.request}"
+        )
     return raws

@@ -50,7 +50,7 @@ MISTAKES = [
     ("to: \"{until:%Y-%m-%d}\", page: \"{page}\"}", "to: \"{until:%Y-%m-%d}\", page: 1}", "unused-placeholder", "{page}"),
     ("country: \"NO\"", "country: Norway", "bad-text", "ISO 3166"),
     ("connector: good", "connector: better", "wrong-name", "name both alike"),
-    ("wsdl: good.wsdl", "wsdl: god.wsdl", "missing-file", "put it there"),
+    ("wsdl: good.wsdl", "wsdl: god.wsdl", "missing-file", "next to this file"),
     ("connector: good", "connector: &name good", "anchor", "remove it"),
     ("owner: {name: Tests, contact: tests@example.org}\n", "", "missing-key", "add it"),
     ("language: 1", "language: 2", "unknown-word", "expected 1"),
@@ -142,7 +142,7 @@ def test_invalid_key_is_shown_and_other_streams_are_checked(
             [('      awarding_body.country: {const: "NO"}\n', ""), (', country: "NO"}', "}")],
             "note",
             "    tests:",
-            "show one that can",
+            "add a test with a publishable record",
         ),
         (
             [
@@ -208,7 +208,7 @@ def test_duplicate_id_of_two_streams_is_reported(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('expect_some: {id: "7"', 'expect_some: {id: "42"'))
     (finding,) = check(file, TABLES)
     assert (finding.code, finding.severity) == ("shared-id", "warning")
-    assert "'42' is a record of awards" in finding.message
+    assert "'42' is also a record of awards" in finding.message
 
 
 def test_unknown_paging_word_lists_the_known_ones(tmp_path: Path) -> None:

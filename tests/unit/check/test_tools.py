@@ -174,7 +174,7 @@ def test_new_file_passes_and_lists_open_decisions(
     assert "todo" in {finding.code for finding in findings}
     again = RUN.invoke(app, arguments)
     assert again.exception is not None
-    assert "is there already" in str(again.exception)
+    assert "already exists" in str(again.exception)
 
 
 def test_findings_are_written_in_every_format(connector: Path) -> None:
