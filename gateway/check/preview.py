@@ -131,7 +131,8 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
         for issue in outcome.provenance.issues:
             yield f"    issue {issue.code} at {issue.field}"
     elif isinstance(outcome, Rejected):
-        yield f"{raw.native_id}{kind}: rejected: {outcome.reason} at {outcome.field or outcome.stage}; {outcome.detail}"
+        place = outcome.field or outcome.stage
+        yield f"{raw.native_id}{kind}: rejected: {outcome.reason} at {place}; {outcome.detail}"
     else:
         yield f"{raw.native_id}{kind}: withheld: {outcome.reason}"
 
@@ -176,7 +177,7 @@ def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) 
     for name in [*before, *(name for name in after if name not in before)]:
         one, other = before.get(name), after.get(name)
         if one is None or other is None:
-            yield f"{name}: {'only in the new version' if one is None else 'only in the old version'}"
+            yield f"{name}: only in the {'new' if one is None else 'old'} version"
             continue
         first, second = _summarise(one), _summarise(other)
         changed = [
@@ -199,7 +200,6 @@ def _summarise(item: PreviewedRecord) -> dict[str, Any]:
     if isinstance(item.outcome, Accepted):
         return {"outcome": "accepted", **dict(flatten(to_plain_values(item.outcome.record)))}
     if isinstance(item.outcome, Rejected):
-        return {
-            "outcome": f"rejected: {item.outcome.reason} at {item.outcome.field or item.outcome.stage}"
-        }
+        place = item.outcome.field or item.outcome.stage
+        return {"outcome": f"rejected: {item.outcome.reason} at {place}"}
     return {"outcome": f"withheld: {item.outcome.reason}"}

@@ -68,10 +68,14 @@ class DocumentValidator:
         topic = topic_of(document)
         if not topic:
             return [
-                "not a document of any topic: expected a type of the learning model, or a schemaVersion"
+                (
+                    "not a document of any topic: "
+                    "expected a type of the learning model, or a schemaVersion"
+                )
             ]
         found = [
-            f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: {_without_values(error)}"
+            f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: "
+            f"{_without_values(error)}"
             for whole in self._schemas[topic].iter_errors(document)
             for error in _root_causes(whole)
         ]
@@ -188,8 +192,10 @@ def _without_values(error: Any) -> str:
         case "required":
             return f"misses {sorted(set(error.validator_value) - set(error.instance))}"
         case "additionalProperties":
-            return f"has fields that may not be there: {sorted(set(error.instance) - set(error.schema.get('properties', {})))}"
+            extra = sorted(set(error.instance) - set(error.schema.get("properties", {})))
+            return f"has fields that may not be there: {extra}"
         case "oneOf" | "anyOf":
             return f"matches none of {len(error.validator_value)} forms"
         case _:
-            return f"expected {error.validator} {json.dumps(error.validator_value, ensure_ascii=False)[:120]}"
+            expected = json.dumps(error.validator_value, ensure_ascii=False)[:120]
+            return f"expected {error.validator} {expected}"

@@ -1,6 +1,8 @@
-"""Write a record that was seen as a test into its connector file, with every personal value replaced by a fake of the same shape.
+"""Save a fetched record as an inline test of its connector file.
 
-What a rule reads and does not protect is kept; everything else, mapped or not, is replaced, because nobody said that it is harmless.
+The gateway replaces every personal value with a fake value of the same shape. It keeps the values
+that a rule reads and does not protect. It replaces all other values, mapped or not, because no
+rule declares them harmless.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from gateway.harmonise.values.payload import json_value, xml_element
 from gateway.records import Accepted, RawRecord, Rejected
 
 MAX_CODE_LENGTH = 3
-"""Texts this short are codes; they name nobody."""
+"""The longest text that counts as a code. A code identifies no person."""
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.*)", re.DOTALL)
 
 
 def save_test(
     file: Path, connector: Connector, stream: str, raw: RawRecord, tables: Tables | None
 ) -> int:
-    """Add the test and return its line."""
+    """Add the test at the end of the stream's tests and return its line."""
     test = build_test(connector, stream, raw, tables)
     document = read_yaml(file)
     line, column = document.position_of(("streams", stream, "tests"), key=True)
@@ -48,8 +50,8 @@ def save_test(
         end += 1
     while end > line and not lines[end - 1].strip():
         end -= 1
-    first = next((text for text in lines[line:end] if text.lstrip().startswith("- ")), None)
-    indent = len(first) - len(first.lstrip()) if first else column + 1
+    first_item = next((text for text in lines[line:end] if text.lstrip().startswith("- ")), None)
+    indent = len(first_item) - len(first_item.lstrip()) if first_item else column + 1
     yaml = YAML()
     yaml.width = 140
     out = io.StringIO()
@@ -62,7 +64,10 @@ def save_test(
 def build_test(
     connector: Connector, stream: str, raw: RawRecord, tables: Tables | None
 ) -> dict[str, Any]:
-    """Return a test, as plain YAML values, that shows the record without anybody's data."""
+    """Return a test of the record as plain YAML values, with fake values for personal data.
+
+    The harmonised fake record supplies the expected outcome.
+    """
     body, faked = _fake_record(connector, raw, tables)
     native_id = faked.get(raw.native_id, raw.native_id)
     context = {
@@ -70,8 +75,8 @@ def build_test(
         for name, value in raw.context.items()
         if name != "root"
     }
-    made = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
-    outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(made)
+    fake = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
+    outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(fake)
     test: dict[str, Any] = {"name": "TODO say what it shows"}
     if raw.media_type == "application/xml":
         root = xml_element(body)
@@ -85,7 +90,7 @@ def build_test(
         test["context"] = context
     test["native_id"] = native_id
     if isinstance(outcome, Accepted):
-        test["expect"] = _expected(connector, stream, outcome, made)
+        test["expect"] = _expected(connector, stream, outcome, fake)
     elif isinstance(outcome, Rejected):
         test["expect_rejected"] = {
             key: value for key in ("field", "reason") if (value := getattr(outcome, key))
@@ -96,7 +101,10 @@ def build_test(
 
 
 def raw_lines(connector: Connector, raw: RawRecord, tables: Tables | None) -> list[str]:
-    """Return the record as the registry served it, every personal value replaced, as lines for people."""
+    """Return the registry's record as indented lines, with every personal value replaced.
+
+    The result is empty when the record has no body.
+    """
     if raw.body is None:
         return []
     body, _ = _fake_record(connector, raw, tables)
@@ -116,9 +124,9 @@ def _expected(
         connector,
         None,
         pseudonym_key=CHECK_KEY,
-        on_value=lambda found, personal: protected.extend(
+        on_value=lambda values, personal: protected.extend(
             text_of(value).strip()
-            for value in found
+            for value in values
             if personal and not isinstance(value, dict | list)
         ),
     )(raw)
@@ -132,31 +140,31 @@ def _expected(
         pseudonym = pseudonymiser(CHECK_KEY, connector.country[:2], kind)
         sources |= {pseudonym(text): f"pseudonym({text})" for text in protected}
 
-    def spoken(value: Any) -> Any:
+    def with_pseudonym_sources(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: spoken(inner) for key, inner in value.items()}
+            return {key: with_pseudonym_sources(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [spoken(inner) for inner in value]
+            return [with_pseudonym_sources(inner) for inner in value]
         if isinstance(value, bool | int):
             return value
         text = value.isoformat() if hasattr(value, "isoformat") else str(value)
         return sources.get(text, text)
 
-    return spoken(to_plain_values(outcome.record))  # type: ignore[no-any-return]
+    return with_pseudonym_sources(to_plain_values(outcome.record))  # type: ignore[no-any-return]
 
 
 def _fake_record(
     connector: Connector, raw: RawRecord, tables: Tables | None
 ) -> tuple[bytes, dict[str, str]]:
-    open_, protected = set[str](), set[str]()
+    unprotected, protected = set[str](), set[str]()
 
-    def watch(found: list[Any], personal: bool) -> None:
-        for value in found:
+    def collect(values: list[Any], personal: bool) -> None:
+        for value in values:
             texts = _leaves(value)
-            (protected if personal else open_).update(texts)
+            (protected if personal else unprotected).update(texts)
 
-    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, on_value=watch)(raw)
-    harmless = (open_ | _values_the_stream_reads(connector, raw)) - protected
+    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, on_value=collect)(raw)
+    harmless = (unprotected | _values_the_stream_reads(connector, raw)) - protected
     faked: dict[str, str] = {}
 
     def replacements(text: str) -> str:
@@ -182,7 +190,11 @@ def _fake_record(
 
 
 def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:
-    """Return what the stream itself reads of a record: when it changed, its version and kind, its id unless that names a person."""
+    """Return the texts that the stream itself reads from a record.
+
+    They are the change time, the version, the kind and the native id. A native id that identifies
+    a person is left out.
+    """
     stream = connector.streams[raw.stream]
     kind = payload_format(connector, stream)
     node = xml_element(raw.body or b"") if kind == "xml" else json_value(raw.body or b"")
@@ -192,13 +204,13 @@ def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:
         stream.kind,
         *(stream.id if stream.id_key is None else ()),
     ]
-    found: set[str] = set()
+    values: set[str] = set()
     for text in filter(None, texts):
         for value in compile_expression(kind, text, connector.protocol.namespaces)(
             node, raw.context
         ):
-            found |= _leaves(value)
-    return found
+            values |= _leaves(value)
+    return values
 
 
 def _walk(value: Any, replacements: Any) -> Any:
@@ -209,8 +221,8 @@ def _walk(value: Any, replacements: Any) -> Any:
     if isinstance(value, str):
         return replacements(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        made = replacements(str(value))
-        return int(made) if made.lstrip("-").isdigit() else value
+        replacement = replacements(str(value))
+        return int(replacement) if replacement.lstrip("-").isdigit() else value
     return value
 
 
@@ -227,11 +239,15 @@ def _leaves(value: Any) -> set[str]:
 
 
 def fake_text(text: str) -> str:
-    """Return another text of the same shape: digits for digits, letters for letters, a date for a date."""
-    if found := _DATE.fullmatch(text):
+    """Return a fake text of the same shape.
+
+    A date becomes 1 January 1990. Otherwise each digit and letter becomes another one, and all
+    other characters stay.
+    """
+    if match := _DATE.fullmatch(text):
         return (
-            f"1990-01-01{found[4]}"
-            if found[1]
+            f"1990-01-01{match[4]}"
+            if match[1]
             else re.sub(r"\d{2}([./])\d{2}([./])\d{4}", r"01\g<1>01\g<2>1990", text)
         )
     return "".join(
