@@ -1,4 +1,4 @@
-"""A second request for each record, or for each batch of ids, that a first reply listed."""
+"""Send a second request for each listed record, or for each batch of ids."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from gateway.fetch.request_runner import RequestResult, RequestRunner
 
 @dataclass(slots=True)
 class DetailFetcher:
-    """Fetches what a list only names."""
+    """A fetcher of the details of listed records, as the ``expand`` rule of a stream states."""
 
     stream: Stream
     dialogue: RequestRunner
     selector: RecordSelector
 
     async def fetch_details(
-        self, items: list[SelectedNode], turn: LoopIteration
+        self, items: list[SelectedNode], iteration: LoopIteration
     ) -> list[SelectedNode]:
-        """Return the items with what was fetched for them, in the listed order."""
+        """Return the items with their details, in the order of the list.
+
+        Raise ``EXPAND_MISSING`` or ``EXPAND_KEY``.
+        """
         rule = self.stream.expand
         if rule is None:
             return items
@@ -45,54 +48,59 @@ class DetailFetcher:
         for start in range(0, len(batches), width):
             done = await asyncio.gather(
                 *(
-                    self._fetch_batch(rule, batch, ids, turn)
+                    self._fetch_batch(rule, batch, ids, iteration)
                     for batch in batches[start : start + width]
                 )
             )
             for part in done:
                 results |= part
-        return [made for item in items for made in results.get(id(item), [item])]
+        return [detail for item in items for detail in results.get(id(item), [item])]
 
     async def _fetch_batch(
-        self, rule: Expand, batch: list[SelectedNode], ids: Mapping[int, str], turn: LoopIteration
+        self,
+        rule: Expand,
+        batch: list[SelectedNode],
+        ids: Mapping[int, str],
+        iteration: LoopIteration,
     ) -> dict[int, list[SelectedNode]]:
         names = list(dict.fromkeys(ids[id(item)] for item in batch))
         given = {"id": names[0], "ids": tuple(names)}
         values = (
-            {**turn.values, **batch[0].context, **given}
+            {**iteration.values, **batch[0].context, **given}
             if len(batch) == 1
-            else {**turn.values, **given}
+            else {**iteration.values, **given}
         )
         answered = await self.dialogue.send(
             rule.request,
             values,
             decode_steps=rule.decode or self.stream.decode,
-            base=turn.base,
-            line=turn.connection,
-            separator=turn.separator,
+            base=iteration.base,
+            line=iteration.connection,
+            separator=iteration.separator,
         )
-        found = self._group_by_id(rule, answered, names)
+        records_by_id = self._group_by_id(rule, answered, names)
         return {
-            id(item): self._merge(rule, item, found.get(ids[id(item)], []), ids[id(item)])
+            id(item): self._merge(rule, item, records_by_id.get(ids[id(item)], []), ids[id(item)])
             for item in batch
         }
 
     def _group_by_id(
         self, rule: Expand, answered: RequestResult, names: list[str]
     ) -> dict[str, list[SelectedNode]]:
-        found: dict[str, list[SelectedNode]] = {}
+        records_by_id: dict[str, list[SelectedNode]] = {}
         for document in answered.reading.documents:
             for item in self._records(rule, document):
                 if rule.key:
-                    found.setdefault(self.selector.text(item, rule.key), []).append(item)
+                    records_by_id.setdefault(self.selector.text(item, rule.key), []).append(item)
                 elif len(names) == 1:
-                    found.setdefault(names[0], []).append(item)
+                    records_by_id.setdefault(names[0], []).append(item)
                 else:
                     raise StreamHalted(
                         "EXPAND_KEY",
-                        f"{self.dialogue.log_prefix}: expand with batch needs key, to tell the fetched records apart",
+                        f"{self.dialogue.log_prefix}: expand with batch needs key, "
+                        "to assign the fetched records to their ids",
                     )
-        return found
+        return records_by_id
 
     def _records(self, rule: Expand, document: DecodedDocument) -> list[SelectedNode]:
         kind, root = document.kind, document.root
@@ -106,32 +114,33 @@ class DetailFetcher:
             if rule.missing == "retry":
                 raise RetryLater(
                     "EXPAND_MISSING",
-                    f"{self.dialogue.log_prefix}: a listed record could not be fetched; it is asked for again",
+                    f"{self.dialogue.log_prefix}: a listed record could not be fetched; "
+                    "the next poll requests it again",
                 )
             return [replace(item, deleted_id=name)] if rule.missing == "deleted" else [item]
         if rule.into is None:
-            return [replace(one, context=item.context) for one in fetched]
+            return [replace(detail, context=item.context) for detail in fetched]
         return [
             replace(
                 item,
                 body=None,
                 node=attach_records(
-                    item.node, rule.into, [one.node for one in fetched], many=len(fetched) > 1
+                    item.node, rule.into, [detail.node for detail in fetched], many=len(fetched) > 1
                 ),
             )
         ]
 
 
 def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
-    """Return a record with other records inside it under a name; the original is left as it was."""
-    if isinstance(node, etree._Element):  # noqa: SLF001 - lxml has no public name for it
+    """Return a copy of a record that contains other records under a name."""
+    if etree.iselement(node):
         copy = etree.fromstring(element_bytes(node))
         holder = etree.SubElement(copy, name)
-        for one in nodes:
-            if isinstance(one, etree._Element):  # noqa: SLF001
-                holder.append(etree.fromstring(element_bytes(one)))
+        for child in nodes:
+            if etree.iselement(child):
+                holder.append(etree.fromstring(element_bytes(child)))
             else:
-                etree.SubElement(holder, "value").text = stripped_text(one)
+                etree.SubElement(holder, "value").text = stripped_text(child)
         return copy
     if isinstance(node, dict):
         return {**node, name: nodes if many else nodes[0] if nodes else None}

@@ -1,4 +1,4 @@
-"""An export a registry prepares: start it, ask until it is done, download its files."""
+"""Run an export at a registry: start it, poll its status, and download its files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from gateway.fetch.request_runner import RequestResult, RequestRunner
 
 async def run_export(
     rule: Export,
-    dialogue: RequestRunner,
+    runner: RequestRunner,
     values: Mapping[str, Any],
     chain: Decode,
     connection_options: Mapping[str, Any],
 ) -> RequestResult:
-    """Return all files of one export as one answer.
+    """Return all files of one export as one result.
 
-    An export that fails, takes too long or expires before it was downloaded is started again by the next poll
-    (:class:`~gateway.errors.RetryLater`).
+    Raise :class:`~gateway.errors.RetryLater` when the export fails, takes too long or expires
+    before the download. The next poll then starts a new export. Raise
+    :class:`~gateway.errors.StreamHalted` for a state that the connector does not name.
     """
-    started = await dialogue.send(rule.start, values, **connection_options)
-    kept = dict(values) | _kept_values(rule, dialogue, started)
+    started = await runner.send(rule.start, values, **connection_options)
+    kept = dict(values) | _kept_values(rule, runner, started)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + rule.within.total_seconds()
     done, failed, pending = (
@@ -37,34 +38,35 @@ async def run_export(
         text_matcher(rule.pending),
     )
     while True:
-        status = await dialogue.send(rule.status, kept, **connection_options)
-        state = next(iter(_select_texts(dialogue, status, rule.state)), "")
+        status = await runner.send(rule.status, kept, **connection_options)
+        state = next(iter(_select_texts(runner, status, rule.state)), "")
         if done(state):
             break
         if failed(state):
             raise RetryLater(
-                "EXPORT_FAILED", f"{dialogue.log_prefix}: the registry says that its export failed"
+                "EXPORT_FAILED", f"{runner.log_prefix}: the registry says that its export failed"
             )
         if not pending(state):
             raise StreamHalted(
                 "EXPORT_STATE",
-                f"{dialogue.log_prefix}: the connector does not name the state the export is in",
+                f"{runner.log_prefix}: the connector does not name the state the export is in",
             )
         if loop.time() + rule.every.total_seconds() > deadline:
             raise RetryLater(
                 "EXPORT_LATE",
-                f"{dialogue.log_prefix}: the export was not ready within {rule.within}",
+                f"{runner.log_prefix}: the export was not ready within {rule.within}",
             )
         await asyncio.sleep(rule.every.total_seconds())
     expires = loop.time() + rule.expires.total_seconds() if rule.expires else None
     gathered = RequestResult("ok", DecodedReply([]), status.url)
-    for url in dict.fromkeys(_select_texts(dialogue, status, rule.files)):
+    for url in dict.fromkeys(_select_texts(runner, status, rule.files)):
         if expires is not None and loop.time() > expires:
             raise RetryLater(
                 "EXPORT_EXPIRED",
-                f"{dialogue.log_prefix}: the export's files expired before they were all downloaded",
+                f"{runner.log_prefix}: the files of the export expired "
+                "before the gateway downloaded all of them",
             )
-        file = await dialogue.download(
+        file = await runner.download(
             urljoin(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
         )
         gathered.reading.documents.extend(file.reading.documents)
@@ -72,22 +74,22 @@ async def run_export(
     return gathered
 
 
-def _kept_values(rule: Export, dialogue: RequestRunner, answered: RequestResult) -> dict[str, str]:
+def _kept_values(rule: Export, runner: RequestRunner, answered: RequestResult) -> dict[str, str]:
     kept = {}
     for name, expression in rule.keep.items():
-        found = _select_texts(dialogue, answered, expression)
-        if not found:
+        texts = _select_texts(runner, answered, expression)
+        if not texts:
             raise RetryLater(
                 "EXPORT_FAILED",
-                f"{dialogue.log_prefix}: the reply that starts the export does not hold {name!r}",
+                f"{runner.log_prefix}: the reply that starts the export does not hold {name!r}",
             )
-        kept[name] = found[0]
+        kept[name] = texts[0]
     return kept
 
 
-def _select_texts(dialogue: RequestRunner, answered: RequestResult, expression: str) -> list[str]:
-    looked = (
-        dialogue.expressions(document.kind, expression)(document.root, {})
+def _select_texts(runner: RequestRunner, answered: RequestResult, expression: str) -> list[str]:
+    selected = (
+        runner.expressions(document.kind, expression)(document.root, {})
         for document in answered.reading.documents
     )
-    return [text for found in looked for value in found if (text := stripped_text(value))]
+    return [text for values in selected for value in values if (text := stripped_text(value))]

@@ -1,4 +1,4 @@
-"""Records of a second list that belong to a record by a key."""
+"""Join the records of a second list to the records of a stream, by a key."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ async def join_records(
     rules: Sequence[Join],
     items: list[SelectedNode],
     answered: RequestResult,
-    dialogue: RequestRunner,
-    turn: LoopIteration,
+    runner: RequestRunner,
+    iteration: LoopIteration,
 ) -> list[SelectedNode]:
-    """Return the items with the records of every joined list inside them; each list is read once, or for each item where it asks {id}."""
+    """Return the items with the records of every joined list inside them.
+
+    Each list is read once. A list whose request contains ``{id}`` is read once for each item.
+    Raise ``JOIN_AMBIGUOUS`` when several records share a key but the rule expects one.
+    """
     for rule in rules:
         items = await (
-            _join_per_record(rule, items, dialogue, turn)
+            _join_per_record(rule, items, runner, iteration)
             if _per_record(rule)
-            else _join_with_one_list(rule, items, answered, dialogue, turn)
+            else _join_with_one_list(rule, items, answered, runner, iteration)
         )
     return items
 
@@ -38,62 +42,62 @@ async def _join_with_one_list(
     rule: Join,
     items: list[SelectedNode],
     answered: RequestResult,
-    dialogue: RequestRunner,
-    turn: LoopIteration,
+    runner: RequestRunner,
+    iteration: LoopIteration,
 ) -> list[SelectedNode]:
-    index = _index(rule, await _read_second_list(rule, answered, dialogue, turn), dialogue)
+    index = _index(rule, await _read_second_list(rule, answered, runner, iteration), runner)
     return [
         _attach(
             rule,
             item,
-            index.get(_first_text(dialogue, item.kind, rule.to, item.node), []),
-            dialogue,
+            index.get(_first_text(runner, item.kind, rule.to, item.node), []),
+            runner,
         )
         for item in items
     ]
 
 
 async def _join_per_record(
-    rule: Join, items: list[SelectedNode], dialogue: RequestRunner, turn: LoopIteration
+    rule: Join, items: list[SelectedNode], runner: RequestRunner, iteration: LoopIteration
 ) -> list[SelectedNode]:
-    """Ask for the joined records of one record after another; concurrency is the registry's own limit."""
+    """Request the joined records of each item, up to the concurrency limit of the registry."""
 
-    async def one(item: SelectedNode) -> SelectedNode:
-        key = _first_text(dialogue, item.kind, rule.to, item.node)
+    async def join_item(item: SelectedNode) -> SelectedNode:
+        key = _first_text(runner, item.kind, rule.to, item.node)
         if not key or rule.request is None:
-            return _attach(rule, item, [], dialogue)
-        got = await dialogue.send(
+            return _attach(rule, item, [], runner)
+        result = await runner.send(
             rule.request,
-            {**turn.values, "id": key},
+            {**iteration.values, "id": key},
             decode_steps=rule.decode,
-            base=turn.base,
-            line=turn.connection,
+            base=iteration.base,
+            line=iteration.connection,
         )
-        got.close()
-        return _attach(rule, item, _index(rule, got.reading, dialogue).get(key, []), dialogue)
+        result.close()
+        return _attach(rule, item, _index(rule, result.reading, runner).get(key, []), runner)
 
-    made: list[SelectedNode] = []
-    width = max(1, dialogue.protocol.limits.concurrency)
+    joined: list[SelectedNode] = []
+    width = max(1, runner.protocol.limits.concurrency)
     for start in range(0, len(items), width):
-        made += await asyncio.gather(*map(one, items[start : start + width]))
-    return made
+        joined += await asyncio.gather(*map(join_item, items[start : start + width]))
+    return joined
 
 
 def _attach(
-    rule: Join, item: SelectedNode, found: list[Any], dialogue: RequestRunner
+    rule: Join, item: SelectedNode, matches: list[Any], runner: RequestRunner
 ) -> SelectedNode:
-    if not rule.many and len(found) > 1:
+    if not rule.many and len(matches) > 1:
         raise RetryLater(
             "JOIN_AMBIGUOUS",
-            f"{dialogue.log_prefix}: several records of {rule.into!r} share a key, one is expected",
+            f"{runner.log_prefix}: several records of {rule.into!r} share a key, one is expected",
         )
     return replace(
-        item, body=None, node=attach_records(item.node, rule.into, found, many=rule.many)
+        item, body=None, node=attach_records(item.node, rule.into, matches, many=rule.many)
     )
 
 
 def _per_record(rule: Join) -> bool:
-    """Return whether a join's request names the record it is for."""
+    """Return whether the request of a join contains the id of a record."""
     return (
         rule.request is not None
         and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
@@ -101,41 +105,41 @@ def _per_record(rule: Join) -> bool:
 
 
 async def _read_second_list(
-    rule: Join, answered: RequestResult, dialogue: RequestRunner, turn: LoopIteration
+    rule: Join, answered: RequestResult, runner: RequestRunner, iteration: LoopIteration
 ) -> DecodedReply:
     if rule.request is not None:
-        got = await dialogue.send(
+        result = await runner.send(
             rule.request,
-            turn.values,
+            iteration.values,
             decode_steps=rule.decode,
-            base=turn.base,
-            line=turn.connection,
+            base=iteration.base,
+            line=iteration.connection,
         )
-        return got.reading
+        return result.reading
     if rule.decode:
         return answered.decode_again(rule.decode)
     return answered.reading
 
 
-def _index(rule: Join, reading: DecodedReply, dialogue: RequestRunner) -> dict[str, list[Any]]:
+def _index(rule: Join, reading: DecodedReply, runner: RequestRunner) -> dict[str, list[Any]]:
     index: dict[str, list[Any]] = {}
     for document in reading.documents:
         nodes = (
-            dialogue.expressions(document.kind, rule.records)(document.root, {})
+            runner.expressions(document.kind, rule.records)(document.root, {})
             if rule.records
             else document.root
         )
         for node in nodes:
-            if key := _first_text(dialogue, document.kind, rule.key, node):
+            if key := _first_text(runner, document.kind, rule.key, node):
                 index.setdefault(key, []).append(node)
     return index
 
 
-def _first_text(dialogue: RequestRunner, kind: str, expression: str, node: Any) -> str:
+def _first_text(runner: RequestRunner, kind: str, expression: str, node: Any) -> str:
     return next(
         (
             text
-            for value in dialogue.expressions(kind, expression)(node, {})
+            for value in runner.expressions(kind, expression)(node, {})
             if (text := stripped_text(value))
         ),
         "",

@@ -1,4 +1,4 @@
-"""Outer loops: institutions, subjects in batches, lists a registry gives."""
+"""Build the iterations of a stream's loops over institutions, data subjects or listed values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from gateway.records import RawRecord
 
 LoopValues = Mapping[str, Sequence[str]]
 ReadStream = Callable[[str], Awaitable[list[RawRecord]]]
-"""Read another stream of the same connector, for its ids."""
+"""A function that reads another stream of the same connector, for its ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopIteration:
-    """One combination of the loops' values: what requests see, what records keep, and whom to ask."""
+    """One combination of the values of all loops.
+
+    Requests use ``values``, and records keep ``context``. ``base`` and ``connection`` replace the
+    connector's own when an institution sets them.
+    """
 
     values: Mapping[str, Any]
     context: Mapping[str, str]
@@ -35,19 +39,22 @@ class LoopIteration:
 
 async def loop_iterations(
     stream: Stream,
-    dialogue: RequestRunner,
+    runner: RequestRunner,
     client: RegistryClient,
     subjects: LoopValues | None,
     of_stream: ReadStream,
 ) -> list[LoopIteration]:
-    """Return the combinations in order, outermost loop first; a stream without loops has one."""
+    """Return the iterations of all loops; the outermost loop changes last.
+
+    A stream without loops has one iteration.
+    """
     iterations = [LoopIteration({}, {})]
     for name, each in stream.for_each.items():
         iterations = [
-            turn
+            iteration
             for outer in iterations
-            for turn in await _Loop(
-                name, each, dialogue, client, subjects or {}, of_stream
+            for iteration in await _Loop(
+                name, each, runner, client, subjects or {}, of_stream
             ).iterations_within(outer)
         ]
     return iterations
@@ -57,13 +64,13 @@ async def loop_iterations(
 class _Loop:
     name: str
     each: LoopConfig
-    dialogue: RequestRunner
+    runner: RequestRunner
     client: RegistryClient
     subjects: LoopValues
     of_stream: ReadStream
 
     async def iterations_within(self, outer: LoopIteration) -> list[LoopIteration]:
-        """Return the turns of this loop inside one turn of the loops around it."""
+        """Return the iterations of this loop within one iteration of the outer loops."""
         name, each = self.name, self.each
         if each.in_.parties is not None and name not in self.subjects:
             return [
@@ -86,7 +93,7 @@ class _Loop:
         return iterations
 
     async def _values(self, outer: LoopIteration) -> Sequence[str]:
-        loop, dialogue = self.each.in_, self.dialogue
+        loop, runner = self.each.in_, self.runner
         if self.name in self.subjects:
             return self.subjects[self.name]
         if loop.values is not None:
@@ -94,33 +101,34 @@ class _Loop:
         if loop.secret is not None:
             lines = secret_text(self.client.secrets, loop.secret).splitlines()
             return [
-                connection.strip()
-                for connection in lines
-                if connection.strip() and not connection.lstrip().startswith("#")
+                line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")
             ]
         if loop.table is not None:
-            table = dialogue.connector.tables.get(loop.table)
+            table = runner.connector.tables.get(loop.table)
             return tuple(map(str, getattr(table, "map", None) or ()))
         if loop.request is not None:
-            answered = await dialogue.send(
+            result = await runner.send(
                 loop.request.request, outer.values, base=outer.base, line=outer.connection
             )
-            select, documents = loop.request.select, answered.reading.documents
-            looked = (
-                dialogue.expressions(document.kind, select)(document.root, {})
+            select, documents = loop.request.select, result.reading.documents
+            selected = (
+                runner.expressions(document.kind, select)(document.root, {})
                 for document in documents
             )
             return list(
                 dict.fromkeys(
-                    text for found in looked for value in found if (text := stripped_text(value))
+                    text
+                    for values in selected
+                    for value in values
+                    if (text := stripped_text(value))
                 )
             )
         if loop.stream is None:
             raise AssertionError
-        seen = await self.of_stream(loop.stream)
+        records = await self.of_stream(loop.stream)
         shared = [
             raw
-            for raw in seen
+            for raw in records
             if all(raw.context.get(name, value) == value for name, value in outer.context.items())
         ]
         return list(dict.fromkeys(raw.native_id for raw in shared))

@@ -1,4 +1,7 @@
-"""A registry client whose requests are answered by a function, never by the network: for checks, previews and inline tests."""
+"""Answer the requests of a registry client with a function instead of the network.
+
+Checks, previews and inline tests use this client.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ Response = httpx2.Response
 
 
 def make_response(status: int, headers: Mapping[str, str], body: bytes) -> Response:
-    """Return a reply. ``content-length`` is added where ``headers`` has none."""
+    """Return a reply; add ``content-length`` when ``headers`` does not contain it."""
     return Response(
         status,
         headers={"content-length": str(len(body)), **headers},
@@ -23,7 +26,7 @@ def make_response(status: int, headers: Mapping[str, str], body: bytes) -> Respo
 
 
 class OfflineClient(RegistryClient):
-    """A client that gives each request to ``answer`` and takes its return value for the registry's reply."""
+    """A client that passes each request to ``answer`` and uses the result as the reply."""
 
     answer: Callable[[Request], Response]
 

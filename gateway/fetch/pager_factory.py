@@ -1,4 +1,4 @@
-"""Which pager a stream's ``paging`` means, and whether its large replies can be cut while they stream."""
+"""Build the pager of a stream, and find the path for streaming large replies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ _SIMPLE_PATH = re.compile(rf"(//|/|)({_NAME}(?:/{_NAME})*)")
 
 
 def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | None:
-    """Return the place where every element is a record, when nothing else of the stream looks at where it stood."""
+    """Return the path of the records, or ``None`` when replies cannot be streamed.
+
+    A reply cannot be streamed when another rule reads the document around a record.
+    """
     block = connector.protocol
-    found = _SIMPLE_PATH.fullmatch(stream.records) if isinstance(stream.records, str) else None
+    match = _SIMPLE_PATH.fullmatch(stream.records) if isinstance(stream.records, str) else None
     looks_around = (
         stream.schema_
         or stream.keep
@@ -29,7 +32,7 @@ def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | 
         or (stream.cursor and stream.cursor.feed)
     )
     if (
-        found is None
+        match is None
         or looks_around
         or any(step != "xml" for step in stream.decode)
         or isinstance(block, Push)
@@ -40,7 +43,7 @@ def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | 
         or getattr(block, "security", None) is not None
     ):
         return None
-    start, names = found[1], [name.rpartition(":") for name in found[2].split("/")]
+    start, names = match[1], [name.rpartition(":") for name in match[2].split("/")]
     if re.search(
         rf"(?<![\w.-]){re.escape(names[-1][2])}(?![\w.-])", stream.paging.model_dump_json()
     ) or any(prefix and prefix not in block.namespaces for prefix, _, _ in names):
@@ -58,7 +61,7 @@ def build_pager(
     since: datetime | None,
     feed: str = "",
 ) -> paging.Pager:
-    """Return the pager a connector's ``paging`` asks for."""
+    """Return the pager for the ``paging`` rule of a stream."""
 
     def look(text: str | None) -> paging.Expression | None:
         return None if text is None else lambda root: expressions(kind(root), text)(root, {})
