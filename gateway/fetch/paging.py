@@ -107,7 +107,8 @@ class LoopDetector:
         if digest and digest == self._previous:
             raise RetryLater(
                 "PAGE_REPEATED",
-                "the registry served the same page twice; the records of the second one are missing",
+                "the registry served the same page twice, "
+                "so the records of the second page are missing",
             )
         if digest in self._pages:
             raise StreamHalted(
@@ -246,7 +247,8 @@ class PageNumber:
             if not seen.count and not self.gaps:
                 raise RetryLater(
                     "PAGE_EMPTY",
-                    f"page {page} is empty and says that more follow; allow it with paging.page_number.gaps",
+                    f"page {page} is empty but announces more pages; "
+                    "allow it with paging.page_number.gaps",
                 )
             page += 1
 
@@ -260,7 +262,8 @@ class PageNumber:
             ):
                 raise RetryLater(
                     "COUNT_MISMATCH",
-                    f"the registry says that this was all, and that there are more records than the {received} it served",
+                    "the registry announces no further page, "
+                    f"but reports more records than the {received} that it served",
                 )
             return ended
         if self.pages is not None:
@@ -343,7 +346,8 @@ class AtomArchive:
                 if len(visited) > self.max_documents:
                     raise StreamHalted(
                         "CURSOR_LOOP",
-                        f"more than {self.max_documents} archive documents without an end; raise paging.atom.max_documents",
+                        f"the archive has more than {self.max_documents} documents; "
+                        "raise paging.atom.max_documents",
                     )
                 earlier = _atom_link(seen, self.previous)
                 if not earlier or self._reached(seen.root):
@@ -405,7 +409,7 @@ def link(headers: Sequence[str], relation: str) -> str | None:
 def first_text(values: list[Any]) -> str | None:
     """Return the first value as text, or ``None`` when there is none."""
     for value in values:
-        text = "".join(map(str, value.itertext())) if isinstance(value, etree._Element) else value  # noqa: SLF001 - lxml has no public name for it
+        text = "".join(map(str, value.itertext())) if etree.iselement(value) else value
         if text is not None and text is not False and str(text).strip():
             return str(text).strip()
     return None

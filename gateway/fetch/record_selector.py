@@ -70,14 +70,18 @@ def stripped_text(value: Any) -> str:
 
 MAX_ID = 255
 _INVISIBLE_CHARACTERS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
 """Invisible characters: ids that differ only in these look identical."""
 
 
 @dataclass(slots=True)
 class SelectedNode:
-    """A node that is a record, with its surroundings. In JSON, ``keep`` reads from ``keep_root``."""
+    """A node that is a record, with its surroundings.
+
+    In JSON, ``keep`` reads from ``keep_root``.
+    """
 
     kind: PayloadKind
     node: Any
@@ -180,9 +184,7 @@ class RecordSelector:
             stream=self._name,
             native_id=native_id,
             body=None if gone else body,
-            media_type="application/xml"
-            if isinstance(item.node, etree._Element)
-            else "application/json",
+            media_type="application/xml" if etree.iselement(item.node) else "application/json",
             kind=self._kind(item),
             context=dict(item.context),
             changed_at=changed,
@@ -201,9 +203,7 @@ class RecordSelector:
         """Return the bytes of a record, serialised once."""
         if item.body is None:
             item.body = (
-                element_bytes(item.node)
-                if isinstance(item.node, etree._Element)
-                else dump_json(item.node)
+                element_bytes(item.node) if etree.iselement(item.node) else dump_json(item.node)
             )
         return item.body
 
@@ -215,9 +215,8 @@ class RecordSelector:
         parts = [self.text(item, expression) for expression in self._stream.id]
         joined = "/".join(parts)
         if not joined.isascii():
-            joined = unicodedata.normalize(
-                "NFC", joined
-            )  # composed and decomposed letters look the same to everybody
+            # Composed and decomposed letters look identical.
+            joined = unicodedata.normalize("NFC", joined)
         if not all(parts):
             return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         if len(joined) > MAX_ID or (
@@ -249,14 +248,14 @@ class RecordSelector:
     def _kind(self, item: SelectedNode) -> str:
         if self._stream.kind:
             return self.text(item, self._stream.kind)
-        return etree.QName(item.node).localname if isinstance(item.node, etree._Element) else ""  # noqa: SLF001
+        return etree.QName(item.node).localname if etree.iselement(item.node) else ""
 
     def _with_kept(self, item: SelectedNode) -> SelectedNode:
-        seen_from = item.node if item.kind == "xml" else item.keep_root
+        origin = item.node if item.kind == "xml" else item.keep_root
         context_values = dict(item.context)
         for name, expression in self._stream.keep.items():
             values = self.evaluate(
-                item.kind, expression, seen_from, {**item.context, "root": item.root}
+                item.kind, expression, origin, {**item.context, "root": item.root}
             )
             if text := next((text for value in values if (text := stripped_text(value))), ""):
                 context_values[name] = text
@@ -286,9 +285,9 @@ def parse_timestamp(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         pass
-    for written in _FORMATS:
+    for time_format in _FORMATS:
         try:
-            return datetime.strptime(text, written)  # noqa: DTZ007 - the stream's zone is added by the caller
+            return datetime.strptime(text, time_format)  # noqa: DTZ007 - the stream's zone is added by the caller
         except ValueError:
             continue
     return None

@@ -54,31 +54,33 @@ def charset(
         return _accepted_charset(configured)
     mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
     declared = _DECLARED.search(head[:512]) if xml else None
-    said = [
+    names = [
         _accepted_charset(name)
         for name in (mark, transport, declared and declared[1].decode("ascii"))
         if name
     ]
-    distinct = {"utf-8" if name == "ascii" else name for name in said}
+    distinct = {"utf-8" if name == "ascii" else name for name in names}
     if len(distinct) > 1:
         raise StreamHalted(
             "ENCODING_CONFLICT",
-            f"the reply names several charsets ({', '.join(sorted(distinct))}); set `charset:` to the true one",
+            f"the reply names several charsets ({', '.join(sorted(distinct))}); "
+            "set `charset:` to the true one",
         )
     return distinct.pop() if distinct else "utf-8"
 
 
 def _accepted_charset(name: str) -> str:
     try:
-        found = codecs.lookup(name).name
+        codec = codecs.lookup(name).name
     except LookupError:
-        found = ""
-    if found not in _ALLOWED:
+        codec = ""
+    if codec not in _ALLOWED:
         raise StreamHalted(
             "ENCODING",
-            f"the charset {name[:20]!r} is not accepted; expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252",
+            f"the charset {name[:20]!r} is not accepted; "
+            "expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252",
         )
-    return found
+    return codec
 
 
 def reject_empty_or_html(body: ReplyBody, where: str) -> None:
@@ -87,12 +89,12 @@ def reject_empty_or_html(body: ReplyBody, where: str) -> None:
     if not head.strip():
         raise RetryLater(
             "EMPTY_BODY",
-            f"{where}: the reply has no content; this is not taken for an empty result",
+            f"{where}: the reply has no content, which does not prove an empty result",
         )
     if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
         raise RetryLater(
             "NOT_A_REGISTRY_RESPONSE",
-            f"{where}: a web page came instead of data (maintenance, or the wrong url)",
+            f"{where}: the reply is a web page instead of data (maintenance, or the wrong url)",
         )
 
 
@@ -140,7 +142,10 @@ class StreamedRecords:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self.count = 0
         self.has_nested_records = False
-        """Whether an element with a record's name stood inside another: then a cut is not what ``//name`` finds."""
+        """Whether a record contains another record.
+
+        The streamed records then differ from the result of ``//name``.
+        """
 
     def add(self, record: bytes) -> None:
         """Append one record."""
@@ -215,7 +220,7 @@ def _parse(
 def _needs_no_element_checks(body: ReplyBody) -> bool:
     """Return whether a document has neither a DOCTYPE nor too many elements.
 
-    Such a document needs no check of each element while it is parsed.
+    The parser can then read the document without a check of each element.
     """
     marks, before = 0, b""
     for piece in body.chunks():
@@ -272,9 +277,8 @@ class _RecordStreamer:
             return
         record = etree.tostring(element, encoding="utf-8", with_tail=False)
         depth = 1 + sum(1 for _ in element.iterancestors())
-        if (
-            depth + record.count(b"<") // 2 > MAX_DEPTH
-        ):  # each level but the innermost takes two tags
+        # Each level except the innermost one needs two tags.
+        if depth + record.count(b"<") // 2 > MAX_DEPTH:
             _refuse_depth(element, depth, self._where)
         self.records.add(record)
         parent.remove(element)
@@ -288,7 +292,7 @@ def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
 
 @lru_cache(maxsize=MAX_DEPTH)
 def _at_depth(levels: int) -> etree.XPath:
-    """Return the test for an element that many levels below another."""
+    """Return an XPath that tests for a descendant ``levels`` below an element."""
     return etree.XPath(f"boolean({'/'.join('*' * levels)})")
 
 
@@ -309,7 +313,8 @@ def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Excepti
     if "encoding" in text or "utf-8" in text:
         return StreamHalted(
             "ENCODING",
-            f"{where}: bytes at line {line}, column {column} are not valid in the charset; set `charset:` to the true one",
+            f"{where}: bytes at line {line}, column {column} are not valid in the charset; "
+            "set `charset:` to the true one",
         )
     if "depth" in text:
         return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
