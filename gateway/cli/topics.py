@@ -1,10 +1,10 @@
-"""Create, verify and read the topics."""
+"""``gateway topics``: create, verify and read the topics."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,20 +12,23 @@ from gateway.cli.runtime import load_settings
 
 
 def read(
-    topic: Annotated[str, typer.Argument(help="Topic to read.")],
+    topic: Annotated[str, typer.Argument(help="Name of the topic.")],
     limit: Annotated[
-        int, typer.Option(min=0, help="Stop after so many records; 0 reads all that are there.")
+        int, typer.Option(min=0, help="Stop after this number of records. 0 reads all records.")
     ] = 0,
-    headers: Annotated[bool, typer.Option("--headers", help="Print headers too.")] = False,
+    headers: Annotated[bool, typer.Option("--headers", help="Print the headers also.")] = False,
 ) -> None:
-    """Print the committed records of a topic, with one JSON object on each line."""
+    """Print the committed records of a topic, with one JSON object on each line.
+
+    A value that is not JSON, such as an XML record, is printed as text.
+    """
     from gateway.kafka.topic_reader import read_topic
 
     async def print_all() -> None:
         async for record in read_topic(load_settings(), topic, limit=limit):
             line = {
                 "key": record.key.decode() if record.key else None,
-                "value": json.loads(record.value) if record.value else None,
+                "value": decode_value(record.value),
             }
             if headers:
                 line["headers"] = {name: value.decode() for name, value in record.headers}
@@ -34,12 +37,25 @@ def read(
     asyncio.run(print_all())
 
 
-topics_app = typer.Typer(help="Create and verify the topics.", no_args_is_help=True)
+def decode_value(value: bytes | None) -> Any:
+    """Return the parsed JSON of a record's value, or its text if the value is not JSON.
+
+    A tombstone gives ``None``.
+    """
+    if not value:
+        return None
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.decode(errors="replace")
+
+
+topics_app = typer.Typer(help="Create, verify and read the topics.", no_args_is_help=True)
 
 
 @topics_app.command("apply")
 def apply_topics() -> None:
-    """Create the topics that are missing."""
+    """Create the missing topics."""
     from gateway.kafka import topic_admin
     from gateway.messages import topics
 
@@ -47,12 +63,15 @@ def apply_topics() -> None:
     created = asyncio.run(topic_admin.create_missing(settings))
     for name in created:
         print(f"created {name}")
-    print(f"{len(topics.TOPICS) - len(created)} were there already, {len(created)} created")
+    print(f"{len(topics.TOPICS) - len(created)} existed already, {len(created)} created")
 
 
 @topics_app.command("verify")
 def verify_topics() -> None:
-    """Say whether every topic is there as declared."""
+    """Check that every topic exists with the declared settings.
+
+    The exit code is 1 if a setting differs.
+    """
     from gateway.kafka import topic_admin
     from gateway.messages import topics
 
@@ -61,4 +80,4 @@ def verify_topics() -> None:
         print(line)
     if different:
         raise typer.Exit(1)
-    print(f"all {len(topics.TOPICS)} topics are there as declared")
+    print(f"all {len(topics.TOPICS)} topics have the declared settings")
