@@ -1,4 +1,4 @@
-"""Commands to running workers: poll, pause, resume, backfill, renormalise."""
+"""Commands for running workers: ``poll``, ``pause``, ``resume``, ``backfill``, ``renormalise``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
 
 Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
-Stream = Annotated[str, typer.Argument(help="One stream of it; all when not given.")]
+Stream = Annotated[str, typer.Argument(help="Name of the stream  [default: all streams].")]
 
 
 def _send_command(command: commands.Command) -> None:
@@ -32,9 +32,7 @@ def _send_command(command: commands.Command) -> None:
         raise UsageError(reasons)
     asyncio.run(send_command(settings, command.connector, commands.encode(command)))
     verb = type(command).__struct_config__.tag
-    print(
-        f"{verb} {command.connector} {command.stream or 'all streams'}: sent to the worker that owns it"
-    )
+    print(f"{verb} {command.connector} {command.stream or 'all streams'}: sent to the owner")
 
 
 def poll(connector: Connector, stream: Stream = "") -> None:
@@ -45,33 +43,40 @@ def poll(connector: Connector, stream: Stream = "") -> None:
 def pause(
     connector: Connector,
     stream: Stream = "",
-    reason: Annotated[str, typer.Option(help="Why; stands in the log.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for the log.")] = "",
 ) -> None:
-    """Stop polling until resumed; what is in flight is finished."""
+    """Stop polling until `gateway resume`. The worker finishes the records that it has read."""
     _send_command(
         commands.Pause(connector=connector, stream=stream, reason=reason, id=uuid.uuid4().hex)
     )
 
 
 def resume(connector: Connector, stream: Stream = "") -> None:
-    """Poll again, from where the cursor stands."""
+    """Continue to poll from the stored cursor."""
     _send_command(commands.Resume(connector=connector, stream=stream, id=uuid.uuid4().hex))
 
 
 def backfill(
     connector: Connector,
     stream: Stream = "",
-    begin: Annotated[str, typer.Option("--from", help="First day, or moment, to read again.")] = "",
+    begin: Annotated[
+        str, typer.Option("--from", help="First day, or first moment, to read again.")
+    ] = "",
     end: Annotated[
         str,
-        typer.Option("--to", help="Last day, or the moment before which it ends  [default: now]."),
+        typer.Option(
+            "--to", help="Last day, or the moment of the end (exclusive)  [default: now]."
+        ),
     ] = "",
     cancel: Annotated[
         bool,
-        typer.Option("--cancel", help="End the backfill that is running; what it wrote stays."),
+        typer.Option("--cancel", help="Stop the running backfill. The published records stay."),
     ] = False,
 ) -> None:
-    """Read a span of the past once more, beside live polling and behind it; goes on after a restart until it is done."""
+    """Read a past period again, in parallel with live polling. Continues after a restart.
+
+    Live polling has priority.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.operations.backfill import (
         cursor_timezone,
@@ -87,7 +92,7 @@ def backfill(
         return
     if not begin:
         raise UsageError(
-            "--from is missing: the first day to read again, such as 2024-01-31; or --cancel"
+            "--from is missing: give the first day to read again, such as 2024-01-31, or --cancel"
         )
     loaded = load_config(load_settings(), [connector]).connectors[connector]
     if stream and stream not in loaded.streams:
@@ -105,7 +110,8 @@ def backfill(
     )
     if first >= last:
         raise UsageError(
-            f"--from {begin} is not before --to {end or 'now'}; give the earlier day first, and no day to come"
+            f"--from {begin} is not before --to {end or 'now'}; "
+            "give the earlier day first, and no day in the future"
         )
     _send_command(
         commands.Backfill(
@@ -113,7 +119,8 @@ def backfill(
         )
     )
     print(
-        f"from {first:%Y-%m-%dT%H:%M:%SZ} up to {last:%Y-%m-%dT%H:%M:%SZ}; `gateway status {connector}` shows how far it is"
+        f"from {first:%Y-%m-%dT%H:%M:%SZ} up to {last:%Y-%m-%dT%H:%M:%SZ}; "
+        f"`gateway status {connector}` shows the progress"
     )
 
 
@@ -121,14 +128,17 @@ def renormalise(
     country: Annotated[
         str,
         typer.Argument(
-            help="Country whose tables changed, such as FI; or the name of one connector."
+            help="Country whose tables changed, such as FI, or the name of a connector."
         ),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be published differently.")
+        bool, typer.Option("--dry-run", help="Publish nothing. List the records that would change.")
     ] = False,
 ) -> None:
-    """After a table change: read the raw records again and publish only what differs, marked as a correction."""
+    """Harmonise raw records again after a table change.
+
+    Publishes only the differences, marked as corrections.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
@@ -141,12 +151,16 @@ def renormalise(
         command = commands.Renormalise(connector=name, id=uuid.uuid4().hex)
         asyncio.run(send_command(settings, name, commands.encode(command)))
         print(
-            f"{name}: the worker that owns it reads its raw records again; restart workers first when their tables are older"
+            f"{name}: the owner reads its raw records again; "
+            "restart a worker that still uses older tables"
         )
 
 
 def print_changes(country: str) -> int:
-    """Print what the present files would publish differently from what stands on the topics; return how many records."""
+    """Print the published records that would change with the current files.
+
+    Return their number.
+    """
     from gateway.cli.runtime import load_settings
     from gateway.operations.renormalise import find_changes
     from gateway.pipeline.loaded_config import load_config
@@ -154,32 +168,36 @@ def print_changes(country: str) -> int:
     from gateway.pipeline.record_processor import build_record_processor
 
     settings = load_settings()
-    fleet = load_config(settings)
-    names = select_connectors(fleet, country)
-    deliver = build_record_processor(settings, fleet.harmonisers.get)
-    asyncio.run(ProviderCache(settings, tuple(fleet.harmonisers.values())).load())
+    config = load_config(settings)
+    names = select_connectors(config, country)
+    processor = build_record_processor(settings, config.harmonisers.get)
+    asyncio.run(ProviderCache(settings, tuple(config.harmonisers.values())).load())
     total = 0
     for name in names:
-        changes = asyncio.run(find_changes(settings, deliver, name))
-        for one in changes:
+        changes = asyncio.run(find_changes(settings, processor, name))
+        for change in changes:
             print(
-                f"{one.record.key.decode()}: {one.outcome} on {', '.join(one.topics)}; corrects {one.corrected_event_id or 'nothing'}"
+                f"{change.record.key.decode()}: {change.outcome} on {', '.join(change.topics)}; "
+                f"corrects {change.corrected_event_id or 'nothing'}"
             )
-        print(f"{name}: {len(changes)} records would be published differently")
+        print(f"{name}: {len(changes)} records would change")
         total += len(changes)
     return total
 
 
-def select_connectors(fleet: LoadedConfig, country: str) -> list[str]:
-    """Return the connectors of a country, or the one connector of that name."""
+def select_connectors(config: LoadedConfig, country: str) -> list[str]:
+    """Return the names of the connectors of a country, or the connector with this name.
+
+    Raises :class:`~gateway.errors.UsageError` if there is none.
+    """
     names = [
         name
-        for name, one in fleet.connectors.items()
-        if country in {name, one.country, one.country[:2]}
+        for name, connector in config.connectors.items()
+        if country in {name, connector.country, connector.country[:2]}
     ]
     if not names:
-        known = ", ".join(sorted({one.country for one in fleet.connectors.values()}))
-        raise UsageError(f"no connector of {country}; there are connectors of: {known}")
+        countries = sorted({connector.country for connector in config.connectors.values()})
+        raise UsageError(f"no connector for {country}; there are: {', '.join(countries)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""``gateway verify``: hold a registry against the topics, and say whether anything is missing."""
+"""``gateway verify``: compare a registry with the published records."""
 
 from __future__ import annotations
 
@@ -12,24 +12,19 @@ if TYPE_CHECKING:
     from gateway.operations.verify import Report, StreamReport
 
 MAX_SHOWN = 20
-"""Findings of one kind that are listed; --json lists them all."""
-DISCREPANCIES = {
-    "missing": "missing",
-    "unexpected": "surplus",
-    "stale": "stale",
-    "duplicated": "doubled",
-}
-"""Fields of a stream's report that list records, and their names in the output."""
-COLUMNS = {
-    name: name for name in ("served", "published", "rejected", "unchanged", "deleted", "suppressed")
-} | DISCREPANCIES
+"""The printed findings of one kind. ``--json`` prints them all."""
+DISCREPANCIES = ("missing", "unexpected", "stale", "duplicated")
+"""Fields of a stream's report that list records."""
+COUNTS = ("served", "published", "rejected", "unchanged", "deleted", "suppressed")
+"""Fields of a stream's report that count records."""
+COLUMNS = COUNTS + DISCREPANCIES
 
 
 def verify(
     connector: Annotated[str, typer.Argument(help="Name of the connector.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Read the whole registry again, and compare its records with the topics.
+    """Read the whole registry again and compare it with the published records.
 
     The exit code is 1 if they differ.
     """
@@ -45,14 +40,14 @@ def verify(
 
     settings = load_settings()
     logs.configure(settings)
-    fleet = load_config(settings, [connector])
+    config = load_config(settings, [connector])
     secrets = FileSecrets(settings.secrets_dir)
-    check_secrets(fleet, secrets)
+    check_secrets(config, secrets)
 
     async def work() -> Report:
         await topic_admin.verify_topics(settings)
-        await ProviderCache(settings, tuple(fleet.harmonisers.values())).load()
-        return await compare(settings, fleet, connector, secrets)
+        await ProviderCache(settings, tuple(config.harmonisers.values())).load()
+        return await compare(settings, config, connector, secrets)
 
     try:
         report = asyncio.run(work())
@@ -68,13 +63,14 @@ def verify(
 
 
 def format_report(report: Report) -> list[str]:
-    """Return the report for people."""
-    width = max(len(one.stream) for one in report.streams)
+    """Return the lines of the printed report."""
+    width = max(len(stream.stream) for stream in report.streams)
     out = [
-        f"{report.connector}, its registry read at {report.read_at}",
-        "served = published + rejected + unchanged + deleted + suppressed, and nothing missing, surplus, stale or doubled",
+        f"{report.connector}: the registry was read at {report.read_at}",
+        "expected: served = published + rejected + unchanged + deleted + suppressed",
+        "expected: missing = unexpected = stale = duplicated = 0",
         "",
-        " " * width + "".join(f"{name:>11}" for name in COLUMNS.values()),
+        " " * width + "".join(f"{name:>11}" for name in COLUMNS),
     ]
     for stream in report.streams:
         numbers = [
@@ -89,16 +85,17 @@ def format_report(report: Report) -> list[str]:
 
 def _findings(stream: StreamReport) -> list[str]:
     out = []
-    for field, kind in DISCREPANCIES.items():
-        found = getattr(stream, field)
-        if found:
+    for kind in DISCREPANCIES:
+        records = getattr(stream, kind)
+        if records:
             out += ["", f"{kind} in {stream.stream}:"]
             out += [
-                f"  {one.id}  {one.topic}: {one.why}" + (f"  ({one.at})" if one.at else "")
-                for one in found[:MAX_SHOWN]
+                f"  {record.id}  {record.topic}: {record.why}"
+                + (f"  ({record.at})" if record.at else "")
+                for record in records[:MAX_SHOWN]
             ]
-        if len(found) > MAX_SHOWN:
-            out.append(f"  and {len(found) - MAX_SHOWN} more; --json lists them all")
+        if len(records) > MAX_SHOWN:
+            out.append(f"  and {len(records) - MAX_SHOWN} more; --json lists them all")
     return out
 
 
