@@ -16,7 +16,7 @@ from gateway.local import broker
 from gateway.messages import topics
 from gateway.messages.topics import TOPICS, topic_config
 from tests.support.fault_figures import FIGURES, table
-from tests.support.fault_site import Arena, Loop, arena, create_topics
+from tests.support.fault_site import FaultSite, Loop, create_topics, fault_site
 
 broker.START_SECONDS = 120  # a killed broker waits for its old session, longer on a loaded machine
 
@@ -31,17 +31,17 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture
 def build(
     tmp_path: Path, loop: Loop, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Arena]]:
-    """Return ``build(records)``, which creates an arena with its own connector.
+) -> Iterator[Callable[..., FaultSite]]:
+    """Return ``build(records)``, which creates a fault site with its own connector.
 
-    The arena uses the shared broker, or the one at ``bootstrap``.
+    The fault site uses the shared broker, or the one at ``bootstrap``.
     """
     with ExitStack() as stack:
 
-        def make(records: int = 150, bootstrap: str = "", **words: object) -> Arena:
+        def make(records: int = 150, bootstrap: str = "", **words: object) -> FaultSite:
             address = bootstrap or request.getfixturevalue("kafka_bootstrap")
             create_topics(address)
-            return stack.enter_context(arena(tmp_path, address, loop, records, **words))
+            return stack.enter_context(fault_site(tmp_path, address, loop, records, **words))
 
         yield make
 

@@ -23,12 +23,12 @@ from gateway.local.broker import Broker
 from tests.conftest import free_port
 from tests.support.broker_cluster import TELL_WHAT_IS_SKIPPED, Disk, log_elsewhere, skipped
 from tests.support.fault_figures import note
-from tests.support.fault_site import Arena, Loop, until
+from tests.support.fault_site import FaultSite, Loop, until
 from tests.support.kafka_proxy import CUT, LATE, LOST_REPLY, LOST_REQUEST, Proxy
 from tests.support.oracle import assert_sound, hidden, look, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 KILLS = int(os.environ.get("GATEWAY_TEST_BROKER_KILLS", "20"))
 
 
@@ -59,57 +59,59 @@ def test_broker_killed_repeatedly(build: Build, data: Path) -> None:
     )
     chance = random.Random(seed)
     broker = kafka.start(data, detached=False)
-    arena = build(600, bootstrap=broker.bootstrap)
-    process = arena.start()
-    arena.said(process, WORKING, 60)
+    fault_site = build(600, bootstrap=broker.bootstrap)
+    process = fault_site.start()
+    fault_site.said(process, WORKING, 60)
     for _ in range(KILLS):
-        arena.add(60, chance.choice(("degrees", "credits", "enrolments")))
+        fault_site.add(60, chance.choice(("degrees", "credits", "enrolments")))
         time.sleep(chance.uniform(0.3, 2.0))
         kill(broker, data)
-        arena.kills += 1
+        fault_site.kills += 1
         time.sleep(chance.uniform(0, 1.5))
         broker = restart(data)
         up = time.monotonic()
-        arena.add(1)
-        until(lambda: caught_up_with(arena), 90, lambda: arena.stacks(process))
-        arena.recoveries.append(time.monotonic() - up)
-        assert process.poll() is None, arena.log(process)
-    verdict = settle(arena, 120)
-    note("6", f"broker SIGKILL x{KILLS} with transactions in flight", arena, verdict, seed=seed)
+        fault_site.add(1)
+        until(lambda: caught_up_with(fault_site), 90, lambda: fault_site.stacks(process))
+        fault_site.recoveries.append(time.monotonic() - up)
+        assert process.poll() is None, fault_site.log(process)
+    verdict = settle(fault_site, 120)
+    note(
+        "6", f"broker SIGKILL x{KILLS} with transactions in flight", fault_site, verdict, seed=seed
+    )
     assert_sound(verdict, 600)
-    assert not is_open(arena), "a transaction is left open"
+    assert not is_open(fault_site), "a transaction is left open"
     note(
         "38",
         "the same: no transaction is left open, aborted records are hidden",
-        arena,
+        fault_site,
         verdict,
-        remark=hidden(arena),
+        remark=hidden(fault_site),
     )
 
 
-def caught_up_with(arena: Arena) -> bool:
+def caught_up_with(fault_site: FaultSite) -> bool:
     from tests.support.oracle import caught_up
 
-    return caught_up(arena, asyncio.run(look(arena)))
+    return caught_up(fault_site, asyncio.run(look(fault_site)))
 
 
 @pytest.mark.parametrize("seconds", [5, 14, 25])
 def test_frozen_broker(build: Build, data: Path, seconds: int) -> None:
     """Row 7: shorter than a request's patience, about as long, and longer than a transaction may last."""
     broker = kafka.start(data, detached=False)
-    arena = build(300, bootstrap=broker.bootstrap)
-    process = arena.start()
-    arena.said(process, WORKING, 60)
+    fault_site = build(300, bootstrap=broker.bootstrap)
+    process = fault_site.start()
+    fault_site.said(process, WORKING, 60)
     time.sleep(1)
     psutil.Process(broker.pid).suspend()
-    arena.add(60)
+    fault_site.add(60)
     time.sleep(seconds)
     psutil.Process(broker.pid).resume()
-    arena.recoveries.append(until(lambda: caught_up_with(arena), 90))
-    verdict = settle(arena)
+    fault_site.recoveries.append(until(lambda: caught_up_with(fault_site), 90))
+    verdict = settle(fault_site)
     assert_sound(verdict, 360)
-    assert process.poll() is None, arena.log(process)
-    note("7", f"broker SIGSTOP for {seconds} s", arena, verdict)
+    assert process.poll() is None, fault_site.log(process)
+    note("7", f"broker SIGSTOP for {seconds} s", fault_site, verdict)
 
 
 @pytest.fixture
@@ -130,19 +132,19 @@ def proxied(data: Path, loop: Loop) -> Iterator[tuple[Proxy, Broker]]:
 def test_lost_end_of_transaction(build: Build, proxied: tuple[Proxy, Broker], harm: str) -> None:
     """Row 8: the reply is lost, the request is lost or cut, or it arrives five seconds later, when another transaction is open."""
     proxy, _ = proxied
-    arena = build(300, bootstrap=proxy.address)
-    process = arena.start()
-    arena.said(process, WORKING, 60)
+    fault_site = build(300, bootstrap=proxy.address)
+    process = fault_site.start()
+    fault_site.said(process, WORKING, 60)
     for skip in (1, 3, 5):
         proxy.harm(harm, skip=skip, times=2)
-        arena.add(40)
-        arena.add(40, "credits")
+        fault_site.add(40)
+        fault_site.add(40, "credits")
         until(lambda: proxy.struck >= 1, 60)
         time.sleep(2)
     time.sleep(proxy.late_seconds if harm == LATE else 0)
-    verdict = settle(arena)
+    verdict = settle(fault_site)
     assert_sound(verdict, 500)
-    note("8", f"EndTxn through a proxy: {harm}", arena, verdict)
+    note("8", f"EndTxn through a proxy: {harm}", fault_site, verdict)
 
 
 def test_full_broker_disk(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,16 +159,16 @@ def test_full_broker_disk(build: Build, tmp_path: Path, monkeypatch: pytest.Monk
     try:
         log_elsewhere(data, tmp_path / "broker-1.log")
         broker = kafka.start(data, detached=False)
-        arena = build(300, bootstrap=broker.bootstrap)
-        process = arena.start()
-        arena.said(process, WORKING, 60)
-        until(lambda: caught_up_with(arena), 60)
+        fault_site = build(300, bootstrap=broker.bootstrap)
+        process = fault_site.start()
+        fault_site.said(process, WORKING, 60)
+        until(lambda: caught_up_with(fault_site), 60)
         disk.fill()
-        arena.add(400)
+        fault_site.add(400)
         until(
             lambda: kafka.status(data) is None, 90, lambda: "the broker still runs on a full disk"
         )
-        url = arena.log(process).split('"url": "')[1].split('"')[0]
+        url = fault_site.log(process).split('"url": "')[1].split('"')[0]
         until(
             lambda: blocked(url) > 5,
             60,
@@ -175,13 +177,13 @@ def test_full_broker_disk(build: Build, tmp_path: Path, monkeypatch: pytest.Monk
         disk.make_room()
         log_elsewhere(data, tmp_path / "broker-2.log")
         kafka.start(data, detached=False)
-        arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
-        verdict = settle(arena)
+        fault_site.recoveries.append(until(lambda: caught_up_with(fault_site), 120))
+        verdict = settle(fault_site)
         torn = skipped(tmp_path / "broker-2.log")
         note(
             "9",
             "one replica, its disk full, then room",
-            arena,
+            fault_site,
             verdict,
             remark=f"torn by the broker: {', '.join(torn) or 'nothing'}",
         )
@@ -191,7 +193,7 @@ def test_full_broker_disk(build: Build, tmp_path: Path, monkeypatch: pytest.Monk
             )  # what the broker holds says whose fault it was
         assert_sound(verdict, 700)
     finally:
-        for process in arena.running:
+        for process in fault_site.running:
             process.kill()
         kafka.stop(data)
         disk.drop()

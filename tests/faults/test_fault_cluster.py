@@ -19,11 +19,11 @@ from test_fault_process import WORKING
 from gateway.local import broker
 from tests.support.broker_cluster import TELL_WHAT_IS_SKIPPED, Cluster, running
 from tests.support.fault_figures import note
-from tests.support.fault_site import Arena, until
+from tests.support.fault_site import FaultSite, until
 from tests.support.oracle import assert_sound, caught_up, look, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 LAST_COMMIT = re.compile(
     r'^gateway_last_commit_timestamp_seconds\{role="(\w+)"\} (\S+)', re.MULTILINE
 )
@@ -39,36 +39,36 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 def test_one_full_disk_of_three(build: Build, cluster: Cluster) -> None:
     """The broker that leads most gives up; with room again it comes back, leads again, and what it serves is whole."""
-    arena = build(300, bootstrap=cluster.bootstrap)
-    process = arena.start()
-    arena.said(process, WORKING, 60)
-    until(lambda: caught_up_with(arena), 60)
+    fault_site = build(300, bootstrap=cluster.bootstrap)
+    process = fault_site.start()
+    fault_site.said(process, WORKING, 60)
+    until(lambda: caught_up_with(fault_site), 60)
     until(
         cluster.in_sync, 30, lambda: f"not every partition has its replicas: {cluster.partitions()}"
     )
     victim = cluster.leads_most()
     led = cluster.led_by(victim)
-    work = Work(arena, arena.log(process).split('"url": "')[1].split('"')[0])
+    work = Work(fault_site, fault_site.log(process).split('"url": "')[1].split('"')[0])
     work.go_on(2)
     victim.disk.fill()
     full = time.monotonic()
     gave_up = work.until(lambda: not victim.runs, 90)
     work.until(lambda: cluster.led_by(victim) == 0, 60)
     work.go_on(5)
-    alone = until(lambda: caught_up_with(arena), 90)  # two of three are enough
+    alone = until(lambda: caught_up_with(fault_site), 90)  # two of three are enough
     assert not cluster.in_sync(), "the broker that gave up is still counted"
     victim.disk.make_room()
     cluster.start_node(victim)
     work.until(lambda: cluster.in_sync() and cluster.led_by(victim) > 0, 120)
     work.go_on(2)
-    arena.recoveries.append(until(lambda: caught_up_with(arena), 120))
-    verdict = settle(arena, 120)
+    fault_site.recoveries.append(until(lambda: caught_up_with(fault_site), 120))
+    verdict = settle(fault_site, 120)
     if verdict.problems:
         cluster.keep()
     assert_sound(verdict, work.added)
-    assert process.poll() is None, arena.log(process)
+    assert process.poll() is None, fault_site.log(process)
     said = f"led {led}; gave up after {gave_up:.1f} s; no commit for {work.silent:.1f} s, one waited {work.blocked:.1f} s; skipped: {', '.join(cluster.skipped()) or 'nothing'}"
-    note("9", "three replicas, one disk full, then room", arena, verdict, remark=said)
+    note("9", "three replicas, one disk full, then room", fault_site, verdict, remark=said)
     print(
         f"{said}; caught up after {alone:.1f} s; in all {time.monotonic() - full:.0f} s since the disk was full"
     )
@@ -77,8 +77,8 @@ def test_one_full_disk_of_three(build: Build, cluster: Cluster) -> None:
 class Work:
     """Keeps the registry changing, and notes for how long nothing came of it."""
 
-    def __init__(self, arena: Arena, url: str) -> None:
-        self.arena = arena
+    def __init__(self, fault_site: FaultSite, url: str) -> None:
+        self.fault_site = fault_site
         self.url = url
         self.added = 300
         self.silent = 0.0
@@ -94,7 +94,7 @@ class Work:
         """Add records and watch until ``condition``; return how long it took."""
 
         def step() -> bool:
-            self.arena.add(10, random.choice(("degrees", "credits", "enrolments")))
+            self.fault_site.add(10, random.choice(("degrees", "credits", "enrolments")))
             self.added += 10
             for _ in range(5):
                 self.watch()
@@ -103,7 +103,9 @@ class Work:
                 time.sleep(0.1)
             return False
 
-        return until(step, seconds, lambda: self.arena.log(self.arena.running[-1])[-3000:])
+        return until(
+            step, seconds, lambda: self.fault_site.log(self.fault_site.running[-1])[-3000:]
+        )
 
     def watch(self) -> None:
         with urlopen(f"{self.url}/metrics", timeout=5) as reply:
@@ -115,5 +117,5 @@ class Work:
         self.blocked = max([self.blocked, *map(float, BLOCKED.findall(text))])
 
 
-def caught_up_with(arena: Arena) -> bool:
-    return caught_up(arena, asyncio.run(look(arena)))
+def caught_up_with(fault_site: FaultSite) -> bool:
+    return caught_up(fault_site, asyncio.run(look(fault_site)))

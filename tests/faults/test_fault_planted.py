@@ -12,15 +12,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fault_figures import note
-from tests.support.fault_site import STREAMS, Arena, ended, frozen, until
+from tests.support.fault_site import STREAMS, FaultSite, ended, frozen, until
 from tests.support.oracle import Verdict, look, rest
 from tests.support.planted_defects import DEFECTS, GO_ON
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 
 
-def caught(defect: str, arena: Arena, verdict: Verdict, *expected: str) -> None:
+def caught(defect: str, fault_site: FaultSite, verdict: Verdict, *expected: str) -> None:
     """Assert that the verifier complains, and of the right thing."""
     found = "\n".join(verdict.problems)
     assert verdict.problems, f"{defect} ({DEFECTS[defect].says}) was not caught: {verdict}"
@@ -30,20 +30,20 @@ def caught(defect: str, arena: Arena, verdict: Verdict, *expected: str) -> None:
     note("0", f"planted: {defect}", remark=f"caught: {verdict.problems[-1][:90]}")
 
 
-def killed(arena: Arena, failpoint: str, defect: str) -> None:
-    process = arena.start(failpoint, defect)
-    assert ended(process) == -signal.SIGKILL, arena.log(process)
+def killed(fault_site: FaultSite, failpoint: str, defect: str) -> None:
+    process = fault_site.start(failpoint, defect)
+    assert ended(process) == -signal.SIGKILL, fault_site.log(process)
 
 
-def raw(arena: Arena) -> int:
-    return len(asyncio.run(look(arena)).raw)
+def raw(fault_site: FaultSite) -> int:
+    return len(asyncio.run(look(fault_site)).raw)
 
 
 def test_planted_separate_cursor_commit_is_detected(build: Build) -> None:
-    arena = build(150)
-    killed(arena, "poll:before-commit:6:kill", "cursor-apart")
-    arena.start(defect="cursor-apart")
-    caught("cursor-apart", arena, rest(arena, 2), "are not on", "ahead of")
+    fault_site = build(150)
+    killed(fault_site, "poll:before-commit:6:kill", "cursor-apart")
+    fault_site.start(defect="cursor-apart")
+    caught("cursor-apart", fault_site, rest(fault_site, 2), "are not on", "ahead of")
 
 
 @pytest.mark.slow
@@ -51,81 +51,83 @@ class TestPlanted:
     """The others, in ``make faults``."""
 
     def test_planted_separate_offset_commit_is_detected(self, build: Build) -> None:
-        arena = build(150)
-        killed(arena, "harmonise:after-commit:1:kill", "offsets-apart")
-        arena.start(defect="offsets-apart")
-        caught("offsets-apart", arena, rest(arena), "I2/I8")
+        fault_site = build(150)
+        killed(fault_site, "harmonise:after-commit:1:kill", "offsets-apart")
+        fault_site.start(defect="offsets-apart")
+        caught("offsets-apart", fault_site, rest(fault_site), "I2/I8")
 
     @pytest.mark.parametrize(
         "failpoint", ["poll:after-commit:2:raise", "harmonise:after-commit:2:raise"]
     )
     def test_planted_assumed_abort_is_detected(self, build: Build, failpoint: str) -> None:
-        arena = build(150)
-        arena.start(failpoint, "assume-aborted")
-        caught("assume-aborted", arena, rest(arena), "I2")
+        fault_site = build(150)
+        fault_site.start(failpoint, "assume-aborted")
+        caught("assume-aborted", fault_site, rest(fault_site), "I2")
 
     @pytest.mark.parametrize(
         "failpoint", ["poll:before-commit:2:raise", "harmonise:before-commit:2:raise"]
     )
     def test_planted_dropped_batch_is_detected(self, build: Build, failpoint: str) -> None:
-        arena = build(150)
-        process = arena.start(failpoint, "drop-batch")
-        arena.said(process, "failpoint ")
-        arena.add(80)  # what follows takes the position past what was dropped
-        caught("drop-batch", arena, rest(arena), "are not on", "are missing below")
+        fault_site = build(150)
+        process = fault_site.start(failpoint, "drop-batch")
+        fault_site.said(process, "failpoint ")
+        fault_site.add(80)  # what follows takes the position past what was dropped
+        caught("drop-batch", fault_site, rest(fault_site), "are not on", "are missing below")
 
     def test_planted_missing_reread_is_detected(self, build: Build) -> None:
-        arena = build(150)
-        process = arena.start("harmonise:before-commit:1:raise", "no-reseek")
-        arena.said(process, "failpoint ")
-        arena.add(40)
-        caught("no-reseek", arena, rest(arena), "are missing below", "did not settle")
+        fault_site = build(150)
+        process = fault_site.start("harmonise:before-commit:1:raise", "no-reseek")
+        fault_site.said(process, "failpoint ")
+        fault_site.add(40)
+        caught("no-reseek", fault_site, rest(fault_site), "are missing below", "did not settle")
 
     def test_planted_in_memory_digests_are_detected(self, build: Build) -> None:
-        arena = build(60, overlap="400d")
-        first = arena.start(defect="memory-dedupe")
-        arena.said(first, '"polled"')
-        arena.kill(first)
-        arena.start(defect="memory-dedupe")
-        caught("memory-dedupe", arena, rest(arena), "I2", "I8")
+        fault_site = build(60, overlap="400d")
+        first = fault_site.start(defect="memory-dedupe")
+        fault_site.said(first, '"polled"')
+        fault_site.kill(first)
+        fault_site.start(defect="memory-dedupe")
+        caught("memory-dedupe", fault_site, rest(fault_site), "I2", "I8")
 
     def test_planted_read_uncommitted_is_detected(self, build: Build) -> None:
-        arena = build(150)
-        killed(arena, "poll:after-flush:3:kill", "read-uncommitted")
-        arena.start(defect="read-uncommitted")
-        caught("read-uncommitted", arena, rest(arena), "are not on", "ahead of")
+        fault_site = build(150)
+        killed(fault_site, "poll:after-flush:3:kill", "read-uncommitted")
+        fault_site.start(defect="read-uncommitted")
+        caught("read-uncommitted", fault_site, rest(fault_site), "are not on", "ahead of")
 
     def test_planted_random_transactional_id_is_detected(self, build: Build) -> None:
-        arena = build(150)
-        first = arena.start("poll:before-commit:2:stop", "random-id")
+        fault_site = build(150)
+        first = fault_site.start("poll:before-commit:2:stop", "random-id")
         frozen(first)
-        second = arena.start(defect="random-id", GATEWAY_INSTANCE="second")
-        until(lambda: arena.log(second).count('"polled"') >= 2, 90)
+        second = fault_site.start(defect="random-id", GATEWAY_INSTANCE="second")
+        until(lambda: fault_site.log(second).count('"polled"') >= 2, 90)
         first.send_signal(signal.SIGCONT)
-        caught("random-id", arena, rest(arena), "I2")
+        caught("random-id", fault_site, rest(fault_site), "I2")
 
     def test_planted_cursor_read_before_fence_is_detected(self, build: Build) -> None:
         """The predecessor has a page in hand and no transaction open; it commits between the read and the fence of its successor."""
-        arena = build(150)
-        first = arena.start("poll:before-begin:2:stop")
+        fault_site = build(150)
+        first = fault_site.start("poll:before-begin:2:stop")
         frozen(first)
-        second = arena.start(defect="cursor-before-fence", GATEWAY_INSTANCE="second")
-        until(lambda: arena.log(second).count("defect: cursor read") >= len(STREAMS), 90)
-        before = raw(arena)
+        second = fault_site.start(defect="cursor-before-fence", GATEWAY_INSTANCE="second")
+        until(lambda: fault_site.log(second).count("defect: cursor read") >= len(STREAMS), 90)
+        before = raw(fault_site)
         first.send_signal(signal.SIGCONT)
-        until(lambda: raw(arena) > before, why=lambda: "the predecessor did not commit its page")
-        arena.kill(first)
-        (arena.folder / GO_ON).touch()
-        caught("cursor-before-fence", arena, rest(arena), "I2")
+        until(
+            lambda: raw(fault_site) > before, why=lambda: "the predecessor did not commit its page"
+        )
+        fault_site.kill(first)
+        (fault_site.folder / GO_ON).touch()
+        caught("cursor-before-fence", fault_site, rest(fault_site), "I2")
 
     def test_planted_crash_on_poison_record_is_detected(self, build: Build) -> None:
-        arena = build(150)
+        fault_site = build(150)
         for _ in range(2):
-            assert ended(arena.start(defect="crash-on-poison")) == 1
-        caught("crash-on-poison", arena, rest(arena), "did not settle")
+            assert ended(fault_site.start(defect="crash-on-poison")) == 1
+        caught("crash-on-poison", fault_site, rest(fault_site), "did not settle")
 
     @pytest.mark.usefixtures("small_credentials")
     def test_planted_unawaited_sends_are_detected(self, build: Build) -> None:
-        arena = build(100)
-        arena.start(defect="unawaited-sends")
-        caught("unawaited-sends", arena, rest(arena), "are missing below")
+        fault_site = build(100)
+        fault_site.start(defect="unawaited-sends")
+        caught("unawaited-sends", fault_site, rest(fault_site), "are missing below")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fault_figures import note
-from tests.support.fault_site import Arena, ended
+from tests.support.fault_site import FaultSite, ended
 from tests.support.oracle import aborted, assert_sound, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 
 SHORT = ("poll:after-flush:3:kill", "harmonise:before-commit:2:kill")
 POLL = (
@@ -44,38 +44,41 @@ AMBIGUOUS = (
 )
 
 
-def kill_at(arena: Arena, failpoints: tuple[str, ...]) -> None:
+def kill_at(fault_site: FaultSite, failpoints: tuple[str, ...]) -> None:
     """One life of the gateway for each failpoint, all of them with something to do."""
     for failpoint in failpoints:
-        process = arena.start(failpoint)
-        assert ended(process) == -signal.SIGKILL, arena.log(process)
-        arena.kills += 1
-        arena.add(15)
-        arena.add(15, "credits")
-        arena.change(5)
+        process = fault_site.start(failpoint)
+        assert ended(process) == -signal.SIGKILL, fault_site.log(process)
+        fault_site.kills += 1
+        fault_site.add(15)
+        fault_site.add(15, "credits")
+        fault_site.change(5)
 
 
 def test_kill_at_two_protocol_points(build: Build) -> None:
-    arena = build(150)
-    kill_at(arena, SHORT)
-    arena.start()
-    verdict = settle(arena)
+    fault_site = build(150)
+    kill_at(fault_site, SHORT)
+    fault_site.start()
+    verdict = settle(fault_site)
     assert_sound(verdict, 200)
     assert verdict.rejected, "row 16 needs records that cannot be mapped"
-    assert aborted(arena) > 0, "nothing was aborted: the kills struck between transactions"
-    note("2", "killed at 2 protocol points", arena, verdict)
+    assert aborted(fault_site) > 0, "nothing was aborted: the kills struck between transactions"
+    note("2", "killed at 2 protocol points", fault_site, verdict)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoints", [POLL, HARMONISE], ids=["poll", "harmonise"])
 def test_kill_at_each_protocol_point(build: Build, failpoints: tuple[str, ...]) -> None:
-    arena = build(200)
-    kill_at(arena, failpoints)
-    arena.start()
-    verdict = settle(arena)
+    fault_site = build(200)
+    kill_at(fault_site, failpoints)
+    fault_site.start()
+    verdict = settle(fault_site)
     assert_sound(verdict, 300)
     note(
-        "2", f"killed at {len(failpoints)} points of {failpoints[0].split(':')[0]}", arena, verdict
+        "2",
+        f"killed at {len(failpoints)} points of {failpoints[0].split(':')[0]}",
+        fault_site,
+        verdict,
     )
 
 
@@ -83,10 +86,10 @@ def test_kill_at_each_protocol_point(build: Build, failpoints: tuple[str, ...]) 
 @pytest.mark.parametrize("failpoint", AMBIGUOUS)
 def test_unanswered_commit_is_never_assumed(build: Build, failpoint: str) -> None:
     """The exception comes before or after the commit took effect; the gateway cannot know, and must not guess."""
-    arena = build(150)
-    process = arena.start(failpoint)
-    arena.said(process, "failpoint ")
-    arena.add(20)
-    verdict = settle(arena)
+    fault_site = build(150)
+    process = fault_site.start(failpoint)
+    fault_site.said(process, "failpoint ")
+    fault_site.add(20)
+    verdict = settle(fault_site)
     assert_sound(verdict, 150)
-    note("40" if failpoint.endswith("cancel") else "8", failpoint, arena, verdict)
+    note("40" if failpoint.endswith("cancel") else "8", failpoint, fault_site, verdict)

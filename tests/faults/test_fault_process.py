@@ -20,11 +20,11 @@ from gateway.kafka.transactions import TransactionalProducer
 from gateway.messages.topics import RAW
 from gateway.settings import Settings
 from tests.support.fault_figures import note
-from tests.support.fault_site import FAULTY, Arena, ended, frozen, until
+from tests.support.fault_site import FAULTY, FaultSite, ended, frozen, until
 from tests.support.oracle import assert_sound, hidden, judge, look, rest, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1800)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 KILLS = int(os.environ.get("GATEWAY_TEST_KILLS", "100"))
 WORKING = "fenced poll-f"
 """What the log says once a worker owns its connector and begins to poll."""
@@ -36,61 +36,72 @@ def test_hundred_random_kills(build: Build) -> None:
         1_000_000
     )
     chance = random.Random(seed)
-    arena = build(1_500)
+    fault_site = build(1_500)
     for number in range(KILLS):
-        arena.add(chance.randrange(10, 40), chance.choice(("degrees", "credits", "enrolments")))
+        fault_site.add(
+            chance.randrange(10, 40), chance.choice(("degrees", "credits", "enrolments"))
+        )
         if number % 3 == 0:
-            arena.change(chance.randrange(1, 8), "credits")
+            fault_site.change(chance.randrange(1, 8), "credits")
         if number % 10 == 9:
-            arena.delete(2, "degrees")
+            fault_site.delete(2, "degrees")
         started = time.monotonic()
-        process = arena.start()
-        arena.said(process, WORKING, 60)
-        arena.recoveries.append(time.monotonic() - started)
+        process = fault_site.start()
+        fault_site.said(process, WORKING, 60)
+        fault_site.recoveries.append(time.monotonic() - started)
         slowness = max(
-            1.0, arena.recoveries[-1] / 2
+            1.0, fault_site.recoveries[-1] / 2
         )  # a start takes two seconds where nobody else works
         time.sleep(chance.uniform(0.02, 1.2) * slowness)
-        arena.kill(process)
+        fault_site.kill(process)
         if number % 10 == 9:  # between two lives as well, not only at the end
-            verdict = rest_between(arena)
+            verdict = rest_between(fault_site)
             assert not verdict, f"after {number + 1} kills, seed {seed}: {verdict}"
-    arena.start()
-    verdict = settle(arena, 240)
-    note("1", f"SIGKILL x{KILLS} at random", arena, verdict, seed=seed, remark=hidden(arena))
+    fault_site.start()
+    verdict = settle(fault_site, 240)
+    note(
+        "1",
+        f"SIGKILL x{KILLS} at random",
+        fault_site,
+        verdict,
+        seed=seed,
+        remark=hidden(fault_site),
+    )
     assert_sound(verdict, 1_500)
 
 
-def rest_between(arena: Arena) -> list[str]:
+def rest_between(fault_site: FaultSite) -> list[str]:
     """What must hold at any moment, even with nobody alive: nothing doubled, nothing torn, no cursor ahead of its records."""
-    view = asyncio.run(look(arena))
+    view = asyncio.run(look(fault_site))
     early = (
         "I1:",
         "I1/I4:",
     )  # an open transaction of a dead worker hides what came behind it; what is lost is lost at the end, too
-    return [problem for problem in judge(arena, view).problems if not problem.startswith(early)]
+    return [
+        problem for problem in judge(fault_site, view).problems if not problem.startswith(early)
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_in_the_middle_of_a_page(build: Build, number: signal.Signals) -> None:
     """Row 3: what is in flight is finished or left, within ten seconds, and the exit code names the signal."""
-    arena = build(400)
-    process = arena.start()
-    arena.said(process, WORKING)
+    fault_site = build(400)
+    process = fault_site.start()
+    fault_site.said(process, WORKING)
     time.sleep(0.7)
     started = time.monotonic()
     process.send_signal(number)
-    assert ended(process, 20) == 128 + number, arena.log(process)
+    assert ended(process, 20) == 128 + number, fault_site.log(process)
     took = time.monotonic() - started
     assert took < 12
-    assert not rest_between(arena)
-    arena.start()
-    verdict = settle(arena)
+    assert not rest_between(fault_site)
+    fault_site.start()
+    verdict = settle(fault_site)
     assert_sound(verdict, 400)
     note(
         "3",
         f"{number.name} in the middle of a page",
-        arena,
+        fault_site,
         verdict,
         remark=f"ended in {took:.1f} s",
     )
@@ -101,42 +112,45 @@ def test_stop_in_the_middle_of_a_page(build: Build, number: signal.Signals) -> N
 )
 def test_worker_frozen_before_commit_wakes_after_takeover(build: Build, failpoint: str) -> None:
     """Row 4: the one that wakes up commits nothing any more."""
-    arena = build(300)
-    first = arena.start(failpoint)
+    fault_site = build(300)
+    first = fault_site.start(failpoint)
     frozen(first, 60)
-    second = arena.start(GATEWAY_INSTANCE="second")
-    arena.said(second, WORKING, 60)
-    arena.add(60)
-    until(lambda: '"polled"' in arena.log(second), 90)
+    second = fault_site.start(GATEWAY_INSTANCE="second")
+    fault_site.said(second, WORKING, 60)
+    fault_site.add(60)
+    until(lambda: '"polled"' in fault_site.log(second), 90)
     time.sleep(3)
     first.send_signal(signal.SIGCONT)
-    arena.add(60)
-    verdict = settle(arena)
+    fault_site.add(60)
+    verdict = settle(fault_site)
     assert_sound(verdict, 400)
     note(
-        "4", f"frozen at {failpoint.rsplit(':', 2)[0]}, woken beside its successor", arena, verdict
+        "4",
+        f"frozen at {failpoint.rsplit(':', 2)[0]}, woken beside its successor",
+        fault_site,
+        verdict,
     )
 
 
 def test_two_workers_of_one_connector(build: Build) -> None:
     """Row 5: one of them owns it, the other waits; both have the same instance name, the worst an operator can do."""
-    arena = build(200)
-    first = arena.start(GATEWAY_INSTANCE="one")
-    second = arena.start(GATEWAY_INSTANCE="two")
-    third = arena.start(GATEWAY_INSTANCE="one")
+    fault_site = build(200)
+    first = fault_site.start(GATEWAY_INSTANCE="one")
+    second = fault_site.start(GATEWAY_INSTANCE="two")
+    third = fault_site.start(GATEWAY_INSTANCE="one")
     for _ in range(6):
-        arena.add(20)
+        fault_site.add(20)
         time.sleep(1)
     third.kill()
     third.wait()
-    fenced = sum(arena.log(one).count('"outcome": "fenced"') for one in (first, second))
-    verdict = settle(arena)
+    fenced = sum(fault_site.log(one).count('"outcome": "fenced"') for one in (first, second))
+    verdict = settle(fault_site)
     assert_sound(verdict, 300)
     assert fenced < 20, "they take turns"
     note(
         "5",
         "three workers of one connector, two of one name",
-        arena,
+        fault_site,
         verdict,
         remark=f"fenced {fenced} times",
     )
@@ -144,68 +158,68 @@ def test_two_workers_of_one_connector(build: Build) -> None:
 
 def test_workers_join_leave_and_die_during_a_batch(build: Build) -> None:
     """Row 15: two, three, one; one of them killed."""
-    arena = build(600)
-    first = arena.start(GATEWAY_INSTANCE="one")
-    second = arena.start(GATEWAY_INSTANCE="two")
-    arena.said(first, "fenced harmonise-", 60)
-    arena.add(200)
-    third = arena.start(GATEWAY_INSTANCE="three")
-    arena.said(third, "fenced harmonise-", 60)
-    arena.add(200, "credits")
+    fault_site = build(600)
+    first = fault_site.start(GATEWAY_INSTANCE="one")
+    second = fault_site.start(GATEWAY_INSTANCE="two")
+    fault_site.said(first, "fenced harmonise-", 60)
+    fault_site.add(200)
+    third = fault_site.start(GATEWAY_INSTANCE="three")
+    fault_site.said(third, "fenced harmonise-", 60)
+    fault_site.add(200, "credits")
     time.sleep(1)
-    arena.kill(first)
-    arena.add(100)
+    fault_site.kill(first)
+    fault_site.add(100)
     second.terminate()
     assert ended(second, 25) == 143
-    arena.add(100, "credits")
-    verdict = settle(arena, 120)
+    fault_site.add(100, "credits")
+    verdict = settle(fault_site, 120)
     assert_sound(verdict, 1_000)
-    note("15", "rebalance 2-3-1 in mid-batch, one killed", arena, verdict)
+    note("15", "rebalance 2-3-1 in mid-batch, one killed", fault_site, verdict)
 
 
 def test_full_log_disk(build: Build) -> None:
     """Row 10: every write of the log fails; the work goes on."""
-    arena = build(150)
+    fault_site = build(150)
     with Path("/dev/full").open("wb") as full:
         process = subprocess.Popen(
-            [sys.executable, str(FAULTY), "run", arena.name],
-            env=arena.environment | {"GATEWAY_KAFKA_BOOTSTRAP": arena.bootstrap},
+            [sys.executable, str(FAULTY), "run", fault_site.name],
+            env=fault_site.environment | {"GATEWAY_KAFKA_BOOTSTRAP": fault_site.bootstrap},
             stdout=full,
             stderr=full,
-            cwd=arena.folder,
+            cwd=fault_site.folder,
         )
-    arena.running.append(process)
-    verdict = settle(arena)
+    fault_site.running.append(process)
+    verdict = settle(fault_site)
     assert_sound(verdict, 150)
     assert process.poll() is None
-    note("10", "log on a full disk", arena, verdict)
+    note("10", "log on a full disk", fault_site, verdict)
 
 
 @pytest.mark.parametrize("files", [30, 45, 60])
 def test_too_few_file_descriptors(build: Build, files: int) -> None:
     """Row 45: it fails or it works; afterwards, with enough of them, everything is there once."""
-    arena = build(150)
-    log = (arena.folder / "starved.log").open("wb")
+    fault_site = build(150)
+    log = (fault_site.folder / "starved.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, str(FAULTY), "run", arena.name],
-        env=arena.environment | {"GATEWAY_KAFKA_BOOTSTRAP": arena.bootstrap},
+        [sys.executable, str(FAULTY), "run", fault_site.name],
+        env=fault_site.environment | {"GATEWAY_KAFKA_BOOTSTRAP": fault_site.bootstrap},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
         stdout=log,
         stderr=log,
-        cwd=arena.folder,
+        cwd=fault_site.folder,
     )
     time.sleep(15)
     code = process.poll()
     process.kill()
     process.wait()
-    assert not rest_between(arena)
-    arena.start()
-    verdict = settle(arena)
+    assert not rest_between(fault_site)
+    fault_site.start()
+    verdict = settle(fault_site)
     assert_sound(verdict, 150)
     note(
         "45",
         f"{files} file descriptors",
-        arena,
+        fault_site,
         verdict,
         remark="went on" if code is None else f"ended with {code}",
     )
@@ -215,35 +229,37 @@ def test_open_transaction_of_a_dead_worker_blocks_readers_briefly(
     build: Build,
 ) -> None:
     """Row 39: nobody takes over; a subscriber of the same partitions is held back until the broker ends the transaction."""
-    arena = build(100)
-    first = arena.start()
-    assert_sound(settle(arena), 100)
-    arena.stop(first)
-    second = arena.start("poll:before-commit:1:kill")
-    arena.add(20)
+    fault_site = build(100)
+    first = fault_site.start()
+    assert_sound(settle(fault_site), 100)
+    fault_site.stop(first)
+    second = fault_site.start("poll:before-commit:1:kill")
+    fault_site.add(20)
     assert ended(second) == -signal.SIGKILL
-    took = held_back(arena)
+    took = held_back(fault_site)
     note(
         "39",
         "open transaction of a dead worker",
         remark=f"readers were held back {took:.0f} s; limit 32 s",
     )
     assert took < 32
-    arena.start()
-    assert_sound(settle(arena), 120)
+    fault_site.start()
+    assert_sound(settle(fault_site), 120)
 
 
-def held_back(arena: Arena) -> float:
+def held_back(fault_site: FaultSite) -> float:
     """Return how long a transaction stays open on the raw topic."""
-    assert is_open(arena), "no transaction is open"
-    return until(lambda: not is_open(arena), 60)
+    assert is_open(fault_site), "no transaction is open"
+    return until(lambda: not is_open(fault_site), 60)
 
 
-def is_open(arena: Arena) -> bool:
+def is_open(fault_site: FaultSite) -> bool:
     """Say whether the last stable offset of some partition of the raw topic is below its end."""
 
     async def ends(isolation: str) -> dict[TopicPartition, int]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=arena.bootstrap, isolation_level=isolation)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=fault_site.bootstrap, isolation_level=isolation
+        )
         await consumer.start()
         try:
             return await consumer.end_offsets(
@@ -257,39 +273,39 @@ def is_open(arena: Arena) -> bool:
 
 def test_planted_long_transaction_timeout_is_detected(build: Build) -> None:
     """The defect of row 39: with Kafka's own limit of fifteen minutes the readers are still held back after the time we promise."""
-    arena = build(60)
-    process = arena.start("poll:before-commit:1:kill", "long-timeout")
+    fault_site = build(60)
+    process = fault_site.start("poll:before-commit:1:kill", "long-timeout")
     assert ended(process) == -signal.SIGKILL
     deadline = time.monotonic() + 34
     while time.monotonic() < deadline:
-        assert is_open(arena), "the planted defect was not seen"
+        assert is_open(fault_site), "the planted defect was not seen"
     note("0", "planted: long-timeout", remark="caught: readers still held back after 34 s")
-    arena.start()
-    assert_sound(settle(arena), 60)
+    fault_site.start()
+    assert_sound(settle(fault_site), 60)
 
 
 @pytest.mark.parametrize("hours", [2, -2])
 def test_clock_jump_of_the_gateway(build: Build, hours: int) -> None:
     """Row 44: a wrong clock may delay, it may not lose. Waiting goes by the monotonic clock."""
-    arena = build(100)
-    first = arena.start(GATEWAY_TEST_CLOCK=str(hours))
-    arena.said(first, '"polled"', 60)
-    arena.add(30)
+    fault_site = build(100)
+    first = fault_site.start(GATEWAY_TEST_CLOCK=str(hours))
+    fault_site.said(first, '"polled"', 60)
+    fault_site.add(30)
     time.sleep(4)
-    arena.kill(first)
-    arena.add(30)
-    arena.start()
-    arena.add(10)
-    verdict = settle(arena, 60)
-    note("44", f"clock {hours:+d} h, then right again", arena, verdict)
+    fault_site.kill(first)
+    fault_site.add(30)
+    fault_site.start()
+    fault_site.add(10)
+    verdict = settle(fault_site, 60)
+    note("44", f"clock {hours:+d} h, then right again", fault_site, verdict)
     assert_sound(verdict, 160)
 
 
 def test_planted_stop_without_drain_is_detected(build: Build) -> None:
     """The defect of row 3."""
-    arena = build(60)
-    process = arena.start(defect="no-handler")
-    arena.said(process, WORKING)
+    fault_site = build(60)
+    process = fault_site.start(defect="no-handler")
+    fault_site.said(process, WORKING)
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(12)
@@ -298,19 +314,21 @@ def test_planted_stop_without_drain_is_detected(build: Build) -> None:
 
 def test_planted_final_fence_is_detected(build: Build) -> None:
     """The defect of row 7: somebody fences a stream once, and it never works again."""
-    arena = build(60)
-    process = arena.start(defect="fence-is-fatal")
-    arena.said(process, '"polled"')
+    fault_site = build(60)
+    process = fault_site.start(defect="fence-is-fatal")
+    fault_site.said(process, '"polled"')
 
     async def fence() -> None:
         stranger = TransactionalProducer(
-            Settings(kafka_bootstrap=arena.bootstrap), f"poll-{arena.name}-degrees", "poll"
+            Settings(kafka_bootstrap=fault_site.bootstrap),
+            f"poll-{fault_site.name}-degrees",
+            "poll",
         )
         await stranger.fence()
         await stranger.close()
 
     asyncio.run(fence())
-    arena.add(20)
-    verdict = rest(arena)
+    fault_site.add(20)
+    verdict = rest(fault_site)
     assert any("did not settle" in problem for problem in verdict.problems), verdict
     note("0", "planted: fence-is-fatal", remark=f"caught: {verdict.problems[0][:80]}")

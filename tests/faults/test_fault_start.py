@@ -23,11 +23,11 @@ from gateway.settings import Settings
 from tests.conftest import free_port
 from tests.end_to_end.test_rights import Guarded, environment, grant, properties
 from tests.support.fault_figures import note
-from tests.support.fault_site import Arena, create_topics, ended
+from tests.support.fault_site import FaultSite, create_topics, ended
 from tests.support.oracle import assert_sound, look, rest, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +47,39 @@ async def admin(bootstrap: str, work: Callable) -> None:
 
 
 def ends(
-    arena: Arena, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25
+    fault_site: FaultSite, process: subprocess.Popen, code: int, *texts: str, seconds: float = 25
 ) -> float:
     """Assert that a start is refused in time, with this code and these words."""
     started = time.monotonic()
-    assert ended(process, seconds) == code, arena.log(process)
+    assert ended(process, seconds) == code, fault_site.log(process)
     for text in texts:
-        assert text in arena.log(process), arena.log(process)
-    assert not arena.registry.requests, "the registry was asked although the start was refused"
+        assert text in fault_site.log(process), fault_site.log(process)
+    assert not fault_site.registry.requests, "the registry was asked although the start was refused"
     return time.monotonic() - started
 
 
 def test_cursors_of_another_cluster(build: Build, settings: Settings) -> None:
     """Row 43: refused with exit 7 until it is said that this is right."""
-    arena = build(40)
+    fault_site = build(40)
     here = asyncio.run(cluster_check.read_cluster_id(settings))
     asyncio.run(cluster_check.record_cluster_id(settings, "a-cluster-of-before", overwrite=True))
     try:
-        took = ends(arena, arena.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster")
-        careless = arena.start(defect="any-cluster")
-        arena.said(
+        took = ends(
+            fault_site, fault_site.start(), 7, "a-cluster-of-before", here, "--accept-new-cluster"
+        )
+        careless = fault_site.start(defect="any-cluster")
+        fault_site.said(
             careless, '"polled"'
         )  # what would have been read from cursors of another cluster
-        arena.stop(careless)
-        arena.start(more="--accept-new-cluster")
-        verdict = settle(arena)
+        fault_site.stop(careless)
+        fault_site.start(more="--accept-new-cluster")
+        verdict = settle(fault_site)
     finally:
         asyncio.run(cluster_check.accept_cluster(settings))
     assert_sound(verdict, 40)
-    note("43", "cursors of another cluster", arena, verdict, remark=f"exit 7 after {took:.1f} s")
+    note(
+        "43", "cursors of another cluster", fault_site, verdict, remark=f"exit 7 after {took:.1f} s"
+    )
     note("0", "planted: any-cluster", remark="caught: it polls instead of ending")
 
 
@@ -85,12 +89,12 @@ class TestStart:
 
     def test_missing_topic(self, build: Build, own: str) -> None:
         """Row 11."""
-        arena = build(20, bootstrap=own)
+        fault_site = build(20, bootstrap=own)
         asyncio.run(admin(own, lambda client: client.delete_topics([CREDENTIALS.name])))
         try:
-            took = ends(arena, arena.start(), 4, CREDENTIALS.name, "gateway topics apply")
+            took = ends(fault_site, fault_site.start(), 4, CREDENTIALS.name, "gateway topics apply")
             with pytest.raises(subprocess.TimeoutExpired):
-                arena.start(defect="topics-unchecked").wait(15)
+                fault_site.start(defect="topics-unchecked").wait(15)
         finally:
             time.sleep(1)
             create_topics(own)
@@ -103,7 +107,7 @@ class TestStart:
 
     def test_cursor_topic_with_deletion(self, build: Build, own: str) -> None:
         """Row 42."""
-        arena = build(20, bootstrap=own)
+        fault_site = build(20, bootstrap=own)
 
         def policy(value: str) -> Callable:
             wanted = topic_config(CURSORS) | {"cleanup.policy": value}
@@ -114,7 +118,11 @@ class TestStart:
         asyncio.run(admin(own, policy("delete")))
         try:
             took = ends(
-                arena, arena.start(), 7, CURSORS.name, "cleanup.policy is delete, must be compact"
+                fault_site,
+                fault_site.start(),
+                7,
+                CURSORS.name,
+                "cleanup.policy is delete, must be compact",
             )
         finally:
             asyncio.run(admin(own, policy("compact")))
@@ -123,10 +131,10 @@ class TestStart:
     @pytest.mark.usefixtures("small_credentials")
     def test_documents_too_large_for_their_topic(self, build: Build) -> None:
         """Row 14: rejected one by one, in the transaction of their neighbours."""
-        arena = build(100)
-        arena.start()
-        verdict = settle(arena)
-        view = asyncio.run(look(arena))
+        fault_site = build(100)
+        fault_site.start()
+        verdict = settle(fault_site)
+        view = asyncio.run(look(fault_site))
         large = {record.key for record in view.outputs if b'"too_large"' in (record.value or b"")}
         assert large
         documents = {record.key for record in view.outputs if record.topic == CREDENTIALS.name}
@@ -144,7 +152,7 @@ class TestStart:
         note(
             "14",
             "documents larger than max.message.bytes",
-            arena,
+            fault_site,
             None,
             remark=f"{len(large)} rejected, {len(documents)} beside them",
         )
@@ -176,12 +184,16 @@ def revoke(broker: Guarded, user: str, topic: str) -> None:
 class TestRights:
     def test_principal_without_rights(self, build: Build, guarded: Guarded) -> None:
         """Row 12."""
-        arena = build(20, bootstrap=guarded.bootstrap)
+        fault_site = build(20, bootstrap=guarded.bootstrap)
         took = ends(
-            arena, arena.start(**environment(guarded, "esc")), 5, "esc", "AuthorizationFailed"
+            fault_site,
+            fault_site.start(**environment(guarded, "esc")),
+            5,
+            "esc",
+            "AuthorizationFailed",
         )
         with pytest.raises(subprocess.TimeoutExpired):
-            arena.start(defect="denied-again", **environment(guarded, "esc")).wait(15)
+            fault_site.start(defect="denied-again", **environment(guarded, "esc")).wait(15)
         note("12", "principal without rights", remark=f"exit 5 after {took:.1f} s")
         note("0", "planted: denied-again", remark="caught: still running after 15 s")
 
@@ -193,30 +205,30 @@ class TestRights:
         self, build: Build, guarded: Guarded, user: str, topic: str, defect: str
     ) -> None:
         """Row 13: the transaction is aborted as a whole, the cursor stays, and with the right back everything is there once."""
-        arena = build(100, bootstrap=guarded.bootstrap)
-        poll = arena.start(roles="poll", defect=defect, **environment(guarded, "gateway-poll"))
-        harmonise = arena.start(
+        fault_site = build(100, bootstrap=guarded.bootstrap)
+        poll = fault_site.start(roles="poll", defect=defect, **environment(guarded, "gateway-poll"))
+        harmonise = fault_site.start(
             roles="harmonise", defect=defect, **environment(guarded, "gateway-harmonise")
         )
-        assert_sound(settle(arena), 100)
+        assert_sound(settle(fault_site), 100)
         revoke(guarded, user, topic)
         time.sleep(2)
-        arena.add(40)
-        arena.add(40, "credits")
+        fault_site.add(40)
+        fault_site.add(40, "credits")
         log = poll if user == "gateway-poll" else harmonise
         if defect:
-            verdict = rest(arena)
+            verdict = rest(fault_site)
             assert any(
                 "are not on" in one or "ahead of" in one or "are missing" in one
                 for one in verdict.problems
             ), verdict
             note("0", f"planted: {defect} ({user})", remark=f"caught: {verdict.problems[-1][:80]}")
             return
-        arena.said(log, "refuses", 40)
+        fault_site.said(log, "refuses", 40)
         time.sleep(5)
         assert not [
             problem
-            for problem in rest(arena, 3, 10).problems
+            for problem in rest(fault_site, 3, 10).problems
             if not problem.startswith(("did not", "I1: "))
         ]
         asyncio.run(grant(guarded.bootstrap))
@@ -225,8 +237,8 @@ class TestRights:
                 signal.SIGTERM
             )  # a stream that needs a person is tried again each minute: do not wait for that
             ended(poll, 20)
-        arena.start(roles="poll", **environment(guarded, "gateway-poll"))
-        verdict = settle(arena, 120)
+        fault_site.start(roles="poll", **environment(guarded, "gateway-poll"))
+        verdict = settle(fault_site, 120)
         assert_sound(verdict, 180)
         assert harmonise.poll() is None
-        note("13", f"right on {topic} taken away while running", arena, verdict)
+        note("13", f"right on {topic} taken away while running", fault_site, verdict)

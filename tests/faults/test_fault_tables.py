@@ -17,75 +17,75 @@ import pytest
 
 from gateway.messages.topics import REJECTIONS
 from tests.support.fault_figures import note
-from tests.support.fault_site import FAULTY, ROOT, Arena, ended, until
+from tests.support.fault_site import FAULTY, ROOT, FaultSite, ended, until
 from tests.support.oracle import View, assert_sound, last, look, outcomes, settle
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
-Build = Callable[..., Arena]
+Build = Callable[..., FaultSite]
 KILLS = int(os.environ.get("GATEWAY_TEST_REPLAY_KILLS", "20"))
 
 
 def test_table_broken_during_a_batch(build: Build) -> None:
     """Row 35: half-written, then nonsense; every record carries one digest of the tables, and the next start refuses the nonsense."""
-    arena = build(200)
-    mappings = arena.folder / "mappings"
+    fault_site = build(200)
+    mappings = fault_site.folder / "mappings"
     shutil.copytree(ROOT / "mappings", mappings)
-    arena.environment["GATEWAY_MAPPINGS"] = str(mappings)
+    fault_site.environment["GATEWAY_MAPPINGS"] = str(mappings)
     table = next(
         path for path in sorted(mappings.rglob("*.yaml")) if path.stem.lower().startswith("fi")
     )
     good = table.read_text()
-    process = arena.start()
-    arena.said(process, "fenced harmonise-")
+    process = fault_site.start()
+    fault_site.said(process, "fenced harmonise-")
     table.write_text(good[: len(good) // 2] + "\n  half: [")
-    arena.add(60)
+    fault_site.add(60)
     time.sleep(2)
     table.write_text("{{{ nonsense")
-    arena.add(60, "credits")
+    fault_site.add(60, "credits")
     table_back = good
     time.sleep(1)
-    view = wait(arena, 320)
-    assert process.poll() is None, arena.log(process)
+    view = wait(fault_site, 320)
+    assert process.poll() is None, fault_site.log(process)
     digests = Counter(
         json.loads(found["provenance"]).get("tables_digest")
         for one in view.outputs
         if (found := dict(one.headers)).get("provenance")
     )
     assert len(digests) == 1, digests
-    arena.stop(process)
-    refused = arena.start()
-    assert ended(refused) == 3, arena.log(refused)
-    assert table.name in arena.log(refused)
+    fault_site.stop(process)
+    refused = fault_site.start()
+    assert ended(refused) == 3, fault_site.log(refused)
+    assert table.name in fault_site.log(refused)
     table.write_text(table_back)
-    arena.start()
-    verdict = settle(arena)
+    fault_site.start()
+    verdict = settle(fault_site)
     assert_sound(verdict, 320)
     note(
         "35",
         "tables half-written and nonsense while running",
-        arena,
+        fault_site,
         verdict,
         remark="one digest; next start exit 3",
     )
 
 
-def wait(arena: Arena, count: int, seconds: float = 120):
+def wait(fault_site: FaultSite, count: int, seconds: float = 120):
     """Wait until so many raw records are there and delivered, without loading any table in this process."""
     deadline = time.monotonic() + seconds
     while True:
-        view = asyncio.run(look(arena))
+        view = asyncio.run(look(fault_site))
         if len(view.raw) >= count and not view.waiting:
             return view
         assert time.monotonic() < deadline, f"{len(view.raw)} raw records, {view.waiting} waiting"
         time.sleep(0.5)
 
 
-def command(arena: Arena, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = arena.environment | {"GATEWAY_KAFKA_BOOTSTRAP": arena.bootstrap}
+def command(fault_site: FaultSite, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = fault_site.environment | {"GATEWAY_KAFKA_BOOTSTRAP": fault_site.bootstrap}
     return subprocess.run(
         [sys.executable, str(FAULTY), *words],
         env=environment,
-        cwd=arena.folder,
+        cwd=fault_site.folder,
         capture_output=True,
         text=True,
         check=False,
@@ -98,27 +98,27 @@ def test_kills_during_a_replay(build: Build) -> None:
         1_000_000
     )
     chance = random.Random(seed)
-    arena = build(400)
-    stood = mended(arena)
+    fault_site = build(400)
+    stood = mended(fault_site)
     for _ in range(KILLS):
-        process = arena.start()
-        arena.said(process, "fenced poll-f", 60)
-        replay(arena)
+        process = fault_site.start()
+        fault_site.said(process, "fenced poll-f", 60)
+        replay(fault_site)
         time.sleep(chance.uniform(0.0, 2.5))
-        arena.kill(process)
-    arena.start()
-    view = accepted(arena)
+        fault_site.kill(process)
+    fault_site.start()
+    view = accepted(fault_site)
     twice = doubled(view)
     assert not twice, f"{len(twice)} documents stand twice, such as {twice[0]}"
     assert {one.key for one in view.raw} == {
-        f"{arena.name}|{served.id}".encode() for served in arena.registry.ledger
+        f"{fault_site.name}|{served.id}".encode() for served in fault_site.registry.ledger
     }, "lost or invented"
-    both = [key for key, kinds in outcomes(arena, view).items() if len(kinds) > 1]
+    both = [key for key, kinds in outcomes(fault_site, view).items() if len(kinds) > 1]
     assert not both
     note(
         "37",
         f"SIGKILL x{KILLS} while {stood} rejections are replayed",
-        arena,
+        fault_site,
         None,
         seed=seed,
         remark="lost 0, doubled 0",
@@ -127,48 +127,50 @@ def test_kills_during_a_replay(build: Build) -> None:
 
 def test_planted_replay_without_waiting_is_detected(build: Build) -> None:
     """The planted defect of row 36: two replays while nobody harmonises."""
-    arena = build(400)
-    stood = mended(arena)
-    before = len(asyncio.run(look(arena)).raw)
-    poller = arena.start(roles="poll", defect="replay-at-once")
+    fault_site = build(400)
+    stood = mended(fault_site)
+    before = len(asyncio.run(look(fault_site)).raw)
+    poller = fault_site.start(roles="poll", defect="replay-at-once")
     for wanted in (before + stood, before + 2 * stood):
-        replay(arena)
-        until(lambda wanted=wanted: len(asyncio.run(look(arena)).raw) == wanted, 60)
-    arena.stop(poller)
-    arena.start()
-    twice = doubled(accepted(arena))
+        replay(fault_site)
+        until(lambda wanted=wanted: len(asyncio.run(look(fault_site)).raw) == wanted, 60)
+    fault_site.stop(poller)
+    fault_site.start()
+    twice = doubled(accepted(fault_site))
     assert twice, "replay-at-once was not caught"
     note("0", "planted: replay-at-once", remark=f"caught: {len(twice)} documents stand twice")
 
 
-def mended(arena: Arena) -> int:
+def mended(fault_site: FaultSite) -> int:
     """Run the gateway while a row of a table is missing, stop it and put the row back; return how many records stand rejected for it."""
-    arena.environment["GATEWAY_STOP_AFTER_REJECTED"] = (
+    fault_site.environment["GATEWAY_STOP_AFTER_REJECTED"] = (
         "0"  # nothing stops: they are to be rejected, all of them
     )
-    file = arena.folder / "connectors" / f"{arena.name}.yaml"
+    file = fault_site.folder / "connectors" / f"{fault_site.name}.yaml"
     good = file.read_text()
     assert "degree: diploma, " in good
     file.write_text(good.replace("degree: diploma, ", ""))
-    process = arena.start()
-    stood = rejected(wait(arena, 400), b'"unmapped"')
+    process = fault_site.start()
+    stood = rejected(wait(fault_site, 400), b'"unmapped"')
     assert len(stood) > 100, "too few rejections for the test to mean anything"
-    arena.stop(process)
+    fault_site.stop(process)
     file.write_text(good)
     return len(stood)
 
 
-def replay(arena: Arena) -> None:
+def replay(fault_site: FaultSite) -> None:
     """Ask for a replay of what was unmapped."""
-    done = command(arena, "rejections", "replay", "--connector", arena.name, "--reason", "unmapped")
+    done = command(
+        fault_site, "rejections", "replay", "--connector", fault_site.name, "--reason", "unmapped"
+    )
     assert done.returncode == 0, done.stderr
 
 
-def accepted(arena: Arena) -> View:
+def accepted(fault_site: FaultSite) -> View:
     """Wait until nothing stands rejected as unmapped and nothing waits; return what a subscriber sees then."""
     deadline = time.monotonic() + 180
     while True:
-        view = asyncio.run(look(arena))
+        view = asyncio.run(look(fault_site))
         still = rejected(view, b'"unmapped"')
         if not still and not view.waiting:
             return view

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.support.fault_site import Arena
+    from tests.support.fault_site import FaultSite
     from tests.support.oracle import Verdict
 
 
@@ -31,7 +31,7 @@ FIGURES: list[Figure] = []
 def note(
     row: str,
     what: str,
-    arena: Arena | None = None,
+    fault_site: FaultSite | None = None,
     verdict: Verdict | None = None,
     *,
     seed: object = "",
@@ -39,9 +39,9 @@ def note(
 ) -> None:
     """Store the figures of a scenario."""
     figure = Figure(row, what, seed=str(seed))
-    if arena is not None:
-        figure.kills = arena.kills
-        figure.recovery = max(arena.recoveries, default=0.0)
+    if fault_site is not None:
+        figure.kills = fault_site.kills
+        figure.recovery = max(fault_site.recoveries, default=0.0)
     if verdict is not None:
         figure.records, figure.lost, figure.doubled = verdict.served, verdict.lost, verdict.doubled
     if remark:

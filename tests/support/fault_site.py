@@ -1,6 +1,6 @@
 """The parts of a fault test: a broker, a stand-in registry and the gateway as a real process.
 
-Each arena has its own connector name, so that many arenas can share a broker. Their cursors,
+Each site has its own connector name, so that many sites can share a broker. Their cursors,
 digests and records are separate.
 """
 
@@ -65,7 +65,7 @@ class Loop:
 
 
 @dataclass
-class Arena:
+class FaultSite:
     """The parts of one scenario. ``address`` is the broker, or a proxy in front of it."""
 
     folder: Path
@@ -87,7 +87,7 @@ class Arena:
         more: str = "",
         **extra: str,
     ) -> subprocess.Popen[bytes]:
-        """Start ``gateway run`` for this arena's connector, optionally with a fault or a defect."""
+        """Start ``gateway run`` for this site's connector, optionally with a fault or a defect."""
         environment = (
             self.environment | {"GATEWAY_KAFKA_BOOTSTRAP": self.address or self.bootstrap} | extra
         )
@@ -210,7 +210,7 @@ def write_connector(folder: Path, name: str, url: str, page: int, every: str, ov
 
 
 @contextlib.contextmanager
-def arena(
+def fault_site(
     folder: Path,
     bootstrap: str,
     loop: Loop,
@@ -219,8 +219,8 @@ def arena(
     page: int = PAGE,
     every: str = "1s",
     overlap: str = "0s",
-) -> Iterator[Arena]:
-    """Build an arena with a registry of ``records`` records and the connector that reads it."""
+) -> Iterator[FaultSite]:
+    """Build a fault site with a registry of ``records`` records and the connector that reads it."""
     registry = loop.run(soap_credits.start(records=records, page_size=page))
     name = f"f{uuid.uuid4().hex[:8]}"
     write_connector(folder, name, registry.url, page, every, overlap)
@@ -237,7 +237,7 @@ def arena(
         "GATEWAY_INSTANCE": name,
         "PYTHONPATH": str(ROOT),
     }
-    found = Arena(folder, bootstrap, loop, registry, name, environment=environment)
+    found = FaultSite(folder, bootstrap, loop, registry, name, environment=environment)
     try:
         yield found
     finally:

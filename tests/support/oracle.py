@@ -24,7 +24,7 @@ from gateway.messages.topics import CURSORS, DIGESTS, RAW, REJECTIONS, TOPICS
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
-from tests.support.fault_site import KEY, PAGE, PATIENCE, STREAMS, Arena
+from tests.support.fault_site import KEY, PAGE, PATIENCE, STREAMS, FaultSite
 
 OUTPUTS = tuple(
     topic.name
@@ -69,12 +69,12 @@ class Verdict:
         return "\n".join([head, *self.problems[:20]])
 
 
-async def look(arena: Arena, isolation: str = "read_committed") -> View:
-    """Read all records of this arena's connector. Retry while a broker is down."""
+async def look(fault_site: FaultSite, isolation: str = "read_committed") -> View:
+    """Read all records of this site's connector. Retry while a broker is down."""
     deadline = time.monotonic() + 30 * PATIENCE
     while True:
         try:
-            return await _look(arena, isolation)
+            return await _look(fault_site, isolation)
         except (
             KafkaError,
             OSError,
@@ -86,9 +86,9 @@ async def look(arena: Arena, isolation: str = "read_committed") -> View:
             await asyncio.sleep(0.5)
 
 
-async def _look(arena: Arena, isolation: str) -> View:
+async def _look(fault_site: FaultSite, isolation: str) -> View:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=arena.bootstrap,
+        bootstrap_servers=fault_site.bootstrap,
         isolation_level=isolation,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -111,8 +111,8 @@ async def _look(arena: Arena, isolation: str) -> View:
         )
     finally:
         await consumer.stop()
-    prefix = f"{arena.name}|".encode()
-    source = f"/connectors/{arena.name}/".encode()
+    prefix = f"{fault_site.name}|".encode()
+    source = f"/connectors/{fault_site.name}/".encode()
     return View(
         raw=[one for one in found[RAW.name] if one.key.startswith(prefix)],
         outputs=[
@@ -158,20 +158,20 @@ def identity(record: ConsumerRecord) -> tuple[str, str]:
     ], record.key.decode().partition("|")[2]
 
 
-def judge(arena: Arena, view: View) -> Verdict:
+def judge(fault_site: FaultSite, view: View) -> Verdict:
     """Compare a view with the registry's ledger."""
-    served = {(one.stream, one.id, one.version) for one in list(arena.registry.ledger)}
-    outcome = outcomes(arena, view)
+    served = {(one.stream, one.id, one.version) for one in list(fault_site.registry.ledger)}
+    outcome = outcomes(fault_site, view)
     verdict = Verdict(
         served=len({one[:2] for one in served}),
         published=sum(1 for kinds in outcome.values() if kinds == {"published"}),
         rejected=sum(1 for kinds in outcome.values() if kinds == {"rejected"}),
     )
     check_raw(served, view, verdict)
-    check_delivery(arena, view, verdict)
+    check_delivery(fault_site, view, verdict)
     check_rejections(view, verdict)
     check_digests(view, verdict)
-    check_cursors(arena, view, verdict)
+    check_cursors(fault_site, view, verdict)
     both = [key for key, kinds in outcome.items() if len(kinds) > 1]
     if both:
         verdict.problems.append(
@@ -217,12 +217,12 @@ def check_raw(served: set[tuple[str, str, int]], view: View, verdict: Verdict) -
         )
 
 
-def check_delivery(arena: Arena, view: View, verdict: Verdict) -> None:
+def check_delivery(fault_site: FaultSite, view: View, verdict: Verdict) -> None:
     """Check I1, I2, I3 and I8 at the output topics.
 
     Each topic and key holds exactly the documents that its raw records produce, in the same order.
     """
-    deliver = delivery(arena)
+    deliver = delivery(fault_site)
     expected: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     for record in sorted(view.raw, key=lambda one: (one.partition, one.offset)):
         if record.offset < view.committed[record.partition]:
@@ -280,9 +280,7 @@ def check_rejections(view: View, verdict: Verdict) -> None:
 
 def check_digests(view: View, verdict: Verdict) -> None:
     """Check I8 at the poller: every raw record has a digest, and every digest has a raw record."""
-    raws = Counter(
-        f"{arena_stream}|{native_id}" for arena_stream, native_id in map(identity, view.raw)
-    )
+    raws = Counter(f"{stream}|{native_id}" for stream, native_id in map(identity, view.raw))
     digests = Counter(record.key.decode().partition("|")[2] for record in view.digests)
     if raws != digests:
         apart = (raws - digests) + (digests - raws)
@@ -291,7 +289,7 @@ def check_digests(view: View, verdict: Verdict) -> None:
         )
 
 
-def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
+def check_cursors(fault_site: FaultSite, view: View, verdict: Verdict) -> None:
     """Check I4: everything before a committed cursor is durable.
 
     The check uses the registry's own stock.
@@ -303,7 +301,7 @@ def check_cursors(arena: Arena, view: View, verdict: Verdict) -> None:
         cursor = view.cursors.get(stream)
         if cursor is None:
             continue
-        stock = arena.registry.stocks[stream]
+        stock = fault_site.registry.stocks[stream]
         ahead = 0
         for entry in passed(stock, cursor):
             ahead += durable[stream, stock.name(entry.number)] < entry.version
@@ -334,13 +332,13 @@ def passed(stock, cursor: dict) -> list:
     return found
 
 
-def outcomes(arena: Arena, view: View) -> dict[bytes, set[str]]:
+def outcomes(fault_site: FaultSite, view: View) -> dict[bytes, set[str]]:
     """Return the outcome of each record by its raw key.
 
     The newest record at its rejection key and at the keys of its documents decides.
     """
     standing = {place for place, record in last(view).items() if record.value is not None}
-    deliver = delivery(arena)
+    deliver = delivery(fault_site)
     found: dict[bytes, set[str]] = defaultdict(set)
     for record in view.raw:
         for outgoing in deliver(record).outgoing:
@@ -362,38 +360,38 @@ def last(view: View) -> dict[tuple[str, bytes], ConsumerRecord]:
 _DELIVERIES: dict[str, RecordProcessor] = {}
 
 
-def delivery(arena: Arena) -> RecordProcessor:
+def delivery(fault_site: FaultSite) -> RecordProcessor:
     """Return the pure record processor, built from the files that the gateway runs with."""
-    if arena.name not in _DELIVERIES:
+    if fault_site.name not in _DELIVERIES:
         settings = Settings(
-            connectors=arena.folder / "connectors",
-            mappings=arena.environment["GATEWAY_MAPPINGS"],
+            connectors=fault_site.folder / "connectors",
+            mappings=fault_site.environment["GATEWAY_MAPPINGS"],
             pseudonym_key=KEY,
             registry_environment="acceptance",
         )
-        fleet = load_config(settings, [arena.name])
-        _DELIVERIES[arena.name] = RecordProcessor(
+        fleet = load_config(settings, [fault_site.name])
+        _DELIVERIES[fault_site.name] = RecordProcessor(
             fleet.harmonisers.get, KEY.encode(), loq_version=settings.elm_catalogue_version
         )
-    return _DELIVERIES[arena.name]
+    return _DELIVERIES[fault_site.name]
 
 
 def mark(value: bytes | None) -> str:
     return "" if value is None else hashlib.sha256(value).hexdigest()[:16]
 
 
-def settle(arena: Arena, seconds: float = 90) -> Verdict:
+def settle(fault_site: FaultSite, seconds: float = 90) -> Verdict:
     """Wait until the gateway has delivered every record of the registry, and judge the result.
 
     After the time limit, the verdict contains that as a problem.
     """
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
-        view = asyncio.run(look(arena))
-        if view.waiting == 0 and caught_up(arena, view):
-            return judge(arena, asyncio.run(look(arena)))
+        view = asyncio.run(look(fault_site))
+        if view.waiting == 0 and caught_up(fault_site, view):
+            return judge(fault_site, asyncio.run(look(fault_site)))
         if time.monotonic() > deadline:
-            verdict = judge(arena, view)
+            verdict = judge(fault_site, view)
             verdict.problems.insert(
                 0,
                 f"did not settle within {seconds} s: {view.waiting} waiting, {len(view.raw)} raw records",
@@ -402,22 +400,22 @@ def settle(arena: Arena, seconds: float = 90) -> Verdict:
         time.sleep(0.5)
 
 
-def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
+def rest(fault_site: FaultSite, still: float = 5, seconds: float = 90) -> Verdict:
     """Wait until the topics have changed and are quiet again, and judge the result.
 
     Use this function for a gateway that may never catch up.
     """
     deadline, before, since = time.monotonic() + seconds * PATIENCE, None, time.monotonic()
     while time.monotonic() < deadline:
-        view = asyncio.run(look(arena))
+        view = asyncio.run(look(fault_site))
         now = len(view.raw), view.waiting, len(view.outputs), str(view.cursors.keys())
         if now != before:
             before, since = now, time.monotonic()
         elif view.raw and time.monotonic() - since > still * PATIENCE:
             break
         time.sleep(0.5)
-    verdict = judge(arena, view)
-    if view.waiting or not caught_up(arena, view):
+    verdict = judge(fault_site, view)
+    if view.waiting or not caught_up(fault_site, view):
         verdict.problems.insert(
             0,
             f"did not settle: {view.waiting} of {len(view.raw)} raw records wait, nothing has moved for {still} s",
@@ -425,15 +423,15 @@ def rest(arena: Arena, still: float = 5, seconds: float = 90) -> Verdict:
     return verdict
 
 
-def caught_up(arena: Arena, view: View) -> bool:
+def caught_up(fault_site: FaultSite, view: View) -> bool:
     """Return whether the newest version of each entry is on the raw topic."""
     newest: dict[tuple[str, str], int] = defaultdict(int)
     for record in view.raw:
         newest[identity(record)] = max(newest[identity(record)], version(record))
     return all(
-        newest[stream, arena.registry.stocks[stream].name(entry.number)] >= entry.version
+        newest[stream, fault_site.registry.stocks[stream].name(entry.number)] >= entry.version
         for stream in STREAMS
-        for entry in arena.registry.stocks[stream]
+        for entry in fault_site.registry.stocks[stream]
     )
 
 
@@ -447,13 +445,16 @@ def assert_sound(verdict: Verdict, at_least: int) -> None:
     assert verdict.published > 0, str(verdict)
 
 
-def aborted(arena: Arena) -> int:
+def aborted(fault_site: FaultSite) -> int:
     """Return how many records of aborted transactions a ``read_uncommitted`` reader sees.
 
     The number shows how often a fault struck inside a transaction. It counts raw records and
     documents. A killed poller may have been about to move only a cursor, but a stage never.
     """
-    uncommitted, committed = asyncio.run(look(arena, "read_uncommitted")), asyncio.run(look(arena))
+    uncommitted, committed = (
+        asyncio.run(look(fault_site, "read_uncommitted")),
+        asyncio.run(look(fault_site)),
+    )
     return (
         len(uncommitted.raw)
         - len(committed.raw)
@@ -462,6 +463,6 @@ def aborted(arena: Arena) -> int:
     )
 
 
-def hidden(arena: Arena) -> str:
+def hidden(fault_site: FaultSite) -> str:
     """Return the number of aborted records as a remark for the figures."""
-    return f"{aborted(arena)} aborted records hidden"
+    return f"{aborted(fault_site)} aborted records hidden"
