@@ -1,4 +1,4 @@
-"""``gateway level``, ``credits``, ``coverage``: ask the mapping tables; the answer, its source, or the reason there is none."""
+"""``gateway level``, ``credits`` and ``coverage``: query the mapping tables."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ if TYPE_CHECKING:
         Tables,
     )
 
-app = typer.Typer(help="Ask the mapping tables.", no_args_is_help=True)
+app = typer.Typer(help="Query the mapping tables.", no_args_is_help=True)
 
 Mappings = Annotated[
     Path | None,
-    typer.Option("--mappings", help="Directory of the mapping tables  [default: GATEWAY_MAPPINGS]"),
+    typer.Option("--mappings", help="Folder of the mapping tables  [default: GATEWAY_MAPPINGS]"),
 ]
-On = Annotated[
-    str | None, typer.Option("--on", help="Day the document was awarded, such as 2020-06-30")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
+On = Annotated[str | None, typer.Option("--on", help="Day of the award, such as 2020-06-30")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
 ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 
@@ -43,26 +41,31 @@ ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 @app.command()
 def level(
     country: Annotated[
-        str | None, typer.Argument(help="Country or part of one: IE, BE-FL, UK-SCT")
+        str | None, typer.Argument(help="Country or part of a country, such as IE, BE-FL, UK-SCT")
     ] = None,
     framework: Annotated[
-        str | None, typer.Argument(help='Framework key; "" when the document does not say')
+        str | None, typer.Argument(help='Framework key, or "" if the document does not state it')
     ] = None,
     nqf_level: Annotated[
-        str | None, typer.Argument(metavar="LEVEL", help="National level exactly as written")
+        str | None,
+        typer.Argument(metavar="LEVEL", help="National level exactly as in the document"),
     ] = None,
     on: On = None,
     batch: Annotated[
         Path | None,
         typer.Option(
-            "--batch", help="CSV with columns country,framework,level,date; answers every row"
+            "--batch",
+            help="CSV file with columns country,framework,level,date. Each row gets an answer",
         ),
     ] = None,
     mappings: Mappings = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say which EQF level a national level has on a day, who states it, or why there is none."""
+    """Show the EQF level of a national level on a day.
+
+    The answer names its source, or the reason why there is no EQF level.
+    """
     from gateway.errors import UsageError
 
     if batch is not None:
@@ -72,7 +75,8 @@ def level(
         return
     if country is None or nqf_level is None:
         raise UsageError(
-            'expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 (framework "" when unknown)'
+            "expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 "
+            '(give "" for an unknown framework)'
         )
     tables, day = _tables(mappings), _day(on)
     found = tables.level(country, framework or None, nqf_level, day)
@@ -82,32 +86,40 @@ def level(
         _show(_headline(found, country, nqf_level, day), _level_lines(found, tables))
 
 
-@app.command()
-def credits(  # noqa: A001 - the command is called so
-    country: Annotated[str, typer.Argument(help="Country or part of one")],
-    unit: Annotated[str, typer.Argument(help="Unit as documents write it: KP, hp, CATS, ECTS")],
-    amount: Annotated[str, typer.Argument(help="How many")],
-    sector: Annotated[str | None, typer.Option("--sector", help="HE, VET or GEN")] = None,
+@app.command("credits")
+def convert_credits(
+    country: Annotated[str, typer.Argument(help="Country or part of a country")],
+    unit: Annotated[
+        str, typer.Argument(help="Unit as in the document, such as KP, hp, CATS, ECTS")
+    ],
+    amount: Annotated[str, typer.Argument(help="Number of units")],
+    sector: Annotated[
+        str | None, typer.Option("--sector", help="Education sector: HE, VET or GEN")
+    ] = None,
     on: On = None,
     per_year: Annotated[
         int | None,
         typer.Option(
-            "--per-year", help="Units of one full-time year; tells units of one name apart"
+            "--per-year",
+            help="Units of one full-time year. Distinguishes units that have the same name",
         ),
     ] = None,
     mappings: Mappings = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many ECTS credits an amount of a national unit is, who states it, or why nobody does."""
+    """Convert an amount of a national unit to ECTS credits.
+
+    The answer names its source, or the reason why the amount cannot be converted.
+    """
     from gateway.errors import UsageError
 
     if sector not in {None, "HE", "VET", "GEN"}:
-        raise UsageError(f"--sector is HE, VET or GEN; found {sector}")
+        raise UsageError(f"--sector: expected HE, VET or GEN, found {sector}")
     try:
         number = Decimal(amount)
     except InvalidOperation:
-        raise UsageError(f"AMOUNT is a number, such as 60 or 7.5; found {amount}") from None
+        raise UsageError(f"AMOUNT: expected a number, such as 60 or 7.5, found {amount}") from None
     tables, day = _tables(mappings), _day(on)
     found = tables.credits(country, unit, number, sector, day, per_year=per_year)
     if as_json:
@@ -118,7 +130,10 @@ def credits(  # noqa: A001 - the command is called so
 
 @app.command()
 def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
-    """Say, a country a line, how many levels and units have an answer, and how old the oldest version in force is."""
+    """Show for each country how many levels and units can be converted.
+
+    Show also the first day of the oldest table version that is still in force.
+    """
     tables = _tables(mappings)
     rows = [
         _coverage_row(mapping)
@@ -143,13 +158,15 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     )
     for row in rows:
         table.add_row(
-            row["country"], " ".join(row["frameworks"]), str(row["levels"]), str(row["levels_with_eqf"]), str(row["units"]),
-            str(row["units_with_ects"]), row["oldest_in_force"] or "",
-        )  # fmt: skip
+            row["country"],
+            " ".join(row["frameworks"]),
+            str(row["levels"]),
+            str(row["levels_with_eqf"]),
+            str(row["units"]),
+            str(row["units_with_ects"]),
+            row["oldest_in_force"] or "",
+        )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
-# what is printed ----------------------------------------------------------------------------------------------------------------
 
 
 def _tables(mappings: Path | None) -> Tables:
@@ -166,7 +183,7 @@ def _day(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--on is a day, such as 2020-06-30; found {text}") from None
+        raise UsageError(f"--on: expected a day, such as 2020-06-30, found {text}") from None
 
 
 def _print_json(value: Any) -> None:
@@ -199,7 +216,7 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
     return {
         "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
         "frameworks": ", ".join(found.frameworks) if isinstance(found, NoLevel) else "",
-        "for people": f"perhaps {found.hint.replace('|', ' or ')}; never published"
+        "hint": f"possibly {found.hint.replace('|', ' or ')}; never published"
         if isinstance(found, NoLevel) and found.hint
         else "",
         "row": found.row,
@@ -208,9 +225,9 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
         + (f", referenced {found.referenced_year}" if found.referenced_year else ""),
         "confidence": found.confidence,
         "source": found.source,
-        "EU concept": found.uri or ("none in the EU list" if found.row else ""),
+        "EU concept": found.uri or ("not in the EU list" if found.row else ""),
         "note": found.note,
-        "letters": "look-alike letters were read as Latin" if found.normalised else "",
+        "letters": "look-alike letters were replaced by Latin letters" if found.normalised else "",
         "tables": tables.digest,
     }
 
@@ -249,7 +266,7 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
         "units": ", ".join(found.units)
         if isinstance(found, NoCredits) and len(found.units) > 1
         else "",
-        "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one",
+        "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one unit",
         "hours": _format_range(hours) if hours else "",
         "row": found.row,
         "version": found.version,
@@ -289,16 +306,19 @@ def _coverage_row(mapping: Any) -> dict[str, Any]:
         for version in framework.versions
         for row in version.levels
     ]
-    stated = [
-        row for version, row in rows
-        if row.eqf and (row.relation or version.relation) in RELATIONS_WITH_LEVEL and (row.confidence or version.confidence) != "unsure"
-    ]  # fmt: skip
+    convertible = [
+        row
+        for version, row in rows
+        if row.eqf
+        and (row.relation or version.relation) in RELATIONS_WITH_LEVEL
+        and (row.confidence or version.confidence) != "unsure"
+    ]
     started = [version.from_ for version, _ in rows if version.from_ and not version.until]
     return {
         "country": mapping.country,
         "frameworks": list(mapping.frameworks),
         "levels": len(rows),
-        "levels_with_eqf": len(stated),
+        "levels_with_eqf": len(convertible),
         "units": len(mapping.credits),
         "units_with_ects": sum(
             1
@@ -307,9 +327,6 @@ def _coverage_row(mapping: Any) -> dict[str, Any]:
         ),
         "oldest_in_force": min(started).isoformat() if started else None,
     }
-
-
-# a file of questions --------------------------------------------------------------------------------------------------------------
 
 
 def _answer_file(path: Path, tables: Tables, *, as_json: bool) -> None:
@@ -347,7 +364,8 @@ def _read_questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     names = list(reader.fieldnames or ())
     if missing := [name for name in QUESTION_COLUMNS if name not in names]:
         raise UsageError(
-            f"{path}:1: columns {', '.join(missing)} are missing; expected {','.join(QUESTION_COLUMNS)}"
+            f"{path}:1: columns {', '.join(missing)} are missing; "
+            f"expected {','.join(QUESTION_COLUMNS)}"
         )
     return names, (
         {name: value or "" for name, value in row.items() if name is not None} for row in reader
