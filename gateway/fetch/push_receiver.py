@@ -58,7 +58,10 @@ class _Unauthorised(Exception):
 
 @dataclass(slots=True)
 class PushReceiver:
-    """The receiver for one push connector; :meth:`handle` is an aiohttp handler and never raises."""
+    """The receiver for one push connector.
+
+    :meth:`handle` is an aiohttp handler and never raises.
+    """
 
     connector: Connector
     secrets: Secrets
@@ -185,7 +188,8 @@ class PushReceiver:
         elif auth is not None:
             raise StreamHalted(
                 "PROTOCOL",
-                f"{self.connector.connector}: a push connector accepts basic, bearer or api_key only",
+                f"{self.connector.connector}: a push connector accepts "
+                "basic, bearer or api_key only",
             )
         if self.push_config.client_certificate is not None:
             self._certificate(request)
