@@ -74,10 +74,10 @@ def _framework(
     framework: Framework, document: YamlDocument, place: DocumentPath
 ) -> Iterator[Finding]:
     for number, version in enumerate(framework.versions):
-        here = (*place, "versions", number)
-        yield from _check_levels_ascend(version, document, here)
+        version_place = (*place, "versions", number)
+        yield from _check_levels_ascend(version, document, version_place)
         for index, level in enumerate(version.levels):
-            yield from _row(version, level, document, (*here, "levels", index))
+            yield from _row(version, level, document, (*version_place, "levels", index))
     yield from _overlaps(framework, document, place)
     yield from _gaps(framework, document, place)
     yield from _concepts(framework, document, place)
@@ -149,22 +149,22 @@ def _validity(row: ValidityPeriod, version: ValidityPeriod | None = None) -> tup
 def _overlaps(
     framework: Framework, document: YamlDocument, place: DocumentPath
 ) -> Iterator[Finding]:
-    seen: dict[str, list[tuple[date, date, DocumentPath]]] = {}
+    periods: dict[str, list[tuple[date, date, DocumentPath]]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
-            here = (*place, "versions", number, "levels", index)
+            row_place = (*place, "versions", number, "levels", index)
             start, end = _validity(level, version)
             for text in (level.level, *level.also):
-                for other_start, other_end, other in seen.get(text, []):
+                for other_start, other_end, other_place in periods.get(text, []):
                     if start <= other_end and other_start <= end:
-                        line = document.position_of(other)[0]
+                        line = document.position_of(other_place)[0]
                         yield document.make_finding(
                             "overlap",
-                            here,
+                            row_place,
                             f"level {text} is already valid on these days in line {line}; "
                             "make the periods disjoint",
                         )
-                seen.setdefault(text, []).append((start, end, here))
+                periods.setdefault(text, []).append((start, end, row_place))
 
 
 def _gaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> Iterator[Finding]:
@@ -185,17 +185,17 @@ def _gaps(framework: Framework, document: YamlDocument, place: DocumentPath) -> 
 def _concepts(
     framework: Framework, document: YamlDocument, place: DocumentPath
 ) -> Iterator[Finding]:
-    seen: dict[str, tuple[int | None, str]] = {}
+    concepts: dict[str, tuple[int | None, str]] = {}
     for number, version in enumerate(framework.versions):
         for index, level in enumerate(version.levels):
             if level.uri is None:
                 continue
-            eqf, text = seen.setdefault(level.uri, (level.eqf, level.level))
+            eqf, text = concepts.setdefault(level.uri, (level.eqf, level.level))
             if None not in {eqf, level.eqf} and eqf != level.eqf:
-                here = (*place, "versions", number, "levels", index, "uri")
+                concept_place = (*place, "versions", number, "levels", index, "uri")
                 yield document.make_finding(
                     "concept-twice",
-                    here,
+                    concept_place,
                     f"level {text} has the same EU concept at another EQF level; check both",
                 )
 

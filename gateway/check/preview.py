@@ -101,8 +101,8 @@ def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float)
     """Return one line about an exchange, without credentials, personal identifiers or payload."""
     address = redacted(reply.url or call.url)
     kind = reply.headers.get("content-type", "").split(";")[0] or "no media type"
-    asked = f"{call.method} {address}" + (f" ({call.label})" if call.label else "")
-    return f"{asked} → {reply.status} {kind}, {reply.body.size:,} bytes, {seconds:.2f} s"
+    request_line = f"{call.method} {address}" + (f" ({call.label})" if call.label else "")
+    return f"{request_line} → {reply.status} {kind}, {reply.body.size:,} bytes, {seconds:.2f} s"
 
 
 async def preview_records(
@@ -154,10 +154,10 @@ def mask_value(owner: type[Any], path: str, value: Any) -> str:
     parts = path.split(".")
     for index, part in enumerate(parts):
         if part.isdigit():
-            found = find_target(owner, ".".join(parts[:index]))
+            target = find_target(owner, ".".join(parts[:index]))
             return (
-                mask_value(found.struct, ".".join(parts[index + 1 :]), value)
-                if found.struct and parts[index + 1 :]
+                mask_value(target.struct, ".".join(parts[index + 1 :]), value)
+                if target.struct and parts[index + 1 :]
                 else str(value)
             )
     try:
@@ -175,17 +175,19 @@ def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) 
     before = {item.raw.native_id: item for item in old}
     after = {item.raw.native_id: item for item in new}
     for name in [*before, *(name for name in after if name not in before)]:
-        one, other = before.get(name), after.get(name)
-        if one is None or other is None:
-            yield f"{name}: only in the {'new' if one is None else 'old'} version"
+        old_item, new_item = before.get(name), after.get(name)
+        if old_item is None or new_item is None:
+            yield f"{name}: only in the {'new' if old_item is None else 'old'} version"
             continue
-        first, second = _summarise(one), _summarise(other)
+        first, second = _summarise(old_item), _summarise(new_item)
         changed = [
             path for path in dict.fromkeys([*first, *second]) if first.get(path) != second.get(path)
         ]
         if changed:
             yield f"{name}:"
-            owner = type(one.outcome.record) if isinstance(one.outcome, Accepted) else None
+            owner = (
+                type(old_item.outcome.record) if isinstance(old_item.outcome, Accepted) else None
+            )
             for path in changed:
                 was, now = (
                     mask_value(owner, path, facts[path])

@@ -73,13 +73,13 @@ class DocumentValidator:
                     "expected a type of the learning model, or a schemaVersion"
                 )
             ]
-        found = [
+        problems = [
             f"schema: {'.'.join(map(str, error.absolute_path)) or 'document'}: "
             f"{_without_values(error)}"
             for whole in self._schemas[topic].iter_errors(document)
             for error in _root_causes(whole)
         ]
-        return found + (
+        return problems + (
             self._shape_findings(topic, document) if self.has_shapes and topic in SHAPES else []
         )
 
@@ -88,7 +88,7 @@ class DocumentValidator:
             isinstance(context, dict) and "ontology" in str(context.get("elm"))
             for context in document["@context"]
         ):
-            return ["shapes: the official shapes at hand are of another version than this document"]
+            return ["shapes: the installed official shapes have another version than this document"]
         try:
             import pyshacl
             from rdflib import RDF, Graph, URIRef
@@ -96,24 +96,25 @@ class DocumentValidator:
             raise Unavailable(INSTALL_HINT) from None
         data = Graph()
         inlined = [
-            self._contexts[one] if isinstance(one, str) else one for one in document["@context"]
+            self._contexts[context] if isinstance(context, str) else context
+            for context in document["@context"]
         ]
         data.parse(data=json.dumps(document | {"@context": inlined}), format="json-ld")
         conforms, report, _ = pyshacl.validate(
             data, shacl_graph=self._shapes(SHAPES[topic]), inference="none"
         )
         if conforms:
-            return [] if len(data) else ["shapes: nothing to look at"]
+            return [] if len(data) else ["shapes: the document holds no statements"]
         shacl = "http://www.w3.org/ns/shacl#"
-        found = []
+        problems = []
         for result in report.subjects(RDF.type, URIRef(f"{shacl}ValidationResult")):
             path = str(report.value(result, URIRef(f"{shacl}resultPath")))
             component = str(
                 report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))
             ).rpartition("#")[2]
             if not (topic == CREDENTIALS_TOPIC and path.endswith(ADDED_BY_SEALING)):
-                found.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
-        return sorted(found)
+                problems.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
+        return sorted(problems)
 
     @cached_property
     def _contexts(self) -> dict[str, Any]:
@@ -175,9 +176,9 @@ def _root_causes(error: Any) -> list[Any]:
     for inner in error.context:
         forms.setdefault(inner.schema_path[0], []).append(inner)
     fitting = [
-        found
-        for found in forms.values()
-        if not any(list(one.path) == ["type"] and one.validator == "const" for one in found)
+        errors
+        for errors in forms.values()
+        if not any(list(inner.path) == ["type"] and inner.validator == "const" for inner in errors)
     ]
     return (
         [cause for inner in fitting[0] for cause in _root_causes(inner)]

@@ -241,8 +241,8 @@ def _leaves(value: Any) -> set[str]:
 def fake_text(text: str) -> str:
     """Return a fake text of the same shape.
 
-    A date becomes 1 January 1990. Otherwise each digit and letter becomes another one, and all
-    other characters stay.
+    A date becomes 1 January 1990. Otherwise a digit replaces each digit and a letter replaces each
+    letter. All other characters stay.
     """
     if match := _DATE.fullmatch(text):
         return (

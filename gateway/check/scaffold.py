@@ -111,12 +111,12 @@ def _parameters(wsdl: Any, operation: str) -> dict[str, Any]:
             missing = re.search(r"Missing element \w+ \(([\w.-]+)\)", str(error))
             if not missing:
                 break
-            here = body
+            parent = body
             *parents, last = missing[1].split(".")[1:] or [missing[1]]
             for part in parents:
-                inner = here.get(part)
-                here[part] = here = inner if isinstance(inner, dict) else {}
-            here[last] = "1"
+                inner = parent.get(part)
+                parent[part] = parent = inner if isinstance(inner, dict) else {}
+            parent[last] = "1"
         else:
             break
     return body
@@ -159,8 +159,8 @@ def _longest_list(value: Any, path: str) -> tuple[str, Any]:
     best: tuple[int, str, Any] = (0, "", value)
     pending = [(value, "")]
     while pending:
-        here, place = pending.pop(0)
-        for key, inner in here.items() if isinstance(here, dict) else ():
+        parent, place = pending.pop(0)
+        for key, inner in parent.items() if isinstance(parent, dict) else ():
             spot = f"{place}.{_quoted(key)}" if place else _quoted(key)
             if (
                 isinstance(inner, list)

@@ -17,6 +17,9 @@ from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, xml_element
 
+MAX_SHOWN_FIELDS = 8
+"""The number of unread fields that a finding names."""
+
 
 def unread_and_unknown_names(
     connector: Connector, stream: Stream, tables: Tables | None
@@ -37,13 +40,13 @@ def unread_and_unknown_names(
             reads |= compile_expression(kind, str(text), connector.protocol.namespaces).first_names
         except ExpressionError:
             continue
-    seen: set[str] = set()
+    test_names: set[str] = set()
     for example in stream.tests:
         if kind == "xml" and isinstance(example.given, str):
-            seen |= _xml_names(example.given)
+            test_names |= _xml_names(example.given)
         elif isinstance(example.given, dict):
-            seen |= set(example.given)
-    return seen - reads, reads - seen
+            test_names |= set(example.given)
+    return test_names - reads, reads - test_names
 
 
 def _xml_names(text: str) -> set[str]:
@@ -67,14 +70,16 @@ def findings(
             severity="note",
         )
     for name, stream in connector.streams.items():
-        left, unknown_names = unread_and_unknown_names(connector, stream, tables)
-        if not left:
+        unread, unknown_names = unread_and_unknown_names(connector, stream, tables)
+        if not unread:
             continue
-        shown = ", ".join(sorted(left)[:8]) + (" …" if len(left) > 8 else "")  # noqa: PLR2004
+        shown = ", ".join(sorted(unread)[:MAX_SHOWN_FIELDS])
+        if len(unread) > MAX_SHOWN_FIELDS:
+            shown += " …"
         slips = (
-            f"'{word}', which no test has: is '{near[0]}' meant?"
+            f"'{word}', which no test has; did you mean '{near[0]}'?"
             for word in sorted(unknown_names)
-            if (near := _similar_names(word, left))
+            if (near := _similar_names(word, unread))
         )
         suspected_typo = next(slips, "")
         yield document.make_finding(
@@ -82,7 +87,7 @@ def findings(
             ("streams", name, "tests"),
             f"no rule reads {shown}; "
             + (
-                f"one reads {suspected_typo}"
+                f"a rule reads {suspected_typo}"
                 if suspected_typo
                 else "map them, or leave them out of the tests"
             ),
@@ -95,5 +100,5 @@ def referenced_tables(stream: Stream) -> set[str]:
     return set(re.findall(r'"table":"([^"]+)"', stream.model_dump_json()))
 
 
-def _similar_names(word: str, left: set[str]) -> list[str]:
-    return difflib.get_close_matches(word, sorted(left), 1, 0.75)
+def _similar_names(word: str, unread: set[str]) -> list[str]:
+    return difflib.get_close_matches(word, sorted(unread), 1, 0.75)
