@@ -74,15 +74,15 @@ def check(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Connector files, folders of connector files, or folders of mapping tables"
+            help="Connector files, folders of connector files, or folders of mapping tables."
             "  [default: GATEWAY_CONNECTORS]"
         ),
     ] = None,
     form: Annotated[
-        OutputFormat, typer.Option("--format", help="Format of the findings")
+        OutputFormat, typer.Option("--format", help="Format of the findings.")
     ] = OutputFormat.text,
     *,
-    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
 ) -> None:
     """Check connector files with their inline tests, and mapping tables.
 
@@ -119,13 +119,13 @@ def check(
 
 Sample = Annotated[
     list[Path] | None,
-    typer.Option("--sample", help="A saved reply. Several replies answer the requests in order"),
+    typer.Option("--sample", help="A saved reply. Several replies answer the requests in order."),
 ]
 Stream = Annotated[
-    str | None, typer.Option("--stream", help="Name of the stream  [default: the first]")
+    str | None, typer.Option("--stream", help="Name of the stream.  [default: the first]")
 ]
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=1000, help="Show no more than this number of records")
+    int, typer.Option("--limit", min=1, max=1000, help="Show no more than this number of records.")
 ]
 
 _PREVIEW_KEY = b"the key of previews, never of a gateway"
@@ -166,7 +166,7 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
 
 
 def preview(
-    file: Annotated[Path, typer.Argument(help="Connector file")],
+    file: Annotated[Path, typer.Argument(help="Connector file.")],
     stream: Stream = None,
     sample: Sample = None,
     limit: Limit = 5,
@@ -175,20 +175,20 @@ def preview(
         bool,
         typer.Option(
             "--raw",
-            help="Show also each raw record, with personal values replaced",
+            help="Show also each raw record, with personal values replaced.",
         ),
     ] = False,
     why: Annotated[
         bool,
         typer.Option(
-            "--why", help="Show the rule, the source value and the table row of each field"
+            "--why", help="Show the rule, the source value and the table row of each field."
         ),
     ] = False,
     save_test: Annotated[
         bool,
         typer.Option(
             "--save-test",
-            help="Add the first record to the file as a test, with personal values replaced",
+            help="Add the first record to the file as a test, with personal values replaced.",
         ),
     ] = False,
 ) -> None:
@@ -226,10 +226,10 @@ def diff(
         str,
         typer.Argument(
             help="The old connector file. "
-            "Or the only argument: a country or connector whose mapping tables changed"
+            "Or the only argument: a country or connector whose mapping tables changed."
         ),
     ],
-    new: Annotated[Path | None, typer.Argument(help="The new connector file")] = None,
+    new: Annotated[Path | None, typer.Argument(help="The new connector file.")] = None,
     stream: Stream = None,
     sample: Sample = None,
     limit: Limit = 100,
@@ -258,28 +258,29 @@ def diff(
 
 
 def new(
-    country: Annotated[str, typer.Argument(help="ISO 3166-1 code of the country, such as IE")],
-    protocol: Annotated[str, typer.Argument(help="rest, soap or file")],
+    country: Annotated[str, typer.Argument(help="ISO 3166-1 code of the country, such as IE.")],
+    protocol: Annotated[str, typer.Argument(help="rest, soap or file.")],
     name: Annotated[
-        str, typer.Option("--name", help="Name of the registry, in lower case")
+        str, typer.Option("--name", help="Name of the registry, in lower case.")
     ] = "registry",
     sample: Annotated[
         Path | None,
         typer.Option(
             "--sample",
-            help="A saved reply. The command guesses records and fields from it",
+            help="A saved reply. The command guesses records and fields from it.",
         ),
     ] = None,
     wsdl: Annotated[
-        Path | None, typer.Option("--wsdl", help="A WSDL. The connector file is written next to it")
+        Path | None,
+        typer.Option("--wsdl", help="A WSDL. The connector file is written next to it."),
     ] = None,
     openapi: Annotated[
         Path | None,
-        typer.Option("--openapi", help="An OpenAPI file with the address and the paths"),
+        typer.Option("--openapi", help="An OpenAPI file with the address and the paths."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the new file  [default: GATEWAY_CONNECTORS]"),
+        typer.Option("--out", help="Folder of the new file.  [default: GATEWAY_CONNECTORS]"),
     ] = None,
 ) -> None:
     """Write a first connector file. TODO marks guesses and gaps."""
@@ -307,7 +308,7 @@ def language(
     *,
     check_only: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing. Exit with code 1 if a file is out of date"),
+        typer.Option("--check", help="Write nothing. Exit with code 1 if a file is out of date."),
     ] = False,
 ) -> None:
     """Generate connectors/README.md and schemas/connector.schema.json from the code."""

@@ -70,7 +70,7 @@ def demo(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Data folder of the local Kafka  [default: a new temporary folder]."),
+        typer.Option(help="Data folder of the local Kafka.  [default: a new temporary folder]"),
     ] = None,
 ) -> None:
     """Start Kafka and two stand-in registries, run the gateway, and show the results.

@@ -39,7 +39,7 @@ def erase(
         typer.Option(help="Reason for the receipt, such as a case number. Give no personal data."),
     ] = "",
     by: Annotated[
-        str, typer.Option(help="Name of the requester  [default: the user of this machine]")
+        str, typer.Option(help="Name of the requester.  [default: the user of this machine]")
     ] = "",
     verify: Annotated[
         bool,

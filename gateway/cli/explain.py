@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 def explain(
-    connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector")],
+    connector: Annotated[str, typer.Argument(help="Connector file, or the name of a connector.")],
     record: Annotated[
         str,
-        typer.Argument(help="Native id of a record on the raw topic. Omit it with --sample"),
+        typer.Argument(help="Native id of a record on the raw topic. Omit it with --sample."),
     ] = "",
     sample: Annotated[
         Path | None,
         typer.Option(
-            "--sample", help="File with one record of the registry; - reads standard input"
+            "--sample", help="File with one record of the registry; - reads standard input."
         ),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option("--stream", help="Stream of the sample  [default: the only one]")
+        str | None, typer.Option("--stream", help="Stream of the sample.  [default: the only one]")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="Kind of the sample, if the stream has kinds")
+        str, typer.Option("--kind", help="Kind of the sample, if the stream has kinds.")
     ] = "",
     mappings: Annotated[
         Path | None,
-        typer.Option("--mappings", help="Folder of mapping tables  [default: GATEWAY_MAPPINGS]"),
+        typer.Option("--mappings", help="Folder of mapping tables.  [default: GATEWAY_MAPPINGS]"),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     code: Annotated[
-        bool, typer.Option("--code", help="Print the generated Python code of --stream instead")
+        bool, typer.Option("--code", help="Print the generated Python code of --stream instead.")
     ] = False,
 ) -> None:
     """Explain each field of a record: rule, source value, table row and legal source.

@@ -14,7 +14,7 @@ kafka_app = typer.Typer(
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="Data folder of the broker  [default: GATEWAY_DATA_DIR/kafka]"),
+    typer.Option(help="Data folder of the broker.  [default: GATEWAY_DATA_DIR/kafka]"),
 ]
 
 
@@ -30,7 +30,7 @@ def start(
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port on 127.0.0.1  [default: the last port, or a free one]"
+            min=1, max=65535, help="Port on 127.0.0.1.  [default: the last port, or a free one]"
         ),
     ] = None,
 ) -> None:
@@ -75,7 +75,7 @@ def status(data: Data = None) -> None:
 def wipe(
     data: Data = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Stop the broker and delete all its topics and records."""
     from gateway.local import broker as kafka

@@ -24,7 +24,7 @@ ROLES = ("poll", "harmonise")
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names of connectors  [default: all].")
+        list[str] | None, typer.Argument(help="Names of connectors.  [default: all]")
     ] = None,
     roles: Annotated[
         str, typer.Option(help="Roles of the worker, separated by commas.")
@@ -33,7 +33,7 @@ def run(
     accept_new_cluster: Annotated[
         bool,
         typer.Option(
-            "--accept-new-cluster", help="Continue on this cluster, because all topics were moved."
+            "--accept-new-cluster", help="Accept a new cluster, after all topics were moved to it."
         ),
     ] = False,
     wait: Annotated[

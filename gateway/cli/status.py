@@ -26,7 +26,7 @@ COUNT_COLUMNS = ("received", "accepted", "rejected", "unchanged", "deleted")
 
 
 def status(
-    connector: Annotated[str, typer.Argument(help="Name of the connector  [default: all].")] = "",
+    connector: Annotated[str, typer.Argument(help="Name of the connector.  [default: all]")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the state of each stream and of each worker.

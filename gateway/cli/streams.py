@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
 
 Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
-Stream = Annotated[str, typer.Argument(help="Name of the stream  [default: all streams].")]
+Stream = Annotated[str, typer.Argument(help="Name of the stream.  [default: all streams]")]
 
 
 def _send_command(command: commands.Command) -> None:
@@ -65,7 +65,7 @@ def backfill(
     end: Annotated[
         str,
         typer.Option(
-            "--to", help="Last day, or the moment of the end (exclusive)  [default: now]."
+            "--to", help="Last day, or the moment of the end (exclusive).  [default: now]"
         ),
     ] = "",
     cancel: Annotated[

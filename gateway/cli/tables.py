@@ -30,10 +30,10 @@ app = typer.Typer(help="Query the mapping tables.", no_args_is_help=True)
 
 Mappings = Annotated[
     Path | None,
-    typer.Option("--mappings", help="Folder of the mapping tables  [default: GATEWAY_MAPPINGS]"),
+    typer.Option("--mappings", help="Folder of the mapping tables.  [default: GATEWAY_MAPPINGS]"),
 ]
-On = Annotated[str | None, typer.Option("--on", help="Day of the award, such as 2020-06-30")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+On = Annotated[str | None, typer.Option("--on", help="Day of the award, such as 2020-06-30.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
 ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 
@@ -41,21 +41,21 @@ ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
 @app.command()
 def level(
     country: Annotated[
-        str | None, typer.Argument(help="Country or part of a country, such as IE, BE-FL, UK-SCT")
+        str | None, typer.Argument(help="Country or part of a country, such as IE, BE-FL, UK-SCT.")
     ] = None,
     framework: Annotated[
-        str | None, typer.Argument(help='Framework key, or "" if the document does not state it')
+        str | None, typer.Argument(help='Framework key, or "" if the document does not state it.')
     ] = None,
     nqf_level: Annotated[
         str | None,
-        typer.Argument(metavar="LEVEL", help="National level exactly as in the document"),
+        typer.Argument(metavar="LEVEL", help="National level exactly as in the document."),
     ] = None,
     on: On = None,
     batch: Annotated[
         Path | None,
         typer.Option(
             "--batch",
-            help="CSV file with columns country,framework,level,date. Each row gets an answer",
+            help="CSV file with columns country,framework,level,date. Each row gets an answer.",
         ),
     ] = None,
     mappings: Mappings = None,
@@ -88,20 +88,20 @@ def level(
 
 @app.command("credits")
 def convert_credits(
-    country: Annotated[str, typer.Argument(help="Country or part of a country")],
+    country: Annotated[str, typer.Argument(help="Country or part of a country.")],
     unit: Annotated[
-        str, typer.Argument(help="Unit as in the document, such as KP, hp, CATS, ECTS")
+        str, typer.Argument(help="Unit as in the document, such as KP, hp, CATS, ECTS.")
     ],
-    amount: Annotated[str, typer.Argument(help="Number of units")],
+    amount: Annotated[str, typer.Argument(help="Number of units.")],
     sector: Annotated[
-        str | None, typer.Option("--sector", help="Education sector: HE, VET or GEN")
+        str | None, typer.Option("--sector", help="Education sector: HE, VET or GEN.")
     ] = None,
     on: On = None,
     per_year: Annotated[
         int | None,
         typer.Option(
             "--per-year",
-            help="Units of one full-time year. Distinguishes units that have the same name",
+            help="Units of one full-time year. Distinguishes units that have the same name.",
         ),
     ] = None,
     mappings: Mappings = None,
