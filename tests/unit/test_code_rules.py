@@ -19,7 +19,12 @@ REGISTRIES = re.compile(
 COUNTRIES = re.compile(
     r"""["'](AT|BE|BG|HR|CY|CZ|DK|EE|FI|FR|DE|GR|HU|IE|IT|LV|LT|LU|MT|NL|PL|PT|RO|SK|SI|ES|SE|NO|CH|UA|UK-SCT)["']"""
 )
-MAY_NAME_PROVIDER_REGISTERS = {"records.py", "record_parts.py", "quality_assurance.py", "identifiers.py"}
+MAY_NAME_PROVIDER_REGISTERS = {
+    "records.py",
+    "record_parts.py",
+    "quality_assurance.py",
+    "identifiers.py",
+}
 """The two European registers of trusted providers are terms of the field: identifier schemes and charters carry their names."""
 
 
