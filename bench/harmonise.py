@@ -1,6 +1,6 @@
 """Measure the harmonising of raw records into documents with headers, without Kafka.
 
-The raw records come from the two stand-in registries of the demo.
+The raw records come from the two demo registries of the demo.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fetched:
 
 
 async def gather(records: int = RECORDS) -> tuple[RecordProcessor, list[RawRecord]]:
-    """Return the record processor and ``records`` raw records from the stand-in registries."""
+    """Return the record processor and ``records`` raw records from the demo registries."""
     with tempfile.TemporaryDirectory() as folder:
         half = records // 2
         async with (

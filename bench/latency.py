@@ -113,7 +113,7 @@ class Seen:
 
 
 def connector(folder: Path, port: int) -> None:
-    """Write the comparison's connector for the stand-in, with ten polls a second."""
+    """Write the comparison's connector for the demo registry, with ten polls a second."""
     text = JOB.read_text()
     text = text.replace('https://registry.example"}}', f'http://127.0.0.1:{port}"}}}}', 1)
     text = text.replace(

@@ -1,7 +1,7 @@
 """Measure the harmonise stage from topic to topic, exactly once, on a real broker.
 
 ``copying`` measures the engine alone: each record of 1.2 KB is copied with its headers.
-``harmonising`` processes records of the two stand-in registries. The CPU seconds are those of the
+``harmonising`` processes records of the two demo registries. The CPU seconds are those of the
 stage's process with its client library. The broker runs on the same machine.
 """
 

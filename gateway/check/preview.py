@@ -38,7 +38,7 @@ class PreviewedRecord:
 
 
 class SampleReplies:
-    """A stand-in registry that answers with saved replies in order and repeats the last one."""
+    """A demo registry that answers with saved replies in order and repeats the last one."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._replies = [(_read(file), _TYPES.get(file.suffix.lower(), "")) for file in files]

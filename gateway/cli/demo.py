@@ -1,4 +1,4 @@
-"""``gateway demo``: run the gateway on two stand-in registries and a real Kafka."""
+"""``gateway demo``: run the gateway on two demo registries and a real Kafka."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
 @dataclass(slots=True)
 class DemoRegistry:
-    """One stand-in registry of the demo and the connector that reads it."""
+    """One demo registry of the demo and the connector that reads it."""
 
     connector: str
     registry: Registry
@@ -73,7 +73,7 @@ def demo(
         typer.Option(help="Data folder of the local Kafka.  [default: a new temporary folder]"),
     ] = None,
 ) -> None:
-    """Start Kafka and two stand-in registries, run the gateway, and show the results.
+    """Start Kafka and two demo registries, run the gateway, and show the results.
 
     The demo ends when every record has an outcome.
     """
@@ -172,7 +172,7 @@ def _demo_key() -> Any:
 
 
 def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
-    """Write the credentials of the stand-in registries as secret files. Return their folder."""
+    """Write the credentials of the demo registries as secret files. Return their folder."""
     for stand in registries:
         for name, value in stand.secrets.items():
             path = folder / name
@@ -183,7 +183,7 @@ def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
 
 
 def with_demo_addresses(config: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
-    """Return the configuration with the addresses of the stand-in registries."""
+    """Return the configuration with the addresses of the demo registries."""
     connectors = {
         stand.connector: with_address(config.connectors[stand.connector], stand.registry.url)
         for stand in registries

@@ -1,1 +1,1 @@
-"""Run a Kafka broker and stand-in registries on this machine, for the demo and the tests."""
+"""Run a Kafka broker and demo registries on this machine, for the demo and the tests."""

@@ -1,4 +1,4 @@
-"""A broker, two stand-in registries and the real ``gateway run`` as a separate process."""
+"""A broker, two demo registries and the real ``gateway run`` as a separate process."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def address(service: subprocess.Popen) -> str:
 
 
 def furnished(folder: Path, bootstrap: str) -> dict[str, str]:
-    """Write the secrets of the stand-in registries and return the gateway's environment."""
+    """Write the secrets of the demo registries and return the gateway's environment."""
     for name, value in (
         ("demo-soap/key", soap_credits.KEY),
         ("demo-rest/token", rest_catalogue.TOKEN),

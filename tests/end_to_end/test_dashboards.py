@@ -37,7 +37,7 @@ pytestmark = [
 SECONDS = int(os.environ.get("GATEWAY_DASHBOARD_SECONDS", "300"))
 ABOUT = "Drawn from the dashboard file and a real Prometheus's answers to its expressions, without Grafana (tests/support/dashboard_drawing.py)."
 EMPTY = {
-    "Gateway: one connector / Certificate expires in": "the stand-in registries speak plain HTTP",
+    "Gateway: one connector / Certificate expires in": "the demo registries speak plain HTTP",
     "Gateway: one connector / Rejections, last hour": "where all its rejections were counted before the first scrape, none is an increase",
     "Gateway: fleet / Configuration reloads": "no file was changed while it ran",
     "Gateway: mapping quality / Tables that end": "no table version of these two countries has a last day to come",

@@ -308,8 +308,7 @@ def test_replay_of_a_push_registry_survives_kills(site: Site, caller: Caller):
     replayed = [number for number in range(len(site.running)) if '"replayed"' in site.log(number)]
     assert replayed, "nobody carried it out to its end"
     assert (
-        gateway(site, "rejections", "replay", "--connector", "caller").stdout
-        == "no rejections\n"
+        gateway(site, "rejections", "replay", "--connector", "caller").stdout == "no rejections\n"
     )
     print(
         f"replayed by worker {replayed}; {calling.messages} messages accepted meanwhile; other answers: {dict(caller.refused)}"

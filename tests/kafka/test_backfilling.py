@@ -1,4 +1,4 @@
-"""Run a backfill against a real Kafka and a stand-in registry.
+"""Run a backfill against a real Kafka and a demo registry.
 
 Another owner may resume the backfill at any point without writing a record twice.
 """

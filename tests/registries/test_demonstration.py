@@ -1,4 +1,4 @@
-"""Check the stand-in registries themselves.
+"""Check the demo registries themselves.
 
 The same seed gives the same records, the ledger is accurate, and the registries misbehave on
 command.

@@ -1,4 +1,4 @@
-"""The parts of a fault test: a broker, a stand-in registry and the gateway as a real process.
+"""The parts of a fault test: a broker, a demo registry and the gateway as a real process.
 
 Each site has its own connector name, so that many sites can share a broker. Their cursors,
 digests and records are separate.

@@ -1,4 +1,4 @@
-"""Serve five REST and five SOAP stand-in registries from one process.
+"""Serve five REST and five SOAP demo registries from one process.
 
 The process prints their addresses as one line of JSON and then serves.
 """

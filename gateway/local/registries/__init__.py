@@ -1,4 +1,4 @@
-"""Run stand-in registries on the loopback interface.
+"""Run demo registries on the loopback interface.
 
 They use real protocols and real sockets. All their data is fictional.
 

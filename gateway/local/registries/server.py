@@ -156,7 +156,7 @@ class Registry(ABC):
         except OSError as error:
             await self._runner.cleanup()
             raise Unavailable(
-                f"a stand-in registry cannot listen on {host}:{port}: {error.strerror}; "
+                f"a demo registry cannot listen on {host}:{port}: {error.strerror}; "
                 "choose another port"
             ) from error
         self.url = f"http://{host}:{self._runner.addresses[0][1]}"
