@@ -131,12 +131,13 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
             }
         )
         config = with_demo_addresses(
-            load_config(settings, [stand.connector for stand in registries]), registries
+            load_config(settings, [demo_registry.connector for demo_registry in registries]),
+            registries,
         )
-        for stand in registries:
+        for demo_registry in registries:
+            title = config.connectors[demo_registry.connector].title
             console.print(
-                f"registry {stand.connector}: {config.connectors[stand.connector].title} "
-                f"[dim]{stand.registry.url}[/]"
+                f"registry {demo_registry.connector}: {title} [dim]{demo_registry.registry.url}[/]"
             )
         worker = Worker(settings, config, frozenset({"poll", "harmonise"}))
         running = asyncio.create_task(worker.run())
@@ -173,8 +174,8 @@ def _demo_key() -> Any:
 
 def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
     """Write the credentials of the demo registries as secret files. Return their folder."""
-    for stand in registries:
-        for name, value in stand.secrets.items():
+    for demo_registry in registries:
+        for name, value in demo_registry.secrets.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(value)
@@ -185,8 +186,10 @@ def write_secrets(folder: Path, registries: list[DemoRegistry]) -> Path:
 def with_demo_addresses(config: LoadedConfig, registries: list[DemoRegistry]) -> LoadedConfig:
     """Return the configuration with the addresses of the demo registries."""
     connectors = {
-        stand.connector: with_address(config.connectors[stand.connector], stand.registry.url)
-        for stand in registries
+        demo_registry.connector: with_address(
+            config.connectors[demo_registry.connector], demo_registry.registry.url
+        )
+        for demo_registry in registries
     }
     return LoadedConfig(connectors=connectors, harmonisers=config.harmonisers, tables=config.tables)
 
@@ -235,17 +238,17 @@ def table(registries: list[DemoRegistry], started: float) -> Group:
         drawn.add_column(name, justify="right", no_wrap=True)
     found = counts()
     reasons = []
-    for stand in registries:
-        count = found.get(stand.connector, RecordCounts())
-        seconds = (stand.finished or time.monotonic()) - started
+    for demo_registry in registries:
+        count = found.get(demo_registry.connector, RecordCounts())
+        seconds = (demo_registry.finished or time.monotonic()) - started
         numbers = [
             count.received,
             *(count.ended.get(outcome, 0) for outcome in OUTCOMES),
             round(count.received / max(seconds, 0.001)),
         ]
-        drawn.add_row(stand.connector, *map(str, numbers))
+        drawn.add_row(demo_registry.connector, *map(str, numbers))
         for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]):
-            reasons.append(f"  {stand.connector:10} {number:4}  {reason}")
+            reasons.append(f"  {demo_registry.connector:10} {number:4}  {reason}")
     return Group(drawn, *(["rejected because"] if reasons else []), *reasons)
 
 
@@ -263,21 +266,21 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
                 await running
                 raise Unavailable("the worker ended before every record had an outcome")
             found = counts()
-            for stand in registries:
-                count = found.get(stand.connector, RecordCounts())
+            for demo_registry in registries:
+                count = found.get(demo_registry.connector, RecordCounts())
                 if (
-                    not stand.finished
-                    and count.received >= stand.registry.record_count
+                    not demo_registry.finished
+                    and count.received >= demo_registry.registry.record_count
                     and count.balanced
                 ):
-                    stand.finished = time.monotonic()
+                    demo_registry.finished = time.monotonic()
             live.update(table(registries, started))
-            if all(stand.finished for stand in registries):
+            if all(demo_registry.finished for demo_registry in registries):
                 break
             await asyncio.sleep(0.1)
     total = RecordCounts()
-    for stand in registries:
-        count = counts().get(stand.connector, RecordCounts())
+    for demo_registry in registries:
+        count = counts().get(demo_registry.connector, RecordCounts())
         total.received += count.received
         for outcome, number in count.ended.items():
             total.ended[outcome] = total.ended.get(outcome, 0) + number
@@ -286,7 +289,7 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
         f"\n{total.received} received = {sum_text}: "
         f"[bold]{'true' if total.balanced else 'FALSE'}[/]"
     )
-    if not total.balanced or not all(stand.finished for stand in registries):
+    if not total.balanced or not all(demo_registry.finished for demo_registry in registries):
         raise Unavailable(
             f"some records have no outcome after {TIMEOUT_SECONDS:.0f} s; "
             "run `gateway demo --keep` and look at the metrics"
