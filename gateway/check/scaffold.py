@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +25,41 @@ MAX_LIST_DEPTH = 2
 """The number of dots from which on the path of an object is too deep to hold the records."""
 
 
-def write_connector(
-    country: str,
-    protocol: str,
-    name: str,
-    directory: Path,
-    *,
-    sample: Path | None = None,
-    wsdl: Path | None = None,
-    openapi: Path | None = None,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class ScaffoldAnswers:
+    """What the author of a new connector file says about its registry.
+
+    ``country`` is in upper case. The three files are optional.
+    """
+
+    country: str
+    protocol: str
+    name: str
+    sample: Path | None = None
+    wsdl: Path | None = None
+    openapi: Path | None = None
+
+    @property
+    def connector(self) -> str:
+        """The name of the connector, such as ``ie-registry``."""
+        return f"{self.country.lower()}-{self.name}"
+
+
+def write_connector(answers: ScaffoldAnswers, directory: Path) -> Path:
     """Write ``<country>-<name>.yaml`` and return its path.
 
-    Raises :class:`UsageError` when an argument is not valid or the file exists, and
+    Raises :class:`UsageError` when an answer is not valid or the file exists, and
     :class:`StorageError` when the file cannot be written.
     """
-    country = country.upper()
+    country, name, wsdl = answers.country, answers.name, answers.wsdl
     if not re.fullmatch(r"[A-Z]{2}(-[A-Z]{2,4})?", country):
         raise UsageError(f"{country} is not a country code; give an ISO 3166-1 code, such as IE")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"--name {name}: use lower case letters, digits and hyphens")
-    connector = f"{country.lower()}-{name}"
-    path = directory / f"{connector}.yaml"
+    path = directory / f"{answers.connector}.yaml"
     if path.exists():
         raise UsageError(f"{path} already exists; give another --name or remove it")
-    url, request = _address_and_request(protocol, openapi, wsdl)
-    kind, records, record = _analyse_sample(sample, protocol)
-    text = _connector_yaml(country, connector, protocol, url, request, kind, records, record, wsdl)
+    text = _connector_yaml(answers)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if wsdl is not None and wsdl.resolve().parent != directory.resolve():
@@ -61,13 +70,11 @@ def write_connector(
     return path
 
 
-def _address_and_request(
-    protocol: str, openapi: Path | None, wsdl: Path | None
-) -> tuple[str, list[str]]:
+def _address_and_request(answers: ScaffoldAnswers) -> tuple[str, list[str]]:
     """Return the base address and the lines of the request."""
     url = "https://registry.example/TODO"
-    if openapi is not None:
-        described = _json_or_yaml(openapi)
+    if answers.openapi is not None:
+        described = _json_or_yaml(answers.openapi)
         servers = [
             str(server.get("url", ""))
             for server in described.get("servers", [])
@@ -83,17 +90,17 @@ def _address_and_request(
         return url, [
             f"      get: {plain[0]}" + f"   # TODO one of {', '.join(plain[:6])}" * (len(plain) > 1)
         ]
-    if wsdl is not None:
+    if answers.wsdl is not None:
         from gateway.fetch.soap.envelope import Wsdl
 
-        described_by = Wsdl(wsdl)
+        described_by = Wsdl(answers.wsdl)
         operations = described_by.operations
         body = json.dumps(_parameters(described_by, operations[0]))
         return url, [
             f"      operation: {operations[0]}   # TODO one of {', '.join(operations[:8])}",
             f"      body: {body}   # TODO its parameters",
         ]
-    if protocol == "soap":
+    if answers.protocol == "soap":
         return url, ["      envelope: '<TODO/>'"]
     return url, ["      get: /TODO"]
 
@@ -203,17 +210,11 @@ def _with_prefix(tag: str) -> str:
     return f"r:{name.localname}" if name.namespace else name.localname
 
 
-def _connector_yaml(
-    country: str,
-    connector: str,
-    protocol: str,
-    url: str,
-    request: list[str],
-    kind: str,
-    records: str,
-    record: Any,
-    wsdl: Path | None,
-) -> str:
+def _connector_yaml(answers: ScaffoldAnswers) -> str:
+    """Return the text of the connector file."""
+    protocol, wsdl = answers.protocol, answers.wsdl
+    url, request = _address_and_request(answers)
+    kind, records, record = _analyse_sample(answers.sample, protocol)
     fields, given, namespace = _fields(kind, record)
     own = [field for field in fields if "." not in field]
     identifier = next((field for field in own if _ID.search(field)), next(iter(own), "TODO"))
@@ -222,8 +223,8 @@ def _connector_yaml(
     lines = [
         "# yaml-language-server: $schema=../schemas/connector.schema.json",
         "language: 1",
-        f"connector: {connector}",
-        f"country: {country}",
+        f"connector: {answers.connector}",
+        f"country: {answers.country}",
         "title: TODO the name of the registry",
         "owner: {name: TODO, contact: TODO@registry.example}",
         "",

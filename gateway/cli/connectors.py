@@ -284,7 +284,7 @@ def new(
     ] = None,
 ) -> None:
     """Write a first connector file. TODO marks guesses and gaps."""
-    from gateway.check.scaffold import write_connector
+    from gateway.check.scaffold import ScaffoldAnswers, write_connector
     from gateway.errors import UsageError
 
     if protocol not in {"rest", "soap", "file"}:
@@ -292,15 +292,8 @@ def new(
             f"no protocol {protocol!r}; expected rest, soap or file "
             "(connectors/README.md describes push)"
         )
-    path = write_connector(
-        country,
-        protocol,
-        name,
-        out or Settings().connectors,
-        sample=sample,
-        wsdl=wsdl,
-        openapi=openapi,
-    )
+    answers = ScaffoldAnswers(country.upper(), protocol, name, sample, wsdl, openapi)
+    path = write_connector(answers, out or Settings().connectors)
     print(f"{path} written; search it for TODO, then: gateway check {path}")
 
 
