@@ -30,6 +30,7 @@ from lxml import etree
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
+from gateway.strict_json import JsonRefused, load_json
 
 MAX_ENTRIES = 10_000
 MAX_CSV_CELL = 1_000_000
@@ -48,6 +49,7 @@ _DAMAGED = (
     OverflowError,
 )
 """The errors that the standard library raises for a damaged archive."""
+_REFUSALS = {"duplicate_key": "JSON_DUPLICATE_KEY", "number": "JSON_NUMBER"}
 _COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
 
 
@@ -233,14 +235,9 @@ def _decode_fast(data: bytes) -> Any:
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:
     """Return the JSON value of a text, with the checks of :func:`read_json`."""
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_parse_finite_float,
-        )
-    except _JsonRefused as refused:
-        raise StreamHalted(refused.reason, f"{where}: {refused}") from None
+        return load_json(text, parse_float=_parse_finite_float)
+    except JsonRefused as refused:
+        raise StreamHalted(_REFUSALS[refused.problem], f"{where}: {refused}") from None
     except RecursionError:
         raise StreamHalted("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
     except json.JSONDecodeError as error:
@@ -256,27 +253,10 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
         ) from None
 
 
-class _JsonRefused(Exception):
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _JsonRefused("JSON_DUPLICATE_KEY", "an object has the same key twice")
-    return members
-
-
-def _no_constant(_: str) -> Any:
-    raise _JsonRefused("JSON_NUMBER", "NaN and Infinity are not JSON")
-
-
 def _parse_finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _JsonRefused("JSON_NUMBER", "a number is too large")
+        raise JsonRefused("number", "a number is too large")
     return value
 
 

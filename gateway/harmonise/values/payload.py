@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import orjson
 from lxml import etree
+
+from gateway.strict_json import JsonRefused, load_json
 
 MAX_DEPTH = 100
 MAX_BYTES = 20_000_000
@@ -59,29 +60,15 @@ def json_value(body: bytes) -> Any:
 
 def _decode_strictly(body: bytes) -> Any:
     try:
-        return json.loads(
-            body,
-            object_pairs_hook=_reject_duplicate_keys,
-            parse_float=Decimal,
-            parse_constant=_no_constant,
-        )
-    except PayloadError:
-        raise
+        return load_json(body, parse_float=Decimal)
+    except JsonRefused as refused:
+        if refused.problem == "duplicate_key":
+            raise PayloadError("duplicate_key", "each key once in a JSON object") from None
+        raise PayloadError("not_json", "JSON has no NaN and no Infinity") from None
     except RecursionError:
         raise PayloadError("too_deep", f"JSON of at most {MAX_DEPTH} levels") from None
     except ValueError:
         raise PayloadError("not_json", "one JSON value in UTF-8") from None
-
-
-def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise PayloadError("duplicate_key", "each key once in a JSON object")
-    return value
-
-
-def _no_constant(_name: str) -> Any:
-    raise PayloadError("not_json", "JSON has no NaN and no Infinity")
 
 
 def _check_depth(value: Any) -> int:
