@@ -23,7 +23,7 @@ Kind = Literal[
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 HANDLED_BY_SERVICE = frozenset({"repeated_page", "empty_page", "loop", "error_inside"})
-"""The kinds that each service implements itself, because they depend on its format.
+"""The kinds that :meth:`Registry.serve_page` or the service itself implements.
 
 :func:`respond` applies the other kinds to any reply.
 """

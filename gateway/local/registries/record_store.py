@@ -75,13 +75,7 @@ class RecordStore:
         Without ``id``, change the ``count`` entries whose last change is the oldest. Raise
         ``KeyError`` for an unknown identifier.
         """
-        chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
-        return [
-            self._put(
-                replace(entry, version=entry.version + 1, deleted=False, changed_at=self._now())
-            )
-            for entry in chosen
-        ]
+        return self._add_versions(id, count, deleted=False)
 
     def delete(self, *, id: str | None = None, count: int = 1) -> list[str]:  # noqa: A002
         """Delete the named entry, and return its identifier in a list.
@@ -89,13 +83,7 @@ class RecordStore:
         Without ``id``, delete the ``count`` entries whose last change is the oldest. Raise
         ``KeyError`` for an unknown identifier.
         """
-        chosen = [self._find(id)] if id is not None else self._least_recently_changed(count)
-        return [
-            self._put(
-                replace(entry, version=entry.version + 1, deleted=True, changed_at=self._now())
-            )
-            for entry in chosen
-        ]
+        return self._add_versions(id, count, deleted=True)
 
     def changed_between(self, since: datetime, until: datetime) -> Iterator[StoredEntry]:
         """Yield all entries last changed in ``[since, until)``, oldest first, with deleted ones."""
@@ -122,6 +110,19 @@ class RecordStore:
             added.append(self._put(StoredEntry(number=number, version=1, changed_at=when(number))))
         self._next += count
         return added
+
+    def _add_versions(self, identifier: str | None, count: int, *, deleted: bool) -> list[str]:
+        chosen = (
+            [self._find(identifier)]
+            if identifier is not None
+            else self._least_recently_changed(count)
+        )
+        return [
+            self._put(
+                replace(entry, version=entry.version + 1, deleted=deleted, changed_at=self._now())
+            )
+            for entry in chosen
+        ]
 
     def _put(self, entry: StoredEntry) -> str:
         # The entry moves to the end, because the dictionary is in the order of change.

@@ -110,30 +110,17 @@ class Catalogue(Registry):
     def _page(
         self, stream: str, page: int, size: int, trouble: Misbehaviour | None
     ) -> web.Response:
-        records = self._current_records(stream)
-        pages = max(1, -(-len(records) // size))
-        shown_page, has_more = page, page < pages
-        match trouble.kind if trouble else "":
-            case "repeated_page":
-                shown_page = max(1, page - 1)
-            case "loop":
-                shown_page, has_more = (page - 1) % pages + 1, True
-            case "empty_page":
-                shown_page, has_more = pages + 1, True
-        items = b",".join(
-            self.serve_records(
-                stream, records[(shown_page - 1) * size : shown_page * size], trouble
-            )
-        )
+        served = self.serve_page(stream, self._current_records(stream), page, size, trouble)
         head = json.dumps(
             {
                 "pageSize": size,
                 "pageNumber": page,
                 "hasPreviousPage": page > 1,
-                "hasNextPage": has_more,
-                "totalPages": pages,
+                "hasNextPage": served.has_more,
+                "totalPages": served.pages,
             },
         ).encode()
+        items = b",".join(served.contents)
         return web.Response(
             body=head[:-1] + b', "items": [' + items + b"]}", content_type="application/json"
         )

@@ -40,6 +40,15 @@ from gateway.local.registries.record_store import RecordStore, ServedRecord, Sto
 BIG_REQUEST = 1_000_000
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServedPage:
+    """The contents of one page, and what the registry says about the pages."""
+
+    contents: list[bytes]
+    pages: int
+    has_more: bool
+
+
 class Registry(ABC):
     """A registry on the loopback interface.
 
@@ -123,6 +132,30 @@ class Registry(ABC):
             for entry, content in zip(entries, contents, strict=True)
         )
         return contents
+
+    def serve_page(
+        self,
+        stream: str,
+        entries: list[StoredEntry],
+        page: int,
+        size: int,
+        trouble: Misbehaviour | None,
+    ) -> ServedPage:
+        """Return the requested page of ``entries``, or the wrong page that ``trouble`` describes.
+
+        Pages begin at 1. The method also adds the contents to the ledger.
+        """
+        pages = max(1, -(-len(entries) // size))
+        shown_page, has_more = page, page < pages
+        match trouble.kind if trouble else "":
+            case "repeated_page":
+                shown_page = max(1, page - 1)
+            case "loop":
+                shown_page, has_more = (page - 1) % pages + 1, True
+            case "empty_page":
+                shown_page, has_more = pages + 1, True
+        shown = entries[(shown_page - 1) * size : shown_page * size]
+        return ServedPage(self.serve_records(stream, shown, trouble), pages, has_more)
 
     def next_misbehaviour(self, stream: str) -> Misbehaviour | None:
         """Count a request, and return the misbehaviour that applies to it, or ``None``."""

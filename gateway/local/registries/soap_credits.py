@@ -147,25 +147,14 @@ class StudentRecords(Registry):
         size: int,
         trouble: Misbehaviour | None,
     ) -> web.Response:
-        pages = max(1, -(-len(records) // size))
-        shown_page, has_more = page, page < pages
-        match trouble.kind if trouble else "":
-            case "repeated_page":
-                shown_page = max(1, page - 1)
-            case "loop":
-                shown_page, has_more = (page - 1) % pages + 1, True
-            case "empty_page":
-                shown_page, has_more = pages + 1, True
-        contents = self.serve_records(
-            operation.lower(), records[(shown_page - 1) * size : shown_page * size], trouble
-        )
+        served = self.serve_page(operation.lower(), records, page, size, trouble)
         head = (
             f"<t:page><t:number>{page}</t:number><t:records>{len(records)}</t:records>"
-            f"<t:more>{str(has_more).lower()}</t:more></t:page>"
+            f"<t:more>{str(served.has_more).lower()}</t:more></t:page>"
         )
         body = (
             f'<t:{operation}Response xmlns:t="{NAMESPACE}">{head}'
-            f"{b''.join(contents).decode()}</t:{operation}Response>"
+            f"{b''.join(served.contents).decode()}</t:{operation}Response>"
         )
         return web.Response(text=_envelope(body), content_type="text/xml")
 
