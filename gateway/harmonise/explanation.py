@@ -125,11 +125,14 @@ def explain(
         if isinstance(outcome, Accepted)
         else {}
     )
+    table_rows: dict[str, list[TableRow]] = {}
+    for lookup in lookups:
+        table_rows.setdefault(lookup.field, []).append(_row(lookup, tables))
     fields = [
-        _explain_mapped_field(name, rule, emits, record, reader, lookups, tables)
+        _explain_mapped_field(name, rule, emits, record, reader, table_rows)
         for name, rule in rules.items()
     ]
-    fields += _explain_derived_fields(record, {field.field for field in fields}, lookups, tables)
+    fields += _explain_derived_fields(record, {field.field for field in fields}, table_rows)
     return Explanation(
         record=HIDDEN if _keyed_by_person(emits) else raw.native_id,
         connector=raw.connector,
@@ -210,8 +213,7 @@ def _explain_mapped_field(
     emits: str,
     record: Mapping[str, Any],
     reader: _SourceReader,
-    lookups: tuple[Lookup, ...],
-    tables: Tables | None,
+    table_rows: Mapping[str, list[TableRow]],
 ) -> FieldExplanation:
     personal = _personal(emits, name, rule)
     sources = tuple(
@@ -220,14 +222,13 @@ def _explain_mapped_field(
         for values in (reader.read(expression),)
     )
     value = format_value(_value_at(record, name.split(".")))
-    rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == name)
     return FieldExplanation(
         name,
         HIDDEN if value and personal else _short(value),
         personal,
         _describe_rule(rule),
         sources,
-        rows,
+        tuple(table_rows.get(name, ())),
     )
 
 
@@ -281,13 +282,13 @@ def _describe_rule(rule: MappingRule) -> str:
 
 
 def _explain_derived_fields(
-    record: Mapping[str, Any], mapped: set[str], lookups: tuple[Lookup, ...], tables: Tables | None
+    record: Mapping[str, Any], mapped: set[str], table_rows: Mapping[str, list[TableRow]]
 ) -> Iterator[FieldExplanation]:
     """Yield the fields that the gateway added from mapping tables, also those of parts."""
     names = dict.fromkeys(
         [
             *(name for name in _DERIVED if name in record and record[name] is not None),
-            *(lookup.field for lookup in lookups),
+            *table_rows,
         ]
     )
     for name in names:
@@ -307,14 +308,13 @@ def _explain_derived_fields(
         asked_for = (
             f"{name.removesuffix(last)}eqf_level" if last == "nqf_uri" else name
         )  # one lookup gives both
-        rows = tuple(_row(lookup, tables) for lookup in lookups if lookup.field == asked_for)
         yield FieldExplanation(
             name,
             _short(format_value(place.get(last))),
             False,
             "the mapping tables of the country",
             sources,
-            rows,
+            tuple(table_rows.get(asked_for, ())),
         )
 
 
