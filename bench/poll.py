@@ -24,7 +24,7 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
 from gateway.kafka import topic_admin
 from gateway.pipeline.loaded_config import load_config
-from gateway.pipeline.poll import poll_once
+from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 
@@ -77,13 +77,17 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
         costs: list[float] = []
         async with RegistryClient(connector, FileSecrets(folder), "production") as client:
             first = StreamState(settings, f"{connector.connector}-first", STREAM)
-            await poll_once(connector, STREAM, client, first, datetime.now(UTC), lambda: False)
+            await poll_once(
+                PollContext(connector, STREAM, client, first), datetime.now(UTC), lambda: False
+            )
             await first.close()
             stream_state = StreamState(settings, connector.connector, STREAM)
             await stream_state.open()
             for _ in range(2):
                 started = time.process_time()
-                tally = await poll_once(connector, STREAM, client, stream_state, datetime.now(UTC))
+                tally = await poll_once(
+                    PollContext(connector, STREAM, client, stream_state), datetime.now(UTC)
+                )
                 costs.append((time.process_time() - started) / tally.received * 1e6)
             await stream_state.close()
             rss = peak_rss()

@@ -24,9 +24,9 @@ from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.errors import UsageError
 from gateway.fetch import RecordPage, TimeWindow
-from gateway.fetch.registry_client import RegistryClient
 from gateway.observability import metrics
-from gateway.pipeline.page_writer import PollResult, select_changes, write_page_entries
+from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
+from gateway.pipeline.poll import PollContext
 from gateway.pipeline.stream_state import StreamState
 
 NOTE_NAME = "backfill"
@@ -181,10 +181,7 @@ async def save_progress(stream_state: StreamState, progress: BackfillProgress) -
 
 
 async def run_backfill(
-    connector: Connector,
-    name: str,
-    client: RegistryClient,
-    stream_state: StreamState,
+    context: PollContext,
     live_poll_gate: LivePollGate,
     write_lock: asyncio.Lock,
     should_continue: Callable[[], bool],
@@ -194,6 +191,7 @@ async def run_backfill(
     Returns when the backfill is done, or after a page when ``should_continue`` returns false.
     ``write_lock`` is held while records of the stream are written. Raises the errors of a poll.
     """
+    connector, name, stream_state = context.connector, context.stream, context.stream_state
     await stream_state.open()
     result = PollResult(takeover_number=stream_state.takeover_number)
     progress = current_progress(stream_state)
@@ -201,7 +199,9 @@ async def run_backfill(
         return progress
     try:
         for window in remaining_windows(connector, name, progress):
-            pages = fetch.read_pages(connector, name, window, client, position=progress.position)
+            pages = fetch.read_pages(
+                connector, name, window, context.client, position=progress.position
+            )
             async with contextlib.aclosing(pages):  # type: ignore[type-var]
                 while should_continue() and (
                     next_page := await _next_page(pages, stream_state, live_poll_gate)
@@ -314,14 +314,8 @@ async def _write_page(
     )
     note = {NOTE_NAME: msgspec.json.encode(progress)}
     before = result.received
-    await write_page_entries(
-        stream_state,
-        entries,
-        result,
-        received=received,
-        unchanged=received - len(entries),
-        notes=note,
-    )
+    page_write = PageWrite(entries, received, received - len(entries), notes=note)
+    await write_page(stream_state, page_write, result)
     metrics.BACKFILL_RECORDS.labels(stream_state.connector, stream_state.stream).inc(
         result.received - before
     )

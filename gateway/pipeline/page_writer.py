@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -32,33 +31,37 @@ class PollResult:
     """The ids seen so far in this scan; ``None`` if the stream does not detect deletions."""
 
 
-async def write_page_entries(
-    stream_state: StreamState,
-    entries: list[RawEntry],
-    result: PollResult,
-    *,
-    received: int,
-    unchanged: int,
-    cursor: bytes | None = None,
-    notes: Mapping[str, bytes | None] = MappingProxyType({}),
-) -> None:
-    """Write the new and changed records of a page in as few transactions as possible.
+@dataclass(frozen=True, slots=True)
+class PageWrite:
+    """The new and changed records of a page, its counts, and the cursor and notes after it."""
 
-    The cursor and the notes are part of the last transaction. ``received`` and ``unchanged``
-    are the counts of the page. Raises the same errors as :meth:`StreamState.write`.
+    entries: list[RawEntry]
+    received: int
+    unchanged: int
+    cursor: bytes | None = None
+    notes: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+async def write_page(stream_state: StreamState, page: PageWrite, result: PollResult) -> None:
+    """Write a page in as few transactions as possible, and add its counts to ``result``.
+
+    The cursor and the notes are part of the last transaction. Raises the same errors as
+    :meth:`StreamState.write`.
     """
-    parts = list(split_into_transactions(entries)) or [[]]
+    parts = list(split_into_transactions(page.entries)) or [[]]
     for chunk in parts[:-1]:
         await stream_state.write(chunk, None, opened=result.takeover_number)
         _count_records(stream_state, result, received=len(chunk), written=len(chunk))
-    await stream_state.write(parts[-1], cursor, notes=notes, opened=result.takeover_number)
+    await stream_state.write(
+        parts[-1], page.cursor, notes=page.notes, opened=result.takeover_number
+    )
     counted = sum(map(len, parts[:-1]))
     _count_records(
         stream_state,
         result,
-        received=received - counted,
+        received=page.received - counted,
         written=len(parts[-1]),
-        unchanged=unchanged,
+        unchanged=page.unchanged,
     )
     result.pages += 1
 

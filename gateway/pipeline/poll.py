@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -26,12 +27,22 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
-from gateway.pipeline.page_writer import PollResult, select_changes, write_page_entries
+from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.rejection_guard import RejectionGuard
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord
 
 ZERO = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class PollContext:
+    """One stream of a connector, the client that reads it and the state that keeps it."""
+
+    connector: Connector
+    stream: str
+    client: RegistryClient
+    stream_state: StreamState
 
 
 class StreamCursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -73,10 +84,7 @@ def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[T
 
 
 async def poll_once(
-    connector: Connector,
-    name: str,
-    client: RegistryClient,
-    stream_state: StreamState,
+    context: PollContext,
     now: datetime,
     should_continue: Callable[[], bool] = lambda: True,
     *,
@@ -89,7 +97,8 @@ async def poll_once(
     written. Other errors come from :func:`gateway.fetch.read_pages` and
     :meth:`StreamState.write`.
     """
-    rule = connector.streams[name].cursor or CursorRule(scan=True)
+    connector, client, stream_state = context.connector, context.client, context.stream_state
+    rule = connector.streams[context.stream].cursor or CursorRule(scan=True)
     result = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
     # Wait before fencing, because a worker that lost the lease must not fence the new owner.
     await client.wait_for_lease()
@@ -98,7 +107,8 @@ async def poll_once(
     cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
     for window in windows(rule, cursor, now):
         resume = "" if rule.scan else cursor.position
-        async for page in fetch.read_pages(connector, name, window, client, position=resume):
+        pages = fetch.read_pages(connector, context.stream, window, client, position=resume)
+        async for page in pages:
             cursor = advance_cursor(
                 cursor,
                 window,
@@ -109,10 +119,10 @@ async def poll_once(
             await _write_page(stream_state, page, cursor, result, rejection_guard)
             if not should_continue():
                 return result
-        metrics.CURSOR_TIMESTAMP.labels(connector.connector, name).set(
+        metrics.CURSOR_TIMESTAMP.labels(connector.connector, context.stream).set(
             (cursor.since or window.until).timestamp()
         )
-    metrics.LAST_SUCCESS.labels(connector.connector, name).set(now.timestamp())
+    metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
     return result
 
 
@@ -166,15 +176,8 @@ async def _write_page(
         deletions = await asyncio.to_thread(missing_from_scan, stream_state, result.seen_ids)
         entries += deletions
         received += len(deletions)
-    await write_page_entries(
-        stream_state,
-        entries,
-        result,
-        received=received,
-        unchanged=unchanged,
-        cursor=msgspec.json.encode(cursor),
-        notes=notes,
-    )
+    page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
+    await write_page(stream_state, page_write, result)
 
 
 def missing_from_scan(stream_state: StreamState, seen_ids: Collection[str]) -> list[RawEntry]:

@@ -13,7 +13,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.config.connector import Connector
 from gateway.errors import RetryLater
+from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.transactions import RecordTooLarge, TransactionalProducer, read_partition
 from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.outgoing import OutgoingRecord, partition_for
@@ -22,6 +24,7 @@ from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
+from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
@@ -110,6 +113,14 @@ class StreamState:
         self._too_large: set[tuple[str, bytes]] = set()
         self._subjects = subjects
         self._suppressed = SuppressionList()
+
+    @classmethod
+    def of_connector(cls, settings: Settings, connector: Connector, stream: str) -> StreamState:
+        """Return the state of a stream, which also finds suppressed persons in its records."""
+        subjects = DataSubjectFinder(
+            connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
+        )
+        return cls(settings, connector.connector, stream, subjects)
 
     async def open(self) -> bytes | None:
         """Acquire the stream unless this object owns it, and return its cursor.

@@ -24,7 +24,9 @@ from gateway.observability import metrics
 from gateway.operations import stream_requests
 from gateway.operations.backfill import LivePollGate
 from gateway.operations.notifier import Notifier, worker_id
+from gateway.pipeline.poll import PollContext
 from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
 from gateway.worker.control_plane import SESSION_SECONDS
 from gateway.worker.push_server import PushServer
@@ -188,9 +190,12 @@ class ConnectorRunner:
             self.streams[name] = streams = [
                 StreamPoller(
                     self._settings,
-                    connector,
-                    stream,
-                    client,
+                    PollContext(
+                        connector,
+                        stream,
+                        client,
+                        StreamState.of_connector(self._settings, connector, stream),
+                    ),
                     self._processor,
                     live_poll_gate,
                     self._notifier,

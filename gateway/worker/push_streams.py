@@ -16,7 +16,6 @@ import structlog
 from gateway.config.connector import Connector
 from gateway.errors import Fenced, GatewayError, RetryLater
 from gateway.fetch.http.lease import Lease
-from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.messages import commands
 from gateway.observability import metrics, tracing
 from gateway.operations import stream_requests
@@ -25,7 +24,6 @@ from gateway.operations.stream_requests import StreamRequests
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
-from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord
 from gateway.settings import Settings
 
@@ -67,12 +65,7 @@ class PushStream:
         self._retry_at = 0.0
         self._longest_acquire_seconds = 0.0
         """The longest time that this worker needed to acquire the stream."""
-        self._stream_state = StreamState(
-            settings,
-            connector.connector,
-            stream,
-            DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
-        )
+        self._stream_state = StreamState.of_connector(settings, connector, stream)
         self.requests = StreamRequests(settings, connector, self._stream_state, notifier)
 
     async def handle_command(self, command: commands.Command) -> str:

@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import Denied, Fenced, GatewayError, IntegrityStop, RetryLater, StreamHalted
-from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.connection import was_cancelled_by_library
 from gateway.messages import commands
 from gateway.observability import metrics, tracing
 from gateway.operations import backfill
 from gateway.operations.notifier import FailureStreak, Notifier
 from gateway.operations.stream_requests import StreamRequests
-from gateway.pipeline.poll import poll_once
+from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.rejection_guard import RejectionGuard
-from gateway.pipeline.stream_state import StreamState
-from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 
 if TYPE_CHECKING:
-    from gateway.config.connector import Connector
-    from gateway.fetch.registry_client import RegistryClient
     from gateway.pipeline.record_processor import RecordProcessor
     from gateway.settings import Settings
 
@@ -45,35 +40,30 @@ class StreamPoller:
     def __init__(
         self,
         settings: Settings,
-        connector: Connector,
-        stream: str,
-        client: RegistryClient,
+        context: PollContext,
         processor: RecordProcessor,
         live_poll_gate: backfill.LivePollGate | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self.connector = connector
-        self.stream = stream
+        self.connector = context.connector
+        self.stream = context.stream
         self.last_error = ""
         """The reason why the last poll failed, in one line; empty if it succeeded."""
         self.last_failure_kind = ""
         """The kind of the last failure: retry, halt or fenced; empty if the last poll succeeded."""
         self.has_succeeded = False
         """Whether a poll has succeeded since this worker acquired the stream."""
-        self._failure_streak = FailureStreak(notifier, connector, stream) if notifier else None
+        self._failure_streak = (
+            FailureStreak(notifier, self.connector, self.stream) if notifier else None
+        )
         self._live_poll_gate = live_poll_gate or backfill.LivePollGate()
         self._write_lock = asyncio.Lock()
         """Held while a poll or a page of a backfill writes records of the stream."""
         self._backfill_task: asyncio.Task[None] | None = None
-        self._client = client
         self.processor = processor
-        self._stream_state = StreamState(
-            settings,
-            connector.connector,
-            stream,
-            DataSubjectFinder(connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)),
-        )
-        self.requests = StreamRequests(settings, connector, self._stream_state, notifier)
+        self._context = context
+        self._stream_state = context.stream_state
+        self.requests = StreamRequests(settings, self.connector, self._stream_state, notifier)
         self._stop_after = settings.stop_after_rejected
         self._wake_event = asyncio.Event()
         self._failures = 0
@@ -153,7 +143,7 @@ class StreamPoller:
             tracing.poll_span(name, self.stream),
         ):
             try:
-                await self._client.wait_for_lease()
+                await self._context.client.wait_for_lease()
                 await self._stream_state.open()
                 self._ensure_backfill_running()
                 async with self._write_lock:
@@ -164,10 +154,7 @@ class StreamPoller:
                         rejection_guard = RejectionGuard(self.processor.preview, self._stop_after)
                         now = datetime.now(UTC)
                         result = await poll_once(
-                            self.connector,
-                            self.stream,
-                            self._client,
-                            self._stream_state,
+                            self._context,
                             now,
                             self._should_continue,
                             rejection_guard=rejection_guard,
@@ -251,10 +238,7 @@ class StreamPoller:
                         delay = FIRST_RETRY_SECONDS
                     else:
                         progress = await backfill.run_backfill(
-                            self.connector,
-                            self.stream,
-                            self._client,
-                            self._stream_state,
+                            self._context,
                             self._live_poll_gate,
                             self._write_lock,
                             self._should_continue,

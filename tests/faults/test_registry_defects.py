@@ -28,7 +28,7 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.pipeline import page_writer, poll
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.page_writer import PollResult
-from gateway.pipeline.poll import StreamCursor, poll_once
+from gateway.pipeline.poll import PollContext, StreamCursor, poll_once
 from tests.support.certificates import AUTHORITY, SERVER
 from tests.support.hostile_registry import connector_at
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
@@ -96,7 +96,8 @@ def polled(
             async with RegistryClient(
                 connector, {"k": b""}.__getitem__, "production", now=lambda: now
             ) as client:
-                return await poll_once(connector, "awards", client, kept, now)  # type: ignore[arg-type]
+                context = PollContext(connector, "awards", client, kept)  # type: ignore[arg-type]
+                return await poll_once(context, now)
 
     try:
         return asyncio.run(run())

@@ -18,6 +18,7 @@ import pytest
 from gateway.fetch.registry_client import RegistryClient
 from gateway.kafka import topic_admin
 from gateway.observability import logs, metrics
+from gateway.pipeline.poll import PollContext
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
@@ -60,7 +61,14 @@ def polled(settings: Settings, name: str, url: str) -> FinishedProcess:
         await ledger.close()
         async with RegistryClient(connector, lambda _: b"", "production") as client:
             poller = StreamPoller(
-                settings, connector, "awards", client, RecordProcessor({}.get, b"x" * 32)
+                settings,
+                PollContext(
+                    connector,
+                    "awards",
+                    client,
+                    StreamState.of_connector(settings, connector, "awards"),
+                ),
+                RecordProcessor({}.get, b"x" * 32),
             )
             delay = await poller.poll(60)
         after = StreamState(settings, name, "awards")

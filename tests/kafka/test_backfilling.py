@@ -33,6 +33,7 @@ from gateway.operations.backfill import (
     start_backfill,
     unsupported_reason,
 )
+from gateway.pipeline.poll import PollContext
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import RawRecord
 from tests.support.topic_records import read_all
@@ -79,7 +80,10 @@ def test_backfill_continued_by_another_owner_writes_nothing_twice(settings, name
                 assert await start_backfill(first, "one", START, END) == ""
                 assert "cancel it first" in await start_backfill(first, "two", START, END)
                 stopped = await run_backfill(
-                    rule, "degrees", client, first, LivePollGate(), asyncio.Lock(), until_two
+                    PollContext(rule, "degrees", client, first),
+                    LivePollGate(),
+                    asyncio.Lock(),
+                    until_two,
                 )
                 assert (stopped.state, stopped.pages, stopped.received) == ("running", 2, 200)
                 assert 0 < stopped.ratio < 1
@@ -92,7 +96,10 @@ def test_backfill_continued_by_another_owner_writes_nothing_twice(settings, name
                     await start_backfill(second, "one", START, END) == ""
                 )  # the same command once more begins nothing
                 done = await run_backfill(
-                    rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True
+                    PollContext(rule, "degrees", client, second),
+                    LivePollGate(),
+                    asyncio.Lock(),
+                    lambda: True,
                 )
                 assert (done.state, done.received, done.written, done.ratio) == (
                     "done",
@@ -103,7 +110,10 @@ def test_backfill_continued_by_another_owner_writes_nothing_twice(settings, name
                 assert await cancel_backfill(second) is None
                 await start_backfill(second, "three", START, END)
                 again = await run_backfill(
-                    rule, "degrees", client, second, LivePollGate(), asyncio.Lock(), lambda: True
+                    PollContext(rule, "degrees", client, second),
+                    LivePollGate(),
+                    asyncio.Lock(),
+                    lambda: True,
                 )
                 assert (again.received, again.written) == (600, 0)
                 await first.close()
@@ -150,7 +160,7 @@ def test_backfill_keeps_records_of_live_polling(settings, name):
                 polling = asyncio.create_task(live())
                 await asyncio.sleep(0)
                 done = await run_backfill(
-                    rule, "degrees", client, ledger, traffic, turn, lambda: True
+                    PollContext(rule, "degrees", client, ledger), traffic, turn, lambda: True
                 )
                 await polling
                 assert (done.received, done.written) == (40, 39)

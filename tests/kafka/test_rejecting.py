@@ -26,7 +26,7 @@ from gateway.messages.topics import RAW
 from gateway.observability import metrics
 from gateway.operations.stream_requests import StreamRequests
 from gateway.pipeline.page_writer import PollResult
-from gateway.pipeline.poll import poll_once
+from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import (
     REASON,
@@ -157,10 +157,7 @@ def test_stream_halts_when_all_records_are_rejected(settings: Settings, name: st
 
                 async def poll() -> PollResult:
                     return await poll_once(
-                        connector,
-                        "awards",
-                        client,
-                        ledger,
+                        PollContext(connector, "awards", client, ledger),
                         datetime.now(UTC),
                         rejection_guard=watch,
                     )

@@ -23,7 +23,7 @@ from gateway.local.registries.saved_replies import SavedReplyRegistry
 from gateway.messages.topics import REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.harmonise_stage import HarmoniseStage
-from gateway.pipeline.poll import poll_once
+from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
 from tests.registries.test_saved import GOLDEN
@@ -75,7 +75,8 @@ async def poll(settings, case: Case, called: str) -> object:
         ledger = StreamState(settings, called, case.stream)
         try:
             async with RegistryClient(connector, secret, "production") as client:
-                await poll_once(connector, case.stream, client, ledger, datetime.now(UTC))
+                context = PollContext(connector, case.stream, client, ledger)
+                await poll_once(context, datetime.now(UTC))
         finally:
             await ledger.close()
         return connector
