@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -35,6 +36,8 @@ class LoopIteration:
     base: str | None = None
     connection: Connection | None = None
     separator: str = ","
+    identities: tuple[str, ...] = ()
+    """A text for each combination of values in this iteration; several for a batch."""
 
 
 async def loop_iterations(
@@ -43,10 +46,12 @@ async def loop_iterations(
     client: RegistryClient,
     subjects: LoopValues | None,
     of_stream: ReadStream,
+    is_new: Callable[[str], bool] | None = None,
 ) -> list[LoopIteration]:
     """Return the iterations of all loops; the outermost loop changes last.
 
-    A stream without loops has one iteration.
+    A stream without loops has one iteration. ``is_new`` tells which values were never read. A batch
+    never mixes them with other values, because they start at other positions.
     """
     iterations = [LoopIteration({}, {})]
     for name, each in stream.for_each.items():
@@ -54,10 +59,18 @@ async def loop_iterations(
             iteration
             for outer in iterations
             for iteration in await _Loop(
-                name, each, runner, client, subjects or {}, of_stream
+                name, each, runner, client, subjects or {}, of_stream, is_new
             ).iterations_within(outer)
         ]
     return iterations
+
+
+def iterations_digest(iterations: Sequence[LoopIteration]) -> str:
+    """Return a digest of the values of all iterations and their order."""
+    state = hashlib.sha256()
+    for iteration in iterations:
+        state.update("\x1e".join(iteration.identities).encode() + b"\x1d")
+    return state.hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ class _Loop:
     client: RegistryClient
     subjects: LoopValues
     of_stream: ReadStream
+    is_new: Callable[[str], bool] | None = None
 
     async def iterations_within(self, outer: LoopIteration) -> list[LoopIteration]:
         """Return the iterations of this loop within one iteration of the outer loops."""
@@ -77,8 +91,8 @@ class _Loop:
                 _institution_iteration(outer, name, party_name, party, self.client)
                 for party_name, party in each.in_.parties.items()
             ]
-        values, iterations = iter(await self._values(outer)), []
-        while batch := tuple(islice(values, each.batch)):
+        iterations = []
+        for batch in self._batches(await self._values(outer), outer):
             value: Any = batch if each.batch > 1 else batch[0]
             context = {**outer.context, name: each.separator.join(batch)}
             iterations.append(
@@ -88,9 +102,22 @@ class _Loop:
                     outer.base,
                     outer.connection,
                     each.separator,
+                    tuple(_identity(outer, name, one) for one in batch),
                 )
             )
         return iterations
+
+    def _batches(self, values: Sequence[str], outer: LoopIteration) -> Iterator[tuple[str, ...]]:
+        size, is_new = self.each.batch, self.is_new
+        groups: list[Sequence[str]] = [values]
+        if size > 1 and is_new is not None:
+            fresh = [value for value in values if is_new(_identity(outer, self.name, value))]
+            known = set(values) - set(fresh)
+            groups = [[value for value in values if value in known], fresh]
+        for group in groups:
+            remaining = iter(group)
+            while batch := tuple(islice(remaining, size)):
+                yield batch
 
     async def _values(self, outer: LoopIteration) -> Sequence[str]:
         loop, runner = self.each.in_, self.runner
@@ -159,4 +186,10 @@ def _institution_iteration(
         base,
         connection,
         outer.separator,
+        (_identity(outer, name, party_name),),
     )
+
+
+def _identity(outer: LoopIteration, name: str, value: str) -> str:
+    """Return the text that identifies a value of a loop within its outer loops."""
+    return "\x1f".join((*outer.identities, f"{name}={value}"))

@@ -45,11 +45,11 @@ class ReadPosition:
     digest: str = ""
     resumed: bool = False
 
-    def encode(self, count: int, feed: str) -> str:
-        """Return the position as JSON text for ``count`` loop iterations."""
+    def encode(self, iterations: str, feed: str) -> str:
+        """Return the position as JSON text. ``iterations`` is the digest of the loop values."""
         state = {
             "turn": self.iteration_index,
-            "turns": count,
+            "loops": iterations,
             "windows": [
                 [w.since and w.since.isoformat(), w.until.isoformat()] for w in self.windows
             ],
@@ -63,17 +63,20 @@ class ReadPosition:
         )
 
     @classmethod
-    def decode(cls, state: Mapping[str, Any], count: int, window: TimeWindow) -> ReadPosition:
-        """Return a stored position, or the start when the number of iterations changed."""
-        if not state or int(state.get("turns", 0)) != count:
-            return cls(windows=[window])
+    def decode(cls, state: Mapping[str, Any], iterations: str, count: int) -> ReadPosition:
+        """Return a stored position, or the start when the loop values are other ones.
+
+        Positions of earlier releases hold only the number of iterations.
+        """
+        if not state or (state.get("loops") != iterations and state.get("turns") != count):
+            return cls()
         windows = [
             TimeWindow(datetime.fromisoformat(s) if s else None, datetime.fromisoformat(u))
             for s, u in state.get("windows", ())
         ]
         return cls(
             int(state.get("turn", 0)),
-            windows or [window],
+            windows,
             state.get("pager"),
             int(state.get("skip", 0)),
             state.get("digest", ""),

@@ -53,6 +53,8 @@ class RequestResult:
     decode_again: Callable[[Decode], DecodedReply] = lambda _chain: DecodedReply([])
     """Decode the same reply with another chain of decode steps."""
     close: Callable[[], None] = lambda: None
+    proves_empty: bool = True
+    """Whether a reply without documents proves that there are no records."""
 
 
 @dataclass(slots=True)

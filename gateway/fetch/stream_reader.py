@@ -6,16 +6,14 @@ uses that position only after the page is durable.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from gateway.config.connector import Connector, Push, Stream
 from gateway.config.expressions.compiler import EvaluationError
@@ -24,10 +22,21 @@ from gateway.errors import GatewayError, RetryLater, StreamHalted
 from gateway.fetch import paging
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
-from gateway.fetch.export import run_export
 from gateway.fetch.join import join_records
-from gateway.fetch.loops import LoopIteration, LoopValues, loop_iterations
-from gateway.fetch.pager_factory import build_pager, streaming_record_path
+from gateway.fetch.loop_progress import LoopProgress
+from gateway.fetch.loops import (
+    LoopIteration,
+    LoopValues,
+    iterations_digest,
+    loop_iterations,
+)
+from gateway.fetch.page_requester import (
+    HalveWindow,
+    PageRequester,
+    RestartWindow,
+    next_page_request,
+)
+from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.fetch.registry_client import RegistryClient
@@ -47,7 +56,10 @@ class RecordPage:
     ``position`` is where a restart resumes inside the window. It is blank after the last page. For
     a change feed, the last page carries the start of the next poll. ``watermark`` is the newest
     change on the page. ``complete`` ends a full scan: a record that the scan did not return no
-    longer exists.
+    longer exists, unless its loop value was skipped. ``several_pages`` says that at least one list
+    of the scan came in several pages, so that records could move between them.
+
+    ``loop_values`` are the loop values of the records, empty without loops.
     """
 
     records: tuple[RawRecord, ...]
@@ -55,6 +67,8 @@ class RecordPage:
     last: bool
     watermark: datetime | None = None
     complete: bool = False
+    several_pages: bool = False
+    loop_values: tuple[str, ...] = ()
 
 
 async def read_pages(
@@ -65,14 +79,18 @@ async def read_pages(
     *,
     position: str | None = None,
     subjects: LoopValues | None = None,
+    progress: LoopProgress | None = None,
 ) -> AsyncIterator[RecordPage]:
     """Yield the pages of a stream for a window, starting at ``position``.
 
     Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`; earlier
     pages stay valid. ``subjects`` are the values of outer loops that the gateway itself stores.
+
+    With ``progress``, each loop value is read from its own position, and a value that cannot be
+    read is skipped. Without it, every value is read for ``window``, and each failure is raised.
     """
     try:
-        reader = _StreamReader(connector, stream_name, client)
+        reader = _StreamReader(connector, stream_name, client, progress)
         async for page in reader.read(window, decode_position(position), subjects):
             yield page
     except GatewayError:
@@ -98,7 +116,13 @@ def _error_location(error: Exception) -> str:
 
 
 class _StreamReader:
-    def __init__(self, connector: Connector, name: str, client: RegistryClient) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        name: str,
+        client: RegistryClient,
+        progress: LoopProgress | None = None,
+    ) -> None:
         self._connector = connector
         self._stream: Stream = connector.streams[name]
         self._cursor = self._stream.cursor or _SCAN
@@ -121,13 +145,12 @@ class _StreamReader:
         self._expander = DetailFetcher(self._stream, self._dialogue, self._selector)
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
-        self._feed = ""
-        initial_cursor = self._cursor.feed or self._stream.paging.cursor
-        self._first_cursor_value = (
-            {"cursor": initial_cursor.first}
-            if initial_cursor and initial_cursor.first is not None
-            else {}
-        )
+        self._requester = PageRequester(self._stream, self._cursor, self._dialogue, client)
+        self._progress = progress
+        self._several_pages = False
+        self._proved_empty = True
+        self._newest_change: datetime | None = None
+        self._iterations_digest = ""
         rule = self._stream.schema_
         self._checker = (
             SchemaChecker(rule, Path(connector.folder), connector.connector, name)
@@ -142,24 +165,70 @@ class _StreamReader:
             raise StreamHalted(
                 "PROTOCOL", f"{self._where}: this registry calls us; it is not polled"
             )
-        self._feed = str(state.get("feed", ""))
+        self._requester.feed = str(state.get("feed", ""))
         iterations = await loop_iterations(
-            self._stream, self._dialogue, self._client, subjects, self._read_related_stream
+            self._stream,
+            self._dialogue,
+            self._client,
+            subjects,
+            self._read_related_stream,
+            self._progress.is_new if self._progress else None,
         )
         if not iterations:
             # Without an iteration nothing was read, so no record counts as deleted.
             yield RecordPage((), "", last=True)
             return
-        place = ReadPosition.decode(state, len(iterations), window)
+        if self._progress:
+            self._progress.begin(value for each in iterations for value in each.identities)
+        self._iterations_digest = iterations_digest(iterations)
+        place = ReadPosition.decode(state, self._iterations_digest, len(iterations))
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
+        failure: RetryLater | StreamHalted | None = None
+        ended = False
         while place.iteration_index < len(iterations):
-            while place.windows:
-                async for page in self._read_window(iterations, place):
+            iteration = iterations[place.iteration_index]
+            place.windows = place.windows or self._windows(iteration, window)
+            try:
+                async for page in self._read_iteration(iterations, place):
+                    ended = page.last
                     yield page
-                place.windows.pop(0)
-                place.pager, place.already_written = None, 0
+            except (RetryLater, StreamHalted) as error:
+                if self._progress is None:
+                    raise
+                self._progress.skip(iteration.identities, error)
+                failure = error
+                place.pager, place.already_written, place.windows = None, 0, []
             place.iteration_index += 1
-            place.windows = [window]
+        if self._progress:
+            self._progress.finish(failure)
+        if not ended:  # The last value was skipped, but the values before it were read.
+            yield self._page([], "", iterations[-1], window, last=True, resumed=place.resumed)
+
+    def _windows(self, iteration: LoopIteration, window: TimeWindow) -> list[TimeWindow]:
+        if self._progress is None or not iteration.identities:
+            return [window]
+        return self._progress.windows(iteration.identities)
+
+    async def _read_iteration(
+        self, iterations: list[LoopIteration], place: ReadPosition
+    ) -> AsyncIterator[RecordPage]:
+        """Read all windows of one iteration."""
+        self._newest_change, self._proved_empty = None, True
+        while place.windows:
+            async for page in self._read_window(iterations, place):
+                yield page
+            place.windows.pop(0)
+            place.pager, place.already_written = None, 0
+
+    def _note_end(self, iteration: LoopIteration, until: datetime) -> None:
+        """Note the new position of an iteration, before the caller stores its last page."""
+        if self._progress is None or not iteration.identities:
+            return
+        self._progress.complete(
+            iteration.identities, self._newest_change, until - self._client.clock_ahead
+        )
+        if not self._proved_empty:
+            self._progress.unproven.update(map(self._progress.key, iteration.identities))
 
     async def _read_related_stream(self, name: str) -> list[RawRecord]:
         """Read another stream of this connector now, because a loop iterates over its records."""
@@ -182,10 +251,10 @@ class _StreamReader:
             try:
                 async for page in self._read_window_pages(iterations, place):
                     yield page
-            except _HalveWindow:
+            except HalveWindow:
                 place.windows[:1] = self._split_window(place.windows[0])
                 place.pager, place.already_written = None, 0
-            except _RestartWindow:
+            except RestartWindow:
                 if restarted:
                     raise RetryLater(
                         "CURSOR_EXPIRED",
@@ -223,21 +292,22 @@ class _StreamReader:
     ) -> AsyncIterator[RecordPage]:
         turn, window = iterations[place.iteration_index], place.windows[0]
         already_written, digest = place.already_written, place.digest
-        steps = self._pager(window)(place.pager)
+        pages_with_records = 0
+        steps = self._requester.pager(window)(place.pager)
         ask = next(steps)
         while True:
-            answered = await self._ask(ask, turn, window)
-            if answered.outcome == "halve_window":
-                raise _HalveWindow
-            if answered.outcome == "restart_window":
-                raise _RestartWindow
+            answered = await self._requester.ask(ask, turn, window)
             if self._checker is not None:
                 self._checker.check(answered.reading)
+            if not answered.reading.documents and not answered.proves_empty:
+                self._proved_empty = False
             items = [] if ask.probe else self._select_items(answered, turn)
-            before, after = self._feed, self._feed_position_after(items)
-            self._feed = after
-            following = self._next_page_request(steps, answered, items)
+            before = self._requester.feed
+            after = self._requester.feed = self._feed_position_after(items)
+            following = next_page_request(steps, answered, items)
             if not ask.probe:
+                pages_with_records += bool(items) or streamed_count(answered) > 0
+                self._several_pages = self._several_pages or pages_with_records > 1
                 place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
                 raws = await self._to_raw_records(items, answered, turn)
                 if already_written and digest == answered.digest:
@@ -249,18 +319,18 @@ class _StreamReader:
                 for part, final in split_reply(raws):
                     place.already_written += len(part)
                     position = self._position_after_page(place, following) if final else place
-                    last = (
-                        final
-                        and following is None
-                        and len(place.windows) == 1
-                        and place.iteration_index == len(iterations) - 1
-                    )
-                    yield self._page(
+                    ends_iteration = final and following is None and len(place.windows) == 1
+                    page = self._page(
                         part,
-                        position.encode(len(iterations), after if final else before),
-                        last=last,
+                        position.encode(self._iterations_digest, after if final else before),
+                        turn,
+                        window,
+                        last=ends_iteration and place.iteration_index == len(iterations) - 1,
                         resumed=place.resumed,
                     )
+                    if ends_iteration:
+                        self._note_end(turn, window.until)
+                    yield page
             answered.close()
             if following is None:
                 return
@@ -272,11 +342,11 @@ class _StreamReader:
             for document in answered.reading.documents
             for item in self._selector.items(document, turn.context)
         ]
-        if self._stream.paging.atom and self._feed:
+        if self._stream.paging.atom and self._requester.feed:
             known = [
                 number
                 for number, item in enumerate(items)
-                if self._selector.position(item) == self._feed
+                if self._selector.position(item) == self._requester.feed
             ]
             items = items[known[-1] + 1 :] if known else items
         if len(items) + streamed_count(answered) > self._max_records:
@@ -288,36 +358,8 @@ class _StreamReader:
 
     def _feed_position_after(self, items: list[SelectedNode]) -> str:
         if self._cursor.feed is None or not items:
-            return self._feed
-        return self._selector.position(items[-1]) or self._feed
-
-    def _next_page_request(
-        self, steps: paging.PageSteps, answered: RequestResult, items: list[SelectedNode]
-    ) -> paging.PageRequest | None:
-        documents = answered.reading.documents
-        if not documents:
-            return None
-
-        def content() -> str:
-            state = hashlib.sha256()
-            for item in items:
-                state.update(self._selector.body(item))
-            for document in documents:
-                if document.streamed_records is not None:
-                    state.update(document.streamed_records.digest().encode())
-            return state.hexdigest()
-
-        seen = paging.PageReply(
-            documents[0].root,
-            answered.url,
-            len(items) + streamed_count(answered),
-            content,
-            answered.links,
-        )
-        try:
-            return steps.send(seen)
-        except StopIteration:
-            return None
+            return self._requester.feed
+        return self._selector.position(items[-1]) or self._requester.feed
 
     @staticmethod
     def _position_after_page(
@@ -339,61 +381,35 @@ class _StreamReader:
         )
 
     def _page(
-        self, raws: list[RawRecord], position: str, *, last: bool, resumed: bool
+        self,
+        raws: list[RawRecord],
+        position: str,
+        iteration: LoopIteration,
+        window: TimeWindow,
+        *,
+        last: bool,
+        resumed: bool,
     ) -> RecordPage:
         if last:
-            position = json.dumps({"feed": self._feed}) if self._feed else ""
-        watermark = max(
-            (raw.changed_at for raw in raws if raw.changed_at is not None), default=None
-        )
-        complete = last and self._cursor.scan and self._cursor.complete and not resumed
-        return RecordPage(tuple(raws), position, last, watermark, complete)
-
-    async def _ask(
-        self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
-    ) -> RequestResult:
-        values = {
-            **self._first_cursor_value,
-            **turn.values,
-            **self._time_values(window),
-            **ask.variables,
-        }
-        if self._cursor.feed and "cursor" not in ask.variables and self._feed:
-            values["cursor"] = self._feed
-        more: dict[str, Any] = {
-            "base": turn.base,
-            "line": turn.connection,
-            "separator": turn.separator,
-        }
-        if self._stream.export is not None:
-            return await run_export(
-                self._stream.export, self._dialogue, values, self._stream.decode, more
-            )
-        if self._stream.request is None:
-            raise AssertionError
-        following = (
-            self._stream.paging.cursor
-            and "cursor" in ask.variables
-            and self._stream.paging.cursor.request
-        )
-        return await self._dialogue.send(
-            following or self._stream.request,
-            values,
-            decode_steps=self._stream.decode,
-            url=ask.url,
-            **more,
+            feed = self._requester.feed
+            position = json.dumps({"feed": feed}) if feed else ""
+        # A change time that has not been reached yet says nothing about earlier changes.
+        changes = (raw.changed_at for raw in raws if raw.changed_at is not None)
+        watermark = max((change for change in changes if change <= window.until), default=None)
+        self._newest_change = max(filter(None, (self._newest_change, watermark)), default=None)
+        return RecordPage(
+            tuple(raws),
+            position,
+            last,
+            watermark,
+            last and self._is_complete_scan(resumed=resumed),
+            self._several_pages,
+            iteration.identities,
         )
 
-    def _time_values(self, window: TimeWindow) -> dict[str, Any]:
-        zone = ZoneInfo(self._cursor.zone)
-        since = window.since
-        if since is not None and not self._cursor.inclusive:
-            since -= timedelta(seconds=1)
-        return {
-            "since": since and since.astimezone(zone),
-            "until": window.until.astimezone(zone),
-            "now": self._client.now().astimezone(zone),
-        }
+    def _is_complete_scan(self, *, resumed: bool) -> bool:
+        proved = self._progress is not None or self._proved_empty
+        return self._cursor.scan and self._cursor.complete and proved and not resumed
 
     async def _to_raw_records(
         self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration
@@ -415,29 +431,3 @@ class _StreamReader:
             for item in self._selector.streamed_items(document, turn.context)
         )
         return (raw for item in chain(whole, pieces) for raw in self._selector.to_raw_records(item))
-
-    def _pager(self, window: TimeWindow) -> paging.Pager:
-        if self._cursor.feed and self._stream.paging.none:
-            return paging.ChangeFeed(lambda: self._feed)
-        feed = self._feed if self._cursor.feed else ""
-        return build_pager(
-            self._stream.paging,
-            self._dialogue.expressions,
-            self._payload_kind_of(),
-            window.since,
-            feed,
-        )
-
-    def _payload_kind_of(self) -> Callable[[Any], str]:
-        table = any(
-            step == "csv" or getattr(step, "csv", None) is not None for step in self._stream.decode
-        )
-        return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
-
-
-class _HalveWindow(Exception):
-    """The registry requires a smaller window."""
-
-
-class _RestartWindow(Exception):
-    """The registry no longer accepts the paging position."""

@@ -1,0 +1,158 @@
+"""Send the requests for the pages of one stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gateway.config.connector import Stream
+from gateway.config.requests import Cursor
+from gateway.fetch import paging
+from gateway.fetch.export import run_export
+from gateway.fetch.loops import LoopIteration
+from gateway.fetch.pager_factory import build_pager
+from gateway.fetch.read_position import TimeWindow
+from gateway.fetch.record_selector import RecordSelector, SelectedNode
+from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.reply_parts import streamed_count
+from gateway.fetch.request_runner import RequestResult, RequestRunner
+
+
+class HalveWindow(Exception):
+    """The registry requires a smaller window."""
+
+
+class RestartWindow(Exception):
+    """The registry no longer accepts the paging position."""
+
+
+@dataclass(slots=True)
+class PageRequester:
+    """A sender of the requests for the pages of one stream, with the values of their placeholders.
+
+    ``feed`` is the newest position of a change feed.
+    """
+
+    stream: Stream
+    cursor: Cursor
+    runner: RequestRunner
+    client: RegistryClient
+    feed: str = ""
+
+    async def ask(
+        self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
+    ) -> RequestResult:
+        """Send the request of a page, and return the decoded reply.
+
+        Raise :class:`HalveWindow` or :class:`RestartWindow` when the registry requires it.
+        """
+        answered = await self._send(ask, turn, window)
+        if answered.outcome == "halve_window":
+            raise HalveWindow
+        if answered.outcome == "restart_window":
+            raise RestartWindow
+        return answered
+
+    async def _send(
+        self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
+    ) -> RequestResult:
+        first_cursor = self.cursor.feed or self.stream.paging.cursor
+        values = {
+            **(
+                {"cursor": first_cursor.first}
+                if first_cursor and first_cursor.first is not None
+                else {}
+            ),
+            **turn.values,
+            **self._time_values(window),
+            **ask.variables,
+        }
+        if self.cursor.feed and "cursor" not in ask.variables and self.feed:
+            values["cursor"] = self.feed
+        more: dict[str, Any] = {
+            "base": turn.base,
+            "line": turn.connection,
+            "separator": turn.separator,
+        }
+        if self.stream.export is not None:
+            return await run_export(
+                self.stream.export, self.runner, values, self.stream.decode, more
+            )
+        if self.stream.request is None:
+            raise AssertionError
+        following = (
+            self.stream.paging.cursor
+            and "cursor" in ask.variables
+            and self.stream.paging.cursor.request
+        )
+        return await self.runner.send(
+            following or self.stream.request,
+            values,
+            decode_steps=self.stream.decode,
+            url=ask.url,
+            **more,
+        )
+
+    def _time_values(self, window: TimeWindow) -> dict[str, Any]:
+        zone = ZoneInfo(self.cursor.zone)
+        since = window.since
+        if since is not None and not self.cursor.inclusive:
+            since -= timedelta(seconds=1)
+        return {
+            "since": since and since.astimezone(zone),
+            "until": window.until.astimezone(zone),
+            "now": self.client.now().astimezone(zone),
+        }
+
+    def pager(self, window: TimeWindow) -> paging.Pager:
+        """Return the pager for a window."""
+        if self.cursor.feed and self.stream.paging.none:
+            return paging.ChangeFeed(lambda: self.feed)
+        feed = self.feed if self.cursor.feed else ""
+        return build_pager(
+            self.stream.paging,
+            self.runner.expressions,
+            self._payload_kind_of(),
+            window.since,
+            feed,
+        )
+
+    def _payload_kind_of(self) -> Callable[[Any], str]:
+        table = any(
+            step == "csv" or getattr(step, "csv", None) is not None for step in self.stream.decode
+        )
+        return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
+
+
+def next_page_request(
+    steps: paging.PageSteps, answered: RequestResult, items: Sequence[SelectedNode]
+) -> paging.PageRequest | None:
+    """Return the request for the page after a reply, or ``None`` after the last page."""
+    documents = answered.reading.documents
+    if not documents:
+        return None
+
+    def content() -> str:
+        state = hashlib.sha256()
+        for item in items:
+            state.update(RecordSelector.body(item))
+        for document in documents:
+            if document.streamed_records is not None:
+                state.update(document.streamed_records.digest().encode())
+        return state.hexdigest()
+
+    seen = paging.PageReply(
+        documents[0].root,
+        answered.url,
+        len(items) + streamed_count(answered),
+        content,
+        answered.links,
+    )
+    try:
+        return steps.send(seen)
+    except StopIteration:
+        return None
