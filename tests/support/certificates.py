@@ -33,8 +33,9 @@ def make(
     host: str = "localhost",
     days: int = 30,
     ca: bool = False,
+    key=None,
 ) -> CertificateWithKey:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start, end = NOW - dt.timedelta(days=60), NOW + dt.timedelta(days=days)
     builder = (
