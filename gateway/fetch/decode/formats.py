@@ -27,10 +27,10 @@ import msgspec
 import orjson
 from lxml import etree
 
+from gateway.config.expressions.strict_json import JsonRefused, load_json
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
-from gateway.strict_json import JsonRefused, load_json
 
 MAX_ENTRIES = 10_000
 MAX_CSV_CELL = 1_000_000

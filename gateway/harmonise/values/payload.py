@@ -9,7 +9,7 @@ import msgspec
 import orjson
 from lxml import etree
 
-from gateway.strict_json import JsonRefused, load_json
+from gateway.config.expressions.strict_json import JsonRefused, load_json
 
 MAX_DEPTH = 100
 MAX_BYTES = 20_000_000
