@@ -21,6 +21,8 @@ from gateway.harmonise.tables.credits import CreditMatch
 from gateway.harmonise.tables.level_and_credit_rules import (
     CYCLE_EQF,
     UNUSUAL_CREDITS_PER_YEAR,
+    CreditQuestion,
+    LevelQuestion,
     RecordRefused,
     RuleOutcome,
     record_refused,
@@ -143,18 +145,18 @@ class _RecordRules:
         level, declared = record.get("nqf_level"), record.get("eqf_declared")
         if level or declared is not None:
             begun = record.get("valid_from") if reference_date is None else None
-            judged = self.tables.judgements.level(
-                self.country,
-                prefix,
-                reference_date,
-                begun,
-                award,
-                level,
-                declared,
-                record.get("nqf_framework"),
-                record.get("cycle"),
+            question = LevelQuestion(
+                country=self.country,
+                prefix=prefix,
+                on=reference_date,
+                started_on=begun,
+                is_award=award,
+                level=level,
+                declared_eqf=declared,
+                framework=record.get("nqf_framework"),
+                cycle=record.get("cycle"),
             )
-            self._merge_outcome(judged, record)
+            self._merge_outcome(self.tables.judgements.level(question), record)
 
     def _credits(
         self, record: dict[str, Any], prefix: str, reference_date: date | None
@@ -176,15 +178,18 @@ class _RecordRules:
                 Code.CREDITS_NOT_POSITIVE,
                 "expected an amount above 0",
             )
-        assessed = (record.get("assessment") or {}).get("kind")
-        unit, sector, months = (
-            record.get("credit_unit"),
-            record.get("credit_sector"),
-            record.get("duration_months"),
+        question = CreditQuestion(
+            country=self.country,
+            prefix=prefix,
+            on=reference_date,
+            amount=amount,
+            unit=record.get("credit_unit"),
+            sector=record.get("credit_sector"),
+            hours=hours,
+            months=record.get("duration_months"),
+            assessed=(record.get("assessment") or {}).get("kind"),
         )
-        judged = self.tables.judgements.credits(
-            self.country, prefix, reference_date, amount, unit, sector, hours, months, assessed
-        )
+        judged = self.tables.judgements.credits(question)
         self._merge_outcome(judged, record)
         return judged.credit
 

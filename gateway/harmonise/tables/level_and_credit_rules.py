@@ -1,16 +1,17 @@
 """Apply the rules for levels and credits (R1-R8, R12, R13, R18-R20) to a few values of a record.
 
-An outcome depends only on its arguments and the tables, and no argument identifies a person.
+An outcome depends only on its question and the tables, and no question identifies a person.
 Therefore :class:`RuleOutcomeCache` may store it. The cache pays off because there are few levels,
 dates and amounts, but many records.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -52,6 +53,44 @@ class RuleOutcome(Struct, frozen=True):
     refused: Rejected | None = None
 
 
+class LevelQuestion(Struct, frozen=True, gc=False):
+    """A national level and the EQF level that the registry declares, to be checked by the rules.
+
+    ``prefix`` precedes each field name. An entry that is not an award and has no date ``on`` is
+    read at ``started_on``.
+    """
+
+    country: str
+    prefix: str
+    on: date | None
+    started_on: date | None
+    is_award: bool
+    level: str | None
+    declared_eqf: int | None
+    framework: str | None
+    cycle: str | None
+
+
+class CreditQuestion(Struct, frozen=True, gc=False):
+    """An amount of credits with its hours of work and its duration, to be checked by the rules.
+
+    ``prefix`` precedes each field name. ``assessed`` is the kind of assessment.
+    """
+
+    country: str
+    prefix: str
+    on: date | None
+    amount: Decimal
+    unit: str | None
+    sector: str | None
+    hours: Decimal | None
+    months: int | None
+    assessed: str | None
+
+
+Question = TypeVar("Question", LevelQuestion, CreditQuestion)
+
+
 class RuleOutcomeCache:
     """A cache of the rule outcomes of one set of tables."""
 
@@ -59,34 +98,30 @@ class RuleOutcomeCache:
 
     def __init__(self, levels: Levels, credits_: Credits) -> None:
         self._levels, self._credits = levels, credits_
-        self._known_levels: dict[tuple[Any, ...], RuleOutcome] = {}
-        self._known_credits: dict[tuple[Any, ...], RuleOutcome] = {}
+        self._known_levels: dict[LevelQuestion, RuleOutcome] = {}
+        self._known_credits: dict[CreditQuestion, RuleOutcome] = {}
 
-    def level(self, *arguments: Any) -> RuleOutcome:
-        """Return the outcome of :meth:`_RuleEvaluation.level`.
-
-        The arguments are country, prefix, and the arguments of that method in order.
-        """
-        return self._known_levels.get(arguments) or self._evaluate(
-            self._known_levels, arguments, _RuleEvaluation.level
+    def level(self, question: LevelQuestion) -> RuleOutcome:
+        """Return the outcome of :meth:`_RuleEvaluation.level`."""
+        return self._known_levels.get(question) or self._evaluate(
+            self._known_levels, question, _RuleEvaluation.level
         )
 
-    def credits(self, *arguments: Any) -> RuleOutcome:
-        """Return the outcome of :meth:`_RuleEvaluation.credits`.
-
-        The arguments are country, prefix, and the arguments of that method in order.
-        """
-        return self._known_credits.get(arguments) or self._evaluate(
-            self._known_credits, arguments, _RuleEvaluation.credits
+    def credits(self, question: CreditQuestion) -> RuleOutcome:
+        """Return the outcome of :meth:`_RuleEvaluation.credits`."""
+        return self._known_credits.get(question) or self._evaluate(
+            self._known_credits, question, _RuleEvaluation.credits
         )
 
     def _evaluate(
-        self, cache: dict[tuple[Any, ...], RuleOutcome], arguments: tuple[Any, ...], evaluate: Any
+        self,
+        cache: dict[Question, RuleOutcome],
+        question: Question,
+        evaluate: Callable[[_RuleEvaluation, Question], None],
     ) -> RuleOutcome:
-        country, prefix, *rest = arguments
-        evaluation = _RuleEvaluation(self._levels, self._credits, country, prefix)
+        evaluation = _RuleEvaluation(self._levels, self._credits, question.country, question.prefix)
         try:
-            evaluate(evaluation, *rest)
+            evaluate(evaluation, question)
         except RecordRefused as error:
             outcome = RuleOutcome({}, refused=error.rejected)
         else:
@@ -98,7 +133,7 @@ class RuleOutcomeCache:
             )
         if len(cache) >= _CACHE_SIZE:
             cache.clear()
-        cache[arguments] = outcome
+        cache[question] = outcome
         return outcome
 
 
@@ -114,21 +149,12 @@ class _RuleEvaluation:
 
     # Levels: R1-R6, R12, R18, R20
 
-    def level(
-        self,
-        on: date | None,
-        started_on: date | None,
-        is_award: bool,
-        level: str | None,
-        declared_eqf: int | None,
-        framework: str | None,
-        cycle: str | None,
-    ) -> None:
+    def level(self, question: LevelQuestion) -> None:
         """Apply the rules to a national level and to the EQF level that the registry declares.
 
-        An entry that is not an award and has no date ``on`` is read at ``started_on``. The method
-        raises :class:`RecordRefused` when a rule rejects the record.
+        Raises :class:`RecordRefused` when a rule rejects the record.
         """
+        on, is_award, declared_eqf = question.on, question.is_award, question.declared_eqf
         if declared_eqf is not None and not 1 <= declared_eqf <= 8:  # noqa: PLR2004 - the EQF has eight levels
             raise self._refusal(
                 "rule",
@@ -136,15 +162,16 @@ class _RuleEvaluation:
                 Code.EQF_OUT_OF_RANGE,
                 f"declared {declared_eqf}; expected 1 to 8",
             )
-        if level:
-            answer = self._levels.find(self.country, framework or None, level, on)
+        if level := question.level:
+            framework = question.framework or None
+            answer = self._levels.find(self.country, framework, level, on)
             if (
                 not is_award
                 and on is None
                 and isinstance(answer, NoLevel)
                 and answer.reason is NoLevelReason.DATE_REQUIRED
             ):
-                answer = self._levels.find(self.country, framework or None, level, started_on)
+                answer = self._levels.find(self.country, framework, level, question.started_on)
             self._record_answer(answer, framework)
             if isinstance(answer, NoLevel):
                 self._handle_no_level(answer, on, is_award=is_award)
@@ -155,7 +182,7 @@ class _RuleEvaluation:
                     f"{answer.row}: an award without its date takes no level",
                 )
             else:
-                self._apply_level(answer, declared_eqf, cycle)
+                self._apply_level(answer, declared_eqf, question.cycle)
         if declared_eqf is not None and "eqf_level" not in self.values:
             self._issue(
                 Code.EQF_DECLARED_UNSUPPORTED,
@@ -206,25 +233,18 @@ class _RuleEvaluation:
 
     # Credits and hours: R6-R8, R13, R18, R19
 
-    def credits(
-        self,
-        on: date | None,
-        amount: Decimal,
-        unit: str | None,
-        sector: str | None,
-        hours: Decimal | None,
-        months: int | None,
-        assessed: str | None,
-    ) -> None:
+    def credits(self, question: CreditQuestion) -> None:
         """Apply the rules to an amount of credits, with its hours of work and its duration.
 
-        ``assessed`` is the kind of assessment. The method raises :class:`RecordRefused` when a rule
-        rejects the record.
+        Raises :class:`RecordRefused` when a rule rejects the record.
         """
+        unit, hours = question.unit, question.hours
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
             return
-        answer = self._credits.find(self.country, unit, amount, sector, on)
+        answer = self._credits.find(
+            self.country, unit, question.amount, question.sector, question.on
+        )
         self._record_lookup("credit_points", "credits", answer, answer.conversion, None)
         if isinstance(answer, NoCredits):
             self._issue(
@@ -233,7 +253,7 @@ class _RuleEvaluation:
                 f"{answer.row or unit}: the national credits stay",
             )
             return
-        if assessed == "attendance":
+        if question.assessed == "attendance":
             raise self._refusal(
                 "rule",
                 "assessment.kind",
@@ -241,7 +261,7 @@ class _RuleEvaluation:
                 "expected a form of assessment beside ECTS credits",
             )
         self.values["credit_points"] = answer.points
-        self._check_credits_per_year(months, answer)
+        self._check_credits_per_year(question.months, answer)
         if hours is not None:
             self._check_hours_per_credit(Fraction(hours) / answer.exact, answer)
         self.credit = answer
