@@ -81,11 +81,9 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
         raw, outcome = one
         return raw, render.render(
             outcome,
-            raw,
-            template=streams[raw.stream].iri,
+            render.TopicKeys(raw, streams[raw.stream].iri, KEY.encode()),
             country=country,
             at=AT,
-            audience_key=KEY.encode(),
         )
 
     def headed(one: tuple[RawRecord, Any]) -> object:

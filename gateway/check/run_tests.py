@@ -30,7 +30,7 @@ from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
-from gateway.render.render import render
+from gateway.render.render import TopicKeys, render
 
 
 def findings(
@@ -114,11 +114,9 @@ def _unpublishable_reason(
     """Return the rejection of an unpublishable record, or ``None`` when it becomes a document."""
     result = render(
         accepted,
-        raw,
-        template=stream.iri,
+        TopicKeys(raw, stream.iri, CHECK_KEY),
         country=connector.country,
         at=datetime(2026, 1, 1, tzinfo=UTC),
-        audience_key=CHECK_KEY,
     )
     return result if isinstance(result, Rejected) else None
 

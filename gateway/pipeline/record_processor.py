@@ -159,12 +159,9 @@ class RecordProcessor:
     ) -> Rendered | Rejected:
         return render.render(
             accepted,
-            raw,
-            template=stream.iri,
+            render.TopicKeys(raw, stream.iri, self._audience_key, self._id_key),
             country=connector.country,
             at=at,
-            audience_key=self._audience_key,
-            id_key=self._id_key,
             loq_version=self._loq_version,
         )
 
@@ -237,11 +234,7 @@ class RecordProcessor:
         self, raw: RawRecord, stream: Stream, audience_key: bytes, id_key: bytes
     ) -> list[OutgoingRecord]:
         documents = render.tombstones(
-            emitted_types(stream),
-            raw,
-            template=stream.iri,
-            audience_key=audience_key,
-            id_key=id_key,
+            emitted_types(stream), render.TopicKeys(raw, stream.iri, audience_key, id_key)
         )
         return [self._outgoing(document, raw, None) for document in documents]
 

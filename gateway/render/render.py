@@ -86,31 +86,23 @@ class Rendered(msgspec.Struct, frozen=True):
 
 def render(
     accepted: Accepted,
-    raw: RawRecord,
+    keys: TopicKeys,
     *,
-    template: str | None,
     country: str,
     at: datetime,
-    audience_key: bytes,
-    id_key: bytes = b"",
     loq_version: str = elm_catalogue.DEFAULT_VERSION,
 ) -> Rendered | Rejected:
     """Return the documents of an accepted record, or a rejection.
 
     ``at`` is the time of the raw record on its topic. Student-card documents contain it as
-    ``publishedAt``, so that a repeated run gives the same bytes. ``audience_key`` makes the
-    pseudonyms that replace native ids on the student-card topics. ``id_key`` hides native ids in
-    the ids of credentials. If it is empty, ``audience_key`` applies. ``loq_version`` is the ELM
+    ``publishedAt``, so that a repeated run gives the same bytes. ``loq_version`` is the ELM
     version of catalogue entries, 3.1 or 3.3.
     """
     record, provenance = accepted.record, accepted.provenance
-    keys = TopicKeys(raw, template, audience_key, id_key)
     items: RenderedItems
     match record:
         case Qualification() | LearningOpportunity():
-            items, provenance = _catalogue(
-                record, iri(raw.connector, raw.native_id, template), provenance, loq_version
-            )
+            items, provenance = _catalogue(record, keys, provenance, loq_version)
         case Credential():
             if record.revoked:
                 return Rendered(_all_tombstones("credential", keys), provenance)
@@ -137,7 +129,7 @@ def render(
                 )
             ]
         case Provider():
-            items = [(PROVIDERS_TOPIC, raw.key, dumps(msgspec.to_builtins(record)))]
+            items = [(PROVIDERS_TOPIC, keys[PROVIDERS_TOPIC], dumps(msgspec.to_builtins(record)))]
     documents = []
     for topic, key, value in items:
         if isinstance(value, Rejected):
@@ -146,16 +138,8 @@ def render(
     return Rendered(tuple(documents), provenance)
 
 
-def tombstones(
-    emits: Iterable[str],
-    raw: RawRecord,
-    *,
-    template: str | None,
-    audience_key: bytes,
-    id_key: bytes = b"",
-) -> tuple[Document, ...]:
+def tombstones(emits: Iterable[str], keys: TopicKeys) -> tuple[Document, ...]:
     """Return the tombstones that delete a record from every topic of its possible types."""
-    keys = TopicKeys(raw, template, audience_key, id_key)
     return tuple(
         document
         for record_type in sorted(set(emits))
@@ -168,15 +152,20 @@ RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
 
 
 def _catalogue(
-    record: Qualification | LearningOpportunity, identity: str, provenance: Provenance, version: str
+    record: Qualification | LearningOpportunity,
+    keys: TopicKeys,
+    provenance: Provenance,
+    version: str,
 ) -> tuple[RenderedItems, Provenance]:
     issues = _esco_issues(record)
     if isinstance(record, LearningOpportunity):
+        identity = keys[OPPORTUNITIES_TOPIC]
         return [
             (OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))
         ], _add_issues(provenance, issues)
     if not elm_common.has_levels(record):
         issues.append(LEVEL_MISSING)
+    identity = keys[QUALIFICATIONS_TOPIC]
     return [
         (QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))
     ], _add_issues(provenance, issues)
@@ -213,13 +202,15 @@ class TopicKeys:
     """The keys of a record by topic.
 
     Each key depends only on the connector and the native id, because deletions contain nothing
-    else.
+    else. ``template`` is the form of an IRI, if the stream sets one. ``audience_key`` makes the
+    pseudonyms that replace native ids on the student-card topics. ``id_key`` hides native ids in
+    the ids of credentials. If it is empty, ``audience_key`` applies.
     """
 
     __slots__ = ("_audience_key", "_id_key", "_raw", "_template")
 
     def __init__(
-        self, raw: RawRecord, template: str | None, audience_key: bytes, id_key: bytes
+        self, raw: RawRecord, template: str | None, audience_key: bytes, id_key: bytes = b""
     ) -> None:
         self._raw, self._template, self._audience_key, self._id_key = (
             raw,

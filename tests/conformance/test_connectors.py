@@ -17,7 +17,7 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted
 from gateway.render.json_schemas import schemas
 from gateway.render.qdr_xml import dataset
-from gateway.render.render import Rendered, render
+from gateway.render.render import Rendered, TopicKeys, render
 from tests.support.official_oracles import Oracles
 from tests.support.sample_documents import samples
 
@@ -67,11 +67,9 @@ def test_connector_documents_conform(path: Path, tables: Tables, oracles: Oracle
                 continue
             found = render(
                 outcome,
-                raw,
-                template=stream.iri,
+                TopicKeys(raw, stream.iri, samples.KEY),
                 country=connector.country,
                 at=samples.AT,
-                audience_key=samples.KEY,
             )
             if not isinstance(found, Rendered):
                 ends[f"rejected: {found.field} {found.reason}"] += 1

@@ -25,10 +25,10 @@ def break_one() -> None:
     """Make the rendering of one record fail with an exception that quotes the record."""
     render = record_processor.render.render
 
-    def defective(accepted, raw, **words):
+    def defective(accepted, keys, **words):
         if BREAKS in getattr(accepted.record, "title", {}).values():
             raise ValueError(f"cannot render {accepted.record!r}")
-        return render(accepted, raw, **words)
+        return render(accepted, keys, **words)
 
     record_processor.render.render = defective
 

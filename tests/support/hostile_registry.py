@@ -19,7 +19,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.pipeline.page_writer import select_changes
 from gateway.records import Accepted, RawRecord, Rejected
-from gateway.render.render import render
+from gateway.render.render import TopicKeys, render
 from tests.support.forked_process import ROOT
 from tests.support.raw_http_server import Answer, Server, reply
 
@@ -202,11 +202,9 @@ def said(outcome: Any, raw: RawRecord) -> str:
     assert isinstance(outcome, Accepted), outcome
     made = render(
         outcome,
-        raw,
-        template=None,
+        TopicKeys(raw, None, KEY),
         country="FR",
         at=datetime(2026, 1, 1, tzinfo=UTC),
-        audience_key=KEY,
     )
     if isinstance(made, Rejected):
         return f"rejected: {made.field} {made.reason}"

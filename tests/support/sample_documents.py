@@ -12,14 +12,11 @@ from tests.support import samples
 
 def document(name: str, **options: Any) -> dict[str, Any]:
     """Return the Europass document of a sample record."""
-    accepted, raw = samples.accepted(samples.RECORDS[name]), samples.raw(name)
     found = render(
-        accepted,
-        raw,
-        template=None,
+        samples.accepted(samples.RECORDS[name]),
+        samples.keys(name),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
         **options,
     )
     assert isinstance(found, Rendered), found

@@ -24,6 +24,7 @@ from gateway.records import (
     Record,
     StudentStatus,
 )
+from gateway.render.render import TopicKeys
 
 AT = datetime(2026, 11, 2, 8, 0, 5, tzinfo=UTC)
 CHANGED = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
@@ -228,6 +229,10 @@ def raw(name: str) -> RawRecord:
         changed_at=CHANGED,
         version="1",
     )
+
+
+def keys(name: str, template: str | None = None, key: bytes = KEY) -> TopicKeys:
+    return TopicKeys(raw(name), template, key)
 
 
 def accepted(record: Record) -> Accepted:

@@ -29,11 +29,9 @@ FORMATS = Draft202012Validator.FORMAT_CHECKER
 def rendered(name: str, **options: Any) -> Rendered:
     found = render(
         samples.accepted(samples.RECORDS[name]),
-        samples.raw(name),
-        template=None,
+        samples.keys(name),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
         **options,
     )
     assert isinstance(found, Rendered), found

@@ -144,11 +144,9 @@ def test_documents_contain_no_invented_values(drawn: tuple[str, Any], version: s
     name, record = drawn
     found = render(
         samples.accepted(record),
-        samples.raw(name),
-        template=None,
+        samples.keys(name),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
         loq_version=version,
     )
     if isinstance(found, Rejected):
@@ -220,11 +218,9 @@ def test_level_is_never_invented():
             assert isinstance(record, kind)
             found = render(
                 samples.accepted(record),
-                samples.raw(name),
-                template=None,
+                samples.keys(name),
                 country="IE",
                 at=samples.AT,
-                audience_key=samples.KEY,
             )
             assert not isinstance(found, Rejected)
             text = (found.documents[0].value or b"").decode()
@@ -241,11 +237,9 @@ def test_missing_outcome_or_field_of_education_is_rejected():
         record = msgspec.structs.replace(samples.RECORDS["qualification"], **{field: value})
         found = render(
             samples.accepted(record),
-            samples.raw("qualification"),
-            template=None,
+            samples.keys("qualification"),
             country="IE",
             at=samples.AT,
-            audience_key=samples.KEY,
         )
         assert isinstance(found, Rejected)
         assert (found.stage, found.field, found.reason) == ("render", field, "missing")
@@ -258,11 +252,9 @@ def test_invalid_esco_uri_is_dropped_with_an_issue():
     record = msgspec.structs.replace(samples.RECORDS["micro"], learning_outcomes=(outcome,))
     found = render(
         samples.accepted(record),
-        samples.raw("micro"),
-        template=None,
+        samples.keys("micro"),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
     )
     assert not isinstance(found, Rejected)
     assert "esco_invalid" in {issue.code for issue in found.provenance.issues}
@@ -274,11 +266,9 @@ def test_invalid_esco_uri_is_dropped_with_an_issue():
 def test_annex_1_lists_missing_elements():
     whole = render(
         samples.accepted(samples.RECORDS["micro"]),
-        samples.raw("micro"),
-        template=None,
+        samples.keys("micro"),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
     )
     assert not isinstance(whole, Rejected)
     assert len(whole.provenance.annex1) == 16
@@ -293,11 +283,9 @@ def test_annex_1_lists_missing_elements():
     )
     found = render(
         samples.accepted(poor),
-        samples.raw("micro"),
-        template=None,
+        samples.keys("micro"),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
     )
     assert not isinstance(found, Rejected)
     missing = {element for element, held in found.provenance.annex1.items() if not held}

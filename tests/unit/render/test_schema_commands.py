@@ -27,11 +27,9 @@ def catalogue(tmp_path: Path) -> Path:
     for name in ("qualification", "specification", "qualification-small"):
         found = render(
             samples.accepted(samples.RECORDS[name]),
-            samples.raw(name),
-            template=None,
+            samples.keys(name),
             country="IE",
             at=samples.AT,
-            audience_key=samples.KEY,
         )
         assert isinstance(found, Rendered)
         lines.append((found.documents[0].value or b"").decode())

@@ -47,11 +47,9 @@ FORBIDDEN_FIELDS = {
 def rendered(record: Any, name: str = "status") -> Rendered | Rejected:
     return render(
         samples.accepted(record),
-        samples.raw(name),
-        template=None,
+        samples.keys(name),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
     )
 
 
@@ -172,7 +170,7 @@ def test_tombstone_keys_need_no_record():
     ):
         found = rendered(samples.RECORDS[name], name)
         assert isinstance(found, Rendered)
-        gone = tombstones([word], samples.raw(name), template=None, audience_key=samples.KEY)
+        gone = tombstones([word], samples.keys(name))
         assert {(one.topic, one.key) for one in gone} == {
             (one.topic, one.key) for one in found.documents
         }
@@ -180,10 +178,10 @@ def test_tombstone_keys_need_no_record():
 
 
 def test_pseudonyms_differ_by_audience():
-    status, raw = samples.accepted(samples.RECORDS["status"]), samples.raw("status")
+    status = samples.accepted(samples.RECORDS["status"])
     keys = set()
     for key in (samples.KEY, b"another key for another audience, as long"):
-        found = render(status, raw, template=None, country="IE", at=samples.AT, audience_key=key)
+        found = render(status, samples.keys("status", key=key), country="IE", at=samples.AT)
         assert isinstance(found, Rendered)
         keys.add(found.documents[0].key)
     assert len(keys) == 2

@@ -29,11 +29,9 @@ def documents(name: str, template: str | None = None, **fields: object) -> list[
     record = msgspec.structs.replace(samples.RECORDS[name], **fields)
     found = render(
         samples.accepted(record),
-        samples.raw(name),
-        template=template,
+        samples.keys(name, template),
         country="IE",
         at=samples.AT,
-        audience_key=samples.KEY,
     )
     assert isinstance(found, Rendered), found
     return [document.value for document in found.documents if document.value is not None]
