@@ -20,7 +20,6 @@ MAX_FAILURES_IN_A_ROW = 20
 """Number of values in a row that may fail before the failure counts as one of the registry."""
 NEVER_SKIPPED = frozenset(
     {
-        "BREAKER_OPEN",
         "CURSOR_FOREIGN",
         "EXPRESSION",
         "PROTOCOL",
@@ -31,10 +30,10 @@ NEVER_SKIPPED = frozenset(
         "WSDL",
     }
 )
-"""Reasons that concern the connector or the registry as a whole, and not one value of a loop."""
+"""Reasons that concern the connector as a whole, and not one value of a loop."""
 
-WindowsSince = Callable[[datetime | None, bool], Sequence[TimeWindow]]
-"""The windows to read from a position. The flag is true for a value that was never read."""
+WindowsSince = Callable[[datetime | None], Sequence[TimeWindow]]
+"""A function that returns the windows to read from a position. ``None`` is the start."""
 
 
 @dataclass(slots=True)
@@ -48,6 +47,8 @@ class LoopProgress:
     secret: bytes
     positions: dict[bytes, datetime | None]
     windows_since: WindowsSince
+    common_position: datetime | None = None
+    """The position of every value, when an earlier release stored only one."""
     uses_watermark: bool = False
     """Whether the position is the newest change of the value, and not the end of its window."""
     read: dict[bytes, datetime | None] = field(default_factory=dict)
@@ -58,30 +59,43 @@ class LoopProgress:
     """Values whose list was reported as empty without proof; their records are not deleted."""
     values: int = 0
     """The number of values in this poll."""
+    postponed: set[bytes] = field(default_factory=set)
+    """Values that failed before. They are read last, so that they delay no other value."""
     known_values: set[bytes] = field(default_factory=set)
-    last_failure: str = ""
-    """The text of the last failure that was skipped."""
     failures_in_a_row: int = 0
 
     def key(self, identity: str) -> bytes:
         """Return the keyed hash of a loop value."""
         return hashlib.blake2b(identity.encode(), key=self.secret, digest_size=8).digest()
 
+    def record_key(self, identities: Sequence[str]) -> bytes:
+        """Return the 4 bytes that link a record to its loop value, or none for a batch."""
+        return self.key(identities[0])[:4] if len(identities) == 1 else b""
+
+    def complete_record_keys(self) -> frozenset[bytes] | None:
+        """Return the record keys of the completely read values; ``None`` means all of them."""
+        if not self.skipped and not self.unproven:
+            return None
+        return frozenset(key[:4] for key in self.read.keys() - self.unproven)
+
     def is_new(self, identity: str) -> bool:
         """Return whether no earlier poll has read the value."""
-        return self.key(identity) not in self.positions
+        return self.common_position is None and self.key(identity) not in self.positions
 
-    def windows(self, identities: Sequence[str]) -> list[TimeWindow]:
+    def is_postponed(self, identities: Sequence[str]) -> bool:
+        """Return whether a value failed before, so that it is read after the others."""
+        return any(self.key(identity) in self.postponed for identity in identities)
+
+    def windows(self, identities: Sequence[str]) -> Sequence[TimeWindow]:
         """Return the windows to read for a value, or for all values of a batch.
 
         A batch starts at the earliest position of its values.
         """
-        keys = [self.key(identity) for identity in identities]
-        if any(key not in self.positions for key in keys):
-            return list(self.windows_since(None, True))
-        found = [self.positions[key] for key in keys]
+        found = [
+            self.positions.get(self.key(identity), self.common_position) for identity in identities
+        ]
         known = [position for position in found if position is not None]
-        return list(self.windows_since(min(known) if len(known) == len(found) else None, False))
+        return self.windows_since(min(known) if len(known) == len(found) else None)
 
     def begin(self, identities: Iterable[str]) -> None:
         """Note the values of this poll."""
@@ -99,20 +113,26 @@ class LoopProgress:
         for identity in identities:
             key = self.key(identity)
             position = newest_change if self.uses_watermark else until
-            before = self.positions.get(key)
+            self.postponed.discard(key)
+            before = self.positions.get(key, self.common_position)
             self.read[key] = max(filter(None, (position, before)), default=None)
 
     def skip(self, identities: Sequence[str], error: RetryLater | StreamHalted) -> None:
         """Note that a value could not be read, or raise ``error`` again.
 
         The error is raised when it concerns the connector as a whole, or when many values in a
-        row have failed.
+        row have failed. An open circuit breaker is raised unless another value was read before.
         """
         self.failures_in_a_row += 1
-        if error.reason in NEVER_SKIPPED or self.failures_in_a_row > MAX_FAILURES_IN_A_ROW:
+        self.postponed.update(map(self.key, identities))
+        unread = error.reason == "BREAKER_OPEN" and not self.read
+        if (
+            error.reason in NEVER_SKIPPED
+            or unread
+            or self.failures_in_a_row > MAX_FAILURES_IN_A_ROW
+        ):
             raise error
         self.skipped[error.reason] += len(identities)
-        self.last_failure = str(error)
 
     def finish(self, error: RetryLater | StreamHalted | None) -> None:
         """Raise the last error if no value of this poll could be read."""
@@ -124,8 +144,17 @@ class LoopProgress:
 
         A value that was skipped keeps its position. A value that comes back later is new.
         """
-        return {
-            key: self.read[key] if key in self.read else self.positions[key]
-            for key in self.known_values
-            if key in self.read or key in self.positions
-        }
+        before = dict.fromkeys(self.known_values, self.common_position)
+        if self.common_position is None:
+            before = {key: self.positions[key] for key in self.known_values & self.positions.keys()}
+        return {**before, **{key: self.read[key] for key in self.known_values & self.read.keys()}}
+
+    def common_since(self) -> datetime | None:
+        """Return the time for the status of the stream.
+
+        This is the newest change of all values, or the earliest end of a window.
+        """
+        known = [position for position in self.new_positions().values() if position]
+        if not known:
+            return self.common_position
+        return max(known) if self.uses_watermark else min(known)

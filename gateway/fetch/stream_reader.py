@@ -178,8 +178,9 @@ class _StreamReader:
             # Without an iteration nothing was read, so no record counts as deleted.
             yield RecordPage((), "", last=True)
             return
-        if self._progress:
-            self._progress.begin(value for each in iterations for value in each.identities)
+        if progress := self._progress:
+            progress.begin(value for each in iterations for value in each.identities)
+            iterations.sort(key=lambda each: progress.is_postponed(each.identities))
         self._iterations_digest = iterations_digest(iterations)
         place = ReadPosition.decode(state, self._iterations_digest, len(iterations))
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
@@ -207,7 +208,7 @@ class _StreamReader:
     def _windows(self, iteration: LoopIteration, window: TimeWindow) -> list[TimeWindow]:
         if self._progress is None or not iteration.identities:
             return [window]
-        return self._progress.windows(iteration.identities)
+        return list(self._progress.windows(iteration.identities))
 
     async def _read_iteration(
         self, iterations: list[LoopIteration], place: ReadPosition

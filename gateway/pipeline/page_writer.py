@@ -29,6 +29,12 @@ class PollResult:
     """The takeover this result belongs to; see :attr:`StreamState.takeover_number`."""
     seen_ids: DigestTable | None = None
     """The ids seen so far in this scan; ``None`` if the stream does not detect deletions."""
+    unreadable_ids: int = 0
+    """The number of records without a readable id. Such a scan does not prove a deletion."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """The number of loop values that could not be read, by reason."""
+    loop_values: int = 0
+    """The number of loop values of this poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +73,20 @@ async def write_page(stream_state: StreamState, page: PageWrite, result: PollRes
 
 
 def select_changes(
-    raws: Iterable[RawRecord], known: Mapping[str, bytes]
+    raws: Iterable[RawRecord], known: Mapping[str, bytes], loop_key: bytes = b""
 ) -> tuple[list[RawEntry], int]:
     """Return the new and changed records of a page, and the number of unchanged records.
 
     A record that is older than the known one counts as unchanged. Otherwise a registry that
     serves an old version after a newer one would revert a credential. Of two versions on
     one page, the later one is written. Two different contents of one version become a
-    conflict, which the harmoniser rejects.
+    conflict, which the harmoniser rejects. ``loop_key`` identifies the loop value of the records.
     """
     entries: dict[str, RawEntry] = {}
     repeated_ids: set[str] = set()
     unchanged = 0
     for raw in raws:
-        entry = RawEntry(raw, content_digest(raw), raw.changed_at)
+        entry = RawEntry(raw, content_digest(raw), raw.changed_at, loop_key)
         previous, known_value = entries.get(raw.native_id), known.get(raw.native_id)
         latest_value = previous.value if previous else known_value
         if latest_value is not None and not entry.supersedes(latest_value):
@@ -120,7 +126,7 @@ def _conflict_entry(one: RawEntry, other: RawEntry) -> RawEntry:
     """
     digests = f"{one.digest.hex()} and {other.digest.hex()}"
     raw = replace(other.raw, context={**other.raw.context, CONFLICT_CONTEXT_KEY: digests})
-    return RawEntry(raw, content_digest(raw), raw.changed_at)
+    return RawEntry(raw, content_digest(raw), raw.changed_at, other.loop_key)
 
 
 def split_into_transactions(entries: list[RawEntry]) -> Iterator[list[RawEntry]]:

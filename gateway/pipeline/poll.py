@@ -13,9 +13,10 @@ moves the cursor. If the page is read again, the records that are already writte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -23,16 +24,21 @@ from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.registry_client import RegistryClient
 from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.loop_positions import changed_notes, load_positions
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.rejection_guard import RejectionGuard
 from gateway.pipeline.stream_state import RawEntry, StreamState
-from gateway.records import RawRecord
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
 
 ZERO = timedelta(0)
+FUTURE_TOLERANCE = timedelta(minutes=5)
+"""A cursor further in the future than this is not trusted."""
+UNREADABLE_ID = (MISSING_ID_PREFIX, INVALID_ID_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +71,16 @@ def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[T
     """Yield the windows from the cursor to ``now``, in the size that the stream configures.
 
     An interrupted window comes first and unchanged. Its page position is valid for this
-    window only.
+    window only. A cursor in the future is not trusted, so reading begins at the start.
     """
     until = now - rule.delay
     since = cursor.since
     if cursor.position and cursor.until:
         yield TimeWindow(since=cursor.start, until=cursor.until)
         since = cursor.until
-    start = since - rule.overlap if since else rule.start_at
+    if rule.scan or (since and since > until + FUTURE_TOLERANCE):
+        since = None  # A scan reads everything.
+    start = since - max(rule.overlap, _time_granularity(rule, since)) if since else rule.start_at
     if rule.window is None or start is None:
         if start is None or start < until:
             yield TimeWindow(since=start, until=until)
@@ -81,6 +89,19 @@ def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[T
         end = min(start + rule.window, until)
         yield TimeWindow(since=start, until=end)
         start = end
+
+
+def _time_granularity(rule: CursorRule, watermark: datetime) -> timedelta:
+    """Return the time within which the registry may show further changes as equally new.
+
+    A registry that states whole days or seconds shows later changes with the same time.
+    """
+    if rule.field is None or watermark.microsecond:
+        return ZERO
+    local = watermark.astimezone(ZoneInfo(rule.zone))
+    if (local.hour, local.minute, local.second) == (0, 0, 0):
+        return timedelta(days=1)
+    return timedelta(seconds=1)
 
 
 async def poll_once(
@@ -98,16 +119,25 @@ async def poll_once(
     :meth:`StreamState.write`.
     """
     connector, client, stream_state = context.connector, context.client, context.stream_state
-    rule = connector.streams[context.stream].cursor or CursorRule(scan=True)
+    stream = connector.streams[context.stream]
+    rule = stream.cursor or CursorRule(scan=True)
     result = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
     # Wait before fencing, because a worker that lost the lease must not fence the new owner.
     await client.wait_for_lease()
     stored = await stream_state.open()
     result.takeover_number = stream_state.takeover_number
     cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
-    for window in windows(rule, cursor, now):
+    if stream.for_each and not rule.feed:
+        progress = _loop_progress(stream_state, rule, cursor, now)
+        plan: Iterable[TimeWindow] = [TimeWindow(since=cursor.since, until=now - rule.delay)]
+    else:
+        progress, plan = None, windows(rule, cursor, now)
+    asked = False
+    for window in plan:
         resume = "" if rule.scan else cursor.position
-        pages = fetch.read_pages(connector, context.stream, window, client, position=resume)
+        pages = fetch.read_pages(
+            connector, context.stream, window, client, position=resume, progress=progress
+        )
         async for page in pages:
             cursor = advance_cursor(
                 cursor,
@@ -116,14 +146,38 @@ async def poll_once(
                 uses_watermark=rule.field is not None,
                 clock_ahead=client.clock_ahead,
             )
-            await _write_page(stream_state, page, cursor, result, rejection_guard)
+            if progress and page.last:
+                cursor = msgspec.structs.replace(cursor, since=progress.common_since())
+            await _write_page(stream_state, page, cursor, result, rejection_guard, progress)
             if not should_continue():
                 return result
+        asked = True
         metrics.CURSOR_TIMESTAMP.labels(connector.connector, context.stream).set(
             (cursor.since or window.until).timestamp()
         )
-    metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
+    if progress:
+        result.skipped, result.loop_values = dict(progress.skipped), progress.values
+    if asked:  # A poll that asks nothing proves nothing.
+        metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
     return result
+
+
+def _loop_progress(
+    stream_state: StreamState, rule: CursorRule, cursor: StreamCursor, now: datetime
+) -> LoopProgress:
+    """Return the progress of a stream with loops, from the notes next to its cursor.
+
+    An earlier release stored one cursor for all values. Then every value continues from it.
+    """
+    positions = load_positions(stream_state.notes)
+    return LoopProgress(
+        stream_state.loop_secret,
+        {} if positions is None else positions,
+        lambda position: list(windows(rule, StreamCursor(since=position), now)),
+        cursor.since if positions is None else None,
+        uses_watermark=rule.field is not None,
+        postponed=stream_state.skipped_loop_values,
+    )
 
 
 def advance_cursor(
@@ -161,27 +215,42 @@ async def _write_page(
     cursor: StreamCursor,
     result: PollResult,
     rejection_guard: RejectionGuard | None,
+    progress: LoopProgress | None,
 ) -> None:
     """Write the new and changed records of a page, and the cursor.
 
     After the last page of a complete scan, also write deletions for the missing records.
     """
-    entries, unchanged = select_changes(page.records, stream_state.digests)
-    notes = await rejection_guard.check_page(stream_state, entries) if rejection_guard else {}
+    loop_key = progress.record_key(page.loop_values) if progress else b""
+    entries, unchanged = select_changes(page.records, stream_state.digests, loop_key)
+    notes = dict(await rejection_guard.check_page(stream_state, entries) if rejection_guard else {})
     received = len(page.records)
+    result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
+    if progress and page.last:
+        notes |= changed_notes(progress.new_positions(), stream_state.notes)
     if result.seen_ids is not None:
         result.seen_ids.add_ids(raw.native_id for raw in page.records)
-    if page.complete and result.seen_ids is not None:
+    if page.complete and result.seen_ids is not None and not result.unreadable_ids:
+        complete_loops = progress.complete_record_keys() if progress else None
         # This takes seconds for a large registry, so it must not block heartbeats.
-        deletions = await asyncio.to_thread(missing_from_scan, stream_state, result.seen_ids)
+        deletions = await asyncio.to_thread(
+            missing_from_scan, stream_state, result.seen_ids, complete_loops
+        )
         entries += deletions
         received += len(deletions)
     page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
     await write_page(stream_state, page_write, result)
 
 
-def missing_from_scan(stream_state: StreamState, seen_ids: Collection[str]) -> list[RawEntry]:
-    """Return a deletion for each known record that a complete scan did not contain."""
+def missing_from_scan(
+    stream_state: StreamState,
+    seen_ids: Collection[str],
+    complete_loops: frozenset[bytes] | None = None,
+) -> list[RawEntry]:
+    """Return a deletion for each known record that a complete scan did not contain.
+
+    With ``complete_loops``, only records of these loop values are deleted.
+    """
     return [
         RawEntry(
             RawRecord(
@@ -195,5 +264,7 @@ def missing_from_scan(stream_state: StreamState, seen_ids: Collection[str]) -> l
             None,
         )
         for native_id, value in stream_state.digests.iter_items()
-        if value[:16] != DELETED_DIGEST and native_id not in seen_ids
+        if value[:16] != DELETED_DIGEST
+        and native_id not in seen_ids
+        and (complete_loops is None or value[24:28] in complete_loops)
     ]

@@ -24,10 +24,12 @@ from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
-from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
+from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
 from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
+VALUE_BYTES = 28
+NO_LOOP = bytes(4)
 TOO_LARGE = Rejected(
     stage="size",
     field="body",
@@ -42,17 +44,25 @@ class RawEntry(Struct, frozen=True):
     raw: RawRecord
     digest: bytes
     changed_at: datetime | None
+    loop_key: bytes = b""
+    """Four bytes that identify the loop value of the record; empty without a loop."""
 
     @property
     def value(self) -> bytes:
-        """The value on ``gateway.digests.v1``, which has 24 bytes.
+        """The value in memory, which has :data:`VALUE_BYTES` bytes.
 
-        The first 16 bytes are the digest. The other 8 are the registry's change time in
-        milliseconds, or zeros if it is unknown. See docs/decisions/0007.
+        The first 16 bytes are the digest. The next 8 are the registry's change time in
+        milliseconds, or zeros if it is unknown. See docs/decisions/0007. The last 4 are the
+        loop value, or zeros. The topic ``gateway.digests.v1`` has them only if there is a loop.
         """
-        if self.changed_at is None:
-            return self.digest + bytes(8)
-        return self.digest + max(0, int(self.changed_at.timestamp() * 1000)).to_bytes(8, "big")
+        moment = self.changed_at
+        changed = 0 if moment is None else max(0, int(moment.timestamp() * 1000))
+        return self.digest + changed.to_bytes(8, "big") + (self.loop_key or NO_LOOP)
+
+    @property
+    def stored_value(self) -> bytes:
+        """The value on ``gateway.digests.v1``."""
+        return self.value if self.loop_key else self.value[:-4]
 
     def supersedes(self, known: bytes) -> bool:
         """Return whether the content differs from ``known`` and is not older.
@@ -60,7 +70,7 @@ class RawEntry(Struct, frozen=True):
         ``known`` is a :attr:`value`.
         """
         return self.digest != known[:16] and (
-            self.changed_at is None or self.value[16:] >= known[16:]
+            self.changed_at is None or self.value[16:24] >= known[16:24]
         )
 
 
@@ -94,7 +104,7 @@ class StreamState:
     ) -> None:
         self.connector = connector
         self.stream = stream
-        self.digests = DigestTable()
+        self.digests = DigestTable(VALUE_BYTES)
         """Values of ``gateway.digests.v1`` by native id."""
         self.notes: dict[str, bytes] = {}
         """Pending requests by name, stored next to the cursor; see docs/decisions/0020.
@@ -105,6 +115,12 @@ class StreamState:
         """Number of times this object acquired the stream; see :meth:`write`."""
         self.written_ids: set[str] | None = None
         """If it is a set, :meth:`write` adds the native id of each written record."""
+        self.skipped_loop_values: set[bytes] = set()
+        """Loop values that failed in the last poll. The next poll reads them after the others."""
+        self.loop_secret = derive_key(
+            settings.pseudonym_key.get_secret_value().encode(), f"loop {connector}|{stream}"
+        )
+        """The key for the hashes of loop values."""
         self._lock = asyncio.Lock()
         self._settings = settings
         self._name = f"{connector}|{stream}".encode()
@@ -155,14 +171,14 @@ class StreamState:
             for key, value in cursors.items()
             if key.startswith(prefix)
         }
-        digests = DigestTable()
+        digests = DigestTable(VALUE_BYTES)
 
         def store_digest(key: bytes, value: bytes | None) -> None:
             native_id = key[len(prefix) :].decode()
             if value is None:
                 digests.pop(native_id, None)
             else:
-                digests[native_id] = value
+                digests[native_id] = value.ljust(VALUE_BYTES, b"\0")
 
         await read_partition(
             self._settings,
@@ -313,7 +329,7 @@ class StreamState:
         """Return the digest of an entry and its raw record, or a rejection in its place."""
         raw = entry.raw
         key = self._name + b"|" + raw.native_id.encode()
-        value = None if raw.erasure else entry.value
+        value = None if raw.erasure else entry.stored_value
         digest = OutgoingRecord(
             DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions)
         )

@@ -8,110 +8,31 @@ Kafka.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.errors import RetryLater, StreamError, StreamHalted
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging, request_runner, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, tls, transport
-from gateway.fetch.registry_client import RegistryClient
 from gateway.pipeline import page_writer, poll
-from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.page_writer import PollResult
-from gateway.pipeline.poll import PollContext, StreamCursor, poll_once
+from gateway.pipeline.poll import StreamCursor
 from tests.support.certificates import AUTHORITY, SERVER
-from tests.support.hostile_registry import connector_at
-from tests.support.raw_http_server import ReceivedRequest, Server, reply
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-STREAM = """    request: {{get: /r, query: {{{query}}}}}
-    records: items
-    id: id
-    changed_at: changed
-{more}    map: {{title.en: t}}
-    tests: [{{name: shape, given: {{id: "1"}}, expect_some: {{}}}}]
-"""
-
-
-def stream(query: str = "", more: str = "") -> str:
-    return STREAM.format(query=query, more="".join(f"    {line}\n" for line in more.splitlines()))
-
-
-class Kept:
-    """Keeps what a poll makes durable, as the ledger does: records and the cursor together."""
-
-    def __init__(self) -> None:
-        self.connector, self.stream, self.takeover_number = "hostile", "awards", 0
-        self.digests = DigestTable()
-        self.bodies: dict[str, bytes | None] = {}
-        self.cursor: bytes | None = None
-        self.writes = self.polls = 0
-
-    async def open(self) -> bytes | None:
-        return self.cursor
-
-    async def write(self, entries: list[Any], cursor: bytes | None, **_: Any) -> None:
-        for entry in entries:
-            self.digests[entry.raw.native_id] = entry.value
-            self.bodies[entry.raw.native_id] = entry.raw.body
-            self.writes += 1
-        self.cursor = cursor if cursor is not None else self.cursor
-
-
-Route = Callable[[str, dict[str, str]], Any]
-
-
-def polled(
-    route: Route, text: str, kept: Kept, *, server_tls: Any = None, block: str = ""
-) -> StreamError | PollResult:
-    """Poll a registry once; returns the tally or how it ended."""
-    now = NOW + kept.polls * timedelta(minutes=10)
-    kept.polls += 1
-
-    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
-        parts = urlsplit(asked.target)
-        found = route(
-            parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
-        )
-        if callable(found):
-            await found(asked, writer)
-        elif isinstance(found, bytes):
-            reply(writer, found, content_type="application/json")
-        else:
-            reply(writer, json.dumps(found).encode(), content_type="application/json")
-
-    async def run() -> PollResult:
-        async with Server(answer, server_tls) as server:
-            connector = connector_at(server.url, text, block=block)
-            async with RegistryClient(
-                connector, {"k": b""}.__getitem__, "production", now=lambda: now
-            ) as client:
-                context = PollContext(connector, "awards", client, kept)  # type: ignore[arg-type]
-                return await poll_once(context, now)
-
-    try:
-        return asyncio.run(run())
-    except StreamError as error:
-        return error
-
-
-def item(name: object, changed: str = "2026-02-01T00:00:00Z", **more: object) -> dict[str, object]:
-    return {"id": str(name), "changed": changed, "t": "T", **more}
+from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
+from tests.support.raw_http_server import ReceivedRequest, reply
 
 
 def poison_page(_: pytest.MonkeyPatch) -> bool:
     """17: a page that cannot be read moves nothing; read whole later, nothing is missing."""
-    kept, spoilt = Kept(), [True]
+    kept, spoilt = MemoryStreamState(), [True]
 
     def route(_path: str, query: dict[str, str]) -> Any:
         page = int(query["page"])
@@ -123,9 +44,9 @@ def poison_page(_: pytest.MonkeyPatch) -> bool:
         'page: "{page}"',
         "paging: {page_number: {pages: pages}}\ncursor: {window: 90d, start: 2026-01-01}",
     )
-    polled(route, text, kept)
+    poll_route(route, text, kept)
     spoilt.clear()
-    polled(route, text, kept)
+    poll_route(route, text, kept)
     return set(kept.bodies) == {"1", "2", "3", "4", "5", "6"}
 
 
@@ -154,7 +75,9 @@ def stranger(_: pytest.MonkeyPatch) -> bool:
     pem.write_bytes(SERVER.pem + SERVER.key_pem + AUTHORITY.pem)
     context.load_cert_chain(pem)
     pem.unlink()
-    ended = polled(lambda *_: {"items": [item(1)]}, stream(), Kept(), server_tls=context)
+    ended = poll_route(
+        lambda *_: {"items": [item(1)]}, stream(), MemoryStreamState(), server_tls=context
+    )
     return isinstance(ended, StreamHalted) and ended.reason.startswith("TLS_")
 
 
@@ -173,8 +96,8 @@ def cut_gzip(_: pytest.MonkeyPatch) -> bool:
     async def cut(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         reply(writer, gzip.compress(lines)[:-900], content_type="text/csv", content_encoding="gzip")
 
-    kept = Kept()
-    ended = polled(
+    kept = MemoryStreamState()
+    ended = poll_route(
         lambda *_: cut, stream().replace("records: items", 'decode: csv\n    records: "@"'), kept
     )
     return isinstance(ended, RetryLater) and not kept.bodies and kept.cursor is None
@@ -186,9 +109,9 @@ def trusts_content(patch: pytest.MonkeyPatch) -> None:
 
 def empty_reply(_: pytest.MonkeyPatch) -> bool:
     """23: an empty body with status 200 is not the end of the data: a full scan would delete everything."""
-    kept = Kept()
-    polled(lambda *_: {"items": [item(1)]}, stream(), kept)
-    polled(lambda *_: b"", stream(), kept)
+    kept = MemoryStreamState()
+    poll_route(lambda *_: {"items": [item(1)]}, stream(), kept)
+    poll_route(lambda *_: b"", stream(), kept)
     return kept.bodies["1"] is not None
 
 
@@ -204,22 +127,22 @@ def empty_is_end(patch: pytest.MonkeyPatch) -> None:
 
 def served_twice(_: pytest.MonkeyPatch) -> bool:
     """27: what was written before a restart is not written again when it is served again."""
-    kept = Kept()
+    kept = MemoryStreamState()
     for _ in range(3):
-        polled(lambda *_: {"items": [item(1), item(2)]}, stream(), kept)
+        poll_route(lambda *_: {"items": [item(1), item(2)]}, stream(), kept)
     return kept.writes == 2
 
 
 def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
     real = page_writer.select_changes
-    patch.setattr(poll, "select_changes", lambda raws, _known: real(raws, {}))
+    patch.setattr(poll, "select_changes", lambda raws, _known, *_: real(raws, {}))
 
 
 def older_later(_: pytest.MonkeyPatch) -> bool:
     """33: an older version served after a newer one changes nothing."""
-    kept = Kept()
+    kept = MemoryStreamState()
     for changed, title in (("2026-02-02T00:00:00Z", "new"), ("2026-02-01T00:00:00Z", "old")):
-        polled(lambda *_, c=changed, t=title: {"items": [item(1, c, t=t)]}, stream(), kept)
+        poll_route(lambda *_, c=changed, t=title: {"items": [item(1, c, t=t)]}, stream(), kept)
     return b"new" in (kept.bodies["1"] or b"")
 
 
@@ -229,7 +152,7 @@ def last_write_wins(patch: pytest.MonkeyPatch) -> None:
 
 def moving_record(_: pytest.MonkeyPatch) -> bool:
     """28: a record inserted in front while pages are read pushes another over the edge: the overlap reads it at the next poll."""
-    kept, stock = Kept(), [item(n, f"2026-02-0{n}T00:00:00Z") for n in range(1, 7)]
+    kept, stock = MemoryStreamState(), [item(n, f"2026-02-0{n}T00:00:00Z") for n in range(1, 7)]
 
     def route(_path: str, query: dict[str, str]) -> Any:
         since = query["since"][:19]
@@ -251,8 +174,8 @@ def moving_record(_: pytest.MonkeyPatch) -> bool:
         'since: "{since:iso}", offset: "{offset}"',
         "paging: {offset: {size: 2}}\ncursor: {field: changed_at, start: 2026-01-01, overlap: 14d}",
     )
-    polled(route, text, kept)
-    polled(route, text, kept)
+    poll_route(route, text, kept)
+    poll_route(route, text, kept)
     return set(kept.bodies) == {str(n) for n in range(1, 8)}
 
 
@@ -269,15 +192,15 @@ def no_overlap(patch: pytest.MonkeyPatch) -> None:
 
 def slow_clock(_: pytest.MonkeyPatch) -> bool:
     """31: a registry whose clock is two hours behind ours: what it changes after a poll is not older than where we go on."""
-    kept, stock = Kept(), [item(1, "2026-03-01T09:50:00Z")]
+    kept, stock = MemoryStreamState(), [item(1, "2026-03-01T09:50:00Z")]
 
     def route(_path: str, query: dict[str, str]) -> Any:
         return {"items": [one for one in stock if str(one["changed"])[:19] >= query["since"][:19]]}
 
     text = stream('since: "{since:iso}"', "cursor: {field: changed_at, start: 2026-01-01}")
-    polled(route, text, kept)
+    poll_route(route, text, kept)
     stock.append(item(2, "2026-03-01T10:05:00Z"))
-    polled(route, text, kept)
+    poll_route(route, text, kept)
     return set(kept.bodies) == {"1", "2"}
 
 
@@ -305,8 +228,8 @@ def dripping(patch: pytest.MonkeyPatch) -> bool:
             await writer.drain()
             await asyncio.sleep(0.1)
 
-    kept = Kept()
-    ended = polled(lambda *_: drip, stream(), kept)
+    kept = MemoryStreamState()
+    ended = poll_route(lambda *_: drip, stream(), kept)
     return isinstance(ended, RetryLater) and ended.reason == "TIMEOUT" and not kept.bodies
 
 
@@ -324,7 +247,7 @@ def limit_of_each_read(patch: pytest.MonkeyPatch) -> None:
 
 def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
     """30: a registry that has forgotten its cursor (410) is read from the start of the window; nothing behind it is passed over."""
-    kept, gone = Kept(), [True]
+    kept, gone = MemoryStreamState(), [True]
 
     def route(_path: str, query: dict[str, str]) -> Any:
         at = query.get("c", "1")
@@ -338,7 +261,7 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
         return {"items": [item(at)], "next": {"1": "2", "2": "3", "3": None}[at]}
 
     text = stream('c: "{cursor}"', "paging: {cursor: {from: next}}")
-    ended = polled(
+    ended = poll_route(
         route, text, kept, block="  replies: [{when: {status: 410}, then: restart_window}]\n"
     )
     return (
