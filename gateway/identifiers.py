@@ -1,4 +1,6 @@
-"""Check the form of student, card and provider identifiers, and name the error when it is wrong.
+"""Check the form of student, card and provider identifiers and of web addresses.
+
+The functions name the error when the form is wrong.
 
 The reasons are stable codes. This module never completes, guesses or issues an identifier.
 """
@@ -34,7 +36,8 @@ ALPHA_2_BY_ALPHA_3: Final = {word[:3]: word[3:] for word in _COUNTRY_CODES.split
 ISO_COUNTRIES: Final = frozenset(ALPHA_2_BY_ALPHA_3.values())
 """The officially assigned ISO 3166-1 alpha-2 codes. ``XK`` (Kosovo) is not one of them."""
 
-_ESI_PREFIX: Final = "urn:schac:personalUniqueCode:int:esi:"
+_ESI_PREFIX: Final = "urn:schac:personaluniquecode:int:esi:"
+"""In lower case, because case does not matter in it."""
 _ESI_MAX_LENGTH: Final = 255
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}(?:-[A-Za-z0-9]{1,3})?")
 _DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,24}")
@@ -43,6 +46,7 @@ _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ERASMUS_SINGLE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
+_WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 _PATTERNS: Final = {
     "pic": re.compile(r"[0-9]{9}"),
     "oid": re.compile(r"E[0-9]{8}"),
@@ -52,6 +56,10 @@ _PATTERNS: Final = {
     "erasmus": re.compile(r"(IRL|LUX|[A-Z]{2} |[A-Z] {2})[A-Z][A-Z-]*[A-Z][0-9]{2,3}"),
     "schac": re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}"),
 }
+IDENTIFIER_SCHEMES: Final = (
+    "schac", "pic", "erasmus", "oid", "eter", "deqar", "ror", "vat", "eidas", "local",
+)  # fmt: skip
+"""The schemes of identifiers that documents and the provider check know."""
 
 
 class StudentIdentifier(NamedTuple):
@@ -146,6 +154,11 @@ def is_well_formed(scheme: str, value: str) -> bool:
     return bool(pattern.fullmatch(value)) if pattern else bool(value)
 
 
+def is_web_address(value: str) -> bool:
+    """Return whether a text is an address with http or https, as documents may contain it."""
+    return bool(_WEB_ADDRESS.fullmatch(value))
+
+
 def _urn_problem(value: str) -> str:
     lowered = value.lower()
     if len(value) > _ESI_MAX_LENGTH:
@@ -154,7 +167,7 @@ def _urn_problem(value: str) -> str:
         return "NOT_A_URN"
     if lowered.startswith("urn:mace:terena.org:"):
         return "OLD_TERENA_URN"
-    return "" if value.startswith(_ESI_PREFIX) else "NOT_INT_ESI"
+    return "" if lowered.startswith(_ESI_PREFIX) else "NOT_INT_ESI"
 
 
 def _scope_problem(scope: str) -> str:

@@ -12,16 +12,39 @@ LangMap = dict[str, str]
 """A text in several languages: BCP 47 language tag to text."""
 
 
+UnknownCode = Literal["leave_out", "reject", "keep"]
+"""The treatment of a code that is not in the list of its field.
+
+``leave_out`` notes an issue and leaves the value out. ``reject`` rejects the record. ``keep``
+leaves the decision to a rule for records.
+"""
+
+
 def field_info(
-    description: str, *, personal: bool = False, derived: bool = False, source: str = ""
+    description: str,
+    *,
+    personal: bool = False,
+    derived: bool = False,
+    source: str = "",
+    codes: str = "",
+    unknown_code: UnknownCode = "leave_out",
 ) -> Meta:
     """Return the description of a record field, for people and for programs.
 
     ``personal`` marks personal data. ``derived`` marks a field that the gateway computes, so that
     no connector may fill it. ``source`` names the rule or standard that requires the field.
+    ``codes`` is the closed list of values, separated by spaces, and ``unknown_code`` the treatment
+    of all other values.
     """
     return Meta(
-        description=description, extra={"personal": personal, "derived": derived, "source": source}
+        description=f"{description}: {codes.replace(' ', ' | ')}" if codes else description,
+        extra={
+            "personal": personal,
+            "derived": derived,
+            "source": source,
+            "codes": tuple(codes.split()),
+            "unknown_code": unknown_code,
+        },
     )
 
 
@@ -56,7 +79,9 @@ class Accreditation(Struct, frozen=True, kw_only=True):
     """A quality-assurance decision that the registry itself reports."""
 
     title: Annotated[LangMap, field_info("Name of the decision by language")] = {}
-    kind: Annotated[str | None, field_info("programme | institutional | licence")] = None
+    kind: Annotated[
+        str | None, field_info("Kind of the decision", codes="programme institutional licence")
+    ] = None
     agency: Annotated[
         Organisation | None, field_info("Agency that decided", source="ELM elm:accreditingAgent")
     ] = None
@@ -72,15 +97,17 @@ class Assessment(Struct, frozen=True, kw_only=True):
     kind: Annotated[
         str | None,
         field_info(
-            "written | oral | marked_assignment | continuous | portfolio | project | practical "
-            "| quiz | artefact | attendance | peer",
+            "Kind of assessment",
+            codes="written oral marked_assignment continuous portfolio project practical "
+            "quiz artefact attendance peer",
             source="Annex I element 9",
         ),
     ] = None
     supervision: Annotated[
         str | None,
         field_info(
-            "unsupervised | supervised_with_id | verified_online",
+            "Supervision",
+            codes="unsupervised supervised_with_id verified_online",
             source="Annex I optional element 2",
         ),
     ] = None
@@ -156,7 +183,8 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
     cycle: Annotated[
         str | None,
         field_info(
-            "QF-EHEA cycle: short | first | second | third, only if the registry says so",
+            "QF-EHEA cycle, only if the registry says so",
+            codes="short first second third",
             source="R12",
         ),
     ] = None
@@ -164,7 +192,10 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
     credit_unit: Annotated[
         str | None, field_info("Unit of credit_amount: a unit key in mappings/<country>.yaml")
     ] = None
-    credit_sector: Annotated[str | None, field_info("HE | VET | GEN", source="R19")] = None
+    credit_sector: Annotated[
+        str | None,
+        field_info("Sector of the credits", codes="HE VET GEN", unknown_code="keep", source="R19"),
+    ] = None
     credit_points: Annotated[
         Decimal | None,
         field_info(
@@ -182,7 +213,9 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
     ] = None
     isced_f: Annotated[
         tuple[str, ...],
-        field_info("ISCED-F 2013 codes of 2, 3 or 4 digits", source="ELM elm:ISCEDFCode"),
+        field_info(
+            "ISCED-F 2013 codes of 2, 3 or 4 digits, in quotes", source="ELM elm:ISCEDFCode"
+        ),
     ] = ()
     languages: Annotated[
         tuple[str, ...], field_info("Languages of instruction and assessment, BCP 47")
@@ -193,11 +226,14 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
     mode: Annotated[
         str | None,
         field_info(
-            "online | blended | presential | workbased | project | research",
+            "Mode of learning",
+            codes="online blended presential workbased project research",
             source="Annex I element 10",
         ),
     ] = None
-    setting: Annotated[str | None, field_info("formal | non_formal")] = None
+    setting: Annotated[
+        str | None, field_info("Setting of the learning", codes="formal non_formal")
+    ] = None
     entry_requirement: Annotated[
         LangMap, field_info("Prerequisites by language", source="Annex I optional element 1")
     ] = {}

@@ -84,7 +84,9 @@ class Qualification(LearningRecord, frozen=True, kw_only=True):
     """A qualification in a national framework, as a catalogue entry without personal data."""
 
     code: Annotated[str | None, field_info("National code of the qualification")] = None
-    status: Annotated[str | None, field_info("active | inactive | planned")] = None
+    status: Annotated[
+        str | None, field_info("Status of the qualification", codes="active inactive planned")
+    ] = None
 
 
 class LearningOpportunity(LearningRecord, frozen=True, kw_only=True):
@@ -110,9 +112,9 @@ class Credential(LearningRecord, frozen=True, kw_only=True):
     """An award to a person: a diploma, certificate, transcript of records or micro-credential."""
 
     kind: Annotated[
-        Literal["diploma", "certificate", "transcript", "micro_credential"],
-        field_info("Type of the credential"),
-    ] = "certificate"
+        Literal["diploma", "certificate", "transcript", "micro_credential"] | None,
+        field_info("Type of the credential; without a value the record gets an issue"),
+    ] = None
     holder: Annotated[
         Holder,
         field_info("Person who holds the credential", personal=True, source="Annex I element 1"),
@@ -196,7 +198,15 @@ class Card(Struct, frozen=True, kw_only=True):
         field_info("Event in the life of the card"),
     ] = "updated"
     active: bool | None = None
-    card_type: Annotated[str, field_info("One of the seven names of the ESC Router v2")] = "UNKNOWN"
+    card_type: Annotated[
+        str,
+        field_info(
+            "Name of the ESC Router v2, `UNKNOWN` when left out",
+            codes="UNKNOWN PASSIVE SMART_NO_CDZ SMART_CDZ SMART_MAY_SP SMART_PASSIVE "
+            "SMART_PASSIVE_EMULATION",
+            unknown_code="reject",
+        ),
+    ] = "UNKNOWN"
     issued_on: date | None = None
     expires_on: date | None = None
     display_name: Annotated[str | None, field_info("Name of the card product")] = None

@@ -60,11 +60,72 @@ class Html(ConfigModel):
     paragraphs: bool = Field(True, description="Keep paragraphs as line breaks")
 
 
+_PERIOD_PLACEHOLDERS = re.compile(r"\{([^{}]*)\}")
+
+
+class Period(ConfigModel):
+    """The month and the day that each code of a period stands for. All other keys are codes."""
+
+    form: Words = Field(
+        ("{year}{suffix}",),
+        description="Forms of the text with {suffix} and {year}, tried in order; "
+        "{yy} is a year of two digits from 1969 to 2068, and {next} the year after",
+    )
+    suffixes: dict[str, str] = Field(
+        description="Month and day of each code; you may also write the codes next to form"
+    )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse a wrong day, and a form without its code and its year."""
+        for suffix, day in self.suffixes.items():
+            if not _MONTH_AND_DAY.fullmatch(day):
+                raise ValueError(
+                    f"{suffix} must name a month, or a month and a day, such as 06-01, not {day!r}"
+                )
+        for form in self.form:
+            names = sorted(_PERIOD_PLACEHOLDERS.findall(form))
+            if names not in _PERIOD_FORMS:
+                raise ValueError(
+                    f"{form!r} is no form of a period; "
+                    "write {suffix} once, {year} or {yy} once, and {next} at most once"
+                )
+
+
+_PERIOD_FORMS = [
+    sorted(["suffix", year, *following]) for year in ("year", "yy") for following in ([], ["next"])
+]
+
+
+def _collect_suffixes(value: object) -> object:
+    """Return ``{suffixes: {…}}`` for a period whose codes stand next to ``form``."""
+    if not isinstance(value, dict) or isinstance(value.get("suffixes"), dict):
+        return value
+    suffixes = {suffix: day for suffix, day in value.items() if suffix != "form"}
+    return {"suffixes": suffixes} | ({"form": value["form"]} if "form" in value else {})
+
+
+AnyPeriod = Annotated[
+    Period,
+    BeforeValidator(
+        _collect_suffixes,
+        json_schema_input_type=dict[str, str | list[str]],
+    ),
+]
+
+
+class Url(ConfigModel):
+    """An address of the web."""
+
+    scheme: Literal["https", "http"] = Field(
+        "https", description="Scheme of an address that has none, such as www.office.example"
+    )
+
+
 SIMPLE_CASTS = frozenset(
     {
         "text", "trim", "collapse", "html", "upper", "lower", "base64", "integer", "decimal",
         "date", "datetime", "epoch", "epoch_ms", "epoch_date", "epoch_ms_date",
-        "duration", "boolean", "language", "country",
+        "duration", "boolean", "language", "country", "isced_f", "url",
     }
 )  # fmt: skip
 """Casts without options, written ``as: name``."""
@@ -83,11 +144,12 @@ class Cast(OneOf):
         None, description='The decimal mark: "," reads 7,5 and 1.234,5'
     )
     boolean: Boolean | None = Field(None, description="Words of the registry for yes and no")
-    period: dict[str, str] | None = Field(
+    period: AnyPeriod | None = Field(
         None,
-        description="Codes of a year and a suffix; month and day of each suffix, "
+        description="A year and the code of a term: month and day of each code, "
         "such as {K: 06-01, S: 12-01}",
     )
+    url: Url | None = Field(None, description="An address whose scheme may be missing")
     split: SplitDate | None = Field(None, description="A date in three fields below from")
     html: Html | None = Field(None, description="Markup to text")
     match: str | None = Field(
@@ -108,11 +170,6 @@ class Cast(OneOf):
                 raise ValueError(
                     f"{form!r} holds no part of a date; "
                     'write %d for the day, %m for the month, %Y for the year: "%d.%m.%Y"'
-                )
-        for suffix, day in (self.period or {}).items():
-            if not _MONTH_AND_DAY.fullmatch(day):
-                raise ValueError(
-                    f"{suffix} must name a month, or a month and a day, such as 06-01, not {day!r}"
                 )
         if self.match is not None:
             _validate_re2_pattern(self.match)
@@ -139,6 +196,15 @@ def _expand_cast_shorthand(value: object) -> object:
 
 
 AnyCast = Annotated[Cast, BeforeValidator(_expand_cast_shorthand)]
+Casts = Annotated[
+    tuple[AnyCast, ...],
+    BeforeValidator(
+        lambda value: value if isinstance(value, list | tuple) else (value,),
+        json_schema_input_type=AnyCast | list[AnyCast],
+    ),
+    Field(strict=False, min_length=1),
+]
+"""One cast, or several that follow one another."""
 
 
 class Languages(ConfigModel):
@@ -220,8 +286,11 @@ class MappingRule(ConfigModel, title="Rule"):
         "without one of the names there is no value",
     )
     languages: AnyLanguages | None = Field(None, description="A text in several languages")
-    as_: AnyCast | None = Field(
-        None, alias="as", description="Conversion; the one for the target's type when left out"
+    as_: Casts | None = Field(
+        None,
+        alias="as",
+        description="Conversion, or a list of conversions, of which each one reads the result "
+        "of the one before; the one for the target's type when left out",
     )
     table: Name | None = Field(
         None, description="Code table of this file or of mappings/<country>.yaml"
@@ -256,7 +325,8 @@ class MappingRule(ConfigModel, title="Rule"):
     invalid: Literal["reject", "drop"] = Field(
         "reject",
         description="For a value that the gateway cannot read: reject the record, "
-        "or drop the value with an issue",
+        "or drop the value with an issue; without the key, "
+        "an unknown code of a closed list and an unusable address are dropped",
     )
 
     def model_post_init(self, _context: Any, /) -> None:
@@ -270,13 +340,15 @@ class MappingRule(ConfigModel, title="Rule"):
             "languages": self.languages,
         }
         given = [name for name, value in ways.items() if value is not None]
-        split = self.as_ is not None and self.as_.split is not None
+        split = self.split_date is not None
         if len(given) != 1 and not (split and not given):
             raise ValueError(
                 f"give exactly one of {', '.join(ways)}; found {' and '.join(given) or 'none'}"
             )
         if (self.each is None) != (self.map is None):
             raise ValueError("each and map belong together")
+        if not split and any(cast.split is not None for cast in self.as_ or ()):
+            raise ValueError("split stands alone: it reads three fields and gives a date")
         if self.text is not None and not isinstance(self.join, dict):
             raise ValueError("text needs join with names: {a: EXPR, b: EXPR}")
         if self.pseudonym is not None and self.basis is not None:
@@ -284,6 +356,11 @@ class MappingRule(ConfigModel, title="Rule"):
                 "give either pseudonym or basis: "
                 "the gateway publishes the value as a pseudonym or as it is"
             )
+
+    @property
+    def split_date(self) -> SplitDate | None:
+        """The three fields of a date, if the conversion is ``split``."""
+        return self.as_[0].split if self.as_ is not None and len(self.as_) == 1 else None
 
 
 def _expand_rule_shorthand(value: object) -> object:

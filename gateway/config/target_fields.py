@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from msgspec import Meta, Struct
 
+from gateway.record_parts import UnknownCode
 from gateway.records import RECORD_TYPES, LangMap
 
 LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
@@ -49,6 +50,16 @@ The renderers check the further requirements of the European formats.
 """
 
 
+_CASTS = {
+    "country": "country",
+    "languages": "language",
+    "isced_f": "isced_f",
+    "homepage": "url",
+    "report": "url",
+}
+"""The cast of the fields with this name."""
+
+
 class UnknownTarget(ValueError):
     """The record type has no such field. The message names the most similar one."""
 
@@ -68,6 +79,8 @@ class TargetField:
     struct: type[Any] | None = None
     cast: str = ""
     """The cast that applies when the rule names none."""
+    unknown_code: UnknownCode = "reject"
+    """The treatment of a value that is not in ``choices``."""
 
 
 def find_target(owner: type[Any], path: str) -> TargetField:
@@ -108,19 +121,15 @@ def find_target(owner: type[Any], path: str) -> TargetField:
                 f"'{'.'.join(parts[: index + 1])}' has no parts; "
                 f"write it without '.{'.'.join(rest)}'"
             )
-        cast = (
-            {"country": "country", "languages": "language"}.get(part, "")
-            if target.value_type in {"text", "texts"}
-            else ""
-        )
         return TargetField(
             tuple(parts),
             target.value_type,
             personal,
             bool(extra.get("derived")),
-            target.choices,
+            target.choices or extra.get("codes", ()),
             target.struct,
-            cast,
+            _CASTS.get(part, "") if target.value_type in {"text", "texts"} else "",
+            extra.get("unknown_code", "reject") if not target.choices else "reject",
         )
     raise UnknownTarget(f"'{path}' is not a field")
 

@@ -200,6 +200,8 @@ def _mark_file_keys(value: Any, loc: tuple[int | str, ...]) -> tuple[int | str, 
         if isinstance(value, Mapping) and part in value:
             marked.append(_FileKey(part))
             value = value[part]
+        elif isinstance(value, Mapping) and isinstance(part, int):
+            continue  # a single block in place of a list
         else:
             marked.append(part)
             if isinstance(part, int) and isinstance(value, list) and part < len(value):

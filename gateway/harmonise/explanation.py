@@ -267,7 +267,7 @@ def _describe_rule(rule: MappingRule) -> str:
     if rule.languages is not None:
         parts.append("a text in several languages")
     if rule.as_ is not None:
-        parts.append(f"as {rule.as_.simple or rule.as_.kind}")
+        parts.append(f"as {', '.join(cast.simple or cast.kind for cast in rule.as_)}")
     for word, value in (
         ("through table", rule.table),
         ("of framework", rule.framework),

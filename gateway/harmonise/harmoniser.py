@@ -70,6 +70,8 @@ class CompiledKind:
     run: MapFunction
     source: str
     skip: str = ""
+    expects_kind: bool = False
+    """Whether a rule fills the kind of a credential."""
 
 
 class Harmoniser:
@@ -103,6 +105,7 @@ class Harmoniser:
                     problem.code, ("streams", name, *problem.place), problem.message, problem.column
                 )
                 for problem in made.problems
+                if problem.blocks
             ]
             self._streams[name] = made
         if problems:
@@ -228,6 +231,8 @@ class Harmoniser:
         found: list[Lookup],
         collected_issues: list[Issue],
     ) -> Outcome:
+        if program.expects_kind and "kind" not in values:
+            _note_missing_kind(collected_issues)
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
@@ -319,7 +324,12 @@ class CompiledStream:
         self, emits: str, steps: list[FieldRule], title: str, skip: str = ""
     ) -> CompiledKind:
         made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
-        return CompiledKind(emits, record_type(emits), tuple(steps), made.run, made.source, skip)
+        expects_kind = emits == "credential" and any(
+            step.name == "kind" and not step.parents for step in steps
+        )
+        return CompiledKind(
+            emits, record_type(emits), tuple(steps), made.run, made.source, skip, expects_kind
+        )
 
     def code(self) -> str:
         """Return the generated code of every kind."""
@@ -366,6 +376,12 @@ def find_rule_problems(
     """Return the problems of a stream's rules, and the names of the payload that they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
+
+
+def _note_missing_kind(issues: list[Issue]) -> None:
+    """Note that a credential has no kind, unless another issue already says so."""
+    if not any(issue.field == "kind" for issue in issues):
+        issues.append(Issue(code="kind_missing", field="kind", message="the rule gives no value"))
 
 
 def _field_path_of(error: msgspec.ValidationError) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from orjson import dumps
 
+from gateway.config.code_lists import ISCED_F
 from gateway.records import LearningOpportunity, LearningRecord, Qualification, Rejected
 from gateway.render import elm_common, vocabularies
 from gateway.render.elm_common import ProfileStyle
@@ -73,7 +74,7 @@ def missing_elements(record: LearningRecord) -> Rejected | None:
     """
     if not record.title:
         return Rejected(stage="render", field="title", reason="missing")
-    if vocabularies.ISCED_F.isdisjoint(record.isced_f):
+    if ISCED_F.isdisjoint(record.isced_f):
         return Rejected(
             stage="render",
             field="isced_f",

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from orjson import OPT_NAIVE_UTC, OPT_OMIT_MICROSECONDS, OPT_UTC_Z, dumps
 
+from gateway.identifiers import is_web_address
 from gateway.records import Accreditation, LangMap, LearningOutcome, LearningRecord, Organisation
 from gateway.render import vocabularies
 
@@ -32,7 +33,6 @@ Fragments = list[bytes]
 
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
-ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
 ECTS: Final = vocabularies.snb_concept("education-credit", vocabularies.ECTS)
 SKILL_TYPES: Final = {
@@ -181,7 +181,7 @@ def json_string_content(text: str) -> bytes:
 
 def web_resource(url: str | None, style: ProfileStyle, place: bytes) -> bytes | None:
     """Return a web resource, or ``None`` if the address is not valid http or https."""
-    if not url or not ADDRESS.fullmatch(url):
+    if not url or not is_web_address(url):
         return None
     return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 

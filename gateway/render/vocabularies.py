@@ -13,15 +13,14 @@ from typing import Any, Final
 
 from orjson import dumps
 
+from gateway.config.code_lists import EU_LANGUAGES, ISCED_F
+from gateway.harmonise.values.iso_codes import THREE_LETTER_CODES
+
 _DATA: Final[dict[str, Any]] = json.loads(
     Path(__file__).with_name("vocab.json").read_text(encoding="utf-8")
 )
 COUNTRIES: Final[dict[str, str]] = _DATA["country"]
 """ISO 3166-1 alpha-2 to the EU authority code."""
-LANGUAGES: Final[dict[str, str]] = _DATA["language"]
-"""ISO 639-1 to the EU authority code."""
-ISCED_F: Final[frozenset[str]] = frozenset(_DATA["isced_f"])
-
 SNB_BASE_URI: Final = "http://data.europa.eu/snb"
 AUTHORITY_BASE_URI: Final = "http://publications.europa.eu/resource/authority"
 
@@ -87,11 +86,12 @@ def country(code: str | None) -> bytes | None:
 @lru_cache(maxsize=1024)
 def language(tag: str | None) -> bytes | None:
     """Return the language concept of a BCP 47 tag, or ``None`` when the vocabulary has none."""
-    authority_code = LANGUAGES.get((tag or "").lower().split("-", 1)[0])
-    return (
-        concept(f"{AUTHORITY_BASE_URI}/language/{authority_code}", f"{AUTHORITY_BASE_URI}/language")
-        if authority_code
-        else None
+    short = (tag or "").lower().split("-", 1)[0]
+    code = THREE_LETTER_CODES.get(short, short)
+    if code not in EU_LANGUAGES:
+        return None
+    return concept(
+        f"{AUTHORITY_BASE_URI}/language/{code.upper()}", f"{AUTHORITY_BASE_URI}/language"
     )
 
 

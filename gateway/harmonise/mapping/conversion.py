@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from gateway.config.rules import Cast
+from gateway.config.rules import MappingRule
 from gateway.config.target_fields import TargetField
 from gateway.harmonise.mapping.code_lookup import ConnectorTableLookup
 from gateway.harmonise.mapping.rule_functions import (
@@ -33,8 +33,8 @@ def target_converter(target: TargetField, zone: str) -> Convert:
     """Return the function that converts a value to the type of the target field."""
     if target.cast:
         return casts.named_cast(target.cast, zone)
-    if target.value_type == "choice":
-        return casts.one_of(target.choices)
+    if target.choices:
+        return casts.one_of(target.choices, ".".join(target.path), target.unknown_code)
     converter = {
         "text": scalars.read_text,
         "texts": scalars.read_text,
@@ -50,12 +50,14 @@ def target_converter(target: TargetField, zone: str) -> Convert:
     return casts.pass_through(datetime, dates.datetime_cast(None, zone))
 
 
-def compile_cast(cast: Cast | None, zone: str) -> Convert | None:
-    """Return the function of an ``as:`` that converts one value.
+def compile_casts(rule: MappingRule, zone: str) -> Convert | None:
+    """Return the function of the ``as:`` of a rule, which converts one value.
 
     A date in three fields gives ``None``, because the rule compiler assembles it.
     """
-    return casts.compile_cast(cast, zone) if cast is not None and cast.split is None else None
+    if rule.as_ is None or rule.split_date is not None:
+        return None
+    return casts.compile_casts(rule.as_, zone)
 
 
 def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
@@ -65,13 +67,14 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
     cast: Convert | None,
     lookup: StatefulConvert | None,
     pseudonymise: Convert | None,
-    drop_invalid: bool,
+    invalid: Literal["reject", "drop"] | None,
     personal: bool,
 ) -> Conversion:
     """Return ``as``, ``table``, ``pseudonym`` and the target's type as one conversion.
 
-    The conversion raises :class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`. With
-    ``drop_invalid``, it notes an issue and returns ``None`` instead.
+    For a value that it cannot read, the conversion raises
+    :class:`~gateway.harmonise.mapping.rule_functions.FieldRejected`, or notes an issue and returns
+    ``None``. ``invalid`` decides which. Without it, the cast that failed decides.
     """
     name, to_target_type = ".".join(target.path), target_converter(target, zone)
 
@@ -92,12 +95,16 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
                 value = pseudonymise(scalars.read_text(value))
             return to_target_type(value)
         except CastError as error:
-            if drop_invalid:
+            if error.leave_out and invalid != "reject":
+                message = f"left out; expected {error.expected}"
+                state.issues.append(Issue(code=error.reason, field=name, message=message))
+                return None
+            if invalid == "drop":
                 state.issues.append(Issue(code="invalid_value", field=name))
                 return None
             raise FieldRejected("map", name, error.reason, f"expected {error.expected}") from None
 
-    if drop_invalid or (lookup is not None and not isinstance(lookup, ConnectorTableLookup)):
+    if invalid == "drop" or (lookup is not None and not isinstance(lookup, ConnectorTableLookup)):
         return Conversion(convert)
     if isinstance(lookup, ConnectorTableLookup):
         if cast is not None or pseudonymise is not None:

@@ -14,7 +14,6 @@ from typing import Any
 from gateway.config.connector import payload_format
 from gateway.config.expressions.compiler import (
     CompiledExpression,
-    Context,
     Evaluate,
     ExpressionError,
     compile_expression,
@@ -23,13 +22,14 @@ from gateway.config.expressions.conditions import compile_record_condition
 from gateway.config.expressions.template import Template, parse_template
 from gateway.config.rules import Languages, MappingRule, SplitDate
 from gateway.config.target_fields import TargetField, UnknownTarget, find_target
-from gateway.harmonise.mapping import rule_functions
+from gateway.harmonise.mapping import combined_values, rule_functions
 from gateway.harmonise.mapping.code_lookup import (
     ConnectorTableLookup,
     MappingTableLookup,
     reference_date_paths,
 )
-from gateway.harmonise.mapping.conversion import build_conversion, compile_cast, target_converter
+from gateway.harmonise.mapping.constants import compile_constant
+from gateway.harmonise.mapping.conversion import build_conversion, compile_casts
 from gateway.harmonise.mapping.language_maps import language_map
 from gateway.harmonise.mapping.rule_context import (
     RuleContext,
@@ -39,18 +39,17 @@ from gateway.harmonise.mapping.rule_context import (
 )
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
+    Constant,
     Conversion,
-    FieldRejected,
     FieldRule,
-    MappingState,
     StatefulConvert,
     ValueObserver,
     no_value,
-    non_empty_texts,
     observed_by,
 )
+from gateway.harmonise.mapping.target_names import normalise_last_name
 from gateway.harmonise.pseudonyms import pseudonymiser
-from gateway.harmonise.values import casts, dates
+from gateway.harmonise.values import casts
 from gateway.harmonise.values import text as scalars
 from gateway.harmonise.values.text import CastError
 
@@ -91,6 +90,9 @@ class RuleCompiler:
                     f"the gateway itself fills '{name}'; map what it is derived from",
                 )
                 continue
+            target, name_problem = normalise_last_name(target, record_type)
+            if name_problem:
+                self._problem("bad-language", here, name_problem, blocks=False)
             self._check_privacy(target, rule, here)
             self.protected, self.record_type = (
                 target.personal or bool(rule.pseudonym or rule.basis),
@@ -106,9 +108,15 @@ class RuleCompiler:
         return sorted(made, key=lambda step: step.reads_other_targets)
 
     def _problem(
-        self, code: str, place: tuple[str | int, ...], message: str, column: int = 0
+        self,
+        code: str,
+        place: tuple[str | int, ...],
+        message: str,
+        column: int = 0,
+        *,
+        blocks: bool = True,
     ) -> None:
-        self.problems.append(RuleProblem(code, place, message, column))
+        self.problems.append(RuleProblem(code, place, message, column, blocks))
 
     def _check_privacy(
         self, target: TargetField, rule: MappingRule, place: tuple[str | int, ...]
@@ -151,8 +159,11 @@ class RuleCompiler:
         if rule.when is not None:
             shape = self._compile_condition(rule, shape, (*place, "when"))
         if rule.default is not None:
-            shape = rule_functions.with_default(
-                shape, self._literal(rule.default, target, (*place, "default"))
+            default = self._constant(rule.default, target, (*place, "default"))
+            shape = (
+                rule_functions.with_default(shape, default.value)
+                if isinstance(default, Constant)
+                else rule_functions.first_of([shape, default])
             )
         return shape
 
@@ -161,7 +172,7 @@ class RuleCompiler:
     ) -> CompiledRule:
         name = ".".join(target.path)
         if rule.const is not None:
-            return rule_functions.constant(self._literal(rule.const, target, (*place, "const")))
+            return self._constant(rule.const, target, (*place, "const"))
         if rule.first_of is not None:
             return rule_functions.first_of(
                 [
@@ -196,8 +207,8 @@ class RuleCompiler:
         convert = self._compile_conversion(rule, target, place, name)
         if rule.join is not None:
             return self._compile_join(rule, convert, place)
-        if rule.as_ is not None and rule.as_.split is not None:
-            return self._compile_split_date(rule, rule.as_.split, name, place)
+        if (split := rule.split_date) is not None:
+            return self._compile_split_date(rule, split, name, place)
         select = self._select(
             rule.from_ or ".", (*place, "from") if isinstance(rule.from_, str) else place
         )
@@ -248,7 +259,7 @@ class RuleCompiler:
     ) -> Conversion:
         """Return ``as``, ``table`` and the type of the target as one conversion."""
         try:
-            cast = compile_cast(rule.as_, self.zone)
+            cast = compile_casts(rule, self.zone)
         except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
             self._problem(
                 "bad-cast",
@@ -266,30 +277,14 @@ class RuleCompiler:
             )
             if rule.pseudonym
             else None,
-            drop_invalid=rule.invalid == "drop",
+            invalid=rule.invalid if "invalid" in rule.model_fields_set else None,
             personal=self.protected,
         )
 
-    def _literal(self, value: Any, target: TargetField, place: tuple[str | int, ...]) -> Any:
-        try:
-            if target.value_type in {"texts", "integers"}:
-                return tuple(
-                    map(
-                        target_converter(target, self.zone),
-                        value if isinstance(value, tuple | list) else (value,),
-                    )
-                )
-            if target.value_type == "languages" and isinstance(value, dict):
-                return {str(tag): scalars.read_text(text) for tag, text in value.items()}
-            if target.value_type in {"struct", "structs", "dictionary", "languages"}:
-                self._problem("wrong-rule", place, expected_rule_form(target))
-                return None
-            return target_converter(target, self.zone)(value)
-        except CastError as error:
-            self._problem(
-                "wrong-type", place, f"'{'.'.join(target.path)}' expects {error.expected}"
-            )
-            return None
+    def _constant(
+        self, value: Any, target: TargetField, place: tuple[str | int, ...]
+    ) -> CompiledRule:
+        return compile_constant(value, target, self.zone, place, self._problem)
 
     def _compile_condition(
         self, rule: MappingRule, shape: CompiledRule, place: tuple[str | int, ...]
@@ -342,41 +337,30 @@ class RuleCompiler:
     def _compile_join(
         self, rule: MappingRule, conversion: Conversion, place: tuple[str | int, ...]
     ) -> CompiledRule:
-        parts, convert = rule.join, conversion.convert
-        nulls = self.nulls
-        if isinstance(parts, dict):
-            evaluators = {
-                name: self._expression(text, (*place, "join", name)) for name, text in parts.items()
-            }
-            shape: Template | None = parse_template(rule.text) if rule.text is not None else None
-            for name in (shape.names if shape else frozenset()) - set(evaluators):
-                self._problem(
-                    "unknown-name",
-                    (*place, "text"),
-                    f"{{{name}}} is not under join; it has {', '.join(evaluators)}",
-                )
-
-            def templated(node: Any, context: Context, state: MappingState) -> Any:
-                made = {
-                    name: listed[0]
-                    for name, run in evaluators.items()
-                    if (listed := non_empty_texts(run(node, context), nulls))
-                }
-                if shape is None:
-                    return convert(rule.with_.join(made.values()), state) if made else None
-                return convert(shape.fill(made), state) if shape.names <= set(made) else None
-
-            return CompiledRule(templated)
-        listed = [
-            self._expression(text, (*place, "join", index))
-            for index, text in enumerate(parts or ())
-        ]
-
-        def joined(node: Any, context: Context, state: MappingState) -> Any:
-            made = [text for run in listed for text in non_empty_texts(run(node, context), nulls)]
-            return convert(rule.with_.join(made), state) if made else None
-
-        return CompiledRule(joined)
+        parts = rule.join
+        if not isinstance(parts, dict):
+            return combined_values.joined_text(
+                [
+                    self._expression(text, (*place, "join", index))
+                    for index, text in enumerate(parts or ())
+                ],
+                conversion,
+                self.nulls,
+                rule.with_,
+            )
+        evaluators = {
+            name: self._expression(text, (*place, "join", name)) for name, text in parts.items()
+        }
+        template: Template | None = parse_template(rule.text) if rule.text is not None else None
+        for name in (template.names if template else frozenset()) - set(evaluators):
+            self._problem(
+                "unknown-name",
+                (*place, "text"),
+                f"{{{name}}} is not under join; it has {', '.join(evaluators)}",
+            )
+        return combined_values.templated_text(
+            evaluators, template, conversion, self.nulls, rule.with_
+        )
 
     def _compile_split_date(
         self, rule: MappingRule, split: SplitDate, name: str, place: tuple[str | int, ...]
@@ -386,27 +370,7 @@ class RuleCompiler:
             self._expression(text, (*place, "as", "split", key)) if text else None
             for key, text in (("year", split.year), ("month", split.month), ("day", split.day))
         ]
-        nulls = self.nulls
-
-        def run(node: Any, context: Context, _state: MappingState) -> Any:
-            if inside is not None:
-                target = inside(node, context)
-                if not target:
-                    return None
-                node = target[0]
-            dated = [
-                non_empty_texts(part(node, context), nulls) if part else [] for part in evaluators
-            ]
-            if not dated[0]:
-                return None
-            try:
-                return dates.complete_date(*(text[0] if text else "" for text in dated))
-            except CastError as error:
-                raise FieldRejected(
-                    "map", name, error.reason, f"expected {error.expected}"
-                ) from None
-
-        return CompiledRule(run)
+        return combined_values.split_date(inside, evaluators, self.nulls, name)
 
     def _compile_list(
         self, rule: MappingRule, target: TargetField, place: tuple[str | int, ...]
@@ -427,7 +391,7 @@ class RuleCompiler:
         self, rule: MappingRule, languages: Languages, name: str, place: tuple[str | int, ...]
     ) -> CompiledRule:
         convert = (
-            casts.compile_cast(rule.as_, self.zone) if rule.as_ is not None else scalars.clean_text
+            casts.compile_casts(rule.as_, self.zone) if rule.as_ is not None else scalars.clean_text
         )
         said: dict[tuple[str, ...], str] = {("fields", tag): tag for tag in languages.fields}
         if languages.otherwise not in {None, "und"}:  # BCP 47 has a tag for what nobody knows

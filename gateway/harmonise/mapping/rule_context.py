@@ -18,6 +18,8 @@ class RuleProblem:
     place: tuple[str | int, ...]
     message: str
     column: int = 0
+    blocks: bool = True
+    """Whether the connector cannot run. Otherwise only ``gateway check`` refuses the file."""
 
 
 @dataclass(frozen=True, slots=True)

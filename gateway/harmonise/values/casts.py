@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
 import re2
 
+from gateway.config.code_lists import ISCED_F, NO_SINGLE_LANGUAGE
 from gateway.config.rules import Boolean, Cast
 from gateway.harmonise.values.dates import (
     date_cast,
@@ -27,7 +28,7 @@ from gateway.harmonise.values.dates import (
     partial_date,
     period_date,
 )
-from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES, TWO_LETTER_LANGUAGES
+from gateway.harmonise.values.iso_codes import COUNTRIES, LANGUAGES
 from gateway.harmonise.values.text import (
     CastError,
     Convert,
@@ -37,10 +38,16 @@ from gateway.harmonise.values.text import (
     read_text,
     scalar_text,
 )
+from gateway.identifiers import is_web_address
+from gateway.record_parts import UnknownCode
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
 _POINT = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,18})(\.[0-9]{1,18})?")
+_SCRIPT = re.compile(r"[a-z]{4}")
+_REGION = re.compile(r"[a-z]{2}|[0-9]{3}")
+_VARIANT = re.compile(r"[a-z0-9]{5,8}|[0-9][a-z0-9]{3}")
+_HOST_AND_PATH = re.compile(r"(//)?[\w-]+(\.[\w-]+)+\.?(:[0-9]{1,5})?([/?#]\S*)?")
 _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
 
 
@@ -114,24 +121,33 @@ def boolean_words(words: Boolean) -> Convert:
 
 
 def language(value: Any) -> str:
-    """Return the BCP 47 tag of a language.
+    """Return the BCP 47 tag of a language, with the shortest code that ISO 639 defines.
 
-    The tag has two letters if ISO 639-1 defines them. A region stays, for example ``sv_FI`` gives
-    ``sv-FI``. The code ``no`` gives ``nb``.
+    Script, region and variants stay, for example ``sv_FI`` gives ``sv-FI``. The code ``no`` gives
+    ``nb``. A code such as ``mul`` names no single language, so the record does without it.
     """
-    parts = re.split(r"[-_]", scalar_text(value))
-    head = parts[0].lower()
-    tag = LANGUAGES.get(head) or (head if head in TWO_LETTER_LANGUAGES else None)
-    if tag is None or len(parts) > 3:  # noqa: PLR2004
+    head, *parts = re.split(r"[-_]", scalar_text(value).lower())
+    tag = LANGUAGES.get(head)
+    if tag is None:
+        if head in NO_SINGLE_LANGUAGE and not parts:
+            raise CastError(
+                "language_unknown",
+                "one language; mul, und, mis and zxx name no single language",
+                leave_out=True,
+            )
         raise CastError("not_a_language", "a language by ISO 639 code, such as en, eng or sv-FI")
-    for part in parts[1:]:
-        if re.fullmatch(r"[A-Za-z]{2}", part):
-            tag += "-" + part.upper()
-        elif re.fullmatch(r"[A-Za-z]{4}", part):
-            tag += "-" + part.title()
-        else:
-            raise CastError("not_a_language", "a language tag such as sv-FI or sr-Latn")
-    return tag
+    return "-".join([tag, *_language_subtags(parts)]) if parts else tag
+
+
+def _language_subtags(parts: list[str]) -> list[str]:
+    """Return script, region and variants of a language tag, in the order of BCP 47."""
+    scripts = [part.title() for part in parts if _SCRIPT.fullmatch(part)]
+    regions = [part.upper() for part in parts if _REGION.fullmatch(part)]
+    variants = [part for part in parts if _VARIANT.fullmatch(part)]
+    subtags = [*scripts, *regions, *variants]
+    if len(subtags) != len(parts) or len(scripts) > 1 or len(regions) > 1:
+        raise CastError("not_a_language", "a language tag such as sv-FI or sr-Latn")
+    return subtags
 
 
 def country(value: Any) -> str:
@@ -143,6 +159,40 @@ def country(value: Any) -> str:
     if code is None:
         raise CastError("not_a_country", "a country by ISO 3166-1 code of two or three letters")
     return code
+
+
+def isced_f(value: Any) -> str:
+    """Return a code of ISCED-F 2013. The record does without a value that is no such code."""
+    code = scalar_text(value)
+    if code not in ISCED_F:
+        raise CastError(
+            "isced_unknown",
+            "a code of ISCED-F 2013 of 2, 3 or 4 digits as text, such as '0613'",
+            leave_out=True,
+        )
+    return code
+
+
+def url(default_scheme: str = "") -> Convert:
+    """Return a cast that accepts an address of the web.
+
+    ``default_scheme`` completes an address without a scheme.
+    """
+
+    def convert(value: Any) -> str:
+        text = read_text(value)
+        if default_scheme and _HOST_AND_PATH.fullmatch(text):
+            text = f"{default_scheme}://{text.removeprefix('//')}"
+        if not is_web_address(text):
+            raise CastError(
+                "url_invalid",
+                "an address such as https://office.example/page; "
+                "as: {url: {scheme: https}} completes one without its scheme",
+                leave_out=True,
+            )
+        return text
+
+    return convert
 
 
 def duration_in_months(value: Any) -> int:
@@ -215,8 +265,23 @@ def decode_base64_text(value: Any) -> str:
         raise CastError("not_base64", "base64 of UTF-8 text") from None
 
 
+def compile_casts(casts: Sequence[Cast], zone: str) -> Convert:
+    """Return the function of an ``as:``, which applies its casts one after the other."""
+    first, *others = [compile_cast(cast, zone) for cast in casts]
+    if not others:
+        return first
+
+    def convert(value: Any) -> Any:
+        value = first(value)
+        for cast in others:
+            value = cast(value)
+        return value
+
+    return convert
+
+
 def compile_cast(cast: Cast, zone: str) -> Convert:
-    """Return the function of an ``as:``."""
+    """Return the function of one cast."""
     kind = cast.kind
     if kind == "simple":
         return named_cast(str(cast.simple), zone)
@@ -226,7 +291,8 @@ def compile_cast(cast: Cast, zone: str) -> Convert:
         "datetime": lambda: datetime_cast(cast.datetime, zone),
         "decimal": lambda: decimal_with_mark(str(cast.decimal)),
         "boolean": lambda: boolean_words(cast.boolean),  # type: ignore[arg-type]
-        "period": lambda: period_date(cast.period or {}),
+        "period": lambda: period_date(cast.period),  # type: ignore[arg-type]
+        "url": lambda: url(cast.url.scheme),  # type: ignore[union-attr]
         "html": lambda: html(paragraphs=cast.html.paragraphs if cast.html else True),
         "match": lambda: regular_expression(str(cast.match)),
     }
@@ -246,6 +312,8 @@ def named_cast(name: str, zone: str) -> Convert:
         "country": country,
         "duration": duration_in_months,
         "base64": decode_base64_text,
+        "isced_f": isced_f,
+        "url": url(),
     }.get(name)
     if cast is not None:
         return cast
@@ -278,17 +346,23 @@ def pass_through(kind: type[Any], convert: Convert, but: type[Any] | None = None
     return finish
 
 
-def one_of(choices: tuple[str, ...]) -> Convert:
-    """Return a cast that accepts only the given words."""
+def one_of(choices: tuple[str, ...], field: str, unknown_code: UnknownCode = "reject") -> Convert:
+    """Return a cast that accepts only the given words.
+
+    ``unknown_code`` states the treatment of other words. ``keep`` accepts them.
+    """
     allowed = frozenset(choices)
+    leave_out = unknown_code == "leave_out"
+    reason = f"{field.replace('.', '_')}_unknown" if leave_out else "not_in_list"
 
     def finish(value: Any) -> str:
         word = read_text(value)
         if word not in allowed:
             raise CastError(
-                "not_in_list",
+                reason,
                 f"one of {', '.join(choices)}; translate the registry's words with table",
+                leave_out=leave_out,
             )
         return word
 
-    return finish
+    return read_text if unknown_code == "keep" else finish

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.config.rules import DateTime
+from gateway.config.rules import DateTime, Period
 from gateway.harmonise.values.text import CastError, Convert, read_integer, scalar_text
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -24,7 +24,7 @@ _DATETIME = re.compile(
     r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"  # time
     r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"  # offset
 )
-_PERIOD = re.compile(r"([0-9]{4})\s*(.*)")
+_TIME_DIRECTIVE = re.compile(r"%[HIMSpfXcTR]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_LENGTH = len("2026-02-28")
 _UTC_LENGTH = len("2026-02-28T12:00:00Z")
@@ -39,6 +39,8 @@ def date_cast(zone: str) -> Convert:
     timezone = ZoneInfo(zone)
 
     def convert(value: Any) -> date:
+        if isinstance(value, datetime):
+            return value.astimezone(timezone).date()
         text = scalar_text(value)
         if len(text) == _DAY_LENGTH and text[4::3] == "--":
             try:
@@ -141,28 +143,73 @@ def complete_date(year: str, month: str, day: str, which: str = "first") -> date
     return first.replace(day=monthrange(first.year, first.month)[1]) if last else first
 
 
-def period_date(suffixes: dict[str, str]) -> Convert:
-    """Return a cast for a year with a code.
+def period_date(period: Period) -> Convert:
+    """Return a cast for a year with a code, in the first form of the period that fits.
 
     For example, ``2010K`` with ``{K: 06-01}`` gives 1 June 2010.
     """
+    patterns = [_period_pattern(form, period.suffixes) for form in period.form]
 
     def convert(value: Any) -> date:
-        match = _PERIOD.fullmatch(scalar_text(value))
-        if not match or match[2] not in suffixes:
-            raise CastError("not_a_period", f"a year and one of {', '.join(suffixes)}")
-        month, _, day = suffixes[match[2]].partition("-")
-        return _build_date(int(match[1]), int(month), int(day or 1))
+        text = scalar_text(value)
+        for pattern in patterns:
+            if (match := pattern.fullmatch(text)) and (year := _period_year(match)) is not None:
+                month, _, day = period.suffixes[match["suffix"]].partition("-")
+                return _build_date(year, int(month), int(day or 1))
+        raise CastError(
+            "not_a_period",
+            f"{' or '.join(period.form)} with one of {', '.join(period.suffixes)}",
+        )
 
     return convert
 
 
+def _period_pattern(form: str, suffixes: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of a form. White space between its parts may be missing or added."""
+    parts = {
+        "{suffix}": f"(?P<suffix>{'|'.join(sorted(map(re.escape, suffixes), reverse=True))})",
+        "{year}": "(?P<year>[0-9]{4})",
+        "{yy}": "(?P<year>[0-9]{2})",
+        "{next}": "(?P<next>[0-9]{4}|[0-9]{2})",
+    }
+    pieces = re.split(r"(\{[a-z]+\})", form)
+    return re.compile(
+        r"\s*".join(
+            parts.get(piece) or r"\s*".join(map(re.escape, piece.split()))
+            for piece in pieces
+            if piece.strip()
+        )
+    )
+
+
+def _period_year(match: re.Match[str]) -> int | None:
+    """Return the year of a period, or ``None`` when ``{next}`` is not the year after it."""
+    year = _full_year(match["year"])
+    following = match.groupdict().get("next")
+    if following is None or following in {f"{year + 1:04}", f"{(year + 1) % 100:02}"}:
+        return year
+    return None
+
+
+def _full_year(digits: str) -> int:
+    """Return a year. Two digits mean 1969 to 2068, as ``%y`` does."""
+    year = int(digits)
+    if len(digits) > 2:  # noqa: PLR2004 - a year of two digits
+        return year
+    return year + (1900 if year > 68 else 2000)  # noqa: PLR2004 - the rule of POSIX
+
+
 def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
-    """Return a cast to an instant in UTC. A time without a zone is in the zone of the stream."""
+    """Return a cast to an instant in UTC. A time without a zone is in the zone of the stream.
+
+    A date without a time gives midnight UTC of the same day, as dates in documents do.
+    """
     timezone = ZoneInfo(rule.zone if rule and rule.zone else zone)
     formats = rule.format if rule else ()
 
     def convert(value: Any) -> datetime:
+        if isinstance(value, datetime):
+            return _utc(value if value.tzinfo else value.replace(tzinfo=timezone))
         text = value.strip() if type(value) is str else scalar_text(value)
         if not formats and len(text) == _UTC_LENGTH and text[4::3] == "--T::Z":
             try:
@@ -175,7 +222,7 @@ def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
             moment = _parse_datetime(text)
         elif match := _DATE.fullmatch(text):
             day = _build_date(int(match[1]), int(match[2]), int(match[3]))
-            moment = datetime(day.year, day.month, day.day, tzinfo=UTC if match[4] == "Z" else None)
+            moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
         else:
             raise CastError("not_a_datetime", "a date and time such as 2026-02-28T12:00:00Z")
         return _utc(moment if moment.tzinfo else moment.replace(tzinfo=timezone))
@@ -193,9 +240,10 @@ def _utc(moment: datetime) -> datetime:
 def _parse_with_formats(text: str, formats: tuple[str, ...]) -> datetime:
     for date_format in formats if text.isascii() else ():
         try:
-            return datetime.strptime(text, date_format)  # noqa: DTZ007 - the caller adds the zone
+            moment = datetime.strptime(text, date_format)  # noqa: DTZ007 - the caller adds the zone
         except ValueError:
             continue
+        return moment if _TIME_DIRECTIVE.search(date_format) else moment.replace(tzinfo=UTC)
     raise CastError("not_a_datetime", f"a date and time as {' or '.join(formats)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.config.code_lists import LANGUAGE_CODES
 from gateway.config.countries import COUNTRIES
 
 
@@ -9,8 +10,8 @@ def _pairs(text: str) -> dict[str, str]:
     return {word[:3]: word[3:] for word in text.split()}
 
 
-LANGUAGES = _pairs(
-    "aaraa abkab afraf akaak amham araar argan asmas avaav aymay azeaz bakba bambm belbe "
+_TWO_LETTER_CODES = _pairs(
+    "aaraa abkab afraf akaak amham araar argan asmas avaav aveae aymay azeaz bakba bambm belbe "
     "benbn bihbh bisbi bodbo bosbs brebr bulbg catca cescs chach chece chucu chvcv corkw "
     "cosco crecr cymcy danda deude divdv dzodz ellel engen epoeo estet euseu eweee faofo "
     "fasfa fijfj finfi frafr fryfy fulff glagd glega glggl glvgv grngn gujgu hatht hauha "
@@ -23,22 +24,32 @@ LANGUAGES = _pairs(
     "smosm snasn sndsd somso sotst spaes sqisq srdsc srpsr sswss sunsu swasw swesv tahty "
     "tamta tattt telte tgktg tgltl thath tirti tonto tsntn tsots tuktk turtr twitw uigug "
     "ukruk urdur uzbuz venve vievi volvo wlnwa wolwo xhoxh yidyi yoryo zhaza zhozh zulzu "
+)
+"""Codes of three letters (ISO 639-2, terminology), each with its code of two letters."""
+_BIBLIOGRAPHIC_CODES = _pairs(
     "albsq armhy baqeu burmy chizh czecs dutnl frefr geoka gerde greel iceis macmk maomi "
     "mayms perfa rumro slosk tibbo welcy "
 )
-"""Three-letter ISO 639 codes (terminology and bibliographic), each with its two-letter code."""
-TWO_LETTER_LANGUAGES = frozenset(LANGUAGES.values())
-LANGUAGES |= {
+"""Other codes of three letters (ISO 639-2, bibliographic), each with its code of two letters."""
+_OTHER_CODES = {
     "no": "nb",
     "nor": "nb",
     "iw": "he",
     "in": "id",
     "ji": "yi",
     "mo": "ro",
-    "smn": "smn",
-    "sms": "sms",
-    "fit": "fit",
-    "rom": "rom",
+    "sh": "sh",
+    "hbs": "sh",
 }
+"""Older codes, and codes for a group of languages, each with the code that records carry."""
+LANGUAGES = (
+    {code: code for code in (*LANGUAGE_CODES, *_TWO_LETTER_CODES.values())}
+    | _TWO_LETTER_CODES
+    | _BIBLIOGRAPHIC_CODES
+    | _OTHER_CODES
+)
+"""Every code of a language, in lower case, with its shortest code (BCP 47)."""
+THREE_LETTER_CODES = {short: code for code, short in _TWO_LETTER_CODES.items()} | {"sh": "hbs"}
+"""Codes of two letters, each with its code of three letters."""
 
-__all__ = ["COUNTRIES", "LANGUAGES", "TWO_LETTER_LANGUAGES"]
+__all__ = ["COUNTRIES", "LANGUAGES", "THREE_LETTER_CODES"]

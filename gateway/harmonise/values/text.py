@@ -22,12 +22,15 @@ class CastError(ValueError):
     """A value that a cast cannot convert.
 
     ``reason`` is a stable code. ``expected`` describes a correct value and never holds the value.
+    With ``leave_out``, the record does without the value and gets an issue with the code
+    ``reason``. Otherwise the record is rejected.
     """
 
-    def __init__(self, reason: str, expected: str) -> None:
+    def __init__(self, reason: str, expected: str, *, leave_out: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.expected = expected
+        self.leave_out = leave_out
 
 
 def scalar_text(value: Any) -> str:

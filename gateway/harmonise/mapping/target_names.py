@@ -1,0 +1,45 @@
+"""Check the last part of a target's name: a language tag, or the scheme of an identifier."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import Any
+
+from gateway.config.target_fields import TargetField, find_target
+from gateway.harmonise.values import casts
+from gateway.harmonise.values.text import CastError
+from gateway.identifiers import IDENTIFIER_SCHEMES
+
+
+def normalise_last_name(target: TargetField, record_type: type[Any]) -> tuple[TargetField, str]:
+    """Return the target with the language tag that records carry, and a problem or an empty text.
+
+    For example, ``title.swe`` fills ``title.sv``.
+    """
+    *parents, name = target.path
+    if not parents:
+        return target, ""
+    owner = ".".join(parents)
+    match find_target(record_type, owner).value_type:
+        case "languages":
+            tag, problem = normalise_tag(name)
+            if tag != name:
+                problem = f"write {owner}.{tag}, the shortest code of this language"
+            return replace(target, path=(*parents, tag)), problem
+        case "dictionary":
+            near = difflib.get_close_matches(name, IDENTIFIER_SCHEMES, 1, 0.7)
+            if name not in IDENTIFIER_SCHEMES and near:
+                return target, f"'{name}' is no scheme of identifiers; did you mean '{near[0]}'?"
+    return target, ""
+
+
+def normalise_tag(tag: str) -> tuple[str, str]:
+    """Return a language tag as records carry it, and a problem or an empty text.
+
+    A tag that names no language stays as it is.
+    """
+    try:
+        return casts.language(tag), ""
+    except CastError as error:
+        return tag, f"'{tag}' is not {error.expected}"
