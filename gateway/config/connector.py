@@ -27,16 +27,9 @@ from gateway.config.connection import (
 )
 from gateway.config.inline_tests import InlineTest
 from gateway.config.paging import AnyPaging, Paging
-from gateway.config.requests import (
-    AnyCursor,
-    Decode,
-    Expand,
-    Export,
-    Join,
-    LoopConfig,
-    Request,
-)
+from gateway.config.requests import AnyCursor, Decode, Export, Request
 from gateway.config.rules import LocalTable, RecordKind, RecordType, Rules
+from gateway.config.second_lists import Expand, Join, LoopConfig
 from gateway.config.types import (
     ConfigModel,
     CountryCode,
@@ -197,6 +190,12 @@ class Stream(ConfigModel):
     )
     records: Expression | OneOrMore[Expression] = Field(
         description="The records in the reply; a sequence selects step by step"
+    )
+    list_: Expression | None = Field(
+        None,
+        alias="list",
+        description="The place that holds the list and is in every reply, when `records` does not "
+        "name it; a reply without this place is an error and not an empty list",
     )
     keep: dict[Identifier, Expression] = Field(
         {},

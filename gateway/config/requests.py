@@ -1,4 +1,4 @@
-"""Describe how a stream reads a registry: requests, cursors, loops and exports."""
+"""Describe how a stream reads a registry: requests, cursors, exports and decoding steps."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway.config.connection import Auth, Tls, UrlsByEnvironment, When
 from gateway.config.types import (
     ConfigModel,
     Duration,
     Expression,
     Identifier,
     Moment,
-    Name,
     OneOf,
     OneOrMore,
     Secret,
@@ -172,110 +170,6 @@ def _expand_cursor_shorthand(value: object) -> object:
 AnyCursor = Annotated[Cursor, BeforeValidator(_expand_cursor_shorthand)]
 
 
-class Institution(ConfigModel, title="Party"):
-    """One institution of a connector, with its own address, credentials and cursor."""
-
-    url: UrlsByEnvironment | None = Field(None, description="Base address of the institution")
-    auth: Auth | None = Field(None, description="Credentials for the institution")
-    tls: Tls | None = Field(None, description="Client certificate for the institution")
-    variables: dict[Identifier, str | Secret] = Field({}, description="Values of its placeholders")
-
-
-class LoopSource(OneOf, title="Loop"):
-    """The source of the values of an outer loop. Give exactly one."""
-
-    values: OneOrMore[str] | None = Field(None, description="Values written in this file")
-    parties: dict[str, Institution] | None = Field(
-        None, description="Institutions, each with address, credentials and cursor of its own"
-    )
-    secret: str | None = Field(
-        None, description="Secret file with one value a line, for identifiers of persons"
-    )
-    table: Name | None = Field(None, description="The keys of a table of this file")
-    stream: Name | None = Field(
-        None, description="Native ids that another stream of this file has read"
-    )
-    request: LoopRequest | None = Field(
-        None, description="A request to the registry that lists them"
-    )
-
-
-class LoopRequest(ConfigModel):
-    """A request whose reply lists the values of a loop."""
-
-    request: Request = Field(description="Request that lists the values")
-    select: Expression = Field(description="The values in the reply")
-
-
-LoopSource.model_rebuild()
-
-
-class LoopConfig(ConfigModel, title="Each"):
-    """One outer loop. Its name is a placeholder in requests and ``$name`` in rules."""
-
-    in_: LoopSource = Field(alias="in", description="Source of the values")
-    batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="Number of values in one request; more than 1 makes a list"
-    )
-    separator: str = Field(
-        ",", description="Text between the values of a batch, for a placeholder inside a text"
-    )
-
-
-class Expand(ConfigModel):
-    """A second request for each record, or for each batch of ids, of the first reply."""
-
-    request: Request = Field(
-        description="Second request; it reads {id}, {ids} for a batch, and the names under keep"
-    )
-    id: Expression = Field(description="The id in the listed record")
-    batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="Number of ids in one request"
-    )
-    decode: Decode = Field(
-        (), description="How to decode the second reply; like the first when left out"
-    )
-    records: Expression | None = Field(
-        None, description="The records in the second reply; the whole reply when left out"
-    )
-    key: Expression | None = Field(
-        None,
-        description="With batch or into: the id inside each fetched record, to match it",
-    )
-    into: Identifier | None = Field(
-        None,
-        description="Name under which the fetched record joins the listed one; "
-        "without it, the fetched record replaces the listed one",
-    )
-    unless: When | None = Field(
-        None, description="Listed records that need no second request, such as deletions"
-    )
-    missing: Literal["deleted", "reject", "retry"] = Field(
-        "retry", description="Meaning of a second reply without the record"
-    )
-
-
-class Join(ConfigModel):
-    """A second list whose records belong to the stream's records by a key.
-
-    The list is another file of the ZIP, another list of the document, or another request.
-    """
-
-    into: Identifier = Field(description="Name under which the record gets the joined ones")
-    decode: Decode = Field(
-        (), description='Steps to the second list in the same reply: [zip, "*parts*.csv", csv]'
-    )
-    request: Request | None = Field(
-        None,
-        description="Request for the second list; with {id}, the record's own key, "
-        "the gateway sends it for each record",
-    )
-    records: Expression | None = Field(None, description="The second list inside the decoded reply")
-    key: Expression = Field(description="The key inside a record of the second list")
-    to: Expression = Field(description="The key inside the stream's record")
-    many: bool = Field(True, description="False when at most one record joins")
-
-
 class Export(ConfigModel):
     """An asynchronous export: the gateway starts it, polls its state and downloads its files."""
 
@@ -374,5 +268,3 @@ Decode = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str | dict) else value),
     Field(strict=False),
 ]
-Expand.model_rebuild()
-Join.model_rebuild()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.config.connector import Connector, Stream
-from gateway.config.requests import LoopConfig
+from gateway.config.second_lists import LoopConfig
 
 
 def split_by_party(connector: Connector) -> Connector:

@@ -11,7 +11,7 @@ from typing import Any
 from lxml import etree
 
 from gateway.config.connector import Stream
-from gateway.config.requests import Expand
+from gateway.config.second_lists import Expand
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.decode.formats import DecodedDocument, element_bytes
 from gateway.fetch.loops import LoopIteration

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.config.requests import Join
+from gateway.config.second_lists import Join
 from gateway.errors import RetryLater
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.detail_requests import attach_records

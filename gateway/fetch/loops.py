@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from gateway.config.connector import Push, Stream
-from gateway.config.requests import Institution, LoopConfig
+from gateway.config.second_lists import Institution, LoopConfig
 from gateway.errors import StreamHalted
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.registry_client import Connection, RegistryClient

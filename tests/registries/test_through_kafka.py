@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gateway.config.requests import LoopSource
+from gateway.config.second_lists import LoopSource
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
