@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.check import compile_check, references, run_tests, soap_requests, unmapped_fields
+from gateway.check import (
+    compile_check,
+    references,
+    run_tests,
+    soap_requests,
+    table_values,
+    unmapped_fields,
+)
 from gateway.config.connector import Connector
 from gateway.config.loading import build_connector
 from gateway.config.yaml.document import YamlDocument, read_yaml
@@ -33,7 +40,12 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
     """Return all findings about a document that the caller has already read."""
     connector, all_findings = build_connector(document, partially=True)
     if connector is not None:
-        for stage in (references.findings, compile_check.findings, soap_requests.findings):
+        for stage in (
+            references.findings,
+            compile_check.findings,
+            table_values.findings,
+            soap_requests.findings,
+        ):
             all_findings += stage(connector, document, tables)
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:

@@ -49,6 +49,12 @@ RECORDS = _counter(
     "stream",
     "outcome",
 )
+REPEATED_IDS = _counter(
+    "repeated_ids",
+    "Records whose id stood on an earlier page of the same scan with another content",
+    "connector",
+    "stream",
+)
 SUPPRESSED = _counter(
     "records_suppressed",
     "Records that were served and not kept, because they were erased; counted as deleted too",

@@ -73,7 +73,11 @@ async def write_page(stream_state: StreamState, page: PageWrite, result: PollRes
 
 
 def select_changes(
-    raws: Iterable[RawRecord], known: Mapping[str, bytes], loop_key: bytes = b""
+    raws: Iterable[RawRecord],
+    known: Mapping[str, bytes],
+    loop_key: bytes = b"",
+    *,
+    in_order: bool = False,
 ) -> tuple[list[RawEntry], int]:
     """Return the new and changed records of a page, and the number of unchanged records.
 
@@ -81,22 +85,28 @@ def select_changes(
     serves an old version after a newer one would revert a credential. Of two versions on
     one page, the later one is written. Two different contents of one version become a
     conflict, which the harmoniser rejects. ``loop_key`` identifies the loop value of the records.
+
+    ``in_order`` states that the registry serves every change in its order, as a change feed does.
+    Then the later content of a page is always the newer one.
     """
     entries: dict[str, RawEntry] = {}
+    on_page: dict[str, RawEntry] = {}
     repeated_ids: set[str] = set()
     unchanged = 0
     for raw in raws:
         entry = RawEntry(raw, content_digest(raw), raw.changed_at, loop_key)
-        previous, known_value = entries.get(raw.native_id), known.get(raw.native_id)
-        latest_value = previous.value if previous else known_value
+        earlier, known_value = on_page.get(raw.native_id), known.get(raw.native_id)
+        if earlier and not in_order and contradicts(earlier, entry):
+            entry = _conflict_entry(earlier, entry)
+        on_page[raw.native_id] = entry
+        replaced = entries.get(raw.native_id)
+        latest_value = replaced.value if replaced else known_value
         if latest_value is not None and not entry.supersedes(latest_value):
             unchanged += 1
             continue
-        if previous:
+        if replaced:
             unchanged += 1
             repeated_ids.add(raw.native_id)
-            if contradicts(previous.raw, raw):
-                entry = _conflict_entry(previous, entry)
         entries[raw.native_id] = (
             entry
             if known_value is None
@@ -110,13 +120,19 @@ def select_changes(
     return list(entries.values()), unchanged
 
 
-def contradicts(one: RawRecord, other: RawRecord) -> bool:
-    """Return whether two contents have the same version and the same change time.
+def contradicts(one: RawEntry, other: RawEntry) -> bool:
+    """Return whether two contents of one id have the same version and the same change time.
 
-    Then nothing tells which content is the later one.
+    Then nothing tells which content is the later one. They may even be two records, if the id is
+    not unique.
     """
-    same = one.version == other.version and one.changed_at == other.changed_at
-    return bool(same and other.version and one.body is not None and other.body is not None)
+    return (
+        one.digest != other.digest
+        and one.raw.version == other.raw.version
+        and one.raw.changed_at == other.raw.changed_at
+        and one.raw.body is not None
+        and other.raw.body is not None
+    )
 
 
 def _conflict_entry(one: RawEntry, other: RawEntry) -> RawEntry:

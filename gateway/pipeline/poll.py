@@ -148,7 +148,15 @@ async def poll_once(
             )
             if progress and page.last:
                 cursor = msgspec.structs.replace(cursor, since=progress.common_since())
-            await _write_page(stream_state, page, cursor, result, rejection_guard, progress)
+            await _write_page(
+                stream_state,
+                page,
+                cursor,
+                result,
+                rejection_guard,
+                progress,
+                in_order=rule.feed is not None,
+            )
             if not should_continue():
                 return result
         asked = True
@@ -216,19 +224,24 @@ async def _write_page(
     result: PollResult,
     rejection_guard: RejectionGuard | None,
     progress: LoopProgress | None,
+    *,
+    in_order: bool,
 ) -> None:
     """Write the new and changed records of a page, and the cursor.
 
     After the last page of a complete scan, also write deletions for the missing records.
     """
     loop_key = progress.record_key(page.loop_values) if progress else b""
-    entries, unchanged = select_changes(page.records, stream_state.digests, loop_key)
+    entries, unchanged = select_changes(
+        page.records, stream_state.digests, loop_key, in_order=in_order
+    )
     notes = dict(await rejection_guard.check_page(stream_state, entries) if rejection_guard else {})
     received = len(page.records)
     result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
     if progress and page.last:
         notes |= changed_notes(progress.new_positions(), stream_state.notes)
     if result.seen_ids is not None:
+        _count_repeated_ids(stream_state, entries, result.seen_ids)
         result.seen_ids.add_ids(raw.native_id for raw in page.records)
     if page.complete and result.seen_ids is not None and not result.unreadable_ids:
         complete_loops = progress.complete_record_keys() if progress else None
@@ -240,6 +253,17 @@ async def _write_page(
         received += len(deletions)
     page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
     await write_page(stream_state, page_write, result)
+
+
+def _count_repeated_ids(
+    stream_state: StreamState, entries: list[RawEntry], seen_ids: Collection[str]
+) -> None:
+    """Count the records of a page that replace another content of the same scan.
+
+    Either the record moved to a later page while it changed, or the id is not unique.
+    """
+    if repeated := sum(entry.raw.native_id in seen_ids for entry in entries):
+        metrics.REPEATED_IDS.labels(stream_state.connector, stream_state.stream).inc(repeated)
 
 
 def missing_from_scan(

@@ -120,6 +120,13 @@ class Tables:
                 return _code(owner, name, versions, value, on)
         return NoCodeMatch(reason="table_unknown", table=name)
 
+    def code_rows(self, country: str, name: str) -> dict[str, str | int | bool | None]:
+        """Return the rows of all versions of a code table, or nothing if there is no table."""
+        for owner in (self._levels.system(country) or "", "EU"):
+            if versions := self._codes.get((owner, name)):
+                return {code: value for version in versions for code, value in version.map.items()}
+        return {}
+
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, to check or show a grade.
 
