@@ -334,10 +334,12 @@ class Withheld(Struct, frozen=True, kw_only=True):
     """The outcome of a valid record that the gateway may not publish.
 
     Reasons are, for example, a missing agreement or an erased person. The gateway removes the
-    documents of earlier versions.
+    documents of earlier versions. ``detail`` tells operators what the gateway expected, and never
+    holds the payload.
     """
 
     reason: str
+    detail: str = ""
 
 
 Outcome = Accepted | Rejected | Withheld

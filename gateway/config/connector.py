@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
+from gateway.config.achievement import Achievements
 from gateway.config.connection import (
     Addressing,
     Auth,
@@ -213,6 +214,11 @@ class Stream(ConfigModel):
         None, description="Time of the last change in the registry; the stream's watermark"
     )
     deleted: When | None = Field(None, description="Condition that a deleted record fits")
+    achieved: Achievements = Field(
+        (),
+        description="For credentials: the condition that an award fits, or several that it fits "
+        "together. The gateway withholds every other record and removes its earlier version",
+    )
     kind: Expression | None = Field(
         None,
         description="Kind of the record; the element's local name for XML when left out",

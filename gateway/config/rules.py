@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import re2
 from pydantic import BeforeValidator, Field
 
+from gateway.config.achievement import Achievements
 from gateway.config.connection import When
 from gateway.config.types import (
     ConfigModel,
@@ -276,6 +277,11 @@ class MappingRule(ConfigModel, title="Rule"):
         None,
         description="With each: rules for the targets of one item; expressions start at the item",
     )
+    achieved: Achievements = Field(
+        (),
+        description="For parts: the condition that an achieved part fits; "
+        "the gateway leaves other parts out with an issue",
+    )
     join: OneOrMore[Expression] | dict[Identifier, Expression] | None = Field(
         None, description="Several texts, joined into one"
     )
@@ -347,6 +353,8 @@ class MappingRule(ConfigModel, title="Rule"):
             )
         if (self.each is None) != (self.map is None):
             raise ValueError("each and map belong together")
+        if self.achieved and self.each is None:
+            raise ValueError("achieved needs each and map: it says which items are achieved")
         if not split and any(cast.split is not None for cast in self.as_ or ()):
             raise ValueError("split stands alone: it reads three fields and gives a date")
         if self.text is not None and not isinstance(self.join, dict):
@@ -404,6 +412,9 @@ class RecordKind(ConfigModel, title="Kind"):
     )
     emits: RecordType | None = Field(
         None, description="Type of these records, when it differs from the stream's emits"
+    )
+    achieved: Achievements = Field(
+        (), description="The condition that an award fits, when it differs from the stream's"
     )
     skip: str | None = Field(
         None,

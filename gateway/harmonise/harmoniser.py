@@ -12,7 +12,7 @@ each record first. If it fails, the rules run one by one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.config.expressions.compiler import EvaluationError
 from gateway.config.expressions.conditions import text_matcher
 from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
+from gateway.harmonise.mapping.achievement import NOT_ACHIEVED, Judge, Shortfall
 from gateway.harmonise.mapping.code_generator import MapFunction, generate
 from gateway.harmonise.mapping.rule_compiler import RuleCompiler
 from gateway.harmonise.mapping.rule_context import RuleContext, RuleProblem
@@ -70,6 +71,8 @@ class CompiledKind:
     run: MapFunction
     source: str
     skip: str = ""
+    judge: Judge | None = None
+    """Decides whether a record is an award, if the connector file says so."""
     expects_kind: bool = False
     """Whether a rule fills the kind of a credential."""
 
@@ -186,7 +189,8 @@ class Harmoniser:
             )
         if CONFLICT_CONTEXT_KEY in raw.context:
             detail = (
-                "expected one content for one id and version; "
+                "expected one content for one id and version: add to id what tells the records "
+                "apart, or name the version or changed_at; "
                 f"the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
             )
             return self._rejected("map", "id", "conflict", detail)
@@ -200,7 +204,18 @@ class Harmoniser:
             )
         if program.skip:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
-        return run_mapping(raw, program, programs.parse_payload(raw), programs)
+        node = programs.parse_payload(raw)
+        if program.judge is not None:
+            context = programs.context(raw) if programs.variables else _NO_CONTEXT
+            if shortfall := program.judge(node, context):
+                return self._not_an_award(shortfall)
+        return run_mapping(raw, program, node, programs)
+
+    def _not_an_award(self, shortfall: Shortfall) -> Outcome:
+        """Return the outcome of a record that nobody achieved, or perhaps nobody did."""
+        if shortfall.reason == NOT_ACHIEVED:
+            return Withheld(reason=shortfall.reason, detail=shortfall.detail)
+        return self._rejected("map", "achieved", shortfall.reason, shortfall.detail)
 
     def _harmonise(
         self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream
@@ -305,30 +320,36 @@ class CompiledStream:
                     compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
                 )
                 steps = sorted((*common, *own), key=lambda step: step.reads_other_targets)
-                self._kinds.append(
-                    (
-                        text_matcher((name,)),
-                        self._program(
-                            emits, steps, f"{rule_context.title}.{name}", kind.skip or ""
-                        ),
-                    )
+                judge = (
+                    compiler.achievement(kind.achieved, ("kinds", name, "achieved"))
+                    if kind.achieved
+                    else compiler.achievement(stream.achieved, ("achieved",))
                 )
+                program = self._program(emits, steps, f"{rule_context.title}.{name}", judge)
+                self._kinds.append((text_matcher((name,)), replace(program, skip=kind.skip or "")))
         else:
             steps = compiler.steps(stream.map, record_type(stream.emits), ("map",))
-            self._single = self._program(stream.emits, steps, rule_context.title)
+            judge = compiler.achievement(stream.achieved, ("achieved",))
+            self._single = self._program(stream.emits, steps, rule_context.title, judge)
         self.problems = list(dict.fromkeys(compiler.problems))
         self.reads = frozenset(compiler.reads)
         self.variables = frozenset(compiler.variables)
 
     def _program(
-        self, emits: str, steps: list[FieldRule], title: str, skip: str = ""
+        self, emits: str, steps: list[FieldRule], title: str, judge: Judge | None
     ) -> CompiledKind:
         made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
         expects_kind = emits == "credential" and any(
             step.name == "kind" and not step.parents for step in steps
         )
         return CompiledKind(
-            emits, record_type(emits), tuple(steps), made.run, made.source, skip, expects_kind
+            emits,
+            record_type(emits),
+            tuple(steps),
+            made.run,
+            made.source,
+            judge=judge if emits == "credential" else None,
+            expects_kind=expects_kind,
         )
 
     def code(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.config.connection import Condition
 from gateway.config.expressions.compiler import Context, PayloadKind, compile_expression, text_of
 
+_NO_NUMBER = Decimal("-Infinity")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 Predicate = Callable[[Any, Context], bool]
 
@@ -60,23 +61,25 @@ def compile_record_condition(
 
 
 def _number(text: str) -> Decimal:
+    """Return the number of a text, or a number below all others if it holds none."""
     try:
         number = Decimal(text)
     except InvalidOperation:
-        return Decimal(0)
-    return number if number.is_finite() else Decimal(0)
+        return _NO_NUMBER
+    return number if number.is_finite() else _NO_NUMBER
 
 
 def _is_truthy(values: list[Any]) -> bool:
     """Return whether a selection has a value other than a blank text, ``false`` and 0."""
-    return any(_is_truthy_value(value) for value in values)
+    return any(is_truthy_value(value) for value in values)
 
 
-def _is_truthy_value(value: Any) -> bool:
+def is_truthy_value(value: Any) -> bool:
+    """Return whether a value is neither a blank text nor ``false`` nor 0."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float | Decimal):
         return value != 0
     if isinstance(value, dict | list):
         return bool(value)
-    return text_of(value).strip() not in {"", "false", "0"}
+    return text_of(value).strip().lower() not in {"", "false", "0"}

@@ -361,7 +361,11 @@ class _CodeWriter:
         item = self._unique_name(f"{self._field}_item")
         values = self._unique_name(f"{self._field}_values")
         self._emit(f"{made} = []")
-        with self._emit_block(f"for {item} in {found} if type({found}) is list else ({found},):"):
+        items = f"{found} if type({found}) is list else ({found},)"
+        if shape.judge is not None:
+            judge = self._bind("judge_of", shape.judge)
+            items = f"achieved_items({items}, {judge}, context, issues, {shape.name!r})"
+        with self._emit_block(f"for {item} in {items}:"):
             self._emit(f"{values} = {{}}")
             if self._xml:
                 self._emit_rules(shape.steps, item, values)

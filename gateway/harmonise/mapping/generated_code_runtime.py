@@ -10,6 +10,7 @@ import keyword
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway.harmonise.mapping.achievement import select_achieved
 from gateway.harmonise.mapping.rule_functions import MappingState, apply_rules, set_field
 from gateway.harmonise.values.text import clean_text
 
@@ -91,6 +92,7 @@ RUNTIME_NAMES: dict[str, Any] = {
     "below": children_of_single,
     "placed": single_or_ambiguous,
     "chosen": filter_by_attribute,
+    "achieved_items": select_achieved,
 }
 """Functions and constants that every generated function uses."""
 RESERVED_NAMES = {

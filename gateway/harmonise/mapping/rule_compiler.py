@@ -7,10 +7,11 @@ no cast can convert, and a code that is in no table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gateway.config.achievement import Achievement
 from gateway.config.connector import payload_format
 from gateway.config.expressions.compiler import (
     CompiledExpression,
@@ -23,6 +24,7 @@ from gateway.config.expressions.template import Template, parse_template
 from gateway.config.rules import Languages, MappingRule, SplitDate
 from gateway.config.target_fields import TargetField, UnknownTarget, find_target
 from gateway.harmonise.mapping import combined_values, rule_functions
+from gateway.harmonise.mapping.achievement import Judge, compile_achievement, judge_all
 from gateway.harmonise.mapping.code_lookup import (
     ConnectorTableLookup,
     MappingTableLookup,
@@ -90,9 +92,9 @@ class RuleCompiler:
                     f"the gateway itself fills '{name}'; map what it is derived from",
                 )
                 continue
-            target, name_problem = normalise_last_name(target, record_type)
-            if name_problem:
-                self._problem("bad-language", here, name_problem, blocks=False)
+            target, code, message = normalise_last_name(target, record_type)
+            if message:
+                self._problem(code, here, message, blocks=False)
             self._check_privacy(target, rule, here)
             self.protected, self.record_type = (
                 target.personal or bool(rule.pseudonym or rule.basis),
@@ -382,10 +384,29 @@ class RuleCompiler:
                 f"'{'.'.join(target.path)}' is not a list of items; each and map do not fit",
             )
             return CompiledRule(no_value)
+        if rule.achieved and target.path != ("parts",):
+            message = "only parts of a credential are achieved or not; leave achieved out"
+            self._problem("wrong-rule", (*place, "achieved"), message)
         select = self._select(rule.each or ".", (*place, "each"))
         return rule_functions.item_list(
-            select, self.steps(rule.map or {}, target.struct, (*place, "map")), target.path[-1]
+            select,
+            self.steps(rule.map or {}, target.struct, (*place, "map")),
+            target.path[-1],
+            self.achievement(rule.achieved, (*place, "achieved")),
         )
+
+    def achievement(
+        self, rules: Sequence[Achievement], place: tuple[str | int, ...]
+    ) -> Judge | None:
+        """Compile ``achieved``. The result is ``None`` if every record is an award."""
+        self.protected = False
+        judges = []
+        for index, rule in enumerate(rules):
+            if rule.path is not None:
+                inner = () if len(rules) == 1 else (index,)
+                select = self._expression(rule.path, (*place, *inner, "path"))
+                judges.append(compile_achievement(rule, select, self.nulls))
+        return judge_all(judges)
 
     def _compile_languages(
         self, rule: MappingRule, languages: Languages, name: str, place: tuple[str | int, ...]

@@ -18,6 +18,7 @@ from gateway.config.expressions.compiler import (
     is_element,
     text_of,
 )
+from gateway.harmonise.mapping.achievement import Judge, select_achieved
 from gateway.harmonise.values.text import Convert
 from gateway.records import Issue, Lookup
 
@@ -128,6 +129,8 @@ class ItemList(CompiledRule):
     select: CompiledExpression
     steps: tuple[FieldRule, ...]
     name: str
+    judge: Judge | None = None
+    """Decides which items are achieved, if the connector file says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,13 +357,18 @@ def with_default(shape: CompiledRule, value: Any) -> CompiledRule:
     return WithDefault(fill, shape, value)
 
 
-def item_list(select: CompiledExpression, steps: list[FieldRule], name: str) -> CompiledRule:
-    """Return the rule for a list of items, without empty items."""
+def item_list(
+    select: CompiledExpression, steps: list[FieldRule], name: str, judge: Judge | None = None
+) -> CompiledRule:
+    """Return the rule for a list of items, without empty items and those not achieved."""
     run = select.run
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
         made = []
-        for item in run(node, context):
+        items = run(node, context)
+        if judge is not None:
+            items = select_achieved(items, judge, context, state.issues, name)
+        for item in items:
             values: dict[str, Any] = {}
             apply_rules(
                 steps, item, context, MappingState(values, state.lookups, state.issues), prefix=name
@@ -369,4 +377,4 @@ def item_list(select: CompiledExpression, steps: list[FieldRule], name: str) -> 
                 made.append(values)
         return made or None
 
-    return ItemList(fill, select, tuple(steps), name)
+    return ItemList(fill, select, tuple(steps), name, judge)
