@@ -38,6 +38,12 @@ ISO_COUNTRIES: Final = frozenset(ALPHA_2_BY_ALPHA_3.values())
 
 _ESI_PREFIX: Final = "urn:schac:personaluniquecode:int:esi:"
 """In lower case, because case does not matter in it."""
+STUDENT_IDENTIFIER_PATTERN: Final = (
+    "^"
+    + re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", _ESI_PREFIX)
+    + "[^:]+:.+$"
+)
+"""A regular expression for a European Student Identifier, for readers without this module."""
 _ESI_MAX_LENGTH: Final = 255
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}(?:-[A-Za-z0-9]{1,3})?")
 _DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,24}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.identifiers import STUDENT_IDENTIFIER_PATTERN
 from gateway.messages.topics import (
     CARDS_TOPIC,
     CREDENTIALS_TOPIC,
@@ -44,10 +45,12 @@ _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
 _DAY: Final[Schema] = {"type": "string", "format": "date"}
 _DURATION: Final[Schema] = {"type": "string", "pattern": "^P"}
 _DECIMAL: Final[Schema] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+
+
 _ESI: Final[Schema] = {
     "type": "string",
     "maxLength": 255,
-    "pattern": "^urn:schac:personalUniqueCode:int:esi:[^:]+:.+$",
+    "allOf": [{"pattern": STUDENT_IDENTIFIER_PATTERN}],
 }
 _SIMPLE: Final[dict[str, Schema]] = {
     "text": _TEXT,

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 from orjson import dumps
 
-from gateway.identifiers import CardNumber, parse_card_number
+from gateway.identifiers import CardNumber, parse_card_number, parse_student_identifier
 from gateway.messages.topics import (
     CARDS_TOPIC,
     CREDENTIALS_TOPIC,
@@ -62,6 +62,11 @@ ESCO_INVALID = Issue(
     code="esco_invalid",
     field="learning_outcomes.esco",
     message="not the URI of an ESCO skill: left out",
+)
+ESI_INVALID = Issue(
+    code="esi_invalid",
+    field="holder.esi",
+    message="no European Student Identifier: left out",
 )
 ASSURED_OUTCOMES = frozenset(
     {"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"}
@@ -176,14 +181,16 @@ def _credential(
 ) -> tuple[RenderedItems, Provenance]:
     identity = keys[CREDENTIALS_TOPIC]
     quality = provenance.quality_assurance
-    pointer = (
-        student_card.credential_pointer(
-            record, identity, keys.with_pseudonymous_id(), country, at, quality
-        )
-        if record.holder_consent
-        else None
-    )
     issues = _esco_issues(record)
+    pointer = student_card.credential_pointer(
+        record, identity, keys.with_pseudonymous_id(), country, at, quality
+    )
+    if isinstance(pointer, Issue):
+        issues.append(pointer)
+    pointer_value = pointer if isinstance(pointer, bytes) else None
+    if pointer_value is None and record.holder.esi:
+        record, esi_issues = _without_invalid_identifier(record, record.holder.esi)
+        issues += esi_issues
     if elm_credential.sealing_required(record):
         issues.append(SEALING_REQUIRED)
     elements: dict[str, bool] = {}
@@ -193,9 +200,17 @@ def _credential(
         )
     items: RenderedItems = [
         (CREDENTIALS_TOPIC, identity, elm_credential.credential(record, identity)),
-        (POINTERS_TOPIC, identity, pointer),
+        (POINTERS_TOPIC, identity, pointer_value),
     ]
     return items, _add_issues(provenance, issues, elements)
+
+
+def _without_invalid_identifier(record: Credential, esi: str) -> tuple[Credential, list[Issue]]:
+    """Return the record without its student identifier if that is invalid, and the issue."""
+    if not isinstance(parse_student_identifier(esi), str):
+        return record, []
+    holder = msgspec.structs.replace(record.holder, esi=None)
+    return msgspec.structs.replace(record, holder=holder), [ESI_INVALID]
 
 
 class TopicKeys:

@@ -20,7 +20,15 @@ from gateway.identifiers import (
     parse_card_number,
     parse_student_identifier,
 )
-from gateway.records import Card, Credential, Organisation, RawRecord, Rejected, StudentStatus
+from gateway.records import (
+    Card,
+    Credential,
+    Issue,
+    Organisation,
+    RawRecord,
+    Rejected,
+    StudentStatus,
+)
 from gateway.render.elm_common import ESCO_SKILL, Node, datetime_text
 from gateway.render.record_ids import event_uuid
 
@@ -169,24 +177,41 @@ def credential_pointer(
     country: str,
     published_at: datetime,
     quality: Mapping[str, str],
-) -> bytes | None:
+) -> bytes | Issue | None:
     """Return the pointer to the credential ``root`` as JSON.
 
     A pointer needs the holder's consent, a valid ESI, an award date and an identifier of the
-    awarding body. If one of them is missing, return ``None``.
+    awarding body. Without consent, return ``None``. If one of the others is missing, return an
+    issue that names it.
     """
-    if not record.holder_consent or record.awarded_on is None:
+    if not record.holder_consent:
         return None
     esi, awarding_body = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
+    if record.awarded_on is None:
+        return _no_pointer("awarded_on", "a date of award")
     if isinstance(esi, Rejected):
-        return None
+        return _no_pointer("holder.esi", "a European Student Identifier")
     if awarding_body.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
-        return None
+        expected = "a well-formed pic, deqar or schac of the awarding body"
+        return _no_pointer("awarding_body.identifiers", expected)
+    node = _envelope(raw, country, "credential.available", record.changed_at, published_at)
+    node |= {
+        "esi": esi,
+        "awardingBody": awarding_body,
+        "credential": _pointed_credential(record, root, record.awarded_on, quality),
+        "holderConsent": True,
+    }
+    return dumps(node)
+
+
+def _pointed_credential(
+    record: Credential, root: str, awarded_on: date, quality: Mapping[str, str]
+) -> Node:
     credential: Node = {
         "credentialId": root,
         "kind": _credential_kind(record),
         "title": record.title,
-        "awardedOn": record.awarded_on.isoformat(),
+        "awardedOn": awarded_on.isoformat(),
         "profile": "EDC",
     }
     if record.eqf_level is not None:
@@ -207,14 +232,12 @@ def credential_pointer(
     credential["qualityAssurance"] = quality.get("outcome", "UNKNOWN_PROVIDER")
     if (report := quality.get("report", "")).isdigit():
         credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
-    node = _envelope(raw, country, "credential.available", record.changed_at, published_at)
-    node |= {
-        "esi": esi,
-        "awardingBody": awarding_body,
-        "credential": credential,
-        "holderConsent": True,
-    }
-    return dumps(node)
+    return credential
+
+
+def _no_pointer(field: str, expected: str) -> Issue:
+    message = f"the holder agreed, but a pointer needs {expected}"
+    return Issue(code="pointer_missing", field=field, message=message)
 
 
 def _credential_kind(record: Credential) -> str:
