@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from gateway.config.requests import Request
 from gateway.config.types import ConfigModel, Expression, OneOf
 
+AfterLast = Annotated[
+    Literal["empty", "repeated", "refused"],
+    Field(
+        description="How the registry answers a request for a page after the last: with an empty "
+        "page, with the last page again, or with a refusal (status 400, 404, 416 or 422)"
+    ),
+]
+Keep = Annotated[
+    Literal["query", "path"] | None,
+    Field(
+        description="Part of a link to follow at the address of the registry when links name an "
+        "inner host: its query, or its path and query; the whole link when left out"
+    ),
+]
+LastPageRepeats = Annotated[
+    Literal["repeated"] | None,
+    Field(description="repeated when the registry ends its pages by serving the last page again"),
+]
+Total = Annotated[
+    Expression | None,
+    Field(description="Number of records on all pages; fewer than that is an error"),
+]
+
 
 class PageNumber(ConfigModel):
     """Pages by number, in ``{page}``.
 
-    The last page is the one that ``more``, ``pages`` or ``total`` names, one shorter than
-    ``size``, or an empty one.
+    The last page is the one that ``more``, ``pages`` or ``total`` names. Without them, the gateway
+    requests pages until an empty one, because a registry may serve smaller pages than ``size``.
     """
 
     start: Annotated[int, Field(ge=0)] = Field(1, description="Number of the first page: 0 or 1")
     size: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="Records on a full page, in {size}; a shorter one is the last"
+        None, description="Records on a full page, in {size}; the registry may serve fewer"
     )
     more: Expression | None = Field(None, description="True while there is another page")
     pages: Expression | None = Field(None, description="Number of pages")
-    total: Expression | None = Field(None, description="Number of records")
+    total: Total = None
+    after_last: AfterLast = "empty"
     gaps: bool = Field(
         False,
         description="True when a page may be empty although more follow; "
@@ -32,13 +56,17 @@ class PageNumber(ConfigModel):
 
 
 class Offset(ConfigModel):
-    """Pages by offset, in ``{offset}``."""
+    """Pages by offset, in ``{offset}``: the number of records that arrived.
+
+    The gateway requests pages up to ``total``, or until an empty one.
+    """
 
     start: Annotated[int, Field(ge=0)] = Field(0, description="First offset")
     size: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        description="Records on a full page, in {size}"
+        description="Records on a full page, in {size}; the registry may serve fewer"
     )
-    total: Expression | None = Field(None, description="Number of records")
+    total: Total = None
+    after_last: AfterLast = "empty"
 
 
 class CursorPaging(ConfigModel, title="Token"):
@@ -54,12 +82,17 @@ class CursorPaging(ConfigModel, title="Token"):
         description="Request for the pages after the first, "
         "when it differs from the first in more than {cursor}",
     )
+    total: Total = None
+    after_last: LastPageRepeats = None
 
 
 class LinkHeader(ConfigModel):
     """The address of the next page is in the Link header."""
 
     rel: str = Field("next", description="Relation of the link")
+    keep: Keep = None
+    total: Total = None
+    after_last: LastPageRepeats = None
 
 
 class NextUrl(ConfigModel):
@@ -68,6 +101,9 @@ class NextUrl(ConfigModel):
     from_: Expression = Field(
         alias="from", description="Address of the next page, whole or relative"
     )
+    keep: Keep = None
+    total: Total = None
+    after_last: LastPageRepeats = None
 
 
 class Atom(ConfigModel):
@@ -83,6 +119,7 @@ class Atom(ConfigModel):
     max_documents: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Most archive documents in one walk"
     )
+    keep: Keep = None
 
 
 class Paging(OneOf):

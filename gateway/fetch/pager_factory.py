@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
+from gateway.config.expressions.json_list_place import Gap
 from gateway.config.paging import Paging
 from gateway.fetch import paging
+from gateway.fetch.list_presence import json_place
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.xml_parser import RecordPath
 
@@ -58,27 +60,47 @@ def build_pager(
     rule: Paging,
     expressions: ExpressionCache,
     kind: Callable[[Any], str],
-    since: datetime | None,
+    since: datetime | None = None,
     feed: str = "",
+    short_pages: paging.ShortPages | None = None,
 ) -> paging.Pager:
-    """Return the pager for the ``paging`` rule of a stream."""
+    """Return the pager for the ``paging`` rule of a list.
+
+    ``short_pages`` is shared by the pagers of all lists of the same kind.
+    """
 
     def look(text: str | None) -> paging.Expression | None:
         return None if text is None else lambda root: expressions(kind(root), text)(root, {})
 
-    if rule.link_header:
-        return paging.LinkHeader(rule.link_header.rel)
-    if rule.next_url:
-        return paging.NextUrl(_required(look(rule.next_url.from_)))
-    if rule.atom:
-        start, rules = since and since.astimezone(UTC), rule.atom
-        return paging.AtomArchive(
-            start, feed, look(rules.entry_id), rules.previous, rules.max_documents
+    short_pages = short_pages or paging.ShortPages()
+    if by_header := rule.link_header:
+        return paging.LinkHeader(
+            by_header.rel, by_header.keep, look(by_header.total), by_header.after_last is not None
         )
-    if rule.cursor:
-        return paging.CursorToken(_required(look(rule.cursor.from_)), look(rule.cursor.more))
-    if rule.page_number:
-        numbered = rule.page_number
+    if by_url := rule.next_url:
+        return paging.NextUrl(
+            _required(look(by_url.from_)),
+            by_url.keep,
+            look(by_url.total),
+            by_url.after_last is not None,
+        )
+    if rules := rule.atom:
+        return paging.AtomArchive(
+            since and since.astimezone(UTC),
+            feed,
+            look(rules.entry_id),
+            rules.previous,
+            rules.max_documents,
+            rules.keep,
+        )
+    if token := rule.cursor:
+        return paging.CursorToken(
+            _required(look(token.from_)),
+            look(token.more),
+            look(token.total),
+            token.after_last is not None,
+        )
+    if numbered := rule.page_number:
         return paging.PageNumber(
             numbered.start,
             look(numbered.more),
@@ -86,10 +108,32 @@ def build_pager(
             look(numbered.total),
             numbered.size,
             numbered.gaps,
+            numbered.after_last,
+            short_pages,
+            lambda root: _is_stated(numbered.more or "", root),
         )
-    if rule.offset:
-        return paging.Offset(rule.offset.size, rule.offset.start, look(rule.offset.total))
+    if by_offset := rule.offset:
+        return paging.Offset(
+            by_offset.size,
+            by_offset.start,
+            look(by_offset.total),
+            by_offset.after_last,
+            short_pages,
+        )
     return paging.single_page
+
+
+def _is_stated(expression: str, root: Any) -> bool:
+    """Return whether a JSON reply holds the place that an expression reads, even with null."""
+    if hasattr(root, "iterchildren"):
+        return True  # in XML, a missing element is the usual form of "no"
+    try:
+        json_place(expression).alternatives[0].resolve(root)
+    except Gap:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _required(look: paging.Expression | None) -> paging.Expression:

@@ -60,7 +60,7 @@ def skips_bad_pages(patch: pytest.MonkeyPatch) -> None:
             return {"items": [], "pages": 3}
 
     patch.setattr(formats, "json_value", lenient)
-    patch.setattr(paging, "MAX_EMPTY", 99)
+    patch.setattr(paging.loop_detector, "MAX_EMPTY", 99)
     patch.setattr(paging.PageNumber, "gaps", True)
 
 

@@ -92,8 +92,14 @@ def test_cursor_paging_ends_without_a_new_token():
     )
     assert [ask.variables for ask in asks] == [{}, {"cursor": "a"}, {"cursor": "b"}]
     assert ended
+    assert walk(pager, [seen({"token": "a"}), seen({"token": "a"}, count=3)])[1]
     with pytest.raises(StreamHalted):
-        walk(pager, [seen({"token": "a"}), seen({"token": "a"}, count=3)])
+        walk(pager, [seen({"token": name}) for name in "aba"])
+    with pytest.raises(StreamHalted):
+        walk(
+            paging.CursorToken(look("token"), look("more")),
+            [seen({"token": "a", "more": True}), seen({"token": "a", "more": True})] * 2,
+        )
 
 
 @pytest.mark.parametrize("start", [0, 1])
@@ -109,7 +115,7 @@ def test_page_number_paging_stops_at_the_end(start):
             paging.PageNumber(start, total=look("t")),
             [seen({"t": 5}, count=3), seen({"t": 5}, count=2)],
         ),
-        (paging.PageNumber(start, size=3), [seen(count=3), seen(count=2)]),
+        (paging.PageNumber(start, size=3), [seen(count=2), seen(count=0)]),
         (paging.PageNumber(start), [seen(), seen(count=0)]),
     ):
         asks, ended = walk(pager, replies)
@@ -120,7 +126,7 @@ def test_page_number_paging_stops_at_the_end(start):
 def test_unreached_total_is_an_error():
     for pager in (paging.PageNumber(total=look("t"), size=2), paging.Offset(2, total=look("t"))):
         with pytest.raises(RetryLater) as caught:
-            walk(pager, [seen({"t": 100}, count=2), seen({"t": 100}, count=1)])
+            walk(pager, [seen({"t": 100}, count=1), seen({"t": 100}, count=0)])
         assert caught.value.reason == "COUNT_MISMATCH"
     with pytest.raises(RetryLater) as caught:
         walk(paging.PageNumber(pages=look("n")), [seen({"n": "many"})])
@@ -151,8 +157,8 @@ def test_repeated_and_empty_pages_are_stopped():
 
 
 def test_offset_paging_advances_by_received_records():
-    asks, ended = walk(paging.Offset(10), [seen(count=10), seen(count=10), seen(count=4)])
-    assert [ask.variables["offset"] for ask in asks] == [0, 10, 20]
+    asks, ended = walk(paging.Offset(10), [seen(count=10), seen(count=7), seen(count=0)])
+    assert [ask.variables["offset"] for ask in asks] == [0, 10, 17]
     assert ended
 
 
@@ -205,3 +211,107 @@ def test_atom_archive_is_read_in_order():
     assert archive(paging.AtomArchive(), 5, {"url": "https://r.example/f/4"}) == ([4, 5], [])
     with pytest.raises(StreamHalted):
         archive(paging.AtomArchive(max_documents=3), 5)
+
+
+def test_short_page_is_followed_by_another_request():
+    for pager in (paging.PageNumber(size=200), paging.Offset(200)):
+        replies = [seen(count=100), seen(count=80), seen(count=100), seen(count=20), seen(count=0)]
+        asks, ended = walk(pager, replies)
+        assert len(asks) == len(replies)
+        assert ended
+
+
+def test_loop_requests_few_pages_after_the_last():
+    """Each value of a loop has one short page. The first one shows that such a page is the last."""
+    shared = paging.ShortPages()
+    pager = paging.PageNumber(size=200, short_pages=shared)
+    assert len(walk(pager, [seen(count=5), seen(count=0)])[0]) == 2
+    assert len(walk(pager, [seen(count=3)])[0]) == 1
+    assert len(walk(pager, [seen(count=5), seen(count=0)])[0]) == 2
+    assert len(walk(pager, [seen(count=8), seen(count=8), seen(count=0)])[0]) == 3
+    assert len(walk(pager, [seen(count=3), seen(count=0)])[0]) == 2, "the size was reduced"
+
+
+@pytest.mark.parametrize(
+    "pager",
+    [
+        paging.PageNumber(after_last="repeated"),
+        paging.PageNumber(size=1, after_last="repeated"),
+        paging.Offset(1, after_last="repeated"),
+        paging.NextUrl(lambda root: [f"/{root['n']}"], last_page_repeats=True),
+        paging.CursorToken(lambda root: [f"t{root['n']}"], last_page_repeats=True),
+    ],
+)
+def test_declared_repetition_is_the_end(pager):
+    replies = [seen({"n": number}, digest=digest) for number, digest in enumerate("abb", 1)]
+    asks, ended = walk(pager, replies)
+    assert ended
+    assert len(asks) == 3
+
+
+def test_link_to_its_own_page_is_the_end_only_when_declared():
+    replies = [seen({"next": "/2"}), seen({"next": "/2"}, url="https://r.example/2")]
+    assert walk(paging.NextUrl(look("next"), last_page_repeats=True), replies)[1]
+    with pytest.raises(StreamHalted):
+        walk(paging.NextUrl(look("next")), replies)
+
+
+def test_total_below_the_records_does_not_end_a_list():
+    """The total counts something else, such as pages, so only an empty page is the end."""
+    for pager in (paging.PageNumber(total=look("t"), size=5), paging.Offset(5, total=look("t"))):
+        asks, ended = walk(pager, [seen({"t": 2}, count=5), seen({"t": 2}, count=5), seen(count=0)])
+        assert len(asks) == 3
+        assert ended
+
+
+def test_total_is_required_of_links_and_tokens():
+    for pager, first in (
+        (paging.NextUrl(look("next"), total=look("t")), {"next": "/2", "t": 4}),
+        (paging.CursorToken(look("next"), total=look("t")), {"next": "x", "t": 4}),
+    ):
+        assert walk(pager, [seen(first, count=2), seen({"t": 4}, count=2)])[1]
+        asks, _ = walk(pager, [seen(first, count=2)])
+        assert walk(pager, [seen({"t": 4}, count=2)], asks[1].state)[1]
+        with pytest.raises(RetryLater) as caught:
+            walk(pager, [seen(first, count=2), seen({"t": 4}, count=1)])
+        assert caught.value.reason == "COUNT_MISMATCH"
+        with pytest.raises(RetryLater) as caught:
+            walk(pager, [seen({}, count=1)])
+        assert caught.value.reason == "COUNT_MISSING"
+
+
+def test_first_page_without_its_end_sign_is_not_the_last():
+    stated = paging.PageNumber(more=look("more"), states_more=lambda root: "more" in root)
+    assert len(walk(stated, [seen({"more": None})])[0]) == 1
+    asks, ended = walk(stated, [seen({"moer": True}), seen({"moer": True}), seen({}, count=0)])
+    assert len(asks) == 3
+    assert ended
+    assert asks[1].if_refused == "unproved_end"
+
+
+def test_refused_page_is_the_end_only_after_a_sign_of_it():
+    asks, _ = walk(paging.PageNumber(size=3), [seen(count=3), seen(count=2)])
+    assert [ask.if_refused for ask in asks] == ["error", "error", "unproved_end"]
+    resumed, _ = walk(paging.PageNumber(size=3), [], asks[2].state)
+    assert resumed[0].if_refused == "unproved_end"
+    asks, _ = walk(paging.Offset(3, after_last="refused"), [seen(count=3)])
+    assert [ask.if_refused for ask in asks] == ["error", "end"]
+    asks, _ = walk(paging.Offset(3, total=look("t")), [seen({"t": 9}, count=2)])
+    assert asks[1].if_refused == "error"
+
+
+@pytest.mark.parametrize(
+    ("keep", "target", "expected"),
+    [
+        ("query", "http://backend:8080/awards?page=2", "https://r.example/a/b?page=2"),
+        ("query", "?page=2#top", "https://r.example/a/b?page=2"),
+        ("path", "http://backend:8080/v2/awards?page=2", "https://r.example/v2/awards?page=2"),
+        ("path", "//evil.example/x?y", "https://r.example/x?y"),
+        ("path", "https://user:word@evil.example", "https://r.example"),
+        (None, " /next ", "https://r.example/next"),
+    ],
+)
+def test_part_of_a_link_is_kept(keep, target, expected):
+    pager = paging.LinkHeader(keep=keep)
+    asks, _ = walk(pager, [seen(links=(f'<{target}>; rel="next"',))])
+    assert asks[1].url == expected

@@ -1,0 +1,50 @@
+"""Go from one page to the next, for every paging scheme that a connector can name.
+
+A pager is a generator without I/O. It yields a :class:`PageRequest`, receives a :class:`PageReply`,
+and ends after the last page. A restart uses ``PageRequest.state`` to request that page again. A
+repeated link, a repeated page and a total that is not reached are errors, unless the connector
+declares a repeated page as the end.
+"""
+
+from gateway.fetch.paging.atom import AtomArchive
+from gateway.fetch.paging.links import LinkHeader, NextUrl, link
+from gateway.fetch.paging.loop_detector import LoopDetector
+from gateway.fetch.paging.numbers import Offset, PageNumber, ShortPages, WindowShrunk
+from gateway.fetch.paging.pages import (
+    ChangeFeed,
+    Expression,
+    Pager,
+    PageReply,
+    PageRequest,
+    PageSteps,
+    State,
+    first_text,
+    is_true,
+    parse_count,
+    single_page,
+)
+from gateway.fetch.paging.tokens import CursorToken
+
+__all__ = [
+    "AtomArchive",
+    "ChangeFeed",
+    "CursorToken",
+    "Expression",
+    "LinkHeader",
+    "LoopDetector",
+    "NextUrl",
+    "Offset",
+    "PageNumber",
+    "PageReply",
+    "PageRequest",
+    "PageSteps",
+    "Pager",
+    "ShortPages",
+    "State",
+    "WindowShrunk",
+    "first_text",
+    "is_true",
+    "link",
+    "parse_count",
+    "single_page",
+]
