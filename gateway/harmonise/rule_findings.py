@@ -20,6 +20,7 @@ _AT_KEY = {
     "language-needed",
     "wrong-rule",
     "bad-language",
+    "unknown-word",
 }
 
 

@@ -12,26 +12,29 @@ from gateway.harmonise.values.text import CastError
 from gateway.identifiers import IDENTIFIER_SCHEMES
 
 
-def normalise_last_name(target: TargetField, record_type: type[Any]) -> tuple[TargetField, str]:
-    """Return the target with the language tag that records carry, and a problem or an empty text.
+def normalise_last_name(
+    target: TargetField, record_type: type[Any]
+) -> tuple[TargetField, str, str]:
+    """Return the target with the language tag of records, and the code and text of a problem.
 
-    For example, ``title.swe`` fills ``title.sv``.
+    Without a problem, the text is empty. For example, ``title.swe`` fills ``title.sv``.
     """
     *parents, name = target.path
     if not parents:
-        return target, ""
+        return target, "", ""
     owner = ".".join(parents)
     match find_target(record_type, owner).value_type:
         case "languages":
             tag, problem = normalise_tag(name)
             if tag != name:
                 problem = f"write {owner}.{tag}, the shortest code of this language"
-            return replace(target, path=(*parents, tag)), problem
+            return replace(target, path=(*parents, tag)), "bad-language", problem
         case "dictionary":
             near = difflib.get_close_matches(name, IDENTIFIER_SCHEMES, 1, 0.7)
             if name not in IDENTIFIER_SCHEMES and near:
-                return target, f"'{name}' is no scheme of identifiers; did you mean '{near[0]}'?"
-    return target, ""
+                message = f"'{name}' is no scheme of identifiers; did you mean '{near[0]}'?"
+                return target, "unknown-word", message
+    return target, "", ""
 
 
 def normalise_tag(tag: str) -> tuple[str, str]:
