@@ -19,7 +19,8 @@ from gateway.config.mapping_tables import CreditUnit, Mapping
 
 _CENT = Decimal("0.01")
 _CACHE_SIZE = 50_000
-_MAX_AMOUNT = Decimal(1_000_000)
+MAX_AMOUNT = Decimal(1_000_000)
+"""A larger amount is no amount of credits."""
 
 
 class NoCreditsReason(StrEnum):
@@ -140,7 +141,7 @@ class Credits:
         cache_key = (country, unit, amount, sector, reference_date, per_year)
         answer = self._memo.get(cache_key) if amount.is_finite() else None
         if answer is None:
-            if not (amount.is_finite() and 0 < amount <= _MAX_AMOUNT):
+            if not (amount.is_finite() and 0 < amount <= MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
             unit_or_none = self._find(country, unit, sector, reference_date, per_year)
             answer = (

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.tables.credits import MAX_AMOUNT, CreditMatch, Credits, NoCredits
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel, NoLevelReason
 from gateway.harmonise.tables.rule_codes import RULES, Code
 from gateway.records import Issue, Lookup, Rejected
@@ -241,6 +241,11 @@ class _RuleEvaluation:
         unit, hours = question.unit, question.hours
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
+            return
+        if question.amount > MAX_AMOUNT:
+            self._issue(
+                Code.CREDITS_TOO_LARGE, "credit_points", f"expected at most {MAX_AMOUNT} credits"
+            )
             return
         answer = self._credits.find(
             self.country, unit, question.amount, question.sector, question.on

@@ -20,6 +20,7 @@ class Code(StrEnum):
     NQF_URI_MISSING = "nqf_uri_missing"
     CYCLE_DIFFERS = "cycle_and_level_differ"
     CREDITS_NOT_POSITIVE = "credits_not_positive"
+    CREDITS_TOO_LARGE = "credits_too_large"
     CREDIT_UNIT_MISSING = "credit_unit_missing"
     WORKLOAD_NOT_POSITIVE = "workload_not_positive"
     DATES_UNORDERED = "dates_unordered"
@@ -126,6 +127,9 @@ RULES: dict[str, RuleDescription] = {
         "The declared cycle usually stands at another EQF level; both stay as they are",
     ),
     Code.CREDITS_NOT_POSITIVE: RuleDescription("R6", "reject", "An amount of credits is above 0"),
+    Code.CREDITS_TOO_LARGE: RuleDescription(
+        "R6", "issue", "More than a million is no amount of credits: no ECTS value"
+    ),
     Code.CREDIT_UNIT_MISSING: RuleDescription(
         "R18", "issue", "An amount of credits without its unit means nothing"
     ),

@@ -66,7 +66,7 @@ def decimal(value: Any) -> Decimal:
     if isinstance(value, Decimal) and value.is_finite():
         return value
     if not _DECIMAL.fullmatch(text):
-        raise CastError("not_a_number", "a number such as 7.5, in digits 0-9")
+        raise CastError("not_a_number", "a number such as 7.5, of at most 18 digits 0-9")
     return Decimal(text)
 
 
@@ -82,7 +82,9 @@ def decimal_with_mark(mark: str) -> Convert:
             return decimal(value)
         text = scalar_text(value).replace("\u00a0", "").replace("\u202f", "").replace(" ", "")
         if not pattern.fullmatch(text):
-            raise CastError("not_a_number", f"a number with '{mark}' as decimal mark")
+            raise CastError(
+                "not_a_number", f"a number with '{mark}' as decimal mark, of at most 18 digits"
+            )
         return Decimal(text.replace(group, "").replace(",", "."))
 
     return convert

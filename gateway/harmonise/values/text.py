@@ -83,5 +83,5 @@ def read_integer(value: Any) -> int:
     if isinstance(value, float | Decimal):
         text = text.removesuffix(".0")
     if not _INTEGER.fullmatch(text):
-        raise CastError("not_a_number", "a whole number in digits 0-9")
+        raise CastError("not_a_number", "a whole number of at most 18 digits 0-9")
     return int(text)
