@@ -269,6 +269,10 @@ class MappingRule(ConfigModel, title="Rule"):
     first_of: OneOrMore[AnyRule] | None = Field(
         None, description="The first of these rules that gives a value"
     )
+    ordinal: Literal[True] | None = Field(
+        None,
+        description="For the id of parts without an id: the position of the part in its list",
+    )
     when: When | None = Field(None, description="The rule applies only to records that fit")
     each: Expression | None = Field(
         None, description="A list with one item for each of these, which map fills"
@@ -344,6 +348,7 @@ class MappingRule(ConfigModel, title="Rule"):
             "each": self.each,
             "join": self.join,
             "languages": self.languages,
+            "ordinal": self.ordinal,
         }
         given = [name for name, value in ways.items() if value is not None]
         split = self.split_date is not None

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,7 @@ from gateway.harmonise.mapping.rule_functions import (
     ValueObserver,
     apply_rules,
 )
+from gateway.harmonise.part_ids import distinguish_parts
 from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -246,19 +247,11 @@ class Harmoniser:
         found: list[Lookup],
         collected_issues: list[Issue],
     ) -> Outcome:
-        if program.expects_kind and "kind" not in values:
-            _note_missing_kind(collected_issues)
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
-        for name in REQUIRED[program.emits]:
-            if not values.get(name):
-                return self._rejected(
-                    "map",
-                    name,
-                    "missing",
-                    "expected a value; the registry sent none where the rule looks",
-                )
+        if missing := _missing_field(program, values, collected_issues):
+            return self._rejected("map", missing.field, "missing", missing.detail)
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
             answer = apply_record_rules(
@@ -276,7 +269,7 @@ class Harmoniser:
                 "map",
                 _field_path_of(error),
                 "wrong_type",
-                "expected what gateway/records.py says of this field",
+                "expected a value of the type that the connector language states for this target",
             )
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
@@ -397,6 +390,32 @@ def find_rule_problems(
     """Return the problems of a stream's rules, and the names of the payload that they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
+
+
+class _MissingField(NamedTuple):
+    field: str
+    detail: str
+
+
+def _missing_field(
+    program: CompiledKind, values: dict[str, Any], issues: list[Issue]
+) -> _MissingField | None:
+    """Return the first field without which the record is rejected, and note a missing kind."""
+    if program.expects_kind and "kind" not in values:
+        _note_missing_kind(issues)
+    for name in REQUIRED[program.emits]:
+        if not values.get(name):
+            return _MissingField(
+                name, "expected a value; the registry sent none where the rule looks"
+            )
+    if (parts := values.get("parts")) is not None:
+        index = distinguish_parts(parts, issues)
+        if index is not None:
+            return _MissingField(
+                f"parts[{index}].id",
+                "expected a value; if the parts have no id, write id: {ordinal: true}",
+            )
+    return None
 
 
 def _note_missing_kind(issues: list[Issue]) -> None:

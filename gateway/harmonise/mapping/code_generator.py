@@ -36,6 +36,7 @@ from gateway.harmonise.mapping.rule_functions import (
 from gateway.harmonise.mapping.rule_shapes import (
     context_name,
     describe_source,
+    has_ordinals,
     is_direct_list,
     is_shared,
     local_name,
@@ -377,6 +378,8 @@ class _CodeWriter:
                     self._emit(f"apply({rules}, {item}, context, State({values}, lookups, issues))")
             with self._emit_block(f"if {values}:"):
                 self._emit(f"{made}.append({values})")
+        if has_ordinals(shape.steps):
+            self._emit(f"number_parts({made})")
         self._emit(f"{self._value} = {made} or None")
 
     # paths

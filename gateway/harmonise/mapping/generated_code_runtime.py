@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gateway.harmonise.mapping.achievement import select_achieved
 from gateway.harmonise.mapping.rule_functions import MappingState, apply_rules, set_field
+from gateway.harmonise.part_ids import number_parts
 from gateway.harmonise.values.text import clean_text
 
 NO_CHILDREN: Final[Any] = MappingProxyType({})
@@ -86,6 +87,7 @@ RUNTIME_NAMES: dict[str, Any] = {
     "apply": apply_rules,
     "put": set_field,
     "clean": clean_text,
+    "number_parts": number_parts,
     "EMPTY": NO_CHILDREN,
     "AMBIGUOUS": AMBIGUOUS_VALUES,
     "children": children_by_tag,

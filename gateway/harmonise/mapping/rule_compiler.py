@@ -50,10 +50,12 @@ from gateway.harmonise.mapping.rule_functions import (
     observed_by,
 )
 from gateway.harmonise.mapping.target_names import normalise_last_name
+from gateway.harmonise.part_ids import ORDINAL
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.values import casts
 from gateway.harmonise.values import text as scalars
 from gateway.harmonise.values.text import CastError
+from gateway.records import CredentialPart
 
 
 class RuleCompiler:
@@ -175,6 +177,11 @@ class RuleCompiler:
         name = ".".join(target.path)
         if rule.const is not None:
             return self._constant(rule.const, target, (*place, "const"))
+        if rule.ordinal is not None:
+            if self.record_type is not CredentialPart or name != "id":
+                message = "ordinal numbers the parts of a credential; write it for their id alone"
+                self._problem("wrong-rule", (*place, "ordinal"), message)
+            return rule_functions.constant(ORDINAL)
         if rule.first_of is not None:
             return rule_functions.first_of(
                 [

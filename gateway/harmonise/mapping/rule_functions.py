@@ -19,6 +19,7 @@ from gateway.config.expressions.compiler import (
     text_of,
 )
 from gateway.harmonise.mapping.achievement import Judge, select_achieved
+from gateway.harmonise.part_ids import number_parts
 from gateway.harmonise.values.text import Convert
 from gateway.records import Issue, Lookup
 
@@ -375,6 +376,7 @@ def item_list(
             )
             if values:
                 made.append(values)
+        number_parts(made)
         return made or None
 
     return ItemList(fill, select, tuple(steps), name, judge)

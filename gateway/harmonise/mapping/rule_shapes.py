@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from gateway.config.expressions.compiler import CompiledExpression
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
+    Constant,
     FieldRule,
     ItemList,
     ManyValues,
     SingleValue,
     nested_rules,
 )
+from gateway.harmonise.part_ids import ORDINAL
 
 
 def describe_source(shape: CompiledRule) -> str:
@@ -57,6 +59,15 @@ def context_name(select: CompiledExpression) -> str:
         next(iter(select.variables))
         if select.is_direct_path and select.direct_path is None and len(select.variables) == 1
         else ""
+    )
+
+
+def has_ordinals(steps: Sequence[FieldRule]) -> bool:
+    """Return whether a step may give the position of an item in place of a value."""
+    return any(
+        isinstance(part, Constant) and part.value is ORDINAL
+        for step in steps
+        for part in nested_rules(step.shape)
     )
 
 

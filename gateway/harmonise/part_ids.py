@@ -1,0 +1,49 @@
+"""Give each part of a credential an id of its own, because its document names parts by id."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gateway.records import Issue
+
+
+class _Ordinal:
+    """The value of ``id: {ordinal: true}``, until the position of the part is known."""
+
+    def __repr__(self) -> str:
+        return "ORDINAL"
+
+
+ORDINAL: Final = _Ordinal()
+
+
+def number_parts(parts: list[dict[str, Any]]) -> None:
+    """Give each part with the id :data:`ORDINAL` its position in the list, from 1."""
+    for position, part in enumerate(parts, 1):
+        if part.get("id") is ORDINAL:
+            part["id"] = str(position)
+
+
+def distinguish_parts(parts: list[dict[str, Any]], issues: list[Issue]) -> int | None:
+    """Return the index of a part without an id, or ``None`` if every part has one.
+
+    A repeated id gets the number of its occurrence, for example ``MAT101`` and ``MAT101.2``.
+    """
+    ids: dict[str, int] = {}
+    for index, part in enumerate(parts):
+        native_id = part.get("id")
+        if native_id is None:
+            return index
+        count = ids[native_id] = ids.get(native_id, 0) + 1
+        if count > 1:
+            part["id"] = _free_id(native_id, count, ids)
+    if repeated := sum(ids.values()) - len(ids):
+        message = f"{repeated} parts had the id of another part and got a number"
+        issues.append(Issue(code="part_id_repeated", field="parts", message=message))
+    return None
+
+
+def _free_id(native_id: str, count: int, ids: dict[str, int]) -> str:
+    while f"{native_id}.{count}" in ids:
+        count += 1
+    return f"{native_id}.{count}"
