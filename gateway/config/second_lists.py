@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.config.connection import Auth, Tls, UrlsByEnvironment, When
+from gateway.config.paging import AnyPaging
 from gateway.config.requests import Decode, Request
 from gateway.config.types import (
     ConfigModel,
@@ -17,6 +18,18 @@ from gateway.config.types import (
     OneOrMore,
     Secret,
 )
+
+SecondPaging = Annotated[
+    AnyPaging | None,
+    Field(
+        description="Paging of this request, as for the stream's own request; without it, a reply "
+        "that says that there are more pages is an error"
+    ),
+]
+SecondTotal = Annotated[
+    Expression | None,
+    Field(description="Number of records on all pages of this list; fewer than that is an error"),
+]
 
 
 class Institution(ConfigModel, title="Party"):
@@ -52,6 +65,8 @@ class LoopRequest(ConfigModel):
 
     request: Request = Field(description="Request that lists the values")
     select: Expression = Field(description="The values in the reply")
+    paging: SecondPaging = None
+    total: SecondTotal = None
 
 
 LoopSource.model_rebuild()
@@ -85,6 +100,8 @@ class Expand(ConfigModel):
     records: Expression | None = Field(
         None, description="The records in the second reply; the whole reply when left out"
     )
+    paging: SecondPaging = None
+    total: SecondTotal = None
     key: Expression | None = Field(
         None,
         description="With batch or into: the id inside each fetched record, to match it",
@@ -97,8 +114,11 @@ class Expand(ConfigModel):
     unless: When | None = Field(
         None, description="Listed records that need no second request, such as deletions"
     )
-    missing: Literal["deleted", "reject", "retry"] = Field(
-        "retry", description="Meaning of a second reply without the record"
+    missing: Literal["deleted", "reject", "retry", "skip"] | None = Field(
+        None,
+        description="Meaning of a second reply without the record; skip keeps what is published. "
+        "When left out, the gateway tries again after a reply without the record, and skips a "
+        "record whose request is refused (401, 403, 404 or 410)",
     )
 
 
@@ -118,6 +138,13 @@ class Join(ConfigModel):
         "the gateway sends it for each record",
     )
     records: Expression | None = Field(None, description="The second list inside the decoded reply")
+    paging: SecondPaging = None
+    total: SecondTotal = None
     key: Expression = Field(description="The key inside a record of the second list")
     to: Expression = Field(description="The key inside the stream's record")
     many: bool = Field(True, description="False when at most one record joins")
+    missing: Literal["skip", "empty", "retry"] = Field(
+        "skip",
+        description="When the request for one record is refused (401, 403, 404 or 410): keep what "
+        "is published and count the record, join nothing, or try again",
+    )

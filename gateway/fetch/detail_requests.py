@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,10 +13,14 @@ from lxml import etree
 from gateway.config.connector import Stream
 from gateway.config.second_lists import Expand
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch.decode.formats import DecodedDocument, element_bytes
+from gateway.fetch import paging
+from gateway.fetch.decode.formats import element_bytes
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
-from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.fetch.refused_records import RefusedRecords
+from gateway.fetch.request_runner import RequestRunner
+from gateway.fetch.second_list import SecondList, SecondReply, read_all_pages
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
 
 
 @dataclass(slots=True)
@@ -26,13 +30,16 @@ class DetailFetcher:
     stream: Stream
     dialogue: RequestRunner
     selector: RecordSelector
+    refused: RefusedRecords
+    _short_pages: paging.ShortPages = field(default_factory=paging.ShortPages)
 
     async def fetch_details(
         self, items: list[SelectedNode], iteration: LoopIteration
     ) -> list[SelectedNode]:
         """Return the items with their details, in the order of the list.
 
-        Raise ``EXPAND_MISSING`` or ``EXPAND_KEY``.
+        An item whose own request was refused is left out, and noted in ``refused``. Raise
+        ``EXPAND_MISSING`` or ``EXPAND_KEY``.
         """
         rule = self.stream.expand
         if rule is None:
@@ -45,15 +52,17 @@ class DetailFetcher:
             batches.append(batch)
         width = max(1, self.dialogue.protocol.limits.concurrency)
         results: dict[int, list[SelectedNode]] = {}
+        skipped: list[tuple[SelectedNode, str]] = []
         for start in range(0, len(batches), width):
             done = await asyncio.gather(
                 *(
-                    self._fetch_batch(rule, batch, ids, iteration)
+                    self._fetch_batch(rule, batch, ids, iteration, skipped)
                     for batch in batches[start : start + width]
                 )
             )
             for part in done:
                 results |= part
+        self._note_skipped(rule, skipped, items, results)
         return [detail for item in items for detail in results.get(id(item), [item])]
 
     async def _fetch_batch(
@@ -62,6 +71,7 @@ class DetailFetcher:
         batch: list[SelectedNode],
         ids: Mapping[int, str],
         iteration: LoopIteration,
+        skipped: list[tuple[SelectedNode, str]],
     ) -> dict[int, list[SelectedNode]]:
         names = list(dict.fromkeys(ids[id(item)] for item in batch))
         given = {"id": names[0], "ids": tuple(names)}
@@ -70,26 +80,95 @@ class DetailFetcher:
             if len(batch) == 1
             else {**iteration.values, **given}
         )
-        answered = await self.dialogue.send(
+        try:
+            reply = await read_all_pages(
+                self._second_list(rule), self.dialogue, values, iteration.request_options
+            )
+        except StreamHalted as error:
+            if len(batch) > 1:
+                raise
+            self.refused.refuse(error, rule.missing)
+            skipped.append((batch[0], error.reason))
+            return {id(batch[0]): []}
+        records_by_id = self._group_by_id(rule, reply, names)
+        merged: dict[int, list[SelectedNode]] = {}
+        for item in batch:
+            fetched = records_by_id.get(ids[id(item)], [])
+            if fetched:
+                self.refused.note_success()
+            elif self._is_skipped(rule, reply):
+                skipped.append((item, "EXPAND_MISSING"))
+                merged[id(item)] = []
+                continue
+            merged[id(item)] = self._merge(rule, item, fetched, ids[id(item)])
+        return merged
+
+    def _second_list(self, rule: Expand) -> SecondList:
+        return SecondList(
+            "expand",
             rule.request,
-            values,
-            decode_steps=rule.decode or self.stream.decode,
-            base=iteration.base,
-            line=iteration.connection,
-            separator=iteration.separator,
+            rule.paging,
+            rule.total,
+            rule.decode or self.stream.decode,
+            rule.records,
+            is_list=rule.records is not None,
+            short_pages=self._short_pages,
         )
-        records_by_id = self._group_by_id(rule, answered, names)
-        return {
-            id(item): self._merge(rule, item, records_by_id.get(ids[id(item)], []), ids[id(item)])
-            for item in batch
-        }
+
+    def _is_skipped(self, rule: Expand, reply: SecondReply) -> bool:
+        """Return whether a record without an answer is skipped."""
+        if rule.missing not in {None, "skip"} or (rule.missing is None and reply.is_proved):
+            return False
+        where = self.dialogue.log_prefix
+        error = StreamHalted("EXPAND_MISSING", f"{where}: a listed record could not be fetched")
+        self.refused.refuse(error, rule.missing)
+        return True
+
+    def _note_skipped(
+        self,
+        rule: Expand,
+        skipped: list[tuple[SelectedNode, str]],
+        items: list[SelectedNode],
+        results: Mapping[int, list[SelectedNode]],
+    ) -> None:
+        if not skipped:
+            return
+        is_own_record = rule.into is not None or self._lists_native_ids(items, results)
+        for item, reason in skipped:
+            self.refused.skip(self._native_id(item) if is_own_record else None, reason)
+
+    def _lists_native_ids(
+        self, items: list[SelectedNode], results: Mapping[int, list[SelectedNode]]
+    ) -> bool:
+        """Return whether the listed records have the native ids of their details.
+
+        The other records of the page show it.
+        """
+        pairs = [
+            (item, results[id(item)][0])
+            for item in items
+            if len(results.get(id(item), ())) == 1 and results[id(item)][0] is not item
+        ]
+        return bool(pairs) and all(
+            item.kind == detail.kind and self._native_id(item) == self._native_id(detail)
+            for item, detail in pairs
+            if not detail.deleted_id
+        )
+
+    def _native_id(self, item: SelectedNode) -> str | None:
+        """Return the native id of a record, or ``None`` when it has no valid one."""
+        native_id = self.selector.native_id(item, self.selector.body(item))
+        is_readable = not native_id.startswith((MISSING_ID_PREFIX, INVALID_ID_PREFIX))
+        return native_id if is_readable else None
 
     def _group_by_id(
-        self, rule: Expand, answered: RequestResult, names: list[str]
+        self, rule: Expand, reply: SecondReply, names: list[str]
     ) -> dict[str, list[SelectedNode]]:
         records_by_id: dict[str, list[SelectedNode]] = {}
-        for document in answered.reading.documents:
-            for item in self._records(rule, document):
+        for listed in reply.documents:
+            document = listed.document
+            for node in listed.nodes:
+                item = SelectedNode(document.kind, node, node, document.root)
                 if rule.key:
                     records_by_id.setdefault(self.selector.text(item, rule.key), []).append(item)
                 elif len(names) == 1:
@@ -102,16 +181,11 @@ class DetailFetcher:
                     )
         return records_by_id
 
-    def _records(self, rule: Expand, document: DecodedDocument) -> list[SelectedNode]:
-        kind, root = document.kind, document.root
-        nodes = self.selector.evaluate(kind, rule.records, root, {}) if rule.records else [root]
-        return [SelectedNode(kind, node, node, root) for node in nodes]
-
     def _merge(
         self, rule: Expand, item: SelectedNode, fetched: list[SelectedNode], name: str
     ) -> list[SelectedNode]:
         if not fetched:
-            if rule.missing == "retry":
+            if rule.missing in {None, "retry"}:
                 raise RetryLater(
                     "EXPAND_MISSING",
                     f"{self.dialogue.log_prefix}: a listed record could not be fetched; "

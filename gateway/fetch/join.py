@@ -4,96 +4,174 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.second_lists import Join
-from gateway.errors import RetryLater
-from gateway.fetch.decode.chain import DecodedReply
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch import paging
+from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.detail_requests import attach_records
+from gateway.fetch.list_presence import require_list
 from gateway.fetch.loops import LoopIteration
-from gateway.fetch.record_selector import SelectedNode, stripped_text
+from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
+from gateway.fetch.refused_records import RefusedRecords
 from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.fetch.second_list import ListedNodes, SecondList, read_all_pages
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
+
+Index = dict[str, list[Any]]
 
 
-async def join_records(
-    rules: Sequence[Join],
-    items: list[SelectedNode],
-    answered: RequestResult,
-    runner: RequestRunner,
-    iteration: LoopIteration,
-) -> list[SelectedNode]:
-    """Return the items with the records of every joined list inside them.
+@dataclass(slots=True)
+class RecordJoiner:
+    """A joiner of second lists to the records of one stream.
 
-    Each list is read once. A list whose request contains ``{id}`` is read once for each item.
-    Raise ``JOIN_AMBIGUOUS`` when several records share a key but the rule expects one.
+    A list whose request contains ``{id}`` is read for each record. Any other requested list is
+    read once for each iteration of the loops.
     """
-    for rule in rules:
-        items = await (
-            _join_per_record(rule, items, runner, iteration)
-            if _per_record(rule)
-            else _join_with_one_list(rule, items, answered, runner, iteration)
-        )
-    return items
 
+    rules: Sequence[Join]
+    runner: RequestRunner
+    selector: RecordSelector
+    refused: RefusedRecords
+    _indexes: dict[int, tuple[LoopIteration, Index]] = field(default_factory=dict)
+    _short_pages: dict[int, paging.ShortPages] = field(default_factory=dict)
 
-async def _join_with_one_list(
-    rule: Join,
-    items: list[SelectedNode],
-    answered: RequestResult,
-    runner: RequestRunner,
-    iteration: LoopIteration,
-) -> list[SelectedNode]:
-    index = _index(rule, await _read_second_list(rule, answered, runner, iteration), runner)
-    return [
-        _attach(
-            rule,
-            item,
-            index.get(_first_text(runner, item.kind, rule.to, item.node), []),
-            runner,
-        )
-        for item in items
-    ]
+    async def join_records(
+        self, items: list[SelectedNode], answered: RequestResult, iteration: LoopIteration
+    ) -> list[SelectedNode]:
+        """Return the items with the records of every joined list inside them.
 
+        An item whose own request was refused is left out, and noted in ``refused``. Raise
+        ``JOIN_AMBIGUOUS`` when several records share a key but the rule expects one.
+        """
+        for number, rule in enumerate(self.rules):
+            if rule.request is not None and _per_record(rule):
+                items = await self._join_per_record(number, rule, items, iteration)
+            else:
+                index = await self._index_of_list(number, rule, answered, iteration)
+                items = [
+                    self._attach(rule, item, index.get(self._key(rule, item), [])) for item in items
+                ]
+        return items
 
-async def _join_per_record(
-    rule: Join, items: list[SelectedNode], runner: RequestRunner, iteration: LoopIteration
-) -> list[SelectedNode]:
-    """Request the joined records of each item, up to the concurrency limit of the registry."""
-
-    async def join_item(item: SelectedNode) -> SelectedNode:
-        key = _first_text(runner, item.kind, rule.to, item.node)
-        if not key or rule.request is None:
-            return _attach(rule, item, [], runner)
-        result = await runner.send(
+    def _second_list(self, number: int, rule: Join) -> SecondList:
+        if rule.request is None:
+            raise AssertionError
+        return SecondList(
+            f"join {rule.into!r}",
             rule.request,
-            {**iteration.values, "id": key},
-            decode_steps=rule.decode,
-            base=iteration.base,
-            line=iteration.connection,
+            rule.paging,
+            rule.total,
+            rule.decode,
+            rule.records,
+            short_pages=self._short_pages.setdefault(number, paging.ShortPages()),
         )
-        result.close()
-        return _attach(rule, item, _index(rule, result.reading, runner).get(key, []), runner)
 
-    joined: list[SelectedNode] = []
-    width = max(1, runner.protocol.limits.concurrency)
-    for start in range(0, len(items), width):
-        joined += await asyncio.gather(*map(join_item, items[start : start + width]))
-    return joined
+    async def _index_of_list(
+        self, number: int, rule: Join, answered: RequestResult, iteration: LoopIteration
+    ) -> Index:
+        if rule.request is None:
+            reading = answered.decode_again(rule.decode) if rule.decode else answered.reading
+            return self._index(rule, self._lists_of_reply(rule, reading.documents))
+        known = self._indexes.get(number)
+        if known is None or known[0] is not iteration:
+            reply = await read_all_pages(
+                self._second_list(number, rule),
+                self.runner,
+                iteration.values,
+                iteration.request_options,
+            )
+            known = self._indexes[number] = (iteration, self._index(rule, reply.documents))
+        return known[1]
 
+    def _lists_of_reply(
+        self, rule: Join, documents: Sequence[DecodedDocument]
+    ) -> Iterator[ListedNodes]:
+        """Yield the second list of each document of the stream's own reply."""
+        for document in documents:
+            if rule.records is None:
+                root = document.root
+                yield ListedNodes(document, [root] if isinstance(root, dict) else list(root))
+                continue
+            nodes = self.runner.expressions(document.kind, rule.records)(document.root, {})
+            require_list(
+                document.kind,
+                rule.records,
+                document.root,
+                nodes,
+                where=f"{self.runner.log_prefix}: join {rule.into!r}",
+                namespaces=self.runner.expressions.namespaces,
+            )
+            yield ListedNodes(document, nodes)
 
-def _attach(
-    rule: Join, item: SelectedNode, matches: list[Any], runner: RequestRunner
-) -> SelectedNode:
-    if not rule.many and len(matches) > 1:
-        raise RetryLater(
-            "JOIN_AMBIGUOUS",
-            f"{runner.log_prefix}: several records of {rule.into!r} share a key, one is expected",
+    async def _join_per_record(
+        self, number: int, rule: Join, items: list[SelectedNode], iteration: LoopIteration
+    ) -> list[SelectedNode]:
+        """Request the joined records of each item, up to the concurrency limit of the registry."""
+        second = self._second_list(number, rule)
+
+        async def join_item(item: SelectedNode) -> SelectedNode | None:
+            key = self._key(rule, item)
+            if not key:
+                return self._attach(rule, item, [])
+            values = {**iteration.values, **item.context, "id": key}
+            try:
+                reply = await read_all_pages(second, self.runner, values, iteration.request_options)
+            except StreamHalted as error:
+                self.refused.refuse(error, rule.missing)
+                return self._without_joined(rule, item, error.reason)
+            self.refused.note_success()
+            return self._attach(rule, item, self._index(rule, reply.documents).get(key, []))
+
+        joined: list[SelectedNode | None] = []
+        width = max(1, self.runner.protocol.limits.concurrency)
+        for start in range(0, len(items), width):
+            joined += await asyncio.gather(*map(join_item, items[start : start + width]))
+        return [item for item in joined if item is not None]
+
+    def _without_joined(self, rule: Join, item: SelectedNode, reason: str) -> SelectedNode | None:
+        """Return a record whose own request was refused, or ``None`` when it is skipped."""
+        if rule.missing == "empty":
+            return self._attach(rule, item, [])
+        native_id = self.selector.native_id(item, self.selector.body(item))
+        is_readable = not native_id.startswith((MISSING_ID_PREFIX, INVALID_ID_PREFIX))
+        self.refused.skip(native_id if is_readable else None, reason)
+        return None
+
+    def _attach(self, rule: Join, item: SelectedNode, matches: list[Any]) -> SelectedNode:
+        if not rule.many and len(matches) > 1:
+            raise RetryLater(
+                "JOIN_AMBIGUOUS",
+                f"{self.runner.log_prefix}: several records of {rule.into!r} share a key, "
+                "one is expected",
+            )
+        return replace(
+            item, body=None, node=attach_records(item.node, rule.into, matches, many=rule.many)
         )
-    return replace(
-        item, body=None, node=attach_records(item.node, rule.into, matches, many=rule.many)
-    )
+
+    def _key(self, rule: Join, item: SelectedNode) -> str:
+        return self._first_text(item.kind, rule.to, item.node)
+
+    def _index(self, rule: Join, lists: Iterable[ListedNodes]) -> Index:
+        index: Index = {}
+        for listed in lists:
+            for node in listed.nodes:
+                if key := self._first_text(listed.document.kind, rule.key, node):
+                    index.setdefault(key, []).append(node)
+        return index
+
+    def _first_text(self, kind: str, expression: str, node: Any) -> str:
+        return next(
+            (
+                text
+                for value in self.runner.expressions(kind, expression)(node, {})
+                if (text := stripped_text(value))
+            ),
+            "",
+        )
 
 
 def _per_record(rule: Join) -> bool:
@@ -101,46 +179,4 @@ def _per_record(rule: Join) -> bool:
     return (
         rule.request is not None
         and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
-    )
-
-
-async def _read_second_list(
-    rule: Join, answered: RequestResult, runner: RequestRunner, iteration: LoopIteration
-) -> DecodedReply:
-    if rule.request is not None:
-        result = await runner.send(
-            rule.request,
-            iteration.values,
-            decode_steps=rule.decode,
-            base=iteration.base,
-            line=iteration.connection,
-        )
-        return result.reading
-    if rule.decode:
-        return answered.decode_again(rule.decode)
-    return answered.reading
-
-
-def _index(rule: Join, reading: DecodedReply, runner: RequestRunner) -> dict[str, list[Any]]:
-    index: dict[str, list[Any]] = {}
-    for document in reading.documents:
-        nodes = (
-            runner.expressions(document.kind, rule.records)(document.root, {})
-            if rule.records
-            else document.root
-        )
-        for node in nodes:
-            if key := _first_text(runner, document.kind, rule.key, node):
-                index.setdefault(key, []).append(node)
-    return index
-
-
-def _first_text(runner: RequestRunner, kind: str, expression: str, node: Any) -> str:
-    return next(
-        (
-            text
-            for value in runner.expressions(kind, expression)(node, {})
-            if (text := stripped_text(value))
-        ),
-        "",
     )

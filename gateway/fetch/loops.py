@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import structlog
+
 from gateway.config.connector import Push, Stream
-from gateway.config.second_lists import Institution, LoopConfig
+from gateway.config.second_lists import Institution, LoopConfig, LoopRequest
 from gateway.errors import StreamHalted
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.request_runner import RequestRunner
+from gateway.fetch.second_list import SecondList, read_all_pages
 from gateway.fetch.secrets import text_secret as secret_text
 from gateway.records import RawRecord
+
+log = structlog.get_logger()
 
 LoopValues = Mapping[str, Sequence[str]]
 ReadStream = Callable[[str], Awaitable[list[RawRecord]]]
@@ -39,6 +44,11 @@ class LoopIteration:
     identities: tuple[str, ...] = ()
     """A text for each combination of values in this iteration; several for a batch."""
 
+    @property
+    def request_options(self) -> dict[str, Any]:
+        """The address, credentials and separator of the requests of this iteration."""
+        return {"base": self.base, "line": self.connection, "separator": self.separator}
+
 
 async def loop_iterations(
     stream: Stream,
@@ -55,6 +65,7 @@ async def loop_iterations(
     """
     iterations = [LoopIteration({}, {})]
     for name, each in stream.for_each.items():
+        was_empty = not iterations
         iterations = [
             iteration
             for outer in iterations
@@ -62,6 +73,8 @@ async def loop_iterations(
                 name, each, runner, client, subjects or {}, of_stream, is_new
             ).iterations_within(outer)
         ]
+        if not iterations and not was_empty:
+            _no_values(name, runner.log_prefix)
     return iterations
 
 
@@ -134,22 +147,7 @@ class _Loop:
             table = runner.connector.tables.get(loop.table)
             return tuple(map(str, getattr(table, "map", None) or ()))
         if loop.request is not None:
-            result = await runner.send(
-                loop.request.request, outer.values, base=outer.base, line=outer.connection
-            )
-            select, documents = loop.request.select, result.reading.documents
-            selected = (
-                runner.expressions(document.kind, select)(document.root, {})
-                for document in documents
-            )
-            return list(
-                dict.fromkeys(
-                    text
-                    for values in selected
-                    for value in values
-                    if (text := stripped_text(value))
-                )
-            )
+            return await self._requested_values(loop.request, outer)
         if loop.stream is None:
             raise AssertionError
         records = await self.of_stream(loop.stream)
@@ -159,6 +157,29 @@ class _Loop:
             if all(raw.context.get(name, value) == value for name, value in outer.context.items())
         ]
         return list(dict.fromkeys(raw.native_id for raw in shared))
+
+    async def _requested_values(self, rule: LoopRequest, outer: LoopIteration) -> list[str]:
+        """Return the values that the registry lists, from all pages of the list."""
+        reply = await read_all_pages(
+            SecondList(
+                f"for_each {self.name!r}", rule.request, rule.paging, rule.total, (), rule.select
+            ),
+            self.runner,
+            outer.values,
+            outer.request_options,
+        )
+        texts = (stripped_text(value) for listed in reply.documents for value in listed.nodes)
+        return list(dict.fromkeys(text for text in texts if text))
+
+
+def _no_values(name: str, where: str) -> None:
+    """Report a loop without values: the stream then reads nothing, and deletes nothing."""
+    log.warning(
+        "loop has no value",
+        stream=where,
+        loop=name,
+        advice="the stream reads nothing; check the source under for_each",
+    )
 
 
 def _institution_iteration(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from gateway.config.connector import Stream
 from gateway.config.requests import Cursor
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging
+from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.export import run_export
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.pager_factory import build_pager
@@ -20,6 +24,8 @@ from gateway.fetch.record_selector import RecordSelector, SelectedNode
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
+
+log = structlog.get_logger()
 
 
 class HalveWindow(Exception):
@@ -42,6 +48,7 @@ class PageRequester:
     runner: RequestRunner
     client: RegistryClient
     feed: str = ""
+    short_pages: paging.ShortPages = field(default_factory=paging.ShortPages)
 
     async def ask(
         self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
@@ -50,12 +57,34 @@ class PageRequester:
 
         Raise :class:`HalveWindow` or :class:`RestartWindow` when the registry requires it.
         """
-        answered = await self._send(ask, turn, window)
+        try:
+            answered = await self._send(ask, turn, window)
+        except StreamHalted as error:
+            if not ask.is_end(error):
+                raise
+            proved = end_is_proved(ask, self.runner.log_prefix)
+            return RequestResult("empty", DecodedReply([]), ask.url or "", proves_empty=proved)
+        if answered.outcome == "empty":
+            self._check_end(ask, answered)
         if answered.outcome == "halve_window":
             raise HalveWindow
         if answered.outcome == "restart_window":
             raise RestartWindow
         return answered
+
+    def _check_end(self, ask: paging.PageRequest, answered: RequestResult) -> None:
+        """Check whether a reply without a document may end the list.
+
+        Raise ``COUNT_MISMATCH`` before the total or the last page that earlier pages stated.
+        """
+        if ask.if_refused == "end":
+            answered.proves_empty = True
+        elif ask.if_refused == "error" and "total" in ask.state and not answered.proves_empty:
+            raise RetryLater(
+                "COUNT_MISMATCH",
+                f"{self.runner.log_prefix}: the registry refuses a page before the last one "
+                "that its earlier pages announce",
+            )
 
     async def _send(
         self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
@@ -119,6 +148,7 @@ class PageRequester:
             self._payload_kind_of(),
             window.since,
             feed,
+            self.short_pages,
         )
 
     def _payload_kind_of(self) -> Callable[[Any], str]:
@@ -126,6 +156,22 @@ class PageRequester:
             step == "csv" or getattr(step, "csv", None) is not None for step in self.stream.decode
         )
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
+
+
+def end_is_proved(ask: paging.PageRequest, where: str) -> bool:
+    """Return whether a refused page proves the end of the list, and log an end without proof.
+
+    The connector declares the refusal, or the total is reached.
+    """
+    if ask.if_refused == "end":
+        return True
+    log.warning(
+        "page after a short page refused",
+        stream=where,
+        advice="the gateway deletes no missing records after it; "
+        "if it is the end of the list, write after_last: refused in paging",
+    )
+    return False
 
 
 def next_page_request(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.errors import StreamHalted
@@ -18,6 +18,23 @@ class TimeWindow:
 
     since: datetime | None
     until: datetime
+
+
+def halve_window(window: TimeWindow, smallest: timedelta, where: str) -> list[TimeWindow]:
+    """Return the two halves of a window; raise ``WINDOW_TOO_SMALL`` when it cannot be halved."""
+    if window.since is None:
+        raise StreamHalted(
+            "WINDOW_TOO_SMALL",
+            f"{where}: too many results, and the window has no start; set cursor.start",
+        )
+    half = (window.until - window.since) / 2
+    if half < smallest:
+        raise StreamHalted(
+            "WINDOW_TOO_SMALL",
+            f"{where}: too many results even within {window.until - window.since}",
+        )
+    middle = (window.since + half).replace(microsecond=0)
+    return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]
 
 
 def decode_position(position: str | None) -> dict[str, Any]:

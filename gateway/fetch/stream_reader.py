@@ -22,7 +22,7 @@ from gateway.errors import GatewayError, RetryLater, StreamHalted
 from gateway.fetch import paging
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
-from gateway.fetch.join import join_records
+from gateway.fetch.join import RecordJoiner
 from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.loops import (
     LoopIteration,
@@ -34,11 +34,13 @@ from gateway.fetch.page_requester import (
     HalveWindow,
     PageRequester,
     RestartWindow,
+    end_is_proved,
     next_page_request,
 )
 from gateway.fetch.pager_factory import streaming_record_path
-from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position
+from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
+from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, SkippedRecords
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply, streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
@@ -59,7 +61,8 @@ class RecordPage:
     longer exists, unless its loop value was skipped. ``several_pages`` says that at least one list
     of the scan came in several pages, so that records could move between them.
 
-    ``loop_values`` are the loop values of the records, empty without loops.
+    ``loop_values`` are the loop values of the records, empty without loops. ``skipped`` are listed
+    records whose own request the registry refused; they still exist.
     """
 
     records: tuple[RawRecord, ...]
@@ -69,6 +72,7 @@ class RecordPage:
     complete: bool = False
     several_pages: bool = False
     loop_values: tuple[str, ...] = ()
+    skipped: SkippedRecords = NOTHING_SKIPPED
 
 
 async def read_pages(
@@ -142,7 +146,11 @@ class _StreamReader:
         self._selector = RecordSelector(
             connector.connector, name, self._stream, expressions, client.secrets
         )
-        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector)
+        self._refused = RefusedRecords()
+        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, self._refused)
+        self._joiner = RecordJoiner(
+            self._stream.join, self._dialogue, self._selector, self._refused
+        )
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._requester = PageRequester(self._stream, self._cursor, self._dialogue, client)
@@ -253,7 +261,9 @@ class _StreamReader:
                 async for page in self._read_window_pages(iterations, place):
                     yield page
             except HalveWindow:
-                place.windows[:1] = self._split_window(place.windows[0])
+                place.windows[:1] = halve_window(
+                    place.windows[0], self._cursor.smallest, self._where
+                )
                 place.pager, place.already_written = None, 0
             except RestartWindow:
                 if restarted:
@@ -273,21 +283,6 @@ class _StreamReader:
             else:
                 return
 
-    def _split_window(self, window: TimeWindow) -> list[TimeWindow]:
-        if window.since is None:
-            raise StreamHalted(
-                "WINDOW_TOO_SMALL",
-                f"{self._where}: too many results, and the window has no start; set cursor.start",
-            )
-        half = (window.until - window.since) / 2
-        if half < self._cursor.smallest:
-            raise StreamHalted(
-                "WINDOW_TOO_SMALL",
-                f"{self._where}: too many results even within {window.until - window.since}",
-            )
-        middle = (window.since + half).replace(microsecond=0)
-        return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]
-
     async def _read_window_pages(
         self, iterations: list[LoopIteration], place: ReadPosition
     ) -> AsyncIterator[RecordPage]:
@@ -302,7 +297,7 @@ class _StreamReader:
                 self._checker.check(answered.reading)
             if not answered.reading.documents and not answered.proves_empty:
                 self._proved_empty = False
-            items = [] if ask.probe else self._select_items(answered, turn)
+            items = self._select_page(ask, answered, turn)
             before = self._requester.feed
             after = self._requester.feed = self._feed_position_after(items)
             following = next_page_request(steps, answered, items)
@@ -336,6 +331,20 @@ class _StreamReader:
             if following is None:
                 return
             ask = following
+
+    def _select_page(
+        self, ask: paging.PageRequest, answered: RequestResult, turn: LoopIteration
+    ) -> list[SelectedNode]:
+        """Return the records of a page, none for a page after the last one."""
+        if ask.probe:
+            return []
+        try:
+            return self._select_items(answered, turn)
+        except StreamHalted as error:
+            if not ask.is_end(error):
+                raise
+            self._proved_empty &= end_is_proved(ask, self._where)
+            return []
 
     def _select_items(self, answered: RequestResult, turn: LoopIteration) -> list[SelectedNode]:
         items = [
@@ -406,6 +415,7 @@ class _StreamReader:
             last and self._is_complete_scan(resumed=resumed),
             self._several_pages,
             iteration.identities,
+            self._refused.take(),
         )
 
     def _is_complete_scan(self, *, resumed: bool) -> bool:
@@ -424,7 +434,7 @@ class _StreamReader:
         if self._stream.expand is not None:
             items = await self._expander.fetch_details(items, turn)
         if self._stream.join:
-            items = await join_records(self._stream.join, items, answered, self._dialogue, turn)
+            items = await self._joiner.join_records(items, answered, turn)
         whole = (item for item in items)
         pieces = (
             item

@@ -49,6 +49,13 @@ RECORDS = _counter(
     "stream",
     "outcome",
 )
+RECORDS_SKIPPED = _counter(
+    "records_skipped",
+    "Listed records whose own request the registry refused, by reason; their documents stay",
+    "connector",
+    "stream",
+    "reason",
+)
 REPEATED_IDS = _counter(
     "repeated_ids",
     "Records whose id stood on an earlier page of the same scan with another content",
@@ -60,6 +67,14 @@ SUPPRESSED = _counter(
     "Records that were served and not kept, because they were erased; counted as deleted too",
     "connector",
     "stream",
+)
+WITHHELD = _counter(
+    "records_withheld",
+    "Valid records that may not be published, by reason, such as not_achieved and no_agreement; "
+    "counted as deleted too",
+    "connector",
+    "stream",
+    "reason",
 )
 CURSOR_TIMESTAMP = _gauge(
     "cursor_timestamp_seconds",

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from lxml import etree
 
-from gateway.errors import RetryLater
+from gateway.errors import RetryLater, StreamError
 
 State = dict[str, Any]
 Expression = Callable[[Any], list[Any]]
 """A compiled expression that takes a document's root and returns the values."""
 
-NO_SUCH_PAGE = frozenset({400, 404, 416, 422})
-"""Statuses with which registries refuse a page after the last one."""
+NO_SUCH_PAGE = frozenset({"HTTP_400", "HTTP_404", "HTTP_416", "HTTP_422", "LIST_MISSING"})
+"""The reasons for which a registry's answer refuses a page after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,14 @@ class PageRequest:
     url: str | None = None
     probe: bool = False
     if_refused: Literal["error", "end", "unproved_end"] = "error"
-    """What one of the statuses :data:`NO_SUCH_PAGE` means as the answer to this request.
+    """What a refusal (:data:`NO_SUCH_PAGE`) means as the answer to this request.
 
     After an unproved end, a complete scan must not delete records.
     """
+
+    def is_end(self, error: StreamError) -> bool:
+        """Return whether this failure says that there is no such page."""
+        return self.if_refused != "error" and error.reason in NO_SUCH_PAGE
 
 
 @dataclass(frozen=True, slots=True)
