@@ -134,7 +134,8 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
         place = outcome.field or outcome.stage
         yield f"{raw.native_id}{kind}: rejected: {outcome.reason} at {place}; {outcome.detail}"
     else:
-        yield f"{raw.native_id}{kind}: withheld: {outcome.reason}"
+        detail = f"; {outcome.detail}" if outcome.detail else ""
+        yield f"{raw.native_id}{kind}: withheld: {outcome.reason}{detail}"
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from gateway.config.expressions.compiler import (
 from gateway.config.rules import MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.explanation_page import _short, format_page, format_value
+from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, describe_achievement
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
@@ -129,8 +130,11 @@ def explain(
     for lookup in lookups:
         table_rows.setdefault(lookup.field, []).append(_row(lookup, tables))
     fields = [
-        _explain_mapped_field(name, rule, emits, record, reader, table_rows)
-        for name, rule in rules.items()
+        *_explain_achievement(stream, raw.kind, emits, outcome),
+        *(
+            _explain_mapped_field(name, rule, emits, record, reader, table_rows)
+            for name, rule in rules.items()
+        ),
     ]
     fields += _explain_derived_fields(record, {field.field for field in fields}, table_rows)
     return Explanation(
@@ -167,6 +171,23 @@ def _outcome(outcome: Outcome, emits: str) -> str:
     if isinstance(outcome, Rejected):
         return f"rejected ({outcome.reason} at {outcome.field or 'the whole record'})"
     return f"not published ({outcome.reason})"
+
+
+def _explain_achievement(
+    stream: Stream, kind: str, emits: str, outcome: Outcome
+) -> Iterator[FieldExplanation]:
+    """Yield whether the record is an award. The value that decides is personal, so it is hidden."""
+    own = (stream.kinds or {}).get(kind)
+    rules = own.achieved if own is not None and own.achieved else stream.achieved
+    if not rules or emits != "credential":
+        return
+    if isinstance(outcome, Withheld) and outcome.reason == NOT_ACHIEVED:
+        value = "no"
+    elif isinstance(outcome, Rejected) and outcome.field == "achieved":
+        value = "not known"
+    else:
+        value = "yes"
+    yield FieldExplanation("achieved", value, personal=False, rule=describe_achievement(rules))
 
 
 class _SourceReader:
@@ -367,7 +388,7 @@ def _notes(outcome: Outcome) -> Iterator[ExplanationNote]:
     if isinstance(outcome, Rejected):
         yield _note(outcome.reason, outcome.field, outcome.detail)
     elif isinstance(outcome, Withheld):
-        yield _note(outcome.reason, "", "")
+        yield _note(outcome.reason, "", outcome.detail)
     else:
         issues: tuple[Issue, ...] = outcome.provenance.issues
         for issue in issues:
@@ -377,5 +398,9 @@ def _notes(outcome: Outcome) -> Iterator[ExplanationNote]:
 def _note(code: str, field: str, message: str) -> ExplanationNote:
     rule = RULES.get(code)
     return ExplanationNote(
-        code, field, message, rule.rule if rule else "", rule.meaning if rule else ""
+        code,
+        field,
+        message,
+        rule.rule if rule else "",
+        rule.meaning if rule else MEANINGS.get(code, ""),
     )

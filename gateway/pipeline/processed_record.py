@@ -26,6 +26,7 @@ class ProcessedRecord:
     stream: str
     outcome: str
     reason: str = ""
+    """Why the record is rejected, or withheld and therefore deleted."""
     field: str = ""
     counts_as_received: bool = False
     """True if an operator caused the record, which no registry sent.
@@ -89,7 +90,9 @@ def count_results(counts: Mapping[CountKey, int]) -> None:
         metrics.RECORDS.labels(connector, stream, outcome).inc(count)
         if counts_as_received:
             metrics.RECEIVED.labels(connector, stream).inc(count)
-        if reason:
+        if reason and outcome == "deleted":
+            metrics.WITHHELD.labels(connector, stream, reason).inc(count)
+        elif reason:
             metrics.REJECTIONS.labels(connector, stream, reason, field).inc(count)
         for code in issues:
             metrics.ISSUES.labels(connector, stream, code).inc(count)

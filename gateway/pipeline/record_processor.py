@@ -108,7 +108,9 @@ class RecordProcessor:
             return self._delete(raw, stream)
         outcome = harmoniser(raw)
         if isinstance(outcome, Withheld):
-            return self._delete(raw, stream)
+            withheld = self._delete(raw, stream)
+            withheld.reason = outcome.reason
+            return withheld
         if isinstance(outcome, Rejected):
             return self._reject(record, raw, outcome, harmoniser.connector.country)
         # 3. Render.

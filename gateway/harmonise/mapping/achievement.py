@@ -21,6 +21,13 @@ from gateway.records import Issue
 
 NOT_ACHIEVED, ACHIEVEMENT_UNKNOWN = "not_achieved", "achievement_unknown"
 PART_NOT_ACHIEVED, PART_ACHIEVEMENT_UNKNOWN = "part_not_achieved", "part_achievement_unknown"
+MEANINGS = {
+    NOT_ACHIEVED: "Nobody achieved this result, or not yet, so it is not published",
+    ACHIEVEMENT_UNKNOWN: "The connector file does not say whether this value is an award",
+    PART_NOT_ACHIEVED: "Nobody achieved this part, or not yet, so it is left out",
+    PART_ACHIEVEMENT_UNKNOWN: "The connector file does not say whether this part was achieved",
+}
+"""The meaning of each code, for explanations."""
 
 
 class Shortfall(NamedTuple):
@@ -62,6 +69,18 @@ def compile_achievement(rule: Achievement, select: Evaluate, nulls: frozenset[st
         return judge_texts(said) if said else otherwise
 
     return judge
+
+
+def describe_achievement(rules: Sequence[Achievement]) -> str:
+    """Return in words when a record is an award."""
+    return "; and ".join(
+        f"always: {rule.always}"
+        if rule.always is not None
+        else f"expected {_describe(rule)}"
+        + (f" (no award: {_alternatives(rule.not_)})" if rule.is_ and rule.not_ else "")
+        + (" (no value: achieved)" if rule.absent == "achieved" else "")
+        for rule in rules
+    )
 
 
 def judge_all(judges: Sequence[Judge]) -> Judge | None:
