@@ -14,7 +14,7 @@ from typing import Any
 from gateway.config.connector import Connector, Soap, Stream
 from gateway.config.expressions.template import BUILT_IN_NAMES, parse_template
 from gateway.config.requests import DECODERS, Request
-from gateway.config.rules import Rules
+from gateway.config.rules import RecordKind, Rules
 from gateway.config.types import Secret
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
@@ -103,6 +103,25 @@ def _stream(
             )
     yield from _placeholders(connector, document, stream, place)
     yield from _check_required_placeholders(document, stream, place)
+    yield from _check_kind_of_credential(document, stream, place)
+
+
+def _check_kind_of_credential(
+    document: YamlDocument, stream: Stream, place: DocumentPath
+) -> Iterator[Finding]:
+    """Yield a warning if no rule fills the kind of a credential, because none is assumed."""
+    kinds = [kind for kind in stream.kinds.values() if not kind.skip] or [RecordKind()]
+    if any(
+        (kind.emits or stream.emits) == "credential" and "kind" not in {*stream.map, *kind.map}
+        for kind in kinds
+    ):
+        yield document.make_finding(
+            "missing-rule",
+            (*place, "map"),
+            "no rule fills kind, and the gateway assumes none; "
+            "write kind: {const: certificate}, or a rule with a table",
+            severity="warning",
+        )
 
 
 def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
+from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
 from gateway.check.scripted_registry import ExchangeFailed, encode_json, run_exchange
 from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.inline_tests import InlineTest
@@ -48,6 +49,7 @@ def findings(
     streams: dict[str, str] = {}
     for name, stream in connector.streams.items():
         accepted: list[tuple[RawRecord, Accepted]] = []
+        tested: list[tuple[RawRecord, InlineTest]] = []
         for index, example in enumerate(stream.tests):
             place: DocumentPath = ("streams", name, "tests", index)
             if example.exchange is not None:
@@ -61,6 +63,7 @@ def findings(
                     )
                 if raw is not None and isinstance(outcome, Accepted):
                     accepted.append((raw, outcome))
+                    tested.append((raw, example))
                 ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
             if shared := next((id_ for id_ in ids if streams.setdefault(id_, name) != name), None):
                 text = (
@@ -73,6 +76,14 @@ def findings(
                     f"{text}. Make the ids differ: id: [\"'{name}'\", EXPR]",
                     severity="warning",
                 )
+        identified = (raw for raw, example in tested if example.native_id is None)
+        for native_id in contradictory_ids(stream, identified):
+            yield document.make_finding(
+                "repeated-id",
+                ("streams", name, "id"),
+                f"in the tests, {describe_contradiction(native_id)}",
+                severity="warning",
+            )
         rejections = [_unpublishable_reason(connector, stream, *pair) for pair in accepted]
         if rejections and all(rejections):
             first = next(rejection for rejection in rejections if rejection is not None)
@@ -360,6 +371,10 @@ def _run_exchange_test(
             "test-failed", (*place, *error.place), f"{example.name}: {error}", key=False
         )
         return
+    for native_id in contradictory_ids(connector.streams[name], raws):
+        yield document.make_finding(
+            "repeated-id", place, f"{example.name}: {describe_contradiction(native_id)}"
+        )
     ids = [raw.native_id for raw in raws]
     if example.expect_records is not None and len(raws) != example.expect_records:
         yield document.make_finding(
