@@ -234,7 +234,7 @@ Words = Annotated[
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 
 
-def _validate_registry_url(url: str) -> str:
+def validate_registry_url(url: str) -> str:
     """Return the URL, or raise an error when it is not safe for personal data and passwords.
 
     The host must be the one that a reader of the file sees. A URL that crosses a network needs
@@ -266,14 +266,18 @@ def _validate_registry_url(url: str) -> str:
             "this address is not a registry's, because it is link-local, unspecified or multicast; "
             "write the registry's own"
         )
-    if parts.scheme == "http" and not (
-        host == "localhost" or (address is not None and address.is_loopback)
-    ):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(
             "http is not encrypted; write https, "
             "or reach the registry through a proxy on this machine (http://127.0.0.1)"
         )
     return url
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name is this machine, so that no network can read the requests."""
+    address = _parse_ip_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _parse_ip_address(host: str) -> IPv4Address | IPv6Address | None:
@@ -295,7 +299,7 @@ HttpUrl = Annotated[
         r"^https?://[^\s]+$",
         "an address begins with https:// and has no blank, such as https://registry.example/api",
     ),
-    AfterValidator(_validate_registry_url),
+    AfterValidator(validate_registry_url),
 ]
 CountryCode = Annotated[
     str,

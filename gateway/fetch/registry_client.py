@@ -10,7 +10,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from datetime import time as clock_time
 from pathlib import Path
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from gateway.config import connection as language
@@ -24,6 +23,7 @@ from gateway.fetch.http.login import LoginAuth
 from gateway.fetch.http.rate_limiter import QuietHours
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
 from gateway.fetch.http.transport import Connection, RegistryLimits, Transport, origin
+from gateway.fetch.safe_links import host_origin, safe_url
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.secrets import text_secret as secret_text
 from gateway.fetch.soap.envelope import Wsdl
@@ -56,7 +56,7 @@ class RegistryClient(Transport):
         hosts = (
             set()
             if isinstance(block, Push)
-            else {origin(self.base), *(_host_origin(host, self.base) for host in block.hosts)}
+            else {origin(self.base), *(host_origin(host, self.base) for host in block.hosts)}
         )
         super().__init__(
             connector.connector, limits_from_config(block.limits), Connection(), hosts, now=now
@@ -81,6 +81,13 @@ class RegistryClient(Transport):
         if name not in self._institution_connections:
             self._institution_connections[name] = self.connection_for(auth, tls_config)
         return self._institution_connections[name]
+
+    def safe_url(self, url: str, base: str, where: str) -> str:
+        """Return the address to call for a URL that can come from a reply.
+
+        Raise ``CURSOR_FOREIGN`` when it leads to a host that the connector does not name.
+        """
+        return safe_url(url, self._hosts, base, where)
 
     def wsdl(self, folder: Path, block: Soap) -> Wsdl:
         """Return the WSDL of the connector; the client loads it once."""
@@ -197,10 +204,6 @@ def _url_for_environment(connector: str, url: language.UrlsByEnvironment, stage:
             "add it or set GATEWAY_STAGE=production",
         )
     return stage_url
-
-
-def _host_origin(host: str, base: str) -> str:
-    return origin(host if "://" in host else f"{urlsplit(base).scheme}://{host}")
 
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from gateway.fetch.http.request_reply import (
 )
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient, origin
+from gateway.fetch.safe_links import host_origin, safe_url
 from gateway.fetch.soap import envelope, xml_signature
 from gateway.fetch.soap.ws_security import WsSecurity
 from gateway.fetch.xml_parser import RecordPath
@@ -117,7 +118,9 @@ class RequestRunner:
             built, attempt.message_id = self._build_request(
                 request, {**self._default_values(), **values}, template_filler, address
             )
-            return built if url is None else request_builder.follow_link(built, url)
+            if url is not None:
+                built = request_builder.follow_link(built, url)
+            return replace(built, url=self.client.safe_url(built.url, address, self.log_prefix))
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
             attempt.reading = attempt.failure = attempt.fault = None
@@ -138,13 +141,16 @@ class RequestRunner:
 
         The client follows one redirect to a host that the connector names, without credentials.
         """
+        base = self.client.base
         trusted_origins = {
-            origin(self.client.base),
-            *(origin(_with_scheme(host, self.client.base)) for host in self.protocol.hosts),
+            origin(base),
+            *(host_origin(host, base) for host in self.protocol.hosts),
         }
-        allowed = {origin(_with_scheme(host, self.client.base)) for host in hosts}
+        allowed = {host_origin(host, base) for host in hosts}
         for allowed_origin in allowed:
             self.client.allow_origin(allowed_origin)
+        trusted = trusted_origins | allowed
+        url = safe_url(url, trusted, base, self.log_prefix)
         call = RegistryRequest(
             "GET", url, label="download", authenticated=origin(url) in trusted_origins
         )
@@ -152,13 +158,9 @@ class RequestRunner:
         redirected: list[str] = []
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
-            target = urljoin(reply.url, reply.headers.get("location", ""))
-            if (
-                reply.status // 100 == REDIRECT_CLASS
-                and origin(target) in trusted_origins | allowed
-                and not redirected
-            ):
-                redirected.append(target)
+            if reply.status // 100 == REDIRECT_CLASS and not redirected:
+                target = urljoin(reply.url, reply.headers.get("location", ""))
+                redirected.append(safe_url(target, trusted, base, self.log_prefix))
                 return ReplyVerdict("empty")
             return classify_by_status(reply)
 
@@ -441,7 +443,3 @@ class RequestRunner:
 
 def _status_matches(wanted: int | str, status: int) -> bool:
     return status == wanted if isinstance(wanted, int) else f"{status // 100}xx" == wanted
-
-
-def _with_scheme(host: str, base: str) -> str:
-    return host if "://" in host else f"{base.partition('://')[0]}://{host}"
