@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.check import (
+    achievements,
     compile_check,
     references,
     run_tests,
@@ -50,6 +51,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += run_tests.findings(sound, document, tables)
+        all_findings += achievements.findings(connector, document)
         if not _errors(all_findings):
             all_findings += unmapped_fields.findings(connector, document, tables)
     unique = {

@@ -61,7 +61,7 @@ class InlineTest(ConfigModel, title="Example"):
     expect_some: dict[str, Any] | None = Field(None, description="Part of the expected record")
     expect_rejected: ExpectRejected | None = Field(None, description="The expected rejection")
     expect_withheld: str | None = Field(
-        None, description="Reason for publishing nothing: deleted or no_agreement"
+        None, description="Reason for publishing nothing: deleted, not_achieved or no_agreement"
     )
     since: Moment | None = Field(None, description="Exchange: the value of {since}")
     until: Moment | None = Field(None, description="Exchange: the value of {until}")
