@@ -248,8 +248,10 @@ def _connector_yaml(answers: ScaffoldAnswers) -> str:
         *(["    decode: xml"] if kind == "xml" and protocol != "soap" else []),
         f"    records: {json.dumps(records, ensure_ascii=False)}   # TODO guessed",
         f"    id: {json.dumps(identifier, ensure_ascii=False)}   # TODO guessed",
-        "    # TODO achieved: for credential, the records that are awards: "
-        "{path: STATUS, is: [passed], not: [failed]}",
+        (
+            "    # TODO achieved: for credential, the records that are awards: "
+            "{path: STATUS, is: [passed], not: [failed]}"
+        ),
         "    map:",
         *titles[1:],
         *(
