@@ -296,12 +296,7 @@ class RequestRunner:
         self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
     ) -> DecodedReply:
         reader = DecodeChain(
-            decode_steps
-            or (
-                ("xml",)
-                if isinstance(self.protocol, Soap) and reply.media_type != "multipart/related"
-                else ()
-            ),
+            decode_steps or (("xml",) if isinstance(self.protocol, Soap) else ()),
             self.expressions,
             self.protocol.limits.max_decoded,
             self.log_prefix,

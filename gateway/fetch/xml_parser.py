@@ -19,68 +19,26 @@ from typing import IO, Any, cast
 from lxml import etree
 
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch import charset
 from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
 _DOCTYPE = b"<!DOCTYPE"
-_ALLOWED = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"}
-_DECLARED = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
-_BOM_NAMES = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_ENCODING_ERRORS = {
+    etree.ErrorTypes.ERR_UNKNOWN_ENCODING,
+    etree.ErrorTypes.ERR_UNSUPPORTED_ENCODING,
+    etree.ErrorTypes.ERR_INVALID_ENCODING,
+    etree.ErrorTypes.I18N_CONV_FAILED,
+}
 
 
 TRUSTED_PARSER = etree.XMLParser(
     resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
 )
 """A parser for documents that this module parsed and wrote itself."""
-
-
-def charset(
-    head: bytes, transport: str | None, configured: str | None = None, *, xml: bool = False
-) -> str:
-    """Return the encoding of a body; raise ``ENCODING`` or ``ENCODING_CONFLICT`` if unsure.
-
-    The connector's ``charset`` wins. Otherwise byte order mark, transport and XML declaration must
-    agree.
-    """
-    if configured:
-        return _accepted_charset(configured)
-    mark = next((name for bom, name in _BOM_NAMES if head.startswith(bom)), None)
-    declared = _DECLARED.search(head[:512]) if xml else None
-    names = [
-        _accepted_charset(name)
-        for name in (mark, transport, declared and declared[1].decode("ascii"))
-        if name
-    ]
-    distinct = {"utf-8" if name == "ascii" else name for name in names}
-    if len(distinct) > 1:
-        raise StreamHalted(
-            "ENCODING_CONFLICT",
-            f"the reply names several charsets ({', '.join(sorted(distinct))}); "
-            "set `charset:` to the true one",
-        )
-    return distinct.pop() if distinct else "utf-8"
-
-
-def _accepted_charset(name: str) -> str:
-    try:
-        codec = codecs.lookup(name).name
-    except LookupError:
-        codec = ""
-    if codec not in _ALLOWED:
-        raise StreamHalted(
-            "ENCODING",
-            f"the charset {name[:20]!r} is not accepted; "
-            "expected UTF-8, ISO-8859-1, ISO-8859-15 or windows-1252",
-        )
-    return codec
 
 
 def reject_empty_or_html(body: ReplyBody, where: str) -> None:
@@ -185,14 +143,21 @@ def _parse(
     where: str,
 ) -> tuple[etree._Element, StreamedRecords]:
     reject_empty_or_html(body, where)
+    encoding = charset.xml_encoding(body.head(), transport, configured, where)
+    if not encoding.is_utf8:
+        # The checks below search for ASCII bytes, so that they need a document in UTF-8.
+        converted = charset.converted_to_utf8(body, encoding, where)
+        try:
+            return _parse(converted, place, transport=None, configured="utf-8", where=where)
+        finally:
+            converted.close()
     head = body.head(65_536)
-    name = charset(head, transport, configured, xml=True)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
     checks_elements = not _needs_no_element_checks(body)
     parser = etree.XMLPullParser(
         events=("start", "end") if checks_elements else ("end",) if place else (),
         tag=place.path[-1] if place and not checks_elements else None,
-        encoding=name,
+        encoding="utf-8",
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -310,11 +275,11 @@ def _refuse_doctype(prolog: bytes, where: str) -> None:
 def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Exception:
     line, column = error.position
     text = str(error).lower()
-    if "encoding" in text or "utf-8" in text:
+    if getattr(error, "code", None) in _ENCODING_ERRORS:
         return StreamHalted(
             "ENCODING",
-            f"{where}: bytes at line {line}, column {column} are not valid in the charset; "
-            "set `charset:` to the true one",
+            f"{where}: bytes at line {line}, column {column} are not valid UTF-8; "
+            "name the right charset in the connector: `decode: [{xml: {encoding: NAME}}]`",
         )
     if "depth" in text:
         return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")

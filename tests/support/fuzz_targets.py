@@ -29,9 +29,8 @@ from gateway.config.yaml.document import MAX_DEPTH, parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch import xml_parser
 from gateway.fetch.decode import formats as decoding
-from gateway.fetch.decode.chain import select_mime_part
+from gateway.fetch.decode.multipart import read_multipart
 from gateway.fetch.http.body import ReplyBody
-from gateway.fetch.http.request_reply import RegistryReply
 from gateway.fetch.record_selector import parse_timestamp
 from gateway.harmonise.values import casts as casting
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
@@ -79,14 +78,8 @@ def decode(data: bytes) -> None:
         elif kind == 6:
             decoding.decode_base64(body, LIMIT, "x")
         else:
-            select_mime_part(
-                body,
-                RegistryReply(
-                    200, {"content-type": 'multipart/related; boundary="b"'}, body, "http://x"
-                ),
-                None,
-                "x",
-            )
+            message = read_multipart(body, 'multipart/related; boundary="b"', "x")
+            assert message.root in message.parts
 
 
 def depth(root: etree._Element) -> int:

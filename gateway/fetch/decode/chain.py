@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from lxml import etree
@@ -15,10 +13,11 @@ from lxml import etree
 from gateway.config.requests import DECODERS, Decode, Decoder
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
-from gateway.fetch.decode import formats
+from gateway.fetch.decode import formats, multipart
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
+from gateway.fetch.decode.multipart import Multipart
 from gateway.fetch.http.body import ReplyBody
-from gateway.fetch.http.request_reply import RegistryReply
+from gateway.fetch.http.request_reply import RegistryReply, charset_of, media_type_of
 from gateway.fetch.soap import envelope
 
 CompileExpression = Callable[[str, str], Callable[..., list[Any]]]
@@ -29,18 +28,35 @@ STREAMING_THRESHOLD_BYTES = 8_000_000
 
 A document of this size needs hundreds of megabytes as a tree.
 """
-MAX_PARTS = 1_000
 _ATOM = "{http://www.w3.org/2005/Atom}"
+_MULTIPART = "multipart/related"
+_DECLARED_ENCODING = re.compile(rb"""(\A\s*<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"'>]*["']""")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class DecodeInput:
-    """The input of one step: bytes or a document, and the name of its file."""
+    """The input of one step: bytes or a document, and what is known about it.
+
+    ``charset`` is the charset that the HTTP or MIME header gives to the bytes. ``is_text`` marks
+    the characters of a decoded document. They are in UTF-8, whatever they say about an encoding.
+    """
 
     body: ReplyBody | None = None
     document: DecodedDocument | None = None
     name: str = ""
-    parts: dict[str, bytes] = field(default_factory=dict)
+    content_type: str = ""
+    charset: str | None = None
+    is_text: bool = False
+    message: Multipart = field(default_factory=Multipart)
+
+    def with_body(self, body: ReplyBody, **changes: Any) -> DecodeInput:
+        """Return an input of other bytes, which no header describes."""
+        fresh: dict[str, Any] = {"document": None, "charset": None, "is_text": False}
+        return replace(self, body=body, **(fresh | changes))
+
+    def with_document(self, document: DecodedDocument) -> DecodeInput:
+        """Return an input that a step has decoded."""
+        return replace(self, body=None, document=document)
 
 
 @dataclass(slots=True)
@@ -78,166 +94,194 @@ class DecodeChain:
         Raise :class:`~gateway.errors.StreamError` with a stable reason when a step fails.
         """
         reading = DecodedReply([])
-        steps = list(self.chain) or [step_for_media_type(reply)]
-        sources = [DecodeInput(body=reply.body)]
+        content_type = reply.content_type
+        sources = [DecodeInput(reply.body, None, "", content_type, charset_of(content_type))]
+        steps = list(self.chain)
+        if media_type_of(content_type) == _MULTIPART and steps and _step_name(steps[0]) != "mime":
+            sources = [self._root_part(sources[0], None)]
         position = 0
         while position < len(steps):
             step = steps[position]
             position += 1
             patterns: list[str] = []
-            if _step_name(step) in {"zip", "mime"}:
-                while (
-                    position < len(steps)
-                    and isinstance(steps[position], str)
-                    and steps[position] not in DECODERS
-                ):
-                    patterns.append(cast("str", steps[position]))
-                    position += 1
-                    if _step_name(step) == "mime":
-                        break
+            while position < len(steps) and _takes_pattern(step, patterns, steps[position]):
+                patterns.append(cast("str", steps[position]))
+                position += 1
             sources = [
                 result
                 for source in sources
-                for result in self._step(step, patterns, source, reply, reading)
+                for result in self._step(step, patterns, source, reading)
             ]
-        reading.documents = [self._document(source, reply, reading) for source in sources]
+        reading.documents = [self._final_document(source, reading) for source in sources]
         return reading
 
-    def _document(
-        self, source: DecodeInput, reply: RegistryReply, reading: DecodedReply
-    ) -> DecodedDocument:
-        if source.document is None:
-            source = next(iter(self._step(step_for_media_type(reply), [], source, reply, reading)))
-        if source.document is None:
-            raise AssertionError
+    def _final_document(self, source: DecodeInput, reading: DecodedReply) -> DecodedDocument:
+        document = self._document(source, reading)
+        if len(source.message.parts) > 1 and document.kind == "xml":
+            multipart.name_attachments_by_content(document.root, source.message)
+        return document
+
+    def _document(self, source: DecodeInput, reading: DecodedReply) -> DecodedDocument:
+        """Return the document of an input, which is decoded by its media type if necessary."""
+        while source.document is None:
+            step = _step_for_input(source)
+            source = next(iter(self._step(step, [], source, reading)))
         return source.document
 
     def _step(
-        self,
-        step: str | Decoder,
-        patterns: list[str],
-        source: DecodeInput,
-        reply: RegistryReply,
-        reading: DecodedReply,
+        self, step: str | Decoder, patterns: list[str], source: DecodeInput, reading: DecodedReply
     ) -> Iterator[DecodeInput]:
         word, options = _step_name(step), step if isinstance(step, Decoder) else None
         if word is None:
-            yield from self._expression(str(step), source, reply, reading)
+            yield from self._expression(str(step), source, reading)
             return
-        body = _input_bytes(source, word, self.where)
+        source = self._with_bytes(source, word)
+        body = cast("ReplyBody", source.body)
         if word == "base64":
-            yield DecodeInput(formats.decode_base64(body, self.limit, self.where), name=source.name)
+            yield source.with_body(formats.decode_base64(body, self.limit, self.where))
         elif word == "gzip":
-            yield DecodeInput(formats.gunzip(body, self.limit, self.where), name=source.name)
+            yield source.with_body(formats.gunzip(body, self.limit, self.where))
         elif word == "zip":
+            names = options.zip.encoding if options and options.zip else None
             for name, file in formats.unzip(
-                body, tuple(patterns) or ("*",), self.limit, self.where
+                body, tuple(patterns) or ("*",), self.limit, self.where, names
             ):
-                yield DecodeInput(file, name=name)
+                yield source.with_body(file, name=name)
         elif word == "mime":
-            yield select_mime_part(body, reply, patterns[0] if patterns else None, self.where)
+            yield self._root_part(source, patterns[0] if patterns else None)
         elif word == "signed":
-            yield self._signed(body, options, source, reading)
+            yield self._signed(source, options, reading)
         else:
-            yield DecodeInput(
-                document=self._parse(step, body, reply, reading, source.name), name=source.name
+            yield source.with_document(self._parse(step, source, reading))
+
+    def _root_part(self, source: DecodeInput, wanted: str | None) -> DecodeInput:
+        """Return the root part of a multipart message, or the part with a wanted Content-ID."""
+        body = cast("ReplyBody", source.body)
+        message = multipart.read_multipart(body, source.content_type, self.where)
+        root = message.root if wanted is None else message.matching(wanted, self.where)
+        return self._part(replace(source, message=message), cast("multipart.Part", root))
+
+    def _part(self, source: DecodeInput, part: multipart.Part) -> DecodeInput:
+        return source.with_body(
+            ReplyBody.from_bytes(part.data),
+            content_type=part.content_type,
+            charset=charset_of(part.content_type),
+        )
+
+    def _with_bytes(self, source: DecodeInput, word: str) -> DecodeInput:
+        """Return an input as bytes, for a step that needs them."""
+        if source.body is not None:
+            return source
+        document = source.document
+        if document is None or document.kind != "xml":
+            raise StreamHalted(
+                "DECODE_ORDER",
+                f"{self.where}: decode step {word!r} needs bytes or text, "
+                "and the step before it gave a JSON value",
             )
+        root = document.root
+        if source.message.parts and (reference := multipart.attachment_reference(root)):
+            return self._attachment(source, reference)
+        if len(root) == 0:
+            return source.with_body(formats.body_from_text(root.text or ""), is_text=True)
+        return source.with_body(ReplyBody.from_bytes(formats.element_bytes(root)))
+
+    def _attachment(self, source: DecodeInput, reference: str) -> DecodeInput:
+        return self._part(
+            source, multipart.require_attachment(source.message, reference, self.where)
+        )
 
     def _parse(
-        self,
-        step: str | Decoder,
-        body: ReplyBody,
-        reply: RegistryReply,
-        reading: DecodedReply,
-        name: str,
+        self, step: str | Decoder, source: DecodeInput, reading: DecodedReply
     ) -> DecodedDocument:
         word, options = _step_name(step), step if isinstance(step, Decoder) else None
-        transport = reply.charset if body is reply.body else None
+        body = cast("ReplyBody", source.body)
+        configured = "utf-8" if source.is_text else _configured_encoding(options)
         if word == "json":
             chosen = options.json_ if options else None
-            configured = (
-                chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
-            )
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
             root = formats.read_json(
-                body, self.where, transport=transport, configured=configured, **how
+                body, self.where, transport=source.charset, configured=configured, **how
             )
-            return DecodedDocument("json", root, name)
+            return DecodedDocument("json", root, source.name)
         if word == "csv":
-            return DecodedDocument(
-                "csv", list(formats.read_csv(body, _table(options), self.where)), name
-            )
-        chosen_xml = options.xml if options else None
-        configured = (
-            chosen_xml.encoding
-            if chosen_xml and "encoding" in chosen_xml.model_fields_set
-            else None
-        )
+            table = _table(options, configured)
+            rows = formats.read_csv(body, table, self.where, transport=source.charset)
+            return DecodedDocument("csv", list(rows), source.name)
+        return self._parse_xml(str(word), configured, source, reading)
+
+    def _parse_xml(
+        self, word: str, configured: str | None, source: DecodeInput, reading: DecodedReply
+    ) -> DecodedDocument:
+        body = cast("ReplyBody", source.body)
         if self.record_path is not None and body.size > STREAMING_THRESHOLD_BYTES:
             skeleton, records = xml_parser.stream_records(
-                body, self.record_path, transport=transport, configured=configured, where=self.where
+                body,
+                self.record_path,
+                transport=source.charset,
+                configured=configured,
+                where=self.where,
             )
             if not records.has_nested_records:
                 reading.envelope = skeleton
-                return DecodedDocument("xml", skeleton, name, records)
-        root = xml_parser.parse(body, transport=transport, configured=configured, where=self.where)
+                return DecodedDocument("xml", skeleton, source.name, records)
+        root = xml_parser.parse(
+            body, transport=source.charset, configured=configured, where=self.where
+        )
         if reading.envelope is None:
             if self.verify_envelope is not None and envelope.is_envelope(root):
                 root = self.verify_envelope(root)
             reading.envelope = root
         if word == "atom":
             sort_oldest_first(root, self.where)
-        return DecodedDocument("xml", root, name)
+        return DecodedDocument("xml", root, source.name)
 
     def _expression(
-        self, text: str, source: DecodeInput, reply: RegistryReply, reading: DecodedReply
+        self, text: str, source: DecodeInput, reading: DecodedReply
     ) -> Iterator[DecodeInput]:
-        document = self._document(source, reply, reading)
+        document = self._document(source, reading)
+        # Neither the media type nor the charset of the reply describes a value inside it.
+        inner = replace(source, body=None, document=None, content_type="", charset=None)
         for value in self.compile(document.kind, text)(document.root, {}):
             if etree.iselement(value):
-                yield DecodeInput(
-                    document=DecodedDocument("xml", value, source.name),
-                    name=source.name,
-                    parts=source.parts,
-                )
-            elif isinstance(value, str) and value.startswith("cid:") and source.parts:
-                yield DecodeInput(
-                    ReplyBody.from_bytes(_attachment(source.parts, value[4:], self.where)),
-                    name=source.name,
-                )
+                yield inner.with_document(DecodedDocument("xml", value, source.name))
+            elif reference := multipart.attachment_reference(value):
+                yield self._attachment(inner, reference)
             elif isinstance(value, str):
-                yield DecodeInput(formats.body_from_text(value), name=source.name)
+                yield inner.with_body(formats.body_from_text(value), is_text=True)
             else:
-                yield DecodeInput(
-                    document=DecodedDocument(document.kind, value, source.name), name=source.name
-                )
+                yield inner.with_document(DecodedDocument(document.kind, value, source.name))
 
     def _signed(
-        self, body: ReplyBody, options: Decoder | None, source: DecodeInput, reading: DecodedReply
+        self, source: DecodeInput, options: Decoder | None, reading: DecodedReply
     ) -> DecodeInput:
         if self.verify is None:
             raise StreamHalted(
                 "SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured"
             )
-        original = body.read()
-        verified = self.verify(original, options)
+        original = cast("ReplyBody", source.body).read()
+        document = _DECLARED_ENCODING.sub(rb"\1", original) if source.is_text else original
+        verified = self.verify(document, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
-        return DecodeInput(ReplyBody.from_bytes(verified), name=source.name)
+        return source.with_body(ReplyBody.from_bytes(verified))
 
 
-def step_for_media_type(reply: RegistryReply) -> str:
-    """Return the decode step for a reply, from its media type or else its first character."""
-    kind = reply.media_type
+def step_for_media_type(kind: str, body: ReplyBody) -> str:
+    """Return the decode step for bytes, from their media type or else their first character."""
     if kind == "application/json" or kind.endswith("+json"):
         return "json"
     if kind in {"application/xml", "text/xml"} or kind.endswith("+xml"):
         return "xml"
     if kind == "text/csv":
         return "csv"
-    if kind == "multipart/related":
+    if kind == _MULTIPART:
         return "mime"
-    head = reply.body.head(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = body.head(64).lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
     return "xml" if head.startswith(b"<") else "json"
+
+
+def _step_for_input(source: DecodeInput) -> str:
+    return step_for_media_type(media_type_of(source.content_type), cast("ReplyBody", source.body))
 
 
 def _step_name(step: str | Decoder) -> str | None:
@@ -246,27 +290,27 @@ def _step_name(step: str | Decoder) -> str | None:
     return step if step in DECODERS else None
 
 
-def _input_bytes(source: DecodeInput, word: str, where: str) -> ReplyBody:
-    if source.body is not None:
-        return source.body
-    document = source.document
-    if document is None or document.kind != "xml":
-        raise StreamHalted(
-            "DECODE_ORDER",
-            f"{where}: decode step {word!r} needs bytes or text, "
-            "and the step before it gave a JSON value",
-        )
-    if len(document.root) == 0:
-        return formats.body_from_text(document.root.text or "")
-    return ReplyBody.from_bytes(formats.element_bytes(document.root))
+def _takes_pattern(step: str | Decoder, patterns: list[str], following: str | Decoder) -> bool:
+    """Return whether a step takes the following text as the name of a file or of a part."""
+    if not isinstance(following, str) or following in DECODERS:
+        return False
+    if _step_name(step) == "mime":
+        return not patterns and not following.startswith(("/", "(", "."))
+    return _step_name(step) == "zip"
 
 
-def _table(options: Decoder | None) -> CsvFormat:
+def _configured_encoding(options: Decoder | None) -> str | None:
+    """Return the encoding that the connector names for a document."""
+    chosen = options and (options.json_ or options.csv or options.xml)
+    return chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
+
+
+def _table(options: Decoder | None, encoding: str | None) -> CsvFormat:
     chosen = options.csv if options else None
     if chosen is None:
-        return CsvFormat()
+        return CsvFormat(charset=encoding)
     columns = tuple(chosen.header) if isinstance(chosen.header, list | tuple) else ()
-    return CsvFormat(chosen.separator, chosen.quote, chosen.encoding, columns)
+    return CsvFormat(chosen.separator, chosen.quote, encoding, columns)
 
 
 def sort_oldest_first(feed: etree._Element, where: str) -> None:
@@ -292,43 +336,3 @@ def _parse_updated(text: str | None) -> datetime:
     except ValueError:
         raise StreamHalted("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def select_mime_part(
-    body: ReplyBody, reply: RegistryReply, wanted: str | None, where: str
-) -> DecodeInput:
-    """Return one part of a multipart message, together with all parts by Content-ID.
-
-    The part is the one whose Content-ID matches ``wanted``, or else the root part. Raise ``MIME``
-    or ``LIMIT_PARTS``.
-    """
-    data = body.read()
-    if data.count(b"\n--") > MAX_PARTS:
-        raise StreamHalted(
-            "LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts"
-        )
-    head = f"Content-Type: {reply.headers.get('content-type', '')}\r\n\r\n".encode(
-        "latin-1", "replace"
-    )
-    message = email.message_from_bytes(head + data, policy=email.policy.HTTP)
-    if not message.is_multipart() or message.defects:
-        raise RetryLater("MIME", f"{where}: the multipart message is not complete")
-    parts: dict[str, bytes] = {}
-    for number, piece in enumerate(cast("Sequence[Any]", message.get_payload())):
-        name = str(piece.get("Content-ID") or number).strip("<> ")
-        parts[name] = piece.get_payload(decode=True) or b""
-    if not parts:
-        raise RetryLater("MIME", f"{where}: the multipart message has no parts")
-    start = str(message.get_param("start") or next(iter(parts))).strip("<> ")
-    if wanted is not None:
-        start = next(
-            (name for name in parts if fnmatchcase(name, wanted.removeprefix("cid:"))),
-            start if start == wanted else "",
-        )
-    return DecodeInput(ReplyBody.from_bytes(_attachment(parts, start, where)), parts=parts)
-
-
-def _attachment(parts: dict[str, bytes], name: str, where: str) -> bytes:
-    if name not in parts:
-        raise RetryLater("MIME", f"{where}: the message refers to an attachment that is not in it")
-    return parts[name]

@@ -17,6 +17,7 @@ import lzma
 import math
 import re
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from lxml import etree
 
 from gateway.config.expressions.strict_json import JsonRefused, load_json
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import xml_parser
+from gateway.fetch import charset, xml_parser
 from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
 
 MAX_ENTRIES = 10_000
@@ -66,6 +67,8 @@ class DecodedDocument:
     name: str = ""
     streamed_records: xml_parser.StreamedRecords | None = None
     """The records of a large document; ``root`` then holds the document without them."""
+    columns: tuple[str, ...] = ()
+    """The column names of a table, also when it has no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +117,33 @@ def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
 
 
 def unzip(
-    body: ReplyBody, patterns: tuple[str, ...], limit: int, where: str
+    body: ReplyBody,
+    patterns: tuple[str, ...],
+    limit: int,
+    where: str,
+    names_encoding: str | None = None,
 ) -> Iterator[tuple[str, ReplyBody]]:
     """Yield the files of a ZIP archive whose names match a pattern, in the order of the archive.
+
+    ``names_encoding`` is the encoding of names that the archive does not mark as UTF-8.
 
     No file is written to disk under its name in the archive. Raise ``FILE_MISSING`` when a pattern
     matches no file, because an incomplete export must not pass for an empty one.
     """
     if not body.size:
         raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content")
-    body.head(1)
+    codec = (
+        charset.configured_encoding(b"", names_encoding, where).codec if names_encoding else None
+    )
     body.file.seek(0)
     try:
-        archive = zipfile.ZipFile(body.file)
+        archive = zipfile.ZipFile(body.file, metadata_encoding=codec)
+    except UnicodeDecodeError:
+        raise StreamHalted(
+            "ENCODING",
+            f"{where}: a file name in the archive is not valid {codec}; "
+            "correct `encoding:` of the zip step",
+        ) from None
     except _DAMAGED:
         xml_parser.reject_empty_or_html(body, where)
         raise RetryLater(
@@ -166,6 +183,8 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where
 
 
 def _matches(name: str, pattern: str) -> bool:
+    # Some archivers write an accent as a character of its own.
+    name, pattern = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", pattern)
     base = name.rsplit("/", 1)[-1]
     return not base.startswith(".") and (
         fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern)
@@ -186,8 +205,9 @@ def read_json(
 ) -> Any:
     """Return the JSON value of a body, or the list of its values when ``lines`` is set.
 
-    With ``lines``, each line holds one value. The charset is UTF-8 unless the reply or the
-    connector names another. Duplicate keys, NaN, infinity and trailing data raise an error.
+    With ``lines``, each line holds one value. The charset is UTF-8 unless the connector names
+    another (``configured``); ``transport``, the charset of the HTTP header, only explains bytes
+    that are not UTF-8. Duplicate keys, NaN, infinity and trailing data raise an error.
     """
     xml_parser.reject_empty_or_html(body, where)
     if lines and not body.is_complete:
@@ -196,19 +216,26 @@ def read_json(
             f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)",
         )
     data = body.read()
-    name = xml_parser.charset(data[:4], transport, configured)
-    if name == "utf-8" and not comments and not lines and (value := _decode_fast(data)) is not None:
+    encoding = charset.json_encoding(data[: charset.HEAD_BYTES], configured, where)
+    if (
+        encoding.is_utf8
+        and not comments
+        and not lines
+        and (value := _decode_fast(data)) is not None
+    ):
         return value
     try:
-        text = data.decode("utf-8-sig" if name == "utf-8" else name)
+        text = data[encoding.mark_size :].decode(encoding.codec)
     except UnicodeDecodeError as error:
-        if not body.is_complete:
-            raise RetryLater(
-                "INCOMPLETE_BODY", f"{where}: the JSON stops inside a character"
-            ) from None
-        raise StreamHalted(
-            "ENCODING",
-            f"{where}: byte {error.start} is not valid {name}; set `charset:` to the true one",
+        named = charset.claimed_charset(transport)
+        hint = named and (
+            f"the reply names the charset {named!r}, which has no meaning for JSON; if it is "
+            f"right, write `decode: [{{json: {{encoding: {named}}}}}]`"
+        )
+        at = encoding.mark_size + error.start
+        is_end = error.end >= len(data) - encoding.mark_size
+        raise charset.invalid_bytes(
+            body, encoding.codec, at, where, is_end=is_end, hint=hint
         ) from None
     text = _COMMENT.sub("", text) if comments else text
     if lines:
@@ -283,7 +310,8 @@ def read_csv(
     """Yield each row as an object, keyed by column name.
 
     A row of the wrong length gets the key ``_malformed``. The pipeline later rejects that row
-    alone. Raise ``CSV_HEADER``, ``CSV_MALFORMED``, ``ENCODING`` or ``INCOMPLETE_BODY``.
+    alone. :func:`gateway.fetch.charset.csv_encoding` chooses the encoding. Raise ``CSV_HEADER``,
+    ``CSV_MALFORMED``, ``ENCODING``, ``ENCODING_CONFLICT`` or ``INCOMPLETE_BODY``.
     """
     xml_parser.reject_empty_or_html(body, where)
     if not body.is_complete:
@@ -291,12 +319,10 @@ def read_csv(
             "INCOMPLETE_BODY",
             f"{where}: nothing proves that the CSV is complete (no Content-Length, not chunked)",
         )
-    name = xml_parser.charset(body.head(4), transport, table.charset)
-    body.file.seek(0)
+    encoding = charset.csv_encoding(body, transport, table.charset, where)
+    body.file.seek(encoding.mark_size)
     lines = io.TextIOWrapper(
-        io.BufferedReader(_NonClosingReader(body)),
-        encoding="utf-8-sig" if name == "utf-8" else name,
-        newline="",
+        io.BufferedReader(_NonClosingReader(body)), encoding=encoding.codec, newline=""
     )
     csv.field_size_limit(MAX_CSV_CELL)
     rows = csv.reader(
@@ -328,8 +354,8 @@ def read_csv(
     except UnicodeDecodeError:
         raise StreamHalted(
             "ENCODING",
-            f"{where}: bytes near line {rows.line_num} are not valid {name}; "
-            "set `charset:` to the true one",
+            f"{where}: bytes near line {rows.line_num} are not valid {encoding.codec}; "
+            "name the right charset in the connector: `decode: [{csv: {encoding: NAME}}]`",
         ) from None
 
 

@@ -50,15 +50,35 @@ class RegistryReply:
     @property
     def media_type(self) -> str:
         """The media type in lower case, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type_of(self.content_type)
+
+    @property
+    def content_type(self) -> str:
+        """The ``Content-Type`` header, or an empty text."""
+        return self.headers.get("content-type", "")
 
     @property
     def charset(self) -> str | None:
         """The charset from the ``Content-Type`` header, or ``None``."""
-        message = Message()
-        message["content-type"] = self.headers.get("content-type", "")
-        charset = message.get_param("charset")
-        return charset.strip().lower() if isinstance(charset, str) else None
+        return charset_of(self.content_type)
+
+
+def media_type_of(content_type: str) -> str:
+    """Return the media type of a ``Content-Type`` in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def charset_of(content_type: str) -> str | None:
+    """Return the charset of a ``Content-Type`` in lower case, or ``None``."""
+    return content_type_parameter(content_type, "charset").strip("'\" ").lower() or None
+
+
+def content_type_parameter(content_type: str, name: str) -> str:
+    """Return a parameter of a ``Content-Type`` without its quotes, or an empty text."""
+    message = Message()
+    message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
+    value = message.get_param(name)
+    return value.strip() if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
