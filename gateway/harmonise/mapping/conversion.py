@@ -110,7 +110,7 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
         if cast is not None or pseudonymise is not None:
             return Conversion(convert)
         return Conversion(lookup.cached(convert), converted_codes=lookup.converted_codes)
-    if pseudonymise is not None and target.value_type == "text" and not target.cast:
+    if pseudonymise is not None and target.value_type == "text" and _holds_any_text(target):
         to_target_type = _identity  # because a pseudonym is clean text
     if cast is None and pseudonymise is None:
         return _direct_conversion(target, zone, convert, to_target_type, personal=personal)
@@ -136,13 +136,13 @@ def _direct_conversion(
     personal: bool,
 ) -> Conversion:
     """Return the conversion of a rule without ``as``, ``table`` and ``pseudonym``."""
-    if target.value_type in {"text", "texts"} and not target.cast:
+    if _holds_any_text(target):
         return Conversion(
             convert, scalars.clean_text, is_plain_text=True, accepted_json_type=int, wrap=str
         )
     if target.value_type == "datetime":
         return Conversion(convert, dates.datetime_cast(None, zone))
-    if not personal and (target.value_type in _CACHEABLE_TYPES or target.cast):
+    if not personal and (target.value_type in _CACHEABLE_TYPES or target.cast or target.choices):
         to_target_type = cached(to_target_type)
     if target.value_type == "boolean":
         return Conversion(convert, to_target_type, accepted_json_type=bool)
@@ -154,6 +154,14 @@ def _direct_conversion(
             wrap=Decimal if target.value_type == "decimal" else None,
         )
     return Conversion(convert, to_target_type)
+
+
+def _holds_any_text(target: TargetField) -> bool:
+    return (
+        target.value_type in {"text", "texts"}
+        and not target.cast
+        and (not target.choices or target.unknown_code == "keep")
+    )
 
 
 def _text_converter(

@@ -66,7 +66,11 @@ def decimal(value: Any) -> Decimal:
     if isinstance(value, Decimal) and value.is_finite():
         return value
     if not _DECIMAL.fullmatch(text):
-        raise CastError("not_a_number", "a number such as 7.5, of at most 18 digits 0-9")
+        raise CastError(
+            "not_a_number",
+            "a number such as 7.5, of at most 18 digits 0-9; "
+            'for a decimal comma write as: {decimal: ","}',
+        )
     return Decimal(text)
 
 
