@@ -20,6 +20,7 @@ from gateway.fetch.offline_client import OfflineClient, Request, Response, make_
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, RawRecord, Rejected
+from gateway.render.publication import publication
 
 _TYPES = {
     ".json": "application/json",
@@ -31,10 +32,11 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class PreviewedRecord:
-    """One raw record and its outcome."""
+    """One raw record, its outcome in a run, and the topics on which the run would publish it."""
 
     raw: RawRecord
     outcome: Outcome
+    topics: tuple[str, ...] = ()
 
 
 class SampleReplies:
@@ -108,11 +110,17 @@ def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float)
 async def preview_records(
     connector: Connector, name: str, client: RegistryClient, harmonise: Harmoniser, limit: int
 ) -> list[PreviewedRecord]:
-    """Return the first records with their outcomes."""
+    """Return the first records with the outcomes that they would have in a run."""
     return [
-        PreviewedRecord(raw, harmonise(raw))
+        preview_record(connector, raw, harmonise)
         async for raw in records(connector, name, client, limit)
     ]
+
+
+def preview_record(connector: Connector, raw: RawRecord, harmonise: Harmoniser) -> PreviewedRecord:
+    """Return what a run would do with a raw record."""
+    published = publication(harmonise(raw), raw, connector)
+    return PreviewedRecord(raw, published.outcome, published.topics)
 
 
 def format_record(item: PreviewedRecord) -> Iterator[str]:
@@ -123,7 +131,8 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
         yield f"{raw.native_id}{kind}: gone"
         return
     if isinstance(outcome, Accepted):
-        yield f"{raw.native_id}{kind}: accepted"
+        on = f", published on {', '.join(item.topics)}" if item.topics else ", not published"
+        yield f"{raw.native_id}{kind}: accepted{on}"
         for path, value in flatten(to_plain_values(outcome.record)):
             yield f"    {path} = {mask_value(type(outcome.record), path, value)}"
         for lookup in outcome.provenance.lookups:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.config.split_streams import split_by_party
@@ -18,6 +20,7 @@ from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
 from gateway.pipeline.loaded_config import connector_files
 from gateway.records import RawRecord
+from gateway.render.publication import publication
 from gateway.settings import Settings
 
 MASKING_KEY = b"the key of explanations, never of a gateway"
@@ -70,11 +73,18 @@ def explain_record(
 ) -> Explanation:
     """Return the explanation of a raw record, rule by rule.
 
-    It uses the rules as functions, which are slower than the generated code and give the same
-    result.
+    The outcome is the one that the record would have in a run. It uses the rules as functions,
+    which are slower than the generated code and give the same result.
     """
-    outcome = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).harmonise_with_rules(raw)
-    return explained(connector, raw, outcome, tables=tables, position=position)
+    harmoniser = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY)
+    outcome = harmoniser.harmonise_with_rules(raw)
+    page = explained(connector, raw, outcome, tables=tables, position=position)
+    published = publication(outcome, raw, connector).outcome
+    if type(published) is type(outcome):
+        return page
+    # The rules accept the record, but it cannot become a document. The page shows both.
+    rejected = explained(connector, raw, published, tables=tables, position=position)
+    return replace(page, outcome=rejected.outcome, notes=(*rejected.notes, *page.notes))
 
 
 def generated_code(connector: Connector, stream: str, tables: Tables) -> str:
