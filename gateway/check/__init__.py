@@ -15,6 +15,7 @@ from pathlib import Path
 from gateway.check import (
     achievements,
     compile_check,
+    complete_reading,
     references,
     run_tests,
     soap_requests,
@@ -44,6 +45,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
         for stage in (
             references.findings,
             compile_check.findings,
+            complete_reading.findings,
             table_values.findings,
             soap_requests.findings,
         ):

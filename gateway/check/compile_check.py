@@ -110,7 +110,7 @@ def _request_expressions(
 
 def _paging(stream: Stream, kind: PayloadKind) -> Iterator[LocatedExpression]:
     paging = stream.paging
-    for name in ("next_url", "cursor", "page_number", "offset"):
+    for name in ("link_header", "next_url", "cursor", "page_number", "offset"):
         block = getattr(paging, name)
         for field, info in type(block).model_fields.items() if block is not None else ():
             if field in {"from_", "more", "pages", "total"} and (text := getattr(block, field)):

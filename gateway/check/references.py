@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.config.connector import Connector, Soap, Stream
 from gateway.config.expressions.template import BUILT_IN_NAMES, parse_template
+from gateway.config.paging import Paging
 from gateway.config.requests import DECODERS, Request
 from gateway.config.rules import RecordKind, Rules
 from gateway.config.types import Secret
@@ -181,13 +182,24 @@ def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:
         yield ("export", "start"), stream.export.start
         yield ("export", "status"), stream.export.status
     if stream.expand:
-        yield ("expand", "request"), stream.expand.request
+        yield from _with_following(("expand",), stream.expand.request, stream.expand.paging)
     for index, join in enumerate(stream.join):
         if join.request:
-            yield ("join", index, "request"), join.request
+            yield from _with_following(("join", index), join.request, join.paging)
     for name, each in stream.for_each.items():
-        if each.in_.request:
-            yield ("for_each", name, "in", "request", "request"), each.in_.request.request
+        if rule := each.in_.request:
+            yield from _with_following(
+                ("for_each", name, "in", "request"), rule.request, rule.paging
+            )
+
+
+def _with_following(
+    place: DocumentPath, request: Request, paging: Paging | None
+) -> Iterator[tuple[DocumentPath, Request]]:
+    """Yield the request of a second list, and the one for its further pages."""
+    yield (*place, "request"), request
+    if paging and paging.cursor and paging.cursor.request:
+        yield (*place, "paging", "cursor", "request"), paging.cursor.request
 
 
 def walk_texts(value: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, str]]:
@@ -202,7 +214,8 @@ def walk_texts(value: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentP
             yield from walk_texts(inner, (*place, index))
 
 
-def _request_texts(request: Request) -> Iterator[tuple[DocumentPath, str]]:
+def request_texts(request: Request) -> Iterator[tuple[DocumentPath, str]]:
+    """Yield each text of a request with its place."""
     for name, field in type(request).model_fields.items():
         value = getattr(request, name)
         if value is not None and not isinstance(value, Secret):
@@ -224,7 +237,7 @@ def _placeholders(
     if stream.export:
         known |= set(stream.export.keep)
     for request_place, request in walk_requests(stream):
-        for inner, text in _request_texts(request):
+        for inner, text in request_texts(request):
             for name in sorted(parse_template(text).names - known):
                 near = _suggest(name, known) or f"; known: {', '.join(sorted(known))}"
                 yield document.make_finding(
@@ -244,8 +257,9 @@ def _check_required_placeholders(
     """
     used = {
         name
-        for _, request in walk_requests(stream)
-        for _, text in _request_texts(request)
+        for request_place, request in walk_requests(stream)
+        if request_place[0] in {"request", "paging", "export"}
+        for _, text in request_texts(request)
         for name in parse_template(text).names
     }
     for kind, names in (("page_number", {"page"}), ("offset", {"offset"}), ("cursor", {"cursor"})):

@@ -59,6 +59,11 @@ def sign_of_more(
     return None
 
 
+def listed_length(root: Any, expression: str) -> int:
+    """Return the length of the JSON list that an expression starts from, without its filter."""
+    return len(root) if isinstance(root, list) else _signs_in_json(root, expression)[0]
+
+
 def _signs_in_json(root: Any, expression: str) -> tuple[int, list[Sign]]:
     """Return the length of the list and the members around it, when the list is in an object."""
     match = _LEADING_NAMES.match(expression.strip())

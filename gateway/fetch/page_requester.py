@@ -18,6 +18,7 @@ from gateway.fetch import paging
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.export import run_export
 from gateway.fetch.loops import LoopIteration
+from gateway.fetch.more_pages import listed_length
 from gateway.fetch.pager_factory import build_pager
 from gateway.fetch.read_position import TimeWindow
 from gateway.fetch.record_selector import RecordSelector, SelectedNode
@@ -175,14 +176,27 @@ def end_is_proved(ask: paging.PageRequest, where: str) -> bool:
 
 
 def next_page_request(
-    steps: paging.PageSteps, answered: RequestResult, items: Sequence[SelectedNode]
+    steps: paging.PageSteps,
+    answered: RequestResult,
+    items: Sequence[SelectedNode],
+    records: str | Sequence[str] = (),
 ) -> paging.PageRequest | None:
-    """Return the request for the page after a reply, or ``None`` after the last page."""
+    """Return the request for the page after a reply, or ``None`` after the last page.
+
+    A page whose records a filter in ``records`` leaves out is not an empty page.
+    """
     documents = answered.reading.documents
     if not documents:
         return None
 
+    count = len(items) + streamed_count(answered)
+    if not count and records:
+        first = records if isinstance(records, str) else records[0]
+        count = sum(listed_length(document.root, first) for document in documents)
+
     def content() -> str:
+        if not items and not streamed_count(answered):
+            return ""
         state = hashlib.sha256()
         for item in items:
             state.update(RecordSelector.body(item))
@@ -194,7 +208,7 @@ def next_page_request(
     seen = paging.PageReply(
         documents[0].root,
         answered.url,
-        len(items) + streamed_count(answered),
+        count,
         content,
         answered.links,
     )

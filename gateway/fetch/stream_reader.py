@@ -300,7 +300,7 @@ class _StreamReader:
             items = self._select_page(ask, answered, turn)
             before = self._requester.feed
             after = self._requester.feed = self._feed_position_after(items)
-            following = next_page_request(steps, answered, items)
+            following = next_page_request(steps, answered, items, self._stream.records)
             if not ask.probe:
                 pages_with_records += bool(items) or streamed_count(answered) > 0
                 self._several_pages = self._several_pages or pages_with_records > 1
