@@ -29,21 +29,25 @@ def distinguish_parts(parts: list[dict[str, Any]], issues: list[Issue]) -> int |
 
     A repeated id gets the number of its occurrence, for example ``MAT101`` and ``MAT101.2``.
     """
-    ids: dict[str, int] = {}
-    for index, part in enumerate(parts):
-        native_id = part.get("id")
-        if native_id is None:
-            return index
-        count = ids[native_id] = ids.get(native_id, 0) + 1
-        if count > 1:
-            part["id"] = _free_id(native_id, count, ids)
-    if repeated := sum(ids.values()) - len(ids):
+    ids = [part.get("id") for part in parts]
+    if None in ids:
+        return ids.index(None)
+    repeated = len(ids) - len(set(ids))
+    if repeated:
+        _number_repeated_ids(parts, {str(native_id) for native_id in ids})
         message = f"{repeated} parts had the id of another part and got a number"
         issues.append(Issue(code="part_id_repeated", field="parts", message=message))
     return None
 
 
-def _free_id(native_id: str, count: int, ids: dict[str, int]) -> str:
-    while f"{native_id}.{count}" in ids:
-        count += 1
-    return f"{native_id}.{count}"
+def _number_repeated_ids(parts: list[dict[str, Any]], used: set[str]) -> None:
+    counts: dict[str, int] = {}
+    for part in parts:
+        native_id = part["id"]
+        count = counts[native_id] = counts.get(native_id, 0) + 1
+        if count > 1:
+            while (numbered := f"{native_id}.{count}") in used:
+                count += 1
+            used.add(numbered)
+            counts[native_id] = count
+            part["id"] = numbered
