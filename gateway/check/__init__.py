@@ -48,12 +48,12 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             complete_reading.findings,
             table_values.findings,
             soap_requests.findings,
+            achievements.findings,
         ):
             all_findings += stage(connector, document, tables)
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += run_tests.findings(sound, document, tables)
-        all_findings += achievements.findings(connector, document)
         if not _errors(all_findings):
             all_findings += unmapped_fields.findings(connector, document, tables)
     unique = {
@@ -70,9 +70,14 @@ def _errors(findings: list[Finding]) -> list[Finding]:
 def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Connector | None:
     """Return the connector with its sound streams alone, or ``None`` without such a stream.
 
-    A stream is sound when neither the stream nor a table that it reads has an error.
+    A stream is sound when neither the stream nor a table that it reads has an error. A stream that
+    lacks ``achieved`` is sound, because its tests can run.
     """
-    places = [finding.path.split(".") for finding in _errors(findings)]
+    places = [
+        finding.path.split(".")
+        for finding in _errors(findings)
+        if finding.code != achievements.MISSING
+    ]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}
     sound_streams = {

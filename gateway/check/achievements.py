@@ -14,14 +14,19 @@ from gateway.config.connector import Connector, Stream
 from gateway.config.rules import MappingRule, Rules
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
+from gateway.harmonise.tables.compiled_tables import Tables
 
+MISSING = "achieved-missing"
+"""The code of a finding about a credential or a part without ``achieved``."""
 _WRITE = (
     "write achieved: {path: STATUS, is: [passed], not: [failed]} with the words of the registry, "
     'or achieved: {always: "why every record is an award"}'
 )
 
 
-def findings(connector: Connector, document: YamlDocument) -> Iterator[Finding]:
+def findings(
+    connector: Connector, document: YamlDocument, _tables: Tables | None
+) -> Iterator[Finding]:
     """Yield a finding for each credential, and each part of one, that may publish a failure."""
     for name, stream in connector.streams.items():
         place: DocumentPath = ("streams", name)
@@ -63,7 +68,7 @@ def _has_condition(document: YamlDocument, *places: DocumentPath) -> bool:
 
 def _missing_finding(document: YamlDocument, place: DocumentPath) -> Finding:
     return document.make_finding(
-        "achieved-missing",
+        MISSING,
         place,
         "'achieved' is missing: a registry may also hold results that were failed, "
         f"not finished or given up, and the gateway would publish them; {_WRITE}",
@@ -76,7 +81,7 @@ def _parts(document: YamlDocument, rules: Rules, place: DocumentPath) -> Iterato
     for where, rule in pending:
         if rule.each is not None and not _has_condition(document, where):
             yield document.make_finding(
-                "achieved-missing",
+                MISSING,
                 where,
                 "'achieved' is missing next to each and map: a failed part would be published "
                 f"with its credits; {_WRITE}",
