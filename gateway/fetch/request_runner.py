@@ -19,6 +19,7 @@ from gateway.config.requests import Decode, Decoder, Request
 from gateway.errors import ConfigError, RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
+from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.http.request_reply import (
     RegistryReply,
     RegistryRequest,
@@ -304,7 +305,11 @@ class RequestRunner:
             verify_envelope=lambda root: self._verify_envelope(root, attempt),
             record_path=self.record_path,
         )
-        return reader.read(reply)
+        reading = reader.read(reply)
+        unify_namespaces(
+            (document.root for document in reading.documents), namespace_aliases(self.protocol)
+        )
+        return reading
 
     def verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
         """Return the signed part of a document, for the ``signed`` step.
@@ -355,7 +360,8 @@ class RequestRunner:
         if isinstance(self.protocol, Soap):
             self._decode_once(reply, decode_steps, attempt)
         if attempt.fault is not None:
-            text = f"the registry answered with the fault {attempt.fault.code!r}"
+            named = repr(attempt.fault.code) if attempt.fault.codes else "without a code"
+            text = f"the registry answered with the fault {named}"
             return ReplyVerdict("retry" if attempt.fault.transient else "stop", "SOAP_FAULT", text)
         verdict = classify_by_status(reply)
         if verdict.outcome == "ok" and attempt.failure is not None:
@@ -395,7 +401,7 @@ class RequestRunner:
                 "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot prove an empty result"
             )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
-        what = f"fault {fault.code!r}" if fault is not None else f"status {reply.status}"
+        what = f"fault {fault.code!r}" if fault else f"status {reply.status}"
         text = f"the connector reads its reply ({what}) as {answer.then!r}"
         return ReplyVerdict(
             answer.then,
@@ -410,9 +416,7 @@ class RequestRunner:
             return _status_matches(when.status, reply.status)
         if when.fault is not None:
             fits = text_matcher((when.fault,))
-            return attempt.fault is not None and (
-                fits(attempt.fault.code) or fits(attempt.fault.text)
-            )
+            return attempt.fault is not None and any(map(fits, attempt.fault.names))
         if when.header is not None:
             value = reply.headers.get(when.header.lower())
             return compile_values_condition(when)([value] if value is not None else [])

@@ -278,17 +278,36 @@ def http_headers(version: str, action: str) -> dict[str, str]:
 class Fault:
     """A SOAP fault.
 
-    ``text`` may contain personal data. The gateway matches it against patterns and never logs it.
+    ``codes`` begins with the outermost code. SOAP 1.2 refines it with subcodes. ``text`` may
+    contain personal data. The gateway matches it against patterns and never logs it.
     """
 
-    code: str
+    codes: tuple[str, ...]
     text: str
 
     @property
+    def code(self) -> str:
+        """All codes in one text."""
+        return " ".join(self.codes)[:200]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The texts of the fault that a pattern may match: codes, codes without prefix, text."""
+        return (self.code, *self.codes, *map(_local_name, self.codes), self.text)
+
+    @property
     def transient(self) -> bool:
-        """Whether the fault code blames the server rather than the request."""
-        name = self.code.rpartition(":")[2]
-        return name.startswith(("Server", "Receiver"))
+        """Whether the outermost code blames the server rather than the request.
+
+        A subcode only refines the outermost code, so that it decides nothing.
+        """
+        return bool(self.codes) and _local_name(self.codes[0]).startswith(("Server", "Receiver"))
+
+
+def _local_name(code: str) -> str:
+    """Return a fault code without its prefix or its namespace in braces."""
+    name = code.rpartition("}")[2]
+    return name.partition(":")[2] or name
 
 
 def is_envelope(root: etree._Element) -> bool:
@@ -316,21 +335,36 @@ def body_of(envelope: etree._Element) -> etree._Element | None:
 
 
 def fault_of(root: etree._Element) -> Fault | None:
-    """Return the SOAP 1.1 or 1.2 fault in a reply, or ``None``. The HTTP status does not matter."""
+    """Return the SOAP 1.1 or 1.2 fault in a reply, or ``None``. The HTTP status does not matter.
+
+    Some services put the parts of a fault into the namespace of the envelope, or into none.
+    """
     if not is_envelope(root):
         return None
-    namespace = etree.QName(root).namespace
     body = body_of(root)
-    fault = body.find(f"{{{namespace}}}Fault") if body is not None else None
+    fault = next((child for child in body if _is_fault(child)), None) if body is not None else None
     if fault is None:
         return None
-    if namespace == ENV12:
-        codes = [_text(element) for element in fault.iter(f"{{{ENV12}}}Value")]
-        reason = fault.find(f"{{{ENV12}}}Reason")
-    else:
-        codes = [_text(element) for element in fault.findall("faultcode")]
-        reason = fault.find("faultstring")
-    return Fault(" ".join(codes)[:200], _text(reason)[:2000] if reason is not None else "")
+    parts = {etree.QName(part).localname: part for part in reversed(fault)}
+    codes: list[str] = []
+    if (code := parts.get("faultcode")) is not None:
+        codes.append(_text(code))
+    nested = parts.get("Code")
+    while nested is not None:
+        values = {etree.QName(part).localname: part for part in reversed(nested)}
+        if (value := values.get("Value")) is not None:
+            codes.append(_text(value))
+        nested = values.get("Subcode")
+    reason = parts.get("faultstring", parts.get("Reason"))
+    return Fault(
+        tuple(code[:200] for code in codes if code),
+        _text(reason)[:2000] if reason is not None else "",
+    )
+
+
+def _is_fault(element: etree._Element) -> bool:
+    name = etree.QName(element)
+    return name.localname == "Fault" and (name.namespace or ENV11) in {ENV11, ENV12}
 
 
 def relates_to(root: etree._Element) -> str | None:
