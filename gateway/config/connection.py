@@ -361,6 +361,16 @@ class ReplyRule(ConfigModel, title="Answer"):
     after: Duration | None = Field(
         None, description="Delay before a retry, when the reply does not name one"
     )
+    complete: bool = Field(
+        False,
+        description="With then: empty, true when a status of 400 or more, or a fault, proves that "
+        "there are no records; otherwise the gateway deletes none because of such a reply",
+    )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse ``complete`` without ``then: empty``."""
+        if self.complete and self.then != "empty":
+            raise ValueError(f"complete belongs to then: empty; found then: {self.then}")
 
 
 class PushResponse(ConfigModel, title="Acknowledgement"):

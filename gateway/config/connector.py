@@ -26,6 +26,7 @@ from gateway.config.connection import (
     When,
     XRoad,
 )
+from gateway.config.deletions import DeletionLimit, Deletions
 from gateway.config.inline_tests import InlineTest
 from gateway.config.paging import AnyPaging, Paging
 from gateway.config.requests import AnyCursor, Decode, Export, Request
@@ -83,6 +84,11 @@ class Protocol(ConfigModel):
         {}, description="Placeholders of this connector; a secret one is never logged"
     )
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
+    namespace_versions: dict[str, OneOrMore[str]] = Field(
+        {},
+        description="Further namespaces of a prefix, for other versions of the same format; "
+        "the gateway reads their elements as those of the prefix",
+    )
     xroad: XRoad | None = Field(None, description="X-Road headers")
     limits: Limits = Field(default_factory=Limits, description="Limits on requests to the registry")
     replies: OneOrMore[ReplyRule] = Field(
@@ -138,6 +144,11 @@ class Push(ConfigModel):
         None, description="WS-Security signature the caller must have made"
     )
     namespaces: dict[str, str] = Field({}, description="XML prefixes that expressions may use")
+    namespace_versions: dict[str, OneOrMore[str]] = Field(
+        {},
+        description="Further namespaces of a prefix, for other versions of the same format; "
+        "the gateway reads their elements as those of the prefix",
+    )
     variables: dict[Identifier, str | Secret] = Field(
         {}, description="Placeholders of this connector"
     )
@@ -214,6 +225,11 @@ class Stream(ConfigModel):
         None, description="Time of the last change in the registry; the stream's watermark"
     )
     deleted: When | None = Field(None, description="Condition that a deleted record fits")
+    deletions: Deletions = Field(
+        DeletionLimit(),
+        description="Number of records that a poll may delete without a person; "
+        "10% and 10 records when left out",
+    )
     achieved: Achievements = Field(
         (),
         description="For credentials: the condition that an award fits, or several that it fits "

@@ -119,7 +119,10 @@ RATE_LIMIT_WAIT = _counter(
     "connector",
 )
 BREAKER_STATE = _gauge(
-    "breaker_state", "Circuit breaker of a registry: 0 closed, 1 half-open, 2 open", "connector"
+    "breaker_state",
+    "Circuit breaker of a registry or of one institution: 0 closed, 1 half-open, 2 open",
+    "connector",
+    "institution",
 )
 CERTIFICATE_EXPIRY = _gauge(
     "certificate_expiry_timestamp_seconds",
@@ -142,6 +145,19 @@ ALL_REJECTED = _gauge(
     "1 while a stream is stopped because its records are all rejected",
     "connector",
     "stream",
+)
+DELETIONS_WITHHELD = _gauge(
+    "deletions_withheld",
+    "Deletions that wait for a person, because a poll would delete too many records",
+    "connector",
+    "stream",
+)
+UNPROVEN_SCANS = _counter(
+    "unproven_scans",
+    "Complete readings that delete nothing, by cause: unreadable_id, incomplete",
+    "connector",
+    "stream",
+    "cause",
 )
 ISSUES = _counter(
     "issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code"
@@ -214,6 +230,7 @@ def drop_connector(connector: str) -> None:
         POLL_INTERVAL,
         BACKFILL_RATIO,
         ALL_REJECTED,
+        DELETIONS_WITHHELD,
         BREAKER_STATE,
         CERTIFICATE_EXPIRY,
     ):

@@ -12,7 +12,6 @@ moves the cursor. If the page is read again, the records that are already writte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,14 +25,19 @@ from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import RecordPage, TimeWindow
 from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.registry_client import RegistryClient
-from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
+from gateway.pipeline.deletion_guard import DeletionGuard, set_withheld_metric
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.loop_positions import changed_notes, load_positions
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.rejection_guard import RejectionGuard
+from gateway.pipeline.scan_deletions import (
+    ScanDeletions,
+    count_unproven_scan,
+    deletions_after_scan,
+)
 from gateway.pipeline.stream_state import RawEntry, StreamState
-from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
 
 ZERO = timedelta(0)
 FUTURE_TOLERANCE = timedelta(minutes=5)
@@ -115,8 +119,8 @@ async def poll_once(
 
     The poll stops early after a page if ``should_continue`` returns false. A
     ``rejection_guard`` may raise :class:`~gateway.errors.StreamHalted` before a page is
-    written. Other errors come from :func:`gateway.fetch.read_pages` and
-    :meth:`StreamState.write`.
+    written, and withheld deletions raise it after the last page. Other errors come from
+    :func:`gateway.fetch.read_pages` and :meth:`StreamState.write`.
     """
     connector, client, stream_state = context.connector, context.client, context.stream_state
     stream = connector.streams[context.stream]
@@ -132,6 +136,8 @@ async def poll_once(
         plan: Iterable[TimeWindow] = [TimeWindow(since=cursor.since, until=now - rule.delay)]
     else:
         progress, plan = None, windows(rule, cursor, now)
+    deletion_guard = DeletionGuard.of_stream(stream_state, stream, first_read=cursor.since is None)
+    set_withheld_metric(stream_state)
     asked = False
     for window in plan:
         resume = "" if rule.scan else cursor.position
@@ -154,8 +160,9 @@ async def poll_once(
                 cursor,
                 result,
                 rejection_guard,
+                deletion_guard,
                 progress,
-                in_order=rule.feed is not None,
+                rule,
             )
             if not should_continue():
                 return result
@@ -165,6 +172,8 @@ async def poll_once(
         )
     if progress:
         result.skipped, result.loop_values = dict(progress.skipped), progress.values
+    if asked:
+        await deletion_guard.finish(compares_scans=result.seen_ids is not None)
     if asked:  # A poll that asks nothing proves nothing.
         metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
     return result
@@ -223,40 +232,59 @@ async def _write_page(
     cursor: StreamCursor,
     result: PollResult,
     rejection_guard: RejectionGuard | None,
+    deletion_guard: DeletionGuard,
     progress: LoopProgress | None,
-    *,
-    in_order: bool,
+    rule: CursorRule,
 ) -> None:
     """Write the new and changed records of a page, and the cursor.
 
-    After the last page of a complete scan, also write deletions for the missing records.
+    After the last page of a complete scan, also write deletions for the missing records. Of a
+    page with too many deletions, a scan writes the rest, because the next scan shows the page
+    again. Otherwise neither the page nor a later one is written.
     """
     loop_key = progress.record_key(page.loop_values) if progress else b""
-    entries, unchanged = select_changes(
-        page.records, stream_state.digests, loop_key, in_order=in_order
+    changes, unchanged = select_changes(
+        page.records, stream_state.digests, loop_key, in_order=rule.feed is not None
     )
+    entries = await deletion_guard.filter_page(changes)
+    if deletion_guard.withheld_ids and not rule.scan:
+        await deletion_guard.count_page()
+        return
+    unchanged += len(changes) - len(entries)
     notes = dict(await rejection_guard.check_page(stream_state, entries) if rejection_guard else {})
     received = len(page.records)
     result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
-    result.unreadable_ids += page.skipped.unknown_ids
     if progress and page.last:
         notes |= changed_notes(progress.new_positions(), stream_state.notes)
     if result.seen_ids is not None:
         _count_repeated_ids(stream_state, entries, result.seen_ids)
         result.seen_ids.add_ids(raw.native_id for raw in page.records)
-        result.seen_ids.add_ids(page.skipped.native_ids)
-    if page.complete and result.seen_ids is not None and not result.unreadable_ids:
-        complete_loops = progress.complete_record_keys() if progress else None
-        # This takes seconds for a large registry, so it must not block heartbeats.
-        deletions = await asyncio.to_thread(
-            missing_from_scan, stream_state, result.seen_ids, complete_loops
-        )
-        entries += deletions
-        received += len(deletions)
-    for reason in page.skipped.reasons:
-        metrics.RECORDS_SKIPPED.labels(stream_state.connector, stream_state.stream, reason).inc()
+        if page.last:
+            deletions = await _scan_deletions(page, result, deletion_guard, progress)
+            entries += deletions.entries
+            received += len(deletions.entries)
+            notes |= deletions.notes
     page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
     await write_page(stream_state, page_write, result)
+
+
+async def _scan_deletions(
+    page: RecordPage,
+    result: PollResult,
+    deletion_guard: DeletionGuard,
+    progress: LoopProgress | None,
+) -> ScanDeletions:
+    """Return what the end of a scan proves about the records that it did not show."""
+    if not page.complete or result.seen_ids is None:
+        count_unproven_scan(deletion_guard.stream_state, "incomplete")
+        return ScanDeletions()
+    return await deletions_after_scan(
+        deletion_guard,
+        result.seen_ids,
+        several_pages=page.several_pages,
+        unreadable_ids=result.unreadable_ids,
+        complete_loops=progress.complete_record_keys() if progress else None,
+    )
 
 
 def _count_repeated_ids(
@@ -268,31 +296,3 @@ def _count_repeated_ids(
     """
     if repeated := sum(entry.raw.native_id in seen_ids for entry in entries):
         metrics.REPEATED_IDS.labels(stream_state.connector, stream_state.stream).inc(repeated)
-
-
-def missing_from_scan(
-    stream_state: StreamState,
-    seen_ids: Collection[str],
-    complete_loops: frozenset[bytes] | None = None,
-) -> list[RawEntry]:
-    """Return a deletion for each known record that a complete scan did not contain.
-
-    With ``complete_loops``, only records of these loop values are deleted.
-    """
-    return [
-        RawEntry(
-            RawRecord(
-                connector=stream_state.connector,
-                stream=stream_state.stream,
-                native_id=native_id,
-                body=None,
-                written_before=True,
-            ),
-            DELETED_DIGEST,
-            None,
-        )
-        for native_id, value in stream_state.digests.iter_items()
-        if value[:16] != DELETED_DIGEST
-        and native_id not in seen_ids
-        and (complete_loops is None or value[24:28] in complete_loops)
-    ]

@@ -94,8 +94,10 @@ def connector_at(
     block: str = "",
     size: str = "2MB",
     folder: Any = None,
+    emits: str = "credential",
 ) -> Any:
-    text = HEAD.format(protocol=protocol, url=url, block=block, size=size) + stream
+    head = HEAD.format(protocol=protocol, url=url, block=block, size=size)
+    text = head.replace("emits: credential", f"emits: {emits}") + stream
     with tempfile.TemporaryDirectory() as own:
         path = Path(folder or own) / "hostile.yaml"
         path.write_text(text)

@@ -87,6 +87,7 @@ def poll_route(
     block: str = "",
     secrets: Mapping[str, bytes] | None = None,
     stream_name: str = "awards",
+    emits: str = "credential",
 ) -> StreamError | PollResult:
     """Poll a registry once, and return the counts or the error that ended the poll.
 
@@ -112,7 +113,7 @@ def poll_route(
 
     async def run() -> PollResult:
         async with Server(answer, server_tls) as server:
-            connector = connector_at(server.url, text, block=block)
+            connector = connector_at(server.url, text, block=block, emits=emits)
             async with RegistryClient(
                 connector,
                 {"k": b"", **(secrets or {})}.__getitem__,
