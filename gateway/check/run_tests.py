@@ -24,6 +24,7 @@ from gateway.config.rules import Rules, pseudonym_kinds
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.decode.formats import DecodedDocument as Payload
+from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
@@ -145,6 +146,7 @@ def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> 
     if isinstance(example.given, str) and kind == "xml":
         body = example.given.strip().encode()
         node: Any = xml_element(body)
+        unify_namespaces([node], namespace_aliases(connector.protocol))
         body = etree.tostring(node, encoding="utf-8")
     else:
         if kind == "xml":

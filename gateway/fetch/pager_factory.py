@@ -41,7 +41,8 @@ def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | 
     ):
         return None
     if (
-        any(answer.when.path for answer in block.replies)
+        block.namespace_versions
+        or any(answer.when.path for answer in block.replies)
         or getattr(block, "security", None) is not None
     ):
         return None

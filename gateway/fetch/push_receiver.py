@@ -33,8 +33,10 @@ from gateway.config.expressions.template import MissingValue, parse_template
 from gateway.config.requests import Decoder
 from gateway.errors import GatewayError, StreamError, StreamHalted
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
+from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
+from gateway.fetch.list_presence import REASON as LIST_MISSING
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
@@ -113,7 +115,7 @@ class PushReceiver:
         async with self._slots:
             try:
                 self._authenticate(request)
-                raws = self._records(data, request)
+                raws = self.read_records(data, request.headers, str(request.url.with_query(None)))
             except _Unauthorised:
                 return web.Response(
                     status=401,
@@ -122,7 +124,7 @@ class PushReceiver:
                     else None,
                 )
             except StreamError as error:
-                log.warning("push refused", connector=name, reason=error.reason)
+                log.warning("push refused", connector=name, reason=error.reason, error=str(error))
                 metrics.POLLS.labels(name, "push", "refused").inc()
                 return self._build_response(
                     self.push_config.refused, {"reason": error.reason, "count": 0}
@@ -216,9 +218,14 @@ class PushReceiver:
 
     # --- records
 
-    def _records(self, data: bytes, request: web.Request) -> list[RawRecord]:
+    def read_records(self, data: bytes, headers: Mapping[str, str], url: str) -> list[RawRecord]:
+        """Return the records of a message. It is empty only if ``replies`` expect that.
+
+        Raises :class:`~gateway.errors.StreamError` when the message cannot be read, or when no
+        stream finds a record in it. The caller must then not be told that records arrived.
+        """
         name, rule = self.connector.connector, self.push_config
-        headers = {key.lower(): value for key, value in request.headers.items()}
+        headers = {key.lower(): value for key, value in headers.items()}
         expressions = ExpressionCache(rule.namespaces)
         form: dict[str, str] = {}
         body = ReplyBody.from_bytes(data)
@@ -236,15 +243,32 @@ class PushReceiver:
                 )
             body = ReplyBody.from_bytes(form[rule.fields[0]].encode())
             headers.pop("content-type", None)
-        reply = RegistryReply(200, headers, body, str(request.url.with_query(None)))
+        reply = RegistryReply(200, headers, body, url)
         raws: list[RawRecord] = []
+        unread: StreamHalted | None = None
         for stream_name, stream in self.connector.streams.items():
             reading = self._reader(stream, expressions).read(reply)
+            unify_namespaces(
+                (document.root for document in reading.documents), namespace_aliases(rule)
+            )
             if not rule.fields and self._means_no_records(
                 expressions, [(document.kind, document.root) for document in reading.documents]
             ):
                 return []
-            raws += self._select_records(stream_name, stream, expressions, reading, form)
+            try:
+                raws += self._select_records(stream_name, stream, expressions, reading, form)
+            except StreamHalted as error:
+                # The message may hold the list of another stream.
+                if error.reason != LIST_MISSING:
+                    raise
+                unread = error
+        if not raws:
+            text = f"; {unread}" if unread else ""
+            raise StreamHalted(
+                "NO_RECORDS",
+                f"{name}: no stream finds a record in the message{text}. If such a message is "
+                "right, say so with a `replies` rule with `then: empty`",
+            )
         return raws
 
     def _reader(self, stream: Stream, expressions: ExpressionCache) -> DecodeChain:

@@ -125,7 +125,7 @@ def test_unreadable_push_is_refused_with_a_reason(tmp_path, content, reason):
 
 def test_push_callers_need_credentials(tmp_path):
     block = ACK + "auth: {basic: {username: them, password: {secret: password}}}\n"
-    good = {"json": {"items": []}, "auth": ("them", "pass")}
+    good = {"json": {"items": [{"id": 1}]}, "auth": ("them", "pass")}
     assert push(tmp_path, block, STREAM, send=posting(**good))[0].status_code == 200
     for auth in (None, ("them", "CANARY"), ("", "")):
         assert (
