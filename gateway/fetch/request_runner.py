@@ -21,6 +21,7 @@ from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.http.request_reply import (
+    NOT_MODIFIED,
     RegistryReply,
     RegistryRequest,
     ReplyOutcome,
@@ -38,6 +39,8 @@ Values = Mapping[str, Any]
 
 REDIRECT_CLASS = 3
 """The first digit of the HTTP status codes that redirect a request."""
+FIRST_ERROR_STATUS = 400
+"""The lowest HTTP status code of a refusal."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class _Attempt:
     reading: DecodedReply | None = None
     failure: StreamError | None = None
     fault: envelope.Fault | None = None
+    proves_empty: bool = True
 
 
 @dataclass(slots=True)
@@ -125,6 +129,7 @@ class RequestRunner:
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
             attempt.reading = attempt.failure = attempt.fault = None
+            attempt.proves_empty = True
             return self._classify(reply, decode_steps, attempt)
 
         reply, verdict = await self.client.send(make, judge, line=line)
@@ -159,7 +164,8 @@ class RequestRunner:
         redirected: list[str] = []
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
-            if reply.status // 100 == REDIRECT_CLASS and not redirected:
+            is_redirect = reply.status // 100 == REDIRECT_CLASS and reply.status != NOT_MODIFIED
+            if is_redirect and not redirected:
                 target = urljoin(reply.url, reply.headers.get("location", ""))
                 redirected.append(safe_url(target, trusted, base, self.log_prefix))
                 return ReplyVerdict("empty")
@@ -203,6 +209,7 @@ class RequestRunner:
             reply.body.sha256,
             decode_again=lambda other: self._decode(reply, other, attempt),
             close=reply.body.close,
+            proves_empty=attempt.proves_empty,
         )
 
     # --- requests
@@ -356,6 +363,9 @@ class RequestRunner:
             if answer.when.path or answer.when.fault:
                 self._decode_once(reply, decode_steps, attempt)
             if self._matches(answer, reply, attempt):
+                # A refusal may have many causes, and an absent record is only one of them.
+                refused = reply.status >= FIRST_ERROR_STATUS or attempt.fault is not None
+                attempt.proves_empty = answer.complete or not refused
                 return self._verdict(answer, reply, attempt.fault)
         if isinstance(self.protocol, Soap):
             self._decode_once(reply, decode_steps, attempt)

@@ -8,16 +8,27 @@ it. For other bodies the decoder must find the end of the document.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO
 
+import structlog
+
+from gateway.config.charsets import find_charset
 from gateway.errors import RetryLater, StreamHalted
 
 CHUNK = 65_536
 IN_MEMORY = 4_194_304
+_NO_CODINGS = {
+    *("", "identity", "none", "null", "no", "off", "false", "binary", "plain", "text", "raw"),
+    *("7bit", "8bit", "chunked", "unicode", "ansi", "json", "xml", "*", "-"),
+}
+"""Words that servers put into ``Content-Encoding`` and that name no coding."""
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -155,21 +166,14 @@ async def read_body(
 
     ``length_is_known`` means that the transport proves the end, with ``Content-Length`` or chunked
     encoding. ``max_bytes`` limits the received bytes, and ``max_decoded`` the decompressed bytes.
-    ``where`` names the request in errors.
+    ``where`` names the request in errors. ``encoding`` is the ``Content-Encoding`` header.
 
     Raise :class:`~gateway.errors.RetryLater` (``INCOMPLETE_BODY``) when the compressed body is
     damaged or cut off. Raise :class:`~gateway.errors.StreamHalted` (``LIMIT_BYTES``,
     ``LIMIT_DECODED`` or ``ENCODING``) when a limit is exceeded or the compression is not supported.
     """
-    if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-        raise StreamHalted(
-            "ENCODING",
-            f"{where}: the reply is compressed with {encoding!r}; "
-            "the gateway requests gzip or deflate",
-        )
-    inflater = (
-        Decompressor(encoding.removeprefix("x-")) if encoding not in {"", "identity"} else None
-    )
+    coding = _content_coding(encoding, where)
+    inflater = Decompressor(coding) if coding else None
     spool = Spool(
         max_decoded if inflater else max_bytes,
         "LIMIT_DECODED" if inflater else "LIMIT_BYTES",
@@ -191,6 +195,49 @@ async def read_body(
         spool.discard()
         raise
     return spool.body(proved=length_is_known or inflater is not None)
+
+
+def _content_coding(header: str, where: str) -> str:
+    """Return ``gzip`` or ``deflate`` from a ``Content-Encoding``, or an empty text for none.
+
+    A word that names no coding, such as a charset, is ignored and logged once. Raise ``ENCODING``
+    for a coding that the gateway did not request.
+    """
+    codings: list[str] = []
+    for word in re.split(r"[,;]", header.lower()):
+        name = word.strip("\"' \t")
+        if name in {"gzip", "x-gzip", "deflate"}:
+            codings.append(name.removeprefix("x-"))
+        elif _names_no_coding(name):
+            if name not in {"", "identity"}:
+                _note_ignored_coding(where.partition(":")[0], name)
+        elif not name.startswith("q="):
+            raise StreamHalted(
+                "ENCODING",
+                f"{where}: the reply is compressed with {name[:40]!r}; "
+                "the gateway requests gzip or deflate",
+            )
+    if len(codings) > 1:
+        raise StreamHalted(
+            "ENCODING",
+            f"{where}: the reply is compressed several times ({', '.join(codings)}); "
+            "the gateway requests one of gzip and deflate",
+        )
+    return codings[0] if codings else ""
+
+
+def _names_no_coding(name: str) -> bool:
+    """Return whether a word is none of the registered codings, but a known mistake."""
+    return name in _NO_CODINGS or "/" in name or find_charset(name) is not None
+
+
+@lru_cache(maxsize=1_000)
+def _note_ignored_coding(connector: str, name: str) -> None:
+    log.warning(
+        "reply names a content coding that is none; the body is read as it is",
+        connector=connector,
+        content_encoding=name[:40],
+    )
 
 
 def _require_size(size: int, limit: int, reason: str, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ MIN_CLOCK_SKEW = timedelta(seconds=2)
 The date in a header has no fractions of a second, and the reply needs time to arrive.
 """
 MAX_CLOCK_SKEW = timedelta(hours=26)
+NOT_MODIFIED = 304
+_SECONDS = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,14 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
             "BUSY" if status in {429, 503} else f"HTTP_{status}",
             f"the registry answered {status}",
         )
+    if status == NOT_MODIFIED:
+        return ReplyVerdict(
+            "stop",
+            f"HTTP_{status}",
+            "the registry answered 304 (not modified) to a request without a condition; if your "
+            "connector sends a condition itself, write `replies: [{when: {status: 304}, then: "
+            "empty}]`",
+        )
     if 300 <= status < 400:  # noqa: PLR2004
         return ReplyVerdict(
             "stop",
@@ -134,27 +145,36 @@ def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     is small or unknown. The header of a cached reply, or a difference of more than
     :data:`MAX_CLOCK_SKEW`, does not show the clock of the registry.
     """
-    try:
-        moment = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
+    moment = _moment(headers.get("date", ""))
+    if moment is None:
         return timedelta(0)
-    skew = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    skew = now - moment
     return skew if MIN_CLOCK_SKEW < skew < MAX_CLOCK_SKEW and "age" not in headers else timedelta(0)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600.0) -> float | None:
-    """Return the seconds from the ``Retry-After`` header, or ``None`` when there is no such header.
+    """Return the seconds from the ``Retry-After`` header, or ``None`` for the usual delay.
 
-    The header may hold seconds or a date. The result is at most ``longest`` seconds.
+    The header may hold seconds, also with a fraction, or a date. A date counts from the ``Date``
+    header of the reply, because the clocks may differ. The result is at most ``longest`` seconds.
+    A negative or unreadable value is ignored.
     """
-    value = headers.get("retry-after", "").strip()
-    if not value:
+    value = headers.get("retry-after", "").partition(",")[0].strip("\"' \t")
+    if _SECONDS.fullmatch(value):
+        return min(float(value), longest)
+    moment = _moment(headers.get("retry-after", "").strip("\"' \t"))
+    if moment is None:
         return None
-    if value.isascii() and value.isdigit():
-        return min(float(value[:9]), longest)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), longest)
+    seconds = (moment - (_moment(headers.get("date", "")) or now)).total_seconds()
+    return min(seconds, longest) if seconds > 0 else None
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment of an HTTP date or an ISO 8601 time, or ``None``."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(text)
+        except (ValueError, TypeError, OverflowError):
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
