@@ -292,8 +292,8 @@ class DeletionGuard:
         return StreamHalted(
             REASON,
             f"deletions withheld: {count:,} of {known:,} records{ids}; the registry no longer "
-            f"shows them, or marks them as deleted; {_limit_text(self.limit)}, so they stay published; "
-            "if the deletions are right, run "
+            f"shows them, or marks them as deleted; {_limit_text(self.limit)}, so they stay "
+            "published; if the deletions are right, run "
             f"`gateway resume {state.connector} {state.stream} --accept-deletions`; "
             "the stream continues by itself when the registry shows the records again",
         )
