@@ -25,6 +25,7 @@ _TOTAL = frozenset(
 _PAGES = frozenset({"totalpages", "pagecount", "numpages", "numberofpages", "lastpage"})
 _AROUND = frozenset(
     {"links", "meta", "metadata", "page", "pages", "paging", "pagination", "pageinfo", "cursor"}
+    | {"head", "header", "info", "resultinfo"}
 )
 _NOTHING = frozenset({"", "0", "false", "no", "none", "null"})
 _LEADING_NAMES = re.compile(r'(?:"[^"]+"|[A-Za-z_]\w*)(?:\.(?:"[^"]+"|[A-Za-z_]\w*))*')

@@ -80,7 +80,7 @@ class PageRequester:
         """
         if ask.if_refused == "end":
             answered.proves_empty = True
-        elif ask.if_refused == "error" and "total" in ask.state and not answered.proves_empty:
+        elif ask.if_refused == "error" and "total" in ask.state:
             raise RetryLater(
                 "COUNT_MISMATCH",
                 f"{self.runner.log_prefix}: the registry refuses a page before the last one "

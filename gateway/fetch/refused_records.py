@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gateway.errors import RetryLater, StreamHalted
 
-REFUSALS = frozenset({"HTTP_404", "HTTP_410", "DENIED", "LIST_MISSING"})
+REFUSALS = frozenset({"HTTP_404", "HTTP_410", "DENIED", "LIST_MISSING", "EXPAND_MISSING"})
 """Reasons that concern the requested record alone, when the registry serves others."""
 MAX_WITHOUT_SUCCESS = 2
 """The number of refusals before the first success that do not yet concern all records."""

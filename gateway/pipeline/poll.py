@@ -254,11 +254,15 @@ async def _write_page(
     notes = dict(await rejection_guard.check_page(stream_state, entries) if rejection_guard else {})
     received = len(page.records)
     result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
+    result.unreadable_ids += page.skipped.unknown_ids
+    for reason in page.skipped.reasons:
+        metrics.RECORDS_SKIPPED.labels(stream_state.connector, stream_state.stream, reason).inc()
     if progress and page.last:
         notes |= changed_notes(progress.new_positions(), stream_state.notes)
     if result.seen_ids is not None:
         _count_repeated_ids(stream_state, entries, result.seen_ids)
         result.seen_ids.add_ids(raw.native_id for raw in page.records)
+        result.seen_ids.add_ids(page.skipped.native_ids)
         if page.last:
             deletions = await _scan_deletions(page, result, deletion_guard, progress)
             entries += deletions.entries

@@ -1,0 +1,308 @@
+"""Joins, details and loops read their list to its end, or say that it has more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.errors import StreamError
+from gateway.pipeline.page_writer import PollResult
+from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
+from tests.support.raw_http_server import ReceivedRequest, reply
+
+SCAN = "cursor: scan"
+JOIN = "join: [{into: parts, request: {get: /parts%s}, records: items, key: of, to: id%s}]\n"
+PAGED = ", paging: {offset: {size: 2}}"
+
+
+class Registry:
+    """Three awards, and a list of six parts in pages of two."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.parts: list[Any] = [{"of": f"a{number % 3}", "n": number} for number in range(6)]
+        self.facts: Callable[[int], dict[str, Any]] = lambda _start: {}
+        self.awards = [item(f"a{number}") for number in range(3)]
+
+    def __call__(self, path: str, query: dict[str, str]) -> Any:
+        self.requests.append(path)
+        if path == "/parts":
+            start = int(query.get("offset", 0))
+            return {"items": self.parts[start : start + 2], **self.facts(start)}
+        return {"items": self.awards}
+
+
+def parts_of(state: MemoryStreamState) -> dict[str, list[int]]:
+    return {
+        name: [part["n"] for part in json.loads(body or b"")["parts"]]
+        for name, body in state.bodies.items()
+    }
+
+
+def poll(registry: Any, text: str, state: MemoryStreamState, block: str = "") -> Any:
+    return poll_route(registry, stream("", text), state, block=block)
+
+
+ALL_PARTS = {"a0": [0, 3], "a1": [1, 4], "a2": [2, 5]}
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        (', query: {offset: "{offset}"}', ", paging: {offset: {size: 2}}"),
+        (', query: {offset: "{offset}"}', ", paging: {offset: {size: 9, total: count}}"),
+        ("", ", paging: {next_url: next}"),
+        ("", ", paging: {next_url: next}, total: count"),
+        (', query: {offset: "{cursor}"}', ", paging: {cursor: {from: token}}"),
+    ],
+)
+def test_joined_list_is_read_to_its_end(query: str, keys: str) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.facts = lambda start: {
+        "count": 6,
+        "next": f"/parts?offset={start + 2}" if start < 4 else None,
+        "token": start + 2 if start < 4 else None,
+    }
+    assert isinstance(poll(registry, JOIN % (query, keys) + SCAN, state), PollResult)
+    assert parts_of(state) == ALL_PARTS
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"count": 6}, "`count` is 6, and 2 came"),
+        ({"totalElements": "6"}, "`totalElements` is 6"),
+        ({"total_records": 6}, "`total_records` is 6"),
+        ({"next": "/parts?offset=2"}, "`next` names a next page"),
+        ({"_links": {"next": {"href": "/x"}}}, "`next` names a next page"),
+        ({"links": [{"rel": "self"}, {"rel": "next", "href": "/x"}]}, "`next` names a next page"),
+        ({"meta": {"total": 6}}, "`total` is 6"),
+        ({"@odata.nextLink": "/x"}, "`@odata.nextLink` names a next page"),
+        ({"pageInfo": {"hasNextPage": True}}, "`hasNextPage` names a next page"),
+        ({"totalPages": 3}, "`totalPages` is 3"),
+        ({"current_page": 1, "last_page": 3}, "`last_page` is 3"),
+    ],
+)
+def test_joined_list_that_says_it_has_more_needs_paging(facts: dict[str, Any], named: str) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.facts = lambda _start: facts
+    error = poll(registry, JOIN % ("", "") + SCAN, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == "PAGING_MISSING"
+    assert named in str(error)
+    assert "join 'parts'" in str(error)
+    assert "paging: {next_url: next}" in str(error)
+    assert state.published == set()
+    declared = JOIN % ("", ", paging: none") + SCAN
+    assert isinstance(poll(registry, declared, state), PollResult)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"count": 2},
+        {"total": 1, "page": 1},
+        {"next": None, "hasMore": False},
+        {"links": {"next": ""}, "totalPages": 1},
+        {"nextSteps": "apply", "country": 5},
+    ],
+)
+def test_joined_list_that_is_complete_needs_no_paging(facts: dict[str, Any]) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.facts = lambda _start: facts
+    assert isinstance(poll(registry, JOIN % ("", "") + SCAN, state), PollResult)
+
+
+def test_link_header_of_a_joined_list_needs_paging() -> None:
+    async def with_link(_asked: ReceivedRequest, writer: Any) -> None:
+        reply(writer, b'{"items": []}', link='</parts?page=2>; rel="next"')
+
+    def route(path: str, _query: dict[str, str]) -> Any:
+        return with_link if path == "/parts" else {"items": [item(1)]}
+
+    error = poll(route, JOIN % ("", "") + SCAN, MemoryStreamState())
+    assert isinstance(error, StreamError)
+    assert "Link header" in str(error)
+
+
+def test_joined_list_below_its_total_is_an_error() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.facts = lambda _start: {"count": 7}
+    for keys in (", paging: {offset: {size: 2, total: count}}", f"{PAGED}, total: count"):
+        error = poll(registry, JOIN % (', query: {offset: "{offset}"}', keys) + SCAN, state)
+        assert isinstance(error, StreamError)
+        assert error.reason == "COUNT_MISMATCH"
+        assert "join 'parts': the registry says there are 7 records and served 6" in str(error)
+        assert state.published == set()
+
+
+def test_joined_list_is_requested_once_for_all_pages_of_the_first() -> None:
+    registry, state = Registry(), MemoryStreamState()
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        found = registry(path, query)
+        if path == "/parts":
+            return {"items": registry.parts}
+        start = int(query["offset"])
+        return {"items": found["items"][start : start + 1]}
+
+    text = JOIN % ("", "") + f"paging: {{offset: {{size: 1}}}}\n{SCAN}"
+    poll_route(route, stream('offset: "{offset}"', text), state)
+    assert parts_of(state) == ALL_PARTS
+    assert registry.requests.count("/parts") == 1
+
+
+def test_joined_list_is_requested_once_for_each_loop_value() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    loop = "for_each: {school: {in: {values: [x, y]}}}\n"
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        registry.requests.append(path + query.get("school", ""))
+        if path == "/parts":
+            return {"items": [{"of": f"{query['school']}1", "n": query["school"]}]}
+        return {"items": [item(f"{query['school']}1")]}
+
+    join = JOIN % (', query: {school: "{school}"}', "")
+    poll_route(route, stream('school: "{school}"', loop + join + SCAN), state)
+    assert parts_of(state) == {"x1": ["x"], "y1": ["y"]}
+    assert sorted(registry.requests) == ["/partsx", "/partsy", "/rx", "/ry"]
+
+
+@pytest.mark.parametrize("reply_without_list", [{"error": "busy"}, {}, {"items": None}])
+def test_reply_without_the_joined_list_is_an_error(reply_without_list: Any) -> None:
+    registry, state = Registry(), MemoryStreamState()
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        return reply_without_list if path == "/parts" else registry(path, query)
+
+    error = poll(route, JOIN % ("", "") + SCAN, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == "LIST_MISSING"
+    assert state.published == set()
+
+
+def test_empty_joined_list_joins_nothing() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.parts = []
+    poll(registry, JOIN % ("", "") + SCAN, state)
+    assert parts_of(state) == {"a0": [], "a1": [], "a2": []}
+
+
+@pytest.mark.parametrize("keys", ["", ", paging: {next_url: next}", ", total: count"])
+def test_loop_values_are_read_to_the_end_or_refused(keys: str) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.parts = [{"id": f"s{number}"} for number in range(5)]
+    registry.facts = lambda start: {
+        "count": 5,
+        "next": f"/parts?offset={start + 2}" if start < 4 else None,
+    }
+    loop = f"for_each: {{s: {{in: {{request: {{request: {{get: /parts}}, select: 'items[].id'{keys}}}}}}}}}\n"
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        return registry(path, query) if path == "/parts" else {"items": [item(query["s"])]}
+
+    result = poll_route(route, stream('s: "{s}"', loop + SCAN), state)
+    if "paging" in keys:
+        assert isinstance(result, PollResult)
+        assert state.published == {f"s{number}" for number in range(5)}
+    else:
+        assert isinstance(result, StreamError)
+        assert result.reason == "PAGING_MISSING"
+        assert "for_each 's'" in str(result)
+
+
+def test_loop_over_groups_ignores_the_count_of_another_list() -> None:
+    """The reply counts all records, and the loop reads the names of groups."""
+    loop = "for_each: {s: {in: {request: {request: {get: /parts}, select: 'keys(facets)'}}}}\n"
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        if path == "/parts":
+            return {"count": 500, "items": [], "facets": {"x": 400, "y": 100}}
+        return {"items": [item(query["s"])]}
+
+    state = MemoryStreamState()
+    assert isinstance(poll_route(route, stream('s: "{s}"', loop + SCAN), state), PollResult)
+    assert state.published == {"x", "y"}
+
+
+@pytest.mark.parametrize("found", [{"items": []}, {"itmes": [{"id": "s"}]}, {"error": 1}])
+def test_loop_without_values_deletes_nothing(found: Any, capsys: Any) -> None:
+    loop = "for_each: {s: {in: {request: {request: {get: /parts}, select: 'items[].id'}}}}\n"
+    listed: list[Any] = [{"items": [{"id": "s1"}]}]
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        return listed[-1] if path == "/parts" else {"items": [item(query["s"])]}
+
+    state = MemoryStreamState()
+    poll_route(route, stream('s: "{s}"', loop + SCAN), state)
+    listed.append(found)
+    result = poll_route(route, stream('s: "{s}"', loop + SCAN), state)
+    assert state.published == {"s1"}
+    if found == {"items": []}:
+        assert isinstance(result, PollResult)
+        assert "loop has no value" in capsys.readouterr().out
+    else:
+        assert isinstance(result, StreamError)
+        assert result.reason == "LIST_MISSING"
+
+
+def test_details_in_pages_are_read_to_the_end() -> None:
+    expand = (
+        "expand: {request: {get: '/parts', query: {offset: '{offset}', of: '{id}'}}, id: id, "
+        "records: items, into: parts, paging: {offset: {size: 2, total: count}}}\n"
+    )
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        if path != "/parts":
+            return {"items": [item("a1"), item("a2")]}
+        start = int(query["offset"])
+        rows = [{"n": number, "of": query["of"]} for number in range(5)]
+        return {"items": rows[start : start + 2], "count": 5}
+
+    state = MemoryStreamState()
+    assert isinstance(poll(route, expand + SCAN, state), PollResult)
+    assert parts_of(state) == {"a1": [0, 1, 2, 3, 4], "a2": [0, 1, 2, 3, 4]}
+
+
+XML_LIST = (
+    "<r:reply xmlns:r='urn:r'><r:head>{head}</r:head>"
+    "<r:parts{attributes}><r:part of='a0'>x</r:part></r:parts></r:reply>"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "attributes", "complete"),
+    [
+        ("", " total='4'", False),
+        ("<r:more>true</r:more>", "", False),
+        ("", "", True),
+        ("", " total='1'", True),
+    ],
+)
+def test_joined_xml_list_that_says_it_has_more_needs_paging(head, attributes, complete) -> None:
+    join = (
+        "join: [{into: parts, request: {get: /parts}, records: '//r:part', key: '@of', to: r:id}]\n"
+    )
+
+    async def answer(asked: ReceivedRequest, writer: Any) -> None:
+        body = (
+            XML_LIST.format(head=head, attributes=attributes)
+            if asked.target.startswith("/parts")
+            else "<r:awards xmlns:r='urn:r'><r:a><r:id>a0</r:id></r:a></r:awards>"
+        )
+        reply(writer, body.encode(), content_type="application/xml")
+
+    text = stream("", join + "decode: xml\n" + SCAN)
+    for old, new in (("records: items", "records: r:a"), ("id: id", "id: r:id")):
+        text = text.replace(old, new)
+    text = text.replace("changed_at: changed", "changed_at: r:c").replace(
+        "title.en: t", "title.en: r:t"
+    )
+    text = text.replace('given: {id: "1"}', "given: \"<r:a xmlns:r='urn:r'><r:id>1</r:id></r:a>\"")
+    result = poll_route(
+        lambda *_: answer, text, MemoryStreamState(), block="  namespaces: {r: 'urn:r'}\n"
+    )
+    assert isinstance(result, PollResult if complete else StreamError)
