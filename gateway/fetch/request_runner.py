@@ -21,6 +21,7 @@ from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.http.request_reply import (
+    NOT_MODIFIED,
     RegistryReply,
     RegistryRequest,
     ReplyOutcome,
@@ -163,7 +164,8 @@ class RequestRunner:
         redirected: list[str] = []
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
-            if reply.status // 100 == REDIRECT_CLASS and not redirected:
+            is_redirect = reply.status // 100 == REDIRECT_CLASS and reply.status != NOT_MODIFIED
+            if is_redirect and not redirected:
                 target = urljoin(reply.url, reply.headers.get("location", ""))
                 redirected.append(safe_url(target, trusted, base, self.log_prefix))
                 return ReplyVerdict("empty")
