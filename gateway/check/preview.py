@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.check.push_preview import MEDIA_TYPES
 from gateway.check.run_tests import to_plain_values
 from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
@@ -21,13 +22,6 @@ from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Outcome, RawRecord, Rejected
 from gateway.render.publication import publication
-
-_TYPES = {
-    ".json": "application/json",
-    ".xml": "text/xml; charset=utf-8",
-    ".csv": "text/csv; charset=utf-8",
-    ".zip": "application/zip",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +37,7 @@ class SampleReplies:
     """A demo registry that answers with saved replies in order and repeats the last one."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._replies = [(_read(file), _TYPES.get(file.suffix.lower(), "")) for file in files]
+        self._replies = [(_read(file), MEDIA_TYPES.get(file.suffix.lower(), "")) for file in files]
         self._next = 0
 
     def __call__(self, _request: Request) -> Response:

@@ -145,6 +145,7 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
     import asyncio
 
     from gateway.check import preview as previewing
+    from gateway.check.push_preview import read_messages
     from gateway.config.loading import load_connector
     from gateway.fetch.registry_client import RegistryClient
     from gateway.fetch.secrets import FileSecrets
@@ -154,6 +155,10 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
     connector = load_connector(file)
     name = _stream_of(connector, stream)
     harmonise = Harmoniser(connector, load_tables(), pseudonym_key=_PREVIEW_KEY)
+    if connector.push is not None:
+        raws = read_messages(connector, connector.push, sample or [])
+        mine = [raw for raw in raws if stream is None or raw.stream == name]
+        return [previewing.preview_record(connector, raw, harmonise) for raw in mine[:limit]]
     client: RegistryClient
     if sample:
         connector, client = previewing.sample_client(connector, sample)

@@ -7,11 +7,14 @@ import base64
 import gzip
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.fetch.push_receiver import PushReceiver, build_application
@@ -186,3 +189,32 @@ def test_message_of_two_streams_needs_the_list_of_one(
     assert (answer.status_code, len(stored)) == (status, count)
     if status == 422:
         assert answer.text == "NO_RECORDS"
+
+
+def preview(*arguments: object) -> str:
+    """Return the output and the error text of ``gateway preview``."""
+    result = CliRunner().invoke(app, ["preview", *map(str, arguments)])
+    return result.output + str(result.exception or "")
+
+
+@pytest.mark.parametrize("form", [True, False], ids=["whole message", "document of a field"])
+def test_preview_reads_a_saved_message(tmp_path: Path, form: bool) -> None:
+    document = elmo(V2, COURSE, learner="dateOfBirth", country=' type="ISO"')
+    field = base64.b64encode(gzip.compress(document.encode())).decode()
+    sample = tmp_path / ("message.txt" if form else "results.xml")
+    sample.write_text(urlencode({"elmo": field, "returnCode": "NCP_OK"}) if form else document)
+    output = preview(ROOT / "connectors/eu-emrex.yaml", "--sample", sample)
+    assert "accepted, published on europass.credentials.v1" in output
+    assert "title.en = Compilers" in output
+
+
+def test_preview_shows_why_a_message_is_refused(tmp_path: Path) -> None:
+    sample = tmp_path / "results.xml"
+    sample.write_text(elmo("http://purl.org/net/elmo", COURSE))
+    assert "no stream finds a record in the message" in preview(
+        ROOT / "connectors/eu-emrex.yaml", "--sample", sample
+    )
+
+
+def test_preview_of_a_push_connector_asks_for_a_message() -> None:
+    assert "save a message and add --sample FILE" in preview(ROOT / "connectors/eu-emrex.yaml")

@@ -1,0 +1,75 @@
+"""Read a saved message of a push connector, as the gateway would when it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from gateway.config.connector import Connector, Push
+from gateway.config.requests import Decode
+from gateway.errors import StorageError, UsageError
+from gateway.fetch.push_receiver import PushReceiver
+from gateway.records import RawRecord
+
+MEDIA_TYPES = {
+    ".json": "application/json",
+    ".xml": "text/xml; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".zip": "application/zip",
+}
+
+
+def read_messages(connector: Connector, push: Push, files: Sequence[Path]) -> list[RawRecord]:
+    """Return the records of saved messages.
+
+    A file holds the body of a message, or the document that a form field carries. Signatures and
+    credentials are not checked, because a saved message has lost its sender. Raises
+    :class:`~gateway.errors.StreamError` when the gateway would refuse the message.
+    """
+    if not files:
+        raise UsageError(
+            f"{connector.connector}: the registry sends its records to the gateway; "
+            "save a message and add --sample FILE"
+        )
+    return [raw for file in files for raw in _read_message(connector, push, file)]
+
+
+def _read_message(connector: Connector, push: Push, file: Path) -> list[RawRecord]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror}") from None
+    is_document = bool(push.fields) and not _is_form(data, push)
+    block = {"security": None, "auth": None, "client_certificate": None}
+    if is_document:
+        block["fields"] = ()  # type: ignore[assignment]
+    streams = {
+        name: stream.model_copy(update={"decode": _unsigned(stream.decode, is_document)})
+        for name, stream in connector.streams.items()
+    }
+    trusting = connector.model_copy(update={"push": push.model_copy(update=block)})
+    receiver = PushReceiver(trusting.with_streams(streams), _no_secret, _store_nothing)
+    headers = {"content-type": MEDIA_TYPES.get(file.suffix.lower(), "")}
+    return receiver.read_records(data, headers, push.path)
+
+
+def _is_form(data: bytes, push: Push) -> bool:
+    names = {name for name, _ in parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)}
+    return bool(names & set(push.fields))
+
+
+def _unsigned(steps: Decode, is_document: bool) -> Decode:
+    """Return the steps without the check of a signature; only the last for a plain document."""
+    kept = tuple(
+        step for step in steps if step != "signed" and getattr(step, "signed", None) is None
+    )
+    return kept[-1:] if is_document else kept
+
+
+def _no_secret(name: str) -> bytes:
+    return f"secret {name}".encode()
+
+
+async def _store_nothing(_raws: Sequence[RawRecord]) -> None:
+    return None
