@@ -40,7 +40,7 @@ def findings(
             yield document.make_finding(
                 "achieved-unused",
                 (*place, "achieved"),
-                f"a {stream.emits.replace('_', ' ')} is not achieved by anybody; leave it out",
+                f"a {stream.emits.replace('_', ' ')} is never achieved; leave it out",
                 severity="warning",
             )
 
@@ -110,7 +110,7 @@ def _part_conditions(
 def _questionable(
     document: YamlDocument, place: DocumentPath, rules: tuple[Achievement, ...]
 ) -> Iterator[Finding]:
-    """Yield a finding for a condition that nobody decided, or that accepts unknown values."""
+    """Yield a finding for a condition that is not decided yet, or that accepts unknown values."""
     for index, rule in enumerate(rules):
         here = place if len(rules) == 1 else (*place, index)
         if any("TODO" in text for text in (rule.always, rule.path, *rule.is_, *rule.not_) if text):

@@ -1,6 +1,6 @@
 """Describe when a record, or a part of it, is an award.
 
-A registry also holds results that nobody achieved: failed examinations, courses in progress, study
+A registry also holds results that were not achieved: failed examinations, courses in progress, study
 rights of people who left. The gateway publishes only what was achieved.
 """
 

@@ -213,7 +213,7 @@ class Harmoniser:
         return run_mapping(raw, program, node, programs)
 
     def _not_an_award(self, shortfall: Shortfall) -> Outcome:
-        """Return the outcome of a record that nobody achieved, or perhaps nobody did."""
+        """Return the outcome of a record that is no award, or that perhaps is none."""
         if shortfall.reason == NOT_ACHIEVED:
             return Withheld(reason=shortfall.reason, detail=shortfall.detail)
         return self._rejected("map", "achieved", shortfall.reason, shortfall.detail)

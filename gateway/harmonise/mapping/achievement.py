@@ -22,9 +22,9 @@ from gateway.records import Issue
 NOT_ACHIEVED, ACHIEVEMENT_UNKNOWN = "not_achieved", "achievement_unknown"
 PART_NOT_ACHIEVED, PART_ACHIEVEMENT_UNKNOWN = "part_not_achieved", "part_achievement_unknown"
 MEANINGS = {
-    NOT_ACHIEVED: "Nobody achieved this result, or not yet, so it is not published",
+    NOT_ACHIEVED: "The result was not achieved, or not yet, so it is not published",
     ACHIEVEMENT_UNKNOWN: "The connector file does not say whether this value is an award",
-    PART_NOT_ACHIEVED: "Nobody achieved this part, or not yet, so it is left out",
+    PART_NOT_ACHIEVED: "The part was not achieved, or not yet, so it is left out",
     PART_ACHIEVEMENT_UNKNOWN: "The connector file does not say whether this part was achieved",
 }
 """The meaning of each code, for explanations."""
@@ -65,8 +65,8 @@ def compile_achievement(rule: Achievement, select: Evaluate, nulls: frozenset[st
         texts = [text for value in values if (text := text_of(value).strip()) not in no_values]
         if not texts:
             return absent
-        said = [text for text in texts if text]
-        return judge_texts(said) if said else otherwise
+        filled = [text for text in texts if text]
+        return judge_texts(filled) if filled else otherwise
 
     return judge
 

@@ -1,4 +1,4 @@
-"""Nothing that nobody achieved is published: failed, unfinished and unknown results."""
+"""Failed, unfinished and unknown results are not published."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_record_without_an_achieved_part_has_no_parts(modules):
     assert made.record.parts == ()
 
 
-def test_single_part_is_judged_as_well():
+def test_single_part_is_checked_as_well():
     made = outcome(
         office(ALWAYS.removeprefix("achieved: "), PARTS), raw_record({"modules": module("M1")})
     )
