@@ -51,6 +51,15 @@ class TemplateFiller:
                 "VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here"
             ) from None
 
+    def headers(self, sources: Mapping[str, str | Secret], values: Values) -> dict[str, str]:
+        """Return headers without those whose only placeholder has no value."""
+        filled = {name: self.value(source, values) for name, source in sources.items()}
+        return {
+            name: value if isinstance(value, str) else self.text(sources[name], values)
+            for name, value in filled.items()
+            if value is not None
+        }
+
     def url(self, base: str, path: str, values: Values) -> str:
         """Return the URL of a path below ``base``.
 
@@ -186,19 +195,22 @@ def build_request(
 ) -> RegistryRequest:
     """Return the HTTP request of a ``get`` or ``post`` request."""
     method, path = ("GET", request.get) if request.get is not None else ("POST", request.post or "")
-    headers = {name: filler.text(value, values) for name, value in request.headers.items()}
+    headers = filler.headers(request.headers, values)
     content: bytes | None = None
+    media_type = ""
     if request.json_ is not None:
         content = json.dumps(filler.json(request.json_, values), ensure_ascii=False).encode()
-        headers.setdefault("Content-Type", "application/json")
+        media_type = "application/json"
     elif request.form:
         content = urlencode(list(filler.query_pairs(request.form, values))).encode()
-        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        media_type = "application/x-www-form-urlencoded"
     elif request.xml is not None:
         content = etree.tostring(
             filler.xml(request.xml, values), encoding="utf-8", xml_declaration=True
         )
-        headers.setdefault("Content-Type", "application/xml; charset=utf-8")
+        media_type = "application/xml; charset=utf-8"
+    if media_type and "content-type" not in map(str.lower, headers):
+        headers["Content-Type"] = media_type
     return RegistryRequest(
         method,
         filler.url(base, path, values),

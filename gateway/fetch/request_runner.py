@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 from uuid import uuid4
@@ -16,7 +15,7 @@ from gateway.config.connection import ReplyRule
 from gateway.config.connector import Connector, Protocol, Push, Soap
 from gateway.config.expressions.conditions import compile_values_condition, text_matcher
 from gateway.config.requests import Decode, Decoder, Request
-from gateway.errors import ConfigError, RetryLater, StreamError, StreamHalted
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
@@ -28,6 +27,7 @@ from gateway.fetch.http.request_reply import (
     ReplyVerdict,
     classify_by_status,
 )
+from gateway.fetch.outgoing_request import OutgoingRequests
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient, origin
 from gateway.fetch.safe_links import host_origin, safe_url
@@ -118,10 +118,15 @@ class RequestRunner:
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)
         address = base or self.client.base
         attempt = _Attempt()
+        outgoing = OutgoingRequests(self.connector, self.client, self.log_prefix, self._secure)
 
         def make() -> RegistryRequest:
-            built, attempt.message_id = self._build_request(
-                request, {**self._default_values(), **values}, template_filler, address
+            built, attempt.message_id = outgoing.build(
+                self.protocol,
+                request,
+                {**self._default_values(), **values},
+                template_filler,
+                address,
             )
             if url is not None:
                 built = request_builder.follow_link(built, url)
@@ -225,71 +230,9 @@ class RequestRunner:
             "uuid": uuid4(),
         }
 
-    def _build_request(
-        self,
-        request: Request,
-        values: Values,
-        template_filler: request_builder.TemplateFiller,
-        base: str,
-    ) -> tuple[RegistryRequest, str]:
-        protocol, request_id = self.protocol, str(values["uuid"])
-        common = {
-            name: template_filler.text(value, values) for name, value in protocol.headers.items()
-        }
-        if request.operation is not None or request.envelope is not None:
-            made, message_id = self._build_soap_request(request, values, template_filler, base)
-        else:
-            if protocol.xroad and not base.rstrip("/").endswith(
-                envelope.xroad_path(protocol.xroad)
-            ):
-                base = base.rstrip("/") + "/" + envelope.xroad_path(protocol.xroad)
-            made, message_id = (
-                request_builder.build_request(request, base, values, template_filler),
-                "",
-            )
-            if protocol.xroad:
-                common |= envelope.xroad_http_headers(protocol.xroad, request_id)
-        return RegistryRequest(
-            made.method, made.url, {**common, **made.headers}, made.content, made.label, made.query
-        ), message_id
-
-    def _build_soap_request(
-        self,
-        request: Request,
-        values: Values,
-        template_filler: request_builder.TemplateFiller,
-        base: str,
-    ) -> tuple[RegistryRequest, str]:
-        block = self.protocol
-        if not isinstance(block, Soap):
-            raise StreamHalted(
-                "PROTOCOL", f"{self.log_prefix}: operation and envelope need a soap connector"
-            )
-        action = block.action
-        if request.operation is not None:
-            try:
-                wsdl = self.client.wsdl(Path(self.connector.folder), block)
-                content, action = wsdl.build(
-                    request.operation, template_filler.json(request.body or {}, values)
-                )
-            except ConfigError as error:
-                raise StreamHalted("REQUEST_INVALID", f"{self.log_prefix}: {error}") from None
-            action = block.action or action
-        else:
-            content = template_filler.xml(request.envelope or "", values)
-        made = envelope.build_message(
-            block.version, content, request.action if request.action is not None else action
-        )
-        if block.xroad:
-            made = envelope.with_xroad(made, block.xroad, str(values["uuid"]))
-        if block.addressing:
-            made = envelope.with_addressing(made, block.addressing, base)
+    def _secure(self, block: Soap, message: etree._Element) -> None:
         if guard := self._ws_security(block):
-            guard.secure_request(made.envelope, self.now())
-        headers = envelope.http_headers(block.version, made.action)
-        content_bytes = etree.tostring(made.envelope, encoding="utf-8", xml_declaration=True)
-        label = request.operation or etree.QName(content).localname
-        return RegistryRequest("POST", base, headers, content_bytes, label=label), made.message_id
+            guard.secure_request(message, self.now())
 
     def _ws_security(self, block: Soap) -> WsSecurity | None:
         if block.security is None:
