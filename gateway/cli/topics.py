@@ -40,14 +40,18 @@ def read(
 def decode_value(value: bytes | None) -> Any:
     """Return the parsed JSON of a record's value, or its text if the value is not JSON.
 
-    A tombstone gives ``None``.
+    A tombstone gives ``None``. A value that is no text gives its size.
     """
     if not value:
         return None
     try:
         return json.loads(value)
     except ValueError:
-        return value.decode(errors="replace")
+        pass
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"{len(value)} bytes that are not text"
 
 
 topics_app = typer.Typer(help="Create, verify and read the topics.", no_args_is_help=True)

@@ -7,7 +7,6 @@ uses that position only after the page is durable.
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
-from gateway.config.expressions.compiler import EvaluationError
 from gateway.config.requests import Cursor
-from gateway.errors import GatewayError, RetryLater, StreamHalted
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
@@ -44,6 +42,7 @@ from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, Skipp
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply, streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.fetch.stream_errors import reading_errors
 from gateway.records import RawRecord
 
 MAX_WINDOW_RESTARTS = 5
@@ -93,30 +92,10 @@ async def read_pages(
     With ``progress``, each loop value is read from its own position, and a value that cannot be
     read is skipped. Without it, every value is read for ``window``, and each failure is raised.
     """
-    try:
+    with reading_errors(f"{connector.connector}.{stream_name}"):
         reader = _StreamReader(connector, stream_name, client, progress)
         async for page in reader.read(window, decode_position(position), subjects):
             yield page
-    except GatewayError:
-        raise
-    except EvaluationError as error:
-        raise StreamHalted(
-            "EXPRESSION",
-            f"{connector.connector}.{stream_name}: {error}; "
-            "its replies changed, or the file is wrong",
-        ) from None
-    except Exception as error:  # noqa: BLE001 - stop the stream, not the worker
-        raise StreamHalted(
-            "UNEXPECTED",
-            f"{connector.connector}.{stream_name}: {_error_location(error)}; please report it",
-        ) from None
-
-
-def _error_location(error: Exception) -> str:
-    """Return the type and place of an error, without its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = next((frame for frame in reversed(frames) if "gateway" in frame.filename), frames[-1])
-    return f"{type(error).__name__} in {Path(ours.filename).name}:{ours.lineno}"
 
 
 class _StreamReader:
