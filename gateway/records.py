@@ -40,6 +40,10 @@ CONFLICT_CONTEXT_KEY = "id conflict"
 No connector can use this key, because it contains a space.
 """
 
+ChangeTimeProblem = Literal["", "unreadable", "in_future"]
+"""``unreadable``: the text of the change time has no known form. ``in_future``: it states a time
+that has not been reached."""
+
 
 class RawRecord(Struct, frozen=True, kw_only=True):
     """One record as the registry served it.
@@ -59,6 +63,15 @@ class RawRecord(Struct, frozen=True, kw_only=True):
     kind: str = ""
     context: dict[str, str] = {}
     changed_at: datetime | None = None
+    """When the registry changed the record, at the earliest when its text leaves it open."""
+    changed_latest: datetime | None = None
+    """The latest time that the registry's text may mean, when it does not mean one moment.
+
+    Examples are a date without a time, and a local time that occurs twice. Only the poll that read
+    the record knows it.
+    """
+    change_time_problem: ChangeTimeProblem = ""
+    """Why the change time is not used, or an empty text."""
     version: str = ""
     written_before: bool = False
     """True when the gateway wrote an earlier version.
@@ -367,6 +380,7 @@ __all__ = [
     "Accreditation",
     "Assessment",
     "Card",
+    "ChangeTimeProblem",
     "Credential",
     "CredentialPart",
     "Document",

@@ -81,9 +81,11 @@ def _record_expressions(
         yield ("keep", name), listed, text
     for index, text in enumerate(stream.id):
         yield ("id", index), record, text
-    for key in ("version", "changed_at", "kind", "children"):
+    for key in ("version", "kind", "children"):
         if text := getattr(stream, key):
             yield (key,), record, text
+    if stream.change_time:
+        yield ("changed_at",), record, stream.change_time.from_
     if stream.deleted and stream.deleted.path:
         yield ("deleted", "path"), record, stream.deleted.path
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from gateway.config.achievement import Achievements
+from gateway.config.change_times import AnyChangeTime
 from gateway.config.connection import (
     Addressing,
     Auth,
@@ -221,8 +222,10 @@ class Stream(ConfigModel):
         "hash of the id under this secret, so that no topic key holds the id itself",
     )
     version: Expression | None = Field(None, description="Version of the record")
-    changed_at: Expression | None = Field(
-        None, description="Time of the last change in the registry; the stream's watermark"
+    change_time: AnyChangeTime | None = Field(
+        None,
+        alias="changed_at",
+        description="Time of the last change in the registry; the stream's watermark",
     )
     deleted: When | None = Field(None, description="Condition that a deleted record fits")
     deletions: Deletions = Field(
@@ -273,6 +276,11 @@ class Stream(ConfigModel):
     tests: Annotated[OneOrMore[InlineTest], Field(min_length=1)] = Field(
         description="At least one test; a stream without a test does not load"
     )
+
+    @property
+    def changed_at(self) -> str | None:
+        """The expression of the time of the last change."""
+        return self.change_time.from_ if self.change_time else None
 
 
 class Connector(ConfigModel):
