@@ -127,6 +127,8 @@ def _stream(
             else round(now - reported.last_success, 1),
             "every_seconds": reported.every,
             "config_digest": reported.config_digest,
+            "deletions_withheld": reported.deletions_withheld,
+            "records_known": reported.records_known,
             "backfill": None
             if reported.backfill is None
             else {
@@ -207,8 +209,15 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         )
     for one in shown:
+        name = f"{one['connector']} {one['stream']}"
         if one["reason"]:
-            print(f"{one['connector']} {one['stream']}: {one['state']}: {one['reason']}")
+            print(f"{name}: {one['state']}: {one['reason']}")
+        if one.get("deletions_withheld") and "--accept-deletions" not in one["reason"]:
+            print(
+                f"{name}: deletions withheld: {one['deletions_withheld']:,} of "
+                f"{one['records_known']:,}; accept them with "
+                f"`gateway resume {name} --accept-deletions`"
+            )
     if omitted:
         print(f"omitted, no poll worker was started with them: {', '.join(omitted)}")
     for one in found["workers"]:

@@ -51,9 +51,48 @@ def pause(
     )
 
 
-def resume(connector: Connector, stream: Stream = "") -> None:
+def resume(
+    connector: Connector,
+    stream: Stream = "",
+    accept_deletions: Annotated[
+        bool,
+        typer.Option(
+            "--accept-deletions", help="Accept the deletions that the gateway withholds now."
+        ),
+    ] = False,
+) -> None:
     """Continue to poll from the stored cursor."""
-    _send_command(commands.Resume(connector=connector, stream=stream, id=uuid.uuid4().hex))
+    command = commands.Resume(
+        connector=connector,
+        stream=stream,
+        id=uuid.uuid4().hex,
+        accept_deletions=accept_deletions,
+    )
+    withheld = _withheld_deletions(command) if accept_deletions else []
+    _send_command(command)
+    for text in withheld:
+        print(text)
+
+
+def _withheld_deletions(command: commands.Resume) -> list[str]:
+    """Return how many deletions a command accepts, as the workers last reported."""
+    from gateway.cli.runtime import load_settings
+    from gateway.operations.read_status import read_status
+
+    reported, _ = asyncio.run(read_status(load_settings()))
+    accepted = [
+        f"{status.connector} {status.stream}: accepts {status.deletions_withheld:,} deletions of "
+        f"{status.records_known:,} records; the next poll writes them"
+        for status in reported
+        if status.connector == command.connector
+        and stream_requests.applies_to_stream(command, status.stream)
+        and status.deletions_withheld
+    ]
+    nothing = (
+        "no worker reports a withheld deletion, so there was nothing to accept; "
+        f"see `gateway status {command.connector}`"
+    )
+    return accepted or [nothing]
 
 
 def backfill(

@@ -35,11 +35,12 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause", tag_field="c
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="command"):
-    """Poll again, from the stored cursor."""
+    """Poll again, from the stored cursor. With ``accept_deletions``, write withheld deletions."""
 
     connector: str
     stream: str = ""
     id: str = ""
+    accept_deletions: bool = False
 
 
 class Renormalise(

@@ -49,6 +49,10 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     last_success: float | None
     config_digest: str
     backfill: BackfillStatus | None
+    deletions_withheld: int = 0
+    """The number of deletions that wait for a person."""
+    records_known: int = 0
+    """The number of records of the stream when deletions were withheld; otherwise 0."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):

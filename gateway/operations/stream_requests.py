@@ -19,6 +19,7 @@ from gateway.messages.notification import NotificationKind
 from gateway.operations import replay
 from gateway.operations.notifier import Notifier
 from gateway.operations.renormalise import renormalise
+from gateway.pipeline.deletion_guard import accept_deletions, withheld_deletions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import allow_rejections
 from gateway.pipeline.stream_state import StreamState
@@ -61,6 +62,11 @@ class StreamRequests:
         return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
 
     @property
+    def withheld_deletions(self) -> tuple[int, int]:
+        """The number of deletions that wait for a person, and of the records of the stream."""
+        return withheld_deletions(self._stream_state)
+
+    @property
     def has_due_request(self) -> bool:
         """Whether a request can be carried out now."""
         notes = self._stream_state.notes
@@ -80,7 +86,11 @@ class StreamRequests:
             case commands.Resume():
                 await self._write_note(PAUSE, None)
                 await allow_rejections(self._stream_state)
-                self.notify("resumed")
+                if command.accept_deletions:
+                    accepted = await accept_deletions(self._stream_state)
+                    self.notify("resumed", text=f"{accepted:,} withheld deletions were accepted")
+                else:
+                    self.notify("resumed")
             case commands.Renormalise():
                 await self._write_note(RENORMALISE, commands.encode(command))
             case commands.Replay():

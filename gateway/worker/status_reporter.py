@@ -65,6 +65,7 @@ class StatusReporter:
         for stream in self.streams():
             name = (stream.connector.connector, stream.stream)
             state, reason = stream_state(stream)
+            withheld, known = stream.requests.withheld_deletions
             yield StreamStatus(
                 connector=name[0],
                 stream=name[1],
@@ -77,6 +78,8 @@ class StatusReporter:
                 last_success=success.get(name),
                 config_digest=stream.connector.digest,
                 backfill=backfill_status(stream.backfill),
+                deletions_withheld=withheld,
+                records_known=known,
             )
         yield WorkerStatus(
             worker=self.worker,
