@@ -121,9 +121,11 @@ class LoopProgress:
         """Note that a value could not be read, or raise ``error`` again.
 
         The error is raised when it concerns the connector as a whole, or when many values in a
-        row have failed. An open circuit breaker is raised unless another value was read before.
+        row have failed. A value that failed before does not count while others are read.
+        An open circuit breaker is raised unless another value was read before.
         """
-        self.failures_in_a_row += 1
+        if not (self.read and self.is_postponed(identities)):
+            self.failures_in_a_row += 1
         self.postponed.update(map(self.key, identities))
         unread = error.reason == "BREAKER_OPEN" and not self.read
         if (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ import structlog
 from gateway.config.connector import Push, Stream
 from gateway.config.second_lists import Institution, LoopConfig, LoopRequest
 from gateway.errors import StreamHalted
+from gateway.fetch.http.circuit_breaker import BreakerScope
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.request_builder import TemplateFiller
@@ -108,14 +109,17 @@ class _Loop:
         for batch in self._batches(await self._values(outer), outer):
             value: Any = batch if each.batch > 1 else batch[0]
             context = {**outer.context, name: each.separator.join(batch)}
+            identities = tuple(_identity(outer, name, one) for one in batch)
+            connection = outer.connection or self.client.line
+            scope = replace(connection.scope, value="\x1e".join(identities))
             iterations.append(
                 LoopIteration(
                     {**outer.values, name: value},
                     context,
                     outer.base,
-                    outer.connection,
+                    replace(connection, scope=scope),
                     each.separator,
-                    tuple(_identity(outer, name, one) for one in batch),
+                    identities,
                 )
             )
         return iterations
@@ -195,7 +199,7 @@ def _institution_iteration(
         )
     if base is not None:
         client.allow_origin(base)
-    connection = outer.connection
+    connection = outer.connection or client.line
     if (party.auth or party.tls) and not isinstance(block, Push):
         connection = client.institution_connection(
             party_name, party.auth or block.auth, party.tls or block.tls
@@ -205,7 +209,7 @@ def _institution_iteration(
         {**outer.values, name: party_name, **variables},
         {**outer.context, name: party_name},
         base,
-        connection,
+        replace(connection, scope=BreakerScope(party_name)),
         outer.separator,
         (_identity(outer, name, party_name),),
     )

@@ -74,7 +74,7 @@ class RegistryClient(Transport):
     def institution_connection(
         self, name: str, auth: language.Auth | None, tls_config: language.Tls | None
     ) -> Connection:
-        """Return the connection of one institution.
+        """Return the connection of one institution with credentials of its own.
 
         The client creates it once, so that later requests reuse its token and its connections.
         """

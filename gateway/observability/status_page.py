@@ -192,7 +192,9 @@ def _state(
     """Return the level of a stream (good, plain or bad) and its state; the first that applies."""
     cursor = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
     every = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
-    breaker = readings.sum_by("gateway_breaker_state", "connector").get((stream[0],), 0)
+    breakers = readings.sum_by("gateway_breaker_state", "connector", "institution")
+    institution = stream[1].partition("@")[2]
+    breaker = max(breakers.get((stream[0], name), 0) for name in ("", institution))
     problem = snapshot.problems.get(stream)
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
     possible = (
@@ -282,7 +284,7 @@ def _rejections(readings: MetricReadings) -> Element:
 
 
 def _registries(readings: MetricReadings, now: float) -> Element:
-    breakers = readings.sum_by("gateway_breaker_state", "connector")
+    breakers = readings.sum_by("gateway_breaker_state", "connector", "institution")
     requests = readings.sum_by("gateway_registry_requests_total", "connector", "status_class")
     retries = readings.sum_by("gateway_retries_total", "connector")
     waits = readings.sum_by("gateway_rate_limit_wait_seconds_total", "connector")
@@ -294,7 +296,13 @@ def _registries(readings: MetricReadings, now: float) -> Element:
     names = sorted({connector for connector, *_ in [*breakers, *requests, *retries, *waits]})
     rows = []
     for name in names:
-        level, words = _BREAKERS.get(breakers.get((name,), 0), ("bad", "unknown"))
+        level, words = _breaker_state(
+            {
+                institution: state
+                for (connector, institution), state in breakers.items()
+                if connector == name
+            }
+        )
         failed = sum(
             value
             for (connector, status), value in requests.items()
@@ -329,6 +337,17 @@ def _registries(readings: MetricReadings, now: float) -> Element:
         empty="No registry was called by this worker.",
         numbers=range(2, 5),
     )
+
+
+def _breaker_state(states: Mapping[str, float]) -> tuple[str, str]:
+    """Return the level and the words for the circuit breakers of one connector, by institution.
+
+    The name of an institution is blank for the registry as a whole.
+    """
+    worst = max(states.values(), default=0.0)
+    level, words = _BREAKERS.get(worst, ("bad", "unknown"))
+    names = sorted(name for name, state in states.items() if worst and state == worst)
+    return level, words if not names or "" in names else f"{words} ({', '.join(names)})"
 
 
 def _mapping(readings: MetricReadings, now: float) -> Element:

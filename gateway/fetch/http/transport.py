@@ -4,8 +4,9 @@ All requests to registries use this client. It follows no redirects, ignores pro
 from the environment, and always verifies TLS certificates. One deadline applies to each request and
 its reply. The client limits bodies before and after decompression, and detects incomplete ones.
 
-All streams of a registry share its rate limit, its concurrency and its circuit breaker. The client
-retries only when a retry can help. Errors and log lines contain no header, query or body.
+All streams of a registry share its rate limit and its concurrency. Each institution has a circuit
+breaker of its own, and pauses of its own after ``Retry-After``. The client retries only when a
+retry can help. Errors and log lines contain no header, query or body.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import tls
 from gateway.fetch.http.auth import Auth, NoAuth
 from gateway.fetch.http.body import ReplyBody, read_body
-from gateway.fetch.http.circuit_breaker import CircuitBreaker
+from gateway.fetch.http.circuit_breaker import WHOLE_REGISTRY, BreakerScope, CircuitBreakers
 from gateway.fetch.http.lease import Lease
 from gateway.fetch.http.rate_limiter import QuietHours, RateLimiter, SentRequest
 from gateway.fetch.http.redaction import redact_url as redacted
@@ -54,13 +55,14 @@ _USER_AGENT = "qualification-gateway/1"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The credentials and the TLS context for one party.
+    """The credentials and the TLS context for one party, and the side of the registry it concerns.
 
-    A registry has several connections when each institution has its own credentials.
+    A registry has several connections when its institutions or loop values fail independently.
     """
 
     auth: Auth = field(default_factory=NoAuth)
     tls: ssl.SSLContext | None = None
+    scope: BreakerScope = WHOLE_REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,9 @@ class Transport:
             quiet=allowance.quiet,
             now=self.now,
         )
-        self._breaker = CircuitBreaker(connector)
+        self._breakers = CircuitBreakers(connector)
+        self._paused_until: dict[tuple[str, str], float] = {}
+        """By institution and origin: when the next request may be sent, after ``Retry-After``."""
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
         self.on_exchange: Callable[[RegistryRequest, RegistryReply, float], None] | None = None
         """The function that receives each request, its reply and its duration in seconds."""
@@ -194,27 +198,31 @@ class Transport:
         self, call: RegistryRequest, classify: ReplyClassifier, line: Connection
     ) -> tuple[RegistryReply, ReplyVerdict]:
         where = f"{self.connector}: {call.label or call.method}"
+        call_origin = origin(call.url)
+        pause_key = (line.scope.institution, call_origin)
+        await self._wait_for_pause(pause_key)
         async with self._rate_limiter.concurrency_slot():
             clock = asyncio.get_running_loop().time
-            self._breaker.check(clock())
+            breakers = self._breakers.guard(line.scope, call_origin)
+            breakers.check(clock())
             try:
                 reply = await self._send_authenticated(call, line, where)
             except RetryLater as error:
-                self._breaker.record_failure(clock(), error.reason)
+                breakers.record_failure(clock(), error.reason)
                 raise
             except BaseException:
-                self._breaker.cancel_probe()
+                breakers.cancel_probe()
                 raise
             try:
                 verdict = classify(reply)
             except BaseException:
                 reply.body.close()
-                self._breaker.record_success()
+                breakers.record_success()
                 raise
             if verdict.outcome == "retry":
-                self._breaker.record_failure(clock(), verdict.reason or "BUSY")
+                breakers.record_failure(clock(), verdict.reason or "BUSY")
             else:
-                self._breaker.record_success()
+                breakers.record_success()
         if verdict.outcome not in {"retry", "denied", "stop"}:
             return reply, verdict
         reply.body.close()
@@ -223,11 +231,16 @@ class Transport:
             after = retry_after(reply.headers, self.now())
             after = verdict.after if after is None else after
             if after is not None:
-                self._rate_limiter.pause_for(min(after, self.allowance.retry_timeout))
+                self._paused_until[pause_key] = clock() + min(after, self.allowance.retry_timeout)
             raise RetryLater(verdict.reason or "BUSY", text, after=after)
         if 300 <= reply.status < 400 and (target := reply.headers.get("location")):  # noqa: PLR2004
             text += f" (towards {urlsplit(target).hostname or 'the same host'})"
         raise StreamHalted(verdict.reason or "STOPPED", text)
+
+    async def _wait_for_pause(self, key: tuple[str, str]) -> None:
+        """Wait as long as an institution asked for with ``Retry-After``."""
+        wait = self._paused_until.get(key, 0.0) - asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, wait))
 
     async def _send_authenticated(
         self, call: RegistryRequest, line: Connection, where: str

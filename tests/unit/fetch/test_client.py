@@ -15,7 +15,7 @@ import pytest
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import redaction
 from gateway.fetch.http.auth import ApiKey, Basic, OAuth2
-from gateway.fetch.http.circuit_breaker import CircuitBreaker
+from gateway.fetch.http.circuit_breaker import BreakerScope, CircuitBreaker, CircuitBreakers
 from gateway.fetch.http.rate_limiter import QuietHours
 from gateway.fetch.registry_client import (
     Connection,
@@ -218,8 +218,9 @@ def test_breaker_opens_probes_and_closes():
         RetryLater, match="not called for 9 s after repeated failures; the last was CONNECT_FAILED"
     ):
         breaker.check(1)
-    assert metrics.BREAKER_STATE.labels("test")._value.get() == 2
+    assert breaker.state == 2
     breaker.check(11)
+    assert breaker.state == 1
     with pytest.raises(RetryLater):
         breaker.check(11)  # one probe at a time
     breaker.record_failure(11, "BUSY")
@@ -228,7 +229,83 @@ def test_breaker_opens_probes_and_closes():
     breaker.check(40)
     breaker.record_success()
     breaker.check(40)
-    assert metrics.BREAKER_STATE.labels("test")._value.get() == 0
+    assert breaker.state == 0
+
+
+def breaker_state(institution: str = "") -> float:
+    return metrics.BREAKER_STATE.labels("test", institution)._value.get()
+
+
+def fail(breakers: CircuitBreakers, scope: BreakerScope, times: int = 8) -> None:
+    for _ in range(times):
+        breakers.guard(scope, "https://a").record_failure(0, "BUSY")
+
+
+def test_breaker_of_one_institution_stops_no_other() -> None:
+    breakers, down, well = CircuitBreakers("test"), BreakerScope("down"), BreakerScope("well")
+    fail(breakers, down)
+    with pytest.raises(RetryLater, match="test: down is not called for 30 s"):
+        breakers.guard(down, "https://a").check(0)
+    breakers.guard(well, "https://a").check(0)
+    breakers.guard(BreakerScope(), "https://a").check(0)
+    assert (breaker_state("down"), breaker_state("well"), breaker_state()) == (2, 0, 0)
+    breakers.guard(down, "https://a").check(31)
+    breakers.guard(down, "https://a").record_success()
+    assert breaker_state("down") == 0
+
+
+def test_breaker_of_one_origin_stops_no_other() -> None:
+    breakers = CircuitBreakers("test")
+    fail(breakers, BreakerScope())
+    breakers.guard(BreakerScope(), "https://other").check(0)
+    assert breaker_state() == 2, "the metric shows the worst state"
+
+
+def test_breaker_of_one_loop_value_stops_no_other() -> None:
+    breakers = CircuitBreakers("test")
+    for name in ("p1", "p2", "p3"):
+        fail(breakers, BreakerScope(value=name))
+        with pytest.raises(RetryLater, match="one value of the loop is not called") as caught:
+            breakers.guard(BreakerScope(value=name), "https://a").check(0)
+        assert name not in str(caught.value), "a value may name a person"
+    breakers.guard(BreakerScope(value="p4"), "https://a").check(0)
+    assert breaker_state() == 0
+
+
+def test_breaker_of_the_registry_opens_when_many_loop_values_begin_to_fail() -> None:
+    breakers = CircuitBreakers("test")
+    for number in range(8):
+        breakers.guard(BreakerScope(value=str(number)), "https://a").record_failure(0, "TIMEOUT")
+    with pytest.raises(RetryLater, match="test: the registry is not called"):
+        breakers.guard(BreakerScope(value="9"), "https://a").check(0)
+    probe = breakers.guard(BreakerScope(value="9"), "https://a")
+    probe.check(31)
+    probe.record_failure(31, "TIMEOUT")
+    with pytest.raises(RetryLater, match="for 60 s"):
+        breakers.guard(BreakerScope(value="10"), "https://a").check(31)
+
+
+def test_probe_of_the_registry_is_free_again_when_the_value_is_blocked() -> None:
+    breakers, broken = CircuitBreakers("test"), BreakerScope(value="p1")
+    fail(breakers, broken)
+    fail(breakers, BreakerScope())
+    with pytest.raises(RetryLater):
+        breakers.guard(broken, "https://a").check(10)
+    breakers.guard(BreakerScope(value="p2"), "https://a").check(31)
+
+
+def test_retry_after_of_one_institution_delays_no_other() -> None:
+    async def run() -> float:
+        async with Server(always(status=503, retry_after="20")) as server:
+            async with transport(server) as client:
+                for name in ("down", "other"):
+                    line = Connection(scope=BreakerScope(name))
+                    started = time.monotonic()
+                    with pytest.raises(RetryLater):
+                        await client.send(RegistryRequest("GET", server.url), line=line)
+            return time.monotonic() - started
+
+    assert asyncio.run(run()) < 5
 
 
 def test_rate_and_concurrency_are_shared():

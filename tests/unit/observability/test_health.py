@@ -145,7 +145,7 @@ def test_moved_connector_leaves_no_metrics():
     for gauge in (metrics.CURSOR_TIMESTAMP, metrics.POLL_INTERVAL):
         gauge.labels("moved", "s").set(1)
         gauge.labels("stays", "s").set(1)
-    metrics.BREAKER_STATE.labels("moved").set(2)
+    metrics.BREAKER_STATE.labels("moved", "").set(2)
     metrics.RECEIVED.labels("moved", "s").inc(5)
     metrics.drop_connector("moved")
     text = ask("/metrics")[1]

@@ -55,7 +55,15 @@ def fleet() -> CollectorRegistry:
             (*bb, "field_missing", "title"): 10,
         },
     )
-    one(metrics.BREAKER_STATE, {("aa-awards",): 0, ("bb-catalogue",): 1, ("cc-cards",): 2})
+    one(
+        metrics.BREAKER_STATE,
+        {
+            ("aa-awards", ""): 0,
+            ("bb-catalogue", ""): 1,
+            ("cc-cards", ""): 2,
+            ("cc-cards", "uni-a"): 2,
+        },
+    )
     one(
         metrics.REQUESTS,
         {("aa-awards", "2xx"): 12_100, ("aa-awards", "5xx"): 3, ("cc-cards", "error"): 40},
@@ -268,3 +276,21 @@ def test_page_renders_in_a_browser(page, tmp_path):
         )
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 40_000
+
+
+def test_page_names_the_institution_that_is_not_called() -> None:
+    registry = CollectorRegistry()
+    source = metrics.BREAKER_STATE
+    breakers = Gauge(source._name, source._documentation, source._labelnames, registry=registry)
+    for institution, state in (("", 0), ("uni-a", 2), ("uni-b", 0)):
+        breakers.labels("aa", institution).set(state)
+    cursors = Gauge(
+        "gateway_cursor_timestamp_seconds", "-", ["connector", "stream"], registry=registry
+    )
+    for stream in ("awards@uni-a", "awards@uni-b", "other"):
+        cursors.labels("aa", stream).set(NOW)
+    page = render(registry, Snapshot(), NOW)
+    text = html.fromstring(page).text_content()
+    assert "open: not called (uni-a)" in text
+    assert text.count("registry not answering") == 1
+    assert text.count("fresh") == 2
