@@ -60,8 +60,16 @@ def compile_achievement(rule: Achievement, select: Evaluate, nulls: frozenset[st
     if rule.exists is not None or judge_texts is None:
         return _compile_existence(rule, select, no_values, unfit)
 
+    verdicts = {
+        word: judge_texts([word])
+        for word in (*rule.is_, *rule.not_)
+        if word == word.strip() and "*" not in word and word not in no_values
+    }
+
     def judge(node: Any, context: Context) -> Shortfall | None:
         values = select(node, context)
+        if len(values) == 1 and (text := text_of(values[0]).strip()) in verdicts:
+            return verdicts[text]
         texts = [text for value in values if (text := text_of(value).strip()) not in no_values]
         if not texts:
             return absent
@@ -92,9 +100,13 @@ def judge_all(judges: Sequence[Judge]) -> Judge | None:
         return judges[0] if judges else None
 
     def judge(node: Any, context: Context) -> Shortfall | None:
-        found = [shortfall for one in judges if (shortfall := one(node, context))]
-        certain = (shortfall for shortfall in found if shortfall.reason == NOT_ACHIEVED)
-        return next(certain, found[0] if found else None)
+        undecided: Shortfall | None = None
+        for one in judges:
+            if shortfall := one(node, context):
+                if shortfall.reason == NOT_ACHIEVED:
+                    return shortfall
+                undecided = undecided or shortfall
+        return undecided
 
     return judge
 
@@ -151,11 +163,13 @@ def _compile_existence(
     """Return the judge of ``exists``, or of a path alone."""
 
     def judge(node: Any, context: Context) -> Shortfall | None:
-        values = [
-            value
-            for value in select(node, context)
-            if isinstance(value, dict | list) or text_of(value).strip() not in no_values
-        ]
+        values = select(node, context)
+        if no_values:
+            values = [
+                value
+                for value in values
+                if isinstance(value, dict | list) or text_of(value).strip() not in no_values
+            ]
         if rule.exists is None:
             return None if any(map(is_truthy_value, values)) else unfit
         if rule.exists:
