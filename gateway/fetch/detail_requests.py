@@ -10,7 +10,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.connector import Stream
+from gateway.config.connector import Stream, payload_format
 from gateway.config.second_lists import Expand
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging
@@ -63,7 +63,25 @@ class DetailFetcher:
             for part in done:
                 results |= part
         self._note_skipped(rule, skipped, items, results)
-        return [detail for item in items for detail in results.get(id(item), [item])]
+        found = [detail for item in items for detail in results.get(id(item), [item])]
+        return self._mark_entries(found, ids) if rule.into is None else found
+
+    def _mark_entries(
+        self, found: list[SelectedNode], ids: Mapping[int, str]
+    ) -> list[SelectedNode]:
+        """Mark entries of an index in another format than its records."""
+        kind = payload_format(self.dialogue.connector, self.stream)
+        listed = payload_format(
+            self.dialogue.connector, self.stream.model_copy(update={"expand": None})
+        )
+        if kind == listed:
+            return found
+        return [
+            item
+            if item.kind == kind
+            else replace(item, entry_id=ids.get(id(item), item.deleted_id))
+            for item in found
+        ]
 
     async def _fetch_batch(
         self,
@@ -206,7 +224,10 @@ class DetailFetcher:
 
 
 def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
-    """Return a copy of a record that contains other records under a name."""
+    """Return a copy of a record that contains other records under a name.
+
+    Raise ``FORMAT_MIXED`` for XML inside a JSON record.
+    """
     if etree.iselement(node):
         copy = etree.fromstring(element_bytes(node))
         holder = etree.SubElement(copy, name)
@@ -216,6 +237,12 @@ def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any
             else:
                 etree.SubElement(holder, "value").text = stripped_text(child)
         return copy
+    if any(map(etree.iselement, nodes)):
+        raise StreamHalted(
+            "FORMAT_MIXED",
+            f"{name!r} is XML and the listed record is JSON, so one record cannot hold both; "
+            "leave `into` out, and the fetched document replaces the listed record",
+        )
     if isinstance(node, dict):
         return {**node, name: nodes if many else nodes[0] if nodes else None}
     return {"id": node, name: nodes if many else nodes[0] if nodes else None}

@@ -35,6 +35,11 @@ class ExpressionCache:
         self._looks: dict[tuple[str, str], ExpressionFunction] = {}
         self._tests: dict[tuple[Any, ...], Callable[[Any, Mapping[str, Any]], bool]] = {}
 
+    @property
+    def namespaces(self) -> Mapping[str, str]:
+        """The XML prefixes that the expressions may use, without the built-in ones."""
+        return self._namespaces
+
     def __call__(self, kind: str, text: str) -> ExpressionFunction:
         """Return the compiled expression."""
         if (kind, text) not in self._looks:
@@ -90,6 +95,8 @@ class SelectedNode:
     context: Mapping[str, str] = field(default_factory=dict)
     deleted_id: str = ""
     """The native id of a record that no longer exists."""
+    entry_id: str | None = None
+    """The id of an entry whose record is in another format and could not be fetched."""
     body: bytes | None = None
     """The serialised node, once computed: see :meth:`RecordSelector.body`."""
 
@@ -166,6 +173,9 @@ class RecordSelector:
         """Yield a record, then the records inside it."""
         stream = self._stream
         body = self.body(item)
+        if item.entry_id is not None:
+            yield self._raw_entry(item, body)
+            return
         native_id = (
             self._hash_personal_id(item.deleted_id)
             if item.deleted_id
@@ -197,6 +207,23 @@ class RecordSelector:
                         item, node=node, body=None, context={**item.context, "parent": native_id}
                     )
                 )
+
+    def _raw_entry(self, item: SelectedNode, body: bytes) -> RawRecord:
+        """Return an entry of an index in place of its record, for the pipeline to reject.
+
+        The rules of the stream read the format of the records, and not that of the index.
+        """
+        is_deleted = bool(item.deleted_id)
+        without_id = MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        name = item.deleted_id or item.entry_id
+        return RawRecord(
+            connector=self._connector,
+            stream=self._name,
+            native_id=self._hash_personal_id(name) if name else without_id,
+            body=None if is_deleted else body,
+            media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            context=dict(item.context),
+        )
 
     @staticmethod
     def body(item: SelectedNode) -> bytes:
