@@ -25,11 +25,14 @@ from gateway.config.connector import Connector
 from gateway.errors import UsageError
 from gateway.fetch import RecordPage, TimeWindow
 from gateway.observability import metrics
+from gateway.pipeline.deletion_guard import DeletionGuard, forget_withheld
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.poll import PollContext
 from gateway.pipeline.stream_state import StreamState
 
 NOTE_NAME = "backfill"
+DELETIONS_NOTE = "deletions/backfill"
+"""The note about deletions that a backfill withholds, apart from those of the polls."""
 MAX_WAIT_FOR_LIVE_POLL_SECONDS = 30.0
 """The longest time that a backfill waits for live polls. Without a limit, a connector that is
 always polled would block its backfill."""
@@ -172,6 +175,7 @@ async def cancel_backfill(stream_state: StreamState) -> BackfillProgress | None:
         return None
     ended = msgspec.structs.replace(progress, state="cancelled")
     await save_progress(stream_state, ended)
+    await forget_withheld(stream_state, DELETIONS_NOTE)
     return ended
 
 
@@ -190,6 +194,8 @@ async def run_backfill(
 
     Returns when the backfill is done, or after a page when ``should_continue`` returns false.
     ``write_lock`` is held while records of the stream are written. Raises the errors of a poll.
+    From a page with too many deletions on, it only counts them, and raises
+    :class:`~gateway.errors.StreamHalted` at the end.
     """
     connector, name, stream_state = context.connector, context.stream, context.stream_state
     await stream_state.open()
@@ -197,6 +203,9 @@ async def run_backfill(
     progress = current_progress(stream_state)
     if progress is None or progress.state != "running":
         return progress
+    deletion_guard = DeletionGuard.of_stream(
+        stream_state, connector.streams[name], note_name=DELETIONS_NOTE
+    )
     try:
         for window in remaining_windows(connector, name, progress):
             pages = fetch.read_pages(
@@ -214,6 +223,7 @@ async def run_backfill(
                             ids_written_during_request,
                             advance_progress(progress, window, page),
                             result,
+                            deletion_guard,
                         )
                     update_metric(connector.connector, name, progress)
                     if page.last:
@@ -222,6 +232,7 @@ async def run_backfill(
                     return progress
     finally:
         stream_state.written_ids = None
+    await deletion_guard.finish(compares_scans=False)
     progress = msgspec.structs.replace(progress, state="done", done=progress.end)
     await save_progress(stream_state, progress)
     update_metric(connector.connector, name, progress)
@@ -295,16 +306,22 @@ async def _write_page(
     ids_written_during_request: set[str],
     progress: BackfillProgress,
     result: PollResult,
+    deletion_guard: DeletionGuard,
 ) -> BackfillProgress:
     """Write a page and the progress behind it.
 
-    Records that a live poll wrote meanwhile are newer, so they are not overwritten.
+    Records that a live poll wrote meanwhile are newer, so they are not overwritten. A page with
+    withheld deletions is not written.
     """
-    entries, _ = select_changes(
+    changes, _ = select_changes(
         [raw for raw in page.records if raw.native_id not in ids_written_during_request],
         stream_state.digests,
     )
     stream_state.written_ids = None
+    entries = await deletion_guard.filter_page(changes)
+    if deletion_guard.withheld_ids:
+        await deletion_guard.count_page()
+        return progress
     received = len(page.records)
     progress = msgspec.structs.replace(
         progress,

@@ -19,7 +19,11 @@ from gateway.messages.notification import NotificationKind
 from gateway.operations import replay
 from gateway.operations.notifier import Notifier
 from gateway.operations.renormalise import renormalise
-from gateway.pipeline.deletion_guard import accept_deletions, withheld_deletions
+from gateway.pipeline.deletion_guard import (
+    accept_deletions,
+    forget_withheld,
+    withheld_deletions,
+)
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import allow_rejections
 from gateway.pipeline.stream_state import StreamState
@@ -90,6 +94,8 @@ class StreamRequests:
                     accepted = await accept_deletions(self._stream_state)
                     self.notify("resumed", text=f"{accepted:,} withheld deletions were accepted")
                 else:
+                    if self._connector.push is not None:
+                        await forget_withheld(self._stream_state)
                     self.notify("resumed")
             case commands.Renormalise():
                 await self._write_note(RENORMALISE, commands.encode(command))

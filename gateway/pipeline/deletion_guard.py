@@ -111,9 +111,22 @@ async def accept_deletions(stream_state: StreamState) -> int:
     return accepted
 
 
-async def forget_withheld(stream_state: StreamState) -> None:
-    """Forget withheld deletions that the registry did not send again."""
-    await _write_notes(stream_state, dict.fromkeys(_note_names(stream_state)))
+async def forget_withheld(stream_state: StreamState, name: str = NOTE_NAME) -> None:
+    """Forget the deletions under a note. The registry sends them again, or their source ended."""
+    if name in stream_state.notes:
+        await _write_notes(stream_state, {name: None})
+
+
+def withheld_text(stream_state: StreamState) -> str:
+    """Return how many deletions wait and how to accept them; empty if none waits."""
+    withheld, known = withheld_deletions(stream_state)
+    if not withheld:
+        return ""
+    name = f"{stream_state.connector} {stream_state.stream}"
+    return (
+        f"deletions withheld: {withheld:,} of {known:,} records; if they are right, run "
+        f"`gateway resume {name} --accept-deletions`"
+    )
 
 
 @dataclass(slots=True)
@@ -135,6 +148,8 @@ class DeletionGuard:
     """The number of pages since the limit."""
     halt: StreamHalted | None = None
     """The reason why the stream halts after this poll."""
+    accepted_count: int = 0
+    """The deletions of this poll that an operator has accepted."""
     _counted: int = 0
     """The explicit deletions that this poll has written, without those that were accepted."""
     _growth: int = 0
@@ -191,6 +206,7 @@ class DeletionGuard:
             few or self.permits(deleted_ids, await self._known_records())
         ):
             self._counted += new
+            self.accepted_count += len(deleted_ids) - new
             self._page_growth -= len(deleted_ids)
             return entries
         self.withheld_ids += deleted_ids

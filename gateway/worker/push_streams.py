@@ -14,13 +14,19 @@ from collections.abc import AsyncIterator, Sequence
 import structlog
 
 from gateway.config.connector import Connector
-from gateway.errors import Fenced, GatewayError, RetryLater
+from gateway.errors import Fenced, GatewayError, RetryLater, StreamHalted
 from gateway.fetch.http.lease import Lease
 from gateway.messages import commands
 from gateway.observability import metrics, tracing
 from gateway.operations import stream_requests
 from gateway.operations.notifier import Notifier
 from gateway.operations.stream_requests import StreamRequests
+from gateway.pipeline.deletion_guard import (
+    DeletionGuard,
+    forget_withheld,
+    set_withheld_metric,
+    withheld_text,
+)
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
@@ -44,7 +50,6 @@ class PushStream:
     backfill = None
     """Always ``None``, because the gateway cannot request older records from the registry."""
     has_succeeded = True
-    last_failure_kind = ""
 
     def __init__(
         self,
@@ -60,9 +65,12 @@ class PushStream:
         self.processor = processor
         self.last_error = ""
         """The reason why nothing can be received, in one line; empty if records can be received."""
+        self.last_failure_kind = ""
+        """``halt`` while deletions of a message are withheld; otherwise empty."""
         self.wake_event = asyncio.Event()
         self._write_lock = write_lock
         self._retry_at = 0.0
+        self._writes_accepted_deletions = False
         self._longest_acquire_seconds = 0.0
         """The longest time that this worker needed to acquire the stream."""
         self._stream_state = StreamState.of_connector(settings, connector, stream)
@@ -106,7 +114,9 @@ class PushStream:
                     "not receiving", error=self.last_error, next_try_seconds=CHECK_INTERVAL_SECONDS
                 )
             else:
-                self.last_error = ""
+                set_withheld_metric(self._stream_state)
+                self.last_error = withheld_text(self._stream_state)
+                self.last_failure_kind = "halt" if self.last_error else ""
 
     async def ensure_writable(self) -> None:
         """Return when records may be written.
@@ -118,12 +128,39 @@ class PushStream:
         if self.requests.paused:
             raise RetryLater("paused", f"{self.connector.connector} {self.stream} is paused")
 
+    async def check_deletions(self, raws: Sequence[RawRecord]) -> None:
+        """Check that a message may delete the records that it marks as deleted.
+
+        Raises :class:`~gateway.errors.StreamHalted` if there are too many. The note about them is
+        durable then, and a person decides before the caller sends the message again.
+        """
+        deleted = [raw for raw in raws if raw.body is None]
+        self._writes_accepted_deletions = False
+        if not deleted:
+            return
+        state = self._stream_state
+        guard = DeletionGuard.of_stream(state, self.connector.streams[self.stream])
+        await guard.filter_page(select_changes(deleted, state.digests)[0])
+        self._writes_accepted_deletions = bool(guard.accepted_count)
+        if guard.withheld_ids:
+            was_withheld = bool(withheld_text(state))
+            try:
+                async with self._back_off_when_fenced():
+                    await guard.finish(compares_scans=False)
+            except StreamHalted as error:
+                self.last_error, self.last_failure_kind = str(error), "halt"
+                if not was_withheld:
+                    self.requests.notify("halted", text=str(error))
+                raise
+
     async def write_records(self, raws: Sequence[RawRecord]) -> None:
         """Return once all records are committed. Unchanged records are only counted."""
         entries, unchanged = select_changes(raws, self._stream_state.digests)
         async with self._back_off_when_fenced():
             for part in split_into_transactions(entries):
                 await self._stream_state.write(part, None)
+            if self._writes_accepted_deletions:
+                await forget_withheld(self._stream_state)
         metrics.RECEIVED.labels(self.connector.connector, self.stream).inc(len(raws))
         if unchanged:
             metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(
@@ -204,6 +241,8 @@ class PushConnector:
         async with self._write_lock:
             for stream in streams:
                 await stream.ensure_writable()
+            for stream in streams:
+                await stream.check_deletions([raw for raw in raws if raw.stream == stream.stream])
             for stream in streams:
                 with tracing.poll_span(self._connector.connector, stream.stream):
                     await stream.write_records([raw for raw in raws if raw.stream == stream.stream])
