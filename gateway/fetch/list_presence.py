@@ -7,19 +7,189 @@ another form. The functions of this module look for the place of the list, and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Never
 
+from gateway.config.connector import Stream
+from gateway.config.expressions.compiler import EvaluationError, text_of
 from gateway.config.expressions.json_list_place import (
     Gap,
     JsonListPlace,
     compile_json_place,
 )
+from gateway.config.expressions.json_paths import parse_json_path
 from gateway.config.expressions.xml_list_place import XmlListPlace, compile_xml_place
 from gateway.errors import StreamHalted
+from gateway.fetch.decode.formats import DecodedDocument
 
 REASON = "LIST_MISSING"
+Evaluate = Callable[[str, str, Any, Mapping[str, Any]], list[Any]]
+HasId = Callable[[Any], bool]
+_COMPUTED = re.compile(r"\(|\|\|")
+_NAME = re.compile(r"[^\W\d][\w.-]*")
+_ADVICE = (
+    "If the registry changed, correct `records`. If this is how an empty list looks, "
+    "name the place that is always there under `list`, or add a `replies` rule with `then: empty`"
+)
+
+
+class StreamList:
+    """The list of one stream's records, in any of its replies.
+
+    ``evaluate`` returns the values of an expression for a kind of document, a node and a context.
+    """
+
+    def __init__(
+        self, stream: Stream, where: str, namespaces: Mapping[str, str], evaluate: Evaluate
+    ) -> None:
+        self._where = where
+        self._namespaces = namespaces
+        self._evaluate = evaluate
+        self._list = stream.list_
+        self.steps = (stream.records,) if isinstance(stream.records, str) else stream.records
+        self._is_direct = [parse_json_path(step) is not None for step in self.steps]
+        numbered, offset = stream.paging.page_number, stream.paging.offset
+        total = (numbered and numbered.total) or (offset and offset.total)
+        # A computed total, such as count(//record), is 0 in every reply without records.
+        self._total = total if total and not _COMPUTED.search(total) else None
+        self._columns = _columns_of_stream(stream)
+
+    def select(
+        self, number: int, kind: str, node: Any, context: Mapping[str, Any], has_id: HasId
+    ) -> list[Any]:
+        """Return what one step of ``records`` selects from a node.
+
+        In JSON, raise ``LIST_MISSING`` when the place of the list is not there.
+        """
+        step = self.steps[number]
+        if kind == "xml" or "$" in step:
+            return self._evaluate(kind, step, node, context)
+        place = json_place(step)
+        if self._list is not None:
+            return self._select_declared(place, kind, step, node, has_id)
+        if not self._is_direct[number]:
+            try:
+                nodes = self._evaluate(kind, step, node, context)
+            except EvaluationError:
+                nodes = []
+            if len(nodes) > 1:
+                return nodes
+        try:
+            return place.select(node, has_id if number == len(self.steps) - 1 else _accept)
+        except Gap as gap:
+            if self._total_is_zero(kind, node):
+                return []
+            refuse(gap, step, self._where, _ADVICE)
+
+    def _select_declared(
+        self, place: JsonListPlace, kind: str, step: str, node: Any, has_id: HasId
+    ) -> list[Any]:
+        """Return the records where the connector itself names the place of the list."""
+        try:
+            return place.select(node, has_id)
+        except Gap:
+            nodes = self._evaluate(kind, step, node, {})
+            return [item for item in nodes if isinstance(item, dict) and has_id(item)]
+
+    def check_document(self, document: DecodedDocument, *, is_empty: bool) -> None:
+        """Raise ``LIST_MISSING`` when a document without records does not show an empty list.
+
+        A table must also have the columns that the stream reads.
+        """
+        kind, root = document.kind, document.root
+        try:
+            if kind == "csv":
+                _check_table(document, self._columns)
+            elif self._list is not None and kind != "xml":
+                json_place(self._list).require_container(root)
+            elif is_empty and kind == "xml" and not self._total_is_zero(kind, root):
+                self._check_empty_xml(root)
+        except Gap as gap:
+            refuse(gap, self._list or self.steps[0], self._where, self._advice(kind))
+
+    def _check_empty_xml(self, root: Any) -> None:
+        if self._list is not None:
+            xml_place(self._list, self._namespaces, is_declared=True).check_empty(root)
+            return
+        nodes = [root]
+        for step in self.steps:
+            following = [inner for node in nodes for inner in self._evaluate("xml", step, node, {})]
+            if not following:
+                place = xml_place(step, self._namespaces)
+                for node in nodes:
+                    place.check_empty(node)
+                return
+            nodes = following
+
+    def _advice(self, kind: str) -> str:
+        if kind == "csv":
+            return "Compare the first row with the connector file"
+        if kind == "xml" and self._list is None:
+            place = xml_place(self.steps[0], self._namespaces)
+            if not place.is_derivable:
+                return (
+                    f"`{self.steps[0]}` does not say which element holds the records. "
+                    "Name that element under `list`, such as `list: //r:records`"
+                )
+        return _ADVICE
+
+    def refuse_single(self) -> Never:
+        """Raise ``LIST_MISSING`` for a document that would be one record but has no id."""
+        gap = Gap("", "an element without the record's id", expected="one record")
+        refuse(gap, self.steps[0], self._where, _ADVICE)
+
+    def _total_is_zero(self, kind: str, root: Any) -> bool:
+        """Return whether the reply itself says that it has no records."""
+        if self._total is None:
+            return False
+        try:
+            values = self._evaluate(kind, self._total, root, {})
+        except EvaluationError:
+            return False
+        return [text_of(value).strip() for value in values] == ["0"]
+
+
+def names_of_rules(stream: Stream) -> frozenset[str]:
+    """Return the names that the mapping rules of a stream read first in a record."""
+    names: set[str] = set()
+    for rule in (*stream.map.values(), *(stream.kinds.values())):
+        for text in _texts_in(rule.model_dump(exclude_defaults=True)):
+            names |= set(_NAME.findall(text))
+    return frozenset(names)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts_in(inner)
+
+
+def _accept(_node: Any) -> bool:
+    return True
+
+
+def _columns_of_stream(stream: Stream) -> tuple[str, ...]:
+    """Return the columns that a table must have: those of the stream's own expressions."""
+    texts = (*stream.id, stream.version, stream.changed_at, stream.kind)
+    texts += (stream.deleted.path if stream.deleted else None,)
+    paths = [parse_json_path(text) for text in texts if text and "$" not in text]
+    return tuple(path[0] for path in paths if path and len(path) == 1 and isinstance(path[0], str))
+
+
+def _check_table(document: DecodedDocument, needed: Sequence[str]) -> None:
+    rows = document.root
+    columns = document.columns or (tuple(rows[0]) if rows else ())
+    if missing := next((name for name in needed if name not in columns), None):
+        raise Gap("the first row", "a row of column names", missing)
+    if rows and all("_malformed" in row for row in rows):
+        raise Gap("the table", "text in another form", expected=f"rows of {len(columns)} cells")
 
 
 def require_list(

@@ -97,6 +97,10 @@ class JsonListPlace:
                 continue
         self.select(value, lambda _node: True)
 
+    def require_container(self, value: Any) -> None:
+        """Raise :class:`Gap` unless the place is there and holds a list or an object."""
+        self.select(value, lambda _node: True)
+
 
 def _read_nodes(alternative: _Alternative, value: Any, has_id: HasId) -> list[Any]:
     result = alternative.resolve(value)

@@ -206,8 +206,11 @@ class DecodeChain:
             return DecodedDocument("json", root, source.name)
         if word == "csv":
             table = _table(options, configured)
-            rows = formats.read_csv(body, table, self.where, transport=source.charset)
-            return DecodedDocument("csv", list(rows), source.name)
+            names: list[str] = []
+            rows = formats.read_csv(
+                body, table, self.where, transport=source.charset, columns_read=names
+            )
+            return DecodedDocument("csv", list(rows), source.name, columns=tuple(names))
         return self._parse_xml(str(word), configured, source, reading)
 
     def _parse_xml(

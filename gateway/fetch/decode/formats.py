@@ -305,9 +305,14 @@ def dump_json(value: Any) -> bytes:
 
 
 def read_csv(
-    body: ReplyBody, table: CsvFormat, where: str, *, transport: str | None = None
+    body: ReplyBody,
+    table: CsvFormat,
+    where: str,
+    *,
+    transport: str | None = None,
+    columns_read: list[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield each row as an object, keyed by column name.
+    """Yield each row as an object, keyed by column name, and add the names to ``columns_read``.
 
     A row of the wrong length gets the key ``_malformed``. The pipeline later rejects that row
     alone. :func:`gateway.fetch.charset.csv_encoding` chooses the encoding. Raise ``CSV_HEADER``,
@@ -340,6 +345,8 @@ def read_csv(
             raise StreamHalted(
                 "CSV_HEADER", f"{where}: the header line is missing or names a column twice"
             )
+        if columns_read is not None:
+            columns_read.extend(columns)
         for row in rows:
             if not row:
                 continue
