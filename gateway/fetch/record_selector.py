@@ -16,11 +16,17 @@ from lxml import etree
 
 from gateway.config.connection import Condition
 from gateway.config.connector import Stream
-from gateway.config.expressions.compiler import PayloadKind, compile_expression
+from gateway.config.expressions.compiler import (
+    ExpressionError,
+    PayloadKind,
+    compile_expression,
+)
 from gateway.config.expressions.compiler import text_of as spelled
 from gateway.config.expressions.conditions import compile_record_condition
+from gateway.config.expressions.xml_list_place import holds_a_name
 from gateway.fetch import xml_parser
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
+from gateway.fetch.list_presence import StreamList, names_of_rules
 from gateway.fetch.secrets import Secrets
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
 
@@ -118,28 +124,58 @@ class RecordSelector:
         self._expressions = expressions
         self._secrets = secrets
         self._zone = ZoneInfo(stream.zone)
+        self._list = StreamList(
+            stream, f"{connector}.{name}", expressions.namespaces, self.evaluate
+        )
 
     def items(self, document: DecodedDocument, context: Mapping[str, str]) -> list[SelectedNode]:
-        """Return the records of a document in order."""
+        """Return the records of a document in order.
+
+        Raise ``LIST_MISSING`` when the document does not show the list of the records.
+        """
         if document.streamed_records is not None:
+            self._list.check_document(document, is_empty=document.streamed_records.count == 0)
             return []
-        steps = (
-            (self._stream.records,)
-            if isinstance(self._stream.records, str)
-            else self._stream.records
-        )
         context_values = {**context, **({"file": document.name} if document.name else {})}
+        kind, root = document.kind, document.root
+
+        def has_id(node: Any) -> bool:
+            return self._has_id(SelectedNode(kind, node, node, root, context_values))
+
         found = [
-            SelectedNode(document.kind, node, node, document.root, context_values)
-            for node in self.evaluate(document.kind, steps[0], document.root, context_values)
+            SelectedNode(kind, node, node, root, context_values)
+            for node in self._list.select(0, kind, root, context_values, has_id)
         ]
-        for step in steps[1:]:
+        for number in range(1, len(self._list.steps)):
             found = [
                 replace(item, node=node)
                 for item in found
-                for node in self.evaluate(item.kind, step, item.node, context_values)
+                for node in self._list.select(number, kind, item.node, context_values, has_id)
             ]
+        self._list.check_document(document, is_empty=not found)
+        if len(found) == 1 and found[0].node is root and kind == "xml" and not has_id(root):
+            self._list.refuse_single()
         return [self._with_kept(item) for item in found] if self._stream.keep else found
+
+    def _has_id(self, item: SelectedNode) -> bool:
+        """Return whether a node has the id of a record, apart from values around it."""
+        expand, keep = self._stream.expand, self._stream.keep
+        if expand is not None and self.text(item, expand.id):
+            return True
+        parts = [
+            keep.get(part[1:], part) if part.startswith("$") else part for part in self._stream.id
+        ]
+        own = [part for part in parts if not part.startswith("$")]
+        if own:
+            try:
+                return all(self.text(item, part) for part in own)
+            except ExpressionError:
+                return False  # The id is in records of another format, and this is their index.
+        # Only values around the record identify it, so any field that a rule reads must do.
+        names = names_of_rules(self._stream)
+        if item.kind == "xml":
+            return holds_a_name(item.node, names)
+        return isinstance(item.node, dict) and bool(names & item.node.keys())
 
     def streamed_items(
         self, document: DecodedDocument, context: Mapping[str, str]
