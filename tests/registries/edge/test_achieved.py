@@ -17,7 +17,10 @@ from gateway.config.connector import Connector, Stream
 from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import Finding
+from gateway.fetch.decode.formats import DecodedDocument
+from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.values.payload import xml_element
 from gateway.messages.cloudevents import encode_raw_headers
 from gateway.operations.explain import explain_record
 from gateway.pipeline.processed_record import ProcessedRecord
@@ -584,3 +587,47 @@ def test_flemish_proof_counts_only_when_registered(code, expected):
     body = f"""<Bewijs><BewijsstatusLed><Code>{code}</Code></BewijsstatusLed><Basis><Bewijstype><Naam>Diploma</Naam></Bewijstype>
       <VolledigeNaam>Voorbeeldkunde</VolledigeNaam></Basis></Bewijs>"""
     assert ending(xml_outcome("be-led", "certificates", body)) == expected
+
+
+def transcript(*courses: str) -> list[RawRecord]:
+    """Return the records that the connector selects from a transcript."""
+    connector = load_connector(ROOT / "connectors" / "eu-emrex.yaml")
+    text = (
+        '<elmo xmlns="https://github.com/emrex-eu/elmo-schemas/tree/v1"><learner>'
+        '<identifier type="nationalIdentifier">L1</identifier></learner><report><issuer><country>FI</country>'
+        '<identifier type="schac">university.example</identifier><title xml:lang="en">Example University</title></issuer>'
+        f"{''.join(courses)}</report></elmo>"
+    )
+    selector = RecordSelector(
+        connector.connector,
+        "results",
+        connector.streams["results"],
+        ExpressionCache(connector.protocol.namespaces),
+        lambda _secret: b"a key",
+    )
+    items = selector.items(DecodedDocument("xml", xml_element(text.encode()), ""), {})
+    return [raw for item in items for raw in selector.to_raw_records(item)]
+
+
+def test_passed_courses_of_an_unfinished_degree_are_published_on_their_own():
+    inner = (
+        PART.format(id="P1", status=status("passed"), parts="")
+        + PART.format(id="P2", status=status("failed"), parts="")
+        + PART.format(id="M1", status=status("passed"), parts=PART.format(id="P3", status="", parts=""))
+    )  # fmt: skip
+    degree = ELMO.format(kind="Degree Programme", status=status("in-progress"), parts=inner)
+    connector = load_connector(ROOT / "connectors" / "eu-emrex.yaml")
+    raws = transcript(degree)
+    made = [outcome(connector, raw) for raw in raws]
+    assert len({raw.native_id for raw in raws}) == len(raws)
+    assert [ending(one) for one in made] == [NOT, ACHIEVED, NOT, ACHIEVED]
+    accepted = [one.record for one in made if isinstance(one, Accepted)]
+    assert [record.title["en"] for record in accepted] == ["P1", "M1"]
+    assert [part.id for part in accepted[1].parts] == ["P3"]
+    assert accepted[0].awarding_body.name == {"en": "Example University"}
+
+
+def test_courses_of_a_passed_degree_are_its_parts_alone():
+    inner = PART.format(id="P1", status=status("passed"), parts="")
+    degree = ELMO.format(kind="Degree Programme", status="", parts=inner)
+    assert len(transcript(degree)) == 1
