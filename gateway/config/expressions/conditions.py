@@ -10,6 +10,8 @@ from typing import Any
 
 from gateway.config.connection import Condition
 from gateway.config.expressions.compiler import Context, PayloadKind, compile_expression, text_of
+from gateway.config.expressions.json_list_place import compile_operands
+from gateway.config.expressions.xml_list_place import holds_a_name, names_in_condition
 
 _NO_NUMBER = Decimal("-Infinity")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -58,6 +60,40 @@ def compile_record_condition(
         return lambda node, context: _is_truthy(select(node, context))
     test = compile_values_condition(condition)
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])
+
+
+def compile_deletion_condition(
+    condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]
+) -> Predicate:
+    """Compile the condition that a deleted record fits.
+
+    A record without the value that the condition reads does not fit, because a registry that
+    renames a field has deleted nothing. Only ``exists: false`` fits a value that is not there.
+    """
+    fits = compile_record_condition(condition, kind, namespaces)
+    if condition.exists is False:
+        return fits
+    has_value = _compile_has_value(condition.path or ".", kind, namespaces)
+    return lambda node, context: fits(node, context) and has_value(node, context)
+
+
+def _compile_has_value(path: str, kind: PayloadKind, namespaces: Mapping[str, str]) -> Predicate:
+    """Return the test whether a record has a value that an expression reads."""
+    expression = compile_expression(kind, path, namespaces)
+    if expression.is_direct_path:
+        return lambda node, context: any(
+            text_of(value).strip() for value in expression.run(node, context)
+        )
+    if "$" in path:
+        return lambda _node, _context: True
+    if kind == "xml":
+        names = names_in_condition(path)
+        looks_outside = ".." in path or "parent::" in path or "ancestor" in path
+        return lambda node, _context: not names or looks_outside or holds_a_name(node, names)
+    operands = compile_operands(path)
+    return lambda node, _context: (
+        not operands or any(operand(node) is not None for operand in operands)
+    )
 
 
 def _number(text: str) -> Decimal:

@@ -327,6 +327,11 @@ def paths_read(tree: Tree) -> list[Tree]:
     return [path for child in tree.get("children", ()) for path in paths_read(child)]
 
 
+def compile_operands(text: str) -> list[Resolve]:
+    """Return a function for each plain path that a valid JMESPath condition reads."""
+    return [compile_tree(tree) for tree in paths_read(jmespath.compile(text.strip()).parsed)]
+
+
 def _or(tree: Tree, at: str) -> Resolve:
     left, right = (_compile(child, at) for child in tree["children"])
 
