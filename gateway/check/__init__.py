@@ -16,6 +16,8 @@ from gateway.check import (
     achievements,
     compile_check,
     complete_reading,
+    encodings,
+    placeholders,
     references,
     run_tests,
     soap_requests,
@@ -44,6 +46,8 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
     if connector is not None:
         for stage in (
             references.findings,
+            placeholders.findings,
+            encodings.findings,
             compile_check.findings,
             complete_reading.findings,
             table_values.findings,

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.check.placeholders import filled_texts, known_placeholders
 from gateway.config.connector import Connector, Soap, Stream
-from gateway.config.expressions.template import BUILT_IN_NAMES, parse_template
+from gateway.config.expressions.template import parse_template
 from gateway.config.paging import Paging
 from gateway.config.requests import DECODERS, Request
 from gateway.config.rules import RecordKind, Rules
@@ -103,7 +104,7 @@ def _stream(
                 key=False,
             )
     yield from _placeholders(connector, document, stream, place)
-    yield from _check_required_placeholders(document, stream, place)
+    yield from _check_required_placeholders(connector, document, stream, place)
     yield from _check_kind_of_credential(document, stream, place)
 
 
@@ -225,17 +226,7 @@ def request_texts(request: Request) -> Iterator[tuple[DocumentPath, str]]:
 def _placeholders(
     connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath
 ) -> Iterator[Finding]:
-    known = (
-        set(BUILT_IN_NAMES)
-        | set(connector.protocol.variables)
-        | set(stream.for_each)
-        | set(stream.keep)
-    )
-    for each in stream.for_each.values():
-        for party in (each.in_.parties or {}).values():
-            known |= set(party.variables)
-    if stream.export:
-        known |= set(stream.export.keep)
+    known = known_placeholders(connector, stream)
     for request_place, request in walk_requests(stream):
         for inner, text in request_texts(request):
             for name in sorted(parse_template(text).names - known):
@@ -249,7 +240,7 @@ def _placeholders(
 
 
 def _check_required_placeholders(
-    document: YamlDocument, stream: Stream, place: DocumentPath
+    connector: Connector, document: YamlDocument, stream: Stream, place: DocumentPath
 ) -> Iterator[Finding]:
     """Yield a finding for each paging method or cursor whose placeholder no request holds.
 
@@ -262,6 +253,7 @@ def _check_required_placeholders(
         for _, text in request_texts(request)
         for name in parse_template(text).names
     }
+    used |= {name for _, text in filled_texts(connector) for name in parse_template(text).names}
     for kind, names in (("page_number", {"page"}), ("offset", {"offset"}), ("cursor", {"cursor"})):
         if getattr(stream.paging, kind) is not None and not names & used:
             yield document.make_finding(

@@ -54,7 +54,7 @@ class OutgoingRequests:
             made, message_id = self._soap(protocol, request, values, filler, base)
             own = filler.headers(request.headers, values)
             return _with_headers(
-                made, _soap_headers(request, made.headers, common, own)
+                made, _soap_headers(protocol, request, made.headers, common, own)
             ), message_id
         xroad = _filled(protocol.xroad, filler, values) if protocol.xroad else None
         if xroad and not base.rstrip("/").endswith(envelope.xroad_path(xroad)):
@@ -103,14 +103,20 @@ class OutgoingRequests:
 
 
 def _soap_headers(
-    request: Request, made: Mapping[str, str], common: Mapping[str, str], own: Mapping[str, str]
+    block: Protocol,
+    request: Request,
+    made: Mapping[str, str],
+    common: Mapping[str, str],
+    own: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the headers of a SOAP message.
 
-    An action of the request goes before a header ``SOAPAction`` of the connector. The media type
-    of the envelope goes before a ``Content-Type`` of the connector.
+    The key ``action`` goes before a header ``SOAPAction`` of the connector, and this header goes
+    before the action of the WSDL. The media type of the envelope goes before a ``Content-Type`` of
+    the connector.
     """
-    fixed = {"content-type"} | ({"soapaction"} if request.action else set())
+    action = request.action or (isinstance(block, Soap) and block.action)
+    fixed = {"content-type"} | ({"soapaction"} if action else set())
     kept = {name: value for name, value in common.items() if name.lower() not in fixed}
     return merged_headers(merged_headers(made, kept), own)
 

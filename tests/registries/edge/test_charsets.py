@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from gateway.check import check
 from tests.support.wire import Read, Sent, poll_once
 
 NAMES = {
@@ -259,3 +260,42 @@ def test_file_names_in_an_archive_are_read_in_the_charset_of_the_connector(tmp_p
     """
     read = poll_once(tmp_path, Sent(data, "application/zip"), stream, protocol="file")
     assert read.texts("name") == ["a"], read.message
+
+
+@pytest.mark.parametrize(
+    ("steps", "suggestion"),
+    [
+        ("[{csv: {encoding: klingon}}]", "windows-1250"),
+        ("[{json: {encoding: utf-80}}]", "did you mean 'utf-8'?"),
+        ("[{xml: {encoding: windows-125O}}]", "did you mean 'windows-125"),
+        ('[{zip: {encoding: cp4370}}, "*", csv]', "did you mean 'cp437'?"),
+        ("[{csv: {encoding: utf-7}}]", "did you mean 'utf-8'?"),
+        ("[{csv: {encoding: base64}}]", "IANA registry"),
+        ("[{csv: {encoding: rot13}}]", "IANA registry"),
+    ],
+)
+def test_check_refuses_an_encoding_that_does_not_exist(tmp_path, steps, suggestion):
+    file = tmp_path / "wire.yaml"
+    file.write_text(
+        f"""\
+language: 1
+connector: wire
+country: FI
+title: A registry
+owner: {{name: An authority, contact: a@authority.example}}
+file:
+  url: {{production: "https://registry.example"}}
+streams:
+  awards:
+    emits: credential
+    request: {{get: /a}}
+    decode: {steps}
+    records: "[]"
+    id: id
+    tests: [{{name: shape, given: {{id: "1"}}, expect_some: {{id: "1"}}}}]
+"""
+    )
+    found = [finding for finding in check(file) if finding.code == "unknown-charset"]
+    assert [(finding.line, finding.severity) for finding in found] == [(12, "error")]
+    assert found[0].column > 10
+    assert suggestion in found[0].message
