@@ -22,7 +22,11 @@ from gateway.config.expressions.compiler import (
     compile_expression,
 )
 from gateway.config.expressions.compiler import text_of as spelled
-from gateway.config.expressions.conditions import compile_record_condition
+from gateway.config.expressions.conditions import (
+    Predicate,
+    compile_deletion_condition,
+    compile_record_condition,
+)
 from gateway.config.expressions.xml_list_place import holds_a_name
 from gateway.fetch import xml_parser
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
@@ -31,6 +35,7 @@ from gateway.fetch.secrets import Secrets
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
 
 ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
+CompileCondition = Callable[[Condition, PayloadKind, Mapping[str, str]], Predicate]
 
 
 class ExpressionCache:
@@ -55,10 +60,17 @@ class ExpressionCache:
         return self._looks[kind, text]
 
     def matches(
-        self, kind: str, condition: Condition, node: Any, context: Mapping[str, Any]
+        self,
+        kind: str,
+        condition: Condition,
+        node: Any,
+        context: Mapping[str, Any],
+        *,
+        compile_test: CompileCondition = compile_record_condition,
     ) -> bool:
         """Return whether a node satisfies a condition with a path."""
         key = (
+            compile_test,
             kind,
             condition.path or "",
             condition.is_,
@@ -68,9 +80,7 @@ class ExpressionCache:
             condition.exists,
         )
         if key not in self._tests:
-            self._tests[key] = compile_record_condition(
-                condition, cast("PayloadKind", kind), self._namespaces
-            )
+            self._tests[key] = compile_test(condition, cast("PayloadKind", kind), self._namespaces)
         return self._tests[key](node, context)
 
 
@@ -219,7 +229,7 @@ class RecordSelector:
         )
         gone = (
             bool(item.deleted_id)
-            or self.matches(item, stream.deleted)
+            or self._fits_deletion(item)
             or self._is_delete_operation(item)
         )
         changed = (
@@ -301,6 +311,12 @@ class RecordSelector:
         """Return the position of a record in a change feed."""
         cursor = self._stream.cursor
         return self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
+
+    def _fits_deletion(self, item: SelectedNode) -> bool:
+        condition = self._stream.deleted
+        return condition is not None and self._expressions.matches(
+            item.kind, condition, item.node, item.context, compile_test=compile_deletion_condition
+        )
 
     def _is_delete_operation(self, item: SelectedNode) -> bool:
         cursor = self._stream.cursor
