@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urljoin
 
 from gateway.config.expressions.conditions import text_matcher
 from gateway.config.requests import Decode, Export
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.paging import join_link
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 
@@ -67,7 +67,7 @@ async def run_export(
                 "before the gateway downloaded all of them",
             )
         file = await runner.download(
-            urljoin(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
+            join_link(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
         )
         gathered.reading.documents.extend(file.reading.documents)
         gathered.digest += file.digest[:16]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode
 
 from lxml import etree
 
@@ -24,6 +24,7 @@ from gateway.config.types import Secret
 from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.http.request_reply import RegistryRequest
+from gateway.fetch.paging import join_link
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.secrets import text_secret as secret_text
 
@@ -70,7 +71,7 @@ class TemplateFiller:
         sole = sole_placeholder(parse_template(path))
         link = str(values.get(sole.name) or "") if sole else ""
         if link.startswith(("http://", "https://", "/")):
-            return urljoin(base, link)
+            return join_link(base, link)
         try:
             filled = parse_template(path).fill(
                 self._flatten(values), lambda value: quote(value, safe="")
@@ -228,7 +229,7 @@ def follow_link(previous: RegistryRequest, url: str) -> RegistryRequest:
     """
     return RegistryRequest(
         previous.method,
-        urljoin(previous.url, url),
+        join_link(previous.url, url),
         previous.headers,
         previous.content,
         label=previous.label,

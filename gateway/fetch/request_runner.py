@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urljoin
 from uuid import uuid4
 
 from lxml import etree
@@ -28,6 +27,7 @@ from gateway.fetch.http.request_reply import (
     classify_by_status,
 )
 from gateway.fetch.outgoing_request import OutgoingRequests
+from gateway.fetch.paging import join_link
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient, origin
 from gateway.fetch.safe_links import host_origin, safe_url
@@ -171,7 +171,7 @@ class RequestRunner:
         def judge(reply: RegistryReply) -> ReplyVerdict:
             is_redirect = reply.status // 100 == REDIRECT_CLASS and reply.status != NOT_MODIFIED
             if is_redirect and not redirected:
-                target = urljoin(reply.url, reply.headers.get("location", ""))
+                target = join_link(reply.url, reply.headers.get("location", ""))
                 redirected.append(safe_url(target, trusted, base, self.log_prefix))
                 return ReplyVerdict("empty")
             return classify_by_status(reply)

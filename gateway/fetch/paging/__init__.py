@@ -7,7 +7,7 @@ declares a repeated page as the end.
 """
 
 from gateway.fetch.paging.atom import AtomArchive
-from gateway.fetch.paging.links import LinkHeader, NextUrl, link
+from gateway.fetch.paging.links import LinkHeader, NextUrl, join_link, link
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.numbers import Offset, PageNumber, ShortPages, WindowShrunk
 from gateway.fetch.paging.pages import (
@@ -44,6 +44,7 @@ __all__ = [
     "WindowShrunk",
     "first_text",
     "is_true",
+    "join_link",
     "link",
     "parse_count",
     "single_page",

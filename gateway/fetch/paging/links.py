@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from gateway.errors import StreamHalted
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
     Expression,
@@ -94,12 +95,18 @@ def join_link(page_url: str, target: str, keep: KeptPart = None) -> str:
     """Return the URL of a link in a page.
 
     ``keep`` follows only the link's query, or only its path and query, at the address of the page.
-    Registries behind a proxy write links with an inner host.
+    Registries behind a proxy write links with an inner host. Raise ``URL_INVALID`` for a text that
+    is no address.
     """
-    target = target.strip()
+    try:
+        joined = urljoin(page_url, target.strip())
+        page, linked = urlsplit(page_url), urlsplit(joined)
+    except ValueError:
+        raise StreamHalted(
+            "URL_INVALID", "a link in the registry's reply has no valid host or port"
+        ) from None
     if keep is None:
-        return urljoin(page_url, target)
-    page, linked = urlsplit(page_url), urlsplit(urljoin(page_url, target))
+        return joined
     path = page.path if keep == "query" else linked.path
     return urlunsplit((page.scheme, page.netloc, path, linked.query, ""))
 
