@@ -289,7 +289,9 @@ class Condition(ConfigModel):
     status: int | Literal["2xx", "3xx", "4xx", "5xx"] | None = Field(
         None, description="HTTP status"
     )
-    fault: str | None = Field(None, description="SOAP fault code or text")
+    fault: str | None = Field(
+        None, description="SOAP fault code or text; a code or subcode may lack its prefix"
+    )
     header: str | None = Field(None, description="Response header to test, with is")
     path: Expression | None = Field(
         None, description="Expression to test, with is, not, over, since or exists"

@@ -206,7 +206,11 @@ class Csv(ConfigModel):
     quote: Annotated[str, Field(min_length=1, max_length=1)] = Field(
         '"', description="Character around a value"
     )
-    encoding: str = Field("utf-8", description="Character encoding")
+    encoding: str = Field(
+        "utf-8",
+        description="Character encoding; when left out, the transport's for bytes that are not "
+        "UTF-8",
+    )
     header: bool | OneOrMore[str] = Field(
         True, description="True when the first row names the columns; else their names"
     )
@@ -216,14 +220,18 @@ class Text(ConfigModel):
     """Text in a character encoding."""
 
     encoding: str = Field(
-        "utf-8", description="Character encoding, when neither transport nor document names it"
+        "utf-8",
+        description="Character encoding; when left out, the one that the document or the "
+        "transport names",
     )
 
 
 class Json(ConfigModel):
     """JSON, or one JSON value on each line."""
 
-    encoding: str = Field("utf-8", description="Character encoding")
+    encoding: str = Field(
+        "utf-8", description="Character encoding; the transport's charset has no meaning for JSON"
+    )
     comments: bool = Field(False, description="Allow lines with comments")
     lines: bool = Field(False, description="One value on each line")
 
