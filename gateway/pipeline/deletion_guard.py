@@ -82,10 +82,15 @@ def encode_note(note: DeletionNote) -> bytes | None:
 
 
 def withheld_deletions(stream_state: StreamState) -> tuple[int, int]:
-    """Return the number of withheld deletions of an open stream, and of its known records."""
+    """Return the number of withheld deletions of an open stream, and of its known records.
+
+    A poll and a backfill may withhold the same deletions, so the larger number counts.
+    """
     notes = [read_note(stream_state, name) for name in _note_names(stream_state)]
-    waiting = [note for note in notes if note.withheld and not note.accepted]
-    return sum(note.withheld for note in waiting), max((note.known for note in waiting), default=0)
+    return max(
+        ((note.withheld, note.known) for note in notes if note.withheld and not note.accepted),
+        default=(0, 0),
+    )
 
 
 def set_withheld_metric(stream_state: StreamState) -> None:
@@ -100,12 +105,11 @@ async def accept_deletions(stream_state: StreamState) -> int:
 
     The next poll writes them. A poll with other or more deletions is withheld again.
     """
-    accepted = 0
+    accepted, _ = withheld_deletions(stream_state)
     notes: dict[str, bytes | None] = {}
     for name in _note_names(stream_state):
         note = read_note(stream_state, name)
         if note.withheld and not note.accepted:
-            accepted += note.withheld
             notes[name] = encode_note(msgspec.structs.replace(note, accepted=True))
     await _write_notes(stream_state, notes)
     return accepted
