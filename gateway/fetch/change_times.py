@@ -19,14 +19,15 @@ import re2
 from gateway.config.change_times import ChangeTime, cast_name
 from gateway.config.rules import Cast
 from gateway.errors import StreamHalted
-from gateway.records import ChangeTimeProblem, RawRecord
+from gateway.records import ChangeTimeProblem
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """A change time may be this far ahead of the gateway's clock, because clocks differ."""
 MAX_SHAPE_LENGTH = 40
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""A change time before this is a placeholder, such as 0001-01-01."""
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 _LEAP_SECOND_MINUTES = {"29", "59"}
@@ -89,7 +90,7 @@ class ChangeTimeReader:
         self.read_count = 0
         self.unreadable_count = 0
         self._shape = ""
-        self._expression = rule.from_
+        self.expression = rule.from_
         self._nulls = frozenset({"", *(text.strip() for text in null_values)})
         self._now = now
         casts = rule.as_ or ()
@@ -118,16 +119,16 @@ class ChangeTimeReader:
             text = converted
         return self._read_time(text)
 
-    def require_readable(self, where: str) -> None:
-        """Raise ``CHANGED_AT_UNREADABLE`` when there were change times and none could be read."""
-        if self.read_count or not self.unreadable_count:
+    def require_readable(self, where: str, at_least: int) -> None:
+        """Raise ``CHANGED_AT_UNREADABLE`` when none of ``at_least`` change times could be read."""
+        if self.read_count or self.unreadable_count < at_least:
             return
         raise StreamHalted(
             "CHANGED_AT_UNREADABLE",
             f"{where}: no change time could be read, so the next poll would not know where to "
-            f"start; {self._expression} looks like {self._shape!r} (9 is any digit, a any letter), "
+            f"start; {self.expression} looks like {self._shape!r} (9 is any digit, a any letter), "
             f"but the gateway expected {self._expected}; say how the registry writes it, such as "
-            f'changed_at: {{from: {self._expression}, as: {{datetime: {{format: "%d.%m.%Y %H:%M"'
+            f'changed_at: {{from: {self.expression}, as: {{datetime: {{format: "%d.%m.%Y %H:%M"'
             "}}}",
         )
 
@@ -141,19 +142,32 @@ def _shape(text: str) -> str:
     return shape if len(text) <= MAX_SHAPE_LENGTH else f"{shape}…"
 
 
-def usable_watermark(raw: RawRecord, zone: tzinfo) -> datetime | None:
+def utc_now() -> datetime:
+    """Return the time of the gateway's clock."""
+    return datetime.now(UTC)
+
+
+def usable_watermark(moment: datetime, latest: datetime | None, zone: tzinfo) -> datetime:
     """Return the time from which later changes of the registry can be found.
 
     For an open time this is so early that no change with the same text, or from the same hour that
-    occurs twice, is missed. ``zone`` is the zone of the cursor.
+    occurs twice, is missed. ``zone`` is the zone of the cursor. ``moment`` is after :data:`EPOCH`.
     """
-    moment, latest = raw.changed_at, raw.changed_latest
-    if moment is None or latest is None or raw.change_time_problem:
+    if latest is None:
         return moment
     open_for = latest - moment
     if open_for <= time_granularity(moment, zone):
         return moment
-    return moment - open_for if moment - _FIRST > open_for else _FIRST
+    return moment - open_for
+
+
+def before_clock_change(position: datetime, registry_now: datetime, skew: timedelta) -> datetime:
+    """Return a position that is safe when the registry's clock was set back.
+
+    ``skew`` is the time by which the gateway's clock is ahead of the registry's clock. A newest
+    change that lies after ``registry_now`` was made before the clock was set back.
+    """
+    return position - skew if position > registry_now else position
 
 
 def time_granularity(moment: datetime, zone: tzinfo) -> timedelta:
@@ -279,7 +293,7 @@ def _read_epoch(text: str, per_second: int) -> ChangedAt | None:
         return None
     try:
         microseconds = int(Decimal(text) * 1_000_000 / per_second)
-        return ChangedAt(_EPOCH + timedelta(microseconds=microseconds))
+        return ChangedAt(EPOCH + timedelta(microseconds=microseconds))
     except OverflowError:
         return None
 

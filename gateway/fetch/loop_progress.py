@@ -11,15 +11,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.change_times import before_clock_change
 from gateway.fetch.read_position import TimeWindow
 
 MAX_FAILURES_IN_A_ROW = 20
 """Number of values in a row that may fail before the failure counts as one of the registry."""
 NEVER_SKIPPED = frozenset(
     {
+        "CHANGED_AT_UNREADABLE",
         "CURSOR_FOREIGN",
         "EXPRESSION",
         "PROTOCOL",
@@ -103,11 +105,16 @@ class LoopProgress:
         self.values = len(self.known_values)
 
     def complete(
-        self, identities: Sequence[str], newest_change: datetime | None, until: datetime
+        self,
+        identities: Sequence[str],
+        newest_change: datetime | None,
+        until: datetime,
+        skew: timedelta = timedelta(0),
     ) -> None:
-        """Note that a value was read completely up to ``until``.
+        """Note that a value was read completely up to ``until``, in the registry's time.
 
         A value without a change keeps its position when the position is its newest change.
+        ``skew`` is the time by which the gateway's clock is ahead of the registry's clock.
         """
         self.failures_in_a_row = 0
         for identity in identities:
@@ -115,7 +122,10 @@ class LoopProgress:
             position = newest_change if self.uses_watermark else until
             self.postponed.discard(key)
             before = self.positions.get(key, self.common_position)
-            self.read[key] = max(filter(None, (position, before)), default=None)
+            position = max(filter(None, (position, before)), default=None)
+            if self.uses_watermark and position:
+                position = before_clock_change(position, until, skew)
+            self.read[key] = position
 
     def skip(self, identities: Sequence[str], error: RetryLater | StreamHalted) -> None:
         """Note that a value could not be read, or raise ``error`` again.

@@ -8,9 +8,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 from lxml import etree
 
@@ -29,6 +28,7 @@ from gateway.config.expressions.conditions import (
 )
 from gateway.config.expressions.xml_list_place import holds_a_name
 from gateway.fetch import xml_parser
+from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.list_presence import StreamList, names_of_rules
 from gateway.fetch.secrets import Secrets
@@ -127,13 +127,19 @@ class RecordSelector:
         stream: Stream,
         expressions: ExpressionCache,
         secrets: Secrets,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._connector = connector
         self._name = name
         self._stream = stream
         self._expressions = expressions
         self._secrets = secrets
-        self._zone = ZoneInfo(stream.zone)
+        self.change_times: ChangeTimeReader | None = None
+        """The reader of the change times, if the stream has any."""
+        if stream.change_time:
+            self.change_times = ChangeTimeReader(
+                stream.change_time, stream.zone, stream.null_values, now
+            )
         self._list = StreamList(
             stream, f"{connector}.{name}", expressions.namespaces, self.evaluate
         )
@@ -233,7 +239,9 @@ class RecordSelector:
             or self._is_delete_operation(item)
         )
         changed = (
-            self._changed_at(self.text(item, stream.changed_at)) if stream.changed_at else None
+            self.change_times.read(self.text(item, self.change_times.expression))
+            if self.change_times
+            else NOT_STATED
         )
         yield RawRecord(
             connector=self._connector,
@@ -243,7 +251,9 @@ class RecordSelector:
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
             kind=self._kind(item),
             context=dict(item.context),
-            changed_at=changed,
+            changed_at=changed.earliest,
+            changed_latest=changed.latest,
+            change_time_problem=changed.problem,
             version=self.text(item, stream.version) if stream.version else "",
         )
         if stream.children and not gone:
@@ -339,34 +349,3 @@ class RecordSelector:
             if text := next((text for value in values if (text := stripped_text(value))), ""):
                 context_values[name] = text
         return replace(item, context=context_values)
-
-    def _changed_at(self, text: str) -> datetime | None:
-        moment = parse_timestamp(text)
-        if moment is None or moment.tzinfo:
-            return moment
-        return moment.replace(tzinfo=self._zone).astimezone(UTC)
-
-
-_FORMATS = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d%H%M%S", "%Y/%m/%d")
-_MILLISECONDS = 100_000_000_000
-
-
-def parse_timestamp(text: str) -> datetime | None:
-    """Return the time that a text states, or ``None``.
-
-    With ``None`` the watermark does not move, so the record is read again.
-    """
-    text = text.strip().rstrip(".")
-    if text.isascii() and text.isdigit() and len(text) in {10, 13}:
-        seconds = int(text) / 1000 if int(text) > _MILLISECONDS else int(text)
-        return datetime.fromtimestamp(seconds, UTC)
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    for time_format in _FORMATS:
-        try:
-            return datetime.strptime(text, time_format)  # noqa: DTZ007 - the stream's zone is added by the caller
-        except ValueError:
-            continue
-    return None

@@ -13,11 +13,13 @@ from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway.config.connector import Connector, Push, Stream
 from gateway.config.requests import Cursor
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging
+from gateway.fetch.change_times import EPOCH, usable_watermark
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
 from gateway.fetch.join import RecordJoiner
@@ -123,8 +125,9 @@ class _StreamReader:
             streaming_record_path(connector, self._stream),
         )
         self._selector = RecordSelector(
-            connector.connector, name, self._stream, expressions, client.secrets
+            connector.connector, name, self._stream, expressions, client.secrets, client.now
         )
+        self._cursor_zone = ZoneInfo(self._cursor.zone)
         self._refused = RefusedRecords()
         self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, self._refused)
         self._joiner = RecordJoiner(
@@ -212,9 +215,8 @@ class _StreamReader:
         """Note the new position of an iteration, before the caller stores its last page."""
         if self._progress is None or not iteration.identities:
             return
-        self._progress.complete(
-            iteration.identities, self._newest_change, until - self._client.clock_ahead
-        )
+        skew = self._client.clock_ahead
+        self._progress.complete(iteration.identities, self._newest_change, until - skew, skew)
         if not self._proved_empty:
             self._progress.unproven.update(map(self._progress.key, iteration.identities))
 
@@ -382,9 +384,17 @@ class _StreamReader:
         if last:
             feed = self._requester.feed
             position = json.dumps({"feed": feed}) if feed else ""
+        times = self._selector.change_times
+        # Alone, a value of a loop may have too few records to judge the form of their times.
+        if times and self._cursor.field and not resumed and (last or self._progress is None):
+            times.require_readable(self._where, at_least=1 if last else 2)
         # A change time that has not been reached yet says nothing about earlier changes.
-        changes = (raw.changed_at for raw in raws if raw.changed_at is not None)
-        watermark = max((change for change in changes if change <= window.until), default=None)
+        changes = (
+            usable_watermark(raw.changed_at, raw.changed_latest, self._cursor_zone)
+            for raw in raws
+            if raw.changed_at is not None and EPOCH < raw.changed_at <= window.until
+        )
+        watermark = max(changes, default=None)
         self._newest_change = max(filter(None, (self._newest_change, watermark)), default=None)
         return RecordPage(
             tuple(raws),

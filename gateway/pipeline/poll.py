@@ -23,6 +23,7 @@ from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.change_times import FUTURE_TOLERANCE, before_clock_change, time_granularity
 from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.registry_client import RegistryClient
 from gateway.observability import metrics
@@ -40,8 +41,6 @@ from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
 
 ZERO = timedelta(0)
-FUTURE_TOLERANCE = timedelta(minutes=5)
-"""A cursor further in the future than this is not trusted."""
 UNREADABLE_ID = (MISSING_ID_PREFIX, INVALID_ID_PREFIX)
 
 
@@ -84,7 +83,7 @@ def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[T
         since = cursor.until
     if rule.scan or (since and since > until + FUTURE_TOLERANCE):
         since = None  # A scan reads everything.
-    start = since - max(rule.overlap, _time_granularity(rule, since)) if since else rule.start_at
+    start = since - _overlap(rule, since) if since else rule.start_at
     if rule.window is None or start is None:
         if start is None or start < until:
             yield TimeWindow(since=start, until=until)
@@ -95,17 +94,11 @@ def windows(rule: CursorRule, cursor: StreamCursor, now: datetime) -> Iterator[T
         start = end
 
 
-def _time_granularity(rule: CursorRule, watermark: datetime) -> timedelta:
-    """Return the time within which the registry may show further changes as equally new.
-
-    A registry that states whole days or seconds shows later changes with the same time.
-    """
-    if rule.field is None or watermark.microsecond:
-        return ZERO
-    local = watermark.astimezone(ZoneInfo(rule.zone))
-    if (local.hour, local.minute, local.second) == (0, 0, 0):
-        return timedelta(days=1)
-    return timedelta(seconds=1)
+def _overlap(rule: CursorRule, watermark: datetime) -> timedelta:
+    """Return the time before the watermark that is read again."""
+    if rule.field is None:
+        return rule.overlap
+    return max(rule.overlap, time_granularity(watermark, ZoneInfo(rule.zone)))
 
 
 async def poll_once(
@@ -221,7 +214,10 @@ def advance_cursor(
             watermark=watermark,
         )
     if uses_watermark:
-        return StreamCursor(since=max(filter(None, (cursor.since, watermark)), default=None))
+        since = max(filter(None, (cursor.since, watermark)), default=None)
+        if since is not None:
+            since = before_clock_change(since, window.until - clock_ahead, clock_ahead)
+        return StreamCursor(since=since)
     # After its last page, only a change feed has a position to continue from.
     return StreamCursor(since=window.until - clock_ahead, position=page.position)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from lxml import etree
 
@@ -28,15 +29,16 @@ from gateway.config.validation import validate_document
 from gateway.config.yaml.document import MAX_DEPTH, parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch import xml_parser
+from gateway.fetch.change_times import read_change_time
 from gateway.fetch.decode import formats as decoding
 from gateway.fetch.decode.multipart import read_multipart
 from gateway.fetch.http.body import ReplyBody
-from gateway.fetch.record_selector import parse_timestamp
 from gateway.harmonise.values import casts as casting
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.values.text import CastError
 
 LIMIT = 1_000_000
+ZONE = ZoneInfo("Europe/Tallinn")
 CHARSETS = (None, "utf-8", "iso-8859-1", "utf-7", "klingon", "us-ascii")
 
 
@@ -163,7 +165,8 @@ def casts(data: bytes) -> None:
     if isinstance(made, datetime):
         assert made.utcoffset() is not None
     assert convert(value) == made
-    parse_timestamp(text)
+    changed = read_change_time(text, ZONE)
+    assert changed is None or changed.earliest is not None
 
 
 def valid(data: bytes) -> bool:
