@@ -1,7 +1,7 @@
 """Describe when a record, or a part of it, is an award.
 
-A registry also holds results that were not achieved: failed examinations, courses in progress, study
-rights of people who left. The gateway publishes only what was achieved.
+A registry also holds results that were not achieved: failed examinations, courses in progress and
+study rights of people who left. The gateway publishes only what was achieved.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class Achievement(ConfigModel, title="Achieved"):
                 raise ValueError("always needs the reason why every record is an award")
             if tests or self.absent:
                 raise ValueError("always stands alone; leave the tests and absent out")
+        for name, words in (("is_", self.is_), ("not_", self.not_)):
+            if name in self.model_fields_set and not words:
+                raise ValueError(f"{name.strip('_')} needs at least one value")
+        if both := set(self.is_) & set(self.not_):
+            raise ValueError(f"{' and '.join(sorted(both))} cannot be under is and under not")
         if len(tests) > 1:
             raise ValueError(
                 f"a condition has one test, found {' and '.join(tests)}; "

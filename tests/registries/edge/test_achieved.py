@@ -69,7 +69,9 @@ def ending(made: Outcome) -> str:
 
 
 def findings_of(text: str) -> list[Finding]:
-    return check_document(parse_yaml(text.encode(), "office.yaml"), TABLES)
+    """Return the findings about the stream."""
+    findings = check_document(parse_yaml(text.encode(), "office.yaml"), TABLES)
+    return [finding for finding in findings if finding.path.startswith("streams")]
 
 
 CASES = [
@@ -338,6 +340,13 @@ MISTAKES = [
     ("{always: TODO}", "achieved-todo", "decide which records are an award"),
     ("{path: TODO, is: [passed]}", "achieved-todo", "decide which records are an award"),
     ("{is: [passed]}", "one-of", "always, path"),
+    ("{path: status, is: []}", "incomplete", "at least one value"),
+    ("{path: status, is: true}", "wrong-type", "put each in quotes"),
+    (
+        "{path: status, is: [passed, x], not: [x]}",
+        "bad-value",
+        "x cannot be under is and under not",
+    ),
     ("{path: status, is: passed, over: 3}", "bad-value", "list of conditions"),
     ("{path: status, absent: achieved}", "incomplete", "is, not, over or since"),
     ("{path: status, is: passed, absent: unknown}", "unknown-word", "not_achieved"),
