@@ -22,6 +22,7 @@ from gateway.fetch.http.auth import ApiKey, Auth, Basic, Bearer, NoAuth, OAuth2
 from gateway.fetch.http.login import LoginAuth
 from gateway.fetch.http.rate_limiter import QuietHours
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
+from gateway.fetch.http.revalidation import KeptReplies
 from gateway.fetch.http.transport import Connection, RegistryLimits, Transport, origin
 from gateway.fetch.safe_links import host_origin, safe_url
 from gateway.fetch.secrets import Secrets
@@ -63,6 +64,7 @@ class RegistryClient(Transport):
         )
         self.line = self.connection_for(None if isinstance(block, Push) else block.auth, self._tls)
         self._wsdls: dict[Path, Wsdl] = {}
+        self.kept_replies = KeptReplies()
         self._institution_connections: dict[str, Connection] = {}
 
     def connection_for(

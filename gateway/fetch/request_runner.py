@@ -120,6 +120,8 @@ class RequestRunner:
         attempt = _Attempt()
         outgoing = OutgoingRequests(self.connector, self.client, self.log_prefix, self._secure)
 
+        revalidation = self.client.kept_replies.revalidation(self._single_list(request, url))
+
         def make() -> RegistryRequest:
             built, attempt.message_id = outgoing.build(
                 self.protocol,
@@ -130,15 +132,27 @@ class RequestRunner:
             )
             if url is not None:
                 built = request_builder.follow_link(built, url)
-            return replace(built, url=self.client.safe_url(built.url, address, self.log_prefix))
+            built = replace(built, url=self.client.safe_url(built.url, address, self.log_prefix))
+            return revalidation.with_condition(built, self.now())
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
+            revalidation.restore(reply)
             attempt.reading = attempt.failure = attempt.fault = None
             attempt.proves_empty = True
             return self._classify(reply, decode_steps, attempt)
 
         reply, verdict = await self.client.send(make, judge, line=line)
-        return self._build_result(reply, verdict, decode_steps, attempt)
+        result = self._build_result(reply, verdict, decode_steps, attempt)
+        revalidation.keep(reply, self.now())
+        return result
+
+    def _single_list(self, request: Request, url: str | None) -> str:
+        """Return the stream whose whole list is one reply to a request, or an empty text."""
+        for name, stream in self.connector.streams.items():
+            is_scan = stream.cursor is None or stream.cursor.scan
+            if stream.request is request and stream.paging.none and is_scan and url is None:
+                return "" if stream.for_each else name
+        return ""
 
     async def download(
         self,

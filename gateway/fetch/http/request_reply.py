@@ -145,7 +145,7 @@ def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     is small or unknown. The header of a cached reply, or a difference of more than
     :data:`MAX_CLOCK_SKEW`, does not show the clock of the registry.
     """
-    moment = _moment(headers.get("date", ""))
+    moment = http_moment(headers.get("date", ""))
     if moment is None:
         return timedelta(0)
     skew = now - moment
@@ -162,14 +162,14 @@ def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600
     value = headers.get("retry-after", "").partition(",")[0].strip("\"' \t")
     if _SECONDS.fullmatch(value):
         return min(float(value), longest)
-    moment = _moment(headers.get("retry-after", "").strip("\"' \t"))
+    moment = http_moment(headers.get("retry-after", "").strip("\"' \t"))
     if moment is None:
         return None
-    seconds = (moment - (_moment(headers.get("date", "")) or now)).total_seconds()
+    seconds = (moment - (http_moment(headers.get("date", "")) or now)).total_seconds()
     return min(seconds, longest) if seconds > 0 else None
 
 
-def _moment(text: str) -> datetime | None:
+def http_moment(text: str) -> datetime | None:
     """Return the moment of an HTTP date or an ISO 8601 time, or ``None``."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
