@@ -33,11 +33,11 @@ class LoopDetector:
         The connector declares that the registry serves its last page again. The same page also
         ends a list whose total is reached.
         """
-        return (
-            (self._last_page_repeats or total_is_reached)
-            and self._previous != ""
-            and seen.digest == self._previous
-        )
+        return (self._last_page_repeats or total_is_reached) and self.is_repeated(seen)
+
+    def is_repeated(self, seen: PageReply) -> bool:
+        """Return whether a page has the records of the page before it."""
+        return self._previous != "" and seen.digest == self._previous
 
     def is_declared_end(self, place: str, following: str) -> bool:
         """Return whether the next page is this one, and the connector declares that as the end."""

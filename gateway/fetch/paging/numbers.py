@@ -113,6 +113,7 @@ class PageNumber:
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
                 return
+            _refuse_repetition(watch, seen, self.total, position, self.size)
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total or self.pages)
             watch.after_reply(seen)
@@ -184,6 +185,7 @@ class Offset:
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
                 return
+            _refuse_repetition(watch, seen, self.total, position, self.size)
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total)
             watch.after_reply(seen)
@@ -226,6 +228,20 @@ def _has_ended_by_count(
         return True
     may_be_only_page = total is None and size and is_first and not position.more_is_unknown
     return bool(may_be_only_page and short_pages.is_last(seen.count))
+
+
+def _refuse_repetition(
+    watch: LoopDetector,
+    seen: PageReply,
+    total: Expression | None,
+    position: _Position,
+    size: int | None,
+) -> None:
+    """Raise ``COUNT_MISMATCH`` when a short page comes again before the total is reached."""
+    stated = position.total.get("total")
+    was_short = size is not None and position.last_count < size
+    if total is not None and stated is not None and was_short and watch.is_repeated(seen):
+        raise count_mismatch(int(stated), position.received)
 
 
 def _if_refused(
