@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import structlog
+
 from gateway.errors import RetryLater, StreamHalted
+
+log = structlog.get_logger()
 
 REFUSALS = frozenset({"HTTP_404", "HTTP_410", "DENIED", "LIST_MISSING", "EXPAND_MISSING"})
 """Reasons that concern the requested record alone, when the registry serves others."""
@@ -38,8 +42,9 @@ NOTHING_SKIPPED = SkippedRecords()
 
 @dataclass(slots=True)
 class RefusedRecords:
-    """The refusals of one poll."""
+    """The refusals of one poll. ``where`` is the stream, for the log."""
 
+    where: str
     _native_ids: list[str] = field(default_factory=list)
     _unknown_ids: int = 0
     _reasons: Counter[str] = field(default_factory=Counter)
@@ -71,7 +76,16 @@ class RefusedRecords:
             self._native_ids.append(native_id)
 
     def take(self) -> SkippedRecords:
-        """Return the records that were skipped since the last call."""
+        """Return the records that were skipped since the last call, and log their number."""
+        if not self._reasons:
+            return NOTHING_SKIPPED
+        log.warning(
+            "listed records skipped",
+            stream=self.where,
+            records=self._reasons.total(),
+            reasons=", ".join(sorted(self._reasons)),
+            advice="the registry refused their own requests; the published versions stay",
+        )
         taken = SkippedRecords(
             tuple(self._native_ids), self._unknown_ids, tuple(self._reasons.elements())
         )

@@ -128,7 +128,7 @@ class _StreamReader:
             connector.connector, name, self._stream, expressions, client.secrets, client.now
         )
         self._cursor_zone = ZoneInfo(self._cursor.zone)
-        self._refused = RefusedRecords()
+        self._refused = RefusedRecords(where)
         self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, self._refused)
         self._joiner = RecordJoiner(
             self._stream.join, self._dialogue, self._selector, self._refused
