@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class PollResult:
     """The number of loop values that could not be read, by reason."""
     loop_values: int = 0
     """The number of loop values of this poll."""
+    skipped_records: Counter[str] = field(default_factory=Counter)
+    """The number of listed records whose own request was refused, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,7 @@ async def _write_page(
     received = len(page.records)
     result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
     result.unreadable_ids += page.skipped.unknown_ids
+    result.skipped_records.update(page.skipped.reasons)
     for reason in page.skipped.reasons:
         metrics.RECORDS_SKIPPED.labels(stream_state.connector, stream_state.stream, reason).inc()
     if progress and page.last:
