@@ -6,7 +6,7 @@ So a poll that exceeds the limit of the stream (``deletions:``) writes no deleti
 halts, and the next poll looks again. The stream continues by itself when the registry shows the
 records again. ``gateway resume --accept-deletions`` accepts the withheld deletions.
 
-The state is a note next to the cursor. See docs/decisions/0050.
+The state is a note next to the cursor. See docs/decisions/0051.
 """
 
 from __future__ import annotations
