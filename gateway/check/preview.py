@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.check.push_preview import MEDIA_TYPES
+from gateway.check.push_preview import sample_media_type
 from gateway.check.run_tests import to_plain_values
 from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
@@ -37,7 +37,8 @@ class SampleReplies:
     """A demo registry that answers with saved replies in order and repeats the last one."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._replies = [(_read(file), MEDIA_TYPES.get(file.suffix.lower(), "")) for file in files]
+        bodies = [(file, _read(file)) for file in files]
+        self._replies = [(body, sample_media_type(file, body)) for file, body in bodies]
         self._next = 0
 
     def __call__(self, _request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -12,12 +13,24 @@ from gateway.errors import StorageError, UsageError
 from gateway.fetch.push_receiver import PushReceiver
 from gateway.records import RawRecord
 
-MEDIA_TYPES = {
+_MEDIA_TYPES = {
     ".json": "application/json",
-    ".xml": "text/xml; charset=utf-8",
-    ".csv": "text/csv; charset=utf-8",
+    ".xml": "text/xml",
+    ".csv": "text/csv",
     ".zip": "application/zip",
 }
+_BOUNDARY = re.compile(rb"--([^\s\"-][^\s\"]{0,69})[ \t]*\r?\n[A-Za-z-]+:")
+
+
+def sample_media_type(file: Path, data: bytes) -> str:
+    """Return the ``Content-Type`` of a saved reply, from its name or its first lines.
+
+    It names no charset, because no header was saved. A message of several parts begins with its
+    boundary.
+    """
+    if boundary := _BOUNDARY.match(data):
+        return f'multipart/related; boundary="{boundary[1].decode("latin-1")}"'
+    return _MEDIA_TYPES.get(file.suffix.lower(), "")
 
 
 def read_messages(connector: Connector, push: Push, files: Sequence[Path]) -> list[RawRecord]:
@@ -50,7 +63,7 @@ def _read_message(connector: Connector, push: Push, file: Path) -> list[RawRecor
     }
     trusting = connector.model_copy(update={"push": push.model_copy(update=block)})
     receiver = PushReceiver(trusting.with_streams(streams), _no_secret, _store_nothing)
-    headers = {"content-type": MEDIA_TYPES.get(file.suffix.lower(), "")}
+    headers = {"content-type": sample_media_type(file, data)}
     return receiver.read_records(data, headers, push.path)
 
 

@@ -13,11 +13,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from gateway.config.charsets import find_charset
 from gateway.config.connector import Connector
 from gateway.config.inline_tests import ExchangeStep, InlineTest, Response
 from gateway.config.yaml.document import DocumentPath
 from gateway.errors import StreamError
 from gateway.fetch import TimeWindow, offline_client, read_pages
+from gateway.fetch.charset import DECLARED_CHARSET
 from gateway.fetch.offline_client import OfflineClient, Request, make_response
 from gateway.records import RawRecord
 
@@ -110,6 +112,11 @@ def _build_response(response: Response) -> offline_client.Response:
         content = base64.b64decode(response.base64)
     else:
         content = (response.text or "").strip().encode()
+        # A test shows characters, so that a declaration in it names the charset of the bytes.
+        declared = DECLARED_CHARSET.match(content.decode())
+        if declared and (codec := find_charset(declared[1])):
+            content = content.decode().encode(codec, "xmlcharrefreplace")
+            headers.setdefault("content-type", "text/xml")
         headers.setdefault(
             "content-type",
             "text/xml; charset=utf-8" if content.startswith(b"<") else "text/plain; charset=utf-8",

@@ -31,7 +31,10 @@ _ZEROS = (
     ((True, False, True, False), "utf-16-be"),
 )
 """Which of the first four bytes are zero when a document begins with two ASCII characters."""
-_DECLARED = re.compile(r"\A\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']\s*([A-Za-z0-9._:-]+)\s*[\"']")
+DECLARED_CHARSET = re.compile(
+    r"\A\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']\s*([A-Za-z0-9._:-]+)\s*[\"']"
+)
+"""The XML declaration at the beginning of a document; its group is the charset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,18 @@ def xml_encoding(
     marked = _marked(head)
     if wide := _wide(head):
         return Encoding(wide, marked.mark_size if marked else 0)
-    declared = _DECLARED.search(head.removeprefix(codecs.BOM_UTF8)[:HEAD_BYTES].decode("latin-1"))
-    claims = [_claimed(name, where) for name in (transport, declared and declared[1]) if name]
-    names = [name for name in claims if name not in WIDE]
+    declared = DECLARED_CHARSET.search(
+        head.removeprefix(codecs.BOM_UTF8)[:HEAD_BYTES].decode("latin-1")
+    )
+    claims = {name: _claimed(name, where) for name in (transport, declared and declared[1]) if name}
     if marked is not None:
-        names.append(marked.codec)
-    distinct = {"utf-8" if name == "ascii" else name for name in names}
+        claims["utf-8 by its byte order mark"] = marked.codec
+    names = [name for name, codec in claims.items() if codec not in WIDE]
+    distinct = {"utf-8" if claims[name] == "ascii" else claims[name] for name in names}
     if len(distinct) > 1:
         raise StreamHalted(
             "ENCODING_CONFLICT",
-            f"{where}: the reply names several charsets ({', '.join(sorted(distinct))}); "
+            f"{where}: the reply names several charsets ({', '.join(sorted(names))}); "
             "name the right one in the connector: `decode: [{xml: {encoding: NAME}}]`",
         )
     return Encoding(distinct.pop() if distinct else "utf-8", marked.mark_size if marked else 0)

@@ -228,7 +228,7 @@ class PushReceiver:
         headers = {key.lower(): value for key, value in headers.items()}
         expressions = ExpressionCache(rule.namespaces)
         form: dict[str, str] = {}
-        body = ReplyBody.from_bytes(data)
+        body, is_text = ReplyBody.from_bytes(data), bool(rule.fields)
         if rule.fields:
             form = {
                 key: value
@@ -243,7 +243,7 @@ class PushReceiver:
                 )
             body = ReplyBody.from_bytes(form[rule.fields[0]].encode())
             headers.pop("content-type", None)
-        reply = RegistryReply(200, headers, body, url)
+        reply = RegistryReply(200, headers, body, url, is_text=is_text)
         raws: list[RawRecord] = []
         unread: StreamHalted | None = None
         for stream_name, stream in self.connector.streams.items():

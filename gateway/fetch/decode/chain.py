@@ -95,7 +95,9 @@ class DecodeChain:
         """
         reading = DecodedReply([])
         content_type = reply.content_type
-        sources = [DecodeInput(reply.body, None, "", content_type, charset_of(content_type))]
+        sources = [
+            DecodeInput(reply.body, None, "", content_type, charset_of(content_type), reply.is_text)
+        ]
         steps = list(self.chain)
         if media_type_of(content_type) == _MULTIPART and steps and _step_name(steps[0]) != "mime":
             sources = [self._root_part(sources[0], None)]

@@ -42,13 +42,17 @@ class RegistryRequest:
 
 @dataclass(slots=True)
 class RegistryReply:
-    """One complete reply. The names in ``headers`` are in lower case."""
+    """One complete reply. The names in ``headers`` are in lower case.
+
+    ``is_text`` marks a body that was a text inside another message, and is now in UTF-8.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: ReplyBody
     url: str
     links: tuple[str, ...] = ()
+    is_text: bool = False
 
     @property
     def media_type(self) -> str:

@@ -7,10 +7,14 @@ import codecs
 import io
 import json
 import zipfile
+from urllib.parse import urlencode
 
 import pytest
 
 from gateway.check import check
+from gateway.check.push_preview import sample_media_type
+from gateway.config.loading import load_connector
+from gateway.fetch.push_receiver import PushReceiver
 from tests.support.wire import Read, Sent, poll_once
 
 NAMES = {
@@ -299,3 +303,76 @@ streams:
     assert [(finding.line, finding.severity) for finding in found] == [(12, "error")]
     assert found[0].column > 10
     assert suggestion in found[0].message
+
+
+PUSH = """\
+language: 1
+connector: wire
+country: FI
+title: A registry
+owner: {name: An authority, contact: a@authority.example}
+push: {path: /in, fields: [results]}
+streams:
+  awards:
+    emits: credential
+    decode: xml
+    records: //award
+    id: id
+    tests: [{name: shape, given: {}, expect_some: {}}]
+"""
+
+
+@pytest.mark.parametrize("declared", ["ISO-8859-1", "UTF-16", "windows-1250"])
+def test_declaration_inside_a_form_field_is_ignored(tmp_path, declared):
+    file = tmp_path / "wire.yaml"
+    file.write_text(PUSH)
+
+    async def store(_raws):
+        return None
+
+    receiver = PushReceiver(load_connector(file), lambda _: b"", store)
+    form = urlencode({"results": xml("Sähköasentaja", declared)}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    [record] = receiver.read_records(form, headers, "http://gateway.example/in")
+    assert "Sähköasentaja" in record.body.decode()
+
+
+EXCHANGE = """\
+language: 1
+connector: wire
+country: FI
+title: A registry
+owner: {name: An authority, contact: a@authority.example}
+rest:
+  url: {production: "https://registry.example"}
+streams:
+  awards:
+    emits: credential
+    request: {get: /a}
+    decode: xml
+    records: //award
+    id: name
+    tests:
+      - name: a declared charset
+        exchange:
+          - request: GET /a
+            response: {text: '%s'}
+        expect_ids: [Žák]
+"""
+
+
+@pytest.mark.parametrize("declared", ["windows-1250", "UTF-16", "ISO-8859-1", "UTF-8"])
+def test_text_of_an_inline_test_may_declare_its_charset(tmp_path, declared):
+    file = tmp_path / "wire.yaml"
+    file.write_text(EXCHANGE % xml("Žák", declared), encoding="utf-8")
+    codes = {finding.code for finding in check(file)}
+    assert not codes & {"test-failed", "exchange-failed"}, check(file)
+
+
+def test_saved_reply_has_no_charset_in_its_header(tmp_path):
+    assert sample_media_type(tmp_path / "a.xml", b"<a/>") == "text/xml"
+    message = b"--b 1\r\nContent-Type: text/xml\r\n\r\n<a/>\r\n--b 1--"
+    assert sample_media_type(tmp_path / "a.mime", message) == ""
+    message = message.replace(b"b 1", b"b1")
+    assert sample_media_type(tmp_path / "a.mime", message) == 'multipart/related; boundary="b1"'
+    assert sample_media_type(tmp_path / "a.csv", b"--\r\nid") == "text/csv"
