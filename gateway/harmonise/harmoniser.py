@@ -252,6 +252,8 @@ class Harmoniser:
             values.setdefault("changed_at", raw.changed_at)
         if missing := _missing_field(program, values, collected_issues):
             return self._rejected("map", missing.field, "missing", missing.detail)
+        if raw.change_time_problem:
+            collected_issues.append(_CHANGE_TIME_ISSUES[raw.change_time_problem])
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
             answer = apply_record_rules(
@@ -288,6 +290,22 @@ class Harmoniser:
                 quality_assurance=quality,
             ),
         )
+
+
+_CHANGE_TIME_ISSUES = {
+    "unreadable": Issue(
+        code="changed_at_unreadable",
+        field="changed_at",
+        message="the text of the change time has no form that the gateway reads; "
+        "say under the stream's changed_at how the registry writes it",
+    ),
+    "in_future": Issue(
+        code="changed_at_in_future",
+        field="changed_at",
+        message="the change time has not been reached; "
+        "the next poll does not start at it, and later versions replace this one",
+    ),
+}
 
 
 class CompiledStream:

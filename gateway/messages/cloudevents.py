@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.records import Document, Provenance, RawRecord
+from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
 
 JSON = b"application/json"
 SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
@@ -22,6 +22,10 @@ _ENCODER = msgspec.json.Encoder()
 _pack_length = Struct(">BQ").pack
 DELETED_DIGEST = bytes(16)
 """Digest of a record that the registry has deleted."""
+_CHANGE_TIME_PROBLEMS: dict[bytes, ChangeTimeProblem] = {
+    b"unreadable": "unreadable",
+    b"in_future": "in_future",
+}
 _ERASED: dict[bytes, Literal["", "asked", "met"]] = {b"asked": "asked", b"met": "met"}
 
 
@@ -103,6 +107,8 @@ def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tup
         headers.append(("kind", raw.kind.encode()))
     if raw.version:
         headers.append(("version", raw.version.encode()))
+    if raw.change_time_problem:
+        headers.append(("changetime", raw.change_time_problem.encode()))
     if raw.written_before:
         headers.append(("again", b"1"))
     if raw.corrects_event_id:
@@ -133,6 +139,7 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
         context=msgspec.json.decode(context, type=dict[str, str]) if context else {},
         changed_at=datetime.fromisoformat(time.decode()) if time else None,
         version=by_name.get("version", b"").decode(),
+        change_time_problem=_CHANGE_TIME_PROBLEMS.get(by_name.get("changetime", b""), ""),
         written_before="again" in by_name,
         corrects_event_id=by_name.get("correctionof", b"").decode(),
         erasure=_ERASED.get(by_name.get("erased", b""), ""),

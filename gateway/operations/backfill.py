@@ -29,6 +29,7 @@ from gateway.pipeline.deletion_guard import DeletionGuard, forget_withheld
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.poll import PollContext
 from gateway.pipeline.stream_state import StreamState
+from gateway.pipeline.version_order import VersionOrder
 
 NOTE_NAME = "backfill"
 DELETIONS_NOTE = "deletions/backfill"
@@ -224,6 +225,9 @@ async def run_backfill(
                             advance_progress(progress, window, page),
                             result,
                             deletion_guard,
+                            VersionOrder.of_client(
+                                context.client, stream_state.older_contents, in_order=False
+                            ),
                         )
                     update_metric(connector.connector, name, progress)
                     if page.last:
@@ -232,6 +236,7 @@ async def run_backfill(
                     return progress
     finally:
         stream_state.written_ids = None
+    stream_state.older_contents.end_reading()
     await deletion_guard.finish(compares_scans=False)
     progress = msgspec.structs.replace(progress, state="done", done=progress.end)
     await save_progress(stream_state, progress)
@@ -307,6 +312,7 @@ async def _write_page(
     progress: BackfillProgress,
     result: PollResult,
     deletion_guard: DeletionGuard,
+    order: VersionOrder,
 ) -> BackfillProgress:
     """Write a page and the progress behind it.
 
@@ -316,6 +322,7 @@ async def _write_page(
     changes, _ = select_changes(
         [raw for raw in page.records if raw.native_id not in ids_written_during_request],
         stream_state.digests,
+        order=order,
     )
     stream_state.written_ids = None
     entries = await deletion_guard.filter_page(changes)

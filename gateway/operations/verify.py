@@ -31,8 +31,8 @@ from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.poll import StreamCursor, windows
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
-from gateway.pipeline.stream_state import RawEntry
 from gateway.pipeline.suppression_list import SuppressionList, read_suppression_list
+from gateway.pipeline.version_order import VersionOrder
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord
 from gateway.settings import Settings
@@ -159,21 +159,16 @@ async def read_stream(
 ) -> ServedRecords:
     """Read a stream from its beginning up to ``now``, as a first poll would."""
     served = ServedRecords()
-    for window in windows(
-        connector.streams[stream].cursor or CursorRule(scan=True), StreamCursor(), now
-    ):
+    rule = connector.streams[stream].cursor or CursorRule(scan=True)
+    order = VersionOrder(read_at=now, in_order=rule.feed is not None)
+    for window in windows(rule, StreamCursor(), now):
         async for page in fetch.read_pages(connector, stream, window, client, position=""):
             for raw in page.records:
                 before = served.latest.get(raw.native_id)
                 served.count += 1
-                if before is None or to_entry(raw).value[16:] >= to_entry(before).value[16:]:
+                if before is None or order.follows(order.entry(raw), order.entry(before)):
                     served.latest[raw.native_id] = raw
     return served
-
-
-def to_entry(raw: RawRecord) -> RawEntry:
-    """Return the entry that the stream state would store for a record."""
-    return RawEntry(raw, content_digest(raw), raw.changed_at)
 
 
 async def read_topics(
@@ -234,6 +229,18 @@ def _same_event(before: ConsumerRecord | None, record: ConsumerRecord) -> bool:
 def _source(record: ConsumerRecord) -> str:
     source: bytes = dict(record.headers).get("ce_source", b"")
     return source.decode()
+
+
+def _difference(served: RawRecord, stored: RawRecord) -> str:
+    """Return how the content that the registry serves differs from the stored one."""
+    if stored.body is None:
+        return "the registry has it and it is deleted here"
+    if served.changed_at and stored.changed_at and served.changed_at < stored.changed_at:
+        return (
+            "the registry has another content with an older change time; "
+            "the gateway takes it when a second reading shows it again"
+        )
+    return "the registry has a newer version"
 
 
 class _Comparison:
@@ -306,18 +313,8 @@ class _Comparison:
                 return "rejected"
             return "missing", RAW.name, "was never received, or its raw record no longer exists"
         stored_raw = decode_raw(record.key, record.value, record.headers)
-        if (
-            stored_raw.stream == raw.stream
-            and content_digest(stored_raw) != content_digest(raw)
-            and to_entry(raw).supersedes(to_entry(stored_raw).value)
-        ):
-            return (
-                "stale",
-                RAW.name,
-                "the registry has a newer version"
-                if is_stored
-                else "the registry has it and it is deleted here",
-            )
+        if stored_raw.stream == raw.stream and content_digest(stored_raw) != content_digest(raw):
+            return "stale", RAW.name, _difference(raw, stored_raw)
         return self._classify_published(record, stored_raw, documents, rejection)
 
     def _classify_published(
@@ -427,8 +424,8 @@ class _Comparison:
         }
 
     def _is_known_version(self, raw: RawRecord) -> bool:
-        digest = self._topics.digests.get((raw.stream, raw.native_id), DELETED_DIGEST)
-        return not to_entry(raw).supersedes(digest)
+        known = self._topics.digests.get((raw.stream, raw.native_id), DELETED_DIGEST)
+        return known[:16] == content_digest(raw)
 
     def _finding(
         self, raw: RawRecord, record: ConsumerRecord | None, topic: str, why: str

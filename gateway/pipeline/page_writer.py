@@ -12,8 +12,10 @@ from gateway.messages.cloudevents import content_digest
 from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.version_order import VersionOrder
 from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 
+TIME_ORDER = VersionOrder()
 TRANSACTION_RECORDS = 1_000
 TRANSACTION_BYTES = 4 * 1024 * 1024
 
@@ -79,8 +81,7 @@ def select_changes(
     raws: Iterable[RawRecord],
     known: Mapping[str, bytes],
     loop_key: bytes = b"",
-    *,
-    in_order: bool = False,
+    order: VersionOrder = TIME_ORDER,
 ) -> tuple[list[RawEntry], int]:
     """Return the new and changed records of a page, and the number of unchanged records.
 
@@ -89,22 +90,24 @@ def select_changes(
     one page, the later one is written. Two different contents of one version become a
     conflict, which the harmoniser rejects. ``loop_key`` identifies the loop value of the records.
 
-    ``in_order`` states that the registry serves every change in its order, as a change feed does.
-    Then the later content of a page is always the newer one.
+    ``order`` decides which of two contents is the newer one.
     """
     entries: dict[str, RawEntry] = {}
     on_page: dict[str, RawEntry] = {}
     repeated_ids: set[str] = set()
     unchanged = 0
     for raw in raws:
-        entry = RawEntry(raw, content_digest(raw), raw.changed_at, loop_key)
+        entry = order.entry(raw, loop_key)
         earlier, known_value = on_page.get(raw.native_id), known.get(raw.native_id)
-        if earlier and not in_order and contradicts(earlier, entry):
+        if earlier and not order.in_order and contradicts(earlier, entry):
             entry = _conflict_entry(earlier, entry)
         on_page[raw.native_id] = entry
         replaced = entries.get(raw.native_id)
-        latest_value = replaced.value if replaced else known_value
-        if latest_value is not None and not entry.supersedes(latest_value):
+        if replaced:
+            is_newer = order.follows(entry, replaced)
+        else:
+            is_newer = known_value is None or order.takes(entry, known_value)
+        if not is_newer:
             unchanged += 1
             continue
         if replaced:

@@ -38,6 +38,7 @@ from gateway.pipeline.scan_deletions import (
     deletions_after_scan,
 )
 from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.version_order import VersionOrder
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
 
 ZERO = timedelta(0)
@@ -156,6 +157,9 @@ async def poll_once(
                 deletion_guard,
                 progress,
                 rule,
+                VersionOrder.of_client(
+                    client, stream_state.older_contents, in_order=rule.feed is not None
+                ),
             )
             if not should_continue():
                 return result
@@ -166,6 +170,7 @@ async def poll_once(
     if progress:
         result.skipped, result.loop_values = dict(progress.skipped), progress.values
     if asked:
+        stream_state.older_contents.end_reading()
         await deletion_guard.finish(compares_scans=result.seen_ids is not None)
     if asked:  # A poll that asks nothing proves nothing.
         metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
@@ -231,6 +236,7 @@ async def _write_page(
     deletion_guard: DeletionGuard,
     progress: LoopProgress | None,
     rule: CursorRule,
+    order: VersionOrder,
 ) -> None:
     """Write the new and changed records of a page, and the cursor.
 
@@ -239,9 +245,7 @@ async def _write_page(
     again. Otherwise neither the page nor a later one is written.
     """
     loop_key = progress.record_key(page.loop_values) if progress else b""
-    changes, unchanged = select_changes(
-        page.records, stream_state.digests, loop_key, in_order=rule.feed is not None
-    )
+    changes, unchanged = select_changes(page.records, stream_state.digests, loop_key, order)
     entries = await deletion_guard.filter_page(changes)
     if deletion_guard.withheld_ids and not rule.scan:
         await deletion_guard.count_page()

@@ -23,6 +23,7 @@ from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
 from gateway.records import RawRecord, Rejected
@@ -30,6 +31,7 @@ from gateway.settings import Settings
 
 VALUE_BYTES = 28
 NO_LOOP = bytes(4)
+NO_TIME = bytes(8)
 TOO_LARGE = Rejected(
     stage="size",
     field="body",
@@ -38,12 +40,18 @@ TOO_LARGE = Rejected(
 )
 
 
+def milliseconds(moment: datetime) -> bytes:
+    """Return a time as the eight bytes that a stored value has for it."""
+    return max(0, int(moment.timestamp() * 1000)).to_bytes(8, "big")
+
+
 class RawEntry(Struct, frozen=True):
     """One raw record to write, with the digest by which a repeat is recognised."""
 
     raw: RawRecord
     digest: bytes
     changed_at: datetime | None
+    """The change time that orders the versions; ``None`` if it is unknown or not trusted."""
     loop_key: bytes = b""
     """Four bytes that identify the loop value of the record; empty without a loop."""
 
@@ -55,9 +63,8 @@ class RawEntry(Struct, frozen=True):
         milliseconds, or zeros if it is unknown. See docs/decisions/0007. The last 4 are the
         loop value, or zeros. The topic ``gateway.digests.v1`` has them only if there is a loop.
         """
-        moment = self.changed_at
-        changed = 0 if moment is None else max(0, int(moment.timestamp() * 1000))
-        return self.digest + changed.to_bytes(8, "big") + (self.loop_key or NO_LOOP)
+        changed = NO_TIME if self.changed_at is None else milliseconds(self.changed_at)
+        return self.digest + changed + (self.loop_key or NO_LOOP)
 
     @property
     def stored_value(self) -> bytes:
@@ -65,13 +72,13 @@ class RawEntry(Struct, frozen=True):
         return self.value if self.loop_key else self.value[:-4]
 
     def supersedes(self, known: bytes) -> bool:
-        """Return whether the content differs from ``known`` and is not older.
+        """Return whether the content differs from ``known`` and is not older for certain.
 
-        ``known`` is a :attr:`value`.
+        ``known`` is a :attr:`value`. A text that leaves the time open counts with its latest time.
         """
-        return self.digest != known[:16] and (
-            self.changed_at is None or self.value[16:24] >= known[16:24]
-        )
+        if self.digest == known[:16] or self.changed_at is None:
+            return self.digest != known[:16]
+        return milliseconds(self.raw.changed_latest or self.changed_at) >= known[16:24]
 
 
 def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
@@ -117,6 +124,8 @@ class StreamState:
         """If it is a set, :meth:`write` adds the native id of each written record."""
         self.skipped_loop_values: set[bytes] = set()
         """Loop values that failed in the last poll. The next poll reads them after the others."""
+        self.older_contents = OlderContents()
+        """Older contents that wait for a second look."""
         self.loop_secret = derive_key(
             settings.pseudonym_key.get_secret_value().encode(), f"loop {connector}|{stream}"
         )

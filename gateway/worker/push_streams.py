@@ -30,6 +30,7 @@ from gateway.pipeline.deletion_guard import (
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
+from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
 from gateway.settings import Settings
 
@@ -140,7 +141,9 @@ class PushStream:
             return
         state = self._stream_state
         guard = DeletionGuard.of_stream(state, self.connector.streams[self.stream])
-        await guard.filter_page(select_changes(deleted, state.digests)[0])
+        await guard.filter_page(
+            select_changes(deleted, state.digests, order=VersionOrder.at_present())[0]
+        )
         self._writes_accepted_deletions = bool(guard.accepted_count)
         if guard.withheld_ids:
             was_withheld = bool(withheld_text(state))
@@ -155,7 +158,9 @@ class PushStream:
 
     async def write_records(self, raws: Sequence[RawRecord]) -> None:
         """Return once all records are committed. Unchanged records are only counted."""
-        entries, unchanged = select_changes(raws, self._stream_state.digests)
+        entries, unchanged = select_changes(
+            raws, self._stream_state.digests, order=VersionOrder.at_present()
+        )
         async with self._back_off_when_fenced():
             for part in split_into_transactions(entries):
                 await self._stream_state.write(part, None)

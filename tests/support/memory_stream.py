@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.stream_state import VALUE_BYTES
@@ -48,6 +49,7 @@ class MemoryStreamState:
         self.cursor: bytes | None = None
         self.loop_secret = b"a key for the hashes of loop values"
         self.skipped_loop_values: set[bytes] = set()
+        self.older_contents = OlderContents()
         self.writes = self.polls = 0
 
     async def open(self) -> bytes | None:

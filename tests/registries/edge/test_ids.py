@@ -18,6 +18,7 @@ from gateway.fetch.record_selector import ExpressionCache, RecordSelector, Selec
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.pipeline.page_writer import select_changes
 from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord, Rejected
 from tests.support.one_stream import KEY, TABLES, connector, connector_text, raw_record
 
@@ -155,7 +156,7 @@ def test_later_change_is_no_conflict() -> None:
 
 def test_change_feed_serves_its_changes_in_order() -> None:
     raws = two({"name": "A"}, {"name": "B"})
-    (entry,), unchanged = select_changes(raws, {}, in_order=True)
+    (entry,), unchanged = select_changes(raws, {}, order=VersionOrder(in_order=True))
     assert (entry.raw, unchanged) == (raws[1], 1)
     assert isinstance(entry, RawEntry)
 
