@@ -30,6 +30,7 @@ title: A registry for tests
 owner: {name: Tests, contact: tests@example.org}
 rest:
   url: {production: "https://registry.example/api"}
+  errors: by_status
   auth: {bearer: {token: {secret: test/token}}}
   limits: {rate: 5/s, timeout: 10s}
 tables:
@@ -44,6 +45,7 @@ streams:
     records: items
     id: id
     changed_at: changed
+    achieved: {always: "The registry contains awards alone"}
     map:
       kind: {from: kind, table: kind}
       title.en: title
