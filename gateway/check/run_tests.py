@@ -23,6 +23,7 @@ from gateway.config.inline_tests import InlineTest
 from gateway.config.rules import Rules, pseudonym_kinds
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import ConfigError, Finding
+from gateway.fetch.charset import text_bytes
 from gateway.fetch.decode.formats import DecodedDocument as Payload
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
@@ -144,7 +145,7 @@ def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> 
     stream = connector.streams[name].model_copy(update={"id_key": None})
     kind = payload_format(connector, stream)
     if isinstance(example.given, str) and kind == "xml":
-        body = example.given.strip().encode()
+        body = text_bytes(example.given.strip())
         node: Any = xml_element(body)
         unify_namespaces([node], namespace_aliases(connector.protocol))
         body = etree.tostring(node, encoding="utf-8")

@@ -14,6 +14,7 @@ from gateway.config.connector import Connector, Soap
 from gateway.config.expressions.template import parse_template
 from gateway.config.yaml.document import YamlDocument
 from gateway.errors import ConfigError, Finding
+from gateway.fetch.charset import text_bytes
 from gateway.fetch.soap.envelope import Wsdl
 from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -125,7 +126,7 @@ def _xml_problem(text: str) -> str:
     filled = parse_template(text)
     try:
         etree.fromstring(
-            filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip().encode(),
+            text_bytes(filled.fill(dict.fromkeys(filled.names, _SAMPLE)).strip()),
             etree.XMLParser(resolve_entities=False, no_network=True),
         )
     except etree.XMLSyntaxError as error:

@@ -12,6 +12,7 @@ from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
 from gateway.config.yaml.document import YamlDocument
 from gateway.errors import Finding
+from gateway.fetch.charset import text_bytes
 from gateway.harmonise.harmoniser import find_rule_problems
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -51,7 +52,7 @@ def unread_and_unknown_names(
 
 def _xml_names(text: str) -> set[str]:
     try:
-        root = xml_element(text.strip().encode())
+        root = xml_element(text_bytes(text.strip()))
     except PayloadError:
         return set()
     return {etree.QName(child).localname for child in root if isinstance(child.tag, str)}

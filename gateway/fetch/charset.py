@@ -142,6 +142,18 @@ def csv_encoding(
     return Encoding("utf-8") if claimed in WIDE or _is_valid_utf8(body) else Encoding(claimed)
 
 
+def text_bytes(text: str) -> bytes:
+    """Return XML that a file or a document holds as text, in UTF-8.
+
+    Its declaration then names no encoding, because the text has none.
+    """
+    declared = DECLARED_CHARSET.match(text)
+    if declared is not None:
+        head, _, tail = text[: declared.end()].rpartition("encoding")
+        text = head.rstrip() + text[len(head) + len("encoding") + len(tail) :]
+    return text.encode("utf-8", "surrogatepass")
+
+
 def claimed_charset(transport: str | None) -> str:
     """Return the charset of the HTTP header if it could explain bytes that are not UTF-8."""
     codec = find_charset(transport) if transport else None

@@ -23,6 +23,7 @@ from gateway.config.requests import Request
 from gateway.config.types import Secret
 from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
+from gateway.fetch.charset import text_bytes
 from gateway.fetch.http.request_reply import RegistryRequest
 from gateway.fetch.paging import join_link
 from gateway.fetch.secrets import Secrets
@@ -141,7 +142,7 @@ class TemplateFiller:
         Values enter texts and attributes after parsing, so no value can become markup. An element
         whose text is one placeholder is repeated for a list. It is omitted when there is no value.
         """
-        root = xml_parser.parse_bytes(source.strip().encode(), where="the request template")
+        root = xml_parser.parse_bytes(text_bytes(source.strip()), where="the request template")
         self._fill_element(root, values)
         return root
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from lxml import etree
 from gateway.config.requests import DECODERS, Decode, Decoder
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
+from gateway.fetch.charset import text_bytes
 from gateway.fetch.decode import formats, multipart
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
 from gateway.fetch.decode.multipart import Multipart
@@ -30,7 +30,6 @@ A document of this size needs hundreds of megabytes as a tree.
 """
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _MULTIPART = "multipart/related"
-_DECLARED_ENCODING = re.compile(rb"""(\A\s*<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"'>]*["']""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +264,8 @@ class DecodeChain:
                 "SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured"
             )
         original = cast("ReplyBody", source.body).read()
-        document = _DECLARED_ENCODING.sub(rb"\1", original) if source.is_text else original
+        text = original.decode("utf-8", "surrogatepass") if source.is_text else ""
+        document = text_bytes(text) if source.is_text else original
         verified = self.verify(document, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
         return source.with_body(ReplyBody.from_bytes(verified))

@@ -20,6 +20,9 @@ The date in a header has no fractions of a second, and the reply needs time to a
 """
 MAX_CLOCK_SKEW = timedelta(hours=26)
 NOT_MODIFIED = 304
+_CHARSET = re.compile(r"[a-z0-9][a-z0-9._:+-]*")
+_NO_CHARSET = {"none", "null", "unset", "undefined", "default", "binary"}
+"""Words that servers write in place of a charset."""
 _SECONDS = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
@@ -72,12 +75,13 @@ class RegistryReply:
 
 def media_type_of(content_type: str) -> str:
     """Return the media type of a ``Content-Type`` in lower case, without parameters."""
-    return content_type.partition(";")[0].strip().lower()
+    return re.split(r"[;,\s]", content_type.strip(), maxsplit=1)[0].lower()
 
 
 def charset_of(content_type: str) -> str | None:
     """Return the charset of a ``Content-Type`` in lower case, or ``None``."""
-    return content_type_parameter(content_type, "charset").strip("'\" ").lower() or None
+    named = _CHARSET.search(content_type_parameter(content_type, "charset").lower())
+    return named[0] if named and named[0] not in _NO_CHARSET else None
 
 
 def content_type_parameter(content_type: str, name: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from gateway.check import check
 from gateway.check.push_preview import sample_media_type
 from gateway.config.loading import load_connector
+from gateway.fetch.charset import text_bytes
 from gateway.fetch.push_receiver import PushReceiver
 from tests.support.wire import Read, Sent, poll_once
 
@@ -376,3 +377,47 @@ def test_saved_reply_has_no_charset_in_its_header(tmp_path):
     message = message.replace(b"b 1", b"b1")
     assert sample_media_type(tmp_path / "a.mime", message) == 'multipart/related; boundary="b1"'
     assert sample_media_type(tmp_path / "a.csv", b"--\r\nid") == "text/csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<?xml version="1.0" encoding="ISO-8859-1"?><a>ä</a>', '<?xml version="1.0"?><a>ä</a>'),
+        (
+            "<?xml version='1.0' encoding = 'utf-16' standalone='no'?><a/>",
+            "<?xml version='1.0' standalone='no'?><a/>",
+        ),
+        ('<a encoding="x"/>', '<a encoding="x"/>'),
+        ('<a><?xml version="1.0" encoding="x"?></a>', '<a><?xml version="1.0" encoding="x"?></a>'),
+    ],
+)
+def test_text_loses_only_its_own_declaration(text, expected):
+    assert text_bytes(text).decode() == expected
+
+
+def test_declaration_in_a_request_template_is_ignored(tmp_path):
+    template = xml("Sähkö", "ISO-8859-1")
+    for protocol, request in (("soap", "envelope"), ("rest", "post: /a, xml")):
+        stream = f"request: {{{request}: '{template}'}}\nrecords: //award\ndecode: xml\nid: id\n"
+        read = poll_once(tmp_path, Sent(xml("x").encode(), "text/xml"), stream, protocol=protocol)
+        assert "Sähkö" in read.asked[0].body.decode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/xml; charset=windows-1250, text/xml; charset=windows-1250",
+        "text/xml; charset='windows-1250'",
+        'text/xml; charset=\\"windows-1250\\"',
+        "text/xml;charset=windows-1250;",
+    ],
+)
+def test_charset_of_an_untidy_header_is_read(tmp_path, content_type):
+    read = read_xml(tmp_path, xml("Žák").encode("windows-1250"), content_type)
+    assert read.texts("name") == ["Žák"], read.message
+
+
+@pytest.mark.parametrize("charset", ["none", "binary", "unset", ""])
+def test_word_in_place_of_a_charset_is_ignored(tmp_path, charset):
+    read = read_xml(tmp_path, xml("Žák").encode(), f"text/xml; charset={charset}")
+    assert read.texts("name") == ["Žák"], read.message
