@@ -130,6 +130,7 @@ class DetailFetcher:
             rule.decode or self.stream.decode,
             rule.records,
             is_list=rule.records is not None,
+            is_detail=True,
             short_pages=self._short_pages,
         )
 

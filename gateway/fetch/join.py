@@ -84,6 +84,13 @@ class RecordJoiner:
                 iteration.values,
                 iteration.request_options,
             )
+            if not reply.is_proved:
+                raise RetryLater(
+                    "LIST_REFUSED",
+                    f"{self.runner.log_prefix}: join {rule.into!r}: the registry refused the list. "
+                    "A rule under `replies` reads that as empty, which does not prove an empty "
+                    "list; if it does, write `complete: true` in that rule",
+                )
             known = self._indexes[number] = (iteration, self._index(rule, reply.documents))
         return known[1]
 

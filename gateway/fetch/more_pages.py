@@ -22,6 +22,8 @@ _TOTAL = frozenset(
     {"count", "total", "totalcount", "totalrecords", "totalelements", "totalitems", "totalsize"}
     | {"totalresults", "totalhits", "numfound", "odatacount", "recordcount", "numberofrecords"}
 )
+_PLAIN = frozenset({"count", "total"})
+_BESIDE_PAGES = _NEXT | {"previous", "prev", "page", "pagenumber", "pagesize", "limit", "offset"}
 _PAGES = frozenset({"totalpages", "pagecount", "numpages", "numberofpages", "lastpage"})
 _AROUND = frozenset(
     {"links", "meta", "metadata", "page", "pages", "paging", "pagination", "pageinfo", "cursor"}
@@ -34,11 +36,18 @@ Sign = tuple[str, Any]
 
 
 def sign_of_more(
-    kind: str, root: Any, nodes: Sequence[Any], expression: str, links: Sequence[str]
+    kind: str,
+    root: Any,
+    nodes: Sequence[Any],
+    expression: str,
+    links: Sequence[str],
+    *,
+    is_detail: bool = False,
 ) -> str | None:
     """Return a text about a sign that there are more records, or ``None``.
 
-    ``nodes`` are the records that ``expression`` selected in the document.
+    ``nodes`` are the records that ``expression`` selected in the document. With ``is_detail``, the
+    reply describes one record, and a plain count is one of its values unless paging is around it.
     """
     if link(links, "next"):
         return "its Link header names a next page"
@@ -46,8 +55,12 @@ def sign_of_more(
         served, signs = _count_in_xml(nodes), list(_signs_in_xml(nodes))
     else:
         served, signs = _signs_in_json(root, expression)
+    keys = {_normalise(name) for name, _ in signs}
+    ignored = _PLAIN if is_detail and not keys & _BESIDE_PAGES else frozenset()
     for name, value in signs:
         key = _normalise(name)
+        if key in ignored:
+            continue
         if key in _NEXT and _is_set(value):
             return f"its `{name}` names a next page"
         number = _number(value)

@@ -18,7 +18,7 @@ from gateway.fetch import paging
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.export import run_export
 from gateway.fetch.loops import LoopIteration
-from gateway.fetch.more_pages import listed_length
+from gateway.fetch.more_pages import listed_length, sign_of_more
 from gateway.fetch.pager_factory import build_pager
 from gateway.fetch.read_position import TimeWindow
 from gateway.fetch.record_selector import RecordSelector, SelectedNode
@@ -72,6 +72,29 @@ class PageRequester:
         if answered.outcome == "restart_window":
             raise RestartWindow
         return answered
+
+    def says_more(self, answered: RequestResult, items: Sequence[SelectedNode]) -> bool:
+        """Return whether a list without ``paging`` says that it has more pages, and log it."""
+        paged = "paging" in self.stream.model_fields_set or self.cursor.feed or self.stream.export
+        if paged or not answered.reading.documents:
+            return False
+        document, records = answered.reading.documents[0], self.stream.records
+        sign = sign_of_more(
+            document.kind,
+            document.root,
+            [item.node for item in items],
+            records if isinstance(records, str) else records[0],
+            answered.links,
+        )
+        if sign is not None:
+            log.warning(
+                "list is one page of several",
+                stream=self.runner.log_prefix,
+                sign=sign,
+                advice="the gateway reads this page and deletes no missing records; "
+                "write paging next to request, or paging: none if the reply is complete",
+            )
+        return sign is not None
 
     def _check_end(self, ask: paging.PageRequest, answered: RequestResult) -> None:
         """Check whether a reply without a document may end the list.

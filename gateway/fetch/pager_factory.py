@@ -111,7 +111,7 @@ def build_pager(
             numbered.gaps,
             numbered.after_last,
             short_pages,
-            lambda root: _is_stated(numbered.more or "", root),
+            lambda root: _is_stated(numbered.more or "", root, look),
         )
     if by_offset := rule.offset:
         return paging.Offset(
@@ -124,10 +124,10 @@ def build_pager(
     return paging.single_page
 
 
-def _is_stated(expression: str, root: Any) -> bool:
-    """Return whether a JSON reply holds the place that an expression reads, even with null."""
+def _is_stated(expression: str, root: Any, look: Callable[[str], paging.Expression | None]) -> bool:
+    """Return whether a reply holds the place that an expression reads, even with null."""
     if hasattr(root, "iterchildren"):
-        return True  # in XML, a missing element is the usual form of "no"
+        return bool(_required(look(expression))(root))
     try:
         json_place(expression).alternatives[0].resolve(root)
     except Gap:

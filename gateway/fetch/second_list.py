@@ -42,6 +42,7 @@ class SecondList:
 
     ``paging`` is ``None`` when the connector says nothing about the pages. ``records`` is ``None``
     when the list is the whole reply, and ``is_list`` is false when the whole reply is one record.
+    ``is_detail`` says that the reply describes one record, which may have counts of its own.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SecondList:
     decode: Decode = ()
     records: str | None = None
     is_list: bool = True
+    is_detail: bool = False
     short_pages: ShortPages = field(default_factory=ShortPages)
 
 
@@ -103,6 +105,7 @@ class _ListReader:
     options: Mapping[str, Any]
     reply: SecondReply = field(default_factory=SecondReply)
     total: RecordTotal = field(init=False)
+    count: int = 0
     kind: str = "json"
 
     def __post_init__(self) -> None:
@@ -166,9 +169,9 @@ class _ListReader:
             return None
         page = [ListedNodes(document, self._select(document)) for document in documents]
         self.reply.documents += [] if ask.probe else page
-        self._check_size()
-        self.kind = documents[0].kind
         nodes = [node for listed in page for node in listed.nodes]
+        self._check_size(len(nodes))
+        self.kind = documents[0].kind
         if self.rule.paging is None and self.rule.is_list:
             self._require_one_page(page[0], answered)
         seen = PageReply(
@@ -213,15 +216,21 @@ class _ListReader:
         elif isinstance(root, list):
             yield from root
 
-    def _check_size(self) -> None:
+    def _check_size(self, count: int) -> None:
         limit = self.runner.protocol.limits.max_records
-        if sum(len(listed.nodes) for listed in self.reply.documents) > limit:
+        self.count += count
+        if self.count > limit:
             raise StreamHalted("LIMIT_RECORDS", f"{self.where}: more than {limit} records")
 
     def _require_one_page(self, listed: ListedNodes, answered: RequestResult) -> None:
         document = listed.document
         sign = sign_of_more(
-            document.kind, document.root, listed.nodes, self.rule.records or "", answered.links
+            document.kind,
+            document.root,
+            listed.nodes,
+            self.rule.records or "",
+            answered.links,
+            is_detail=self.rule.is_detail,
         )
         if sign is not None:
             raise StreamHalted(

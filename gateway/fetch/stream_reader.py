@@ -320,12 +320,14 @@ class _StreamReader:
         if ask.probe:
             return []
         try:
-            return self._select_items(answered, turn)
+            items = self._select_items(answered, turn)
         except StreamHalted as error:
             if not ask.is_end(error):
                 raise
             self._proved_empty &= end_is_proved(ask, self._where)
             return []
+        self._proved_empty &= not self._requester.says_more(answered, items)
+        return items
 
     def _select_items(self, answered: RequestResult, turn: LoopIteration) -> list[SelectedNode]:
         items = [

@@ -43,6 +43,8 @@ class ShortPages:
     longest_last: int = 0
     continued: bool = False
     """Whether a short page was followed by another one, so the registry reduces the size."""
+    missing_sign_is_end: bool = False
+    """Whether nothing followed a first page without the sign that ``more`` names."""
 
     def is_last(self, count: int) -> bool:
         """Return whether a short first page is certainly the only one."""
@@ -146,10 +148,13 @@ class PageNumber:
                 _require_total(self.total, position, seen)
             return ended
         if self.more is not None:
-            if is_first and seen.count and not self.states_more(seen.root):
+            is_stated = self.states_more(seen.root)
+            if position.more_is_unknown and not seen.count:
+                self.short_pages.missing_sign_is_end = True
+            if is_first and seen.count and not is_stated:
                 # The first page does not say whether there are more, so the next one has to.
-                position.more_is_unknown = True
-            elif self.states_more(seen.root):
+                position.more_is_unknown = not self.short_pages.missing_sign_is_end
+            elif is_stated:
                 position.more_is_unknown = False
             if not position.more_is_unknown:
                 ended = not is_true(self.more(seen.root))

@@ -14,7 +14,9 @@ State = dict[str, Any]
 Expression = Callable[[Any], list[Any]]
 """A compiled expression that takes a document's root and returns the values."""
 
-NO_SUCH_PAGE = frozenset({"HTTP_400", "HTTP_404", "HTTP_416", "HTTP_422", "LIST_MISSING"})
+NO_SUCH_PAGE = frozenset(
+    {"HTTP_400", "HTTP_404", "HTTP_416", "HTTP_422", "LIST_MISSING", "SOAP_FAULT"}
+)
 """The reasons for which a registry's answer refuses a page after the last one."""
 
 

@@ -232,3 +232,19 @@ def test_token_that_changes_back_is_a_loop() -> None:
     )
     assert isinstance(error, StreamError)
     assert error.reason == "CURSOR_LOOP"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"next": "/r?page=2"}, {"total": 9}, {"links": {"next": {"href": "/x"}}}, {"totalPages": 4}],
+)
+def test_list_that_says_it_has_more_deletes_nothing_without_paging(facts: Any) -> None:
+    found: dict[str, Any] = {"items": [item("a1"), item("a2")]}
+    state = MemoryStreamState()
+    for answer in (found, {"items": [item("a1")], **facts}):
+        result = poll_route(lambda *_, answer=answer: answer, stream("", SCAN), state)
+        assert isinstance(result, PollResult)
+    assert state.published == {"a1", "a2"}
+    text = stream("", f"paging: none\n{SCAN}")
+    poll_route(lambda *_: {"items": [item("a1")], **facts}, text, state)
+    assert state.published == {"a1"}
