@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from gateway.check.run_tests import to_plain_values
-from gateway.config.connector import Connector, payload_format
+from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import compile_expression, is_element, text_of
-from gateway.config.rules import pseudonym_kinds
+from gateway.config.rules import Rules, pseudonym_kinds
 from gateway.config.yaml.document import read_yaml
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
@@ -156,15 +156,9 @@ def _expected(
 def _fake_record(
     connector: Connector, raw: RawRecord, tables: Tables | None
 ) -> tuple[bytes, dict[str, str]]:
-    unprotected, protected = set[str](), set[str]()
-
-    def collect(values: list[Any], personal: bool) -> None:
-        for value in values:
-            texts = _leaves(value)
-            (protected if personal else unprotected).update(texts)
-
-    Harmoniser(connector, tables, pseudonym_key=CHECK_KEY, on_value=collect)(raw)
+    unprotected, protected = _values_the_rules_read(connector, raw, tables)
     harmless = (unprotected | _values_the_stream_reads(connector, raw)) - protected
+    harmless |= _words_of_achieved(connector.streams[raw.stream])
     faked: dict[str, str] = {}
 
     def replacements(text: str) -> str:
@@ -187,6 +181,52 @@ def _fake_record(
     return json.dumps(
         _walk(json_value(raw.body or b""), replacements), default=float
     ).encode(), faked
+
+
+def _values_the_rules_read(
+    connector: Connector, raw: RawRecord, tables: Tables | None
+) -> tuple[set[str], set[str]]:
+    """Return the unprotected and the protected texts that the rules read from a record.
+
+    No rule runs for a record or a part that is not achieved. Its values count as well.
+    """
+    unprotected, protected = set[str](), set[str]()
+
+    def collect(values: list[Any], personal: bool) -> None:
+        for value in values:
+            (protected if personal else unprotected).update(_leaves(value))
+
+    every_rule = {raw.stream: _without_achieved(connector.streams[raw.stream])}
+    for reader in (connector, connector.with_streams(every_rule)):
+        Harmoniser(reader, tables, pseudonym_key=CHECK_KEY, on_value=collect)(raw)
+    return unprotected, protected
+
+
+def _without_achieved(stream: Stream) -> Stream:
+    """Return a stream whose rules run for each record and each part."""
+
+    def without(rules: Rules) -> Rules:
+        return {
+            target: rule.model_copy(update={"achieved": ()}) if rule.achieved else rule
+            for target, rule in rules.items()
+        }
+
+    kinds = {
+        name: kind.model_copy(update={"achieved": (), "map": without(kind.map)})
+        for name, kind in stream.kinds.items()
+    }
+    return stream.model_copy(update={"achieved": (), "kinds": kinds, "map": without(stream.map)})
+
+
+def _words_of_achieved(stream: Stream) -> set[str]:
+    """Return the words that the conditions of a stream list. The file itself contains them."""
+    maps = [stream.map, *(kind.map for kind in stream.kinds.values())]
+    conditions = [
+        *stream.achieved,
+        *(rule for kind in stream.kinds.values() for rule in kind.achieved),
+        *(rule for rules in maps for listed in rules.values() for rule in listed.achieved),
+    ]
+    return {word for rule in conditions for word in (*rule.is_, *rule.not_)}
 
 
 def _values_the_stream_reads(connector: Connector, raw: RawRecord) -> set[str]:

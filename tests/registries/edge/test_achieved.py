@@ -13,6 +13,7 @@ import pytest
 
 from gateway.check import check, check_document
 from gateway.check.run_tests import raw_record_of_test
+from gateway.check.save_test import build_test
 from gateway.config.connector import Connector, Stream
 from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
@@ -327,6 +328,27 @@ def test_explanation_states_why_the_record_is_not_published():
     assert "achieved: no" in page
     assert "expected grade to be A or B" in page
     assert "grade = F" not in page
+
+
+def test_saved_test_of_a_failed_result_keeps_the_outcome_and_no_personal_value():
+    rules = "assessment.grade: {from: note, basis: award document}\n" + PARTS.replace(
+        "title.en: label", "title.en: label, assessment.grade: {from: mark, basis: award document}"
+    )
+    achieved = "{path: note, is: [Excellent], not: [Insufficient]}"
+    connector = office(achieved, rules)
+    failed = raw_record({"note": "Insufficient"})
+    assert build_test(connector, "awards", failed, TABLES)["expect_withheld"] == NOT
+    assert build_test(connector, "awards", raw_record({"note": "Excellent"}), TABLES)["expect"]
+    modules = [module("M1") | {"mark": "B"}, module("M2", "failed") | {"mark": "F"}]
+    saved = build_test(
+        connector, "awards", raw_record({"note": "Excellent", "modules": modules}), TABLES
+    )
+    assert [part["id"] for part in saved["expect"]["parts"]] == ["M1"]
+    assert {part["mark"] for part in saved["given"]["modules"]}.isdisjoint({"B", "F"})
+    withheld = build_test(
+        connector, "awards", raw_record({"note": "Insufficient", "modules": modules}), TABLES
+    )
+    assert {part["mark"] for part in withheld["given"]["modules"]}.isdisjoint({"B", "F"})
 
 
 # What the check of a file says
