@@ -25,6 +25,7 @@ from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import content_type_parameter
 
 MAX_PARTS = 1_000
+MAX_HEADER_BYTES = 65_536
 _BLANK_LINE = re.compile(rb"\A\r?\n|\r?\n\r?\n")
 _PLAIN = {"", "7bit", "8bit", "binary", "none"}
 _INCLUDE = "{http://www.w3.org/2004/08/xop/include}Include"
@@ -110,6 +111,8 @@ def _part(piece: bytes, where: str) -> Part:
     blank = _BLANK_LINE.search(text)
     # Without a blank line the part has only headers.
     begin, end = (blank.start(), blank.end()) if blank else (len(text), len(text))
+    if begin > MAX_HEADER_BYTES:
+        raise _malformed(where, f"the headers of a part have more than {MAX_HEADER_BYTES} bytes")
     headers = email.message_from_bytes(text[:begin], policy=email.policy.compat32)
     data = text[end:]
     coding = str(headers.get("Content-Transfer-Encoding") or "").strip().lower()
@@ -132,7 +135,7 @@ def _part(piece: bytes, where: str) -> Part:
 
 def _root(parts: Sequence[Part], content_type: str, where: str) -> Part:
     start = content_type_parameter(content_type, "start")
-    if not start:
+    if not _names(start):
         return parts[0]
     named = Multipart(parts).find(start)
     if named is None:

@@ -8,6 +8,8 @@ import hashlib
 
 import pytest
 
+from gateway.config.loading import load_connector
+from gateway.fetch.push_receiver import PushReceiver
 from tests.support.wire import Read, Sent, poll_once
 
 XOP = "http://www.w3.org/2004/08/xop/include"
@@ -178,6 +180,11 @@ WHOLE = message((ROOT, soap(include("cid:file@r")).encode()), (file(), AWARDS.en
         (WHOLE, 'multipart/related; boundary=b1; start="<no@r>"', "`start` names"),
         (WHOLE.replace(b"cid:file", b"cid:elif"), "", "not among its 2 parts"),
         (b"--b1--", "", "has no parts"),
+        (
+            WHOLE.replace(b"Content-ID", b"A: b\r\n" * 20_000 + b"Content-ID"),
+            "",
+            "headers of a part",
+        ),
         (soap(include("cid:file@r")).encode(), "text/xml", "is not a multipart message"),
     ],
 )
@@ -210,3 +217,41 @@ def test_new_content_ids_do_not_change_a_record(tmp_path):
         bodies.append(read(tmp_path, data).records[0].body)
     assert bodies[0] == bodies[1]
     assert hashlib.sha256(b"photo").hexdigest().encode() in bodies[0]
+
+
+PUSH = f"""\
+language: 1
+connector: wire
+country: FI
+title: A registry
+owner: {{name: An authority, contact: a@authority.example}}
+push:
+  path: /in
+  protocol: soap
+  namespaces: {{r: "urn:r", xop: "{XOP}"}}
+streams:
+  awards:
+    emits: credential
+    DECODE
+    records: //award
+    id: id
+    tests: [{{name: shape, given: {{}}, expect_some: {{}}}}]
+"""
+
+
+@pytest.mark.parametrize("with_attachment", [True, False])
+def test_message_that_a_registry_sends_in_several_parts_is_read(tmp_path, with_attachment):
+    path = tmp_path / "wire.yaml"
+    step = "decode: [xml, //xop:Include/@href, xml]" if with_attachment else ""
+    path.write_text(PUSH.replace("DECODE", step))
+
+    async def store(_raws):
+        return None
+
+    parts = [(ROOT, soap(include("cid:file@r")).encode()), (file(), AWARDS.encode())]
+    if not with_attachment:
+        parts = [(ROOT, soap(AWARDS).encode())]
+    receiver = PushReceiver(load_connector(path), lambda _: b"", store)
+    headers = {"Content-Type": TYPE.format(b="b1")}
+    [record] = receiver.read_records(message(*parts), headers, "http://gateway.example/in")
+    assert "Sähköasentaja" in record.body.decode()
