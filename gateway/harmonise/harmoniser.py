@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -34,7 +34,6 @@ from gateway.harmonise.mapping.rule_functions import (
     ValueObserver,
     apply_rules,
 )
-from gateway.harmonise.part_ids import distinguish_parts
 from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -74,6 +73,8 @@ class CompiledKind:
     skip: str = ""
     judge: Judge | None = None
     """Decides whether a record is an award, if the connector file says so."""
+    required: tuple[str, ...] = ()
+    """Targets without which a record is rejected."""
     expects_kind: bool = False
     """Whether a rule fills the kind of a credential."""
 
@@ -250,10 +251,16 @@ class Harmoniser:
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
-        if missing := _missing_field(program, values, collected_issues):
-            return self._rejected("map", missing.field, "missing", missing.detail)
-        if raw.change_time_problem:
-            collected_issues.append(_CHANGE_TIME_ISSUES[raw.change_time_problem])
+        if raw.change_time_problem or (program.expects_kind and "kind" not in values):
+            _note_gaps(raw, program, values, collected_issues)
+        for name in program.required:
+            if not values.get(name):
+                return self._rejected(
+                    "map",
+                    name,
+                    "missing",
+                    "expected a value; the registry sent none where the rule looks",
+                )
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
             answer = apply_record_rules(
@@ -360,6 +367,7 @@ class CompiledStream:
             made.run,
             made.source,
             judge=judge if emits == "credential" else None,
+            required=REQUIRED[emits],
             expects_kind=expects_kind,
         )
 
@@ -410,36 +418,18 @@ def find_rule_problems(
     return made.problems, made.reads
 
 
-class _MissingField(NamedTuple):
-    field: str
-    detail: str
-
-
-def _missing_field(
-    program: CompiledKind, values: dict[str, Any], issues: list[Issue]
-) -> _MissingField | None:
-    """Return the first field without which the record is rejected, and note a missing kind."""
-    if program.expects_kind and "kind" not in values:
-        _note_missing_kind(issues)
-    for name in REQUIRED[program.emits]:
-        if not values.get(name):
-            return _MissingField(
-                name, "expected a value; the registry sent none where the rule looks"
-            )
-    if (parts := values.get("parts")) is not None:
-        index = distinguish_parts(parts, issues)
-        if index is not None:
-            return _MissingField(
-                f"parts[{index}].id",
-                "expected a value; if the parts have no id, write id: {ordinal: true}",
-            )
-    return None
-
-
-def _note_missing_kind(issues: list[Issue]) -> None:
-    """Note that a credential has no kind, unless another issue already says so."""
-    if not any(issue.field == "kind" for issue in issues):
+def _note_gaps(
+    raw: RawRecord, program: CompiledKind, values: dict[str, Any], issues: list[Issue]
+) -> None:
+    """Note a change time that cannot be used, and a credential without a kind."""
+    if program.expects_kind and "kind" not in values and not _has_issue(issues, "kind"):
         issues.append(Issue(code="kind_missing", field="kind", message="the rule gives no value"))
+    if raw.change_time_problem:
+        issues.append(_CHANGE_TIME_ISSUES[raw.change_time_problem])
+
+
+def _has_issue(issues: list[Issue], field: str) -> bool:
+    return any(issue.field == field for issue in issues)
 
 
 def _field_path_of(error: msgspec.ValidationError) -> str:

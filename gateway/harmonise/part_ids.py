@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any, Final
 
 from gateway.records import Issue
@@ -15,6 +16,7 @@ class _Ordinal:
 
 
 ORDINAL: Final = _Ordinal()
+_id_of = itemgetter("id")
 
 
 def number_parts(parts: list[dict[str, Any]]) -> None:
@@ -29,14 +31,17 @@ def distinguish_parts(parts: list[dict[str, Any]], issues: list[Issue]) -> int |
 
     A repeated id gets the number of its occurrence, for example ``MAT101`` and ``MAT101.2``.
     """
+    try:
+        if len(set(map(_id_of, parts))) == len(parts):
+            return None  # the common case, without a loop in Python
+    except KeyError:
+        pass
     ids = [part.get("id") for part in parts]
     if None in ids:
         return ids.index(None)
-    repeated = len(ids) - len(set(ids))
-    if repeated:
-        _number_repeated_ids(parts, {str(native_id) for native_id in ids})
-        message = f"{repeated} parts had the id of another part and got a number"
-        issues.append(Issue(code="part_id_repeated", field="parts", message=message))
+    _number_repeated_ids(parts, {str(native_id) for native_id in ids})
+    message = f"{len(ids) - len(set(ids))} parts had the id of another part and got a number"
+    issues.append(Issue(code="part_id_repeated", field="parts", message=message))
     return None
 
 

@@ -16,6 +16,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from gateway.harmonise.part_ids import distinguish_parts
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.credits import CreditMatch
 from gateway.harmonise.tables.level_and_credit_rules import (
@@ -94,12 +95,11 @@ class _RecordRules:
         if award:
             self._grade(record.get("assessment"), "")
         if parts := record.get("parts"):
-            record["parts"] = tuple(
-                [
-                    self._apply_to_part(part, f"parts[{index}].", reference_date)
-                    for index, part in enumerate(parts)
-                ]
-            )
+            record["parts"] = parts = [
+                self._apply_to_part(part, f"parts[{index}].", reference_date)
+                for index, part in enumerate(parts)
+            ]
+            self._check_part_ids(parts)
             self._check_sum_of_parts(record)
         micro = record.get("micro") or record.get("kind") == "micro_credential"
         if micro:
@@ -250,6 +250,16 @@ class _RecordRules:
                 Code.CREDITS_UNUSUAL,
                 "credit_points",
                 f"{credit.points} ECTS credits, {record['cycle']} cycle",
+            )
+
+    def _check_part_ids(self, parts: list[dict[str, Any]]) -> None:
+        index = distinguish_parts(parts, self.issues)
+        if index is not None:
+            raise record_refused(
+                "map",
+                f"parts[{index}].id",
+                "missing",
+                "expected a value; if the parts have no id, write id: {ordinal: true}",
             )
 
     def _check_sum_of_parts(self, record: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def connector_text(
     return (
         "language: 1\nconnector: office\ncountry: FI\ntitle: An office\n"
         "owner: {name: Example office, contact: registry@office.example}\n"
-        f'rest: {{url: {{production: "https://office.example"}}}}\n{tables}'
+        f'rest: {{url: {{production: "https://office.example"}}, errors: by_status}}\n{tables}'
         "streams:\n  awards:\n    emits: credential\n    request: {get: /awards}\n"
         f'    cursor: scan\n    achieved: {{always: "The office lists awards only"}}\n'
         f"    records: items\n    id: id\n{stream}    map:\n{lines}{tests}"
