@@ -20,6 +20,7 @@ from gateway.config.yaml.document import parse_yaml
 from gateway.errors import Finding
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.values.payload import xml_element
 from gateway.messages.cloudevents import encode_raw_headers
@@ -319,6 +320,17 @@ def test_failed_results_are_no_failure_of_the_registry(status, rejected):
     entries = [RawEntry(raw_record({"status": status}), b"", None) for _ in range(30)]
     page = asyncio.run(preview_page(entries, harmonise))
     assert page.rejected == rejected
+
+
+def test_person_is_found_in_a_record_that_is_not_achieved():
+    connector = office(STATUS, "holder.pseudonym: {from: person, pseudonym: fi-national-number}")
+    find = DataSubjectFinder(connector, (KEY,))
+    passed, failed, odd = (
+        find(raw_record({"status": word, "person": "010190-901A"}))
+        for word in ("passed", "failed", "odd")
+    )
+    assert passed == failed == odd
+    assert len(passed) == 1
 
 
 def test_explanation_states_why_the_record_is_not_published():
