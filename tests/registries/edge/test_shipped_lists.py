@@ -1,0 +1,83 @@
+"""Shipped connectors read the lists of their registries to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from gateway.check.scripted_registry import without_credentials
+from gateway.config.loading import load_connector
+from gateway.errors import StreamHalted
+from gateway.fetch import RecordPage, TimeWindow, read_pages
+from gateway.fetch.offline_client import OfflineClient, Request, make_response
+
+CONNECTORS = Path(__file__).parents[3] / "connectors"
+WINDOW = TimeWindow(None, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def read(name: str, stream: str, route: Callable[[Request, dict[str, str]], Any]) -> Any:
+    """Return the pages that a shipped connector reads from a registry."""
+    connector = without_credentials(load_connector(CONNECTORS / f"{name}.yaml"))
+
+    def answer(request: Request) -> Any:
+        query = dict(parse_qsl(request.url.query.decode()))
+        body = json.dumps(route(request, query)).encode()
+        return make_response(200, {"content-type": "application/json"}, body)
+
+    async def run() -> list[RecordPage]:
+        client = OfflineClient(connector, lambda _name: b"secret", "production")
+        client.answer = answer
+        async with client:
+            return [page async for page in read_pages(connector, stream, WINDOW, client)]
+
+    return asyncio.run(run())
+
+
+def test_deqar_institution_has_the_reports_of_all_pages() -> None:
+    reports = [{"id": number, "institutions": [{"id": 7}]} for number in range(11)]
+
+    def route(request: Request, query: dict[str, str]) -> Any:
+        if request.url.path.endswith("/institutions/"):
+            return {"count": 1, "next": None, "results": [{"id": 7}]}
+        if request.url.path.endswith("/institutions/7/"):
+            return {"id": 7, "name_primary": "Example University"}
+        start = int(query.get("offset", 0))
+        return {"count": 11, "next": "…", "results": reports[start : start + 10]}
+
+    pages = read("eu-deqar", "institutions", route)
+    (record,) = [raw for page in pages for raw in page.records]
+    assert [report["id"] for report in json.loads(record.body or b"")["reports"]] == [*range(11)]
+    assert pages[-1].complete
+
+
+COLLECTION = {"pageSize": 250, "hasPreviousPage": False, "hasNextPage": False, "items": []}
+
+
+@pytest.mark.parametrize("stream", ["education-specifications", "programs", "courses"])
+def test_ooapi_asks_for_the_bare_reply(stream: str) -> None:
+    asked: list[str | None] = []
+
+    def route(request: Request, _query: dict[str, str]) -> Any:
+        asked.append(request.headers.get("x-envelope-response"))
+        return COLLECTION
+
+    assert read("nl-ooapi", stream, route)[-1].complete
+    assert asked == ["false"]
+
+
+@pytest.mark.parametrize("inner", [{"items": [{"courseId": "c1"}]}, {"items": []}, None])
+def test_ooapi_reply_in_an_envelope_is_no_empty_list(inner: Any) -> None:
+    envelope = {
+        "gateway": {"endpoints": {"demo.example": {"responseCode": 200 if inner else 503}}},
+        "responses": {"demo.example": inner},
+    }
+    with pytest.raises(StreamHalted) as caught:
+        read("nl-ooapi", "courses", lambda *_: envelope)
+    assert caught.value.reason == "LIST_MISSING"
