@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.check import (
     achievements,
+    change_times,
     compile_check,
     complete_reading,
     encodings,
@@ -23,6 +24,7 @@ from gateway.check import (
     soap_requests,
     table_values,
     unmapped_fields,
+    wrong_replies,
 )
 from gateway.config.connector import Connector
 from gateway.config.loading import build_connector
@@ -53,11 +55,13 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             table_values.findings,
             soap_requests.findings,
             achievements.findings,
+            wrong_replies.findings,
         ):
             all_findings += stage(connector, document, tables)
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += run_tests.findings(sound, document, tables)
+            all_findings += change_times.findings(sound, document)
         if not _errors(all_findings):
             all_findings += unmapped_fields.findings(connector, document, tables)
     unique = {
@@ -80,7 +84,7 @@ def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Co
     places = [
         finding.path.split(".")
         for finding in _errors(findings)
-        if finding.code != achievements.MISSING
+        if finding.code not in {achievements.MISSING, wrong_replies.LIST_MISSING}
     ]
     broken = {parts[1] for parts in places if parts[0] == "streams" and len(parts) > 1}
     tables = {parts[1] for parts in places if parts[0] == "tables" and len(parts) > 1}

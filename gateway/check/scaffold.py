@@ -139,7 +139,7 @@ def _json_or_yaml(file: Path) -> dict[str, Any]:
 def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
     """Return the payload format, the ``records`` expression and the first record of a sample."""
     if sample is None:
-        return ("xml", "//TODO", None) if protocol == "soap" else ("json", "TODO", None)
+        return ("xml", "//TODO/TODO", None) if protocol == "soap" else ("json", "TODO", None)
     try:
         body = sample.read_bytes()
     except OSError as error:
@@ -202,7 +202,14 @@ def _from_xml(root: Any) -> tuple[str, str, Any]:
         key=lambda pair: len(pair[1]) * min(len(pair[1][0]), 12),
         default=(root.tag, [root]),
     )
-    return "xml", f"//{_with_prefix(tag)}", elements[0]
+    parent = elements[0].getparent()
+    if parent is None:
+        return "xml", f"/{_with_prefix(tag)}", elements[0]
+    # The element around the records tells an empty list from a reply of another form.
+    around = _with_prefix(parent.tag)
+    if etree.QName(parent).namespace != etree.QName(tag).namespace:
+        around = f"*[local-name() = '{etree.QName(parent).localname}']"
+    return "xml", f"//{around}/{_with_prefix(tag)}", elements[0]
 
 
 def _with_prefix(tag: str) -> str:
@@ -233,6 +240,7 @@ def _connector_yaml(answers: ScaffoldAnswers) -> str:
         *([f"  wsdl: {wsdl.name}"] if wsdl else []),
         *spaces,
         "  limits: {rate: 1/s, concurrency: 1, timeout: 30s}   # TODO the limits of the registry",
+        "  errors: by_status   # TODO or rules under replies, for an error inside a reply",
         "",
         "streams:",
         "  records:   # TODO a name",

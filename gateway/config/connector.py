@@ -48,6 +48,10 @@ from gateway.config.types import (
     text_matching,
 )
 
+_ERRORS_DESCRIPTION = (
+    "by_status: the registry reports every error by HTTP status or SOAP fault, "
+    "never inside an ordinary reply; without it, `replies` say how such an error looks"
+)
 SchemaCheckMode = Literal["strict", "warn", "off"]
 
 
@@ -97,6 +101,7 @@ class Protocol(ConfigModel):
         description="Meanings of replies, the first that fits; "
         "else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
     )
+    errors: Literal["by_status"] | None = Field(None, description=_ERRORS_DESCRIPTION)
     hosts: OneOrMore[str] = Field((), description="Further hosts that links in replies may lead to")
 
 
@@ -159,6 +164,7 @@ class Push(ConfigModel):
     replies: OneOrMore[ReplyRule] = Field(
         (), description="Meanings of messages that hold no record"
     )
+    errors: Literal["by_status"] | None = Field(None, description=_ERRORS_DESCRIPTION)
     accepted: PushResponse = Field(
         default_factory=PushResponse, description="Answer once the records are durable"
     )

@@ -93,7 +93,7 @@ class StreamList:
             nodes = self._evaluate(kind, step, node, {})
             return [item for item in nodes if isinstance(item, dict) and has_id(item)]
 
-    def check_document(self, document: DecodedDocument, *, is_empty: bool) -> None:
+    def check_document(self, document: DecodedDocument, has_id: HasId, *, is_empty: bool) -> None:
         """Raise ``LIST_MISSING`` when a document without records does not show an empty list.
 
         A table must also have the columns that the stream reads.
@@ -105,13 +105,13 @@ class StreamList:
             elif self._list is not None and kind != "xml":
                 json_place(self._list).require_container(root)
             elif is_empty and kind == "xml" and not self._total_is_zero(kind, root):
-                self._check_empty_xml(root)
+                self._check_empty_xml(root, has_id)
         except Gap as gap:
             refuse(gap, self._list or self.steps[0], self._where, self._advice(kind))
 
-    def _check_empty_xml(self, root: Any) -> None:
+    def _check_empty_xml(self, root: Any, has_id: HasId) -> None:
         if self._list is not None:
-            xml_place(self._list, self._namespaces, is_declared=True).check_empty(root)
+            xml_place(self._list, self._namespaces, is_declared=True).check_empty(root, has_id)
             return
         nodes = [root]
         for step in self.steps:

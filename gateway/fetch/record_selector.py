@@ -149,15 +149,16 @@ class RecordSelector:
 
         Raise ``LIST_MISSING`` when the document does not show the list of the records.
         """
-        if document.streamed_records is not None:
-            self._list.check_document(document, is_empty=document.streamed_records.count == 0)
-            return []
         context_values = {**context, **({"file": document.name} if document.name else {})}
         kind, root = document.kind, document.root
 
         def has_id(node: Any) -> bool:
             return self._has_id(SelectedNode(kind, node, node, root, context_values))
 
+        if document.streamed_records is not None:
+            is_empty = document.streamed_records.count == 0
+            self._list.check_document(document, has_id, is_empty=is_empty)
+            return []
         found = [
             SelectedNode(kind, node, node, root, context_values)
             for node in self._list.select(0, kind, root, context_values, has_id)
@@ -168,7 +169,7 @@ class RecordSelector:
                 for item in found
                 for node in self._list.select(number, kind, item.node, context_values, has_id)
             ]
-        self._list.check_document(document, is_empty=not found)
+        self._list.check_document(document, has_id, is_empty=not found)
         if len(found) == 1 and found[0].node is root and kind == "xml" and not has_id(root):
             self._list.refuse_single()
         return [self._with_kept(item) for item in found] if self._stream.keep else found
@@ -233,11 +234,7 @@ class RecordSelector:
             if item.deleted_id
             else self.native_id(item, body)
         )
-        gone = (
-            bool(item.deleted_id)
-            or self._fits_deletion(item)
-            or self._is_delete_operation(item)
-        )
+        gone = bool(item.deleted_id) or self._fits_deletion(item) or self._is_delete_operation(item)
         changed = (
             self.change_times.read(self.text(item, self.change_times.expression))
             if self.change_times

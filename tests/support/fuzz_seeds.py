@@ -28,6 +28,7 @@ title: A registry
 owner: {name: Tests, contact: tests@example.org}
 rest:
   url: {production: "https://registry.example/api"}
+  errors: by_status
   auth: {bearer: {token: {secret: test/token}}}
   limits: {rate: 5/s, timeout: 10s}
   replies: [{when: {path: error, is: NONE}, then: empty}]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
-from gateway.config.expressions.json_list_place import Gap
+from gateway.config.expressions.json_list_place import Gap, HasId
 
 Select = Callable[[Any], list[Any]]
 
@@ -59,8 +59,11 @@ class XmlListPlace:
     namespaces: frozenset[str]
     is_declared: bool = False
 
-    def check_empty(self, root: Any) -> None:
-        """Raise :class:`Gap` unless the document, in which no record was found, shows its list."""
+    def check_empty(self, root: Any, has_id: HasId | None = None) -> None:
+        """Raise :class:`Gap` unless the document, in which no record was found, shows its list.
+
+        A declared list may hold other elements, but none in which ``has_id`` finds a record's id.
+        """
         refuse_error_elements(root)
         if not self.is_derivable:
             _check_whole_reply(root, self.namespaces)
@@ -68,7 +71,7 @@ class XmlListPlace:
         gap: Gap | None = None
         for branch in self.branches:
             try:
-                self._check_branch(branch, root)
+                self._check_branch(branch, root, has_id)
             except Gap as error:
                 gap = gap or error
             else:
@@ -76,7 +79,7 @@ class XmlListPlace:
         if gap is not None:
             raise gap
 
-    def _check_branch(self, branch: _Branch, root: Any) -> None:
+    def _check_branch(self, branch: _Branch, root: Any, has_id: HasId | None) -> None:
         container, find = branch.prefixes[0]
         holders = find(root)
         if not holders:
@@ -86,6 +89,8 @@ class XmlListPlace:
             if not hasattr(holder, "iterchildren"):
                 return  # an attribute or a text: the path does not end at elements
             _refuse_placeholder(holder, container)
+            if self.is_declared and has_id and any(map(has_id, holder.iterchildren("*"))):
+                raise Gap(container, "a list of other elements that have the id of a record")
             if len(holder) == 0 or self.is_declared or holder.tag == _ATOM_FEED:
                 continue
             alike = records(holder) if records is not None else []

@@ -53,6 +53,8 @@ MISTAKES = [
     ("wsdl: good.wsdl", "wsdl: god.wsdl", "missing-file", "next to this file"),
     ("connector: good", "connector: &name good", "anchor", "remove it"),
     ("owner: {name: Tests, contact: tests@example.org}\n", "", "missing-key", "add it"),
+    ("  errors: by_status\n", "", "errors-missing", "errors: by_status"),
+    ('    list: "//t:r"\n    records: "//t:award"', '    records: "//t:award"', "list-missing", "list: "),
     ("language: 1", "language: 2", "unknown-word", "expected 1"),
     ("soap:\n", "rest: {url: {production: \"https://x.example\"}}\nsoap:\n", "one-of", "give exactly one"),
     ("  limits: {rate", "limits: {rate", "bad-yaml", "indentation"),
@@ -118,6 +120,7 @@ def test_mistake_is_reported_at_its_position(
         code == "bad-yaml"
     ) or code in {
         "missing-key",
+        "errors-missing",
         "test-failed",
         "one-of",
     }, finding

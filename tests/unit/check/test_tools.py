@@ -181,17 +181,17 @@ def test_findings_are_written_in_every_format(connector: Path) -> None:
     connector.write_text(connector.read_text().replace("every: 15m", "evry: 15m"))
     findings = check(connector, TABLES)
     text = format_findings(findings, "text").splitlines()
-    assert text[0].startswith(f"{connector}:20:5: unknown-key: streams.awards.evry:")
+    assert text[0].startswith(f"{connector}:21:5: unknown-key: streams.awards.evry:")
     assert text[1].endswith("    evry: 15m")
     assert text[2].index("^") == text[1].index("evry")
-    assert json.loads(format_findings(findings, "json"))[0]["line"] == 20
+    assert json.loads(format_findings(findings, "json"))[0]["line"] == 21
     assert format_findings(findings, "github").startswith(
-        f"::error file={connector},line=20,col=5,title=unknown-key::"
+        f"::error file={connector},line=21,col=5,title=unknown-key::"
     )
     sarif = json.loads(format_findings(findings, "sarif"))
     assert sarif["version"] == "2.1.0"
     assert sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"] == {
-        "startLine": 20,
+        "startLine": 21,
         "startColumn": 5,
     }
 
