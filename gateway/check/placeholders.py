@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.check.model_walk import walk_values
@@ -26,6 +26,7 @@ def findings(
     """Yield a finding for each placeholder that has no value, and each that is never filled."""
     block = connector.protocol
     if isinstance(block, Push):
+        yield from _answers(connector, block, document)
         return
     for place, text in filled_texts(connector):
         yield from _without_value(connector, document, place, text)
@@ -80,10 +81,8 @@ def _without_value(
         lacking = [key for key, names in known.items() if name not in names]
         if not lacking:
             continue
-        names = sorted(frozenset[str]().union(*known.values()))
-        near = difflib.get_close_matches(name, names, 1, 0.6)
         where = f" in the stream '{lacking[0]}'" if len(lacking) < len(known) else ""
-        hint = f"; did you mean '{near[0]}'?" if near and near[0] != name else ""
+        hint = _suggestion(name, frozenset[str]().union(*known.values()))
         yield document.make_finding(
             "unknown-placeholder",
             place,
@@ -116,6 +115,26 @@ def _texts(value: Any, place: DocumentPath) -> Iterator[tuple[DocumentPath, str]
     for inner, text in walk_values(value, place):
         if isinstance(text, str):
             yield inner, text
+
+
+def _answers(connector: Connector, block: Push, document: YamlDocument) -> Iterator[Finding]:
+    """Yield a finding for each placeholder of an answer to a caller that stays empty."""
+    known = {"now", "uuid", "reason", "count", *block.variables, *block.fields[1:]}
+    known |= {name for stream in connector.streams.values() for name in stream.keep}
+    for key in ("accepted", "refused", "busy"):
+        for name in sorted(parse_template(getattr(block, key).body).names - known):
+            yield document.make_finding(
+                "unknown-placeholder",
+                ("push", key, "body"),
+                f"{{{name}}} has no value{_suggestion(name, known)}; "
+                f"for a brace itself write {{{{{name}}}}}",
+                key=False,
+            )
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1, 0.6)
+    return f"; did you mean '{near[0]}'?" if near and near[0] != name else ""
 
 
 def _actions_given_twice(

@@ -208,6 +208,44 @@ def test_check_finds_a_placeholder_that_cannot_be_filled(tmp_path, block, how, c
 
 
 @pytest.mark.parametrize(
+    ("body", "missing"),
+    [
+        ("{count} results for {session}, {reason}, {kind}, {now:%Y}", ""),
+        ("{cuont} results", "did you mean 'count'?"),
+        ("<style>p{color:red}</style>", "{{color}}"),
+        ("<style>p{{color:red}}</style>", ""),
+        ('{"ok": true}', ""),
+    ],
+)
+def test_check_finds_a_placeholder_of_an_answer_that_stays_empty(tmp_path, body, missing):
+    file = tmp_path / "wire.yaml"
+    file.write_text(
+        f"""\
+language: 1
+connector: wire
+country: FI
+title: A registry
+owner: {{name: An authority, contact: a@authority.example}}
+push:
+  path: /in
+  fields: [results, session]
+  accepted: {{body: '{body}'}}
+streams:
+  awards:
+    emits: credential
+    keep: {{kind: "//kind"}}
+    decode: xml
+    records: //award
+    id: id
+    tests: [{{name: shape, given: <a/>, expect_some: {{}}}}]
+"""
+    )
+    found = [finding for finding in check(file) if finding.code == "unknown-placeholder"]
+    assert [finding.line for finding in found] == ([9] if missing else [])
+    assert not missing or missing in found[0].message
+
+
+@pytest.mark.parametrize(
     ("block", "how"),
     [
         ('action: "urn:{school}"', {}),
