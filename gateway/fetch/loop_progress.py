@@ -74,11 +74,13 @@ class LoopProgress:
         """Return the 4 bytes that link a record to its loop value, or none for a batch."""
         return self.key(identities[0])[:4] if len(identities) == 1 else b""
 
-    def complete_record_keys(self) -> frozenset[bytes] | None:
-        """Return the record keys of the completely read values; ``None`` means all of them."""
-        if not self.skipped and not self.unproven:
-            return None
-        return frozenset(key[:4] for key in self.read.keys() - self.unproven)
+    def unread_record_keys(self) -> frozenset[bytes]:
+        """Return the record keys of the values that this poll did not read completely.
+
+        A value that is no longer listed is not one of them.
+        """
+        unread = (self.known_values - self.read.keys()) | self.unproven
+        return frozenset(key[:4] for key in unread)
 
     def is_new(self, identity: str) -> bool:
         """Return whether no earlier poll has read the value."""

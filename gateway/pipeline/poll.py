@@ -288,7 +288,7 @@ async def _scan_deletions(
         result.seen_ids,
         several_pages=page.several_pages,
         unreadable_ids=result.unreadable_ids,
-        complete_loops=progress.complete_record_keys() if progress else None,
+        unread_loops=progress.unread_record_keys() if progress else frozenset(),
     )
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
 from gateway.pipeline.deletion_guard import DeletionGuard, DeletionNote, encode_note, is_live
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import NO_LOOP, RawEntry, StreamState
 from gateway.records import RawRecord
 
 log = structlog.get_logger()
@@ -46,11 +46,12 @@ class ScanComparison:
 def compare_scan(
     stream_state: StreamState,
     seen_ids: Collection[str],
-    complete_loops: frozenset[bytes] | None = None,
+    unread_loops: frozenset[bytes] = frozenset(),
 ) -> ScanComparison:
     """Return the known records that a complete scan did not show.
 
-    With ``complete_loops``, only records of these loop values count as missing.
+    Records of ``unread_loops`` do not count as missing, and neither do records whose loop value is
+    unknown while a value was not read.
     """
     result = ScanComparison()
     for native_id, value in stream_state.digests.iter_items():
@@ -60,7 +61,7 @@ def compare_scan(
         result.known += has_id
         if native_id in seen_ids:
             continue
-        if complete_loops is not None and value[24:28] not in complete_loops:
+        if unread_loops and (value[24:28] == NO_LOOP or value[24:28] in unread_loops):
             result.unread.append(native_id)
         elif has_id:
             result.missing.append(native_id)
@@ -75,7 +76,7 @@ async def deletions_after_scan(
     *,
     several_pages: bool,
     unreadable_ids: int,
-    complete_loops: frozenset[bytes] | None,
+    unread_loops: frozenset[bytes],
 ) -> ScanDeletions:
     """Return what to write about the records that a complete scan did not show.
 
@@ -87,7 +88,7 @@ async def deletions_after_scan(
         count_unproven_scan(stream_state, "unreadable_id", records=unreadable_ids)
         return ScanDeletions()
     # This takes seconds for a large registry, so it must not block heartbeats.
-    found = await asyncio.to_thread(compare_scan, stream_state, seen_ids, complete_loops)
+    found = await asyncio.to_thread(compare_scan, stream_state, seen_ids, unread_loops)
     return await asyncio.to_thread(_decide, guard, found, several_pages)
 
 

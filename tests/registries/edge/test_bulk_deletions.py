@@ -16,8 +16,8 @@ from tests.support.memory_stream import MemoryStreamState, item, poll_route, str
 SCAN = "cursor: scan"
 PAGED = stream('page: "{page}", size: 10', f"{SCAN}\npaging: {{page_number: {{size: 10}}}}")
 FEED = stream(
-    'after: "{position}"',
-    "deleted: {path: gone, is: 'true'}\ncursor: {feed: {position: next, start: '0', until: last}}",
+    'after: "{cursor}"',
+    "cursor: {feed: {position: pos, first: '0', operation: op, deleted: [delete]}}",
 )
 
 
@@ -267,3 +267,123 @@ def test_flag_and_absence_count_together() -> None:
     registry.items = [item(number, gone=number < 8) for number in range(92)]
     poll_route(registry, text, state)
     assert len(state.published) == 84 + 8, "8 marked records are deleted, 8 missing ones are not"
+
+
+def test_institution_that_is_removed_from_the_loop_waits_for_a_person() -> None:
+    def loop(*listed: str) -> str:
+        values = ", ".join(listed)
+        return stream('at: "{at}"', f"{SCAN}\nfor_each: {{at: {{in: {{values: [{values}]}}}}}}")
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        return {"items": [item(f"{query['at']}{number}") for number in range(20)]}
+
+    state = MemoryStreamState()
+    poll_route(route, loop("a", "b"), state)
+    assert_withheld(poll_route(route, loop("a"), state), "20 of 40 records")
+    asyncio.run(accept_deletions(state))
+    poll_route(route, loop("a"), state)
+    assert len(state.published) == 20
+
+
+def test_record_without_an_id_may_be_any_of_the_missing_ones() -> None:
+    registry, state = read_first(30)
+    registry.items = [{"t": "T"}, *(item(number) for number in range(29))]
+    poll_route(registry, stream(more=SCAN), state)
+    assert names(range(30)) <= state.published
+    registry.show(range(29))
+    poll_route(registry, stream(more=SCAN), state)
+    assert state.published == names(range(29)), "the record without an id is gone as well"
+
+
+def test_many_records_that_had_no_id_need_no_person() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.items = [{"t": f"T{number}"} for number in range(30)]
+    poll_route(registry, stream(more=SCAN), state)
+    registry.show(range(30))
+    assert isinstance(poll_route(registry, stream(more=SCAN), state), PollResult)
+    assert state.published == names(range(30))
+
+
+def test_halt_lasts_while_scans_prove_nothing() -> None:
+    block = "  replies: [{when: {status: 404}, then: empty}]\n"
+    registry, state = read_first(30, block=block)
+    registry.show([])
+    assert_withheld(poll_route(registry, stream(more=SCAN), state, block=block))
+    registry.answer = (404, {})
+    assert_withheld(poll_route(registry, stream(more=SCAN), state, block=block), "30 of 30")
+    registry.answer = (500, {})
+    assert isinstance(poll_route(registry, stream(more=SCAN), state, block=block), StreamError)
+    assert withheld_deletions(state) == (30, 30)
+    registry.show(range(30))
+    assert isinstance(poll_route(registry, stream(more=SCAN), state, block=block), PollResult)
+    assert withheld_deletions(state) == (0, 0)
+
+
+# --- change feeds, and details
+
+
+class Feed:
+    """A change feed in pages of 15 changes."""
+
+    def __init__(self) -> None:
+        self.changes: list[dict[str, object]] = []
+
+    def add(self, numbers: Iterable[object], operation: str = "put") -> None:
+        for number in numbers:
+            position = len(self.changes) + 1
+            self.changes.append(item(number, op=operation, pos=str(position)))
+
+    def __call__(self, _path: str, query: dict[str, str]) -> Any:
+        start = int(query["after"])
+        return {"items": self.changes[start : start + 15]}
+
+
+def test_first_read_of_a_feed_follows_records_that_come_and_go() -> None:
+    feed, state = Feed(), MemoryStreamState()
+    feed.add(range(30))
+    feed.add(range(28), "delete")
+    assert isinstance(poll_route(feed, FEED, state), PollResult)
+    assert state.published == {"28", "29"}
+
+
+def test_feed_that_deletes_everything_stays_before_the_deletions() -> None:
+    feed, state = Feed(), MemoryStreamState()
+    feed.add(range(100))
+    poll_route(feed, FEED, state)
+    cursor = state.cursor
+    feed.add(range(5, 100), "delete")
+    feed.add(["new"])
+    for _ in range(2):
+        assert_withheld(poll_route(feed, FEED, state), "95 of 100 records")
+        assert (len(state.published), state.cursor) == (100, cursor)
+    asyncio.run(accept_deletions(state))
+    assert isinstance(poll_route(feed, FEED, state), PollResult)
+    assert state.published == {*names(range(5)), "new"}
+    assert not state.notes
+
+
+def test_few_deletions_of_a_feed_need_no_person() -> None:
+    feed, state = Feed(), MemoryStreamState()
+    feed.add(range(100))
+    poll_route(feed, FEED, state)
+    feed.add(range(10), "delete")
+    assert isinstance(poll_route(feed, FEED, state), PollResult)
+    assert len(state.published) == 90
+
+
+def test_details_that_are_all_not_found_delete_nothing() -> None:
+    expand = 'expand: {request: {get: "/d/{id}"}, id: id, records: found, missing: deleted}'
+    text = stream(more=f"{SCAN}\n{expand}")
+    answers = [{"found": [{}]}]
+
+    def route(path: str, _query: dict[str, str]) -> Any:
+        if path == "/r":
+            return {"items": [item(number) for number in range(20)]}
+        return {"found": [item(path.removeprefix("/d/"))]} if answers[-1]["found"] else answers[-1]
+
+    state = MemoryStreamState()
+    assert isinstance(poll_route(route, text, state), PollResult)
+    assert len(state.published) == 20
+    answers.append({"found": []})
+    assert_withheld(poll_route(route, text, state), "20 of 20 records")
+    assert len(state.published) == 20

@@ -128,3 +128,14 @@ def test_scan_without_proof_is_counted() -> None:
     before = unproven()
     poll_twice((404, {}), replies("{when: {status: 404}, then: empty}"))
     assert unproven() == before + 1
+
+
+def test_records_of_an_institution_that_left_go_while_another_is_not_found() -> None:
+    state, gone = MemoryStreamState(), set[str]()
+    block = replies("{when: {path: status, is: '404'}, then: empty}")
+    for listed in ("[a, b, c]", "[b, c]"):
+        loop = f"for_each: {{at: {{in: {{values: {listed}}}}}}}"
+        text = stream('at: "{at}"', f"cursor: scan\n{loop}")
+        assert isinstance(poll_route(by_institution(gone), text, state, block=block), PollResult)
+        gone.add("b")
+    assert state.published == {"b0", "b1", "b2", "c0", "c1", "c2"}
