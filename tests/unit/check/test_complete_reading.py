@@ -29,6 +29,7 @@ streams:
     tests: [{{name: shape, given: {{id: "1", t: T}}, expect_some: {{id: "1"}}}}]
 """
 JOIN = "join: [{into: x, request: {get: /x}, records: r, key: k, to: id"
+JOIN_BY_PAGE = JOIN.replace("/x", '"/x/{page}"')
 LOOP = "for_each: {s: {in: {request: {request: {get: /x}, select: r"
 OTHERS = {"errors-missing", "list-missing", "unpublished"}
 
@@ -79,7 +80,7 @@ def findings(tmp_path: Any, keys: str, records: str = "items") -> list[tuple[str
             "paging: {next_url: {from: next, total: 'a..'}}",
             [("bad-expression", "streams.awards.paging.next_url.total")],
         ),
-        (f"{JOIN.replace('/x', '"/x/{page}"')}, paging: page_number}}]", []),
+        (f"{JOIN_BY_PAGE}, paging: page_number}}]", []),
         (f"{JOIN}, paging: none}}]", []),
     ],
 )
