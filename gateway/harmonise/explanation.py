@@ -130,7 +130,7 @@ def explain(
     for lookup in lookups:
         table_rows.setdefault(lookup.field, []).append(_row(lookup, tables))
     fields = [
-        *_explain_achievement(stream, raw.kind, emits, outcome),
+        *_explain_achievement(stream, raw.kind, emits, outcome, reader),
         *(
             _explain_mapped_field(name, rule, emits, record, reader, table_rows)
             for name, rule in rules.items()
@@ -174,9 +174,9 @@ def _outcome(outcome: Outcome, emits: str) -> str:
 
 
 def _explain_achievement(
-    stream: Stream, kind: str, emits: str, outcome: Outcome
+    stream: Stream, kind: str, emits: str, outcome: Outcome, reader: _SourceReader
 ) -> Iterator[FieldExplanation]:
-    """Yield whether the record is an award. The value that decides is personal, so it is hidden."""
+    """Yield whether the record is an award. A value that a personal rule reads, too, is hidden."""
     own = (stream.kinds or {}).get(kind)
     rules = own.achieved if own is not None and own.achieved else stream.achieved
     if not rules or emits != "credential":
@@ -187,7 +187,20 @@ def _explain_achievement(
         value = "not known"
     else:
         value = "yes"
-    yield FieldExplanation("achieved", value, personal=False, rule=describe_achievement(rules))
+    personal = {
+        text
+        for name, rule in _rules(stream, kind, emits)[1].items()
+        if _personal(emits, name, rule)
+        for expression, _many in _expressions(rule)
+        for text in reader.read(expression)
+    }
+    sources = tuple(
+        SourceValue(rule.path, tuple(HIDDEN if text in personal else text for text in found))
+        for rule in rules
+        if rule.path is not None
+        for found in (reader.read(rule.path),)
+    )
+    yield FieldExplanation("achieved", value, False, describe_achievement(rules), sources)
 
 
 class _SourceReader:

@@ -334,12 +334,24 @@ def test_person_is_found_in_a_record_that_is_not_achieved():
 
 
 def test_explanation_states_why_the_record_is_not_published():
-    connector = office("{path: grade, is: [A, B], not: [F]}")
-    page = explain_record(connector, raw_record({"grade": "F"}), TABLES).to_text()
+    connector = office(STATUS)
+    page = explain_record(connector, raw_record({"status": "failed"}), TABLES).to_text()
     assert "not published (not_achieved)" in page
     assert "achieved: no" in page
-    assert "expected grade to be A or B" in page
-    assert "grade = F" not in page
+    assert "expected status to be passed" in page
+    page = explain_record(connector, raw_record({"status": "resit"}), TABLES).to_text()
+    assert "achieved: not known" in page
+    assert "status = resit" in page
+
+
+def test_explanation_hides_a_grade_that_a_personal_rule_reads():
+    rules = "assessment.grade: {from: note, basis: award document}"
+    page = explain_record(
+        office("{path: note, is: [A], not: [F]}", rules), raw_record({"note": "F"}), TABLES
+    )
+    assert "achieved: no" in page.to_text()
+    assert "note = (personal, not shown)" in page.to_text()
+    assert "= F" not in page.to_text()
 
 
 def test_saved_test_of_a_failed_result_keeps_the_outcome_and_no_personal_value():
