@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.check import (
     achievements,
+    change_times,
     compile_check,
     complete_reading,
     encodings,
@@ -60,6 +61,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += run_tests.findings(sound, document, tables)
+            all_findings += change_times.findings(sound, document)
         if not _errors(all_findings):
             all_findings += unmapped_fields.findings(connector, document, tables)
     unique = {

@@ -158,7 +158,7 @@ def usable_watermark(moment: datetime, latest: datetime | None, zone: tzinfo) ->
     open_for = latest - moment
     if open_for <= time_granularity(moment, zone):
         return moment
-    return moment - open_for
+    return (moment - open_for).replace(microsecond=0)
 
 
 def before_clock_change(position: datetime, registry_now: datetime, skew: timedelta) -> datetime:
