@@ -686,3 +686,9 @@ def test_courses_of_a_passed_degree_are_its_parts_alone():
     inner = PART.format(id="P1", status=status("passed"), parts="")
     degree = ELMO.format(kind="Degree Programme", status="", parts=inner)
     assert len(transcript(degree)) == 1
+
+
+def test_virta_grade_of_a_local_scale_is_the_grade_and_not_its_key():
+    made = xml_outcome("fi-virta", "achievements", VIRTA.format(kind="2", grade=SCALE.format("1")))
+    assert isinstance(made, Accepted)
+    assert made.record.assessment.grade == "HYV"
