@@ -17,7 +17,7 @@ from gateway.config.types import Secret
 from gateway.errors import ConfigError, StreamHalted
 from gateway.fetch.http.request_reply import RegistryRequest
 from gateway.fetch.registry_client import RegistryClient
-from gateway.fetch.request_builder import TemplateFiller, build_request
+from gateway.fetch.request_builder import TemplateFiller, build_request, require_header_text
 from gateway.fetch.soap import envelope
 
 Values = Mapping[str, Any]
@@ -89,7 +89,9 @@ class OutgoingRequests:
         else:
             content = filler.xml(request.envelope or "", values)
         action = request.action if request.action is not None else action
-        made = envelope.build_message(block.version, content, _filled_text(action, filler, values))
+        action = _filled_text(action, filler, values)
+        require_header_text("SOAPAction", action)
+        made = envelope.build_message(block.version, content, action)
         if block.xroad:
             xroad = _filled(block.xroad, filler, values)
             made = envelope.with_xroad(made, xroad, str(values["uuid"]))

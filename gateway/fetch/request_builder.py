@@ -54,13 +54,18 @@ class TemplateFiller:
             ) from None
 
     def headers(self, sources: Mapping[str, str | Secret], values: Values) -> dict[str, str]:
-        """Return headers without those whose only placeholder has no value."""
-        filled = {name: self.value(source, values) for name, source in sources.items()}
-        return {
-            name: value if isinstance(value, str) else self.text(sources[name], values)
-            for name, value in filled.items()
-            if value is not None
-        }
+        """Return headers without those whose only placeholder has no value.
+
+        Raise ``HEADER_INVALID`` for a value that no header can carry.
+        """
+        filled: dict[str, str] = {}
+        for name, source in sources.items():
+            value = self.value(source, values)
+            if value is None:
+                continue
+            filled[name] = value if isinstance(value, str) else self.text(source, values)
+            require_header_text(name, filled[name])
+        return filled
 
     def url(self, base: str, path: str, values: Values) -> str:
         """Return the URL of a path below ``base``.
@@ -183,6 +188,16 @@ class TemplateFiller:
             k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v
             for k, v in values.items()
         }
+
+
+def require_header_text(name: str, value: str) -> None:
+    """Raise ``HEADER_INVALID`` unless an HTTP header can carry a value."""
+    if not (value.isascii() and value.replace("\t", " ").isprintable()):
+        raise StreamHalted(
+            "HEADER_INVALID",
+            f"the header {name} has a value with line breaks or letters outside ASCII, which no "
+            "HTTP header can carry; send the value in the query or the body",
+        )
 
 
 def sole_placeholder(template: Template) -> Placeholder | None:

@@ -258,15 +258,16 @@ def http_headers(version: str, action: str) -> dict[str, str]:
 
     SOAP 1.1 requires a ``SOAPAction`` header, so an empty action becomes ``""``.
     """
+    quoted = action.replace("\\", "\\\\").replace('"', '\\"')
     if version == "1.2":
-        parameter = f'; action="{action}"' if action else ""
+        parameter = f'; action="{quoted}"' if action else ""
         return {
             "Content-Type": f"application/soap+xml; charset=utf-8{parameter}",
             "Accept": "application/soap+xml, multipart/related",
         }
     return {
         "Content-Type": "text/xml; charset=utf-8",
-        "SOAPAction": f'"{action}"',
+        "SOAPAction": f'"{quoted}"',
         "Accept": "text/xml, multipart/related",
     }
 

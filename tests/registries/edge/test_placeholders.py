@@ -95,6 +95,24 @@ def test_header_that_is_only_a_placeholder_without_a_value_is_left_out(tmp_path)
     assert not {"x-since", "x-page", "if-modified-since"} & set(sent)
 
 
+@pytest.mark.parametrize("value", ["Åbo", "a\\r\\nX-Other: b", "a\\u0007"])
+@pytest.mark.parametrize("key", ["headers: {X-School: '{school}'}", "action: 'urn:{school}'"])
+def test_value_that_no_header_can_carry_stops_the_stream(tmp_path, value, key):
+    stream = f"""
+    for_each: {{school: {{in: {{values: ["{value}"]}}}}}}
+    request: {{envelope: '<ask/>', {key}}}
+    records: //list/x
+    id: "@id"
+    """
+    found = poll_once(tmp_path, Sent(EMPTY.encode(), "text/xml"), stream, protocol="soap")
+    assert (found.kind, found.reason, found.asked) == ("StreamHalted", "HEADER_INVALID", [])
+
+
+def test_quotes_in_a_soap_action_are_escaped(tmp_path):
+    asked = soap_headers(tmp_path, "action: 'a\"b'")
+    assert asked.headers["soapaction"] == r'"a\"b"'
+
+
 def test_header_of_the_author_replaces_the_one_of_a_body(tmp_path):
     for key in ("content-type", "Content-Type"):
         stream = f"""
