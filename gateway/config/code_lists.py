@@ -25,5 +25,11 @@ EU_LANGUAGES: Final = _codes("languages")
 """The languages of the EU authority table, each by its code of three letters."""
 LANGUAGE_CODES: Final = EU_LANGUAGES | _codes("languages_outside_eu_table")
 """Every language and group of languages of ISO 639-2, 639-3 and 639-5, by three letters."""
+LANGUAGES_AS_KEYS: Final = _codes("languages_as_keys")
+"""Codes of three letters that name a language where they are the key of an object.
+
+They are the languages of ISO 639-2 and of Europe's minorities. Other codes are rather words, for
+example ``url`` and ``key``.
+"""
 NO_SINGLE_LANGUAGE: Final = frozenset({"mul", "und", "mis", "zxx"})
 """Codes that name no single language: several, unknown, without a code, no language at all."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 from lxml import etree
 
+from gateway.config.code_lists import LANGUAGES_AS_KEYS
 from gateway.config.expressions.compiler import (
     CompiledExpression,
     Context,
@@ -203,7 +205,18 @@ def _first_text(run: Evaluate | None, node: Any, context: Context) -> str | None
 
 def _pairs_of_object(value: Any) -> list[LanguageText]:
     if isinstance(value, dict):
-        return [(name, text) for name, text in value.items() if _language_tag(name)]
+        return [(name, text) for name, text in value.items() if _is_language_key(name)]
     if is_element(value):
-        return [(etree.QName(child).localname, child) for child in value]
+        named = [(etree.QName(child).localname, child) for child in value]
+        return [(name if _is_language_key(name) else None, child) for name, child in named]
     return []
+
+
+@lru_cache(maxsize=1_024)
+def _is_language_key(name: str) -> bool:
+    """Return whether the name of a key or an element is a language, and not just any word."""
+    head = re.split("[-_]", name, maxsplit=1)[0].lower()
+    return (len(head) == _SHORT or head in LANGUAGES_AS_KEYS) and _language_tag(name) is not None
+
+
+_SHORT = len("en")

@@ -108,6 +108,20 @@ def test_title_in_a_language_of_three_letters_selects_the_display_language() -> 
     assert display["primaryLanguage"]["id"] == f"{AUTHORITY}CNR"
 
 
+def test_word_of_three_letters_is_no_language_as_a_key() -> None:
+    names = {
+        "szl": "Przikłod",
+        "fi": "Esimerkki",
+        "url": "https://x.example",
+        "key": "x",
+        "map": "y",
+    }
+    outcome = outcome_of("description: {languages: {object: names}}", {"names": names})
+    assert issues_of(outcome) == []
+    assert isinstance(outcome, Accepted)
+    assert outcome.record.description == {"szl": "Przikłod", "fi": "Esimerkki"}
+
+
 BODY = """\
 awarded_on: day
 awarding_body.name.en: {const: Example office}
