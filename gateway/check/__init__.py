@@ -20,6 +20,7 @@ from gateway.check import (
     encodings,
     placeholders,
     references,
+    refusals,
     run_tests,
     soap_requests,
     table_values,
@@ -56,6 +57,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             soap_requests.findings,
             achievements.findings,
             wrong_replies.findings,
+            refusals.findings,
         ):
             all_findings += stage(connector, document, tables)
         sound = _without_broken_streams(connector, all_findings)

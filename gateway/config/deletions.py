@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -20,8 +21,8 @@ def _parse_share(value: object) -> float:
         share = float(match[1]) / _PER_CENT
         if share <= 1:
             return share
-    if isinstance(value, float) and 0 <= value < 1:
-        return value
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and 0 <= value < 1:
+        return float(value)
     raise ValueError("a share is a percentage from 0% to 100%, such as 25%")
 
 
@@ -68,7 +69,7 @@ def _expand_shorthand(value: object) -> object:
         raise ValueError(
             'the guard has no off; write {unlimited: "why a poll may delete any number of records"}'
         )
-    return {"share": value} if isinstance(value, str | float) else value
+    return {"share": value} if isinstance(value, str | int | float | Decimal) else value
 
 
 Deletions = Annotated[
