@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from lxml import etree
 
+from gateway.config.expressions.compiler import ExpressionError
 from gateway.config.requests import DECODERS, Decode, Decoder
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
@@ -246,7 +247,15 @@ class DecodeChain:
         document = self._document(source, reading)
         # Neither the media type nor the charset of the reply describes a value inside it.
         inner = replace(source, body=None, document=None, content_type="", charset=None)
-        for value in self.compile(document.kind, text)(document.root, {}):
+        try:
+            select = self.compile(document.kind, text)
+        except ExpressionError as error:
+            raise StreamHalted(
+                "EXPRESSION",
+                f"{self.where}: decode step {text!r} cannot read this reply, "
+                f"which is {document.kind.upper()}: {error}",
+            ) from None
+        for value in select(document.root, {}):
             if etree.iselement(value):
                 yield inner.with_document(DecodedDocument("xml", value, source.name))
             elif reference := multipart.attachment_reference(value):

@@ -194,6 +194,13 @@ def test_damaged_message_is_repeated_with_a_clear_text(tmp_path, body, content_t
     assert expected in found.message
 
 
+def test_reply_in_another_format_stops_the_stream(tmp_path):
+    decode = '["//r:File/xop:Include/@href", xml]'
+    found = read(tmp_path, b'{"error": "busy"}', decode, "application/json")
+    assert (found.kind, found.reason) == ("StreamHalted", "EXPRESSION")
+    assert "which is JSON" in found.message
+
+
 def test_message_of_too_many_parts_stops_the_stream(tmp_path):
     body = message(*[(file(), b"x")] * 1_100)
     assert read(tmp_path, body).reason == "LIMIT_PARTS"
