@@ -196,11 +196,13 @@ def _state(
     institution = stream[1].partition("@")[2]
     breaker = max(breakers.get((stream[0], name), 0) for name in ("", institution))
     problem = snapshot.problems.get(stream)
+    withheld = readings.sum_by("gateway_deletions_withheld", "connector", "stream").get(stream, 0)
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
     possible = (
         (stream in snapshot.paused, "plain", "paused"),
         (breaker == BREAKER_OPEN, "bad", "registry not answering"),
         (problem, "bad", f"failing: {problem}"),
+        (withheld, "bad", f"deletions withheld: {withheld:,.0f}"),
         (cursor is None and not every, "plain", "polled elsewhere"),
         (cursor is None, "plain", "not read yet"),
         (late, "bad", "late"),
