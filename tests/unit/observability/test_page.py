@@ -126,6 +126,14 @@ def test_page_shows_state_freshness_and_counts(tree):
     assert third[1] == "▲ registry not answering"
 
 
+def test_page_shows_withheld_deletions_before_the_first_poll_fails():
+    registry = fleet()
+    withheld = Gauge("gateway_deletions_withheld", "d", ["connector", "stream"], registry=registry)
+    withheld.labels("aa-awards", "credentials").set(1812)
+    tree = html.fromstring(render(registry, SNAPSHOT, NOW))
+    assert cells(tree, "streams")[0][1] == "▲ deletions withheld: 1,812"
+
+
 def test_page_sorts_rejections_by_number(tree):
     assert [row[0] for row in cells(tree, "rejections")] == [
         "level_unknown",
