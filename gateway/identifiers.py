@@ -53,6 +53,7 @@ _ERASMUS_SINGLE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
+_MAX_DOMAIN_LENGTH: Final = 253
 _PATTERNS: Final = {
     "pic": re.compile(r"[0-9]{9}"),
     "oid": re.compile(r"E[0-9]{8}"),
@@ -157,7 +158,9 @@ def is_well_formed(scheme: str, value: str) -> bool:
     A scheme without a public form accepts any text that is not empty.
     """
     pattern = _PATTERNS.get(scheme)
-    return bool(pattern.fullmatch(value)) if pattern else bool(value)
+    if pattern is None:
+        return bool(value)
+    return len(value) <= _MAX_DOMAIN_LENGTH and bool(pattern.fullmatch(value))
 
 
 def is_web_address(value: str) -> bool:

@@ -55,6 +55,9 @@ _CASTS = {
     "languages": "language",
     "isced_f": "isced_f",
     "homepage": "url",
+    "email": "email",
+    "full_name": "short_text",
+    "display_name": "short_text",
     "report": "url",
 }
 """The cast of the fields with this name."""

@@ -282,7 +282,7 @@ def _event_schema(
     name: str, title: str, events: tuple[str, ...], fields: Schema, optional: tuple[str, ...]
 ) -> Schema:
     source = {
-        "registryId": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{1,62}$"},
+        "registryId": {"type": "string", "allOf": [{"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}]},
         "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
         "sourceEventId": {"type": "string", "maxLength": 128},
         "mappingTable": {

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from orjson import dumps
 
+from gateway.harmonise.values.casts import MAX_TEXT_LENGTH
 from gateway.identifiers import (
     is_well_formed,
     normalise_identifier,
@@ -23,6 +24,7 @@ from gateway.identifiers import (
 from gateway.records import (
     Card,
     Credential,
+    Holder,
     Issue,
     Organisation,
     RawRecord,
@@ -102,8 +104,7 @@ def student_status(
         if record.degree_programme
         else None,
         eqfLevel=record.eqf_level if record.eqf_level in range(5, 9) else None,
-        fullName=record.holder.full_name
-        or " ".join(filter(None, (record.holder.given_name, record.holder.family_name))),
+        fullName=_full_name(record.holder),
         email=record.holder.email,
     )
     node["escAgreement"] = True
@@ -233,6 +234,12 @@ def _pointed_credential(
     if (report := quality.get("report", "")).isdigit():
         credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
     return credential
+
+
+def _full_name(holder: Holder) -> str:
+    """Return the whole name, or an empty text if it is longer than the document allows."""
+    name = holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
+    return name if len(name) <= MAX_TEXT_LENGTH else ""
 
 
 def _no_pointer(field: str, expected: str) -> Issue:

@@ -44,9 +44,14 @@ from gateway.record_parts import UnknownCode
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
 _POINT = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,18})(\.[0-9]{1,18})?")
+_LOCAL_LANGUAGE = re.compile("q[a-t][a-z]")
+"""Codes of ISO 639-2 for local use, ``qaa`` to ``qtz``."""
 _SCRIPT = re.compile(r"[a-z]{4}")
 _REGION = re.compile(r"[a-z]{2}|[0-9]{3}")
 _VARIANT = re.compile(r"[a-z0-9]{5,8}|[0-9][a-z0-9]{3}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+MAX_TEXT_LENGTH = 255
+"""The longest name and e-mail address that the student-card documents may hold."""
 _HOST_AND_PATH = re.compile(r"(//)?[\w-]+(\.[\w-]+)+\.?(:[0-9]{1,5})?([/?#]\S*)?")
 _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
 
@@ -135,10 +140,10 @@ def language(value: Any) -> str:
     head, *parts = re.split(r"[-_]", scalar_text(value).lower())
     tag = LANGUAGES.get(head)
     if tag is None:
-        if head in NO_SINGLE_LANGUAGE and not parts:
+        if (head in NO_SINGLE_LANGUAGE or _LOCAL_LANGUAGE.fullmatch(head)) and not parts:
             raise CastError(
                 "language_unknown",
-                "one language; mul, und, mis and zxx name no single language",
+                "one language; mul, und, mis, zxx and codes for local use name none",
                 leave_out=True,
             )
         raise CastError("not_a_language", "a language by ISO 639 code, such as en, eng or sv-FI")
@@ -199,6 +204,26 @@ def url(default_scheme: str = "") -> Convert:
         return text
 
     return convert
+
+
+def email(value: Any) -> str:
+    """Return an e-mail address. The record does without a text that is none."""
+    text = read_text(value)
+    if len(text) > MAX_TEXT_LENGTH or not _EMAIL.fullmatch(text):
+        raise CastError("email_invalid", "an address such as name@office.example", leave_out=True)
+    return text
+
+
+def short_text(value: Any) -> str:
+    """Return a text of at most :data:`MAX_TEXT_LENGTH` characters.
+
+    The record does without a longer one.
+    """
+    text = read_text(value)
+    if len(text) > MAX_TEXT_LENGTH:
+        expected = f"at most {MAX_TEXT_LENGTH} characters"
+        raise CastError("text_too_long", expected, leave_out=True)
+    return text
 
 
 def duration_in_months(value: Any) -> int:
@@ -318,6 +343,8 @@ def named_cast(name: str, zone: str) -> Convert:
         "country": country,
         "duration": duration_in_months,
         "base64": decode_base64_text,
+        "email": email,
+        "short_text": short_text,
         "isced_f": isced_f,
         "url": url(),
     }.get(name)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.config import code_lists
+from gateway.config.loading import build_connector
 from gateway.config.target_fields import find_target
+from gateway.config.yaml.document import parse_yaml
+from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.topics import CREDENTIALS_TOPIC, POINTERS_TOPIC
 from gateway.records import Accepted, Credential, Rejected
 from gateway.render import vocabularies
 from gateway.render.json_schemas import schemas
 from tests.support.one_stream import (
+    KEY,
+    TABLES,
     check_errors,
+    connector_text,
     documents_of,
     issues_of,
     outcome_of,
@@ -191,6 +198,51 @@ def test_credential_without_its_pointer_states_why(
     credential = values[CREDENTIALS_TOPIC]
     assert credential is not None
     assert (b"European Student Identifier" in credential) == (body["esi"] == ESI)
+
+
+STUDENT_RULES = """\
+holder.esi: {from: esi, basis: "The student agreed"}
+holder.full_name: {from: full, basis: "The student agreed"}
+holder.given_name: {from: given, basis: "The student agreed"}
+holder.family_name: {from: family, basis: "The student agreed"}
+holder.email: {from: mail, basis: "The student agreed"}
+institution.identifiers.pic: {const: "999999999"}
+institution.identifiers.schac: schac
+active: {const: true}
+valid_until: {const: "2027-07-31"}
+esc_agreement: {const: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("payload", "codes"),
+    [
+        ({"mail": "none"}, [("email_invalid", "holder.email")]),
+        ({"mail": "a b@office.example"}, [("email_invalid", "holder.email")]),
+        ({"mail": f"{'a' * 250}@office.example"}, [("email_invalid", "holder.email")]),
+        ({"full": "A" * 256}, [("text_too_long", "holder.full_name")]),
+        ({"given": "A" * 200, "family": "B" * 200}, []),
+        ({"schac": f"{'a.' * 130}example"}, []),
+        ({"full": "A" * 255, "mail": "a@office.example"}, []),
+    ],
+)
+def test_student_document_fits_its_schema(
+    payload: dict[str, Any], codes: list[tuple[str, str]]
+) -> None:
+    body = STUDENT | payload
+    text = connector_text(STUDENT_RULES, base="").replace("office\n", "the_office\n", 1)
+    text = text.replace("emits: credential", "emits: student_status")
+    text = "".join(line for line in text.splitlines(keepends=True) if "achieved" not in line)
+    made, _ = build_connector(parse_yaml(text.encode(), "the_office.yaml"))
+    assert made is not None
+    raw = msgspec.structs.replace(raw_record(body), connector="the_office")
+    outcome = Harmoniser(made, TABLES, pseudonym_key=KEY)(raw)
+    assert issues_of(outcome) == codes
+    (document,) = documents_of(outcome, raw).documents
+    assert document.value is not None
+    checker = Draft202012Validator.FORMAT_CHECKER
+    validator = Draft202012Validator(schemas()[document.topic], format_checker=checker)
+    validator.validate(json.loads(document.value))
 
 
 def test_lists_of_codes_are_those_of_the_documents() -> None:
