@@ -29,6 +29,7 @@ Evaluate = Callable[[str, str, Any, Mapping[str, Any]], list[Any]]
 HasId = Callable[[Any], bool]
 _COMPUTED = re.compile(r"\(|\|\|")
 _NAME = re.compile(r"[^\W\d][\w.-]*")
+_HOLDERS = ("an object", "an empty", "an element", "a document", "a row")
 _ADVICE = (
     "If the registry changed, correct `records`. If this is how an empty list looks, "
     "name the place that is always there under `list`, or add a `replies` rule with `then: empty`"
@@ -232,9 +233,11 @@ def refuse(gap: Gap, expression: str, where: str, advice: str = "") -> Never:
 
 def describe(gap: Gap) -> str:
     """Return what was found in place of a list, without a value of the reply."""
-    place = f"`{gap.place}`" if gap.place else "the outermost value"
-    if gap.missing:
+    place = f"`{gap.place}`" if gap.place else "the reply"
+    if gap.missing and gap.found.startswith(_HOLDERS):
         return f"{place} is {gap.found} without `{gap.missing}`"
+    if gap.missing:
+        return f"{place} is {gap.found}, and the gateway expected `{gap.missing}` in it"
     return f"{place} is {gap.found}, and the gateway expected {gap.expected}"
 
 

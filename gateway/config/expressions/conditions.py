@@ -92,7 +92,11 @@ def _compile_has_value(path: str, kind: PayloadKind, namespaces: Mapping[str, st
         return lambda node, _context: not names or looks_outside or holds_a_name(node, names)
     operands = compile_operands(path)
     return lambda node, _context: (
-        not operands or any(operand(node) is not None for operand in operands)
+        not operands
+        or any(
+            value is not None and text_of(value).strip() != ""
+            for value in (operand(node) for operand in operands)
+        )
     )
 
 

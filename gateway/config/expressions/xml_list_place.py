@@ -241,7 +241,7 @@ def _raise_missing(branch: _Branch, root: Any) -> None:
                 return
             is_empty = not hasattr(node, "iterchildren") or len(node) == 0
             raise Gap(path, "an empty element" if is_empty else "an element", missing)
-    raise Gap("", "another element", branch.prefixes[-1][0])
+    raise Gap("", "a document", branch.prefixes[-1][0])
 
 
 def _refuse_placeholder(holder: Any, place: str) -> None:
