@@ -228,7 +228,8 @@ def _content_coding(header: str, where: str) -> str:
 
 def _names_no_coding(name: str) -> bool:
     """Return whether a word is none of the registered codings, but a known mistake."""
-    return name in _NO_CODINGS or "/" in name or find_charset(name) is not None
+    is_charset = find_charset(name) is not None or name.startswith(("utf", "iso-", "windows-"))
+    return name in _NO_CODINGS or "/" in name or is_charset
 
 
 @lru_cache(maxsize=1_000)

@@ -39,6 +39,8 @@ def read(tmp_path, coding: str, body: bytes = BODY):
         "chunked",
         "text",
         "utf-16",
+        "utf-7",
+        "utf8mb4",
         "*",
     ],
 )
