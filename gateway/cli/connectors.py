@@ -203,6 +203,7 @@ def preview(
     """
     from gateway.check import preview as previewing
     from gateway.check import save_test as saving
+    from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
     from gateway.config.loading import load_connector
     from gateway.harmonise.explanation import explain
 
@@ -220,8 +221,10 @@ def preview(
         if items
         else "the reply has no records: check `request` and `records` in the connector file"
     )
+    name = _stream_of(connector, stream)
+    for native_id in contradictory_ids(connector.streams[name], [item.raw for item in items]):
+        print(f"warning: {describe_contradiction(native_id)}")
     if save_test and items:
-        name = _stream_of(connector, stream)
         line = saving.save_test(file, connector, name, items[0].raw, load_tables())
         print(f"test written: {file}:{line}; read it before you commit it")
 

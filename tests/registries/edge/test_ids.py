@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from lxml import etree
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
 from gateway.check import check_document
+from gateway.cli import app
 from gateway.config.loading import load_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
@@ -202,3 +204,17 @@ def test_check_finds_two_test_records_of_one_id() -> None:
     )
     assert findings(tests) == [("repeated-id", "warning")]
     assert findings(tests.replace("{id: '1'", "{id: '2'", 1)) == []
+
+
+@pytest.mark.parametrize(("second", "warns"), [("1", True), ("2", False)])
+def test_preview_warns_of_two_records_of_one_id(tmp_path: Path, second: str, warns: bool) -> None:
+    file, sample = tmp_path / "office.yaml", tmp_path / "awards.json"
+    file.write_text(connector_text(""), encoding="utf-8")
+    records = [
+        {"id": "1", "name": "A", "day": "2024-01-01"},
+        {"id": second, "name": "B", "day": "2025-01-01"},
+    ]
+    sample.write_text(json.dumps({"items": records}), encoding="utf-8")
+    result = CliRunner().invoke(app, ["preview", str(file), "--sample", str(sample)])
+    assert result.exit_code == 0
+    assert ("warning: two different contents have the id '1'" in result.stdout) == warns
