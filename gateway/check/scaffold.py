@@ -15,8 +15,11 @@ from typing import Any
 from lxml import etree
 
 from gateway.config.yaml.document import read_yaml
-from gateway.errors import ConfigError, StorageError, UsageError
-from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
+from gateway.errors import ConfigError, StorageError, StreamError, UsageError
+from gateway.fetch import xml_parser
+from gateway.fetch.decode.chain import step_for_media_type
+from gateway.fetch.http.body import ReplyBody
+from gateway.harmonise.values.payload import PayloadError, json_value
 
 _TITLE = re.compile(r"title|name|benamning|nimi|naam|label", re.IGNORECASE)
 _ID = re.compile(r"(^|[a-z_])(id|uuid|code|key|number)$", re.IGNORECASE)
@@ -145,9 +148,12 @@ def _analyse_sample(sample: Path | None, protocol: str) -> tuple[str, str, Any]:
     except OSError as error:
         raise StorageError(f"{sample}: cannot be read: {error.strerror}") from None
     try:
-        if body.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
-            return _from_xml(xml_element(body))
+        reply = ReplyBody.from_bytes(body)
+        if step_for_media_type("", reply) == "xml":
+            return _from_xml(xml_parser.parse(reply, where=str(sample)))
         value = json_value(body.removeprefix(b"\xef\xbb\xbf"))
+    except StreamError as error:
+        raise UsageError(str(error)) from None
     except PayloadError as error:
         raise UsageError(
             f"{sample}: {error.detail} expected; give a saved reply in JSON or XML"

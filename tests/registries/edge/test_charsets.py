@@ -13,6 +13,7 @@ import pytest
 
 from gateway.check import check
 from gateway.check.push_preview import sample_media_type
+from gateway.check.scaffold import ScaffoldAnswers, write_connector
 from gateway.config.loading import load_connector
 from gateway.fetch.charset import text_bytes
 from gateway.fetch.push_receiver import PushReceiver
@@ -421,3 +422,11 @@ def test_charset_of_an_untidy_header_is_read(tmp_path, content_type):
 def test_word_in_place_of_a_charset_is_ignored(tmp_path, charset):
     read = read_xml(tmp_path, xml("Žák").encode(), f"text/xml; charset={charset}")
     assert read.texts("name") == ["Žák"], read.message
+
+
+@pytest.mark.parametrize("charset", ["windows-1250", "utf-16", "utf-8"])
+def test_saved_reply_in_any_charset_begins_a_connector(tmp_path, charset):
+    sample = tmp_path / "reply.xml"
+    sample.write_bytes(xml("Žák", charset).encode(charset))
+    answers = ScaffoldAnswers("CZ", "rest", "awards", sample=sample)
+    assert "award" in write_connector(answers, tmp_path / "out").read_text(encoding="utf-8")
