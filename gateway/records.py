@@ -44,6 +44,9 @@ ChangeTimeProblem = Literal["", "unreadable", "in_future"]
 """``unreadable``: the text of the change time has no known form. ``in_future``: it states a time
 that has not been reached."""
 
+MISSING_PARTS_CONTEXT_KEY = "id parts missing"
+"""The context key with the numbers of the parts of an id that have no value, from 1."""
+
 
 class RawRecord(Struct, frozen=True, kw_only=True):
     """One record as the registry served it.
@@ -375,6 +378,7 @@ __all__ = [
     "CONFLICT_CONTEXT_KEY",
     "INVALID_ID_PREFIX",
     "MISSING_ID_PREFIX",
+    "MISSING_PARTS_CONTEXT_KEY",
     "RECORD_TYPES",
     "Accepted",
     "Accreditation",

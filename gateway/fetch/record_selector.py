@@ -32,7 +32,12 @@ from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.list_presence import StreamList, names_of_rules
 from gateway.fetch.secrets import Secrets
-from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
+from gateway.records import (
+    INVALID_ID_PREFIX,
+    MISSING_ID_PREFIX,
+    MISSING_PARTS_CONTEXT_KEY,
+    RawRecord,
+)
 
 ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
 CompileCondition = Callable[[Condition, PayloadKind, Mapping[str, str]], Predicate]
@@ -247,7 +252,7 @@ class RecordSelector:
             body=None if gone else body,
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
             kind=self._kind(item),
-            context=dict(item.context),
+            context=self._record_context(item, native_id),
             changed_at=changed.earliest,
             changed_latest=changed.latest,
             change_time_problem=changed.problem,
@@ -304,6 +309,17 @@ class RecordSelector:
         ):
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         return self._hash_personal_id(joined)
+
+    def _record_context(self, item: SelectedNode, native_id: str) -> dict[str, str]:
+        """Return the context of a record, with the missing parts of its id, if there are any."""
+        context = dict(item.context)
+        if native_id.startswith(MISSING_ID_PREFIX) and not native_id.startswith(INVALID_ID_PREFIX):
+            context[MISSING_PARTS_CONTEXT_KEY] = ", ".join(
+                str(number)
+                for number, expression in enumerate(self._stream.id, 1)
+                if not self.text(item, expression)
+            )
+        return context
 
     def _hash_personal_id(self, native_id: str) -> str:
         """Return a keyed hash of an id that names a person, and any other id unchanged."""

@@ -35,6 +35,7 @@ from gateway.harmonise.mapping.rule_functions import (
     apply_rules,
 )
 from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.record_gaps import missing_id_detail, note_gaps
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import (
@@ -186,9 +187,8 @@ class Harmoniser:
                 "expected a native id of at most 255 characters that people can see",
             )
         if raw.native_id.startswith(MISSING_ID_PREFIX):
-            return self._rejected(
-                "map", "id", "missing", "expected a native id where the stream's id looks"
-            )
+            expressions = self.connector.streams[raw.stream].id
+            return self._rejected("map", "id", "missing", missing_id_detail(raw, expressions))
         if CONFLICT_CONTEXT_KEY in raw.context:
             detail = (
                 "expected one content for one id and version: add to id what tells the records "
@@ -252,7 +252,7 @@ class Harmoniser:
         if raw.changed_at is not None:
             values.setdefault("changed_at", raw.changed_at)
         if raw.change_time_problem or (program.expects_kind and "kind" not in values):
-            _note_gaps(raw, program, values, collected_issues)
+            note_gaps(raw, values, collected_issues, expects_kind=program.expects_kind)
         for name in program.required:
             if not values.get(name):
                 return self._rejected(
@@ -297,22 +297,6 @@ class Harmoniser:
                 quality_assurance=quality,
             ),
         )
-
-
-_CHANGE_TIME_ISSUES = {
-    "unreadable": Issue(
-        code="changed_at_unreadable",
-        field="changed_at",
-        message="the text of the change time has no form that the gateway reads; "
-        "say under the stream's changed_at how the registry writes it",
-    ),
-    "in_future": Issue(
-        code="changed_at_in_future",
-        field="changed_at",
-        message="the change time has not been reached; "
-        "the next poll does not start at it, and later versions replace this one",
-    ),
-}
 
 
 class CompiledStream:
@@ -416,20 +400,6 @@ def find_rule_problems(
     """Return the problems of a stream's rules, and the names of the payload that they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
-
-
-def _note_gaps(
-    raw: RawRecord, program: CompiledKind, values: dict[str, Any], issues: list[Issue]
-) -> None:
-    """Note a change time that cannot be used, and a credential without a kind."""
-    if program.expects_kind and "kind" not in values and not _has_issue(issues, "kind"):
-        issues.append(Issue(code="kind_missing", field="kind", message="the rule gives no value"))
-    if raw.change_time_problem:
-        issues.append(_CHANGE_TIME_ISSUES[raw.change_time_problem])
-
-
-def _has_issue(issues: list[Issue], field: str) -> bool:
-    return any(issue.field == field for issue in issues)
 
 
 def _field_path_of(error: msgspec.ValidationError) -> str:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gateway.check import check_document
 from gateway.cli import app
-from gateway.config.loading import load_connector
+from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
@@ -95,6 +95,30 @@ def test_result_of_a_course_without_an_id_has_its_own() -> None:
 def test_result_without_any_id_is_rejected() -> None:
     (found,) = emrex_ids(course(""))
     assert found.startswith("?")
+
+
+@pytest.mark.parametrize(
+    ("payload", "parts"),
+    [
+        ({"year": "2024"}, "part 1 of 3 (office) and part 3 of 3 (number)"),
+        ({"office": "a", "number": "1"}, "part 2 of 3 (year)"),
+        ({"office": "a", "year": " ", "number": "1"}, "part 2 of 3 (year)"),
+        ({}, "part 1 of 3 (office) and part 2 of 3 (year) and part 3 of 3 (number)"),
+    ],
+)
+def test_rejection_names_the_missing_parts_of_an_id(payload: dict[str, Any], parts: str) -> None:
+    text = connector_text("").replace("    id: id\n", "    id: [office, year, number]\n")
+    made, _ = build_connector(parse_yaml(text.encode(), "office.yaml"))
+    assert made is not None
+    selector = RecordSelector(
+        "office", "awards", made.streams["awards"], ExpressionCache({}), lambda name: name.encode()
+    )
+    node = {"name": "A"} | payload
+    (raw,) = selector.to_raw_records(SelectedNode("json", node, node, node, {}))
+    outcome = Harmoniser(made, TABLES, pseudonym_key=KEY)(raw)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.field) == ("missing", "id")
+    assert outcome.detail == f"expected a value for {parts} of the stream's id"
 
 
 def two(first: dict[str, Any], second: dict[str, Any], **changes: Any) -> list[RawRecord]:
