@@ -53,7 +53,8 @@ def run(
 ) -> None:
     """Run a worker that polls registries and harmonises their records.
 
-    It stops cleanly on SIGTERM and Ctrl-C.
+    It stops cleanly on SIGTERM and Ctrl-C. Without names, a connector whose file is not valid or
+    whose secret is missing does not stop the others.
     """
     from gateway.observability import logs, tracing
     from gateway.pipeline.loaded_config import load_config
@@ -73,8 +74,13 @@ def run(
     logs.configure(settings)
     if processes == 1:
         tracing.start(settings)
-    config = load_config(settings, names)
-    _check_prerequisites(settings, config if "poll" in wanted else None, port=socket is None)
+    config = load_config(settings, names, leave_out_invalid=not names)
+    _check_prerequisites(
+        settings,
+        config if "poll" in wanted else None,
+        port=socket is None,
+        every_secret=bool(names),
+    )
     if wait:
         run_async(wait_for_kafka(settings, wait))
     if "poll" in wanted and accept_new_cluster:
@@ -96,22 +102,26 @@ def run(
     run_async(worker.run())
 
 
-def _check_prerequisites(settings: Settings, config: LoadedConfig | None, *, port: bool) -> None:
+def _check_prerequisites(
+    settings: Settings, config: LoadedConfig | None, *, port: bool, every_secret: bool
+) -> None:
     """Check the secrets, the Kafka connection settings and the health port.
 
-    Raises one error with a line for each problem.
+    Raises one error with a line for each problem. Without ``every_secret``, a connector whose
+    secret is missing does not stop the others.
     """
     from gateway.fetch.secrets import FileSecrets
     from gateway.kafka.connection import client_arguments
     from gateway.observability.health_server import check_port_available
-    from gateway.pipeline.required_secrets import check_secrets
+    from gateway.pipeline.required_secrets import check_secrets, report_missing_secrets
 
     checks: list[Callable[[], object]] = [
         partial(client_arguments, settings),
         *([partial(check_port_available, settings)] if port else []),
     ]
     if config is not None:
-        checks.insert(0, partial(check_secrets, config, FileSecrets(settings.secrets_dir)))
+        check_all = check_secrets if every_secret else report_missing_secrets
+        checks.insert(0, partial(check_all, config, FileSecrets(settings.secrets_dir)))
     problems: list[GatewayError] = []
     for run_check in checks:
         try:

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,7 +41,12 @@ def status(
 
     settings = load_settings()
     try:
-        connectors = load_config(settings, [connector] if connector else None).connectors
+        config = load_config(
+            settings, [connector] if connector else None, leave_out_invalid=not connector
+        )
+        connectors = config.connectors
+        for name, findings in config.not_loaded.items():
+            print(f"{findings[0]}; for {name}, see the reports of workers", file=sys.stderr)
     except ConfigError as error:
         # The workers continue with the files that they loaded before, so their reports are valid.
         print(f"{error.findings[0]}; the status shows only reports of workers", file=sys.stderr)
@@ -98,10 +104,30 @@ def status_data(
                 "waiting": one.waiting,
                 "blocked": one.blocked if one in alive else {},
                 "tables_digest": one.tables_digest,
+                "not_loaded": one.not_loaded if one in alive else {},
             }
             for one in workers
         ],
+        "not_loaded": _not_loaded(alive, connector_filter),
     }
+
+
+def _not_loaded(workers: list[WorkerStatus], connector_filter: str) -> list[dict[str, Any]]:
+    """Return the connectors whose file is not valid for a worker.
+
+    ``runs`` says whether an earlier version of the file runs.
+    """
+    return [
+        {
+            "connector": name,
+            "worker": one.worker,
+            "runs": name in (one.connectors or ()),
+            "finding": finding,
+        }
+        for one in workers
+        for name, finding in sorted(one.not_loaded.items())
+        if connector_filter in {"", name}
+    ]
 
 
 def _stream(
@@ -129,6 +155,8 @@ def _stream(
             "config_digest": reported.config_digest,
             "deletions_withheld": reported.deletions_withheld,
             "records_known": reported.records_known,
+            "values_skipped": reported.values_skipped,
+            "loop_values": reported.loop_values,
             "backfill": None
             if reported.backfill is None
             else {
@@ -155,11 +183,13 @@ def _unowned_state(connector: str, pollers: list[WorkerStatus]) -> tuple[str, st
     """Return the state of a connector that no worker reports, and the reason."""
     if not pollers:
         return "unowned", "no poll worker reports"
-    without = [
-        one.worker
-        for one in pollers
-        if one.connectors is not None and connector not in one.connectors
+    pollers_without = [
+        one for one in pollers if one.connectors is not None and connector not in one.connectors
     ]
+    for one in pollers_without:
+        if finding := one.not_loaded.get(connector):
+            return "not_loaded", f"worker {one.worker} cannot load its file: {finding}"
+    without = [one.worker for one in pollers_without]
     if len(without) == len(pollers):
         return "omitted", "no poll worker was started with it"
     if without:
@@ -209,15 +239,12 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         )
     for one in shown:
-        name = f"{one['connector']} {one['stream']}"
-        if one["reason"]:
-            print(f"{name}: {one['state']}: {one['reason']}")
-        if one.get("deletions_withheld") and "--accept-deletions" not in one["reason"]:
-            print(
-                f"{name}: deletions withheld: {one['deletions_withheld']:,} of "
-                f"{one['records_known']:,}; accept them with "
-                f"`gateway resume {name} --accept-deletions`"
-            )
+        for line in _remarks(one):
+            print(f"{one['connector']} {one['stream']}: {line}")
+    named = {one["connector"] for one in shown if one["state"] == "not_loaded"}
+    lines = (_not_loaded_line(one) for one in found["not_loaded"] if one["connector"] not in named)
+    for line in dict.fromkeys(lines):
+        print(line)
     if omitted:
         print(f"omitted, no poll worker was started with them: {', '.join(omitted)}")
     for one in found["workers"]:
@@ -236,6 +263,27 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
             print(f"worker {one['worker']}: {role} cannot commit {why}")
     if not found["workers"]:
         print("no worker reports; start one with `gateway run`")
+
+
+def _remarks(one: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that explain the state of one stream."""
+    from gateway.messages.status import skipped_values_text
+
+    if one["reason"]:
+        yield f"{one['state']}: {one['reason']}"
+    if one.get("deletions_withheld") and "--accept-deletions" not in one["reason"]:
+        name = f"{one['connector']} {one['stream']}"
+        yield (
+            f"deletions withheld: {one['deletions_withheld']:,} of {one['records_known']:,}; "
+            f"accept them with `gateway resume {name} --accept-deletions`"
+        )
+    if one.get("values_skipped"):
+        yield skipped_values_text(one["values_skipped"], one["loop_values"])
+
+
+def _not_loaded_line(one: dict[str, Any]) -> str:
+    state = "not loaded, an earlier version of its file runs" if one["runs"] else "not loaded"
+    return f"{one['connector']}: {state}: {one['finding']}"
 
 
 def _state(one: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ SCHEMA = "https://schemas.qualification-gateway.eu/gateway.notifications.v1.json
 NotificationKind = Literal[
     "halted",
     "failing",
+    "values_skipped",
     "recovered",
     "paused",
     "resumed",

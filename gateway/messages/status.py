@@ -5,6 +5,7 @@ The owner of a stream writes the state of the stream. Each worker also writes it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -53,6 +54,10 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     """The number of deletions that wait for a person."""
     records_known: int = 0
     """The number of records of the stream when deletions were withheld; otherwise 0."""
+    values_skipped: dict[str, int] = {}
+    """The values of the stream's loops that the last poll skipped: their number by reason."""
+    loop_values: int = 0
+    """The number of values of the stream's loops in the last poll."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
@@ -76,6 +81,11 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     """
     blocked: dict[str, str] = {}
     """Roles that cannot commit, with the duration and the reason."""
+    not_loaded: dict[str, str] = {}
+    """Connectors whose file is not valid, each with one finding.
+
+    Those in ``connectors`` run with an earlier version of their file.
+    """
 
 
 def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
@@ -97,3 +107,17 @@ def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
 def encode_worker_gone(worker: str) -> OutgoingRecord:
     """Return the tombstone that a worker writes when it stops normally."""
     return OutgoingRecord(STATUS.name, (WORKER_KEY_PREFIX + worker).encode(), None, [], 0)
+
+
+def skipped_values_text(skipped: Mapping[str, int], values: int) -> str:
+    """Return one line about the loop values that a poll skipped; empty if there are none.
+
+    ``skipped`` contains their number by reason.
+    """
+    if not skipped:
+        return ""
+    by_number = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    reasons = ", ".join(
+        reason if len(skipped) == 1 else f"{reason} ({number})" for reason, number in by_number
+    )
+    return f"{sum(skipped.values())} of {values} loop values skipped: {reasons}"

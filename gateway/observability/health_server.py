@@ -25,8 +25,9 @@ from prometheus_client import CollectorRegistry, exposition
 
 from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.observability import merged_metrics, metrics
+from gateway.observability.explanation_page import render_explanation
 from gateway.observability.page_layout import STYLE_HASH
-from gateway.observability.status_page import Snapshot, render, render_explanation
+from gateway.observability.status_page import Snapshot, render
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -39,6 +40,8 @@ Explain = Callable[[str, str], Awaitable[str]]
 """Return an explanation without personal data for a connector and a native id. Raises a
 :class:`~gateway.errors.GatewayError` that names the missing part."""
 
+NOTE = "note: "
+"""The start of a line in ``/readyz`` that does not affect readiness."""
 CHECK_SECONDS = 2.0
 EXPLAIN_SECONDS = 30.0
 STOP_SECONDS = 2.0
@@ -163,6 +166,8 @@ class HealthServer:
             )
         )
         lines = [f"{name}: {answer or 'ok'}" for name, answer in answers.items()] or ["ok"]
+        # Other connectors work, so such a file does not make the worker unready.
+        lines += [f"{NOTE}connector {name} is not loaded" for name in self._snapshot().not_loaded]
         return web.Response(
             text="\n".join(lines) + "\n", status=503 if any(answers.values()) else 200
         )

@@ -30,6 +30,7 @@ class _SnapshotMessage(msgspec.Struct):
     titles: dict[str, str]
     paused: list[tuple[str, str]]
     problems: list[tuple[str, str, str]]
+    not_loaded: dict[str, str]
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -44,6 +45,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             dict(snapshot.titles),
             sorted(snapshot.paused),
             problems,
+            dict(snapshot.not_loaded),
         )
     )
 
@@ -61,6 +63,7 @@ def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
             for answer in answers
             for connector, stream, text in answer.problems
         },
+        not_loaded={name: text for answer in answers for name, text in answer.not_loaded.items()},
     )
 
 

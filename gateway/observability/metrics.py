@@ -124,6 +124,12 @@ BREAKER_STATE = _gauge(
     "connector",
     "institution",
 )
+LOOP_VALUES_SKIPPED = _gauge(
+    "loop_values_skipped",
+    "Values of a stream's loops that its last poll skipped, because their requests failed",
+    "connector",
+    "stream",
+)
 CERTIFICATE_EXPIRY = _gauge(
     "certificate_expiry_timestamp_seconds",
     "When a certificate in use expires, as Unix time",
@@ -209,6 +215,11 @@ CONSUMER_LAG = _gauge("consumer_lag_records", "Raw records waiting to be harmoni
 CONFIG_INFO = _gauge(
     "config_info", "Always 1; says which configuration runs", "connector", "digest", "language"
 )
+CONFIG_ERROR_STATE = _gauge(
+    "config_error_state",
+    "Connectors whose file is not valid: 1 an earlier version runs, 2 the connector does not run",
+    "connector",
+)
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
 CONNECTORS_OWNED = _gauge("connectors_owned", "Connectors this worker polls")
 WORKER_RESTARTS = _counter(
@@ -232,6 +243,7 @@ def drop_connector(connector: str) -> None:
         ALL_REJECTED,
         DELETIONS_WITHHELD,
         BREAKER_STATE,
+        LOOP_VALUES_SKIPPED,
         CERTIFICATE_EXPIRY,
     ):
         gauge.remove_by_labels({"connector": connector})

@@ -9,7 +9,7 @@ escapes each value, see docs/decisions/0046.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import htpy
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from gateway.observability import page_elements as elements
+from gateway.observability.explanation_page import explain_form
 from gateway.observability.page_layout import render_document
 
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
@@ -51,6 +52,8 @@ class Snapshot:
     paused: frozenset[Stream] = frozenset()
     problems: Mapping[Stream, str] = field(default_factory=dict)
     """The last failure of each stream that fails now, in one line."""
+    not_loaded: Mapping[str, str] = field(default_factory=dict)
+    """The connectors whose file is not valid, each with one finding."""
 
 
 class MetricReadings:
@@ -98,52 +101,30 @@ def _max_over_processes(family: Metric) -> list[tuple[dict[str, str], float]]:
     return [(dict(labels), value) for labels, value in highest.items()]
 
 
-def render_explanation(
-    connector: str, identifier: str, text: str, connectors: Iterable[str]
-) -> str:
-    """Return the page that answers the form.
-
-    The page shows ``text`` unchanged, so ``text`` must not contain personal data.
-    """
-    answer = elements.titled_section(
-        "answer", "How it came about", elements.scrolling_region("answer", htpy.pre[text])
-    )
-    return render_document(
-        f"explain {connector} {identifier}",
-        None,
-        [_explain_form(connectors, connector, identifier), answer],
-    )
-
-
-def _explain_form(connectors: Iterable[str], chosen: str = "", identifier: str = "") -> Element:
-    """Return the form that asks for the explanation of one record. It needs no script."""
-    options = [
-        htpy.option(value=name, selected=name == chosen)[name] for name in sorted(connectors)
-    ]
-    native_id = htpy.input(name="id", value=identifier, required=True, maxlength="500", size="40")
-    form = htpy.form(action="/explain", method="get")[
-        p[
-            htpy.label["Connector ", htpy.select(name="connector")[options]],
-            " ",
-            htpy.label["Native id ", native_id],
-            " ",
-            htpy.button["Explain"],
-        ]
-    ]
-    note = p["Each field, its rule, the table row and who states it; persons are hidden."]
-    return elements.titled_section("explain", "Explain a record", [form, note])
-
-
 def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     """Return the status page as HTML. ``now`` is a Unix time."""
     readings = MetricReadings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
     sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
-    sections += [_explain_form(snapshot.titles)] if snapshot.explains else []
-    return render_document(
-        _header_line(readings, snapshot, now), _summary(readings, states), sections
-    )
+    sections += [explain_form(snapshot.titles)] if snapshot.explains else []
+    summary = [_summary(readings, states), _not_loaded(snapshot)]
+    return render_document(_header_line(readings, snapshot, now), summary, sections)
+
+
+def _not_loaded(snapshot: Snapshot) -> Element | None:
+    """Return one line for each connector file that is not valid."""
+    if not snapshot.not_loaded:
+        return None
+    lines = [
+        htpy.li[
+            strong(".bad")[code[name], " is not loaded: "],
+            finding,
+            " (an earlier version runs)" if name in snapshot.titles else "",
+        ]
+        for name, finding in sorted(snapshot.not_loaded.items())
+    ]
+    return htpy.ul[lines]
 
 
 def _header_line(readings: MetricReadings, snapshot: Snapshot, now: float) -> str:
@@ -196,6 +177,7 @@ def _state(
     institution = stream[1].partition("@")[2]
     breaker = max(breakers.get((stream[0], name), 0) for name in ("", institution))
     problem = snapshot.problems.get(stream)
+    skipped = readings.sum_by("gateway_loop_values_skipped", "connector", "stream").get(stream, 0)
     withheld = readings.sum_by("gateway_deletions_withheld", "connector", "stream").get(stream, 0)
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
     possible = (
@@ -206,6 +188,7 @@ def _state(
         (cursor is None and not every, "plain", "polled elsewhere"),
         (cursor is None, "plain", "not read yet"),
         (late, "bad", "late"),
+        (skipped, "bad", f"{skipped:.0f} loop values skipped"),
     )
     return next(
         ((level, words) for applies, level, words in possible if applies), ("good", "fresh")

@@ -41,6 +41,16 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
                 metrics.TABLE_EXPIRY.labels(mapping.country, key).set(end.timestamp())
 
 
+def publish_config_errors(not_loaded: Iterable[str], running: Collection[str]) -> None:
+    """Publish which connectors have a file that is not valid.
+
+    ``running`` names the connectors that run, with an earlier version of such a file.
+    """
+    metrics.CONFIG_ERROR_STATE.clear()
+    for name in not_loaded:
+        metrics.CONFIG_ERROR_STATE.labels(name).set(1 if name in running else 2)
+
+
 def mapped_field_ratio(stream: Stream) -> float:
     """Return the share of the target's fields that a stream maps, from 0 to 1.
 

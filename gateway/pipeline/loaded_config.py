@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gateway.settings import Settings
 
 log = structlog.get_logger()
 EARLIEST_PLAUSIBLE_YEAR = 2020
+FindingsByConnector = Mapping[str, Sequence[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class LoadedConfig:
     connectors: dict[str, Connector]
     harmonisers: dict[str, Harmoniser]
     tables: Tables
+    not_loaded: FindingsByConnector = field(default_factory=dict)
+    """The connectors whose file is not valid, by the name of the file."""
 
 
 def connector_files(path: Path) -> list[Path]:
@@ -64,28 +68,61 @@ def check_system_clock(now: datetime) -> None:
         raise ConfigError([Finding("clock", 0, 0, "clock-not-set", "", text)])
 
 
-def load_config(settings: Settings, names: list[str] | None = None) -> LoadedConfig:
+def load_config(
+    settings: Settings, names: list[str] | None = None, *, leave_out_invalid: bool = False
+) -> LoadedConfig:
     """Load the mapping tables and the connectors in ``names``, or every connector.
 
-    Raises :class:`~gateway.errors.ConfigError` with the findings of all files. Raises
-    :class:`~gateway.errors.UsageError` for an unknown name or a missing pseudonym key.
+    Raises :class:`~gateway.errors.ConfigError` with the findings of all files. With
+    ``leave_out_invalid``, it raises only if no connector is valid, and the result names the others.
+    Raises :class:`~gateway.errors.UsageError` for an unknown name or a missing pseudonym key.
     """
-    now = datetime.now(UTC)
-    check_system_clock(now)
+    check_system_clock(datetime.now(UTC))
     tables = Tables.load(settings.mappings)
-    findings: list[Finding] = []
-    connectors: dict[str, Connector] = {}
-    files: dict[str, Path] = {}
     for other in sorted(settings.connectors.glob("*.yml")):
         log.warning("file is not read", file=str(other), reason="connector files end in .yaml")
-    for path in connector_files(settings.connectors):
+    connectors, files, not_loaded = _load_connectors(settings.connectors, names)
+    if unknown := sorted(set(names or ()) - connectors.keys() - not_loaded.keys()):
+        known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
+        raise UsageError(
+            f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}"
+        )
+    key = settings.pseudonym_key.get_secret_value().encode()
+    if len(key) < MIN_KEY_BYTES and (leave_out_invalid or not not_loaded):
+        raise UsageError(
+            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY_BYTES} bytes; "
+            "make one with `openssl rand -base64 32` and keep it"
+        )
+    harmonisers: dict[str, Harmoniser] = {}
+    if not not_loaded or leave_out_invalid:
+        harmonisers, broken = _build_harmonisers(connectors, files, tables, key)
+        not_loaded |= broken
+    if not_loaded and not (leave_out_invalid and harmonisers):
+        raise ConfigError([finding for findings in not_loaded.values() for finding in findings])
+    return LoadedConfig(
+        connectors={name: connectors[name] for name in harmonisers},
+        harmonisers=harmonisers,
+        tables=tables,
+        not_loaded=not_loaded,
+    )
+
+
+def _load_connectors(
+    folder: Path, names: list[str] | None
+) -> tuple[dict[str, Connector], dict[str, Path], dict[str, list[Finding]]]:
+    """Return the valid connectors, their files, and the findings about the other files."""
+    connectors: dict[str, Connector] = {}
+    files: dict[str, Path] = {}
+    not_loaded: dict[str, list[Finding]] = {}
+    for path in connector_files(folder):
         if names and path.stem not in names:
             continue
         try:
             connector = split_by_party(load_connector(path))
         except ConfigError as error:
-            findings += error.findings
+            not_loaded[path.stem] = error.findings
             continue
+        findings = _find_duplicate_push_path(path, connector, connectors)
         if path.stem != connector.connector:
             text = (
                 f"the file is called {path.stem}; name both alike, "
@@ -94,24 +131,12 @@ def load_config(settings: Settings, names: list[str] | None = None) -> LoadedCon
             findings.append(
                 read_yaml(path).make_finding("wrong-name", ("connector",), text, key=False)
             )
-        findings += _find_duplicate_push_path(path, connector, connectors)
+        if findings:
+            not_loaded[path.stem] = findings
+            continue
         connectors[connector.connector] = connector
         files[connector.connector] = path
-    if findings:
-        raise ConfigError(findings)
-    if unknown := sorted(set(names or ()) - connectors.keys()):
-        known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
-        raise UsageError(
-            f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}"
-        )
-    key = settings.pseudonym_key.get_secret_value().encode()
-    if len(key) < MIN_KEY_BYTES:
-        raise UsageError(
-            f"GATEWAY_PSEUDONYM_KEY is missing or shorter than {MIN_KEY_BYTES} bytes; "
-            "make one with `openssl rand -base64 32` and keep it"
-        )
-    harmonisers = _build_harmonisers(connectors, files, tables, key)
-    return LoadedConfig(connectors=connectors, harmonisers=harmonisers, tables=tables)
+    return connectors, files, not_loaded
 
 
 def _find_duplicate_push_path(
@@ -141,17 +166,16 @@ def _find_duplicate_push_path(
 
 def _build_harmonisers(
     connectors: dict[str, Connector], files: dict[str, Path], tables: Tables, key: bytes
-) -> dict[str, Harmoniser]:
+) -> tuple[dict[str, Harmoniser], dict[str, list[Finding]]]:
+    """Return the harmonisers, and the findings about the connectors that have none."""
     harmonisers: dict[str, Harmoniser] = {}
-    findings: list[Finding] = []
+    not_loaded: dict[str, list[Finding]] = {}
     for name, connector in connectors.items():
         try:
             harmonisers[name] = Harmoniser(connector, tables, pseudonym_key=key)
         except ConfigError as error:
             # The harmoniser names the rule. The file adds the line.
-            findings += [
+            not_loaded[name] = [
                 *rule_findings(load_connector(files[name]), read_yaml(files[name]), tables)
             ] or error.findings
-    if findings:
-        raise ConfigError(findings)
-    return harmonisers
+    return harmonisers, not_loaded

@@ -70,9 +70,11 @@ class RecordProcessor:
         raw = decode_raw(record.key, record.value, record.headers)
         harmoniser = self._harmoniser(raw.connector)
         if harmoniser is None:
-            return self._reject(
-                record, raw, Rejected(stage="decode", field="connector", reason="unknown_connector")
+            detail = "expected a connector that this worker runs: its file is missing or not valid"
+            rejected = Rejected(
+                stage="decode", field="connector", reason="unknown_connector", detail=detail
             )
+            return self._reject(record, raw, rejected)
         stream = harmoniser.connector.streams.get(raw.stream)
         if stream is None:
             names = ", ".join(harmoniser.connector.streams)

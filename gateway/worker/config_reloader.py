@@ -2,16 +2,17 @@
 
 The reloader compares the content of the files every second. Once the files have stopped changing,
 it checks them as ``gateway check`` does and runs the tests inside the connectors. Then it loads all
-files. After one finding of severity error nothing changes, and the log names the position.
-Otherwise the new configuration takes effect between two batches, so a transaction uses one version
-of the tables.
+files. A connector file with a finding of severity error changes nothing for its connector: an
+earlier version continues, and the log names the position. After such a finding in a mapping table
+nothing changes at all. The new configuration takes effect between two batches, so a transaction
+uses one version of the tables.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +26,9 @@ from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.operations.notifier import Notifier
-from gateway.pipeline.config_metrics import publish_config_metrics
-from gateway.pipeline.loaded_config import LoadedConfig, load_config
-from gateway.pipeline.required_secrets import check_secrets
+from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
+from gateway.pipeline.loaded_config import FindingsByConnector, LoadedConfig, load_config
+from gateway.pipeline.required_secrets import missing_secrets, refuse_world_readable_secrets
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -56,6 +57,13 @@ class ConfigReloader:
     has_poll_role: bool = True
     _loaded_files: FileDigests = field(default_factory=dict)
     """The files from which the running configuration was loaded."""
+    _refused: FindingsByConnector = field(default_factory=dict)
+    """The connector files of the last attempt, if it changed nothing."""
+
+    @property
+    def not_loaded(self) -> FindingsByConnector:
+        """The connectors whose current file is not valid, with the findings."""
+        return {**self.fleet.not_loaded, **self._refused}
 
     async def run(self) -> None:
         """Check the files every second until cancelled."""
@@ -67,6 +75,8 @@ class ConfigReloader:
             current = await asyncio.to_thread(self.digest_files)
             if current is None or current in (tried, self._loaded_files):
                 tried = tried if current is None else current
+                if current == self._loaded_files and self._refused:
+                    self._set_refused({})
             elif current == before:  # the files have stopped changing
                 tried = current
                 await self._try_reload(current)
@@ -107,6 +117,7 @@ class ConfigReloader:
             config = await asyncio.to_thread(self._check_and_load, current)
         except ConfigError as error:
             self._report_refusal(error.findings)
+            self._set_refused(self._findings_by_connector(error.findings))
             return
         except (GatewayError, OSError) as error:
             self._report_refusal(
@@ -118,10 +129,17 @@ class ConfigReloader:
             return
         if await asyncio.to_thread(self.digest_files) != current:
             return  # the files changed again, so the checked and the loaded files may differ
+        for name, findings in config.not_loaded.items():
+            if findings != self.not_loaded.get(name):
+                self._report_refusal([*findings], name)
         changed = self._changed_connectors(config, current)
+        if not changed and config.not_loaded and config.tables.digest == self.fleet.tables.digest:
+            self._set_refused(config.not_loaded)
+            return
         await self.apply(config, changed)
         before, self.fleet, self._loaded_files = self.fleet, config, current
         publish_config_metrics(config.connectors.values(), config.tables, datetime.now(UTC).date())
+        self._set_refused({})
         metrics.CONFIG_RELOADS.labels("ok").inc()
         log.info(
             "configuration replaced",
@@ -129,6 +147,11 @@ class ConfigReloader:
             tables=config.tables.digest,
             tables_before=before.tables.digest,
         )
+        self._notify_changes(config, before, changed)
+
+    def _notify_changes(
+        self, config: LoadedConfig, before: LoadedConfig, changed: frozenset[str]
+    ) -> None:
         for name in sorted(changed) or [""]:
             connector = config.connectors.get(name)
             tables = f"tables {config.tables.digest}, not {before.tables.digest}"
@@ -142,10 +165,24 @@ class ConfigReloader:
                     text=f"this worker runs with {running_connector} from now on",
                 )
 
+    def _set_refused(self, refused: FindingsByConnector) -> None:
+        self._refused = refused
+        publish_config_errors(self.not_loaded, self.fleet.connectors)
+
+    def _findings_by_connector(self, findings: list[Finding]) -> dict[str, list[Finding]]:
+        """Return the findings in connector files by the name of the file."""
+        by_connector: dict[str, list[Finding]] = {}
+        for finding in findings:
+            if Path(finding.file).parent == self.settings.connectors:
+                by_connector.setdefault(Path(finding.file).stem, []).append(finding)
+        return by_connector
+
     def _check_and_load(self, current: FileDigests) -> LoadedConfig:
         """Check the changed files and the connectors that read them, then load all files.
 
-        Raises :class:`~gateway.errors.ConfigError` with the findings of severity error.
+        A connector whose file is not valid keeps its running version. Raises
+        :class:`~gateway.errors.ConfigError` for findings in mapping tables, or if no connector
+        is valid.
         """
         changed_files = {
             path
@@ -153,39 +190,82 @@ class ConfigReloader:
             if current.get(path) != self._loaded_files.get(path)
         }
         countries = {path.stem for path in changed_files if path.parent == self.settings.mappings}
-        findings = check_mappings(self.settings.mappings) if countries else []
-        if not _errors(findings):
-            tables = Tables.load(self.settings.mappings)
-            side_file_changed = any(path.suffix != ".yaml" for path in changed_files)
-            for path in sorted(
-                path
-                for path in current
-                if path.parent == self.settings.connectors and path.suffix == ".yaml"
-            ):
-                running_connector = self.fleet.connectors.get(path.stem)
-                reads_changed_table = running_connector and (
-                    countries & SHARED_MAPPINGS
-                    or {running_connector.country.lower(), running_connector.country[:2].lower()}
-                    & countries
-                )
-                if path in changed_files or side_file_changed or reads_changed_table:
-                    findings += check(path, tables)
-        if errors := _errors(findings):
+        if errors := _errors(check_mappings(self.settings.mappings) if countries else []):
             raise ConfigError(errors)
-        config = load_config(self.settings, self.names)
+        refused = self._check_connectors(current, changed_files, countries)
+        config = load_config(self.settings, self.names, leave_out_invalid=True)
         if self.has_poll_role:
-            check_secrets(config, FileSecrets(self.settings.secrets_dir))
-        # Records that were polled before their connector file was removed are still harmonised.
-        still_draining = {
-            name: harmoniser
-            for name, harmoniser in self.fleet.harmonisers.items()
-            if name not in config.harmonisers
+            refused |= self._check_secrets(config, current, changed_files)
+        refused |= config.not_loaded
+        if refused and not config.connectors.keys() - refused.keys():
+            raise ConfigError([finding for findings in refused.values() for finding in findings])
+        return self._with_running_versions(config, refused)
+
+    def _check_connectors(
+        self, current: FileDigests, changed_files: set[Path], countries: set[str]
+    ) -> dict[str, Sequence[Finding]]:
+        """Check the changed connector files, and those that read a changed file."""
+        tables = Tables.load(self.settings.mappings)
+        side_file_changed = any(path.suffix != ".yaml" for path in changed_files)
+        refused: dict[str, Sequence[Finding]] = {}
+        for path in sorted(
+            path
+            for path in current
+            if path.parent == self.settings.connectors and path.suffix == ".yaml"
+        ):
+            if self.names and path.stem not in self.names:
+                continue
+            running_connector = self.fleet.connectors.get(path.stem)
+            reads_changed_table = running_connector and (
+                countries & SHARED_MAPPINGS
+                or {running_connector.country.lower(), running_connector.country[:2].lower()}
+                & countries
+            )
+            must_check = (
+                path in changed_files
+                or side_file_changed
+                or reads_changed_table
+                or path.stem in self.not_loaded
+            )
+            if must_check and (errors := _errors(check(path, tables))):
+                refused[path.stem] = errors
+        return refused
+
+    def _check_secrets(
+        self, config: LoadedConfig, current: FileDigests, changed_files: set[Path]
+    ) -> dict[str, Sequence[Finding]]:
+        """Return a finding for each missing secret of a connector whose file changed."""
+        secrets = FileSecrets(self.settings.secrets_dir)
+        refused: dict[str, Sequence[Finding]] = {}
+        for path in sorted(changed_files & current.keys()):
+            connector = config.connectors.get(path.stem)
+            if connector is None or path.parent != self.settings.connectors:
+                continue
+            if missing := missing_secrets(connector, secrets):
+                refused[path.stem] = [
+                    Finding(str(path), 0, 0, "cannot-run", "", line) for line in missing
+                ]
+        refuse_world_readable_secrets(config, secrets)
+        return refused
+
+    def _with_running_versions(
+        self, config: LoadedConfig, refused: FindingsByConnector
+    ) -> LoadedConfig:
+        """Return ``config``, in which the refused connectors keep their running version.
+
+        Records that were polled before their connector file was removed are still harmonised.
+        """
+        running = {
+            name: self.fleet.connectors[name] for name in refused if name in self.fleet.connectors
         }
-        return LoadedConfig(
-            connectors=config.connectors,
-            harmonisers=still_draining | config.harmonisers,
-            tables=config.tables,
-        )
+        valid = {
+            name: connector for name, connector in config.connectors.items() if name not in refused
+        }
+        harmonisers = {
+            **self.fleet.harmonisers,
+            **{name: config.harmonisers[name] for name in valid},
+        }
+        return LoadedConfig(valid | running, harmonisers, config.tables, refused)
 
     def _changed_connectors(self, config: LoadedConfig, current: FileDigests) -> frozenset[str]:
         side_file_changed = {
@@ -201,13 +281,13 @@ class ConfigReloader:
             if side_file_changed or before.get(name) != after.get(name)
         )
 
-    def _report_refusal(self, findings: list[Finding]) -> None:
+    def _report_refusal(self, findings: list[Finding], connector: str = "") -> None:
         metrics.CONFIG_RELOADS.labels("refused").inc()
         for finding in findings:
             log.warning("configuration refused; the previous one stays", finding=str(finding))
         if self.notifier:
             self.notifier.notify(
-                "config_refused", "", text=str(findings[0]), reason=findings[0].code
+                "config_refused", connector, text=str(findings[0]), reason=findings[0].code
             )
 
 

@@ -15,7 +15,7 @@ import zlib
 import structlog
 
 from gateway.config.connector import Connector
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StreamError
 from gateway.fetch.http.lease import Lease
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
@@ -23,7 +23,7 @@ from gateway.messages import commands
 from gateway.observability import metrics
 from gateway.operations import stream_requests
 from gateway.operations.backfill import LivePollGate
-from gateway.operations.notifier import Notifier, worker_id
+from gateway.operations.notifier import FailureStreak, Notifier, worker_id
 from gateway.pipeline.poll import PollContext
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
@@ -68,6 +68,8 @@ class ConnectorRunner:
         self.lease = Lease(SESSION_SECONDS)
         self.push_server = PushServer(settings, self.lease)
         self.streams: dict[str, list[StreamPoller] | list[PushStream]] = {}
+        self.start_errors: dict[str, str] = {}
+        """Why a connector of this worker cannot start, in one line, by connector."""
 
     async def apply_config(
         self,
@@ -153,6 +155,8 @@ class ConnectorRunner:
                     error=str(error),
                 )
             await asyncio.sleep(COMMAND_RETRY_SECONDS)
+            if reason := self.start_errors.get(command.connector):
+                return f"{command.connector} cannot start: {reason}"
         return (
             f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, "
             "or Kafka did not accept the command; send the command again"
@@ -163,9 +167,13 @@ class ConnectorRunner:
 
         A connector that fails to start is started again, and the other connectors continue.
         """
+        connector = self._connectors[name]
+        failures = FailureStreak(self._notifier, connector, "") if self._notifier else None
         while True:
             try:
-                await self._run_poll_connector(name)
+                await self._run_poll_connector(name, failures)
+            except GatewayError as error:
+                self._record_start_failure(connector, error, failures)
             except (Exception, BaseExceptionGroup) as error:
                 log.exception(
                     "connector stopped",
@@ -174,9 +182,33 @@ class ConnectorRunner:
                     next_try_seconds=RESTART_SECONDS,
                 )
                 metrics.POLLS.labels(name, "", "halt").inc()
+                self.streams.pop(name, None)
+                self.start_errors[name] = (
+                    f"stopped by {type(error).__name__}; the log has the cause"
+                )
             await asyncio.sleep(RESTART_SECONDS)
 
-    async def _run_poll_connector(self, name: str) -> None:
+    def _record_start_failure(
+        self, connector: Connector, error: GatewayError, failures: FailureStreak | None
+    ) -> None:
+        """Report a connector that cannot start, for example because a secret is missing."""
+        name, text = connector.connector, str(error)
+        self.start_errors[name] = text
+        reason = error.reason if isinstance(error, StreamError) else type(error).__name__
+        log.warning(
+            "connector cannot start",
+            connector=name,
+            reason=reason,
+            error=text,
+            next_try_seconds=RESTART_SECONDS,
+        )
+        for stream, rules in connector.streams.items():
+            metrics.POLL_INTERVAL.labels(name, stream).set(rules.every.total_seconds())
+            metrics.POLLS.labels(name, stream, "halt").inc()
+        if failures:
+            failures.poll_failed("halt", reason, text)
+
+    async def _run_poll_connector(self, name: str, failures: FailureStreak | None) -> None:
         connector = self._connectors[name]
         if connector.push is not None:
             await self._run_push_connector(connector)
@@ -186,6 +218,9 @@ class ConnectorRunner:
         ):
             client.set_lease(self.lease)
             self._clients[name] = client
+            self.start_errors.pop(name, None)
+            if failures:
+                failures.poll_succeeded()
             live_poll_gate = LivePollGate()
             self.streams[name] = streams = [
                 StreamPoller(
@@ -220,6 +255,7 @@ class ConnectorRunner:
     async def _stop(self, name: str) -> None:
         task = self._tasks.pop(name)
         self.streams.pop(name, None)
+        self.start_errors.pop(name, None)
         if client := self._clients.pop(name, None):
             # A lease that is never valid: a task that does not stop at once sends no request.
             client.set_lease(Lease(0))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
@@ -51,6 +52,9 @@ class PushStream:
     backfill = None
     """Always ``None``, because the gateway cannot request older records from the registry."""
     has_succeeded = True
+    skipped_values: Mapping[str, int] = MappingProxyType({})
+    """Always empty, because a push registry has no loops."""
+    loop_values = 0
 
     def __init__(
         self,

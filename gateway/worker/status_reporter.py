@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.kafka.background_writer import BackgroundWriter
@@ -43,6 +43,10 @@ class StatusReporter:
     roles: tuple[str, ...]
     fleet: Callable[[], LoadedConfig]
     streams: Callable[[], Iterable[StreamPoller | PushStream]]
+    start_errors: Callable[[], Mapping[str, str]]
+    """Why connectors of this worker cannot start, by connector."""
+    not_loaded: Callable[[], dict[str, str]]
+    """The connectors whose file is not valid, each with one finding."""
     writer: BackgroundWriter
     started: float = field(default_factory=time.time)
 
@@ -80,7 +84,10 @@ class StatusReporter:
                 backfill=backfill_status(stream.backfill),
                 deletions_withheld=withheld,
                 records_known=known,
+                values_skipped=dict(stream.skipped_values),
+                loop_values=stream.loop_values,
             )
+        yield from self._streams_that_cannot_start(now)
         yield WorkerStatus(
             worker=self.worker,
             at=now,
@@ -96,12 +103,33 @@ class StatusReporter:
             counts=record_counts(readings),
             tables_digest=self.fleet().tables.digest,
             connectors=tuple(sorted(self.fleet().connectors)),
+            not_loaded=self.not_loaded(),
             blocked={
                 role: reason
                 for role in self.roles
                 if (reason := blocked_commits.blocked_reason(role))
             },
         )
+
+    def _streams_that_cannot_start(self, now: float) -> Iterator[StreamStatus]:
+        """Yield a halted state for each stream whose connector cannot start."""
+        for name, reason in self.start_errors().items():
+            if (connector := self.fleet().connectors.get(name)) is None:
+                continue
+            for stream, rules in connector.streams.items():
+                yield StreamStatus(
+                    connector=name,
+                    stream=stream,
+                    worker=self.worker,
+                    at=now,
+                    state="halted",
+                    reason=reason,
+                    every=rules.every.total_seconds(),
+                    read_up_to=None,
+                    last_success=None,
+                    config_digest=connector.digest,
+                    backfill=None,
+                )
 
 
 def stream_state(stream: StreamPoller | PushStream) -> tuple[StreamStateName, str]:

@@ -14,10 +14,12 @@ import structlog
 from gateway.errors import Denied, Fenced, GatewayError, IntegrityStop, RetryLater, StreamHalted
 from gateway.kafka.connection import was_cancelled_by_library
 from gateway.messages import commands
+from gateway.messages.status import skipped_values_text
 from gateway.observability import metrics, tracing
 from gateway.operations import backfill
 from gateway.operations.notifier import FailureStreak, Notifier
 from gateway.operations.stream_requests import StreamRequests
+from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.rejection_guard import RejectionGuard
 
@@ -53,6 +55,11 @@ class StreamPoller:
         """The kind of the last failure: retry, halt or fenced; empty if the last poll succeeded."""
         self.has_succeeded = False
         """Whether a poll has succeeded since this worker acquired the stream."""
+        self.skipped_values: dict[str, int] = {}
+        """The number of loop values that the last successful poll skipped, by reason."""
+        self.loop_values = 0
+        """The number of loop values in the last successful poll."""
+        self._notifier = notifier
         self._failure_streak = (
             FailureStreak(notifier, self.connector, self.stream) if notifier else None
         )
@@ -194,6 +201,7 @@ class StreamPoller:
             if self._failure_streak:
                 self._failure_streak.poll_succeeded()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
+            self._record_skipped_values(result)
             if result.received:
                 log.info(
                     "polled",
@@ -271,6 +279,32 @@ class StreamPoller:
                     delay = MAX_RETRY_SECONDS
                     log.error("backfill failed", error=type(error).__name__, next_try_seconds=delay)  # noqa: TRY400
                 await asyncio.sleep(delay)
+
+    def _record_skipped_values(self, result: PollResult) -> None:
+        """Report the loop values that a poll skipped, and notify when the first one appears."""
+        before, self.skipped_values = self.skipped_values, result.skipped
+        self.loop_values = result.loop_values
+        skipped_count = sum(result.skipped.values())
+        if result.loop_values:
+            metrics.LOOP_VALUES_SKIPPED.labels(self.connector.connector, self.stream).set(
+                skipped_count
+            )
+        if result.skipped == before:
+            return
+        text = skipped_values_text(result.skipped, result.loop_values)
+        if text:
+            log.warning("loop values skipped", reason=text)
+        else:
+            log.info("no loop value is skipped any more")
+        if text and not before and self._notifier:
+            self._notifier.notify(
+                "values_skipped",
+                self.connector,
+                self.stream,
+                text=text,
+                reason=max(result.skipped, key=lambda reason: result.skipped[reason]),
+                owner=True,
+            )
 
     def _record_failure(self, outcome: str, reason: str, text: str, delay: float) -> float:
         self.last_error, self.last_failure_kind = text, outcome

@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from gateway.observability import metrics
-from gateway.observability.health_server import HealthServer, ReadinessCheck
+from gateway.observability.health_server import NOTE, HealthServer, ReadinessCheck
 from gateway.observability.merged_metrics import MergedMetrics
 from gateway.operations.explain import explain_stored_record
 from gateway.settings import Settings
@@ -191,6 +191,8 @@ def _checks(merged: MergedMetrics, down_reasons: dict[str, str]) -> dict[str, Re
         if process in down_reasons:
             return down_reasons[process]
         lines = merged.ready.get(process, "no answer").splitlines()
-        return "; ".join(line for line in lines if not line.endswith(": ok"))
+        return "; ".join(
+            line for line in lines if not line.endswith(": ok") and not line.startswith(NOTE)
+        )
 
     return {f"process {process}": partial(check, process) for process in merged.sockets}

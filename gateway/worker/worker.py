@@ -28,7 +28,7 @@ from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.status_page import Snapshot
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
-from gateway.pipeline.config_metrics import publish_config_metrics
+from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
 from gateway.pipeline.harmonise_stage import HarmoniseStage, tune_garbage_collector
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.provider_cache import ProviderCache
@@ -76,9 +76,18 @@ class Worker:
     _stage: HarmoniseStage | None = None
     _provider_cache: ProviderCache | None = None
     _notifier: Notifier = field(init=False)
+    _config_reloader: ConfigReloader = field(init=False)
 
     def __post_init__(self) -> None:
         self._notifier = Notifier(worker_id(self.settings), BackgroundWriter(self.settings))
+        self._config_reloader = ConfigReloader(
+            self.settings,
+            self.connector_names,
+            self.fleet,
+            self._apply_config,
+            self._notifier,
+            has_poll_role="poll" in self.roles,
+        )
 
     def stop(self, signal_number: int = 0) -> None:
         """Finish the work in progress and end.
@@ -104,6 +113,7 @@ class Worker:
         """
         today = datetime.now(UTC).date()
         publish_config_metrics(self.fleet.connectors.values(), self.fleet.tables, today)
+        self._report_not_loaded()
         await topic_admin.verify_topics(self.settings)
         if "poll" in self.roles:
             await cluster_check.verify_cluster(self.settings)
@@ -141,7 +151,7 @@ class Worker:
                 ),
                 group.create_task(self._reporter().run(), name="report"),
                 group.create_task(self._notifier.writer.run(), name="notify"),
-                group.create_task(self._reloader().run(), name="reload"),
+                group.create_task(self._config_reloader.run(), name="reload"),
             ]
             if self.health_socket:
                 support_tasks.append(
@@ -188,15 +198,21 @@ class Worker:
     async def _explain(self, connector: str, native_id: str) -> str:
         return (await explain_stored_record(self.settings, connector, native_id)).to_text()
 
-    def _reloader(self) -> ConfigReloader:
-        return ConfigReloader(
-            self.settings,
-            self.connector_names,
-            self.fleet,
-            self._apply_config,
-            self._notifier,
-            has_poll_role="poll" in self.roles,
-        )
+    def _report_not_loaded(self) -> None:
+        """Report the connector files that were not valid when this worker started."""
+        publish_config_errors(self.fleet.not_loaded, self.fleet.connectors)
+        for name, findings in self.fleet.not_loaded.items():
+            for finding in findings:
+                log.error("connector not loaded", connector=name, finding=str(finding))
+            self._notifier.notify(
+                "config_refused", name, text=str(findings[0]), reason=findings[0].code
+            )
+
+    def _not_loaded(self) -> dict[str, str]:
+        """Return the first finding of each connector whose file is not valid, in one line."""
+        return {
+            name: str(findings[0]) for name, findings in self._config_reloader.not_loaded.items()
+        }
 
     async def _apply_config(self, config: LoadedConfig, changed: frozenset[str]) -> None:
         """Continue with a new configuration. ``changed`` names the connectors that changed."""
@@ -225,6 +241,8 @@ class Worker:
             tuple(sorted(self.roles)),
             lambda: self.fleet,
             self._streams,
+            lambda: self.pollers.start_errors if self.pollers else {},
+            self._not_loaded,
             self._notifier.writer,
         )
 
@@ -239,17 +257,31 @@ class Worker:
             stage=self.settings.registry_environment,
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
+            not_loaded=self._not_loaded(),
             paused=frozenset(
                 (stream.connector.connector, stream.stream)
                 for stream in streams
                 if stream.requests.paused
             ),
             problems={
-                (stream.connector.connector, stream.stream): stream.last_error
-                for stream in streams
-                if stream.last_error
+                **self._start_problems(),
+                **{
+                    (stream.connector.connector, stream.stream): stream.last_error
+                    for stream in streams
+                    if stream.last_error
+                },
             },
         )
+
+    def _start_problems(self) -> dict[tuple[str, str], str]:
+        """Return why streams cannot start, by connector and stream."""
+        errors = self.pollers.start_errors if self.pollers else {}
+        return {
+            (name, stream): reason
+            for name, reason in errors.items()
+            if (connector := self.fleet.connectors.get(name))
+            for stream in connector.streams
+        }
 
     def _build_processor(self) -> RecordProcessor:
         return build_record_processor(self.settings, self.fleet.harmonisers.get)

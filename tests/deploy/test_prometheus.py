@@ -109,7 +109,9 @@ def test_selectors_use_existing_labels():
 def test_metric_names_follow_the_convention():
     for name in declared():
         assert name.startswith("gateway_")
-        assert re.search(r"_(total|seconds|ratio|info|records|state|owned|withheld)$", name), name
+        assert re.search(
+            r"_(total|seconds|ratio|info|records|state|owned|withheld|skipped)$", name
+        ), name
 
 
 def test_alerts_are_complete_and_have_runbooks():

@@ -136,6 +136,60 @@ def test_half_written_file_is_not_loaded(house: House):
     house.during(work)
 
 
+def test_invalid_file_keeps_its_connector_and_delays_no_other(house: House):
+    other = house.settings.connectors / "nl-rio.yaml"
+
+    async def work() -> None:
+        shutil.copy(ROOT / "connectors" / "nl-rio.yaml", other)
+        fleet, _ = await house.placed_next()
+        good = fleet.connectors["demo-rest"].digest
+        valid = house.connector.read_text()
+        replace(house.connector, valid.replace("country:", "land:"))
+        async with asyncio.timeout(PATIENCE):
+            while not house.reloader.not_loaded:
+                await asyncio.sleep(0.02)
+        assert len(house.placed) == 1, "nothing else changed"
+        assert error_states() == {"demo-rest": 1}
+        replace(other, other.read_text() + "# a remark\n")
+        fleet, changed = await house.placed_next()
+        assert changed == {"nl-rio"}
+        assert fleet.connectors["demo-rest"].digest == good
+        assert fleet.harmonisers.keys() == {"demo-rest", "nl-rio"}
+        assert fleet.not_loaded.keys() == {"demo-rest"}
+        replace(house.connector, valid)
+        fleet, changed = await house.placed_next()
+        assert changed == frozenset()
+        assert not house.reloader.not_loaded
+        assert error_states() == {}
+
+    refused = outcome("refused")
+    house.during(work)
+    assert outcome("refused") == refused + 1
+
+
+def test_file_that_goes_back_to_the_running_version_is_valid_again(house: House):
+    async def work() -> None:
+        valid, refused = house.connector.read_text(), outcome("refused")
+        replace(house.connector, "language: [")
+        await house.refused_next(refused)
+        assert house.reloader.not_loaded.keys() == {"demo-rest"}
+        replace(house.connector, valid)
+        async with asyncio.timeout(PATIENCE):
+            while house.reloader.not_loaded:
+                await asyncio.sleep(0.02)
+        assert not house.placed
+
+    house.during(work)
+
+
+def error_states() -> dict[str, float]:
+    return {
+        sample.labels["connector"]: sample.value
+        for family in metrics.CONFIG_ERROR_STATE.collect()
+        for sample in family.samples
+    }
+
+
 def test_invalid_file_is_refused_once_with_its_position(
     house: House, capsys: pytest.CaptureFixture[str]
 ):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import signal
 
+import msgspec
 import pytest
 
 from gateway.cli.status import WORKER_SILENT_AFTER_SECONDS, status_data
 from gateway.config.loading import load_connector
-from gateway.messages.status import StreamStatus, WorkerStatus
+from gateway.messages.status import StreamStatus, WorkerStatus, skipped_values_text
 from tests.end_to_end.conftest import Site
 from tests.support.operator_commands import answer, gateway, until
 
@@ -67,6 +68,40 @@ def test_unreported_stream_is_unowned_only_when_it_should_run(
     assert (found["state"], found["reason"]) == (state, f"{last}; {reason}" if reason else last)
     (fresh,) = status_data({}, [stream("one", NOW)], workers, NOW)["streams"]
     assert (fresh["state"], fresh["reason"]) == ("running", "")
+
+
+FINDING = "one.yaml:3:1: missing-key: country: write it"
+
+
+def test_stream_whose_file_is_not_valid_shows_the_mistake() -> None:
+    broken = msgspec.structs.replace(worker("a", ("other",)), not_loaded={"one": FINDING})
+    for workers in ([broken], [broken, worker("b", ("other",))]):
+        data = status_data({}, [stream("one", SILENT)], workers, NOW)
+        (found,) = data["streams"]
+        assert found["state"] == "not_loaded"
+        assert FINDING in found["reason"]
+    expected = {"connector": "one", "worker": "a", "runs": False, "finding": FINDING}
+    assert status_data({}, [], [broken], NOW)["not_loaded"] == [expected]
+    assert status_data({}, [], [broken], NOW, "other")["not_loaded"] == []
+
+
+def test_earlier_version_of_a_file_runs_as_usual() -> None:
+    old = msgspec.structs.replace(worker("a", ("one",)), not_loaded={"one": FINDING})
+    data = status_data({}, [stream("one", NOW)], [old], NOW)
+    assert [one["state"] for one in data["streams"]] == ["running"]
+    assert [one["runs"] for one in data["not_loaded"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "text"),
+    [
+        ({}, ""),
+        ({"DENIED": 2}, "2 of 40 loop values skipped: DENIED"),
+        ({"BUSY": 1, "HTTP_404": 3}, "4 of 40 loop values skipped: HTTP_404 (3), BUSY (1)"),
+    ],
+)
+def test_skipped_values_are_named_with_their_reasons(skipped: dict[str, int], text: str) -> None:
+    assert skipped_values_text(skipped, 40) == text
 
 
 @pytest.mark.kafka
