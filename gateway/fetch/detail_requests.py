@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,6 @@ from lxml import etree
 from gateway.config.connector import Stream, payload_format
 from gateway.config.second_lists import Expand
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import paging
 from gateway.fetch.decode.formats import element_bytes
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
@@ -31,7 +30,6 @@ class DetailFetcher:
     dialogue: RequestRunner
     selector: RecordSelector
     refused: RefusedRecords
-    _short_pages: paging.ShortPages = field(default_factory=paging.ShortPages)
 
     async def fetch_details(
         self, items: list[SelectedNode], iteration: LoopIteration
@@ -131,7 +129,6 @@ class DetailFetcher:
             rule.records,
             is_list=rule.records is not None,
             is_detail=True,
-            short_pages=self._short_pages,
         )
 
     def _is_skipped(self, rule: Expand, reply: SecondReply) -> bool:

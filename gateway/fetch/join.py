@@ -10,7 +10,6 @@ from typing import Any
 
 from gateway.config.second_lists import Join
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import paging
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.detail_requests import attach_records
 from gateway.fetch.list_presence import require_list
@@ -37,7 +36,6 @@ class RecordJoiner:
     selector: RecordSelector
     refused: RefusedRecords
     _indexes: dict[int, tuple[LoopIteration, Index]] = field(default_factory=dict)
-    _short_pages: dict[int, paging.ShortPages] = field(default_factory=dict)
 
     async def join_records(
         self, items: list[SelectedNode], answered: RequestResult, iteration: LoopIteration
@@ -49,7 +47,7 @@ class RecordJoiner:
         """
         for number, rule in enumerate(self.rules):
             if rule.request is not None and _per_record(rule):
-                items = await self._join_per_record(number, rule, items, iteration)
+                items = await self._join_per_record(rule, items, iteration)
             else:
                 index = await self._index_of_list(number, rule, answered, iteration)
                 items = [
@@ -57,7 +55,7 @@ class RecordJoiner:
                 ]
         return items
 
-    def _second_list(self, number: int, rule: Join) -> SecondList:
+    def _second_list(self, rule: Join) -> SecondList:
         if rule.request is None:
             raise AssertionError
         return SecondList(
@@ -67,7 +65,6 @@ class RecordJoiner:
             rule.total,
             rule.decode,
             rule.records,
-            short_pages=self._short_pages.setdefault(number, paging.ShortPages()),
         )
 
     async def _index_of_list(
@@ -79,7 +76,7 @@ class RecordJoiner:
         known = self._indexes.get(number)
         if known is None or known[0] is not iteration:
             reply = await read_all_pages(
-                self._second_list(number, rule),
+                self._second_list(rule),
                 self.runner,
                 iteration.values,
                 iteration.request_options,
@@ -115,10 +112,10 @@ class RecordJoiner:
             yield ListedNodes(document, nodes)
 
     async def _join_per_record(
-        self, number: int, rule: Join, items: list[SelectedNode], iteration: LoopIteration
+        self, rule: Join, items: list[SelectedNode], iteration: LoopIteration
     ) -> list[SelectedNode]:
         """Request the joined records of each item, up to the concurrency limit of the registry."""
-        second = self._second_list(number, rule)
+        second = self._second_list(rule)
 
         async def join_item(item: SelectedNode) -> SelectedNode | None:
             key = self._key(rule, item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,7 +49,6 @@ class PageRequester:
     runner: RequestRunner
     client: RegistryClient
     feed: str = ""
-    short_pages: paging.ShortPages = field(default_factory=paging.ShortPages)
 
     async def ask(
         self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
@@ -172,7 +171,6 @@ class PageRequester:
             self._payload_kind_of(),
             window.since,
             feed,
-            self.short_pages,
         )
 
     def _payload_kind_of(self) -> Callable[[Any], str]:

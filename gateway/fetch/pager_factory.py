@@ -63,17 +63,12 @@ def build_pager(
     kind: Callable[[Any], str],
     since: datetime | None = None,
     feed: str = "",
-    short_pages: paging.ShortPages | None = None,
 ) -> paging.Pager:
-    """Return the pager for the ``paging`` rule of a list.
-
-    ``short_pages`` is shared by the pagers of all lists of the same kind.
-    """
+    """Return the pager for the ``paging`` rule of a list."""
 
     def look(text: str | None) -> paging.Expression | None:
         return None if text is None else lambda root: expressions(kind(root), text)(root, {})
 
-    short_pages = short_pages or paging.ShortPages()
     if by_header := rule.link_header:
         return paging.LinkHeader(
             by_header.rel, by_header.keep, look(by_header.total), by_header.after_last is not None
@@ -110,7 +105,6 @@ def build_pager(
             numbered.size,
             numbered.gaps,
             numbered.after_last,
-            short_pages,
             lambda root: _is_stated(numbered.more or "", root, look),
         )
     if by_offset := rule.offset:
@@ -119,7 +113,6 @@ def build_pager(
             by_offset.start,
             look(by_offset.total),
             by_offset.after_last,
-            short_pages,
         )
     return paging.single_page
 

@@ -25,7 +25,6 @@ from gateway.fetch.paging import (
     PageReply,
     PageRequest,
     PageSteps,
-    ShortPages,
     WindowShrunk,
 )
 from gateway.fetch.paging.pages import RecordTotal
@@ -53,7 +52,6 @@ class SecondList:
     records: str | None = None
     is_list: bool = True
     is_detail: bool = False
-    short_pages: ShortPages = field(default_factory=ShortPages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,6 @@ class _ListReader:
             self.rule.paging or _ONE_PAGE,
             self.runner.expressions,
             lambda _root: self.kind,
-            short_pages=self.rule.short_pages,
         )
         steps = pager(None)
         ask: PageRequest | None = next(steps)

@@ -9,7 +9,7 @@ declares a repeated page as the end.
 from gateway.fetch.paging.atom import AtomArchive
 from gateway.fetch.paging.links import LinkHeader, NextUrl, join_link, link
 from gateway.fetch.paging.loop_detector import LoopDetector
-from gateway.fetch.paging.numbers import Offset, PageNumber, ShortPages, WindowShrunk
+from gateway.fetch.paging.numbers import Offset, PageNumber, WindowShrunk
 from gateway.fetch.paging.pages import (
     ChangeFeed,
     Expression,
@@ -39,7 +39,6 @@ __all__ = [
     "PageRequest",
     "PageSteps",
     "Pager",
-    "ShortPages",
     "State",
     "WindowShrunk",
     "first_text",

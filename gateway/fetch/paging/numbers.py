@@ -7,7 +7,7 @@ empty page is the end: registries reduce the size of a page without a notice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.errors import RetryLater
@@ -33,32 +33,6 @@ class WindowShrunk(Exception):
 
 
 @dataclass(slots=True)
-class ShortPages:
-    """What the pagers of one list have learned about pages that are shorter than requested.
-
-    A loop reads many lists of the same kind. When a short page was the last one of its list, a
-    shorter first page of another list needs no further request.
-    """
-
-    longest_last: int = 0
-    continued: bool = False
-    """Whether a short page was followed by another one, so the registry reduces the size."""
-    missing_sign_is_end: bool = False
-    """Whether nothing followed a first page without the sign that ``more`` names."""
-
-    def is_last(self, count: int) -> bool:
-        """Return whether a short first page is certainly the only one."""
-        return not self.continued and count < self.longest_last
-
-    def note(self, count: int, following: int) -> None:
-        """Note how many records followed a short page."""
-        if following:
-            self.continued = True
-        else:
-            self.longest_last = max(self.longest_last, count)
-
-
-@dataclass(slots=True)
 class _Position:
     """The pages and records that arrived so far in one run of a pager."""
 
@@ -75,12 +49,19 @@ class _Position:
         if not state:
             return cls(received, {})
         total = {"total": state["total"]} if "total" in state else {}
-        return cls(received, total, int("last" in state), int(state.get("last", 0)))
+        return cls(
+            received,
+            total,
+            int("last" in state),
+            int(state.get("last", 0)),
+            more_is_unknown="unknown" in state,
+        )
 
     @property
     def state(self) -> State:
         """The part of a page's state that a restart needs."""
-        return {**self.total, **({"last": self.last_count} if self.pages else {})}
+        last = {"last": self.last_count} if self.pages else {}
+        return {**self.total, **last, **({"unknown": True} if self.more_is_unknown else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +79,6 @@ class PageNumber:
     size: int | None = None
     gaps: bool = False
     after_last: AfterLast = "empty"
-    short_pages: ShortPages = field(default_factory=ShortPages)
     states_more: Callable[[object], bool] = lambda _root: True
 
     def __call__(self, state: State | None) -> PageSteps:
@@ -119,8 +99,6 @@ class PageNumber:
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total or self.pages)
             watch.after_reply(seen)
-            if self.size and position.pages and position.last_count < self.size:
-                self.short_pages.note(position.last_count, seen.count)
             position.received += seen.count
             is_first = page == self.start
             if self._has_ended(seen, page, position, is_first=is_first):
@@ -149,11 +127,9 @@ class PageNumber:
             return ended
         if self.more is not None:
             is_stated = self.states_more(seen.root)
-            if position.more_is_unknown and not seen.count:
-                self.short_pages.missing_sign_is_end = True
             if is_first and seen.count and not is_stated:
                 # The first page does not say whether there are more, so the next one has to.
-                position.more_is_unknown = not self.short_pages.missing_sign_is_end
+                position.more_is_unknown = True
             elif is_stated:
                 position.more_is_unknown = False
             if not position.more_is_unknown:
@@ -161,9 +137,7 @@ class PageNumber:
                 if ended:
                     _require_total(self.total, position, seen)
                 return ended
-        return _has_ended_by_count(
-            seen, position, self.total, self.size, self.short_pages, is_first=is_first
-        )
+        return _has_ended_by_count(seen, position, self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +148,6 @@ class Offset:
     start: int = 0
     total: Expression | None = None
     after_last: AfterLast = "empty"
-    short_pages: ShortPages = field(default_factory=ShortPages)
 
     def __call__(self, state: State | None) -> PageSteps:
         """Skip the received records until an end sign."""
@@ -194,28 +167,15 @@ class Offset:
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total)
             watch.after_reply(seen)
-            if position.pages and position.last_count < self.size:
-                self.short_pages.note(position.last_count, seen.count)
-            is_first = offset == self.start
             offset += seen.count
             position.received += seen.count
-            if _has_ended_by_count(
-                seen, position, self.total, self.size, self.short_pages, is_first=is_first
-            ):
+            if _has_ended_by_count(seen, position, self.total):
                 return
             position.pages += 1
             position.last_count = seen.count
 
 
-def _has_ended_by_count(
-    seen: PageReply,
-    position: _Position,
-    total: Expression | None,
-    size: int | None,
-    short_pages: ShortPages,
-    *,
-    is_first: bool,
-) -> bool:
+def _has_ended_by_count(seen: PageReply, position: _Position, total: Expression | None) -> bool:
     """Return whether the record counts show that this is the last page.
 
     A total below the number of records does not count these records, so an empty page is then the
@@ -229,10 +189,7 @@ def _has_ended_by_count(
             return False
         position.total_is_reached = True
         return position.received == expected
-    if seen.count == 0:
-        return True
-    may_be_only_page = total is None and size and is_first and not position.more_is_unknown
-    return bool(may_be_only_page and short_pages.is_last(seen.count))
+    return seen.count == 0
 
 
 def _refuse_repetition(
@@ -254,12 +211,15 @@ def _if_refused(
 ) -> Literal["error", "end", "unproved_end"]:
     """Return what the refusal of the next page means.
 
-    Only after a page, and without a total that is not reached, can it mean the end.
+    Only after a page, and without a total that is not reached, can it mean the end. After a full
+    page, a refusal can also be a fault in the middle of the list.
     """
     if not position.pages or (position.total and not position.total_is_reached):
         return "error"
-    if after_last == "refused" or position.total_is_reached:
+    if position.total_is_reached:
         return "end"
+    if after_last == "refused":
+        return "end" if size is None or position.last_count < size else "unproved_end"
     was_short = size is not None and position.last_count < size
     return "unproved_end" if was_short or position.more_is_unknown else "error"
 

@@ -221,17 +221,6 @@ def test_short_page_is_followed_by_another_request():
         assert ended
 
 
-def test_loop_requests_few_pages_after_the_last():
-    """Each value of a loop has one short page. The first one shows that such a page is the last."""
-    shared = paging.ShortPages()
-    pager = paging.PageNumber(size=200, short_pages=shared)
-    assert len(walk(pager, [seen(count=5), seen(count=0)])[0]) == 2
-    assert len(walk(pager, [seen(count=3)])[0]) == 1
-    assert len(walk(pager, [seen(count=5), seen(count=0)])[0]) == 2
-    assert len(walk(pager, [seen(count=8), seen(count=8), seen(count=0)])[0]) == 3
-    assert len(walk(pager, [seen(count=3), seen(count=0)])[0]) == 2, "the size was reduced"
-
-
 @pytest.mark.parametrize(
     "pager",
     [
@@ -294,8 +283,11 @@ def test_refused_page_is_the_end_only_after_a_sign_of_it():
     assert [ask.if_refused for ask in asks] == ["error", "error", "unproved_end"]
     resumed, _ = walk(paging.PageNumber(size=3), [], asks[2].state)
     assert resumed[0].if_refused == "unproved_end"
-    asks, _ = walk(paging.Offset(3, after_last="refused"), [seen(count=3)])
-    assert [ask.if_refused for ask in asks] == ["error", "end"]
+    for count, meaning in ((2, "end"), (3, "unproved_end")):
+        asks, _ = walk(paging.Offset(3, after_last="refused"), [seen(count=count)])
+        assert [ask.if_refused for ask in asks] == ["error", meaning]
+    asks, _ = walk(paging.PageNumber(after_last="refused"), [seen(count=3)])
+    assert asks[1].if_refused == "end"
     asks, _ = walk(paging.Offset(3, total=look("t")), [seen({"t": 9}, count=2)])
     assert asks[1].if_refused == "error"
 
