@@ -9,8 +9,8 @@ They use real protocols and real sockets. All their data is fictional.
 ``python -m gateway.local.registries rest_catalogue --records 1000`` runs a single registry.
 """
 
-from gateway.local.registries.misbehaviour import KINDS, Misbehaviour
+from gateway.local.registries.misbehaviour import KINDS, WHOLE_POLL, Misbehaviour
 from gateway.local.registries.record_store import ServedRecord
 from gateway.local.registries.server import Registry
 
-__all__ = ["KINDS", "Misbehaviour", "Registry", "ServedRecord"]
+__all__ = ["KINDS", "WHOLE_POLL", "Misbehaviour", "Registry", "ServedRecord"]

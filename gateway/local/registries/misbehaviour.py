@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from aiohttp import web
 
+from gateway.local.registries.wrong_replies import REWRITTEN, rewrite
+
 Kind = Literal[
     "error",
     "too_many",
@@ -20,9 +22,42 @@ Kind = Literal[
     "error_inside",
     "html",
     "endless",
+    "renamed_list",
+    "null_list",
+    "other_version",
+    "unknown_error",
+    "processing",
+    "not_found",
+    "record_without_id",
+    "future_change",
+    "unreadable_change",
+    "shrunk_list",
+    "capped_page",
+    "last_page_again",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
-HANDLED_BY_SERVICE = frozenset({"repeated_page", "empty_page", "loop", "error_inside"})
+WHOLE_POLL = frozenset(
+    {
+        "record_without_id",
+        "future_change",
+        "unreadable_change",
+        "shrunk_list",
+        "capped_page",
+        "last_page_again",
+    }
+)
+"""The kinds that concern a whole poll, so that one wrong reply says little."""
+HANDLED_BY_SERVICE = frozenset(
+    {
+        "repeated_page",
+        "empty_page",
+        "loop",
+        "error_inside",
+        "shrunk_list",
+        "capped_page",
+        "last_page_again",
+    }
+)
 """The kinds that :meth:`Registry.serve_page` or the service itself implements.
 
 :func:`respond` applies the other kinds to any reply.
@@ -77,6 +112,14 @@ async def respond(
                 status=429,
                 headers={"Retry-After": f"{trouble.seconds:.0f}"},
                 text="too many requests",
+            )
+        case "not_found":
+            return web.json_response({"status": 404, "title": "Not found"}, status=404)
+        case kind if kind in REWRITTEN:
+            return web.Response(
+                body=rewrite(kind, body),
+                status=202 if kind == "processing" else good.status,
+                headers={"Content-Type": good.headers["Content-Type"]},
             )
         case "html":
             return web.Response(

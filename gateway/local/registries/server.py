@@ -145,6 +145,10 @@ class Registry(ABC):
 
         Pages begin at 1. The method also adds the contents to the ledger.
         """
+        if trouble and trouble.kind == "shrunk_list":
+            entries = entries[: len(entries) // 3]
+        if trouble and trouble.kind == "capped_page":
+            size = min(size, max(1, size // 2))
         pages = max(1, -(-len(entries) // size))
         shown_page, has_more = page, page < pages
         match trouble.kind if trouble else "":
@@ -152,6 +156,8 @@ class Registry(ABC):
                 shown_page = max(1, page - 1)
             case "loop":
                 shown_page, has_more = (page - 1) % pages + 1, True
+            case "last_page_again":
+                shown_page, has_more = min(page, pages), True
             case "empty_page":
                 shown_page, has_more = pages + 1, True
         shown = entries[(shown_page - 1) * size : shown_page * size]
