@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StreamError, StreamHalted
+from gateway.pipeline import deletion_guard
 from gateway.pipeline.deletion_guard import accept_deletions, read_note, withheld_deletions
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
@@ -233,6 +234,48 @@ def test_withheld_scan_counts_as_the_first_look() -> None:
     poll_route(registry, PAGED, state)
     assert state.published == names(range(11))
     assert not state.notes
+
+
+def test_accepted_deletions_that_do_not_fit_the_note_follow_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deletion_guard, "MAX_NOTED_IDS", 15)
+    registry, state = read_first(45, PAGED)
+    registry.show(range(11))
+    assert_withheld(poll_route(registry, PAGED, state), "34 of 45")
+    asyncio.run(accept_deletions(state))
+    left = []
+    while len(state.published) > 11:
+        assert isinstance(poll_route(registry, PAGED, state), PollResult)
+        left.append(len(state.published))
+    assert left == [30, 15, 11]
+    poll_route(registry, PAGED, state)
+    assert not state.notes
+
+
+def test_value_that_is_not_read_keeps_its_first_look() -> None:
+    def route(_path: str, query: dict[str, str]) -> Any:
+        if query["at"] in refused:
+            return 403, {}
+        start = (int(query["page"]) - 1) * 10
+        return {"items": [item(f"{query['at']}{number}") for number in shown[start : start + 10]]}
+
+    text = stream(
+        'at: "{at}", page: "{page}"',
+        f"{SCAN}\nfor_each: {{at: {{in: {{values: [a, b]}}}}}}\npaging: {{page_number: {{size: 10}}}}",
+    )
+    state, refused, shown = MemoryStreamState(), set[str](), list(range(15))
+    poll_route(route, text, state)
+    shown.remove(3)
+    poll_route(route, text, state)
+    assert {"a3", "b3"} <= state.published, "the first look"
+    refused.add("b")
+    poll_route(route, text, state)
+    assert "a3" not in state.published, "the second look"
+    assert "b3" in state.published, "the refused value was not looked at"
+    refused.clear()
+    poll_route(route, text, state)
+    assert "b3" not in state.published
 
 
 # --- the registry marks records as deleted
