@@ -10,6 +10,7 @@ from gateway.config.expressions.conditions import text_matcher
 from gateway.config.requests import Decode, Export
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.list_presence import require_list
 from gateway.fetch.paging import join_link
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.request_runner import RequestResult, RequestRunner
@@ -59,7 +60,17 @@ async def run_export(
         await asyncio.sleep(rule.every.total_seconds())
     expires = loop.time() + rule.expires.total_seconds() if rule.expires else None
     gathered = RequestResult("ok", DecodedReply([]), status.url)
-    for url in dict.fromkeys(_select_texts(runner, status, rule.files)):
+    urls = _select_texts(runner, status, rule.files)
+    for document in status.reading.documents:
+        require_list(
+            document.kind,
+            rule.files,
+            document.root,
+            urls,
+            where=f"{runner.log_prefix}: export.files",
+            namespaces=runner.expressions.namespaces,
+        )
+    for url in dict.fromkeys(urls):
         if expires is not None and loop.time() > expires:
             raise RetryLater(
                 "EXPORT_EXPIRED",

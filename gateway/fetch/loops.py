@@ -58,11 +58,13 @@ async def loop_iterations(
     subjects: LoopValues | None,
     of_stream: ReadStream,
     is_new: Callable[[str], bool] | None = None,
+    on_unproved: Callable[[], None] = lambda: None,
 ) -> list[LoopIteration]:
     """Return the iterations of all loops; the outermost loop changes last.
 
     A stream without loops has one iteration. ``is_new`` tells which values were never read. A batch
-    never mixes them with other values, because they start at other positions.
+    never mixes them with other values, because they start at other positions. ``on_unproved`` is
+    called when the registry refused a list of values.
     """
     iterations = [LoopIteration({}, {})]
     for name, each in stream.for_each.items():
@@ -71,7 +73,7 @@ async def loop_iterations(
             iteration
             for outer in iterations
             for iteration in await _Loop(
-                name, each, runner, client, subjects or {}, of_stream, is_new
+                name, each, runner, client, subjects or {}, of_stream, is_new, on_unproved
             ).iterations_within(outer)
         ]
         if not iterations and not was_empty:
@@ -96,6 +98,7 @@ class _Loop:
     subjects: LoopValues
     of_stream: ReadStream
     is_new: Callable[[str], bool] | None = None
+    on_unproved: Callable[[], None] = lambda: None
 
     async def iterations_within(self, outer: LoopIteration) -> list[LoopIteration]:
         """Return the iterations of this loop within one iteration of the outer loops."""
@@ -172,6 +175,8 @@ class _Loop:
             outer.values,
             outer.request_options,
         )
+        if not reply.is_proved:
+            self.on_unproved()
         texts = (stripped_text(value) for listed in reply.documents for value in listed.nodes)
         return list(dict.fromkeys(text for text in texts if text))
 

@@ -139,6 +139,7 @@ class _StreamReader:
         self._progress = progress
         self._several_pages = False
         self._proved_empty = True
+        self._loops_are_proved = True
         self._newest_change: datetime | None = None
         self._iterations_digest = ""
         rule = self._stream.schema_
@@ -163,6 +164,7 @@ class _StreamReader:
             subjects,
             self._read_related_stream,
             self._progress.is_new if self._progress else None,
+            self._note_unproved_loop,
         )
         if not iterations:
             # Without an iteration nothing was read, so no record counts as deleted.
@@ -204,6 +206,8 @@ class _StreamReader:
         self, iterations: list[LoopIteration], place: ReadPosition
     ) -> AsyncIterator[RecordPage]:
         """Read all windows of one iteration."""
+        if self._progress is None and not self._proved_empty:
+            self._loops_are_proved = False  # One scan covers all iterations.
         self._newest_change, self._proved_empty = None, True
         while place.windows:
             async for page in self._read_window(iterations, place):
@@ -225,12 +229,17 @@ class _StreamReader:
         cursor = self._connector.streams[name].cursor or _SCAN
         window = TimeWindow(cursor.start_at, self._client.now())
         reader = _StreamReader(self._connector, name, self._client)
-        return [
-            raw
-            async for page in reader.read(window, {}, None)
-            for raw in page.records
-            if raw.body is not None
-        ]
+        records: list[RawRecord] = []
+        async for page in reader.read(window, {}, None):
+            records += [raw for raw in page.records if raw.body is not None]
+            unread = page.skipped.reasons or (page.last and cursor.scan and not page.complete)
+            if unread and cursor.complete:
+                self._note_unproved_loop()
+        return records
+
+    def _note_unproved_loop(self) -> None:
+        """Note that the list of loop values is not complete, so missing records may exist."""
+        self._loops_are_proved = False
 
     async def _read_window(
         self, iterations: list[LoopIteration], place: ReadPosition
@@ -410,7 +419,7 @@ class _StreamReader:
         )
 
     def _is_complete_scan(self, *, resumed: bool) -> bool:
-        proved = self._progress is not None or self._proved_empty
+        proved = self._loops_are_proved and (self._progress is not None or self._proved_empty)
         return self._cursor.scan and self._cursor.complete and proved and not resumed
 
     async def _to_raw_records(

@@ -306,3 +306,74 @@ def test_joined_xml_list_that_says_it_has_more_needs_paging(head, attributes, co
         lambda *_: answer, text, MemoryStreamState(), block="  namespaces: {r: 'urn:r'}\n"
     )
     assert isinstance(result, PollResult if complete else StreamError)
+
+
+def test_refused_list_of_inner_values_deletes_nothing() -> None:
+    """One school does not show its programmes for a while, and the other one does."""
+    loops = (
+        "for_each:\n"
+        "  school: {in: {values: [x, y]}}\n"
+        "  p: {in: {request: {request: {get: '/list/{school}'}, select: 'items[].id'}}}\n"
+    )
+    refused: set[str] = set()
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        school = path.rpartition("/")[2]
+        if path.startswith("/list"):
+            return (404, {}) if school in refused else {"items": [{"id": f"{school}1"}]}
+        return {"items": [item(query["p"])]}
+
+    state = MemoryStreamState()
+    for _ in range(3):
+        result = poll_route(
+            route,
+            stream('p: "{p}"', loops + SCAN),
+            state,
+            block="  replies: [{when: {status: 404}, then: empty}]\n",
+        )
+        assert isinstance(result, PollResult)
+        assert state.published == {"x1", "y1"}
+        refused.add("x")
+
+
+def test_joined_list_that_is_refused_is_not_an_empty_one() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    text = JOIN % ("", ", paging: none") + SCAN
+    block = "  replies: [{when: {status: 404}, then: empty}]\n"
+    poll(registry, text, state, block)
+    before = parts_of(state)
+
+    def refused(path: str, query: dict[str, str]) -> Any:
+        return (404, {}) if path == "/parts" else registry(path, query)
+
+    error = poll(refused, text, state, block)
+    assert isinstance(error, StreamError)
+    assert error.reason == "LIST_REFUSED"
+    assert parts_of(state) == before
+
+
+@pytest.mark.parametrize("finished", [{"output": None}, {}, {"error": "expired"}, {"output": []}])
+def test_finished_export_without_its_files_is_no_empty_list(finished: dict[str, Any]) -> None:
+    export = (
+        "    export: {start: {post: /jobs}, keep: {job: id}, status: {get: '/jobs/{job}'}, "
+        "state: state, pending: [running], done: [done], files: 'output[].url'}\n"
+    )
+    text = stream("", SCAN).replace("    request: {get: /r, query: {}}\n", export)
+    answers: list[dict[str, Any]] = [{"output": [{"url": "/file"}]}]
+
+    def route(path: str, _query: dict[str, str]) -> Any:
+        if path == "/file":
+            return {"items": [item("a1")]}
+        return {"id": "j", "state": "done", **answers[-1]}
+
+    state = MemoryStreamState()
+    poll_route(route, text, state)
+    assert state.published == {"a1"}
+    answers.append(finished)
+    result = poll_route(route, text, state)
+    if finished == {"output": []}:
+        assert isinstance(result, PollResult)
+    else:
+        assert isinstance(result, StreamError)
+        assert result.reason == "LIST_MISSING"
+        assert state.published == {"a1"}
