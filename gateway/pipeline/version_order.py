@@ -1,7 +1,7 @@
 """Decide which of two contents of a record is the newer one.
 
 The order follows the change times of the registry, as far as they can be trusted. See
-docs/decisions/0056.
+docs/decisions/0059.
 """
 
 from __future__ import annotations
