@@ -118,6 +118,7 @@ class ServedRecords:
 
     latest: dict[str, RawRecord] = field(default_factory=dict)
     count: int = 0
+    skipped: set[str] = field(default_factory=set)  # listed, but refused when requested alone
 
 
 async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: Secrets) -> Report:
@@ -163,6 +164,7 @@ async def read_stream(
     order = VersionOrder(read_at=now, in_order=rule.feed is not None)
     for window in windows(rule, StreamCursor(), now):
         async for page in fetch.read_pages(connector, stream, window, client, position=""):
+            served.skipped.update(page.skipped.native_ids)
             for raw in page.records:
                 before = served.latest.get(raw.native_id)
                 served.count += 1
@@ -405,7 +407,8 @@ class _Comparison:
                 continue
             raw = decode_raw(record.key, record.value, record.headers)
             expected |= self._document_keys(raw)
-            yield self._finding(raw, record, RAW.name, "the registry does not serve it")
+            if native_id not in served.skipped:
+                yield self._finding(raw, record, RAW.name, "the registry does not serve it")
         for (topic, key), document in self._topics.documents.items():
             if _source(document) == source and (topic, key) not in expected:
                 at = f"{topic}-{document.partition}@{document.offset}"
