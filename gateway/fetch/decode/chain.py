@@ -30,7 +30,7 @@ STREAMING_THRESHOLD_BYTES = 8_000_000
 A document of this size needs hundreds of megabytes as a tree.
 """
 _ATOM = "{http://www.w3.org/2005/Atom}"
-_MULTIPART = "multipart/related"
+_MULTIPART = "multipart/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,11 @@ class DecodeChain:
             DecodeInput(reply.body, None, "", content_type, charset_of(content_type), reply.is_text)
         ]
         steps = list(self.chain)
-        if media_type_of(content_type) == _MULTIPART and steps and _step_name(steps[0]) != "mime":
+        if (
+            media_type_of(content_type).startswith(_MULTIPART)
+            and steps
+            and _step_name(steps[0]) != "mime"
+        ):
             sources = [self._root_part(sources[0], None)]
         position = 0
         while position < len(steps):
@@ -182,7 +186,9 @@ class DecodeChain:
                 "and the step before it gave a JSON value",
             )
         root = document.root
-        if source.message.parts and (reference := multipart.attachment_reference(root)):
+        if source.message.parts and (
+            reference := multipart.attachment_reference(root, source.message)
+        ):
             return self._attachment(source, reference)
         if len(root) == 0:
             return source.with_body(formats.body_from_text(root.text or ""), is_text=True)
@@ -258,7 +264,7 @@ class DecodeChain:
         for value in select(document.root, {}):
             if etree.iselement(value):
                 yield inner.with_document(DecodedDocument("xml", value, source.name))
-            elif reference := multipart.attachment_reference(value):
+            elif reference := multipart.attachment_reference(value, source.message):
                 yield self._attachment(inner, reference)
             elif isinstance(value, str):
                 yield inner.with_body(formats.body_from_text(value), is_text=True)
@@ -288,7 +294,7 @@ def step_for_media_type(kind: str, body: ReplyBody) -> str:
         return "xml"
     if kind == "text/csv":
         return "csv"
-    if kind == _MULTIPART:
+    if kind.startswith(_MULTIPART):
         return "mime"
     head = body.head(64).lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
     return "xml" if head.startswith(b"<") else "json"

@@ -50,10 +50,14 @@ class Multipart:
 
     def find(self, reference: str) -> Part | None:
         """Return the part that a ``cid:`` address or a ``Content-Location`` names, or ``None``."""
+        return next(iter(self.all_named(reference)), None)
+
+    def all_named(self, reference: str) -> list[Part]:
+        """Return all parts that an address names; more than one is a mistake of the sender."""
         names = _names(reference)
-        return next((part for part in self.parts if names & _names(part.content_id)), None) or next(
-            (part for part in self.parts if part.location and part.location == reference), None
-        )
+        return [part for part in self.parts if names & _names(part.content_id)] or [
+            part for part in self.parts if part.location and part.location == reference
+        ]
 
     def matching(self, pattern: str, where: str) -> Part:
         """Return the first part whose Content-ID fits a pattern with ``*``; raise ``MIME``."""
@@ -156,35 +160,38 @@ def _names(text: str) -> set[str]:
     return {plain, _plain_id(unquote(plain))} - {""}
 
 
-def attachment_reference(value: object) -> str | None:
+def attachment_reference(value: object, message: Multipart) -> str | None:
     """Return the address of an attachment in a value of an expression, or ``None``.
 
-    It is a text ``cid:…``, an element with such a text, an ``xop:Include``, or an element that
-    contains only an ``xop:Include``.
+    It is a text ``cid:…`` or the ``Content-Location`` of a part, an element with such a text, an
+    ``xop:Include``, or an element that contains only an ``xop:Include``.
     """
     if isinstance(value, str):
         text = value.strip()
-        return text if text[:4].lower() == "cid:" else None
+        is_location = bool(text) and any(part.location == text for part in message.parts)
+        return text if is_location or text[:4].lower() == "cid:" else None
     if not etree.iselement(value):
         return None
     if value.tag == _INCLUDE:
         return str(value.get("href") or "")
     if len(value) == 1 and value[0].tag == _INCLUDE:
         return str(value[0].get("href") or "")
-    return attachment_reference(value.text) if len(value) == 0 and value.text else None
+    return attachment_reference(value.text, message) if len(value) == 0 and value.text else None
 
 
 def require_attachment(message: Multipart, reference: str, where: str) -> Part:
     """Return the attachment that a message refers to; raise ``MIME`` when it is missing."""
-    part = message.find(reference)
-    if part is None:
+    named = message.all_named(reference)
+    if len({part.data for part in named}) > 1:
+        raise _malformed(where, "it refers to an attachment, and several parts have its Content-ID")
+    if not named:
         problem = (
             f"it refers to an attachment that is not among its {len(message.parts)} parts"
             if message.parts
             else "it refers to an attachment, but it is not a multipart message"
         )
         raise _malformed(where, problem)
-    return part
+    return named[0]
 
 
 def name_attachments_by_content(root: etree._Element, message: Multipart) -> None:
@@ -201,7 +208,7 @@ def name_attachments_by_content(root: etree._Element, message: Multipart) -> Non
 
 
 def _digest(message: Multipart, value: str) -> str | None:
-    reference = attachment_reference(value)
+    reference = attachment_reference(value, message)
     part = message.find(reference) if reference else None
     return f"cid:sha256-{hashlib.sha256(part.data).hexdigest()}" if part else None
 

@@ -159,6 +159,22 @@ def test_parameters_of_the_header_are_read_in_any_form(tmp_path):
         assert found.texts("name") == ["Sähköasentaja"], found.message
 
 
+@pytest.mark.parametrize("kind", ["mixed", "form-data", "alternative"])
+def test_any_multipart_reply_is_read_by_its_first_part(tmp_path, kind):
+    body = message((ROOT, soap(AWARDS).encode()), (file(), b"x"))
+    found = read(tmp_path, body, content_type=f"multipart/{kind}; boundary=b1")
+    assert found.texts("name") == ["Sähköasentaja"], found.message
+
+
+def test_attachment_may_be_named_by_its_location(tmp_path):
+    body = message(
+        (ROOT, soap("<r:File>http://r/file.xml</r:File>").encode()),
+        ("Content-Location: http://r/file.xml", AWARDS.encode()),
+    )
+    found = read(tmp_path, body, '[xml, "//r:File", xml]')
+    assert found.texts("name") == ["Sähköasentaja"], found.message
+
+
 def test_charset_of_the_root_part_is_used(tmp_path):
     body = message(
         ("Content-Type: text/xml; charset=windows-1252", soap(AWARDS)[38:].encode("cp1252"))
@@ -180,6 +196,11 @@ WHOLE = message((ROOT, soap(include("cid:file@r")).encode()), (file(), AWARDS.en
         (WHOLE, 'multipart/related; boundary=b1; start="<no@r>"', "`start` names"),
         (WHOLE.replace(b"cid:file", b"cid:elif"), "", "not among its 2 parts"),
         (b"--b1--", "", "has no parts"),
+        (
+            WHOLE.replace(b"--b1--", b"--b1\r\nContent-ID: <file@r>\r\n\r\n<x/>\r\n--b1--"),
+            "",
+            "several",
+        ),
         (
             WHOLE.replace(b"Content-ID", b"A: b\r\n" * 20_000 + b"Content-ID"),
             "",
