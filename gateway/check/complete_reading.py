@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.check.references import request_texts
+from gateway.check.references import request_texts, walk_requests
 from gateway.config.connector import Connector, Push, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, PayloadKind, compile_expression
 from gateway.config.expressions.template import parse_template
@@ -41,6 +41,7 @@ def findings(
     yield from _hosts(connector, document)
     for name, stream in connector.streams.items():
         place: DocumentPath = ("streams", name)
+        yield from _addresses(document, stream, place)
         yield from _filtered_pages(connector, document, stream, place)
         for second in second_lists(stream):
             yield from _second_list(connector, document, second, place)
@@ -101,6 +102,24 @@ def _host_entries(
         except ValueError as error:
             code = "insecure-url" if str(error).startswith("http is not") else "bad-value"
             yield document.make_finding(code, (*place, index), str(error), key=False)
+
+
+def _addresses(
+    document: YamlDocument, stream: Stream, stream_place: DocumentPath
+) -> Iterator[Finding]:
+    """Yield a finding for each request that writes a whole address without https."""
+    for place, request in walk_requests(stream):
+        for key in ("get", "post"):
+            address = getattr(request, key)
+            if address is None or not address.startswith("http://"):
+                continue
+            try:
+                validate_registry_url(address.partition("{")[0])
+            except ValueError as error:
+                code = "insecure-url" if str(error).startswith("http is not") else "bad-value"
+                yield document.make_finding(
+                    code, (*stream_place, *place, key), str(error), key=False
+                )
 
 
 def _filtered_pages(

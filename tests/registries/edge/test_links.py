@@ -193,3 +193,21 @@ def test_file_with_a_host_in_clear_still_sends_no_token_in_clear(tmp_path, entry
     registry = Registry("http://files.office.example/list?page=2")
     assert read(tmp_path, registry, "{next_url: next}", f'hosts: ["{entry}"]') == ["1", "2"]
     assert registry.called[1] == "https://files.office.example/list?page=2"
+
+
+@pytest.mark.parametrize(
+    ("address", "codes"),
+    [
+        ("http://api.office.example/{id}", ["insecure-url"]),
+        ("http://127.0.0.1:9/x", []),
+        ("https://api.office.example/x", []),
+        ("{id}", []),
+    ],
+)
+def test_whole_address_of_a_request_needs_https(tmp_path, address, codes) -> None:
+    file = tmp_path / "links.yaml"
+    text = CONNECTOR.format(paging="none", block="headers: {}")
+    expand = f"    expand: {{request: {{get: '{address}'}}, id: id}}\n    records"
+    file.write_text(text.replace("    records", expand))
+    found = [finding for finding in check_document(read_yaml(file)) if "expand" in finding.path]
+    assert [finding.code for finding in found] == codes
