@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 WORKER_SILENT_AFTER_SECONDS = 20.0
 """After four missing reports, a worker counts as silent and its streams as unowned."""
 COUNT_COLUMNS = ("received", "accepted", "rejected", "unchanged", "deleted")
+SHOWN_ISSUES = {
+    "changed_at_unreadable": "records whose change time cannot be read",
+    "changed_at_in_future": "records whose change time is in the future",
+}
+"""Issues of records that affect the reading of their stream, by code."""
 
 
 def status(
@@ -176,7 +181,8 @@ def _stream(
             "state": state,
             "reason": "; ".join(filter(None, (last, why))) or "no worker has reported this stream",
         }
-    return found | {"counts": {name: counted[name] for name in COUNT_COLUMNS}}
+    issues = {code: counted[code] for code in SHOWN_ISSUES if counted[code]}
+    return found | {"counts": {name: counted[name] for name in COUNT_COLUMNS}, "issues": issues}
 
 
 def _unowned_state(connector: str, pollers: list[WorkerStatus]) -> tuple[str, str]:
@@ -279,6 +285,8 @@ def _remarks(one: dict[str, Any]) -> Iterator[str]:
         )
     if one.get("values_skipped"):
         yield skipped_values_text(one["values_skipped"], one["loop_values"])
+    for code, number in one["issues"].items():
+        yield f"{SHOWN_ISSUES[code]}: {number:,}; the issue is {code}"
 
 
 def _not_loaded_line(one: dict[str, Any]) -> str:

@@ -128,9 +128,18 @@ class ChangeTimeReader:
             f"{where}: no change time could be read, so the next poll would not know where to "
             f"start; {self.expression} looks like {self._shape!r} (9 is any digit, a any letter), "
             f"but the gateway expected {self._expected}; say how the registry writes it, such as "
-            f'changed_at: {{from: {self.expression}, as: {{datetime: {{format: "%d.%m.%Y %H:%M"'
-            "}}}",
+            f"{_advice(self.expression, self._shape)}",
         )
+
+
+def _advice(expression: str, shape: str) -> str:
+    """Return what to write for texts of a form."""
+    if not shape.isdigit():
+        return f'changed_at: {{from: {expression}, as: {{datetime: {{format: "%d.%m.%Y %H:%M"}}}}}}'
+    return (
+        f"changed_at: {{from: {expression}, as: epoch}} for seconds since 1970, epoch_ms for "
+        'milliseconds, or {datetime: {format: "%Y%m%d%H%M"}} for a date'
+    )
 
 
 def _shape(text: str) -> str:

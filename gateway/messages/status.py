@@ -72,7 +72,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
     waiting: int
     """Number of raw records in its partitions that are not harmonised yet."""
     counts: dict[str, dict[str, int]]
-    """Counts by ``connector|stream``, then by outcome or ``received``."""
+    """Counts by ``connector|stream``, then by outcome, by ``received`` or by an issue's code."""
     tables_digest: str
     connectors: tuple[str, ...] | None = None
     """Connectors that the worker loaded, even if another worker polls them.

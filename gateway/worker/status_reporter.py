@@ -163,7 +163,10 @@ def backfill_status(progress: BackfillProgress | None) -> BackfillStatus | None:
 
 
 def record_counts(readings: MetricReadings) -> dict[str, dict[str, int]]:
-    """Return the counts of received records and their outcomes, by ``connector|stream``."""
+    """Return the counts of received records and their outcomes, by ``connector|stream``.
+
+    Issues about change times are counted too, by code.
+    """
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for (connector, stream), number in readings.sum_by(
         "gateway_records_received_total", "connector", "stream"
@@ -173,4 +176,9 @@ def record_counts(readings: MetricReadings) -> dict[str, dict[str, int]]:
         "gateway_records_total", "connector", "stream", "outcome"
     ).items():
         counts[f"{connector}|{stream}"][outcome] = int(number)
+    for (connector, stream, code), number in readings.sum_by(
+        "gateway_issues_total", "connector", "stream", "code"
+    ).items():
+        if code.startswith("changed_at_"):
+            counts[f"{connector}|{stream}"][code] = int(number)
     return dict(counts)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.check import check_document
+from gateway.cli.status import status_data
 from gateway.config.change_times import ChangeTime
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import StreamError, StreamHalted
@@ -18,8 +19,12 @@ from gateway.fetch.change_times import FUTURE_TOLERANCE, ChangeTimeReader
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import decode_raw, encode_raw_headers
+from gateway.messages.status import StreamStatus, WorkerStatus
+from gateway.observability import metrics
+from gateway.observability.status_page import MetricReadings
 from gateway.pipeline.page_writer import PollResult
 from gateway.records import Accepted, RawRecord
+from gateway.worker.status_reporter import record_counts
 from tests.support.hostile_registry import connector_at
 from tests.support.memory_stream import NOW, MemoryStreamState, item, poll_route, stream
 from tests.support.one_stream import KEY, TABLES, connector
@@ -395,6 +400,37 @@ def test_record_with_a_change_time_problem_carries_an_issue(changed: str, code: 
     assert [one.code for one in outcome.provenance.issues if one.field == "changed_at"] == (
         [code] if code else []
     )
+
+
+def test_status_shows_the_problems_with_change_times() -> None:
+    metrics.ISSUES.labels("edge", "awards", "changed_at_unreadable").inc(3)
+    metrics.ISSUES.labels("edge", "awards", "sealing_required").inc(3)
+    counts = record_counts(MetricReadings(metrics.REGISTRY))
+    report = WorkerStatus(
+        worker="a",
+        at=0,
+        started=0,
+        roles=("poll",),
+        last_commit={},
+        waiting=0,
+        counts=counts,
+        tables_digest="t",
+    )
+    awards = StreamStatus(
+        connector="edge",
+        stream="awards",
+        worker="a",
+        at=0,
+        state="running",
+        reason="",
+        every=1,
+        read_up_to=None,
+        last_success=None,
+        config_digest="d",
+        backfill=None,
+    )
+    (found,) = status_data({}, [awards], [report], 0)["streams"]
+    assert found["issues"] == {"changed_at_unreadable": 3}
 
 
 CHECKED = """\
