@@ -28,6 +28,7 @@ _ERROR_NAME = re.compile(
 _SUFFIXED_ERROR_NAME = re.compile(r"[a-z_-](?:Error|Fault|Exception|Failure)s?|ERROR|FAULT")
 _NAME = r"[^\W\d][\w.-]*"
 _NAMED_STEP = re.compile(rf"(?:child::)?((?:{_NAME}:)?{_NAME})\s*(?:\[.*\])?", re.DOTALL)
+_NAME_TEST = re.compile(r"\[.*(?:name\(\)|self::)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _XPATH_WORDS = {"and", "or", "div", "mod"}
 _SCANNED = re.compile(r"\"[^\"]*\"|'[^']*'|[\[\]()|/]")
@@ -165,7 +166,9 @@ def _names_a_place(start: str, container: list[str]) -> bool:
     if any("(" in re.sub(r"\[.*\]", "", step, flags=re.DOTALL) for step in container):
         return False
     if start == "//":
-        return any(_NAMED_STEP.fullmatch(step.strip()) for step in container)
+        return any(
+            _NAMED_STEP.fullmatch(step.strip()) or _NAME_TEST.search(step) for step in container
+        )
     return bool(container) or start == "/"
 
 
