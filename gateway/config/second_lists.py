@@ -49,7 +49,9 @@ class LoopSource(OneOf, title="Loop"):
         None, description="Institutions, each with address, credentials and cursor of its own"
     )
     secret: str | None = Field(
-        None, description="Secret file with one value a line, for identifiers of persons"
+        None,
+        description="Secret file with one value a line, for identifiers of persons; "
+        "a value that no rule reads is not stored",
     )
     table: Name | None = Field(None, description="The keys of a table of this file")
     stream: Name | None = Field(

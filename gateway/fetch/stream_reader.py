@@ -44,6 +44,7 @@ from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, Skipp
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply, streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.fetch.stored_context import unread_loop_names, without_values
 from gateway.fetch.stream_errors import reading_errors
 from gateway.records import RawRecord
 
@@ -91,13 +92,16 @@ async def read_pages(
     Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`; earlier
     pages stay valid. ``subjects`` are the values of outer loops that the gateway itself stores.
 
+    A record does not contain loop values that no rule reads, because they may be personal.
+
     With ``progress``, each loop value is read from its own position, and a value that cannot be
     read is skipped. Without it, every value is read for ``window``, and each failure is raised.
     """
     with reading_errors(f"{connector.connector}.{stream_name}"):
         reader = _StreamReader(connector, stream_name, client, progress)
+        unread = unread_loop_names(connector.streams[stream_name])
         async for page in reader.read(window, decode_position(position), subjects):
-            yield page
+            yield replace(page, records=without_values(page.records, unread)) if unread else page
 
 
 class _StreamReader:

@@ -150,7 +150,7 @@ def test_subjects_are_sent_in_batches(tmp_path):
     assert ids(found) == ["p1", "p2", "p3"]
     assert [json.loads(asked.body)["text"] for asked in server.asked] == ["all p1,p2", "all p3"]
     assert server.asked[0].target == "/api/q?p=p1&p=p2"
-    assert found[0].records[0].context["person"] == "p1,p2"
+    assert found[0].records[0].context == {}, "no rule reads the persons"
     assert "p1" not in found[0].position
 
 
@@ -552,6 +552,7 @@ def test_loop_reads_ids_of_another_stream(tmp_path):
     request: {get: "/programs/{program}/offers"}
     records: "@"
     id: id
+    deleted: {path: $program, is: none}
 """
     more = """
   programs:
