@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,11 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from gateway.fetch.secrets import FileSecrets
+from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.outgoing import partition_for
 from gateway.operations.verify import (
     MASKED,
+    ServedRecords,
     StreamReport,
     TopicContents,
     _Comparison,
@@ -178,3 +181,59 @@ def test_verify_masks_personal_ids(native_id: str, tmp_path: Path):
     )
     shown = judge._finding(raw, None, "gateway.raw.v1", "is lost").id
     assert shown == (MASKED if native_id == "010199-903C" else native_id)
+
+
+@pytest.mark.parametrize(
+    ("hours", "why"),
+    [
+        (-1, "the registry has another content with an older change time"),
+        (0, "the registry has a newer version"),
+        (1, "the registry has a newer version"),
+        (None, "the registry has a newer version"),
+    ],
+)
+def test_verify_finds_another_content_whatever_its_change_time(
+    hours: int | None, why: str, tmp_path: Path
+):
+    (tmp_path / "demo-rest.yaml").write_text((ROOT / "connectors" / "demo-rest.yaml").read_text())
+    settings = Settings(
+        connectors=tmp_path,
+        mappings=ROOT / "mappings",
+        pseudonym_key="a key for tests only, never for people",
+    )
+    fleet = load_config(settings)
+    changed = datetime(2026, 2, 1, 10, tzinfo=UTC)
+    stored = RawRecord(
+        connector="demo-rest",
+        stream="courses",
+        native_id="c1",
+        body=b'{"title": "stored"}',
+        changed_at=changed,
+    )
+    served = msgspec.structs.replace(
+        stored,
+        body=b'{"title": "served"}',
+        changed_at=None if hours is None else changed + timedelta(hours=hours),
+    )
+    record = ConsumerRecord(
+        topic="gateway.raw.v1",
+        partition=0,
+        offset=1,
+        timestamp=0,
+        timestamp_type=0,
+        key=stored.key.encode(),
+        value=stored.body,
+        checksum=None,
+        serialized_key_size=1,
+        serialized_value_size=1,
+        headers=encode_raw_headers(stored),
+    )
+    comparison = _Comparison(
+        fleet.connectors["demo-rest"],
+        build_record_processor(settings, fleet.harmonisers.get),
+        TopicContents(raw={"c1": record}),
+    )
+    report_of_stream = comparison.stream("courses", ServedRecords({"c1": served}, 1))
+    assert not report_of_stream.complete
+    (stale,) = report_of_stream.stale
+    assert stale.why.startswith(why)
