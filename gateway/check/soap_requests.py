@@ -12,6 +12,7 @@ from lxml import etree
 from gateway.check.references import walk_requests
 from gateway.config.connector import Connector, Soap
 from gateway.config.expressions.template import parse_template
+from gateway.config.requests import Request
 from gateway.config.yaml.document import YamlDocument
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.charset import text_bytes
@@ -44,6 +45,7 @@ def findings(
     for name, stream in connector.streams.items():
         for where, request in walk_requests(stream):
             place = ("streams", name, *where)
+            yield from _action_without_message(document, place, request)
             if request.operation is not None:
                 if absent:
                     continue  # references.findings reports the missing file
@@ -60,6 +62,18 @@ def findings(
                     yield document.make_finding(
                         "bad-envelope", (*place, key), f"not XML: {why}; correct it", key=False
                     )
+
+
+def _action_without_message(
+    document: YamlDocument, place: tuple[str | int, ...], request: Request
+) -> Iterator[Finding]:
+    if request.action is not None and request.operation is request.envelope is None:
+        yield document.make_finding(
+            "without-effect",
+            (*place, "action"),
+            "only a request with operation or envelope has a soapAction; remove it, or "
+            "write headers: {SOAPAction: …}",
+        )
 
 
 def _operation(

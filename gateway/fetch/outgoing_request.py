@@ -101,7 +101,9 @@ class OutgoingRequests:
         headers = envelope.http_headers(block.version, made.action)
         content_bytes = etree.tostring(made.envelope, encoding="utf-8", xml_declaration=True)
         label = request.operation or etree.QName(content).localname
-        return RegistryRequest("POST", base, headers, content_bytes, label=label), made.message_id
+        query = tuple(filler.query_pairs(request.query, values))
+        sent = RegistryRequest("POST", base, headers, content_bytes, label, query)
+        return sent, made.message_id
 
 
 def _soap_headers(

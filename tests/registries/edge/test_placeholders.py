@@ -52,6 +52,16 @@ def test_headers_of_a_soap_request_are_sent(tmp_path):
     assert asked.headers["content-type"] == "text/xml; charset=utf-8"
 
 
+def test_query_of_a_soap_request_is_sent(tmp_path):
+    asked = soap_headers(tmp_path, 'query: {school: "{school}", page: "{cursor}"}')
+    assert asked.target == "/api?school=a1"
+
+
+def test_check_finds_an_action_that_no_message_carries(tmp_path):
+    found = check_file(tmp_path, protocol="rest", request="get: /a, action: x")
+    assert [finding.code for finding in found] == ["without-effect"]
+
+
 def test_action_of_soap_12_is_filled(tmp_path):
     asked = soap_headers(tmp_path, 'action: "urn:{school}"', 'version: "1.2"')
     assert asked.headers["content-type"].endswith('action="urn:a1"')
@@ -157,6 +167,7 @@ def check_file(tmp_path: Path, block: str = "", loop: str = "", **how: str):
     file = tmp_path / "wire.yaml"
     file.write_text(text)
     codes = {"unknown-placeholder", "unfilled-placeholder", "action-twice", "unused-placeholder"}
+    codes.add("without-effect")
     return [finding for finding in check(file) if finding.code in codes]
 
 
