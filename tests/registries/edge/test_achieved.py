@@ -14,6 +14,7 @@ import pytest
 from gateway.check import check, check_document
 from gateway.check.run_tests import raw_record_of_test
 from gateway.check.save_test import build_test
+from gateway.check.scaffold import ScaffoldAnswers, write_connector
 from gateway.config.connector import Connector, Stream
 from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
@@ -692,3 +693,13 @@ def test_virta_grade_of_a_local_scale_is_the_grade_and_not_its_key():
     made = xml_outcome("fi-virta", "achievements", VIRTA.format(kind="2", grade=SCALE.format("1")))
     assert isinstance(made, Accepted)
     assert made.record.assessment.grade == "HYV"
+
+
+def test_new_connector_of_credentials_needs_a_decision(tmp_path):
+    answers = ScaffoldAnswers(country="IE", protocol="rest", name="awards")
+    file = write_connector(answers, tmp_path)
+    text = file.read_text()
+    assert "always" not in text
+    file.write_text(text.replace("emits: qualification", "emits: credential"))
+    found = [one for one in check(file, TABLES) if one.code == "achieved-missing"]
+    assert [one.severity for one in found] == ["error"]
