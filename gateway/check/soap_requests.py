@@ -67,7 +67,8 @@ def findings(
 def _action_without_message(
     document: YamlDocument, place: tuple[str | int, ...], request: Request
 ) -> Iterator[Finding]:
-    if request.action is not None and request.operation is request.envelope is None:
+    is_message = request.operation is not None or request.envelope is not None
+    if request.action is not None and not is_message:
         yield document.make_finding(
             "without-effect",
             (*place, "action"),
