@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class PushServer:
     settings: Settings
     lease: Lease = field(default_factory=UnlimitedLease)
     socket_folder: Path | None = None
+    may_serve_later: Callable[[], bool] = lambda: False
+    """Whether a connector is not loaded, so that an unknown path may be the path of it."""
     url: str = ""
     _all_receivers: dict[str, PushReceiver] = field(default_factory=dict)
     """The push connectors of the configuration, by path, regardless of their owner."""
@@ -94,7 +96,8 @@ class PushServer:
             return await receiver.handle(request)
         receiver = receiver or self._all_receivers.get(request.path)
         if receiver is None:
-            return web.Response(status=404)
+            # A registry may give up after 404, but it sends the message again after 503.
+            return web.Response(status=503 if self.may_serve_later() else 404)
         if request.headers.get(FORWARDED_HEADER) == "sibling":
             return web.Response(status=STATUS_NOT_OWNER)
         return await self._forward(request, receiver)

@@ -318,6 +318,9 @@ class Worker:
         pollers = self.pollers = ConnectorRunner(
             self.settings, self.fleet.connectors, self._build_processor(), self._notifier
         )
+        pollers.push_server.may_serve_later = lambda: bool(
+            self._config_reloader.not_loaded.keys() - self.fleet.connectors.keys()
+        )
         pollers.push_server.socket_folder = (
             self.health_socket.parent if self.health_socket else None
         )
