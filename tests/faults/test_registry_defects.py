@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from gateway.config.deletions import DeletionLimit
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging, request_runner, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, tls, transport
-from gateway.pipeline import page_writer, poll
+from gateway.pipeline import deletion_guard, page_writer, poll
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import StreamCursor
 from tests.support.certificates import AUTHORITY, SERVER
@@ -278,14 +279,103 @@ def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+SCAN = stream(more="cursor: scan\ndeleted: {path: gone, is: 'true'}")
+
+
+def shrunk_list(_: pytest.MonkeyPatch) -> bool:
+    """23a: an empty list after a long one deletes nothing until a person accepts it."""
+    kept = MemoryStreamState()
+    for count in (30, 0, 0):
+        ended = poll_route(lambda *_, n=count: {"items": [item(i) for i in range(n)]}, SCAN, kept)
+    return isinstance(ended, StreamHalted) and len(kept.published) == 30
+
+
+def flipped_flag(_: pytest.MonkeyPatch) -> bool:
+    """23b: a registry that marks every record as deleted deletes nothing until then."""
+    kept = MemoryStreamState()
+    for gone in (False, True):
+        shown = [item(number, gone=gone) for number in range(30)]
+        ended = poll_route(lambda *_, items=shown: {"items": items}, SCAN, kept)
+    return isinstance(ended, StreamHalted) and len(kept.published) == 30
+
+
+def no_limit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DeletionLimit, "allows", lambda *_: True)
+
+
+def marks_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    async def keep_all(_: object, entries: list[Any]) -> list[Any]:
+        return entries
+
+    patch.setattr(deletion_guard.DeletionGuard, "filter_page", keep_all)
+
+
+def new_ids(_: pytest.MonkeyPatch) -> bool:
+    """23c: a registry that renames every id shows many new records, which do not hide the loss."""
+    kept = MemoryStreamState()
+    for names in (range(30), range(1000, 1500)):
+        shown = [item(name) for name in names]
+        for _ in range(2):
+            ended = poll_route(lambda *_, items=shown: {"items": items}, SCAN, kept)
+    return isinstance(ended, StreamHalted) and len(kept.published) == 530
+
+
+def counts_new_records(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(deletion_guard.DeletionGuard, "known_before", lambda _, live: live)
+    patch.setattr(deletion_guard, "read_note", lambda *_: deletion_guard.DeletionNote())
+
+
+def not_found(_: pytest.MonkeyPatch) -> bool:
+    """23d: a 404 that a connector reads as empty deletes nothing."""
+    kept = MemoryStreamState()
+    block = "  replies: [{when: {status: 404}, then: empty}]\n"
+    for answer in ({"items": [item(1)]}, (404, {})):
+        poll_route(lambda *_, found=answer: found, SCAN, kept, block=block)
+    return kept.published == {"1"}
+
+
+def refusals_prove_emptiness(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(request_runner, "FIRST_ERROR_STATUS", 1000)
+
+
+def shifted_pages(_: pytest.MonkeyPatch) -> bool:
+    """28a: a record that moves to a page that was read is not deleted by the scan that misses it."""
+    kept, missed = MemoryStreamState(), [False]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        shown = [item(number) for number in range(9) if number != 4 or not missed[-1]]
+        start = 3 * (int(query["page"]) - 1)
+        return {"items": shown[start : start + 3]}
+
+    text = stream('page: "{page}"', "cursor: scan\npaging: {page_number: {size: 3}}")
+    poll_route(route, text, kept)
+    missed.append(True)
+    poll_route(route, text, kept)
+    return len(kept.published) == 9
+
+
+def one_look(patch: pytest.MonkeyPatch) -> None:
+    real = poll.deletions_after_scan
+    patch.setattr(
+        poll,
+        "deletions_after_scan",
+        lambda guard, seen, **more: real(guard, seen, **{**more, "several_pages": False}),
+    )
+
+
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {
     "17 page to the rejections and on": (poison_page, skips_bad_pages),
     "20 verification off": (stranger, verify_off),
     "21 a limit for each read only": (dripping, limit_of_each_read),
     "22 content taken for whole": (cut_gzip, trusts_content),
     "23 empty taken for the end": (empty_reply, empty_is_end),
+    "23a no limit": (shrunk_list, no_limit),
+    "23b marks are not counted": (flipped_flag, marks_are_not_counted),
+    "23c new records count as known": (new_ids, counts_new_records),
+    "23d a refusal proves an empty list": (not_found, refusals_prove_emptiness),
     "27 deduplication in memory": (served_twice, memory_dedupe),
     "28 no overlap": (moving_record, no_overlap),
+    "28a deleted at the first look": (shifted_pages, one_look),
     "30 forgotten taken for the end": (forgotten_cursor, forgotten_is_end),
     "31 our own clock": (slow_clock, own_clock),
     "33 last write wins": (older_later, last_write_wins),
