@@ -62,6 +62,7 @@ def _name_definitions(schema: Any) -> Any:
 _SHORT: dict[str, list[dict[str, Any]]] = {
     "Rule": [{"type": "string"}],
     "Cast": [{"enum": sorted(SIMPLE_CASTS)}],
+    "Change time": [{"type": "string"}],
     "Condition": [{"type": "string"}],
     "Paging": [{"enum": ["none", "link_header", "page_number", "atom"]}],
     "Cursor": [{"const": "scan"}],

@@ -114,7 +114,7 @@ AnyPeriod = Annotated[
 ]
 
 
-class Url(ConfigModel):
+class WebAddress(ConfigModel):
     """An address of the web."""
 
     scheme: Literal["https", "http"] = Field(
@@ -150,7 +150,7 @@ class Cast(OneOf):
         description="A year and the code of a term: month and day of each code, "
         "such as {K: 06-01, S: 12-01}",
     )
-    url: Url | None = Field(None, description="An address whose scheme may be missing")
+    url: WebAddress | None = Field(None, description="An address whose scheme may be missing")
     split: SplitDate | None = Field(None, description="A date in three fields below from")
     html: Html | None = Field(None, description="Markup to text")
     match: str | None = Field(

@@ -56,8 +56,6 @@ _CASTS = {
     "isced_f": "isced_f",
     "homepage": "url",
     "email": "email",
-    "full_name": "short_text",
-    "display_name": "short_text",
     "report": "url",
 }
 """The cast of the fields with this name."""

@@ -114,6 +114,7 @@ def render(
             items, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
             hidden = keys.with_pseudonymous_id()
+            provenance = _add_issues(provenance, student_card.left_out_texts(record))
             items = [
                 (
                     STUDENT_STATUS_TOPIC,
@@ -124,6 +125,7 @@ def render(
                 )
             ]
         case Card():
+            provenance = _add_issues(provenance, student_card.left_out_texts(record))
             items = [
                 (
                     CARDS_TOPIC,

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from orjson import dumps
 
-from gateway.harmonise.values.casts import MAX_TEXT_LENGTH
 from gateway.identifiers import (
     is_well_formed,
     normalise_identifier,
@@ -54,6 +53,8 @@ BODY_SCHEMES: Final = {
     "deqarId": "deqar",
 }
 """Fields of an institution to the schemes of its identifiers."""
+MAX_TEXT_LENGTH: Final = 255
+"""The longest name that the documents may hold."""
 MAX_MICRO_CREDENTIAL_ECTS: Final = 60
 """A micro-credential has fewer ECTS credits than this, a limit from DEQAR.
 
@@ -104,7 +105,7 @@ def student_status(
         if record.degree_programme
         else None,
         eqfLevel=record.eqf_level if record.eqf_level in range(5, 9) else None,
-        fullName=_full_name(record.holder),
+        fullName=_if_it_fits(_full_name(record.holder)),
         email=record.holder.email,
     )
     node["escAgreement"] = True
@@ -142,7 +143,7 @@ def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> 
         "issuedAt": issued.isoformat(),
         "expiresAt": expires.isoformat(),
     }
-    return dumps(add_fields(node, displayName=record.display_name))
+    return dumps(add_fields(node, displayName=_if_it_fits(record.display_name)))
 
 
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
@@ -236,10 +237,24 @@ def _pointed_credential(
     return credential
 
 
+def left_out_texts(record: StudentStatus | Card) -> list[Issue]:
+    """Return an issue for a name that is longer than the document allows."""
+    if isinstance(record, Card):
+        field, text = "display_name", record.display_name or ""
+    else:
+        field, text = "holder.full_name", _full_name(record.holder)
+    if len(text) <= MAX_TEXT_LENGTH:
+        return []
+    message = f"left out; expected at most {MAX_TEXT_LENGTH} characters"
+    return [Issue(code="text_too_long", field=field, message=message)]
+
+
 def _full_name(holder: Holder) -> str:
-    """Return the whole name, or an empty text if it is longer than the document allows."""
-    name = holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
-    return name if len(name) <= MAX_TEXT_LENGTH else ""
+    return holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
+
+
+def _if_it_fits(text: str | None) -> str | None:
+    return text if text is not None and len(text) <= MAX_TEXT_LENGTH else None
 
 
 def _no_pointer(field: str, expected: str) -> Issue:

@@ -49,9 +49,7 @@ _LOCAL_LANGUAGE = re.compile("q[a-t][a-z]")
 _SCRIPT = re.compile(r"[a-z]{4}")
 _REGION = re.compile(r"[a-z]{2}|[0-9]{3}")
 _VARIANT = re.compile(r"[a-z0-9]{5,8}|[0-9][a-z0-9]{3}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-MAX_TEXT_LENGTH = 255
-"""The longest name and e-mail address that the student-card documents may hold."""
+_EMAIL = re.compile(r"(?!.{256})[^@\s]+@[^@\s]+")
 _HOST_AND_PATH = re.compile(r"(//)?[\w-]+(\.[\w-]+)+\.?(:[0-9]{1,5})?([/?#]\S*)?")
 _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
 
@@ -209,20 +207,8 @@ def url(default_scheme: str = "") -> Convert:
 def email(value: Any) -> str:
     """Return an e-mail address. The record does without a text that is none."""
     text = read_text(value)
-    if len(text) > MAX_TEXT_LENGTH or not _EMAIL.fullmatch(text):
+    if not _EMAIL.fullmatch(text):
         raise CastError("email_invalid", "an address such as name@office.example", leave_out=True)
-    return text
-
-
-def short_text(value: Any) -> str:
-    """Return a text of at most :data:`MAX_TEXT_LENGTH` characters.
-
-    The record does without a longer one.
-    """
-    text = read_text(value)
-    if len(text) > MAX_TEXT_LENGTH:
-        expected = f"at most {MAX_TEXT_LENGTH} characters"
-        raise CastError("text_too_long", expected, leave_out=True)
     return text
 
 
@@ -344,7 +330,6 @@ def named_cast(name: str, zone: str) -> Convert:
         "duration": duration_in_months,
         "base64": decode_base64_text,
         "email": email,
-        "short_text": short_text,
         "isced_f": isced_f,
         "url": url(),
     }.get(name)
