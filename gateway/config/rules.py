@@ -65,7 +65,7 @@ _PERIOD_PLACEHOLDERS = re.compile(r"\{([^{}]*)\}")
 
 
 class Period(ConfigModel):
-    """The month and the day that each code of a period stands for. All other keys are codes."""
+    """The month and the day of each code of a period. All other keys are codes."""
 
     form: Words = Field(
         ("{year}{suffix}",),
