@@ -162,6 +162,7 @@ def _stream(
             "records_known": reported.records_known,
             "values_skipped": reported.values_skipped,
             "loop_values": reported.loop_values,
+            "records_skipped": reported.records_skipped,
             "backfill": None
             if reported.backfill is None
             else {
@@ -273,7 +274,7 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
 
 def _remarks(one: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that explain the state of one stream."""
-    from gateway.messages.status import skipped_values_text
+    from gateway.messages.status import skipped_records_text, skipped_values_text
 
     if one["reason"]:
         yield f"{one['state']}: {one['reason']}"
@@ -285,6 +286,8 @@ def _remarks(one: dict[str, Any]) -> Iterator[str]:
         )
     if one.get("values_skipped"):
         yield skipped_values_text(one["values_skipped"], one["loop_values"])
+    if one.get("records_skipped"):
+        yield skipped_records_text(one["records_skipped"])
     for code, number in one["issues"].items():
         yield f"{SHOWN_ISSUES[code]}: {number:,}; the issue is {code}"
 

@@ -58,6 +58,8 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     """The values of the stream's loops that the last poll skipped: their number by reason."""
     loop_values: int = 0
     """The number of values of the stream's loops in the last poll."""
+    records_skipped: dict[str, int] = {}
+    """The listed records that the last poll could not request alone: their number by reason."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
@@ -107,6 +109,13 @@ def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:
 def encode_worker_gone(worker: str) -> OutgoingRecord:
     """Return the tombstone that a worker writes when it stops normally."""
     return OutgoingRecord(STATUS.name, (WORKER_KEY_PREFIX + worker).encode(), None, [], 0)
+
+
+def skipped_records_text(skipped: Mapping[str, int]) -> str:
+    """Return one line about the listed records whose own requests were refused."""
+    number = sum(skipped.values())
+    records = "1 listed record" if number == 1 else f"{number:,} listed records"
+    return f"{records} skipped, the published versions stay: {', '.join(sorted(skipped))}"
 
 
 def skipped_values_text(skipped: Mapping[str, int], values: int) -> str:

@@ -55,6 +55,7 @@ class PushStream:
     skipped_values: Mapping[str, int] = MappingProxyType({})
     """Always empty, because a push registry has no loops."""
     loop_values = 0
+    skipped_records: Mapping[str, int] = MappingProxyType({})
 
     def __init__(
         self,

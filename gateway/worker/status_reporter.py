@@ -86,6 +86,7 @@ class StatusReporter:
                 records_known=known,
                 values_skipped=dict(stream.skipped_values),
                 loop_values=stream.loop_values,
+                records_skipped=dict(stream.skipped_records),
             )
         yield from self._streams_that_cannot_start(now)
         yield WorkerStatus(

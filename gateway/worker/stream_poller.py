@@ -56,6 +56,7 @@ class StreamPoller:
         self.has_succeeded = False
         """Whether a poll has succeeded since this worker acquired the stream."""
         self.skipped_values: dict[str, int] = {}
+        self.skipped_records: dict[str, int] = {}
         """The number of loop values that the last successful poll skipped, by reason."""
         self.loop_values = 0
         """The number of loop values in the last successful poll."""
@@ -202,6 +203,7 @@ class StreamPoller:
                 self._failure_streak.poll_succeeded()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
             self._record_skipped_values(result)
+            self.skipped_records = dict(result.skipped_records)
             if result.received:
                 log.info(
                     "polled",
