@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import StreamHalted
+from gateway.harmonise.mapping.achievement import NOT_ACHIEVED
 from gateway.observability import metrics
 from gateway.records import RawRecord, Rejected, Withheld
 
@@ -77,7 +78,8 @@ async def preview_page(entries: Iterable[RawEntry], preview: PreviewRecord) -> P
     """Return whether a page counts as accepted, without writing it.
 
     The preview stops as soon as enough records are accepted. Deletions and withheld records
-    do not count.
+    do not count. A known record that is no longer an award counts as rejected, because its
+    document is withdrawn. A renamed field could otherwise withdraw every award.
     """
     raws = [entry.raw for entry in entries if entry.raw.body is not None]
     needed, accepted = len(raws) // ACCEPTED_SHARE_DIVISOR + 1, 0
@@ -86,6 +88,9 @@ async def preview_page(entries: Iterable[RawEntry], preview: PreviewRecord) -> P
         outcome = preview(raw)
         if isinstance(outcome, Rejected):
             reasons[f"{outcome.reason} in {outcome.field or 'the whole record'}"] += 1
+        elif isinstance(outcome, Withheld) and outcome.reason == NOT_ACHIEVED:
+            if raw.written_before:
+                reasons[f"{NOT_ACHIEVED} in achieved"] += 1
         elif not isinstance(outcome, Withheld):
             accepted += 1
             if accepted >= needed:
