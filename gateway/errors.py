@@ -116,14 +116,18 @@ class StreamError(GatewayError):
 class RetryLater(StreamError):
     """A transient failure. The gateway tries again later.
 
-    ``retry_after`` is the delay in seconds, or ``None`` for the usual backoff.
+    ``retry_after`` is the delay in seconds, or ``None`` for the usual backoff. ``cause`` is the
+    reason of the failure because of which no request was sent, if there was one.
     """
 
     exit_code = 4
 
-    def __init__(self, reason: str, message: str, after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, after: float | None = None, *, cause: str = ""
+    ) -> None:
         super().__init__(reason, message)
         self.retry_after = after
+        self.cause = cause
 
 
 class StreamHalted(StreamError):

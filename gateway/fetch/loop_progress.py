@@ -146,7 +146,8 @@ class LoopProgress:
             or self.failures_in_a_row > MAX_FAILURES_IN_A_ROW
         ):
             raise error
-        self.skipped[error.reason] += len(identities)
+        cause = error.cause if isinstance(error, RetryLater) else ""
+        self.skipped[cause or error.reason] += len(identities)
 
     def finish(self, error: RetryLater | StreamHalted | None) -> None:
         """Raise the last error if no value of this poll could be read."""

@@ -79,6 +79,7 @@ class CircuitBreaker:
                 f"{self._subject} is not called for {after:.0f} s after repeated failures; "
                 f"the last was {self._why}",
                 after=after,
+                cause=self._why,
             )
         self._probing = True
         self._on_change()
