@@ -113,11 +113,14 @@ class DecodeChain:
             while position < len(steps) and _takes_pattern(step, patterns, steps[position]):
                 patterns.append(cast("str", steps[position]))
                 position += 1
-            sources = [
-                result
-                for source in sources
-                for result in self._step(step, patterns, source, reading)
-            ]
+            results = [list(self._step(step, patterns, source, reading)) for source in sources]
+            if any(results) and not all(results):
+                raise RetryLater(
+                    "DECODE_EMPTY",
+                    f"{self.where}: the decode step `{step}` finds nothing in one of "
+                    f"{len(sources)} documents; compare the reply with the connector file",
+                )
+            sources = [result for group in results for result in group]
         reading.documents = [self._final_document(source, reading) for source in sources]
         return reading
 

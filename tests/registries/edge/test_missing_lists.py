@@ -341,6 +341,17 @@ def test_each_file_of_an_archive_has_its_list(
     assert outcome(read(tmp_path, content, "items", more, media_type="application/zip")) == expected
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [("<r><data>[]</data></r>", "records"), ("<r><error/></r>", "DECODE_EMPTY")],
+)
+def test_document_inside_each_file_is_needed(tmp_path: Path, second: str, expected: str) -> None:
+    content = archive(a_xml='<r><data>[{"id": "1"}]</data></r>', b_xml=second)
+    more = 'decode: [zip, "*.xml", xml, "/r/data/text()", json]\n'
+    result = read(tmp_path, content, "[]", more, media_type="application/zip")
+    assert outcome(result) == expected
+
+
 @pytest.mark.parametrize("steps", ["[gzip, json]", "[base64, json]", "[base64, gzip, json]"])
 def test_nothing_in_a_container_is_no_list(tmp_path: Path, steps: str) -> None:
     content = gzip.compress(b"") if steps.startswith("[gzip") else b""
