@@ -116,7 +116,7 @@ def replay(
     Run it after you have corrected a mapping table or a connector. The gateway publishes the
     accepted records and withdraws their rejections.
     """
-    from gateway.cli.runtime import load_settings
+    from gateway.cli.runtime import load_settings, load_valid_connectors
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
@@ -126,7 +126,7 @@ def replay(
             "`gateway rejections list` shows the current rejections"
         )
     settings = load_settings()
-    config = load_config(settings, [connector] if connector else None)
+    config = load_config(settings, [connector]) if connector else load_valid_connectors(settings)
     rejections = _read_rejections(connector, reason)
     rows = _dry_run(settings, config, rejections) if dry_run else _group_by_reason(rejections)
     if not dry_run:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.pipeline.loaded_config import LoadedConfig
 
 T = TypeVar("T")
 
@@ -25,6 +29,19 @@ def load_settings() -> Settings:
     if not settings.kafka_bootstrap and (broker := kafka.status(settings.data_dir / "kafka")):
         settings = settings.model_copy(update={"kafka_bootstrap": broker.bootstrap})
     return settings
+
+
+def load_valid_connectors(settings: Settings) -> LoadedConfig:
+    """Load every connector whose file is valid, and print one line for each of the others.
+
+    Raises :class:`~gateway.errors.ConfigError` if no file is valid.
+    """
+    from gateway.pipeline.loaded_config import load_config
+
+    config = load_config(settings, leave_out_invalid=True)
+    for name, findings in config.not_loaded.items():
+        print(f"{name} is left out: {findings[0]}", file=sys.stderr)
+    return config
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:

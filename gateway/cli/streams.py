@@ -178,15 +178,14 @@ def renormalise(
 
     Publishes only the differences, marked as corrections.
     """
-    from gateway.cli.runtime import load_settings
+    from gateway.cli.runtime import load_settings, load_valid_connectors
     from gateway.kafka.send import send_command
-    from gateway.pipeline.loaded_config import load_config
 
     if dry_run:
         print_changes(country)
         return
     settings = load_settings()
-    for name in select_connectors(load_config(settings), country):
+    for name in select_connectors(load_valid_connectors(settings), country):
         command = commands.Renormalise(connector=name, id=uuid.uuid4().hex)
         asyncio.run(send_command(settings, name, commands.encode(command)))
         print(
@@ -200,14 +199,13 @@ def print_changes(country: str) -> int:
 
     Return their number.
     """
-    from gateway.cli.runtime import load_settings
+    from gateway.cli.runtime import load_settings, load_valid_connectors
     from gateway.operations.renormalise import find_changes
-    from gateway.pipeline.loaded_config import load_config
     from gateway.pipeline.provider_cache import ProviderCache
     from gateway.pipeline.record_processor import build_record_processor
 
     settings = load_settings()
-    config = load_config(settings)
+    config = load_valid_connectors(settings)
     names = select_connectors(config, country)
     processor = build_record_processor(settings, config.harmonisers.get)
     asyncio.run(ProviderCache(settings, tuple(config.harmonisers.values())).load())
