@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -41,7 +41,7 @@ class RestartWindow(Exception):
 class PageRequester:
     """A sender of the requests for the pages of one stream, with the values of their placeholders.
 
-    ``feed`` is the newest position of a change feed.
+    ``feed`` is the newest position of a change feed. ``warned`` are the warnings of this poll.
     """
 
     stream: Stream
@@ -49,6 +49,7 @@ class PageRequester:
     runner: RequestRunner
     client: RegistryClient
     feed: str = ""
+    warned: set[str] = field(default_factory=set)
 
     async def ask(
         self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
@@ -62,7 +63,7 @@ class PageRequester:
         except StreamHalted as error:
             if not ask.is_end(error):
                 raise
-            proved = end_is_proved(ask, self.runner.log_prefix)
+            proved = self.end_is_proved(ask)
             return RequestResult("empty", DecodedReply([]), ask.url or "", proves_empty=proved)
         if answered.outcome == "empty":
             self._check_end(ask, answered)
@@ -86,14 +87,33 @@ class PageRequester:
             answered.links,
         )
         if sign is not None:
-            log.warning(
+            self._warn_once(
                 "list is one page of several",
-                stream=self.runner.log_prefix,
                 sign=sign,
                 advice="the gateway reads this page and deletes no missing records; "
                 "write paging next to request, or paging: none if the reply is complete",
             )
         return sign is not None
+
+    def end_is_proved(self, ask: paging.PageRequest) -> bool:
+        """Return whether a refused page proves the end of the list, and log an end without proof.
+
+        The connector declares the refusal, or the total is reached.
+        """
+        if ask.if_refused == "end":
+            return True
+        self._warn_once(
+            "page after the last refused",
+            advice="the gateway deletes no missing records after it; "
+            "if a refusal is the end of the list, write after_last: refused in paging",
+        )
+        return False
+
+    def _warn_once(self, event: str, **facts: str) -> None:
+        """Log a warning once in a poll, because a loop can repeat it for each value."""
+        if event not in self.warned:
+            self.warned.add(event)
+            log.warning(event, stream=self.runner.log_prefix, **facts)
 
     def _check_end(self, ask: paging.PageRequest, answered: RequestResult) -> None:
         """Check whether a reply without a document may end the list.
@@ -178,22 +198,6 @@ class PageRequester:
             step == "csv" or getattr(step, "csv", None) is not None for step in self.stream.decode
         )
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
-
-
-def end_is_proved(ask: paging.PageRequest, where: str) -> bool:
-    """Return whether a refused page proves the end of the list, and log an end without proof.
-
-    The connector declares the refusal, or the total is reached.
-    """
-    if ask.if_refused == "end":
-        return True
-    log.warning(
-        "page after a short page refused",
-        stream=where,
-        advice="the gateway deletes no missing records after it; "
-        "if it is the end of the list, write after_last: refused in paging",
-    )
-    return False
 
 
 def next_page_request(

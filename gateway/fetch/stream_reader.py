@@ -34,7 +34,6 @@ from gateway.fetch.page_requester import (
     HalveWindow,
     PageRequester,
     RestartWindow,
-    end_is_proved,
     next_page_request,
 )
 from gateway.fetch.pager_factory import streaming_record_path
@@ -337,7 +336,7 @@ class _StreamReader:
         except StreamHalted as error:
             if not ask.is_end(error):
                 raise
-            self._proved_empty &= end_is_proved(ask, self._where)
+            self._proved_empty &= self._requester.end_is_proved(ask)
             return []
         self._proved_empty &= not self._requester.says_more(answered, items)
         return items

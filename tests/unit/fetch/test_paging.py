@@ -307,3 +307,18 @@ def test_part_of_a_link_is_kept(keep, target, expected):
     pager = paging.LinkHeader(keep=keep)
     asks, _ = walk(pager, [seen(links=(f'<{target}>; rel="next"',))])
     assert asks[1].url == expected
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(0, 12), st.booleans())
+def test_pages_of_any_size_are_read_to_the_end_also_after_a_restart(sizes, stop, by_number):
+    """Neither a size below the requested one nor a restart loses a page."""
+    pager = paging.PageNumber(size=9) if by_number else paging.Offset(9)
+    served = [seen(count=size) for size in sizes]
+    asks, ended = walk(pager, [*served, seen(count=0)])
+    assert ended
+    assert len(asks) == len(sizes) + 1
+    at = min(stop, len(sizes))
+    rest, ended = walk(pager, [*served[at:], seen(count=0)], asks[at].state)
+    assert ended
+    assert [ask.variables for ask in rest] == [ask.variables for ask in asks[at:]]
+    assert [ask.if_refused for ask in rest] == [ask.if_refused for ask in asks[at:]]
