@@ -31,7 +31,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 _LEAP_SECOND_MINUTES = {"29", "59"}
-_DATE_LENGTH = len("2026-02-28")
 _SECONDS_END = len("2026-02-28T12:00:00")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _WEEKDAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -93,12 +92,24 @@ class ChangeTimeReader:
         self.expression = rule.from_
         self._nulls = frozenset({"", *(text.strip() for text in null_values)})
         self._now = now
+        self._limit = EPOCH
         casts = rule.as_ or ()
+        self._reads_utc = not casts
         self._conversions = [read for cast in casts if (read := _text_conversion(cast))]
         self._read_time, self._expected = _time_conversion(casts[-1] if casts else None, zone)
 
     def read(self, text: str) -> ChangedAt:
         """Return the time that a text states, or the problem with it."""
+        if self._reads_utc and text[_SECONDS_END:] == "Z" and text[10:11] == "T":  # the usual form
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                pass  # the exact forms decide
+            else:
+                self.read_count += 1
+                if moment > self._limit and self._is_ahead(moment):
+                    return ChangedAt(moment, None, "in_future")
+                return ChangedAt(moment)
         if text in self._nulls:
             return NOT_STATED
         changed = self._read_converted(text) if self._conversions else self._read_time(text)
@@ -107,9 +118,16 @@ class ChangeTimeReader:
             self._shape = _shape(text)
             return NOT_READ
         self.read_count += 1
-        if changed.earliest is not None and changed.earliest > self._now() + FUTURE_TOLERANCE:
+        if changed.earliest is not None and self._is_ahead(changed.earliest):
             return changed._replace(problem="in_future")
         return changed
+
+    def _is_ahead(self, moment: datetime) -> bool:
+        """Return whether a time is in the future. The clock is read only if it may be."""
+        if moment <= self._limit:
+            return False
+        self._limit = self._now() + FUTURE_TOLERANCE
+        return moment > self._limit
 
     def _read_converted(self, text: str) -> ChangedAt | None:
         for convert in self._conversions:
@@ -234,12 +252,12 @@ def read_change_time(text: str, zone: tzinfo) -> ChangedAt | None:
 
     A local time is in ``zone``. A date without a time means the whole day.
     """
+    if text[4:5] == "-" and text[10:11] == "T":
+        try:
+            return _in_zone(datetime.fromisoformat(text), zone)
+        except ValueError:
+            pass  # the exact forms decide
     text = text.strip()
-    try:
-        if text[_SECONDS_END:] == "Z" and text[_DATE_LENGTH : _DATE_LENGTH + 1] == "T":
-            return ChangedAt(datetime.fromisoformat(text))
-    except ValueError:
-        pass  # the exact forms below decide
     if not text.isascii():
         return None
     for pattern, read in _FORMS:
