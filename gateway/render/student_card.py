@@ -182,8 +182,8 @@ def credential_pointer(
 ) -> bytes | Issue | None:
     """Return the pointer to the credential ``root`` as JSON.
 
-    A pointer needs the holder's consent, a valid ESI, an award date and an identifier of the
-    awarding body. Without consent, return ``None``. If one of the others is missing, return an
+    A pointer needs the holder's consent, a valid ESI, an award date, a kind and an identifier of
+    the awarding body. Without consent, return ``None``. If one of the others is missing, return an
     issue that names it.
     """
     if not record.holder_consent:
@@ -193,6 +193,8 @@ def credential_pointer(
         return _no_pointer("awarded_on", "a date of award")
     if isinstance(esi, Rejected):
         return _no_pointer("holder.esi", "a European Student Identifier")
+    if record.kind is None and not record.micro:
+        return _no_pointer("kind", "the kind of the credential")
     if awarding_body.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         expected = "a well-formed pic, deqar or schac of the awarding body"
         return _no_pointer("awarding_body.identifiers", expected)

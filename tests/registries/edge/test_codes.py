@@ -200,6 +200,19 @@ def test_credential_without_its_pointer_states_why(
     assert (b"European Student Identifier" in credential) == (body["esi"] == ESI)
 
 
+def test_pointer_assumes_no_kind() -> None:
+    rules = POINTED + "kind: {from: k, table: kinds}"
+    outcome = outcome_of(
+        rules, STUDENT | {"k": "X"}, tables="tables: {kinds: {map: {B: diploma}, unmapped: flag}}\n"
+    )
+    rendered = documents_of(outcome, raw_record(STUDENT))
+    values = {document.topic: document.value for document in rendered.documents}
+    assert values[POINTERS_TOPIC] is None
+    assert ("pointer_missing", "kind") in [
+        (issue.code, issue.field) for issue in rendered.provenance.issues
+    ]
+
+
 STUDENT_RULES = """\
 holder.esi: {from: esi, basis: "The student agreed"}
 holder.full_name: {from: full, basis: "The student agreed"}
