@@ -25,7 +25,8 @@ from gateway.config.connector import Connector
 from gateway.errors import UsageError
 from gateway.fetch import RecordPage, TimeWindow
 from gateway.observability import metrics
-from gateway.pipeline.deletion_guard import DeletionGuard, forget_withheld
+from gateway.pipeline.deletion_guard import DeletionGuard
+from gateway.pipeline.deletion_note import forget_withheld
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.poll import PollContext
 from gateway.pipeline.stream_state import StreamState

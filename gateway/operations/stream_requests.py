@@ -19,11 +19,7 @@ from gateway.messages.notification import NotificationKind
 from gateway.operations import replay
 from gateway.operations.notifier import Notifier
 from gateway.operations.renormalise import renormalise
-from gateway.pipeline.deletion_guard import (
-    accept_deletions,
-    forget_withheld,
-    withheld_deletions,
-)
+from gateway.pipeline.deletion_note import accept_deletions, forget_withheld, withheld_deletions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import allow_rejections
 from gateway.pipeline.stream_state import StreamState

@@ -27,7 +27,8 @@ from gateway.fetch.change_times import FUTURE_TOLERANCE, before_clock_change, ti
 from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.registry_client import RegistryClient
 from gateway.observability import metrics
-from gateway.pipeline.deletion_guard import DeletionGuard, set_withheld_metric
+from gateway.pipeline.deletion_guard import DeletionGuard
+from gateway.pipeline.deletion_note import set_withheld_metric
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.loop_positions import changed_notes, load_positions
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page

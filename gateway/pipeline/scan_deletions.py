@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
-from gateway.pipeline.deletion_guard import DeletionGuard, DeletionNote, encode_note, is_live
+from gateway.pipeline.deletion_guard import DeletionGuard, is_live
+from gateway.pipeline.deletion_note import DeletionNote, encode_note
 from gateway.pipeline.stream_state import NO_LOOP, RawEntry, StreamState
 from gateway.records import RawRecord
 

@@ -22,12 +22,8 @@ from gateway.observability import metrics, tracing
 from gateway.operations import stream_requests
 from gateway.operations.notifier import Notifier
 from gateway.operations.stream_requests import StreamRequests
-from gateway.pipeline.deletion_guard import (
-    DeletionGuard,
-    forget_withheld,
-    set_withheld_metric,
-    withheld_text,
-)
+from gateway.pipeline.deletion_guard import DeletionGuard
+from gateway.pipeline.deletion_note import forget_withheld, set_withheld_metric, withheld_text
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState

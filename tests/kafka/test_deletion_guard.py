@@ -25,9 +25,9 @@ from gateway.messages.topics import RAW
 from gateway.observability import metrics
 from gateway.operations import backfill
 from gateway.operations.stream_requests import StreamRequests
-from gateway.pipeline.deletion_guard import (
+from gateway.pipeline.deletion_guard import MAX_NOTED_IDS
+from gateway.pipeline.deletion_note import (
     KEY_BYTES,
-    MAX_NOTED_IDS,
     NOTE_NAME,
     DeletionNote,
     encode_note,

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import StreamError, StreamHalted
 from gateway.pipeline import deletion_guard
-from gateway.pipeline.deletion_guard import accept_deletions, read_note, withheld_deletions
+from gateway.pipeline.deletion_note import accept_deletions, read_note, withheld_deletions
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
 
