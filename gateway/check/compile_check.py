@@ -77,6 +77,8 @@ def _record_expressions(
             listed,
             text,
         )
+    if stream.list_:
+        yield ("list",), listed, stream.list_
     for name, text in stream.keep.items():
         yield ("keep", name), listed, text
     for index, text in enumerate(stream.id):

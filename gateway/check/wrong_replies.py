@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.check.compile_check import listing_payload_format
 from gateway.config.connection import ReplyRule
 from gateway.config.connector import Connector, Push, Soap, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
@@ -76,7 +77,7 @@ def _list_places(
     connector: Connector, document: YamlDocument, name: str, stream: Stream
 ) -> Iterator[Finding]:
     """Yield a finding for an XPath of records that does not name the element around them."""
-    if stream.list_ is not None or _reply_format(connector, stream) != "xml":
+    if stream.list_ is not None or listing_payload_format(connector, stream) != "xml":
         return
     steps = (stream.records,) if isinstance(stream.records, str) else stream.records
     if steps[0].strip() in {".", "/*"} or "$" in steps[0]:
@@ -97,8 +98,3 @@ def _list_places(
         'that is in every reply and holds the records: list: "//r:records"',
         key=False,
     )
-
-
-def _reply_format(connector: Connector, stream: Stream) -> str:
-    """Return the format of the reply that ``records`` reads."""
-    return payload_format(connector, stream.model_copy(update={"expand": None}))

@@ -13,7 +13,11 @@ from functools import lru_cache
 from typing import Any, Never
 
 from gateway.config.connector import Stream
-from gateway.config.expressions.compiler import EvaluationError, text_of
+from gateway.config.expressions.compiler import (
+    EvaluationError,
+    compile_expression,
+    text_of,
+)
 from gateway.config.expressions.json_list_place import (
     Gap,
     JsonListPlace,
@@ -23,13 +27,14 @@ from gateway.config.expressions.json_paths import parse_json_path
 from gateway.config.expressions.xml_list_place import XmlListPlace, compile_xml_place
 from gateway.errors import StreamHalted
 from gateway.fetch.decode.formats import DecodedDocument
+from gateway.fetch.fault_text import fault_text_in, quote_fault_text
 
 REASON = "LIST_MISSING"
 Evaluate = Callable[[str, str, Any, Mapping[str, Any]], list[Any]]
 HasId = Callable[[Any], bool]
 _COMPUTED = re.compile(r"\(|\|\|")
 _NAME = re.compile(r"[^\W\d][\w.-]*")
-_HOLDERS = ("an object", "an empty", "an element", "a document", "a row")
+_HOLDERS = ("an object", "an empty", "a document", "a row")
 _ADVICE = (
     "If the registry changed, correct `records`. If this is how an empty list looks, "
     "name the place that is always there under `list`, or add a `replies` rule with `then: empty`"
@@ -55,7 +60,8 @@ class StreamList:
         total = (numbered and numbered.total) or (offset and offset.total)
         # A computed total, such as count(//record), is 0 in every reply without records.
         self._total = total if total and not _COMPUTED.search(total) else None
-        self._columns = _columns_of_stream(stream)
+        self._stream = stream
+        self._columns: tuple[str, ...] | None = None
 
     def select(
         self, number: int, kind: str, node: Any, context: Mapping[str, Any], has_id: HasId
@@ -82,7 +88,7 @@ class StreamList:
         except Gap as gap:
             if self._total_is_zero(kind, node):
                 return []
-            refuse(gap, step, self._where, _ADVICE)
+            refuse(gap, step, self._where, node, _ADVICE)
 
     def _select_declared(
         self, place: JsonListPlace, kind: str, step: str, node: Any, has_id: HasId
@@ -102,13 +108,16 @@ class StreamList:
         kind, root = document.kind, document.root
         try:
             if kind == "csv":
+                if self._columns is None:
+                    self._columns = _columns_of_stream(self._stream)
                 _check_table(document, self._columns)
             elif self._list is not None and kind != "xml":
                 json_place(self._list).require_container(root)
             elif is_empty and kind == "xml" and not self._total_is_zero(kind, root):
                 self._check_empty_xml(root, has_id)
         except Gap as gap:
-            refuse(gap, self._list or self.steps[0], self._where, self._advice(kind))
+            words = document.root if kind != "csv" else None
+            refuse(gap, self._list or self.steps[0], self._where, words, self._advice(kind))
 
     def _check_empty_xml(self, root: Any, has_id: HasId) -> None:
         if self._list is not None:
@@ -139,7 +148,7 @@ class StreamList:
     def refuse_single(self) -> Never:
         """Raise ``LIST_MISSING`` for a document that would be one record but has no id."""
         gap = Gap("", "an element without the record's id", expected="one record")
-        refuse(gap, self.steps[0], self._where, _ADVICE)
+        refuse(gap, self.steps[0], self._where, None, _ADVICE)
 
     def _total_is_zero(self, kind: str, root: Any) -> bool:
         """Return whether the reply itself says that it has no records."""
@@ -180,8 +189,13 @@ def _columns_of_stream(stream: Stream) -> tuple[str, ...]:
     """Return the columns that a table must have: those of the stream's own expressions."""
     texts = (*stream.id, stream.version, stream.changed_at, stream.kind)
     texts += (stream.deleted.path if stream.deleted else None,)
-    paths = [parse_json_path(text) for text in texts if text and "$" not in text]
-    return tuple(path[0] for path in paths if path and len(path) == 1 and isinstance(path[0], str))
+    columns: dict[str, None] = {}
+    for text in texts:
+        if text and "$" not in text:
+            expression = compile_expression("csv", text)
+            if expression.is_direct_path:
+                columns |= dict.fromkeys(expression.first_names)
+    return tuple(columns)
 
 
 def _check_table(document: DecodedDocument, needed: Sequence[str]) -> None:
@@ -218,14 +232,19 @@ def require_list(
         else:
             json_place(expression).require(root)
     except Gap as gap:
-        refuse(gap, expression, where)
+        refuse(gap, expression, where, root)
 
 
-def refuse(gap: Gap, expression: str, where: str, advice: str = "") -> Never:
-    """Raise ``LIST_MISSING`` with a text that says where the reply differs from the expression."""
+def refuse(gap: Gap, expression: str, where: str, reply: Any, advice: str = "") -> Never:
+    """Raise ``LIST_MISSING`` with a text that says where the reply differs from the expression.
+
+    ``reply`` is the document; the text quotes how it explains an error.
+    """
+    words = quote_fault_text(fault_text_in(reply))
+    found = describe(gap) + words
     raise StreamHalted(
         REASON,
-        f"{where}: the reply has no list where `{expression}` looks for it: {describe(gap)}. "
+        f"{where}: the reply has no list where `{expression}` looks for it: {found}. "
         f"This is not an empty list, so the gateway reads nothing from the reply. "
         + (advice or "Compare the reply with the connector file"),
     ) from None
@@ -234,10 +253,11 @@ def refuse(gap: Gap, expression: str, where: str, advice: str = "") -> Never:
 def describe(gap: Gap) -> str:
     """Return what was found in place of a list, without a value of the reply."""
     place = f"`{gap.place}`" if gap.place else "the reply"
+    missing = gap.missing if gap.missing.startswith("`") else f"`{gap.missing}`"
     if gap.missing and gap.found.startswith(_HOLDERS):
-        return f"{place} is {gap.found} without `{gap.missing}`"
+        return f"{place} is {gap.found} without {missing}"
     if gap.missing:
-        return f"{place} is {gap.found}, and the gateway expected `{gap.missing}` in it"
+        return f"{place} is {gap.found}, and the gateway expected {missing} in it"
     return f"{place} is {gap.found}, and the gateway expected {gap.expected}"
 
 

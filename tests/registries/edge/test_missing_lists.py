@@ -309,6 +309,15 @@ def test_table_is_told_from_another_file(tmp_path: Path, body: str, expected: st
     assert outcome(result) == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"), [("Course code;Title", "empty"), ("Course;Title", "LIST_MISSING")]
+)
+def test_column_with_a_space_is_needed_too(tmp_path: Path, header: str, expected: str) -> None:
+    text = 'request: {get: /a}\nrecords: "@"\nid: Course code\ndecode: [{csv: {separator: ";"}}]\n'
+    sent = Sent(f"{header}\n".encode(), "text/csv")
+    assert outcome(poll(tmp_path, sent, text)[0]) == expected
+
+
 def test_text_without_cells_is_no_table(tmp_path: Path) -> None:
     more = "decode: [{csv: {header: [id, name]}}]\n"
     result = read(tmp_path, "Service out of order", "@", more, media_type="text/csv")

@@ -53,6 +53,8 @@ MISTAKES = [
     ("wsdl: good.wsdl", "wsdl: god.wsdl", "missing-file", "next to this file"),
     ("connector: good", "connector: &name good", "anchor", "remove it"),
     ("owner: {name: Tests, contact: tests@example.org}\n", "", "missing-key", "add it"),
+    ('    list: "//t:r"\n    records: "//t:award"', '    list: "//q:r"\n    records: "//t:award"',
+     "undefined-prefix", "add it under namespaces"),
     ("  errors: by_status\n", "", "errors-missing", "errors: by_status"),
     ('    list: "//t:r"\n    records: "//t:award"', '    records: "//t:award"', "list-missing", "list: "),
     ("language: 1", "language: 2", "unknown-word", "expected 1"),
