@@ -13,7 +13,7 @@ import structlog
 
 from gateway.config.connector import Stream
 from gateway.config.requests import Cursor
-from gateway.errors import RetryLater, StreamHalted
+from gateway.errors import RetryLater, StreamError
 from gateway.fetch import paging
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.export import run_export
@@ -60,10 +60,10 @@ class PageRequester:
         """
         try:
             answered = await self._send(ask, turn, window)
-        except StreamHalted as error:
-            if not ask.is_end(error):
+        except StreamError as error:
+            if not ask.is_end(error) and not self._fails_after_short_page(ask, error):
                 raise
-            proved = self.end_is_proved(ask)
+            proved = self.end_is_proved(ask) and ask.is_end(error)
             return RequestResult("empty", DecodedReply([]), ask.url or "", proves_empty=proved)
         if answered.outcome == "empty":
             self._check_end(ask, answered)
@@ -94,6 +94,13 @@ class PageRequester:
                 "write paging next to request, or paging: none if the reply is complete",
             )
         return sign is not None
+
+    def _fails_after_short_page(self, ask: paging.PageRequest, error: StreamError) -> bool:
+        """Return whether the registry fails for the page after a page that was not full.
+
+        Some registries do so after the last page. A scan reads everything again, so it can end.
+        """
+        return self.cursor.scan and ask.if_refused != "error" and error.reason.startswith("HTTP_5")
 
     def end_is_proved(self, ask: paging.PageRequest) -> bool:
         """Return whether a refused page proves the end of the list, and log an end without proof.
@@ -199,45 +206,51 @@ class PageRequester:
         )
         return lambda root: "xml" if hasattr(root, "iterchildren") else "csv" if table else "json"
 
+    def next_page_request(
+        self,
+        steps: paging.PageSteps,
+        answered: RequestResult,
+        items: Sequence[SelectedNode],
+    ) -> paging.PageRequest | None:
+        """Return the request for the page after a reply, or ``None`` after the last page.
 
-def next_page_request(
-    steps: paging.PageSteps,
-    answered: RequestResult,
-    items: Sequence[SelectedNode],
-    records: str | Sequence[str] = (),
-) -> paging.PageRequest | None:
-    """Return the request for the page after a reply, or ``None`` after the last page.
+        A page whose records a filter in ``records`` leaves out is not an empty page.
+        """
+        documents, records = answered.reading.documents, self.stream.records
+        if not documents:
+            return None
 
-    A page whose records a filter in ``records`` leaves out is not an empty page.
-    """
-    documents = answered.reading.documents
-    if not documents:
-        return None
+        count = len(items) + streamed_count(answered)
+        if not count:
+            first = records if isinstance(records, str) else records[0]
+            count = sum(listed_length(document.root, first) for document in documents)
 
-    count = len(items) + streamed_count(answered)
-    if not count and records:
-        first = records if isinstance(records, str) else records[0]
-        count = sum(listed_length(document.root, first) for document in documents)
+        def content() -> str:
+            if not items and not streamed_count(answered):
+                return ""
+            state = hashlib.sha256()
+            for item in items:
+                state.update(RecordSelector.body(item))
+            for document in documents:
+                if document.streamed_records is not None:
+                    state.update(document.streamed_records.digest().encode())
+            return state.hexdigest()
 
-    def content() -> str:
-        if not items and not streamed_count(answered):
-            return ""
-        state = hashlib.sha256()
-        for item in items:
-            state.update(RecordSelector.body(item))
-        for document in documents:
-            if document.streamed_records is not None:
-                state.update(document.streamed_records.digest().encode())
-        return state.hexdigest()
-
-    seen = paging.PageReply(
-        documents[0].root,
-        answered.url,
-        count,
-        content,
-        answered.links,
-    )
-    try:
-        return steps.send(seen)
-    except StopIteration:
-        return None
+        seen = paging.PageReply(
+            documents[0].root,
+            answered.url,
+            count,
+            content,
+            answered.links,
+        )
+        try:
+            return steps.send(seen)
+        except StopIteration as end:
+            if end.value is False:
+                answered.proves_empty = False
+                self._warn_once(
+                    "first page served again",
+                    advice="the gateway deletes no missing records; "
+                    "write paging: none if the list has one page, or after_last: repeated",
+                )
+            return None

@@ -129,7 +129,7 @@ class _ListReader:
         while ask is not None:
             try:
                 answered = await self._send(ask)
-            except StreamHalted as error:
+            except StreamError as error:
                 if not ask.is_end(error):
                     raise
                 self._require_declared_end(ask)
@@ -177,7 +177,13 @@ class _ListReader:
         try:
             self.total.add(seen)
             return steps.send(seen)
-        except StopIteration:
+        except StopIteration as end:
+            if end.value is False:
+                raise StreamHalted(
+                    "PAGE_REPEATED",
+                    f"{self.where}: the registry serves its first page again as the second one. "
+                    "If the list has one page, write `paging: none`",
+                ) from None
             return None
         except StreamError as error:
             raise self._with_place(error) from None

@@ -34,7 +34,6 @@ from gateway.fetch.page_requester import (
     HalveWindow,
     PageRequester,
     RestartWindow,
-    next_page_request,
 )
 from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
@@ -293,7 +292,9 @@ class _StreamReader:
             items = self._select_page(ask, answered, turn)
             before = self._requester.feed
             after = self._requester.feed = self._feed_position_after(items)
-            following = next_page_request(steps, answered, items, self._stream.records)
+            following = self._requester.next_page_request(steps, answered, items)
+            if following is None and not answered.proves_empty:
+                self._proved_empty = False
             if not ask.probe:
                 pages_with_records += bool(items) or streamed_count(answered) > 0
                 self._several_pages = self._several_pages or pages_with_records > 1

@@ -94,7 +94,9 @@ class PageNumber:
             )
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
-                return
+                return True
+            if _is_first_page_again(watch, seen, position, self.size):
+                return False
             _refuse_repetition(watch, seen, self.total, position, self.size)
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total or self.pages)
@@ -102,7 +104,7 @@ class PageNumber:
             position.received += seen.count
             is_first = page == self.start
             if self._has_ended(seen, page, position, is_first=is_first):
-                return
+                return True
             announces_more = self.pages is not None or (
                 self.more is not None and not position.more_is_unknown
             )
@@ -162,7 +164,9 @@ class Offset:
             )
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
-                return
+                return True
+            if _is_first_page_again(watch, seen, position, self.size):
+                return False
             _refuse_repetition(watch, seen, self.total, position, self.size)
             if not position.total_is_reached:
                 position.total = window_total(position.total, seen, self.total)
@@ -170,7 +174,7 @@ class Offset:
             offset += seen.count
             position.received += seen.count
             if _has_ended_by_count(seen, position, self.total):
-                return
+                return True
             position.pages += 1
             position.last_count = seen.count
 
@@ -190,6 +194,18 @@ def _has_ended_by_count(seen: PageReply, position: _Position, total: Expression 
         position.total_is_reached = True
         return position.received == expected
     return seen.count == 0
+
+
+def _is_first_page_again(
+    watch: LoopDetector, seen: PageReply, position: _Position, size: int | None
+) -> bool:
+    """Return whether a short first page comes again.
+
+    The registry serves all records whatever page is requested, or serves its last page again. It
+    could also serve a wrong page once, so this is no proof of the end.
+    """
+    was_short = size is not None and position.last_count < size
+    return position.pages == 1 and was_short and not position.total and watch.is_repeated(seen)
 
 
 def _refuse_repetition(

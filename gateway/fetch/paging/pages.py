@@ -15,7 +15,7 @@ Expression = Callable[[Any], list[Any]]
 """A compiled expression that takes a document's root and returns the values."""
 
 NO_SUCH_PAGE = frozenset(
-    {"HTTP_400", "HTTP_404", "HTTP_416", "HTTP_422", "LIST_MISSING", "SOAP_FAULT"}
+    {"HTTP_400", "HTTP_404", "HTTP_416", "HTTP_422", "LIST_MISSING", "SOAP_FAULT", "EMPTY_BODY"}
 )
 """The reasons for which a registry's answer refuses a page after the last one."""
 
@@ -58,7 +58,8 @@ class PageReply:
         return self.content() if self.count else ""
 
 
-PageSteps = Generator[PageRequest, PageReply, None]
+PageSteps = Generator[PageRequest, PageReply, Any]
+"""The pages of a list. The result is false when they end without a proof of the end."""
 Pager = Callable[[State | None], PageSteps]
 
 

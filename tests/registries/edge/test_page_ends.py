@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import StreamError
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
+from tests.support.raw_http_server import reply
 
 SCAN = "cursor: scan"
 BY_PAGE = 'page: "{page}", size: "{size}"'
@@ -248,3 +249,44 @@ def test_list_that_says_it_has_more_deletes_nothing_without_paging(facts: Any) -
     text = stream("", f"paging: none\n{SCAN}")
     poll_route(lambda *_: {"items": [item("a1")], **facts}, text, state)
     assert state.published == {"a1"}
+
+
+@pytest.mark.parametrize("query", [BY_PAGE, BY_OFFSET])
+def test_registry_that_ignores_the_page_is_read_and_deletes_nothing(query: str) -> None:
+    """It worked before the gateway confirmed the end of a list, so it must not stop now."""
+    paging = "{page_number: {size: 9}}" if query == BY_PAGE else "{offset: {size: 9}}"
+    records, state = [item("a1"), item("a2")], MemoryStreamState()
+    for _ in range(2):
+        assert isinstance(read(lambda *_: {"items": records}, query, paging, state), PollResult)
+        assert state.published == {"a1", "a2"}
+        del records[1:]
+
+
+@pytest.mark.parametrize("status", [500, 502, 204])
+def test_failure_after_a_short_page_ends_a_scan_without_deletions(status: int) -> None:
+    async def fail(_asked: Any, writer: Any) -> None:
+        reply(writer, b"", status)
+
+    records, state = [item("a1"), item("a2")], MemoryStreamState()
+    for _ in range(2):
+        result = read(
+            lambda _path, query: {"items": records} if query["page"] == "1" else fail,
+            BY_PAGE,
+            "{page_number: {size: 9}}",
+            state,
+        )
+        assert isinstance(result, PollResult)
+        assert state.published == {"a1", "a2"}
+        del records[1:]
+
+
+def test_failure_after_a_short_page_is_an_error_of_an_incremental_stream() -> None:
+    """Its cursor would move past the records of the page that failed."""
+    text = stream(BY_PAGE, "paging: {page_number: {size: 9}}\ncursor: {field: changed_at}")
+    error = poll_route(
+        lambda _path, query: {"items": [item("a1")]} if query["page"] == "1" else (500, {}),
+        text,
+        MemoryStreamState(),
+    )
+    assert isinstance(error, StreamError)
+    assert error.reason == "HTTP_500"
