@@ -42,9 +42,7 @@ def findings(
                     )
 
 
-def _problems(
-    rows: Mapping[str, Any], target: TargetField, zone: str
-) -> Iterator[tuple[str, str]]:
+def _problems(rows: Mapping[str, Any], target: TargetField, zone: str) -> Iterator[tuple[str, str]]:
     convert = target_converter(target, zone)
     for code, value in rows.items():
         if value is None:
