@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from gateway.config.deletions import DeletionLimit
+from gateway.config.expressions.conditions import compile_record_condition
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import paging, request_runner, xml_parser
+from gateway.fetch import paging, record_selector, request_runner, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, tls, transport
@@ -338,6 +339,20 @@ def refusals_prove_emptiness(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(request_runner, "FIRST_ERROR_STATUS", 1000)
 
 
+def renamed_state(_: pytest.MonkeyPatch) -> bool:
+    """23e: a registry that renames the state of its records has deleted none of them."""
+    kept = MemoryStreamState()
+    text = stream("", "cursor: scan\ndeleted: {path: status, not: active}")
+    for name in ("status", "state"):
+        shown = [item(number, **{name: "active"}) for number in range(3)]
+        poll_route(lambda *_, items=shown: {"items": items}, text, kept)
+    return len(kept.published) == 3
+
+
+def absent_state_deletes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(record_selector, "compile_deletion_condition", compile_record_condition)
+
+
 def shifted_pages(_: pytest.MonkeyPatch) -> bool:
     """28a: a record that moves to a page that was read is not deleted by the scan that misses it."""
     kept, missed = MemoryStreamState(), [False]
@@ -373,6 +388,7 @@ ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]
     "23b marks are not counted": (flipped_flag, marks_are_not_counted),
     "23c new records count as known": (new_ids, counts_new_records),
     "23d a refusal proves an empty list": (not_found, refusals_prove_emptiness),
+    "23e an absent state deletes": (renamed_state, absent_state_deletes),
     "27 deduplication in memory": (served_twice, memory_dedupe),
     "28 no overlap": (moving_record, no_overlap),
     "28a deleted at the first look": (shifted_pages, one_look),
