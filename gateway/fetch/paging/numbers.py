@@ -139,7 +139,7 @@ class PageNumber:
                 if ended:
                     _require_total(self.total, position, seen)
                 return ended
-        return _has_ended_by_count(seen, position, self.total)
+        return _has_ended_by_count(seen, position, self.total, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +173,15 @@ class Offset:
             watch.after_reply(seen)
             offset += seen.count
             position.received += seen.count
-            if _has_ended_by_count(seen, position, self.total):
+            if _has_ended_by_count(seen, position, self.total, self.size):
                 return True
             position.pages += 1
             position.last_count = seen.count
 
 
-def _has_ended_by_count(seen: PageReply, position: _Position, total: Expression | None) -> bool:
+def _has_ended_by_count(
+    seen: PageReply, position: _Position, total: Expression | None, size: int | None
+) -> bool:
     """Return whether the record counts show that this is the last page.
 
     A total below the number of records does not count these records, so an empty page is then the
@@ -192,7 +194,9 @@ def _has_ended_by_count(seen: PageReply, position: _Position, total: Expression 
                 raise count_mismatch(expected, position.received)
             return False
         position.total_is_reached = True
-        return position.received == expected
+        # A total that equals one full page may count the records of this page alone.
+        is_full_page = not position.pages and size is not None and seen.count >= size
+        return position.received == expected and not (is_full_page and expected > 0)
     return seen.count == 0
 
 

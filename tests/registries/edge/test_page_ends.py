@@ -290,3 +290,13 @@ def test_failure_after_a_short_page_is_an_error_of_an_incremental_stream() -> No
     )
     assert isinstance(error, StreamError)
     assert error.reason == "HTTP_500"
+
+
+@pytest.mark.parametrize(("query", "paging"), [(BY_PAGE, "page_number"), (BY_OFFSET, "offset")])
+def test_count_of_one_page_is_not_taken_for_the_total(query: str, paging: str) -> None:
+    registry, state = Registry(7, [3]), MemoryStreamState()
+    registry.more = {"total": 3}
+    assert isinstance(
+        read(registry, query, f"{{{paging}: {{size: 3, total: total}}}}", state), PollResult
+    )
+    assert state.published == ids(7)
