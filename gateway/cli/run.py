@@ -75,6 +75,7 @@ def run(
     if processes == 1:
         tracing.start(settings)
     config = load_config(settings, names, leave_out_invalid=not names)
+    config.log_not_loaded()
     _check_prerequisites(
         settings,
         config if "poll" in wanted else None,

@@ -38,6 +38,12 @@ class LoadedConfig:
     not_loaded: FindingsByConnector = field(default_factory=dict)
     """The connectors whose file is not valid, by the name of the file."""
 
+    def log_not_loaded(self) -> None:
+        """Log each finding in a file that is not valid."""
+        for name, findings in self.not_loaded.items():
+            for finding in findings:
+                log.error("connector not loaded", connector=name, finding=str(finding))
+
 
 def connector_files(path: Path) -> list[Path]:
     """Return the connector files at ``path``: the file itself, or every ``*.yaml`` of a folder.

@@ -202,8 +202,6 @@ class Worker:
         """Report the connector files that were not valid when this worker started."""
         publish_config_errors(self.fleet.not_loaded, self.fleet.connectors)
         for name, findings in self.fleet.not_loaded.items():
-            for finding in findings:
-                log.error("connector not loaded", connector=name, finding=str(finding))
             self._notifier.notify(
                 "config_refused", name, text=str(findings[0]), reason=findings[0].code
             )

@@ -437,7 +437,9 @@ def timeout(desk: GatewayFolder) -> str:
 def two_of_one_name(desk: GatewayFolder) -> str:
     desk.write(GOOD, "other.yaml")
     desk.write(GOOD)
-    ended = desk.run()
+    desk.run()
+    desk.has("connector not loaded|other.yaml|test")
+    ended = desk.run("other", "test")
     desk.has("other.yaml|test")
     return ended
 

@@ -142,12 +142,12 @@ class GatewayFolder:
         assert "CANARY" not in done.err + done.out
         return done
 
-    def run(self) -> str:
-        """Start a worker on the folder.
+    def run(self, *names: str) -> str:
+        """Start a worker on the folder, or on the connectors with these names.
 
         Return its exit code and, for refused files, the codes of the findings.
         """
-        done = self.gateway("run")
+        done = self.gateway("run", *names)
         codes = {found["code"] for line in self.said if (found := _FINDING.fullmatch(line))}
         return f"exit {done.code}" + (
             f": {', '.join(sorted(codes))}" if codes and done.code == 3 else ""
