@@ -484,3 +484,9 @@ def test_problem_with_a_change_time_is_no_stream_error() -> None:
         poll_route(Registry(item(1, "nonsense")), stream("", "cursor: scan"), MemoryStreamState()),
         StreamError,
     )
+
+
+def test_check_notes_a_stream_whose_tests_show_no_change_time() -> None:
+    found = [one for one in findings_of("changed_at: modified") if "change-time-untested" in one]
+    assert len(found) == 1
+    assert "no test has a value at modified" in found[0]
