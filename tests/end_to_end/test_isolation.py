@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -125,28 +127,68 @@ def test_missing_secret_halts_its_connector_only(site: Site) -> None:
     until(lambda: states(site)["demo-soap"] == {"running"})
 
 
+class Registry:
+    """A registry that answers each path with one record, or with a status that a test sets."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, int] = {}
+        statuses = self.statuses
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status = next((code for word, code in statuses.items() if word in self.path), 200)
+                body = b'{"items": [{"id": "%s", "t": "T"}]}' % self.path.encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def connect(self, site: Site, query: str, rules: str) -> None:
+        """Write the connector ``hostile``, which reads this registry."""
+        text = HEAD.format(protocol="rest", url=self.url, block="", size="2MB")
+        text = text.replace("attempts: 1", "attempts: 4") + stream(query, f"every: 1s\n{rules}")
+        file_of(site, "hostile").write_text(text)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    found = Registry()
+    yield found
+    found.server.shutdown()
+
+
 @pytest.mark.parametrize("site", [20], indirect=True)
-def test_loop_values_that_are_refused_are_shown(site: Site) -> None:
-    refused = {"p2": 401}
+def test_institution_that_is_down_stops_no_other(site: Site, registry: Registry) -> None:
+    registry.statuses["uni-a"] = 503
+    addresses = (f'uni-{n}: {{url: {{production: "{registry.url}/uni-{n}"}}}}' for n in "ab")
+    registry.connect(
+        site, "", f"for_each: {{school: {{in: {{parties: {{{', '.join(addresses)}}}}}}}}}"
+    )
+    site.run("hostile")
+    until(lambda: "hostile: uni-a is not called for" in gateway(site, "status").stdout)
+    for _ in range(3):
+        found = {one["stream"]: one for one in answer(site, "status", "hostile")["streams"]}
+        assert found["awards@uni-a"]["state"] == "retrying"
+        assert found["awards@uni-b"]["state"] == "running"
+        assert found["awards@uni-b"]["last_success_seconds_ago"] < 15
+        time.sleep(2)
+    text = health(site, "/metrics")
+    assert 'gateway_breaker_state{connector="hostile",institution="uni-a"} 2.0' in text
+    assert 'gateway_breaker_state{connector="hostile",institution="uni-b"} 0.0' in text
+    assert "open: not called (uni-a)" in health(site, "/")
 
-    class Registry(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            person = self.path.partition("person=")[2]
-            self.send_response(refused.get(person, 200))
-            body = b'{"items": [{"id": "%s", "t": "T"}]}' % person.encode()
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    rules = "every: 1s\nfor_each: {person: {in: {values: [p1, p2, p3]}}}"
-    text = HEAD.format(protocol="rest", url=address, block="", size="2MB")
-    file_of(site, "hostile").write_text(text + stream('person: "{person}"', rules))
+@pytest.mark.parametrize("site", [20], indirect=True)
+def test_loop_values_that_are_refused_are_shown(site: Site, registry: Registry) -> None:
+    registry.statuses["p2"] = 401
+    registry.connect(site, 'person: "{person}"', "for_each: {person: {in: {values: [p1, p2, p3]}}}")
     site.run("hostile")
     until(lambda: "1 of 3 loop values skipped: DENIED" in gateway(site, "status").stdout)
     assert states(site)["hostile"] == {"running"}
@@ -157,8 +199,7 @@ def test_loop_values_that_are_refused_are_shown(site: Site) -> None:
     (found,) = notifications(site)
     assert (found["reason"], found["text"]) == ("DENIED", "1 of 3 loop values skipped: DENIED")
     assert "p2" not in site.log(), "a value may name a person"
-    refused.clear()
+    registry.statuses.clear()
     until(lambda: f"{gauge} 0.0" in health(site, "/metrics"))
     until(lambda: "loop values skipped" not in gateway(site, "status").stdout)
     assert len(notifications(site)) == 1
-    server.shutdown()
