@@ -162,12 +162,21 @@ class StreamList:
 
 
 def names_of_rules(stream: Stream) -> frozenset[str]:
-    """Return the names that the mapping rules of a stream read first in a record."""
-    names: set[str] = set()
+    """Return the names that a stream reads in a record, apart from its id."""
+    deleted = stream.deleted.path if stream.deleted else None
+    texts = (stream.version, stream.changed_at, stream.kind, stream.children, deleted)
+    names = {name for text in texts if text for name in _names_in(text)}
+    names |= {name for rule in stream.join for name in _names_in(rule.to)}
     for rule in (*stream.map.values(), *(stream.kinds.values())):
         for text in _texts_in(rule.model_dump(exclude_defaults=True)):
-            names |= set(_NAME.findall(text))
-    return frozenset(names)
+            names |= _names_in(text)
+    return frozenset(names).difference(*map(_names_in, stream.id))
+
+
+def _names_in(text: str) -> set[str]:
+    """Return the names in an expression; in JSON a dot joins them, in XML it is part of one."""
+    names = _NAME.findall(text)
+    return {*names, *(part for name in names for part in name.split("."))}
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -145,6 +145,7 @@ class RecordSelector:
             self.change_times = ChangeTimeReader(
                 stream.change_time, stream.zone, stream.null_values, now
             )
+        self._names: frozenset[str] | None = None
         self._list = StreamList(
             stream, f"{connector}.{name}", expressions.namespaces, self.evaluate
         )
@@ -188,13 +189,17 @@ class RecordSelector:
             keep.get(part[1:], part) if part.startswith("$") else part for part in self._stream.id
         ]
         own = [part for part in parts if not part.startswith("$")]
-        if own:
-            try:
-                return all(self.text(item, part) for part in own)
-            except ExpressionError:
-                return False  # The id is in records of another format, and this is their index.
-        # Only values around the record identify it, so any field that a rule reads must do.
-        names = names_of_rules(self._stream)
+        try:
+            if not all(self.text(item, part) for part in own):
+                return False
+        except ExpressionError:
+            return False  # The id is in records of another format, and this is their index.
+        # An error may have an id of its own, so a record also needs a field that a rule reads.
+        if self._names is None:
+            self._names = names_of_rules(self._stream)
+        names = self._names
+        if not names:
+            return bool(own)
         if item.kind == "xml":
             return holds_a_name(item.node, names)
         return isinstance(item.node, dict) and bool(names & item.node.keys())

@@ -148,6 +148,18 @@ def test_json_list_is_told_from_its_absence(
     assert outcome(read(tmp_path, json.dumps(body), records)) == expected
 
 
+@pytest.mark.parametrize("records", ["@", "[@]", "items || [@]", "items"])
+def test_error_with_an_id_of_its_own_is_no_record(tmp_path: Path, records: str) -> None:
+    more = "map: {title.en: name.en}\nchanged_at: changed\n"
+    for body, expected in (
+        ({"id": "7f3", "error": "out of order"}, "LIST_MISSING"),
+        ({"id": "7f3", "name": {"en": "Statistics"}}, "records"),
+        ({"id": "7f3", "changed": "2025-01-01T00:00:00Z"}, "records"),
+    ):
+        content = {"items": body} if records == "items" else body
+        assert outcome(read(tmp_path, json.dumps(content), records, more)) == expected, body
+
+
 def test_second_step_is_told_from_its_absence(tmp_path: Path) -> None:
     text = 'request: {get: /a}\nrecords: ["[] || [@]", "rights[]"]\nid: id\n'
     for body, expected in (
