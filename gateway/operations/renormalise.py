@@ -23,7 +23,7 @@ from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pipeline.record_processor import RecordProcessor
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import VALUE_BYTES, RawEntry, StreamState, repeated_entry
 from gateway.render.render import EVENT_TYPES
 from gateway.settings import Settings
 
@@ -184,11 +184,9 @@ def _compare_record(
 
 def _entry(stream_state: StreamState, change: OutcomeChange) -> RawEntry:
     raw = decode_raw(change.record.key, change.record.value, change.record.headers)
-    digest = stream_state.digests.get(raw.native_id, bytes(24))
-    return RawEntry(
+    return repeated_entry(
         msgspec.structs.replace(
             raw, written_before=True, corrects_event_id=change.corrected_event_id
         ),
-        digest[:16],
-        raw.changed_at,
+        stream_state.digests.get(raw.native_id, bytes(VALUE_BYTES)),
     )

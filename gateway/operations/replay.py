@@ -24,7 +24,7 @@ from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.page_writer import split_into_transactions
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import RawEntry, StreamState, repeated_entry
 from gateway.records import RawRecord
 from gateway.settings import Settings
 
@@ -184,8 +184,6 @@ async def replay(settings: Settings, stream_state: StreamState, note: str) -> Re
 
 
 def _entry(stream_state: StreamState, raw: RawRecord) -> RawEntry:
-    return RawEntry(
-        msgspec.structs.replace(raw, written_before=True),
-        stream_state.digests[raw.native_id][:16],
-        raw.changed_at,
+    return repeated_entry(
+        msgspec.structs.replace(raw, written_before=True), stream_state.digests[raw.native_id]
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
@@ -79,6 +79,20 @@ class RawEntry(Struct, frozen=True):
         if self.digest == known[:16] or self.changed_at is None:
             return self.digest != known[:16]
         return milliseconds(self.raw.changed_latest or self.changed_at) >= known[16:24]
+
+
+def repeated_entry(raw: RawRecord, known: bytes) -> RawEntry:
+    """Return the entry that writes a known record again, in its place among the versions.
+
+    ``known`` is its stored value.
+    """
+    changed, loop_key = int.from_bytes(known[16:24], "big"), known[24:VALUE_BYTES]
+    return RawEntry(
+        raw,
+        known[:16],
+        datetime.fromtimestamp(changed / 1000, UTC) if changed else None,
+        b"" if loop_key == NO_LOOP else loop_key,
+    )
 
 
 def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:

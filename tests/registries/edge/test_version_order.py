@@ -10,7 +10,7 @@ import pytest
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import select_changes
-from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.stream_state import RawEntry, repeated_entry
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
 from tests.support.memory_stream import NOW, MemoryStreamState, item, poll_route, stream
@@ -192,3 +192,14 @@ def test_change_feed_is_taken_in_its_order() -> None:
     served = [raw("b", NOW - timedelta(hours=1))]
     (taken,), _ = select_changes(served, {"1": entry.value}, order=order)
     assert taken.raw.body == b"b"
+
+
+@pytest.mark.parametrize("changed", [NOW - timedelta(days=1), NOW + timedelta(days=1), None])
+@pytest.mark.parametrize("loop_key", [b"", b"loop"])
+def test_record_that_is_written_again_keeps_its_place(
+    changed: datetime | None, loop_key: bytes
+) -> None:
+    """A replay does not make a wrong time trusted, and does not lose the loop value."""
+    order = VersionOrder(read_at=NOW, registry_now=NOW)
+    entry = order.entry(raw("a", changed), loop_key)
+    assert repeated_entry(entry.raw, entry.value).value == entry.value
