@@ -23,10 +23,12 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import paging, record_selector, request_runner, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
-from gateway.fetch.http import body, tls, transport
+from gateway.fetch.http import body, circuit_breaker, tls, transport
 from gateway.pipeline import deletion_guard, page_writer, poll
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import StreamCursor
+from tests.registries.edge.test_institutions import Institutions, parties
+from tests.registries.edge.test_institutions import poll as poll_institutions
 from tests.support.certificates import AUTHORITY, SERVER
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
 from tests.support.raw_http_server import ReceivedRequest, reply
@@ -378,8 +380,26 @@ def one_look(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def institutions_down(_: pytest.MonkeyPatch) -> bool:
+    """18a: eight institutions answer 503 before the ninth one is read."""
+    registry = Institutions()
+    names = [f"uni-{number}" for number in range(9)]
+    registry.down = dict.fromkeys(names[:8], 503)
+    return isinstance(poll_institutions(registry, parties(names), 1)["awards@uni-8"], PollResult)
+
+
+def one_breaker(patch: pytest.MonkeyPatch) -> None:
+    real = circuit_breaker.CircuitBreakers.guard
+    patch.setattr(
+        circuit_breaker.CircuitBreakers,
+        "guard",
+        lambda self, _scope, origin: real(self, circuit_breaker.WHOLE_REGISTRY, origin),
+    )
+
+
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[pytest.MonkeyPatch], None]]] = {
     "17 page to the rejections and on": (poison_page, skips_bad_pages),
+    "18a one circuit breaker for all institutions": (institutions_down, one_breaker),
     "20 verification off": (stranger, verify_off),
     "21 a limit for each read only": (dripping, limit_of_each_read),
     "22 content taken for whole": (cut_gzip, trusts_content),

@@ -71,13 +71,13 @@ def poll(
     return asyncio.run(run())
 
 
-PARTIES = """
-  school:
-    in:
-      parties:
-        uni-a: {url: {production: "SERVER/uni-a"}}
-        uni-b: {url: {production: "SERVER/uni-b"}}
-"""
+def parties(names: Iterable[str]) -> str:
+    """Return a loop over institutions, each with an address of its own."""
+    addresses = (f'{name}: {{url: {{production: "SERVER/{name}"}}}}' for name in names)
+    return f"{{school: {{in: {{parties: {{{', '.join(addresses)}}}}}}}}}"
+
+
+PARTIES = parties(["uni-a", "uni-b"])
 
 
 def persons(names: Iterable[str]) -> str:
