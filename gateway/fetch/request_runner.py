@@ -18,6 +18,7 @@ from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
+from gateway.fetch.fault_text import fault_text_in, fault_text_of, quote_fault_text
 from gateway.fetch.http.request_reply import (
     NOT_MODIFIED,
     RegistryReply,
@@ -312,18 +313,34 @@ class RequestRunner:
     def _classify(
         self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
     ) -> ReplyVerdict:
+        """Return the verdict on a reply. That of a failure quotes the words of the registry."""
+        verdict = self._verdict_of(reply, decode_steps, attempt)
+        if verdict.outcome not in {"retry", "denied", "stop"}:
+            return verdict
+        if attempt.fault is not None:
+            text = attempt.fault.text
+        elif attempt.reading is not None:
+            texts = (fault_text_in(document.root) for document in attempt.reading.documents)
+            text = next(filter(None, texts), "")
+        else:
+            text = fault_text_of(reply)
+        return replace(verdict, message=verdict.message + quote_fault_text(text))
+
+    def _verdict_of(
+        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
+    ) -> ReplyVerdict:
         """Return the verdict of the first rule under ``replies`` that matches.
 
         The method decodes a reply only when a rule or SOAP needs its content.
         """
-        for answer in self.protocol.replies:
+        for number, answer in enumerate(self.protocol.replies, 1):
             if answer.when.path or answer.when.fault:
                 self._decode_once(reply, decode_steps, attempt)
             if self._matches(answer, reply, attempt):
                 # A refusal may have many causes, and an absent record is only one of them.
                 refused = reply.status >= FIRST_ERROR_STATUS or attempt.fault is not None
                 attempt.proves_empty = answer.complete or not refused
-                return self._verdict(answer, reply, attempt.fault)
+                return self._verdict(number, answer, reply, attempt.fault)
         if isinstance(self.protocol, Soap):
             self._decode_once(reply, decode_steps, attempt)
         if attempt.fault is not None:
@@ -354,7 +371,7 @@ class RequestRunner:
             )
 
     def _verdict(
-        self, answer: ReplyRule, reply: RegistryReply, fault: envelope.Fault | None
+        self, number: int, answer: ReplyRule, reply: RegistryReply, fault: envelope.Fault | None
     ) -> ReplyVerdict:
         block = self.protocol
         unsigned = (
@@ -369,7 +386,11 @@ class RequestRunner:
             )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {fault.code!r}" if fault else f"status {reply.status}"
-        text = f"the connector reads its reply ({what}) as {answer.then!r}"
+        reason = f", reason: {answer.reason}" if answer.reason else ""
+        text = (
+            f"the reply ({what}) fits rule {number} under `replies` "
+            f"(then: {answer.then}{reason}) in the connector file"
+        )
         return ReplyVerdict(
             answer.then,
             answer.reason or default,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lxml import etree
+
 from gateway.config.expressions.compiler import ExpressionError, compile_expression
 from gateway.config.expressions.json_list_place import Gap, HasId
 
@@ -31,6 +33,8 @@ _NAMED_STEP = re.compile(rf"(?:child::)?((?:{_NAME}:)?{_NAME})\s*(?:\[.*\])?", r
 _NAME_TEST = re.compile(r"\[.*(?:name\(\)|self::)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _XPATH_WORDS = {"and", "or", "div", "mod"}
+MAX_NAME, MAX_NAMESPACE, MAX_NAMES = 60, 120, 3
+"""How much of the names in a reply a message repeats."""
 _SCANNED = re.compile(r"\"[^\"]*\"|'[^']*'|[\[\]()|/]")
 
 
@@ -46,6 +50,8 @@ class _Branch:
     """The children that would be records without the predicates of the last step."""
     reads: frozenset[str]
     """The names that the predicates of the last step read."""
+    spaces: str
+    """The namespaces of the prefixes in the path, for a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +103,7 @@ class XmlListPlace:
             alike = records(holder) if records is not None else []
             if not alike:
                 raise Gap(
-                    container,
-                    "an element with other elements in it",
-                    expected="records, or nothing at all",
+                    container, _describe_content(holder), expected="records, or nothing at all"
                 )
             if branch.reads and not any(holds_a_name(node, branch.reads) for node in alike):
                 raise Gap(
@@ -195,7 +199,15 @@ def _branch(start: str, container: list[str], last: str, namespaces: Mapping[str
         tuple(missing),
         _select(bare, namespaces) if has_condition else None,
         reads if has_condition else frozenset(),
+        _spell_namespaces("/".join((*container, last)), namespaces),
     )
+
+
+def _spell_namespaces(path: str, namespaces: Mapping[str, str]) -> str:
+    """Return the meaning of the prefixes of a path, for a message."""
+    prefixes = dict.fromkeys(re.findall(rf"({_NAME}):(?!:)", _unquoted(path)))
+    meanings = [f"{name} is {namespaces[name]}" for name in prefixes if name in namespaces]
+    return f" ({', '.join(meanings)})" if meanings else ""
 
 
 def _select(path: str, namespaces: Mapping[str, str]) -> Select:
@@ -242,9 +254,25 @@ def _raise_missing(branch: _Branch, root: Any) -> None:
             node = nodes[0]
             if getattr(node, "tag", "") == _ATOM_FEED and missing.rpartition(":")[2] == "entry":
                 return
-            is_empty = not hasattr(node, "iterchildren") or len(node) == 0
-            raise Gap(path, "an empty element" if is_empty else "an element", missing)
-    raise Gap("", "a document", branch.prefixes[-1][0])
+            raise Gap(path, _describe_content(node), f"`{missing}`{branch.spaces}")
+    expected = f"`{branch.prefixes[-1][0]}`{branch.spaces}"
+    raise Gap("", f"an element {name_element(root)}", expected=expected)
+
+
+def name_element(element: Any) -> str:
+    """Return the name of an element and its namespace, for a message."""
+    name = etree.QName(element)
+    namespace = f"in the namespace {name.namespace}" if name.namespace else "without a namespace"
+    return f"`{name.localname[:MAX_NAME]}` {namespace[:MAX_NAMESPACE]}"
+
+
+def _describe_content(node: Any) -> str:
+    """Return what an element holds: the names of the first elements in it."""
+    if not hasattr(node, "iterchildren") or len(node) == 0:
+        return "an empty element"
+    names = list(dict.fromkeys(name_element(child) for child in node.iterchildren("*")))
+    shown = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
+    return f"an element with {shown} in it"
 
 
 def _refuse_placeholder(holder: Any, place: str) -> None:
@@ -299,9 +327,9 @@ def _check_whole_reply(root: Any, namespaces: frozenset[str]) -> None:
     tag = str(response.tag)
     namespace = tag[1:].partition("}")[0] if tag.startswith("{") else ""
     if len(response):
-        raise Gap(
-            "", "an element with other elements in it", expected="an empty element, or `list`"
-        )
+        content = _describe_content(response)
+        raise Gap("", content, expected="an empty element, or a place under `list`")
     _refuse_placeholder(response, "")
     if namespace not in namespaces:
-        raise Gap("", "an element of another namespace", expected="an empty element, or `list`")
+        expected = f"an element in the namespace {' or '.join(sorted(filter(None, namespaces)))}"
+        raise Gap("", f"an element {name_element(response)}", expected=expected)

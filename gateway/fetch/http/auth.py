@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.fault_text import fault_text_of, quote_fault_text
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 
 AuthFlow = Generator[RegistryRequest, RegistryReply, None]
@@ -140,7 +141,10 @@ class OAuth2:
         self._token = ""
         reply = yield self._request(now)
         if reply.status >= 500 or reply.status == 429:  # noqa: PLR2004
-            raise RetryLater("TOKEN_ENDPOINT", f"the token endpoint answered {reply.status}")
+            raise RetryLater(
+                "TOKEN_ENDPOINT",
+                f"the token endpoint answered {reply.status}{_oauth_error(reply)}",
+            )
         try:
             answer = json.loads(reply.body.read()[:1_000_000])
             token = answer["access_token"]
@@ -150,12 +154,13 @@ class OAuth2:
             raise StreamHalted(
                 "TOKEN_REFUSED",
                 f"the token endpoint answered {reply.status}{why}; "
-                "check client_id, secret and scope",
+                f"check client_id, secret and scope{quote_fault_text(fault_text_of(reply))}",
             ) from None
         if not isinstance(token, str) or not token or reply.status != 200:  # noqa: PLR2004
             raise StreamHalted(
                 "TOKEN_REFUSED",
-                f"the token endpoint answered {reply.status} without an access_token",
+                f"the token endpoint answered {reply.status} without an access_token; "
+                "check token_url, client_id, secret and scope",
             )
         self._token = token
         seconds = (
@@ -206,7 +211,10 @@ class OAuth2:
             "exp": int((now + timedelta(minutes=1)).timestamp()),
         }
         if self.assertion_key is None:
-            raise StreamHalted("TOKEN_REFUSED", "private_key_jwt needs a key")
+            raise StreamHalted(
+                "TOKEN_REFUSED",
+                "the token request needs client_secret or private_key; add one of them",
+            )
         return sign_jwt(claims, self.assertion_key(), self.algorithm, self.key_id)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.fault_text import fault_text_of, quote_fault_text
 from gateway.fetch.http.auth import AuthFlow, SecretText, with_header
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 
@@ -55,13 +56,13 @@ class LoginAuth:
         self._token = ""
         reply = yield self._request()
         if reply.status >= _STATUS_SERVER_ERROR or reply.status == _STATUS_TOO_MANY_REQUESTS:
-            raise RetryLater("TOKEN_ENDPOINT", f"the login answered {reply.status}")
+            raise RetryLater("TOKEN_ENDPOINT", f"the login answered {reply.status}{_words(reply)}")
         self._token = self._token_in(reply)
         if not self._token:
             raise StreamHalted(
                 "TOKEN_REFUSED",
                 f"the login answered {reply.status} without a token where `token` points; "
-                "check the credentials",
+                f"check the credentials, and `token`{_words(reply)}",
             )
         self._expires_at = now + self.lifetime if self.lifetime else None
 
@@ -84,3 +85,7 @@ class LoginAuth:
             content.encode(),
             label="login",
         )
+
+
+def _words(reply: RegistryReply) -> str:
+    return quote_fault_text(fault_text_of(reply))

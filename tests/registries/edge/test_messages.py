@@ -1,0 +1,177 @@
+"""Messages: what happened, where, what was expected and what to do, without a personal value."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.fetch.fault_text import MAX_LENGTH, fault_text_in, mask_fault_text
+from tests.support.wire import Sent, poll_once
+
+ENV11 = "http://schemas.xmlsoap.org/soap/envelope/"
+ENV12 = "http://www.w3.org/2003/05/soap-envelope"
+SOAP = "request: {envelope: '<ask/>'}\nrecords: //award\nid: '@id'\n"
+REST = "request: {get: /a}\nrecords: items\nid: id\n"
+XML = "request: {get: /a}\nrecords: /r:list/r:items/r:item\nid: r:id\n"
+SPACES = "namespaces: {r: 'urn:example:1'}\n"
+PERSONAL = ("Aoife", "Murphy", "12345678", "aoife", "murphy", "1990")
+
+
+def message_of(folder, body: object, stream: str, block: str = "", status: int = 200, **more):
+    text = body if isinstance(body, str) else json.dumps(body)
+    media_type = "text/xml" if text.startswith("<") else "application/json"
+    read = poll_once(folder, Sent(text.encode(), media_type, status), stream, block, **more)
+    assert read.records == []
+    assert not any(value in read.message for value in PERSONAL), read.message
+    return read.reason, read.message
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Person 12345678A Aoife Murphy was not found", "Person … was not found"),
+        ("Murphy is not registered", "… is not registered"),
+        ("MURPHY, AOIFE: not registered", "… not registered"),
+        ("The student O'Brien-Murphy is unknown", "The student … is unknown"),
+        ("Access denied for user 'aoife'", "Access denied for user …"),
+        ('no student "aoife murphy" here', "no student … here"),
+        ("no student „aoife“ or «murphy» here", "no student … or … here"),
+        ("aoife.murphy@school.example is unknown", "… is unknown"),
+        ("user=murphy is unknown", "… is unknown"),
+        ("born 1990-02-03", "born …"),
+        ("born <b>3 May</b>", "born …"),
+        ("NOT_FOUND: no such record", "NOT_FOUND: no such record"),
+        ("Server was unable to process the request", "Server was unable to process the request"),
+        ("the date isn't valid", "the date isn't valid"),
+        ("Päring ebaõnnestus, andmebaas ei vasta", "… ebaõnnestus, andmebaas ei vasta"),
+        ("Δεν βρέθηκε", "… βρέθηκε"),
+        ("李雷 not found", "… not found"),
+        ("two\nlines\tand   spaces", "two lines and spaces"),
+        ("CANARY", ""),
+        ("", ""),
+    ],
+)
+def test_words_of_a_registry_stay_without_values(text, masked):
+    assert mask_fault_text(text) == masked
+
+
+def test_words_of_a_registry_end_after_200_characters():
+    masked = mask_fault_text("the request failed " * 50)
+    assert len(masked) <= MAX_LENGTH
+    assert masked.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"error": {"code": 4, "message": "no rights"}}, "no rights"),
+        ({"data": None, "errors": [{"message": "no such field", "path": ["a"]}]}, "no such field"),
+        ({"errors": ["too many"]}, "too many"),
+        ({"type": "about:blank", "title": "gone", "status": 410}, "gone"),
+        ([{"key": "notFound", "message": "no such person"}], "no such person"),
+        ({"message": "hello", "name": "a record"}, ""),
+        ({"items": [{"message": "part of a record", "id": 1}]}, ""),
+        (["text"], ""),
+        ("text", ""),
+    ],
+)
+def test_only_an_error_explains_itself(document, text):
+    assert fault_text_in(document) == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'<s:Envelope xmlns:s="{ENV11}"><s:Body><s:Fault><faultcode>s:Client</faultcode>'
+        "<faultstring>The service is closed for Aoife Murphy 12345678</faultstring>"
+        "</s:Fault></s:Body></s:Envelope>",
+        f'<e:Envelope xmlns:e="{ENV12}"><e:Body><e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code>'
+        '<e:Reason><e:Text xml:lang="en">The service is closed for Aoife Murphy</e:Text></e:Reason>'
+        "</e:Fault></e:Body></e:Envelope>",
+    ],
+)
+def test_soap_fault_is_quoted(tmp_path, body):
+    reason, message = message_of(tmp_path, body, SOAP, protocol="soap", status=500)
+    assert reason == "SOAP_FAULT"
+    assert 'the registry says: "The service is closed for …"' in message
+
+
+def test_fault_of_x_road_is_quoted(tmp_path):
+    body = (
+        f'<s:Envelope xmlns:s="{ENV11}" xmlns:x="http://x-road.eu/xsd/xroad.xsd"><s:Body><answer>'
+        "<x:faultCode>Server.Down</x:faultCode><x:faultString>database is down</x:faultString>"
+        "</answer></s:Body></s:Envelope>"
+    )
+    reason, message = message_of(tmp_path, body, SOAP, protocol="soap")
+    assert reason == "LIST_MISSING"
+    assert 'the registry says: "database is down"' in message
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"error": {"message": "period is closed for Murphy"}}, 200, "period is closed for …"),
+        ({"title": "Bad Request", "detail": "the date 1990 is wrong"}, 400, "the date … is wrong"),
+        ({"message": "Forbidden"}, 403, "Forbidden"),
+        ("<error><message>no such service</message></error>", 404, "no such service"),
+        ({"errors": ["service overloaded"]}, 503, "service overloaded"),
+    ],
+)
+def test_error_body_is_quoted(tmp_path, body, status, words):
+    _, message = message_of(tmp_path, body, REST, status=status)
+    assert f'the registry says: "{words}"' in message
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("<html><body>Aoife Murphy</body></html>", 500),
+        ("{not json", 500),
+        ({"name": "Aoife", "message": "for you"}, 404),
+        ("<!DOCTYPE a><error>x</error>", 400),
+        ("", 404),
+    ],
+)
+def test_body_that_explains_no_error_is_not_quoted(tmp_path, body, status):
+    _, message = message_of(tmp_path, body, REST, status=status)
+    assert "the registry says" not in message
+
+
+def test_reason_of_a_rule_is_in_the_message(tmp_path):
+    block = (
+        "replies:\n"
+        "  - {when: {status: 404}, then: empty}\n"
+        "  - {when: {path: status, is: [break]}, then: stop, reason: TERM_BREAK}\n"
+    )
+    body = {"status": "break", "message": "the register is closed"}
+    reason, message = message_of(tmp_path, body, REST, block)
+    assert reason == "TERM_BREAK"
+    assert "rule 2 under `replies` (then: stop, reason: TERM_BREAK)" in message
+    assert 'the registry says: "the register is closed"' in message
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        (
+            '<list xmlns="urn:example:2"><items/></list>',
+            ["an element `list` in the namespace urn:example:2", "r is urn:example:1"],
+        ),
+        ("<list><items/></list>", ["an element `list` without a namespace"]),
+        (
+            '<list xmlns="urn:example:1"><entries/><more/></list>',
+            ["`/r:list` is an element with `entries` in the namespace urn:example:1, `more`"],
+        ),
+        ('<list xmlns="urn:example:1"/>', ["`/r:list` is an empty element without `r:items`"]),
+        (
+            '<list xmlns="urn:example:1"><items><row/></items></list>',
+            ["`/r:list/r:items` is an element with `row`", "expected records, or nothing"],
+        ),
+    ],
+)
+def test_missing_list_names_the_elements_that_stand_there(tmp_path, body, texts):
+    reason, message = message_of(tmp_path, body, XML, SPACES)
+    assert reason == "LIST_MISSING"
+    for text in texts:
+        assert text in message
