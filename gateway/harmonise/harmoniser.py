@@ -38,6 +38,7 @@ from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.record_gaps import missing_id_detail, note_gaps
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.type_mismatch import describe_mismatch
 from gateway.harmonise.values.payload import (
     PayloadError,
     json_value,
@@ -274,12 +275,7 @@ class Harmoniser:
         try:
             record = msgspec.convert(values, type=program.record)
         except msgspec.ValidationError as error:
-            return self._rejected(
-                "map",
-                _field_path_of(error),
-                "wrong_type",
-                "expected a value of the type that the connector language states for this target",
-            )
+            return self._rejected("map", *describe_mismatch(program.record, error))
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
         quality: dict[str, str] = {}
@@ -400,11 +396,6 @@ def find_rule_problems(
     """Return the problems of a stream's rules, and the names of the payload that they read."""
     made = CompiledStream(RuleContext(connector, stream, tables, key))
     return made.problems, made.reads
-
-
-def _field_path_of(error: msgspec.ValidationError) -> str:
-    _, _, place = str(error).rpartition("`$.")
-    return place.rstrip("`") if place and len(place) < 80 else ""  # noqa: PLR2004
 
 
 __all__ = ["Harmoniser", "find_rule_problems"]

@@ -83,12 +83,16 @@ def test_only_an_error_explains_itself(document, text):
 @pytest.mark.parametrize(
     "body",
     [
-        f'<s:Envelope xmlns:s="{ENV11}"><s:Body><s:Fault><faultcode>s:Client</faultcode>'
-        "<faultstring>The service is closed for Aoife Murphy 12345678</faultstring>"
-        "</s:Fault></s:Body></s:Envelope>",
-        f'<e:Envelope xmlns:e="{ENV12}"><e:Body><e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code>'
-        '<e:Reason><e:Text xml:lang="en">The service is closed for Aoife Murphy</e:Text></e:Reason>'
-        "</e:Fault></e:Body></e:Envelope>",
+        (
+            f'<s:Envelope xmlns:s="{ENV11}"><s:Body><s:Fault><faultcode>s:Client</faultcode>'
+            "<faultstring>The service is closed for Aoife Murphy 12345678</faultstring>"
+            "</s:Fault></s:Body></s:Envelope>"
+        ),
+        (
+            f'<e:Envelope xmlns:e="{ENV12}"><e:Body><e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code>'
+            '<e:Reason><e:Text xml:lang="en">The service is closed for Aoife Murphy</e:Text></e:Reason>'
+            "</e:Fault></e:Body></e:Envelope>"
+        ),
     ],
 )
 def test_soap_fault_is_quoted(tmp_path, body):
