@@ -14,7 +14,7 @@ from gateway.cli.topics import decode_value
     [
         (b'{"level": 6}', {"level": 6}),
         (b"<award>\xc3\x98</award>", "<award>Ø</award>"),
-        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"\xff\xfe", "2 bytes that are not text"),
         (None, None),
     ],
     ids=["json", "xml", "not utf-8", "tombstone"],
