@@ -74,6 +74,8 @@ class ChangedAt(NamedTuple):
     problem: ChangeTimeProblem = ""
 
 
+MANY_ABSENT = 10
+"""Number of records without a change time from which the field counts as absent."""
 NOT_STATED = ChangedAt(None)
 NOT_READ = ChangedAt(None, None, "unreadable")
 ReadText = Callable[[str], str | None]
@@ -88,6 +90,7 @@ class ChangeTimeReader:
     ) -> None:
         self.read_count = 0
         self.unreadable_count = 0
+        self.absent_count = 0
         self._shape = ""
         self.expression = rule.from_
         self._nulls = frozenset({"", *(text.strip() for text in null_values)})
@@ -111,6 +114,7 @@ class ChangeTimeReader:
                     return ChangedAt(moment, None, "in_future")
                 return ChangedAt(moment)
         if text in self._nulls:
+            self.absent_count += 1
             return NOT_STATED
         changed = self._read_converted(text) if self._conversions else self._read_time(text)
         if changed is None:
@@ -138,8 +142,20 @@ class ChangeTimeReader:
         return self._read_time(text)
 
     def require_readable(self, where: str, at_least: int) -> None:
-        """Raise ``CHANGED_AT_UNREADABLE`` when none of ``at_least`` change times could be read."""
-        if self.read_count or self.unreadable_count < at_least:
+        """Raise ``CHANGED_AT_UNREADABLE`` when none of ``at_least`` change times could be read.
+
+        A single record may lack its change time. Many records without one mean another field.
+        """
+        if self.read_count:
+            return
+        if not self.unreadable_count and self.absent_count >= MANY_ABSENT:
+            raise StreamHalted(
+                "CHANGED_AT_UNREADABLE",
+                f"{where}: none of {self.absent_count} records has a change time at "
+                f"{self.expression}, so the next poll would not know where to start; "
+                "correct `changed_at`, or compare complete scans with `cursor: scan`",
+            )
+        if self.unreadable_count < at_least:
             return
         raise StreamHalted(
             "CHANGED_AT_UNREADABLE",

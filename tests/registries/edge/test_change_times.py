@@ -490,3 +490,15 @@ def test_check_notes_a_stream_whose_tests_show_no_change_time() -> None:
     found = [one for one in findings_of("changed_at: modified") if "change-time-untested" in one]
     assert len(found) == 1
     assert "no test has a value at modified" in found[0]
+
+
+@pytest.mark.parametrize(("count", "halts"), [(12, True), (3, False)])
+def test_field_stream_halts_when_many_records_have_no_change_time(count: int, halts: bool) -> None:
+    """The field has another name, or one record has no change time yet."""
+    records = [{"id": str(number), "altered": "2026-02-01", "t": "T"} for number in range(count)]
+    state = MemoryStreamState()
+    ended = poll_route(lambda *_: {"items": records}, stream(SINCE, FIELD), state)
+    assert isinstance(ended, StreamHalted) == halts
+    if isinstance(ended, StreamHalted):
+        assert ended.reason == "CHANGED_AT_UNREADABLE"
+        assert not state.published
