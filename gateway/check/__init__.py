@@ -33,6 +33,12 @@ from gateway.config.yaml.document import YamlDocument, read_yaml
 from gateway.errors import Finding
 from gateway.harmonise.tables.compiled_tables import Tables
 
+MISSING_STATEMENTS = frozenset(
+    {achievements.MISSING, wrong_replies.ERRORS_MISSING, wrong_replies.LIST_MISSING}
+)
+"""Codes of findings about statements that a new connector file must contain, and an old one may
+lack."""
+
 
 def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
     """Return all findings about a connector file, sorted by line and column.
@@ -107,4 +113,4 @@ def _without_broken_streams(connector: Connector, findings: list[Finding]) -> Co
     return connector.with_streams(sound_streams)
 
 
-__all__ = ["check", "check_document"]
+__all__ = ["MISSING_STATEMENTS", "check", "check_document"]

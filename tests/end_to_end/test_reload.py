@@ -121,6 +121,21 @@ def test_changed_content_with_the_old_mtime_is_reloaded(house: House):
     house.during(work)
 
 
+def test_file_of_an_earlier_release_can_still_be_changed(house: House):
+    """It lacks the statement about errors inside an ordinary reply, which a new file must have."""
+
+    async def work() -> None:
+        text = house.connector.read_text()
+        start = text.index("  replies:")
+        without = text[:start] + text[text.index("tables:", start) :]
+        assert "errors:" not in without
+        replace(house.connector, without.replace("every: 10s", "every: 13s"))
+        fleet, _ = await house.placed_next()
+        assert fleet.connectors["demo-rest"].streams["courses"].every.total_seconds() == 13
+
+    house.during(work)
+
+
 def test_half_written_file_is_not_loaded(house: House):
     async def work() -> None:
         whole = house.connector.read_text().replace("every: 10s", "every: 13s")
