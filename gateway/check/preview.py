@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,20 @@ class PreviewedRecord:
     raw: RawRecord
     outcome: Outcome
     topics: tuple[str, ...] = ()
+    mapped: Any = None
+    """The record that the rules gave, even if the run rejects its documents."""
+
+
+@dataclass(slots=True)
+class Preview:
+    """The first records of a stream, and what was read to find them."""
+
+    items: list[PreviewedRecord] = field(default_factory=list)
+    pages: int = 0
+    skipped: int = 0
+    """The number of listed records whose own request the registry refused."""
+    empty_loop: str = ""
+    """The name of a loop without any value, because of which nothing was read."""
 
 
 class SampleReplies:
@@ -64,10 +78,13 @@ def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connecto
     return open_connector, client
 
 
-async def records(
-    connector: Connector, name: str, client: RegistryClient, limit: int
-) -> AsyncIterator[RawRecord]:
-    """Yield at most ``limit`` records of a stream, from its first page that contains any."""
+async def preview_records(
+    connector: Connector, name: str, client: RegistryClient, harmonise: Harmoniser, limit: int
+) -> Preview:
+    """Return at most ``limit`` records with the outcomes that they would have in a run.
+
+    They come from the first page that contains any.
+    """
     cursor = connector.streams[name].cursor
     now = datetime.now(UTC)
     loops = {
@@ -76,7 +93,7 @@ async def records(
         if each.in_.secret or each.in_.stream
     }
     window = TimeWindow(cursor.start_at if cursor else None, now)
-    given = 0
+    preview = Preview()
     async with client:
         async for page in read_pages(
             connector,
@@ -85,13 +102,15 @@ async def records(
             client,
             subjects=loops if isinstance(client, OfflineClient) else None,
         ):
-            for raw in page.records:
-                yield raw
-                given += 1
-                if given >= limit:
-                    return
-            if given:
-                return
+            preview.pages += 1
+            preview.empty_loop = page.empty_loop
+            preview.skipped += len(page.skipped.reasons)
+            preview.items = [
+                preview_record(connector, raw, harmonise) for raw in page.records[:limit]
+            ]
+            if preview.items:
+                break
+    return preview
 
 
 def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float) -> str:
@@ -102,20 +121,12 @@ def format_exchange(call: RegistryRequest, reply: RegistryReply, seconds: float)
     return f"{request_line} → {reply.status} {kind}, {reply.body.size:,} bytes, {seconds:.2f} s"
 
 
-async def preview_records(
-    connector: Connector, name: str, client: RegistryClient, harmonise: Harmoniser, limit: int
-) -> list[PreviewedRecord]:
-    """Return the first records with the outcomes that they would have in a run."""
-    return [
-        preview_record(connector, raw, harmonise)
-        async for raw in records(connector, name, client, limit)
-    ]
-
-
 def preview_record(connector: Connector, raw: RawRecord, harmonise: Harmoniser) -> PreviewedRecord:
     """Return what a run would do with a raw record."""
-    published = publication(harmonise(raw), raw, connector)
-    return PreviewedRecord(raw, published.outcome, published.topics)
+    outcome = harmonise(raw)
+    published = publication(outcome, raw, connector)
+    mapped = outcome.record if isinstance(outcome, Accepted) else None
+    return PreviewedRecord(raw, published.outcome, published.topics, mapped)
 
 
 def format_record(item: PreviewedRecord) -> Iterator[str]:

@@ -10,25 +10,27 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from lxml import etree
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from gateway.check.run_tests import to_plain_values
+from gateway.check.run_tests import raw_record_of_test, to_plain_values
 from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import compile_expression, is_element, text_of
+from gateway.config.inline_tests import InlineTest
 from gateway.config.rules import Rules, pseudonym_kinds
 from gateway.config.yaml.document import read_yaml
+from gateway.errors import UsageError
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import json_value, xml_element
-from gateway.records import Accepted, RawRecord, Rejected
+from gateway.records import MISSING_PARTS_CONTEXT_KEY, Accepted, RawRecord, Rejected
 
 MAX_CODE_LENGTH = 3
 """The longest text that counts as a code. A code identifies no person."""
@@ -38,11 +40,19 @@ _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(.*)|(\d{2})[./](\d{2})[./](\d{4})(.
 def save_test(
     file: Path, connector: Connector, stream: str, raw: RawRecord, tables: Tables | None
 ) -> int:
-    """Add the test at the end of the stream's tests and return its line."""
+    """Add the test at the end of the stream's tests and return its line.
+
+    Raises :class:`~gateway.errors.UsageError` when the tests are in one line.
+    """
     test = build_test(connector, stream, raw, tables)
     document = read_yaml(file)
     line, column = document.position_of(("streams", stream, "tests"), key=True)
     lines = document.text.splitlines()
+    if "[" in lines[line - 1].partition("#")[0]:
+        raise UsageError(
+            f"{file}:{line}: no test written: the tests are inside [ ]. Write each test in lines "
+            "of its own, where the first begins with `- `, and run the command again"
+        )
     end = line
     while end < len(lines) and (
         not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) >= column
@@ -68,15 +78,14 @@ def build_test(
 
     The harmonised fake record supplies the expected outcome.
     """
-    body, faked = _fake_record(connector, raw, tables)
-    native_id = faked.get(raw.native_id, raw.native_id)
+    body, replace = _fake_record(connector, raw, tables)
+    native_id = replace(raw.native_id) if raw.native_id in replace.faked else raw.native_id
+    listed = _loops_of_the_file(connector.streams[stream])
     context = {
-        name: faked.get(value, fake_text(value))
+        name: value if name in listed else replace(value)
         for name, value in raw.context.items()
-        if name != "root"
+        if name not in {"root", MISSING_PARTS_CONTEXT_KEY}
     }
-    fake = msgspec.structs.replace(raw, body=body, native_id=native_id, context=context)
-    outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(fake)
     test: dict[str, Any] = {"name": "TODO say what it shows"}
     if raw.media_type == "application/xml":
         root = xml_element(body)
@@ -89,6 +98,8 @@ def build_test(
     if context:
         test["context"] = context
     test["native_id"] = native_id
+    fake = raw_record_of_test(connector, stream, InlineTest(**test, expect_some={}))
+    outcome = Harmoniser(connector, tables, pseudonym_key=CHECK_KEY)(fake)
     if isinstance(outcome, Accepted):
         test["expect"] = _expected(connector, stream, outcome, fake)
     elif isinstance(outcome, Rejected):
@@ -153,21 +164,39 @@ def _expected(
     return with_pseudonym_sources(to_plain_values(outcome.record))  # type: ignore[no-any-return]
 
 
+def _loops_of_the_file(stream: Stream) -> set[str]:
+    """Return the loops whose values the connector file itself lists, such as institutions."""
+    return {
+        name
+        for name, each in stream.for_each.items()
+        if each.in_.parties is not None or each.in_.values is not None or each.in_.table is not None
+    }
+
+
+@dataclass(slots=True)
+class _Replacements:
+    """A function that returns a harmless text as it is, and a fake text for any other."""
+
+    harmless: set[str]
+    protected: set[str]
+    faked: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, text: str) -> str:
+        stripped = text.strip()
+        is_code = len(stripped) <= MAX_CODE_LENGTH and stripped not in self.protected
+        if stripped in self.harmless or is_code:
+            return text
+        self.faked[stripped] = fake_text(stripped)
+        return text.replace(stripped, self.faked[stripped])
+
+
 def _fake_record(
     connector: Connector, raw: RawRecord, tables: Tables | None
-) -> tuple[bytes, dict[str, str]]:
+) -> tuple[bytes, _Replacements]:
     unprotected, protected = _values_the_rules_read(connector, raw, tables)
     harmless = (unprotected | _values_the_stream_reads(connector, raw)) - protected
     harmless |= _words_of_achieved(connector.streams[raw.stream])
-    faked: dict[str, str] = {}
-
-    def replacements(text: str) -> str:
-        stripped = text.strip()
-        if stripped in harmless or (len(stripped) <= MAX_CODE_LENGTH and stripped not in protected):
-            return text
-        faked[stripped] = fake_text(stripped)
-        return text.replace(stripped, faked[stripped])
-
+    replacements = _Replacements(harmless, protected)
     if raw.media_type == "application/xml":
         root = xml_element(raw.body or b"")
         for element in root.iter():
@@ -177,10 +206,10 @@ def _fake_record(
                 element.tail = replacements(element.tail)
             for name, value in element.attrib.items():
                 element.set(name, replacements(value))
-        return etree.tostring(root, encoding="utf-8"), faked
+        return etree.tostring(root, encoding="utf-8"), replacements
     return json.dumps(
         _walk(json_value(raw.body or b""), replacements), default=float
-    ).encode(), faked
+    ).encode(), replacements
 
 
 def _values_the_rules_read(

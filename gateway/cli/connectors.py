@@ -158,7 +158,8 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
     if connector.push is not None:
         raws = read_messages(connector, connector.push, sample or [])
         mine = [raw for raw in raws if stream is None or raw.stream == name]
-        return [previewing.preview_record(connector, raw, harmonise) for raw in mine[:limit]]
+        items = [previewing.preview_record(connector, raw, harmonise) for raw in mine[:limit]]
+        return previewing.Preview(items, len(sample or []))
     client: RegistryClient
     if sample:
         connector, client = previewing.sample_client(connector, sample)
@@ -193,7 +194,8 @@ def preview(
         bool,
         typer.Option(
             "--save-test",
-            help="Add the first record to the file as a test, with personal values replaced.",
+            help="Add the first record with content to the file as a test, "
+            "with personal values replaced.",
         ),
     ] = False,
 ) -> None:
@@ -203,11 +205,13 @@ def preview(
     """
     from gateway.check import preview as previewing
     from gateway.check import save_test as saving
+    from gateway.check.preview_remarks import remarks
     from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
     from gateway.config.loading import load_connector
     from gateway.harmonise.explanation import explain
 
-    items = _preview_records(file, stream, sample, limit)
+    shown = _preview_records(file, stream, sample, limit)
+    items = shown.items
     connector = load_connector(file)
     for item in items:
         if raw:
@@ -216,16 +220,19 @@ def preview(
             print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
         else:
             print("\n".join(previewing.format_record(item)))
-    print(
-        f"{len(items)} {'record' if len(items) == 1 else 'records'}"
-        if items
-        else "the reply has no records: check `request` and `records` in the connector file"
-    )
+    if items:
+        print(f"{len(items)} {'record' if len(items) == 1 else 'records'}")
     name = _stream_of(connector, stream)
+    for remark in remarks(connector, name, shown):
+        print(remark)
     for native_id in contradictory_ids(connector.streams[name], [item.raw for item in items]):
         print(f"warning: {describe_contradiction(native_id)}")
-    if save_test and items:
-        line = saving.save_test(file, connector, name, items[0].raw, load_tables())
+    if save_test:
+        raw_record = next((item.raw for item in items if item.raw.body is not None), None)
+        if raw_record is None:
+            print("no test written: no record with content was read; raise --limit")
+            return
+        line = saving.save_test(file, connector, raw_record.stream, raw_record, load_tables())
         print(f"test written: {file}:{line}; read it before you commit it")
 
 
@@ -256,8 +263,8 @@ def diff(
         return
     changes = list(
         previewing.differences(
-            _preview_records(Path(old), stream, sample, limit),
-            _preview_records(new, stream, sample, limit),
+            _preview_records(Path(old), stream, sample, limit).items,
+            _preview_records(new, stream, sample, limit).items,
         )
     )
     print("\n".join(changes) if changes else "no record changes")

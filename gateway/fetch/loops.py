@@ -59,12 +59,14 @@ async def loop_iterations(
     of_stream: ReadStream,
     is_new: Callable[[str], bool] | None = None,
     on_unproved: Callable[[], None] = lambda: None,
+    on_empty: Callable[[str], None] = lambda _: None,
 ) -> list[LoopIteration]:
     """Return the iterations of all loops; the outermost loop changes last.
 
     A stream without loops has one iteration. ``is_new`` tells which values were never read. A batch
     never mixes them with other values, because they start at other positions. ``on_unproved`` is
-    called when the registry refused a list of values.
+    called when the registry refused a list of values. ``on_empty`` receives the name of a loop
+    without any value; the stream then reads nothing.
     """
     iterations = [LoopIteration({}, {})]
     for name, each in stream.for_each.items():
@@ -78,6 +80,7 @@ async def loop_iterations(
         ]
         if not iterations and not was_empty:
             _no_values(name, runner.log_prefix)
+            on_empty(name)
     return iterations
 
 

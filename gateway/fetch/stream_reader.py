@@ -24,17 +24,8 @@ from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
 from gateway.fetch.join import RecordJoiner
 from gateway.fetch.loop_progress import LoopProgress
-from gateway.fetch.loops import (
-    LoopIteration,
-    LoopValues,
-    iterations_digest,
-    loop_iterations,
-)
-from gateway.fetch.page_requester import (
-    HalveWindow,
-    PageRequester,
-    RestartWindow,
-)
+from gateway.fetch.loops import LoopIteration, LoopValues, iterations_digest, loop_iterations
+from gateway.fetch.page_requester import HalveWindow, PageRequester, RestartWindow
 from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
@@ -62,7 +53,8 @@ class RecordPage:
     of the scan came in several pages, so that records could move between them.
 
     ``loop_values`` are the loop values of the records, empty without loops. ``skipped`` are listed
-    records whose own request the registry refused; they still exist.
+    records whose own request the registry refused; they still exist. ``empty_loop`` is the name of
+    a loop that has no value, so that nothing was read.
     """
 
     records: tuple[RawRecord, ...]
@@ -73,6 +65,7 @@ class RecordPage:
     several_pages: bool = False
     loop_values: tuple[str, ...] = ()
     skipped: SkippedRecords = NOTHING_SKIPPED
+    empty_loop: str = ""
 
 
 async def read_pages(
@@ -159,6 +152,7 @@ class _StreamReader:
                 "PROTOCOL", f"{self._where}: this registry calls us; it is not polled"
             )
         self._requester.feed = str(state.get("feed", ""))
+        empty_loops: list[str] = []
         iterations = await loop_iterations(
             self._stream,
             self._dialogue,
@@ -167,10 +161,11 @@ class _StreamReader:
             self._read_related_stream,
             self._progress.is_new if self._progress else None,
             self._note_unproved_loop,
+            empty_loops.append,
         )
         if not iterations:
             # Without an iteration nothing was read, so no record counts as deleted.
-            yield RecordPage((), "", last=True)
+            yield RecordPage((), "", last=True, empty_loop=empty_loops[0])
             return
         if progress := self._progress:
             progress.begin(value for each in iterations for value in each.identities)

@@ -118,6 +118,14 @@ def skipped_records_text(skipped: Mapping[str, int]) -> str:
     return f"{records} skipped, the published versions stay: {', '.join(sorted(skipped))}"
 
 
+def empty_loop_text(name: str) -> str:
+    """Return one line about a loop without any value."""
+    return (
+        f"the loop {name!r} has no value, so the stream reads nothing; "
+        f"check its source under for_each.{name} in the connector file"
+    )
+
+
 def skipped_values_text(skipped: Mapping[str, int], values: int) -> str:
     """Return one line about the loop values that a poll skipped; empty if there are none.
 

@@ -40,6 +40,8 @@ class PollResult:
     """The number of loop values of this poll."""
     skipped_records: Counter[str] = field(default_factory=Counter)
     """The number of listed records whose own request was refused, by reason."""
+    empty_loop: str = ""
+    """The name of a loop without any value, because of which the poll read nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ async def poll_once(
             connector, context.stream, window, client, position=resume, progress=progress
         )
         async for page in pages:
+            result.empty_loop = page.empty_loop
             cursor = advance_cursor(
                 cursor,
                 window,

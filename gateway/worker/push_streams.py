@@ -52,6 +52,7 @@ class PushStream:
     """Always empty, because a push registry has no loops."""
     loop_values = 0
     skipped_records: Mapping[str, int] = MappingProxyType({})
+    empty_loop = ""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from gateway.messages.status import (
     StreamStateName,
     StreamStatus,
     WorkerStatus,
+    empty_loop_text,
     encode_status,
     encode_worker_gone,
 )
@@ -143,6 +144,7 @@ def stream_state(stream: StreamPoller | PushStream) -> tuple[StreamStateName, st
         (not stream.has_succeeded, "starting", ""),
         (backfill and backfill.state == "running", "backfilling", ""),
         (stream.connector.push, "receiving", ""),
+        (stream.empty_loop, "running", empty_loop_text(stream.empty_loop)),
     )
     return next(
         ((state, reason) for applies, state, reason in possible if applies), ("running", "")

@@ -60,6 +60,8 @@ class StreamPoller:
         """The number of loop values that the last successful poll skipped, by reason."""
         self.loop_values = 0
         """The number of loop values in the last successful poll."""
+        self.empty_loop = ""
+        """The name of a loop without any value in the last successful poll."""
         self._notifier = notifier
         self._failure_streak = (
             FailureStreak(notifier, self.connector, self.stream) if notifier else None
@@ -204,6 +206,7 @@ class StreamPoller:
             metrics.POLLS.labels(name, self.stream, "ok").inc()
             self._record_skipped_values(result)
             self.skipped_records = dict(result.skipped_records)
+            self.empty_loop = result.empty_loop
             if result.received:
                 log.info(
                     "polled",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
+from gateway.errors import UsageError
 from gateway.fetch.fault_text import MAX_LENGTH, fault_text_in, mask_fault_text
 from tests.support.wire import Sent, poll_once
 
@@ -179,3 +183,135 @@ def test_missing_list_names_the_elements_that_stand_there(tmp_path, body, texts)
     assert reason == "LIST_MISSING"
     for text in texts:
         assert text in message
+
+
+CONNECTOR = """
+language: 1
+connector: edge
+country: FI
+title: A registry of an authority
+owner: {{name: An authority, contact: registry@authority.example}}
+rest:
+  url: {{production: "https://registry.example/api"}}
+  replies: [{{when: {{status: 404}}, then: empty}}]
+  errors: by_status
+streams:
+  courses:
+    emits: learning_opportunity
+    cursor: scan
+    request: {{get: "/courses"}}
+    records: items
+    id: id
+{more}
+    map:
+      title: {{languages: {{object: name, otherwise: en}}}}
+      description.en: about
+      homepage: site
+    tests:
+      - name: shape
+        given: {{id: "1", name: {{en: Weaving}}}}
+        expect_some: {{title: {{en: Weaving}}}}
+"""
+COURSE = {"id": "c-1", "name": {"en": "Weaving"}}
+
+
+def preview(folder, *samples: object, more: str = "", options: tuple[str, ...] = ()) -> str:
+    file = folder / "edge.yaml"
+    file.write_text(CONNECTOR.format(more=textwrap.indent(textwrap.dedent(more), "    ")))
+    arguments = ["preview", str(file), *options]
+    for number, sample in enumerate(samples):
+        saved = folder / f"reply{number}.json"
+        saved.write_text(json.dumps(sample))
+        arguments += ["--sample", str(saved)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result.output
+
+
+def test_preview_lists_rules_that_found_nothing(tmp_path):
+    second = {**COURSE, "id": "c-2", "site": "https://school.example"}
+    shown = preview(tmp_path, {"items": [COURSE, second]})
+    assert "rules that found nothing in any of 2 records: description.en\n" in shown
+
+
+def test_preview_says_nothing_of_rules_that_found_a_value(tmp_path):
+    whole = {**COURSE, "about": "Of looms.", "site": "https://school.example"}
+    assert "found nothing" not in preview(tmp_path, {"items": [COURSE, whole]})
+
+
+def test_preview_says_that_a_list_is_empty(tmp_path):
+    shown = preview(tmp_path, {"items": []})
+    assert "no record: the list in the reply is empty" in shown
+
+
+def test_preview_says_which_loop_has_no_value(tmp_path):
+    more = """
+        for_each:
+          school: {in: {request: {request: {get: /schools}, select: "schools[].code"}}}
+    """
+    shown = preview(tmp_path, {"schools": []}, more=more)
+    assert "loop 'school' has no value" in shown
+    assert "check its source under `for_each.school`" in shown
+
+
+def test_preview_says_which_join_found_nothing(tmp_path):
+    more = """
+        join:
+          - {into: parts, records: parts, key: course, to: id}
+          - {into: places, records: places, key: course, to: id}
+    """
+    reply = {
+        "items": [COURSE],
+        "parts": [{"course": "other"}],
+        "places": [{"course": "c-1", "name": "Hall"}],
+    }
+    shown = preview(tmp_path, reply, more=more)
+    assert "join 'parts' found nothing for any record: compare `key: course` with `to: id`" in shown
+    assert "'places'" not in shown
+
+
+DELETED = "deleted: {path: state, is: [gone]}\n"
+
+
+def check_passes(folder) -> str:
+    result = CliRunner().invoke(app, ["check", str(folder / "edge.yaml")])
+    assert "0 errors" in result.output or result.exit_code == 0, result.output
+    return (folder / "edge.yaml").read_text()
+
+
+def test_saved_test_is_the_first_record_with_content(tmp_path):
+    gone = {"id": "c-0", "state": "gone"}
+    shown = preview(tmp_path, {"items": [gone, COURSE]}, more=DELETED, options=("--save-test",))
+    assert "test written" in shown
+    assert "c-1" in check_passes(tmp_path)
+
+
+def test_no_test_is_saved_when_each_record_is_deleted(tmp_path):
+    gone = {"id": "c-0", "state": "gone"}
+    shown = preview(tmp_path, {"items": [gone]}, more=DELETED, options=("--save-test",))
+    assert "no test written: no record with content was read" in shown
+    assert "TODO" not in check_passes(tmp_path)
+
+
+def test_saved_test_keeps_the_institution_that_the_file_names(tmp_path):
+    more = """
+        for_each:
+          school: {in: {parties: {weavers: {}, joiners: {}}}}
+    """
+    shown = preview(tmp_path, {"items": [COURSE]}, more=more, options=("--save-test",))
+    assert "test written" in shown
+    assert "school: weavers" in check_passes(tmp_path)
+
+
+def test_no_test_is_saved_between_brackets(tmp_path):
+    file = tmp_path / "edge.yaml"
+    text = CONNECTOR.format(more="")
+    head, _, _ = text.partition("    tests:")
+    text = head + '    tests: [{name: shape, given: {id: "1"}, expect_some: {id: "1"}}]\n'
+    file.write_text(text)
+    (tmp_path / "reply.json").write_text(json.dumps({"items": [COURSE]}))
+    sample = ["--sample", str(tmp_path / "reply.json")]
+    result = CliRunner().invoke(app, ["preview", str(file), *sample, "--save-test"])
+    assert isinstance(result.exception, UsageError)
+    assert "the tests are inside [ ]" in str(result.exception)
+    assert file.read_text() == text

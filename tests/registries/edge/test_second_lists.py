@@ -244,6 +244,7 @@ def test_loop_without_values_deletes_nothing(found: Any, capsys: Any) -> None:
     if found == {"items": []}:
         assert isinstance(result, PollResult)
         assert "loop has no value" in capsys.readouterr().out
+        assert result.empty_loop == "s"
     else:
         assert isinstance(result, StreamError)
         assert result.reason == "LIST_MISSING"
