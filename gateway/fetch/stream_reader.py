@@ -275,7 +275,7 @@ class _StreamReader:
     ) -> AsyncIterator[RecordPage]:
         turn, window = iterations[place.iteration_index], place.windows[0]
         already_written, digest = place.already_written, place.digest
-        pages_with_records = 0
+        pages = 0
         steps = self._requester.pager(window)(place.pager)
         ask = next(steps)
         while True:
@@ -291,8 +291,8 @@ class _StreamReader:
             if following is None and not answered.proves_empty:
                 self._proved_empty = False
             if not ask.probe:
-                pages_with_records += bool(items) or streamed_count(answered) > 0
-                self._several_pages = self._several_pages or pages_with_records > 1
+                pages += 1
+                self._several_pages = self._several_pages or pages > 1
                 place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
                 raws = await self._to_raw_records(items, answered, turn)
                 if already_written and digest == answered.digest:

@@ -430,3 +430,22 @@ def test_details_that_are_all_not_found_delete_nothing() -> None:
     answers.append({"found": []})
     assert_withheld(poll_route(route, text, state), "20 of 20 records")
     assert len(state.published) == 20
+
+
+def test_page_that_became_empty_is_not_deleted_at_the_first_look() -> None:
+    """The second page of a list by token lost its records, perhaps because they moved."""
+    emptied: list[bool] = [False]
+
+    def route(_path: str, query: dict[str, str]) -> Any:
+        if query.get("cursor") == "2":
+            return {"items": [] if emptied[-1] else [item(3), item(4)]}
+        return {"items": [item(1), item(2)], "next": "2"}
+
+    text = stream('cursor: "{cursor}"', "cursor: scan\npaging: {cursor: {from: next}}")
+    state = MemoryStreamState()
+    poll_route(route, text, state)
+    emptied.append(True)
+    poll_route(route, text, state)
+    assert state.published == {"1", "2", "3", "4"}
+    poll_route(route, text, state)
+    assert state.published == {"1", "2"}
