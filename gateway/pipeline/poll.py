@@ -131,7 +131,14 @@ async def poll_once(
         plan: Iterable[TimeWindow] = [TimeWindow(since=cursor.since, until=now - rule.delay)]
     else:
         progress, plan = None, windows(rule, cursor, now)
-    deletion_guard = DeletionGuard.of_stream(stream_state, stream, first_read=cursor.since is None)
+    writer = _PageStep(
+        context,
+        rule,
+        result,
+        rejection_guard,
+        DeletionGuard.of_stream(stream_state, stream, first_read=cursor.since is None),
+        progress,
+    )
     set_withheld_metric(stream_state)
     asked = False
     for window in plan:
@@ -150,19 +157,7 @@ async def poll_once(
             )
             if progress and page.last:
                 cursor = msgspec.structs.replace(cursor, since=progress.common_since())
-            await _write_page(
-                stream_state,
-                page,
-                cursor,
-                result,
-                rejection_guard,
-                deletion_guard,
-                progress,
-                rule,
-                VersionOrder.of_client(
-                    client, stream_state.older_contents, in_order=rule.feed is not None
-                ),
-            )
+            await writer.write(page, cursor)
             if not should_continue():
                 return result
         asked = True
@@ -173,7 +168,7 @@ async def poll_once(
         result.skipped, result.loop_values = dict(progress.skipped), progress.values
     if asked:
         stream_state.older_contents.end_reading()
-        await deletion_guard.finish(compares_scans=result.seen_ids is not None)
+        await writer.deletion_guard.finish(compares_scans=result.seen_ids is not None)
     if asked:  # A poll that asks nothing proves nothing.
         metrics.LAST_SUCCESS.labels(connector.connector, context.stream).set(now.timestamp())
     return result
@@ -229,69 +224,83 @@ def advance_cursor(
     return StreamCursor(since=window.until - clock_ahead, position=page.position)
 
 
-async def _write_page(
-    stream_state: StreamState,
-    page: RecordPage,
-    cursor: StreamCursor,
-    result: PollResult,
-    rejection_guard: RejectionGuard | None,
-    deletion_guard: DeletionGuard,
-    progress: LoopProgress | None,
-    rule: CursorRule,
-    order: VersionOrder,
-) -> None:
-    """Write the new and changed records of a page, and the cursor.
+@dataclass(frozen=True, slots=True)
+class _PageStep:
+    """The step of a poll that writes one page, with the guards of the stream."""
 
-    After the last page of a complete scan, also write deletions for the missing records. Of a
-    page with too many deletions, a scan writes the rest, because the next scan shows the page
-    again. Otherwise neither the page nor a later one is written.
-    """
-    loop_key = progress.record_key(page.loop_values) if progress else b""
-    changes, unchanged = select_changes(page.records, stream_state.digests, loop_key, order)
-    entries = await deletion_guard.filter_page(changes)
-    if deletion_guard.withheld_ids and not rule.scan:
-        await deletion_guard.count_page()
-        return
-    unchanged += len(changes) - len(entries)
-    notes = dict(await rejection_guard.check_page(stream_state, entries) if rejection_guard else {})
-    received = len(page.records)
-    result.unreadable_ids += sum(raw.native_id.startswith(UNREADABLE_ID) for raw in page.records)
-    result.unreadable_ids += page.skipped.unknown_ids
-    result.skipped_records.update(page.skipped.reasons)
-    for reason in page.skipped.reasons:
-        metrics.RECORDS_SKIPPED.labels(stream_state.connector, stream_state.stream, reason).inc()
-    if progress and page.last:
-        notes |= changed_notes(progress.new_positions(), stream_state.notes)
-    if result.seen_ids is not None:
-        _count_repeated_ids(stream_state, entries, result.seen_ids)
-        result.seen_ids.add_ids(raw.native_id for raw in page.records)
-        result.seen_ids.add_ids(page.skipped.native_ids)
-        if page.last:
-            deletions = await _scan_deletions(page, result, deletion_guard, progress)
-            entries += deletions.entries
-            received += len(deletions.entries)
-            notes |= deletions.notes
-    page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
-    await write_page(stream_state, page_write, result)
+    context: PollContext
+    rule: CursorRule
+    result: PollResult
+    rejection_guard: RejectionGuard | None
+    deletion_guard: DeletionGuard
+    progress: LoopProgress | None
 
+    async def write(self, page: RecordPage, cursor: StreamCursor) -> None:
+        """Write the new and changed records of a page, and the cursor.
 
-async def _scan_deletions(
-    page: RecordPage,
-    result: PollResult,
-    deletion_guard: DeletionGuard,
-    progress: LoopProgress | None,
-) -> ScanDeletions:
-    """Return what the end of a scan proves about the records that it did not show."""
-    if not page.complete or result.seen_ids is None:
-        count_unproven_scan(deletion_guard.stream_state, "incomplete")
-        return ScanDeletions()
-    return await deletions_after_scan(
-        deletion_guard,
-        result.seen_ids,
-        several_pages=page.several_pages,
-        unreadable_ids=result.unreadable_ids,
-        unread_loops=progress.unread_record_keys() if progress else frozenset(),
-    )
+        After the last page of a complete scan, also write deletions for the missing records. Of a
+        page with too many deletions, a scan writes the rest, because the next scan shows the page
+        again. Otherwise neither the page nor a later one is written.
+        """
+        stream_state, result = self.context.stream_state, self.result
+        loop_key = self.progress.record_key(page.loop_values) if self.progress else b""
+        changes, unchanged = select_changes(
+            page.records, stream_state.digests, loop_key, self._version_order()
+        )
+        entries = await self.deletion_guard.filter_page(changes)
+        if self.deletion_guard.withheld_ids and not self.rule.scan:
+            await self.deletion_guard.count_page()
+            return
+        unchanged += len(changes) - len(entries)
+        notes: dict[str, bytes | None] = {}
+        if self.rejection_guard:
+            notes |= await self.rejection_guard.check_page(stream_state, entries)
+        received = len(page.records)
+        self._count_unread(page)
+        if self.progress and page.last:
+            notes |= changed_notes(self.progress.new_positions(), stream_state.notes)
+        if result.seen_ids is not None:
+            _count_repeated_ids(stream_state, entries, result.seen_ids)
+            result.seen_ids.add_ids(raw.native_id for raw in page.records)
+            result.seen_ids.add_ids(page.skipped.native_ids)
+            if page.last:
+                deletions = await self._scan_deletions(page, result.seen_ids)
+                entries += deletions.entries
+                received += len(deletions.entries)
+                notes |= deletions.notes
+        page_write = PageWrite(entries, received, unchanged, msgspec.json.encode(cursor), notes)
+        await write_page(stream_state, page_write, result)
+
+    def _version_order(self) -> VersionOrder:
+        return VersionOrder.of_client(
+            self.context.client,
+            self.context.stream_state.older_contents,
+            in_order=self.rule.feed is not None,
+        )
+
+    def _count_unread(self, page: RecordPage) -> None:
+        """Count the records of a page whose id or whose own reply could not be read."""
+        state, result = self.context.stream_state, self.result
+        result.unreadable_ids += sum(
+            raw.native_id.startswith(UNREADABLE_ID) for raw in page.records
+        )
+        result.unreadable_ids += page.skipped.unknown_ids
+        result.skipped_records.update(page.skipped.reasons)
+        for reason in page.skipped.reasons:
+            metrics.RECORDS_SKIPPED.labels(state.connector, state.stream, reason).inc()
+
+    async def _scan_deletions(self, page: RecordPage, seen_ids: DigestTable) -> ScanDeletions:
+        """Return what the end of a scan proves about the records that it did not show."""
+        if not page.complete:
+            count_unproven_scan(self.deletion_guard.stream_state, "incomplete")
+            return ScanDeletions()
+        return await deletions_after_scan(
+            self.deletion_guard,
+            seen_ids,
+            several_pages=page.several_pages,
+            unreadable_ids=self.result.unreadable_ids,
+            unread_loops=self.progress.unread_record_keys() if self.progress else frozenset(),
+        )
 
 
 def _count_repeated_ids(
