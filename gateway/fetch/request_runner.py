@@ -40,6 +40,8 @@ Values = Mapping[str, Any]
 
 REDIRECT_CLASS = 3
 """The first digit of the HTTP status codes that redirect a request."""
+UNFINISHED_STATUSES = frozenset({202, 206})
+"""The statuses of a reply that is not finished, or that is a part of the whole (RFC 9110)."""
 FIRST_ERROR_STATUS = 400
 """The lowest HTTP status code of a refusal."""
 
@@ -229,7 +231,7 @@ class RequestRunner:
             reply.body.sha256,
             decode_again=lambda other: self._decode(reply, other, attempt),
             close=reply.body.close,
-            proves_empty=attempt.proves_empty,
+            proves_empty=attempt.proves_empty and reply.status not in UNFINISHED_STATUSES,
         )
 
     # --- requests

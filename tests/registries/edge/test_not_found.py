@@ -139,3 +139,14 @@ def test_records_of_an_institution_that_left_go_while_another_is_not_found() -> 
         assert isinstance(poll_route(by_institution(gone), text, state, block=block), PollResult)
         gone.add("b")
     assert state.published == {"b0", "b1", "b2", "c0", "c1", "c2"}
+
+
+@pytest.mark.parametrize("status", [202, 206])
+@pytest.mark.parametrize("items", [[], [item(1)]])
+def test_reply_that_is_not_finished_deletes_nothing(status: int, items: list[Any]) -> None:
+    """202 says that the request is not done, and 206 that the reply is a part."""
+    state = MemoryStreamState()
+    text = stream(more="cursor: scan")
+    for answer in ((200, {"items": [item(1), item(2)]}), *[(status, {"items": items})] * 2):
+        poll_route(lambda *_, found=answer: found, text, state)
+    assert state.published == {"1", "2"}
