@@ -70,6 +70,8 @@ class JsonListPlace:
 
         An object in place of the list is one record where ``has_id`` finds its id.
         """
+        if value == {}:  # A wildcard would find an empty list in it.
+            raise Gap("", kind_of(value))
         gap: Gap | None = None
         is_present = False
         for alternative in self.alternatives:

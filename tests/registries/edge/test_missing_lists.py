@@ -135,6 +135,7 @@ def test_stream_recovers_when_the_list_is_back() -> None:
         ("data.edges[].node", {"data": {"edges": [{"node": {"id": "1"}}]}}, "records"),
         ("data.edges[].node", {"data": {"edges": [{"node": {"id": "1"}}, {"node": None}]}}, "LIST_MISSING"),
         ("schools[].awards[]", {"schools": [{"awards": []}]}, "empty"),
+        ("*.awards[]", {}, "LIST_MISSING"),
         ("schools[].awards[]", {"schools": [{"awards": [{"id": "1"}]}, {"name": "x"}]}, "LIST_MISSING"),
         ("[awards, courses][]", {"awards": [{"id": "1"}], "courses": []}, "records"),
         ("[awards, courses][]", {"awards": [{"id": "1"}]}, "LIST_MISSING"),
