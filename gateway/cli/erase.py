@@ -99,7 +99,7 @@ def _build_request(
         raise UsageError("give CONNECTOR NATIVE_ID, or --person")
     record_id = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
     if not record_id:
-        raise UsageError("standard input has no native id")
+        raise UsageError("standard input has no native id; write one on each line")
     return erasing.request_for_record(settings, config, connector, record_id)
 
 

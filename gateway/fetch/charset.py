@@ -186,7 +186,11 @@ def invalid_bytes(
 ) -> StreamError:
     """Return the error about a byte that an encoding does not have."""
     if is_end and not body.is_complete:
-        return RetryLater("INCOMPLETE_BODY", f"{where}: the reply stops inside a character")
+        return RetryLater(
+            "INCOMPLETE_BODY",
+            f"{where}: the reply stops inside a character, so its end is missing; "
+            "the gateway tries again",
+        )
     return StreamHalted(
         "ENCODING",
         f"{where}: byte {position} is not valid {codec}; "

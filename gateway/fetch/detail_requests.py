@@ -136,7 +136,10 @@ class DetailFetcher:
         if rule.missing not in {None, "skip"} or (rule.missing is None and reply.is_proved):
             return False
         where = self.dialogue.log_prefix
-        error = StreamHalted("EXPAND_MISSING", f"{where}: a listed record could not be fetched")
+        error = StreamHalted(
+            "EXPAND_MISSING",
+            f"{where}: a listed record could not be fetched; check the request under `expand`",
+        )
         self.refused.refuse(error, rule.missing)
         return True
 

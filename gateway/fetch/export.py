@@ -45,17 +45,21 @@ async def run_export(
             break
         if failed(state):
             raise RetryLater(
-                "EXPORT_FAILED", f"{runner.log_prefix}: the registry says that its export failed"
+                "EXPORT_FAILED",
+                f"{runner.log_prefix}: the registry says that its export failed; "
+                "the next poll starts another",
             )
         if not pending(state):
             raise StreamHalted(
                 "EXPORT_STATE",
-                f"{runner.log_prefix}: the connector does not name the state the export is in",
+                f"{runner.log_prefix}: the export is in a state that the connector does not name; "
+                "add it under `export`",
             )
         if loop.time() + rule.every.total_seconds() > deadline:
             raise RetryLater(
                 "EXPORT_LATE",
-                f"{runner.log_prefix}: the export was not ready within {rule.within}",
+                f"{runner.log_prefix}: the export was not ready within {rule.within}; "
+                "raise `within`",
             )
         await asyncio.sleep(rule.every.total_seconds())
     expires = loop.time() + rule.expires.total_seconds() if rule.expires else None
@@ -75,7 +79,7 @@ async def run_export(
             raise RetryLater(
                 "EXPORT_EXPIRED",
                 f"{runner.log_prefix}: the files of the export expired "
-                "before the gateway downloaded all of them",
+                "before the gateway downloaded all of them; the next poll starts another export",
             )
         file = await runner.download(
             join_link(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
@@ -92,7 +96,8 @@ def _kept_values(rule: Export, runner: RequestRunner, answered: RequestResult) -
         if not texts:
             raise RetryLater(
                 "EXPORT_FAILED",
-                f"{runner.log_prefix}: the reply that starts the export does not hold {name!r}",
+                f"{runner.log_prefix}: the reply that starts the export has no {name!r}; "
+                "compare `export` with the reply",
             )
         kept[name] = texts[0]
     return kept

@@ -149,8 +149,8 @@ class RecordJoiner:
         if not rule.many and len(matches) > 1:
             raise RetryLater(
                 "JOIN_AMBIGUOUS",
-                f"{self.runner.log_prefix}: several records of {rule.into!r} share a key, "
-                "one is expected",
+                f"{self.runner.log_prefix}: several records of join {rule.into!r} share a key, and "
+                "`many: false` expects one; leave `many` out, or correct `key`",
             )
         return replace(
             item, body=None, node=attach_records(item.node, rule.into, matches, many=rule.many)

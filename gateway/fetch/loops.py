@@ -203,7 +203,8 @@ def _institution_iteration(
     if party.url and base is None:
         raise StreamHalted(
             "URL_MISSING",
-            f"{client.connector}: {party_name} has no url for the stage {client.stage!r}",
+            f"{client.connector}: {party_name} has no url for the stage {client.stage!r}; "
+            "add it to the institution, or to the connector",
         )
     if base is not None:
         client.allow_origin(base)

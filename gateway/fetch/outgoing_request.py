@@ -74,7 +74,9 @@ class OutgoingRequests:
     ) -> tuple[RegistryRequest, str]:
         if not isinstance(block, Soap):
             raise StreamHalted(
-                "PROTOCOL", f"{self.log_prefix}: operation and envelope need a soap connector"
+                "PROTOCOL",
+                f"{self.log_prefix}: operation and envelope need a soap connector; "
+                "write `get` or `post` for a rest connector",
             )
         action = block.action
         if request.operation is not None:

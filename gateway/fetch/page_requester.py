@@ -133,7 +133,7 @@ class PageRequester:
             raise RetryLater(
                 "COUNT_MISMATCH",
                 f"{self.runner.log_prefix}: the registry refuses a page before the last one "
-                "that its earlier pages announce",
+                "that its earlier pages announce; the next poll reads all pages again",
             )
 
     async def _send(

@@ -87,7 +87,10 @@ class PushReceiver:
         """The connector's ``push`` block."""
         block = self.connector.push
         if block is None:
-            raise StreamHalted("PROTOCOL", f"{self.connector.connector} is not a push connector")
+            raise StreamHalted(
+                "PROTOCOL",
+                f"{self.connector.connector} is not a push connector; it sends requests itself",
+            )
         return block
 
     def busy_response(
@@ -162,7 +165,8 @@ class PushReceiver:
             if len(data) > limit:
                 raise StreamHalted(
                     "LIMIT_BYTES",
-                    f"{self.connector.connector}: a message is larger than {limit} bytes",
+                    f"{self.connector.connector}: a message is larger than {limit} bytes; "
+                    "raise limits.max_response",
                 )
         return bytes(data)
 
@@ -239,7 +243,9 @@ class PushReceiver:
                 return []
             if not form.get(rule.fields[0]):
                 raise StreamHalted(
-                    "FIELD_MISSING", f"{name}: the form has no field {rule.fields[0]!r}"
+                    "FIELD_MISSING",
+                    f"{name}: the form has no field {rule.fields[0]!r}; "
+                    "correct `fields`, or the registry's form",
                 )
             body = ReplyBody.from_bytes(form[rule.fields[0]].encode())
             headers.pop("content-type", None)
@@ -303,7 +309,8 @@ class PushReceiver:
             raise StreamHalted(
                 "LIMIT_RECORDS",
                 f"{self.connector.connector}: more than {self.push_config.limits.max_records} "
-                "records in one message",
+                "records in one message; raise limits.max_records, "
+                "or let the registry send less in one message",
             )
         return [raw for item in items for raw in selector.to_raw_records(item)]
 

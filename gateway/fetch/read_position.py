@@ -31,7 +31,8 @@ def halve_window(window: TimeWindow, smallest: timedelta, where: str) -> list[Ti
     if half < smallest:
         raise StreamHalted(
             "WINDOW_TOO_SMALL",
-            f"{where}: too many results even within {window.until - window.since}",
+            f"{where}: too many results even within {window.until - window.since}; "
+            "lower cursor.smallest, or divide the list with for_each",
         )
     middle = (window.since + half).replace(microsecond=0)
     return [TimeWindow(window.since, middle), TimeWindow(middle, window.until)]

@@ -50,7 +50,9 @@ class TemplateFiller:
             return parse_template(source).fill(self._flatten(values))
         except MissingValue as missing:
             raise StreamHalted(
-                "VALUE_MISSING", f"the request needs {{{missing}}}, which has no value here"
+                "VALUE_MISSING",
+                f"the request needs {{{missing}}}, which has no value here; "
+                "correct the placeholder, or add the value to the loop or to `variables`",
             ) from None
 
     def headers(self, sources: Mapping[str, str | Secret], values: Values) -> dict[str, str]:
@@ -84,12 +86,18 @@ class TemplateFiller:
             )
         except MissingValue as missing:
             raise StreamHalted(
-                "VALUE_MISSING", f"the path needs {{{missing}}}, which has no value here"
+                "VALUE_MISSING",
+                f"the path needs {{{missing}}}, which has no value here; "
+                "correct the placeholder, or add the value to the loop or to `variables`",
             ) from None
         if filled.startswith(("http://", "https://")):
             return filled
         if any(piece in {".", ".."} for piece in filled.split("?")[0].split("/")):
-            raise StreamHalted("URL_INVALID", "a value would lead the path out of its folder")
+            raise StreamHalted(
+                "URL_INVALID",
+                "a value would lead the path out of its folder (. or ..); "
+                "check the values that the path reads",
+            )
         return base.rstrip("/") + "/" + filled.lstrip("/") if filled.strip("/") else base
 
     def query_pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:

@@ -302,7 +302,9 @@ class RequestRunner:
         checks = block.addressing is not None and block.addressing.check_relates_to
         if fault is None and checks and envelope.relates_to(root) != attempt.message_id:
             raise RetryLater(
-                "RELATES_TO", f"{self.log_prefix}: the reply does not answer this message"
+                "RELATES_TO",
+                f"{self.log_prefix}: the reply does not answer this message: "
+                "its RelatesTo is the id of another; the gateway tries again",
             )
         if (
             guard is not None

@@ -89,7 +89,8 @@ async def read_all_pages(
             continue
     raise RetryLater(
         "PAGES_MOVED",
-        f"{runner.log_prefix}: {rule.name}: records leave the list faster than it can be read",
+        f"{runner.log_prefix}: {rule.name}: records leave the list faster than it can be read; "
+        "the next poll reads it again",
     )
 
 
@@ -223,7 +224,11 @@ class _ListReader:
         limit = self.runner.protocol.limits.max_records
         self.count += count
         if self.count > limit:
-            raise StreamHalted("LIMIT_RECORDS", f"{self.where}: more than {limit} records")
+            raise StreamHalted(
+                "LIMIT_RECORDS",
+                f"{self.where}: more than {limit} records; "
+                "raise limits.max_records, or request less in one reply",
+            )
 
     def _require_one_page(self, listed: ListedNodes, answered: RequestResult) -> None:
         document = listed.document

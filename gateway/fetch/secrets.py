@@ -51,7 +51,9 @@ class FileSecrets:
             return self._from_environment(name, path)
         if not stat.S_ISREG(status.st_mode):
             raise StreamHalted(
-                "SECRET_UNREADABLE", f"secret {name!r}: {path} is not a regular file"
+                "SECRET_UNREADABLE",
+                f"secret {name!r}: {path} is not a regular file; "
+                "write the value into a file of this name",
             )
         state = (status.st_mtime_ns, status.st_size, status.st_ino)
         cached = self._cache.get(name)
@@ -104,7 +106,9 @@ def text_secret(secrets: Secrets, name: str) -> str:
     try:
         return secrets(name).decode()
     except UnicodeDecodeError:
-        raise StreamHalted("SECRET_UNREADABLE", f"secret {name!r} is not UTF-8 text") from None
+        raise StreamHalted(
+            "SECRET_UNREADABLE", f"secret {name!r} is not UTF-8 text; write the file again as UTF-8"
+        ) from None
 
 
 def _strip_newline(value: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from gateway.config.expressions.compiler import EvaluationError, ExpressionError
-from gateway.errors import GatewayError, StreamHalted
+from gateway.errors import GatewayError, StreamError, StreamHalted
 
 log = structlog.get_logger()
 
@@ -24,11 +24,17 @@ def reading_errors(where: str) -> Iterator[None]:
     """
     try:
         yield
+    except StreamError as error:
+        if not str(error).startswith(where.partition(".")[0]):
+            error.args = (f"{where}: {error}",)  # An error of a part that knows no stream.
+        raise
     except GatewayError:
         raise
     except EvaluationError as error:
         raise StreamHalted(
-            "EXPRESSION", f"{where}: {error}; its replies changed, or the file is wrong"
+            "EXPRESSION",
+            f"{where}: {error}; its replies changed, or the file is wrong; "
+            "compare a reply with the connector file",
         ) from None
     except ExpressionError as error:
         raise StreamHalted(

@@ -149,7 +149,8 @@ class _StreamReader:
     ) -> AsyncIterator[RecordPage]:
         if self._push:
             raise StreamHalted(
-                "PROTOCOL", f"{self._where}: this registry calls us; it is not polled"
+                "PROTOCOL",
+                f"{self._where}: this registry sends its records to the gateway; it is not polled",
             )
         self._requester.feed = str(state.get("feed", ""))
         empty_loops: list[str] = []
@@ -256,7 +257,8 @@ class _StreamReader:
                 if restarted:
                     raise RetryLater(
                         "CURSOR_EXPIRED",
-                        f"{self._where}: the registry asks twice to start the window again",
+                        f"{self._where}: the registry asks twice to start the window again; "
+                        "the next poll starts it again",
                     ) from None
                 restarted, place.pager, place.already_written = True, None, 0
             except paging.WindowShrunk:
@@ -264,7 +266,8 @@ class _StreamReader:
                 if moved > MAX_WINDOW_RESTARTS:
                     raise RetryLater(
                         "PAGES_MOVED",
-                        f"{self._where}: records leave the window faster than it can be read",
+                        f"{self._where}: records leave the window faster than it can be read; "
+                        "the next poll reads it again",
                     ) from None
                 place.pager, place.already_written = None, 0  # unchanged records are skipped
             else:
@@ -353,7 +356,8 @@ class _StreamReader:
         if len(items) + streamed_count(answered) > self._max_records:
             raise StreamHalted(
                 "LIMIT_RECORDS",
-                f"{self._where}: more than {self._max_records} records in one reply",
+                f"{self._where}: more than {self._max_records} records in one reply; "
+                "raise limits.max_records, or request smaller pages",
             )
         return items
 

@@ -47,7 +47,8 @@ def reject_empty_or_html(body: ReplyBody, where: str) -> None:
     if not head.strip():
         raise RetryLater(
             "EMPTY_BODY",
-            f"{where}: the reply has no content, which does not prove an empty result",
+            f"{where}: the reply has no content, which does not prove an empty result; "
+            "if it does here, add a rule under `replies`",
         )
     if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
         raise RetryLater(
@@ -218,7 +219,8 @@ class _RecordStreamer:
                     raise _too_deep(self._where)
                 if self._elements > MAX_ELEMENTS:
                     raise StreamHalted(
-                        "LIMIT_BYTES", f"{self._where}: more than {MAX_ELEMENTS} elements"
+                        "LIMIT_BYTES",
+                        f"{self._where}: more than {MAX_ELEMENTS} elements; request smaller pages",
                     )
                 continue
             self._depth -= 1
@@ -262,13 +264,18 @@ def _at_depth(levels: int) -> etree.XPath:
 
 
 def _too_deep(where: str) -> StreamHalted:
-    return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested deeper than {MAX_DEPTH}")
+    return StreamHalted(
+        "LIMIT_DEPTH",
+        f"{where}: elements are nested deeper than {MAX_DEPTH}; the gateway reads no such document",
+    )
 
 
 def _refuse_doctype(prolog: bytes, where: str) -> None:
     if _DOCTYPE in prolog:
         raise StreamHalted(
-            "XML_FORBIDDEN_DTD", f"{where}: the document has a DOCTYPE, which is never accepted"
+            "XML_FORBIDDEN_DTD",
+            f"{where}: the document has a DOCTYPE, which is never accepted; "
+            "ask the registry to send XML without it",
         )
 
 
@@ -282,11 +289,19 @@ def _syntax(error: etree.XMLSyntaxError, body: ReplyBody, where: str) -> Excepti
             "name the right charset in the connector: `decode: [{xml: {encoding: NAME}}]`",
         )
     if "depth" in text:
-        return StreamHalted("LIMIT_DEPTH", f"{where}: elements are nested too deep at line {line}")
+        return StreamHalted(
+            "LIMIT_DEPTH",
+            f"{where}: elements are nested too deep at line {line}; "
+            "the gateway reads no such document",
+        )
     if "huge" in text or "too long" in text:
-        return StreamHalted("LIMIT_TEXT", f"{where}: a text at line {line} is larger than 10 MB")
+        return StreamHalted(
+            "LIMIT_TEXT",
+            f"{where}: a text at line {line} is larger than 10 MB; request the record without it",
+        )
     reason = "XML_MALFORMED" if body.is_complete else "INCOMPLETE_BODY"
     return RetryLater(
         reason,
-        f"{where}: the XML is not well-formed or not complete at line {line}, column {column}",
+        f"{where}: the XML is not well-formed or not complete at line {line}, column {column}; "
+        "the gateway tries again",
     )

@@ -186,7 +186,7 @@ class DecodeChain:
             raise StreamHalted(
                 "DECODE_ORDER",
                 f"{self.where}: decode step {word!r} needs bytes or text, "
-                "and the step before it gave a JSON value",
+                "and the step before it gave a JSON value; correct the order of `decode`",
             )
         root = document.root
         if source.message.parts and (
@@ -279,7 +279,9 @@ class DecodeChain:
     ) -> DecodeInput:
         if self.verify is None:
             raise StreamHalted(
-                "SIGNATURE_UNTRUSTED", f"{self.where}: no way to verify signatures was configured"
+                "SIGNATURE_UNTRUSTED",
+                f"{self.where}: no certificate to verify signatures is configured; "
+                "name it under `trust`",
             )
         original = cast("ReplyBody", source.body).read()
         text = original.decode("utf-8", "surrogatepass") if source.is_text else ""
@@ -343,7 +345,11 @@ def sort_oldest_first(feed: etree._Element, where: str) -> None:
     entry first. Raise ``NOT_A_REGISTRY_RESPONSE`` or ``FEED_MALFORMED``.
     """
     if feed.tag != f"{_ATOM}feed":
-        raise RetryLater("NOT_A_REGISTRY_RESPONSE", f"{where}: an Atom feed was expected")
+        raise RetryLater(
+            "NOT_A_REGISTRY_RESPONSE",
+            f"{where}: the reply is no Atom feed; "
+            "expected the element feed of Atom, so check the url and `paging`",
+        )
     entries = feed.findall(f"{_ATOM}entry")
     stamped = [
         (_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)
@@ -357,5 +363,8 @@ def _parse_updated(text: str | None) -> datetime:
     try:
         moment = datetime.fromisoformat((text or "").strip())
     except ValueError:
-        raise StreamHalted("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
+        raise StreamHalted(
+            "FEED_MALFORMED",
+            "an Atom entry has no valid <updated>; expected a time such as 2024-01-31T12:00:00Z",
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -96,7 +96,10 @@ def gunzip(body: ReplyBody, limit: int, where: str) -> ReplyBody:
             spool.write(part)
     if not inflater.complete:
         spool.discard()
-        raise RetryLater("INCOMPLETE_BODY", f"{where}: the gzip data stops before its end")
+        raise RetryLater(
+            "INCOMPLETE_BODY",
+            f"{where}: the gzip data stops before its end; the gateway tries again",
+        )
     return spool.body(proved=True)
 
 
@@ -110,7 +113,10 @@ def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
     try:
         plain = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise RetryLater("BASE64_MALFORMED", f"{where}: the content is not base64") from None
+        raise RetryLater(
+            "BASE64_MALFORMED",
+            f"{where}: the content is not base64; correct `decode`, or ask the registry",
+        ) from None
     spool = Spool(limit, "LIMIT_DECODED", where=where)
     spool.write(plain)
     return spool.body(proved=body.is_complete)
@@ -147,13 +153,16 @@ def unzip(
     except _DAMAGED:
         xml_parser.reject_empty_or_html(body, where)
         raise RetryLater(
-            "ZIP_MALFORMED", f"{where}: the reply is not a complete ZIP archive"
+            "ZIP_MALFORMED",
+            f"{where}: the reply is not a complete ZIP archive; "
+            "correct `decode` if it is no archive at all",
         ) from None
     # is_dir() fails for an empty name, so the code tests the end of the name itself.
     entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > MAX_ENTRIES:
         raise StreamHalted(
-            "LIMIT_DECODED", f"{where}: the archive has more than {MAX_ENTRIES} files"
+            "LIMIT_DECODED",
+            f"{where}: the archive has more than {MAX_ENTRIES} files; request smaller periods",
         )
     for pattern in patterns:
         if not any(_matches(entry.filename, pattern) for entry in entries):
@@ -170,7 +179,11 @@ def unzip(
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where: str) -> ReplyBody:
     if entry.flag_bits & 1:
-        raise StreamHalted("ZIP_ENCRYPTED", f"{where}: a file in the archive is encrypted")
+        raise StreamHalted(
+            "ZIP_ENCRYPTED",
+            f"{where}: a file in the archive is encrypted, which the gateway cannot read; "
+            "ask the registry for an open one",
+        )
     spool = Spool(limit, "LIMIT_DECODED", where=where)
     try:
         with archive.open(entry) as file:
@@ -178,7 +191,9 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where
                 spool.write(piece)
     except _DAMAGED:
         spool.discard()
-        raise RetryLater("ZIP_MALFORMED", f"{where}: a file in the archive is damaged") from None
+        raise RetryLater(
+            "ZIP_MALFORMED", f"{where}: a file in the archive is damaged; the gateway tries again"
+        ) from None
     return spool.body(proved=True)
 
 
@@ -266,7 +281,10 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
     except JsonRefused as refused:
         raise StreamHalted(_REFUSALS[refused.problem], f"{where}: {refused}") from None
     except RecursionError:
-        raise StreamHalted("LIMIT_DEPTH", f"{where}: the JSON is nested too deep") from None
+        raise StreamHalted(
+            "LIMIT_DEPTH",
+            f"{where}: the JSON is nested deeper than the gateway reads; request less in one reply",
+        ) from None
     except json.JSONDecodeError as error:
         reason = "JSON_MALFORMED" if proved else "INCOMPLETE_BODY"
         raise RetryLater(
@@ -276,7 +294,9 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
         ) from None
     except ValueError:
         raise StreamHalted(
-            "JSON_NUMBER", f"{where}: the JSON holds a number with thousands of digits"
+            "JSON_NUMBER",
+            f"{where}: the JSON contains a number with thousands of digits, "
+            "which the gateway does not read",
         ) from None
 
 
@@ -343,7 +363,9 @@ def read_csv(
         columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
         if len(set(columns)) != len(columns) or not columns:
             raise StreamHalted(
-                "CSV_HEADER", f"{where}: the header line is missing or names a column twice"
+                "CSV_HEADER",
+                f"{where}: the header line is missing or names a column twice; "
+                "expected one line of different names",
             )
         if columns_read is not None:
             columns_read.extend(columns)

@@ -97,7 +97,9 @@ def read_multipart(body: ReplyBody, content_type: str, where: str) -> Multipart:
             break
         if len(pieces) > MAX_PARTS:
             raise StreamHalted(
-                "LIMIT_PARTS", f"{where}: the multipart message has more than {MAX_PARTS} parts"
+                "LIMIT_PARTS",
+                f"{where}: the multipart message has more than {MAX_PARTS} parts; "
+                "request smaller pages",
             )
     if begin is None:
         raise _malformed(where, "it contains no line with its boundary")

@@ -145,5 +145,6 @@ def _json_schema(path: Path, where: str) -> Any:
         return Draft202012Validator(json.loads(path.read_bytes()))
     except (OSError, ValueError):
         raise StreamHalted(
-            "SCHEMA_UNREADABLE", f"{where}: the schema {path.name} cannot be read"
+            "SCHEMA_UNREADABLE",
+            f"{where}: the schema {path.name} cannot be read; save it next to the connector file",
         ) from None

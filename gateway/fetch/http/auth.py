@@ -234,7 +234,10 @@ def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_i
         # PyJWT raises TypeError for another type of key, and InvalidKeyError for another curve.
         with suppress(jwt.PyJWTError, TypeError, ValueError):
             return jwt.encode(dict(claims), key, algorithm, {"kid": key_id} if key_id else None)
-    raise StreamHalted("KEY_UNREADABLE", f"the key for private_key_jwt does not fit {algorithm}")
+    raise StreamHalted(
+        "KEY_UNREADABLE",
+        f"the key for private_key_jwt does not fit {algorithm}; change `algorithm` or the key",
+    )
 
 
 def _form_quote(value: str) -> str:

@@ -133,7 +133,10 @@ class Decompressor:
                 chunk = self._engine.decompress(data, CHUNK)
             except zlib.error:
                 if self._started or self._gzip:
-                    raise RetryLater("INCOMPLETE_BODY", "the compressed reply is damaged") from None
+                    raise RetryLater(
+                        "INCOMPLETE_BODY",
+                        "the compressed reply is damaged; the gateway tries again",
+                    ) from None
                 # Some servers send deflate data without the zlib header.
                 self._engine = zlib.decompressobj(-15)
                 self._started = True
@@ -252,4 +255,7 @@ def _require_size(size: int, limit: int, reason: str, where: str) -> None:
 
 def _require_end(inflater: Decompressor, where: str) -> None:
     if not inflater.complete:
-        raise RetryLater("INCOMPLETE_BODY", f"{where}: the compressed reply stops before its end")
+        raise RetryLater(
+            "INCOMPLETE_BODY",
+            f"{where}: the compressed reply stops before its end; the gateway tries again",
+        )

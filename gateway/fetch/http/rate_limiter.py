@@ -107,7 +107,8 @@ class RateLimiter:
         if self._quiet and (closed := self._quiet.seconds_until_open(self._now())):
             raise RetryLater(
                 "QUIET_HOURS",
-                f"{self._connector}: the registry accepts no requests in its quiet hours",
+                f"{self._connector}: the registry accepts no requests in its quiet hours; "
+                "the gateway waits for their end",
                 after=closed,
             )
         async with self._slots:

@@ -121,13 +121,14 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
         return ReplyVerdict(
             "denied",
             "DENIED",
-            f"the registry answered {status}: it does not accept the credentials",
+            f"the registry answered {status}: it does not accept the credentials; "
+            "check `auth`, the secrets and the rights at the registry",
         )
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004
         return ReplyVerdict(
             "retry",
             "BUSY" if status in {429, 503} else f"HTTP_{status}",
-            f"the registry answered {status}",
+            f"the registry answered {status}; the gateway tries again",
         )
     if status == NOT_MODIFIED:
         return ReplyVerdict(
@@ -143,7 +144,12 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
             "REDIRECT_REFUSED",
             "the registry answered with a redirect, which is not followed; change the url",
         )
-    return ReplyVerdict("stop", f"HTTP_{status}", f"the registry answered {status}")
+    return ReplyVerdict(
+        "stop",
+        f"HTTP_{status}",
+        f"the registry answered {status}; correct the url or the request, "
+        "or say under `replies` what such a reply means",
+    )
 
 
 def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:

@@ -96,7 +96,10 @@ def tls_failure_reason(error: BaseException) -> tuple[str, str] | None:
 def _from_pkcs12(bundle: bytes, password: bytes | None) -> tuple[bytes, bytes, bytes | None]:
     key, certificate, chain = pkcs12.load_key_and_certificates(bundle, password)
     if key is None or certificate is None:
-        raise StreamHalted("TLS_MATERIAL", "the PKCS#12 file holds no key with its certificate")
+        raise StreamHalted(
+            "TLS_MATERIAL",
+            "the PKCS#12 file contains no key with its certificate; export both into it",
+        )
     lock = BestAvailableEncryption(password) if password else NoEncryption()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
     return (

@@ -316,7 +316,10 @@ class Transport:
                     await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryLater(
-                "TIMEOUT", f"{where}: no complete reply within {self.allowance.timeout:g} s"
+                "TIMEOUT",
+                f"{where}: no complete reply within {self.allowance.timeout:g} s; "
+                "raise limits.timeout, "
+                "or request less in one reply",
             ) from None
         except httpx2.HTTPError as error:
             raise self._translate_error(

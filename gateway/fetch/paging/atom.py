@@ -91,7 +91,10 @@ def _parse_instant(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise StreamHalted("FEED_MALFORMED", "an Atom entry has no valid <updated>") from None
+        raise StreamHalted(
+            "FEED_MALFORMED",
+            "an Atom entry has no valid <updated>; expected a time such as 2024-01-31T12:00:00Z",
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

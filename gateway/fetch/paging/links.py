@@ -103,7 +103,9 @@ def join_link(page_url: str, target: str, keep: KeptPart = None) -> str:
         page, linked = urlsplit(page_url), urlsplit(joined)
     except ValueError:
         raise StreamHalted(
-            "URL_INVALID", "a link in the registry's reply has no valid host or port"
+            "URL_INVALID",
+            "a link in the registry's reply has no valid host or port; "
+            "expected an address or a path",
         ) from None
     if keep is None:
         return joined

@@ -23,7 +23,8 @@ class LoopDetector:
         if place in self._places:
             raise StreamHalted(
                 "CURSOR_LOOP",
-                "the registry's next page is one that was read before; the paging does not end",
+                "the registry's next page is one that was read before; the paging does not end. "
+                "Check how the registry says that a page is the last one, and correct `paging`",
             )
         self._places.add(place)
 
@@ -60,7 +61,8 @@ class LoopDetector:
         if digest in self._pages:
             raise StreamHalted(
                 "CURSOR_LOOP",
-                "the registry serves pages again that were read before; the paging does not end",
+                "the registry serves pages again that were read before; the paging does not end. "
+                "Check whether the request contains the page, and correct `paging`",
             )
         if digest:
             self._pages.add(digest)
@@ -69,5 +71,6 @@ class LoopDetector:
         if self._empty > MAX_EMPTY:
             raise StreamHalted(
                 "CURSOR_LOOP",
-                f"{MAX_EMPTY} empty pages in a row, and the registry says there are more",
+                f"{MAX_EMPTY} empty pages in a row, and the registry says there are more; "
+                "correct `paging`, or request a smaller period",
             )

@@ -127,7 +127,8 @@ def count_mismatch(expected: int, received: int) -> RetryLater:
     """Return the error for a list with fewer records than its total."""
     return RetryLater(
         "COUNT_MISMATCH",
-        f"the registry says there are {expected} records and served {received}",
+        f"the registry says there are {expected} records and served {received}; "
+        "the next poll reads all pages again. If the number counts something else, correct `total`",
     )
 
 
@@ -159,5 +160,6 @@ def parse_count(values: list[Any], what: str) -> int:
     except (ValueError, OverflowError):
         raise RetryLater(
             "COUNT_MISSING",
-            f"the reply does not state {what}, although the connector reads it there",
+            f"the reply does not state {what}, although the connector reads it there; "
+            "compare `paging` with a reply",
         ) from None

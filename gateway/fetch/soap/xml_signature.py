@@ -299,10 +299,11 @@ def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
         raise StreamHalted(
-            "KEY_UNREADABLE", f"{what} is not an unencrypted PEM private key"
+            "KEY_UNREADABLE",
+            f"{what} is not an unencrypted PEM private key; convert it with `openssl pkey`",
         ) from None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an RSA key")
+        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an RSA key; signatures need one")
     return key
 
 
@@ -314,7 +315,10 @@ def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
     try:
         return list(x509.load_pem_x509_certificates(pem))
     except ValueError:
-        raise StreamHalted("KEY_UNREADABLE", f"{what} contains no PEM certificate") from None
+        raise StreamHalted(
+            "KEY_UNREADABLE",
+            f"{what} contains no PEM certificate; write one between BEGIN and END CERTIFICATE",
+        ) from None
 
 
 def trusted_keys(
