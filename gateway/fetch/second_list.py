@@ -22,6 +22,7 @@ from gateway.fetch.more_pages import sign_of_more
 from gateway.fetch.pager_factory import build_pager
 from gateway.fetch.paging import Expression as PageExpression
 from gateway.fetch.paging import (
+    REPEATED,
     PageReply,
     PageRequest,
     PageSteps,
@@ -185,6 +186,9 @@ class _ListReader:
                     f"{self.where}: the registry serves its first page again as the second one. "
                     "If the list has one page, write `paging: none`",
                 ) from None
+            if end.value == REPEATED:
+                del self.reply.documents[-len(page) :]
+                self.total.received -= len(nodes)
             return None
         except StreamError as error:
             raise self._with_place(error) from None

@@ -11,6 +11,7 @@ from gateway.fetch.paging.links import LinkHeader, NextUrl, join_link, link
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.numbers import Offset, PageNumber, WindowShrunk
 from gateway.fetch.paging.pages import (
+    REPEATED,
     ChangeFeed,
     Expression,
     Pager,
@@ -26,6 +27,7 @@ from gateway.fetch.paging.pages import (
 from gateway.fetch.paging.tokens import CursorToken
 
 __all__ = [
+    "REPEATED",
     "AtomArchive",
     "ChangeFeed",
     "CursorToken",

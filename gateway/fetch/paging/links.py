@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from gateway.errors import StreamHalted
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
+    REPEATED,
     Expression,
     PageReply,
     PageRequest,
@@ -78,7 +79,8 @@ def _follow_urls(
         watch.before_request(url or "")
         seen = yield PageRequest({"url": url, **total.state} if url else {}, url=url)
         if watch.is_last_page_again(seen):
-            break
+            total.require_reached()
+            return REPEATED
         watch.after_reply(seen)
         total.add(seen)
         found = find(seen)
@@ -89,6 +91,7 @@ def _follow_urls(
             break
         url = following
     total.require_reached()
+    return None
 
 
 def join_link(page_url: str, target: str, keep: KeptPart = None) -> str:

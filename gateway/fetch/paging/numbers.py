@@ -13,6 +13,7 @@ from typing import Literal
 from gateway.errors import RetryLater
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
+    REPEATED,
     Expression,
     PageReply,
     PageRequest,
@@ -94,7 +95,7 @@ class PageNumber:
             )
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
-                return True
+                return REPEATED
             if _is_first_page_again(watch, seen, position, self.size):
                 return False
             _refuse_repetition(watch, seen, self.total, position, self.size)
@@ -164,7 +165,7 @@ class Offset:
             )
             if watch.is_last_page_again(seen, total_is_reached=position.total_is_reached):
                 _require_total(self.total, position)
-                return True
+                return REPEATED
             if _is_first_page_again(watch, seen, position, self.size):
                 return False
             _refuse_repetition(watch, seen, self.total, position, self.size)

@@ -59,7 +59,11 @@ class PageReply:
 
 
 PageSteps = Generator[PageRequest, PageReply, Any]
-"""The pages of a list. The result is false when they end without a proof of the end."""
+"""The pages of a list. The result is false when they end without a proof of the end.
+
+The result is :data:`REPEATED` when the last page only repeats the page before it.
+"""
+REPEATED = "repeated"
 Pager = Callable[[State | None], PageSteps]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
+    REPEATED,
     Expression,
     PageRequest,
     PageSteps,
@@ -40,15 +41,21 @@ class CursorToken:
                 {"cursor": token} if token else {},
             )
             if watch.is_last_page_again(seen):
-                break
+                total.require_reached()
+                return REPEATED
             total.add(seen)
             found = first_text(self.look(seen.root))
             if not found:
                 break
             if found == token and (self.more is None or not seen.count):
-                break
+                if not watch.is_repeated(seen):
+                    break
+                total.received -= seen.count
+                total.require_reached()
+                return REPEATED
             if self.more is not None and not is_true(self.more(seen.root)):
                 break
             watch.after_reply(seen)
             token = found
         total.require_reached()
+        return None

@@ -378,3 +378,46 @@ def test_finished_export_without_its_files_is_no_empty_list(finished: dict[str, 
         assert isinstance(result, StreamError)
         assert result.reason == "LIST_MISSING"
         assert state.published == {"a1"}
+
+
+@pytest.mark.parametrize(
+    ("query", "paging"),
+    [
+        ('{page: "{page}"}', "page_number: {start: 0, after_last: repeated}"),
+        ('{page: "{page}"}', "page_number: {start: 0, size: 2, after_last: repeated}"),
+        ('{offset: "{offset}"}', "offset: {size: 2, after_last: repeated}"),
+        ('{page: "{cursor}"}', "cursor: {from: token}"),
+        ('{page: "{cursor}"}', "cursor: {from: token, after_last: repeated}"),
+    ],
+)
+@pytest.mark.parametrize("count", [3, 4])
+def test_last_page_that_comes_again_is_joined_once(query: str, paging: str, count: int) -> None:
+    parts = [{"of": "a0", "n": number} for number in range(count)]
+
+    def route(path: str, asked: dict[str, str]) -> Any:
+        if path != "/parts":
+            return {"items": [item("a0")]}
+        number = int(asked.get("offset", 0)) // 2 + int(asked.get("page") or 0)
+        start = 2 * min(number, 1)
+        return {"items": parts[start : start + 2], "token": 1}
+
+    state = MemoryStreamState()
+    keys = (f", query: {query}", f", paging: {{{paging}}}")
+    assert isinstance(poll(route, JOIN % keys + SCAN, state), PollResult)
+    assert parts_of(state) == {"a0": list(range(count))}
+
+
+def test_repeated_last_page_does_not_count_for_the_total() -> None:
+    def route(path: str, asked: dict[str, str]) -> Any:
+        if path != "/parts":
+            return {"items": [item("a0")]}
+        start = 2 * min(int(asked["page"]), 1)
+        return {"items": [{"of": "a0", "n": start}, {"of": "a0", "n": start + 1}], "count": 5}
+
+    keys = (
+        ', query: {page: "{page}"}',
+        ", paging: {page_number: {start: 0, after_last: repeated}}, total: count",
+    )
+    error = poll(route, JOIN % keys + SCAN, MemoryStreamState())
+    assert isinstance(error, StreamError)
+    assert error.reason == "COUNT_MISMATCH"
