@@ -118,7 +118,7 @@ def _row(
         yield document.make_finding(
             "no-first-day",
             place,
-            f"level {level.level} states an EQF level without a first day",
+            f"level {level.level} states an EQF level without a first day; add valid_from",
             severity="warning",
         )
 

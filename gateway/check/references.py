@@ -78,7 +78,7 @@ def _stream(
             yield document.make_finding(
                 "unknown-table",
                 (*place, "for_each", loop, "in", "table"),
-                f"'{each.in_.table}' is not under tables",
+                f"'{each.in_.table}' is not under tables; add it there, or correct the name",
                 key=False,
             )
         if each.in_.stream and each.in_.stream not in connector.streams:

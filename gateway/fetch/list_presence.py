@@ -7,6 +7,7 @@ another form. The functions of this module look for the place of the list, and s
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -250,13 +251,22 @@ def refuse(gap: Gap, expression: str, where: str, reply: Any, advice: str = "") 
     ``reply`` is the document; the text quotes how it explains an error.
     """
     words = quote_fault_text(fault_text_in(reply))
-    found = describe(gap) + words
+    found = describe(gap) + _similar_name(gap, reply) + words
     raise StreamHalted(
         REASON,
         f"{where}: the reply has no list where `{expression}` looks for it: {found}. "
         f"This is not an empty list, so the gateway reads nothing from the reply. "
         + (advice or "Compare the reply with the connector file"),
     ) from None
+
+
+def _similar_name(gap: Gap, reply: Any) -> str:
+    """Return a question about a name in the reply that is similar to the missing one."""
+    for name in filter(None, gap.place.split(".")):
+        reply = reply.get(name) if isinstance(reply, Mapping) else None
+    names = map(str, reply) if isinstance(reply, Mapping) else ()
+    near = difflib.get_close_matches(gap.missing, names, 1, 0.7)
+    return f" (did you mean `{near[0]}`?)" if near else ""
 
 
 def describe(gap: Gap) -> str:

@@ -185,6 +185,48 @@ def test_missing_list_names_the_elements_that_stand_there(tmp_path, body, texts)
         assert text in message
 
 
+@pytest.mark.parametrize(
+    ("body", "records", "text"),
+    [
+        ({"itmes": [], "count": 0}, "items", "without `items` (did you mean `itmes`?)"),
+        ({"data": {"courseList": []}}, "data.courselist", "(did you mean `courseList`?)"),
+        ({"Murphy": [], "12345678": []}, "items", "an object without `items`. This is not"),
+    ],
+)
+def test_missing_list_names_a_similar_name_only(tmp_path, body, records, text):
+    stream = REST.replace("records: items", f"records: {records}")
+    reason, message = message_of(tmp_path, body, stream)
+    assert reason == "LIST_MISSING"
+    assert text in message
+
+
+def test_message_names_the_stream(tmp_path):
+    body = {"items": [{"id": "1"}], "next": "/b"}
+    stream = REST + "paging: {next_url: next}\n"
+    read = poll_once(tmp_path, Sent(json.dumps(body).encode(), "application/json"), stream)
+    assert read.reason in {"PAGE_REPEATED", "CURSOR_LOOP"}
+    assert read.message.startswith("wire.awards: ")
+
+
+def test_messages_of_a_missing_id_name_the_part(tmp_path):
+    stream = (
+        "request: {get: /a}\ndecode: [xml]\nrecords: /r:list/r:item\nid: [r:school/@code, r:number]\n"
+        "map: {title.en: r:title}\n"
+    )
+    file = tmp_path / "edge.yaml"
+    head = CONNECTOR.partition("    request:")[0].format()
+    head = head.replace("  errors:", "  namespaces: {r: urn:example:1}\n  errors:")
+    tests = "tests: [{name: a, given: <a/>, expect_some: {}}]\n"
+    file.write_text(head + textwrap.indent(stream + tests, "    "))
+    sample = tmp_path / "reply.xml"
+    sample.write_text(
+        '<list xmlns="urn:example:1"><item><school code="Murphy"/><title>Aoife</title></item></list>'
+    )
+    result = CliRunner().invoke(app, ["preview", str(file), "--sample", str(sample)])
+    assert "rejected: missing at id; expected a value for part 2 of 2 (r:number)" in result.output
+    assert "Murphy" not in result.output
+
+
 CONNECTOR = """
 language: 1
 connector: edge
