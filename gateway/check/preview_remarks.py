@@ -40,7 +40,7 @@ def _why_no_records(preview: Preview, *, is_push: bool) -> str:
         )
     if preview.skipped:
         return (
-            f"{preview.skipped} listed records were refused, and no other was read: "
+            f"the requests for {preview.skipped} listed records failed, and no other was read: "
             "check the request under `expand` or `join`"
         )
     if is_push:

@@ -119,8 +119,8 @@ class Expand(ConfigModel):
     missing: Literal["deleted", "reject", "retry", "skip"] | None = Field(
         None,
         description="Meaning of a second reply without the record; skip keeps what is published. "
-        "When left out, the gateway tries again after a reply without the record, and skips a "
-        "record whose request is refused (401, 403, 404 or 410)",
+        "When left out, a record is skipped whose request is refused (401, 403, 404 or 410). A "
+        "scan also skips it when the reply lacks it or the request fails; other cursors try again",
     )
 
 

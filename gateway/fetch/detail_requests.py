@@ -12,11 +12,11 @@ from lxml import etree
 
 from gateway.config.connector import Stream, payload_format
 from gateway.config.second_lists import Expand
-from gateway.errors import RetryLater, StreamHalted
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch.decode.formats import element_bytes
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
-from gateway.fetch.refused_records import RefusedRecords
+from gateway.fetch.refused_records import RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.second_list import SecondList, SecondReply, read_all_pages
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
@@ -36,7 +36,8 @@ class DetailFetcher:
     ) -> list[SelectedNode]:
         """Return the items with their details, in the order of the list.
 
-        An item whose own request was refused is left out, and noted in ``refused``. Raise
+        An item whose own request was refused is left out, and noted in ``refused``. A batch that
+        was refused is requested again in two halves, after the other batches. Raise
         ``EXPAND_MISSING`` or ``EXPAND_KEY``.
         """
         rule = self.stream.expand
@@ -48,18 +49,25 @@ class DetailFetcher:
         batches = []
         while batch := list(islice(wanted, rule.batch)):
             batches.append(batch)
-        width = max(1, self.dialogue.protocol.limits.concurrency)
         results: dict[int, list[SelectedNode]] = {}
         skipped: list[tuple[SelectedNode, str]] = []
-        for start in range(0, len(batches), width):
-            done = await asyncio.gather(
-                *(
-                    self._fetch_batch(rule, batch, ids, iteration, skipped)
-                    for batch in batches[start : start + width]
-                )
-            )
-            for part in done:
-                results |= part
+
+        async def fetch(batch: list[SelectedNode]) -> dict[int, list[SelectedNode]] | None:
+            return await self._fetch_batch(rule, batch, ids, iteration, skipped)
+
+        width = max(1, self.dialogue.protocol.limits.concurrency)
+        while batches:
+            divided = []
+            for start in range(0, len(batches), width):
+                group = batches[start : start + width]
+                done = await asyncio.gather(*map(fetch, group))
+                for batch, part in zip(group, done, strict=True):
+                    if part is None:
+                        middle = len(batch) // 2
+                        divided += [batch[:middle], batch[middle:]]
+                    else:
+                        results |= part
+            batches = divided
         self._note_skipped(rule, skipped, items, results)
         found = [detail for item in items for detail in results.get(id(item), [item])]
         return self._mark_entries(found, ids) if rule.into is None else found
@@ -88,7 +96,8 @@ class DetailFetcher:
         ids: Mapping[int, str],
         iteration: LoopIteration,
         skipped: list[tuple[SelectedNode, str]],
-    ) -> dict[int, list[SelectedNode]]:
+    ) -> dict[int, list[SelectedNode]] | None:
+        """Return the details of a batch, or ``None`` when the batch was refused as a whole."""
         names = list(dict.fromkeys(ids[id(item)] for item in batch))
         given = {"id": names[0], "ids": tuple(names)}
         values = (
@@ -98,13 +107,17 @@ class DetailFetcher:
         )
         try:
             reply = await read_all_pages(
-                self._second_list(rule), self.dialogue, values, iteration.request_options
+                self._second_list(rule),
+                self.dialogue,
+                values,
+                iteration.options_of_record(self.dialogue.client, names),
             )
-        except StreamHalted as error:
+        except StreamError as error:
             if len(batch) > 1:
-                raise
+                self.refused.refuse_batch(error)
+                return None
             self.refused.refuse(error, rule.missing)
-            skipped.append((batch[0], error.reason))
+            skipped.append((batch[0], skip_reason(error)))
             return {id(batch[0]): []}
         records_by_id = self._group_by_id(rule, reply, names)
         merged: dict[int, list[SelectedNode]] = {}
@@ -133,7 +146,8 @@ class DetailFetcher:
 
     def _is_skipped(self, rule: Expand, reply: SecondReply) -> bool:
         """Return whether a record without an answer is skipped."""
-        if rule.missing not in {None, "skip"} or (rule.missing is None and reply.is_proved):
+        is_awaited = rule.missing is None and reply.is_proved and not self.refused.is_scan
+        if rule.missing not in {None, "skip"} or is_awaited:
             return False
         where = self.dialogue.log_prefix
         error = StreamHalted(

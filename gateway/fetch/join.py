@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.second_lists import Join
-from gateway.errors import RetryLater, StreamHalted
+from gateway.errors import RetryLater, StreamError
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.detail_requests import attach_records
 from gateway.fetch.list_presence import require_list
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
-from gateway.fetch.refused_records import RefusedRecords
+from gateway.fetch.refused_records import REFUSALS, RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 from gateway.fetch.second_list import ListedNodes, SecondList, read_all_pages
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
@@ -117,16 +117,20 @@ class RecordJoiner:
         """Request the joined records of each item, up to the concurrency limit of the registry."""
         second = self._second_list(rule)
 
-        async def join_item(item: SelectedNode) -> SelectedNode | None:
+        failures: dict[int, StreamError] = {}
+
+        async def join_item(item: SelectedNode) -> SelectedNode:
             key = self._key(rule, item)
             if not key:
                 return self._attach(rule, item, [])
             values = {**iteration.values, **item.context, "id": key}
             try:
-                reply = await read_all_pages(second, self.runner, values, iteration.request_options)
-            except StreamHalted as error:
+                options = iteration.options_of_record(self.runner.client, [key])
+                reply = await read_all_pages(second, self.runner, values, options)
+            except StreamError as error:
                 self.refused.refuse(error, rule.missing)
-                return self._without_joined(rule, item, error.reason)
+                failures[id(item)] = error
+                return item
             self.refused.note_success()
             return self._attach(rule, item, self._index(rule, reply.documents).get(key, []))
 
@@ -134,11 +138,18 @@ class RecordJoiner:
         width = max(1, self.runner.protocol.limits.concurrency)
         for start in range(0, len(items), width):
             joined += await asyncio.gather(*map(join_item, items[start : start + width]))
+        for number, item in enumerate(items):
+            if error := failures.get(id(item)):
+                joined[number] = self._without_joined(rule, item, error)
         return [item for item in joined if item is not None]
 
-    def _without_joined(self, rule: Join, item: SelectedNode, reason: str) -> SelectedNode | None:
+    def _without_joined(
+        self, rule: Join, item: SelectedNode, error: StreamError
+    ) -> SelectedNode | None:
         """Return a record whose own request was refused, or ``None`` when it is skipped."""
-        if rule.missing == "empty":
+        reason = skip_reason(error)
+        is_refused = reason in REFUSALS and self.refused.failure_of_all is None
+        if rule.missing == "empty" and is_refused:
             return self._attach(rule, item, [])
         native_id = self.selector.native_id(item, self.selector.body(item))
         is_readable = not native_id.startswith((MISSING_ID_PREFIX, INVALID_ID_PREFIX))

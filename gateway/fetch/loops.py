@@ -50,6 +50,13 @@ class LoopIteration:
         """The address, credentials and separator of the requests of this iteration."""
         return {"base": self.base, "line": self.connection, "separator": self.separator}
 
+    def options_of_record(self, client: RegistryClient, names: Sequence[str]) -> dict[str, Any]:
+        """Return the options of a request for records alone, which fails independently."""
+        connection = self.connection or client.line
+        value = "\x1e".join((connection.scope.value, *names))
+        scope = replace(connection.scope, value=value)
+        return {**self.request_options, "line": replace(connection, scope=scope)}
+
 
 async def loop_iterations(
     stream: Stream,

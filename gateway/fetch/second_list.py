@@ -20,7 +20,6 @@ from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_byt
 from gateway.fetch.list_presence import require_list
 from gateway.fetch.more_pages import sign_of_more
 from gateway.fetch.pager_factory import build_pager
-from gateway.fetch.paging import Expression as PageExpression
 from gateway.fetch.paging import (
     REPEATED,
     PageReply,
@@ -28,6 +27,7 @@ from gateway.fetch.paging import (
     PageSteps,
     WindowShrunk,
 )
+from gateway.fetch.paging import Expression as PageExpression
 from gateway.fetch.paging.pages import RecordTotal
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 

@@ -123,7 +123,7 @@ class _StreamReader:
             connector.connector, name, self._stream, expressions, client.secrets, client.now
         )
         self._cursor_zone = ZoneInfo(self._cursor.zone)
-        self._refused = RefusedRecords(where)
+        self._refused = RefusedRecords(where, self._cursor.scan)
         self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, self._refused)
         self._joiner = RecordJoiner(
             self._stream.join, self._dialogue, self._selector, self._refused
@@ -165,7 +165,6 @@ class _StreamReader:
             empty_loops.append,
         )
         if not iterations:
-            # Without an iteration nothing was read, so no record counts as deleted.
             yield RecordPage((), "", last=True, empty_loop=empty_loops[0])
             return
         if progress := self._progress:
@@ -207,6 +206,7 @@ class _StreamReader:
         if self._progress is None and not self._proved_empty:
             self._loops_are_proved = False  # One scan covers all iterations.
         self._newest_change, self._proved_empty = None, True
+        self._refused.begin(resumed=place.resumed)
         while place.windows:
             async for page in self._read_window(iterations, place):
                 yield page
@@ -214,7 +214,8 @@ class _StreamReader:
             place.pager, place.already_written = None, 0
 
     def _note_end(self, iteration: LoopIteration, until: datetime) -> None:
-        """Note the new position of an iteration, before the caller stores its last page."""
+        """Note the new position of an iteration, or raise when each record of it was refused."""
+        self._refused.require_success()
         if self._progress is None or not iteration.identities:
             return
         skew = self._client.clock_ahead

@@ -51,7 +51,7 @@ RECORDS = _counter(
 )
 RECORDS_SKIPPED = _counter(
     "records_skipped",
-    "Listed records whose own request the registry refused, by reason; their documents stay",
+    "Listed records whose own request was refused or failed, by reason; their documents stay",
     "connector",
     "stream",
     "reason",

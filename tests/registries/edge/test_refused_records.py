@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
-from gateway.errors import StreamError
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.observability import metrics
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
+from tests.support.raw_http_server import ReceivedRequest, reply
 
 SCAN = "cursor: scan"
 EXPAND = "expand: {request: {get: '/one/{id}'}, id: id%s}\n"
@@ -32,8 +34,10 @@ class Registry:
         return self.answers.get(name, item(name, info=self.text))
 
 
-def poll(registry: Registry, rule: str, state: MemoryStreamState, keys: str = "") -> Any:
-    return poll_route(registry, stream("", rule % keys + SCAN), state)
+def poll(
+    registry: Any, rule: str, state: MemoryStreamState, keys: str = "", cursor: str = SCAN
+) -> Any:
+    return poll_route(registry, stream("", rule % keys + cursor), state)
 
 
 def skipped(reason: str) -> float:
@@ -135,7 +139,8 @@ def test_reply_without_the_record_is_skipped_when_the_connector_says_so() -> Non
     registry, state = Registry(3), MemoryStreamState()
     answers: dict[str, Any] = {name: {"found": [item(name)]} for name in registry.names}
     registry.answers = {**answers, "a1": {"found": []}}
-    assert isinstance(poll(registry, EXPAND, state, ", records: found"), StreamError)
+    keys = ", records: found, missing: retry"
+    assert isinstance(poll(registry, EXPAND, state, keys), StreamError)
     keys = ", records: found, missing: skip"
     assert isinstance(poll(registry, EXPAND, state, keys), PollResult)
     assert state.published == {"a0", "a2"}
@@ -146,3 +151,195 @@ def test_institution_credentials_that_fail_later_stop_the_stream() -> None:
     registry, state = Registry(60), MemoryStreamState()
     registry.answers = {name: (401, {}) for name in registry.names[5:]}
     assert isinstance(poll(registry, EXPAND, state), StreamError)
+
+
+async def web_page(_asked: ReceivedRequest, writer: Any) -> None:
+    reply(writer, b"<!DOCTYPE html><html><body>Maintenance</body></html>", content_type="text/html")
+
+
+async def no_content(_asked: ReceivedRequest, writer: Any) -> None:
+    reply(writer, b"", 204)
+
+
+async def cut_off(_asked: ReceivedRequest, writer: Any) -> None:
+    reply(writer, b'{"id": "a1", "t":', content_type="application/json")
+
+
+async def hang_up(_asked: ReceivedRequest, writer: Any) -> None:
+    writer.close()
+
+
+FAULTS = [
+    ((500, {}), "HTTP_500"),
+    ((503, {}), "BUSY"),
+    ((429, {}), "BUSY"),
+    ((400, {}), "HTTP_400"),
+    ((423, {}), "HTTP_423"),
+    (no_content, "EMPTY_BODY"),
+    (web_page, "NOT_A_REGISTRY_RESPONSE"),
+    (cut_off, "JSON_MALFORMED"),
+    (hang_up, "CONNECTION_LOST"),
+]
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+@pytest.mark.parametrize(("answer", "reason"), FAULTS)
+@pytest.mark.parametrize("failing", ["a0", "a3"])
+def test_record_whose_request_keeps_failing_stops_no_other_of_a_scan(
+    rule: str, answer: Any, reason: str, failing: str
+) -> None:
+    registry, state = Registry(4), MemoryStreamState()
+    poll(registry, rule, state)
+    registry.text = "second"
+    registry.answers[failing] = answer
+    registry.names.remove("a2")
+    for _ in range(3):
+        result = poll(registry, rule, state)
+        assert isinstance(result, PollResult)
+        assert dict(result.skipped_records) == {reason: 1}
+    assert state.published == {"a0", "a1", "a3"}
+    assert b"first" in (state.bodies[failing] or b"")
+    assert b"second" in (state.bodies["a1"] or b"")
+    registry.answers = {}
+    poll(registry, rule, state)
+    assert b"second" in (state.bodies[failing] or b"")
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+@pytest.mark.parametrize(("answer", "reason"), FAULTS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_failure_of_every_record_stops_the_scan(
+    rule: str, answer: Any, reason: str, count: int
+) -> None:
+    registry, state = Registry(count), MemoryStreamState()
+    poll(registry, rule, state)
+    registry.answers = dict.fromkeys(registry.names, answer)
+    error = poll(registry, rule, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == reason
+    assert len(state.published) == count
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("cursor", [SCAN, "cursor: {field: changed_at}"])
+def test_credentials_that_no_record_accepts_stop_the_stream(
+    rule: str, status: int, count: int, cursor: str
+) -> None:
+    registry, state = Registry(count), MemoryStreamState()
+    registry.answers = dict.fromkeys(registry.names, (status, {}))
+    for keys in ("", ", missing: empty") if rule == JOIN else ("",):
+        error = poll(registry, rule, state, keys, cursor)
+        assert isinstance(error, StreamHalted)
+        assert error.reason == "DENIED"
+    assert state.published == set()
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_listed_records_may_be_absent(rule: str, count: int) -> None:
+    registry, state = Registry(count), MemoryStreamState()
+    registry.answers = dict.fromkeys(registry.names, (404, {}))
+    assert isinstance(poll(registry, rule, state), PollResult)
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+@pytest.mark.parametrize("answer", [(500, {}), no_content, web_page])
+def test_record_that_fails_keeps_the_position_of_a_change_cursor(rule: str, answer: Any) -> None:
+    registry, state = Registry(3), MemoryStreamState()
+    registry.answers["a1"] = answer
+    assert isinstance(poll(registry, rule, state, "", "cursor: {field: changed_at}"), RetryLater)
+    registry.answers = {}
+    poll(registry, rule, state, "", "cursor: {field: changed_at}")
+    assert state.published == {"a0", "a1", "a2"}
+
+
+def test_more_failures_in_a_row_than_single_records_explain_stop_the_scan() -> None:
+    registry, state = Registry(60), MemoryStreamState()
+    poll(registry, EXPAND, state)
+    registry.answers = {name: (500, {}) for name in registry.names[5:]}
+    assert isinstance(poll(registry, EXPAND, state), StreamError)
+    assert len(state.published) == 60
+
+
+@pytest.mark.parametrize("rule", [EXPAND, JOIN])
+def test_refusal_of_every_record_of_one_loop_value_keeps_its_records(rule: str) -> None:
+    refused: set[str] = set()
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        if path == "/r":
+            return {"items": [item(f"{query['school']}{number}") for number in range(2)]}
+        name = path.rpartition("/")[2]
+        return (401, {}) if name[0] in refused else item(name)
+
+    state = MemoryStreamState()
+    text = stream(
+        'school: "{school}"',
+        rule % "" + "for_each: {school: {in: {values: [x, y]}}}\n" + SCAN,
+    )
+    poll_route(route, text, state)
+    refused.add("y")
+    result = poll_route(route, text, state)
+    assert isinstance(result, PollResult)
+    assert result.skipped == {"DENIED": 1}
+    assert state.published == {"x0", "x1", "y0", "y1"}
+
+
+class BatchRegistry(Registry):
+    """A registry that serves the details of several records, and none with a poisoned one."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.poisoned: set[str] = set()
+        self.refusal: Any = (404, {})
+        self.batches: list[int] = []
+
+    def __call__(self, path: str, query: dict[str, str]) -> Any:
+        if path == "/r":
+            return super().__call__(path, query)
+        names = unquote(path.rpartition("/")[2]).split(",")
+        self.batches.append(len(names))
+        if self.poisoned & set(names):
+            return self.refusal
+        return {"found": [item(name, info=self.text) for name in names]}
+
+
+BATCH = "expand: {request: {get: '/many/{ids}'}, id: id, batch: 8, records: found, key: id%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ((404, {}), "HTTP_404"),
+        ((403, {}), "DENIED"),
+        ((400, {}), "HTTP_400"),
+        ((500, {}), "HTTP_500"),
+        ((200, {"error": "no such id"}), "LIST_MISSING"),
+        (no_content, "EMPTY_BODY"),
+    ],
+)
+@pytest.mark.parametrize("poisoned", [{"a0"}, {"a13"}, {"a1", "a9"}])
+def test_refused_batch_is_divided_down_to_its_refused_record(
+    refusal: Any, reason: str, poisoned: set[str]
+) -> None:
+    registry, state = BatchRegistry(16), MemoryStreamState()
+    poll(registry, BATCH, state)
+    assert registry.batches == [8, 8]
+    registry.text, registry.poisoned, registry.refusal = "second", poisoned, refusal
+    result = poll(registry, BATCH, state)
+    assert isinstance(result, PollResult)
+    assert dict(result.skipped_records) == {reason: len(poisoned)}
+    assert state.published == set(registry.names)
+    changed = {name for name, body in state.bodies.items() if b"second" in (body or b"")}
+    assert changed == set(registry.names) - poisoned
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_refusal_of_all_batches_stops_the_stream_after_few_requests(status: int) -> None:
+    registry, state = BatchRegistry(100), MemoryStreamState()
+    registry.poisoned, registry.refusal = set(registry.names), (status, {})
+    error = poll(registry, BATCH, state)
+    assert isinstance(error, StreamError)
+    assert error.reason in {"DENIED", f"HTTP_{status}"}
+    assert len(registry.batches) <= 30
