@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.config.connection import ReplyRule
 from gateway.config.expressions.compiler import is_element
 from gateway.errors import StreamError
 from gateway.fetch import xml_parser
 from gateway.fetch.http.request_reply import RegistryReply
 
 MAX_LENGTH = 200
+MAX_WORD = 30
 MAX_BODY_BYTES = 100_000
 _MASK = "…"
 _QUOTED = re.compile(
@@ -31,121 +33,18 @@ _LETTERS = re.compile(
 
 The ranges hold capitals as well, so the text must be in lower case before.
 """
-_TECHNICAL_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "your",
-        "no",
-        "not",
-        "request",
-        "requests",
-        "response",
-        "reply",
-        "service",
-        "server",
-        "client",
-        "person",
-        "student",
-        "record",
-        "records",
-        "user",
-        "token",
-        "access",
-        "certificate",
-        "signature",
-        "message",
-        "operation",
-        "method",
-        "endpoint",
-        "parameter",
-        "parameters",
-        "field",
-        "value",
-        "header",
-        "schema",
-        "validation",
-        "quota",
-        "limit",
-        "rate",
-        "session",
-        "database",
-        "connection",
-        "gateway",
-        "timeout",
-        "time",
-        "error",
-        "errors",
-        "exception",
-        "failure",
-        "fault",
-        "internal",
-        "external",
-        "invalid",
-        "unknown",
-        "unexpected",
-        "unable",
-        "unauthorized",
-        "unauthorised",
-        "forbidden",
-        "denied",
-        "missing",
-        "required",
-        "expired",
-        "failed",
-        "cannot",
-        "could",
-        "too",
-        "bad",
-        "wrong",
-        "illegal",
-        "unsupported",
-        "unavailable",
-        "temporarily",
-        "please",
-        "try",
-        "only",
-        "authentication",
-        "authorization",
-        "authorisation",
-        "permission",
-        "permissions",
-        "credentials",
-        "account",
-        "api",
-        "http",
-        "https",
-        "tls",
-        "ssl",
-        "soap",
-        "xml",
-        "json",
-        "sql",
-        "url",
-        "uri",
-        "id",
-        "wsdl",
-        "rest",
-        "oauth",
-        "x-road",
-        "found",
-        "parse",
-        "parsing",
-        "processing",
-        "maintenance",
-        "system",
-        "query",
-        "page",
-        "date",
-        "period",
-        "data",
-        "result",
-        "results",
-        "exceeded",
-    ]
-)
+_TECHNICAL_TEXT = """
+a an the this your no not request requests response reply service server client person student
+record records user token access certificate signature message operation method endpoint
+parameter parameters value header schema validation quota limit session database connection
+gateway timeout time error errors exception failure fault internal external invalid unknown
+unexpected unable unauthorized unauthorised forbidden denied missing required expired failed
+cannot could too bad wrong illegal unsupported unavailable temporarily please try only
+authentication authorization authorisation permission permissions credentials account api http
+https tls ssl soap xml json sql url uri id wsdl rest oauth x-road found parse parsing
+processing maintenance system query date period data result results exceeded
+"""
+_TECHNICAL_WORDS = frozenset(_TECHNICAL_TEXT.split())
 """Words that keep their capital letter: they name no person."""
 _TEXT_NAMES = (
     *("faultstring", "reason", "error_description", "errordescription", "errormessage"),
@@ -153,34 +52,12 @@ _TEXT_NAMES = (
     *("error", "text"),
 )
 """Names of the fields that explain an error, in lower case; the first that has a text is taken."""
-_ERROR_FIELDS = frozenset(_TEXT_NAMES) | frozenset(
-    [
-        "errors",
-        "code",
-        "status",
-        "statuscode",
-        "type",
-        "instance",
-        "timestamp",
-        "path",
-        "traceid",
-        "trace_id",
-        "requestid",
-        "key",
-        "request_id",
-        "correlationid",
-        "errorcode",
-        "error_code",
-        "error_uri",
-        "faultcode",
-        "faultactor",
-        "success",
-        "result",
-        "ok",
-        "fault",
-        "faults",
-    ]
-)
+_OTHER_NAMES = """
+errors code status statuscode type instance timestamp path traceid trace_id requestid key
+request_id correlationid errorcode error_code error_uri faultcode faultactor success result ok
+fault faults
+"""
+_ERROR_FIELDS = frozenset((*_TEXT_NAMES, *_OTHER_NAMES.split()))
 """Names of the fields that an error body may have, in lower case."""
 _HOLDERS = ("error", "errors", "fault", "faults", "exception")
 
@@ -206,6 +83,12 @@ def quote_fault_text(text: str) -> str:
     """Return a clause that quotes the masked words of a registry, or an empty text."""
     masked = mask_fault_text(text)
     return f'; the registry says: "{masked}"' if masked else ""
+
+
+def describe_reply_rule(number: int, rule: ReplyRule) -> str:
+    """Return which rule of a connector gives a reply its meaning."""
+    reason = f", reason: {rule.reason}" if rule.reason else ""
+    return f"rule {number} under `replies` (then: {rule.then}{reason}) in the connector file"
 
 
 def fault_text_of(reply: RegistryReply) -> str:
@@ -242,6 +125,8 @@ def _mask_word(word: str) -> str:
     if match is None or not match["word"]:
         return word if word != _MASK and not any(map(str.isalnum, word)) else _MASK
     inner = match["word"]
+    if len(inner) > MAX_WORD:
+        return _MASK  # It can be a token or a key.
     is_technical = all(part in _TECHNICAL_WORDS for part in re.split("[_.-]", inner.lower()))
     if is_technical or (inner == inner.lower() and _LETTERS.fullmatch(inner)):
         return word

@@ -34,6 +34,7 @@ from gateway.config.requests import Decoder
 from gateway.errors import GatewayError, StreamError, StreamHalted
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
+from gateway.fetch.fault_text import describe_reply_rule, fault_text_in, quote_fault_text
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
 from gateway.fetch.list_presence import REASON as LIST_MISSING
@@ -321,7 +322,7 @@ class PushReceiver:
 
         Raises :class:`~gateway.errors.StreamHalted` when ``replies`` refuse the message.
         """
-        for answer in self.push_config.replies:
+        for number, answer in enumerate(self.push_config.replies, 1):
             if answer.when.path is None:
                 continue
             for kind, root in roots:
@@ -332,9 +333,11 @@ class PushReceiver:
                 if not fits:
                     continue
                 if answer.then in {"stop", "denied", "retry"}:
+                    words = next(filter(None, (fault_text_in(inner) for _, inner in roots)), "")
                     raise StreamHalted(
                         answer.reason or "STOPPED",
-                        f"{self.connector.connector}: the message says that something went wrong",
+                        f"{self.connector.connector}: the message fits "
+                        f"{describe_reply_rule(number, answer)}{quote_fault_text(words)}",
                     )
                 return answer.then == "empty"
         return False

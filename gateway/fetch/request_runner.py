@@ -18,7 +18,12 @@ from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
-from gateway.fetch.fault_text import fault_text_in, fault_text_of, quote_fault_text
+from gateway.fetch.fault_text import (
+    describe_reply_rule,
+    fault_text_in,
+    fault_text_of,
+    quote_fault_text,
+)
 from gateway.fetch.http.request_reply import (
     NOT_MODIFIED,
     RegistryReply,
@@ -390,11 +395,7 @@ class RequestRunner:
             )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {fault.code!r}" if fault else f"status {reply.status}"
-        reason = f", reason: {answer.reason}" if answer.reason else ""
-        text = (
-            f"the reply ({what}) fits rule {number} under `replies` "
-            f"(then: {answer.then}{reason}) in the connector file"
-        )
+        text = f"the reply ({what}) fits {describe_reply_rule(number, answer)}"
         return ReplyVerdict(
             answer.then,
             answer.reason or default,
