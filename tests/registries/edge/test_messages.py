@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import textwrap
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.errors import UsageError
+from gateway.errors import StreamError, UsageError
 from gateway.fetch.fault_text import MAX_LENGTH, fault_text_in, mask_fault_text
+from gateway.fetch.http.auth import OAuth2
+from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
 from tests.support.wire import Sent, poll_once
 
 ENV11 = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -131,6 +135,31 @@ def test_fault_of_x_road_is_quoted(tmp_path):
 def test_error_body_is_quoted(tmp_path, body, status, words):
     _, message = message_of(tmp_path, body, REST, status=status)
     assert f'the registry says: "{words}"' in message
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (
+            400,
+            {"error": "invalid_scope", "error_description": "the scope of Murphy is closed"},
+            '(invalid_scope); check client_id, secret and scope; the registry says: "the scope of … is',
+        ),
+        (401, {"error": "invalid_client"}, "(invalid_client); check client_id, secret and scope"),
+        (503, {"error": "temporarily_unavailable"}, "answered 503 (temporarily_unavailable)"),
+        (400, {"error": "Murphy 1990"}, "answered 400; check client_id, secret and scope"),
+    ],
+)
+def test_refusal_of_a_token_is_quoted(status, body, words):
+    flow = OAuth2("https://sso.example/token", lambda: "client", lambda: "secret").flow(
+        RegistryRequest("GET", "https://registry.example/a"), datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    next(flow)
+    data = ReplyBody.from_bytes(json.dumps(body).encode())
+    with pytest.raises(StreamError) as raised:
+        flow.send(RegistryReply(status, {"content-type": "application/json"}, data, ""))
+    assert words in str(raised.value)
+    assert not any(value in str(raised.value) for value in PERSONAL)
 
 
 @pytest.mark.parametrize(
