@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StreamHalted
-from gateway.fetch import paging
+from gateway.fetch import fault_text, paging, stream_reader
 from gateway.fetch import second_list as lists
 from gateway.fetch.change_times import ChangeTimeReader
 from gateway.fetch.list_presence import StreamList
@@ -268,6 +268,33 @@ def first_page_is_all(patch: Patch) -> None:
     patch.setattr(lists, "build_pager", lambda *_, **__: paging.single_page)
 
 
+def quoted_person(_: Patch) -> bool:
+    """A message quotes how a registry explains an error, and no person in it."""
+    refused = {"error": {"message": "no rights for Aoife Murphy 1990"}}
+    _state, ended = polls_of((400, refused))
+    return "no rights for" in str(ended) and not {"Aoife", "1990"} & set(str(ended).split())
+
+
+def person_is_quoted(patch: Patch) -> None:
+    patch.setattr(fault_text, "mask_fault_text", lambda text: text)
+
+
+def loop_without_values(_: Patch) -> bool:
+    """A loop without values is reported, because its stream reads nothing."""
+    loop = "for_each: {s: {in: {request: {request: {get: /s}, select: 'items[].id'}}}}"
+    _state, ended = polls_of({"items": []}, text=stream('s: "{s}"', f"{loop}\ncursor: scan"))
+    return isinstance(ended, PollResult) and ended.empty_loop == "s"
+
+
+def empty_loop_is_silent(patch: Patch) -> None:
+    real = stream_reader.loop_iterations
+
+    async def quiet(*arguments: Any) -> Any:
+        return await real(*arguments[:-1], lambda _: arguments[-1](""))
+
+    patch.setattr(stream_reader, "loop_iterations", quiet)
+
+
 ROWS: dict[str, tuple[Callable[..., bool], Callable[[Patch], None]]] = {
     "an absent list counts as empty": (absent_list, absence_is_empty),
     "an error inside a 200 counts as empty": (error_inside, absence_is_empty),
@@ -283,6 +310,8 @@ ROWS: dict[str, tuple[Callable[..., bool], Callable[[Patch], None]]] = {
     "a short page is the end": (capped_pages, short_page_is_the_end),
     "a repeated page is the end": (repeated_page, repetition_is_the_end),
     "the first page of a second list is all of it": (second_list, first_page_is_all),
+    "a message quotes a person": (quoted_person, person_is_quoted),
+    "a loop without values is silent": (loop_without_values, empty_loop_is_silent),
 }
 
 
