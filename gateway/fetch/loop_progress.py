@@ -33,6 +33,8 @@ NEVER_SKIPPED = frozenset(
     }
 )
 """Reasons that concern the connector as a whole, and not one value of a loop."""
+LOOP_VALUE_MISSING = "LOOP_VALUE_MISSING"
+"""The reason for which a listed item without a value counts as skipped."""
 
 WindowsSince = Callable[[datetime | None], Sequence[TimeWindow]]
 """A function that returns the windows to read from a position. ``None`` is the start."""
@@ -104,7 +106,7 @@ class LoopProgress:
     def begin(self, identities: Iterable[str]) -> None:
         """Note the values of this poll."""
         self.known_values = {self.key(identity) for identity in identities}
-        self.values = len(self.known_values)
+        self.values = len(self.known_values) + self.skipped.total()
 
     def complete(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from gateway.config.connector import Push, Stream
+from gateway.config.expressions.missing_values import count_missing_values
 from gateway.config.second_lists import Institution, LoopConfig, LoopRequest
 from gateway.errors import StreamHalted
 from gateway.fetch.http.circuit_breaker import BreakerScope
@@ -20,13 +21,15 @@ from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.second_list import SecondList, read_all_pages
 from gateway.fetch.secrets import text_secret as secret_text
-from gateway.records import RawRecord
+from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX, RawRecord
 
 log = structlog.get_logger()
 
+UNREADABLE_ID = (MISSING_ID_PREFIX, INVALID_ID_PREFIX)
 LoopValues = Mapping[str, Sequence[str]]
 ReadStream = Callable[[str], Awaitable[list[RawRecord]]]
 """A function that reads another stream of the same connector, for its ids."""
+OnUnproved = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,15 @@ async def loop_iterations(
     subjects: LoopValues | None,
     of_stream: ReadStream,
     is_new: Callable[[str], bool] | None = None,
-    on_unproved: Callable[[], None] = lambda: None,
+    on_unproved: OnUnproved = lambda _missing: None,
     on_empty: Callable[[str], None] = lambda _: None,
 ) -> list[LoopIteration]:
     """Return the iterations of all loops; the outermost loop changes last.
 
     A stream without loops has one iteration. ``is_new`` tells which values were never read. A batch
     never mixes them with other values, because they start at other positions. ``on_unproved`` is
-    called when the registry refused a list of values. ``on_empty`` receives the name of a loop
+    called when a list of values is not complete: the registry refused it, or some of its items have
+    no value. It receives their number. ``on_empty`` receives the name of a loop
     without any value; the stream then reads nothing.
     """
     iterations = [LoopIteration({}, {})]
@@ -108,7 +112,7 @@ class _Loop:
     subjects: LoopValues
     of_stream: ReadStream
     is_new: Callable[[str], bool] | None = None
-    on_unproved: Callable[[], None] = lambda: None
+    on_unproved: OnUnproved = lambda _missing: None
 
     async def iterations_within(self, outer: LoopIteration) -> list[LoopIteration]:
         """Return the iterations of this loop within one iteration of the outer loops."""
@@ -173,22 +177,51 @@ class _Loop:
             for raw in records
             if all(raw.context.get(name, value) == value for name, value in outer.context.items())
         ]
-        return list(dict.fromkeys(raw.native_id for raw in shared))
+        names = list(dict.fromkeys(raw.native_id for raw in shared))
+        values = [name for name in names if not name.startswith(UNREADABLE_ID)]
+        self._note_missing(len(names) - len(values))
+        return values
 
     async def _requested_values(self, rule: LoopRequest, outer: LoopIteration) -> list[str]:
         """Return the values that the registry lists, from all pages of the list."""
+        runner = self.runner
         reply = await read_all_pages(
             SecondList(
                 f"for_each {self.name!r}", rule.request, rule.paging, rule.total, (), rule.select
             ),
-            self.runner,
+            runner,
             outer.values,
             outer.request_options,
         )
         if not reply.is_proved:
-            self.on_unproved()
-        texts = (stripped_text(value) for listed in reply.documents for value in listed.nodes)
+            self.on_unproved(0)
+        self._note_missing(
+            sum(
+                count_missing_values(
+                    listed.document.kind,
+                    rule.select,
+                    listed.document.root,
+                    runner.expressions.namespaces,
+                )
+                for listed in reply.documents
+            )
+        )
+        values = (value for listed in reply.documents for value in listed.nodes)
+        texts = (stripped_text(value) for value in values if not isinstance(value, dict | list))
         return list(dict.fromkeys(text for text in texts if text))
+
+    def _note_missing(self, items: int) -> None:
+        """Report the listed items without a value: what exists is then not completely known."""
+        if items:
+            log.warning(
+                "loop values missing",
+                stream=self.runner.log_prefix,
+                loop=self.name,
+                items=items,
+                advice="listed items have no value, so the gateway deletes no missing records; "
+                "compare the list with the source under for_each",
+            )
+            self.on_unproved(items)
 
 
 def _no_values(name: str, where: str) -> None:

@@ -23,7 +23,7 @@ from gateway.fetch.change_times import EPOCH, usable_watermark
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
 from gateway.fetch.join import RecordJoiner
-from gateway.fetch.loop_progress import LoopProgress
+from gateway.fetch.loop_progress import LOOP_VALUE_MISSING, LoopProgress
 from gateway.fetch.loops import LoopIteration, LoopValues, iterations_digest, loop_iterations
 from gateway.fetch.page_requester import HalveWindow, PageRequester, RestartWindow
 from gateway.fetch.pager_factory import streaming_record_path
@@ -236,9 +236,11 @@ class _StreamReader:
                 self._note_unproved_loop()
         return records
 
-    def _note_unproved_loop(self) -> None:
+    def _note_unproved_loop(self, missing: int = 0) -> None:
         """Note that the list of loop values is not complete, so missing records may exist."""
         self._loops_are_proved = False
+        if self._progress and missing:
+            self._progress.skipped[LOOP_VALUE_MISSING] += missing
 
     async def _read_window(
         self, iterations: list[LoopIteration], place: ReadPosition

@@ -120,8 +120,8 @@ def _read_nodes(alternative: _Alternative, value: Any, has_id: HasId) -> list[An
     raise Gap(alternative.text, kind_of(result))
 
 
-def compile_json_place(text: str) -> JsonListPlace:
-    """Compile the place of the list that a valid expression names."""
+def parse_json_expression(text: str) -> Tree:
+    """Return the tree of a valid expression, also of a direct path and of a column's name."""
     steps = parse_json_path(text.strip())
     if steps is not None:
         # JMESPath itself reads fewer letters in names than the direct paths do.
@@ -130,13 +130,17 @@ def compile_json_place(text: str) -> JsonListPlace:
             for step in steps
         ).removeprefix(".")
     try:
-        tree = jmespath.compile(text).parsed
+        return jmespath.compile(text).parsed
     except (JMESPathError, ValueError):
-        tree = {"type": "field", "value": text, "children": []}  # the name of a CSV column
+        return {"type": "field", "value": text, "children": []}  # the name of a CSV column
+
+
+def compile_json_place(text: str) -> JsonListPlace:
+    """Compile the place of the list that a valid expression names."""
     return JsonListPlace(
         tuple(
             _Alternative(_compile(side, ""), _write(side), _names_one_record(side))
-            for side in _sides(tree)
+            for side in _sides(parse_json_expression(text))
         )
     )
 

@@ -120,7 +120,7 @@ def compile_xml_place(
 
     With ``is_declared`` the path names the list itself, and the list may hold other elements too.
     """
-    sides = [side.strip() for side in _split(text, "|")]
+    sides = [side.strip() for side in split_expression(text, "|")]
     branches: list[_Branch] = []
     is_derivable = True
     for side in sides:
@@ -137,7 +137,7 @@ def compile_xml_place(
 
 
 def _compile_side(side: str, namespaces: Mapping[str, str], *, is_declared: bool) -> _Branch | None:
-    steps = list(_split(side, "/"))
+    steps = list(split_expression(side, "/"))
     start = ""
     while steps and not steps[0].strip() and len(start) < len("//"):
         start += "/"
@@ -233,7 +233,7 @@ def holds_a_name(element: Any, names: frozenset[str]) -> bool:
     )
 
 
-def _split(text: str, separator: str) -> Iterator[str]:
+def split_expression(text: str, separator: str) -> Iterator[str]:
     """Yield the parts of an XPath between separators outside of brackets and quotes."""
     depth = begin = 0
     for match in _SCANNED.finditer(text):
