@@ -264,7 +264,9 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
         while time.monotonic() - started < TIMEOUT_SECONDS:
             if running.done():
                 await running
-                raise Unavailable("the worker ended before every record had an outcome")
+                raise Unavailable(
+                    "the worker ended before every record had an outcome; its log says why"
+                )
             found = counts()
             for demo_registry in registries:
                 count = found.get(demo_registry.connector, RecordCounts())

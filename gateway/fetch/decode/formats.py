@@ -167,7 +167,9 @@ def unzip(
     for pattern in patterns:
         if not any(_matches(entry.filename, pattern) for entry in entries):
             raise RetryLater(
-                "FILE_MISSING", f"{where}: the archive has no file that matches {pattern!r}"
+                "FILE_MISSING",
+                f"{where}: the archive has no file that matches {pattern!r}; "
+                "correct the pattern under `decode`",
             )
     remaining = limit
     for entry in entries:
@@ -378,7 +380,9 @@ def read_csv(
             yield cells
     except csv.Error:
         raise RetryLater(
-            "CSV_MALFORMED", f"{where}: the CSV cannot be read near line {rows.line_num}"
+            "CSV_MALFORMED",
+            f"{where}: the CSV cannot be read near line {rows.line_num}; "
+            "check the separator and the quotes under `decode`",
         ) from None
     except UnicodeDecodeError:
         raise StreamHalted(

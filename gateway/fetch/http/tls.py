@@ -59,7 +59,8 @@ def client_context(
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
         raise StreamHalted(
             "TLS_MATERIAL",
-            f"{connector}: the TLS certificate or key cannot be used: {type(error).__name__}",
+            f"{connector}: the TLS certificate or key cannot be used "
+            f"({type(error).__name__}); configure PEM files of a certificate and its key",
         ) from None
     return context
 

@@ -327,7 +327,9 @@ class Transport:
             ) from None
         except (httpx2.InvalidURL, UnicodeError):
             raise StreamHalted(
-                "URL_INVALID", f"{where}: {redacted(call.url)} is not a URL that can be called"
+                "URL_INVALID",
+                f"{where}: {redacted(call.url)} is not a URL that can be called; "
+                "expected https://host/path",
             ) from None
         finally:
             metrics.REQUESTS.labels(self.connector, status).inc()
@@ -382,7 +384,9 @@ class Transport:
             return StreamHalted(tls_failure[0], f"{where}: {tls_failure[1]}")
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return StreamHalted(
-                "URL_INVALID", f"{where}: the request cannot be sent ({type(error).__name__})"
+                "URL_INVALID",
+                f"{where}: the request cannot be sent ({type(error).__name__}); "
+                "check the url and the headers",
             )
         reason, text = _describe_connection_error(error, secure=secure)
         return RetryLater(reason, f"{where}: {text}")
