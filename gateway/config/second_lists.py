@@ -118,7 +118,8 @@ class Expand(ConfigModel):
     )
     missing: Literal["deleted", "reject", "retry", "skip"] | None = Field(
         None,
-        description="Meaning of a second reply without the record; skip keeps what is published. "
+        description="Meaning of a second reply without the record; skip keeps what is published, "
+        "and lets the cursor pass the record. "
         "When left out, a record is skipped whose request is refused (401, 403, 404 or 410). A "
         "scan also skips it when the reply lacks it or the request fails; other cursors try again",
     )
@@ -148,5 +149,6 @@ class Join(ConfigModel):
     missing: Literal["skip", "empty", "retry"] = Field(
         "skip",
         description="When the request for one record is refused (401, 403, 404 or 410): keep what "
-        "is published and count the record, join nothing, or try again",
+        "is published and let the cursor pass the record, join nothing, or try again. When left "
+        "out, it is skipped, and no cursor passes it",
     )
