@@ -121,7 +121,7 @@ def _answers(connector: Connector, block: Push, document: YamlDocument) -> Itera
     """Yield a finding for each placeholder of an answer to a caller that stays empty."""
     known = {"now", "uuid", "reason", "count", *block.variables, *block.fields[1:]}
     known |= {name for stream in connector.streams.values() for name in stream.keep}
-    for key in ("accepted", "refused", "busy"):
+    for key in ("accepted", "nothing", "refused", "busy"):
         for name in sorted(parse_template(getattr(block, key).body).names - known):
             yield document.make_finding(
                 "unknown-placeholder",

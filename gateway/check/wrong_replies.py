@@ -27,6 +27,8 @@ def findings(
 ) -> Iterator[Finding]:
     """Yield a finding when errors inside a reply, or the place of a list, are not described."""
     yield from _errors(connector, document)
+    if connector.push is not None:
+        yield from _answer_to_nothing(connector.push, document)
     for name, stream in connector.streams.items():
         yield from _list_places(connector, document, name, stream)
 
@@ -60,6 +62,19 @@ def _describes_an_error(rule: ReplyRule) -> bool:
     """Return whether a rule refuses a reply because of its content."""
     when = rule.when
     return rule.then in _REFUSING and bool(when.path or when.fault or when.header)
+
+
+def _answer_to_nothing(push: Push, document: YamlDocument) -> Iterator[Finding]:
+    """Yield a finding when callers expect answers, but get an empty one for an empty message."""
+    rules = [number for number, rule in enumerate(push.replies) if rule.then == "empty"]
+    if rules and push.accepted.body and "nothing" not in push.model_fields_set:
+        yield document.make_finding(
+            "answer-missing",
+            ("push", "replies", rules[0]),
+            "the gateway answers such a message with status 200 and an empty body, and never with "
+            "`accepted`, because nothing is stored; write the answer under push.nothing",
+            severity="warning",
+        )
 
 
 def _what_to_write(connector: Connector) -> str:

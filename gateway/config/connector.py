@@ -168,6 +168,10 @@ class Push(ConfigModel):
     accepted: PushResponse = Field(
         default_factory=PushResponse, description="Answer once the records are durable"
     )
+    nothing: PushResponse = Field(
+        default_factory=PushResponse,
+        description="Answer to a message without records, as `replies` declare it",
+    )
     refused: PushResponse = Field(
         default_factory=lambda: PushResponse(status=400),
         description="Answer to a message that cannot be read",

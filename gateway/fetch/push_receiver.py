@@ -1,8 +1,9 @@
 """Receive records from registries that call the gateway over HTTP or SOAP.
 
 The receiver answers ``accepted`` only after ``store`` has returned, because the records are durable
-then. It answers ``refused`` to a message that it cannot read. It answers ``busy`` when it cannot
-store the records now; the caller then sends the message again.
+then. It answers ``nothing`` to a message that holds no record by a rule of ``replies``, and
+``refused`` to a message that it cannot read. It answers ``busy`` when it cannot store the records
+now; the caller then sends the message again.
 """
 
 from __future__ import annotations
@@ -137,15 +138,13 @@ class PushReceiver:
 
     async def _store(self, raws: Sequence[RawRecord]) -> web.Response:
         name = self.connector.connector
-        context: dict[str, Any] = {
-            **(raws[0].context if raws else {}),
-            "count": len(raws),
-            "reason": "",
-        }
+        if not raws:
+            metrics.POLLS.labels(name, "push", "ok").inc()
+            return self._build_response(self.push_config.nothing, {"count": 0, "reason": ""})
+        context: dict[str, Any] = {**raws[0].context, "count": len(raws), "reason": ""}
         try:
-            if raws:
-                async with asyncio.timeout(STORE_SECONDS):
-                    await self.store(raws)
+            async with asyncio.timeout(STORE_SECONDS):
+                await self.store(raws)
         except (GatewayError, TimeoutError, OSError, RuntimeError) as error:
             # The text of another library's error may quote a payload.
             safe_error = str(error) if isinstance(error, GatewayError) else type(error).__name__

@@ -14,9 +14,11 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from gateway.check import check_document
 from gateway.cli import app
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
+from gateway.config.yaml.document import parse_yaml
 from gateway.fetch.push_receiver import PushReceiver, build_application
 from gateway.records import RawRecord
 
@@ -106,8 +108,9 @@ def post_elmo(document: str) -> tuple[httpx2.Response, list[RawRecord]]:
 def test_results_of_both_versions_are_stored(document: str) -> None:
     answer, stored = post_elmo(document)
     assert answer.status_code == 200
-    assert "have arrived" in answer.text
-    assert len(stored) == document.count("<learningOpportunitySpecification>")
+    count = document.count("<learningOpportunitySpecification>")
+    assert f"have arrived and are stored: {count}." in answer.text
+    assert len(stored) == count
     assert all(raw.context["birth_date"] == "1990-01-01" for raw in stored)
     assert all(raw.context["issuer_country"] == "DE" for raw in stored)
 
@@ -140,15 +143,51 @@ def test_results_of_both_versions_are_stored(document: str) -> None:
 def test_results_that_cannot_be_read_are_refused(document: str) -> None:
     answer, stored = post_elmo(document)
     assert answer.status_code == 400
-    assert "could not be read (" in answer.text
+    assert "<small>Code: " in answer.text
+    assert "Nothing is stored." in answer.text
     assert "arrived" not in answer.text
     assert stored == []
 
 
-def test_results_without_a_record_are_accepted_when_the_sender_says_so() -> None:
-    form = {"returnCode": "NCP_NO_RESULTS", "sessionId": "1"}
+@pytest.mark.parametrize("code", ["NCP_NO_RESULTS", "NCP_CANCEL"])
+@pytest.mark.parametrize("document", ["", elmo(V1, COURSE)], ids=["alone", "with results"])
+def test_results_are_never_said_to_have_arrived_when_the_sender_sent_none(
+    code: str, document: str
+) -> None:
+    field = base64.b64encode(gzip.compress(document.encode())).decode() if document else ""
+    form = {"returnCode": code, "elmo": field, "sessionId": "1"}
     answer, stored = post(emrex(), "/emrex/results", data=form)
     assert (answer.status_code, stored) == (200, [])
+    assert "No results have been sent, and nothing is stored." in answer.text
+    assert "arrived" not in answer.text
+
+
+def test_error_of_the_sender_is_told_in_words() -> None:
+    form = {"returnCode": "NCP_ERROR", "returnMessage": "x", "sessionId": "1"}
+    answer, stored = post(emrex(), "/emrex/results", data=form)
+    assert (answer.status_code, stored) == (400, [])
+    assert "The service that sent your results reported an error" in answer.text
+    assert "<small>Code: STOPPED</small>" in answer.text
+
+
+TWO_REPORTS = elmo(V1, COURSE).replace("</elmo>", f"<report>{PDF}</report></elmo>")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        elmo(V1, COURSE, PDF),
+        TWO_REPORTS,
+        elmo(V1, COURSE, COURSE.replace("Specification>", 'Specification xmlns="urn:other">', 1)),
+    ],
+    ids=["document beside it", "second report", "other namespace"],
+)
+def test_answer_counts_what_is_stored_and_no_more(document: str) -> None:
+    answer, stored = post_elmo(document)
+    assert answer.status_code == 200
+    assert len(stored) == 1
+    assert "have arrived and are stored: 1." in answer.text
+    assert "PDF files are not stored" in answer.text
 
 
 TWO_STREAMS = """language: 1
@@ -159,6 +198,7 @@ owner: {name: Tests, contact: tests@example.org}
 push:
   path: /in
   replies: [{when: {path: status, is: none}, then: empty}]
+  accepted: {body: "{count} stored"}
   refused: {status: 422, body: "{reason}"}
 streams:
   awards: {emits: qualification, records: awards, id: id, map: {title.en: t}, tests: [{name: s, given: {}, expect_some: {}}]}
@@ -189,6 +229,35 @@ def test_message_of_two_streams_needs_the_list_of_one(
     assert (answer.status_code, len(stored)) == (status, count)
     if status == 422:
         assert answer.text == "NO_RECORDS"
+    else:
+        assert answer.text == (f"{count} stored" if count else "")
+
+
+def test_answer_to_a_message_without_records_is_the_declared_one(tmp_path: Path) -> None:
+    file = tmp_path / "two-kinds.yaml"
+    answer = '  nothing: {status: 202, media_type: text/plain, body: "{count} records"}\n'
+    file.write_text(TWO_STREAMS.replace("streams:\n", f"{answer}streams:\n"))
+    got, stored = post(load_connector(file), "/in", json={"status": "none"})
+    assert (got.status_code, got.text, stored) == (202, "0 records", [])
+    assert got.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("answer", "codes"),
+    [
+        ("", ["answer-missing"]),
+        ('  nothing: {body: "none"}\n', []),
+        ("  nothing: {}\n", []),
+        ('  nothing: {body: "{conut}"}\n', ["unknown-placeholder"]),
+    ],
+)
+def test_check_asks_for_the_answer_to_a_message_without_records(
+    answer: str, codes: list[str]
+) -> None:
+    text = TWO_STREAMS.replace("streams:\n", f"{answer}streams:\n")
+    found = check_document(parse_yaml(text.encode(), "two-kinds.yaml"), None)
+    wanted = {"answer-missing", "unknown-placeholder"}
+    assert [finding.code for finding in found if finding.code in wanted] == codes
 
 
 def preview(*arguments: object) -> str:
