@@ -168,7 +168,8 @@ class DetailFetcher:
             return
         is_own_record = rule.into is not None or self._lists_native_ids(items, results)
         for item, reason in skipped:
-            self.refused.skip(self._native_id(item) if is_own_record else None, reason)
+            native_id = self._native_id(item) if is_own_record else None
+            self.refused.skip(native_id, reason, is_declared=rule.missing == "skip")
 
     def _lists_native_ids(
         self, items: list[SelectedNode], results: Mapping[int, list[SelectedNode]]

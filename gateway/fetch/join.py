@@ -153,7 +153,8 @@ class RecordJoiner:
             return self._attach(rule, item, [])
         native_id = self.selector.native_id(item, self.selector.body(item))
         is_readable = not native_id.startswith((MISSING_ID_PREFIX, INVALID_ID_PREFIX))
-        self.refused.skip(native_id if is_readable else None, reason)
+        is_declared = "missing" in rule.model_fields_set
+        self.refused.skip(native_id if is_readable else None, reason, is_declared=is_declared)
         return None
 
     def _attach(self, rule: Join, item: SelectedNode, matches: list[Any]) -> SelectedNode:

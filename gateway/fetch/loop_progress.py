@@ -131,6 +131,14 @@ class LoopProgress:
                 position = before_clock_change(position, until, skew)
             self.read[key] = position
 
+    def hold(self, identities: Sequence[str]) -> None:
+        """Note that a value was read, and keep its position: a listed record was skipped."""
+        self.failures_in_a_row = 0
+        for identity in identities:
+            key = self.key(identity)
+            self.postponed.discard(key)
+            self.read[key] = self.positions.get(key, self.common_position)
+
     def skip(self, identities: Sequence[str], error: RetryLater | StreamHalted) -> None:
         """Note that a value could not be read, or raise ``error`` again.
 

@@ -42,6 +42,7 @@ class PageRequester:
     """A sender of the requests for the pages of one stream, with the values of their placeholders.
 
     ``feed`` is the newest position of a change feed. ``warned`` are the warnings of this poll.
+    ``in_doubt`` says that a list may have more records than its pages showed.
     """
 
     stream: Stream
@@ -50,6 +51,7 @@ class PageRequester:
     client: RegistryClient
     feed: str = ""
     warned: set[str] = field(default_factory=set)
+    in_doubt: bool = False
 
     async def ask(
         self, ask: paging.PageRequest, turn: LoopIteration, window: TimeWindow
@@ -87,6 +89,7 @@ class PageRequester:
             answered.links,
         )
         if sign is not None:
+            self.in_doubt = True
             self._warn_once(
                 "list is one page of several",
                 sign=sign,
@@ -109,6 +112,7 @@ class PageRequester:
         """
         if ask.if_refused == "end":
             return True
+        self.in_doubt = True
         self._warn_once(
             "page after the last refused",
             advice="the gateway deletes no missing records after it; "
@@ -248,6 +252,7 @@ class PageRequester:
         except StopIteration as end:
             if end.value is False:
                 answered.proves_empty = False
+                self.in_doubt = True
                 self._warn_once(
                     "first page served again",
                     advice="the gateway deletes no missing records; "

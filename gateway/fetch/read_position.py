@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -78,6 +78,25 @@ class ReadPosition:
         }
         return json.dumps(
             {key: value for key, value in state.items() if value}, separators=(",", ":")
+        )
+
+    def after_page(self, following: paging.PageRequest | None) -> ReadPosition:
+        """Return where a restart resumes after everything up to here is durable.
+
+        ``following`` is the request for the next page, or ``None`` after the last one.
+        """
+        if following is not None:
+            return replace(
+                self, windows=list(self.windows), pager=following.state, already_written=0
+            )
+        if len(self.windows) > 1:
+            return replace(self, windows=self.windows[1:], pager=None, already_written=0)
+        return replace(
+            self,
+            iteration_index=self.iteration_index + 1,
+            windows=[],
+            pager=None,
+            already_written=0,
         )
 
     @classmethod

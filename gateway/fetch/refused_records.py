@@ -35,12 +35,14 @@ class SkippedRecords:
     """The listed records of a page that could not be read, and the reasons.
 
     ``unknown_ids`` counts those whose native id is not known. A scan with such a record must not
-    delete records.
+    delete records. ``is_held`` says that the cursor must not pass the records, because a later poll
+    would not list them.
     """
 
     native_ids: tuple[str, ...] = ()
     unknown_ids: int = 0
     reasons: tuple[str, ...] = ()
+    is_held: bool = False
 
 
 NOTHING_SKIPPED = SkippedRecords()
@@ -58,6 +60,8 @@ class RefusedRecords:
     _has_succeeded: bool = False
     _in_a_row: int = 0
     _failures: list[StreamError] = field(default_factory=list)
+    is_held: bool = False
+    """Whether the cursor must not pass a skipped record of the list."""
 
     def begin(self, *, resumed: bool) -> None:
         """Begin a list of its own, such as that of one loop value.
@@ -65,6 +69,7 @@ class RefusedRecords:
         A list that continues after a restart was read with success before.
         """
         self._has_succeeded, self._in_a_row, self._failures = resumed, 0, []
+        self.is_held = False
 
     def note_success(self) -> None:
         """Note that the registry answered the request of a record."""
@@ -102,8 +107,13 @@ class RefusedRecords:
             return (others or self._failures)[0]
         return None
 
-    def skip(self, native_id: str | None, reason: str) -> None:
-        """Note a record that is skipped. ``native_id`` is ``None`` when it is not known."""
+    def skip(self, native_id: str | None, reason: str, *, is_declared: bool) -> None:
+        """Note a record that is skipped. ``native_id`` is ``None`` when it is not known.
+
+        ``is_declared`` says that the connector itself wants to skip absent records.
+        """
+        is_passed = self.is_scan or (is_declared and reason in REFUSALS)
+        self.is_held = self.is_held or not is_passed
         self._reasons[reason] += 1
         if native_id is None:
             self._unknown_ids += 1
@@ -122,7 +132,10 @@ class RefusedRecords:
             advice="their own requests were refused or failed; the published versions stay",
         )
         taken = SkippedRecords(
-            tuple(self._native_ids), self._unknown_ids, tuple(self._reasons.elements())
+            tuple(self._native_ids),
+            self._unknown_ids,
+            tuple(self._reasons.elements()),
+            self.is_held,
         )
         self._native_ids, self._unknown_ids, self._reasons = [], 0, Counter()
         return taken

@@ -52,6 +52,8 @@ class RecordPage:
     longer exists, unless its loop value was skipped. ``several_pages`` says that at least one list
     of the scan came in several pages, so that records could move between them.
 
+    ``in_doubt`` says that pages may lack changes, so that the next poll must ask for them again.
+
     ``loop_values`` are the loop values of the records, empty without loops. ``skipped`` are listed
     records whose own request the registry refused; they still exist. ``empty_loop`` is the name of
     a loop that has no value, so that nothing was read.
@@ -66,6 +68,7 @@ class RecordPage:
     loop_values: tuple[str, ...] = ()
     skipped: SkippedRecords = NOTHING_SKIPPED
     empty_loop: str = ""
+    in_doubt: bool = False
 
 
 async def read_pages(
@@ -109,8 +112,7 @@ class _StreamReader:
         self._client = client
         block = connector.protocol
         expressions = ExpressionCache(block.namespaces)
-        where = f"{connector.connector}.{name}"
-        self._where = where
+        self._where = where = f"{connector.connector}.{name}"
         self._dialogue = RequestRunner(
             connector,
             client,
@@ -123,11 +125,9 @@ class _StreamReader:
             connector.connector, name, self._stream, expressions, client.secrets, client.now
         )
         self._cursor_zone = ZoneInfo(self._cursor.zone)
-        self._refused = RefusedRecords(where, self._cursor.scan)
-        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, self._refused)
-        self._joiner = RecordJoiner(
-            self._stream.join, self._dialogue, self._selector, self._refused
-        )
+        self._refused = refused = RefusedRecords(where, self._cursor.scan)
+        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, refused)
+        self._joiner = RecordJoiner(self._stream.join, self._dialogue, self._selector, refused)
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._requester = PageRequester(self._stream, self._cursor, self._dialogue, client)
@@ -206,6 +206,8 @@ class _StreamReader:
         if self._progress is None and not self._proved_empty:
             self._loops_are_proved = False  # One scan covers all iterations.
         self._newest_change, self._proved_empty = None, True
+        if self._progress is not None:
+            self._requester.in_doubt = False
         self._refused.begin(resumed=place.resumed)
         while place.windows:
             async for page in self._read_window(iterations, place):
@@ -219,7 +221,10 @@ class _StreamReader:
         if self._progress is None or not iteration.identities:
             return
         skew = self._client.clock_ahead
-        self._progress.complete(iteration.identities, self._newest_change, until - skew, skew)
+        if self._refused.is_held or self._is_in_doubt:
+            self._progress.hold(iteration.identities)
+        else:
+            self._progress.complete(iteration.identities, self._newest_change, until - skew, skew)
         if not self._proved_empty:
             self._progress.unproven.update(map(self._progress.key, iteration.identities))
 
@@ -309,7 +314,7 @@ class _StreamReader:
                 already_written = 0
                 for part, final in split_reply(raws):
                     place.already_written += len(part)
-                    position = self._position_after_page(place, following) if final else place
+                    position = place.after_page(following) if final else place
                     ends_iteration = final and following is None and len(place.windows) == 1
                     page = self._page(
                         part,
@@ -369,25 +374,6 @@ class _StreamReader:
             return self._requester.feed
         return self._selector.position(items[-1]) or self._requester.feed
 
-    @staticmethod
-    def _position_after_page(
-        place: ReadPosition, following: paging.PageRequest | None
-    ) -> ReadPosition:
-        """Return where a restart resumes after everything up to here is durable."""
-        if following is not None:
-            return replace(
-                place, windows=list(place.windows), pager=following.state, already_written=0
-            )
-        if len(place.windows) > 1:
-            return replace(place, windows=place.windows[1:], pager=None, already_written=0)
-        return replace(
-            place,
-            iteration_index=place.iteration_index + 1,
-            windows=[],
-            pager=None,
-            already_written=0,
-        )
-
     def _page(
         self,
         raws: list[RawRecord],
@@ -422,7 +408,13 @@ class _StreamReader:
             self._several_pages,
             iteration.identities,
             self._refused.take(),
+            in_doubt=self._is_in_doubt,
         )
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether changes may be missing, so that the cursor must not pass them."""
+        return self._requester.in_doubt and not self._cursor.scan
 
     def _is_complete_scan(self, *, resumed: bool) -> bool:
         proved = self._loops_are_proved and (self._progress is not None or self._proved_empty)

@@ -126,6 +126,7 @@ async def poll_once(
     stored = await stream_state.open()
     result.takeover_number = stream_state.takeover_number
     cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
+    begun = cursor
     if stream.for_each and not rule.feed:
         progress = _loop_progress(stream_state, rule, cursor, now)
         plan: Iterable[TimeWindow] = [TimeWindow(since=cursor.since, until=now - rule.delay)]
@@ -140,7 +141,7 @@ async def poll_once(
         progress,
     )
     set_withheld_metric(stream_state)
-    asked = False
+    asked, held = False, None
     for window in plan:
         resume = "" if rule.scan else cursor.position
         pages = fetch.read_pages(
@@ -148,7 +149,9 @@ async def poll_once(
         )
         async for page in pages:
             result.empty_loop = page.empty_loop
-            cursor = advance_cursor(
+            if (page.skipped.is_held or page.in_doubt) and held is None:
+                held = begun if rule.feed else StreamCursor(since=cursor.since)
+            cursor = held or advance_cursor(
                 cursor,
                 window,
                 page,

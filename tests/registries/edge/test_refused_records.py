@@ -343,3 +343,94 @@ def test_refusal_of_all_batches_stops_the_stream_after_few_requests(status: int)
     assert isinstance(error, StreamError)
     assert error.reason in {"DENIED", f"HTTP_{status}"}
     assert len(registry.batches) <= 30
+
+
+FIELD, WINDOW = "cursor: {field: changed_at}", "cursor: {window: 30d, start: 2026-01-01}"
+
+
+class ChangingRegistry(Registry):
+    """A registry that lists the awards that changed since a time."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.changed = {
+            name: f"2026-0{1 + number % 2}-{10 + number}T00:00:00Z"
+            for number, name in enumerate(self.names)
+        }
+
+    def __call__(self, path: str, query: dict[str, str]) -> Any:
+        if path == "/r":
+            since, until = query.get("since", "")[:19], query.get("until", "9")[:19]
+            listed = [name for name in self.names if since <= self.changed[name][:19] < until]
+            start = int(query.get("offset", 0))
+            return {"items": [item(name, self.changed[name]) for name in listed[start : start + 2]]}
+        name = path.rpartition("/")[2]
+        return self.answers.get(name, item(name, self.changed[name], info=self.text))
+
+
+def poll_changes(registry: Any, rule: str, state: Any, cursor: str, more: str = "") -> Any:
+    until = ', until: "{until:iso}"' if cursor == WINDOW else ""
+    query = f'since: "{{since:iso}}"{until}, offset: "{{offset}}"'
+    text = stream(query, f"{rule}paging: {{offset: {{size: 2}}}}\n{more}{cursor}")
+    return poll_route(registry, text, state)
+
+
+@pytest.mark.parametrize("rule", [EXPAND % "", JOIN % ""])
+@pytest.mark.parametrize("cursor", [FIELD, WINDOW])
+@pytest.mark.parametrize("answer", [(404, {}), (403, {}), (410, {})])
+@pytest.mark.parametrize("refused", ["a0", "a2", "a4"])
+def test_change_that_was_refused_is_requested_until_it_is_read(
+    rule: str, cursor: str, answer: Any, refused: str
+) -> None:
+    registry, state = ChangingRegistry(5), MemoryStreamState()
+    registry.answers[refused] = answer
+    for _ in range(3):
+        result = poll_changes(registry, rule, state, cursor)
+        assert isinstance(result, PollResult)
+        assert result.skipped_records.total() == 1
+        assert state.published == set(registry.names) - {refused}
+    registry.answers = {}
+    poll_changes(registry, rule, state, cursor)
+    assert state.published == set(registry.names)
+    result = poll_changes(registry, rule, state, cursor)
+    assert result.received < 5, "the cursor moves on once each record was read"
+
+
+@pytest.mark.parametrize("cursor", [FIELD, WINDOW])
+def test_change_of_a_loop_value_that_was_refused_is_requested_again(cursor: str) -> None:
+    registry, state = ChangingRegistry(4), MemoryStreamState()
+    loop = "for_each: {school: {in: {values: [x]}}}\n"
+    registry.answers["a2"] = (404, {})
+    for _ in range(2):
+        poll_changes(registry, EXPAND % "", state, cursor, loop)
+        assert state.published == {"a0", "a1", "a3"}
+    registry.answers = {}
+    poll_changes(registry, EXPAND % "", state, cursor, loop)
+    assert state.published == {"a0", "a1", "a2", "a3"}
+
+
+def test_refused_change_is_passed_over_when_the_connector_says_so() -> None:
+    registry, state = ChangingRegistry(5), MemoryStreamState()
+    registry.answers["a2"] = (404, {})
+    rule = EXPAND % ", missing: skip"
+    assert poll_changes(registry, rule, state, FIELD).received == 4
+    assert poll_changes(registry, rule, state, FIELD).received < 4
+
+
+def test_entry_of_a_feed_that_was_refused_is_requested_again() -> None:
+    registry, state = Registry(4), MemoryStreamState()
+
+    def route(path: str, query: dict[str, str]) -> Any:
+        if path != "/r":
+            return registry(path, query)
+        after = query.get("after") or ""
+        return {"items": [item(name, p=name) for name in registry.names if name > after]}
+
+    text = stream('after: "{cursor}"', EXPAND % "" + "cursor: {feed: {position: p}}")
+    registry.answers["a1"] = (404, {})
+    for _ in range(2):
+        assert isinstance(poll_route(route, text, state), PollResult)
+        assert state.published == {"a0", "a2", "a3"}
+    registry.answers = {}
+    poll_route(route, text, state)
+    assert state.published == {"a0", "a1", "a2", "a3"}
