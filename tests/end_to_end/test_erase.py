@@ -57,6 +57,8 @@ def counts(site: Site, number: int = 0) -> tuple[Counter, Counter, Counter]:
     for name, labels, value in re.findall(
         r"^(gateway_records\w*_total)\{(.*)\} (\S+)$", text, re.MULTILINE
     ):
+        if name not in names:
+            continue
         said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
         found[names.index(name)][said["connector"], said["stream"]] += int(float(value))
     return found
