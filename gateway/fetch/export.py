@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.config.expressions.conditions import text_matcher
+from gateway.config.expressions.missing_values import count_missing_values
 from gateway.config.requests import Decode, Export
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.decode.chain import DecodedReply
@@ -74,6 +75,7 @@ async def run_export(
             where=f"{runner.log_prefix}: export.files",
             namespaces=runner.expressions.namespaces,
         )
+    _require_all_addresses(rule, runner, status)
     for url in dict.fromkeys(urls):
         if expires is not None and loop.time() > expires:
             raise RetryLater(
@@ -87,6 +89,18 @@ async def run_export(
         gathered.reading.documents.extend(file.reading.documents)
         gathered.digest += file.digest[:16]
     return gathered
+
+
+def _require_all_addresses(rule: Export, runner: RequestRunner, status: RequestResult) -> None:
+    """Raise ``EXPORT_FAILED`` when a listed file has no address: its records would be missing."""
+    names = runner.expressions.namespaces
+    for document in status.reading.documents:
+        if count_missing_values(document.kind, rule.files, document.root, names):
+            raise RetryLater(
+                "EXPORT_FAILED",
+                f"{runner.log_prefix}: the export lists a file without an address; "
+                "compare `export.files` with the reply",
+            )
 
 
 def _kept_values(rule: Export, runner: RequestRunner, answered: RequestResult) -> dict[str, str]:

@@ -8,17 +8,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+
+from gateway.config.expressions.json_list_place import Gap
 from gateway.config.second_lists import Join
-from gateway.errors import RetryLater, StreamError
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.detail_requests import attach_records
-from gateway.fetch.list_presence import require_list
+from gateway.fetch.list_presence import json_place, require_list
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
 from gateway.fetch.refused_records import REFUSALS, RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 from gateway.fetch.second_list import ListedNodes, SecondList, read_all_pages
 from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
+
+log = structlog.get_logger()
 
 Index = dict[str, list[Any]]
 
@@ -127,12 +132,13 @@ class RecordJoiner:
             try:
                 options = iteration.options_of_record(self.runner.client, [key])
                 reply = await read_all_pages(second, self.runner, values, options)
+                index = self._index(rule, reply.documents)
             except StreamError as error:
                 self.refused.refuse(error, rule.missing)
                 failures[id(item)] = error
                 return item
             self.refused.note_success()
-            return self._attach(rule, item, self._index(rule, reply.documents).get(key, []))
+            return self._attach(rule, item, index.get(key, []))
 
         joined: list[SelectedNode | None] = []
         width = max(1, self.runner.protocol.limits.concurrency)
@@ -172,12 +178,45 @@ class RecordJoiner:
         return self._first_text(item.kind, rule.to, item.node)
 
     def _index(self, rule: Join, lists: Iterable[ListedNodes]) -> Index:
+        """Return the records by their key; raise ``JOIN_KEY`` when no record states a key."""
         index: Index = {}
+        without_key: list[tuple[str, Any]] = []
         for listed in lists:
             for node in listed.nodes:
                 if key := self._first_text(listed.document.kind, rule.key, node):
                     index.setdefault(key, []).append(node)
+                else:
+                    without_key.append((listed.document.kind, node))
+        if without_key:
+            self._note_missing_keys(rule, without_key, is_usable=bool(index))
         return index
+
+    def _note_missing_keys(
+        self, rule: Join, records: Sequence[tuple[str, Any]], *, is_usable: bool
+    ) -> None:
+        where = f"{self.runner.log_prefix}: join {rule.into!r}"
+        if not is_usable and not any(self._states_key(kind, rule, node) for kind, node in records):
+            raise StreamHalted(
+                "JOIN_KEY",
+                f"{where}: no record of the list has `{rule.key}`, by which it joins; "
+                "compare `key` with the reply",
+            )
+        log.warning(
+            "joined records without a key",
+            stream=where,
+            records=len(records),
+            advice="they belong to no record; compare `key` with the reply",
+        )
+
+    def _states_key(self, kind: str, rule: Join, node: Any) -> bool:
+        """Return whether a record has the place of the key, even with null or a blank text."""
+        if kind == "xml":
+            return bool(self.runner.expressions(kind, rule.key)(node, {}))
+        try:
+            json_place(rule.key).alternatives[0].resolve(node)
+        except Gap:
+            return False
+        return True
 
     def _first_text(self, kind: str, expression: str, node: Any) -> str:
         return next(

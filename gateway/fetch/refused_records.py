@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 ABSENT = frozenset({"HTTP_404", "HTTP_410", "EXPAND_MISSING"})
 """Reasons that can concern the only listed record; the registry then accepts the gateway."""
-REFUSALS = ABSENT | {"DENIED", "LIST_MISSING"}
+REFUSALS = ABSENT | {"DENIED", "LIST_MISSING", "JOIN_KEY"}
 """Reasons that concern the requested record alone, when the registry serves others."""
 SCAN_REFUSALS = frozenset({"SOAP_FAULT"} | {f"HTTP_{status}" for status in range(400, 500)})
 """Further reasons for which a scan skips a record: the next scan lists it again."""

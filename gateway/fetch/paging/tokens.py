@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.errors import RetryLater
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
     REPEATED,
     Expression,
+    PageReply,
     PageRequest,
     PageSteps,
     RecordTotal,
@@ -46,6 +48,7 @@ class CursorToken:
             total.add(seen)
             found = first_text(self.look(seen.root))
             if not found:
+                self._require_no_more(seen)
                 break
             if found == token and (self.more is None or not seen.count):
                 if not watch.is_repeated(seen):
@@ -59,3 +62,12 @@ class CursorToken:
             token = found
         total.require_reached()
         return None
+
+    def _require_no_more(self, seen: PageReply) -> None:
+        """Raise ``CURSOR_MISSING`` for a reply without a token that says that there is more."""
+        if self.more is not None and is_true(self.more(seen.root)):
+            raise RetryLater(
+                "CURSOR_MISSING",
+                "the reply says that there are more pages, and has no token for the next one; "
+                "compare `from` and `more` in paging.cursor with the reply",
+            )

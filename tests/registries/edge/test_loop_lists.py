@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 
 from gateway.config.expressions.missing_values import count_missing_values
+from gateway.errors import StreamError
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
 from tests.support.raw_http_server import ReceivedRequest, reply
@@ -170,3 +171,29 @@ def test_record_of_another_stream_without_its_id_deletes_nothing() -> None:
     assert result.skipped == {"LOOP_VALUE_MISSING": 1}
     assert state.published == {"a1", "b1"}
     assert set(asked) == {"a", "b"}
+
+
+def test_export_with_a_file_without_an_address_deletes_nothing() -> None:
+    files = [{"url": "/f0"}, {"url": "/f1"}]
+
+    def route(path: str, _query: dict[str, str]) -> Any:
+        if path == "/start":
+            return {"id": "j1"}
+        if path == "/job/j1":
+            return {"state": "DONE", "files": files}
+        return {"items": [item(path[-1])]}
+
+    text = stream().replace(
+        "    request: {get: /r, query: {}}\n",
+        "    export:\n      start: {post: /start}\n      keep: {job: id}\n"
+        '      status: {get: "/job/{job}"}\n      state: state\n      pending: [RUNNING]\n'
+        "      done: [DONE]\n      failed: [FAILED]\n      every: 1s\n      files: files[].url\n",
+    )
+    state = MemoryStreamState()
+    assert isinstance(poll_route(route, text, state), PollResult)
+    assert state.published == {"0", "1"}
+    files[1] = {"uri": "/f1"}
+    error = poll_route(route, text, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == "EXPORT_FAILED"
+    assert state.published == {"0", "1"}

@@ -300,3 +300,19 @@ def test_count_of_one_page_is_not_taken_for_the_total(query: str, paging: str) -
         read(registry, query, f"{{{paging}: {{size: 3, total: total}}}}", state), PollResult
     )
     assert state.published == ids(7)
+
+
+@pytest.mark.parametrize("token", [None, "", " "])
+def test_page_that_announces_more_without_a_token_is_no_end(token: Any) -> None:
+    def route(_path: str, query: dict[str, str]) -> Any:
+        if query.get("page") == "2":
+            return {"items": [item("a1")], "next": token, "more": more}
+        return {"items": [item("a0")], "next": "2", "more": True}
+
+    paging, more, state = "{cursor: {from: next, more: more}}", False, MemoryStreamState()
+    assert isinstance(read(route, 'page: "{cursor}"', paging, state), PollResult)
+    more = True
+    error = read(route, 'page: "{cursor}"', paging, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == "CURSOR_MISSING"
+    assert state.published == ids(2)

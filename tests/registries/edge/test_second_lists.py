@@ -421,3 +421,34 @@ def test_repeated_last_page_does_not_count_for_the_total() -> None:
     error = poll(route, JOIN % keys + SCAN, MemoryStreamState())
     assert isinstance(error, StreamError)
     assert error.reason == "COUNT_MISMATCH"
+
+
+@pytest.mark.parametrize("records", ["items", "items[?n]", "sort_by(items, &n)"])
+def test_joined_list_whose_key_was_renamed_is_an_error(records: str) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.parts = registry.parts[:2]
+    text = JOIN.replace("records: items", f"records: '{records}'") % ("", "") + SCAN
+    assert isinstance(poll(registry, text, state), PollResult)
+    registry.parts = [{"award": part["of"], "n": part["n"] + 9} for part in registry.parts]
+    error = poll(registry, text, state)
+    assert isinstance(error, StreamError)
+    assert error.reason == "JOIN_KEY"
+    assert "join 'parts': no record of the list has `of`" in str(error)
+    assert parts_of(state) == {"a0": [0], "a1": [1], "a2": []}
+
+
+@pytest.mark.parametrize("second", [{"of": None, "n": 1}, {"award": "a1", "n": 1}])
+def test_joined_record_without_a_key_stops_no_other(second: dict[str, Any], capsys: Any) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.parts = [{"of": "a0", "n": 0}, second]
+    assert isinstance(poll(registry, JOIN % ("", "") + SCAN, state), PollResult)
+    assert parts_of(state) == {"a0": [0], "a1": [], "a2": []}
+    assert "joined records without a key" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("parts", [[], [{"of": None, "n": 1}], [{"of": "", "n": 1}]])
+def test_joined_list_of_records_for_no_award_is_complete(parts: list[Any]) -> None:
+    registry, state = Registry(), MemoryStreamState()
+    registry.parts = parts
+    assert isinstance(poll(registry, JOIN % ("", "") + SCAN, state), PollResult)
+    assert parts_of(state) == {"a0": [], "a1": [], "a2": []}
