@@ -50,14 +50,14 @@ def target_converter(target: TargetField, zone: str) -> Convert:
     return casts.pass_through(datetime, dates.datetime_cast(None, zone))
 
 
-def compile_casts(rule: MappingRule, zone: str) -> Convert | None:
-    """Return the function of the ``as:`` of a rule, which converts one value.
+def compile_casts(rule: MappingRule, target: TargetField, zone: str) -> Convert | None:
+    """Return the function of the ``as:`` of a rule, which converts one value for its target.
 
     A date in three fields gives ``None``, because the rule compiler assembles it.
     """
     if rule.as_ is None or rule.split_date is not None:
         return None
-    return casts.compile_casts(rule.as_, zone)
+    return casts.compile_casts(rule.as_, zone, to_day=target.value_type == "date")
 
 
 def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place

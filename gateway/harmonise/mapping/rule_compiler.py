@@ -268,7 +268,7 @@ class RuleCompiler:
     ) -> Conversion:
         """Return ``as``, ``table`` and the type of the target as one conversion."""
         try:
-            cast = compile_casts(rule, self.zone)
+            cast = compile_casts(rule, target, self.zone)
         except Exception:  # noqa: BLE001 - a pattern that is no regular expression, a period without a day
             self._problem(
                 "bad-cast",

@@ -23,6 +23,7 @@ from gateway.harmonise.values.dates import (
     date_cast,
     date_formats,
     datetime_cast,
+    day_cast,
     epoch,
     epoch_date,
     partial_date,
@@ -282,9 +283,16 @@ def decode_base64_text(value: Any) -> str:
         raise CastError("not_base64", "base64 of UTF-8 text") from None
 
 
-def compile_casts(casts: Sequence[Cast], zone: str) -> Convert:
-    """Return the function of an ``as:``, which applies its casts one after the other."""
+def compile_casts(casts: Sequence[Cast], zone: str, *, to_day: bool = False) -> Convert:
+    """Return the function of an ``as:``, which applies its casts one after the other.
+
+    With ``to_day``, a moment that the last one reads becomes the day in the zone of that cast.
+    """
     first, *others = [compile_cast(cast, zone) for cast in casts]
+    last = casts[-1]
+    if to_day and (last.kind == "datetime" or last.simple == "datetime"):
+        day = day_cast(last.datetime, zone)
+        first, others = (first, [*others[:-1], day]) if others else (day, [])
     if not others:
         return first
 

@@ -230,6 +230,35 @@ def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
     return convert
 
 
+def day_cast(rule: DateTime | None, zone: str) -> Convert:
+    """Return a cast to the day that a moment has in the zone of the rule, or of the stream.
+
+    A date without a time keeps its day.
+    """
+    timezone = ZoneInfo(rule.zone if rule and rule.zone else zone)
+    formats = rule.format if rule else ()
+    to_moment = datetime_cast(rule, zone)
+    day_formats = tuple(one for one in formats if not _TIME_DIRECTIVE.search(one))
+
+    def convert(value: Any) -> date:
+        if not isinstance(value, datetime):
+            text = scalar_text(value)
+            for day_format in day_formats if text.isascii() else ():
+                try:
+                    return datetime.strptime(text, day_format).date()  # noqa: DTZ007 - a day
+                except ValueError:
+                    continue
+            if not formats and (match := _DATE.fullmatch(text)):
+                return _build_date(int(match[1]), int(match[2]), int(match[3]))
+        try:
+            moment: datetime = to_moment(value)
+            return moment.astimezone(timezone).date()
+        except OverflowError:
+            raise CastError("not_a_date", "a day between the years 1 and 9999") from None
+
+    return convert
+
+
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)

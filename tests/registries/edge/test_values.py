@@ -300,3 +300,34 @@ def _ids_of_parts(rendered: Rendered) -> list[str]:
     value = rendered.documents[0].value
     assert value is not None
     return [part["id"] for part in json.loads(value)["credentialSubject"]["hasClaim"]["hasPart"]]
+
+
+AT = '{datetime: {format: "%d.%m.%Y %H:%M", zone: ZONE}}'
+
+
+@pytest.mark.parametrize("stream_zone", ["", "    zone: America/Lima\n"])
+@pytest.mark.parametrize(
+    ("cast", "text", "day"),
+    [
+        (AT.replace("ZONE", "Europe/Tallinn"), "01.01.2024 00:30", date(2024, 1, 1)),
+        (AT.replace("ZONE", "America/Lima"), "31.12.2023 23:30", date(2023, 12, 31)),
+        ("{datetime: {zone: Europe/Athens}}", "2024-01-01T00:10:00", date(2024, 1, 1)),
+        ("{datetime: {zone: Europe/Athens}}", "2023-12-31T22:30:00Z", date(2024, 1, 1)),
+        ("{datetime: {zone: America/Lima}}", "2024-01-01", date(2024, 1, 1)),
+        (
+            '{datetime: {format: "%d.%m.%Y", zone: America/Lima}}',
+            "01.01.2024",
+            date(2024, 1, 1),
+        ),
+        (
+            "[{match: 'on (.*)'}, {datetime: {zone: Pacific/Auckland}}]",
+            "on 2024-01-01T00:30:00",
+            date(2024, 1, 1),
+        ),
+    ],
+)
+def test_day_of_a_moment_is_that_of_the_zone_in_the_rule(
+    cast: str, text: str, day: date, stream_zone: str
+) -> None:
+    rule = f"awarded_on: {{from: v, as: {cast}}}"
+    assert value_of(outcome_of(rule, {"v": text}, stream=stream_zone), "awarded_on") == day
