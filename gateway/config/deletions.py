@@ -69,11 +69,13 @@ def _expand_shorthand(value: object) -> object:
         raise ValueError(
             'the guard has no off; write {unlimited: "why a poll may delete any number of records"}'
         )
-    return {"share": value} if isinstance(value, str | int | float | Decimal) else value
+    if not isinstance(value, str | int | float | Decimal):
+        return value
+    return {"share": value, "records": 0} if _parse_share(value) == 0 else {"share": value}
 
 
 Deletions = Annotated[
     DeletionLimit,
     BeforeValidator(_expand_shorthand, json_schema_input_type=str | float | DeletionLimit),
 ]
-"""A limit on deletions. A percentage stands for the share."""
+"""A limit on deletions. A percentage stands for the share, and 0 for no deletion at all."""

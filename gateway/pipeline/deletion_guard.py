@@ -257,5 +257,7 @@ def count_live(stream_state: StreamState) -> int:
 
 
 def _limit_text(limit: DeletionLimit) -> str:
+    if limit.share == limit.records == 0:
+        return "every deletion needs a person"
     share = f"{limit.share * 100:.4g}".rstrip(".")
     return f"more than {share} % and more than {limit.records} records need a person"
