@@ -95,6 +95,8 @@ def stripped_text(value: Any) -> str:
 
 
 MAX_ID = 255
+_PLAIN_PATH = re.compile(r"[\w.]+")
+"""A path of names, which selects one value. Other expressions may select several on purpose."""
 _INVISIBLE_CHARACTERS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
@@ -302,8 +304,10 @@ class RecordSelector:
 
         A record without an id gets one from its content, and the pipeline rejects it later.
         """
-        parts = [self.text(item, expression) for expression in self._stream.id]
-        joined = "/".join(parts)
+        parts = [self._id_part(item, expression) for expression in self._stream.id]
+        if None in parts:
+            return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        joined = "/".join(part for part in parts if part)
         if not joined.isascii():
             # Composed and decomposed letters look identical.
             joined = unicodedata.normalize("NFC", joined)
@@ -314,6 +318,22 @@ class RecordSelector:
         ):
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         return self._hash_personal_id(joined)
+
+    def _id_part(self, item: SelectedNode, expression: str) -> str | None:
+        """Return a part of the id: a text, which may be empty, or ``None`` for no single value.
+
+        A path that leads to a list of several values does not say which of them is the id.
+        """
+        context = {**item.context, "root": item.root} if "$root" in expression else item.context
+        values = self.evaluate(item.kind, expression, item.node, context)
+        if len(values) > 1 and item.kind == "json" and _PLAIN_PATH.fullmatch(expression):
+            return None
+        for value in values:
+            if isinstance(value, dict | list):
+                return None
+            if text := stripped_text(value):
+                return text
+        return ""
 
     def _record_context(self, item: SelectedNode, native_id: str) -> dict[str, str]:
         """Return the context of a record, with the missing parts of its id, if there are any."""

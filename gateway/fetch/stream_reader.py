@@ -370,9 +370,17 @@ class _StreamReader:
         return items
 
     def _feed_position_after(self, items: list[SelectedNode]) -> str:
+        """Return the last position that the entries of a feed state."""
         if self._cursor.feed is None or not items:
             return self._requester.feed
-        return self._selector.position(items[-1]) or self._requester.feed
+        if found := next(filter(None, map(self._selector.position, reversed(items))), ""):
+            return found
+        raise StreamHalted(
+            "FEED_POSITION_MISSING",
+            f"{self._where}: no entry of the feed has the position "
+            f"`{self._cursor.feed.position}`, so the next poll would read this page again; "
+            "expected a position in each entry; check `cursor.feed.position`",
+        )
 
     def _page(
         self,

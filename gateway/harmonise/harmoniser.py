@@ -185,7 +185,7 @@ class Harmoniser:
                 "map",
                 "id",
                 "invalid",
-                "expected a native id of at most 255 characters that people can see",
+                "expected one text or number of at most 255 characters that people can see",
             )
         if raw.native_id.startswith(MISSING_ID_PREFIX):
             expressions = self.connector.streams[raw.stream].id

@@ -121,6 +121,34 @@ def test_rejection_names_the_missing_parts_of_an_id(payload: dict[str, Any], par
     assert outcome.detail == f"expected a value for {parts} of the stream's id"
 
 
+@pytest.mark.parametrize(
+    ("value", "native_id"),
+    [
+        ({"a": 1}, None),
+        ({}, None),
+        ([{"a": 1}], None),
+        ([["1"]], None),
+        (["1", "2"], None),
+        (["1"], "1"),
+        (7, "7"),
+    ],
+)
+def test_id_that_is_no_single_value_is_unreadable(value: Any, native_id: str | None) -> None:
+    made = connector("")
+    selector = RecordSelector(
+        "office", "awards", made.streams["awards"], ExpressionCache({}), lambda name: name.encode()
+    )
+    node = {"id": value, "name": "A"}
+    (raw,) = selector.to_raw_records(SelectedNode("json", node, node, node, {}))
+    if native_id is not None:
+        assert raw.native_id == native_id
+        return
+    assert raw.native_id.startswith("?!")
+    outcome = Harmoniser(made, TABLES, pseudonym_key=KEY)(raw)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.field) == ("invalid", "id")
+
+
 def two(first: dict[str, Any], second: dict[str, Any], **changes: Any) -> list[RawRecord]:
     return [replace(raw_record(payload), **changes) for payload in (first, second)]
 
