@@ -17,7 +17,10 @@ from gateway.fetch.paging import link
 _NEXT = frozenset(
     {"next", "nextpage", "nextlink", "nexturl", "nexthref", "nextpageurl", "nexttoken"}
     | {"nextpagetoken", "nextcursor", "odatanextlink", "hasnext", "hasnextpage", "hasmore", "more"}
+    | {"resumptiontoken", "continuationtoken", "nextmarker"}
 )
+_CUT = frozenset({"truncated", "istruncated"})
+_LAST = frozenset({"last", "islast", "islastpage"})
 _TOTAL = frozenset(
     {"count", "total", "totalcount", "totalrecords", "totalelements", "totalitems", "totalsize"}
     | {"totalresults", "totalhits", "numfound", "odatacount", "recordcount", "numberofrecords"}
@@ -56,13 +59,17 @@ def sign_of_more(
     else:
         served, signs = _signs_in_json(root, expression)
     keys = {_normalise(name) for name, _ in signs}
-    ignored = _PLAIN if is_detail and not keys & _BESIDE_PAGES else frozenset()
+    ignored = _PLAIN | _CUT | _LAST if is_detail and not keys & _BESIDE_PAGES else frozenset()
     for name, value in signs:
         key = _normalise(name)
         if key in ignored:
             continue
         if key in _NEXT and _is_set(value):
             return f"its `{name}` names a next page"
+        if key in _CUT and str(value).strip().lower() == "true":
+            return f"its `{name}` is true"
+        if key in _LAST and str(value).strip().lower() == "false":
+            return f"its `{name}` is false"
         number = _number(value)
         if number is None:
             continue
@@ -101,7 +108,7 @@ def _members(holder: dict[str, Any]) -> Iterator[Sign]:
         if _normalise(name) not in _AROUND:
             continue
         if isinstance(value, dict):
-            yield from value.items()
+            yield from _members(value)
         elif isinstance(value, list):
             for item in value:
                 if isinstance(item, dict) and item.get("rel") == "next":

@@ -83,6 +83,11 @@ def test_joined_list_is_read_to_its_end(query: str, keys: str) -> None:
         ({"@odata.nextLink": "/x"}, "`@odata.nextLink` names a next page"),
         ({"pageInfo": {"hasNextPage": True}}, "`hasNextPage` names a next page"),
         ({"totalPages": 3}, "`totalPages` is 3"),
+        ({"last": False, "number": 0}, "`last` is false"),
+        ({"isLast": False}, "`isLast` is false"),
+        ({"meta": {"pagination": {"total": 6}}}, "`total` is 6"),
+        ({"resumptionToken": "x"}, "`resumptionToken` names a next page"),
+        ({"truncated": True}, "`truncated` is true"),
         ({"current_page": 1, "last_page": 3}, "`last_page` is 3"),
     ],
 )
@@ -108,6 +113,8 @@ def test_joined_list_that_says_it_has_more_needs_paging(facts: dict[str, Any], n
         {"next": None, "hasMore": False},
         {"links": {"next": ""}, "totalPages": 1},
         {"nextSteps": "apply", "country": 5},
+        {"last": True, "isLast": "true", "truncated": False, "resumptionToken": ""},
+        {"last": "/parts?offset=0", "meta": {"pagination": {"total": 2}}},
     ],
 )
 def test_joined_list_that_is_complete_needs_no_paging(facts: dict[str, Any]) -> None:
@@ -452,3 +459,12 @@ def test_joined_list_of_records_for_no_award_is_complete(parts: list[Any]) -> No
     registry.parts = parts
     assert isinstance(poll(registry, JOIN % ("", "") + SCAN, state), PollResult)
     assert parts_of(state) == {"a0": [], "a1": [], "a2": []}
+
+
+@pytest.mark.parametrize("fact", [{"last": False}, {"truncated": True}, {"count": 9}])
+def test_values_of_one_record_are_no_sign_of_more(fact: dict[str, Any]) -> None:
+    def route(path: str, _query: dict[str, str]) -> Any:
+        return {"items": [item("a0")]} if path == "/r" else item("a0", **fact)
+
+    text = "expand: {request: {get: '/one/{id}'}, id: id}\n" + SCAN
+    assert isinstance(poll(route, text, MemoryStreamState()), PollResult)
