@@ -19,8 +19,10 @@ _NEXT = frozenset(
     | {"nextpagetoken", "nextcursor", "odatanextlink", "hasnext", "hasnextpage", "hasmore", "more"}
     | {"resumptiontoken", "continuationtoken", "nextmarker"}
 )
-_CUT = frozenset({"truncated", "istruncated"})
-_LAST = frozenset({"last", "islast", "islastpage"})
+_FLAGS = {
+    **dict.fromkeys(("truncated", "istruncated"), "true"),
+    **dict.fromkeys(("last", "islast", "islastpage"), "false"),
+}
 _TOTAL = frozenset(
     {"count", "total", "totalcount", "totalrecords", "totalelements", "totalitems", "totalsize"}
     | {"totalresults", "totalhits", "numfound", "odatacount", "recordcount", "numberofrecords"}
@@ -59,17 +61,15 @@ def sign_of_more(
     else:
         served, signs = _signs_in_json(root, expression)
     keys = {_normalise(name) for name, _ in signs}
-    ignored = _PLAIN | _CUT | _LAST if is_detail and not keys & _BESIDE_PAGES else frozenset()
+    ignored = _PLAIN | _FLAGS.keys() if is_detail and not keys & _BESIDE_PAGES else frozenset()
     for name, value in signs:
         key = _normalise(name)
         if key in ignored:
             continue
         if key in _NEXT and _is_set(value):
             return f"its `{name}` names a next page"
-        if key in _CUT and str(value).strip().lower() == "true":
-            return f"its `{name}` is true"
-        if key in _LAST and str(value).strip().lower() == "false":
-            return f"its `{name}` is false"
+        if key in _FLAGS and str(value).strip().lower() == _FLAGS[key]:
+            return f"its `{name}` is {_FLAGS[key]}"
         number = _number(value)
         if number is None:
             continue
