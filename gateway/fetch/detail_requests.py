@@ -122,7 +122,7 @@ class DetailFetcher:
         records_by_id = self._group_by_id(rule, reply, names)
         merged: dict[int, list[SelectedNode]] = {}
         for item in batch:
-            fetched = records_by_id.get(ids[id(item)], [])
+            fetched = self._with_ids(rule, item, records_by_id.get(ids[id(item)], []))
             if fetched:
                 self.refused.note_success()
             elif self._is_skipped(rule, reply):
@@ -131,6 +131,15 @@ class DetailFetcher:
                 continue
             merged[id(item)] = self._merge(rule, item, fetched, ids[id(item)])
         return merged
+
+    def _with_ids(
+        self, rule: Expand, item: SelectedNode, fetched: list[SelectedNode]
+    ) -> list[SelectedNode]:
+        """Return the fetched records; none when the whole reply is no record, such as an error."""
+        if rule.records is not None or rule.into is not None:
+            return fetched
+        records = (replace(detail, context=item.context) for detail in fetched)
+        return fetched if all(map(self._native_id, records)) else []
 
     def _second_list(self, rule: Expand) -> SecondList:
         return SecondList(

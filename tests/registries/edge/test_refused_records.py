@@ -434,3 +434,13 @@ def test_entry_of_a_feed_that_was_refused_is_requested_again() -> None:
     registry.answers = {}
     poll_route(route, text, state)
     assert state.published == {"a0", "a1", "a2", "a3"}
+
+
+@pytest.mark.parametrize("cursor", [SCAN, FIELD])
+@pytest.mark.parametrize("answer", [{}, {"error": "locked"}, {"id": None}, {"id": ""}])
+def test_details_that_are_no_record_are_skipped(cursor: str, answer: Any) -> None:
+    registry, state = ChangingRegistry(3), MemoryStreamState()
+    registry.answers["a1"] = answer
+    result = poll_changes(registry, EXPAND % ", missing: skip", state, cursor)
+    assert dict(result.skipped_records) == {"EXPAND_MISSING": 1}
+    assert state.published == {"a0", "a2"}
