@@ -30,6 +30,7 @@ _ERROR_NAME = re.compile(
 _SUFFIXED_ERROR_NAME = re.compile(r"[a-z_-](?:Error|Fault|Exception|Failure)s?|ERROR|FAULT")
 _NAME = r"[^\W\d][\w.-]*"
 _NAMED_STEP = re.compile(rf"(?:child::)?((?:{_NAME}:)?{_NAME})\s*(?:\[.*\])?", re.DOTALL)
+_WILDCARD_ROOT = re.compile(r"\.?/?(?:child::)?(?:\*|node\(\))\s*(?:\[.*\]\s*)?/", re.DOTALL)
 _NAME_TEST = re.compile(r"\[.*(?:name\(\)|self::)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _XPATH_WORDS = {"and", "or", "div", "mod"}
@@ -58,7 +59,9 @@ class _Branch:
 class XmlListPlace:
     """The place of a list, compiled from an XPath.
 
-    ``is_derivable`` is false for a path such as ``//record``, which names no container.
+    ``is_derivable`` is false for a path such as ``//record``, which names no container. Then
+    ``namespaces`` are those that an empty list may be in. A path such as ``/*/record`` has none,
+    because it fits every reply.
     """
 
     branches: tuple[_Branch, ...]
@@ -123,16 +126,19 @@ def compile_xml_place(
     sides = [side.strip() for side in split_expression(text, "|")]
     branches: list[_Branch] = []
     is_derivable = True
+    default = {""}
     for side in sides:
         branch = _compile_side(side, namespaces, is_declared=is_declared)
         if branch is None:
             is_derivable = False
+            if _WILDCARD_ROOT.match(side):
+                default = set()
         else:
             branches.append(branch)
     prefixes = re.findall(rf"({_NAME}):(?!:)", _unquoted(text))
     used = {namespaces[prefix] for prefix in prefixes if prefix in namespaces}
     return XmlListPlace(
-        tuple(branches), is_derivable and bool(branches), frozenset(used or {""}), is_declared
+        tuple(branches), is_derivable and bool(branches), frozenset(used or default), is_declared
     )
 
 
@@ -169,11 +175,10 @@ def _names_a_place(start: str, container: list[str]) -> bool:
     """Return whether a container has a name, or is the root element."""
     if any("(" in re.sub(r"\[.*\]", "", step, flags=re.DOTALL) for step in container):
         return False
-    if start == "//":
-        return any(
-            _NAMED_STEP.fullmatch(step.strip()) or _NAME_TEST.search(step) for step in container
-        )
-    return bool(container) or start == "/"
+    is_named = any(
+        _NAMED_STEP.fullmatch(step.strip()) or _NAME_TEST.search(step) for step in container
+    )
+    return is_named or (start == "/" and not container)
 
 
 def _branch(start: str, container: list[str], last: str, namespaces: Mapping[str, str]) -> _Branch:
@@ -331,5 +336,7 @@ def _check_whole_reply(root: Any, namespaces: frozenset[str]) -> None:
         raise Gap("", content, expected="an empty element, or a place under `list`")
     _refuse_placeholder(response, "")
     if namespace not in namespaces:
-        expected = f"an element in the namespace {' or '.join(sorted(filter(None, namespaces)))}"
+        expected = "an element in the namespace " + " or ".join(sorted(filter(None, namespaces)))
+        if not namespaces:
+            expected = "a list that the connector names"
         raise Gap("", f"an element {name_element(response)}", expected=expected)

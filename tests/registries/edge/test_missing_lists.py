@@ -232,6 +232,17 @@ LIST = '<t:list xmlns:t="urn:t">%s</t:list>'
         ("//*[local-name()='list']/*[local-name()='award']", LIST % "", "empty"),
         ("//*[local-name()='list']/*[local-name()='award']", "<fault/>", "LIST_MISSING"),
         ("//*[local-name()='list']/*[local-name()='award']", "<other/>", "LIST_MISSING"),
+        ("/*/award", '<list><award id="1"/></list>', "records"),
+        ("/*/award", "<e/>", "LIST_MISSING"),
+        ("/*/award", "<list/>", "LIST_MISSING"),
+        ("/*[1]/award", "<e/>", "LIST_MISSING"),
+        ("*/award", "<e/>", "LIST_MISSING"),
+        ("/*/*", "<e/>", "LIST_MISSING"),
+        ("/*/t:award", "<e/>", "LIST_MISSING"),
+        ("/*/t:award", LIST % "", "empty"),
+        ("/*/list/award", "<r><list/></r>", "empty"),
+        ("/list/*", "<list/>", "empty"),
+        ("/list/*", "<other/>", "LIST_MISSING"),
         (".", '<award id="1"/>', "records"),
         (".", "<error/>", "LIST_MISSING"),
         ("/t:award", '<t:award xmlns:t="urn:t" id="1"/>', "records"),
@@ -244,6 +255,16 @@ def test_xml_list_is_told_from_its_absence(
     tmp_path: Path, records: str, body: str, expected: str
 ) -> None:
     result = read(tmp_path, body, records, media_type="text/xml", block=NAMESPACES)
+    assert outcome(result) == expected
+
+
+@pytest.mark.parametrize(("body", "expected"), [("<list/>", "empty"), ("<e/>", "LIST_MISSING")])
+def test_wildcard_root_has_an_empty_list_where_list_names_it(
+    tmp_path: Path, body: str, expected: str
+) -> None:
+    result = read(
+        tmp_path, body, "/*/award", "list: /list\n", media_type="text/xml", block=NAMESPACES
+    )
     assert outcome(result) == expected
 
 
