@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.check.references import request_texts, walk_requests
 from gateway.config.connector import Connector, Push, Stream, payload_format
@@ -43,6 +44,7 @@ def findings(
         place: DocumentPath = ("streams", name)
         yield from _addresses(document, stream, place)
         yield from _filtered_pages(connector, document, stream, place)
+        yield from _batch_without_key(document, stream, place)
         for second in second_lists(stream):
             yield from _second_list(connector, document, second, place)
 
@@ -98,10 +100,26 @@ def _host_entries(
     """Yield a finding for each host that is not called over https. The rules are those of url."""
     for index, host in enumerate(hosts):
         try:
-            validate_registry_url(host if "://" in host else f"https://{host}")
+            _validate_host(host)
         except ValueError as error:
             code = "insecure-url" if str(error).startswith("http is not") else "bad-value"
             yield document.make_finding(code, (*place, index), str(error), key=False)
+
+
+def _validate_host(host: str) -> None:
+    """Raise ``ValueError`` unless an entry is a host, or the scheme, host and port of an address.
+
+    A call is compared with the host alone, so that a path would be ignored.
+    """
+    url = host if "://" in host else f"https://{host}"
+    validate_registry_url(url)
+    parts = urlsplit(url)
+    rest = url.partition("://")[2].removeprefix(parts.netloc)
+    if parts.scheme not in {"https", "http"} or "@" in parts.netloc or rest not in {"", "/"}:
+        raise ValueError(
+            f"'{host}' is no host; write its name alone, such as files.office.example, "
+            "or https://files.office.example:8443"
+        )
 
 
 def _addresses(
@@ -144,6 +162,18 @@ def _filtered_pages(
             "the gateway counts the records of a page, and this filter hides some of them; "
             "select all records here and use deleted or a when condition, "
             "or read the end from the reply with page_number.more or pages",
+        )
+
+
+def _batch_without_key(
+    document: YamlDocument, stream: Stream, place: DocumentPath
+) -> Iterator[Finding]:
+    if (rule := stream.expand) is not None and rule.batch > 1 and rule.key is None:
+        yield document.make_finding(
+            "incomplete",
+            (*place, "expand", "batch"),
+            "expand with batch needs key: EXPR, the id inside each fetched record, "
+            "to assign the records to their ids; add it",
         )
 
 

@@ -211,3 +211,15 @@ def test_whole_address_of_a_request_needs_https(tmp_path, address, codes) -> Non
     file.write_text(text.replace("    records", expand))
     found = [finding for finding in check_document(read_yaml(file)) if "expand" in finding.path]
     assert [finding.code for finding in found] == codes
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["ws://files.example", "ftp://files.example", "files.example/path", "https://files.example/a",
+     "files.example?x=1", "files.example#x", "https://files.example/?x"],
+)  # fmt: skip
+def test_host_with_a_path_or_another_scheme_is_refused(tmp_path, host) -> None:
+    file = write(tmp_path, "{next_url: next}", f'hosts: ["{host}"]')
+    found = [one for one in check_document(read_yaml(file)) if one.path.startswith("rest.hosts")]
+    assert [finding.code for finding in found] == ["bad-value"]
+    assert f"'{host}' is no host; write its name alone" in found[0].message

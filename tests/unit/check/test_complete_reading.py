@@ -9,6 +9,7 @@ import pytest
 from gateway.check import check_document
 from gateway.config.loading import load_connector
 from gateway.config.yaml.document import read_yaml
+from tests.support.one_stream import check_errors
 
 CONNECTOR = """language: 1
 connector: lists
@@ -104,3 +105,18 @@ def test_second_list_is_checked_like_the_main_list(tmp_path, keys, expected) -> 
 def test_filter_must_not_hide_counted_records(tmp_path, paging, is_refused) -> None:
     found = findings(tmp_path, f"paging: {paging}", "\"items[?kind=='x']\"")
     assert found == ([("filtered-pages", "streams.awards.records")] if is_refused else [])
+
+
+@pytest.mark.parametrize(
+    ("more", "found_codes"),
+    [("batch: 5", ["incomplete"]), ("batch: 5, key: id", []), ("batch: 1", []), ("", [])],
+)
+def test_batch_needs_the_key_of_its_records(more: str, found_codes: list[str]) -> None:
+    rule = f"{{request: {{get: '/d/{{ids}}'}}, id: id, records: items, {more}}}"
+    found = [
+        finding
+        for finding in check_errors("", stream=f"    expand: {rule}\n")
+        if finding.path.endswith("expand.batch")
+    ]
+    assert [finding.code for finding in found] == found_codes
+    assert all("expand with batch needs key: EXPR" in finding.message for finding in found)
