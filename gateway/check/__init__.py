@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.check import (
     achievements,
+    cast_chains,
     change_times,
     compile_check,
     complete_reading,
@@ -60,6 +61,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             compile_check.findings,
             complete_reading.findings,
             table_values.findings,
+            cast_chains.findings,
             soap_requests.findings,
             achievements.findings,
             wrong_replies.findings,

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from gateway.check import check_document
+from gateway.config.yaml.document import parse_yaml
 from gateway.records import Accepted, Outcome, Rejected
 from gateway.render.render import Rendered
 from tests.support.one_stream import (
+    TABLES,
     check_errors,
     connector,
+    connector_text,
     documents_of,
     issues_of,
     outcome_of,
@@ -103,6 +107,13 @@ def test_any_target_takes_a_list_of_casts(
         ("valid_from: {from: d, as: {period: {form: '{year}', HT: 09-01}}}", "{suffix} once"),
         ("valid_from: {from: d, as: {period: {form: '{term}{year}', HT: 09-01}}}", "{suffix} once"),
         ("valid_from: {from: d, as: {period: {HT: 31-12}}}", "such as 06-01"),
+        ("valid_from: {from: d, as: [date, integer]}", "integer cannot read a day"),
+        ("valid_from: {from: d, as: [text, date, epoch]}", "epoch cannot read a day"),
+        ("title.en: {from: d, as: [epoch, language]}", "language cannot read a moment"),
+        ("title.en: {from: d, as: [boolean, upper]}", "upper cannot read true or false"),
+        ("title.en: {from: d, as: [{decimal: ','}, country]}", "country cannot read a number"),
+        ("title.en: {from: d, as: {match: '([0-9]+)(x)'}}", "has 2 groups"),
+        ("title.en: {from: d, as: [trim, {match: '(a)|(b)|(c)'}]}", "has 3 groups"),
         ("homepage: {from: u, as: {url: {scheme: ftp}}}", "https"),
     ],
 )
@@ -331,3 +342,26 @@ def test_day_of_a_moment_is_that_of_the_zone_in_the_rule(
 ) -> None:
     rule = f"awarded_on: {{from: v, as: {cast}}}"
     assert value_of(outcome_of(rule, {"v": text}, stream=stream_zone), "awarded_on") == day
+
+
+@pytest.mark.parametrize(
+    ("casts", "severities"),
+    [
+        ("[{decimal: ','}, {match: '(.*),00'}]", ["warning"]),
+        ("[integer, {match: '..'}]", ["warning"]),
+        ("[date, {match: '(....).*'}]", ["warning"]),
+        ("[{match: '([0-9]+)(?:x|y)'}, integer]", []),
+        ("[epoch, date]", []),
+        ("[date, text]", []),
+        ("[integer, decimal]", []),
+        ("[integer, epoch]", []),
+    ],
+)
+def test_check_tells_when_a_pattern_does_not_read_the_text_of_the_registry(
+    casts: str, severities: list[str]
+) -> None:
+    text = connector_text(f"title.en: {{from: d, as: {casts}}}")
+    found = check_document(parse_yaml(text.encode(), "office.yaml"), TABLES)
+    chains = [one for one in found if one.code in {"wrong-cast", "ambiguous-match"}]
+    assert [finding.severity for finding in chains] == severities
+    assert all("write match first" in finding.message for finding in chains)
