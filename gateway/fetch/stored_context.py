@@ -32,6 +32,15 @@ def unread_loop_names(stream: Stream) -> frozenset[str]:
         for name, loop in stream.for_each.items()
         if loop.in_.secret or loop.in_.stream or loop.in_.request
     }
+    return _unread(stream, names)
+
+
+def equal_loop_names(stream: Stream) -> frozenset[str]:
+    """Return the loops whose values do not make a record another one, as no rule reads them."""
+    return _unread(stream, set(stream.for_each))
+
+
+def _unread(stream: Stream, names: set[str]) -> frozenset[str]:
     if not names:
         return frozenset()
     text = "\n".join(_texts(stream))

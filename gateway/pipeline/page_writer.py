@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from gateway.messages.cloudevents import content_digest
 from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.scan_contents import ScanContents, conflict_entry, is_conflict
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.pipeline.version_order import VersionOrder
-from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
+from gateway.records import RawRecord
 
 TIME_ORDER = VersionOrder()
 TRANSACTION_RECORDS = 1_000
@@ -84,6 +84,7 @@ def select_changes(
     known: Mapping[str, bytes],
     loop_key: bytes = b"",
     order: VersionOrder = TIME_ORDER,
+    scan: ScanContents | None = None,
 ) -> tuple[list[RawEntry], int]:
     """Return the new and changed records of a page, and the number of unchanged records.
 
@@ -92,7 +93,8 @@ def select_changes(
     one page, the later one is written. Two different contents of one version become a
     conflict, which the harmoniser rejects. ``loop_key`` identifies the loop value of the records.
 
-    ``order`` decides which of two contents is the newer one.
+    ``order`` decides which of two contents is the newer one. ``scan`` has the contents of the
+    earlier pages, with which a content may conflict as well.
     """
     entries: dict[str, RawEntry] = {}
     on_page: dict[str, RawEntry] = {}
@@ -101,8 +103,14 @@ def select_changes(
     for raw in raws:
         entry = order.entry(raw, loop_key)
         earlier, known_value = on_page.get(raw.native_id), known.get(raw.native_id)
-        if earlier and not order.in_order and contradicts(earlier, entry):
-            entry = _conflict_entry(earlier, entry)
+        if scan:
+            compared = scan.add(entry)
+            if compared is None:
+                unchanged += 1
+                continue
+            entry = compared
+        elif earlier and not order.in_order and contradicts(earlier, entry):
+            entry = conflict_entry(earlier.digest, entry)
         on_page[raw.native_id] = entry
         replaced = entries.get(raw.native_id)
         if replaced:
@@ -120,12 +128,44 @@ def select_changes(
             if known_value is None
             else replace(entry, raw=replace(entry.raw, written_before=True))
         )
-    for native_id in repeated_ids:
-        # The last version on the page equals the known one, so there is nothing to write.
-        if entries[native_id].digest == known.get(native_id, b"")[:16]:
-            del entries[native_id]
-            unchanged += 1
+    unchanged += _drop_known(entries, repeated_ids, known)
+    if scan:
+        unchanged += _hold_conflicts(scan, entries, on_page, known)
     return list(entries.values()), unchanged
+
+
+def _drop_known(
+    entries: dict[str, RawEntry], repeated_ids: set[str], known: Mapping[str, bytes]
+) -> int:
+    """Remove the ids whose last version on the page is the known one, and return their number."""
+    same = [one for one in repeated_ids if entries[one].digest == known.get(one, b"")[:16]]
+    for native_id in same:
+        del entries[native_id]
+    return len(same)
+
+
+def _hold_conflicts(
+    scan: ScanContents,
+    entries: dict[str, RawEntry],
+    on_page: Mapping[str, RawEntry],
+    known: Mapping[str, bytes],
+) -> int:
+    """Take the records of known conflicts out of ``entries``, and return their number.
+
+    One content alone does not end a conflict, because a later page may show the other one.
+    """
+    for native_id in scan.held.keys() & on_page.keys():
+        if known.get(native_id, b"")[:16] == on_page[native_id].digest:
+            scan.release(native_id)
+    waiting = [
+        entry
+        for native_id, entry in entries.items()
+        if entry.raw.written_before and entry.raw.body is not None and is_conflict(known[native_id])
+    ]
+    for entry in waiting:
+        del entries[entry.raw.native_id]
+        scan.hold(entry)
+    return len(waiting)
 
 
 def contradicts(one: RawEntry, other: RawEntry) -> bool:
@@ -141,16 +181,6 @@ def contradicts(one: RawEntry, other: RawEntry) -> bool:
         and one.raw.body is not None
         and other.raw.body is not None
     )
-
-
-def _conflict_entry(one: RawEntry, other: RawEntry) -> RawEntry:
-    """Return an entry in place of both, which the harmoniser rejects as a conflict.
-
-    Only the registry knows which of the two contents is correct.
-    """
-    digests = f"{one.digest.hex()} and {other.digest.hex()}"
-    raw = replace(other.raw, context={**other.raw.context, CONFLICT_CONTEXT_KEY: digests})
-    return RawEntry(raw, content_digest(raw), raw.changed_at, other.loop_key)
 
 
 def split_into_transactions(entries: list[RawEntry]) -> Iterator[list[RawEntry]]:

@@ -12,7 +12,7 @@ moves the cursor. If the page is read again, the records that are already writte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from gateway.fetch import RecordPage, TimeWindow
 from gateway.fetch.change_times import FUTURE_TOLERANCE, before_clock_change, time_granularity
 from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.stored_context import equal_loop_names
 from gateway.observability import metrics
 from gateway.pipeline.deletion_guard import DeletionGuard
 from gateway.pipeline.deletion_note import set_withheld_metric
@@ -33,6 +34,7 @@ from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.loop_positions import changed_notes, load_positions
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.rejection_guard import RejectionGuard
+from gateway.pipeline.scan_contents import ScanContents
 from gateway.pipeline.scan_deletions import (
     ScanDeletions,
     count_unproven_scan,
@@ -120,7 +122,8 @@ async def poll_once(
     connector, client, stream_state = context.connector, context.client, context.stream_state
     stream = connector.streams[context.stream]
     rule = stream.cursor or CursorRule(scan=True)
-    result = PollResult(seen_ids=DigestTable(0) if rule.scan and rule.complete else None)
+    contents = ScanContents(equal_loop_names(stream)) if rule.scan else None
+    result = PollResult(seen_ids=contents.seen if contents and rule.complete else None)
     # Wait before fencing, because a worker that lost the lease must not fence the new owner.
     await client.wait_for_lease()
     stored = await stream_state.open()
@@ -139,6 +142,7 @@ async def poll_once(
         rejection_guard,
         DeletionGuard.of_stream(stream_state, stream, first_read=cursor.since is None),
         progress,
+        contents,
     )
     set_withheld_metric(stream_state)
     asked, held = False, None
@@ -237,6 +241,7 @@ class _PageStep:
     rejection_guard: RejectionGuard | None
     deletion_guard: DeletionGuard
     progress: LoopProgress | None
+    contents: ScanContents | None
 
     async def write(self, page: RecordPage, cursor: StreamCursor) -> None:
         """Write the new and changed records of a page, and the cursor.
@@ -248,7 +253,7 @@ class _PageStep:
         stream_state, result = self.context.stream_state, self.result
         loop_key = self.progress.record_key(page.loop_values) if self.progress else b""
         changes, unchanged = select_changes(
-            page.records, stream_state.digests, loop_key, self._version_order()
+            page.records, stream_state.digests, loop_key, self._version_order(), self.contents
         )
         entries = await self.deletion_guard.filter_page(changes)
         if self.deletion_guard.withheld_ids and not self.rule.scan:
@@ -262,11 +267,14 @@ class _PageStep:
         self._count_unread(page)
         if self.progress and page.last:
             notes |= changed_notes(self.progress.new_positions(), stream_state.notes)
-        if result.seen_ids is not None:
-            _count_repeated_ids(stream_state, entries, result.seen_ids)
-            result.seen_ids.add_ids(raw.native_id for raw in page.records)
-            result.seen_ids.add_ids(page.skipped.native_ids)
+        if self.contents is not None:
+            self.contents.add_ids(page.skipped.native_ids)
+            self._count_repeated_ids(self.contents)
             if page.last:
+                ended = self._ended_conflicts(self.contents)
+                entries += ended
+                received += len(ended)
+            if page.last and result.seen_ids is not None:
                 deletions = await self._scan_deletions(page, result.seen_ids)
                 entries += deletions.entries
                 received += len(deletions.entries)
@@ -280,6 +288,25 @@ class _PageStep:
             self.context.stream_state.older_contents,
             in_order=self.rule.feed is not None,
         )
+
+    def _ended_conflicts(self, contents: ScanContents) -> list[RawEntry]:
+        """Return the contents of which the whole scan showed no other one, in place of conflicts.
+
+        While a loop value was not read, it may be the one that has the other content.
+        """
+        if self.progress and self.progress.unread_record_keys():
+            return []
+        return list(contents.held.values())
+
+    def _count_repeated_ids(self, contents: ScanContents) -> None:
+        """Count the contents that differ from an earlier one of the same id in this scan.
+
+        Either the record changed during the scan, or the id is not unique.
+        """
+        state, repeated = self.context.stream_state, contents.repeated
+        if repeated:
+            metrics.REPEATED_IDS.labels(state.connector, state.stream).inc(repeated)
+            contents.repeated = 0
 
     def _count_unread(self, page: RecordPage) -> None:
         """Count the records of a page whose id or whose own reply could not be read."""
@@ -304,14 +331,3 @@ class _PageStep:
             unreadable_ids=self.result.unreadable_ids,
             unread_loops=self.progress.unread_record_keys() if self.progress else frozenset(),
         )
-
-
-def _count_repeated_ids(
-    stream_state: StreamState, entries: list[RawEntry], seen_ids: Collection[str]
-) -> None:
-    """Count the records of a page that replace another content of the same scan.
-
-    Either the record moved to a later page while it changed, or the id is not unique.
-    """
-    if repeated := sum(entry.raw.native_id in seen_ids for entry in entries):
-        metrics.REPEATED_IDS.labels(stream_state.connector, stream_state.stream).inc(repeated)

@@ -139,7 +139,7 @@ def served_twice(_: pytest.MonkeyPatch) -> bool:
 
 def memory_dedupe(patch: pytest.MonkeyPatch) -> None:
     real = page_writer.select_changes
-    patch.setattr(poll, "select_changes", lambda raws, _known, *_: real(raws, {}))
+    patch.setattr(poll, "select_changes", lambda raws, _known, *rest: real(raws, {}, *rest))
 
 
 def older_later(_: pytest.MonkeyPatch) -> bool:
