@@ -16,7 +16,7 @@ from gateway.config.target_fields import UnknownTarget, find_target
 from gateway.errors import StorageError
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.http.redaction import redact_url as redacted
-from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
+from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
 from gateway.fetch.offline_client import OfflineClient, Request, Response, make_response
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
@@ -45,6 +45,8 @@ class Preview:
     """The number of listed records whose own request the registry refused."""
     empty_loop: str = ""
     """The name of a loop without any value, because of which nothing was read."""
+    empty_by_rule: str = ""
+    """How a rule under ``replies`` read the last reply without records, as a clause."""
 
 
 class SampleReplies:
@@ -94,6 +96,12 @@ async def preview_records(
     }
     window = TimeWindow(cursor.start_at if cursor else None, now)
     preview = Preview()
+
+    def note_empty(verdict: ReplyVerdict) -> None:
+        if verdict.outcome == "empty" and verdict.message:
+            preview.empty_by_rule = verdict.message
+
+    client.on_verdict = note_empty
     async with client:
         async for page in read_pages(
             connector,

@@ -45,9 +45,14 @@ def _why_no_records(preview: Preview, *, is_push: bool) -> str:
         )
     if is_push:
         return "no record: the message has none for this stream"
+    if preview.empty_by_rule:
+        return (
+            f"no record: {preview.empty_by_rule}, so the gateway reads it as an empty list. "
+            "If the registry has records, check the parameters of `request`, and this rule"
+        )
     pages = "reply" if preview.pages < 2 else f"{preview.pages} replies"  # noqa: PLR2004
     return (
-        f"no record: the list in the {pages} is empty, or a rule under `replies` says so. "
+        f"no record: the list in the {pages} is empty. "
         "If the registry has records, check the parameters of `request`, and `cursor.start`"
     )
 

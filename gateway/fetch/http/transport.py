@@ -121,6 +121,8 @@ class Transport:
         self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
         self.on_exchange: Callable[[RegistryRequest, RegistryReply, float], None] | None = None
         """The function that receives each request, its reply and its duration in seconds."""
+        self.on_verdict: Callable[[ReplyVerdict], None] | None = None
+        """The function that receives the meaning of each reply that has one."""
         self.clock_ahead = timedelta(0)
         """By how much the gateway's clock is ahead of the registry's, from the latest reply."""
 
@@ -219,6 +221,8 @@ class Transport:
                 reply.body.close()
                 breakers.record_success()
                 raise
+            if self.on_verdict is not None:
+                self.on_verdict(verdict)
             if verdict.outcome == "retry":
                 breakers.record_failure(clock(), verdict.reason or "BUSY")
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import textwrap
 from datetime import UTC, datetime
@@ -9,12 +10,17 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
+from gateway.check.preview import preview_records
+from gateway.check.preview_remarks import remarks
 from gateway.cli import app
+from gateway.config.loading import load_connector
 from gateway.errors import StreamError, UsageError
 from gateway.fetch.fault_text import MAX_LENGTH, fault_text_in, mask_fault_text
 from gateway.fetch.http.auth import OAuth2
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest
+from gateway.fetch.offline_client import OfflineClient, make_response
+from gateway.harmonise.harmoniser import Harmoniser
 from tests.support.wire import Sent, poll_once
 
 ENV11 = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -314,7 +320,34 @@ def test_preview_says_nothing_of_rules_that_found_a_value(tmp_path):
 
 def test_preview_says_that_a_list_is_empty(tmp_path):
     shown = preview(tmp_path, {"items": []})
-    assert "no record: the list in the reply is empty" in shown
+    assert "no record: the list in the reply is empty. " in shown
+    assert "rule" not in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "rules", "clause"),
+    [
+        (404, {}, "", "the reply (status 404) fits rule 1 under `replies` (then: empty)"),
+        (200, {"code": "none"}, "{when: {path: code, is: none}, then: empty}", "(status 200) fits rule 2"),
+        (410, {}, "{when: {status: 410}, then: empty, complete: true}", "(status 410) fits rule 2"),
+    ],
+)  # fmt: skip
+def test_preview_names_the_rule_that_read_a_reply_as_empty(tmp_path, status, body, rules, clause):
+    file = tmp_path / "edge.yaml"
+    first = "[{when: {status: 404}, then: empty}"
+    text = CONNECTOR.format(more="").replace(f"{first}]", f"{first}, {rules}]")
+    file.write_text(text)
+    connector = load_connector(file)
+    client = OfflineClient(connector, lambda _: b"", "production")
+    client.answer = lambda _request: make_response(
+        status, {"content-type": "application/json"}, json.dumps(body).encode()
+    )
+    harmonise = Harmoniser(connector, None, pseudonym_key=b"k" * 32)
+    shown = asyncio.run(preview_records(connector, "courses", client, harmonise, 5))
+    [remark] = remarks(connector, "courses", shown)
+    assert remark.startswith("no record: ")
+    assert clause in remark
+    assert "reads it as an empty list" in remark
 
 
 def test_preview_says_which_loop_has_no_value(tmp_path):
