@@ -20,6 +20,7 @@ from gateway.config.requests import Cursor as CursorRule
 from gateway.errors import UsageError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import Secrets
+from gateway.fetch.stored_context import equal_loop_names
 from gateway.harmonise.data_subjects import DataSubjectFinder, PersonalValueFinder
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.transactions import read_partition
@@ -31,6 +32,7 @@ from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.poll import StreamCursor, windows
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
+from gateway.pipeline.scan_contents import ScanContents, is_conflict
 from gateway.pipeline.suppression_list import SuppressionList, read_suppression_list
 from gateway.pipeline.version_order import VersionOrder
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
@@ -47,6 +49,9 @@ MIN_PERSONAL_VALUE_LENGTH = 4
 """Shorter personal values are ignored, because they are part of too many ids."""
 RecordEnding = Literal["published", "rejected", "deleted", "suppressed"]
 DiscrepancyKind = Literal["missing", "unexpected", "stale"]
+SHARED_ID: tuple[DiscrepancyKind, str, str] = (
+    "missing", RAW.name, "shares its id with another content; add to id what tells them apart"
+)  # fmt: skip
 
 
 class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +124,7 @@ class ServedRecords:
     latest: dict[str, RawRecord] = field(default_factory=dict)
     count: int = 0
     skipped: set[str] = field(default_factory=set)  # listed, but refused when requested alone
+    shared: set[str] = field(default_factory=set)  # ids with two contents that nothing orders
 
 
 async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: Secrets) -> Report:
@@ -128,10 +134,8 @@ async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: S
     :class:`~gateway.errors.RetryLater` if the harmonise stage is behind. Raises
     :class:`~gateway.errors.UsageError` for a push connector, and the errors of reading a registry.
     """
-    connector, processor = (
-        config.connectors[name],
-        build_record_processor(settings, config.harmonisers.get),
-    )
+    connector = config.connectors[name]
+    processor = build_record_processor(settings, config.harmonisers.get)
     if connector.push is not None:
         raise UsageError(
             f"{name}: the registry pushes its records and cannot be read again; "
@@ -162,12 +166,16 @@ async def read_stream(
     served = ServedRecords()
     rule = connector.streams[stream].cursor or CursorRule(scan=True)
     order = VersionOrder(read_at=now, in_order=rule.feed is not None)
+    contents = ScanContents(equal_loop_names(connector.streams[stream]))
     for window in windows(rule, StreamCursor(), now):
         async for page in fetch.read_pages(connector, stream, window, client, position=""):
             served.skipped.update(page.skipped.native_ids)
             for raw in page.records:
                 before = served.latest.get(raw.native_id)
                 served.count += 1
+                content = None if order.in_order else contents.add(order.entry(raw))
+                if content is not None and is_conflict(content.digest):
+                    served.shared.add(raw.native_id)
                 if before is None or order.follows(order.entry(raw), order.entry(before)):
                     served.latest[raw.native_id] = raw
     return served
@@ -268,14 +276,9 @@ class _Comparison:
         for native_id, raw in served.latest.items():
             document_keys = self._document_keys(raw)
             expected |= document_keys
-            ending = self._classify(
-                raw,
-                [
-                    self._topics.documents[key]
-                    for key in document_keys
-                    if key in self._topics.documents
-                ],
-            )
+            found = map(self._topics.documents.get, document_keys)
+            documents = [document for document in found if document is not None]
+            ending = SHARED_ID if native_id in served.shared else self._classify(raw, documents)
             if isinstance(ending, str):
                 setattr(report, ending, getattr(report, ending) + 1)
             else:

@@ -237,3 +237,24 @@ def test_verify_finds_another_content_whatever_its_change_time(
     assert not report_of_stream.complete
     (stale,) = report_of_stream.stale
     assert stale.why.startswith(why)
+
+
+def test_verify_is_not_complete_when_two_contents_share_an_id(tmp_path: Path):
+    (tmp_path / "demo-rest.yaml").write_text((ROOT / "connectors" / "demo-rest.yaml").read_text())
+    settings = Settings(
+        connectors=tmp_path,
+        mappings=ROOT / "mappings",
+        pseudonym_key="a key for tests only, never for people",
+    )
+    fleet = load_config(settings)
+    raw = RawRecord(connector="demo-rest", stream="courses", native_id="c1", body=b"{}")
+    comparison = _Comparison(
+        fleet.connectors["demo-rest"],
+        build_record_processor(settings, fleet.harmonisers.get),
+        TopicContents(),
+    )
+    found = comparison.stream("courses", ServedRecords({"c1": raw}, 2, shared={"c1"}))
+    assert not found.complete
+    (missing,) = found.missing
+    assert missing.id == "c1"
+    assert missing.why.startswith("shares its id with another content")

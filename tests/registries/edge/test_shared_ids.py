@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from gateway.errors import StreamError
+from gateway.fetch.registry_client import RegistryClient
+from gateway.operations.verify import ServedRecords, read_stream
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.scan_contents import is_conflict
-from tests.support.memory_stream import MemoryStreamState, poll_route, stream
+from tests.support.hostile_registry import connector_at
+from tests.support.memory_stream import NOW, MemoryStreamState, poll_route, stream
+from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
 PAGED = stream('page: "{page}"', "cursor: scan\npaging: {page_number: {start: 1}}")
 LOOP = stream('s: "{s}"', "cursor: scan\nfor_each: {s: {in: {values: [a, b, c]}}}")
@@ -149,3 +155,22 @@ def test_record_of_a_conflict_that_is_gone_is_deleted() -> None:
     poll(state, LOOP, {"a": [record("x", "2")]})
     poll(state, LOOP, {"a": [record("x", "2")]})
     assert state.published == {"2"}
+
+
+@pytest.mark.parametrize(
+    ("contents", "shared"),
+    [({"a": "1", "b": "2"}, {"1"}), ({"a": "1", "b": "1"}, set()), ({"c": "1"}, set())],
+)
+def test_verify_sees_two_contents_of_one_id(contents: dict[str, str], shared: set[str]) -> None:
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        title = contents.get(asked.target.partition("s=")[2])
+        items = [] if title is None else [record(title)]
+        reply(writer, json.dumps({"items": items}).encode(), content_type="application/json")
+
+    async def read() -> ServedRecords:
+        async with Server(answer, None) as server:
+            made = connector_at(server.url, LOOP)
+            async with RegistryClient(made, {"k": b""}.__getitem__, "production") as client:
+                return await read_stream(made, "awards", client, NOW)
+
+    assert asyncio.run(read()).shared == shared
