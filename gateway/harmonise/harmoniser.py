@@ -11,7 +11,7 @@ each record first. If it fails, the rules run one by one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
 from gateway.harmonise.mapping.achievement import NOT_ACHIEVED, Judge, Shortfall
 from gateway.harmonise.mapping.code_generator import MapFunction, generate
+from gateway.harmonise.mapping.language_maps import LANGUAGE_UNKNOWN
 from gateway.harmonise.mapping.rule_compiler import RuleCompiler
 from gateway.harmonise.mapping.rule_context import RuleContext, RuleProblem
 from gateway.harmonise.mapping.rule_functions import (
@@ -256,12 +257,7 @@ class Harmoniser:
             note_gaps(raw, values, collected_issues, expects_kind=program.expects_kind)
         for name in program.required:
             if not values.get(name):
-                return self._rejected(
-                    "map",
-                    name,
-                    "missing",
-                    "expected a value; the registry sent none where the rule looks",
-                )
+                return self._rejected("map", name, *_explain_missing(name, collected_issues))
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
             answer = apply_record_rules(
@@ -293,6 +289,18 @@ class Harmoniser:
                 quality_assurance=quality,
             ),
         )
+
+
+def _explain_missing(name: str, issues: Sequence[Issue]) -> tuple[str, str]:
+    """Return why a required target has no value: the reason, and a text for a person."""
+    for issue in issues:
+        if issue.field == name and issue.code == LANGUAGE_UNKNOWN:
+            text = (
+                f"expected a text in a known language; {issue.message}. If you know the language "
+                "of such texts, write it under `languages.otherwise`"
+            )
+            return issue.code, text
+    return "missing", "expected a value; the registry sent none where the rule looks"
 
 
 class CompiledStream:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.config.code_lists import LANGUAGES_AS_KEYS
+from gateway.config.code_lists import LANGUAGES_AS_KEYS, NO_SINGLE_LANGUAGE
 from gateway.config.expressions.compiler import (
     CompiledExpression,
     Context,
@@ -29,6 +29,8 @@ from gateway.harmonise.values import casts
 from gateway.harmonise.values.text import CastError, Convert
 from gateway.records import Issue
 
+LANGUAGE_UNKNOWN = "language_unknown"
+"""The code of the issue that a text is left out, because its language is not known."""
 Compile = Callable[[str, str], CompiledExpression]
 LanguageText = tuple[str | None, Any]
 """The language as the registry writes it, or ``None``, and the text."""
@@ -78,7 +80,11 @@ def _build_merge(  # noqa: C901 - all checks of a text, in order
                 continue
             tag = _language_tag(language_label) or otherwise
             if tag is None:
-                state.issues.append(Issue(code="language_unknown", field=name))
+                state.issues.append(
+                    Issue(
+                        code=LANGUAGE_UNKNOWN, field=name, message=_describe_label(language_label)
+                    )
+                )
                 continue
             try:
                 text = convert(text)
@@ -102,6 +108,16 @@ def _build_merge(  # noqa: C901 - all checks of a text, in order
         return texts or None
 
     return merge_texts
+
+
+def _describe_label(label: str | None) -> str:
+    """Return what the registry gave as the language of a text, without any other value."""
+    code = (label or "").strip().lower()
+    if not code:
+        return "the registry gave no language"
+    if code in NO_SINGLE_LANGUAGE:
+        return f"the registry gave the language {code}, which is no single language"
+    return "the registry gave a language that is no code of ISO 639"
 
 
 @lru_cache(maxsize=1_024)

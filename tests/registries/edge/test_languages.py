@@ -100,6 +100,54 @@ def test_text_keeps_its_language_of_three_letters() -> None:
     assert value["credentialSubject"]["hasClaim"]["description"] == expected
 
 
+TITLE = "title: {{languages: {{each: texts, language: lang, text: text{more}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
+        ("und", "the registry gave the language und,"),
+        ("MUL", "the registry gave the language mul,"),
+        ("mis", "the registry gave the language mis,"),
+        ("Klingonish", "the registry gave a language that is no code of ISO 639"),
+        ("", "the registry gave no language"),
+        (None, "the registry gave no language"),
+    ],
+)
+def test_title_in_no_known_language_is_rejected_for_its_language(
+    lang: str | None, words: str
+) -> None:
+    base = "kind: {const: diploma}\n" + BODY
+    payload = {"texts": [{"lang": lang, "text": "Weaving"}]}
+    outcome = outcome_of(TITLE.format(more=""), payload, base=base)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.field) == ("language_unknown", "title")
+    assert words in outcome.detail
+    assert "`languages.otherwise`" in outcome.detail
+    assert "Klingonish" not in outcome.detail
+    known = outcome_of(TITLE.format(more=", otherwise: fi"), payload, base=base)
+    assert isinstance(known, Accepted)
+    assert known.record.title == {"fi": "Weaving"}
+
+
+def test_title_that_is_absent_is_missing() -> None:
+    outcome = outcome_of(
+        TITLE.format(more=""), {"texts": []}, base="kind: {const: diploma}\n" + BODY
+    )
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.field) == ("missing", "title")
+
+
+def test_title_in_one_known_language_is_accepted_with_an_issue() -> None:
+    texts = [{"lang": "und", "text": "x"}, {"lang": "fi", "text": "Kudonta"}]
+    outcome = outcome_of(
+        TITLE.format(more=""), {"texts": texts}, base="kind: {const: diploma}\n" + BODY
+    )
+    assert issues_of(outcome) == [("language_unknown", "title")]
+    assert isinstance(outcome, Accepted)
+    assert outcome.record.title == {"fi": "Kudonta"}
+
+
 def test_title_in_a_language_of_three_letters_selects_the_display_language() -> None:
     outcome = outcome_of("title.cnr: name", {}, base="kind: {const: diploma}\n" + BODY)
     document = documents_of(outcome, raw_record({})).documents[0]
