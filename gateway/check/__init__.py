@@ -19,6 +19,7 @@ from gateway.check import (
     compile_check,
     complete_reading,
     encodings,
+    loop_ids,
     placeholders,
     references,
     refusals,
@@ -66,6 +67,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             achievements.findings,
             wrong_replies.findings,
             refusals.findings,
+            loop_ids.findings,
         ):
             all_findings += stage(connector, document, tables)
         sound = _without_broken_streams(connector, all_findings)

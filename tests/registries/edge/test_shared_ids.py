@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gateway.check import check_document
+from gateway.config.yaml.document import parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.operations.verify import ServedRecords, read_stream
@@ -16,6 +18,7 @@ from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.scan_contents import is_conflict
 from tests.support.hostile_registry import connector_at
 from tests.support.memory_stream import NOW, MemoryStreamState, poll_route, stream
+from tests.support.one_stream import TABLES, connector_text
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
 PAGED = stream('page: "{page}"', "cursor: scan\npaging: {page_number: {start: 1}}")
@@ -174,3 +177,39 @@ def test_verify_sees_two_contents_of_one_id(contents: dict[str, str], shared: se
                 return await read_stream(made, "awards", client, NOW)
 
     assert asyncio.run(read()).shared == shared
+
+
+VALUES = "for_each: {s: {in: {values: [a, b]}}}"
+REQUEST = "for_each: {s: {in: {request: {request: {get: /offices}, select: 'codes[]'}}}}"
+
+
+@pytest.mark.parametrize(
+    ("loop", "native_id", "warns"),
+    [
+        (VALUES, "id", True),
+        (REQUEST, "id", True),
+        ("for_each: {s: {in: {values: [a, b]}}, t: {in: {values: [x]}}}", "id", True),
+        (VALUES, "[$s, id]", False),
+        (VALUES, "[office, id]", False),
+        ("for_each: {s: {in: {values: [a]}}}", "id", False),
+        ("for_each: {s: {in: {secret: office/persons}}}", "id", False),
+        ("", "id", False),
+    ],
+)
+def test_check_warns_of_a_loop_whose_values_may_number_alike(
+    loop: str, native_id: str, warns: bool
+) -> None:
+    lines = f"    {loop}\n" if loop else ""
+    text = connector_text("", stream=lines).replace("    id: id\n", f"    id: {native_id}\n")
+    if loop:
+        text = text.replace("{get: /awards}", '{get: "/awards/{s}"}')
+    found = [
+        finding
+        for finding in check_document(parse_yaml(text.encode(), "office.yaml"), TABLES)
+        if finding.code == "id-without-loop-value"
+    ]
+    assert len(found) == warns
+    for finding in found:
+        assert finding.severity == "warning"
+        assert finding.path == "streams.awards.id"
+        assert "id: [$s, id]" in finding.message
