@@ -14,6 +14,7 @@ from gateway.config.connector import Stream, payload_format
 from gateway.config.second_lists import Expand
 from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch.decode.formats import element_bytes
+from gateway.fetch.list_presence import REASON as LIST_MISSING
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
 from gateway.fetch.refused_records import RefusedRecords, skip_reason
@@ -122,9 +123,16 @@ class DetailFetcher:
         records_by_id = self._group_by_id(rule, reply, names)
         merged: dict[int, list[SelectedNode]] = {}
         for item in batch:
-            fetched = self._with_ids(rule, item, records_by_id.get(ids[id(item)], []))
+            found = records_by_id.get(ids[id(item)], [])
+            fetched = self._with_ids(rule, item, found)
             if fetched:
                 self.refused.note_success()
+            elif found:
+                # A reply that is no record, such as an error, proves nothing about the record.
+                self._refuse_reply(rule)
+                skipped.append((item, LIST_MISSING))
+                merged[id(item)] = []
+                continue
             elif self._is_skipped(rule, reply):
                 skipped.append((item, "EXPAND_MISSING"))
                 merged[id(item)] = []
@@ -140,6 +148,14 @@ class DetailFetcher:
             return fetched
         records = (replace(detail, context=item.context) for detail in fetched)
         return fetched if all(map(self._native_id, records)) else []
+
+    def _refuse_reply(self, rule: Expand) -> None:
+        error = StreamHalted(
+            LIST_MISSING,
+            f"{self.dialogue.log_prefix}: a reply under `expand` has no record's id, so it is "
+            "not the details of a record; check the request, and how the registry reports errors",
+        )
+        self.refused.refuse(error, "retry" if rule.missing == "retry" else "skip")
 
     def _second_list(self, rule: Expand) -> SecondList:
         return SecondList(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.config.connector import Connector
 from gateway.config.requests import Cursor
+from gateway.config.second_lists import LoopSource
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
@@ -51,12 +52,17 @@ READABLE = [
 
 
 def as_scan(case: Case) -> Connector:
-    """Return the connector of a case, with a complete scan in place of its cursor."""
+    """Return the connector of a case, with a complete scan and the loop values of the case."""
     connector = connector_for(case)
     stream = connector.streams[case.stream]
-    scan = stream.model_copy(
-        update={"cursor": Cursor(scan=True, start=stream.cursor and stream.cursor.start)}
-    )
+    loops = {
+        name: each.model_copy(update={"in_": LoopSource(values=tuple(case.subjects[name]))})
+        if name in case.subjects
+        else each
+        for name, each in stream.for_each.items()
+    }
+    cursor = Cursor(scan=True, start=stream.cursor and stream.cursor.start)
+    scan = stream.model_copy(update={"cursor": cursor, "for_each": loops})
     return connector.with_streams({**connector.streams, case.stream: scan})
 
 

@@ -442,5 +442,15 @@ def test_details_that_are_no_record_are_skipped(cursor: str, answer: Any) -> Non
     registry, state = ChangingRegistry(3), MemoryStreamState()
     registry.answers["a1"] = answer
     result = poll_changes(registry, EXPAND % ", missing: skip", state, cursor)
-    assert dict(result.skipped_records) == {"EXPAND_MISSING": 1}
+    assert dict(result.skipped_records) == {"LIST_MISSING": 1}
     assert state.published == {"a0", "a2"}
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": "locked"}, {"errors": [{"code": "E17"}]}])
+def test_details_that_are_no_record_prove_no_deletion(answer: Any) -> None:
+    """The connector reads a missing record as deleted, but an error is no missing record."""
+    registry, state = ChangingRegistry(3), MemoryStreamState()
+    poll_changes(registry, EXPAND % ", missing: deleted", state, SCAN)
+    registry.answers["a1"] = answer
+    poll_changes(registry, EXPAND % ", missing: deleted", state, SCAN)
+    assert state.published == {"a0", "a1", "a2"}
