@@ -98,7 +98,7 @@ _PERIOD_FORMS = [
 
 
 def _collect_suffixes(value: object) -> object:
-    """Return ``{suffixes: {…}}`` for a period whose codes stand next to ``form``."""
+    """Return ``{suffixes: {…}}`` for a period whose codes are next to ``form``."""
     if not isinstance(value, dict) or isinstance(value.get("suffixes"), dict):
         return value
     suffixes = {suffix: day for suffix, day in value.items() if suffix != "form"}

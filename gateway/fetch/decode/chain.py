@@ -38,7 +38,7 @@ class DecodeInput:
     """The input of one step: bytes or a document, and what is known about it.
 
     ``charset`` is the charset that the HTTP or MIME header gives to the bytes. ``is_text`` marks
-    the characters of a decoded document. They are in UTF-8, whatever they say about an encoding.
+    the characters of a decoded document. They are in UTF-8, even if they declare another encoding.
     """
 
     body: ReplyBody | None = None

@@ -29,7 +29,7 @@ class LoopDetector:
         self._places.add(place)
 
     def is_last_page_again(self, seen: PageReply, *, total_is_reached: bool = False) -> bool:
-        """Return whether this is the last page once more, which is the end.
+        """Return whether this is the last page again, which is the end.
 
         The connector declares that the registry serves its last page again. The same page also
         ends a list whose total is reached.

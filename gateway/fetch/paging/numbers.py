@@ -206,7 +206,7 @@ def _is_first_page_again(
 ) -> bool:
     """Return whether a short first page comes again.
 
-    The registry serves all records whatever page is requested, or serves its last page again. It
+    The registry serves all records for each requested page, or serves its last page again. It
     could also serve a wrong page once, so this is no proof of the end.
     """
     was_short = size is not None and position.last_count < size
