@@ -16,7 +16,8 @@ import pytest
 from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.config.paging import PageNumber, Paging
-from gateway.config.requests import Cursor
+from gateway.config.requests import Cursor, Request
+from gateway.config.second_lists import LoopConfig, LoopSource
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries import rest_catalogue, soap_credits
@@ -35,6 +36,7 @@ START = datetime(2024, 9, 1, tzinfo=UTC)
 SCAN = Cursor(scan=True, start=START)
 FIELD = Cursor(field="changed_at", start=START)
 UNREADABLE = ("renamed_list", "null_list", "other_version", "unknown_error", "processing")
+LISTS = ("programmes", "courses")
 COUNTED = Paging(page_number=PageNumber(start=1, size=100))
 """Paging by number, in which only the pages themselves show the end."""
 
@@ -177,3 +179,45 @@ def test_change_times_that_cannot_be_read_halt_the_stream() -> None:
     assert isinstance(result, StreamError)
     assert result.reason == "CHANGED_AT_UNREADABLE"
     assert isinstance(after, PollResult)
+
+
+def test_collection_that_is_refused_affects_no_other() -> None:
+    """One loop reads both collections of the registry, and the registry refuses one of them."""
+
+    async def scenario() -> tuple[set[str], set[str], dict[str, int]]:
+        state = MemoryStreamState()
+        async with await rest_catalogue.start(records=40) as running:
+
+            async def poll() -> PollResult | StreamError:
+                url = running.url + rest_catalogue.PATH
+                connector = here(load_connector(ROOT / "connectors/demo-rest.yaml"), url)
+                stream = connector.streams["programmes"]
+                both = stream.model_copy(
+                    update={
+                        "for_each": {"list": LoopConfig(in_=LoopSource(values=LISTS))},
+                        "request": Request(get="/{list}", query={"pageNumber": "{page}"}),
+                        "id": ("programmeId || courseId",),
+                    }
+                )
+                connector = connector.with_streams({"programmes": both})
+                async with RegistryClient(
+                    connector, lambda _: b"demo-token", "production"
+                ) as client:
+                    context = PollContext(connector, "programmes", client, state)  # type: ignore[arg-type]
+                    try:
+                        return await poll_once(context, datetime.now(UTC))
+                    except StreamError as error:
+                        return error
+
+            await poll()
+            before = state.published
+            running.misbehave("refused", stream="courses", times=None)
+            gone, new = running.delete("programmes")[0], running.add("programmes")[0]
+            result = await poll()
+            assert isinstance(result, PollResult), result
+            assert (before - state.published, state.published - before) == ({gone}, {new})
+            return before, state.published, result.skipped
+
+    before, _after, skipped = asyncio.run(scenario())
+    assert len(before) == 40
+    assert skipped == {"DENIED": 1}

@@ -30,6 +30,7 @@ ENDS = {
     "wrong_charset": "ENCODING",
     "endless": "LIMIT_BYTES",
     "not_found": "HTTP_404",
+    "refused": "DENIED",
     **dict.fromkeys(
         ("renamed_list", "null_list", "other_version", "unknown_error", "processing"),
         "LIST_MISSING",

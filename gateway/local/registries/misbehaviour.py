@@ -28,6 +28,7 @@ Kind = Literal[
     "unknown_error",
     "processing",
     "not_found",
+    "refused",
     "record_without_id",
     "future_change",
     "unreadable_change",
@@ -113,8 +114,9 @@ async def respond(
                 headers={"Retry-After": f"{trouble.seconds:.0f}"},
                 text="too many requests",
             )
-        case "not_found":
-            return web.json_response({"status": 404, "title": "Not found"}, status=404)
+        case "not_found" | "refused":
+            status = 404 if trouble.kind == "not_found" else 403
+            return web.json_response({"status": status}, status=status)
         case kind if kind in REWRITTEN:
             return web.Response(
                 body=rewrite(kind, body),
