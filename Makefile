@@ -17,11 +17,16 @@ help:  ## show this list
 demo: .venv/installed  ## run the demo: a real Kafka, two registries, 2,400 records
 	@$(BIN)/gateway demo
 
+# These tests need no Kafka, so they run on all cores at once.
+PARALLEL := tests/unit tests/conformance tests/registries tests/deploy
+
 test: .venv/installed  ## run every test except the slow ones (under 15 minutes)
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL) tests/hostile tests/fuzz
+	@$(BIN)/python -m pytest -q -m "not slow and (kafka or browser)" $(PARALLEL) tests/hostile tests/fuzz
+	@$(BIN)/python -m pytest -q -m "not slow" tests/docs tests/end_to_end tests/faults tests/kafka
 
 unit: .venv/installed  ## run the tests that need neither Kafka nor a browser (under 3 minutes)
-	@$(BIN)/python -m pytest -q -m "not slow and not kafka and not browser" tests/unit tests/conformance tests/registries tests/deploy
+	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL)
 
 check: .venv/installed  ## check style, types, layers, connectors, mapping tables and generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
