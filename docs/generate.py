@@ -392,7 +392,7 @@ def connector_language_page() -> str:
     for model in list_blocks():
         name = block_name(model)
         first = " ".join((model.__doc__ or "").split("\n\n")[0].split())
-        lines.append(f"| [{name}]({whole}#{name.lower()}) | {_cell(first)} |")
+        lines.append(f"| [{name}]({whole}#{_anchor(name)}) | {_cell(first)} |")
     return "\n".join(lines) + "\n"
 
 

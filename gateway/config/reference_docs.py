@@ -157,7 +157,8 @@ def _field_type(field: FieldInfo) -> str:
     if models:
         inner = " or ".join(
             dict.fromkeys(
-                f"[{block_name(model)}](#{block_name(model).lower()})" for model in models
+                f"[{block_name(model)}](#{block_name(model).lower().replace(' ', '-')})"
+                for model in models
             )
         )
         container = next(
