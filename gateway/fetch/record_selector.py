@@ -97,6 +97,7 @@ def stripped_text(value: Any) -> str:
 MAX_ID = 255
 _PLAIN_PATH = re.compile(r"[\w.]+")
 """A path of names, which selects one value. Other expressions may select several on purpose."""
+_CONTAINERS = (dict, list)
 _INVISIBLE_CHARACTERS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
@@ -147,6 +148,9 @@ class RecordSelector:
             self.change_times = ChangeTimeReader(
                 stream.change_time, stream.zone, stream.null_values, now
             )
+        feed = stream.cursor.feed if stream.cursor else None
+        self._operation = feed.operation if feed else None
+        self._reports_deletions = bool(stream.deleted or self._operation)
         self._names: frozenset[str] | None = None
         self._list = StreamList(
             stream, f"{connector}.{name}", expressions.namespaces, self.evaluate
@@ -246,7 +250,7 @@ class RecordSelector:
             if item.deleted_id
             else self.native_id(item, body)
         )
-        gone = bool(item.deleted_id) or self._fits_deletion(item) or self._is_delete_operation(item)
+        gone = bool(item.deleted_id) or (self._reports_deletions and self._is_deletion(item))
         changed = (
             self.change_times.read(self.text(item, self.change_times.expression))
             if self.change_times
@@ -259,7 +263,11 @@ class RecordSelector:
             body=None if gone else body,
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
             kind=self._kind(item),
-            context=self._record_context(item, native_id),
+            context=(
+                self._context_without_id(item)
+                if native_id[0] == MISSING_ID_PREFIX and native_id[:2] != INVALID_ID_PREFIX
+                else dict(item.context)
+            ),
             changed_at=changed.earliest,
             changed_latest=changed.latest,
             change_time_problem=changed.problem,
@@ -304,20 +312,21 @@ class RecordSelector:
 
         A record without an id gets one from its content, and the pipeline rejects it later.
         """
-        parts = [self._id_part(item, expression) for expression in self._stream.id]
-        if None in parts:
+        found = [self._id_part(item, expression) for expression in self._stream.id]
+        if None in found:
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        joined = "/".join(part for part in parts if part)
-        if not joined.isascii():
+        parts = [part for part in found if part]
+        if len(parts) < len(found):
+            return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        joined = parts[0] if len(parts) == 1 else "/".join(parts)
+        if not (joined.isascii() and joined.isprintable()):
             # Composed and decomposed letters look identical.
             joined = unicodedata.normalize("NFC", joined)
-        if not all(parts):
-            return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        if len(joined) > MAX_ID or (
-            not (joined.isascii() and joined.isprintable()) and _INVISIBLE_CHARACTERS.search(joined)
-        ):
+            if _INVISIBLE_CHARACTERS.search(joined):
+                joined = ""
+        if not joined or len(joined) > MAX_ID:
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        return self._hash_personal_id(joined)
+        return joined if self._stream.id_key is None else self._hash_personal_id(joined)
 
     def _id_part(self, item: SelectedNode, expression: str) -> str | None:
         """Return a part of the id: a text, which may be empty, or ``None`` for no single value.
@@ -329,22 +338,22 @@ class RecordSelector:
         if len(values) > 1 and item.kind == "json" and _PLAIN_PATH.fullmatch(expression):
             return None
         for value in values:
-            if isinstance(value, dict | list):
+            if isinstance(value, _CONTAINERS):
                 return None
             if text := stripped_text(value):
                 return text
         return ""
 
-    def _record_context(self, item: SelectedNode, native_id: str) -> dict[str, str]:
-        """Return the context of a record, with the missing parts of its id, if there are any."""
-        context = dict(item.context)
-        if native_id.startswith(MISSING_ID_PREFIX) and not native_id.startswith(INVALID_ID_PREFIX):
-            context[MISSING_PARTS_CONTEXT_KEY] = ", ".join(
-                str(number)
-                for number, expression in enumerate(self._stream.id, 1)
-                if not self.text(item, expression)
-            )
-        return context
+    def _context_without_id(self, item: SelectedNode) -> dict[str, str]:
+        """Return the context of a record without an id, with the parts of the id that it lacks."""
+        missing = [
+            str(number)
+            for number, expression in enumerate(self._stream.id, 1)
+            if not self.text(item, expression)
+        ]
+        if not missing:
+            return dict(item.context)
+        return {**item.context, MISSING_PARTS_CONTEXT_KEY: ", ".join(missing)}
 
     def _hash_personal_id(self, native_id: str) -> str:
         """Return a keyed hash of an id that names a person, and any other id unchanged."""
@@ -360,17 +369,16 @@ class RecordSelector:
         cursor = self._stream.cursor
         return self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
 
-    def _fits_deletion(self, item: SelectedNode) -> bool:
-        condition = self._stream.deleted
-        return condition is not None and self._expressions.matches(
+    def _is_deletion(self, item: SelectedNode) -> bool:
+        """Return whether a record satisfies ``deleted``, or its operation is a deletion."""
+        condition, cursor = self._stream.deleted, self._stream.cursor
+        if condition is not None and self._expressions.matches(
             item.kind, condition, item.node, item.context, compile_test=compile_deletion_condition
-        )
-
-    def _is_delete_operation(self, item: SelectedNode) -> bool:
-        cursor = self._stream.cursor
-        if not cursor or not cursor.feed or not cursor.feed.operation:
+        ):
+            return True
+        if not self._operation or not cursor or not cursor.feed:
             return False
-        return self.text(item, cursor.feed.operation) in cursor.feed.deleted
+        return self.text(item, self._operation) in cursor.feed.deleted
 
     def _kind(self, item: SelectedNode) -> str:
         if self._stream.kind:

@@ -42,10 +42,9 @@ from gateway.pipeline.scan_deletions import (
 )
 from gateway.pipeline.stream_state import RawEntry, StreamState
 from gateway.pipeline.version_order import VersionOrder
-from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
+from gateway.records import MISSING_ID_PREFIX
 
 ZERO = timedelta(0)
-UNREADABLE_ID = (MISSING_ID_PREFIX, INVALID_ID_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +311,7 @@ class _PageStep:
         """Count the records of a page whose id or whose own reply could not be read."""
         state, result = self.context.stream_state, self.result
         result.unreadable_ids += sum(
-            raw.native_id.startswith(UNREADABLE_ID) for raw in page.records
+            raw.native_id.startswith(MISSING_ID_PREFIX) for raw in page.records
         )
         result.unreadable_ids += page.skipped.unknown_ids
         result.skipped_records.update(page.skipped.reasons)

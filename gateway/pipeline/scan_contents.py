@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.stream_state import RawEntry
-from gateway.records import CONFLICT_CONTEXT_KEY
+from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 
 CONFLICT_MARK = b"\xfftwo"
 """The first bytes of the digest of a conflict. The parts of two contents follow."""
@@ -48,17 +48,20 @@ class ScanContents:
         Return ``None`` for a content that the scan has already shown. Another version or change
         time tells which content is the later one, so there is no conflict.
         """
-        native_id = entry.raw.native_id
-        earlier = self.seen.get(native_id)
-        if entry.raw.body is None:
-            if earlier is None:
-                self.seen[native_id] = NO_CONTENT
+        raw = entry.raw
+        native_id = raw.native_id
+        if raw.body is None:
+            self.seen.add_missing(native_id, NO_CONTENT)
             return entry
-        stamp, digest = _stamp(entry), self._digest(entry)
+        digest = self._digest(entry) if self.unread else entry.digest
+        stamp = _stamp(raw) if raw.version or raw.changed_at is not None else NO_STAMP
         value = digest[:PART_BYTES] + stamp
+        earlier = self.seen.add_missing(native_id, value)
+        if earlier is None:
+            return entry
         if earlier == value:
             return None
-        if earlier is not None and earlier != NO_CONTENT:
+        if earlier != NO_CONTENT:
             self.repeated += 1
             if earlier[PART_BYTES:] == stamp:
                 before = self.conflicts.get(native_id, earlier[:PART_BYTES])
@@ -80,8 +83,7 @@ class ScanContents:
     def add_ids(self, native_ids: Iterable[str]) -> None:
         """Note records that the scan lists, and whose content is not known."""
         for native_id in native_ids:
-            if native_id not in self.seen:
-                self.seen[native_id] = NO_CONTENT
+            self.seen.add_missing(native_id, NO_CONTENT)
 
     def hold(self, entry: RawEntry) -> None:
         """Keep a content of a known conflict until the scan shows the other one, or ends."""
@@ -119,9 +121,6 @@ def _parts(digest: bytes) -> list[bytes]:
     return [digest[:PART_BYTES]]
 
 
-def _stamp(entry: RawEntry) -> bytes:
+def _stamp(raw: RawRecord) -> bytes:
     """Return what tells the versions of a record apart, in few bytes."""
-    raw = entry.raw
-    if raw.changed_at is None and not raw.version:
-        return NO_STAMP
     return crc32(f"{raw.version} {raw.changed_at}".encode()).to_bytes(STAMP_BYTES)

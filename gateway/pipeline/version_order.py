@@ -51,10 +51,13 @@ class VersionOrder:
         A time in the future would refuse every later correction of the record. A time slightly
         ahead of the gateway's clock counts as the time of the reading.
         """
-        changed_at = None if raw.change_time_problem else raw.changed_at
-        if changed_at is not None and self.read_at is not None and changed_at > self.read_at:
-            ahead = changed_at - self.read_at
-            changed_at = self.read_at if ahead <= FUTURE_TOLERANCE else None
+        changed_at = raw.changed_at
+        if changed_at is not None:
+            if raw.change_time_problem:
+                changed_at = None
+            elif self.read_at is not None and changed_at > self.read_at:
+                is_close = changed_at - self.read_at <= FUTURE_TOLERANCE
+                changed_at = self.read_at if is_close else None
         return RawEntry(raw, content_digest(raw), changed_at, loop_key)
 
     def takes(self, entry: RawEntry, known: bytes) -> bool:
