@@ -7,12 +7,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.references import request_texts, walk_requests
+from gateway.config.addresses import NO_LINK_HOST, validate_registry_url
 from gateway.config.connector import Connector, Push, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, PayloadKind, compile_expression
 from gateway.config.expressions.template import parse_template
 from gateway.config.paging import Paging
 from gateway.config.requests import Decode, Request
-from gateway.config.types import validate_registry_url
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
 from gateway.harmonise.rule_findings import finding_at
@@ -113,26 +113,27 @@ def _validate_host(host: str) -> None:
     """
     url = host if "://" in host else f"https://{host}"
     validate_registry_url(url)
-    parts = urlsplit(url)
-    rest = url.partition("://")[2].removeprefix(parts.netloc)
-    if parts.scheme not in {"https", "http"} or "@" in parts.netloc or rest not in {"", "/"}:
-        raise ValueError(
-            f"'{host}' is no host; write its name alone, such as files.office.example, "
-            "or https://files.office.example:8443"
-        )
+    if url.partition("://")[2].removeprefix(urlsplit(url).netloc) not in {"", "/"}:
+        raise ValueError(NO_LINK_HOST.format(host))
 
 
 def _addresses(
     document: YamlDocument, stream: Stream, stream_place: DocumentPath
 ) -> Iterator[Finding]:
-    """Yield a finding for each request that writes a whole address without https."""
+    """Yield a finding for each request whose whole address breaks the rules of ``url``.
+
+    A host with a placeholder is compared with the hosts of the file when the request is sent.
+    """
     for place, request in walk_requests(stream):
         for key in ("get", "post"):
             address = getattr(request, key)
-            if address is None or not address.startswith("http://"):
+            if address is None or not address.startswith(("http://", "https://")):
+                continue
+            known = address.partition("{")[0]
+            if address.startswith("https://") and "{" in urlsplit(address).netloc:
                 continue
             try:
-                validate_registry_url(address.partition("{")[0])
+                validate_registry_url(known)
             except ValueError as error:
                 code = "insecure-url" if str(error).startswith("http is not") else "bad-value"
                 yield document.make_finding(

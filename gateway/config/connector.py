@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from gateway.config.achievement import Achievements
+from gateway.config.addresses import validate_iri
 from gateway.config.change_times import AnyChangeTime
 from gateway.config.connection import (
     Addressing,
@@ -39,6 +40,7 @@ from gateway.config.types import (
     Duration,
     Expression,
     Identifier,
+    LinkHost,
     MisplacedError,
     Name,
     OneOrMore,
@@ -102,7 +104,9 @@ class Protocol(ConfigModel):
         "else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
     )
     errors: Literal["by_status"] | None = Field(None, description=_ERRORS_DESCRIPTION)
-    hosts: OneOrMore[str] = Field((), description="Further hosts that links in replies may lead to")
+    hosts: OneOrMore[LinkHost] = Field(
+        (), description="Further hosts that links in replies may lead to"
+    )
 
 
 class Rest(Protocol):
@@ -272,6 +276,7 @@ class Stream(ConfigModel):
                 r"^https?://[^\s{}]*\{id\}[^\s{}]*$",
                 "write an address with {id} once: https://registry.example/awards/{id}",
             ),
+            AfterValidator(validate_iri),
         ]
         | None
     ) = Field(

@@ -12,6 +12,7 @@ from gateway.config.types import (
     Duration,
     Expression,
     Identifier,
+    LinkHost,
     Moment,
     OneOf,
     OneOrMore,
@@ -194,7 +195,7 @@ class Export(ConfigModel):
         None, description="Time for which the registry keeps the files"
     )
     files: Expression = Field(description="The addresses of the files in the last reply")
-    hosts: OneOrMore[str] = Field((), description="Hosts a download may be redirected to")
+    hosts: OneOrMore[LinkHost] = Field((), description="Hosts a download may be redirected to")
 
 
 class Csv(ConfigModel):

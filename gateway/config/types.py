@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -19,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.config.addresses import validate_link_host, validate_registry_url
 from gateway.config.countries import country_code_problem
 
 T = TypeVar("T")
@@ -231,62 +230,6 @@ Words = Annotated[
 """One text or several."""
 
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
-
-
-def validate_registry_url(url: str) -> str:
-    """Return the URL, or raise an error when it is not safe for personal data and passwords.
-
-    The host must be the one that a reader of the file sees. A URL that crosses a network needs
-    https. Loopback needs none, because it leads to a simulated registry or a local proxy.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError(
-            "the address has no valid host and port; write it like https://registry.example/api"
-        ) from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            "an address must not hold a user or a password; use auth with {secret: NAME}"
-        )
-    if port == 0:
-        raise ValueError("port 0 cannot be called; write 1 to 65535, or leave it out")
-    address = _parse_ip_address(host)
-    if address is None and not _HOST.fullmatch(host):
-        raise ValueError(
-            "the host is not a plain name; write it in letters a-z, digits and hyphens, "
-            "and an international name in its xn-- form"
-        )
-    if address is not None and (
-        address.is_link_local or address.is_unspecified or address.is_multicast
-    ):
-        raise ValueError(
-            "this address is not a registry's, because it is link-local, unspecified or multicast; "
-            "write the registry's own"
-        )
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(
-            "http is not encrypted; write https, "
-            "or reach the registry through a proxy on this machine (http://127.0.0.1)"
-        )
-    return url
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name is this machine, so that no network can read the requests."""
-    address = _parse_ip_address(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
-
-
-def _parse_ip_address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
-
-
 def _country(code: str) -> str:
     if problem := country_code_problem(code):
         raise ValueError(problem)
@@ -301,6 +244,8 @@ HttpUrl = Annotated[
     ),
     AfterValidator(validate_registry_url),
 ]
+LinkHost = Annotated[str, AfterValidator(validate_link_host)]
+"""A further host that links may lead to: a name, or scheme, host and port."""
 CountryCode = Annotated[
     str,
     text_matching(

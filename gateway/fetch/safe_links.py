@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Never
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from gateway.config.types import is_loopback
+from gateway.config.addresses import is_loopback
 from gateway.errors import StreamHalted
 from gateway.fetch.http.transport import origin
 
