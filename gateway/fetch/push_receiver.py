@@ -9,22 +9,18 @@ now; the caller then sends the message again.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
+import aiohttp
 import structlog
 from aiohttp import web
-from cryptography import x509
 from lxml import etree
 
 from gateway.config.connection import PushResponse, Security
@@ -39,6 +35,15 @@ from gateway.fetch.fault_text import describe_reply_rule, fault_text_in, quote_f
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
 from gateway.fetch.list_presence import REASON as LIST_MISSING
+from gateway.fetch.push_admission import BodyReader, Busy, PushAdmission
+from gateway.fetch.push_caller import (
+    BadHead,
+    Unauthorised,
+    check_body_head,
+    check_credentials,
+    has_header_credentials,
+)
+from gateway.fetch.push_form import read_form
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
@@ -56,10 +61,6 @@ RETRY_SECONDS = 5
 log = structlog.get_logger()
 
 
-class _Unauthorised(Exception):
-    """The caller did not present the credentials that the connector requires."""
-
-
 @dataclass(slots=True)
 class PushReceiver:
     """The receiver for one push connector.
@@ -71,12 +72,22 @@ class PushReceiver:
     secrets: Secrets
     store: StoreRecords
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _slots: asyncio.Semaphore = field(init=False)
+    admission: PushAdmission = field(default_factory=PushAdmission)
+    _bodies: BodyReader = field(init=False)
     _guard: WsSecurity | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Create the objects that all messages share."""
-        self._slots = asyncio.Semaphore(self.push_config.limits.concurrency)
+        limits = self.push_config.limits
+        shows_credentials = has_header_credentials(self.push_config)
+        self._bodies = BodyReader(
+            self.admission.trusted if shows_credentials else self.admission.strangers,
+            limits.concurrency,
+            limits.max_response,
+            limits.timeout.total_seconds(),
+            not shows_credentials,
+            self.connector.connector,
+        )
         if self.push_config.security is not None:
             self._guard = WsSecurity(
                 Security(signature=self.push_config.security),
@@ -109,32 +120,41 @@ class PushReceiver:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one message."""
-        name = self.connector.connector
+        return await self.answer_with(request, self._read_and_store)
+
+    async def answer_with(
+        self,
+        request: web.Request,
+        process: Callable[[web.Request, bytes], Awaitable[web.Response]],
+    ) -> web.Response:
+        """Check the head of a call, read its body, and return what ``process`` answers.
+
+        A call without the credentials of the connector is answered before its body is read.
+        """
+        push, name = self.push_config, self.connector.connector
         try:
-            async with asyncio.timeout(self.push_config.limits.timeout.total_seconds()):
-                data = await self.body(request)
-        except (TimeoutError, ConnectionError, StreamHalted):
-            return self.refused_response("LIMIT_BYTES")
-        if self._slots.locked():
+            check_credentials(push, self.secrets, request, self.now(), name)
+            check_body_head(push, request, name)
+            await _send_continue(request)
+            async with self._bodies.body(request) as data:
+                return await process(request, data)
+        except Unauthorised:
+            return _unauthorised_response(push)
+        except BadHead as error:
+            return web.Response(status=400, text=f"{error}\n")
+        except Busy:
             return self.busy_response()
-        async with self._slots:
-            try:
-                self._authenticate(request)
-                raws = self.read_records(data, request.headers, str(request.url.with_query(None)))
-            except _Unauthorised:
-                return web.Response(
-                    status=401,
-                    headers={"WWW-Authenticate": "Basic"}
-                    if self.push_config.auth and self.push_config.auth.basic
-                    else None,
-                )
-            except StreamError as error:
-                log.warning("push refused", connector=name, reason=error.reason, error=str(error))
-                metrics.POLLS.labels(name, "push", "refused").inc()
-                return self._build_response(
-                    self.push_config.refused, {"reason": error.reason, "count": 0}
-                )
-            return await self._store(raws)
+        except StreamError as error:
+            log.warning("push refused", connector=name, reason=error.reason, error=str(error))
+            metrics.POLLS.labels(name, "push", "refused").inc()
+            return self.refused_response(error.reason)
+
+    async def _read_and_store(self, request: web.Request, data: bytes) -> web.Response:
+        url = str(request.url.with_query(None))
+        async with self.admission.decoding:
+            # A large body takes seconds, in which the worker must answer other calls.
+            raws = await asyncio.to_thread(self.read_records, data, request.headers, url)
+        return await self._store(raws)
 
     async def _store(self, raws: Sequence[RawRecord]) -> web.Response:
         name = self.connector.connector
@@ -154,72 +174,6 @@ class PushReceiver:
         metrics.POLLS.labels(name, "push", "ok").inc()
         return self._build_response(self.push_config.accepted, context)
 
-    async def body(self, request: web.Request) -> bytes:
-        """Return the whole message.
-
-        Raises :class:`~gateway.errors.StreamHalted` when it is larger than the connector allows.
-        """
-        limit, data = self.push_config.limits.max_response, bytearray()
-        async for piece in request.content.iter_chunked(65_536):
-            data += piece
-            if len(data) > limit:
-                raise StreamHalted(
-                    "LIMIT_BYTES",
-                    f"{self.connector.connector}: a message is larger than {limit} bytes; "
-                    "raise limits.max_response",
-                )
-        return bytes(data)
-
-    # --- authentication
-
-    def _authenticate(self, request: web.Request) -> None:
-        auth = self.push_config.auth
-        filler = TemplateFiller(self.secrets)
-        if auth is not None and auth.basic:
-            username = filler.text(auth.basic.username, {})
-            expected = f"{username}:{filler.text(auth.basic.password, {})}".encode()
-            self._require_equal(_basic(request.headers.get("Authorization", "")), expected)
-        elif auth is not None and auth.bearer:
-            self._require_equal(
-                request.headers.get("Authorization", "").encode(),
-                b"Bearer " + filler.text(auth.bearer.token, {}).encode(),
-            )
-        elif auth is not None and auth.api_key:
-            shown = (
-                request.headers.get(auth.api_key.header, "")
-                if auth.api_key.header
-                else request.query.get(auth.api_key.query or "", "")
-            )
-            self._require_equal(shown.encode(), filler.text(auth.api_key.value, {}).encode())
-        elif auth is not None:
-            raise StreamHalted(
-                "PROTOCOL",
-                f"{self.connector.connector}: a push connector accepts "
-                "basic, bearer or api_key only",
-            )
-        if self.push_config.client_certificate is not None:
-            self._certificate(request)
-
-    @staticmethod
-    def _require_equal(shown: bytes, expected: bytes) -> None:
-        if not hmac.compare_digest(shown, expected):
-            raise _Unauthorised
-
-    def _certificate(self, request: web.Request) -> None:
-        channel = request.transport.get_extra_info("ssl_object") if request.transport else None
-        shown = channel.getpeercert(binary_form=True) if channel is not None else None
-        if not shown or self.push_config.client_certificate is None:
-            raise _Unauthorised
-        name = self.push_config.client_certificate.secret
-        try:
-            xml_signature.trusted_keys(
-                xml_signature.certificates(self.secrets(name), name),
-                x509.load_der_x509_certificate(shown),
-                self.now(),
-            )
-        except (xml_signature.SignatureRefused, ValueError):
-            raise _Unauthorised from None
-
     # --- records
 
     def read_records(self, data: bytes, headers: Mapping[str, str], url: str) -> list[RawRecord]:
@@ -234,11 +188,7 @@ class PushReceiver:
         form: dict[str, str] = {}
         body, is_text = ReplyBody.from_bytes(data), bool(rule.fields)
         if rule.fields:
-            form = {
-                key: value
-                for key, value in parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
-                if key in rule.fields
-            }
+            form = read_form(data, rule.fields, name)
             if self._means_no_records(expressions, [("json", form)]):
                 return []
             if not form.get(rule.fields[0]):
@@ -388,16 +338,42 @@ def _quote_for(media_type: str) -> Callable[[str], str]:
     return str
 
 
-def _basic(header: str) -> bytes:
-    try:
-        return base64.b64decode(header.removeprefix("Basic "), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+def _unauthorised_response(push: Push) -> web.Response:
+    scheme = "Basic" if push.auth and push.auth.basic else "Bearer"
+    return web.Response(
+        status=401,
+        headers={"WWW-Authenticate": scheme}
+        if push.auth and (push.auth.basic or push.auth.bearer)
+        else None,
+    )
+
+
+async def _send_continue(request: web.Request) -> None:
+    """Ask a caller that waits for it to send the body.
+
+    aiohttp would ask before the credentials are checked; see :func:`ignore_expectation`.
+    """
+    if (
+        request.version == aiohttp.HttpVersion11
+        and request.headers.get("Expect", "").lower() == "100-continue"
+        and not request.content.at_eof()
+    ):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def ignore_expectation(request: web.Request) -> web.Response | None:
+    """Refuse an unknown ``Expect``, and leave ``100-continue`` to the receiver."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return web.Response(status=417, text="Expect may be 100-continue only\n")
+    return None
 
 
 def build_application(receivers: Sequence[PushReceiver]) -> web.Application:
     """Return an aiohttp application that serves each receiver at its connector's path."""
     app = web.Application(client_max_size=0)
     for receiver in receivers:
-        app.router.add_post(receiver.push_config.path, receiver.handle)
+        app.router.add_post(
+            receiver.push_config.path, receiver.handle, expect_handler=ignore_expectation
+        )
     return app

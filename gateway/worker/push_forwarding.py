@@ -31,6 +31,8 @@ _HOP_BY_HOP_HEADERS = frozenset(
     {
         "host",
         "content-length",
+        # The server has decompressed the body.
+        "content-encoding",
         "transfer-encoding",
         "connection",
         "expect",

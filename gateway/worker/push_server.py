@@ -18,9 +18,10 @@ import structlog
 from aiohttp import web
 
 from gateway.config.connector import Connector
-from gateway.errors import StreamHalted, Unavailable
+from gateway.errors import Unavailable
 from gateway.fetch.http.lease import Lease, UnlimitedLease
-from gateway.fetch.push_receiver import PushReceiver
+from gateway.fetch.push_admission import PushAdmission
+from gateway.fetch.push_receiver import PushReceiver, ignore_expectation
 from gateway.fetch.secrets import Secrets
 from gateway.records import RawRecord
 from gateway.settings import Settings
@@ -48,6 +49,7 @@ class PushServer:
     _all_receivers: dict[str, PushReceiver] = field(default_factory=dict)
     """The push connectors of the configuration, by path, regardless of their owner."""
     _owned_receivers: dict[str, PushReceiver] = field(default_factory=dict)
+    _admission: PushAdmission = field(default_factory=PushAdmission)
     _runner: web.AppRunner | None = None
 
     async def start(self, connectors: Iterable[Connector], secrets: Secrets) -> None:
@@ -57,7 +59,9 @@ class PushServer:
         :class:`~gateway.errors.Unavailable` if the port cannot be opened.
         """
         self._all_receivers = {
-            connector.push.path: PushReceiver(connector, secrets, _reject_store)
+            connector.push.path: PushReceiver(
+                connector, secrets, _reject_store, admission=self._admission
+            )
             for connector in connectors
             if connector.push is not None
         }
@@ -73,7 +77,7 @@ class PushServer:
 
         Raises :class:`~gateway.errors.Unavailable` if another connector uses the same path.
         """
-        receiver = PushReceiver(connector, secrets, push_connector.store)
+        receiver = PushReceiver(connector, secrets, push_connector.store, admission=self._admission)
         path = receiver.push_config.path
         if path in self._owned_receivers:
             raise Unavailable(
@@ -108,13 +112,15 @@ class PushServer:
         A call with a client certificate is not forwarded, because only the owner could verify it.
         """
         if receiver.push_config.client_certificate is None:
-            try:
-                async with asyncio.timeout(receiver.push_config.limits.timeout.total_seconds()):
-                    body = await receiver.body(request)
-            except (TimeoutError, ConnectionError, StreamHalted):
-                return receiver.refused_response("LIMIT_BYTES")
-            if answer := await self._peers().forward(request, body):
-                return answer
+            return await receiver.answer_with(request, self._forward_body)
+        return self._no_owner_response(request, receiver)
+
+    async def _forward_body(self, request: web.Request, body: bytes) -> web.Response:
+        answer = await self._peers().forward(request, body)
+        return answer or self._no_owner_response(request, self._all_receivers[request.path])
+
+    @staticmethod
+    def _no_owner_response(request: web.Request, receiver: PushReceiver) -> web.Response:
         if FORWARDED_HEADER in request.headers:
             return web.Response(status=STATUS_NOT_OWNER)
         return receiver.busy_response()
@@ -133,7 +139,7 @@ class PushServer:
         if self._runner is not None:
             return
         app = web.Application()
-        app.router.add_post("/{path:.*}", self._handle)
+        app.router.add_post("/{path:.*}", self._handle, expect_handler=ignore_expectation)
         runner = self._runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
