@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, exposition
 
 from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.observability import merged_metrics, metrics
+from gateway.observability.bounded_port import BoundedSite, build_runner
 from gateway.observability.explanation_page import render_explanation
 from gateway.observability.page_layout import STYLE_HASH
 from gateway.observability.status_page import Snapshot, render
@@ -120,15 +121,13 @@ class HealthServer:
         if self._socket:
             # For the parent process. Other programs cannot reach the socket.
             app.router.add_get("/snapshot", self._snapshot_endpoint)
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
-        )
+        self._runner = build_runner(app, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         try:
             if self._socket:
                 await web.UnixSite(self._runner, self._socket).start()
             else:
-                await web.TCPSite(self._runner, self._host, self._port).start()
+                await BoundedSite(self._runner, self._host, self._port, port_name="health").start()
         except (OSError, OverflowError) as error:
             await self.stop()
             raise Unavailable(_port_error(self._host, self._port, error)) from error

@@ -227,6 +227,13 @@ WORKER_RESTARTS = _counter(
     "Worker processes that ended and were started again by their parent",
     "process",
 )
+CONNECTIONS_DROPPED = _counter(
+    "connections_dropped",
+    "Connections that a port closed before their call ended, by port (health, push) and reason: "
+    "full, slow",
+    "port",
+    "reason",
+)
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
 
 

@@ -23,6 +23,7 @@ from gateway.fetch.http.lease import Lease, UnlimitedLease
 from gateway.fetch.push_admission import PushAdmission
 from gateway.fetch.push_receiver import PushReceiver, ignore_expectation
 from gateway.fetch.secrets import Secrets
+from gateway.observability.bounded_port import BoundedSite, build_runner
 from gateway.records import RawRecord
 from gateway.settings import Settings
 from gateway.worker.push_forwarding import FORWARDED_HEADER, STATUS_NOT_OWNER, PeerForwarder
@@ -140,13 +141,14 @@ class PushServer:
             return
         app = web.Application()
         app.router.add_post("/{path:.*}", self._handle, expect_handler=ignore_expectation)
-        runner = self._runner = web.AppRunner(app, access_log=None)
+        runner = self._runner = build_runner(app)
         await runner.setup()
         try:
-            await web.TCPSite(
+            await BoundedSite(
                 runner,
                 self.settings.receive_host,
                 self.settings.receive_port,
+                port_name="push",
                 reuse_port=bool(self.socket_folder) or None,
             ).start()
             host, port = runner.addresses[0][:2]
