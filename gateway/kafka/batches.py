@@ -66,14 +66,20 @@ class Batches:
                 batch = self._start_batch(topic_partition, number)
             if (
                 batch.builder.append(
-                    key=record.key, value=record.value, timestamp=None, headers=record.headers
+                    key=record.key,
+                    value=record.value,
+                    timestamp=record.timestamp,
+                    headers=record.headers,
                 )
                 is None
             ):
                 # The batch is full. An empty batch accepts a record of any size.
                 batch = self._start_batch(topic_partition, number)
                 batch.builder.append(
-                    key=record.key, value=record.value, timestamp=None, headers=record.headers
+                    key=record.key,
+                    value=record.value,
+                    timestamp=record.timestamp,
+                    headers=record.headers,
                 )
             self._added = number + 1
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS
 from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
 
 JSON = b"application/json"
@@ -162,12 +163,29 @@ def encode_document_headers(
         _JSON,
     ]
     if raw.changed_at:
-        headers.append(("ce_time", to_rfc3339(raw.changed_at).encode()))
+        headers.append(("ce_time", event_time(document.topic, raw.changed_at)))
     if provenance is not None:
         headers.append(("provenance", _ENCODER.encode(provenance)))
     if raw.corrects_event_id:
         headers.append(("ce_correctionof", raw.corrects_event_id.encode()))
     return headers
+
+
+def event_time(topic: str, changed_at: datetime) -> bytes:
+    """Return the time of a document's event.
+
+    For a record about a person it is midnight of the day. A registry may change all records of a
+    person at one moment, and the platforms that receive them could join them by an exact time.
+    """
+    if topic in PERSONAL_DOCUMENT_TOPICS:
+        changed_at = day_of(changed_at)
+    return to_rfc3339(changed_at).encode()
+
+
+def day_of(moment: datetime) -> datetime:
+    """Return midnight, in UTC, of the day of a time."""
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @lru_cache(maxsize=1024)

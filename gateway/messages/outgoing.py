@@ -11,10 +11,11 @@ class OutgoingRecord:
     """One record to be written to a topic.
 
     A ``value`` of ``None`` is a tombstone. With a ``partition`` of ``None`` the producer
-    chooses the partition by :func:`partition_for`.
+    chooses the partition by :func:`partition_for`. With a ``timestamp`` of ``None`` it uses the
+    present time.
     """
 
-    __slots__ = ("headers", "key", "partition", "topic", "value")
+    __slots__ = ("headers", "key", "partition", "timestamp", "topic", "value")
 
     def __init__(
         self,
@@ -23,12 +24,14 @@ class OutgoingRecord:
         value: bytes | None,
         headers: Headers,
         partition: int | None = None,
+        timestamp: int | None = None,
     ) -> None:
         self.topic = topic
         self.key = key
         self.value = value
         self.headers = headers
         self.partition = partition
+        self.timestamp = timestamp
 
 
 def partition_for(key: bytes, partitions: int) -> int:

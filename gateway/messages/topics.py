@@ -211,6 +211,12 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
+PERSONAL_DOCUMENT_TOPICS = frozenset(
+    topic.name for topic in TOPICS if topic.personal and set(topic.readers) & set(PLATFORMS)
+)
+"""The topics on which platforms read records about persons."""
+
+
 def personal_data_table() -> str:
     """Return the topics, their readers and the legal basis as the Markdown table of the README."""
     lines = [

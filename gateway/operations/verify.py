@@ -24,7 +24,13 @@ from gateway.fetch.stored_context import equal_loop_names
 from gateway.harmonise.data_subjects import DataSubjectFinder, PersonalValueFinder
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.transactions import read_partition
-from gateway.messages.cloudevents import DELETED_DIGEST, content_digest, decode_raw, to_rfc3339
+from gateway.messages.cloudevents import (
+    DELETED_DIGEST,
+    content_digest,
+    decode_raw,
+    event_time,
+    to_rfc3339,
+)
 from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
@@ -264,20 +270,13 @@ class _Comparison:
 
     def stream(self, stream: str, served: ServedRecords) -> StreamReport:
         report = StreamReport(
-            stream=stream,
-            served=served.count,
-            unchanged=served.count - len(served.latest),
-            missing=[],
-            unexpected=[],
-            stale=[],
-            duplicated=[],
+            stream=stream, served=served.count, unchanged=served.count - len(served.latest)
         )
         expected: set[tuple[str, bytes]] = set()
         for native_id, raw in served.latest.items():
             document_keys = self._document_keys(raw)
             expected |= document_keys
-            found = map(self._topics.documents.get, document_keys)
-            documents = [document for document in found if document is not None]
+            documents = [*filter(None, map(self._topics.documents.get, document_keys))]
             ending = SHARED_ID if native_id in served.shared else self._classify(raw, documents)
             if isinstance(ending, str):
                 setattr(report, ending, getattr(report, ending) + 1)
@@ -359,11 +358,12 @@ class _Comparison:
             return "unexpected", documents[0].topic, "is published although it may not be"
         if missing_topics := expected_topics - {document.topic for document in documents}:
             return "missing", min(missing_topics), "is published on the other topics only"
-        event_time = to_rfc3339(stored_raw.changed_at).encode() if stored_raw.changed_at else None
+        changed_at = stored_raw.changed_at
         if outdated := [
             document
             for document in documents
-            if event_time and dict(document.headers).get("ce_time") != event_time
+            if changed_at
+            and dict(document.headers).get("ce_time") != event_time(document.topic, changed_at)
         ]:
             return "stale", outdated[0].topic, "was not made from the current raw record"
         return "published"

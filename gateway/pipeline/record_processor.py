@@ -16,7 +16,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import decode_raw, encode_document_headers
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.rejection import encode_rejection, encode_withdrawal
-from gateway.messages.topics import REJECTIONS
+from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS, REJECTIONS
 from gateway.observability import lookup_labels
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pseudonym_keys import CREDENTIAL_ID_AUDIENCE, ESC_AUDIENCE, PseudonymKeys, load_keys
@@ -100,7 +100,7 @@ class RecordProcessor:
             result.outgoing = [
                 outgoing for outgoing in result.outgoing if outgoing.topic == REJECTIONS.name
             ]
-        return result
+        return _with_days(result, record)
 
     def _process(
         self, record: ConsumerRecord, raw: RawRecord, harmoniser: Harmoniser, stream: Stream
@@ -172,16 +172,13 @@ class RecordProcessor:
     def reject_as_too_large(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return the rejection of a record whose documents exceed the size limit of a topic."""
         raw = decode_raw(record.key, record.value, record.headers)
-        return self._reject(
-            record,
-            raw,
-            Rejected(
-                stage="size",
-                field="document",
-                reason="too_large",
-                detail="larger than the topic's max.message.bytes",
-            ),
+        rejected = Rejected(
+            stage="size",
+            field="document",
+            reason="too_large",
+            detail="larger than the topic's max.message.bytes",
         )
+        return _with_days(self._reject(record, raw, rejected), record)
 
     def tombstones_for(self, raw: RawRecord) -> list[OutgoingRecord]:
         """Return tombstones for every document that a record may have become.
@@ -292,6 +289,17 @@ class RecordProcessor:
             document.value,
             encode_document_headers(document, raw, provenance),
         )
+
+
+def _with_days(result: ProcessedRecord, record: ConsumerRecord) -> ProcessedRecord:
+    """Give the records about persons the day of the raw record as their time on the topic.
+
+    Exact times would join the records of a person on the topics of two platforms.
+    """
+    for outgoing in result.outgoing:
+        if outgoing.topic in PERSONAL_DOCUMENT_TOPICS:
+            outgoing.timestamp = record.timestamp // DAY_MS * DAY_MS
+    return result
 
 
 def build_record_processor(

@@ -298,8 +298,10 @@ def _event_schema(
             "description": "The same whenever the same event is published again",
         },
         "eventType": {"enum": list(events)},
-        "occurredAt": _MOMENT | {"description": "When it became true in the registry"},
-        "publishedAt": _MOMENT | {"description": "When the gateway took the record in"},
+        "occurredAt": _MOMENT
+        | {"description": "The day, in UTC, on which it became true in the registry"},
+        "publishedAt": _MOMENT
+        | {"description": "The day, in UTC, on which the gateway took the record in"},
         "source": _closed_object(source, ("mappingTable",)),
     }
     return _with_header(name, title, _closed_object(envelope | fields, optional))

@@ -77,9 +77,12 @@ def _uuid(digest: str, version: int) -> str:
     )
 
 
-def event_uuid(*parts: str) -> str:
-    """Return an event id in UUID form, the same for the same content."""
-    return uuid5("|".join(parts))
+def event_uuid(key: bytes, *parts: str) -> str:
+    """Return an event id in UUID form, the same for the same content and key.
+
+    It is a UUID of version 8 (RFC 9562). Without the key, nobody can search for the parts.
+    """
+    return _uuid(hmac.digest(key, "|".join(("event", *parts)).encode(), "sha256").hex(), 8)
 
 
 def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:

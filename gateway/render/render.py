@@ -99,7 +99,7 @@ def render(
 ) -> Rendered | Rejected:
     """Return the documents of an accepted record, or a rejection.
 
-    ``at`` is the time of the raw record on its topic. Student-card documents contain it as
+    ``at`` is the time of the raw record on its topic. Student-card documents contain its day as
     ``publishedAt``, so that a repeated run gives the same bytes. ``loq_version`` is the ELM
     version of catalogue entries, 3.1 or 3.3.
     """
@@ -113,13 +113,12 @@ def render(
                 return Rendered(_all_tombstones("credential", keys), provenance)
             items, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
-            hidden = keys.with_pseudonymous_id()
             provenance = _add_issues(provenance, student_card.left_out_texts(record))
             items = [
                 (
                     STUDENT_STATUS_TOPIC,
-                    hidden.native_id,
-                    student_card.student_status(record, hidden, country, at)
+                    keys[STUDENT_STATUS_TOPIC],
+                    student_card.student_status(record, keys.event_source(country, at))
                     if record.esc_agreement
                     else None,
                 )
@@ -130,7 +129,7 @@ def render(
                 (
                     CARDS_TOPIC,
                     keys[CARDS_TOPIC],
-                    student_card.card(record, keys.with_pseudonymous_id(), country, at)
+                    student_card.card(record, keys.event_source(country, at))
                     if record.esc_agreement
                     else None,
                 )
@@ -185,7 +184,7 @@ def _credential(
     quality = provenance.quality_assurance
     issues = _esco_issues(record)
     pointer = student_card.credential_pointer(
-        record, identity, keys.with_pseudonymous_id(), country, at, quality
+        record, identity, keys.event_source(country, at), quality
     )
     if isinstance(pointer, Issue):
         issues.append(pointer)
@@ -236,12 +235,13 @@ class TopicKeys:
             id_key or audience_key,
         )
 
-    def with_pseudonymous_id(self) -> RawRecord:
-        """Return the record for student-card documents, with a pseudonym as its native id."""
+    def event_source(self, country: str, at: datetime) -> student_card.EventSource:
+        """Return the source of a student-card document, with a pseudonym as its native id."""
         raw = self._raw
-        return msgspec.structs.replace(
+        hidden = msgspec.structs.replace(
             raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id)
         )
+        return student_card.EventSource(hidden, country, at, self._audience_key)
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw

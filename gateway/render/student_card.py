@@ -2,7 +2,8 @@
 
 The documents are flat and contain only the fields of a closed list. They have no field for a
 grade, transcript, birth date, national number, gender or reason for leaving. The times of an event
-come from the raw record, so that the same raw record always gives the same bytes.
+come from the raw record, so that the same raw record always gives the same bytes. They are cut to
+the day: another platform receives records of the same person, and exact times would join them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orjson import dumps
 
@@ -20,6 +21,7 @@ from gateway.identifiers import (
     parse_card_number,
     parse_student_identifier,
 )
+from gateway.messages.cloudevents import day_of
 from gateway.records import (
     Card,
     Credential,
@@ -62,6 +64,17 @@ The Council Recommendation states no limit.
 """
 
 
+class EventSource(NamedTuple):
+    """Where an event comes from, without a native id that could name a person."""
+
+    raw: RawRecord
+    """The raw record, with a pseudonym as its native id."""
+    country: str
+    published_at: datetime
+    key: bytes
+    """The key of event ids. Without it, an id would tell the exact times that it covers."""
+
+
 def add_fields(node: Node, **fields: Any) -> Node:
     """Add each field that has a value, including 0 and ``False``, and return the node."""
     for name, value in fields.items():
@@ -70,9 +83,7 @@ def add_fields(node: Node, **fields: Any) -> Node:
     return node
 
 
-def student_status(
-    record: StudentStatus, raw: RawRecord, country: str, published_at: datetime
-) -> bytes | Rejected:
+def student_status(record: StudentStatus, source: EventSource) -> bytes | Rejected:
     """Return one enrolment with all its fields as JSON, or a rejection if a field is invalid."""
     esi, institution = _esi(record.holder.esi), _institution_identifiers(record.institution)
     if isinstance(esi, Rejected):
@@ -91,7 +102,7 @@ def student_status(
             detail="valid_until lies before valid_from",
         )
     event = "ended" if record.ended else "activated" if record.active else "updated"
-    node = _envelope(raw, country, f"student.status.{event}", record.changed_at, published_at)
+    node = _envelope(source, f"student.status.{event}", record.changed_at)
     node |= {
         "esi": esi,
         "institution": institution,
@@ -112,7 +123,7 @@ def student_status(
     return dumps(node)
 
 
-def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> bytes | Rejected:
+def card(record: Card, source: EventSource) -> bytes | Rejected:
     """Return one card with all its fields as JSON, or a rejection if a field is invalid.
 
     The gateway never writes the status EXPIRED, because readers derive it from ``expiresAt``.
@@ -134,7 +145,7 @@ def card(record: Card, raw: RawRecord, country: str, published_at: datetime) -> 
     )
     if problem := _card_problem(record, number.pic, issued, expires):
         return problem
-    node = _envelope(raw, country, f"card.{record.event}", record.changed_at, published_at) | {
+    node = _envelope(source, f"card.{record.event}", record.changed_at) | {
         "cardNumber": number.value,
         "personIdentifier": esi,
         "issuerIdentifier": number.pic,
@@ -175,9 +186,7 @@ def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Reject
 def credential_pointer(
     record: Credential,
     root: str,
-    raw: RawRecord,
-    country: str,
-    published_at: datetime,
+    source: EventSource,
     quality: Mapping[str, str],
 ) -> bytes | Issue | None:
     """Return the pointer to the credential ``root`` as JSON.
@@ -198,7 +207,7 @@ def credential_pointer(
     if awarding_body.keys().isdisjoint(("pic", "deqarId", "schacHomeOrganization")):
         expected = "a well-formed pic, deqar or schac of the awarding body"
         return _no_pointer("awarding_body.identifiers", expected)
-    node = _envelope(raw, country, "credential.available", record.changed_at, published_at)
+    node = _envelope(source, "credential.available", record.changed_at)
     node |= {
         "esi": esi,
         "awardingBody": awarding_body,
@@ -273,19 +282,17 @@ def _credential_kind(record: Credential) -> str:
     return "SHORT_CYCLE" if record.cycle == "short" else "DEGREE"
 
 
-def _envelope(
-    raw: RawRecord, country: str, event: str, changed: datetime | None, published_at: datetime
-) -> Node:
-    occurred, published = (
-        datetime_text(changed or raw.changed_at or published_at),
-        datetime_text(published_at),
-    )
+def _envelope(source: EventSource, event: str, changed: datetime | None) -> Node:
+    raw, country, published_at, key = source
+    occurred_at = changed or raw.changed_at or published_at
+    # The exact times make the id unique. They are hashed with a key, so nobody can search them.
+    exact = occurred_at.isoformat(), published_at.isoformat()
     return {
         "schemaVersion": "1",
-        "eventId": event_uuid(raw.key, raw.version, event, occurred, published),
+        "eventId": event_uuid(key, raw.key, raw.version, event, *exact),
         "eventType": event,
-        "occurredAt": occurred,
-        "publishedAt": published,
+        "occurredAt": datetime_text(day_of(occurred_at)),
+        "publishedAt": datetime_text(day_of(published_at)),
         "source": {
             "registryId": raw.connector,
             "country": country[:2],
