@@ -1,4 +1,7 @@
-"""Check every two seconds that a broker responds, so that an idle worker detects an outage."""
+"""Check every two seconds that a broker responds and serves every topic.
+
+An idle worker detects an outage with it, or a topic that was deleted.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,25 @@ import contextlib
 from collections.abc import Iterable
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
 from gateway.kafka.connection import client_arguments
+from gateway.messages.topics import TOPICS
 from gateway.observability import blocked_commits
 from gateway.settings import Settings
 
 CHECK_INTERVAL_SECONDS = 2.0
 STOP_SECONDS = 1.0
 NO_BROKER = "no broker answers"
+TOPICS_MISSING = "topics are missing or have no leader; see `gateway topics verify`"
 
 
 async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
     """Request the topic list from the brokers until cancelled.
 
-    While no broker responds, ``gateway_publish_blocked_seconds`` of ``roles`` grows.
+    While no broker responds, or a topic is missing, ``gateway_publish_blocked_seconds`` of
+    ``roles`` grows.
     """
     roles = tuple(roles)
     for role in roles:
@@ -36,24 +43,34 @@ async def monitor_brokers(settings: Settings, roles: Iterable[str]) -> None:
                             **client_arguments(settings), client_id="gateway-contact"
                         )
                         await client.bootstrap()
-                    await client.fetch_all_metadata()
+                    cluster = await client.fetch_all_metadata()
             except (KafkaError, OSError, TimeoutError):
-                _report(roles, silent=True)
+                _report(roles, NO_BROKER)
                 await _close(client)
                 client = None
             else:
-                _report(roles, silent=False)
+                _report(roles, "" if _serves_topics(cluster) else TOPICS_MISSING)
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
     finally:
-        _report(roles, silent=False)
+        _report(roles, "")
         await _close(client)
 
 
-def _report(roles: Iterable[str], *, silent: bool) -> None:
+def _serves_topics(cluster: ClusterMetadata) -> bool:
+    """Return whether every topic of the gateway exists and each of its partitions has a leader."""
+    return all(
+        (partitions := cluster.partitions_for_topic(topic.name))
+        and partitions == cluster.available_partitions_for_topic(topic.name)
+        for topic in TOPICS
+    )
+
+
+def _report(roles: Iterable[str], problem: str) -> None:
     for role in roles:
-        (blocked_commits.mark_blocked if silent else blocked_commits.mark_unblocked)(
-            role, NO_BROKER
-        )
+        for reason in (NO_BROKER, TOPICS_MISSING):
+            (blocked_commits.mark_blocked if reason == problem else blocked_commits.mark_unblocked)(
+                role, reason
+            )
 
 
 async def _close(client: AIOKafkaClient | None) -> None:

@@ -9,12 +9,14 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from gateway.errors import IntegrityStop
 from gateway.kafka.connection import (
     AUTHORIZATION_ERRORS,
     access_denied,
     no_broker_error,
     starting_client,
 )
+from gateway.kafka.record_fetch import UnreadableRecords
 from gateway.settings import Settings
 
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
@@ -26,6 +28,7 @@ async def client_session(client: Client, settings: Settings, what: str) -> Async
 
     ``what`` names the task in error messages. Raises :class:`~gateway.errors.Unavailable` if
     no broker responds. Raises :class:`~gateway.errors.Denied` if the principal lacks a right.
+    Raises :class:`~gateway.errors.IntegrityStop` for records that cannot be decoded.
     """
     try:
         with starting_client(settings):
@@ -33,6 +36,11 @@ async def client_session(client: Client, settings: Settings, what: str) -> Async
         yield client
     except AUTHORIZATION_ERRORS as error:
         raise access_denied(settings, what, error) from None
+    except UnreadableRecords as error:
+        raise IntegrityStop(
+            f"{what}: {error}; a file of a broker is damaged, or its codec is not known here; "
+            "restore the partition from a replica"
+        ) from None
     except (KafkaConnectionError, OSError) as error:
         raise no_broker_error(settings, type(error).__name__) from None
     finally:

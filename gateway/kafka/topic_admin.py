@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from aiokafka import codec
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -16,8 +18,27 @@ from aiokafka.errors import (
 
 from gateway.errors import Denied, IntegrityStop, Unavailable
 from gateway.kafka.connection import access_denied, admin_client
-from gateway.messages.topics import COMMANDS, CURSORS, DIGESTS, RAW, TOPICS, Topic, topic_config
+from gateway.messages.topics import (
+    AUDIT,
+    COMMANDS,
+    CURSORS,
+    DIGESTS,
+    NOTIFICATIONS,
+    RAW,
+    REJECTIONS,
+    STATUS,
+    SUPPRESSIONS,
+    TOPICS,
+    Topic,
+    topic_config,
+)
 from gateway.settings import Settings
+
+SMALLEST_MAX_BYTES = 65_536
+"""The least that a topic of the gateway's own must accept. A rejection can replace a document that
+is too large, but nothing can replace a cursor or a rejection."""
+_STATE_TOPICS = (CURSORS, DIGESTS, SUPPRESSIONS)
+_OWN_TOPICS = (*_STATE_TOPICS, AUDIT, COMMANDS, NOTIFICATIONS, REJECTIONS, STATUS)
 
 
 def with_settings(topic: Topic, settings: Settings) -> Topic:
@@ -75,9 +96,10 @@ async def verify_topics(settings: Settings) -> list[str]:
     stay on disk longer than documented.
 
     Raises :class:`~gateway.errors.Unavailable` if a topic is missing. Raises
-    :class:`~gateway.errors.IntegrityStop` if a wrong clean-up policy or number of partitions
-    would lose the gateway's state. Raises :class:`~gateway.errors.Denied` if the principal
-    may not describe a topic. Such a topic may still exist.
+    :class:`~gateway.errors.IntegrityStop` if a setting or the number of partitions would lose
+    the gateway's state, or if the gateway cannot read the codec of a topic. Raises
+    :class:`~gateway.errors.Denied` if the principal may not describe a topic. Such a topic may
+    still exist.
     """
     client = await admin_client(settings)
     try:
@@ -112,12 +134,7 @@ async def verify_topics(settings: Settings) -> list[str]:
     finally:
         await client.close()
     for topic in TOPICS:
-        policy = configured[topic.name].get("cleanup.policy")
-        if topic.compacted and "compact" not in (policy or ""):
-            raise IntegrityStop(
-                f"{topic.name}: cleanup.policy is {policy}, must be compact; "
-                "Kafka would delete the gateway's state"
-            )
+        _check_settings(topic, configured[topic.name])
         count = partition_counts[topic.name]
         if topic in (CURSORS, DIGESTS, COMMANDS) and count != topic.partitions:
             raise IntegrityStop(
@@ -130,6 +147,53 @@ async def verify_topics(settings: Settings) -> list[str]:
         for name, value in topic_config(with_settings(topic, settings)).items()
         if set((configured[topic.name].get(name) or "").split(",")) != set(value.split(","))
     ]
+
+
+def _check_settings(topic: Topic, configured: Mapping[str, str | None]) -> None:
+    """Raise :class:`~gateway.errors.IntegrityStop` for settings that the gateway cannot work with.
+
+    Kafka would delete its state, or the gateway could not read or write the topic.
+    """
+    policies = (configured.get("cleanup.policy") or "").split(",")
+    if topic.compacted and "compact" not in policies:
+        raise IntegrityStop(
+            f"{topic.name}: cleanup.policy is {','.join(policies)}, must be compact; "
+            "Kafka would delete the gateway's state"
+        )
+    if topic in _STATE_TOPICS and "delete" in policies:
+        raise IntegrityStop(
+            f"{topic.name}: cleanup.policy is {','.join(policies)}, must be compact alone; "
+            "Kafka would delete the gateway's state when it is old"
+        )
+    if not topic.compacted and "compact" in policies:
+        raise IntegrityStop(
+            f"{topic.name}: cleanup.policy is {','.join(policies)}, must be delete; "
+            "Kafka would keep only one record of each connector"
+        )
+    codec = configured.get("compression.type") or "producer"
+    if codec not in _readable_codecs():
+        raise IntegrityStop(
+            f"{topic.name}: compression.type is {codec}, and this gateway reads "
+            f"{', '.join(sorted(_readable_codecs() - {'producer', 'uncompressed'}))}; "
+            "set another compression.type, or install the package cramjam"
+        )
+    largest = int(configured.get("max.message.bytes") or SMALLEST_MAX_BYTES)
+    if topic in _OWN_TOPICS and largest < SMALLEST_MAX_BYTES:
+        raise IntegrityStop(
+            f"{topic.name}: max.message.bytes is {largest}, must be {SMALLEST_MAX_BYTES} or more; "
+            f"declared is {topic.max_bytes}; the gateway could not write its records"
+        )
+
+
+def _readable_codecs() -> set[str]:
+    """Return the values of ``compression.type`` that this installation can read."""
+    readable = {
+        "gzip": codec.has_gzip(),
+        "snappy": codec.has_snappy(),
+        "lz4": codec.has_lz4(),
+        "zstd": codec.has_zstd(),
+    }
+    return {"producer", "uncompressed", *(name for name, has in readable.items() if has)}
 
 
 def _raise_denied(settings: Settings, what: str, names: set[str]) -> None:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from gateway.errors import UsageError
 from gateway.kafka.client_session import client_session
 from gateway.kafka.connection import client_arguments
+from gateway.kafka.record_fetch import fetch_records
 from gateway.messages.outgoing import partition_for
 from gateway.settings import Settings
 
@@ -66,7 +67,7 @@ async def has_committed_records(
             (unread.append if start < end else consumer.pause)(topic_partition)
         while unread:
             for topic_partition, records in (
-                await consumer.getmany(*unread, timeout_ms=200, max_records=1)
+                await fetch_records(consumer, *unread, timeout_ms=200, max_records=1)
             ).items():
                 if any(record.offset < ends[topic_partition.partition] for record in records):
                     return True
@@ -144,7 +145,7 @@ async def _read_offsets(
         if unread[0] - position >= SEEK_THRESHOLD:
             consumer.seek(topic_partition, unread[0])
         for record in (
-            await consumer.getmany(topic_partition, timeout_ms=200, max_records=500)
+            await fetch_records(consumer, topic_partition, timeout_ms=200, max_records=500)
         ).get(topic_partition, ()):
             while unread and unread[0] < record.offset:
                 unread.popleft()  # compaction or retention has deleted this record
@@ -172,7 +173,7 @@ async def read_latest(settings: Settings, topic: str, key: bytes) -> ConsumerRec
         end = (await consumer.end_offsets([topic_partition]))[topic_partition]
         while await consumer.position(topic_partition) < end:
             for record in (
-                await consumer.getmany(topic_partition, timeout_ms=200, max_records=500)
+                await fetch_records(consumer, topic_partition, timeout_ms=200, max_records=500)
             ).get(topic_partition, ()):
                 if record.key == key:
                     latest = record
@@ -199,7 +200,9 @@ async def read_topic(
                 for topic_partition, end in ends.items()
             ]
         ):
-            for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
+            for records in (
+                await fetch_records(consumer, timeout_ms=500, max_records=500)
+            ).values():
                 for record in records:
                     yield record
                     count += 1

@@ -39,6 +39,7 @@ from gateway.kafka.connection import (
     client_arguments,
     was_cancelled_by_library,
 )
+from gateway.kafka.record_fetch import fetch_records
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.observability import blocked_commits, metrics
 from gateway.settings import Settings
@@ -377,7 +378,9 @@ async def _read_to_end(
         deadline = time.monotonic() + READ_SECONDS
         while end is None or await _position(consumer, topic_partition) < end:
             previous = await _position(consumer, topic_partition)
-            for records in (await consumer.getmany(timeout_ms=200, max_records=5_000)).values():
+            for records in (
+                await fetch_records(consumer, timeout_ms=200, max_records=5_000)
+            ).values():
                 for record in records:
                     yield record
             if end is None:

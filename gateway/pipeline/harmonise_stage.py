@@ -34,6 +34,8 @@ from gateway.kafka.connection import (
     client_arguments,
     was_cancelled_by_library,
 )
+from gateway.kafka.read_progress import ReadProgress, report_lag
+from gateway.kafka.record_fetch import Fetched, RecordFetch
 from gateway.kafka.transactions import Batches, RecordTooLarge, TransactionalProducer
 from gateway.messages.topics import RAW
 from gateway.observability import blocked_commits, metrics, tracing
@@ -54,7 +56,6 @@ FETCH_BYTES = 1_048_576
 """Bytes to read ahead per partition; 16 times as many in total. A larger record comes alone."""
 RECORDS_PER_YIELD = 100
 """Number of records after which heartbeats and pollers may run on the event loop."""
-POLL_MS = 200
 POSITION_SECONDS = 10.0
 STOP_SECONDS = 8.0
 FIRST_RETRY_SECONDS = 0.2
@@ -101,7 +102,6 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._reject_too_large = reject_too_large
         self._topic = topic
         self._group = group
-        self._batch = batch
         self._partitions: dict[TopicPartition, _PartitionState] = {}
         self._assigned: set[TopicPartition] = set()
         self._committed_offsets: dict[TopicPartition, int] = {}
@@ -109,6 +109,10 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lock = asyncio.Lock()
         self._generation = 0
         self._stopping = False
+        self._fetcher = RecordFetch(batch)
+        self._progress = ReadProgress("harmonise")
+        self._restarts = 0
+        """Restarts in a row, since every partition was read."""
         self.committed = 0
         self.consumer: AIOKafkaConsumer | None = None
 
@@ -147,10 +151,15 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             raise access_denied(
                 self._settings, f"reading {self._topic} as group {self._group}", error
             ) from error
-        log.warning("stage restarts", error=type(error).__name__)
-        await asyncio.sleep(
-            MAX_RETRY_SECONDS if isinstance(error, AUTHORIZATION_ERRORS) else FIRST_RETRY_SECONDS
+        self._restarts = self._restarts + 1 if self._progress.failed else 0
+        self._progress.mark_failed(f"{self._topic} cannot be read ({type(error).__name__})")
+        delay = (
+            MAX_RETRY_SECONDS
+            if isinstance(error, AUTHORIZATION_ERRORS)
+            else min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._restarts, 8))
         )
+        log.warning("stage restarts", error=type(error).__name__, next_try_seconds=round(delay, 1))
+        await asyncio.sleep(delay)
 
     async def _connect(self) -> AIOKafkaConsumer | None:
         """Return a connected consumer, or ``None`` if the stage was stopped first."""
@@ -189,6 +198,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _close(self) -> None:
         await asyncio.gather(*(state.transactional.close() for state in self._partitions.values()))
         self._partitions.clear()
+        self._progress.forget_all()
         if self.consumer is not None:
             with contextlib.suppress(TimeoutError, KafkaError):
                 await asyncio.wait_for(self.consumer.stop(), STOP_SECONDS)
@@ -201,10 +211,14 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._lock:
             generation = self._generation
             await self._acquire_partitions(consumer)
-        fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
+        fetched = await self._fetcher.fetch(
+            consumer, [each for each, state in self._partitions.items() if state.ready]
+        )
         async with self._lock:
+            await self._progress.check(consumer, list(self._partitions))
+            self._release_unreadable(fetched)
             partition_work = []
-            for topic_partition, records in fetched.items():
+            for topic_partition, records in fetched.records.items():
                 state = self._partitions.get(topic_partition)
                 if state is None:
                     continue  # revoked: its new owner continues from the committed offset
@@ -215,6 +229,16 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                 else:
                     state.ready = False
             await _gather_all(partition_work)
+
+    def _release_unreadable(self, fetched: Fetched) -> None:
+        """Give partitions up whose records cannot be decoded, or may be lost with them."""
+        for topic_partition, error in fetched.unreadable.items():
+            if state := self._partitions.get(topic_partition):
+                self._progress.mark_unreadable(topic_partition, error.cause)
+                self._release_partition(topic_partition, state, error)
+        if fetched.lost:
+            for state in self._partitions.values():
+                state.ready = False
 
     async def _acquire_partitions(self, consumer: AIOKafkaConsumer) -> None:
         now = time.monotonic()
@@ -300,13 +324,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             metrics.BATCH_DURATION.labels(partition).observe(time.monotonic() - started)
             # The partition may have moved to another member in the meantime.
             with contextlib.suppress(KafkaError):
-                metrics.CONSUMER_LAG.labels(partition).set(
-                    max(
-                        0,
-                        (consumer.highwater(topic_partition) or 0)
-                        - await consumer.position(topic_partition),
-                    )
-                )
+                report_lag(consumer, topic_partition, await consumer.position(topic_partition))
 
     async def _process_records(
         self,
@@ -375,6 +393,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         assigned = set(assigned)
         async with self._lock:
             self._generation += 1
+            self._progress.forget(self._assigned - assigned)
             for topic_partition in self._assigned - assigned:
                 # The new owner reports the lag from now on.
                 metrics.CONSUMER_LAG.remove_by_labels({"partition": str(topic_partition.partition)})
