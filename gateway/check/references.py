@@ -17,6 +17,7 @@ from gateway.config.expressions.template import parse_template
 from gateway.config.paging import Paging
 from gateway.config.requests import DECODERS, Request
 from gateway.config.rules import RecordKind, Rules
+from gateway.config.side_files import find_side_file
 from gateway.config.types import Secret
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
@@ -45,17 +46,8 @@ def findings(
                 "warning",
             )
     block = connector.protocol
-    if (
-        isinstance(block, Soap)
-        and block.wsdl
-        and not (Path(connector.folder) / block.wsdl).is_file()
-    ):
-        yield document.make_finding(
-            "missing-file",
-            ("soap", "wsdl"),
-            f"{block.wsdl} is not next to this file; add it",
-            key=False,
-        )
+    if isinstance(block, Soap) and block.wsdl:
+        yield from _side_file(connector, document, ("soap", "wsdl"), block.wsdl)
     for name, stream in connector.streams.items():
         yield from _stream(connector, document, name, stream)
         for place, framework in _frameworks(stream):
@@ -164,13 +156,23 @@ def _files(
     if stream.schema_ is None:
         return
     for key, file in (("xsd", stream.schema_.xsd), ("json_schema", stream.schema_.json_schema)):
-        if file and not (Path(connector.folder) / file).is_file():
-            yield document.make_finding(
-                "missing-file",
-                (*place, "schema", key),
-                f"{file} is not next to this file; add it",
-                key=False,
-            )
+        if file:
+            yield from _side_file(connector, document, (*place, "schema", key), file)
+
+
+def _side_file(
+    connector: Connector, document: YamlDocument, place: DocumentPath, name: str
+) -> Iterator[Finding]:
+    """Yield a finding when a file that the connector names cannot be read from its folder."""
+    try:
+        if find_side_file(Path(connector.folder), name).is_file():
+            return
+    except ValueError as error:
+        yield document.make_finding("bad-value", place, str(error), key=False)
+        return
+    yield document.make_finding(
+        "missing-file", place, f"{name} is not next to this file; add it", key=False
+    )
 
 
 def walk_requests(stream: Stream) -> Iterator[tuple[DocumentPath, Request]]:

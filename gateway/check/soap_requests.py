@@ -13,6 +13,7 @@ from gateway.check.references import walk_requests
 from gateway.config.connector import Connector, Soap
 from gateway.config.expressions.template import parse_template
 from gateway.config.requests import Request
+from gateway.config.side_files import find_side_file
 from gateway.config.yaml.document import YamlDocument
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.charset import text_bytes
@@ -26,14 +27,11 @@ def findings(
     """Yield operations and parameters that the WSDL lacks, and templates that are not XML."""
     block = connector.protocol
     wsdl: Wsdl | None = None
-    absent = (
-        isinstance(block, Soap)
-        and bool(block.wsdl)
-        and not (Path(connector.folder) / str(block.wsdl)).is_file()
-    )
-    if isinstance(block, Soap) and block.wsdl and not absent:
+    path = _wsdl_file(connector.folder, block.wsdl) if isinstance(block, Soap) else None
+    absent = isinstance(block, Soap) and bool(block.wsdl) and path is None
+    if isinstance(block, Soap) and path is not None:
         try:
-            wsdl = Wsdl(Path(connector.folder) / block.wsdl, block.service, block.port)
+            wsdl = Wsdl(path, block.service, block.port)
         except ConfigError as error:
             yield document.make_finding(
                 "bad-wsdl",
@@ -62,6 +60,15 @@ def findings(
                     yield document.make_finding(
                         "bad-envelope", (*place, key), f"not XML: {why}; correct it", key=False
                     )
+
+
+def _wsdl_file(folder: str, name: str | None) -> Path | None:
+    """Return the WSDL file, or ``None`` if it is missing or outside the folder."""
+    try:
+        path = find_side_file(Path(folder), name) if name else None
+    except ValueError:
+        return None
+    return path if path is not None and path.is_file() else None
 
 
 def _action_without_message(

@@ -12,6 +12,7 @@ from gateway.config.requests import Decode, Request
 from gateway.config.types import (
     ConfigModel,
     Expression,
+    FileName,
     Identifier,
     Name,
     OneOf,
@@ -48,7 +49,7 @@ class LoopSource(OneOf, title="Loop"):
     parties: dict[str, Institution] | None = Field(
         None, description="Institutions, each with address, credentials and cursor of its own"
     )
-    secret: str | None = Field(
+    secret: FileName | None = Field(
         None,
         description="Secret file with one value a line, for identifiers of persons; "
         "a value that no rule reads is not stored",

@@ -19,6 +19,7 @@ from pydantic import (
 
 from gateway.config.addresses import validate_link_host, validate_registry_url
 from gateway.config.countries import country_code_problem
+from gateway.config.side_files import validate_file_name
 
 T = TypeVar("T")
 
@@ -274,4 +275,6 @@ class Secret(ConfigModel):
     ]
 
 
+FileName = Annotated[str, AfterValidator(validate_file_name)]
+"""The name of a file in the folder of the connector file, or below it."""
 TextOrSecret = str | Secret

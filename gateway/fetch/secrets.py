@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.config.side_files import find_side_file
 from gateway.errors import StreamHalted
 
 Secrets = Callable[[str], bytes]
@@ -39,12 +40,13 @@ class FileSecrets:
 
         Raise ``SECRET_MISSING`` or ``SECRET_UNREADABLE``.
         """
-        path = self._directory / name
-        if not path.resolve().is_relative_to(self._directory.resolve()):
+        try:
+            path = find_side_file(self._directory, name)
+        except ValueError:
             raise StreamHalted(
                 "SECRET_MISSING",
                 f"secret {name!r} points outside {self._directory}; name a file inside it",
-            )
+            ) from None
         try:
             status = path.stat()
         except OSError:
@@ -72,13 +74,13 @@ class FileSecrets:
 
         The result is also ``None`` when there is no such file.
         """
-        path = self._directory / name
         try:
+            path = find_side_file(self._directory, name)
             status, above = (
                 path.stat(),
                 [parent.stat().st_mode for parent in path.resolve().parents],
             )
-        except OSError:
+        except (OSError, ValueError):
             return None
         return (
             path

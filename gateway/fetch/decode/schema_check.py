@@ -6,7 +6,6 @@ reply, ``warn`` counts and logs the violation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +15,10 @@ import structlog
 from lxml import etree
 
 from gateway.config.connector import SchemaCheck
+from gateway.config.side_files import find_side_file, read_side_file
 from gateway.errors import StreamHalted
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.decode.json_schema import first_violation, read_json_schema, unusable
 from gateway.fetch.soap import envelope
 from gateway.observability import metrics
 
@@ -57,11 +58,10 @@ class SchemaChecker:
         self._where = f"{connector}.{stream}"
         self._xsd: etree.XMLSchema | None
         self._xsd, self._namespace = (
-            _xsd(folder / rule.xsd, self._where) if rule.xsd else (None, "")
+            _xsd(self._find(folder, rule.xsd), self._where) if rule.xsd else (None, "")
         )
-        self._json = (
-            _json_schema(folder / rule.json_schema, self._where) if rule.json_schema else None
-        )
+        self._json_file = self._find(folder, rule.json_schema) if rule.json_schema else Path()
+        self._json = read_json_schema(self._json_file, self._where) if rule.json_schema else None
 
     def check(self, reading: DecodedReply) -> None:
         """Validate a reply: raise ``SCHEMA`` in ``strict`` mode, count and log in ``warn`` mode.
@@ -100,14 +100,19 @@ class SchemaChecker:
                     return f"at line {error.line} ({error.type_name})"
         if self._json is not None:
             for document in reading.documents:
-                error = (
-                    next(self._json.iter_errors(document.root), None)
-                    if document.kind == "json"
-                    else None
-                )
-                if error is not None:
-                    return f"at {error.json_path} ({error.validator})"
+                if document.kind == "json" and (
+                    violation := first_violation(
+                        self._json, document.root, self._json_file, self._where
+                    )
+                ):
+                    return violation
         return None
+
+    def _find(self, folder: Path, name: str) -> Path:
+        try:
+            return find_side_file(folder, name)
+        except ValueError as error:
+            raise unusable(Path(name), self._where, f"is not read: {error}") from None
 
 
 def _outermost_in_namespace(element: etree._Element, namespace: str) -> Iterator[etree._Element]:
@@ -123,28 +128,7 @@ def _xsd(path: Path, where: str) -> tuple[etree.XMLSchema, str]:
     parser = etree.XMLParser(no_network=True, resolve_entities=False, load_dtd=False)
     parser.resolvers.add(LocalSchemaResolver(path.parent))
     try:
-        document = etree.parse(str(path), parser)
-        return etree.XMLSchema(document), document.getroot().get("targetNamespace") or ""
+        root = etree.fromstring(read_side_file(path), parser, base_url=str(path.resolve()))
+        return etree.XMLSchema(root), root.get("targetNamespace") or ""
     except (etree.XMLSchemaParseError, etree.XMLSyntaxError, OSError) as error:
-        raise StreamHalted(
-            "SCHEMA_UNREADABLE",
-            f"{where}: the schema {path.name} cannot be used: {str(error)[:300]}",
-        ) from None
-
-
-def _json_schema(path: Path, where: str) -> Any:
-    try:
-        from jsonschema import Draft202012Validator
-    except ImportError:
-        raise StreamHalted(
-            "SCHEMA_UNREADABLE",
-            f"{where}: checking replies against a JSON Schema needs "
-            "qualification-gateway[validate]",
-        ) from None
-    try:
-        return Draft202012Validator(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        raise StreamHalted(
-            "SCHEMA_UNREADABLE",
-            f"{where}: the schema {path.name} cannot be read; save it next to the connector file",
-        ) from None
+        raise unusable(path, where, f"cannot be used: {str(error)[:300]}") from None

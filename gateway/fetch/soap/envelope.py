@@ -19,6 +19,7 @@ from uuid import uuid4
 from lxml import etree
 
 from gateway.config.connection import Addressing, XRoad, XRoadMember
+from gateway.config.side_files import MAX_SIDE_FILE_BYTES, read_side_file
 from gateway.errors import ConfigError, Finding
 from gateway.fetch.soap import zeep_internals
 
@@ -44,6 +45,7 @@ class Wsdl:
         from zeep.transports import Transport
 
         folder = path.resolve().parent
+        bytes_left = MAX_SIDE_FILE_BYTES
 
         class Vendored(Transport):
             """A zeep transport that reads files below one folder and refuses all others."""
@@ -68,7 +70,10 @@ class Wsdl:
                         f"it imports {url}, which is not in the folder of the WSDL; "
                         f"save it there as {local.name}"
                     )
-                return local.read_bytes()
+                nonlocal bytes_left
+                content = read_side_file(local, bytes_left)
+                bytes_left -= len(content)
+                return content
 
             def get(self, *_: Any) -> Any:
                 raise NotImplementedError
