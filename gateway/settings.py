@@ -123,6 +123,19 @@ class Settings(BaseSettings):
     """
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
+    health_token: SecretStr = SecretStr("")
+    """The token for the explanations of records on the health port, 16 characters or more.
+
+    A caller shows it as a Bearer token, or as the password of any user. Without a token, the health
+    port explains no record.
+    """
+    health_token_file: Path | None = None
+    """A file with the token, as an alternative. The gateway reads it for each call."""
+    health_hosts: str = ""
+    """Further names under which people open the status page, separated by commas.
+
+    IP addresses, ``localhost`` and the name of the machine are always known.
+    """
     traces_endpoint: str = Field("", validation_alias="GATEWAY_TRACES")
     """The address for spans, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP).
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import (
@@ -31,6 +32,11 @@ from gateway.harmonise.values.payload import PayloadError, json_value, xml_eleme
 from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
+_ABOUT_PERSONS = frozenset({"credential", "student_status", "card"})
+"""The types of records whose native ids are hidden, because some registries use national
+numbers."""
+_MIN_PERSONAL_LENGTH = 6
+"""A shorter text, such as a running number, also occurs inside other values."""
 _DERIVED = {
     "eqf_level": ("nqf_framework", "nqf_level", "awarded_on"),
     "nqf_uri": ("nqf_framework", "nqf_level"),
@@ -137,8 +143,8 @@ def explain(
         ),
     ]
     fields += _explain_derived_fields(record, {field.field for field in fields}, table_rows)
-    return Explanation(
-        record=HIDDEN if _keyed_by_person(emits) else raw.native_id,
+    page = Explanation(
+        record=raw.native_id,
         connector=raw.connector,
         stream=raw.stream,
         outcome=_outcome(outcome, emits),
@@ -152,10 +158,29 @@ def explain(
         ),
         notes=tuple(_notes(outcome)),
     )
+    return _hide_text(page, raw.native_id) if emits in _ABOUT_PERSONS else page
 
 
-def _keyed_by_person(emits: str) -> bool:
-    return emits in {"student_status", "card"}
+def _hide_text(page: Explanation, text: str) -> Explanation:
+    """Return the page without an id, which a rule may have copied into any value."""
+
+    def hide(value: str) -> str:
+        if len(text) < _MIN_PERSONAL_LENGTH:
+            return HIDDEN if value == text else value
+        return value.replace(text, HIDDEN)
+
+    fields = tuple(
+        replace(
+            field,
+            value=hide(field.value),
+            sources=tuple(
+                replace(source, values=tuple(map(hide, source.values))) for source in field.sources
+            ),
+        )
+        for field in page.fields
+    )
+    notes = tuple(replace(note, message=hide(note.message)) for note in page.notes)
+    return replace(page, record=HIDDEN, fields=fields, notes=notes)
 
 
 def _rules(stream: Stream, kind: str, emits: str) -> tuple[str, Mapping[str, MappingRule]]:

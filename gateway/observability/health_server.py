@@ -27,6 +27,7 @@ from gateway.errors import GatewayError, Unavailable, UsageError
 from gateway.observability import merged_metrics, metrics
 from gateway.observability.bounded_port import BoundedSite, build_runner
 from gateway.observability.explanation_page import render_explanation
+from gateway.observability.health_access import HealthAccess
 from gateway.observability.page_layout import STYLE_HASH
 from gateway.observability.status_page import Snapshot, render
 from gateway.settings import Settings
@@ -89,6 +90,7 @@ class HealthServer:
         self._socket = socket
         self._refresh = refresh
         self._explain = explain
+        self._access = HealthAccess(settings)
         self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
@@ -105,8 +107,10 @@ class HealthServer:
     async def start(self) -> None:
         """Open the port.
 
-        Raises :class:`~gateway.errors.Unavailable` with the address and a remedy.
+        Raises :class:`~gateway.errors.Unavailable` with the address and a remedy, and
+        :class:`~gateway.errors.UsageError` for a token that cannot be used.
         """
+        self._access.read_token()
         metrics.BUILD_INFO.labels(gateway_release()).set(1)
         app = web.Application(middlewares=[_error_middleware])
         app.add_routes(
@@ -187,9 +191,12 @@ class HealthServer:
             body=merged_metrics.encode_snapshot(self._snapshot()), content_type="application/json"
         )
 
-    async def _page(self, _request: web.Request) -> web.Response:
+    async def _page(self, request: web.Request) -> web.Response:
+        if refusal := self._access.refuse_host(request):
+            return refusal
         await self._refresh_readings()
-        snapshot = replace(self._snapshot(), explains=self._explain is not None)
+        explains = self._explain is not None and self._access.has_token
+        snapshot = replace(self._snapshot(), explains=explains)
         return web.Response(
             text=render(self._registry, snapshot, time.time()),
             content_type="text/html",
@@ -201,6 +208,8 @@ class HealthServer:
 
         Each request reads a whole partition of the raw topic.
         """
+        if refusal := self._access.refuse_host(request) or self._access.refuse(request):
+            return refusal
         await self._refresh_readings()
         connector, identifier = request.query.get("connector", ""), request.query.get("id", "")
         try:
