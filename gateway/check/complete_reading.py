@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ def _hosts(connector: Connector, document: YamlDocument) -> Iterator[Finding]:
     if isinstance(block, Push):
         return
     name = next(key for key in ("rest", "soap", "file") if getattr(connector, key) is block)
-    yield from _host_entries(document, (name, "hosts"), block.hosts)
+    yield from _host_entries(document, (name, "hosts"), [further.host for further in block.hosts])
     for stream_name, stream in connector.streams.items():
         if stream.export:
             place = ("streams", stream_name, "export", "hosts")
@@ -95,7 +95,7 @@ def _hosts(connector: Connector, document: YamlDocument) -> Iterator[Finding]:
 
 
 def _host_entries(
-    document: YamlDocument, place: DocumentPath, hosts: tuple[str, ...]
+    document: YamlDocument, place: DocumentPath, hosts: Sequence[str]
 ) -> Iterator[Finding]:
     """Yield a finding for each host that is not called over https. The rules are those of url."""
     for index, host in enumerate(hosts):

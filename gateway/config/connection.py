@@ -13,6 +13,7 @@ from gateway.config.types import (
     Duration,
     Expression,
     HttpUrl,
+    LinkHost,
     OneOf,
     OneOrMore,
     Quiet,
@@ -39,6 +40,25 @@ class UrlsByEnvironment(ConfigModel, title="Url"):
     def for_environment(self, stage: str) -> str | None:
         """Return the address for a stage, or ``None`` when the registry has none."""
         return self.production if stage == "production" else self.acceptance
+
+
+class FurtherHost(ConfigModel):
+    """A further host to which a link in a reply may lead."""
+
+    host: LinkHost = Field(description="Name of the host, or its scheme, host and port")
+    credentials: bool = Field(
+        False,
+        description="True when the host may receive the credentials, the secrets and the cookies "
+        "of the registry; a request to any other host has none",
+    )
+
+
+def _expand_host_shorthand(value: object) -> object:
+    return {"host": value} if isinstance(value, str) else value
+
+
+AnyHost = Annotated[FurtherHost, BeforeValidator(_expand_host_shorthand)]
+"""A further host. A bare text is a host without credentials."""
 
 
 class Basic(ConfigModel):

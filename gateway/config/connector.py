@@ -17,6 +17,7 @@ from gateway.config.addresses import validate_iri
 from gateway.config.change_times import AnyChangeTime
 from gateway.config.connection import (
     Addressing,
+    AnyHost,
     Auth,
     Limits,
     PushResponse,
@@ -39,8 +40,8 @@ from gateway.config.types import (
     CountryCode,
     Duration,
     Expression,
+    FileName,
     Identifier,
-    LinkHost,
     MisplacedError,
     Name,
     OneOrMore,
@@ -67,10 +68,10 @@ class RegistryOwner(ConfigModel, title="Owner"):
 class SchemaCheck(ConfigModel):
     """A schema for replies, next to the connector file. The gateway fetches no schema."""
 
-    xsd: str | None = Field(
+    xsd: FileName | None = Field(
         None, description="XML Schema file; the gateway looks for its imports next to it"
     )
-    json_schema: str | None = Field(None, description="JSON Schema file")
+    json_schema: FileName | None = Field(None, description="JSON Schema file")
     mode: SchemaCheckMode = Field(
         "warn",
         description="strict refuses the reply, warn counts it, off checks nothing; "
@@ -104,8 +105,10 @@ class Protocol(ConfigModel):
         "else the HTTP status decides (429 and 5xx: retry, 401 and 403: denied)",
     )
     errors: Literal["by_status"] | None = Field(None, description=_ERRORS_DESCRIPTION)
-    hosts: OneOrMore[LinkHost] = Field(
-        (), description="Further hosts that links in replies may lead to"
+    hosts: OneOrMore[AnyHost] = Field(
+        (),
+        description="Further hosts that links in replies may lead to; "
+        "a host gets credentials only as {host: files.example, credentials: true}",
     )
 
 
@@ -116,7 +119,7 @@ class Rest(Protocol):
 class Soap(Protocol):
     """SOAP, with a WSDL next to the connector file or with XML templates."""
 
-    wsdl: str | None = Field(
+    wsdl: FileName | None = Field(
         None,
         description="WSDL file next to the connector file; "
         "the gateway builds requests from it and checks them against it, offline",

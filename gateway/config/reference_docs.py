@@ -64,6 +64,7 @@ _SHORT: dict[str, list[dict[str, Any]]] = {
     "Cast": [{"enum": sorted(SIMPLE_CASTS)}],
     "Change time": [{"type": "string"}],
     "Condition": [{"type": "string"}],
+    "FurtherHost": [{"type": "string"}],
     "Paging": [{"enum": ["none", "link_header", "page_number", "atom"]}],
     "Cursor": [{"const": "scan"}],
     "Languages": [{"type": "object", "additionalProperties": {"type": "string"}}],

@@ -11,6 +11,7 @@ from gateway.config.expressions.missing_values import count_missing_values
 from gateway.config.requests import Decode, Export
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.download import download
 from gateway.fetch.list_presence import require_list
 from gateway.fetch.paging import join_link
 from gateway.fetch.record_selector import stripped_text
@@ -83,8 +84,13 @@ async def run_export(
                 f"{runner.log_prefix}: the files of the export expired "
                 "before the gateway downloaded all of them; the next poll starts another export",
             )
-        file = await runner.download(
-            join_link(status.url, url), chain, hosts=rule.hosts, line=connection_options.get("line")
+        file = await download(
+            runner,
+            join_link(status.url, url),
+            chain,
+            hosts=rule.hosts,
+            line=connection_options.get("line"),
+            base=connection_options.get("base"),
         )
         gathered.reading.documents.extend(file.reading.documents)
         gathered.digest += file.digest[:16]

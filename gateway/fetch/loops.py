@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 
-from gateway.config.connector import Push, Stream
+from gateway.config.connector import Stream
 from gateway.config.expressions.missing_values import count_missing_values
 from gateway.config.second_lists import Institution, LoopConfig, LoopRequest
 from gateway.errors import StreamHalted
-from gateway.fetch.http.circuit_breaker import BreakerScope
 from gateway.fetch.record_selector import stripped_text
+from gateway.fetch.record_texts import is_storable
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.request_runner import RequestRunner
@@ -47,6 +47,11 @@ class LoopIteration:
     separator: str = ","
     identities: tuple[str, ...] = ()
     """A text for each combination of values in this iteration; several for a batch."""
+
+    @property
+    def institution(self) -> str:
+        """The party whose requests these are, or an empty text."""
+        return self.connection.scope.institution if self.connection else ""
 
     @property
     def request_options(self) -> dict[str, Any]:
@@ -93,6 +98,12 @@ async def loop_iterations(
             _no_values(name, runner.log_prefix)
             on_empty(name)
     return iterations
+
+
+def institutions_of(stream: Stream) -> tuple[str, ...]:
+    """Return the parties that the requests of a stream concern; an empty name means no party."""
+    names = [name for loop in stream.for_each.values() for name in loop.in_.parties or ()]
+    return tuple(names) or ("",)
 
 
 def iterations_digest(iterations: Sequence[LoopIteration]) -> str:
@@ -208,7 +219,10 @@ class _Loop:
         )
         values = (value for listed in reply.documents for value in listed.nodes)
         texts = (stripped_text(value) for value in values if not isinstance(value, dict | list))
-        return list(dict.fromkeys(text for text in texts if text))
+        listed_values = dict.fromkeys(text for text in texts if text)
+        readable = list(filter(is_storable, listed_values))
+        self._note_missing(len(listed_values) - len(readable))
+        return readable
 
     def _note_missing(self, items: int) -> None:
         """Report the listed items without a value: what exists is then not completely known."""
@@ -238,7 +252,6 @@ def _institution_iteration(
     outer: LoopIteration, name: str, party_name: str, party: Institution, client: RegistryClient
 ) -> LoopIteration:
     filler = TemplateFiller(client.secrets)
-    block = client.protocol_config
     base = party.url.for_environment(client.stage) if party.url else outer.base
     if party.url and base is None:
         raise StreamHalted(
@@ -246,19 +259,13 @@ def _institution_iteration(
             f"{client.connector}: {party_name} has no url for the stage {client.stage!r}; "
             "add it to the institution, or to the connector",
         )
-    if base is not None:
-        client.allow_origin(base)
-    connection = outer.connection or client.line
-    if (party.auth or party.tls) and not isinstance(block, Push):
-        connection = client.institution_connection(
-            party_name, party.auth or block.auth, party.tls or block.tls
-        )
+    connection = client.institution_connection(party_name, party, base, outer.connection)
     variables = {key: filler.text(value, {}) for key, value in party.variables.items()}
     return LoopIteration(
         {**outer.values, name: party_name, **variables},
         {**outer.context, name: party_name},
         base,
-        replace(connection, scope=BreakerScope(party_name)),
+        connection,
         outer.separator,
         (_identity(outer, name, party_name),),
     )
@@ -266,4 +273,5 @@ def _institution_iteration(
 
 def _identity(outer: LoopIteration, name: str, value: str) -> str:
     """Return the text that identifies a value of a loop within its outer loops."""
+    value = value.replace("\x1f", "\x1f\x1f")  # Other values then give another text.
     return "\x1f".join((*outer.identities, f"{name}={value}"))

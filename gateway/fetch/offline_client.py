@@ -30,7 +30,7 @@ class OfflineClient(RegistryClient):
 
     answer: Callable[[Request], Response]
 
-    def _client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
+    def _open_client(self, context: Any) -> httpx2.AsyncClient:  # noqa: ARG002
         return httpx2.AsyncClient(
             transport=httpx2.MockTransport(self.answer), follow_redirects=False, trust_env=False
         )

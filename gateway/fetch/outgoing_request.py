@@ -64,6 +64,36 @@ class OutgoingRequests:
             common = merged_headers(common, envelope.xroad_http_headers(xroad, str(values["uuid"])))
         return _with_headers(made, merged_headers(common, made.headers)), ""
 
+    def build_without_credentials(
+        self,
+        protocol: Protocol,
+        request: Request,
+        values: Values,
+        filler: TemplateFiller,
+        base: str,
+        *,
+        is_link: bool,
+    ) -> tuple[RegistryRequest, str]:
+        """Return the message of a request for a host that receives no credentials.
+
+        The path and the query of a link come from the registry, so that those of the request do not
+        matter. Raise ``CREDENTIALS_WITHHELD`` when the message cannot be sent without a secret.
+        """
+        if isinstance(protocol, Soap) and protocol.security is not None:
+            raise StreamHalted(
+                "CREDENTIALS_WITHHELD",
+                f"{self.log_prefix}: a message with WS-Security would go to a host that may "
+                "receive no credentials; if it may, write `{host: …, credentials: true}` "
+                "under `hosts`",
+            )
+        if is_link and (request.get is not None or request.post is not None):
+            path = "get" if request.get is not None else "post"
+            request = request.model_copy(update={path: "/", "query": {}})
+        try:
+            return self.build(protocol, request, values, filler.withholding(), base)
+        except StreamHalted as error:
+            raise StreamHalted(error.reason, f"{self.log_prefix}: {error}") from None
+
     def _soap(
         self,
         block: Protocol,

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from datetime import time as clock_time
+from http.cookiejar import CookieJar
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gateway.config import connection as language
-from gateway.config.connector import Connector, Push, Soap
+from gateway.config.connector import Connector, Protocol, Push, Soap
 from gateway.config.expressions.compiler import compile_expression, text_of
+from gateway.config.second_lists import Institution
+from gateway.config.side_files import find_side_file
 from gateway.config.types import Secret
-from gateway.errors import StreamHalted
+from gateway.errors import ConfigError, Finding, StreamHalted
 from gateway.fetch.http import tls
 from gateway.fetch.http.auth import ApiKey, Auth, Basic, Bearer, NoAuth, OAuth2
+from gateway.fetch.http.circuit_breaker import BreakerScope
+from gateway.fetch.http.connection import Connection, Origins, origin
 from gateway.fetch.http.login import LoginAuth
 from gateway.fetch.http.rate_limiter import QuietHours
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
 from gateway.fetch.http.revalidation import KeptReplies
-from gateway.fetch.http.transport import Connection, RegistryLimits, Transport, origin
+from gateway.fetch.http.transport import RegistryLimits, Transport
 from gateway.fetch.safe_links import host_origin, safe_url
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.secrets import text_secret as secret_text
@@ -54,46 +60,72 @@ class RegistryClient(Transport):
             if isinstance(block, Push)
             else _url_for_environment(connector.connector, block.url, stage)
         )
-        hosts = (
-            set()
+        own, further = (
+            (frozenset[str](), frozenset[str]())
             if isinstance(block, Push)
-            else {origin(self.base), *(host_origin(host, self.base) for host in block.hosts)}
+            else _named_hosts(block, self.base)
         )
         super().__init__(
-            connector.connector, limits_from_config(block.limits), Connection(), hosts, now=now
+            connector.connector, limits_from_config(block.limits), Connection(), (), now=now
         )
+        if self.base:
+            self.origins = Origins(own | {origin(self.base)}, further)
         self.line = self.connection_for(None if isinstance(block, Push) else block.auth, self._tls)
         self._wsdls: dict[Path, Wsdl] = {}
         self.kept_replies = KeptReplies()
-        self._institution_connections: dict[str, Connection] = {}
+        self._institution_connections: dict[tuple[str, str], Connection] = {}
 
     def connection_for(
         self, auth: language.Auth | None, tls_config: language.Tls | None
     ) -> Connection:
         """Return a connection with these credentials and this client certificate."""
-        return Connection(self._auth(auth), self._context(tls_config))
+        return Connection(
+            self._auth(auth), self._context(tls_config), plain_tls=self._plain_context(tls_config)
+        )
 
     def institution_connection(
-        self, name: str, auth: language.Auth | None, tls_config: language.Tls | None
+        self, name: str, party: Institution, base: str | None, outer: Connection | None
     ) -> Connection:
-        """Return the connection of one institution with credentials of its own.
+        """Return the connection of one institution, with cookies and origins of its own.
 
-        The client creates it once, so that later requests reuse its token and its connections.
+        ``outer`` supplies what the institution does not configure. The client creates a connection
+        once, so that later requests reuse its token and its cookies.
         """
-        if name not in self._institution_connections:
-            self._institution_connections[name] = self.connection_for(auth, tls_config)
-        return self._institution_connections[name]
+        outer = outer or self.line
+        key = (f"{outer.scope.institution}\x1f{name}", party.model_dump_json())
+        if key not in self._institution_connections:
+            self._institution_connections[key] = self._institution(name, party, base, outer)
+        return self._institution_connections[key]
 
-    def safe_url(self, url: str, base: str, where: str) -> str:
+    def _institution(
+        self, name: str, party: Institution, base: str | None, outer: Connection
+    ) -> Connection:
+        block, line = self.protocol_config, outer
+        if (party.auth or party.tls) and not isinstance(block, Push):
+            line = self.connection_for(party.auth or block.auth, party.tls or block.tls)
+        origins = self.origins_of(outer)
+        if party.url and base is not None and not isinstance(block, Push):
+            own, further = _named_hosts(block, base)
+            origins = Origins(own | {origin(base)}, further)
+        return replace(line, origins=origins, scope=BreakerScope(name), cookies=CookieJar())
+
+    def safe_url(self, url: str, base: str, where: str, line: Connection | None = None) -> str:
         """Return the address to call for a URL that can come from a reply.
 
-        Raise ``CURSOR_FOREIGN`` when it leads to a host that the connector does not name.
+        Raise ``CURSOR_FOREIGN`` when it leads to a host that the connector does not name for the
+        institution of ``line``.
         """
-        return safe_url(url, self._hosts, base, where)
+        return safe_url(url, self.origins_of(line).all, base, where)
 
     def wsdl(self, folder: Path, block: Soap) -> Wsdl:
         """Return the WSDL of the connector; the client loads it once."""
-        path = folder / (block.wsdl or "")
+        try:
+            path = find_side_file(folder, block.wsdl or "")
+        except ValueError as error:
+            finding = Finding(
+                str(folder / self.connector), 0, 0, "bad-wsdl", "soap.wsdl", str(error)
+            )
+            raise ConfigError([finding]) from None
         if path not in self._wsdls:
             self._wsdls[path] = Wsdl(path, block.service, block.port)
         return self._wsdls[path]
@@ -108,6 +140,13 @@ class RegistryClient(Transport):
         }
         bundle = self.secrets(tls_config.pkcs12.secret) if tls_config.pkcs12 else None
         return tls.client_context(self.connector, pkcs12_bundle=bundle, **tls_material)
+
+    def _plain_context(self, tls_config: language.Tls | None) -> ssl.SSLContext | None:
+        """Return the context without a client certificate, for hosts without credentials."""
+        if tls_config is None or tls_config.authorities is None:
+            return None
+        authorities = self.secrets(tls_config.authorities.secret)
+        return tls.client_context(self.connector, authorities=authorities)
 
     def _auth(self, auth: language.Auth | None) -> Auth:
         if auth is None:
@@ -132,7 +171,6 @@ class RegistryClient(Transport):
             if isinstance(rule.token_url, str)
             else _url_for_environment(self.connector, rule.token_url, self.stage)
         )
-        self.allow_origin(url)
         key = rule.private_key.secret if rule.private_key else None
         return OAuth2(
             url,
@@ -154,7 +192,6 @@ class RegistryClient(Transport):
             if isinstance(rule.url, str)
             else _url_for_environment(self.connector, rule.url, self.stage)
         )
-        self.allow_origin(url)
         select = compile_expression("json", rule.token)
         return LoginAuth(
             url,
@@ -172,6 +209,13 @@ class RegistryClient(Transport):
             if isinstance(source, str)
             else (lambda: secret_text(self.secrets, source.secret))
         )
+
+
+def _named_hosts(block: Protocol, base: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the origins under ``hosts`` that receive credentials, and the others."""
+    origins = {host_origin(entry.host, base): entry.credentials for entry in block.hosts}
+    own = frozenset(name for name, gets_credentials in origins.items() if gets_credentials)
+    return own, frozenset(origins) - own - {origin(base)}
 
 
 def limits_from_config(limits: language.Limits) -> RegistryLimits:

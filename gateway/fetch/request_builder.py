@@ -32,20 +32,39 @@ from gateway.fetch.secrets import text_secret as secret_text
 Values = Mapping[str, Any]
 
 
-class TemplateFiller:
-    """A filler of templates; it reads each secret at the moment of use."""
+class SecretValue(str):
+    """A value of a placeholder that must go only where credentials may go."""
 
-    def __init__(self, secrets: Secrets, separator: str = ",") -> None:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "SecretValue(***)"
+
+
+class TemplateFiller:
+    """A filler of templates; it reads each secret at the moment of use.
+
+    With ``withhold``, it leaves out headers and query parameters that hold a secret, and raises
+    ``CREDENTIALS_WITHHELD`` for any other text with one.
+    """
+
+    def __init__(self, secrets: Secrets, separator: str = ",", *, withhold: bool = False) -> None:
         self._secrets = secrets
         self._separator = separator
+        self._withhold = withhold
+
+    def withholding(self) -> TemplateFiller:
+        """Return the same filler for a host that receives no credentials."""
+        return TemplateFiller(self._secrets, self._separator, withhold=True)
 
     def text(self, source: str | Secret, values: Values) -> str:
         """Return a text with its placeholders replaced.
 
         Raise ``VALUE_MISSING`` when a placeholder has no value.
         """
+        self._refuse_secret(source, values)
         if isinstance(source, Secret):
-            return secret_text(self._secrets, source.secret)
+            return SecretValue(secret_text(self._secrets, source.secret))
         try:
             return parse_template(source).fill(self._flatten(values))
         except MissingValue as missing:
@@ -62,6 +81,8 @@ class TemplateFiller:
         """
         filled: dict[str, str] = {}
         for name, source in sources.items():
+            if self._withhold and holds_secret(source, values):
+                continue
             value = self.value(source, values)
             if value is None:
                 continue
@@ -76,6 +97,7 @@ class TemplateFiller:
         placeholder, its value may be a link from the registry, which stays unchanged. The client
         refuses links to other hosts. Raise ``VALUE_MISSING`` or ``URL_INVALID``.
         """
+        self._refuse_secret(path, values)
         sole = sole_placeholder(parse_template(path))
         link = str(values.get(sole.name) or "") if sole else ""
         if link.startswith(("http://", "https://", "/")):
@@ -107,6 +129,8 @@ class TemplateFiller:
         """
         for name, source in query.items():
             for part in source if isinstance(source, list | tuple) else (source,):
+                if self._withhold and holds_secret(part, values):
+                    continue
                 filled = self.value(part, values)
                 for item in filled if isinstance(filled, list | tuple) else (filled,):
                     if item is not None:
@@ -122,6 +146,7 @@ class TemplateFiller:
 
         A value that is only a placeholder keeps its type; it is ``None`` when it has no value.
         """
+        self._refuse_secret(source, values)
         if not isinstance(source, str):
             return (
                 secret_text(self._secrets, source.secret) if isinstance(source, Secret) else source
@@ -139,7 +164,9 @@ class TemplateFiller:
         """Return a JSON body without the entries whose placeholder has no value."""
         if isinstance(source, Mapping):
             if set(source) == {"secret"}:
-                return secret_text(self._secrets, str(source["secret"]))
+                secret = Secret(secret=str(source["secret"]))
+                self._refuse_secret(secret, values)
+                return secret_text(self._secrets, secret.secret)
             filled = {key: self.json(item, values) for key, item in source.items()}
             return {
                 key: item for key, item in filled.items() if item is not None or source[key] is None
@@ -166,6 +193,7 @@ class TemplateFiller:
                 if child.text and not len(child)
                 else None
             )
+            self._refuse_secret(child.text.strip() if sole and child.text else "", values)
             found = values.get(sole.name) if sole else ""
             if sole and found is None:
                 element.remove(child)
@@ -191,6 +219,14 @@ class TemplateFiller:
             copy.text = format_value(value, sole)
             parent.insert(place + offset, copy)
 
+    def _refuse_secret(self, source: Any, values: Values) -> None:
+        if self._withhold and holds_secret(source, values):
+            raise StreamHalted(
+                "CREDENTIALS_WITHHELD",
+                "the request holds a secret in its address or body, and its host may receive no "
+                "credentials; if it may, write `{host: …, credentials: true}` under `hosts`",
+            )
+
     def _flatten(self, values: Values) -> dict[str, Any]:
         return {
             k: self._separator.join(map(str, v)) if isinstance(v, list | tuple) else v
@@ -206,6 +242,20 @@ def require_header_text(name: str, value: str) -> None:
             f"the header {name} has a value with line breaks or letters outside ASCII, which no "
             "HTTP header can carry; send the value in the query or the body",
         )
+
+
+def holds_secret(source: Any, values: Values) -> bool:
+    """Return whether a template is a secret, or has a placeholder with a secret value."""
+    if isinstance(source, Secret):
+        return True
+    if not isinstance(source, str):
+        return False
+    found = (values.get(name) for name in parse_template(source).names)
+    return any(
+        isinstance(part, SecretValue)
+        for value in found
+        for part in (value if isinstance(value, list | tuple) else (value,))
+    )
 
 
 def sole_placeholder(template: Template) -> Placeholder | None:

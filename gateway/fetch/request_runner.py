@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,6 @@ from gateway.fetch.fault_text import (
     quote_fault_text,
 )
 from gateway.fetch.http.request_reply import (
-    NOT_MODIFIED,
     RegistryReply,
     RegistryRequest,
     ReplyOutcome,
@@ -33,18 +32,14 @@ from gateway.fetch.http.request_reply import (
     classify_by_status,
 )
 from gateway.fetch.outgoing_request import OutgoingRequests
-from gateway.fetch.paging import join_link
 from gateway.fetch.record_selector import ExpressionCache
-from gateway.fetch.registry_client import Connection, RegistryClient, origin
-from gateway.fetch.safe_links import host_origin, safe_url
+from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.soap import envelope, xml_signature
 from gateway.fetch.soap.ws_security import WsSecurity
 from gateway.fetch.xml_parser import RecordPath
 
 Values = Mapping[str, Any]
 
-REDIRECT_CLASS = 3
-"""The first digit of the HTTP status codes that redirect a request."""
 UNFINISHED_STATUSES = frozenset({202, 206})
 """The statuses of a reply that is not finished, or that is a part of the whole (RFC 9110)."""
 FIRST_ERROR_STATUS = 400
@@ -71,7 +66,7 @@ class RequestResult:
 
 
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
     """The message id of one attempt, and the result of decoding its reply."""
 
     message_id: str = ""
@@ -125,22 +120,32 @@ class RequestRunner:
         """
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)
         address = base or self.client.base
-        attempt = _Attempt()
+        attempt = Attempt()
         outgoing = OutgoingRequests(self.connector, self.client, self.log_prefix, self._secure)
 
+        line = line or self.client.line
         revalidation = self.client.kept_replies.revalidation(self._single_list(request, url))
 
         def make() -> RegistryRequest:
+            filled = {**self._default_values(), **values}
             built, attempt.message_id = outgoing.build(
-                self.protocol,
-                request,
-                {**self._default_values(), **values},
-                template_filler,
-                address,
+                self.protocol, request, filled, template_filler, address
             )
             if url is not None:
                 built = request_builder.follow_link(built, url)
-            built = replace(built, url=self.client.safe_url(built.url, address, self.log_prefix))
+            target = self.client.safe_url(built.url, address, self.log_prefix, line)
+            if not self.client.origins_of(line).receive_credentials(target):
+                label = built.label
+                built, attempt.message_id = outgoing.build_without_credentials(
+                    self.protocol,
+                    request,
+                    filled,
+                    template_filler,
+                    address,
+                    is_link=url is not None,
+                )
+                built = replace(built, label=label)
+            built = replace(built, url=target)
             return revalidation.with_condition(built, self.now())
 
         def judge(reply: RegistryReply) -> ReplyVerdict:
@@ -150,7 +155,7 @@ class RequestRunner:
             return self._classify(reply, decode_steps, attempt)
 
         reply, verdict = await self.client.send(make, judge, line=line)
-        result = self._build_result(reply, verdict, decode_steps, attempt)
+        result = self.build_result(reply, verdict, decode_steps, attempt)
         revalidation.keep(reply, self.now())
         return result
 
@@ -162,55 +167,15 @@ class RequestRunner:
                 return "" if stream.for_each else name
         return ""
 
-    async def download(
+    def build_result(
         self,
-        url: str,
+        reply: RegistryReply,
+        verdict: ReplyVerdict,
         decode_steps: Decode,
-        *,
-        hosts: Sequence[str] = (),
-        line: Connection | None = None,
+        attempt: Attempt | None = None,
     ) -> RequestResult:
-        """Download a file from a URL of the registry, and return the decoded file.
-
-        The client follows one redirect to a host that the connector names, without credentials.
-        """
-        base = self.client.base
-        trusted_origins = {
-            origin(base),
-            *(host_origin(host, base) for host in self.protocol.hosts),
-        }
-        allowed = {host_origin(host, base) for host in hosts}
-        for allowed_origin in allowed:
-            self.client.allow_origin(allowed_origin)
-        trusted = trusted_origins | allowed
-        url = safe_url(url, trusted, base, self.log_prefix)
-        call = RegistryRequest(
-            "GET", url, label="download", authenticated=origin(url) in trusted_origins
-        )
-        attempt = _Attempt()
-        redirected: list[str] = []
-
-        def judge(reply: RegistryReply) -> ReplyVerdict:
-            is_redirect = reply.status // 100 == REDIRECT_CLASS and reply.status != NOT_MODIFIED
-            if is_redirect and not redirected:
-                target = join_link(reply.url, reply.headers.get("location", ""))
-                redirected.append(safe_url(target, trusted, base, self.log_prefix))
-                return ReplyVerdict("empty")
-            return classify_by_status(reply)
-
-        reply, verdict = await self.client.send(call, judge, line=line)
-        if redirected:
-            reply.body.close()
-            reply, verdict = await self.client.send(
-                RegistryRequest("GET", redirected[0], label="download", authenticated=False),
-                judge,
-                line=line,
-            )
-        return self._build_result(reply, verdict, decode_steps, attempt)
-
-    def _build_result(
-        self, reply: RegistryReply, verdict: ReplyVerdict, decode_steps: Decode, attempt: _Attempt
-    ) -> RequestResult:
+        """Return the decoded reply; raise ``DECODE_EMPTY`` for a reply without a document."""
+        attempt = attempt or Attempt()
         reading = DecodedReply([])
         try:
             if verdict.outcome == "ok":
@@ -265,9 +230,7 @@ class RequestRunner:
 
     # --- replies
 
-    def _decode(
-        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
-    ) -> DecodedReply:
+    def _decode(self, reply: RegistryReply, decode_steps: Decode, attempt: Attempt) -> DecodedReply:
         reader = DecodeChain(
             decode_steps or (("xml",) if isinstance(self.protocol, Soap) else ()),
             self.expressions,
@@ -298,7 +261,7 @@ class RequestRunner:
         )
         return xml_signature.verify_enveloped(data, trust, self.now(), self.log_prefix)
 
-    def _verify_envelope(self, root: etree._Element, attempt: _Attempt) -> etree._Element:
+    def _verify_envelope(self, root: etree._Element, attempt: Attempt) -> etree._Element:
         """Return the envelope, or only its signed parts when the connector requires a signature."""
         block = self.protocol
         if not isinstance(block, Soap):
@@ -320,7 +283,7 @@ class RequestRunner:
         return root
 
     def _classify(
-        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
+        self, reply: RegistryReply, decode_steps: Decode, attempt: Attempt
     ) -> ReplyVerdict:
         """Return the verdict on a reply. That of a failure quotes the words of the registry."""
         verdict = self._verdict_of(reply, decode_steps, attempt)
@@ -336,7 +299,7 @@ class RequestRunner:
         return replace(verdict, message=verdict.message + quote_fault_text(text))
 
     def _verdict_of(
-        self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt
+        self, reply: RegistryReply, decode_steps: Decode, attempt: Attempt
     ) -> ReplyVerdict:
         """Return the verdict of the first rule under ``replies`` that matches.
 
@@ -361,7 +324,7 @@ class RequestRunner:
             raise attempt.failure
         return verdict
 
-    def _decode_once(self, reply: RegistryReply, decode_steps: Decode, attempt: _Attempt) -> None:
+    def _decode_once(self, reply: RegistryReply, decode_steps: Decode, attempt: Attempt) -> None:
         """Decode a reply once, and keep the result or the error.
 
         An error of decoding matters only when no rule gives the reply another meaning.
@@ -403,7 +366,7 @@ class RequestRunner:
             answer.after.total_seconds() if answer.after else None,
         )
 
-    def _matches(self, answer: ReplyRule, reply: RegistryReply, attempt: _Attempt) -> bool:
+    def _matches(self, answer: ReplyRule, reply: RegistryReply, attempt: Attempt) -> bool:
         when = answer.when
         if when.status is not None:
             return _status_matches(when.status, reply.status)

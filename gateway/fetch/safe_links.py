@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from gateway.config.addresses import is_loopback
 from gateway.errors import StreamHalted
-from gateway.fetch.http.transport import origin
+from gateway.fetch.http.connection import origin
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 

@@ -220,7 +220,7 @@ class _StreamReader:
         self._refused.require_success()
         if self._progress is None or not iteration.identities:
             return
-        skew = self._client.clock_ahead
+        skew = self._client.clock_ahead_of([iteration.institution])
         if self._refused.is_held or self._is_in_doubt:
             self._progress.hold(iteration.identities)
         else:

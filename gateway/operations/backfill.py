@@ -24,6 +24,7 @@ from gateway import fetch
 from gateway.config.connector import Connector
 from gateway.errors import UsageError
 from gateway.fetch import RecordPage, TimeWindow
+from gateway.fetch.loops import institutions_of
 from gateway.observability import metrics
 from gateway.pipeline.deletion_guard import DeletionGuard
 from gateway.pipeline.deletion_note import forget_withheld
@@ -227,7 +228,10 @@ async def run_backfill(
                             result,
                             deletion_guard,
                             VersionOrder.of_client(
-                                context.client, stream_state.older_contents, in_order=False
+                                context.client,
+                                stream_state.older_contents,
+                                in_order=False,
+                                institutions=institutions_of(connector.streams[name]),
                             ),
                         )
                     update_metric(connector.connector, name, progress)

@@ -25,6 +25,7 @@ from gateway.config.requests import Cursor as CursorRule
 from gateway.fetch import RecordPage, TimeWindow
 from gateway.fetch.change_times import FUTURE_TOLERANCE, before_clock_change, time_granularity
 from gateway.fetch.loop_progress import LoopProgress
+from gateway.fetch.loops import institutions_of
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.stored_context import equal_loop_names
 from gateway.observability import metrics
@@ -159,7 +160,7 @@ async def poll_once(
                 window,
                 page,
                 uses_watermark=rule.field is not None,
-                clock_ahead=client.clock_ahead,
+                clock_ahead=client.clock_ahead_of(institutions_of(stream)),
             )
             if progress and page.last:
                 cursor = msgspec.structs.replace(cursor, since=progress.common_since())
@@ -286,6 +287,7 @@ class _PageStep:
             self.context.client,
             self.context.stream_state.older_contents,
             in_order=self.rule.feed is not None,
+            institutions=institutions_of(self.context.connector.streams[self.context.stream]),
         )
 
     def _ended_conflicts(self, contents: ScanContents) -> list[RawEntry]:

@@ -6,6 +6,7 @@ docs/decisions/0059.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,11 +40,16 @@ class VersionOrder:
 
     @classmethod
     def of_client(
-        cls, client: RegistryClient, older: OlderContents, *, in_order: bool
+        cls,
+        client: RegistryClient,
+        older: OlderContents,
+        *,
+        in_order: bool,
+        institutions: Sequence[str] = ("",),
     ) -> VersionOrder:
         """Return the order for a page that a client has just read."""
         now = client.now()
-        return cls(now, now - client.clock_ahead, older, in_order)
+        return cls(now, now - client.clock_ahead_of(institutions), older, in_order)
 
     def entry(self, raw: RawRecord, loop_key: bytes = b"") -> RawEntry:
         """Return the entry of a record. It keeps only a change time that has been reached.

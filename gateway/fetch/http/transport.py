@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -28,10 +27,14 @@ import stamina
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.http import tls
-from gateway.fetch.http.auth import Auth, NoAuth
+from gateway.fetch.http.auth import NoAuth
 from gateway.fetch.http.body import ReplyBody, read_body
-from gateway.fetch.http.circuit_breaker import WHOLE_REGISTRY, BreakerScope, CircuitBreakers
+from gateway.fetch.http.circuit_breaker import CircuitBreakers
+from gateway.fetch.http.client_pool import ClientPool, no_cookies
+from gateway.fetch.http.connection import Connection, Origins, origin
+from gateway.fetch.http.connection_errors import translate_error
 from gateway.fetch.http.lease import Lease
+from gateway.fetch.http.network_guard import guarded_transport
 from gateway.fetch.http.rate_limiter import QuietHours, RateLimiter, SentRequest
 from gateway.fetch.http.redaction import redact_url as redacted
 from gateway.fetch.http.request_reply import (
@@ -51,18 +54,6 @@ for _name in ("httpx2", "httpcore2", "zeep"):
 
 CONNECT_TIMEOUT = 10.0
 _USER_AGENT = "qualification-gateway/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The credentials and the TLS context for one party, and the side of the registry it concerns.
-
-    A registry has several connections when its institutions or loop values fail independently.
-    """
-
-    auth: Auth = field(default_factory=NoAuth)
-    tls: ssl.SSLContext | None = None
-    scope: BreakerScope = WHOLE_REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +90,14 @@ class Transport:
         connector: str,
         allowance: RegistryLimits,
         line: Connection,
-        hosts: set[str],
+        hosts: Collection[str],
         *,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self.connector = connector
         self.allowance = allowance
-        self._hosts = hosts
+        self.origins = Origins(frozenset(hosts))
+        """The origins of a connection that names none of its own."""
         self.now = now or _now
         self.line = line
         self._rate_limiter = RateLimiter(
@@ -118,13 +110,12 @@ class Transport:
         self._breakers = CircuitBreakers(connector)
         self._paused_until: dict[tuple[str, str], float] = {}
         """By institution and origin: when the next request may be sent, after ``Retry-After``."""
-        self._clients: dict[ssl.SSLContext | None, httpx2.AsyncClient] = {}
+        self._clients = ClientPool(self._open_client)
         self.on_exchange: Callable[[RegistryRequest, RegistryReply, float], None] | None = None
         """The function that receives each request, its reply and its duration in seconds."""
         self.on_verdict: Callable[[ReplyVerdict], None] | None = None
         """The function that receives the meaning of each reply that has one."""
-        self.clock_ahead = timedelta(0)
-        """By how much the gateway's clock is ahead of the registry's, from the latest reply."""
+        self._clocks: dict[str, timedelta] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,9 +126,7 @@ class Transport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            await client.aclose()
+        await self._clients.aclose()
 
     def set_lease(self, lease: Lease) -> None:
         """Send requests only while ``lease`` is valid.
@@ -150,12 +139,18 @@ class Transport:
         """Wait until this process may call the registry."""
         await self._rate_limiter.wait_for_lease()
 
-    def allow_origin(self, url: str) -> None:
-        """Allow requests to the origin of ``url``.
+    def clock_ahead_of(self, institutions: Collection[str] = ("",)) -> timedelta:
+        """Return by how much the gateway's clock is ahead of that of a party, at the latest reply.
 
-        The URL must come from the configuration, never from a reply.
+        The largest difference counts for several institutions. The empty name means the registry
+        as a whole.
         """
-        self._hosts.add(origin(url))
+        zero = timedelta(0)
+        return max((self._clocks.get(name, zero) for name in institutions), default=zero)
+
+    def origins_of(self, line: Connection | None) -> Origins:
+        """Return the origins to which the requests of a connection may go."""
+        return self.origins if line is None or line.origins is None else line.origins
 
     async def send(
         self,
@@ -231,6 +226,7 @@ class Transport:
             return reply, verdict
         reply.body.close()
         text = f"{where}: {verdict.message or verdict.reason}"
+        text += self._withheld_credentials(call, line) if verdict.outcome == "denied" else ""
         if verdict.outcome == "retry":
             after = retry_after(reply.headers, self.now())
             after = verdict.after if after is None else after
@@ -241,6 +237,16 @@ class Transport:
             text += f" (towards {urlsplit(target).hostname or 'the same host'})"
         raise StreamHalted(verdict.reason or "STOPPED", text)
 
+    def _withheld_credentials(self, call: RegistryRequest, line: Connection) -> str:
+        """Return the words for a refusal by a host that received no credentials."""
+        is_own = self.origins_of(line).receive_credentials(call.url)
+        if is_own or isinstance(line.auth, NoAuth):
+            return ""
+        return (
+            "; the gateway sent it no credentials, because it is not the host of `url`; "
+            "if it may have them, write `{host: …, credentials: true}` under `hosts`"
+        )
+
     async def _wait_for_pause(self, key: tuple[str, str]) -> None:
         """Wait as long as an institution asked for with ``Retry-After``."""
         wait = self._paused_until.get(key, 0.0) - asyncio.get_running_loop().time()
@@ -249,12 +255,21 @@ class Transport:
     async def _send_authenticated(
         self, call: RegistryRequest, line: Connection, where: str
     ) -> RegistryReply:
-        if not call.authenticated:
-            return await self._send_rate_limited(call, None, where)
+        origins = self.origins_of(line)
+        if call.url not in origins:
+            raise StreamHalted(
+                "CURSOR_FOREIGN",
+                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, "
+                "so it is not called; see `hosts`",
+            )
+        if not call.authenticated or not origins.receive_credentials(call.url):
+            stranger = Connection(tls=line.plain_tls, scope=line.scope)
+            return await self._send_rate_limited(call, stranger, where)
         flow = line.auth.flow(call, self.now())
         step = next(flow)
         while True:
-            reply = await self._send_rate_limited(step, tls_for_step(line, step, call), where)
+            party = replace(line, tls=tls_for_step(line, step, call))
+            reply = await self._send_rate_limited(step, party, where)
             try:
                 step = flow.send(reply)
             except StopIteration:
@@ -262,14 +277,8 @@ class Transport:
             reply.body.close()
 
     async def _send_rate_limited(
-        self, call: RegistryRequest, context: ssl.SSLContext | None, where: str
+        self, call: RegistryRequest, line: Connection, where: str
     ) -> RegistryReply:
-        if origin(call.url) not in self._hosts:
-            raise StreamHalted(
-                "CURSOR_FOREIGN",
-                f"{where}: {urlsplit(call.url).hostname} is not one of this connector's hosts, "
-                "so it is not called; see `hosts`",
-            )
         # Token requests and repeated requests count against the rate, too.
         async with self._rate_limiter.request_slot() as sent_request:
             with tracing.span(
@@ -279,12 +288,12 @@ class Transport:
                     "server.address": urlsplit(call.url).hostname or "",
                 },
             ):
-                return await self._send_http(call, context, where, sent_request)
+                return await self._send_http(call, line, where, sent_request)
 
     async def _send_http(
         self,
         call: RegistryRequest,
-        context: ssl.SSLContext | None,
+        line: Connection,
         where: str,
         sent_request: SentRequest,
     ) -> RegistryReply:
@@ -292,27 +301,22 @@ class Transport:
             if name.endswith(".send_request_body.complete"):
                 sent_request.mark_sent(asyncio.get_running_loop().time())
 
-        client = self._client(context)
+        cookies = httpx2.Cookies(line.cookies)
         started = time.perf_counter()
         status = "error"
         try:
-            async with asyncio.timeout(self.allowance.timeout):
-                request = client.build_request(
-                    call.method,
-                    httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
-                    headers={
-                        "Accept-Encoding": "gzip, deflate",
-                        "User-Agent": _USER_AGENT,
-                        **call.headers,
-                    },
-                    content=call.content,
-                    extensions={"trace": step},
-                )
+            async with (
+                asyncio.timeout(self.allowance.timeout),
+                self._clients.client((line.tls, line.scope.institution)) as client,
+            ):
+                request = _build_request(client, call, step)
+                cookies.set_cookie_header(request)
                 response = await client.send(request, stream=True, auth=None)
                 try:
                     status = f"{response.status_code // 100}xx"
+                    cookies.extract_cookies(response)
                     reply = await self._read_reply(response, where)
-                    self.clock_ahead = clock_ahead_of(reply.headers, self.now())
+                    self._clocks[line.scope.institution] = clock_ahead_of(reply.headers, self.now())
                     if self.on_exchange is not None:
                         self.on_exchange(call, reply, time.perf_counter() - started)
                     return reply
@@ -326,9 +330,7 @@ class Transport:
                 "or request less in one reply",
             ) from None
         except httpx2.HTTPError as error:
-            raise self._translate_error(
-                error, where, secure=call.url.startswith("https:")
-            ) from None
+            raise translate_error(error, where, call.url) from None
         except (httpx2.InvalidURL, UnicodeError):
             raise StreamHalted(
                 "URL_INVALID",
@@ -363,57 +365,46 @@ class Transport:
             tuple(response.headers.get_list("link")),
         )
 
-    def _client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
-        if context not in self._clients:
-            self._clients[context] = httpx2.AsyncClient(
-                verify=context or self.line.tls or tls.client_context(self.connector),
-                follow_redirects=False,
-                trust_env=False,
-                http2=False,
-                timeout=httpx2.Timeout(
-                    self.allowance.timeout, connect=min(CONNECT_TIMEOUT, self.allowance.timeout)
-                ),
-                limits=httpx2.Limits(
-                    max_connections=self.allowance.concurrency + 2,
-                    max_keepalive_connections=self.allowance.concurrency,
-                ),
-            )
-        return self._clients[context]
-
-    @staticmethod
-    def _translate_error(
-        error: httpx2.HTTPError, where: str, *, secure: bool
-    ) -> RetryLater | StreamHalted:
-        if tls_failure := tls.tls_failure_reason(error):
-            return StreamHalted(tls_failure[0], f"{where}: {tls_failure[1]}")
-        if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-            return StreamHalted(
-                "URL_INVALID",
-                f"{where}: the request cannot be sent ({type(error).__name__}); "
-                "check the url and the headers",
-            )
-        reason, text = _describe_connection_error(error, secure=secure)
-        return RetryLater(reason, f"{where}: {text}")
-
-
-def _describe_connection_error(error: httpx2.HTTPError, *, secure: bool) -> tuple[str, str]:
-    """Return a reason code and a text for a connection that failed or was lost."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, socket.gaierror):
-        return "DNS_FAILED", "the registry's host name does not resolve"
-    if isinstance(error, httpx2.ConnectError):
-        return (
-            "CONNECT_FAILED",
-            f"no connection ({(isinstance(cause, OSError) and cause.strerror) or 'refused'})",
+    def _open_client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
+        transport = guarded_transport(
+            verify=context or tls.client_context(self.connector),
+            trust_env=False,
+            http2=False,
+            limits=httpx2.Limits(
+                max_connections=self.allowance.concurrency + 2,
+                max_keepalive_connections=self.allowance.concurrency,
+            ),
         )
-    if isinstance(error, httpx2.RemoteProtocolError) and "without sending a response" in str(error):
-        hint = "; if the registry wants a client certificate, check tls" if secure else ""
-        return "CONNECTION_LOST", f"the registry closed the connection without an answer{hint}"
-    if isinstance(error, httpx2.RemoteProtocolError | httpx2.DecodingError):
-        return "INCOMPLETE_BODY", "the reply stops before its end or is not HTTP"
-    return "CONNECTION_LOST", f"the connection was lost ({type(error).__name__})"
+        return httpx2.AsyncClient(
+            transport=transport,
+            cookies=no_cookies(),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx2.Timeout(
+                self.allowance.timeout, connect=min(CONNECT_TIMEOUT, self.allowance.timeout)
+            ),
+        )
+
+
+def _build_request(
+    client: httpx2.AsyncClient, call: RegistryRequest, on_step: Callable[[str, object], object]
+) -> httpx2.Request:
+    """Return the HTTP request, or raise ``InvalidURL`` when its host is read in two ways."""
+    request = client.build_request(
+        call.method,
+        httpx2.URL(call.url).copy_merge_params(call.query) if call.query else call.url,
+        headers={
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": _USER_AGENT,
+            **call.headers,
+        },
+        content=call.content,
+        extensions={"trace": on_step},
+    )
+    # The origin was checked as one parser reads it, and the client connects as another one does.
+    if origin(str(request.url)) != origin(call.url) or request.url.userinfo:
+        raise httpx2.InvalidURL("the host of the address is ambiguous")
+    return request
 
 
 def tls_for_step(
@@ -424,13 +415,6 @@ def tls_for_step(
     A token endpoint may have its own context.
     """
     return line.tls if step.url == call.url else (getattr(line.auth, "tls", None) or line.tls)
-
-
-def origin(url: str) -> str:
-    """Return the scheme, the host and the port of a URL, normalised for comparison."""
-    parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
 async def _raw_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
