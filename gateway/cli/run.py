@@ -50,12 +50,17 @@ def run(
     ] = 1,
     process: Annotated[str, typer.Option(hidden=True)] = "",
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    parent: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Run a worker that polls registries and harmonises their records.
 
     It stops cleanly on SIGTERM and Ctrl-C. Without names, a connector whose file is not valid or
     whose secret is missing does not stop the others.
     """
+    if parent:
+        from gateway.worker.parent_process import end_with_parent
+
+        end_with_parent(parent)
     from gateway.observability import logs, tracing
     from gateway.pipeline.loaded_config import load_config
     from gateway.worker.supervisor import Supervisor

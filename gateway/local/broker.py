@@ -44,6 +44,9 @@ WATCHDOG = 'read -r _; kill -TERM "$0" 2>/dev/null'
 The process that started the broker holds the other end of this pipe.
 """
 
+PRIVATE_FOLDER, PRIVATE_FILE, PRIVATE_UMASK = 0o700, 0o600, 0o077
+"""The data of a broker contain records of persons, so no other user may read them."""
+
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -113,7 +116,10 @@ def start(
                 classpath = os.pathsep.join(
                     map(str, fetch_jars(jar_cache.expanduser().absolute(), mirror))
                 )
-                return _start(data, port, lock, classpath, properties, detached=detached)
+                try:
+                    return _start(data, port, lock, classpath, properties, detached=detached)
+                except OSError as error:
+                    raise _not_storable(data, error) from None
         broker = status(data)
         if broker and _is_answering(broker.port):
             if port and port != broker.port:
@@ -140,7 +146,7 @@ def _start(
         PROPERTIES.format(port=chosen, controller=_choose_port(None), logs=data / "logs")
         + properties
     )
-    (data / "server.properties").write_text(text)
+    _write_private(data / "server.properties", text)
     _format(data, java, classpath)
     process = _start_process(data, java, classpath, lock)
     if not detached:
@@ -149,7 +155,7 @@ def _start(
     try:
         _wait_until_up(broker, process)
         partial = data / "broker.json.part"
-        partial.write_text(json.dumps(asdict(broker)))
+        _write_private(partial, json.dumps(asdict(broker)))
         partial.replace(data / "broker.json")
     except BaseException:
         process.terminate()
@@ -162,8 +168,11 @@ def _start(
 def status(data: Path) -> Broker | None:
     """Return the broker that runs on the directory ``data``, or ``None``."""
     data = data.expanduser().absolute()
-    if not (data / "lock").exists():
-        return None
+    try:
+        if not (data / "lock").exists():
+            return None
+    except PermissionError:
+        return None  # the broker of another user
     with _open_lock(data) as lock:
         if _try_lock(lock):
             return None
@@ -262,15 +271,32 @@ def find_java() -> str:
     )
 
 
+def _open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read. A link is refused."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, PRIVATE_FILE)
+    if os.fstat(descriptor).st_uid == os.geteuid():
+        os.fchmod(descriptor, PRIVATE_FILE)
+    return descriptor
+
+
+def _write_private(path: Path, text: str) -> None:
+    with open(path, "w", opener=_open_private) as file:
+        file.write(text)
+
+
 def _open_lock(data: Path) -> IO[str]:
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        return (data / "lock").open("a+")
+        data.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        return open(data / "lock", "a+", opener=_open_private)
     except OSError as error:
-        raise StorageError(
-            f"{data}: the broker cannot store its data here ({error.strerror}); "
-            "choose another directory with --data"
-        ) from None
+        raise _not_storable(data, error) from None
+
+
+def _not_storable(data: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{error.filename or data}: the broker cannot store its data here "
+        f"({error.strerror or type(error).__name__}); choose another directory with --data"
+    )
 
 
 def _try_lock(lock: IO[str]) -> bool:
@@ -317,7 +343,9 @@ def _format(data: Path, java: str, classpath: str) -> None:
         "-c",
         str(properties),
     ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command, and no shell
+    result = subprocess.run(  # noqa: S603 - a fixed command, and no shell
+        command, capture_output=True, text=True, check=False, umask=PRIVATE_UMASK
+    )
     if result.returncode:
         last_line = (result.stderr or result.stdout).strip().splitlines()[-1:]
         raise StorageError(
@@ -339,7 +367,9 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
         "kafka.Kafka",
         str(data / "server.properties"),
     ]
-    with (data / "broker.log").open("wb") as log:
+    # A broker of an earlier version may have created files that others can read.
+    (data / "logs").chmod(PRIVATE_FOLDER)
+    with open(data / "broker.log", "wb", opener=_open_private) as log:
         process = subprocess.Popen(  # noqa: S603 - a fixed command, and no shell
             command,
             stdin=subprocess.DEVNULL,
@@ -347,6 +377,7 @@ def _start_process(data: Path, java: str, classpath: str, lock: IO[str]) -> subp
             stderr=log,
             pass_fds=[lock.fileno()],
             start_new_session=True,
+            umask=PRIVATE_UMASK,
         )
     _open_locks.append(process)
     return process

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import faust
@@ -15,7 +13,7 @@ from gateway.fetch.http.lease import Lease
 from gateway.kafka.connection import FileToken, sasl_password, ssl_context
 from gateway.messages.topics import COMMANDS
 from gateway.settings import Settings
-from gateway.worker.faust_internals import renew_lease_on_heartbeat
+from gateway.worker.faust_internals import create_no_folders, renew_lease_on_heartbeat
 
 log = structlog.get_logger()
 START_SECONDS = 60.0
@@ -43,7 +41,6 @@ def build_control_app(
         "gateway-control",
         broker=[f"kafka://{address}" for address in bootstrap.split(",")],
         store="memory://",
-        datadir=str(Path(gettempdir()) / "gateway-control"),
         web_enabled=False,
         topic_disable_leader=True,
         # A worker also reads commands that are older than itself. A repeated command does no harm.
@@ -53,6 +50,7 @@ def build_control_app(
         broker_credentials=_credentials(settings),
         autodiscover=False,
     )
+    create_no_folders(app)
     topic = app.topic(
         COMMANDS.name,
         key_type=bytes,

@@ -1,5 +1,8 @@
 """Use the private parts of Faust that the gateway cannot do without.
 
+Faust creates folders for tables, which the gateway does not have. They would have a name that
+another user of the machine can take first.
+
 Neither Faust nor aiokafka reports that the group coordinator answered a heartbeat. The lease of a
 worker depends on these answers, so this module replaces a private method. The versions of both
 libraries are pinned. A unit test fails if one of the private names disappears.
@@ -38,3 +41,8 @@ def renew_lease_on_heartbeat(app: Any, lease: Lease) -> None:
 def group_coordinator(consumer: Any) -> Any:
     """Return the aiokafka object that sends the heartbeats of a Faust consumer."""
     return consumer._thread._consumer._coordinator  # noqa: SLF001 - see above
+
+
+def create_no_folders(app: Any) -> None:
+    """Make a Faust app start without the folders for its tables."""
+    app._create_directories = lambda: None  # noqa: SLF001 - see above

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -27,6 +27,7 @@ from gateway.observability.health_server import NOTE, HealthServer, ReadinessChe
 from gateway.observability.merged_metrics import MergedMetrics
 from gateway.operations.explain import explain_stored_record
 from gateway.settings import Settings
+from gateway.worker.socket_folder import socket_folder
 
 log = structlog.get_logger()
 
@@ -78,10 +79,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, number)
-        with TemporaryDirectory(prefix="gateway-") as folder:
+        with socket_folder() as folder:
             sockets = {
-                str(number): Path(folder) / f"{number}.sock"
-                for number in range(1, self.processes + 1)
+                str(number): folder / f"{number}.sock" for number in range(1, self.processes + 1)
             }
             merged = MergedMetrics(sockets, (metrics.WORKER_RESTARTS,))
             registry = CollectorRegistry(support_collectors_without_names=True)
@@ -149,7 +149,11 @@ class Supervisor:
         The process has its own session, so Ctrl-C in a terminal reaches it once, through the
         parent.
         """
-        process_arguments = ["--process", process, "--socket", str(socket)]
+        process_arguments = [
+            *("--process", process),
+            *("--socket", str(socket)),
+            *("--parent", str(os.getpid())),
+        ]
         running = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -57,7 +57,7 @@ class Worker:
     """One worker process. :meth:`run` ends on SIGTERM, on SIGINT or after :meth:`stop`.
 
     With ``health_socket`` the process is one of several under a parent. Its health port is that
-    socket, and it ends when its parent ends.
+    socket.
     """
 
     settings: Settings
@@ -153,10 +153,6 @@ class Worker:
                 group.create_task(self._notifier.writer.run(), name="notify"),
                 group.create_task(self._config_reloader.run(), name="reload"),
             ]
-            if self.health_socket:
-                support_tasks.append(
-                    group.create_task(self._stop_when_parent_exits(os.getppid()), name="parent")
-                )
             await self.stopping.wait()
             log.info("stopping")
             for task in support_tasks:
@@ -187,13 +183,6 @@ class Worker:
                 "the gateway retries and drops no record"
             )
         return ""
-
-    async def _stop_when_parent_exits(self, parent: int) -> None:
-        """Stop this process when its parent exits, because nothing else would stop it."""
-        # The operating system reports no event for the end of a parent.
-        while os.getppid() == parent:  # noqa: ASYNC110
-            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
-        self.stop(signal.SIGTERM)
 
     async def _explain(self, connector: str, native_id: str) -> str:
         return (await explain_stored_record(self.settings, connector, native_id)).to_text()
