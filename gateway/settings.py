@@ -115,6 +115,16 @@ class Settings(BaseSettings):
     It is open only while this worker owns a push connector.
     """
     receive_port: Port = 9465
+    receive_cert_file: Path | None = None
+    """The certificate of the push port, with its chain, in PEM. Without one, the port has no TLS.
+
+    The gateway reads a renewed file at the next connection.
+    """
+    receive_key_file: Path | None = None
+    """The key of the certificate in PEM, without a password.
+
+    Leave it empty if the file of the certificate contains the key.
+    """
     receive_peers: str = ""
     """Receive addresses of the other workers, such as ``http://gateway-receive:9465``.
 

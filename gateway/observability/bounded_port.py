@@ -70,7 +70,10 @@ def max_connections() -> int:
 
 
 class BoundedSite(web.BaseSite):
-    """A TCP port of a runner of :func:`build_runner`. ``port_name`` is the label of its metrics."""
+    """A TCP port of a runner of :func:`build_runner`.
+
+    ``port_name`` is the label of its metrics. ``tls`` returns the context of a new connection.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class BoundedSite(web.BaseSite):
         port: int,
         *,
         port_name: str,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         reuse_port: bool | None = None,
     ) -> None:
         super().__init__(runner)
@@ -110,7 +113,7 @@ class BoundedSite(web.BaseSite):
     def _build_connection(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None  # noqa: S101 - BaseSite refuses a runner without one
-        return _Connection(self._connections, server(), self._tls)
+        return _Connection(self._connections, server(), self._tls() if self._tls else None)
 
 
 class _Connections:

@@ -31,6 +31,7 @@ from gateway.settings import Settings
 from gateway.worker.control_plane import SESSION_SECONDS
 from gateway.worker.push_server import PushServer
 from gateway.worker.push_streams import PushConnector, PushStream
+from gateway.worker.push_tls import check_client_certificate
 from gateway.worker.stream_poller import StreamPoller
 
 log = structlog.get_logger()
@@ -241,6 +242,7 @@ class ConnectorRunner:
                 group.create_task(stream.run(), name=f"poll {name} {stream.stream}")
 
     async def _run_push_connector(self, connector: Connector) -> None:
+        check_client_certificate(self._settings, connector)
         push_connector = PushConnector(
             self._settings, connector, self._processor, self.lease, self._notifier
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -28,6 +28,7 @@ from gateway.records import RawRecord
 from gateway.settings import Settings
 from gateway.worker.push_forwarding import FORWARDED_HEADER, STATUS_NOT_OWNER, PeerForwarder
 from gateway.worker.push_streams import PushConnector
+from gateway.worker.push_tls import PushTls, read_authorities
 
 log = structlog.get_logger()
 
@@ -110,21 +111,27 @@ class PushServer:
     async def _forward(self, request: web.Request, receiver: PushReceiver) -> web.Response:
         """Return the answer of the owner, or ``busy``.
 
-        A call with a client certificate is not forwarded, because only the owner could verify it.
+        A call with a client certificate is forwarded on this machine only, because the owner cannot
+        verify a certificate that another machine has seen.
         """
-        if receiver.push_config.client_certificate is None:
-            return await receiver.answer_with(request, self._forward_body)
-        return self._no_owner_response(request, receiver)
+        peers = self._peers()
+        if receiver.push_config.client_certificate is not None:
+            peers = replace(peers, addresses=())
 
-    async def _forward_body(self, request: web.Request, body: bytes) -> web.Response:
-        answer = await self._peers().forward(request, body)
-        return answer or self._no_owner_response(request, self._all_receivers[request.path])
+        async def forward(request: web.Request, body: bytes) -> web.Response:
+            answer = await peers.forward(request, body)
+            return answer or self._no_owner_response(request, receiver)
+
+        return await receiver.answer_with(request, forward)
 
     @staticmethod
     def _no_owner_response(request: web.Request, receiver: PushReceiver) -> web.Response:
         if FORWARDED_HEADER in request.headers:
             return web.Response(status=STATUS_NOT_OWNER)
         return receiver.busy_response()
+
+    def _read_authorities(self) -> tuple[bytes, ...]:
+        return read_authorities({**self._all_receivers, **self._owned_receivers}.values())
 
     def _peers(self) -> PeerForwarder:
         addresses = tuple(filter(None, map(str.strip, self.settings.receive_peers.split(","))))
@@ -139,6 +146,10 @@ class PushServer:
     async def _listen(self) -> None:
         if self._runner is not None:
             return
+        tls = None
+        if self.settings.receive_cert_file:
+            tls = PushTls(self.settings, self._read_authorities)
+            tls.context()
         app = web.Application()
         app.router.add_post("/{path:.*}", self._handle, expect_handler=ignore_expectation)
         runner = self._runner = build_runner(app)
@@ -149,6 +160,7 @@ class PushServer:
                 self.settings.receive_host,
                 self.settings.receive_port,
                 port_name="push",
+                tls=tls.context if tls else None,
                 reuse_port=bool(self.socket_folder) or None,
             ).start()
             host, port = runner.addresses[0][:2]
@@ -160,7 +172,7 @@ class PushServer:
             raise Unavailable(
                 f"cannot receive on {address}: {error.strerror}; set GATEWAY_RECEIVE_PORT"
             ) from None
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
         log.info("receiving port open", url=self.url)
 
     async def close(self) -> None:
