@@ -79,6 +79,12 @@ async def has_committed_records(
         return False
 
 
+async def count_partitions(settings: Settings, topic: str) -> int:
+    """Return the number of partitions of a topic."""
+    async with _open_consumer(settings, topic) as consumer:
+        return len(consumer.assignment())
+
+
 async def log_end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return the end offset of each partition, including records of open transactions."""
     async with _open_consumer(settings, topic, "read_uncommitted") as consumer:

@@ -102,7 +102,7 @@ STUDENT_STATUS = Topic(
     "pseudonymous hash",
     "Enrolment of a student at an institution",
     personal=True,
-    readers=("esc", "audit", "replay"),
+    readers=("esc", "harmonise", "audit", "replay"),
     legal_basis="the student's agreement (`esc_agreement`) and the `basis:` of each field",
 )
 CARDS = Topic(
@@ -110,7 +110,7 @@ CARDS = Topic(
     "ESCN",
     "Lifecycle of a European Student Card",
     personal=True,
-    readers=("esc", "audit", "replay"),
+    readers=("esc", "harmonise", "audit", "replay"),
     legal_basis="the student's agreement (`esc_agreement`) and the `basis:` of each field",
 )
 POINTERS = Topic(
@@ -118,7 +118,7 @@ POINTERS = Topic(
     "credential id",
     "The existence and the location of a credential",
     personal=True,
-    readers=("esc", "audit", "replay"),
+    readers=("esc", "harmonise", "audit", "replay"),
     legal_basis="the holder's consent (`holder_consent`)",
 )
 SUPPRESSIONS = Topic(

@@ -3,6 +3,7 @@
 Each poll has an id, which its log lines contain. The gateway creates spans only if the extra
 ``otel`` is installed *and* ``GATEWAY_TRACES`` names a collector. The id is then the id of the
 trace. Raw records carry the ``traceparent`` of the poll, and documents carry that of their batch.
+Documents about persons carry none, because one trace may cover all records of a person.
 Without tracing, the cost is one call for each poll, request, page and batch, and none for a record.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -113,12 +114,20 @@ def batch_spans(records: Sequence[Any], partition: int) -> AbstractContextManage
 
 
 def copy_trace_headers(
-    records: Iterable[Any], results: Iterable[Any], span_parents: Mapping[bytes, bytes]
+    records: Iterable[Any],
+    results: Iterable[Any],
+    span_parents: Mapping[bytes, bytes],
+    untraced_topics: Container[str] = (),
 ) -> None:
-    """Add the trace of each raw record to the messages that were made from it."""
+    """Add the trace of each raw record to the messages that were made from it.
+
+    Messages on ``untraced_topics`` get none.
+    """
     for record, result in zip(records, results, strict=True):
         if parent := _trace_parent_of(record):
             for message in result.outgoing:
+                if message.topic in untraced_topics:
+                    continue
                 message.headers = [*message.headers, (HEADER, span_parents[parent])]
 
 

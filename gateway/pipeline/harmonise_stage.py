@@ -37,7 +37,7 @@ from gateway.kafka.connection import (
 from gateway.kafka.read_progress import ReadProgress, report_lag
 from gateway.kafka.record_fetch import Fetched, RecordFetch
 from gateway.kafka.transactions import Batches, RecordTooLarge, TransactionalProducer
-from gateway.messages.topics import RAW
+from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS, RAW
 from gateway.observability import blocked_commits, metrics, tracing
 from gateway.pipeline.chunk_processing import process_chunk
 from gateway.pipeline.processed_record import (
@@ -46,6 +46,7 @@ from gateway.pipeline.processed_record import (
     count_key,
     count_results,
 )
+from gateway.pipeline.standing_documents import StandingKeys, TombstoneFilter
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -73,6 +74,7 @@ class _PartitionState:
     """One owned input partition: its producer, and the time of the next attempt."""
 
     transactional: TransactionalProducer
+    tombstones: TombstoneFilter
     ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
@@ -103,6 +105,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = topic
         self._group = group
         self._partitions: dict[TopicPartition, _PartitionState] = {}
+        self._standing = StandingKeys(settings)
         self._assigned: set[TopicPartition] = set()
         self._committed_offsets: dict[TopicPartition, int] = {}
         """Last offset that this process has committed, by partition."""
@@ -256,6 +259,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         """Fence, read the committed offset, and seek to it, in this order."""
         try:
             await state.transactional.fence()
+            state.tombstones.acquire()
             async with asyncio.timeout(POSITION_SECONDS):
                 position = await consumer.committed(topic_partition)
                 self._check_committed_offset(topic_partition, position or 0)
@@ -316,6 +320,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             self._release_partition(topic_partition, state, error)
         else:
             state.too_large_offsets.clear()
+            state.tombstones.commit()
             state.failures = 0
             self.committed += len(records)
             self._committed_offsets[topic_partition] = records[-1].offset + 1
@@ -344,8 +349,9 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         for start in range(0, len(records), RECORDS_PER_YIELD):
             chunk = records[start : start + RECORDS_PER_YIELD]
             results = process_chunk(chunk, process, reject_too_large, state.too_large_offsets)
+            await state.tombstones.apply(chunk, results)
             if trace_parents:
-                tracing.copy_trace_headers(chunk, results, trace_parents)
+                tracing.copy_trace_headers(chunk, results, trace_parents, PERSONAL_DOCUMENT_TOPICS)
             await state.transactional.add_records(
                 [record for result in results for record in result.outgoing], batches
             )
@@ -407,7 +413,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                         self._settings,
                         f"{self._group}-{topic_partition.topic}-{topic_partition.partition}",
                         "harmonise",
-                    )
+                    ),
+                    TombstoneFilter(self._standing),
                 )
 
 
