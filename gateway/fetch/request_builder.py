@@ -122,14 +122,16 @@ class TemplateFiller:
             )
         return base.rstrip("/") + "/" + filled.lstrip("/") if filled.strip("/") else base
 
-    def query_pairs(self, query: Mapping[str, Any], values: Values) -> Iterator[tuple[str, str]]:
+    def query_pairs(
+        self, query: Mapping[str, Any], values: Values, *, is_form: bool = False
+    ) -> Iterator[tuple[str, str]]:
         """Yield the name and value pairs of a query or a form.
 
         A list repeats the name. A pair without a value is omitted.
         """
         for name, source in query.items():
             for part in source if isinstance(source, list | tuple) else (source,):
-                if self._withhold and holds_secret(part, values):
+                if self._withhold and not is_form and holds_secret(part, values):
                     continue
                 filled = self.value(part, values)
                 for item in filled if isinstance(filled, list | tuple) else (filled,):
@@ -277,7 +279,7 @@ def build_request(
         content = json.dumps(filler.json(request.json_, values), ensure_ascii=False).encode()
         media_type = "application/json"
     elif request.form:
-        content = urlencode(list(filler.query_pairs(request.form, values))).encode()
+        content = urlencode(list(filler.query_pairs(request.form, values, is_form=True))).encode()
         media_type = "application/x-www-form-urlencoded"
     elif request.xml is not None:
         content = etree.tostring(
