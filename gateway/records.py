@@ -46,6 +46,11 @@ that has not been reached."""
 
 MISSING_PARTS_CONTEXT_KEY = "id parts missing"
 """The context key with the numbers of the parts of an id that have no value, from 1."""
+UNREADABLE_CONTEXT_KEY = "unreadable values"
+"""The context key with the names of the values that cannot be stored, such as ``version``.
+
+The gateway rejects the record.
+"""
 
 
 class RawRecord(Struct, frozen=True, kw_only=True):
@@ -380,6 +385,7 @@ __all__ = [
     "MISSING_ID_PREFIX",
     "MISSING_PARTS_CONTEXT_KEY",
     "RECORD_TYPES",
+    "UNREADABLE_CONTEXT_KEY",
     "Accepted",
     "Accreditation",
     "Assessment",

@@ -17,6 +17,7 @@ from gateway.fetch.decode.formats import element_bytes
 from gateway.fetch.list_presence import REASON as LIST_MISSING
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
+from gateway.fetch.record_texts import UNSENT, is_storable
 from gateway.fetch.refused_records import RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.second_list import SecondList, SecondReply, read_all_pages
@@ -46,11 +47,15 @@ class DetailFetcher:
             return items
         expandable = [item for item in items if not self.selector.matches(item, rule.unless)]
         ids = {id(item): self.selector.text(item, rule.id) for item in expandable}
-        wanted = iter([item for item in expandable if ids[id(item)]])
+        results: dict[int, list[SelectedNode]] = {
+            id(item): [replace(item, unreadable="expand.id")]
+            for item in expandable
+            if not is_storable(ids[id(item)])
+        }
+        wanted = iter([item for item in expandable if ids[id(item)] and id(item) not in results])
         batches = []
         while batch := list(islice(wanted, rule.batch)):
             batches.append(batch)
-        results: dict[int, list[SelectedNode]] = {}
         skipped: list[tuple[SelectedNode, str]] = []
 
         async def fetch(batch: list[SelectedNode]) -> dict[int, list[SelectedNode]] | None:
@@ -114,6 +119,13 @@ class DetailFetcher:
                 iteration.options_of_record(self.dialogue.client, names),
             )
         except StreamError as error:
+            if error.reason in UNSENT:  # The id of one record, such as "..", cannot be in a path.
+                is_single = len(batch) == 1
+                return (
+                    {id(batch[0]): [replace(batch[0], unreadable="expand.id")]}
+                    if is_single
+                    else None
+                )
             if len(batch) > 1:
                 self.refused.refuse_batch(error)
                 return None

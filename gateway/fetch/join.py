@@ -18,6 +18,7 @@ from gateway.fetch.detail_requests import attach_records
 from gateway.fetch.list_presence import json_place, require_list
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
+from gateway.fetch.record_texts import UNSENT, is_storable
 from gateway.fetch.refused_records import REFUSALS, RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 from gateway.fetch.second_list import ListedNodes, SecondList, read_all_pages
@@ -128,12 +129,16 @@ class RecordJoiner:
             key = self._key(rule, item)
             if not key:
                 return self._attach(rule, item, [])
+            if not is_storable(key):
+                return replace(item, unreadable="join.to")
             values = {**iteration.values, **item.context, "id": key}
             try:
                 options = iteration.options_of_record(self.runner.client, [key])
                 reply = await read_all_pages(second, self.runner, values, options)
                 index = self._index(rule, reply.documents)
             except StreamError as error:
+                if error.reason in UNSENT:
+                    return replace(item, unreadable="join.to")
                 self.refused.refuse(error, rule.missing)
                 failures[id(item)] = error
                 return item

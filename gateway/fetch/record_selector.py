@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
+import structlog
 from lxml import etree
 
 from gateway.config.connection import Condition
@@ -31,14 +31,25 @@ from gateway.fetch import xml_parser
 from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.list_presence import StreamList, names_of_rules
+from gateway.fetch.record_texts import (
+    RECORD_ERRORS,
+    join_parts,
+    readable_id,
+    without_unreadable_texts,
+)
 from gateway.fetch.secrets import Secrets
 from gateway.records import (
     INVALID_ID_PREFIX,
     MISSING_ID_PREFIX,
     MISSING_PARTS_CONTEXT_KEY,
+    UNREADABLE_CONTEXT_KEY,
     RawRecord,
 )
 
+log = structlog.get_logger()
+
+NO_CONTENT = b"null"
+"""The content of a record whose own content has no form in JSON or XML."""
 ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
 CompileCondition = Callable[[Condition, PayloadKind, Mapping[str, str]], Predicate]
 
@@ -94,15 +105,9 @@ def stripped_text(value: Any) -> str:
     return spelled(value).strip()
 
 
-MAX_ID = 255
 _PLAIN_PATH = re.compile(r"[\w.]+")
 """A path of names, which selects one value. Other expressions may select several on purpose."""
 _CONTAINERS = (dict, list)
-_INVISIBLE_CHARACTERS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
-)
-"""Invisible characters: ids that differ only in these look identical."""
 
 
 @dataclass(slots=True)
@@ -123,6 +128,8 @@ class SelectedNode:
     """The id of an entry whose record is in another format and could not be fetched."""
     body: bytes | None = None
     """The serialised node, once computed: see :meth:`RecordSelector.body`."""
+    unreadable: str = ""
+    """What cannot be read of the record, such as ``expand``. The gateway then rejects it."""
 
 
 class RecordSelector:
@@ -239,16 +246,31 @@ class RecordSelector:
         )
 
     def to_raw_records(self, item: SelectedNode) -> Iterator[RawRecord]:
-        """Yield a record, then the records inside it."""
+        """Yield a record, then the records inside it.
+
+        A record with a value that cannot be read has a note of it, and the pipeline rejects it.
+        """
+        try:
+            yield from self._records_of(item)
+        except RECORD_ERRORS as error:
+            log.warning(
+                "record not readable",
+                stream=f"{self._connector}.{self._name}",
+                error=type(error).__name__,
+            )
+            yield self._unreadable_record(item)
+
+    def _records_of(self, item: SelectedNode) -> Iterator[RawRecord]:
         stream = self._stream
         body = self.body(item)
+        if item.unreadable:
+            yield self._unreadable_record(item)
+            return
         if item.entry_id is not None:
-            yield self._raw_entry(item, body)
+            yield without_unreadable_texts(self._raw_entry(item, body))
             return
         native_id = (
-            self._hash_personal_id(item.deleted_id)
-            if item.deleted_id
-            else self.native_id(item, body)
+            self._named_id(item.deleted_id, body) if item.deleted_id else self.native_id(item, body)
         )
         gone = bool(item.deleted_id) or (self._reports_deletions and self._is_deletion(item))
         changed = (
@@ -256,7 +278,7 @@ class RecordSelector:
             if self.change_times
             else NOT_STATED
         )
-        yield RawRecord(
+        raw = RawRecord(
             connector=self._connector,
             stream=self._name,
             native_id=native_id,
@@ -273,6 +295,7 @@ class RecordSelector:
             change_time_problem=changed.problem,
             version=self.text(item, stream.version) if stream.version else "",
         )
+        yield without_unreadable_texts(raw)
         if stream.children and not gone:
             for node in self.evaluate(item.kind, stream.children, item.node, item.context):
                 yield from self.to_raw_records(
@@ -280,6 +303,23 @@ class RecordSelector:
                         item, node=node, body=None, context={**item.context, "parent": native_id}
                     )
                 )
+
+    def _unreadable_record(self, item: SelectedNode) -> RawRecord:
+        """Return a record with a value that raised an error, for the pipeline to reject."""
+        try:
+            body = self.body(item)
+            native_id = self.native_id(item, body)
+        except RECORD_ERRORS:
+            body = NO_CONTENT
+            native_id = INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        return RawRecord(
+            connector=self._connector,
+            stream=self._name,
+            native_id=native_id,
+            body=body,
+            media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            context={UNREADABLE_CONTEXT_KEY: item.unreadable or "a value"},
+        )
 
     def _raw_entry(self, item: SelectedNode, body: bytes) -> RawRecord:
         """Return an entry of an index in place of its record, for the pipeline to reject.
@@ -292,7 +332,7 @@ class RecordSelector:
         return RawRecord(
             connector=self._connector,
             stream=self._name,
-            native_id=self._hash_personal_id(name) if name else without_id,
+            native_id=self._named_id(name, body) if name else without_id,
             body=None if is_deleted else body,
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
             context=dict(item.context),
@@ -308,7 +348,7 @@ class RecordSelector:
         return item.body
 
     def native_id(self, item: SelectedNode, body: bytes) -> str:
-        """Return the parts of the id, joined by ``/``.
+        """Return the parts of the id, joined by ``/``: see :func:`join_parts`.
 
         A record without an id gets one from its content, and the pipeline rejects it later.
         """
@@ -318,13 +358,8 @@ class RecordSelector:
         parts = [part for part in found if part]
         if len(parts) < len(found):
             return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        joined = parts[0] if len(parts) == 1 else "/".join(parts)
-        if not (joined.isascii() and joined.isprintable()):
-            # Composed and decomposed letters look identical.
-            joined = unicodedata.normalize("NFC", joined)
-            if _INVISIBLE_CHARACTERS.search(joined):
-                joined = ""
-        if not joined or len(joined) > MAX_ID:
+        joined = readable_id(join_parts(parts))
+        if not joined:
             return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         return joined if self._stream.id_key is None else self._hash_personal_id(joined)
 
@@ -354,6 +389,12 @@ class RecordSelector:
         if not missing:
             return dict(item.context)
         return {**item.context, MISSING_PARTS_CONTEXT_KEY: ", ".join(missing)}
+
+    def _named_id(self, name: str, body: bytes) -> str:
+        """Return the native id of a record whose list names it."""
+        if not (native_id := readable_id(name)):
+            return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
+        return self._hash_personal_id(native_id)
 
     def _hash_personal_id(self, native_id: str) -> str:
         """Return a keyed hash of an id that names a person, and any other id unchanged."""

@@ -51,6 +51,7 @@ from gateway.records import (
     CONFLICT_CONTEXT_KEY,
     INVALID_ID_PREFIX,
     MISSING_ID_PREFIX,
+    UNREADABLE_CONTEXT_KEY,
     Accepted,
     Issue,
     Lookup,
@@ -181,6 +182,27 @@ class Harmoniser:
             )
         if raw.body is None:
             return Withheld(reason="deleted")
+        if (rejected := self._reject_unidentified(raw)) is not None:
+            return rejected
+        program = programs.for_kind(raw.kind)
+        if program is None:
+            return self._rejected(
+                "map",
+                "kind",
+                "unknown_kind",
+                "expected a kind under kinds; add it, or skip it with a reason",
+            )
+        if program.skip:
+            return self._rejected("map", "kind", "kind_skipped", program.skip)
+        node = programs.parse_payload(raw)
+        if program.judge is not None:
+            context = programs.context(raw) if programs.variables else _NO_CONTEXT
+            if shortfall := program.judge(node, context):
+                return self._not_an_award(shortfall)
+        return run_mapping(raw, program, node, programs)
+
+    def _reject_unidentified(self, raw: RawRecord) -> Rejected | None:
+        """Return the rejection of a record that the poller could not identify or read."""
         if raw.native_id.startswith(INVALID_ID_PREFIX):
             return self._rejected(
                 "map",
@@ -198,22 +220,13 @@ class Harmoniser:
                 f"the digests are {raw.context[CONFLICT_CONTEXT_KEY]}"
             )
             return self._rejected("map", "id", "conflict", detail)
-        program = programs.for_kind(raw.kind)
-        if program is None:
-            return self._rejected(
-                "map",
-                "kind",
-                "unknown_kind",
-                "expected a kind under kinds; add it, or skip it with a reason",
+        if UNREADABLE_CONTEXT_KEY in raw.context:
+            detail = (
+                f"expected values that can be stored, but {raw.context[UNREADABLE_CONTEXT_KEY]} "
+                "has a character that has no form in UTF-8, or cannot be part of a request"
             )
-        if program.skip:
-            return self._rejected("map", "kind", "kind_skipped", program.skip)
-        node = programs.parse_payload(raw)
-        if program.judge is not None:
-            context = programs.context(raw) if programs.variables else _NO_CONTEXT
-            if shortfall := program.judge(node, context):
-                return self._not_an_award(shortfall)
-        return run_mapping(raw, program, node, programs)
+            return self._rejected("decode", "", "unreadable", detail)
+        return None
 
     def _not_an_award(self, shortfall: Shortfall) -> Outcome:
         """Return the outcome of a record that is no award, or that perhaps is none."""

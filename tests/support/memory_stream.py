@@ -11,11 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
+from gateway.messages.cloudevents import encode_raw_headers
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.stream_state import VALUE_BYTES
+from gateway.records import RawRecord
 from tests.support.hostile_registry import connector_at
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
@@ -45,6 +47,7 @@ class MemoryStreamState:
         self.connector, self.stream, self.takeover_number = "hostile", "awards", 0
         self.digests = DigestTable(VALUE_BYTES)
         self.bodies: dict[str, bytes | None] = {}
+        self.raws: dict[str, RawRecord] = {}
         self.notes: dict[str, bytes] = {}
         self.cursor: bytes | None = None
         self.loop_secret = b"a key for the hashes of loop values"
@@ -64,6 +67,8 @@ class MemoryStreamState:
         **_: Any,
     ) -> None:
         for entry in entries:
+            encode_raw_headers(entry.raw, entry.digest)
+            self.raws[entry.raw.native_id] = entry.raw
             self.digests[entry.raw.native_id] = entry.value
             self.bodies[entry.raw.native_id] = entry.raw.body
             self.writes += 1

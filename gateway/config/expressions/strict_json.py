@@ -15,18 +15,30 @@ class JsonRefused(Exception):
         self.problem = problem
 
 
+MAX_DIGITS = 4_000
+
+
 def load_json(text: str | bytes, parse_float: Callable[[str], Any]) -> Any:
     """Return the value of a JSON text. ``parse_float`` reads each number that has a fraction.
 
     Raise :class:`JsonRefused` for duplicate keys, ``NaN`` and ``Infinity``. The errors of
-    ``json.loads`` pass through.
+    ``json.loads`` pass through. A whole number with thousands of digits stays a text.
     """
-    return json.loads(
-        text,
-        object_pairs_hook=_reject_duplicate_keys,
-        parse_constant=_reject_constant,
-        parse_float=parse_float,
-    )
+    hooks: dict[str, Any] = {
+        "object_pairs_hook": _reject_duplicate_keys,
+        "parse_constant": _reject_constant,
+        "parse_float": parse_float,
+    }
+    try:
+        return json.loads(text, **hooks)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:  # Python converts no number of more than 4,300 digits.
+        return json.loads(text, **hooks, parse_int=_parse_int)
+
+
+def _parse_int(text: str) -> int | str:
+    return int(text) if len(text) <= MAX_DIGITS else text
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -294,19 +294,15 @@ def json_value(text: str, where: str, *, proved: bool = True) -> Any:
             f"{where}: the JSON is not complete or not valid "
             f"at line {error.lineno}, column {error.colno}",
         ) from None
-    except ValueError:
-        raise StreamHalted(
-            "JSON_NUMBER",
-            f"{where}: the JSON contains a number with thousands of digits, "
-            "which the gateway does not read",
-        ) from None
 
 
-def _parse_finite_float(text: str) -> float:
+def _parse_finite_float(text: str) -> float | str:
+    """Return a number, or its text if no number of the gateway can hold it.
+
+    The rules of its record then see a text, and the other records of the reply are read.
+    """
     value = float(text)
-    if not math.isfinite(value):
-        raise JsonRefused("number", "a number is too large")
-    return value
+    return value if math.isfinite(value) else text
 
 
 def dump_json(value: Any) -> bytes:

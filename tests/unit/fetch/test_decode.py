@@ -190,8 +190,6 @@ def test_record_depth_is_limited(above):
         ('{"a":"b","a":"\\u003a"}', StreamHalted, "JSON_DUPLICATE_KEY"),
         ('{"l": [{"a": "b:c", "x": {"y": 1, "y": 1}}]}', StreamHalted, "JSON_DUPLICATE_KEY"),
         ('{"a":NaN}', StreamHalted, "JSON_NUMBER"),
-        ('{"a":1e999}', StreamHalted, "JSON_NUMBER"),
-        ('{"a":' + "9" * 5000 + "}", StreamHalted, "JSON_NUMBER"),
         ("[" * 100_000 + "]" * 100_000, StreamHalted, "LIMIT_DEPTH"),
         ('{"a":"CANARY"', RetryLater, "JSON_MALFORMED"),
         ('{"a":1} x', RetryLater, "JSON_MALFORMED"),
@@ -207,6 +205,8 @@ def test_invalid_json_is_refused(document, kind, reason):
 
 def test_valid_json_is_read():
     assert formats.read_json(body("\ufeff[1.5]"), "x") == [1.5]
+    digits = "9" * 5_000
+    assert formats.read_json(body(f"[1, 1e999, {digits}]"), "x") == [1, "1e999", digits]
     assert formats.read_json(body('{"u":"http://x"}\n// stored by hand\n'), "x", comments=True) == {
         "u": "http://x"
     }
