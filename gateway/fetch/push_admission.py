@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import StreamReader, web
 
 from gateway.errors import StreamHalted
+from gateway.fetch.http.body import Decompressor
 
 TRUSTED_BYTES = 128_000_000
 """For callers that showed a credential in the head. One larger message alone is still read."""
@@ -93,10 +94,11 @@ class BodyReader:
         Raises :class:`Busy` without room, and :class:`~gateway.errors.StreamHalted` for a body that
         is too large, too slow or incomplete.
         """
+        inflater = self._inflater(request)
         await self._acquire_slot()
         data = bytearray()
         try:
-            await self._read_into(data, request.content)
+            await self._read_into(data, request.content, inflater)
             yield bytes(data)
         finally:
             self.budget.used_bytes -= len(data)
@@ -119,7 +121,22 @@ class BodyReader:
                 reading.scope.reschedule(now)
                 return
 
-    async def _read_into(self, data: bytearray, content: StreamReader) -> None:
+    def _inflater(self, request: web.Request) -> Decompressor | None:
+        # aiohttp would accept a compressed body without its end, and so lose records.
+        coding = ",".join(request.headers.getall("Content-Encoding", [])).strip().lower()
+        if coding in {"", "identity"}:
+            return None
+        if coding in {"gzip", "x-gzip", "deflate"}:
+            return Decompressor(coding.removeprefix("x-"))
+        raise StreamHalted(
+            "ENCODING",
+            f"{self.connector}: a message is compressed with {coding[:40]!r}; "
+            "the caller must use gzip, deflate or no compression",
+        )
+
+    async def _read_into(
+        self, data: bytearray, content: StreamReader, inflater: Decompressor | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         scope = asyncio.timeout(min(GRACE_SECONDS, self.timeout_seconds))
@@ -128,8 +145,9 @@ class BodyReader:
         try:
             async with scope:
                 while piece := await content.readany():
-                    self._reserve(len(piece), len(data))
-                    data += piece
+                    for part in inflater.feed(piece) if inflater else (piece,):
+                        self._reserve(len(part), len(data))
+                        data += part
                     if not reading.must_give_way:
                         allowed = GRACE_SECONDS + len(data) / MIN_BYTES_PER_SECOND
                         scope.reschedule(started + min(allowed, self.timeout_seconds))
@@ -143,12 +161,18 @@ class BodyReader:
             ) from None
         except (ConnectionError, aiohttp.ClientError, web.RequestPayloadError):
             raise StreamHalted(
-                "BODY_INCOMPLETE",
-                f"{self.connector}: a message has broken framing or compression, or its caller "
-                "closed the connection; the caller must send it again",
+                "INCOMPLETE_BODY",
+                f"{self.connector}: a message has broken framing, or its caller closed the "
+                "connection; the caller must send it again",
             ) from None
         finally:
             self._readings.remove(reading)
+        if inflater is not None and not inflater.complete:
+            raise StreamHalted(
+                "INCOMPLETE_BODY",
+                f"{self.connector}: a compressed message lacks its end; "
+                "the caller must send it again",
+            )
 
     def _reserve(self, count: int, held: int) -> None:
         if held + count > self.max_bytes:

@@ -42,7 +42,7 @@ class _ProtocolErrors(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is about an error of the gateway."""
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        return not isinstance(error, HttpProcessingError)
+        return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 _logger = logging.getLogger("gateway.http_port")

@@ -31,7 +31,7 @@ _HOP_BY_HOP_HEADERS = frozenset(
     {
         "host",
         "content-length",
-        # The server has decompressed the body.
+        # The body is decompressed already.
         "content-encoding",
         "transfer-encoding",
         "connection",

@@ -152,7 +152,7 @@ class PushServer:
             tls.context()
         app = web.Application()
         app.router.add_post("/{path:.*}", self._handle, expect_handler=ignore_expectation)
-        runner = self._runner = build_runner(app)
+        runner = self._runner = build_runner(app, auto_decompress=False)
         await runner.setup()
         try:
             await BoundedSite(
