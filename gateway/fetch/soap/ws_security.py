@@ -1,8 +1,8 @@
 """Secure SOAP requests with WS-Security and verify the replies.
 
-The gateway reads only the signed parts of a reply. :meth:`WsSecurity.verify_reply` returns an
-envelope that contains nothing else. This prevents signature wrapping, in which an attacker
-moves the signed body and adds another one.
+The gateway reads only the signed parts of a message. :meth:`WsSecurity.verify` returns an envelope
+that contains nothing else. This prevents signature wrapping, in which an attacker moves the signed
+body and adds another one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import secrets as randomness
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -23,8 +24,14 @@ from gateway.config.connection import Security, Signature, UsernameToken
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap import envelope as soap
-from gateway.fetch.soap import xml_signature
-from gateway.fetch.soap.xml_signature import DS, WSU, SignatureRefused
+from gateway.fetch.soap import signing_keys, xml_signature
+from gateway.fetch.soap.signature_limits import (
+    DS,
+    SignatureRefused,
+    check_signature_size,
+    check_text_size,
+)
+from gateway.fetch.soap.xml_signature import WSU
 
 WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 _TOKEN = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"  # noqa: S105 - the start of a URI
@@ -32,20 +39,44 @@ X509V3 = _TOKEN + "x509-token-profile-1.0#X509v3"
 BASE64 = _TOKEN + "soap-message-security-1.0#Base64Binary"
 PASSWORD = _TOKEN + "username-token-profile-1.0#Password"
 SKEW = timedelta(minutes=5)
+MAX_AGE = timedelta(days=1)
+"""The longest time for which a signed message is valid, whatever its Timestamp states."""
+MIN_MEMORY = timedelta(minutes=10)
+"""The shortest time for which a signed message is remembered."""
 _ID = f"{{{WSU}}}Id"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """A message as its signature names it.
+
+    Two messages with the same ``digest`` have the same signed content. ``valid_until`` is the time
+    until which the gateway must recognise a repetition, because the message is valid until then.
+    """
+
+    digest: bytes
+    valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEnvelope:
+    """An envelope that contains only verified parts, and the message that it belongs to."""
+
+    root: etree._Element
+    message: SignedMessage
 
 
 class WsSecurity:
     """The WS-Security rules of one registry.
 
-    An instance stores the signatures that it has verified, so that it can refuse a replay.
+    An instance stores the replies that it has verified, so that it can refuse a replay.
     """
 
     def __init__(self, security: Security, secrets: Secrets, where: str) -> None:
         self._security = security
         self._secrets = secrets
         self._where = where
-        self._seen_signatures: dict[bytes, datetime] = {}
+        self._seen_messages: dict[bytes, datetime] = {}
 
     @property
     def requires_signature(self) -> bool:
@@ -91,10 +122,10 @@ class WsSecurity:
         etree.SubElement(element, f"{{{WSU}}}Created").text = created
 
     def _sign(self, envelope: etree._Element, security: etree._Element, rule: Signature) -> None:
-        key = xml_signature.private_key(
+        key = signing_keys.private_key(
             self._secrets(rule.key.secret), f"the signing key {rule.key.secret!r}"
         )
-        certificate = xml_signature.certificates(
+        certificate = signing_keys.certificates(
             self._secrets(rule.certificate.secret), f"the certificate {rule.certificate.secret!r}"
         )[0]
         token = etree.Element(
@@ -129,87 +160,146 @@ class WsSecurity:
         )
 
     def verify_reply(self, envelope: etree._Element, now: datetime) -> etree._Element:
-        """Return an envelope that contains only the verified parts.
+        """Return an envelope that contains only the verified parts of a reply.
 
         Raise :class:`~gateway.fetch.soap.xml_signature.SignatureRefused` when the signature is
         absent, invalid, expired or repeated, or does not cover a required part.
         """
-        rule = self._security.signature
-        if rule is None:
+        if self._security.signature is None:
             return envelope
-        security = self._single_security_header(envelope)
-        signatures = security.findall(f"{{{DS}}}Signature")
-        if len(signatures) != 1:
-            raise SignatureRefused(
-                "SIGNATURE_ABSENT",
-                f"{self._where}: the reply is not signed"
-                if not signatures
-                else f"{self._where}: the reply has more than one signature",
-            )
-        trust = xml_signature.certificates(
-            self._secrets(rule.trust.secret), f"the trusted certificate {rule.trust.secret!r}"
-        )
-        keys = xml_signature.trusted_keys(
-            trust, _embedded_certificate(security, signatures[0]), now
-        )
-        covered = xml_signature.verify_references(envelope, signatures[0], keys)
-        for part in rule.require:
-            elements = _signed_elements(envelope, part)
-            if not elements or any(element not in covered for element in elements):
-                raise SignatureRefused(
-                    "SIGNATURE_COVERAGE", f"{self._where}: the reply's {part} is not signed"
-                )
-        self._check_freshness(security, signatures[0], now)
-        return _envelope_of_signed_parts(envelope, covered)
+        verified = self.verify(envelope, now)
+        self.refuse_repeated(verified.message, now)
+        return verified.root
 
-    def _single_security_header(self, envelope: etree._Element) -> etree._Element:
-        headers = list(envelope.iter(f"{{{WSSE}}}Security"))
-        header = soap.header_of(envelope)
-        if not headers:
-            raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the reply is not signed")
-        if len(headers) != 1 or headers[0].getparent() is not header:
-            raise SignatureRefused(
-                "SIGNATURE_MALFORMED",
-                f"{self._where}: the reply must have exactly one Security header",
-            )
-        return headers[0]
-
-    def _check_freshness(
-        self, security: etree._Element, signature: etree._Element, now: datetime
-    ) -> None:
-        stamp = security.find(f"{{{WSU}}}Timestamp")
-        window = timedelta(minutes=10)
-        if stamp is not None:
-            created, expires = (
-                _parse_timestamp(stamp.findtext(f"{{{WSU}}}{name}"))
-                for name in ("Created", "Expires")
-            )
-            if created is not None and created > now + SKEW:
-                raise SignatureRefused(
-                    "SIGNATURE_EXPIRED",
-                    f"{self._where}: the reply was signed in the future; compare the clocks",
-                )
-            if (expires is not None and expires < now - SKEW) or (
-                created is not None and created < now - timedelta(days=1)
-            ):
-                raise SignatureRefused(
-                    "SIGNATURE_EXPIRED", f"{self._where}: the reply's Timestamp has expired"
-                )
-            window = max(window, (expires - now) + SKEW) if expires is not None else window
-        rule = self._security.signature
-        if rule and rule.replay_window:
-            window = rule.replay_window
-        value = hashlib.sha256(
-            "".join((signature.findtext(f"{{{DS}}}SignatureValue") or "").split()).encode()
-        ).digest()
-        self._seen_signatures = {
-            digest: until for digest, until in self._seen_signatures.items() if until > now
+    def refuse_repeated(self, message: SignedMessage, now: datetime) -> None:
+        """Raise ``SIGNATURE_REPLAYED`` for a reply that arrived before, and remember it."""
+        self._seen_messages = {
+            digest: until for digest, until in self._seen_messages.items() if until > now
         }
-        if value in self._seen_signatures:
+        if message.digest in self._seen_messages:
             raise SignatureRefused(
                 "SIGNATURE_REPLAYED", f"{self._where}: the same signed message arrived twice"
             )
-        self._seen_signatures[value] = now + window
+        self._seen_messages[message.digest] = message.valid_until
+
+    def verify_signer(self, envelope: etree._Element, now: datetime) -> None:
+        """Raise :class:`SignatureRefused` unless a trusted key signed the message.
+
+        Reads only the header, so that the body may still be missing or incomplete.
+        """
+        security, signature = self._single_signature(envelope)
+        xml_signature.verify_signer(signature, self._trusted_keys(security, signature, now))
+
+    def verify(self, envelope: etree._Element, now: datetime) -> VerifiedEnvelope:
+        """Return the verified parts of a message, which may be a repeated one.
+
+        Raise :class:`SignatureRefused` when the signature is absent, invalid or expired, or does
+        not cover a required part.
+        """
+        rule = self._require_rule()
+        security, signature = self._single_signature(envelope)
+        keys = self._trusted_keys(security, signature, now)
+        verified = xml_signature.verify_references(envelope, signature, keys)
+        for part in rule.require:
+            elements = _signed_elements(envelope, part)
+            if not elements or any(element not in verified.covered for element in elements):
+                raise SignatureRefused(
+                    "SIGNATURE_COVERAGE", f"{self._where}: the message's {part} is not signed"
+                )
+        valid_until = self._check_age(security, verified.covered, now)
+        covered = [element for element in verified.covered if element is not security]
+        return VerifiedEnvelope(
+            _envelope_of_signed_parts(envelope, covered),
+            SignedMessage(verified.digest, valid_until),
+        )
+
+    def _require_rule(self) -> Signature:
+        if self._security.signature is None:
+            raise AssertionError
+        return self._security.signature
+
+    def _single_signature(self, envelope: etree._Element) -> tuple[etree._Element, etree._Element]:
+        """Return the only Security header of an envelope, and the only signature in it."""
+        if not soap.is_envelope(envelope):
+            raise SignatureRefused(
+                "SIGNATURE_ABSENT",
+                f"{self._where}: the message is not signed, because it is no SOAP envelope",
+            )
+        for name in ("Header", "Body"):
+            if len(envelope.findall(f"{{{etree.QName(envelope).namespace}}}{name}")) > 1:
+                raise SignatureRefused(
+                    "SIGNATURE_MALFORMED", f"{self._where}: the message has more than one {name}"
+                )
+        headers = list(envelope.iter(f"{{{WSSE}}}Security"))
+        if not headers:
+            raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the message is not signed")
+        if len(headers) != 1 or headers[0].getparent() is not soap.header_of(envelope):
+            raise SignatureRefused(
+                "SIGNATURE_MALFORMED",
+                f"{self._where}: the message must have exactly one Security header",
+            )
+        signatures = headers[0].findall(f"{{{DS}}}Signature")
+        if len(signatures) != 1:
+            raise SignatureRefused(
+                "SIGNATURE_ABSENT",
+                f"{self._where}: the message is not signed"
+                if not signatures
+                else f"{self._where}: the message has more than one signature",
+            )
+        check_signature_size(signatures[0])
+        return headers[0], signatures[0]
+
+    def _trusted_keys(
+        self, security: etree._Element, signature: etree._Element, now: datetime
+    ) -> list[Any]:
+        name = self._require_rule().trust.secret
+        trust = signing_keys.certificates(self._secrets(name), f"the trusted certificate {name!r}")
+        embedded = _embedded_certificate(security, signature)
+        return signing_keys.trusted_keys(trust, embedded, now)
+
+    def _check_age(
+        self, security: etree._Element, covered: list[etree._Element], now: datetime
+    ) -> datetime:
+        """Return when a message expires, or raise ``SIGNATURE_EXPIRED``.
+
+        Anybody can write a Timestamp that is not signed, so that it counts as absent. Without a
+        Timestamp, the result is the time until which a repetition must be recognised.
+        """
+        memory = max(MIN_MEMORY, self._require_rule().replay_window or MIN_MEMORY)
+        stamps = security.findall(f"{{{WSU}}}Timestamp")
+        if len(stamps) > 1:
+            raise SignatureRefused(
+                "SIGNATURE_MALFORMED", f"{self._where}: the message has more than one Timestamp"
+            )
+        if not stamps or stamps[0] not in covered:
+            return now + memory
+        created, expires = (
+            _parse_timestamp(stamps[0].findtext(f"{{{WSU}}}{name}"))
+            for name in ("Created", "Expires")
+        )
+        if created is None and expires is None:
+            raise SignatureRefused(
+                "SIGNATURE_MALFORMED", f"{self._where}: the Timestamp has no Created"
+            )
+        if created is not None and created > now + SKEW:
+            raise SignatureRefused(
+                "SIGNATURE_EXPIRED",
+                f"{self._where}: the message was signed in the future; compare the clocks",
+            )
+        if created is None and expires is not None and expires > now + MAX_AGE:
+            raise SignatureRefused(
+                "SIGNATURE_EXPIRED",
+                f"{self._where}: the Timestamp has no Created, and expires later than in a day",
+            )
+        if (expires is not None and expires < now - SKEW) or (
+            created is not None and created < now - MAX_AGE
+        ):
+            raise SignatureRefused(
+                "SIGNATURE_EXPIRED", f"{self._where}: the message's Timestamp has expired"
+            )
+        ends = [expires + SKEW] if expires is not None and expires < now + MAX_AGE else []
+        ends += [created + MAX_AGE] if created is not None else []
+        return max(now + memory, min(ends, default=now + MAX_AGE))
 
 
 def _timestamp(security: etree._Element, now: datetime, ttl: timedelta) -> None:
@@ -278,6 +368,7 @@ def _embedded_certificate(
     )
     if token is None:
         return None
+    check_text_size(token)
     try:
         return x509.load_der_x509_certificate(
             base64.b64decode("".join((token.text or "").split()), validate=True)

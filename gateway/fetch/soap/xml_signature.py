@@ -5,6 +5,9 @@ inclusive canonicalisation. A short list names all accepted algorithms. The gate
 other transforms, and references to anything but one unique element. It uses a key from the message
 only when a trusted authority issued its certificate, or when the connector does not require trust.
 See docs/decisions/0037.
+
+Nothing is canonicalised before the checks of :mod:`gateway.fetch.soap.signature_limits`, and no
+reference before a trusted key has signed the list of references.
 """
 
 from __future__ import annotations
@@ -13,21 +16,28 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256, sha384, sha512
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 
-from gateway.errors import StreamHalted
 from gateway.fetch import xml_parser
+from gateway.fetch.soap.signature_limits import (
+    DS,
+    SignatureRefused,
+    check_document_size,
+    check_inclusive_cost,
+    check_signature_size,
+)
+from gateway.fetch.soap.signing_keys import certificates, private_key, trusted_keys
 
-DS = "http://www.w3.org/2000/09/xmldsig#"
 EXC = "http://www.w3.org/2001/10/xml-exc-c14n#"
 WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 ENVELOPED = DS + "enveloped-signature"
@@ -56,8 +66,16 @@ _SIGNATURES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-class SignatureRefused(StreamHalted):
-    """A missing, invalid or untrusted signature. ``reason`` starts with ``SIGNATURE_``."""
+@dataclass(frozen=True, slots=True)
+class VerifiedSignature:
+    """The elements that a signature covers, and a digest by which the same one is recognised.
+
+    The digest covers the list of references. Two signatures with one digest cover the same content,
+    even if their values differ.
+    """
+
+    covered: list[etree._Element]
+    digest: bytes
 
 
 def canonicalise(
@@ -121,20 +139,29 @@ def _add_algorithm(
         )
 
 
+def verify_signer(signature: etree._Element, keys: Sequence[Any]) -> bytes:
+    """Verify that one of ``keys`` signed the list of references, and return its canonical bytes.
+
+    Raise :class:`SignatureRefused` otherwise. Nothing says yet that the message fits the list.
+    """
+    check_signature_size(signature)
+    return _verify_value(signature, _exactly_one(signature, "SignedInfo"), keys)
+
+
 def verify_references(
     root: etree._Element, signature: etree._Element, keys: Sequence[Any]
-) -> list[etree._Element]:
+) -> VerifiedSignature:
     """Verify a signature and all its references, and return the elements that it covers.
 
     ``keys`` are the public keys that the caller trusts. Raise :class:`SignatureRefused` when none
     of them fits, when an element was changed, or when an algorithm is not accepted.
     """
-    info = _exactly_one(signature, "SignedInfo")
-    _verify_value(signature, info, keys)
-    references = info.findall(f"{{{DS}}}Reference")
+    signed_info = verify_signer(signature, keys)
+    references = _exactly_one(signature, "SignedInfo").findall(f"{{{DS}}}Reference")
     if not references:
         raise SignatureRefused("SIGNATURE_EMPTY", "the signature covers no part of the message")
-    ids = _ids(root)
+    check_document_size(root)
+    ids = _ids(root, {(reference.get("URI") or "").removeprefix("#") for reference in references})
     covered = []
     for reference in references:
         name = reference.get("URI") or ""
@@ -148,10 +175,10 @@ def verify_references(
             )
         _verify_digest(reference, element, signature)
         covered.append(element)
-    return covered
+    return VerifiedSignature(covered, sha256(signed_info).digest())
 
 
-def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequence[Any]) -> None:
+def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequence[Any]) -> bytes:
     method = _exactly_one(info, "CanonicalizationMethod")
     exclusive, prefixes = _canonicalisation(method)
     algorithm = _exactly_one(info, "SignatureMethod").get("Algorithm") or ""
@@ -160,28 +187,35 @@ def _verify_value(signature: etree._Element, info: etree._Element, keys: Sequenc
             "SIGNATURE_ALGORITHM",
             f"the signature algorithm {_short_name(algorithm)} is not accepted",
         )
-    value, data = (
-        _decoded(_exactly_one(signature, "SignatureValue")),
-        canonicalise(info, prefixes, exclusive=exclusive),
-    )
-    for key in keys:
+    value = _decoded(_exactly_one(signature, "SignatureValue"))
+    possible_keys = [key for key in keys if _may_have_made(key, algorithm, len(value))]
+    data = canonicalise(info, prefixes, exclusive=exclusive) if possible_keys else b""
+    for key in possible_keys:
         try:
-            if isinstance(key, rsa.RSAPublicKey) and "#rsa-" in algorithm:
+            if isinstance(key, rsa.RSAPublicKey):
                 key.verify(value, data, padding.PKCS1v15(), _SIGNATURES[algorithm])
-                return
-            if isinstance(key, ec.EllipticCurvePublicKey) and "#ecdsa-" in algorithm:
+            else:
                 half = len(value) // 2
                 der = encode_dss_signature(
                     int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big")
                 )
                 key.verify(der, data, ec.ECDSA(_SIGNATURES[algorithm]))
-                return
         except InvalidSignature:
             continue
+        return data
     raise SignatureRefused(
         "SIGNATURE_INVALID",
         "no trusted key made the signature, or the message was changed",
     )
+
+
+def _may_have_made(key: Any, algorithm: str, value_bytes: int) -> bool:
+    """Return whether the kind and the size of a key fit a signature value."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return "#rsa-" in algorithm and value_bytes == (key.key_size + 7) // 8
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "#ecdsa-" in algorithm and value_bytes == 2 * ((key.key_size + 7) // 8)
+    return False
 
 
 def _short_name(algorithm: str) -> str:
@@ -204,6 +238,8 @@ def _verify_digest(
             "SIGNATURE_ALGORITHM",
             f"the digest algorithm {_short_name(algorithm)} is not accepted",
         )
+    if not exclusive:
+        check_inclusive_cost(element)
     data = (
         _canonicalise_without_signature(element, signature, prefixes, exclusive=exclusive)
         if enveloped
@@ -259,13 +295,20 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
     )
 
 
-def _ids(root: etree._Element) -> dict[str, etree._Element | None]:
-    """Return all elements that have an id. An id that several elements share maps to ``None``."""
+_WITH_ID = etree.XPath("descendant-or-self::*[@*[translate(local-name(), 'ID', 'id') = 'id']]")
+
+
+def _ids(root: etree._Element, names: set[str]) -> dict[str, etree._Element | None]:
+    """Return the elements that have one of ``names`` as their id.
+
+    Any attribute ``id`` counts, in capitals and in every namespace, because other readers may take
+    it for the id. A name that several elements share maps to ``None``.
+    """
     elements: dict[str, etree._Element | None] = {}
-    for element in root.iter(etree.Element):
-        for attribute in (f"{{{WSU}}}Id", "Id", "ID", "id"):
-            name = element.get(attribute)
-            if name is not None:
+    found: Any = _WITH_ID(root)
+    for element in found:
+        for attribute, name in element.attrib.items():
+            if name in names and etree.QName(attribute).localname.lower() == "id":
                 is_repeated = name in elements and elements[name] is not element
                 elements[name] = None if is_repeated else element
     return elements
@@ -287,86 +330,7 @@ def _decoded(element: etree._Element) -> bytes:
         ) from None
 
 
-# --- keys and certificates
-
-
-def private_key(pem: bytes, what: str) -> rsa.RSAPrivateKey:
-    """Return an RSA key from unencrypted PEM.
-
-    ``what`` names the key in errors. Raise ``StreamHalted`` (``KEY_UNREADABLE``) for other keys.
-    """
-    try:
-        key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError):
-        raise StreamHalted(
-            "KEY_UNREADABLE",
-            f"{what} is not an unencrypted PEM private key; convert it with `openssl pkey`",
-        ) from None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise StreamHalted("KEY_UNREADABLE", f"{what} is not an RSA key; signatures need one")
-    return key
-
-
-def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
-    """Return the certificates in a PEM file.
-
-    ``what`` names the file in errors. Raise ``StreamHalted`` (``KEY_UNREADABLE``) when it has none.
-    """
-    try:
-        return list(x509.load_pem_x509_certificates(pem))
-    except ValueError:
-        raise StreamHalted(
-            "KEY_UNREADABLE",
-            f"{what} contains no PEM certificate; write one between BEGIN and END CERTIFICATE",
-        ) from None
-
-
-def trusted_keys(
-    trusted_certificates: Sequence[x509.Certificate],
-    embedded: x509.Certificate | None,
-    now: datetime,
-) -> list[Any]:
-    """Return the public keys that the gateway accepts for a signature.
-
-    They belong to a trusted certificate, or to the ``embedded`` certificate of the message when a
-    trusted authority issued it. Raise :class:`SignatureRefused` when there is no such certificate
-    (``SIGNATURE_UNTRUSTED``), or when it is not valid at ``now`` (``SIGNATURE_EXPIRED``).
-    """
-    candidates = [
-        certificate
-        for certificate in trusted_certificates
-        if embedded is None or certificate == embedded
-    ]
-    if embedded is not None and not candidates:
-        candidates = (
-            [embedded]
-            if any(_is_issued_by(embedded, authority, now) for authority in trusted_certificates)
-            else []
-        )
-        if not candidates:
-            raise SignatureRefused(
-                "SIGNATURE_UNTRUSTED",
-                "the message contains a certificate that no trusted authority issued",
-            )
-    valid = [
-        certificate.public_key()
-        for certificate in candidates
-        if certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-    ]
-    if not valid:
-        raise SignatureRefused("SIGNATURE_EXPIRED", "the signing certificate is not valid now")
-    return valid
-
-
-def _is_issued_by(
-    certificate: x509.Certificate, authority: x509.Certificate, now: datetime
-) -> bool:
-    try:
-        constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
-        certificate.verify_directly_issued_by(authority)
-    except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature):
-        return False
-    return constraints.ca and authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
+# --- whole documents
 
 
 def verify_enveloped(
@@ -377,7 +341,41 @@ def verify_enveloped(
     The signer must use one of ``trusted_certificates``, or a certificate that one of them issued.
     If there are none, the signature proves only that the document was not changed after the
     embedded certificate signed it. Raise :class:`SignatureRefused` when the verification fails.
+
+    The bytes contain the signature itself, in which a sender may put anything. Read records from
+    :func:`signed_content`.
     """
+    _verify_whole(data, trusted_certificates, now, where)
+    return data
+
+
+def signed_content(
+    data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str
+) -> bytes:
+    """Verify a document as :func:`verify_enveloped` does, and return what is signed in it.
+
+    This is the document without its signature, in UTF-8.
+    """
+    root, signature = _verify_whole(data, trusted_certificates, now, where)
+    parent = signature.getparent()
+    if parent is not None:
+        _remove_keeping_tail(signature, parent)
+    return etree.tostring(root, encoding="utf-8")
+
+
+def _remove_keeping_tail(element: etree._Element, parent: etree._Element) -> None:
+    before, tail = element.getprevious(), element.tail or ""
+    if before is not None:
+        before.tail = (before.tail or "") + tail
+    else:
+        parent.text = (parent.text or "") + tail
+    parent.remove(element)
+
+
+def _verify_whole(
+    data: bytes, trusted_certificates: Sequence[x509.Certificate], now: datetime, where: str
+) -> tuple[etree._Element, etree._Element]:
+    """Return the root of a document that is signed as a whole, and its signature."""
     root = xml_parser.parse_bytes(data, where=where)
     signatures = list(root.iter(f"{{{DS}}}Signature"))
     if len(signatures) != 1:
@@ -385,6 +383,7 @@ def verify_enveloped(
             "SIGNATURE_ABSENT",
             f"{where}: a document needs exactly one signature, and this one has {len(signatures)}",
         )
+    check_signature_size(signatures[0])
     embedded = _embedded_certificate(signatures[0])
     if trusted_certificates:
         keys = trusted_keys(trusted_certificates, embedded, now)
@@ -395,11 +394,11 @@ def verify_enveloped(
             "SIGNATURE_UNTRUSTED",
             f"{where}: the signature contains no certificate, and none is configured",
         )
-    if verify_references(root, signatures[0], keys) != [root]:
+    if verify_references(root, signatures[0], keys).covered != [root]:
         raise SignatureRefused(
             "SIGNATURE_COVERAGE", f"{where}: the signature does not cover the whole document"
         )
-    return data
+    return root, signatures[0]
 
 
 def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
@@ -412,3 +411,21 @@ def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
         raise SignatureRefused(
             "SIGNATURE_MALFORMED", "the certificate in the signature cannot be read"
         ) from None
+
+
+__all__ = [
+    "DS",
+    "EXC",
+    "WSU",
+    "SignatureRefused",
+    "VerifiedSignature",
+    "canonicalise",
+    "certificates",
+    "private_key",
+    "sign",
+    "signed_content",
+    "trusted_keys",
+    "verify_enveloped",
+    "verify_references",
+    "verify_signer",
+]
