@@ -29,6 +29,7 @@ contain a secret or a personal value, and every row asserts that. A payload has 
 - The gateway rejects one record.
 - The gateway accepts the record.
 """
+ATTACKS = "## Attacks in depth\n"
 VERDICTS = {"as asked": "as specified"}
 """The verdicts that the page words differently from the rows."""
 
@@ -62,7 +63,12 @@ def written() -> str:
             "|---|---|---|---|---|",
         ]
         lines += [_line(row) for row in members]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + attacks()
+
+
+def attacks() -> str:
+    """Return the last section of the page, which people write by hand."""
+    return ATTACKS + README.read_text().partition(ATTACKS)[2]
 
 
 def _line(row: object) -> str:
