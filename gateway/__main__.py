@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 
 def main() -> None:
@@ -17,13 +18,16 @@ def main() -> None:
 
     _make_standard_streams_safe()
     try:
-        app(prog_name="gateway")
+        try:
+            app(prog_name="gateway")
+        finally:
+            _report_unreadable_records()
     except ConfigError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except GatewayError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             print(f"gateway: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except ValidationError as error:
@@ -40,17 +44,32 @@ def main() -> None:
         sys.exit(130)
 
 
-def _make_standard_streams_safe() -> None:
-    """Prevent tracebacks from a closed standard input and from characters a terminal cannot show.
+def _report_unreadable_records() -> None:
+    """Say how many records of topics the command could not read."""
+    # Only a command that reads topics has loaded the module.
+    if module := sys.modules.get("gateway.kafka.unreadable_records"):
+        for line in module.summary():
+            print(f"gateway: {line}", file=sys.stderr)  # noqa: T201
 
-    A closed standard input becomes an empty one. Such characters become escape sequences.
+
+def _make_standard_streams_safe() -> None:
+    """Prevent tracebacks from a closed standard input, and texts that act on a terminal.
+
+    A closed standard input becomes an empty one. Characters that a terminal cannot show, or would
+    act on, become escape sequences.
     """
+    from gateway.printable import PrintableStream
+
     if sys.stdin is None:
         # The stream stays open until the process ends.
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is not None:
+        sys.stdout = cast("TextIO", PrintableStream(sys.stdout))
+    if sys.stderr is not None:
+        sys.stderr = cast("TextIO", PrintableStream(sys.stderr))
 
 
 if __name__ == "__main__":

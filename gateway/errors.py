@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.printable import one_line
+
 
 class GatewayError(Exception):
     """The base class of all errors. ``exit_code`` is the exit code of the command line."""
@@ -105,11 +107,12 @@ class StorageError(GatewayError):
 class StreamError(GatewayError):
     """One stream of one registry cannot continue.
 
-    ``reason`` is a stable code and a metric label.
+    ``reason`` is a stable code and a metric label. The message may name a host or a code of the
+    registry, so that it is kept on one line without control characters.
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.reason = reason
 
 

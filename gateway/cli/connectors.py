@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.printable import one_line
 from gateway.settings import Settings
 
 
@@ -219,7 +220,7 @@ def preview(
         if why and item.raw.body is not None:
             print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
         else:
-            print("\n".join(previewing.format_record(item)))
+            print("\n".join(map(one_line, previewing.format_record(item))))
     if items:
         print(f"{len(items)} {'record' if len(items) == 1 else 'records'}")
     name = _stream_of(connector, stream)
@@ -267,7 +268,7 @@ def diff(
             _preview_records(new, stream, sample, limit).items,
         )
     )
-    print("\n".join(changes) if changes else "no record changes")
+    print("\n".join(map(one_line, changes)) if changes else "no record changes")
     if changes:
         raise typer.Exit(1)
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from gateway.cli.safe_console import SafeConsole
 from gateway.errors import Unavailable
 from gateway.messages.topics import CREDENTIALS_TOPIC
 from gateway.pipeline.loaded_config import LoadedConfig, load_config
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.local.registries import Registry
     from gateway.worker.worker import Worker
 
-console = Console()
+console = SafeConsole()
 TIMEOUT_SECONDS = 90.0
 MAX_TEXT_LENGTH = 100
 REJECTIONS = "gateway.rejections.v1"

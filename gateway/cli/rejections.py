@@ -15,6 +15,7 @@ import typer
 
 from gateway.errors import Denied, UsageError
 from gateway.messages import commands
+from gateway.printable import one_line
 
 if TYPE_CHECKING:
     from gateway.operations.replay import ActiveRejection
@@ -50,11 +51,12 @@ def list_rejections(
     if records:
         rows = [_rejection_details(rejection) for rejection in rejections]
         for row in rows if not as_json else ():
-            print(f"{row['key']}: {row['reason']} at {row['field'] or row['stage']}; {row['raw']}")
+            place = row["field"] or row["stage"]
+            print(one_line(f"{row['key']}: {row['reason']} at {place}; {row['raw']}"))
     else:
         rows = _group_by_reason(rejections)
         for row in rows if not as_json else ():
-            print(f"{row['records']:>8}  {_group_label(row)}; such as {row['example']}")
+            print(one_line(f"{row['records']:>8}  {_group_label(row)}; such as {row['example']}"))
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
     elif not rows:
@@ -91,7 +93,7 @@ def show(
         print(json.dumps(facts, ensure_ascii=False, indent=1))
         return
     for name, value in facts.items():
-        print(f"{name + ':':<15} {value or '-'}")
+        print(one_line(f"{name + ':':<15} {value or '-'}"))
     print(
         f"\n`gateway explain {connector} {record}` shows every rule; "
         "`gateway rejections replay` harmonises the record again with the current files"
@@ -148,7 +150,7 @@ def replay(
             if dry_run
             else f"{row['records']} sent to its worker"
         )
-        print(f"{_group_label(row)}: {became}")
+        print(one_line(f"{_group_label(row)}: {became}"))
     if not rows:
         print("no rejections")
 

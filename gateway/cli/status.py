@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.errors import ConfigError
+from gateway.printable import one_line
 
 if TYPE_CHECKING:
     from gateway.config.connector import Connector
@@ -243,15 +244,17 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print(
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            "  ".join(
+                one_line(text).ljust(width) for text, width in zip(row, widths, strict=True)
+            ).rstrip()
         )
     for one in shown:
         for line in _remarks(one):
-            print(f"{one['connector']} {one['stream']}: {line}")
+            print(one_line(f"{one['connector']} {one['stream']}: {line}"))
     named = {one["connector"] for one in shown if one["state"] == "not_loaded"}
     lines = (_not_loaded_line(one) for one in found["not_loaded"] if one["connector"] not in named)
     for line in dict.fromkeys(lines):
-        print(line)
+        print(one_line(line))
     if omitted:
         print(f"omitted, no poll worker was started with them: {', '.join(omitted)}")
     for one in found["workers"]:
@@ -267,7 +270,7 @@ def _print(found: dict[str, Any], *, show_all: bool) -> None:
             f"up {_ago(one['up_seconds'])}, last commit {commits}, {one['waiting']} records waiting"
         )
         for role, why in one["blocked"].items():
-            print(f"worker {one['worker']}: {role} cannot commit {why}")
+            print(one_line(f"worker {one['worker']}: {role} cannot commit {why}"))
     if not found["workers"]:
         print("no worker reports; start one with `gateway run`")
 

@@ -12,6 +12,7 @@ import typer
 from gateway.errors import UsageError
 from gateway.messages import commands
 from gateway.operations import stream_requests
+from gateway.printable import one_line
 
 if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
@@ -213,8 +214,9 @@ def print_changes(country: str) -> int:
     for name in names:
         changes = asyncio.run(find_changes(settings, processor, name))
         for change in changes:
+            key = one_line(change.record.key.decode())
             print(
-                f"{change.record.key.decode()}: {change.outcome} on {', '.join(change.topics)}; "
+                f"{key}: {change.outcome} on {', '.join(change.topics)}; "
                 f"corrects {change.corrected_event_id or 'nothing'}"
             )
         print(f"{name}: {len(changes)} records would change")

@@ -143,8 +143,9 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"tables_digest": tables.digest, "systems": rows})
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from gateway.cli.safe_console import SafeConsole
 
     table = Table(
         "System",
@@ -166,7 +167,7 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
             str(row["units_with_ects"]),
             row["oldest_in_force"] or "",
         )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    SafeConsole(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def _tables(mappings: Path | None) -> Tables:

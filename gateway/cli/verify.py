@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from gateway.printable import one_line
+
 if TYPE_CHECKING:
     from gateway.operations.verify import Report, StreamReport
 
@@ -56,7 +58,7 @@ def verify(
     print(
         msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
         if as_json
-        else "\n".join(format_report(report))
+        else "\n".join(map(one_line, format_report(report)))
     )
     if not report.complete:
         raise typer.Exit(1)

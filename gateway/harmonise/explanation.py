@@ -29,6 +29,7 @@ from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, descri
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
+from gateway.printable import one_line
 from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
@@ -107,7 +108,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     def to_text(self) -> str:
         """Return the page for people."""
-        return "\n".join(format_page(self)) + "\n"
+        return "\n".join(map(one_line, format_page(self))) + "\n"
 
 
 def explain(

@@ -1,8 +1,9 @@
 """Write structured logs without payloads, secrets or personal data.
 
 All logs of the gateway and of its libraries pass one processor, :func:`redact`. It masks fields by
-name, texts by their pattern, and the exact secrets that the gateway knows. The text of a library's
-exception may quote its input. Therefore only the texts of safe exceptions are logged.
+name, texts by their pattern, and the exact secrets that the gateway knows. A text stays on one
+line, without control characters. The text of a library's exception may quote its input. Therefore
+only the texts of safe exceptions are logged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msgspec import Meta, Struct
 
 from gateway import records
 from gateway.errors import GatewayError
+from gateway.printable import one_line, plain_stream
 from gateway.settings import Settings
 
 HIDDEN = "***"
@@ -62,19 +64,22 @@ _PAYLOAD_NAMES = {
     "node",
     "element",
 }
+
+
+def _hide_query(url: re.Match[str]) -> str:
+    address, _, query = url[0].partition("?")
+    return f"{address}?{HIDDEN}" if query else url[0]
+
+
 _SENSITIVE_PATTERNS = (
     (
         re.compile(r"\b(bearer|basic|digest|negotiate)\s+[\w.~+/=-]{6,}", re.IGNORECASE),
         r"\1 " + HIDDEN,
     ),
     (re.compile(r"://[^/\s@:]+:[^/\s@]+@"), f"://{HIDDEN}@"),
-    (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE), r"\1?" + HIDDEN),
+    (re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE), _hide_query),
     (re.compile(r"\burn:schac:personalUniqueCode:\S+", re.IGNORECASE), HIDDEN),
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL), HIDDEN),
-    (
-        re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"),
-        "\N{REPLACEMENT CHARACTER}",
-    ),
 )
 _MIN_LEVELS = {
     # Faust logs a page of lines for each start and stop.
@@ -121,7 +126,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     The log format ``auto`` means console lines on a terminal, and otherwise one JSON object per
     line. May be called again.
     """
-    out = stream or sys.stderr
+    out = stream or plain_stream(sys.stderr)
     named = (
         settings.kafka_password,
         settings.pseudonym_key,
@@ -219,11 +224,8 @@ def _text(value: str) -> str:
         value = value.replace(secret, HIDDEN)
     for pattern, replacement in _SENSITIVE_PATTERNS:
         value = pattern.sub(replacement, value)
-    return (
-        value
-        if len(value) <= MAX_TEXT_LENGTH
-        else f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
-    )
+    shown = one_line(value[:MAX_TEXT_LENGTH])
+    return shown if len(value) <= MAX_TEXT_LENGTH else f"{shown}… ({len(value)} characters)"
 
 
 def _rename_retry_fields(_logger: Any, _method: str, event: Event) -> Event:
