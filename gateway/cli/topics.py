@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Annotated, Any
 
@@ -20,19 +21,17 @@ def read(
 ) -> None:
     """Print the committed records of a topic, with one JSON object on each line.
 
-    A value that is not JSON, such as an XML record, is printed as text.
+    A value that is not JSON, such as an XML record, is printed as text. Bytes that are not text
+    are printed in base64.
     """
     from gateway.kafka.topic_reader import read_topic
 
     async def print_all() -> None:
-        async for record in read_topic(load_settings(), topic, limit=limit):
-            line = {
-                "key": record.key.decode() if record.key else None,
-                "value": decode_value(record.value),
-            }
+        async for record in read_topic(load_settings(), topic, limit=limit, every_record=True):
+            line = {"key": _decode_text(record.key), "value": decode_value(record.value)}
             if headers:
-                line["headers"] = {name: value.decode() for name, value in record.headers}
-            print(json.dumps(line, ensure_ascii=False))
+                line["headers"] = {name: _decode_text(value) for name, value in record.headers}
+            print(_to_printable_json(line))
 
     asyncio.run(print_all())
 
@@ -40,18 +39,39 @@ def read(
 def decode_value(value: bytes | None) -> Any:
     """Return the parsed JSON of a record's value, or its text if the value is not JSON.
 
-    A tombstone gives ``None``. A value that is no text gives its size.
+    A tombstone gives ``None``. A value that is not text gives its size and its bytes in base64.
     """
-    if not value:
+    if value is None:
         return None
     try:
-        return json.loads(value)
-    except ValueError:
-        pass
+        return json.loads(value, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return _decode_text(value)
+
+
+def _decode_text(value: bytes | None) -> str | dict[str, Any] | None:
     try:
-        return value.decode()
+        return None if value is None else value.decode()
     except UnicodeDecodeError:
-        return f"{len(value)} bytes that are not text"
+        return {"bytes": len(value or b""), "base64": base64.b64encode(value or b"").decode()}
+
+
+def _refuse_constant(name: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which are not JSON."""
+    raise ValueError(name)
+
+
+def _to_printable_json(line: dict[str, Any]) -> str:
+    """Return JSON in which every character that a terminal does not show is escaped."""
+    text = json.dumps(line, ensure_ascii=False)
+    return (
+        text
+        if text.isprintable()
+        else "".join(
+            character if character.isprintable() else json.dumps(character)[1:-1]
+            for character in text
+        )
+    )
 
 
 topics_app = typer.Typer(help="Create, verify and read the topics.", no_args_is_help=True)

@@ -16,6 +16,7 @@ from gateway.errors import UsageError
 from gateway.kafka.client_session import client_session
 from gateway.kafka.connection import client_arguments
 from gateway.kafka.record_fetch import fetch_records
+from gateway.kafka.unreadable_records import is_well_formed, skip
 from gateway.messages.outgoing import partition_for
 from gateway.settings import Settings
 
@@ -187,11 +188,12 @@ async def read_latest(settings: Settings, topic: str, key: bytes) -> ConsumerRec
 
 
 async def read_topic(
-    settings: Settings, topic: str, *, limit: int = 0
+    settings: Settings, topic: str, *, limit: int = 0, every_record: bool = False
 ) -> AsyncIterator[ConsumerRecord]:
     """Yield the committed records that a topic contains now, in order within a partition.
 
-    With a ``limit`` other than 0, yield no more than ``limit`` records. Raises
+    Records whose key or headers are not text are left out, unless ``every_record`` is true. With
+    a ``limit`` other than 0, yield no more than ``limit`` records. Raises
     :class:`~gateway.errors.UsageError` if the topic does not exist.
     """
     count = 0
@@ -210,6 +212,9 @@ async def read_topic(
                 await fetch_records(consumer, timeout_ms=500, max_records=500)
             ).values():
                 for record in records:
+                    if not every_record and not is_well_formed(record):
+                        skip(record)
+                        continue
                     yield record
                     count += 1
                     if limit and count >= limit:

@@ -30,7 +30,7 @@ from gateway.pipeline.deletion_guard import DeletionGuard
 from gateway.pipeline.deletion_note import forget_withheld
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
 from gateway.pipeline.poll import PollContext
-from gateway.pipeline.stream_state import StreamState
+from gateway.pipeline.stream_state import StreamState, decode_state
 from gateway.pipeline.version_order import VersionOrder
 
 NOTE_NAME = "backfill"
@@ -142,7 +142,7 @@ def unsupported_reason(connector: Connector, stream: str) -> str:
 def current_progress(stream_state: StreamState) -> BackfillProgress | None:
     """Return the progress of the last backfill of an open stream, in any state."""
     note = stream_state.notes.get(NOTE_NAME)
-    return msgspec.json.decode(note, type=BackfillProgress) if note else None
+    return decode_state(note, BackfillProgress, stream_state) if note else None
 
 
 async def start_backfill(

@@ -16,6 +16,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_latest
+from gateway.kafka.unreadable_records import DECODING_ERRORS
 from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
 from gateway.pipeline.loaded_config import connector_files
@@ -44,9 +45,14 @@ async def read_stored_record(
             f"{RAW.name} holds no record {native_id} of {connector}; "
             f"`gateway topics read {RAW.name}` lists keys"
         )
-    return decode_raw(
-        record.key, record.value, record.headers
-    ), f"{RAW.name}-{record.partition}@{record.offset}"
+    position = f"{RAW.name}-{record.partition}@{record.offset}"
+    try:
+        return decode_raw(record.key, record.value, record.headers), position
+    except DECODING_ERRORS:
+        raise UsageError(
+            f"{position} is no record that a gateway wrote: its headers cannot be read; "
+            "the gateway reads the record again with `gateway backfill`"
+        ) from None
 
 
 async def explain_stored_record(settings: Settings, connector: str, native_id: str) -> Explanation:

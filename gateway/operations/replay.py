@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.kafka.topic_reader import last_stable_offsets, read_positions, read_topic
 from gateway.kafka.transactions import read_partition
+from gateway.kafka.unreadable_records import DECODING_ERRORS, skip, skip_unreadable
 from gateway.messages.cloudevents import content_digest, decode_raw
 from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
@@ -24,7 +25,7 @@ from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.page_writer import split_into_transactions
-from gateway.pipeline.stream_state import RawEntry, StreamState, repeated_entry
+from gateway.pipeline.stream_state import RawEntry, StreamState, decode_state, repeated_entry
 from gateway.records import RawRecord
 from gateway.settings import Settings
 
@@ -88,16 +89,25 @@ class ReplayPlan:
 async def read_active_rejections(
     settings: Settings, connector: str = "", stream: str = "", reason: str = ""
 ) -> list[ActiveRejection]:
-    """Return the active rejections, oldest first. An empty argument matches everything."""
+    """Return the active rejections, oldest first. An empty argument matches everything.
+
+    Records that cannot be decoded are left out.
+    """
     active: dict[bytes, ActiveRejection] = {}
     decoder = msgspec.json.Decoder(Rejection)
     async for record in read_topic(settings, REJECTIONS.name):
         active.pop(record.key, None)
         if record.value is not None:
-            rejection = decoder.decode(record.value)
-            active[record.key] = ActiveRejection(
-                record.key.decode(), rejection, record.partition, record.offset, record.timestamp
-            )
+            with skip_unreadable(record):
+                rejection = ActiveRejection(
+                    record.key.decode(),
+                    decoder.decode(record.value),
+                    record.partition,
+                    record.offset,
+                    record.timestamp,
+                )
+                _ = rejection.raw_position  # fails for positions that are none
+                active[record.key] = rejection
     return sorted(
         (
             rejected
@@ -124,8 +134,12 @@ async def plan_replay(
     plan.without_raw_record = len(rejected) - len(requested_positions)
     read_count = 0
     async for record in read_positions(settings, RAW.name, requested_positions):
+        try:
+            raw = decode_raw(record.key, record.value, record.headers)
+        except DECODING_ERRORS:
+            skip(record)
+            continue
         read_count += 1
-        raw = decode_raw(record.key, record.value, record.headers)
         if digests.get(raw.native_id, b"")[:16] == content_digest(raw):
             plan.to_replay.append(
                 (requested_positions[record.partition, record.offset], record, raw)
@@ -143,7 +157,7 @@ async def read_digests(settings: Settings, connector: str, stream: str) -> dict[
     values = await read_partition(
         settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), [prefix]
     )
-    return {key[len(prefix) :].decode(): value for key, value in values.items()}
+    return {key[len(prefix) :].decode(errors="replace"): value for key, value in values.items()}
 
 
 async def replay(settings: Settings, stream_state: StreamState, note: str) -> ReplayPlan:
@@ -155,7 +169,7 @@ async def replay(settings: Settings, stream_state: StreamState, note: str) -> Re
     """
     await wait_until_harmonised(settings)
     takeover_number = stream_state.takeover_number
-    request = msgspec.json.decode(stream_state.notes[note], type=ReplayRequest)
+    request = decode_state(stream_state.notes[note], ReplayRequest, stream_state)
     if not request.ends:
         request = msgspec.structs.replace(
             request, ends=await last_stable_offsets(settings, REJECTIONS.name)

@@ -59,7 +59,10 @@ class StreamRequests:
     def pause_reason(self) -> str:
         """The reason that the operator gave for the pause."""
         note = self._stream_state.notes.get(PAUSE)
-        return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
+        try:
+            return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return "the reason cannot be read"
 
     @property
     def withheld_deletions(self) -> tuple[int, int]:

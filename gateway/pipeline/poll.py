@@ -41,7 +41,7 @@ from gateway.pipeline.scan_deletions import (
     count_unproven_scan,
     deletions_after_scan,
 )
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import RawEntry, StreamState, decode_state
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import MISSING_ID_PREFIX
 
@@ -128,7 +128,7 @@ async def poll_once(
     await client.wait_for_lease()
     stored = await stream_state.open()
     result.takeover_number = stream_state.takeover_number
-    cursor = msgspec.json.decode(stored, type=StreamCursor) if stored else StreamCursor()
+    cursor = decode_state(stored, StreamCursor, stream_state) if stored else StreamCursor()
     begun = cursor
     if stream.for_each and not rule.feed:
         progress = _loop_progress(stream_state, rule, cursor, now)

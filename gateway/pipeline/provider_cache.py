@@ -18,6 +18,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.quality_assurance import Providers
 from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_topic
+from gateway.kafka.unreadable_records import skip_unreadable
 from gateway.messages.topics import PROVIDERS
 from gateway.records import Provider
 from gateway.settings import Settings
@@ -45,13 +46,17 @@ class ProviderCache:
             harmoniser.providers = self._providers
 
     async def load(self) -> int:
-        """Read the topic, give the view to the harmonisers, and return the number of providers."""
+        """Read the topic, give the view to the harmonisers, and return the number of providers.
+
+        Records that cannot be decoded are left out.
+        """
         providers: dict[bytes, Provider] = {}
         async for record in read_topic(self._settings, PROVIDERS.name):
             if record.value is None:
                 providers.pop(record.key, None)
             else:
-                providers[record.key] = _DECODER.decode(record.value)
+                with skip_unreadable(record):
+                    providers[record.key] = _DECODER.decode(record.value)
         self._providers = Providers(providers.values())
         self.set_harmonisers(self._harmonisers)
         log.info("trusted providers loaded", providers=len(providers))

@@ -24,6 +24,7 @@ import msgspec
 from gateway.errors import StreamHalted
 from gateway.harmonise.mapping.achievement import NOT_ACHIEVED
 from gateway.observability import metrics
+from gateway.pipeline.stream_state import decode_state
 from gateway.records import RawRecord, Rejected, Withheld
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class PageOutcome:
 def read_streak(stream_state: StreamState) -> RejectionStreak:
     """Return the note of an open stream, or an empty one if there is none."""
     note = stream_state.notes.get(NOTE_NAME)
-    return msgspec.json.decode(note, type=RejectionStreak) if note else RejectionStreak()
+    return decode_state(note, RejectionStreak, stream_state) if note else RejectionStreak()
 
 
 async def preview_page(entries: Iterable[RawEntry], preview: PreviewRecord) -> PageOutcome:

@@ -6,15 +6,18 @@ The state is read only after fencing, so that no other worker can change it afte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
-from msgspec import Struct
+import structlog
+from msgspec import MsgspecError, Struct, json
 
 from gateway.config.connector import Connector
-from gateway.errors import RetryLater
+from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.transactions import RecordTooLarge, TransactionalProducer, read_partition
 from gateway.messages.cloudevents import encode_raw_headers
@@ -23,13 +26,19 @@ from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.key_check import id_key_fingerprint
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
 from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
+log = structlog.get_logger()
+T = TypeVar("T", bound=Struct)
+
 VALUE_BYTES = 28
+ID_KEY_NOTE = "id_key"
+"""The note with the fingerprint of the key that hashes the ids of the stream."""
 NO_LOOP = bytes(4)
 NO_TIME = bytes(8)
 TOO_LARGE = Rejected(
@@ -43,6 +52,22 @@ TOO_LARGE = Rejected(
 def milliseconds(moment: datetime) -> bytes:
     """Return a time as the eight bytes that a stored value has for it."""
     return max(0, int(moment.timestamp() * 1000)).to_bytes(8, "big")
+
+
+def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
+    """Return a cursor or a note of an open stream.
+
+    Raises :class:`~gateway.errors.StreamHalted` if another program wrote it.
+    """
+    try:
+        return json.decode(value, type=kind)
+    except (MsgspecError, UnicodeDecodeError):
+        name = f"{stream_state.connector}|{stream_state.stream}"
+        raise StreamHalted(
+            "STATE_UNREADABLE",
+            f"{CURSORS.name}: the {kind.__name__} of {name} cannot be read, so no gateway wrote "
+            "it; write a tombstone for its key, and the stream begins anew",
+        ) from None
 
 
 class RawEntry(Struct, frozen=True):
@@ -141,9 +166,12 @@ class StreamState:
         self.older_contents = OlderContents()
         """Older contents that wait for a second look."""
         self.loop_secret = derive_key(
-            settings.pseudonym_key.get_secret_value().encode(), f"loop {connector}|{stream}"
+            next(iter(load_keys(settings).permanent), b""), f"loop {connector}|{stream}"
         )
-        """The key for the hashes of loop values."""
+        """The key for the hashes of loop values. A new pseudonym key does not change it."""
+        self.id_key_fingerprint: Callable[[], bytes | None] = lambda: None
+        """Returns the fingerprint of the stream's ``id_key``. With another key than before, all
+        records would have other ids, so the stream halts."""
         self._lock = asyncio.Lock()
         self._settings = settings
         self._name = f"{connector}|{stream}".encode()
@@ -159,17 +187,27 @@ class StreamState:
         subjects = DataSubjectFinder(
             connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
         )
-        return cls(settings, connector.connector, stream, subjects)
+        state = cls(settings, connector.connector, stream, subjects)
+        state.id_key_fingerprint = partial(
+            id_key_fingerprint,
+            connector.connector,
+            stream,
+            connector.streams[stream],
+            FileSecrets(settings.secrets_dir),
+        )
+        return state
 
     async def open(self) -> bytes | None:
         """Acquire the stream unless this object owns it, and return its cursor.
 
         Returns ``None`` if the stream has no cursor yet. Raises
         :class:`~gateway.errors.RetryLater`, :class:`~gateway.errors.Fenced`,
-        :class:`~gateway.errors.Denied` or :class:`~gateway.errors.IntegrityStop`.
+        :class:`~gateway.errors.Denied` or :class:`~gateway.errors.IntegrityStop`. Raises
+        :class:`~gateway.errors.StreamHalted` if the ``id_key`` of the stream is another one.
         """
         async with self._lock:
             if self._transactional.ready:
+                self._check_id_key()
                 return self._cursor
             try:
                 return await self._acquire()
@@ -190,18 +228,23 @@ class StreamState:
         self._cursor = cursors.get(self._name)
         prefix = self._name + b"|"
         self.notes = {
-            key[len(prefix) :].decode(): value
+            key[len(prefix) :].decode(errors="replace"): value
             for key, value in cursors.items()
             if key.startswith(prefix)
         }
+        await self._check_or_store_id_key()
         digests = DigestTable(VALUE_BYTES)
 
         def store_digest(key: bytes, value: bytes | None) -> None:
-            native_id = key[len(prefix) :].decode()
+            try:
+                native_id = key[len(prefix) :].decode()
+            except UnicodeDecodeError:
+                log.warning("digest with a key that is not text is left out", topic=DIGESTS.name)
+                return
             if value is None:
                 digests.pop(native_id, None)
             else:
-                digests[native_id] = value.ljust(VALUE_BYTES, b"\0")
+                digests[native_id] = value[:VALUE_BYTES].ljust(VALUE_BYTES, b"\0")
 
         await read_partition(
             self._settings,
@@ -241,6 +284,8 @@ class StreamState:
         again, a rejection takes the place of the record. Raises the other errors of
         :meth:`TransactionalProducer.commit` unchanged.
         """
+        if entries:
+            self._check_id_key()
         # 1. Replace suppressed records.
         entries, suppressed = self._without_suppressed(entries)
         if not entries and not extra_records and not notes and cursor in {None, self._cursor}:
@@ -292,6 +337,33 @@ class StreamState:
             suppressed,
             without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries),
         )
+
+    async def _check_or_store_id_key(self) -> None:
+        """Check the key of the ids, or store its fingerprint at the first start."""
+        self._check_id_key()
+        current = self.id_key_fingerprint()
+        if current is None or ID_KEY_NOTE in self.notes:
+            return
+        key, partition = (
+            self._name + b"|" + ID_KEY_NOTE.encode(),
+            partition_for(self._name, CURSORS.partitions),
+        )
+        await self._transactional.commit(
+            [OutgoingRecord(CURSORS.name, key, current, [], partition)]
+        )
+        self.notes[ID_KEY_NOTE] = current
+
+    def _check_id_key(self) -> None:
+        stored = self.notes.get(ID_KEY_NOTE)
+        current = self.id_key_fingerprint() if stored is not None else None
+        if current is not None and current != stored:
+            raise StreamHalted(
+                "KEY_CHANGED",
+                f"{self.connector} {self.stream}: the secret of id_key is not the one that hashed "
+                "the ids of the published records, so each person would be published twice; "
+                "restore the secret, or run `gateway run --accept-new-key` once, which deletes the "
+                "records of this stream and reads them anew",
+            )
 
     def _without_suppressed(self, entries: list[RawEntry]) -> tuple[list[RawEntry], int]:
         """Return the entries to write, and the number of suppressed records.

@@ -54,12 +54,20 @@ async def read_suppression_list(
     key_ids = {key_id(key) for key in keys}
     ids: dict[SuppressionKind, set[str]] = {"record": set(), "person": set()}
     for name, value in (await read_partition(settings, SUPPRESSIONS.name, 0)).items():
-        entry = msgspec.json.decode(value, type=SuppressionEntry)
+        try:
+            id_, entry = name.decode(), msgspec.json.decode(value, type=SuppressionEntry)
+        except (UnicodeDecodeError, msgspec.MsgspecError):
+            # An entry that is left out could let erased data come back.
+            raise IntegrityStop(
+                f"{SUPPRESSIONS.name}: the entry with the key {name[:80]!r} cannot be read, so "
+                "erased records could be published again; if no gateway wrote it, "
+                "write a tombstone for its key"
+            ) from None
         if entry.key_id not in key_ids:
             raise IntegrityStop(
                 f"{SUPPRESSIONS.name}: an entry was made with the key {entry.key_id}, which this "
                 "worker does not have, so erased records could be published again; "
                 "set GATEWAY_PERMANENT_KEY or GATEWAY_PSEUDONYM_KEY_PREVIOUS to that key"
             )
-        ids[entry.kind].add(name.decode())
+        ids[entry.kind].add(id_)
     return SuppressionList(keys, frozenset(ids["record"]), frozenset(ids["person"]), subjects)
