@@ -151,7 +151,9 @@ class Push(ConfigModel):
     )
     auth: Auth | None = Field(None, description="Credentials the caller must show")
     client_certificate: Secret | None = Field(
-        None, description="Authorities that must have signed the caller's certificate"
+        None,
+        description="Authorities that must have signed the caller's certificate; "
+        "the push port needs TLS",
     )
     security: Signature | None = Field(
         None, description="WS-Security signature the caller must have made"
