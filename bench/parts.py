@@ -28,11 +28,12 @@ from bench.peers.records import bodies
 from gateway.harmonise import record_rules
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import (
+    content_id,
     decode_raw,
     encode_document_headers,
     encode_raw_headers,
-    event_id,
 )
+from gateway.messages.event_ids import EventIds
 from gateway.pipeline.harmonise_stage import tune_garbage_collector
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.record_processor import RecordProcessor
@@ -68,6 +69,7 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
     fetched = [
         Fetched(raw.key.encode(), raw.body, tuple(encode_raw_headers(raw))) for raw, _ in accepted
     ]
+    event_ids = EventIds(KEY.encode())
     streams, country = harmoniser.connector.streams, harmoniser.connector.country
 
     def read(one: Fetched) -> RawRecord:
@@ -89,7 +91,8 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
     def headed(one: tuple[RawRecord, Any]) -> object:
         raw, found = one
         return [
-            encode_document_headers(document, raw, found.provenance) for document in found.documents
+            encode_document_headers(document, raw, found.provenance, event_ids)
+            for document in found.documents
         ]
 
     way: dict[str, Callable[[Any], object]] = {
@@ -117,11 +120,12 @@ def parts(deliver: RecordProcessor, harmoniser: Harmoniser, raws: Sequence[RawRe
         ),
         "render": {"  alone": cost(rendered, accepted)},
         "headers": {
-            "  alone ": each * cost(lambda one: encode_document_headers(*one), documents),
+            "  alone ": each
+            * cost(lambda one: encode_document_headers(*one, event_ids), documents),
             "  provenance encoded": each
             * cost(msgspec.json.Encoder().encode, [one[2] for one in documents]),
-            "  event id": each
-            * cost(lambda one: event_id(one[0].topic, one[0].key, one[0].value), documents),
+            "  content id": each
+            * cost(lambda one: content_id(one[0].topic, one[0].key, one[0].value), documents),
         },
     }
     found: Parts = {}

@@ -88,6 +88,8 @@ class RawRecord(Struct, frozen=True, kw_only=True):
     """
     corrects_event_id: str = ""
     """The id of the event that a new harmonisation of the same bytes corrects."""
+    event_id: str = ""
+    """The id of its event on ``gateway.raw.v1``, or an empty text before the record is written."""
     erasure: Literal["", "asked", "met"] = ""
     """Why this deletion is an erasure, or an empty text for any other record.
 

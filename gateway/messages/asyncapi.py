@@ -21,13 +21,18 @@ _NAMED = {"cleanup.policy", "retention.ms", "delete.retention.ms", "max.message.
 _TEXT = {"type": "string"}
 _HEADERS: dict[str, Any] = {
     "type": "object",
-    "required": ["ce_specversion", "ce_id", "ce_source", "ce_type"],
+    "required": ["ce_specversion", "ce_id", "ce_contentid", "ce_source", "ce_type"],
     "properties": {
         "ce_specversion": {"const": "1.0"},
         "ce_id": _TEXT
         | {
-            "description": "Stable id of the content. "
+            "description": "Id of this event, unique together with ce_source. "
             "If you have already processed this id, skip the record."
+        },
+        "ce_contentid": _TEXT
+        | {
+            "description": "Id of the content. The same topic, key and value always have the same "
+            "id, so do not skip records by it"
         },
         "ce_source": _TEXT | {"description": "/connectors/<connector>/<stream>"},
         "ce_type": _TEXT | {"description": "Type of the event, with its version"},

@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.messages.event_ids import EventIds, new_event_id
 from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS
 from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
 
 JSON = b"application/json"
+CONTENT_ID_HEADER = "ce_contentid"
+"""The header with the id of the content. The same content always has the same id."""
 SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
 _ENCODER = msgspec.json.Encoder()
@@ -30,8 +33,8 @@ _CHANGE_TIME_PROBLEMS: dict[bytes, ChangeTimeProblem] = {
 _ERASED: dict[bytes, Literal["", "asked", "met"]] = {b"asked": "asked", b"met": "met"}
 
 
-def event_id(*parts: str | bytes | None) -> str:
-    """Return an id that depends on the content alone, so that readers can skip repeats.
+def content_id(*parts: str | bytes | None) -> str:
+    """Return an id that depends on the content alone.
 
     The id is the first half of a SHA-256 in hexadecimal. Processors have instructions for
     SHA-256, so it is three times as fast as a hash without them.
@@ -47,7 +50,7 @@ def event_id(*parts: str | bytes | None) -> str:
 
 
 def _document_id(topic: str, key: bytes, value: bytes | None) -> str:
-    """Return the same id as :func:`event_id`, faster, because the types are known."""
+    """Return the same id as :func:`content_id`, faster, because the types are known."""
     name = _length_prefixed(topic)
     if value is None:
         return _short_sha256(b"%b%b%b\x00" % (name, _pack_length(1, len(key)), key))
@@ -75,24 +78,43 @@ def content_digest(raw: RawRecord) -> bytes:
         return DELETED_DIGEST
     state = sha256(raw.body)
     for name in sorted(raw.context):
-        state.update(b"\x00" + name.encode() + b"\x00" + raw.context[name].encode())
+        text = _without_separators(raw.context[name])
+        state.update(b"\x00" + name.encode() + b"\x00" + text.encode())
     state.update(b"\x01" + raw.kind.encode())
     return state.digest()[:16]
+
+
+def _without_separators(text: str) -> str:
+    """Return a text without the two characters that separate the values of a digest.
+
+    Different texts stay different, and a text without control characters stays as it is.
+    """
+    if text.isprintable():
+        return text
+    return text.replace("\x02", "\x02\x02").replace("\x00", "\x020").replace("\x01", "\x021")
+
+
+def stored_content_id(headers: Any) -> str:
+    """Return the content id of a record on a topic.
+
+    Earlier releases wrote it as ``ce_id``.
+    """
+    by_name = dict(headers)
+    found: bytes = by_name.get(CONTENT_ID_HEADER) or by_name.get("ce_id", b"")
+    return found.decode()
 
 
 def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tuple[str, bytes]]:
     """Return the headers of a record on ``gateway.raw.v1``.
 
-    Pass the :func:`content_digest` of the record as ``content`` if you have it already.
+    Pass the :func:`content_digest` of the record as ``content`` if you have it already. A record
+    without an event id gets a new one.
     """
+    digest = content_digest(raw) if content is None else content
     headers = [
         ("ce_specversion", b"1.0"),
-        (
-            "ce_id",
-            event_id(
-                raw.key, raw.version, content_digest(raw) if content is None else content
-            ).encode(),
-        ),
+        ("ce_id", (raw.event_id or new_event_id()).encode()),
+        (CONTENT_ID_HEADER, content_id(raw.key, raw.version, digest).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         (
             "ce_type",
@@ -143,19 +165,23 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
         change_time_problem=_CHANGE_TIME_PROBLEMS.get(by_name.get("changetime", b""), ""),
         written_before="again" in by_name,
         corrects_event_id=by_name.get("correctionof", b"").decode(),
+        # Earlier releases gave the same id to the same content, so it does not identify an event.
+        event_id=by_name["ce_id"].decode() if CONTENT_ID_HEADER in by_name else "",
         erasure=_ERASED.get(by_name.get("erased", b""), ""),
     )
 
 
 def encode_document_headers(
-    document: Document, raw: RawRecord, provenance: Provenance | None
+    document: Document, raw: RawRecord, provenance: Provenance | None, event_ids: EventIds
 ) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of a harmonised document or its tombstone."""
     kind, schema = _type_headers(document.type, document.schema)
     key = document.key.encode()
+    content = _document_id(document.topic, key, document.value)
     headers = [
         SPEC_VERSION_HEADER,
-        ("ce_id", _document_id(document.topic, key, document.value).encode()),
+        ("ce_id", event_ids(document.topic, raw.event_id, content).encode()),
+        (CONTENT_ID_HEADER, content.encode()),
         _source(raw.connector, raw.stream),
         kind,
         ("ce_subject", key if document.subject is document.key else document.subject.encode()),

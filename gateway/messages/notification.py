@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.messages.cloudevents import JSON, event_id
+from gateway.messages.cloudevents import CONTENT_ID_HEADER, JSON, content_id
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.messages.topics import NOTIFICATIONS
 
@@ -59,16 +59,15 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_notification(notification: Notification) -> OutgoingRecord:
-    """Return the record of a notification. Equal notifications get the same event id."""
+    """Return the record of a notification."""
     kind, connector, stream = notification.kind, notification.connector, notification.stream
     key = connector.encode()
     source = f"/connectors/{connector}" + (f"/{stream}" if stream else "")
+    what = (kind, connector, stream, notification.reason, notification.text)
     headers = [
         ("ce_specversion", b"1.0"),
-        (
-            "ce_id",
-            event_id(kind, connector, stream, notification.reason, notification.at).encode(),
-        ),
+        ("ce_id", content_id(*what, notification.at, notification.worker).encode()),
+        (CONTENT_ID_HEADER, content_id(*what).encode()),
         ("ce_source", source.encode()),
         ("ce_type", f"eu.qualification-gateway.{kind.replace('_', '-')}.v1".encode()),
         ("ce_subject", key),

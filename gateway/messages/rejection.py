@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.messages.cloudevents import JSON, event_id, to_rfc3339
+from gateway.messages.cloudevents import CONTENT_ID_HEADER, JSON, content_id, to_rfc3339
+from gateway.messages.event_ids import new_event_id
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import REJECTIONS
 from gateway.records import RawRecord, Rejected
@@ -57,12 +58,16 @@ def encode_rejection(
             raw={"topic": topic, "partition": partition, "offset": offset},
         )
     )
-    identity = (
-        (topic, str(partition), str(offset)) if offset >= 0 else (raw.key, raw.version, raw.body)
+    position = (topic, str(partition), str(offset))
+    event_id = (
+        content_id(*position, rejected.config_digest, rejected.tables_digest)
+        if offset >= 0
+        else new_event_id()
     )
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id(*identity, rejected.config_digest, rejected.tables_digest).encode()),
+        ("ce_id", event_id.encode()),
+        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, raw.key, value).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.rejected.v1"),
         ("ce_dataschema", SCHEMA.encode()),
@@ -80,7 +85,8 @@ def encode_withdrawal(raw: RawRecord, *position: str) -> OutgoingRecord:
     """
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id("withdrawn", raw.key, *position).encode()),
+        ("ce_id", content_id("withdrawn", raw.key, raw.event_id, *position).encode()),
+        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, raw.key, None).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
         ("content-type", JSON),

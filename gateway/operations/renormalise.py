@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.kafka.topic_reader import read_topic
-from gateway.messages.cloudevents import decode_raw
+from gateway.messages.cloudevents import decode_raw, stored_content_id
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import RAW, REJECTIONS
 from gateway.observability import metrics
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 500
 ORPHANED = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
 """The outcome of a document that the current files would not write under its key."""
+NO_EVENT = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,19 @@ async def renormalise(
 
 async def _published_event_ids(
     settings: Settings, topics: Iterable[str]
-) -> dict[tuple[str, bytes], str]:
-    """Return the event id of each document on ``topics``.
+) -> dict[tuple[str, bytes], tuple[str, str]]:
+    """Return the event id and the content id of each document on ``topics``.
 
     Deleted documents are not included.
     """
-    event_ids: dict[tuple[str, bytes], str] = {}
+    event_ids: dict[tuple[str, bytes], tuple[str, str]] = {}
     for topic in sorted(topics):
         async for record in read_topic(settings, topic):
             if record.value is None:
                 event_ids.pop((topic, record.key), None)
             else:
-                event_ids[topic, record.key] = dict(record.headers)["ce_id"].decode()
+                event_id = dict(record.headers)["ce_id"].decode()
+                event_ids[topic, record.key] = event_id, stored_content_id(record.headers)
     return event_ids
 
 
@@ -158,7 +160,7 @@ def _compare_record(
     processor: RecordProcessor,
     record: ConsumerRecord,
     result: ProcessedRecord,
-    published_event_ids: dict[tuple[str, bytes], str],
+    published_event_ids: dict[tuple[str, bytes], tuple[str, str]],
 ) -> OutcomeChange | None:
     """Return the change of a record, or ``None`` if its outcome is the same."""
     outgoing: list[OutgoingRecord] = [
@@ -167,10 +169,10 @@ def _compare_record(
     if result.outcome == "rejected":
         outgoing = processor.tombstones_for(decode_raw(record.key, None, record.headers))
     before = [
-        published_event_ids.get((message.topic, message.key), "")
+        event_id
         for message in outgoing
-        if published_event_ids.get((message.topic, message.key), "")
-        != ("" if message.value is None else dict(message.headers)["ce_id"].decode())
+        for event_id, content in [published_event_ids.get((message.topic, message.key), NO_EVENT)]
+        if content != ("" if message.value is None else stored_content_id(message.headers))
     ]
     if not before:
         return None
@@ -186,7 +188,11 @@ def _entry(stream_state: StreamState, change: OutcomeChange) -> RawEntry:
     raw = decode_raw(change.record.key, change.record.value, change.record.headers)
     return repeated_entry(
         msgspec.structs.replace(
-            raw, written_before=True, corrects_event_id=change.corrected_event_id
+            raw,
+            written_before=True,
+            corrects_event_id=change.corrected_event_id,
+            # Its documents are new events, even if they return to an earlier content.
+            event_id="",
         ),
         stream_state.digests.get(raw.native_id, bytes(VALUE_BYTES)),
     )

@@ -29,6 +29,7 @@ from gateway.messages.cloudevents import (
     content_digest,
     decode_raw,
     event_time,
+    stored_content_id,
     to_rfc3339,
 )
 from gateway.messages.outgoing import partition_for
@@ -237,8 +238,8 @@ async def _read_rejections(settings: Settings, prefix: bytes) -> dict[str, Rejec
 
 
 def _same_event(before: ConsumerRecord | None, record: ConsumerRecord) -> bool:
-    return before is not None and dict(before.headers).get("ce_id") == dict(record.headers).get(
-        "ce_id"
+    return before is not None and (
+        stored_content_id(before.headers) == stored_content_id(record.headers)
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from gateway.config.connector import Connector, Stream
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import decode_raw, encode_document_headers
+from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.rejection import encode_rejection, encode_withdrawal
 from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS, REJECTIONS
@@ -51,6 +52,7 @@ class RecordProcessor:
             keys.for_audience(CREDENTIAL_ID_AUDIENCE)[0],
         )
         self._previous_keys = keys.previous_pairs()
+        self._event_ids = EventIds(keys.secrets[0] if keys.secrets else b"")
 
     def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return the result of one raw record.
@@ -67,7 +69,7 @@ class RecordProcessor:
         written before also contains the tombstones of step 5.
         """
         # 1. Decode, and find the connector and the stream.
-        raw = decode_raw(record.key, record.value, record.headers)
+        raw = _decode(record)
         harmoniser = self._harmoniser(raw.connector)
         if harmoniser is None:
             detail = "expected a connector that this worker runs: its file is missing or not valid"
@@ -171,7 +173,7 @@ class RecordProcessor:
 
     def reject_as_too_large(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return the rejection of a record whose documents exceed the size limit of a topic."""
-        raw = decode_raw(record.key, record.value, record.headers)
+        raw = _decode(record)
         rejected = Rejected(
             stage="size",
             field="document",
@@ -279,16 +281,24 @@ class RecordProcessor:
             unmapped_values=unmapped,
         )
 
-    @staticmethod
     def _outgoing(
-        document: Document, raw: RawRecord, provenance: Provenance | None
+        self, document: Document, raw: RawRecord, provenance: Provenance | None
     ) -> OutgoingRecord:
         return OutgoingRecord(
             document.topic,
             document.key.encode(),
             document.value,
-            encode_document_headers(document, raw, provenance),
+            encode_document_headers(document, raw, provenance, self._event_ids),
         )
+
+
+def _decode(record: ConsumerRecord) -> RawRecord:
+    """Return the raw record with an event id: that of its event, or else its position."""
+    raw = decode_raw(record.key, record.value, record.headers)
+    if raw.event_id:
+        return raw
+    position = f"{record.topic}-{record.partition}-{record.offset}"
+    return msgspec.structs.replace(raw, event_id=position)
 
 
 def _with_days(result: ProcessedRecord, record: ConsumerRecord) -> ProcessedRecord:

@@ -181,7 +181,7 @@ def accepted(fault_site: FaultSite) -> View:
 def doubled(view: View) -> list[tuple[str, bytes, bytes]]:
     """Return the documents that were written twice."""
     events = Counter(
-        (one.topic, one.key, dict(one.headers)["ce_id"])
+        (one.topic, one.key, dict(one.headers)["ce_contentid"])
         for one in view.outputs
         if one.topic != REJECTIONS.name
     )

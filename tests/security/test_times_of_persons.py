@@ -177,6 +177,7 @@ def test_event_ids_are_unique_within_a_day_and_reveal_no_time(fleet):
 
 def test_catalogue_entries_keep_exact_times():
     from gateway.messages.cloudevents import encode_document_headers
+    from gateway.messages.event_ids import EventIds
     from gateway.render.render import Rendered, render
 
     changed_at = CHANGES["with microseconds"]
@@ -190,5 +191,5 @@ def test_catalogue_entries_keep_exact_times():
     [document] = rendered.documents
     assert document.topic == QUALIFICATIONS_TOPIC
     raw = RawRecord(connector="x", stream="s", native_id="1", body=b"{}", changed_at=changed_at)
-    headers = dict(encode_document_headers(document, raw, None))
+    headers = dict(encode_document_headers(document, raw, None, EventIds(b"k")))
     assert headers["ce_time"] == b"2026-11-03T14:07:31.482913Z"

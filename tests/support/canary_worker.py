@@ -42,10 +42,10 @@ def plant() -> None:
         stream_poller.StreamPoller._record_failure,
     )
 
-    def told(document, raw, provenance):
+    def told(document, raw, provenance, event_ids):
         metrics.ISSUES.labels(raw.connector, raw.stream, NAME).inc()
         structlog.get_logger().info("published", text=(raw.body or b"").decode())
-        return [*headers(document, raw, provenance), ("holder", NAME.encode())]
+        return [*headers(document, raw, provenance, event_ids), ("holder", NAME.encode())]
 
     def quoting(rejected, raw, **place):
         return rejection(

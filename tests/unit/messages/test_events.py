@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from gateway.messages.cloudevents import (
     content_digest,
+    content_id,
     decode_raw,
     encode_document_headers,
     encode_raw_headers,
-    event_id,
 )
+from gateway.messages.event_ids import EventIds
 from gateway.messages.rejection import encode_rejection
 from gateway.records import Document, Provenance, RawRecord, Rejected
 
@@ -37,7 +38,10 @@ RAWS = st.builds(
 
 @given(RAWS)
 def test_raw_record_round_trips(raw: RawRecord) -> None:
-    assert decode_raw(raw.key.encode(), raw.body, encode_raw_headers(raw)) == raw
+    read = decode_raw(raw.key.encode(), raw.body, encode_raw_headers(raw))
+    assert read.event_id
+    assert replace(read, event_id="") == raw
+    assert decode_raw(raw.key.encode(), raw.body, encode_raw_headers(read)) == read
 
 
 @given(RAWS)
@@ -48,10 +52,10 @@ def test_headers_follow_cloudevents(raw: RawRecord) -> None:
     assert all(name == name.lower() for name in headers)
 
 
-def test_event_id_follows_the_content() -> None:
-    assert event_id("a", b"b", None) == event_id("a", b"b", None)
-    assert event_id("ab", b"c") != event_id("a", b"bc")
-    assert event_id("a", None) != event_id("a", b"")
+def test_content_id_follows_the_content() -> None:
+    assert content_id("a", b"b", None) == content_id("a", b"b", None)
+    assert content_id("ab", b"c") != content_id("a", b"bc")
+    assert content_id("a", None) != content_id("a", b"")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,7 @@ def test_event_id_follows_the_content() -> None:
         ({"native_id": "8"}, False),
     ],
 )
-def test_raw_event_id_covers_everything_rules_read(change: dict[str, object], same: bool) -> None:
+def test_raw_content_id_covers_everything_rules_read(change: dict[str, object], same: bool) -> None:
     raw = RawRecord(
         connector="xx-registry",
         stream="degrees",
@@ -85,9 +89,11 @@ def test_raw_event_id_covers_everything_rules_read(change: dict[str, object], sa
     )
     other = replace(raw, **change)
     assert (
-        dict(encode_raw_headers(raw))["ce_id"] == dict(encode_raw_headers(other))["ce_id"]
+        dict(encode_raw_headers(raw))["ce_contentid"]
+        == dict(encode_raw_headers(other))["ce_contentid"]
     ) is same
-    assert encode_raw_headers(other, content_digest(other)) == encode_raw_headers(other)
+    written = replace(other, event_id="e")
+    assert encode_raw_headers(written, content_digest(other)) == encode_raw_headers(written)
 
 
 def test_document_headers_name_the_source() -> None:
@@ -111,6 +117,7 @@ def test_document_headers_name_the_source() -> None:
             document,
             raw,
             Provenance(connector="xx-registry", stream="degrees", config_digest="abc"),
+            EventIds(b"k"),
         )
     )
     assert headers["ce_source"] == b"/connectors/xx-registry/degrees"

@@ -1,0 +1,40 @@
+"""Give each event an id of its own, so that a reader can drop an event that it has seen.
+
+The gateway processes a raw record again after a crash, and then repeats the ids of its events. Any
+other event has another id, even if its content was published before. See docs/decisions/0073.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import Any
+
+from gateway.pseudonym_keys import derive_key
+
+
+def new_event_id() -> str:
+    """Return a random id. Nobody can guess it from other ids."""
+    return os.urandom(16).hex()
+
+
+class EventIds:
+    """The ids of the events on published topics.
+
+    An id depends on the raw record, the topic and the content. It is a keyed hash, with a key for
+    each topic. Without the key, readers of two topics cannot find the events of one raw record.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._started_hashes: dict[str, Any] = {}
+
+    def __call__(self, topic: str, raw_event_id: str, content_id: str) -> str:
+        """Return the id of an event. ``content_id`` covers its topic, key and value."""
+        started = self._started_hashes.get(topic)
+        if started is None:
+            key = derive_key(self._secret, f"event ids {topic}")
+            started = self._started_hashes[topic] = blake2b(key=key, digest_size=16)
+        state = started.copy()
+        state.update(f"{content_id}{raw_event_id}".encode())
+        return str(state.hexdigest())
