@@ -22,10 +22,9 @@ MAX_WORD = 30
 MAX_BODY_BYTES = 100_000
 _MASK = "…"
 _QUOTED = re.compile(
-    r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|<[^>]*>|\u00ab[^\u00bb]*\u00bb"
-    r"|[\u201c-\u201e][^\u201c-\u201e]*[\u201c\u201d]|(?<!\w)[\u2018\u201a][^\u2018\u2019]*[\u2018\u2019]"
+    r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|<[^<>]*>|\u00ab[^\u00ab\u00bb]*\u00bb"
+    r"|[\u201c-\u201e][^\u201c-\u201e]*[\u201c\u201d]|(?<!\w)[\u2018\u201a][^\u2018-\u201a]*[\u2018\u2019]"
 )
-_WORD = re.compile(r"(?P<before>[(\[{-]*)(?P<word>.*?)(?P<after>[.,;:!?)\]}-]*)", re.DOTALL)
 _LETTERS = re.compile(
     r"[a-zß-öø-ÿ\u0100-\u058f\u1e00-\u1fff]+(?:['\u2019-][a-zß-öø-ÿ\u0100-\u058f]+)*"
 )
@@ -121,10 +120,9 @@ def fault_text_in(root: Any) -> str:
 
 
 def _mask_word(word: str) -> str:
-    match = _WORD.fullmatch(word)
-    if match is None or not match["word"]:
-        return word if word != _MASK and not any(map(str.isalnum, word)) else _MASK
-    inner = match["word"]
+    inner = word.lstrip("([{-").rstrip(".,;:!?)]}-")
+    if not inner:
+        return word
     if len(inner) > MAX_WORD:
         return _MASK  # It can be a token or a key.
     is_technical = all(part in _TECHNICAL_WORDS for part in re.split("[_.-]", inner.lower()))

@@ -13,6 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,7 @@ from gateway.config.requests import Decoder
 from gateway.errors import GatewayError, StreamError, StreamHalted
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
+from gateway.fetch.decode_budget import DecodeBudget
 from gateway.fetch.fault_text import describe_reply_rule, fault_text_in, quote_fault_text
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
@@ -237,6 +239,7 @@ class PushReceiver:
             name,
             verify=self._verify_document_signature,
             verify_envelope=self._verify_envelope,
+            new_budget=partial(DecodeBudget.from_limits, self.push_config.limits),
         )
 
     def _select_records(

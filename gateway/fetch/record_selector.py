@@ -31,6 +31,7 @@ from gateway.fetch import xml_parser
 from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.list_presence import StreamList, names_of_rules
+from gateway.fetch.namespace_scope import require_narrow_scopes
 from gateway.fetch.record_texts import (
     RECORD_ERRORS,
     join_parts,
@@ -188,6 +189,9 @@ class RecordSelector:
                 for item in found
                 for node in self._list.select(number, kind, item.node, context_values, has_id)
             ]
+        if kind == "xml":
+            records = (item.node for item in found if etree.iselement(item.node))
+            require_narrow_scopes(records, f"{self._connector}.{self._name}")
         self._list.check_document(document, has_id, is_empty=not found)
         if len(found) == 1 and found[0].node is root and kind == "xml" and not has_id(root):
             self._list.refuse_single()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
+from gateway.fetch.decode_budget import DecodeBudget
 from gateway.fetch.fault_text import (
     describe_reply_rule,
     fault_text_in,
@@ -239,6 +241,7 @@ class RequestRunner:
             verify=self.verify_document_signature,
             verify_envelope=lambda root: self._verify_envelope(root, attempt),
             record_path=self.record_path,
+            new_budget=partial(DecodeBudget.from_limits, self.protocol.limits),
         )
         reading = reader.read(reply)
         unify_namespaces(

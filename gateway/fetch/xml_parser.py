@@ -20,13 +20,24 @@ from lxml import etree
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset
+from gateway.fetch.decode_budget import DecodeBudget, too_large, xml_memory
 from gateway.fetch.http.body import IN_MEMORY, ReplyBody
+from gateway.fetch.namespace_scope import (
+    MAX_NAMESPACES,
+    NAMESPACE_EVENTS,
+    NamespaceScope,
+    require_narrow_scope,
+)
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
-_DOCTYPE = b"<!DOCTYPE"
+SHARE_AROUND_RECORDS = 6
+"""The part of the memory for what a large document contains besides its records: one sixth."""
+_DOCTYPE, _DECLARATION = b"<!DOCTYPE", b"xmlns"
+_COMMENT_START, _COMMENT_END = b"<!--", b"-->"
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
-_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(rb"<(!doctype\s++html|html)\b", re.IGNORECASE)
+_CONTENT = re.compile(rb"[^ \t\r\n\f\v]")
 _ENCODING_ERRORS = {
     etree.ErrorTypes.ERR_UNKNOWN_ENCODING,
     etree.ErrorTypes.ERR_UNSUPPORTED_ENCODING,
@@ -43,18 +54,42 @@ TRUSTED_PARSER = etree.XMLParser(
 
 def reject_empty_or_html(body: ReplyBody, where: str) -> None:
     """Raise an error for an empty body or a web page, because neither means "no records"."""
-    head = body.head(2048)
-    if not head.strip():
+    head = first_content(body)
+    if not head:
         raise RetryLater(
             "EMPTY_BODY",
             f"{where}: the reply has no content, which does not prove an empty result; "
             "if it does here, add a rule under `replies`",
         )
-    if _HTML.match(head.removeprefix(codecs.BOM_UTF8)):
+    if _HTML.match(head, _end_of_comments(head)):
         raise RetryLater(
             "NOT_A_REGISTRY_RESPONSE",
             f"{where}: the reply is a web page instead of data (maintenance, or the wrong url)",
         )
+
+
+def first_content(body: ReplyBody) -> bytes:
+    """Return the first bytes of a body after blanks and a byte order mark, without a copy of all.
+
+    They are empty only if the whole body is blank.
+    """
+    for number, piece in enumerate(body.chunks()):
+        content = piece.removeprefix(codecs.BOM_UTF8) if number == 0 else piece
+        if content := content.lstrip():
+            return content
+    return b""
+
+
+def _end_of_comments(text: bytes) -> int:
+    """Return the position after the comments and blanks at the beginning of a text."""
+    position = 0
+    while text.startswith(_COMMENT_START, position):
+        end = text.find(_COMMENT_END, position + len(_COMMENT_START))
+        if end < 0:
+            break
+        content = _CONTENT.search(text, end + len(_COMMENT_END))
+        position = content.start() if content else len(text)
+    return position
 
 
 def parse(
@@ -63,9 +98,20 @@ def parse(
     transport: str | None = None,
     configured: str | None = None,
     where: str = "reply",
+    budget: DecodeBudget | None = None,
 ) -> etree._Element:
-    """Return the root of a complete document."""
-    root, _ = _parse(body, None, transport=transport, configured=configured, where=where)
+    """Return the root of a complete document.
+
+    Raise ``LIMIT_DECODED`` before a document is built for which the budget is too small.
+    """
+    root, _ = _parse(
+        body,
+        None,
+        transport=transport,
+        configured=configured,
+        where=where,
+        budget=budget or DecodeBudget(),
+    )
     return root
 
 
@@ -130,9 +176,17 @@ def stream_records(
     transport: str | None = None,
     configured: str | None = None,
     where: str = "reply",
+    budget: DecodeBudget | None = None,
 ) -> tuple[etree._Element, StreamedRecords]:
     """Return a document without its outermost records, and these records, in bounded memory."""
-    return _parse(body, place, transport=transport, configured=configured, where=where)
+    return _parse(
+        body,
+        place,
+        transport=transport,
+        configured=configured,
+        where=where,
+        budget=budget or DecodeBudget(),
+    )
 
 
 def _parse(
@@ -142,6 +196,7 @@ def _parse(
     transport: str | None,
     configured: str | None,
     where: str,
+    budget: DecodeBudget,
 ) -> tuple[etree._Element, StreamedRecords]:
     reject_empty_or_html(body, where)
     encoding = charset.xml_encoding(body.head(), transport, configured, where)
@@ -149,14 +204,24 @@ def _parse(
         # The checks below search for ASCII bytes, so that they need a document in UTF-8.
         converted = charset.converted_to_utf8(body, encoding, where)
         try:
-            return _parse(converted, place, transport=None, configured="utf-8", where=where)
+            return _parse(
+                converted, place, transport=None, configured="utf-8", where=where, budget=budget
+            )
         finally:
             converted.close()
     head = body.head(65_536)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
-    checks_elements = not _needs_no_element_checks(body)
+    counts_memory = place is not None or budget.needs_count(body.size)
+    survey = _survey(body, counts_memory=counts_memory)
+    if place is None:
+        budget.spend(survey.memory, where)
+    # A document that does not fit into memory as a whole must consist of records.
+    is_cut = place is not None and survey.memory > budget.memory
+    memory_around_records = budget.memory // SHARE_AROUND_RECORDS
+    checks_elements = survey.needs_element_checks
+    elements = ("start", "end") if checks_elements else ("end",) if place else ()
     parser = etree.XMLPullParser(
-        events=("start", "end") if checks_elements else ("end",) if place else (),
+        events=(*elements, *(NAMESPACE_EVENTS if survey.declares_many_namespaces else ())),
         tag=place.path[-1] if place and not checks_elements else None,
         encoding="utf-8",
         resolve_entities=False,
@@ -169,32 +234,48 @@ def _parse(
     )
     cutter = _RecordStreamer(place, where)
     take = cutter.check_events if checks_elements else cutter.take_finished_records
+    scope = NamespaceScope(where) if survey.declares_many_namespaces else None
     try:
         for piece in body.chunks():
             parser.feed(piece)
-            take(parser.read_events())
+            events: Iterable[Any] = parser.read_events()
+            take(scope.without_namespaces(events) if scope else events)
+            if is_cut:
+                cutter.require_memory(piece, memory_around_records)
         root = parser.close()
     except etree.XMLSyntaxError as error:
         raise _syntax(error, body, where) from None
-    take(parser.read_events())
+    events = parser.read_events()
+    take(scope.without_namespaces(events) if scope else events)
     if root.getroottree().docinfo.internalDTD is not None:
         _refuse_doctype(_DOCTYPE, where)
     _refuse_depth(root, 1, where)
     return root, cutter.records
 
 
-def _needs_no_element_checks(body: ReplyBody) -> bool:
-    """Return whether a document has neither a DOCTYPE nor too many elements.
+@dataclass(slots=True)
+class _Survey:
+    """What the bytes of a document show before it is parsed."""
 
-    The parser can then read the document without a check of each element.
-    """
-    marks, before = 0, b""
+    needs_element_checks: bool = False
+    """Whether the document may have a DOCTYPE or too many elements."""
+    declares_many_namespaces: bool = False
+    memory: int = 0
+
+
+def _survey(body: ReplyBody, *, counts_memory: bool) -> _Survey:
+    survey = _Survey()
+    marks, declarations, before = 0, 0, b""
     for piece in body.chunks():
         marks += piece.count(b"<")
+        declarations += piece.count(_DECLARATION)
         if marks > MAX_ELEMENTS or _DOCTYPE in before + piece:
-            return False
+            survey.needs_element_checks = True
+        if counts_memory:
+            survey.memory += xml_memory(piece)
         before = piece[1 - len(_DOCTYPE) :]
-    return True
+    survey.declares_many_namespaces = declarations > MAX_NAMESPACES
+    return survey
 
 
 class _RecordStreamer:
@@ -205,7 +286,21 @@ class _RecordStreamer:
         self._where = where
         self._depth = 0
         self._elements = 0
+        self._parent: etree._Element | None = None
+        self._unmeasured = 0
         self.records = StreamedRecords()
+
+    def require_memory(self, piece: bytes, limit: int) -> None:
+        """Raise ``LIMIT_DECODED`` when what remains of the document needs too much memory."""
+        self._unmeasured += xml_memory(piece)
+        if self._unmeasured <= limit:
+            return
+        root = self._parent.getroottree().getroot() if self._parent is not None else None
+        memory = self._unmeasured if root is None else int(cast("float", _tree_memory(root)))
+        # Half of it, so that a tree is not measured again after each piece.
+        if memory > limit // 2:
+            raise too_large(self._where)
+        self._unmeasured = memory
 
     def check_events(self, events: Iterable[Any]) -> None:
         """Check every element against the limits."""
@@ -242,6 +337,9 @@ class _RecordStreamer:
         parent = element.getparent()
         if parent is None:
             return
+        if parent is not self._parent:
+            require_narrow_scope(parent, self._where)
+            self._parent = parent
         record = etree.tostring(element, encoding="utf-8", with_tail=False)
         depth = 1 + sum(1 for _ in element.iterancestors())
         # Each level except the innermost one needs two tags.
@@ -261,6 +359,10 @@ def _refuse_depth(element: etree._Element, depth: int, where: str) -> None:
 def _at_depth(levels: int) -> etree.XPath:
     """Return an XPath that tests for a descendant ``levels`` below an element."""
     return etree.XPath(f"boolean({'/'.join('*' * levels)})")
+
+
+_tree_memory = etree.XPath("128 * count(//node()) + 240 * count(//@*)")
+"""The memory of a tree in bytes, as :func:`gateway.fetch.decode_budget.xml_memory` estimates it."""
 
 
 def _too_deep(where: str) -> StreamHalted:

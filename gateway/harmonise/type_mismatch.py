@@ -64,13 +64,13 @@ def describe_mismatch(owner: type[Any], error: msgspec.ValidationError) -> tuple
 
 
 def _entry_name(place: str) -> str:
-    name = re.sub(r"\[[^\]]*\]", "", place)
+    name = re.sub(r"\[[^\[\]]*\]", "", place)
     return f"entry of `{name}`" if name else "record"
 
 
 def _find(owner: type[Any], place: str) -> TargetField | None:
     """Return the field at a place such as ``parts[0].title``, or ``None``."""
-    names = re.sub(r"\[[^\]]*\]", "", place).split(".")
+    names = re.sub(r"\[[^\[\]]*\]", "", place).split(".")
     start = 0
     for end in range(1, len(names) + 1):
         try:

@@ -30,6 +30,7 @@ from gateway.config.yaml.document import MAX_DEPTH, parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch import xml_parser
 from gateway.fetch.change_times import read_change_time
+from gateway.fetch.decode import containers
 from gateway.fetch.decode import formats as decoding
 from gateway.fetch.decode.multipart import read_multipart
 from gateway.fetch.http.body import ReplyBody
@@ -73,12 +74,12 @@ def decode(data: bytes) -> None:
             ):
                 decoding.dump_json(row)
         elif kind == 4:
-            for _, file in decoding.unzip(body, ("*",), LIMIT, "x"):
+            for _, file in containers.unzip(body, ("*",), LIMIT, "x"):
                 assert file.size <= LIMIT
         elif kind == 5:
-            assert decoding.gunzip(body, LIMIT, "x").size <= LIMIT
+            assert containers.gunzip(body, LIMIT, "x").size <= LIMIT
         elif kind == 6:
-            decoding.decode_base64(body, LIMIT, "x")
+            containers.decode_base64(body, LIMIT, "x")
         else:
             message = read_multipart(body, 'multipart/related; boundary="b"', "x")
             assert message.root in message.parts

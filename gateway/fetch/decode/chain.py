@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
 from lxml import etree
@@ -14,10 +15,16 @@ from gateway.config.requests import DECODERS, Decode, Decoder
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.charset import text_bytes
-from gateway.fetch.decode import formats, multipart
+from gateway.fetch.decode import containers, formats, multipart
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
 from gateway.fetch.decode.multipart import Multipart
-from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.decode_budget import (
+    BODY_BYTES,
+    DecodeBudget,
+    count_lines,
+    csv_memory,
+)
+from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply, charset_of, media_type_of
 from gateway.fetch.soap import envelope
 
@@ -87,6 +94,11 @@ class DecodeChain:
     """Return the parts of an envelope that have a valid signature."""
     record_path: xml_parser.RecordPath | None = None
     """The path of the records when a large document may be cut into them while it streams."""
+    new_budget: Callable[[], DecodeBudget] = DecodeBudget
+    """Return the budget of memory for one reply."""
+    _budget: DecodeBudget = field(init=False, default_factory=DecodeBudget)
+    _bytes_left: int = field(init=False, default=0)
+    """How many bytes the present step may still return, for all documents together."""
 
     def read(self, reply: RegistryReply) -> DecodedReply:
         """Return the documents of a reply.
@@ -94,6 +106,8 @@ class DecodeChain:
         Raise :class:`~gateway.errors.StreamError` with a stable reason when a step fails.
         """
         reading = DecodedReply([])
+        self._budget = self.new_budget()
+        self._bytes_left = self.limit
         content_type = reply.content_type
         sources = [
             DecodeInput(reply.body, None, "", content_type, charset_of(content_type), reply.is_text)
@@ -110,6 +124,7 @@ class DecodeChain:
             step = steps[position]
             position += 1
             patterns: list[str] = []
+            self._bytes_left = self.limit
             while position < len(steps) and _takes_pattern(step, patterns, steps[position]):
                 patterns.append(cast("str", steps[position]))
                 position += 1
@@ -147,15 +162,17 @@ class DecodeChain:
         source = self._with_bytes(source, word)
         body = cast("ReplyBody", source.body)
         if word == "base64":
-            yield source.with_body(formats.decode_base64(body, self.limit, self.where))
+            plain = containers.decode_base64(body, self._bytes_left, self.where)
+            yield source.with_body(self._counted(plain))
         elif word == "gzip":
-            yield source.with_body(formats.gunzip(body, self.limit, self.where))
+            unpacked = containers.gunzip(body, self._bytes_left, self.where)
+            yield source.with_body(self._counted(unpacked))
         elif word == "zip":
             names = options.zip.encoding if options and options.zip else None
-            for name, file in formats.unzip(
-                body, tuple(patterns) or ("*",), self.limit, self.where, names
+            for name, file in containers.unzip(
+                body, tuple(patterns) or ("*",), self._bytes_left, self.where, names
             ):
-                yield source.with_body(file, name=name)
+                yield source.with_body(self._counted(file), name=name)
         elif word == "mime":
             yield self._root_part(source, patterns[0] if patterns else None)
         elif word == "signed":
@@ -163,9 +180,17 @@ class DecodeChain:
         else:
             yield source.with_document(self._parse(step, source, reading))
 
+    def _counted(self, body: ReplyBody) -> ReplyBody:
+        """Return the result of a step, once it is subtracted from what the reply may use."""
+        self._bytes_left -= body.size
+        self._budget.spend(BODY_BYTES + (body.size if body.size <= IN_MEMORY else 0), self.where)
+        return body
+
     def _root_part(self, source: DecodeInput, wanted: str | None) -> DecodeInput:
         """Return the root part of a multipart message, or the part with a wanted Content-ID."""
         body = cast("ReplyBody", source.body)
+        # The message, its pieces and its decoded parts.
+        self._budget.spend(3 * body.size, self.where)
         message = multipart.read_multipart(body, source.content_type, self.where)
         root = message.root if wanted is None else message.matching(wanted, self.where)
         return self._part(replace(source, message=message), cast("multipart.Part", root))
@@ -212,17 +237,43 @@ class DecodeChain:
             chosen = options.json_ if options else None
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
             root = formats.read_json(
-                body, self.where, transport=source.charset, configured=configured, **how
+                body,
+                self.where,
+                transport=source.charset,
+                configured=configured,
+                budget=self._budget,
+                **how,
             )
             return DecodedDocument("json", root, source.name)
         if word == "csv":
-            table = _table(options, configured)
-            names: list[str] = []
-            rows = formats.read_csv(
+            return self._parse_csv(_table(options, configured), source)
+        return self._parse_xml(str(word), configured, source, reading)
+
+    def _parse_csv(self, table: CsvFormat, source: DecodeInput) -> DecodedDocument:
+        body = cast("ReplyBody", source.body)
+        names: list[str] = []
+
+        def read() -> Iterator[dict[str, Any]]:
+            names.clear()
+            return formats.read_csv(
                 body, table, self.where, transport=source.charset, columns_read=names
             )
-            return DecodedDocument("csv", list(rows), source.name, columns=tuple(names))
-        return self._parse_xml(str(word), configured, source, reading)
+
+        if self._budget.needs_count(body.size):
+            separator = table.separator.encode()
+            most = self._budget.records
+            if (
+                sum(map(count_lines, body.chunks())) > most
+                and next(islice(read(), most, None), None) is not None
+            ):
+                raise StreamHalted(
+                    "LIMIT_RECORDS",
+                    f"{self.where}: the table has more than {most} rows; "
+                    "raise limits.max_records, or request smaller pages",
+                )
+            memory = sum(csv_memory(piece, separator) for piece in body.chunks())
+            self._budget.spend(memory, self.where)
+        return DecodedDocument("csv", list(read()), source.name, columns=tuple(names))
 
     def _parse_xml(
         self, word: str, configured: str | None, source: DecodeInput, reading: DecodedReply
@@ -235,12 +286,17 @@ class DecodeChain:
                 transport=source.charset,
                 configured=configured,
                 where=self.where,
+                budget=self._budget,
             )
             if not records.has_nested_records:
                 reading.envelope = skeleton
                 return DecodedDocument("xml", skeleton, source.name, records)
         root = xml_parser.parse(
-            body, transport=source.charset, configured=configured, where=self.where
+            body,
+            transport=source.charset,
+            configured=configured,
+            where=self.where,
+            budget=self._budget,
         )
         if reading.envelope is None:
             if self.verify_envelope is not None and envelope.is_envelope(root):
@@ -270,7 +326,8 @@ class DecodeChain:
             elif reference := multipart.attachment_reference(value, source.message):
                 yield self._attachment(inner, reference)
             elif isinstance(value, str):
-                yield inner.with_body(formats.body_from_text(value), is_text=True)
+                body = self._counted(formats.body_from_text(value))
+                yield inner.with_body(body, is_text=True)
             else:
                 yield inner.with_document(DecodedDocument(document.kind, value, source.name))
 
@@ -301,7 +358,7 @@ def step_for_media_type(kind: str, body: ReplyBody) -> str:
         return "csv"
     if kind.startswith(_MULTIPART):
         return "mime"
-    head = body.head(64).lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
+    head = xml_parser.first_content(body)[:64].lstrip(b"\xff\xfe\x00 \t\r\n")
     return "xml" if head.startswith(b"<") else "json"
 
 

@@ -1,25 +1,15 @@
-"""Decode the bytes of a reply into documents.
+"""Decode bytes into documents: JSON and CSV. :mod:`gateway.fetch.xml_parser` reads XML.
 
-A reply passes through ``[unzip | gunzip | base64] -> xml | json | csv``. A text inside a document
-can itself be a document, so it can pass through the same steps again. Every step limits its output
-and refuses malformed input.
+Every function limits its output and refuses malformed input.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
-import fnmatch
 import io
 import json
-import lzma
 import math
 import re
-import struct
-import unicodedata
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,27 +21,15 @@ from lxml import etree
 from gateway.config.expressions.strict_json import JsonRefused, load_json
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset, xml_parser
-from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
+from gateway.fetch.decode_budget import DecodeBudget, json_memory
+from gateway.fetch.http.body import ReplyBody
 
-MAX_ENTRIES = 10_000
 MAX_CSV_CELL = 1_000_000
+MAX_CSV_ROW = 8_000_000
 _COLON, _ESCAPED = b":", b"\\u003"
 _decode = msgspec.json.Decoder().decode
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    ValueError,
-    OSError,
-    RuntimeError,
-    OverflowError,
-)
-"""The errors that the standard library raises for a damaged archive."""
 _REFUSALS = {"duplicate_key": "JSON_DUPLICATE_KEY", "number": "JSON_NUMBER"}
-_COMMENT = re.compile(r"^\s*//[^\n]*$", re.MULTILINE)
+_COMMENT = re.compile(r"^[^\S\n]*//[^\n]*$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -82,135 +60,6 @@ class CsvFormat:
     skip: int = 0
 
 
-# --- containers
-
-
-def gunzip(body: ReplyBody, limit: int, where: str) -> ReplyBody:
-    """Return the content of a gzip body.
-
-    Raise ``INCOMPLETE_BODY`` when the data stops early. A wrong checksum is also an error.
-    """
-    inflater, spool = Decompressor("gzip"), Spool(limit, "LIMIT_DECODED", where=where)
-    for piece in body.chunks():
-        for part in inflater.feed(piece):
-            spool.write(part)
-    if not inflater.complete:
-        spool.discard()
-        raise RetryLater(
-            "INCOMPLETE_BODY",
-            f"{where}: the gzip data stops before its end; the gateway tries again",
-        )
-    return spool.body(proved=True)
-
-
-def decode_base64(body: ReplyBody, limit: int, where: str) -> ReplyBody:
-    """Return the bytes that a base64 text encodes.
-
-    White space is allowed. Any other foreign character raises ``BASE64_MALFORMED``.
-    """
-    data = body.read()
-    compact = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n")
-    try:
-        plain = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise RetryLater(
-            "BASE64_MALFORMED",
-            f"{where}: the content is not base64; correct `decode`, or ask the registry",
-        ) from None
-    spool = Spool(limit, "LIMIT_DECODED", where=where)
-    spool.write(plain)
-    return spool.body(proved=body.is_complete)
-
-
-def unzip(
-    body: ReplyBody,
-    patterns: tuple[str, ...],
-    limit: int,
-    where: str,
-    names_encoding: str | None = None,
-) -> Iterator[tuple[str, ReplyBody]]:
-    """Yield the files of a ZIP archive whose names match a pattern, in the order of the archive.
-
-    ``names_encoding`` is the encoding of names that the archive does not mark as UTF-8.
-
-    No file is written to disk under its name in the archive. Raise ``FILE_MISSING`` when a pattern
-    matches no file, because an incomplete export must not pass for an empty one.
-    """
-    if not body.size:
-        raise RetryLater("EMPTY_BODY", f"{where}: the reply has no content")
-    codec = (
-        charset.configured_encoding(b"", names_encoding, where).codec if names_encoding else None
-    )
-    body.file.seek(0)
-    try:
-        archive = zipfile.ZipFile(body.file, metadata_encoding=codec)
-    except UnicodeDecodeError:
-        raise StreamHalted(
-            "ENCODING",
-            f"{where}: a file name in the archive is not valid {codec}; "
-            "correct `encoding:` of the zip step",
-        ) from None
-    except _DAMAGED:
-        xml_parser.reject_empty_or_html(body, where)
-        raise RetryLater(
-            "ZIP_MALFORMED",
-            f"{where}: the reply is not a complete ZIP archive; "
-            "correct `decode` if it is no archive at all",
-        ) from None
-    # is_dir() fails for an empty name, so the code tests the end of the name itself.
-    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
-    if len(entries) > MAX_ENTRIES:
-        raise StreamHalted(
-            "LIMIT_DECODED",
-            f"{where}: the archive has more than {MAX_ENTRIES} files; request smaller periods",
-        )
-    for pattern in patterns:
-        if not any(_matches(entry.filename, pattern) for entry in entries):
-            raise RetryLater(
-                "FILE_MISSING",
-                f"{where}: the archive has no file that matches {pattern!r}; "
-                "correct the pattern under `decode`",
-            )
-    remaining = limit
-    for entry in entries:
-        if any(_matches(entry.filename, pattern) for pattern in patterns):
-            file = _extract(archive, entry, remaining, where)
-            remaining = max(1, remaining - file.size)
-            yield entry.filename, file
-
-
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where: str) -> ReplyBody:
-    if entry.flag_bits & 1:
-        raise StreamHalted(
-            "ZIP_ENCRYPTED",
-            f"{where}: a file in the archive is encrypted, which the gateway cannot read; "
-            "ask the registry for an open one",
-        )
-    spool = Spool(limit, "LIMIT_DECODED", where=where)
-    try:
-        with archive.open(entry) as file:
-            while piece := file.read(CHUNK):
-                spool.write(piece)
-    except _DAMAGED:
-        spool.discard()
-        raise RetryLater(
-            "ZIP_MALFORMED", f"{where}: a file in the archive is damaged; the gateway tries again"
-        ) from None
-    return spool.body(proved=True)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    # Some archivers write an accent as a character of its own.
-    name, pattern = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", pattern)
-    base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and (
-        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern)
-    )
-
-
-# --- documents
-
-
 def read_json(
     body: ReplyBody,
     where: str,
@@ -219,12 +68,14 @@ def read_json(
     configured: str | None = None,
     comments: bool = False,
     lines: bool = False,
+    budget: DecodeBudget | None = None,
 ) -> Any:
     """Return the JSON value of a body, or the list of its values when ``lines`` is set.
 
     With ``lines``, each line holds one value. The charset is UTF-8 unless the connector names
     another (``configured``); ``transport``, the charset of the HTTP header, only explains bytes
-    that are not UTF-8. Duplicate keys, NaN, infinity and trailing data raise an error.
+    that are not UTF-8. Duplicate keys, NaN, infinity and trailing data raise an error. Raise
+    ``LIMIT_DECODED`` before a value is built for which the budget is too small.
     """
     xml_parser.reject_empty_or_html(body, where)
     if lines and not body.is_complete:
@@ -233,6 +84,9 @@ def read_json(
             f"{where}: nothing proves that these are all lines (no Content-Length, not chunked)",
         )
     data = body.read()
+    budget = budget or DecodeBudget()
+    if budget.needs_count(len(data)):
+        budget.spend(json_memory(data), where)
     encoding = charset.json_encoding(data[: charset.HEAD_BYTES], configured, where)
     if (
         encoding.is_utf8
@@ -344,12 +198,13 @@ def read_csv(
         )
     encoding = charset.csv_encoding(body, transport, table.charset, where)
     body.file.seek(encoding.mark_size)
-    lines = io.TextIOWrapper(
+    text = io.TextIOWrapper(
         io.BufferedReader(_NonClosingReader(body)), encoding=encoding.codec, newline=""
     )
     csv.field_size_limit(MAX_CSV_CELL)
+    lines = _BoundedLines(text, where)
     rows = csv.reader(
-        lines,
+        lines if body.size > MAX_CSV_ROW else text,
         delimiter=table.separator,
         quotechar=table.quote or None,
         strict=True,
@@ -368,6 +223,7 @@ def read_csv(
         if columns_read is not None:
             columns_read.extend(columns)
         for row in rows:
+            lines.row_size = 0
             if not row:
                 continue
             cells: dict[str, Any] = dict(zip(columns, row, strict=False))
@@ -390,6 +246,31 @@ def read_csv(
 
 def _quoting(table: CsvFormat) -> Literal[0, 3]:
     return csv.QUOTE_MINIMAL if table.quote else csv.QUOTE_NONE
+
+
+class _BoundedLines:
+    """The lines of a table, for a row of at most :data:`MAX_CSV_ROW` characters."""
+
+    def __init__(self, text: io.TextIOWrapper, where: str) -> None:
+        self._text = text
+        self._where = where
+        self.row_size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_CSV_ROW + 1)
+        self.row_size += len(line)
+        if self.row_size > MAX_CSV_ROW:
+            raise StreamHalted(
+                "LIMIT_TEXT",
+                f"{self._where}: a row of the CSV has more than {MAX_CSV_ROW} characters; "
+                "check the separator and the quotes under `decode`",
+            )
+        if not line:
+            raise StopIteration
+        return line
 
 
 class _NonClosingReader(io.RawIOBase):
@@ -420,12 +301,9 @@ def element_bytes(element: etree._Element) -> bytes:
 __all__ = [
     "CsvFormat",
     "DecodedDocument",
-    "decode_base64",
     "dump_json",
     "element_bytes",
-    "gunzip",
     "json_value",
     "read_csv",
     "read_json",
-    "unzip",
 ]

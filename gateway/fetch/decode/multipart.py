@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from gateway.errors import RetryLater, StreamError, StreamHalted
-from gateway.fetch.decode import formats
+from gateway.fetch.decode import containers
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import content_type_parameter
 
@@ -47,6 +47,17 @@ class Multipart:
 
     parts: Sequence[Part] = field(default=(), repr=False)
     root: Part | None = None
+    _by_id: dict[str, list[Part]] = field(init=False, repr=False, default_factory=dict)
+    _by_location: dict[str, list[Part]] = field(init=False, repr=False, default_factory=dict)
+    _digests: dict[int, str] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the parts, because a document may refer to each of them many times."""
+        for part in self.parts:
+            for name in _names(part.content_id):
+                self._by_id.setdefault(name, []).append(part)
+            if part.location:
+                self._by_location.setdefault(part.location, []).append(part)
 
     def find(self, reference: str) -> Part | None:
         """Return the part that a ``cid:`` address or a ``Content-Location`` names, or ``None``."""
@@ -54,10 +65,18 @@ class Multipart:
 
     def all_named(self, reference: str) -> list[Part]:
         """Return all parts that an address names; more than one is a mistake of the sender."""
-        names = _names(reference)
-        return [part for part in self.parts if names & _names(part.content_id)] or [
-            part for part in self.parts if part.location and part.location == reference
-        ]
+        parts = {id(part): part for name in _names(reference) for part in self._by_id.get(name, ())}
+        return list(parts.values()) or self._by_location.get(reference, [])
+
+    def has_location(self, text: str) -> bool:
+        """Return whether a text is the ``Content-Location`` of a part."""
+        return text in self._by_location
+
+    def digest(self, part: Part) -> str:
+        """Return the SHA-256 of a part in hex, computed once."""
+        if id(part) not in self._digests:
+            self._digests[id(part)] = hashlib.sha256(part.data).hexdigest()
+        return self._digests[id(part)]
 
     def matching(self, pattern: str, where: str) -> Part:
         """Return the first part whose Content-ID fits a pattern with ``*``; raise ``MIME``."""
@@ -123,7 +142,7 @@ def _part(piece: bytes, where: str) -> Part:
     data = text[end:]
     coding = str(headers.get("Content-Transfer-Encoding") or "").strip().lower()
     if coding == "base64":
-        data = formats.decode_base64(ReplyBody.from_bytes(data), max(len(data), 1), where).read()
+        data = containers.decode_base64(ReplyBody.from_bytes(data), max(len(data), 1), where).read()
     elif coding == "quoted-printable":
         try:
             data = quopri.decodestring(data)
@@ -170,7 +189,7 @@ def attachment_reference(value: object, message: Multipart) -> str | None:
     """
     if isinstance(value, str):
         text = value.strip()
-        is_location = bool(text) and any(part.location == text for part in message.parts)
+        is_location = message.has_location(text)
         return text if is_location or text[:4].lower() == "cid:" else None
     if not etree.iselement(value):
         return None
@@ -212,7 +231,7 @@ def name_attachments_by_content(root: etree._Element, message: Multipart) -> Non
 def _digest(message: Multipart, value: str) -> str | None:
     reference = attachment_reference(value, message)
     part = message.find(reference) if reference else None
-    return f"cid:sha256-{hashlib.sha256(part.data).hexdigest()}" if part else None
+    return f"cid:sha256-{message.digest(part)}" if part else None
 
 
 def _malformed(where: str, problem: str) -> StreamError:

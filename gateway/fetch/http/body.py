@@ -7,6 +7,7 @@ it. For other bodies the decoder must find the end of the document.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import tempfile
@@ -23,6 +24,9 @@ from gateway.errors import RetryLater, StreamHalted
 
 CHUNK = 65_536
 IN_MEMORY = 4_194_304
+MAX_GZIP_MEMBERS = 50_000
+PAUSE_BYTES = 4_194_304
+"""After so many decompressed bytes, other tasks of the event loop may continue."""
 _NO_CODINGS = {
     *("", "identity", "none", "null", "no", "off", "false", "binary", "plain", "text", "raw"),
     *("7bit", "8bit", "chunked", "unicode", "ansi", "json", "xml", "*", "-"),
@@ -116,6 +120,7 @@ class Decompressor:
         self._gzip = encoding == "gzip"
         self._engine = zlib.decompressobj(self._bits)
         self._started = False
+        self._members = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield decompressed chunks of at most :data:`CHUNK` bytes.
@@ -128,6 +133,13 @@ class Decompressor:
                 if not self._gzip or not data.strip(b"\x00"):
                     return
                 # A gzip stream may consist of several members.
+                self._members += 1
+                if self._members > MAX_GZIP_MEMBERS:
+                    raise StreamHalted(
+                        "LIMIT_DECODED",
+                        f"the compressed reply has more than {MAX_GZIP_MEMBERS} members; "
+                        "request smaller pages",
+                    )
                 self._engine = zlib.decompressobj(self._bits)
             try:
                 chunk = self._engine.decompress(data, CHUNK)
@@ -182,7 +194,7 @@ async def read_body(
         "LIMIT_DECODED" if inflater else "LIMIT_BYTES",
         where=where,
     )
-    received = 0
+    received = pause = 0
     try:
         async for chunk in pieces:
             received += len(chunk)
@@ -192,6 +204,9 @@ async def read_body(
                 continue
             for part in inflater.feed(chunk):
                 spool.write(part)
+                if spool.size > pause:
+                    pause = spool.size + PAUSE_BYTES
+                    await asyncio.sleep(0)
         if inflater is not None and received:
             _require_end(inflater, where)
     except BaseException:
@@ -248,8 +263,9 @@ def _require_size(size: int, limit: int, reason: str, where: str) -> None:
     if size > limit:
         raise StreamHalted(
             reason,
-            f"{where}: the reply is larger than {limit} bytes; "
-            "raise limits.max_response or request smaller pages",
+            f"{where}: the reply is larger than {limit} bytes; raise limits."
+            f"{'max_response' if reason == 'LIMIT_BYTES' else 'max_decoded'} "
+            "or request smaller pages",
         )
 
 

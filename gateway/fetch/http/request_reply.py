@@ -21,9 +21,13 @@ The date in a header has no fractions of a second, and the reply needs time to a
 MAX_CLOCK_SKEW = timedelta(hours=26)
 NOT_MODIFIED = 304
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9._:+-]*")
+_YEARS = range(1900, 9000)
+_MAX_DATE_LENGTH = 100
+MAX_CONTENT_TYPE_LENGTH = 1_000
+"""What follows in a longer ``Content-Type`` is left unread."""
 _NO_CHARSET = {"none", "null", "unset", "undefined", "default", "binary"}
 """Words that servers write in place of a charset."""
-_SECONDS = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)")
+_SECONDS = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def charset_of(content_type: str) -> str | None:
 def content_type_parameter(content_type: str, name: str) -> str:
     """Return a parameter of a ``Content-Type`` without its quotes, or an empty text."""
     message = Message()
+    content_type = content_type[:MAX_CONTENT_TYPE_LENGTH]
     message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
     value = message.get_param(name)
     return value.strip() if isinstance(value, str) else ""
@@ -184,11 +189,16 @@ def retry_after(headers: Mapping[str, str], now: datetime, longest: float = 3600
 
 
 def http_moment(text: str) -> datetime | None:
-    """Return the moment of an HTTP date or an ISO 8601 time, or ``None``."""
+    """Return the moment of an HTTP date or an ISO 8601 time, or ``None``.
+
+    A moment that a calculation could carry out of the calendar counts as unreadable.
+    """
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            moment = read(text)
-        except (ValueError, TypeError, OverflowError):
+            moment = read(text[:_MAX_DATE_LENGTH])
+        except (ValueError, TypeError, OverflowError, LookupError):
             continue
+        if moment.year not in _YEARS:
+            return None
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None

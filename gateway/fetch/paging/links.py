@@ -23,8 +23,11 @@ from gateway.fetch.paging.pages import (
 
 KeptPart = Literal["query", "path"] | None
 """The part of a link that is followed; the whole link when ``None``."""
-_LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[^;,\"=]+(?:=(?:\"[^\"]*\"|[^;,\"]*))?)*)")
-_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^;,\s\"]+))", re.IGNORECASE)
+MAX_HEADER_LENGTH = 16_384
+"""A longer ``Link`` header is left unread."""
+_LINK = re.compile(r"<([^<>]*)>")
+_PARAMETER = re.compile(r"\s*+;\s*+([^;,\"=]++)(?:=(?:\"([^\"]*+)\"|([^;,\"]*+)))?")
+"""A parameter of a link, as its name and its value with or without quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,13 @@ def join_link(page_url: str, target: str, keep: KeptPart = None) -> str:
 def link(headers: Sequence[str], relation: str) -> str | None:
     """Return the target of the first ``Link`` with this relation."""
     for header in headers:
-        for target, parameters in _LINK.findall(header):
-            for quoted, bare in _REL.findall(parameters):
-                if relation in (quoted or bare).lower().split():
-                    return str(target)
+        if len(header) > MAX_HEADER_LENGTH:
+            continue
+        for target in _LINK.finditer(header):
+            position = target.end()
+            while parameter := _PARAMETER.match(header, position):
+                position = parameter.end()
+                name, value = parameter[1].strip().lower(), parameter[2] or parameter[3] or ""
+                if name == "rel" and relation in value.lower().split():
+                    return target[1]
     return None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import xml_parser
-from gateway.fetch.decode import formats
+from gateway.fetch.decode import containers, formats
 from gateway.fetch.http.body import ReplyBody
 
 
@@ -302,42 +302,42 @@ def archive(**files: bytes) -> bytes:
 
 def test_zip_files_by_name():
     data = archive(d__a_dot_csv=b"1", b_dot_csv=b"2", c_dot_txt=b"3")
-    got = [(name, part.read()) for name, part in formats.unzip(body(data), ("*.csv",), 100, "x")]
+    got = [(name, part.read()) for name, part in containers.unzip(body(data), ("*.csv",), 100, "x")]
     assert got == [("d/a.csv", b"1"), ("b.csv", b"2")]
-    refused(RetryLater, "FILE_MISSING", formats.unzip, body(data), ("*.xml",), 100, "x")
+    refused(RetryLater, "FILE_MISSING", containers.unzip, body(data), ("*.xml",), 100, "x")
     refused(
         StreamHalted,
         "LIMIT_DECODED",
-        formats.unzip,
+        containers.unzip,
         body(archive(a=b"0" * 5_000_000)),
         ("a",),
         1_000_000,
         "x",
     )
-    many = archive(**{f"f{number}": b"" for number in range(formats.MAX_ENTRIES + 1)})
-    refused(StreamHalted, "LIMIT_DECODED", formats.unzip, body(many), ("f1",), 1_000_000, "x")
-    refused(RetryLater, "ZIP_MALFORMED", formats.unzip, body(data[:-30]), ("*.csv",), 100, "x")
-    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", formats.unzip, body("<html>"), ("*",), 100, "x")
+    many = archive(**{f"f{number}": b"" for number in range(containers.MAX_ENTRIES + 1)})
+    refused(StreamHalted, "LIMIT_DECODED", containers.unzip, body(many), ("f1",), 1_000_000, "x")
+    refused(RetryLater, "ZIP_MALFORMED", containers.unzip, body(data[:-30]), ("*.csv",), 100, "x")
+    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", containers.unzip, body("<html>"), ("*",), 100, "x")
 
 
 def test_base64_and_gzip():
     packed = base64.encodebytes(gzip.compress(b"<a/>" * 50))
-    plain = formats.gunzip(formats.decode_base64(body(packed), 10_000, "x"), 10_000, "x")
+    plain = containers.gunzip(containers.decode_base64(body(packed), 10_000, "x"), 10_000, "x")
     assert plain.read() == b"<a/>" * 50
     refused(
         StreamHalted,
         "LIMIT_DECODED",
-        formats.decode_base64,
+        containers.decode_base64,
         body(base64.b64encode(b"0" * 101)),
         100,
         "x",
     )
-    refused(RetryLater, "BASE64_MALFORMED", formats.decode_base64, body("CANARY!"), 100, "x")
-    refused(RetryLater, "INCOMPLETE_BODY", formats.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
+    refused(RetryLater, "BASE64_MALFORMED", containers.decode_base64, body("CANARY!"), 100, "x")
+    refused(RetryLater, "INCOMPLETE_BODY", containers.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
     refused(
         StreamHalted,
         "LIMIT_DECODED",
-        formats.gunzip,
+        containers.gunzip,
         body(gzip.compress(b"\0" * 9_000_000)),
         1_000_000,
         "x",
