@@ -62,7 +62,13 @@ SETTING_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Push registries": (
         "Workers need them if a connector contains `push:`.",
-        ("receive_host", "receive_port", "receive_peers"),
+        (
+            "receive_host",
+            "receive_port",
+            "receive_cert_file",
+            "receive_key_file",
+            "receive_peers",
+        ),
     ),
     "Documents": (
         "Workers with the role `harmonise` need it.",
@@ -70,7 +76,16 @@ SETTING_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Observability": (
         "Every worker needs them.",
-        ("metrics_host", "metrics_port", "traces_endpoint", "log_format", "log_level"),
+        (
+            "metrics_host",
+            "metrics_port",
+            "health_token",
+            "health_token_file",
+            "health_hosts",
+            "traces_endpoint",
+            "log_format",
+            "log_level",
+        ),
     ),
     "Local Kafka": (
         "`gateway kafka` and `gateway demo` need them.",
