@@ -30,6 +30,7 @@ from gateway.config.expressions.conditions import compile_values_condition
 from gateway.config.expressions.template import MissingValue, parse_template
 from gateway.config.requests import Decoder
 from gateway.errors import GatewayError, StreamError, StreamHalted
+from gateway.fetch import xml_parser
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.decode_budget import DecodeBudget
@@ -46,16 +47,21 @@ from gateway.fetch.push_caller import (
     has_header_credentials,
 )
 from gateway.fetch.push_form import read_form
+from gateway.fetch.pushed_records import PushedRecords
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.soap import envelope, xml_signature
-from gateway.fetch.soap.ws_security import WsSecurity
+from gateway.fetch.soap import xml_signature
+from gateway.fetch.soap.required_signature import RequiredSignature
+from gateway.fetch.soap.ws_security import SignedMessage, WsSecurity
 from gateway.observability import metrics
 from gateway.records import RawRecord
 
-StoreRecords = Callable[[Sequence[RawRecord]], Awaitable[None]]
-"""Make records durable. Returns when they are durable and raises an error otherwise."""
+StoreRecords = Callable[[PushedRecords], Awaitable[None]]
+"""Make the records of a message durable, unless the same message was stored before.
+
+Returns when they are durable and raises an error otherwise.
+"""
 
 STORE_SECONDS = 30.0
 RETRY_SECONDS = 5
@@ -158,7 +164,7 @@ class PushReceiver:
             raws = await asyncio.to_thread(self.read_records, data, request.headers, url)
         return await self._store(raws)
 
-    async def _store(self, raws: Sequence[RawRecord]) -> web.Response:
+    async def _store(self, raws: PushedRecords) -> web.Response:
         name = self.connector.connector
         if not raws:
             metrics.POLLS.labels(name, "push", "ok").inc()
@@ -178,7 +184,7 @@ class PushReceiver:
 
     # --- records
 
-    def read_records(self, data: bytes, headers: Mapping[str, str], url: str) -> list[RawRecord]:
+    def read_records(self, data: bytes, headers: Mapping[str, str], url: str) -> PushedRecords:
         """Return the records of a message. It is empty only if ``replies`` expect that.
 
         Raises :class:`~gateway.errors.StreamError` when the message cannot be read, or when no
@@ -187,32 +193,29 @@ class PushReceiver:
         name, rule = self.connector.connector, self.push_config
         headers = {key.lower(): value for key, value in headers.items()}
         expressions = ExpressionCache(rule.namespaces)
-        form: dict[str, str] = {}
-        body, is_text = ReplyBody.from_bytes(data), bool(rule.fields)
+        messages: list[SignedMessage] = []
+        signature = self._required_signature(messages)
+        form = read_form(data, rule.fields, name) if rule.fields else {}
+        reads_form = bool(rule.fields) and signature is None
+        if reads_form and self._means_no_records(expressions, [("json", form)]):
+            return PushedRecords([])
+        body = self._body_to_decode(data, form, signature)
         if rule.fields:
-            form = read_form(data, rule.fields, name)
-            if self._means_no_records(expressions, [("json", form)]):
-                return []
-            if not form.get(rule.fields[0]):
-                raise StreamHalted(
-                    "FIELD_MISSING",
-                    f"{name}: the form has no field {rule.fields[0]!r}; "
-                    "correct `fields`, or the registry's form",
-                )
-            body = ReplyBody.from_bytes(form[rule.fields[0]].encode())
             headers.pop("content-type", None)
-        reply = RegistryReply(200, headers, body, url, is_text=is_text)
+        if signature is not None:
+            form = {}  # No signature covers the other fields.
+        reply = RegistryReply(200, headers, body, url, is_text=bool(rule.fields))
         raws: list[RawRecord] = []
         unread: StreamHalted | None = None
         for stream_name, stream in self.connector.streams.items():
-            reading = self._reader(stream, expressions).read(reply)
+            reading = self._reader(stream, expressions, signature).read(reply)
             unify_namespaces(
                 (document.root for document in reading.documents), namespace_aliases(rule)
             )
             if not rule.fields and self._means_no_records(
                 expressions, [(document.kind, document.root) for document in reading.documents]
             ):
-                return []
+                return PushedRecords([])
             try:
                 raws += self._select_records(stream_name, stream, expressions, reading, form)
             except StreamHalted as error:
@@ -227,9 +230,42 @@ class PushReceiver:
                 f"{name}: no stream finds a record in the message{text}. If such a message is "
                 "right, say so with a `replies` rule with `then: empty`",
             )
-        return raws
+        return PushedRecords(raws, messages)
 
-    def _reader(self, stream: Stream, expressions: ExpressionCache) -> DecodeChain:
+    def _body_to_decode(
+        self, data: bytes, form: Mapping[str, str], signature: RequiredSignature | None
+    ) -> ReplyBody:
+        """Return what the chain decodes: the message, or the first field of its form."""
+        fields = self.push_config.fields
+        body = ReplyBody.from_bytes(form.get(fields[0], "").encode() if fields else data)
+        if signature is not None and not xml_parser.first_content(body):
+            signature.refuse()
+        if fields and not form.get(fields[0]):
+            raise StreamHalted(
+                "FIELD_MISSING",
+                f"{self.connector.connector}: the form has no field {fields[0]!r}; "
+                "correct `fields`, or the registry's form",
+            )
+        return body
+
+    def _required_signature(self, messages: list[SignedMessage]) -> RequiredSignature | None:
+        """Return the signature that a message must have, which adds what it verifies."""
+        guard = self._guard
+        if guard is None:
+            return None
+
+        def verify(root: etree._Element) -> etree._Element:
+            verified = guard.verify(root, self.now())
+            messages.append(verified.message)
+            return verified.root
+
+        return RequiredSignature(
+            lambda root: guard.verify_signer(root, self.now()), verify, self.connector.connector
+        )
+
+    def _reader(
+        self, stream: Stream, expressions: ExpressionCache, signature: RequiredSignature | None
+    ) -> DecodeChain:
         chain = stream.decode or (("xml",) if self.push_config.protocol == "soap" else ())
         name = self.connector.connector
         return DecodeChain(
@@ -238,7 +274,7 @@ class PushReceiver:
             self.push_config.limits.max_decoded,
             name,
             verify=self._verify_document_signature,
-            verify_envelope=self._verify_envelope,
+            signature=signature,
             new_budget=partial(DecodeBudget.from_limits, self.push_config.limits),
         )
 
@@ -301,14 +337,7 @@ class PushReceiver:
             if rule and rule.trust
             else []
         )
-        return xml_signature.verify_enveloped(data, trust, self.now(), self.connector.connector)
-
-    def _verify_envelope(self, root: etree._Element) -> etree._Element:
-        return (
-            self._guard.verify_reply(root, self.now())
-            if self._guard is not None and envelope.is_envelope(root)
-            else root
-        )
+        return xml_signature.signed_content(data, trust, self.now(), self.connector.connector)
 
     # --- the answer
 

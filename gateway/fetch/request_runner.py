@@ -16,7 +16,7 @@ from gateway.config.connector import Connector, Protocol, Push, Soap
 from gateway.config.expressions.conditions import compile_values_condition, text_matcher
 from gateway.config.requests import Decode, Decoder, Request
 from gateway.errors import RetryLater, StreamError, StreamHalted
-from gateway.fetch import request_builder
+from gateway.fetch import off_loop, request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.decode_budget import DecodeBudget
@@ -37,6 +37,8 @@ from gateway.fetch.outgoing_request import OutgoingRequests
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.soap import envelope, xml_signature
+from gateway.fetch.soap.required_signature import RequiredSignature
+from gateway.fetch.soap.signature_limits import SignatureRefused
 from gateway.fetch.soap.ws_security import WsSecurity
 from gateway.fetch.xml_parser import RecordPath
 
@@ -65,6 +67,8 @@ class RequestResult:
     close: Callable[[], None] = lambda: None
     proves_empty: bool = True
     """Whether a reply without documents proves that there are no records."""
+    is_large: bool = False
+    """Whether the reply may keep the event loop for long, so that a thread should read it."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,8 @@ class Attempt:
     failure: StreamError | None = None
     fault: envelope.Fault | None = None
     proves_empty: bool = True
+    signature: RequiredSignature | None = None
+    unsigned_fault: etree._Element | None = None
 
 
 @dataclass(slots=True)
@@ -153,11 +159,15 @@ class RequestRunner:
         def judge(reply: RegistryReply) -> ReplyVerdict:
             revalidation.restore(reply)
             attempt.reading = attempt.failure = attempt.fault = None
+            attempt.signature = attempt.unsigned_fault = None
             attempt.proves_empty = True
             return self._classify(reply, decode_steps, attempt)
 
-        reply, verdict = await self.client.send(make, judge, line=line)
-        result = self.build_result(reply, verdict, decode_steps, attempt)
+        reply, verdict = await self.client.send(make, judge, line=line, decode_steps=decode_steps)
+        is_large = off_loop.needs_thread(reply.body.size, decode_steps)
+        result = await off_loop.run(
+            is_large, self.build_result, reply, verdict, decode_steps, attempt
+        )
         revalidation.keep(reply, self.now())
         return result
 
@@ -204,6 +214,7 @@ class RequestRunner:
             decode_again=lambda other: self._decode(reply, other, attempt),
             close=reply.body.close,
             proves_empty=attempt.proves_empty and reply.status not in UNFINISHED_STATUSES,
+            is_large=off_loop.needs_thread(reply.body.size, decode_steps),
         )
 
     # --- requests
@@ -240,6 +251,7 @@ class RequestRunner:
             self.log_prefix,
             verify=self.verify_document_signature,
             verify_envelope=lambda root: self._verify_envelope(root, attempt),
+            signature=self._required_signature(attempt),
             record_path=self.record_path,
             new_budget=partial(DecodeBudget.from_limits, self.protocol.limits),
         )
@@ -262,27 +274,53 @@ class RequestRunner:
             if rule and rule.trust
             else []
         )
-        return xml_signature.verify_enveloped(data, trust, self.now(), self.log_prefix)
+        return xml_signature.signed_content(data, trust, self.now(), self.log_prefix)
+
+    def _required_signature(self, attempt: Attempt) -> RequiredSignature | None:
+        """Return the signature that the reply to an attempt must have, or ``None``."""
+        block = self.protocol
+        guard = self._ws_security(block) if isinstance(block, Soap) else None
+        if guard is None or not guard.requires_signature:
+            return None
+        if attempt.signature is None:
+            attempt.signature = RequiredSignature(
+                lambda root: guard.verify_signer(root, self.now()),
+                lambda root: self._verify_signed(guard, root, attempt),
+                self.log_prefix,
+            )
+        return attempt.signature
+
+    def _verify_signed(
+        self, guard: WsSecurity, root: etree._Element, attempt: Attempt
+    ) -> etree._Element:
+        """Return only the signed parts of a reply.
+
+        Nothing but a failure can be read from a fault that is not signed.
+        """
+        if envelope.fault_of(root) is not None and not guard.is_signed(root):
+            attempt.unsigned_fault = root
+            raise SignatureRefused(
+                "SIGNATURE_ABSENT", f"{self.log_prefix}: the registry sent an unsigned fault"
+            )
+        return guard.verify_reply(self._verify_envelope(root, attempt), self.now())
 
     def _verify_envelope(self, root: etree._Element, attempt: Attempt) -> etree._Element:
-        """Return the envelope, or only its signed parts when the connector requires a signature."""
+        """Return an envelope that answers the request of an attempt."""
         block = self.protocol
         if not isinstance(block, Soap):
             return root
-        fault, guard = envelope.fault_of(root), self._ws_security(block)
         checks = block.addressing is not None and block.addressing.check_relates_to
-        if fault is None and checks and envelope.relates_to(root) != attempt.message_id:
+        if (
+            checks
+            and envelope.is_envelope(root)
+            and envelope.fault_of(root) is None
+            and envelope.relates_to(root) != attempt.message_id
+        ):
             raise RetryLater(
                 "RELATES_TO",
                 f"{self.log_prefix}: the reply does not answer this message: "
                 "its RelatesTo is the id of another; the gateway tries again",
             )
-        if (
-            guard is not None
-            and guard.requires_signature
-            and (fault is None or guard.is_signed(root))
-        ):
-            return guard.verify_reply(root, self.now())
         return root
 
     def _classify(
@@ -312,10 +350,12 @@ class RequestRunner:
             if answer.when.path or answer.when.fault:
                 self._decode_once(reply, decode_steps, attempt)
             if self._matches(answer, reply, attempt):
+                if answer.then in {"ok", "empty"} and self._required_signature(attempt):
+                    self._decode_once(reply, decode_steps, attempt)
                 # A refusal may have many causes, and an absent record is only one of them.
                 refused = reply.status >= FIRST_ERROR_STATUS or attempt.fault is not None
                 attempt.proves_empty = answer.complete or not refused
-                return self._verdict(number, answer, reply, attempt.fault)
+                return self._verdict(number, answer, reply, attempt)
         if isinstance(self.protocol, Soap):
             self._decode_once(reply, decode_steps, attempt)
         if attempt.fault is not None:
@@ -338,6 +378,9 @@ class RequestRunner:
             attempt.reading = self._decode(reply, decode_steps, attempt)
         except StreamError as error:
             attempt.failure = error
+            if attempt.unsigned_fault is not None:
+                attempt.reading = DecodedReply([], attempt.unsigned_fault)
+                attempt.fault = envelope.fault_of(attempt.unsigned_fault)
         else:
             attempt.fault = (
                 envelope.fault_of(attempt.reading.envelope)
@@ -346,19 +389,23 @@ class RequestRunner:
             )
 
     def _verdict(
-        self, number: int, answer: ReplyRule, reply: RegistryReply, fault: envelope.Fault | None
+        self, number: int, answer: ReplyRule, reply: RegistryReply, attempt: Attempt
     ) -> ReplyVerdict:
-        block = self.protocol
-        unsigned = (
-            fault is not None
-            and isinstance(block, Soap)
-            and block.security is not None
-            and block.security.signature is not None
-        )
-        if unsigned and answer.then in {"ok", "empty"}:
-            return ReplyVerdict(
-                "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot prove an empty result"
-            )
+        fault = attempt.fault
+        if answer.then in {"ok", "empty"} and self._required_signature(attempt):
+            if attempt.unsigned_fault is not None:
+                return ReplyVerdict(
+                    "retry", "SIGNATURE_ABSENT", "an unsigned fault cannot prove an empty result"
+                )
+            if attempt.failure is not None:
+                reason = attempt.failure.reason
+                return ReplyVerdict(
+                    "stop",
+                    reason if reason.startswith("SIGNATURE_") else "SIGNATURE_ABSENT",
+                    f"the reply (status {reply.status}) fits "
+                    f"{describe_reply_rule(number, answer)}, but it has no valid signature, so it "
+                    f"proves nothing: {attempt.failure}",
+                )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {fault.code!r}" if fault else f"status {reply.status}"
         text = f"the reply ({what}) fits {describe_reply_rule(number, answer)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.charset import text_bytes
 from gateway.fetch.decode import containers, formats, multipart
+from gateway.fetch.decode.atom_feed import sort_oldest_first
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
 from gateway.fetch.decode.multipart import Multipart
 from gateway.fetch.decode_budget import (
@@ -27,6 +27,7 @@ from gateway.fetch.decode_budget import (
 from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply, charset_of, media_type_of
 from gateway.fetch.soap import envelope
+from gateway.fetch.soap.required_signature import RequiredSignature
 
 CompileExpression = Callable[[str, str], Callable[..., list[Any]]]
 """Compile an expression for a kind of document (``xml`` or ``json``)."""
@@ -36,7 +37,6 @@ STREAMING_THRESHOLD_BYTES = 8_000_000
 
 A document of this size needs hundreds of megabytes as a tree.
 """
-_ATOM = "{http://www.w3.org/2005/Atom}"
 _MULTIPART = "multipart/"
 
 
@@ -55,6 +55,10 @@ class DecodeInput:
     charset: str | None = None
     is_text: bool = False
     message: Multipart = field(default_factory=Multipart)
+    needs_signature: bool = False
+    """Whether no signature covers the input yet, although the connector requires one."""
+    has_unsigned_parts: bool = False
+    """Whether no signature covers the attachments in ``message``, although one is required."""
 
     def with_body(self, body: ReplyBody, **changes: Any) -> DecodeInput:
         """Return an input of other bytes, which no header describes."""
@@ -91,7 +95,9 @@ class DecodeChain:
     where: str
     verify: Callable[[bytes, Decoder | None], bytes] | None = None
     verify_envelope: Callable[[etree._Element], etree._Element] | None = None
-    """Return the parts of an envelope that have a valid signature."""
+    """Check an envelope that needs no signature, and return it."""
+    signature: RequiredSignature | None = None
+    """With it, the chain returns only documents that this signature covers."""
     record_path: xml_parser.RecordPath | None = None
     """The path of the records when a large document may be cut into them while it streams."""
     new_budget: Callable[[], DecodeBudget] = DecodeBudget
@@ -110,7 +116,15 @@ class DecodeChain:
         self._bytes_left = self.limit
         content_type = reply.content_type
         sources = [
-            DecodeInput(reply.body, None, "", content_type, charset_of(content_type), reply.is_text)
+            DecodeInput(
+                reply.body,
+                None,
+                "",
+                content_type,
+                charset_of(content_type),
+                reply.is_text,
+                needs_signature=self.signature is not None,
+            )
         ]
         steps = list(self.chain)
         if (
@@ -140,17 +154,20 @@ class DecodeChain:
         return reading
 
     def _final_document(self, source: DecodeInput, reading: DecodedReply) -> DecodedDocument:
-        document = self._document(source, reading)
+        decoded = self._decoded(source, reading)
+        if decoded.needs_signature and self.signature is not None:
+            self.signature.refuse()
+        document = cast("DecodedDocument", decoded.document)
         if len(source.message.parts) > 1 and document.kind == "xml":
             multipart.name_attachments_by_content(document.root, source.message)
         return document
 
-    def _document(self, source: DecodeInput, reading: DecodedReply) -> DecodedDocument:
-        """Return the document of an input, which is decoded by its media type if necessary."""
+    def _decoded(self, source: DecodeInput, reading: DecodedReply) -> DecodeInput:
+        """Return an input with its document, decoded by its media type if necessary."""
         while source.document is None:
             step = _step_for_input(source)
             source = next(iter(self._step(step, [], source, reading)))
-        return source.document
+        return source
 
     def _step(
         self, step: str | Decoder, patterns: list[str], source: DecodeInput, reading: DecodedReply
@@ -178,7 +195,11 @@ class DecodeChain:
         elif word == "signed":
             yield self._signed(source, options, reading)
         else:
-            yield source.with_document(self._parse(step, source, reading))
+            document = self._parse(step, source, reading)
+            if source.needs_signature and document.kind == "xml":
+                # It was verified, but the name of a file in an archive was not.
+                source = replace(source, needs_signature=False, name="")
+            yield source.with_document(document)
 
     def _counted(self, body: ReplyBody) -> ReplyBody:
         """Return the result of a step, once it is subtracted from what the reply may use."""
@@ -193,7 +214,8 @@ class DecodeChain:
         self._budget.spend(3 * body.size, self.where)
         message = multipart.read_multipart(body, source.content_type, self.where)
         root = message.root if wanted is None else message.matching(wanted, self.where)
-        return self._part(replace(source, message=message), cast("multipart.Part", root))
+        source = replace(source, message=message, has_unsigned_parts=source.needs_signature)
+        return self._part(source, cast("multipart.Part", root))
 
     def _part(self, source: DecodeInput, part: multipart.Part) -> DecodeInput:
         return source.with_body(
@@ -223,9 +245,9 @@ class DecodeChain:
         return source.with_body(ReplyBody.from_bytes(formats.element_bytes(root)))
 
     def _attachment(self, source: DecodeInput, reference: str) -> DecodeInput:
-        return self._part(
-            source, multipart.require_attachment(source.message, reference, self.where)
-        )
+        part = multipart.require_attachment(source.message, reference, self.where)
+        needs_signature = source.needs_signature or source.has_unsigned_parts
+        return replace(self._part(source, part), needs_signature=needs_signature)
 
     def _parse(
         self, step: str | Decoder, source: DecodeInput, reading: DecodedReply
@@ -233,6 +255,8 @@ class DecodeChain:
         word, options = _step_name(step), step if isinstance(step, Decoder) else None
         body = cast("ReplyBody", source.body)
         configured = "utf-8" if source.is_text else _configured_encoding(options)
+        if word in {"json", "csv"} and source.needs_signature:
+            self._require_later_signature()
         if word == "json":
             chosen = options.json_ if options else None
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
@@ -248,6 +272,12 @@ class DecodeChain:
         if word == "csv":
             return self._parse_csv(_table(options, configured), source)
         return self._parse_xml(str(word), configured, source, reading)
+
+    def _require_later_signature(self) -> None:
+        """Raise ``SIGNATURE_ABSENT`` when no later step could find a signature."""
+        later = {_step_name(step) for step in self.chain}
+        if self.signature is not None and not later & {"xml", "atom", "signed"}:
+            self.signature.refuse()
 
     def _parse_csv(self, table: CsvFormat, source: DecodeInput) -> DecodedDocument:
         body = cast("ReplyBody", source.body)
@@ -279,6 +309,13 @@ class DecodeChain:
         self, word: str, configured: str | None, source: DecodeInput, reading: DecodedReply
     ) -> DecodedDocument:
         body = cast("ReplyBody", source.body)
+        if source.needs_signature and self.signature is not None:
+            root = self.signature.parse(
+                body, transport=source.charset, configured=configured, budget=self._budget
+            )
+            if reading.envelope is None:
+                reading.envelope = root
+            return self._xml_document(word, root, "")
         if self.record_path is not None and body.size > STREAMING_THRESHOLD_BYTES:
             skeleton, records = xml_parser.stream_records(
                 body,
@@ -302,14 +339,18 @@ class DecodeChain:
             if self.verify_envelope is not None and envelope.is_envelope(root):
                 root = self.verify_envelope(root)
             reading.envelope = root
+        return self._xml_document(word, root, source.name)
+
+    def _xml_document(self, word: str, root: etree._Element, name: str) -> DecodedDocument:
         if word == "atom":
             sort_oldest_first(root, self.where)
-        return DecodedDocument("xml", root, source.name)
+        return DecodedDocument("xml", root, name)
 
     def _expression(
         self, text: str, source: DecodeInput, reading: DecodedReply
     ) -> Iterator[DecodeInput]:
-        document = self._document(source, reading)
+        source = self._decoded(source, reading)
+        document = cast("DecodedDocument", source.document)
         # Neither the media type nor the charset of the reply describes a value inside it.
         inner = replace(source, body=None, document=None, content_type="", charset=None)
         try:
@@ -345,7 +386,9 @@ class DecodeChain:
         document = text_bytes(text) if source.is_text else original
         verified = self.verify(document, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
-        return source.with_body(ReplyBody.from_bytes(verified))
+        is_trusted = options is not None and options.signed is not None and options.signed.trust
+        source = source.with_body(ReplyBody.from_bytes(verified), is_text=True)
+        return replace(source, needs_signature=source.needs_signature and not is_trusted)
 
 
 def step_for_media_type(kind: str, body: ReplyBody) -> str:
@@ -393,35 +436,3 @@ def _table(options: Decoder | None, encoding: str | None) -> CsvFormat:
         return CsvFormat(charset=encoding)
     columns = tuple(chosen.header) if isinstance(chosen.header, list | tuple) else ()
     return CsvFormat(chosen.separator, chosen.quote, encoding, columns)
-
-
-def sort_oldest_first(feed: etree._Element, where: str) -> None:
-    """Sort the entries of an Atom feed by ``updated``, oldest first.
-
-    Entries with equal times keep the reverse order of the feed, because a feed lists the newest
-    entry first. Raise ``NOT_A_REGISTRY_RESPONSE`` or ``FEED_MALFORMED``.
-    """
-    if feed.tag != f"{_ATOM}feed":
-        raise RetryLater(
-            "NOT_A_REGISTRY_RESPONSE",
-            f"{where}: the reply is no Atom feed; "
-            "expected the element feed of Atom, so check the url and `paging`",
-        )
-    entries = feed.findall(f"{_ATOM}entry")
-    stamped = [
-        (_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)
-    ]
-    for entry in entries:
-        feed.remove(entry)
-    feed.extend(entry for _, entry in sorted(stamped, key=lambda pair: pair[0]))
-
-
-def _parse_updated(text: str | None) -> datetime:
-    try:
-        moment = datetime.fromisoformat((text or "").strip())
-    except ValueError:
-        raise StreamHalted(
-            "FEED_MALFORMED",
-            "an Atom entry has no valid <updated>; expected a time such as 2024-01-31T12:00:00Z",
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
