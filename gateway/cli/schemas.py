@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.errors import StorageError, UsageError
+from gateway.printable import one_line
 
 export_app = typer.Typer(help="Write files for other registers.", no_args_is_help=True)
 
@@ -104,7 +105,7 @@ def export_qdr(
     except OSError as error:
         raise StorageError(f"{out}: cannot be written ({error.strerror})") from None
     for entry in omitted:
-        print(f"omitted {entry.iri}: {entry.reason}")
+        print(one_line(f"omitted {entry.iri}: {entry.reason}"))
     print(f"{out}: {len(documents) - len(omitted)} of {len(documents)} entries, LOQ XML 3.1.0")
     if omitted:
         raise typer.Exit(1)
@@ -136,7 +137,7 @@ def validate(
         count += 1
         failed += bool(findings)
         for text in findings:
-            print(f"{place}: {text}")
+            print(one_line(f"{place}: {text}"))
     if not count:
         raise UsageError(f"{sources}: nothing to validate; it contains no document")
     print(f"{count} documents, {failed} with findings; checked by {', '.join(validator.judges)}")
@@ -192,15 +193,17 @@ def _on_topic(topic: str) -> dict[str, Any]:
     """Return the newest document of each key. A key with a newer tombstone has none."""
     from gateway.cli.runtime import load_settings
     from gateway.kafka.topic_reader import read_topic
+    from gateway.kafka.unreadable_records import skip_unreadable
 
     async def collect() -> dict[str, Any]:
         documents: dict[str, Any] = {}
         async for record in read_topic(load_settings(), topic):
-            key = record.key.decode()
+            key = (record.key or b"").decode()
             if record.value is None:
                 documents.pop(key, None)
             else:
-                documents[key] = json.loads(record.value)
+                with skip_unreadable(record):
+                    documents[key] = json.loads(record.value)
         return documents
 
     return asyncio.run(collect())

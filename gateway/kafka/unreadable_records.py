@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DECODING_ERRORS = (ValueError, TypeError, LookupError, AttributeError, msgspec.MsgspecError)
+DECODING_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    msgspec.MsgspecError,
+)
 """Errors of decoding a key, a header or a value that is not what its topic promises."""
 MAX_POSITIONS = 10_000
 _skipped: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)

@@ -97,7 +97,7 @@ def decode(value: bytes | None) -> Command | Finding:
     """Return the command in a message, or a finding that explains why it cannot be decoded."""
     try:
         return _DECODER.decode(value or b"")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Finding("gateway.commands.v1", 0, 0, "bad-command", "", str(error))
 
 

@@ -61,7 +61,7 @@ class StreamRequests:
         note = self._stream_state.notes.get(PAUSE)
         try:
             return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return "the reason cannot be read"
 
     @property

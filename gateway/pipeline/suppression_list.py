@@ -56,7 +56,7 @@ async def read_suppression_list(
     for name, value in (await read_partition(settings, SUPPRESSIONS.name, 0)).items():
         try:
             id_, entry = name.decode(), msgspec.json.decode(value, type=SuppressionEntry)
-        except (UnicodeDecodeError, msgspec.MsgspecError):
+        except (UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
             # An entry that is left out could let erased data come back.
             raise IntegrityStop(
                 f"{SUPPRESSIONS.name}: the entry with the key {name[:80]!r} cannot be read, so "
