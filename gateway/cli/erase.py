@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from gateway.operations.erase import ErasureReceipt, ErasureRequest, RemainingRecords
+    from gateway.operations.erase import ErasureReceipt, RemainingRecords
+    from gateway.operations.erasure_request import ErasureRequest
     from gateway.pipeline.loaded_config import LoadedConfig
     from gateway.settings import Settings
 
@@ -23,7 +24,8 @@ def erase(
     native_id: Annotated[
         str,
         typer.Argument(
-            help="Id of the record in the registry, or - to read it from standard input."
+            help="Id of the record in the registry, also where the gateway hashes it, "
+            "or - to read it from standard input."
         ),
     ] = "",
     person: Annotated[
@@ -75,13 +77,16 @@ def erase(
         _confirm(request)
     receipt = _erase(settings, config, request, reason.strip(), by or getpass.getuser())
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(receipt), indent=2).decode() + "\n")
+    if receipt.state == "nothing found":
+        _report_nothing_found(config, request, suppressed=bool(receipt.suppressed))
 
 
 def _build_request(
     settings: Settings, config: LoadedConfig, connector: str, native_id: str, *, person: bool
 ) -> ErasureRequest:
     from gateway.errors import UsageError
-    from gateway.operations import erase as erasing
+    from gateway.fetch.secrets import FileSecrets
+    from gateway.operations.erasure_request import request_for_person, request_for_record
 
     if person:
         if connector or native_id:
@@ -92,15 +97,16 @@ def _build_request(
                 "expected KIND VALUE on each line of standard input, "
                 "such as: esi urn:schac:personalUniqueCode:int:esi:…"
             )
-        return erasing.request_for_person(
+        return request_for_person(
             settings, config, [(kind, value.strip()) for kind, value in lines]
         )
     if not connector or not native_id:
         raise UsageError("give CONNECTOR NATIVE_ID, or --person")
     record_id = sys.stdin.readline().rstrip("\r\n") if native_id == "-" else native_id
-    if not record_id:
+    if not record_id.strip():
         raise UsageError("standard input has no native id; write one on each line")
-    return erasing.request_for_record(settings, config, connector, record_id)
+    secrets = FileSecrets(settings.secrets_dir)
+    return request_for_record(settings, config, connector, record_id, secrets)
 
 
 def _confirm(request: ErasureRequest) -> None:
@@ -120,9 +126,11 @@ def _erase(
     from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.kafka import topic_admin
     from gateway.operations import erase as erasing
+    from gateway.pipeline import key_check
 
     async def work() -> ErasureReceipt:
         await topic_admin.verify_topics(settings)
+        await key_check.check_keys(settings)
         return await erasing.erase(settings, config, request, reason=reason, by=by)
 
     try:
@@ -137,6 +145,22 @@ def _erase(
             "the erasure is not finished: a worker took a stream back before each write; "
             f"{error}; run this again"
         ) from None
+
+
+def _report_nothing_found(
+    config: LoadedConfig, request: ErasureRequest, *, suppressed: bool
+) -> None:
+    """Tell that no record matches. Raises an error if nothing was suppressed either."""
+    from gateway.errors import UsageError
+    from gateway.operations.erasure_request import unknown_id_text
+
+    if not suppressed:
+        raise UsageError(unknown_id_text(config, request))
+    what = "has this id" if request.kind == "record" else "names a person by these identifiers"
+    print(
+        f"no record {what} now; the gateway drops such a record when a registry sends it",
+        file=sys.stderr,
+    )
 
 
 def _verify(settings: Settings, config: LoadedConfig, request: ErasureRequest) -> None:

@@ -118,7 +118,7 @@ def replay(
     Run it after you have corrected a mapping table or a connector. The gateway publishes the
     accepted records and withdraws their rejections.
     """
-    from gateway.cli.runtime import load_settings, load_valid_connectors
+    from gateway.cli.runtime import check_keys, load_settings, load_valid_connectors
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
@@ -132,6 +132,7 @@ def replay(
     rejections = _read_rejections(connector, reason)
     rows = _dry_run(settings, config, rejections) if dry_run else _group_by_reason(rejections)
     if not dry_run:
+        check_keys(settings)
         for name in sorted(
             {
                 one.rejection.connector

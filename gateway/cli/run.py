@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.topics import read
-from gateway.errors import GatewayError, Unavailable, UsageError
+from gateway.errors import Fenced, GatewayError, RetryLater, Unavailable, UsageError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
+    from gateway.worker.worker import Worker
 from gateway.cli.runtime import load_settings, run_async
 from gateway.cli.topics import topics_app
 
@@ -34,6 +35,13 @@ def run(
         bool,
         typer.Option(
             "--accept-new-cluster", help="Accept a new cluster, after all topics were moved to it."
+        ),
+    ] = False,
+    accept_new_key: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new-key",
+            help="Accept another pseudonym key or id_key. Deletes what only the old key can find.",
         ),
     ] = False,
     wait: Annotated[
@@ -93,6 +101,8 @@ def run(
         from gateway.kafka import cluster_check
 
         asyncio.run(cluster_check.accept_cluster(settings))
+    if accept_new_key:
+        run_async(_accept_new_key(settings, config if not names else None))
     if processes > 1:
         arguments = [
             *(names or ()),
@@ -105,7 +115,7 @@ def run(
         settings, config, frozenset(wanted), health_socket=socket, connector_names=names
     )
     # After a signal this does not return. The process ends with 128 plus the signal's number.
-    run_async(worker.run())
+    _run_worker(worker)
 
 
 def _check_prerequisites(
@@ -140,6 +150,35 @@ def _check_prerequisites(
         raise combined_error
     if problems:
         raise problems[0]
+
+
+async def _accept_new_key(settings: Settings, config: LoadedConfig | None) -> None:
+    """Accept the keys of this worker for every connector, also for those that it does not run."""
+    from gateway.kafka import topic_admin
+    from gateway.operations.accept_keys import accept_keys
+    from gateway.pipeline.loaded_config import load_config
+
+    await topic_admin.verify_topics(settings)
+    config = config or load_config(settings, leave_out_invalid=True)
+    try:
+        await accept_keys(settings, config.connectors)
+    except (RetryLater, Fenced) as error:
+        raise Unavailable(
+            f"the new key is not accepted completely: {error}; run this again"
+        ) from None
+
+
+def _run_worker(worker: Worker) -> None:
+    """Run a worker. Raises the error of a role by itself, if it has a message for a person."""
+    try:
+        run_async(worker.run())
+    except ExceptionGroup as group:
+        error: Exception | None = group.subgroup(GatewayError)
+        if error is None:
+            raise
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def wait_for_kafka(settings: Settings, seconds: float) -> None:

@@ -44,6 +44,18 @@ def load_valid_connectors(settings: Settings) -> LoadedConfig:
     return config
 
 
+def check_keys(settings: Settings) -> None:
+    """Check that this machine has the pseudonym keys of the deployment.
+
+    Raises :class:`~gateway.errors.ConfigError` if it has other keys.
+    """
+    import asyncio
+
+    from gateway.pipeline.key_check import check_keys as check
+
+    asyncio.run(check(settings))
+
+
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the event loop of uvloop, and return its result."""
     import uvloop

@@ -22,7 +22,7 @@ Stream = Annotated[str, typer.Argument(help="Name of the stream.  [default: all 
 
 
 def _send_command(command: commands.Command) -> None:
-    from gateway.cli.runtime import load_settings
+    from gateway.cli.runtime import check_keys, load_settings
     from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
@@ -31,6 +31,8 @@ def _send_command(command: commands.Command) -> None:
         command, load_config(settings, [command.connector]).connectors[command.connector]
     ):
         raise UsageError(reasons)
+    if isinstance(command, commands.Backfill):
+        check_keys(settings)
     asyncio.run(send_command(settings, command.connector, commands.encode(command)))
     verb = type(command).__struct_config__.tag
     print(f"{verb} {command.connector} {command.stream or 'all streams'}: sent to the owner")
@@ -179,13 +181,14 @@ def renormalise(
 
     Publishes only the differences, marked as corrections.
     """
-    from gateway.cli.runtime import load_settings, load_valid_connectors
+    from gateway.cli.runtime import check_keys, load_settings, load_valid_connectors
     from gateway.kafka.send import send_command
 
     if dry_run:
         print_changes(country)
         return
     settings = load_settings()
+    check_keys(settings)
     for name in select_connectors(load_valid_connectors(settings), country):
         command = commands.Renormalise(connector=name, id=uuid.uuid4().hex)
         asyncio.run(send_command(settings, name, commands.encode(command)))

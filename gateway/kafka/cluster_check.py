@@ -77,52 +77,40 @@ async def read_recorded_id_quickly(settings: Settings) -> str:
         async with asyncio.timeout(QUICK_READ_SECONDS):
             async for record in read_topic(settings, CURSORS.name):
                 cluster_id = record.value or b"" if record.key == KEY else cluster_id
-    return cluster_id.decode()
-
-
-async def read_recorded_id(settings: Settings) -> str:
-    """Return the id that is stored next to the cursors; an empty text if there is none.
-
-    Unlike :func:`read_recorded_id_quickly`, this waits for open transactions.
-    """
-    values = await read_partition(
-        settings, CURSORS.name, partition_for(KEY, CURSORS.partitions), [KEY]
-    )
-    return values.get(KEY, b"").decode()
+    return cluster_id.decode(errors="replace")
 
 
 async def record_cluster_id(settings: Settings, cluster_id: str, *, overwrite: bool = False) -> str:
-    """Store the id unless one is stored already, and return the stored id.
+    """Store the id unless one is stored already, and return the stored id."""
+    value = await store_next_to_cursors(settings, KEY, cluster_id.encode(), overwrite=overwrite)
+    return value.decode()
 
-    Workers that start at the same time on a new cluster fence each other. One of them stores
-    the id, and the others read it. Raises :class:`~gateway.errors.RetryLater` after
-    :data:`ATTEMPTS` attempts.
+
+async def store_next_to_cursors(
+    settings: Settings, key: bytes, value: bytes, *, overwrite: bool = False
+) -> bytes:
+    """Store a value of the deployment unless one is stored already, and return the stored one.
+
+    Workers that start at the same time fence each other. One of them stores the value, and the
+    others read it. Raises :class:`~gateway.errors.RetryLater` after :data:`ATTEMPTS` attempts.
     """
+    partition = partition_for(key, CURSORS.partitions)
     for _ in range(ATTEMPTS):
-        known = "" if overwrite else await read_recorded_id(settings)
-        if known:
-            return known
+        known = await read_partition(settings, CURSORS.name, partition, [key])
+        if known.get(key) and not overwrite:
+            return known[key]
         writer = TransactionalProducer(settings, TRANSACTIONAL_ID, "poll")
         try:
             await writer.fence()
-            await writer.commit(
-                [
-                    OutgoingRecord(
-                        CURSORS.name,
-                        KEY,
-                        cluster_id.encode(),
-                        [],
-                        partition_for(KEY, CURSORS.partitions),
-                    )
-                ]
-            )
+            await writer.commit([OutgoingRecord(CURSORS.name, key, value, [], partition)])
         except Fenced:
             await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - a delay, not a secret
         else:
-            return cluster_id
+            return value
         finally:
             await writer.close()
     raise RetryLater(
         "kafka",
-        f"{CURSORS.name}: other workers store the cluster id at the same time; start again",
+        f"{CURSORS.name}: other workers store what belongs to the deployment at the same time; "
+        "start again",
     )

@@ -60,9 +60,9 @@ RAW = Topic(
 CURSORS = Topic(
     "gateway.cursors.v1",
     "connector|stream",
-    "The cursor of each stream, and its pending requests",
+    "The cursor of each stream, its pending requests, and fingerprints of keys",
     writers=("poll",),
-    readers=("poll", "operator", "audit"),
+    readers=("poll", "harmonise", "operator", "audit"),
     legal_basis=_NO_PERSONAL_DATA,
 )
 DIGESTS = Topic(

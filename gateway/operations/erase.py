@@ -17,21 +17,22 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from gateway.errors import Fenced, RetryLater, UsageError
-from gateway.harmonise.data_subjects import DataSubjectFinder, identifier_kinds
-from gateway.harmonise.pseudonyms import pseudonymiser
+from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.send import send_message
 from gateway.kafka.topic_reader import read_topic
+from gateway.kafka.transactions import read_partition
+from gateway.kafka.unreadable_records import DECODING_ERRORS, skip
 from gateway.messages.cloudevents import decode_raw
-from gateway.messages.outgoing import OutgoingRecord
-from gateway.messages.suppression import SuppressionKind, encode_suppression, suppression_id
-from gateway.messages.topics import AUDIT, DIGESTS, RAW, TOPICS
+from gateway.messages.outgoing import OutgoingRecord, partition_for
+from gateway.messages.suppression import SuppressionKind, encode_suppression
+from gateway.messages.topics import AUDIT, DIGESTS, RAW, SUPPRESSIONS, TOPICS
+from gateway.operations.erasure_request import ErasureRequest
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
@@ -62,20 +63,6 @@ class ErasedRecord(NamedTuple):
         return RawRecord(
             connector=self.connector, stream=self.stream, native_id=self.native_id, body=None
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureRequest:
-    """A request to erase one record, or everything that names a person."""
-
-    kind: SuppressionKind
-    connectors: tuple[str, ...]
-    suppression_ids: tuple[tuple[str, ...], ...]
-    """The suppression ids in groups, one group for each identifier. A group has one id for each
-    key, the current key first."""
-    native_id: str = field(default="", repr=False)
-    plain_identifiers: tuple[str, ...] = field(default=(), repr=False)
-    """The identifiers as they were entered. They are searched for and never written."""
 
 
 class RecordPosition(msgspec.Struct, frozen=True, order=True):
@@ -115,62 +102,13 @@ class RemainingRecords(msgspec.Struct, frozen=True):
     earlier: int
 
 
-def request_for_record(
-    settings: Settings, config: LoadedConfig, connector: str, native_id: str
-) -> ErasureRequest:
-    """Return a request to erase one record of a connector.
-
-    Raises :class:`~gateway.errors.UsageError` if the connector does not exist.
-    """
-    if connector not in config.connectors:
-        raise UsageError(
-            f"unknown connector {connector}; there are: {', '.join(config.connectors)}"
-        )
-    suppression_ids = tuple(
-        suppression_id(key, connector, native_id)
-        for key in load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
-    )
-    return ErasureRequest("record", (connector,), (suppression_ids,), native_id, (native_id,))
-
-
-def request_for_person(
-    settings: Settings, config: LoadedConfig, identifiers: Iterable[tuple[str, str]]
-) -> ErasureRequest:
-    """Return a request to erase everything that names a person.
-
-    ``identifiers`` are pairs of a kind and a value. A kind is ``esi`` or the value of
-    ``pseudonym:`` in a connector. Raises :class:`~gateway.errors.UsageError` for an unknown kind,
-    or without identifiers.
-    """
-    kinds = identifier_kinds(config.connectors.values())
-    keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
-    suppression_ids: list[tuple[str, ...]] = []
-    plain_identifiers = []
-    for kind, value in identifiers:
-        countries = sorted(country for country, name in kinds if name == kind)
-        if not countries:
-            names = ", ".join(sorted({name for _, name in kinds})) or "none"
-            raise UsageError(
-                f"no connector finds persons by {kind!r}; the kinds of identifiers are: {names}"
-            )
-        plain_identifiers.append(value)
-        suppression_ids += [
-            tuple(pseudonymiser(key, country, kind)(value) for key in keys) for country in countries
-        ]
-    if not suppression_ids:
-        raise UsageError("give at least one identifier, one a line: KIND VALUE")
-    return ErasureRequest(
-        "person",
-        tuple(config.connectors),
-        tuple(suppression_ids),
-        plain_identifiers=tuple(plain_identifiers),
-    )
-
-
 async def erase(
     settings: Settings, config: LoadedConfig, request: ErasureRequest, *, reason: str, by: str
 ) -> ErasureReceipt:
     """Carry out an erasure and return the receipt. Repeating an erasure is harmless.
+
+    An id that no record has is not suppressed, because it may be a slip of the pen. Identifiers of
+    persons are suppressed in any case.
 
     Returns after the harmonise stage has removed the published documents. Raises
     :class:`~gateway.errors.RetryLater` if no stage is running. In that case raw records and digests
@@ -182,6 +120,7 @@ async def erase(
             "give a case number instead of the identifier"
         )
     at = datetime.now(UTC).isoformat(timespec="seconds")
+    is_known = request.kind == "person" or await _is_known(settings, config, request)
     suppression_ids = tuple(group[0] for group in request.suppression_ids)
     started_receipt = ErasureReceipt(
         receipt=uuid.uuid4().hex,
@@ -191,8 +130,10 @@ async def erase(
         kind=request.kind,
         state="begun",
         connectors=request.connectors,
-        suppressed=suppression_ids,
+        suppressed=suppression_ids if is_known else (),
     )
+    if not is_known:
+        return msgspec.structs.replace(started_receipt, state="nothing found")
     records = await _write_suppressions(settings, config, request, started_receipt)
     records |= await find_records(settings, config, request)
     for name, stream in _affected_streams(config, request):
@@ -237,11 +178,15 @@ async def find_records(
     }
     records: set[ErasedRecord] = set()
     async for raw_record in read_topic(settings, RAW.name):
-        raw = decode_raw(raw_record.key, raw_record.value, raw_record.headers)
+        try:
+            raw = decode_raw(raw_record.key, raw_record.value, raw_record.headers)
+        except DECODING_ERRORS:
+            skip(raw_record)
+            continue
         if raw.connector not in subjects:
             continue
         is_requested = (
-            raw.native_id == request.native_id
+            raw.native_id in request.native_ids.get(raw.stream, request.all_native_ids)
             if request.kind == "record"
             else not suppression_ids.isdisjoint(subjects[raw.connector](raw))
         )
@@ -267,8 +212,9 @@ async def find_remaining(
     records = await find_records(settings, config, request)
     if request.kind == "record":
         records |= {
-            ErasedRecord(request.connectors[0], stream, request.native_id)
-            for stream in config.connectors[request.connectors[0]].streams
+            ErasedRecord(request.connectors[0], stream, native_id)
+            for stream, native_ids in request.native_ids.items()
+            for native_id in native_ids
         }
     keys = _record_keys(build_record_processor(settings, config.harmonisers.get), records)
     texts = (
@@ -277,7 +223,8 @@ async def find_remaining(
     remaining = []
     for topic in TOPICS:
         versions: dict[bytes, list[bool]] = {}
-        async for record in read_topic(settings, topic.name):
+        # A record that no gateway wrote may contain an identifier too.
+        async for record in read_topic(settings, topic.name, every_record=True):
             if record.key is not None and (
                 (topic.name, record.key) in keys or _contains_identifier(record, texts)
             ):
@@ -315,12 +262,33 @@ async def _write_suppressions(
     )
     records = set()
     for name, stream in _affected_streams(config, request):
-        native_ids = await _write_as_owner(settings, name, stream, extra_records=extra_records)
+        known_ids = await _write_as_owner(settings, name, stream, extra_records=extra_records)
         # The first transaction makes them durable. The other owners only have to be fenced.
         extra_records = []
-        if request.native_id in native_ids:
-            records.add(ErasedRecord(name, stream, request.native_id))
+        records |= {
+            ErasedRecord(name, stream, native_id)
+            for native_id in request.native_ids.get(stream, ())
+            if native_id in known_ids
+        }
     return records
+
+
+async def _is_known(settings: Settings, config: LoadedConfig, request: ErasureRequest) -> bool:
+    """Return whether a record with one of the ids was received or erased at any time."""
+    connector = request.connectors[0]
+    for stream, native_ids in request.native_ids.items():
+        name = f"{connector}|{stream}".encode()
+        keys = [name + b"|" + native_id.encode() for native_id in native_ids]
+        stored = await read_partition(
+            settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), keys
+        )
+        if not stored.keys().isdisjoint(keys):
+            return True
+    suppressions = await read_partition(settings, SUPPRESSIONS.name, 0)
+    suppression_ids = {id_.encode() for group in request.suppression_ids for id_ in group}
+    if not suppressions.keys().isdisjoint(suppression_ids):
+        return True
+    return bool(await find_records(settings, config, request))
 
 
 async def _write_as_owner(
@@ -390,7 +358,8 @@ def _contains_identifier(record: ConsumerRecord, texts: Iterable[bytes]) -> bool
     return any(
         text in part
         for text in texts
-        for part in (record.key, record.value or b"", *(value for _, value in record.headers))
+        for part in (record.key, record.value, *(value for _, value in record.headers))
+        if part is not None
     )
 
 

@@ -20,7 +20,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -86,7 +86,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
     """A consumer of raw records that writes the results of ``process``.
 
     If the documents of a record exceed the size limit of their topic, the stage writes the
-    result of ``reject_too_large`` instead.
+    result of ``reject_too_large`` instead. It calls ``check_keys`` after each acquisition of a
+    partition, and ends with its :class:`~gateway.errors.ConfigError`.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         topic: str = RAW.name,
         group: str = CONSUMER_GROUP,
         batch: int = BATCH_RECORDS,
+        check_keys: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
+        self._check_keys = check_keys
         self._process = process
         self._reject_too_large = reject_too_large
         self._topic = topic
@@ -260,6 +263,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await state.transactional.fence()
             state.tombstones.acquire()
+            if self._check_keys:
+                await self._check_keys()
             async with asyncio.timeout(POSITION_SECONDS):
                 position = await consumer.committed(topic_partition)
                 self._check_committed_offset(topic_partition, position or 0)

@@ -153,6 +153,11 @@ def tombstones(emits: Iterable[str], keys: TopicKeys) -> tuple[Document, ...]:
     )
 
 
+def tombstone(topic: str, key: str) -> Document:
+    """Return the tombstone of one document."""
+    return _document(topic, key, None)
+
+
 RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
 """Topic, key and document. A document that is ``None`` is a tombstone."""
 

@@ -28,6 +28,7 @@ from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.status_page import Snapshot
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
+from gateway.pipeline import key_check
 from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
 from gateway.pipeline.harmonise_stage import HarmoniseStage, tune_garbage_collector
 from gateway.pipeline.loaded_config import LoadedConfig
@@ -117,6 +118,9 @@ class Worker:
         await topic_admin.verify_topics(self.settings)
         if "poll" in self.roles:
             await cluster_check.verify_cluster(self.settings)
+            await key_check.check_or_store_keys(self.settings)
+        else:
+            await key_check.check_keys(self.settings)
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
@@ -281,7 +285,10 @@ class Worker:
         await provider_cache.load()
         refreshing = asyncio.create_task(provider_cache.refresh_forever())
         stage = self._stage = HarmoniseStage(
-            self.settings, processor, processor.reject_as_too_large
+            self.settings,
+            processor,
+            processor.reject_as_too_large,
+            check_keys=partial(key_check.check_keys, self.settings),
         )
         work = asyncio.create_task(stage.run())
         stop_requested = asyncio.create_task(self.stopping.wait())
