@@ -16,7 +16,10 @@ import structlog
 
 from gateway.config.connector import Connector
 from gateway.errors import Fenced, GatewayError, RetryLater, StreamHalted
+from gateway.fetch.change_times import utc_now
 from gateway.fetch.http.lease import Lease
+from gateway.fetch.pushed_records import PushedRecords
+from gateway.fetch.soap.ws_security import SignedMessage
 from gateway.messages import commands
 from gateway.observability import metrics, tracing
 from gateway.operations import stream_requests
@@ -24,8 +27,10 @@ from gateway.operations.notifier import Notifier
 from gateway.operations.stream_requests import StreamRequests
 from gateway.pipeline.deletion_guard import DeletionGuard
 from gateway.pipeline.deletion_note import forget_withheld, set_withheld_metric, withheld_text
+from gateway.pipeline.id_claims import ConnectorIds
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stored_messages import is_stored, notes_with
 from gateway.pipeline.stream_state import StreamState
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
@@ -62,6 +67,7 @@ class PushStream:
         processor: RecordProcessor,
         write_lock: asyncio.Lock,
         notifier: Notifier | None,
+        ids: ConnectorIds | None = None,
     ) -> None:
         self.connector = connector
         self.stream = stream
@@ -76,7 +82,7 @@ class PushStream:
         self._writes_accepted_deletions = False
         self._longest_acquire_seconds = 0.0
         """The longest time that this worker needed to acquire the stream."""
-        self._stream_state = StreamState.of_connector(settings, connector, stream)
+        self._stream_state = StreamState.of_connector(settings, connector, stream, ids)
         self.requests = StreamRequests(settings, connector, self._stream_state, notifier)
 
     async def handle_command(self, command: commands.Command) -> str:
@@ -158,21 +164,39 @@ class PushStream:
                     self.requests.notify("halted", text=str(error))
                 raise
 
-    async def write_records(self, raws: Sequence[RawRecord]) -> None:
-        """Return once all records are committed. Unchanged records are only counted."""
+    def has_stored(self, message: SignedMessage) -> bool:
+        """Return whether the same signed message was stored before. The stream must be owned."""
+        return is_stored(self._stream_state, message, utc_now())
+
+    def count_unchanged(self, raws: Sequence[RawRecord]) -> None:
+        """Count the records of a repeated message, which are not written again."""
+        self._count(len(raws), unchanged=len(raws))
+
+    async def write_records(
+        self, raws: Sequence[RawRecord], message: SignedMessage | None = None
+    ) -> None:
+        """Return once all records are committed. Unchanged records are only counted.
+
+        The last transaction also notes that ``message`` is stored.
+        """
         entries, unchanged = select_changes(
             raws, self._stream_state.digests, order=VersionOrder.at_present()
         )
+        notes = notes_with(self._stream_state, message, utc_now()) if message else {}
+        parts = list(split_into_transactions(entries)) or [[]]
         async with self._back_off_when_fenced():
-            for part in split_into_transactions(entries):
+            for part in parts[:-1]:
                 await self._stream_state.write(part, None)
+            await self._stream_state.write(parts[-1], None, notes=notes)
             if self._writes_accepted_deletions:
                 await forget_withheld(self._stream_state)
-        metrics.RECEIVED.labels(self.connector.connector, self.stream).inc(len(raws))
+        self._count(len(raws), unchanged=unchanged)
+
+    def _count(self, received: int, *, unchanged: int) -> None:
+        name = self.connector.connector
+        metrics.RECEIVED.labels(name, self.stream).inc(received)
         if unchanged:
-            metrics.RECORDS.labels(self.connector.connector, self.stream, "unchanged").inc(
-                unchanged
-            )
+            metrics.RECORDS.labels(name, self.stream, "unchanged").inc(unchanged)
 
     async def _acquire_stream(self) -> None:
         """Acquire the stream, unless another process acquired it a short time ago.
@@ -223,8 +247,9 @@ class PushConnector:
         self._lease = lease
         self._write_lock = asyncio.Lock()
         """Held while a message or a request of an operator writes records."""
+        ids = ConnectorIds(lease)
         self.streams = [
-            PushStream(settings, connector, name, processor, self._write_lock, notifier)
+            PushStream(settings, connector, name, processor, self._write_lock, notifier, ids)
             for name in connector.streams
         ]
 
@@ -241,15 +266,27 @@ class PushConnector:
         """Return once all records are committed.
 
         Raises if a record is not committed; the caller then sends the message again. While one of
-        the streams of a message is paused, nothing of the message is written.
+        the streams of a message is paused, nothing of the message is written. A signed message that
+        is stored already is not written again, because its content may be older than the known one.
         """
         names = {raw.stream for raw in raws}
-        streams = [stream for stream in self.streams if stream.stream in names]
+        parts = [
+            (stream, [raw for raw in raws if raw.stream == stream.stream])
+            for stream in self.streams
+            if stream.stream in names
+        ]
+        message = raws.message if isinstance(raws, PushedRecords) else None
         async with self._write_lock:
-            for stream in streams:
+            for stream, _ in parts:
                 await stream.ensure_writable()
-            for stream in streams:
-                await stream.check_deletions([raw for raw in raws if raw.stream == stream.stream])
-            for stream in streams:
+            if message and parts and parts[-1][0].has_stored(message):
+                for stream, part in parts:
+                    stream.count_unchanged(part)
+                return
+            for stream, part in parts:
+                await stream.check_deletions(part)
+            for stream, part in parts:
+                # The last stream notes the message, because all others are durable then.
+                noted = message if stream is parts[-1][0] else None
                 with tracing.poll_span(self._connector.connector, stream.stream):
-                    await stream.write_records([raw for raw in raws if raw.stream == stream.stream])
+                    await stream.write_records(part, noted)
