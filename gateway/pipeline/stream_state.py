@@ -6,18 +6,17 @@ The state is read only after fencing, so that no other worker can change it afte
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 from msgspec import MsgspecError, Struct, json
 
 from gateway.config.connector import Connector
-from gateway.errors import Fenced, RetryLater, StreamHalted
+from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.transactions import RecordTooLarge, TransactionalProducer, read_partition
@@ -27,52 +26,32 @@ from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import CURSORS, DIGESTS, RAW
 from gateway.observability import metrics, tracing
 from gateway.pipeline.digest_table import DigestTable
-from gateway.pipeline.id_claims import (
-    ClaimedEntries,
-    ConnectorIds,
-    count_id_rejections,
-    encode_id_rejection,
-    is_of_another_stream,
-)
 from gateway.pipeline.key_check import id_key_fingerprint
 from gateway.pipeline.older_contents import OlderContents
-from gateway.pipeline.raw_entry import (
-    NO_LOOP,
-    VALUE_BYTES,
-    RawEntry,
-    erasure_entry,
-    milliseconds,
-    repeated_entry,
-)
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
-from gateway.records import Rejected
+from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
-__all__ = [
-    "ID_KEY_NOTE",
-    "NO_LOOP",
-    "VALUE_BYTES",
-    "RawEntry",
-    "StreamState",
-    "decode_state",
-    "erasure_entry",
-    "milliseconds",
-    "repeated_entry",
-]
 log = structlog.get_logger()
 T = TypeVar("T", bound=Struct)
 
+VALUE_BYTES = 28
 ID_KEY_NOTE = "id_key"
 """The note with the fingerprint of the key that hashes the ids of the stream."""
-FENCED_SECONDS = 5.0
-"""The shortest wait before another stream acquires a stream that another process has acquired."""
+NO_LOOP = bytes(4)
+NO_TIME = bytes(8)
 TOO_LARGE = Rejected(
     stage="size",
     field="body",
     reason="too_large",
     detail=f"larger than max.message.bytes of {RAW.name}",
 )
+
+
+def milliseconds(moment: datetime) -> bytes:
+    """Return a time as the eight bytes that a stored value has for it."""
+    return max(0, int(moment.timestamp() * 1000)).to_bytes(8, "big")
 
 
 def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
@@ -91,6 +70,75 @@ def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
         ) from None
 
 
+class RawEntry(Struct, frozen=True):
+    """One raw record to write, with the digest by which a repeat is recognised."""
+
+    raw: RawRecord
+    digest: bytes
+    changed_at: datetime | None
+    """The change time that orders the versions; ``None`` if it is unknown or not trusted."""
+    loop_key: bytes = b""
+    """Four bytes that identify the loop value of the record; empty without a loop."""
+
+    @property
+    def value(self) -> bytes:
+        """The value in memory, which has :data:`VALUE_BYTES` bytes.
+
+        The first 16 bytes are the digest. The next 8 are the registry's change time in
+        milliseconds, or zeros if it is unknown. See docs/decisions/0007. The last 4 are the
+        loop value, or zeros. The topic ``gateway.digests.v1`` has them only if there is a loop.
+        """
+        changed = NO_TIME if self.changed_at is None else milliseconds(self.changed_at)
+        return self.digest + changed + (self.loop_key or NO_LOOP)
+
+    @property
+    def stored_value(self) -> bytes:
+        """The value on ``gateway.digests.v1``."""
+        return self.value if self.loop_key else self.value[:-4]
+
+    def supersedes(self, known: bytes) -> bool:
+        """Return whether the content differs from ``known`` and is not older for certain.
+
+        ``known`` is a :attr:`value`. A text that leaves the time open counts with its latest time.
+        """
+        if self.digest == known[:16] or self.changed_at is None:
+            return self.digest != known[:16]
+        return milliseconds(self.raw.changed_latest or self.changed_at) >= known[16:24]
+
+
+def repeated_entry(raw: RawRecord, known: bytes) -> RawEntry:
+    """Return the entry that writes a known record again, in its place among the versions.
+
+    ``known`` is its stored value.
+    """
+    changed, loop_key = int.from_bytes(known[16:24], "big"), known[24:VALUE_BYTES]
+    return RawEntry(
+        raw,
+        known[:16],
+        datetime.fromtimestamp(changed / 1000, UTC) if changed else None,
+        b"" if loop_key == NO_LOOP else loop_key,
+    )
+
+
+def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
+    """Return the entry that removes a record and its digest from every topic.
+
+    ``cause`` is ``asked`` if an operator requested the erasure, and ``met`` if an erased
+    record arrived again.
+    """
+    return RawEntry(
+        RawRecord(
+            connector=raw.connector,
+            stream=raw.stream,
+            native_id=raw.native_id,
+            body=None,
+            erasure=cause,
+        ),
+        bytes(16),
+        None,
+    )
+
+
 class StreamState:
     """The durable state of one stream.
 
@@ -98,12 +146,7 @@ class StreamState:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        connector: str,
-        stream: str,
-        subjects: Subjects | None = None,
-        ids: ConnectorIds | None = None,
+        self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None
     ) -> None:
         self.connector = connector
         self.stream = stream
@@ -118,8 +161,6 @@ class StreamState:
         """Number of times this object acquired the stream; see :meth:`write`."""
         self.written_ids: set[str] | None = None
         """If it is a set, :meth:`write` adds the native id of each written record."""
-        self.claimed_ids: set[str] = set()
-        """Ids that this stream is writing. No other stream of the connector takes them."""
         self.skipped_loop_values: set[bytes] = set()
         """Loop values that failed in the last poll. The next poll reads them after the others."""
         self.older_contents = OlderContents()
@@ -139,26 +180,14 @@ class StreamState:
         self._too_large: set[tuple[str, bytes]] = set()
         self._subjects = subjects
         self._suppressed = SuppressionList()
-        self._ids = ids or ConnectorIds()
-        self._ids.join(self)
-        self._retry_at = 0.0
 
     @classmethod
-    def of_connector(
-        cls,
-        settings: Settings,
-        connector: Connector,
-        stream: str,
-        ids: ConnectorIds | None = None,
-    ) -> StreamState:
-        """Return the state of a stream, which also finds suppressed persons in its records.
-
-        ``ids`` is the same object for all streams of the connector.
-        """
+    def of_connector(cls, settings: Settings, connector: Connector, stream: str) -> StreamState:
+        """Return the state of a stream, which also finds suppressed persons in its records."""
         subjects = DataSubjectFinder(
             connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
         )
-        state = cls(settings, connector.connector, stream, subjects, ids)
+        state = cls(settings, connector.connector, stream, subjects)
         state.id_key_fingerprint = partial(
             id_key_fingerprint,
             connector.connector,
@@ -167,11 +196,6 @@ class StreamState:
             FileSecrets(settings.secrets_dir),
         )
         return state
-
-    @property
-    def is_open(self) -> bool:
-        """Whether this object owns the stream, as far as it knows."""
-        return self._transactional.ready
 
     async def open(self) -> bytes | None:
         """Acquire the stream unless this object owns it, and return its cursor.
@@ -191,20 +215,6 @@ class StreamState:
                 # The producer has fenced, but the state in memory may be out of date.
                 await self._transactional.close()
                 raise
-
-    async def open_for_others(self) -> None:
-        """Acquire the stream for another one of its connector, which must know its ids.
-
-        Raises :class:`~gateway.errors.RetryLater` shortly after another process acquired it.
-        """
-        if time.monotonic() < self._retry_at:
-            raise RetryLater(
-                "fenced",
-                f"another process has just acquired {self.connector} {self.stream}",
-                after=FENCED_SECONDS,
-            )
-        with contextlib.suppress(StreamHalted):  # Then it has other ids, and takes none.
-            await self.open()
 
     async def _acquire(self) -> bytes | None:
         """Fence first, then read the cursor, the notes, the digests and the suppressions."""
@@ -235,7 +245,6 @@ class StreamState:
                 digests.pop(native_id, None)
             else:
                 digests[native_id] = value[:VALUE_BYTES].ljust(VALUE_BYTES, b"\0")
-                self._ids.note(native_id)
 
         await read_partition(
             self._settings,
@@ -245,7 +254,6 @@ class StreamState:
             on_record=store_digest,
         )
         self.digests = digests
-        self.claimed_ids.clear()
         self._suppressed = await read_suppression_list(self._settings, self._subjects)
         self.takeover_number += 1
         return self._cursor
@@ -258,19 +266,17 @@ class StreamState:
         *,
         notes: Mapping[str, bytes | None] = MappingProxyType({}),
         opened: int | None = None,
-    ) -> int:
+    ) -> None:
         """Write raw records, digests, notes and the cursor in one transaction.
 
-        1. Replace suppressed records: drop them, or erase what was stored of them. Replace records
-           whose id another stream of the connector holds by rejections.
+        1. Replace suppressed records: drop them, or erase what was stored of them.
         2. Check that the stream was not acquired again since the records were read.
         3. Encode the records into batches.
         4. Commit them in one transaction.
         5. Update the cursor, the notes and the digests in memory.
         6. Count the records that the harmonise stage will not count.
 
-        Returns the number of entries that are not written, because they are unchanged. A note of
-        ``None`` is deleted. ``extra_records`` are part of the same transaction.
+        A note of ``None`` is deleted. ``extra_records`` are part of the same transaction.
         ``opened`` is the :attr:`takeover_number` at the time of reading.
 
         Raises :class:`~gateway.errors.RetryLater` if step 2 fails. Raises it also the first
@@ -282,13 +288,9 @@ class StreamState:
             self._check_id_key()
         # 1. Replace suppressed records.
         entries, suppressed = self._without_suppressed(entries)
-        claimed = await self._claim(entries)
-        entries, extra_records = claimed.entries, [*extra_records, *claimed.extra]
         if not entries and not extra_records and not notes and cursor in {None, self._cursor}:
             self._count_suppressed(suppressed, without_raw_record=suppressed)
-            self._count_claimed(claimed)
-            return claimed.unchanged
-        is_committing = False
+            return
         try:
             async with self._lock:
                 # 2. Records that were read before the last takeover may be out of date.
@@ -304,7 +306,6 @@ class StreamState:
                     self._outgoing(entries, cursor, extra_records, notes)
                 )
                 # 4. Commit.
-                is_committing = True
                 with tracing.span("write", **{"gateway.records": len(entries)}):
                     await self._transactional.commit(batches)
         except RecordTooLarge as error:
@@ -317,12 +318,6 @@ class StreamState:
                 f"{len(error.indexes) or 'some'} records do not fit {RAW.name}",
                 after=0,
             ) from None
-        except Fenced:
-            self._retry_at = time.monotonic() + FENCED_SECONDS
-            raise
-        finally:
-            if not is_committing:
-                self.claimed_ids.difference_update(entry.raw.native_id for entry in entries)
         # 5. Update the state in memory.
         self._cursor = cursor if cursor is not None else self._cursor
         self.notes |= {name: value for name, value in notes.items() if value is not None}
@@ -335,33 +330,12 @@ class StreamState:
                 self.digests.pop(entry.raw.native_id, None)
             else:
                 self.digests[entry.raw.native_id] = entry.value
-        for state, native_id, value in claimed.digests:
-            if value is None:
-                state.digests.pop(native_id, None)
-            else:
-                state.digests[native_id] = value
-        self.claimed_ids.difference_update(entry.raw.native_id for entry in entries)
         # 6. Count.
-        self._count_claimed(claimed)
         if self._too_large:
             self._count_too_large(entries)
         self._count_suppressed(
             suppressed,
             without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries),
-        )
-        return claimed.unchanged
-
-    async def _claim(self, entries: list[RawEntry]) -> ClaimedEntries:
-        """Claim the ids of the entries, and return what may be written."""
-        if entries:
-            await self._ids.open_others(self)
-        return self._ids.resolve(self, entries)
-
-    def _count_claimed(self, claimed: ClaimedEntries) -> None:
-        if claimed.deleted:
-            metrics.RECORDS.labels(self.connector, self.stream, "deleted").inc(claimed.deleted)
-        count_id_rejections(
-            self, sum(is_of_another_stream(entry.digest) for entry in claimed.entries)
         )
 
     async def _check_or_store_id_key(self) -> None:
@@ -454,8 +428,6 @@ class StreamState:
         digest = OutgoingRecord(
             DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions)
         )
-        if is_of_another_stream(entry.digest):
-            return encode_id_rejection(raw), digest
         if self._too_large and (raw.native_id, entry.digest) in self._too_large:
             return encode_rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
         return OutgoingRecord(
