@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.config.requests import Decode
+from gateway.fetch import off_loop
 from gateway.fetch.http.connection import Connection, Origins
 from gateway.fetch.http.request_reply import (
     NOT_MODIFIED,
@@ -61,4 +62,5 @@ async def download(
             judge,
             line=line,
         )
-    return runner.build_result(reply, verdict, decode_steps)
+    is_large = off_loop.needs_thread(reply.body.size, decode_steps)
+    return await off_loop.run(is_large, runner.build_result, reply, verdict, decode_steps)

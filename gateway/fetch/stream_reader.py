@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from gateway.config.connector import Connector, Push, Stream
 from gateway.config.requests import Cursor
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import paging
+from gateway.fetch import off_loop, paging
 from gateway.fetch.change_times import EPOCH, usable_watermark
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
@@ -292,10 +292,10 @@ class _StreamReader:
         while True:
             answered = await self._requester.ask(ask, turn, window)
             if self._checker is not None:
-                self._checker.check(answered.reading)
+                await off_loop.run(answered.is_large, self._checker.check, answered.reading)
             if not answered.reading.documents and not answered.proves_empty:
                 self._proved_empty = False
-            items = self._select_page(ask, answered, turn)
+            items = await off_loop.run(answered.is_large, self._select_page, ask, answered, turn)
             before = self._requester.feed
             after = self._requester.feed = self._feed_position_after(items)
             following = self._requester.next_page_request(steps, answered, items)

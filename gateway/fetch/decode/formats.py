@@ -6,6 +6,7 @@ Every function limits its output and refuses malformed input.
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
@@ -26,6 +27,7 @@ from gateway.fetch.http.body import ReplyBody
 
 MAX_CSV_CELL = 1_000_000
 MAX_CSV_ROW = 8_000_000
+LARGE_JSON_BYTES = 1_000_000
 _COLON, _ESCAPED = b":", b"\\u003"
 _decode = msgspec.json.Decoder().decode
 _REFUSALS = {"duplicate_key": "JSON_DUPLICATE_KEY", "number": "JSON_NUMBER"}
@@ -124,10 +126,24 @@ def _decode_fast(data: bytes) -> Any:
     if _ESCAPED in data:  # an escaped colon could hide the loss of another one
         return None
     try:
-        value = _decode(data)
+        value = _decode(data) if len(data) < LARGE_JSON_BYTES else _decode_large(data)
         return value if orjson.dumps(value).count(_COLON) == data.count(_COLON) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return None
+
+
+def _decode_large(data: bytes) -> Any:
+    """Decode without the garbage collector, which would visit all values again and again.
+
+    No other thread can run meanwhile, so the values must come fast.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _decode(data)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def json_value(text: str, where: str, *, proved: bool = True) -> Any:

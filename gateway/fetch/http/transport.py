@@ -25,7 +25,9 @@ from urllib.parse import urlsplit
 import httpx2
 import stamina
 
+from gateway.config.requests import Decode
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch import off_loop
 from gateway.fetch.http import tls
 from gateway.fetch.http.auth import NoAuth
 from gateway.fetch.http.body import ReplyBody, read_body
@@ -158,11 +160,13 @@ class Transport:
         classify: ReplyClassifier = classify_by_status,
         *,
         line: Connection | None = None,
+        decode_steps: Decode = (),
     ) -> tuple[RegistryReply, ReplyVerdict]:
         """Send a request, repeat it as needed, and return the reply with its verdict.
 
         The outcome of the verdict is ``ok``, ``empty``, ``halve_window`` or ``restart_window``.
-        ``classify`` returns the verdict of a reply. Pass a function as ``call`` when each attempt
+        ``classify`` returns the verdict of a reply, in a thread when ``decode_steps`` may take
+        long. Pass a function as ``call`` when each attempt
         needs a new request, for example because a signed message contains its time of creation.
         The caller closes ``reply.body``.
 
@@ -180,7 +184,7 @@ class Transport:
         ):
             with attempt:
                 request = call if isinstance(call, RegistryRequest) else call()
-                return await self._attempt(request, classify, line or self.line)
+                return await self._attempt(request, classify, line or self.line, decode_steps)
         raise AssertionError  # pragma: no cover - retry_context returns or raises
 
     def _should_retry(self, error: Exception) -> bool | float:
@@ -192,7 +196,11 @@ class Transport:
         return True if error.retry_after is None else max(error.retry_after, 0.05)
 
     async def _attempt(
-        self, call: RegistryRequest, classify: ReplyClassifier, line: Connection
+        self,
+        call: RegistryRequest,
+        classify: ReplyClassifier,
+        line: Connection,
+        decode_steps: Decode,
     ) -> tuple[RegistryReply, ReplyVerdict]:
         where = f"{self.connector}: {call.label or call.method}"
         call_origin = origin(call.url)
@@ -211,7 +219,8 @@ class Transport:
                 breakers.cancel_probe()
                 raise
             try:
-                verdict = classify(reply)
+                is_large = off_loop.needs_thread(reply.body.size, decode_steps)
+                verdict = await off_loop.run(is_large, classify, reply)
             except BaseException:
                 reply.body.close()
                 breakers.record_success()
