@@ -206,7 +206,7 @@ async def _accept_id_keys(settings: Settings, connector: Connector) -> None:
 
 def _erasure(connector: str, stream: str, native_id: str) -> RawEntry:
     raw = RawRecord(connector=connector, stream=stream, native_id=native_id, body=None)
-    return erasure_entry(raw, "met")
+    return erasure_entry(raw, "asked")
 
 
 async def _forget_position(state: StreamState, fingerprint: bytes) -> None:
