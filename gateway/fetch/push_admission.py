@@ -81,6 +81,7 @@ class BodyReader:
     strangers_call: bool
     connector: str
     _slots: asyncio.Semaphore = field(init=False)
+    _waiting: int = 0
     _readings: list[_Reading] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,11 +108,16 @@ class BodyReader:
     async def _acquire_slot(self) -> None:
         if self._slots.locked() and self.strangers_call:
             self._let_oldest_give_way()
+        if self._waiting >= self.concurrency:
+            raise Busy  # A flood must not fill the port with waiting calls.
+        self._waiting += 1
         try:
             async with asyncio.timeout(SLOT_WAIT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             raise Busy from None
+        finally:
+            self._waiting -= 1
 
     def _let_oldest_give_way(self) -> None:
         now = asyncio.get_running_loop().time()

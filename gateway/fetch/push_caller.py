@@ -84,6 +84,22 @@ def check_body_head(push: Push, request: web.Request, connector: str) -> None:
         )
 
 
+def read_url(request: web.Request) -> str:
+    """Return the URL of the call without its query.
+
+    Raises :class:`BadHead` for a ``Host`` that is none, and for a framing that is not ``chunked``.
+    """
+    framing = request.headers.get("Transfer-Encoding", "chunked")
+    if framing.strip().lower() != "chunked":
+        raise BadHead("Transfer-Encoding may be chunked only")
+    try:
+        return str(request.url.with_query(None))
+    except ValueError:
+        raise BadHead("the header Host must be a name or an address, with or without a port") from (
+            None
+        )
+
+
 def read_header(request: web.Request, name: str) -> bytes:
     """Return the bytes of a header, or nothing if there is none."""
     values = request.headers.getall(name, [""])

@@ -45,6 +45,7 @@ from gateway.fetch.push_caller import (
     check_body_head,
     check_credentials,
     has_header_credentials,
+    read_url,
 )
 from gateway.fetch.push_form import read_form
 from gateway.fetch.pushed_records import PushedRecords
@@ -141,6 +142,7 @@ class PushReceiver:
         """
         push, name = self.push_config, self.connector.connector
         try:
+            read_url(request)
             check_credentials(push, self.secrets, request, self.now(), name)
             check_body_head(push, request, name)
             await _send_continue(request)
@@ -158,7 +160,7 @@ class PushReceiver:
             return self.refused_response(error.reason)
 
     async def _read_and_store(self, request: web.Request, data: bytes) -> web.Response:
-        url = str(request.url.with_query(None))
+        url = read_url(request)
         async with self.admission.decoding:
             # A large body takes seconds, in which the worker must answer other calls.
             raws = await asyncio.to_thread(self.read_records, data, request.headers, url)

@@ -28,7 +28,9 @@ REPLY_SECONDS = 20.0
 LINGER_SECONDS = 2.0
 """The gateway reads and drops the rest of a body that it did not want, so that the caller sees the
 reply."""
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS = 256
+MAX_HEADERS = 64
+"""A head takes at most so many times 8 kB, and each waiting connection may hold one."""
 DESCRIPTOR_SHARE = 4
 """A port takes at most this part of the file descriptors of the process."""
 _ACCEPT_BATCH = 32
@@ -59,6 +61,7 @@ def build_runner(app: web.Application, **options: Any) -> web.AppRunner:
         logger=_logger,
         keepalive_timeout=IDLE_SECONDS,
         lingering_time=LINGER_SECONDS,
+        max_headers=MAX_HEADERS,
         **options,
     )
 

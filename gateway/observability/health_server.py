@@ -92,6 +92,8 @@ class HealthServer:
         self._explain = explain
         self._access = HealthAccess(settings)
         self._explaining = asyncio.Lock()
+        self._rendering = asyncio.Lock()
+        """One large page at a time, so that probes are answered between two pages."""
         self._runner: web.AppRunner | None = None
 
     @property
@@ -180,7 +182,8 @@ class HealthServer:
         encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
         names = request.query.getall("name[]", [])
         registry = self._registry.restricted_registry(names) if names else self._registry
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        async with self._rendering:
+            return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
     async def _refresh_readings(self) -> None:
         if self._refresh is not None:
@@ -197,11 +200,9 @@ class HealthServer:
         await self._refresh_readings()
         explains = self._explain is not None and self._access.has_token
         snapshot = replace(self._snapshot(), explains=explains)
-        return web.Response(
-            text=render(self._registry, snapshot, time.time()),
-            content_type="text/html",
-            charset="utf-8",
-        )
+        async with self._rendering:
+            page = render(self._registry, snapshot, time.time())
+        return web.Response(text=page, content_type="text/html", charset="utf-8")
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """Return an explanation. Requests wait for each other.

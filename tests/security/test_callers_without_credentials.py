@@ -144,6 +144,13 @@ ODD_HEADS = {
     ),
     "long path": (post("/" + "a" * 60_000), {400, 414}),
     "many headers": (post("/bearer", b"".join(b"X-%d: 1\r\n" % n for n in range(500))), {400, 431}),
+    "65 headers": (post("/bearer", b"".join(b"X-%d: 1\r\n" % n for n in range(65))), {400, 431}),
+    "half an address in Host": (b"POST /open HTTP/1.1\r\nHost: [\r\n\r\n", {400}),
+    "no port in Host": (b"POST /open HTTP/1.1\r\nHost: a@b:c\r\n\r\n", {400}),
+    "large port in Host": (b"POST /open HTTP/1.1\r\nHost: x:99999\r\n\r\n", {400}),
+    "bytes in Host": (b"POST /open HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", {400}),
+    "two Hosts": (b"POST /open HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", {400}),
+    "no Host": (b"POST /open HTTP/1.1\r\n\r\n", {400}),
     "NUL in a header": (post("/bearer", b"X-Odd: a\0b\r\n"), {400}),
     "folded header": (post("/bearer", b"X-Odd: a\r\n b\r\n"), {400, 401}),
     "header without a name": (post("/bearer", b": a\r\n"), {400}),
@@ -182,6 +189,18 @@ ODD_HEADS = {
     ),
     "chunk longer than it says": (
         b"POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{}{}\r\n\r\n",
+        {400},
+    ),
+    "compressed framing": (
+        (
+            b"POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+            b"2\r\n{}\r\n0\r\n\r\n"
+        ),
+        {400},
+    ),
+    "trailers without end": (
+        b"POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        + b"X-A: 1\r\n" * 100_000,
         {400},
     ),
     "unknown framing": (
