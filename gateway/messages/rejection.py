@@ -39,11 +39,12 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode_rejection(
-    rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int
+    rejected: Rejected, raw: RawRecord, *, topic: str, partition: int, offset: int, key: str = ""
 ) -> OutgoingRecord:
     """Return the record of a rejection.
 
-    Its key is the key of the raw record. A repeat gets the same event id.
+    Its key is the key of the raw record, unless ``key`` is another one. A repeat gets the same
+    event id.
     """
     value = _ENCODER.encode(
         Rejection(
@@ -67,7 +68,7 @@ def encode_rejection(
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
-        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, raw.key, value).encode()),
+        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, key or raw.key, value).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.rejected.v1"),
         ("ce_dataschema", SCHEMA.encode()),
@@ -75,20 +76,22 @@ def encode_rejection(
     ]
     if raw.changed_at:
         headers.append(("ce_time", to_rfc3339(raw.changed_at).encode()))
-    return OutgoingRecord(REJECTIONS.name, raw.key.encode(), value, headers)
+    return OutgoingRecord(REJECTIONS.name, (key or raw.key).encode(), value, headers)
 
 
-def encode_withdrawal(raw: RawRecord, *position: str) -> OutgoingRecord:
+def encode_withdrawal(raw: RawRecord, *position: str, key: str = "") -> OutgoingRecord:
     """Return the tombstone that removes the rejections of a record from the compacted topic.
 
-    ``position`` is the topic, the partition and the offset of the raw record.
+    ``position`` is the topic, the partition and the offset of the raw record. ``key`` is the key of
+    the rejection, if it is not that of the record.
     """
+    event = raw.event_id or ("" if position else new_event_id())
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", content_id("withdrawn", raw.key, raw.event_id, *position).encode()),
-        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, raw.key, None).encode()),
+        ("ce_id", content_id("withdrawn", raw.key, event, *position).encode()),
+        (CONTENT_ID_HEADER, content_id(REJECTIONS.name, key or raw.key, None).encode()),
         ("ce_source", f"/connectors/{raw.connector}/{raw.stream}".encode()),
         ("ce_type", b"eu.qualification-gateway.record.withdrawn.v1"),
         ("content-type", JSON),
     ]
-    return OutgoingRecord(REJECTIONS.name, raw.key.encode(), None, headers)
+    return OutgoingRecord(REJECTIONS.name, (key or raw.key).encode(), None, headers)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from gateway.config.deletions import DeletionLimit
 from gateway.errors import StreamHalted
-from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.pipeline.deletion_note import (
     KEY_BYTES,
     NOTE_NAME,
@@ -29,6 +28,7 @@ from gateway.pipeline.deletion_note import (
     set_withheld_metric,
     write_notes,
 )
+from gateway.pipeline.id_claims import holds
 from gateway.records import MISSING_ID_PREFIX
 
 if TYPE_CHECKING:
@@ -247,8 +247,8 @@ def hides_ids(stream: Stream) -> bool:
 
 
 def is_live(native_id: str, value: bytes) -> bool:
-    """Return whether a digest belongs to a record that exists and has an id."""
-    return value[:16] != DELETED_DIGEST and not native_id.startswith(MISSING_ID_PREFIX)
+    """Return whether a digest belongs to a record that exists, and whose id the stream holds."""
+    return holds(value) and not native_id.startswith(MISSING_ID_PREFIX)
 
 
 def count_live(stream_state: StreamState) -> int:

@@ -63,9 +63,10 @@ async def write_page(stream_state: StreamState, page: PageWrite, result: PollRes
     """
     parts = list(split_into_transactions(page.entries)) or [[]]
     for chunk in parts[:-1]:
-        await stream_state.write(chunk, None, opened=result.takeover_number)
-        _count_records(stream_state, result, received=len(chunk), written=len(chunk))
-    await stream_state.write(
+        same = await stream_state.write(chunk, None, opened=result.takeover_number)
+        written = len(chunk) - same
+        _count_records(stream_state, result, received=len(chunk), written=written, unchanged=same)
+    same = await stream_state.write(
         parts[-1], page.cursor, notes=page.notes, opened=result.takeover_number
     )
     counted = sum(map(len, parts[:-1]))
@@ -73,8 +74,8 @@ async def write_page(stream_state: StreamState, page: PageWrite, result: PollRes
         stream_state,
         result,
         received=page.received - counted,
-        written=len(parts[-1]),
-        unchanged=page.unchanged,
+        written=len(parts[-1]) - same,
+        unchanged=page.unchanged + same,
     )
     result.pages += 1
 

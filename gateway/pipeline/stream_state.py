@@ -6,17 +6,18 @@ The state is read only after fencing, so that no other worker can change it afte
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import structlog
 from msgspec import MsgspecError, Struct, json
 
 from gateway.config.connector import Connector
-from gateway.errors import RetryLater, StreamHalted
+from gateway.errors import Fenced, RetryLater, StreamHalted
 from gateway.fetch.secrets import FileSecrets
 from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.kafka.transactions import RecordTooLarge, TransactionalProducer, read_partition
@@ -24,34 +25,47 @@ from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.messages.rejection import encode_rejection
 from gateway.messages.topics import CURSORS, DIGESTS, RAW
-from gateway.observability import metrics, tracing
+from gateway.observability import tracing
+from gateway.pipeline import stream_counts
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.id_claims import (
+    ClaimedEntries,
+    ConnectorIds,
+    encode_id_rejection,
+    is_of_another_stream,
+)
 from gateway.pipeline.key_check import id_key_fingerprint
 from gateway.pipeline.older_contents import OlderContents
+from gateway.pipeline.raw_entry import (
+    NO_LOOP,
+    VALUE_BYTES,
+    RawEntry,
+    erasure_entry,
+    milliseconds,
+    repeated_entry,
+)
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
-from gateway.records import RawRecord, Rejected
 from gateway.settings import Settings
 
+__all__ = [
+    "ID_KEY_NOTE",
+    "NO_LOOP",
+    "VALUE_BYTES",
+    "RawEntry",
+    "StreamState",
+    "decode_state",
+    "erasure_entry",
+    "milliseconds",
+    "repeated_entry",
+]
 log = structlog.get_logger()
 T = TypeVar("T", bound=Struct)
 
-VALUE_BYTES = 28
 ID_KEY_NOTE = "id_key"
 """The note with the fingerprint of the key that hashes the ids of the stream."""
-NO_LOOP = bytes(4)
-NO_TIME = bytes(8)
-TOO_LARGE = Rejected(
-    stage="size",
-    field="body",
-    reason="too_large",
-    detail=f"larger than max.message.bytes of {RAW.name}",
-)
-
-
-def milliseconds(moment: datetime) -> bytes:
-    """Return a time as the eight bytes that a stored value has for it."""
-    return max(0, int(moment.timestamp() * 1000)).to_bytes(8, "big")
+FENCED_SECONDS = 5.0
+"""The shortest wait before another stream acquires a stream that another process has acquired."""
 
 
 def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
@@ -70,75 +84,6 @@ def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
         ) from None
 
 
-class RawEntry(Struct, frozen=True):
-    """One raw record to write, with the digest by which a repeat is recognised."""
-
-    raw: RawRecord
-    digest: bytes
-    changed_at: datetime | None
-    """The change time that orders the versions; ``None`` if it is unknown or not trusted."""
-    loop_key: bytes = b""
-    """Four bytes that identify the loop value of the record; empty without a loop."""
-
-    @property
-    def value(self) -> bytes:
-        """The value in memory, which has :data:`VALUE_BYTES` bytes.
-
-        The first 16 bytes are the digest. The next 8 are the registry's change time in
-        milliseconds, or zeros if it is unknown. See docs/decisions/0007. The last 4 are the
-        loop value, or zeros. The topic ``gateway.digests.v1`` has them only if there is a loop.
-        """
-        changed = NO_TIME if self.changed_at is None else milliseconds(self.changed_at)
-        return self.digest + changed + (self.loop_key or NO_LOOP)
-
-    @property
-    def stored_value(self) -> bytes:
-        """The value on ``gateway.digests.v1``."""
-        return self.value if self.loop_key else self.value[:-4]
-
-    def supersedes(self, known: bytes) -> bool:
-        """Return whether the content differs from ``known`` and is not older for certain.
-
-        ``known`` is a :attr:`value`. A text that leaves the time open counts with its latest time.
-        """
-        if self.digest == known[:16] or self.changed_at is None:
-            return self.digest != known[:16]
-        return milliseconds(self.raw.changed_latest or self.changed_at) >= known[16:24]
-
-
-def repeated_entry(raw: RawRecord, known: bytes) -> RawEntry:
-    """Return the entry that writes a known record again, in its place among the versions.
-
-    ``known`` is its stored value.
-    """
-    changed, loop_key = int.from_bytes(known[16:24], "big"), known[24:VALUE_BYTES]
-    return RawEntry(
-        raw,
-        known[:16],
-        datetime.fromtimestamp(changed / 1000, UTC) if changed else None,
-        b"" if loop_key == NO_LOOP else loop_key,
-    )
-
-
-def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
-    """Return the entry that removes a record and its digest from every topic.
-
-    ``cause`` is ``asked`` if an operator requested the erasure, and ``met`` if an erased
-    record arrived again.
-    """
-    return RawEntry(
-        RawRecord(
-            connector=raw.connector,
-            stream=raw.stream,
-            native_id=raw.native_id,
-            body=None,
-            erasure=cause,
-        ),
-        bytes(16),
-        None,
-    )
-
-
 class StreamState:
     """The durable state of one stream.
 
@@ -146,7 +91,12 @@ class StreamState:
     """
 
     def __init__(
-        self, settings: Settings, connector: str, stream: str, subjects: Subjects | None = None
+        self,
+        settings: Settings,
+        connector: str,
+        stream: str,
+        subjects: Subjects | None = None,
+        ids: ConnectorIds | None = None,
     ) -> None:
         self.connector = connector
         self.stream = stream
@@ -161,6 +111,8 @@ class StreamState:
         """Number of times this object acquired the stream; see :meth:`write`."""
         self.written_ids: set[str] | None = None
         """If it is a set, :meth:`write` adds the native id of each written record."""
+        self.claimed_ids: set[str] = set()
+        """Ids that this stream is writing. No other stream of the connector takes them."""
         self.skipped_loop_values: set[bytes] = set()
         """Loop values that failed in the last poll. The next poll reads them after the others."""
         self.older_contents = OlderContents()
@@ -180,14 +132,26 @@ class StreamState:
         self._too_large: set[tuple[str, bytes]] = set()
         self._subjects = subjects
         self._suppressed = SuppressionList()
+        self._ids = ids or ConnectorIds()
+        self._ids.join(self)
+        self._retry_at = 0.0
 
     @classmethod
-    def of_connector(cls, settings: Settings, connector: Connector, stream: str) -> StreamState:
-        """Return the state of a stream, which also finds suppressed persons in its records."""
+    def of_connector(
+        cls,
+        settings: Settings,
+        connector: Connector,
+        stream: str,
+        ids: ConnectorIds | None = None,
+    ) -> StreamState:
+        """Return the state of a stream, which also finds suppressed persons in its records.
+
+        ``ids`` is the same object for all streams of the connector.
+        """
         subjects = DataSubjectFinder(
             connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
         )
-        state = cls(settings, connector.connector, stream, subjects)
+        state = cls(settings, connector.connector, stream, subjects, ids)
         state.id_key_fingerprint = partial(
             id_key_fingerprint,
             connector.connector,
@@ -196,6 +160,11 @@ class StreamState:
             FileSecrets(settings.secrets_dir),
         )
         return state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this object owns the stream, as far as it knows."""
+        return self._transactional.ready
 
     async def open(self) -> bytes | None:
         """Acquire the stream unless this object owns it, and return its cursor.
@@ -215,6 +184,20 @@ class StreamState:
                 # The producer has fenced, but the state in memory may be out of date.
                 await self._transactional.close()
                 raise
+
+    async def open_for_others(self) -> None:
+        """Acquire the stream for another one of its connector, which must know its ids.
+
+        Raises :class:`~gateway.errors.RetryLater` shortly after another process acquired it.
+        """
+        if time.monotonic() < self._retry_at:
+            raise RetryLater(
+                "fenced",
+                f"another process has just acquired {self.connector} {self.stream}",
+                after=FENCED_SECONDS,
+            )
+        with contextlib.suppress(StreamHalted):  # Then it has other ids, and takes none.
+            await self.open()
 
     async def _acquire(self) -> bytes | None:
         """Fence first, then read the cursor, the notes, the digests and the suppressions."""
@@ -245,6 +228,7 @@ class StreamState:
                 digests.pop(native_id, None)
             else:
                 digests[native_id] = value[:VALUE_BYTES].ljust(VALUE_BYTES, b"\0")
+                self._ids.note(native_id)
 
         await read_partition(
             self._settings,
@@ -254,6 +238,7 @@ class StreamState:
             on_record=store_digest,
         )
         self.digests = digests
+        self.claimed_ids.clear()
         self._suppressed = await read_suppression_list(self._settings, self._subjects)
         self.takeover_number += 1
         return self._cursor
@@ -266,17 +251,19 @@ class StreamState:
         *,
         notes: Mapping[str, bytes | None] = MappingProxyType({}),
         opened: int | None = None,
-    ) -> None:
+    ) -> int:
         """Write raw records, digests, notes and the cursor in one transaction.
 
-        1. Replace suppressed records: drop them, or erase what was stored of them.
+        1. Replace suppressed records: drop them, or erase what was stored of them. Replace records
+           whose id another stream of the connector holds by rejections.
         2. Check that the stream was not acquired again since the records were read.
         3. Encode the records into batches.
         4. Commit them in one transaction.
         5. Update the cursor, the notes and the digests in memory.
         6. Count the records that the harmonise stage will not count.
 
-        A note of ``None`` is deleted. ``extra_records`` are part of the same transaction.
+        Returns the number of entries that are not written, because they are unchanged. A note of
+        ``None`` is deleted. ``extra_records`` are part of the same transaction.
         ``opened`` is the :attr:`takeover_number` at the time of reading.
 
         Raises :class:`~gateway.errors.RetryLater` if step 2 fails. Raises it also the first
@@ -288,26 +275,18 @@ class StreamState:
             self._check_id_key()
         # 1. Replace suppressed records.
         entries, suppressed = self._without_suppressed(entries)
+        if entries:
+            await self._ids.open_others(self)
+        claimed = self._ids.resolve(self, entries)
+        entries, extra_records = claimed.entries, [*extra_records, *claimed.extra]
         if not entries and not extra_records and not notes and cursor in {None, self._cursor}:
-            self._count_suppressed(suppressed, without_raw_record=suppressed)
-            return
+            stream_counts.count_suppressed(self, suppressed, without_raw_record=suppressed)
+            stream_counts.count_claimed(self, claimed)
+            return claimed.unchanged
         try:
-            async with self._lock:
-                # 2. Records that were read before the last takeover may be out of date.
-                if opened not in {None, self.takeover_number}:
-                    raise RetryLater(
-                        "taken_anew",
-                        f"{self.connector} {self.stream}: the stream was acquired again "
-                        "since these records were read",
-                        after=0,
-                    )
-                # 3. Encode the records.
-                batches = await self._transactional.add_records(
-                    self._outgoing(entries, cursor, extra_records, notes)
-                )
-                # 4. Commit.
-                with tracing.span("write", **{"gateway.records": len(entries)}):
-                    await self._transactional.commit(batches)
+            await self._commit(
+                entries, self._outgoing(entries, cursor, extra_records, notes), opened
+            )
         except RecordTooLarge as error:
             self._too_large |= {
                 (entry.raw.native_id, entry.digest)
@@ -318,25 +297,61 @@ class StreamState:
                 f"{len(error.indexes) or 'some'} records do not fit {RAW.name}",
                 after=0,
             ) from None
+        except Fenced:
+            self._retry_at = time.monotonic() + FENCED_SECONDS
+            raise
         # 5. Update the state in memory.
+        self._update(claimed, cursor, notes)
+        # 6. Count.
+        stream_counts.count_claimed(self, claimed)
+        if self._too_large:
+            written = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
+            stream_counts.count_rejected(self, "too_large", "body", len(written))
+            self._too_large -= written
+        stream_counts.count_suppressed(
+            self,
+            suppressed,
+            without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries),
+        )
+        return claimed.unchanged
+
+    async def _commit(
+        self, entries: list[RawEntry], records: Iterator[OutgoingRecord], opened: int | None
+    ) -> None:
+        """Carry out the steps 2 to 4 of :meth:`write`."""
+        async with self._lock:
+            # 2. Records that were read before the last takeover may be out of date.
+            if opened not in {None, self.takeover_number}:
+                self.claimed_ids.difference_update(entry.raw.native_id for entry in entries)
+                raise RetryLater(
+                    "taken_anew",
+                    f"{self.connector} {self.stream}: the stream was acquired again "
+                    "since these records were read",
+                    after=0,
+                )
+            # 3. Encode the records.
+            batches = await self._transactional.add_records(records)
+            # 4. Commit. After a failure, the ids stay claimed until the stream is read again.
+            with tracing.span("write", **{"gateway.records": len(entries)}):
+                await self._transactional.commit(batches)
+
+    def _update(
+        self, claimed: ClaimedEntries, cursor: bytes | None, notes: Mapping[str, bytes | None]
+    ) -> None:
         self._cursor = cursor if cursor is not None else self._cursor
         self.notes |= {name: value for name, value in notes.items() if value is not None}
         for name in [name for name, value in notes.items() if value is None]:
             self.notes.pop(name, None)
+        written = [entry.raw.native_id for entry in claimed.entries]
         if self.written_ids is not None:
-            self.written_ids.update(entry.raw.native_id for entry in entries)
-        for entry in entries:
+            self.written_ids.update(written)
+        for entry in claimed.entries:
             if entry.raw.erasure:
                 self.digests.pop(entry.raw.native_id, None)
             else:
                 self.digests[entry.raw.native_id] = entry.value
-        # 6. Count.
-        if self._too_large:
-            self._count_too_large(entries)
-        self._count_suppressed(
-            suppressed,
-            without_raw_record=suppressed - sum(entry.raw.erasure == "met" for entry in entries),
-        )
+        claimed.store_digests()
+        self.claimed_ids.difference_update(written)
 
     async def _check_or_store_id_key(self) -> None:
         """Check the key of the ids, or store its fingerprint at the first start."""
@@ -384,17 +399,6 @@ class StreamState:
                 kept.append(erasure_entry(raw, "met"))
         return kept, suppressed
 
-    def _count_suppressed(self, suppressed: int, *, without_raw_record: int) -> None:
-        """Count suppressed records.
-
-        ``without_raw_record`` of them are not written to the raw topic. They are counted as
-        deleted here, because the harmonise stage does not see them.
-        """
-        if suppressed:
-            metrics.SUPPRESSED.labels(self.connector, self.stream).inc(suppressed)
-        if without_raw_record:
-            metrics.RECORDS.labels(self.connector, self.stream, "deleted").inc(without_raw_record)
-
     def _outgoing(
         self,
         entries: list[RawEntry],
@@ -428,20 +432,15 @@ class StreamState:
         digest = OutgoingRecord(
             DIGESTS.name, key, value, [], partition_for(self._name, DIGESTS.partitions)
         )
+        if is_of_another_stream(entry.digest):
+            return encode_id_rejection(raw), digest
         if self._too_large and (raw.native_id, entry.digest) in self._too_large:
-            return encode_rejection(TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1), digest
+            return encode_rejection(
+                stream_counts.TOO_LARGE, raw, topic=RAW.name, partition=-1, offset=-1
+            ), digest
         return OutgoingRecord(
             RAW.name, raw.key.encode(), raw.body, encode_raw_headers(raw, entry.digest)
         ), digest
-
-    def _count_too_large(self, entries: list[RawEntry]) -> None:
-        written = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
-        if written:
-            metrics.RECORDS.labels(self.connector, self.stream, "rejected").inc(len(written))
-            metrics.REJECTIONS.labels(
-                self.connector, self.stream, TOO_LARGE.reason, TOO_LARGE.field
-            ).inc(len(written))
-            self._too_large -= written
 
     async def close(self) -> None:
         """Close the producer. A later :meth:`open` acquires the stream again."""

@@ -24,6 +24,7 @@ from gateway.observability import metrics
 from gateway.operations import stream_requests
 from gateway.operations.backfill import LivePollGate
 from gateway.operations.notifier import FailureStreak, Notifier, worker_id
+from gateway.pipeline.id_claims import ConnectorIds
 from gateway.pipeline.poll import PollContext
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stream_state import StreamState
@@ -223,6 +224,7 @@ class ConnectorRunner:
             if failures:
                 failures.poll_succeeded()
             live_poll_gate = LivePollGate()
+            ids = ConnectorIds(self.lease)
             self.streams[name] = streams = [
                 StreamPoller(
                     self._settings,
@@ -230,7 +232,7 @@ class ConnectorRunner:
                         connector,
                         stream,
                         client,
-                        StreamState.of_connector(self._settings, connector, stream),
+                        StreamState.of_connector(self._settings, connector, stream, ids),
                     ),
                     self._processor,
                     live_poll_gate,

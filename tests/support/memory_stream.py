@@ -65,7 +65,7 @@ class MemoryStreamState:
         *,
         notes: Mapping[str, bytes | None] | None = None,
         **_: Any,
-    ) -> None:
+    ) -> int:
         for entry in entries:
             encode_raw_headers(entry.raw, entry.digest)
             self.raws[entry.raw.native_id] = entry.raw
@@ -78,6 +78,7 @@ class MemoryStreamState:
             else:
                 self.notes[name] = value
         self.cursor = cursor if cursor is not None else self.cursor
+        return 0
 
     @property
     def published(self) -> set[str]:
