@@ -24,9 +24,13 @@ def redact_url(value: str) -> str:
     """Return a URL without values that may be personal or secret.
 
     The host and plain words of the path remain. ``***`` replaces long numbers, identifiers and
-    query values that may be personal.
+    query values that may be personal. A text that is no address is hidden.
     """
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return HIDDEN
     path = "/".join(
         piece if _SAFE_PATH_WORD.fullmatch(piece) else HIDDEN for piece in parts.path.split("/")
     )
@@ -35,8 +39,17 @@ def redact_url(value: str) -> str:
         for name, text in parse_qsl(parts.query, keep_blank_values=True)
     )
     host = parts.hostname or ""
-    address = f"{host}:{parts.port}" if parts.port else host
+    address = f"{host}:{port}" if port else host
     return f"{parts.scheme}://{address}{path}" + (f"?{query}" if query else "")
+
+
+def shown_host(url: str, otherwise: str) -> str:
+    """Return the host of an address that a registry wrote, or ``otherwise`` if it shows none."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return "an address that is not valid"
+    return host if host and host.isascii() and host.isprintable() else otherwise
 
 
 def _is_safe(name: str, value: str) -> bool:

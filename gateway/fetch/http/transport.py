@@ -39,6 +39,7 @@ from gateway.fetch.http.lease import Lease
 from gateway.fetch.http.network_guard import guarded_transport
 from gateway.fetch.http.rate_limiter import QuietHours, RateLimiter, SentRequest
 from gateway.fetch.http.redaction import redact_url as redacted
+from gateway.fetch.http.redaction import shown_host
 from gateway.fetch.http.request_reply import (
     RegistryReply,
     RegistryRequest,
@@ -243,7 +244,7 @@ class Transport:
                 self._paused_until[pause_key] = clock() + min(after, self.allowance.retry_timeout)
             raise RetryLater(verdict.reason or "BUSY", text, after=after)
         if 300 <= reply.status < 400 and (target := reply.headers.get("location")):  # noqa: PLR2004
-            text += f" (towards {urlsplit(target).hostname or 'the same host'})"
+            text += f" (towards {shown_host(target, 'the same host')})"
         raise StreamHalted(verdict.reason or "STOPPED", text)
 
     def _withheld_credentials(self, call: RegistryRequest, line: Connection) -> str:
