@@ -170,6 +170,36 @@ def test_renewed_certificate_is_used_for_the_next_connection(tmp_path: Path) -> 
     serve(tmp_path, scenario)
 
 
+def test_call_is_forwarded_to_the_owner_on_the_same_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needing = connector(tmp_path, "one", "client_certificate: {secret: one}")
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+
+    async def scenario() -> int:
+        settings, inbox = write(tmp_path, SERVER), Inbox()
+        owner, other = (PushServer(settings, socket_folder=folder) for _ in range(2))
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        await owner.start([needing], SECRETS.__getitem__)
+        serving = asyncio.create_task(owner.serve_connector(needing, SECRETS.__getitem__, inbox))
+        monkeypatch.setattr("os.getpid", lambda: 2)
+        await other.start([needing], SECRETS.__getitem__)
+        url = f"{other.url}/one".replace("127.0.0.1", "localhost")
+        try:
+            assert await post(tmp_path, url, CLIENT) == 200
+            assert await post(tmp_path, url, OTHER_CLIENT) in {401, "closed"}
+            assert await post(tmp_path, url) == 401
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await owner.close()
+            await other.close()
+        return inbox.records
+
+    assert asyncio.run(scenario()) == 1
+
+
 def test_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
     settings = write(tmp_path, SERVER)
     (tmp_path / "server.key").write_bytes(CLIENT.key_pem)
