@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway import fetch
 from gateway.config.connector import Connector
-from gateway.config.requests import Cursor as CursorRule
 from gateway.errors import UsageError
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.stored_context import equal_loop_names
 from gateway.harmonise.data_subjects import DataSubjectFinder, PersonalValueFinder
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.transactions import read_partition
@@ -35,13 +32,11 @@ from gateway.messages.cloudevents import (
 from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
+from gateway.operations.served_records import ServedRecords, read_stream
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.loaded_config import LoadedConfig
-from gateway.pipeline.poll import StreamCursor, windows
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
-from gateway.pipeline.scan_contents import ScanContents, is_conflict
 from gateway.pipeline.suppression_list import SuppressionList, read_suppression_list
-from gateway.pipeline.version_order import VersionOrder
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord
 from gateway.settings import Settings
@@ -124,16 +119,6 @@ class TopicContents:
     suppressed: SuppressionList = field(default_factory=SuppressionList)
 
 
-@dataclass(slots=True)
-class ServedRecords:
-    """The latest version of each record in one reading, and the count of all versions."""
-
-    latest: dict[str, RawRecord] = field(default_factory=dict)
-    count: int = 0
-    skipped: set[str] = field(default_factory=set)  # listed, but refused when requested alone
-    shared: set[str] = field(default_factory=set)  # ids with two contents that nothing orders
-
-
 async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: Secrets) -> Report:
     """Read the registry of a connector and compare it with the topics.
 
@@ -164,28 +149,6 @@ async def verify(settings: Settings, config: LoadedConfig, name: str, secrets: S
         complete=all(stream.complete for stream in streams),
         streams=streams,
     )
-
-
-async def read_stream(
-    connector: Connector, stream: str, client: RegistryClient, now: datetime
-) -> ServedRecords:
-    """Read a stream from its beginning up to ``now``, as a first poll would."""
-    served = ServedRecords()
-    rule = connector.streams[stream].cursor or CursorRule(scan=True)
-    order = VersionOrder(read_at=now, in_order=rule.feed is not None)
-    contents = ScanContents(equal_loop_names(connector.streams[stream]))
-    for window in windows(rule, StreamCursor(), now):
-        async for page in fetch.read_pages(connector, stream, window, client, position=""):
-            served.skipped.update(page.skipped.native_ids)
-            for raw in page.records:
-                before = served.latest.get(raw.native_id)
-                served.count += 1
-                content = None if order.in_order else contents.add(order.entry(raw))
-                if content is not None and is_conflict(content.digest):
-                    served.shared.add(raw.native_id)
-                if before is None or order.follows(order.entry(raw), order.entry(before)):
-                    served.latest[raw.native_id] = raw
-    return served
 
 
 async def read_topics(
@@ -301,6 +264,11 @@ class _Comparison:
                 else ("unexpected", documents[0].topic, "was erased and is still published")
             )
         record = self._topics.raw.get(raw.native_id)
+        if record is not None and (other := self._other_stream(raw, record)):
+            if raw.body is None:
+                return "deleted"  # The record that stands belongs to the other stream.
+            why = f"shares its id with the stream {other}; add to id what tells the streams apart"
+            return "missing", RAW.name, why
         is_stored = record is not None and record.value is not None
         if raw.body is None:
             return (
@@ -321,6 +289,11 @@ class _Comparison:
         if stored_raw.stream == raw.stream and content_digest(stored_raw) != content_digest(raw):
             return "stale", RAW.name, _difference(raw, stored_raw)
         return self._classify_published(record, stored_raw, documents, rejection)
+
+    def _other_stream(self, raw: RawRecord, record: ConsumerRecord) -> str:
+        """Return another stream of the connector that wrote the raw record, or an empty text."""
+        stream = _source(record).rpartition("/")[2]
+        return stream if stream != raw.stream and stream in self._connector.streams else ""
 
     def _classify_published(
         self,

@@ -140,13 +140,10 @@ class ConnectorIds:
         known = state.digests.get(native_id)
         other = self.holder(state, native_id)
         was_rejected = known is not None and is_of_another_stream(known)
-        if raw.erasure == "asked":
-            result.entries.append(entry)
-            result.extra.append(_withdrawal(raw))
-        elif other is not None and holds(known) and not raw.erasure:
+        if other is not None and holds(known) and not raw.erasure:
             self._resolve_double(state, other, entry, result)
         elif raw.body is None:
-            result.deleted += 1
+            result.deleted += not raw.erasure
             if was_rejected:
                 self._forget(state, raw, result)
         elif other is None:

@@ -13,7 +13,7 @@ from gateway.check import check_document
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import StreamError
 from gateway.fetch.registry_client import RegistryClient
-from gateway.operations.verify import ServedRecords, read_stream
+from gateway.operations.served_records import ServedRecords, read_stream
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.scan_contents import is_conflict
 from tests.support.hostile_registry import connector_at
