@@ -58,10 +58,20 @@ class Finding:
     severity: str = "error"
 
     def __str__(self) -> str:
+        """Return one line of text without the control characters that a file can contain."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.code}: " + (
-            f"{self.path}: {self.message}" if self.path else self.message
-        )
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        if len(text) > _LONGEST_FINDING:
+            text = text[: _LONGEST_FINDING // 2] + " … " + text[-_LONGEST_FINDING // 2 :]
+        line = f"{place}: {self.code}: {text}"
+        return line if line.isprintable() else _printable(line)
+
+
+_LONGEST_FINDING = 2_000
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 class ConfigError(GatewayError):

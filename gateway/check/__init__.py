@@ -10,6 +10,7 @@ another finding.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from gateway.check import (
@@ -31,10 +32,18 @@ from gateway.check import (
 )
 from gateway.config.connector import Connector
 from gateway.config.loading import build_connector
-from gateway.config.yaml.document import YamlDocument, read_yaml
+from gateway.config.yaml.document import (
+    MAX_FINDINGS,
+    YamlDocument,
+    are_incomplete,
+    limit_findings,
+    read_yaml,
+)
 from gateway.errors import Finding
 from gateway.harmonise.tables.compiled_tables import Tables
 
+_ENOUGH_FINDINGS = 10 * MAX_FINDINGS
+"""The number of findings after which no further check starts."""
 MISSING_STATEMENTS = frozenset(
     {achievements.MISSING, wrong_replies.ERRORS_MISSING, wrong_replies.LIST_MISSING}
 )
@@ -52,8 +61,13 @@ def check(path: Path | str, tables: Tables | None = None) -> list[Finding]:
 
 
 def check_document(document: YamlDocument, tables: Tables | None = None) -> list[Finding]:
-    """Return all findings about a document that the caller has already read."""
+    """Return the findings about a document that the caller has already read.
+
+    A last finding counts those that :data:`MAX_FINDINGS` leaves out.
+    """
     connector, all_findings = build_connector(document, partially=True)
+    if are_incomplete(all_findings):
+        return all_findings
     if connector is not None:
         for stage in (
             references.findings,
@@ -69,7 +83,8 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             refusals.findings,
             loop_ids.findings,
         ):
-            all_findings += stage(connector, document, tables)
+            if len(all_findings) < _ENOUGH_FINDINGS:
+                all_findings += islice(stage(connector, document, tables), _ENOUGH_FINDINGS)
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += run_tests.findings(sound, document, tables)
@@ -80,7 +95,8 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
         (finding.line, finding.column, finding.code, finding.message): finding
         for finding in all_findings
     }
-    return sorted(unique.values(), key=lambda finding: (finding.line, finding.column))
+    is_exact = len(all_findings) < _ENOUGH_FINDINGS
+    return limit_findings([*unique.values()], document.file, is_exact=is_exact)
 
 
 def _errors(findings: list[Finding]) -> list[Finding]:

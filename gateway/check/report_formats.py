@@ -14,6 +14,7 @@ from typing import Literal
 
 from gateway.errors import Finding
 
+_LONGEST_LINE = 200
 Format = Literal["text", "json", "github", "sarif"]
 
 
@@ -38,11 +39,22 @@ def text(findings: Sequence[Finding]) -> str:
             )
         )
         if finding.line:
-            source = sources.setdefault(finding.file, _source(finding.file))
-            if finding.line <= len(source):
-                code = source[finding.line - 1].replace("\t", " ")
-                lines += [f"    {code}", f"    {' ' * (finding.column - 1)}^"]
+            if finding.file not in sources:
+                sources[finding.file] = _source(finding.file)
+            lines += _excerpt(sources[finding.file], finding)
     return "\n".join(lines)
+
+
+def _excerpt(source: list[str], finding: Finding) -> list[str]:
+    """Return the part of the source line around a finding, and a caret below the column."""
+    if finding.line > len(source):
+        return []
+    line, column = source[finding.line - 1], max(finding.column - 1, 0)
+    start = 0 if len(line) <= _LONGEST_LINE else max(0, column - _LONGEST_LINE // 2)
+    shown = "".join(
+        sign if sign.isprintable() else " " for sign in line[start : start + _LONGEST_LINE]
+    )
+    return [f"    {shown}", f"    {' ' * (column - start)}^"]
 
 
 def _source(file: str) -> list[str]:

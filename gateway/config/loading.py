@@ -36,7 +36,7 @@ def build_connector(
     findings = list(document.findings)
     if not partially and any(finding.severity == "error" for finding in findings):
         return None, findings
-    if document.value is None:
+    if document.value is None or document.omitted:
         return None, findings
     connector, more = (validate_partially if partially else validate_document)(Connector, document)
     if connector is not None:

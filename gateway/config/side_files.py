@@ -5,6 +5,7 @@ A name never leads out of its folder. It is checked before any file is opened.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -15,6 +16,23 @@ MAX_SIDE_FILE_BYTES = 10_000_000
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class IrregularFileError(OSError):
+    """A path is a folder, a pipe, a socket or a device."""
+
+
+def read_regular_file(path: Path, limit: int) -> bytes:
+    """Return at most ``limit`` bytes of a regular file. Opening a pipe does not block.
+
+    Raise :class:`IrregularFileError` for any other file, and ``OSError`` if it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
+        raise IrregularFileError(f"{path.name} is not a regular file")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise IrregularFileError(f"{path.name} is not a regular file")
+        return file.read(limit)
 
 
 def validate_file_name(name: str) -> str:
@@ -53,10 +71,7 @@ def read_side_file(path: Path, limit: int = MAX_SIDE_FILE_BYTES) -> bytes:
 
     Raise ``OSError`` for any other file, and for more than ``limit`` bytes.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # reading from a pipe could block for ever
-        raise OSError(f"{path.name} is not a regular file")
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
+    content = read_regular_file(path, limit + 1)
     if len(content) > limit:
         raise OSError(
             f"{path.name} is too large: it and the files that it imports may have "

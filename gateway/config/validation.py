@@ -17,7 +17,13 @@ from pydantic_core import ErrorDetails
 
 from gateway.config.countries import ACCEPTED_COUNTRIES
 from gateway.config.types import PATTERN_MESSAGES, Secret
-from gateway.config.yaml.document import DocumentPath, YamlDocument
+from gateway.config.yaml.document import (
+    MAX_FINDINGS,
+    DocumentPath,
+    YamlDocument,
+    are_incomplete,
+    limit_findings,
+)
 from gateway.errors import Finding
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -56,11 +62,19 @@ def validate_document(
     try:
         return model.model_validate(document.value), []
     except ValidationError as error:
+        details = _distinct_errors(error, document.value)
+        if omitted := max(0, len(details) - MAX_FINDINGS):
+            details = sorted(details, key=lambda detail: _position(document, detail))
         findings: dict[tuple[int, int, str, str], Finding] = {}
-        for detail in _distinct_errors(error, document.value):
+        for detail in details[:MAX_FINDINGS]:
             finding = _finding(model, document, detail)
             findings.setdefault((finding.line, finding.column, finding.code, finding.path), finding)
-        return None, sorted(findings.values(), key=lambda finding: (finding.line, finding.column))
+        return None, limit_findings([*findings.values()], document.file, omitted)
+
+
+def _position(document: YamlDocument, detail: ErrorDetails) -> tuple[int, int]:
+    place = _nearest_existing_path(document.value, _path_in_file(detail["loc"]))
+    return document.position_of(place)
 
 
 def validate_partially(
@@ -74,6 +88,8 @@ def validate_partially(
     instance, findings = validate_document(model, document)
     if instance is not None or not isinstance(document.value, Mapping):
         return instance, findings
+    if are_incomplete(findings):
+        return None, findings
     value = copy.deepcopy(document.value)
     for attempt in range(_MAX_ATTEMPTS):
         try:
@@ -171,6 +187,7 @@ def _distinct_errors(error: ValidationError, value: Any) -> list[ErrorDetails]:
         for length in range(len(place)):
             deepest[place[:length]] = max(deepest.get(place[:length], 0), len(place))
     mistyped = [place for place, detail in by_place if detail["type"] == "extra_forbidden"]
+    del mistyped[MAX_FINDINGS:]  # each is compared with each missing key
     return [
         detail
         for place, detail in by_place

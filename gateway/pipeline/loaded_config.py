@@ -39,10 +39,15 @@ class LoadedConfig:
     """The connectors whose file is not valid, by the name of the file."""
 
     def log_not_loaded(self) -> None:
-        """Log each finding in a file that is not valid."""
+        """Log one line for each file that is not valid, with its first finding."""
         for name, findings in self.not_loaded.items():
-            for finding in findings:
-                log.error("connector not loaded", connector=name, finding=str(finding))
+            log.error("connector not loaded", connector=name, **first_finding(findings))
+
+
+def first_finding(findings: Sequence[Finding]) -> dict[str, str | int]:
+    """Return the first finding of a file for a log line, and the number of further ones."""
+    further = {"further_findings": len(findings) - 1} if len(findings) > 1 else {}
+    return {"finding": str(findings[0]), **further}
 
 
 def connector_files(path: Path) -> list[Path]:

@@ -27,17 +27,23 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.operations.notifier import Notifier
 from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
-from gateway.pipeline.loaded_config import FindingsByConnector, LoadedConfig, load_config
+from gateway.pipeline.loaded_config import (
+    FindingsByConnector,
+    LoadedConfig,
+    first_finding,
+    load_config,
+)
 from gateway.pipeline.required_secrets import missing_secrets, refuse_world_readable_secrets
 from gateway.settings import Settings
+from gateway.worker.watched_files import FileDigests, WatchedFiles
 
 log = structlog.get_logger()
 
 CHECK_INTERVAL_SECONDS = 1.0
-WATCHED_SUFFIXES = {".yaml", ".wsdl", ".xsd", ".json"}
+MAX_REPORTED_FILES = 100
+"""The number of refused files that the log names after one change."""
 SHARED_MAPPINGS = {"eu", "ehea"}
 """Mapping files that the connectors of every country read."""
-FileDigests = dict[Path, bytes]
 ApplyConfig = Callable[[LoadedConfig, frozenset[str]], Awaitable[None]]
 """Apply a configuration. The names are the connectors that changed, appeared or disappeared."""
 
@@ -55,10 +61,14 @@ class ConfigReloader:
     apply: ApplyConfig
     notifier: Notifier | None = None
     has_poll_role: bool = True
+    _files: WatchedFiles = field(init=False)
     _loaded_files: FileDigests = field(default_factory=dict)
     """The files from which the running configuration was loaded."""
     _refused: FindingsByConnector = field(default_factory=dict)
     """The connector files of the last attempt, if it changed nothing."""
+
+    def __post_init__(self) -> None:
+        self._files = WatchedFiles((self.settings.connectors, self.settings.mappings))
 
     @property
     def not_loaded(self) -> FindingsByConnector:
@@ -83,16 +93,8 @@ class ConfigReloader:
             before = current or before
 
     def digest_files(self) -> FileDigests | None:
-        """Return a digest of every file, or ``None`` while one cannot be read."""
-        try:
-            return {
-                path: hashlib.sha256(path.read_bytes()).digest()
-                for folder in (self.settings.connectors, self.settings.mappings)
-                for path in sorted(folder.iterdir())
-                if path.suffix in WATCHED_SUFFIXES
-            }
-        except OSError:
-            return None
+        """Return a digest of every file, or ``None`` while a folder cannot be read."""
+        return self._files.digests()
 
     def _differs_from_loaded(self, current: FileDigests) -> bool:
         running = {name: connector.digest for name, connector in self.fleet.connectors.items()}
@@ -116,22 +118,21 @@ class ConfigReloader:
         try:
             config = await asyncio.to_thread(self._check_and_load, current)
         except ConfigError as error:
-            self._report_refusal(error.findings)
+            await self._report_refusals(_by_file(error.findings))
             self._set_refused(self._findings_by_connector(error.findings))
             return
         except (GatewayError, OSError) as error:
-            self._report_refusal(
-                [
-                    Finding(str(self.settings.connectors), 0, 0, "cannot-run", "", line)
-                    for line in str(error).splitlines()
-                ]
-            )
+            lines = str(error).splitlines()
+            folder = str(self.settings.connectors)
+            findings = [Finding(folder, 0, 0, "cannot-run", "", line) for line in lines]
+            await self._report_refusals([("", findings)])
             return
         if await asyncio.to_thread(self.digest_files) != current:
             return  # the files changed again, so the checked and the loaded files may differ
-        for name, findings in config.not_loaded.items():
-            if findings != self.not_loaded.get(name):
-                self._report_refusal([*findings], name)
+        known = self.not_loaded
+        await self._report_refusals(
+            [item for item in config.not_loaded.items() if item[1] != known.get(item[0])]
+        )
         changed = self._changed_connectors(config, current)
         if not changed and config.not_loaded and config.tables.digest == self.fleet.tables.digest:
             self._set_refused(config.not_loaded)
@@ -281,14 +282,29 @@ class ConfigReloader:
             if side_file_changed or before.get(name) != after.get(name)
         )
 
-    def _report_refusal(self, findings: list[Finding], connector: str = "") -> None:
-        metrics.CONFIG_RELOADS.labels("refused").inc()
-        for finding in findings:
-            log.warning("configuration refused; the previous one stays", finding=str(finding))
-        if self.notifier:
-            self.notifier.notify(
-                "config_refused", connector, text=str(findings[0]), reason=findings[0].code
-            )
+    async def _report_refusals(self, refused: Sequence[tuple[str, Sequence[Finding]]]) -> None:
+        """Report each file once: the first finding, and how many more there are."""
+        for number, (connector, findings) in enumerate(refused):
+            metrics.CONFIG_RELOADS.labels("refused").inc()
+            if number >= MAX_REPORTED_FILES:
+                continue
+            text = "configuration refused; the previous one stays"
+            log.warning(text, **first_finding(findings))
+            if self.notifier:
+                self.notifier.notify(
+                    "config_refused", connector, text=str(findings[0]), reason=findings[0].code
+                )
+            await asyncio.sleep(0)
+        if (further := len(refused) - MAX_REPORTED_FILES) > 0:
+            log.warning("configuration of further files refused", files=further)
+
+
+def _by_file(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    """Return the findings of each file, without the name of a connector."""
+    files: dict[str, list[Finding]] = {}
+    for finding in findings:
+        files.setdefault(finding.file, []).append(finding)
+    return [("", found) for found in files.values()]
 
 
 def _errors(findings: list[Finding]) -> list[Finding]:

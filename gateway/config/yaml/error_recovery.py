@@ -9,21 +9,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from yaml import MarkedYAMLError, YAMLError
 
 from gateway.config.yaml.reader import iterate_events
 
 MAX_REPAIRS = 30
-MAX_CHARACTERS = 100_000
-"""The size limit for repairs, because each repair parses the file about ten times.
+MAX_PARSED_CHARACTERS = 5_000_000
+"""The limit for all repairs of one file together, because each parses a text about ten times.
 
-For a larger file the gateway reports only the first syntax mistake.
+The parser in Python counts ten times. Beyond the limit, the gateway reports no further mistake.
 """
 ENOUGH_LINES = 30
 """A repair is good enough when the parser reads this many further lines."""
 
 _KEY = re.compile(r"(\s*(?:- )*[\w.\"'-]+: +)(.*)")
+
+
+@dataclass(slots=True)
+class ParseBudget:
+    """The number of characters that repairs of one file may still parse."""
+
+    characters: int = MAX_PARSED_CHARACTERS
+
+    def take_for_python(self, characters: int) -> bool:
+        """Subtract the length of a text for the parser in Python, which is slow."""
+        return self.take(10 * characters)
+
+    def take(self, characters: int) -> bool:
+        """Subtract the length of a text. Return whether it may be parsed."""
+        self.characters -= characters
+        return self.characters >= 0
 
 
 def first_error_line(text: str, until: int) -> int | None:
@@ -32,7 +49,7 @@ def first_error_line(text: str, until: int) -> int | None:
     The result is ``None`` when there is no mistake up to the line ``until``.
     """
     try:
-        for event in iterate_events(text, pure=True):
+        for event in iterate_events(text):
             if event.start_mark.line > until:
                 return None
     except MarkedYAMLError as error:
@@ -56,18 +73,22 @@ def line_of(error: MarkedYAMLError) -> int:
     return mark.line if mark else 0
 
 
-def repair_line(text: str, error: MarkedYAMLError) -> str | None:
+def repair_line(text: str, error: MarkedYAMLError, budget: ParseBudget) -> str | None:
     """Return the text with one repaired line, or ``None`` when no repair helps.
+
+    The result is also ``None`` when the budget is used up.
 
     The first mistake of the returned text is on a later line, or there is none.
     """
     lines = text.splitlines()
-    if not lines or len(text) > MAX_CHARACTERS:
+    if not lines:
         return None
     at = min(line_of(error), len(lines) - 1)
     best, furthest_line = None, line_of(error)
     for candidate in _candidates(lines, at, error):
         changed = "\n".join(candidate) + "\n"
+        if not budget.take(len(changed)):
+            return best
         mistake = first_error_line(changed, at + ENOUGH_LINES)
         if mistake is None:
             return changed

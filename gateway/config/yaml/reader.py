@@ -128,11 +128,10 @@ class _Reader:
         place = (event.start_mark.line + 1, event.start_mark.column + 1)
         self._check_node(event)
         if self._count > MAX_NODES:
-            if self._count == MAX_NODES + 1:
-                message = f"more than {MAX_NODES} values; split the file"
-                self._listener.add_finding("too-many-values", path, message, place)
-        else:
-            self._listener.set_position(path, place)
+            message = f"more than {MAX_NODES} values; split the file"
+            self._listener.add_finding("too-many-values", path, message, place)
+            raise UnreadableError
+        self._listener.set_position(path, place)
         kind = type(event)
         if kind is ScalarEvent:
             return self._scalar(event, path, place)
@@ -207,6 +206,9 @@ class _Reader:
             if isinstance(event, NodeEvent):
                 self._check_node(event)
             open_nodes += isinstance(event, MappingStartEvent | SequenceStartEvent)
+            if open_nodes > MAX_DEPTH:
+                self._add("too-deep", (), f"nested more than {MAX_DEPTH} deep; flatten it", event)
+                raise UnreadableError
             open_nodes -= isinstance(event, MappingEndEvent | SequenceEndEvent)
 
     def _scalar(self, event: Any, path: DocumentPath, place: Position) -> Any:
