@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -160,6 +161,11 @@ async def _accept_new_key(settings: Settings, config: LoadedConfig | None) -> No
 
     await topic_admin.verify_topics(settings)
     config = config or load_config(settings, leave_out_invalid=True)
+    for name in config.not_loaded:
+        print(
+            f"{name} is left out; run `gateway renormalise {name}` when its file is valid",
+            file=sys.stderr,
+        )
     try:
         await accept_keys(settings, config.connectors)
     except (RetryLater, Fenced) as error:

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from gateway.config.connector import Connector
-from gateway.errors import StreamHalted
+from gateway.errors import ConfigError, Finding, StreamHalted
 from gateway.fetch.secrets import FileSecrets
 from gateway.kafka.cluster_check import store_next_to_cursors
 from gateway.kafka.topic_reader import count_partitions, read_topic
@@ -65,8 +65,9 @@ _PERMANENT_TOPICS = (CREDENTIALS_TOPIC, POINTERS_TOPIC)
 async def accept_keys(settings: Settings, connectors: Mapping[str, Connector]) -> None:
     """Accept the keys of these settings in place of the stored ones. A repetition is harmless.
 
-    Raises :class:`~gateway.errors.IntegrityStop` if an erased record could not be recognised any
-    more. Raises the errors of Kafka; call this again then.
+    Raises :class:`~gateway.errors.ConfigError` if the previous key of the settings is not the one
+    that was in use. Raises :class:`~gateway.errors.IntegrityStop` if the gateway could not
+    recognise an erased record any more. Raises the errors of Kafka; call this again then.
     """
     for connector in connectors.values():
         await _accept_id_keys(settings, connector)
@@ -77,9 +78,10 @@ async def accept_keys(settings: Settings, connectors: Mapping[str, Connector]) -
         return
     if stored == current:
         return
+    old = stored.replaces or stored.in_use
+    _refuse_wrong_previous_key(settings, old, current)
     # Without the key of a suppression entry, an erased person could be published again.
     await read_suppression_list(settings)
-    old = stored.replaces or stored.in_use
     begun = msgspec.structs.replace(current, replaces=old)
     await _store(settings, begun)
     await _fence_stages(settings)
@@ -88,6 +90,24 @@ async def accept_keys(settings: Settings, connectors: Mapping[str, Connector]) -
         await _request_renormalisation(settings, connector)
     await _store(settings, current)
     log.info("new key accepted", removed=removed)
+
+
+def _refuse_wrong_previous_key(
+    settings: Settings, old: KeyFingerprints, current: KeyFingerprints
+) -> None:
+    """Raise an error if the previous key is a slip, because documents would be deleted then."""
+    previous = settings.pseudonym_key_previous.get_secret_value()
+    changed = old.pseudonym != current.pseudonym
+    if not (previous and changed):
+        return
+    given = key_check.fingerprint(previous.encode(), "pseudonym")
+    if given != old.pseudonym:
+        text = (
+            f"this is not the key that was in use (fingerprint {given[:8]}, expected "
+            f"{old.pseudonym[:8]}); set it to that key, or leave it empty if that key is lost: the "
+            "gateway then deletes the documents under it and publishes each person once again"
+        )
+        raise ConfigError([Finding("GATEWAY_PSEUDONYM_KEY_PREVIOUS", 0, 0, "wrong-key", "", text)])
 
 
 async def _store(settings: Settings, fingerprints: KeyFingerprints) -> None:

@@ -103,8 +103,8 @@ told(
     85,
     "erase_unknown",
     "`gateway erase` of a record nobody has",
-    "exit 0, and it is kept away from then on",
-    elsewhere="tests/end_to_end/test_erase.py::test_erased_records_are_removed_and_stay_removed",
+    "exit 2, says which id is meant, and suppresses nothing",
+    elsewhere="tests/security/test_erase_hashed_ids.py::test_erasure_by_the_own_id_removes_every_record_of_it",
 )
 
 

@@ -159,10 +159,14 @@ class TestReplacement:
                 "GATEWAY_PERMANENT_KEY": KEY,
             }
             assert "key-changed" in ends_with(site, site.run(), 3)
+            slip = {"GATEWAY_PSEUDONYM_KEY_PREVIOUS": KEY + " "}
+            said = ends_with(site, site.run("--accept-new-key", **slip), 3)
+            assert "GATEWAY_PSEUDONYM_KEY_PREVIOUS: wrong-key" in said
+            assert document_keys(site) == before
             site.run("--accept-new-key")
             until(
                 lambda: count_documents(site) == EACH_ONCE and document_keys(site) != before,
-                what=lambda: (count_documents(site), site.log(2)[-3000:]),
+                what=lambda: (count_documents(site), site.log(3)[-3000:]),
             )
             until(
                 lambda: len(document_keys(site) - before) == 2,
