@@ -28,7 +28,6 @@ from gateway.config.connection import PushResponse, Security
 from gateway.config.connector import Connector, Push, Stream
 from gateway.config.expressions.conditions import compile_values_condition
 from gateway.config.expressions.template import MissingValue, parse_template
-from gateway.config.requests import Decoder
 from gateway.errors import GatewayError, StreamError, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
@@ -52,8 +51,8 @@ from gateway.fetch.pushed_records import PushedRecords
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.soap import xml_signature
 from gateway.fetch.soap.required_signature import RequiredSignature
+from gateway.fetch.soap.signed_step import verify_document
 from gateway.fetch.soap.ws_security import SignedMessage, WsSecurity
 from gateway.observability import metrics
 from gateway.records import RawRecord
@@ -158,6 +157,11 @@ class PushReceiver:
             log.warning("push refused", connector=name, reason=error.reason, error=str(error))
             metrics.POLLS.labels(name, "push", "refused").inc()
             return self.refused_response(error.reason)
+        except OSError as error:
+            # For example, the disk is full. The caller sends the message again.
+            log.warning("push not read", connector=name, error=type(error).__name__)
+            metrics.POLLS.labels(name, "push", "retry").inc()
+            return self.busy_response()
 
     async def _read_and_store(self, request: web.Request, data: bytes) -> web.Response:
         url = read_url(request)
@@ -275,7 +279,9 @@ class PushReceiver:
             expressions,
             self.push_config.limits.max_decoded,
             name,
-            verify=self._verify_document_signature,
+            verify=lambda data, options: verify_document(
+                data, options, self.secrets, self.now(), name
+            ),
             signature=signature,
             new_budget=partial(DecodeBudget.from_limits, self.push_config.limits),
         )
@@ -331,15 +337,6 @@ class PushReceiver:
                     )
                 return answer.then == "empty"
         return False
-
-    def _verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
-        rule = options.signed if options else None
-        trust = (
-            xml_signature.certificates(self.secrets(rule.trust.secret), rule.trust.secret)
-            if rule and rule.trust
-            else []
-        )
-        return xml_signature.signed_content(data, trust, self.now(), self.connector.connector)
 
     # --- the answer
 

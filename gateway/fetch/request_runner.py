@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.config.connection import ReplyRule
 from gateway.config.connector import Connector, Protocol, Push, Soap
 from gateway.config.expressions.conditions import compile_values_condition, text_matcher
-from gateway.config.requests import Decode, Decoder, Request
+from gateway.config.requests import Decode, Request
 from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import off_loop, request_builder
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
@@ -36,9 +36,10 @@ from gateway.fetch.http.request_reply import (
 from gateway.fetch.outgoing_request import OutgoingRequests
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient
-from gateway.fetch.soap import envelope, xml_signature
+from gateway.fetch.soap import envelope
 from gateway.fetch.soap.required_signature import RequiredSignature
 from gateway.fetch.soap.signature_limits import SignatureRefused
+from gateway.fetch.soap.signed_step import verify_document
 from gateway.fetch.soap.ws_security import WsSecurity
 from gateway.fetch.xml_parser import RecordPath
 
@@ -249,7 +250,9 @@ class RequestRunner:
             self.expressions,
             self.protocol.limits.max_decoded,
             self.log_prefix,
-            verify=self.verify_document_signature,
+            verify=lambda data, options: verify_document(
+                data, options, self.client.secrets, self.now(), self.log_prefix
+            ),
             verify_envelope=lambda root: self._verify_envelope(root, attempt),
             signature=self._required_signature(attempt),
             record_path=self.record_path,
@@ -260,21 +263,6 @@ class RequestRunner:
             (document.root for document in reading.documents), namespace_aliases(self.protocol)
         )
         return reading
-
-    def verify_document_signature(self, data: bytes, options: Decoder | None) -> bytes:
-        """Return the signed part of a document, for the ``signed`` step.
-
-        Raise :class:`~gateway.errors.StreamError` when the enveloped signature is not valid.
-        """
-        rule = options.signed if options else None
-        trust = (
-            xml_signature.certificates(
-                self.client.secrets(rule.trust.secret), f"{rule.trust.secret!r}"
-            )
-            if rule and rule.trust
-            else []
-        )
-        return xml_signature.signed_content(data, trust, self.now(), self.log_prefix)
 
     def _required_signature(self, attempt: Attempt) -> RequiredSignature | None:
         """Return the signature that the reply to an attempt must have, or ``None``."""
@@ -302,10 +290,15 @@ class RequestRunner:
             raise SignatureRefused(
                 "SIGNATURE_ABSENT", f"{self.log_prefix}: the registry sent an unsigned fault"
             )
-        return guard.verify_reply(self._verify_envelope(root, attempt), self.now())
+        verified = guard.verify(root, self.now())
+        # A signed RelatesTo counts before one that anybody could have added.
+        is_signed = envelope.relates_to(verified.root) is not None
+        self._verify_envelope(verified.root if is_signed else root, attempt)
+        guard.refuse_repeated(verified.message, self.now())
+        return verified.root
 
     def _verify_envelope(self, root: etree._Element, attempt: Attempt) -> etree._Element:
-        """Return an envelope that answers the request of an attempt."""
+        """Return an envelope; raise ``RELATES_TO`` if it answers another request."""
         block = self.protocol
         if not isinstance(block, Soap):
             return root
