@@ -305,6 +305,20 @@ def test_chart_hardens_each_role():
 
 
 @needs_helm
+def test_chart_mounts_the_token_of_the_health_port():
+    made = rendered("--set=metrics.tokenSecret=health,metrics.tokenKey=key,metrics.hosts=a.example")
+    for deployment in (one for one in made if one["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        volume = next(one for one in pod["volumes"] if one["name"] == "health-token")
+        assert volume["secret"]["secretName"] == "health"
+        assert volume["secret"]["items"] == [{"key": "key", "path": "token"}]
+        mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+        names = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert names["GATEWAY_HEALTH_TOKEN_FILE"] == f"{mounts['health-token']}/token"
+        assert names["GATEWAY_HEALTH_HOSTS"] == "a.example"
+
+
+@needs_helm
 def test_manifests_contain_no_secret():
     for one in rendered():
         assert one["kind"] != "Secret"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import tempfile
 import textwrap
 import time
 import zlib
@@ -16,6 +17,7 @@ import pytest
 
 from gateway.config.loading import load_connector
 from gateway.fetch import push_admission
+from gateway.fetch.http import body as bodies
 from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
 
@@ -296,6 +298,18 @@ def test_decompressed_body_is_counted(tmp_path: Path) -> None:
         packed = zlib.compress(b" " * 50_000_000, 9)
         sent = post("/open", b"Content-Encoding: deflate\r\n", packed)
         assert await ask(port, sent) == (400, b"LIMIT_BYTES")
+
+    assert serve(tmp_path, scenario) == 0
+
+
+def test_message_that_does_not_fit_the_disk_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "IN_MEMORY", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+
+    async def scenario(port: int) -> None:
+        assert (await ask(port, post("/open")))[0] == 503
 
     assert serve(tmp_path, scenario) == 0
 
