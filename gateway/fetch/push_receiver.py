@@ -162,11 +162,6 @@ class PushReceiver:
             log.warning("push not read", connector=name, error=type(error).__name__)
             metrics.POLLS.labels(name, "push", "retry").inc()
             return self.busy_response()
-        except OSError as error:
-            # For example, the disk is full. The caller sends the message again.
-            log.warning("push not read", connector=name, error=type(error).__name__)
-            metrics.POLLS.labels(name, "push", "retry").inc()
-            return self.busy_response()
 
     async def _read_and_store(self, request: web.Request, data: bytes) -> web.Response:
         url = read_url(request)
