@@ -70,7 +70,7 @@ def findings(
             if shared := next((id_ for id_ in ids if streams.setdefault(id_, name) != name), None):
                 text = (
                     f"'{shared}' is also a record of {streams[shared]}; all streams of a connector "
-                    "share one space of ids, so each record would replace the other"
+                    "share one space of ids, so the gateway rejects one of the two records"
                 )
                 yield document.make_finding(
                     "shared-id",
