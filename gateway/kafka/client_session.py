@@ -9,7 +9,6 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from gateway.errors import IntegrityStop
 from gateway.kafka.connection import (
     AUTHORIZATION_ERRORS,
     access_denied,
@@ -37,10 +36,7 @@ async def client_session(client: Client, settings: Settings, what: str) -> Async
     except AUTHORIZATION_ERRORS as error:
         raise access_denied(settings, what, error) from None
     except UnreadableRecords as error:
-        raise IntegrityStop(
-            f"{what}: {error}; a file of a broker is damaged, or its codec is not known here; "
-            "restore the partition from a replica"
-        ) from None
+        raise error.integrity_stop(what) from None
     except (KafkaConnectionError, OSError) as error:
         raise no_broker_error(settings, type(error).__name__) from None
     finally:

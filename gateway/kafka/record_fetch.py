@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
+from gateway.errors import IntegrityStop
+
 
 class UnreadableRecords(KafkaError):  # type: ignore[misc]
     """The next records of a partition cannot be decoded. To fetch them again does not help.
@@ -25,6 +27,13 @@ class UnreadableRecords(KafkaError):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return f"records cannot be decoded ({self.cause})"
+
+    def integrity_stop(self, what: str) -> IntegrityStop:
+        """Return the error for a reader that cannot go on without the records."""
+        return IntegrityStop(
+            f"{what}: {self}; a file of a broker is damaged, or its codec is not known here; "
+            "restore the partition from a replica"
+        )
 
 
 async def fetch_records(

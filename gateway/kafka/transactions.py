@@ -39,7 +39,7 @@ from gateway.kafka.connection import (
     client_arguments,
     was_cancelled_by_library,
 )
-from gateway.kafka.record_fetch import fetch_records
+from gateway.kafka.record_fetch import UnreadableRecords, fetch_records
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.observability import blocked_commits, metrics
 from gateway.settings import Settings
@@ -332,7 +332,8 @@ async def read_partition(
     The call waits for open transactions of other producers. The result therefore contains
     every record that was committed before the call. Raises
     :class:`~gateway.errors.RetryLater` if the partition could not be read to its end. Raises
-    :class:`~gateway.errors.Denied` if the principal may not read the topic.
+    :class:`~gateway.errors.Denied` if the principal may not read the topic, and
+    :class:`~gateway.errors.IntegrityStop` for records that cannot be decoded.
     """
     key_prefixes = tuple(prefixes) if prefixes is not None else None
     values: dict[bytes, bytes] = {}
@@ -348,6 +349,8 @@ async def read_partition(
                 values[record.key] = record.value
     except AUTHORIZATION_ERRORS as error:
         raise access_denied(settings, f"reading {topic}", error) from error
+    except UnreadableRecords as error:
+        raise error.integrity_stop(f"partition {partition} of {topic}") from None
     except (TimeoutError, KafkaError, OSError, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and not was_cancelled_by_library():
             raise
