@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import textwrap
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamHalted, Unavailable
+from gateway.observability import bounded_port
 from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
 from gateway.worker.push_tls import check_client_certificate
@@ -144,6 +146,29 @@ def test_caller_that_speaks_no_tls_is_dropped(tmp_path: Path) -> None:
             assert b"HTTP" not in await asyncio.wait_for(reader.read(), 5)
             writer.close()
         assert await post(tmp_path, f"{url}/one", CLIENT) == 200
+
+    assert serve(tmp_path, scenario) == 1
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+def test_held_handshakes_keep_nobody_out(
+    first: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_port, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(bounded_port, "HEAD_SECONDS", 0.6)
+
+    async def scenario(url: str, _server: PushServer) -> None:
+        port = int(url.rsplit(":", 1)[1])
+        held = []
+        for _ in range(60):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(first)
+            held.append((reader, writer))
+        assert await post(tmp_path, f"{url}/one", CLIENT) == 200
+        for reader, writer in held:
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 3) == b""
+            writer.close()
 
     assert serve(tmp_path, scenario) == 1
 
