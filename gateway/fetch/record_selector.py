@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
 from gateway.fetch.list_presence import StreamList, names_of_rules
 from gateway.fetch.namespace_scope import require_narrow_scopes
+from gateway.fetch.native_ids import hash_native_id
 from gateway.fetch.record_texts import (
     RECORD_ERRORS,
     join_parts,
@@ -405,9 +405,7 @@ class RecordSelector:
         key = self._stream.id_key
         if key is None:
             return native_id
-        return hmac.new(self._secrets(key.secret), native_id.encode(), hashlib.sha256).hexdigest()[
-            :40
-        ]
+        return hash_native_id(self._secrets(key.secret), native_id)
 
     def position(self, item: SelectedNode) -> str:
         """Return the position of a record in a change feed."""
