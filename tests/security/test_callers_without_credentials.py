@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import logging
@@ -12,14 +13,18 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from gateway.config.loading import load_connector
+from gateway.errors import StreamHalted
 from gateway.fetch import push_admission
 from gateway.fetch.http import body as bodies
+from gateway.fetch.push_receiver import PushReceiver
 from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
+from tests.support.certificates import SERVER
 
 CONNECTOR = """
 language: 1
@@ -300,6 +305,21 @@ def test_decompressed_body_is_counted(tmp_path: Path) -> None:
         assert await ask(port, sent) == (400, b"LIMIT_BYTES")
 
     assert serve(tmp_path, scenario) == 0
+
+
+@pytest.mark.parametrize("element", [b"<a/>", b"<a x='1'/>", b"<a>b</a>", b"<a><b/></a>"])
+def test_packed_document_of_many_elements_is_refused_before_it_is_built(element: bytes) -> None:
+    emrex = load_connector(Path(__file__).parents[2] / "connectors" / "eu-emrex.yaml")
+    secrets = {"eu-emrex/result-services.pem": SERVER.pem, "eu-emrex/id_key": b"k" * 32}
+    receiver = PushReceiver(emrex, secrets.__getitem__, Inbox().store)
+    document = b"<e>" + element * (16_000_000 // len(element)) + b"</e>"
+    packed = base64.b64encode(gzip.compress(document)).decode()
+    form = urlencode({"elmo": packed}).encode()
+    began = time.process_time()
+    with pytest.raises(StreamHalted) as refused:
+        receiver.read_records(form, {}, "http://x/emrex/results")
+    assert refused.value.reason == "LIMIT_DECODED"
+    assert time.process_time() - began < 2
 
 
 def test_message_that_does_not_fit_the_disk_is_asked_for_again(

@@ -20,9 +20,11 @@ from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
 from gateway.fetch.decode.multipart import Multipart
 from gateway.fetch.decode_budget import (
     BODY_BYTES,
+    SMALL_DOCUMENT_BYTES,
     DecodeBudget,
     count_lines,
     csv_memory,
+    xml_memory,
 )
 from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply, charset_of, media_type_of
@@ -384,6 +386,9 @@ class DecodeChain:
         original = cast("ReplyBody", source.body).read()
         text = original.decode("utf-8", "surrogatepass") if source.is_text else ""
         document = text_bytes(text) if source.is_text else original
+        if len(document) > SMALL_DOCUMENT_BYTES:
+            # The check builds a tree of its own, before the sender is trusted, and drops it.
+            replace(self._budget).spend(xml_memory(document), self.where)
         verified = self.verify(document, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
         is_trusted = options is not None and options.signed is not None and options.signed.trust
