@@ -81,6 +81,7 @@ def erasure_entry(raw: RawRecord, cause: Literal["asked", "met"]) -> RawEntry:
             stream=raw.stream,
             native_id=raw.native_id,
             body=None,
+            written_before=True,
             erasure=cause,
         ),
         bytes(16),
