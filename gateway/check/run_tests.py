@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
+from gateway.check import shared_numbering
 from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
 from gateway.check.scripted_registry import ExchangeFailed, encode_json, run_exchange
 from gateway.config.connector import Connector, Stream, payload_format
@@ -49,9 +50,11 @@ def findings(
     except ConfigError:
         return
     streams: dict[str, str] = {}
+    known_ids: dict[str, list[str]] = {}
     for name, stream in connector.streams.items():
         accepted: list[tuple[RawRecord, Accepted]] = []
         tested: list[tuple[RawRecord, InlineTest]] = []
+        known_ids[name] = []
         for index, example in enumerate(stream.tests):
             place: DocumentPath = ("streams", name, "tests", index)
             if example.exchange is not None:
@@ -67,6 +70,7 @@ def findings(
                     accepted.append((raw, outcome))
                     tested.append((raw, example))
                 ids = (raw.native_id,) if raw is not None and example.native_id is None else ()
+            known_ids[name] += ids
             if shared := next((id_ for id_ in ids if streams.setdefault(id_, name) != name), None):
                 text = (
                     f"'{shared}' is also a record of {streams[shared]}; all streams of a connector "
@@ -78,6 +82,7 @@ def findings(
                     f"{text}. Make the ids differ: id: [\"'{name}'\", EXPR]",
                     severity="warning",
                 )
+        yield from shared_numbering.findings(connector, document, name, known_ids)
         identified = (raw for raw, example in tested if example.native_id is None)
         for native_id in contradictory_ids(stream, identified):
             yield document.make_finding(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from gateway.check import check
 from gateway.errors import Fenced, RetryLater
 from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import DELETED_DIGEST, content_digest
@@ -20,6 +22,16 @@ from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.support.topic_records import read_all
 
+HEAD = """language: 1
+connector: hostile
+country: FR
+title: A hostile registry
+owner: {name: Tests, contact: tests@example.org}
+rest:
+  url: {production: "http://127.0.0.1:1"}
+  errors: by_status
+streams:
+"""
 kafka = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
@@ -265,3 +277,32 @@ def test_records_without_an_id_are_rejected_in_both_streams() -> None:
     both = offline()
     written(both, both.a, entry(both.a, "?abc", "A"))
     assert written(both, both.b, entry(both.b, "?abc", "A")) == ["?abc"]
+
+
+@pytest.mark.parametrize(
+    ("native_ids", "first", "second", "is_warned"),
+    [
+        (("id", "id"), "1", "2", True),
+        (("id", "id"), "a-test", "b-test", True),
+        (("id", "id"), "D-1", "D-2", True),
+        (("id", "id"), "D-1", "C-1", False),
+        (("id", "id"), "deg1", "crd1", False),
+        (("id", "code"), "1", "2", False),
+        (("id", "[\"'b'\", id]"), "1", "2", False),
+    ],
+)
+def test_the_check_warns_of_streams_that_may_number_alike(
+    native_ids: tuple[str, str], first: str, second: str, is_warned: bool, tmp_path: Path
+) -> None:
+    text = HEAD
+    for name, native_id, example in zip("ab", native_ids, (first, second), strict=True):
+        field = "code" if native_id == "code" else "id"
+        text += (
+            f"  {name}:\n    emits: qualification\n    every: 1h\n    request: {{get: /{name}}}\n"
+            f"    records: items\n    id: {native_id}\n    map: {{title.en: t}}\n"
+            f'    tests: [{{name: t, given: {{{field}: "{example}", t: T}}, expect_some: {{}}}}]\n'
+        )
+    file = tmp_path / "hostile.yaml"
+    file.write_text(text)
+    codes = [finding.code for finding in check(file, None)]
+    assert ("shared-numbering" in codes) is is_warned

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from gateway.errors import RetryLater
 from gateway.harmonise.harmoniser import Harmoniser
+from gateway.kafka import topic_admin
+from gateway.messages.topics import RAW
 from gateway.pipeline.page_writer import PollResult
+from gateway.pipeline.stream_state import StreamState
+from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord, Rejected
+from gateway.settings import Settings
 from tests.support.hostile_registry import connector_at
 from tests.support.memory_stream import MemoryStreamState, poll_route, stream
+from tests.support.topic_records import read_all
 
 GOOD = [{"id": "1", "t": "First"}, {"id": "3", "t": "Third"}]
 LONE = "\ud800"
@@ -134,3 +143,44 @@ def test_an_id_is_encoded_in_the_path_of_its_details(text: str) -> None:
 def test_a_number_that_is_no_usual_id_holds_up_no_neighbour(literal: str) -> None:
     state = written(f'{{"id": {literal}, "t": "Second"}}')
     assert {"1", "3"} < state.published or literal == "1.0"
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("megabytes", [2, 6])
+def test_a_version_of_megabytes_holds_up_no_neighbour(
+    settings: Settings, name: str, megabytes: int
+) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        state = StreamState(settings, name, "s")
+        entries = [
+            VersionOrder().entry(
+                RawRecord(
+                    connector=name,
+                    stream="s",
+                    native_id=native_id,
+                    body=b"{}",
+                    version="v" * megabytes * 1_000_000 if native_id == "2" else "",
+                    context={"nul": "\x00"},
+                )
+            )
+            for native_id in ("1", "2", "3", "\U0001f393" * 255)
+        ]
+        for _ in range(20):
+            await state.open()
+            with contextlib.suppress(RetryLater):
+                await state.write(entries, b"cursor")
+                break
+        else:
+            pytest.fail("nothing was written")
+        await state.close()
+        keys = {
+            record.key.decode().partition("|")[2]
+            for record in await read_all(settings.kafka_bootstrap, RAW.name)
+            if record.key.startswith(f"{name}|".encode())
+        }
+        assert {"1", "3", "\U0001f393" * 255} <= keys
+        assert ("2" in keys) is (megabytes < 5)
+
+    asyncio.run(scenario())
