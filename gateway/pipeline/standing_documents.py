@@ -122,31 +122,32 @@ class TombstoneFilter:
     ) -> None:
         """Remove the tombstones from the results for which no document stands."""
         for record, result in zip(records, results, strict=True):
+            has_tombstone = False
             for outgoing in result.outgoing:
-                if outgoing.topic in PERSONAL_DOCUMENT_TOPICS:
-                    break
-            else:
-                continue
-            first = not any(name in {"again", "erased"} for name, _ in record.headers)
-            result.outgoing = [
-                outgoing
-                for outgoing in result.outgoing
-                if outgoing.topic not in PERSONAL_DOCUMENT_TOPICS
-                or await self._is_needed(outgoing, first=first)
-            ]
+                if outgoing.topic not in PERSONAL_DOCUMENT_TOPICS:
+                    continue
+                if outgoing.value is None:
+                    has_tombstone = True
+                elif outgoing.topic != CREDENTIALS_TOPIC:
+                    self._changes[hash((outgoing.topic, outgoing.key))] = True
+            if has_tombstone:
+                result.outgoing = [
+                    outgoing
+                    for outgoing in result.outgoing
+                    if outgoing.value is not None
+                    or outgoing.topic not in PERSONAL_DOCUMENT_TOPICS
+                    or await self._is_needed(outgoing, record)
+                ]
 
-    async def _is_needed(self, outgoing: OutgoingRecord, *, first: bool) -> bool:
-        """Return whether a document is to be written, or a tombstone deletes a document.
-
-        ``first`` means that the record had no earlier version.
-        """
-        if outgoing.topic == CREDENTIALS_TOPIC:
-            # This topic is too large to read at each start. A credential needs no agreement.
-            return outgoing.value is not None or not first
-        key = hash((outgoing.topic, outgoing.key))
-        if outgoing.value is None and not await self._stands(key):
+    async def _is_needed(self, tombstone: OutgoingRecord, record: ConsumerRecord) -> bool:
+        """Return whether a tombstone may delete a document."""
+        if tombstone.topic == CREDENTIALS_TOPIC:
+            # This topic is too large to read at each start, and a credential needs no agreement.
+            return any(name in {"again", "erased"} for name, _ in record.headers)
+        key = hash((tombstone.topic, tombstone.key))
+        if not await self._stands(key):
             return False
-        self._changes[key] = outgoing.value is not None
+        self._changes[key] = False
         return True
 
     async def _stands(self, key: int) -> bool:
