@@ -50,6 +50,7 @@ def known_placeholders(connector: Connector, stream: Stream) -> frozenset[str]:
     """Return the names of the placeholders that have a value in the requests of a stream."""
     names = {*BUILT_IN_NAMES, *connector.protocol.variables, *stream.for_each, *stream.keep}
     for each in stream.for_each.values():
+        names |= set(each.secrets)
         for party in (each.in_.parties or {}).values():
             names |= set(party.variables)
     if stream.export:

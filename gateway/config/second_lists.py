@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from gateway.config.types import (
     OneOf,
     OneOrMore,
     Secret,
+    SecretFolder,
 )
 
 SecondPaging = Annotated[
@@ -82,9 +83,19 @@ class LoopConfig(ConfigModel, title="Each"):
     batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1, description="Number of values in one request; more than 1 makes a list"
     )
+    secrets: dict[Identifier, SecretFolder] = Field(
+        {},
+        description="Placeholders for a secret of each value, such as a token for each learner; "
+        "each names a folder below the secrets directory, with one file named as each value",
+    )
     separator: str = Field(
         ",", description="Text between the values of a batch, for a placeholder inside a text"
     )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse one secret for several values in one request."""
+        if self.secrets and self.batch > 1:
+            raise ValueError("secrets belong to single values; leave batch out")
 
 
 class Expand(ConfigModel):

@@ -277,4 +277,13 @@ class Secret(ConfigModel):
 
 FileName = Annotated[str, AfterValidator(validate_file_name)]
 """The name of a file in the folder of the connector file, or below it."""
+SecretFolder = Annotated[
+    str,
+    text_matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$",
+        "a folder of secrets is letters, digits, - and _, with / between folders, "
+        "such as emrex/learner-tokens",
+    ),
+]
+"""A folder below the secrets directory."""
 TextOrSecret = str | Secret

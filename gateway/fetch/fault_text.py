@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.config.connection import ReplyRule
@@ -20,6 +20,10 @@ from gateway.fetch.http.request_reply import RegistryReply
 MAX_LENGTH = 200
 MAX_WORD = 30
 MAX_BODY_BYTES = 100_000
+MIN_VALUE = 3
+"""A shorter value of a request can be a part of any word."""
+MAX_DIGITS_OF_CODE = 5
+"""An identifier of a person has more digits than this."""
 _MASK = "…"
 _QUOTED = re.compile(
     r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|<[^<>]*>|\u00ab[^\u00ab\u00bb]*\u00bb"
@@ -82,6 +86,29 @@ def quote_fault_text(text: str) -> str:
     """Return a clause that quotes the masked words of a registry, or an empty text."""
     masked = mask_fault_text(text)
     return f'; the registry says: "{masked}"' if masked else ""
+
+
+def without_sent_values(text: str, values: Iterable[object]) -> str:
+    """Return a registry's text without the values that the request carried, such as an id."""
+    for value in values:
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(part, str) and len(part) >= MIN_VALUE:
+                text = text.replace(part, _MASK)
+    return text
+
+
+def quote_fault_code(codes: Iterable[str]) -> str:
+    """Return the code of a fault in quotation marks, or words for one that may hold a value.
+
+    A code consists of letters and a few digits. Anything else can be an identifier of a person.
+    """
+    code = " ".join(codes)
+    bare = re.sub(r"\{[^{}]*\}", "", code)
+    digits = sum(map(str.isdigit, bare))
+    is_code = re.fullmatch(r"[A-Za-z0-9_.:/ -]{1,100}", bare) is not None
+    return (
+        repr(code) if is_code and digits <= MAX_DIGITS_OF_CODE else "with a code that is not shown"
+    )
 
 
 def describe_reply_rule(number: int, rule: ReplyRule) -> str:

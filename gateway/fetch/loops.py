@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -14,10 +16,11 @@ from gateway.config.connector import Stream
 from gateway.config.expressions.missing_values import count_missing_values
 from gateway.config.second_lists import Institution, LoopConfig, LoopRequest
 from gateway.errors import StreamHalted
+from gateway.fetch.loop_progress import LoopProgress
 from gateway.fetch.record_selector import stripped_text
 from gateway.fetch.record_texts import is_storable
 from gateway.fetch.registry_client import Connection, RegistryClient
-from gateway.fetch.request_builder import TemplateFiller
+from gateway.fetch.request_builder import SecretValue, TemplateFiller
 from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.second_list import SecondList, read_all_pages
 from gateway.fetch.secrets import text_secret as secret_text
@@ -106,9 +109,14 @@ def institutions_of(stream: Stream) -> tuple[str, ...]:
     return tuple(names) or ("",)
 
 
-def iterations_digest(iterations: Sequence[LoopIteration]) -> str:
-    """Return a digest of the values of all iterations and their order."""
-    state = hashlib.sha256()
+def iterations_digest(
+    iterations: Sequence[LoopIteration], progress: LoopProgress | None = None
+) -> str:
+    """Return a digest of the values of all iterations and their order.
+
+    It is stored with the cursor. A value may name a person, so that ``progress`` supplies the key.
+    """
+    state = hashlib.blake2b(key=progress.secret if progress else b"")
     for iteration in iterations:
         state.update("\x1e".join(iteration.identities).encode() + b"\x1d")
     return state.hexdigest()[:16]
@@ -136,21 +144,43 @@ class _Loop:
         iterations = []
         for batch in self._batches(await self._values(outer), outer):
             value: Any = batch if each.batch > 1 else batch[0]
+            if each.in_.secret is not None:
+                value = tuple(map(SecretValue, batch)) if each.batch > 1 else SecretValue(value)
             context = {**outer.context, name: each.separator.join(batch)}
             identities = tuple(_identity(outer, name, one) for one in batch)
             connection = outer.connection or self.client.line
             scope = replace(connection.scope, value="\x1e".join(identities))
+            connection = replace(connection, scope=scope)
+            if each.in_.secret or each.secrets:  # A session may belong to the person.
+                connection = replace(connection, cookies=CookieJar())
             iterations.append(
                 LoopIteration(
-                    {**outer.values, name: value},
+                    {**outer.values, name: value, **self._secrets_of(batch[0])},
                     context,
                     outer.base,
-                    replace(connection, scope=scope),
+                    connection,
                     each.separator,
                     identities,
                 )
             )
         return iterations
+
+    def _secrets_of(self, value: str) -> dict[str, SecretValue | StreamHalted]:
+        """Return the secrets of one value, or for a secret that is missing the error to raise."""
+        found: dict[str, SecretValue | StreamHalted] = {}
+        for placeholder, folder in self.each.secrets.items():
+            try:
+                name = f"{folder}/{file_name_of(value)}"
+                found[placeholder] = SecretValue(secret_text(self.client.secrets, name))
+            except StreamHalted as error:
+                # The error names the value, which may be a person.
+                found[placeholder] = StreamHalted(
+                    error.reason,
+                    f"{self.runner.log_prefix}: a value of the loop {self.name!r} has no readable "
+                    f"secret in the folder {folder!r} of the secrets; write a file for each value "
+                    "there, and name it as the value",
+                )
+        return found
 
     def _batches(self, values: Sequence[str], outer: LoopIteration) -> Iterator[tuple[str, ...]]:
         size, is_new = self.each.batch, self.is_new
@@ -236,6 +266,16 @@ class _Loop:
                 "compare the list with the source under for_each",
             )
             self.on_unproved(items)
+
+
+def file_name_of(value: str) -> str:
+    """Return the name of the file that holds the secret of a loop value.
+
+    No value can leave its folder: signs other than letters, digits and ``- _ . ~`` are
+    percent-encoded, and so is a dot at the beginning.
+    """
+    name = quote(value, safe="")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
 def _no_values(name: str, where: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 from gateway.errors import StreamHalted
 from gateway.fetch import paging
@@ -62,9 +63,20 @@ class ReadPosition:
     already_written: int = 0
     digest: str = ""
     resumed: bool = False
+    secrets: Collection[str] = ()
+    """Texts that must not be stored."""
 
     def encode(self, iterations: str, feed: str) -> str:
-        """Return the position as JSON text. ``iterations`` is the digest of the loop values."""
+        """Return the position as JSON text. ``iterations`` is the digest of the loop values.
+
+        The address of the next page may repeat a secret of the request. Such a place is not stored,
+        and a restart reads the window from its first page.
+        """
+        if self.pager and self.secrets:
+            text = json.dumps(self.pager, ensure_ascii=False)
+            forms = (text, unquote(text), unquote_plus(text))
+            if any(secret in form for secret in self.secrets for form in forms):
+                return replace(self, pager=None, already_written=0).encode(iterations, feed)
         state = {
             "turn": self.iteration_index,
             "loops": iterations,

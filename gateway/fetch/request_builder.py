@@ -222,6 +222,10 @@ class TemplateFiller:
             parent.insert(place + offset, copy)
 
     def _refuse_secret(self, source: Any, values: Values) -> None:
+        """Raise an error for a secret that is missing, or that must not be sent."""
+        for name in parse_template(source).names if isinstance(source, str) else ():
+            if isinstance(missing := values.get(name), StreamHalted):
+                raise missing
         if self._withhold and holds_secret(source, values):
             raise StreamHalted(
                 "CREDENTIALS_WITHHELD",

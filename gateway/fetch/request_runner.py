@@ -24,7 +24,9 @@ from gateway.fetch.fault_text import (
     describe_reply_rule,
     fault_text_in,
     fault_text_of,
+    quote_fault_code,
     quote_fault_text,
+    without_sent_values,
 )
 from gateway.fetch.http.request_reply import (
     RegistryReply,
@@ -77,6 +79,8 @@ class Attempt:
     """The message id of one attempt, and the result of decoding its reply."""
 
     message_id: str = ""
+    sent: tuple[object, ...] = ()
+    """The values of the request, which no message repeats."""
     reading: DecodedReply | None = None
     failure: StreamError | None = None
     fault: envelope.Fault | None = None
@@ -129,7 +133,7 @@ class RequestRunner:
         """
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)
         address = base or self.client.base
-        attempt = Attempt()
+        attempt = Attempt(sent=tuple(values.values()))
         outgoing = OutgoingRequests(self.connector, self.client, self.log_prefix, self._secure)
 
         line = line or self.client.line
@@ -330,6 +334,7 @@ class RequestRunner:
             text = next(filter(None, texts), "")
         else:
             text = fault_text_of(reply)
+        text = without_sent_values(text, attempt.sent)
         return replace(verdict, message=verdict.message + quote_fault_text(text))
 
     def _verdict_of(
@@ -352,7 +357,8 @@ class RequestRunner:
         if isinstance(self.protocol, Soap):
             self._decode_once(reply, decode_steps, attempt)
         if attempt.fault is not None:
-            named = repr(attempt.fault.code) if attempt.fault.codes else "without a code"
+            codes = attempt.fault.codes
+            named = quote_fault_code(codes) if codes else "without a code"
             text = f"the registry answered with the fault {named}"
             return ReplyVerdict("retry" if attempt.fault.transient else "stop", "SOAP_FAULT", text)
         verdict = classify_by_status(reply)
@@ -400,7 +406,7 @@ class RequestRunner:
                     f"proves nothing: {attempt.failure}",
                 )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
-        what = f"fault {fault.code!r}" if fault else f"status {reply.status}"
+        what = f"fault {quote_fault_code(fault.codes)}" if fault else f"status {reply.status}"
         text = f"the reply ({what}) fits {describe_reply_rule(number, answer)}"
         return ReplyVerdict(
             answer.then,

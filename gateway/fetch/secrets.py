@@ -69,6 +69,13 @@ class FileSecrets:
             self._cache[name] = cached
         return cached[1]
 
+    def names_in(self, folder: str) -> list[str]:
+        """Return the names of the secrets in a folder, and none for a folder that is not there."""
+        try:
+            return sorted(f"{folder}/{path.name}" for path in (self._directory / folder).iterdir())
+        except OSError:
+            return []
+
     def world_readable_file(self, name: str) -> Path | None:
         """Return the file of a secret if every user of this machine may read it, or ``None``.
 

@@ -1,4 +1,4 @@
-"""Decide which loop values are stored with a record.
+"""Decide which values around a record are stored with it.
 
 A loop may read a list of persons or of access tokens. A value that no rule reads must not be stored
 next to the record.
@@ -14,25 +14,51 @@ import msgspec
 from pydantic import BaseModel
 
 from gateway.config.connector import Stream
+from gateway.config.types import Secret
+from gateway.fetch.http.auth import ApiKey
+from gateway.fetch.loops import LoopIteration
+from gateway.fetch.registry_client import RegistryClient
+from gateway.fetch.request_builder import SecretValue
+from gateway.fetch.secrets import text_secret
 from gateway.records import RawRecord
 
-_READ_DURING_FETCH = frozenset(
-    {"for_each", "request", "paging", "export", "tests", "cursor", "every", "schema_"}
-)
-"""The fields of a stream that read loop values before a record is stored, or never."""
+_READ_AFTER_FETCH = ("map", "kinds", "achieved", "iri")
+"""The fields of a stream that read values around a record after the record is stored."""
 
 
-def unread_loop_names(stream: Stream) -> frozenset[str]:
+def unread_names(stream: Stream) -> frozenset[str]:
     """Return the loops whose values the stream does not read after the fetch.
 
-    Values that the connector file itself contains do not count, because they are not personal.
+    Values of loops that the connector file itself contains do not count, because they are not
+    personal. The others may name a person, or be a token that only requests read. The names under
+    ``keep`` that copy such a value count, too.
     """
     names = {
         name
         for name, loop in stream.for_each.items()
         if loop.in_.secret or loop.in_.stream or loop.in_.request
     }
-    return _unread(stream, names)
+    copies = {kept for kept, text in stream.keep.items() if any(_reads(text, one) for one in names)}
+    return _unread(stream, names | copies)
+
+
+def request_secrets(
+    stream: Stream, iteration: LoopIteration, client: RegistryClient
+) -> tuple[str, ...]:
+    """Return the secrets that the address of a request may hold, so that a link may repeat them."""
+    query = stream.request.query.values() if stream.request else ()
+    block = client.protocol_config
+    sources = [
+        source for source in (*query, *block.variables.values()) if isinstance(source, Secret)
+    ]
+    texts = [text_secret(client.secrets, source.secret) for source in sources]
+    for value in iteration.values.values():
+        parts = value if isinstance(value, tuple) else (value,)
+        texts += [str(part) for part in parts if isinstance(part, SecretValue)]
+    auth = (iteration.connection or client.line).auth
+    if isinstance(auth, ApiKey) and auth.parameter:
+        texts.append(auth.value())
+    return tuple(text for text in texts if text)
 
 
 def equal_loop_names(stream: Stream) -> frozenset[str]:
@@ -43,12 +69,16 @@ def equal_loop_names(stream: Stream) -> frozenset[str]:
 def _unread(stream: Stream, names: set[str]) -> frozenset[str]:
     if not names:
         return frozenset()
-    text = "\n".join(_texts(stream))
-    return frozenset(name for name in names if not re.search(rf"[${{]\s*{re.escape(name)}\b", text))
+    text = "\n".join(text for field in _READ_AFTER_FETCH for text in _texts(getattr(stream, field)))
+    return frozenset(name for name in names if not _reads(text, name))
+
+
+def _reads(text: str, name: str) -> bool:
+    return re.search(rf"[${{]\s*{re.escape(name)}\b", text) is not None
 
 
 def without_values(records: Iterable[RawRecord], names: frozenset[str]) -> tuple[RawRecord, ...]:
-    """Return records without the values of these loops."""
+    """Return records without the values of these names."""
     return tuple(
         msgspec.structs.replace(
             raw,
@@ -62,8 +92,7 @@ def _texts(value: Any) -> Iterator[str]:
     """Yield each text of a model that may read a value around the record."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            if name not in _READ_DURING_FETCH:
-                yield from _texts(getattr(value, name))
+            yield from _texts(getattr(value, name))
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _texts(inner)

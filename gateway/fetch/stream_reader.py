@@ -6,6 +6,7 @@ uses that position only after the page is durable.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, Skipp
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply, streamed_count
 from gateway.fetch.request_runner import RequestResult, RequestRunner
-from gateway.fetch.stored_context import unread_loop_names, without_values
+from gateway.fetch.stored_context import request_secrets, unread_names, without_values
 from gateway.fetch.stream_errors import reading_errors
 from gateway.records import RawRecord
 
@@ -93,7 +94,7 @@ async def read_pages(
     """
     with reading_errors(f"{connector.connector}.{stream_name}"):
         reader = _StreamReader(connector, stream_name, client, progress)
-        unread = unread_loop_names(connector.streams[stream_name])
+        unread = unread_names(connector.streams[stream_name])
         async for page in reader.read(window, decode_position(position), subjects):
             yield replace(page, records=without_values(page.records, unread)) if unread else page
 
@@ -170,7 +171,7 @@ class _StreamReader:
         if progress := self._progress:
             progress.begin(value for each in iterations for value in each.identities)
             iterations.sort(key=lambda each: progress.is_postponed(each.identities))
-        self._iterations_digest = iterations_digest(iterations)
+        self._iterations_digest = iterations_digest(iterations, self._progress)
         place = ReadPosition.decode(state, self._iterations_digest, len(iterations))
         place.resumed = (place.iteration_index, place.pager, place.already_written) != (0, None, 0)
         failure: RetryLater | StreamHalted | None = None
@@ -285,8 +286,8 @@ class _StreamReader:
         self, iterations: list[LoopIteration], place: ReadPosition
     ) -> AsyncIterator[RecordPage]:
         turn, window = iterations[place.iteration_index], place.windows[0]
-        already_written, digest = place.already_written, place.digest
-        pages = 0
+        place.secrets = request_secrets(self._stream, turn, self._client)
+        already_written, digest, pages = place.already_written, place.digest, 0
         steps = self._requester.pager(window)(place.pager)
         ask = next(steps)
         while True:
@@ -307,10 +308,8 @@ class _StreamReader:
                 place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
                 raws = await self._to_raw_records(items, answered, turn)
                 if already_written and digest == answered.digest:
-                    raws, place.already_written = (
-                        islice(raws, already_written, None),
-                        already_written,
-                    )
+                    raws = islice(raws, already_written, None)
+                    place.already_written = already_written
                 already_written = 0
                 for part, final in split_reply(raws):
                     place.already_written += len(part)
@@ -327,6 +326,7 @@ class _StreamReader:
                     if ends_iteration:
                         self._note_end(turn, window.until)
                     yield page
+                    await asyncio.sleep(0)  # A caller that writes nothing does not wait either.
             answered.close()
             if following is None:
                 return

@@ -92,6 +92,14 @@ def find_world_readable_secrets(config: LoadedConfig, secrets: FileSecrets) -> l
     """Return a finding for each secret that every user of this machine can read."""
     names = sorted(
         {name for connector in config.connectors.values() for name in secret_names(connector)}
+        | {
+            name
+            for connector in config.connectors.values()
+            for stream in connector.streams.values()
+            for loop in stream.for_each.values()
+            for folder in loop.secrets.values()
+            for name in secrets.names_in(folder)
+        }
     )
     paths = [path for name in names if (path := secrets.world_readable_file(name)) is not None]
     return [

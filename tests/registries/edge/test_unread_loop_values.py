@@ -18,9 +18,9 @@ class RecordingState(MemoryStreamState):
         super().__init__()
         self.contexts: dict[str, dict[str, str]] = {}
 
-    async def write(self, entries, cursor, **more) -> None:  # type: ignore[no-untyped-def]
+    async def write(self, entries, cursor, **more) -> int:  # type: ignore[no-untyped-def]
         self.contexts |= {entry.raw.native_id: entry.raw.context for entry in entries}
-        await super().write(entries, cursor, **more)
+        return await super().write(entries, cursor, **more)
 
 
 def contexts(more: str, *, loop: str = LOOP, title: str = "t", query: str = "") -> list[dict]:
@@ -64,13 +64,30 @@ def test_name_that_only_begins_alike_does_not_count() -> None:
         ("", "{from: $person}"),
         ("", "{join: {a: $person}, text: 'of {a}'}"),
         ("", "{from: t, when: {path: $person, is: 'secret*'}}"),
-        ("deleted: {path: $person, is: nobody}", "t"),
-        ("keep: {whose: $person}", "t"),
     ],
 )
 def test_value_that_a_rule_reads_is_stored(more: str, title: str) -> None:
     found = contexts(more, title=title)
     assert [context["person"] for context in found] == ["secret-1", "secret-2"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "deleted: {path: $person, is: nobody}",
+        "keep: {whose: $person}",
+        "kind: $person",
+        "version: $person",
+        'expand: {request: {get: /details, query: {person: "{person}"}}, id: id, into: more}',
+    ],
+)
+def test_value_that_only_the_fetch_reads_is_not_stored(more: str) -> None:
+    assert contexts(more) == [{}, {}]
+
+
+def test_copy_that_a_rule_reads_is_stored_alone() -> None:
+    found = contexts("keep: {whose: $person}", title="$whose")
+    assert found == [{"whose": "secret-1"}, {"whose": "secret-2"}]
 
 
 def test_value_of_the_file_itself_is_stored() -> None:

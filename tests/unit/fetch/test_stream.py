@@ -574,7 +574,7 @@ def test_loop_reads_ids_of_another_stream(tmp_path):
 
     found = asyncio.run(run())
     assert ids(found) == ["/programs/a/offers", "/programs/b/offers"]
-    assert found[0].records[0].context["program"] == "a"
+    assert "program" not in found[0].records[0].context  # only the fetch reads it
 
 
 def test_unexpected_error_halts_without_a_payload(tmp_path, monkeypatch):
