@@ -181,7 +181,8 @@ def dump_json(value: Any) -> bytes:
     A lone surrogate stays an escape, so that the pipeline can reject the record later.
     """
     try:
-        return orjson.dumps(value)
+        # The copy has the right size. orjson shrinks a larger block, and the rest of it is lost.
+        return memoryview(orjson.dumps(value)).tobytes()
     except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         pass
     try:
